@@ -1,0 +1,182 @@
+"""What a tokenizer is. Subclass `Tokenizer` as a frozen dataclass: its fields are its saved state.
+
+Example, complete and usable:
+
+    @dataclass(frozen=True, kw_only=True)
+    class Weather(Tokenizer[ListRecord]):
+        fields = (Field(name="sky", tokens=("sun", "cloud", "rain")),)
+
+        def encode(self, record):
+            ids = [self.fields[0].tokens.index(value) for value in record.values]
+            return Encoded(np.array(ids, dtype=np.uint8)[:, None])
+
+        def decode(self, ids):
+            return [self.fields[0].token(i) for i in ids[:, 0]]
+
+`maskseq.testing.check_tokenizer(tokenizer, records)` tells whether it keeps the contract.
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Int, Shaped
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from maskseq.errors import UsageError
+from maskseq.types import Encoded, Field, LegalCells, Record, Vocabulary
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Symmetry(Generic[R]):
+    """An involution of records that has an exact counterpart on ids: `encode(g(record)) == G(encode(record))`."""
+
+    name: str
+    transform: Callable[[R], R]
+    """g, on records."""
+    id_maps: tuple[tuple[int, ...], ...]
+    """Of each field *of the result*, the image of every id, `[MASK]` included (which maps to itself)."""
+    reverse: bool = False
+    field_order: tuple[int, ...] | None = None
+    """Which field each column of the result is taken from (None: unchanged)."""
+
+    def cells(self, values: Shaped[np.ndarray, "length fields"]) -> Shaped[np.ndarray, "length fields"]:
+        """Move cells as G does, leaving the values themselves alone: for weights and masks."""
+        moved = values[::-1] if self.reverse else values
+        return moved if self.field_order is None else moved[:, list(self.field_order)]
+
+    def ids(self, ids: Int[np.ndarray, "length fields"]) -> Int[np.ndarray, "length fields"]:
+        """G on ids."""
+        moved = self.cells(ids)
+        columns = [np.asarray(m, dtype=ids.dtype)[moved[:, f]] for f, m in enumerate(self.id_maps)]
+        return np.stack(columns, axis=1)
+
+    def outputs(
+        self, values: Shaped[np.ndarray, "length outputs"], field: int
+    ) -> Shaped[np.ndarray, "length outputs"]:
+        """Turn per-id values (log-probabilities) of column `field` of the transformed sequence back to the original."""
+        back = values[::-1] if self.reverse else values
+        mapping = np.asarray(self.id_maps[field])
+        n = min(values.shape[1], len(mapping))
+        restored = back.copy()
+        restored[:, :n] = back[:, mapping[:n]]
+        return restored
+
+    def encoded(self, encoded: Encoded) -> Encoded:
+        """G on everything a tokenizer returns."""
+        legal, length = encoded.legal, len(encoded.ids)
+        if legal is not None:
+            position = length - 1 - legal.cells[:, 0] if self.reverse else legal.cells[:, 0]
+            order = self.field_order or tuple(range(encoded.ids.shape[1]))
+            column = np.argsort(order)[legal.cells[:, 1]]
+            allowed = np.zeros_like(legal.allowed)
+            for row, f in enumerate(column):
+                ids = np.flatnonzero(legal.allowed[row])
+                allowed[row, np.asarray(self.id_maps[f])[ids]] = True
+            sort = np.lexsort((column, position))
+            legal = LegalCells(np.stack([position, column], axis=1)[sort], allowed[sort])
+        weights = None if encoded.weights is None else self.cells(encoded.weights)
+        return Encoded(self.ids(encoded.ids), legal, weights)
+
+
+class Tokenizer(ABC, Generic[R]):
+    """Records to ids and back. No encoding may depend on the window it is seen through or on what is hidden.
+
+    Whatever is fitted (vocabularies, bin edges, scales) is fitted once, by `fit`, on training records.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    boundaries_depend_on_data: ClassVar[bool] = False
+    """True for tokenizers such as BPE whose token boundaries move with the content: contents never leak, lengths do."""
+
+    fields: tuple[Field, ...]
+    """The columns of a sequence: a class attribute, or a property computed from the state."""
+
+    @abstractmethod
+    def encode(self, record: R) -> Encoded:
+        """The whole record as ids; `DataError` or `ValueError` names what cannot be encoded and where."""
+
+    @abstractmethod
+    def decode(self, ids: Int[np.ndarray, "length fields"]) -> Any:
+        """Any id sequence, `[MASK]` included, in a form a person of the domain can read."""
+
+    def units(self, ids: Int[np.ndarray, "length fields"]) -> Int[np.ndarray, "length fields 2"]:
+        """Of each cell, the half-open range of raw units that it depends on, in coordinates of its source.
+
+        Computed from these ids alone; counts from the first id's first unit, so ranges may start below 0.
+        Default: cell (i, f) depends on unit i.
+        """
+        start = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
+        return np.stack([start, start + 1], axis=-1)
+
+    def splice(
+        self, record: R, ids: Int[np.ndarray, "length fields"], holes: Bool[np.ndarray, "length fields"]
+    ) -> R:
+        """The original record with the units of the `holes` taken from `ids`; everything else comes back verbatim."""
+        raise UsageError(
+            f"{type(self).__name__} cannot write filled records\n\nhint: give it a splice(record, ids, holes) method"
+        )
+
+    @classmethod
+    def fit(cls, records: Iterable[R], **options: Any) -> Self:
+        """Learn the state from training records, streaming. Default: nothing to learn, the options are the state."""
+        return cls.from_state(options)
+
+    def allowed(self, ids: Int[np.ndarray, "length fields"]) -> LegalCells | None:
+        """The grammar: cells of a partly known sequence that may take only some ids. Default: no restriction."""
+        return None
+
+    def symmetries(self) -> tuple[Symmetry[R], ...]:
+        """Exact symmetries, such as the reverse complement of DNA. Default: none."""
+        return ()
+
+    # What follows is the core's and is not overridden.
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary.of(self.fields)
+
+    def state(self) -> dict[str, Any]:
+        """The dataclass fields as JSON values."""
+        state: dict[str, Any] = TypeAdapter(type(self)).dump_python(self, mode="json")
+        return state
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Self:
+        """Rebuild from `state()`, or from a recipe's options; `UsageError` names a wrong or unknown option."""
+        try:
+            return TypeAdapter(cls).validate_json(json.dumps(state))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            options = ", ".join(getattr(cls, "__dataclass_fields__", {})) or "none"
+            raise UsageError(f"tokenizer {cls.__name__}, option {where}: {first['msg']} (options: {options})") from None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of class and state: two tokenizers with the same fingerprint encode alike."""
+        identity = json.dumps([type(self).__module__, type(self).__qualname__, self.state()], sort_keys=True)
+        return hashlib.sha256(identity.encode()).hexdigest()
+
+
+class Format(ABC, Generic[R]):
+    """Files to records and back. Options, where a format has any, are dataclass fields."""
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """File name endings that it reads, lower case, without the `.gz` of a compressed file."""
+
+    @abstractmethod
+    def read(self, path: Path) -> Iterator[R]:
+        """Stream the records of a file; `DataError` with file and line (or offset) where it is broken."""
+
+    @abstractmethod
+    def write(self, records: Iterable[R], path: Path) -> None:
+        """Write records so that everything untouched is byte-equal to what was read."""

@@ -1,0 +1,192 @@
+"""The words every part of maskseq shares: record, field, vocabulary, legal ids. NumPy only.
+
+Ids of a field are dense from 0: first the domain tokens, then the *predictable controls* (masked and scored like
+values), last the input-only `[MASK]`, for which a native head has no row. An unknown cell is encoded as `[MASK]`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Int, Shaped
+
+OTHER = "[OTHER]"  # a value outside the vocabulary; scored, never committed by infill
+ABSENT = "[ABSENT]"  # the attribute does not apply here
+END = "[END]"  # the record ends here
+MASK = "[MASK]"  # input only: hidden or unknown
+CONTROLS = (OTHER, ABSENT, END)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One domain object of a file: a contig, a case, a recording. Formats subclass it and define `__len__`."""
+
+    key: str
+    """How the record is named to the user: unique in a file where the format guarantees it."""
+
+    def __len__(self) -> int:
+        """The number of raw units (bases, events, samples): what parts and `--mask` ranges are counted in."""
+        raise TypeError(f"{type(self).__name__} must define __len__, its number of raw units")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListRecord(Record):
+    """The plainest record: a key and a sequence of values, for tokenizers that need no file format of their own."""
+
+    values: Sequence[object]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One column of a token sequence, with its own token list.
+
+    Example: `Field(name="base", tokens=("A", "C", "G", "T"))` has ids 0–3 and `mask_id` 4.
+    """
+
+    name: str
+    tokens: tuple[str, ...]
+    controls: tuple[str, ...] = ()
+    """Predictable reserved tokens that follow the domain tokens, of `[OTHER]`, `[ABSENT]`, `[END]`."""
+    centres: tuple[float, ...] | None = None
+    """For an ordinal field: the physical value of each domain token, in `unit`, increasing."""
+    unit: str = ""
+    source: str = ""
+    """The raw column that the field is computed from (default: the field's own name)."""
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            object.__setattr__(self, "source", self.name)
+        if not self.tokens:
+            raise ValueError(f"field {self.name!r} has no tokens")
+        repeated = len(self.tokens) - len(set(self.tokens))
+        if repeated:
+            raise ValueError(f"field {self.name!r} lists {repeated} token(s) twice")
+        if self.centres is not None and len(self.centres) != len(self.tokens):
+            raise ValueError(f"field {self.name!r} has {len(self.tokens)} tokens but {len(self.centres)} centres")
+        unknown = set(self.controls) - set(CONTROLS)
+        if unknown:
+            raise ValueError(f"field {self.name!r}: {sorted(unknown)} are no controls; there are {', '.join(CONTROLS)}")
+
+    @property
+    def n_tokens(self) -> int:
+        """Domain tokens: what random replacement draws from."""
+        return len(self.tokens)
+
+    @property
+    def n_predictable(self) -> int:
+        """Domain tokens and controls: the rows of a native head."""
+        return len(self.tokens) + len(self.controls)
+
+    @property
+    def mask_id(self) -> int:
+        return self.n_predictable
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the embedding table: every id there is."""
+        return self.n_predictable + 1
+
+    def control_id(self, control: str) -> int:
+        """The id of a control that this field declares; `ValueError` when it does not."""
+        return self.n_tokens + self.controls.index(control)
+
+    def token(self, token_id: int) -> str:
+        """The text of any id, reserved ones included."""
+        return (*self.tokens, *self.controls, MASK)[token_id]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """How the ids of all fields map to embedding and head rows.
+
+    A native vocabulary (`Vocabulary.of(fields)`) has one head row for each predictable id. An imported one keeps its
+    publisher's rows and order: every id has a head row, and `predictable` says which of them may be scored or sampled.
+    """
+
+    names: tuple[str, ...]
+    n_rows: tuple[int, ...]
+    """Embedding rows of each field."""
+    n_outputs: tuple[int, ...]
+    """Head rows of each field; the ids 0 … n_outputs-1 have one."""
+    mask_ids: tuple[int, ...]
+    unpredictable: tuple[tuple[int, ...], ...] = ()
+    """Of each field, the ids below `n_outputs` that are never scored or sampled (none for native vocabularies)."""
+    centres: tuple[tuple[float, ...] | None, ...] = ()
+    """Of each ordinal field, the physical value of each domain token; None for the others."""
+
+    def __post_init__(self) -> None:
+        if not self.unpredictable:
+            object.__setattr__(self, "unpredictable", ((),) * len(self.names))
+        if not self.centres:
+            object.__setattr__(self, "centres", (None,) * len(self.names))
+
+    @classmethod
+    def of(cls, fields: Sequence[Field]) -> "Vocabulary":
+        return cls(
+            names=tuple(f.name for f in fields),
+            n_rows=tuple(f.n_rows for f in fields),
+            n_outputs=tuple(f.n_predictable for f in fields),
+            mask_ids=tuple(f.mask_id for f in fields),
+            centres=tuple(f.centres for f in fields),
+        )
+
+    @property
+    def n_fields(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def offsets(self) -> Int[np.ndarray, "fields"]:
+        """First row of each field in the one shared embedding table."""
+        return np.concatenate([[0], np.cumsum(self.n_rows)[:-1]]).astype(np.int64)
+
+    @cached_property
+    def predictable(self) -> Bool[np.ndarray, "fields max_outputs"]:
+        """`predictable[f, i]`: id `i` of field `f` has a head row and may be scored and sampled."""
+        allowed = np.arange(max(self.n_outputs)) < np.asarray(self.n_outputs)[:, None]
+        for index, ids in enumerate(self.unpredictable):
+            allowed[index, list(ids)] = False
+        return allowed
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger]:
+        """The narrowest unsigned dtype that holds every id of every field."""
+        return np.dtype(np.min_scalar_type(max(self.n_rows) - 1))
+
+    def known(self, ids: Int[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
+        """Which cells have a known value, that is, are not `[MASK]`."""
+        return ids != np.asarray(self.mask_ids, dtype=ids.dtype)
+
+
+@dataclass(frozen=True)
+class LegalCells:
+    """Cells whose ids are narrowed, sparsely: IUPAC `R` may be A or G only."""
+
+    cells: Int[np.ndarray, "cells 2"]
+    """(position, field) of each narrowed cell, sorted."""
+    allowed: Bool[np.ndarray, "cells max_outputs"]
+    """Which predictable ids the cell may take."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a tokenizer makes of a record."""
+
+    ids: Int[np.ndarray, "length fields"]
+    legal: LegalCells | None = None
+    weights: Shaped[np.ndarray, "length fields"] | None = None
+    """Loss weight of each cell, a float ≥ 0 (None: all 1). Weight 0 is never scored."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def cut(self, start: int, stop: int) -> "Encoded":
+        """The positions `start:stop`, legal cells re-based to them."""
+        legal = self.legal
+        if legal is not None:
+            inside = (legal.cells[:, 0] >= start) & (legal.cells[:, 0] < stop)
+            legal = LegalCells(legal.cells[inside] - np.array([start, 0]), legal.allowed[inside])
+        return Encoded(self.ids[start:stop], legal, None if self.weights is None else self.weights[start:stop])

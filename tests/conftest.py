@@ -1,0 +1,32 @@
+"""Shapes in signatures are checked while the tests run; tests that need the shared data skip where it is absent."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two xdist workers on two cores
+
+from jaxtyping import install_import_hook
+
+install_import_hook(
+    ["maskseq.types", "maskseq.tokenizer", "maskseq.masking", "maskseq.data", "maskseq.inference", "maskseq_genomics"],
+    "beartype.beartype",
+)
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data of the three domains, which a clone of the repository does not carry."""
+    folder = Path(os.environ.get("MASKSEQ_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("needs the shared data folder (set MASKSEQ_SHARED_DATA), which is not part of the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The small real data that ships in the repository."""
+    return REPOSITORY / "recipes" / "samples"
