@@ -1,0 +1,53 @@
+# Two commands for users: `make demo` and `make test`. Both set up .venv themselves; neither needs root.
+# On Linux without a GPU, point torch at PyTorch's CPU wheels: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= python3
+TORCH ?= torch>=2.13
+TORCH_INDEX ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+export OMP_NUM_THREADS
+
+.PHONY: demo test soak gpu-check lint clean
+
+demo: .venv/installed  ## pretrain on a real genome and fill 20 hidden stretches of it
+	rm -rf runs/demo runs/demo-filled
+	$(BIN)/maskseq pretrain recipes/demo.toml --output runs/demo
+	$(BIN)/maskseq infill runs/demo recipes/samples/hpylori_SJM180.fasta.gz \
+	  --mask recipes/samples/hpylori_holes.bed --output runs/demo-filled
+
+test: .venv/tested lint  ## lint, types and the test suite
+	$(BIN)/python -m pytest -n 2
+
+soak: .venv/tested  ## the full counts of the fault and law tests
+	$(BIN)/python -m pytest -m soak --timeout 7200
+
+gpu-check: .venv/installed  ## flash-attn and varlen_attn against the reference, where a GPU is
+	$(BIN)/python benchmarks/gpu_check.py
+
+lint: .venv/tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# torch first and alone, so that nothing else decides which build is taken; a wheel that pip already has at hand
+# (PIP_FIND_LINKS) is preferred to a download.
+.venv/torch:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "maskseq needs Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	-$(PIP) install -q --no-index --no-deps "$(TORCH)" 2>/dev/null
+	$(PIP) install -q $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
+	touch $@
+
+.venv/installed: .venv/torch pyproject.toml
+	$(PIP) install -q -e '.[genomics,events,signals]'
+	touch $@
+
+.venv/tested: .venv/installed
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["test"], sep="\n")' > .venv/test-requirements.txt
+	$(PIP) install -q -r .venv/test-requirements.txt
+	touch $@
+
+clean:
+	rm -rf .venv runs build dist

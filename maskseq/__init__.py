@@ -1,0 +1,1 @@
+"""maskseq: masked modeling for sequences that are not text."""
