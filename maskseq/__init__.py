@@ -1,1 +1,51 @@
-"""maskseq: masked modeling for sequences that are not text."""
+"""maskseq: masked modeling for sequences that are not text.
+
+Pretrain a bidirectional encoder on your own file, fill the holes of another, and know how sure each value is:
+
+    run = maskseq.pretrain("recipe.toml", output="runs/mine")
+    for filled in maskseq.load("runs/mine").infill(records):
+        ...
+
+Nothing here loads torch until it is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.tokenizer import Format, Symmetry, Tokenizer
+from maskseq.types import ABSENT, END, MASK, OTHER, Encoded, Field, LegalCells, ListRecord, Record
+
+if TYPE_CHECKING:
+    from maskseq.commands import Run, load, pretrain
+
+__version__ = "0.1.0"
+
+_LAZY = {"pretrain": "maskseq.commands", "load": "maskseq.commands", "Run": "maskseq.commands"}
+
+__all__ = [
+    "ABSENT",
+    "END",
+    "MASK",
+    "OTHER",
+    "DataError",
+    "Encoded",
+    "Field",
+    "Format",
+    "LegalCells",
+    "ListRecord",
+    "MaskseqError",
+    "Record",
+    "Run",
+    "Symmetry",
+    "Tokenizer",
+    "UsageError",
+    "load",
+    "pretrain",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'maskseq' has no attribute {name!r}")

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Genomics for maskseq: DNA, RNA and protein sequences, their file formats and their tokenizers."""
