@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Integer, Shaped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from maskseq.errors import UsageError
@@ -53,7 +53,7 @@ class Symmetry(Generic[R]):
         moved = values[::-1] if self.reverse else values
         return moved if self.field_order is None else moved[:, list(self.field_order)]
 
-    def ids(self, ids: Int[np.ndarray, "length fields"]) -> Int[np.ndarray, "length fields"]:
+    def ids(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields"]:
         """G on ids."""
         moved = self.cells(ids)
         columns = [np.asarray(m, dtype=ids.dtype)[moved[:, f]] for f, m in enumerate(self.id_maps)]
@@ -105,10 +105,10 @@ class Tokenizer(ABC, Generic[R]):
         """The whole record as ids; `DataError` or `ValueError` names what cannot be encoded and where."""
 
     @abstractmethod
-    def decode(self, ids: Int[np.ndarray, "length fields"]) -> Any:
+    def decode(self, ids: Integer[np.ndarray, "length fields"]) -> Any:
         """Any id sequence, `[MASK]` included, in a form a person of the domain can read."""
 
-    def units(self, ids: Int[np.ndarray, "length fields"]) -> Int[np.ndarray, "length fields 2"]:
+    def units(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields 2"]:
         """Of each cell, the half-open range of raw units that it depends on, in coordinates of its source.
 
         Computed from these ids alone; counts from the first id's first unit, so ranges may start below 0.
@@ -118,7 +118,7 @@ class Tokenizer(ABC, Generic[R]):
         return np.stack([start, start + 1], axis=-1)
 
     def splice(
-        self, record: R, ids: Int[np.ndarray, "length fields"], holes: Bool[np.ndarray, "length fields"]
+        self, record: R, ids: Integer[np.ndarray, "length fields"], holes: Bool[np.ndarray, "length fields"]
     ) -> R:
         """The original record with the units of the `holes` taken from `ids`; everything else comes back verbatim."""
         raise UsageError(
@@ -130,7 +130,7 @@ class Tokenizer(ABC, Generic[R]):
         """Learn the state from training records, streaming. Default: nothing to learn, the options are the state."""
         return cls.from_state(options)
 
-    def allowed(self, ids: Int[np.ndarray, "length fields"]) -> LegalCells | None:
+    def allowed(self, ids: Integer[np.ndarray, "length fields"]) -> LegalCells | None:
         """The grammar: cells of a partly known sequence that may take only some ids. Default: no restriction."""
         return None
 
