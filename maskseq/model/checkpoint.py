@@ -1,0 +1,217 @@
+"""Models on disk: safetensors and JSON only, sealed by digests, so that damage is named and never loaded.
+
+A checkpoint folder holds `model.safetensors`, `config.json` (the encoder's), `tokenizer.json`, whatever the trainer
+adds, and `digests.json`, written last: a folder without it was interrupted. A run folder holds
+`checkpoints/step_N/` and `latest`, a text file with the name of the newest of them.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from maskseq.errors import DataError, UsageError
+from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
+from maskseq.tokenizer import Tokenizer
+
+MODEL, CONFIG, TOKENIZER, DIGESTS = "model.safetensors", "config.json", "tokenizer.json", "digests.json"
+FORMAT = 1
+
+
+def save_model(folder: Path, model: Encoder, tokenizer: Tokenizer[Any]) -> None:
+    """Write model and tokenizer into `folder` and seal it, with whatever else is in it."""
+    _same_vocabulary(model.config, tokenizer)
+    folder.mkdir(parents=True, exist_ok=True)
+    saved_tokenizer = tokenizer_to_json(tokenizer)
+    config = {
+        "format": FORMAT,
+        "encoder": TypeAdapter(EncoderConfig).dump_python(model.config, mode="json"),
+        "tokenizer": saved_tokenizer["fingerprint"],
+    }
+    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, folder / MODEL)
+    write_json(folder / CONFIG, config)
+    write_json(folder / TOKENIZER, saved_tokenizer)
+    seal(folder)
+
+
+def load_model(
+    folder: Path, *, trust_code: bool = False, warn: Callable[[str], object] = warnings.warn
+) -> tuple[Encoder, Tokenizer[Any]]:
+    """The model and tokenizer of a checkpoint folder, or of the newest sound checkpoint of a run folder.
+
+    `DataError` names the file that is missing, cut short, changed, or does not fit the others. `trust_code` lets the
+    tokenizer be code that is not an installed plug-in.
+    """
+    if (folder / "latest").exists() or (folder / "checkpoints").is_dir():
+        folder = newest_checkpoint(folder, warn)
+    else:
+        check(folder)
+    config, fingerprint = _read_config(folder / CONFIG)
+    saved_tokenizer = read_json(folder / TOKENIZER)
+    if saved_tokenizer.get("fingerprint") != fingerprint:
+        raise DataError(folder / TOKENIZER, f"is not the tokenizer that {CONFIG} names: they come from two checkpoints")
+    tokenizer = tokenizer_from_json(saved_tokenizer, trust_code=trust_code)
+    _same_vocabulary(config, tokenizer)
+    model = Encoder(config, seed=None)
+    fill(model, read_tensors(folder / MODEL), folder / MODEL)
+    return model, tokenizer
+
+
+def newest_checkpoint(run: Path, warn: Callable[[str], object]) -> Path:
+    """The checkpoint that `latest` names, or the newest older one if that is damaged; `warn` is told which and why."""
+    steps = sorted((run / "checkpoints").glob("step_*"), key=_step, reverse=True)
+    steps = [folder for folder in steps if _step(folder) >= 0]
+    try:
+        named = (run / "latest").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        named = ""
+    if any(folder.name == named for folder in steps):
+        steps = [folder for folder in steps if _step(folder) <= _step(Path(named))]
+    else:
+        warn(f"{run / 'latest'} does not name a checkpoint; taking the newest sound one")
+    problems = []
+    for folder in steps:
+        try:
+            check(folder)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        if problems:
+            warn(f"damaged: {'; '.join(problems)}. Going back to {folder.name}")
+        return folder
+    raise DataError(run, "; ".join(["has no sound checkpoint", *problems]))
+
+
+def seal(folder: Path) -> None:
+    """Flush every file below `folder` to disk, then write their SHA-256 digests into `digests.json`."""
+    names = _files(folder)
+    digests = {name: _digest(folder / name) for name in names}
+    for path in [*(folder / name for name in names), *(p for p in folder.rglob("*") if p.is_dir())]:
+        _sync(path)
+    write_json(folder / DIGESTS, digests)
+    _sync(folder)
+
+
+def check(folder: Path) -> None:
+    """`DataError` unless every sealed file is there, byte for byte."""
+    if not folder.is_dir():
+        raise DataError(folder, "there is no such checkpoint folder")
+    if not (folder / DIGESTS).exists():
+        found = ", ".join(_files(folder)) or "nothing"
+        raise DataError(
+            folder, f"is no finished checkpoint: it has no {DIGESTS} (the last file to be written), only {found}"
+        )
+    for name, digest in read_json(folder / DIGESTS).items():
+        if not (folder / name).is_file():
+            raise DataError(folder / name, "is missing")
+        if _digest(folder / name) != digest:
+            raise DataError(folder / name, f"is cut short or changed since it was written ({DIGESTS} disagrees)")
+
+
+def fill(model: Encoder, tensors: dict[str, torch.Tensor], source: Path) -> None:
+    """Copy `tensors` into the model; `DataError` says which are missing, unknown or of another shape."""
+    expected = model.state_dict()
+    missing = sorted(set(expected) - set(tensors))
+    unknown = sorted(set(tensors) - set(expected))
+    if missing or unknown:
+        parts = [f"lacks {_some(missing)}"] * bool(missing) + [f"has unexpected {_some(unknown)}"] * bool(unknown)
+        raise DataError(source, f"does not fit {CONFIG}: it {' and '.join(parts)}")
+    for name, value in expected.items():
+        if value.shape != tensors[name].shape:
+            given, wanted = tuple(tensors[name].shape), tuple(value.shape)
+            raise DataError(source, f"is {given} but {CONFIG} says {wanted}", place=f"tensor {name}")
+    model.load_state_dict(tensors)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a safetensors file."""
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise DataError(path, "is missing") from None
+    except (SafetensorError, OSError) as error:
+        raise DataError(path, f"is not a whole safetensors file ({error})") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(path, "is missing") from None
+    except (OSError, ValueError) as error:
+        raise DataError(path, f"is not readable JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise DataError(path, "should hold one JSON object")
+    return value
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON object and flush it to disk."""
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_config(path: Path) -> tuple[EncoderConfig, str]:
+    saved = read_json(path)
+    if saved.get("format") != FORMAT:
+        raise DataError(path, f"has format {saved.get('format')!r}; this version of maskseq reads format {FORMAT}")
+    try:
+        return TypeAdapter(EncoderConfig).validate_python(saved["encoder"]), saved["tokenizer"]
+    except KeyError as error:
+        raise DataError(path, f"lacks the key {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(path, first["msg"], place=".".join(map(str, ("encoder", *first["loc"])))) from None
+
+
+def _same_vocabulary(config: EncoderConfig, tokenizer: Tokenizer[Any]) -> None:
+    if config.vocabulary != tokenizer.vocabulary:
+        raise UsageError(
+            f"the encoder was built for fields {_rows(config.vocabulary)}, "
+            f"but tokenizer {type(tokenizer).__name__} has {_rows(tokenizer.vocabulary)}"
+        )
+
+
+def _rows(vocabulary: Any) -> str:
+    return ", ".join(f"{name} ({n} ids)" for name, n in zip(vocabulary.names, vocabulary.n_rows, strict=True))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _step(folder: Path) -> int:
+    """N of `step_N`; −1 for anything else, such as the `step_N.tmp` of an interrupted write."""
+    number = folder.name.removeprefix("step_")
+    return int(number) if number.isdecimal() else -1
+
+
+def _files(folder: Path) -> list[str]:
+    """All files below `folder` except the seal itself, as relative names."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if name != DIGESTS)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

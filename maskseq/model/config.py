@@ -1,0 +1,110 @@
+"""The switches of an encoder: one dataclass, without torch, so that recipes are checked before anything is loaded."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict
+
+from maskseq.errors import UsageError
+from maskseq.types import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Shape and switches of an encoder; the defaults are the ModernBERT family's."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    vocabulary: Vocabulary
+    n_layers: int
+    hidden_size: int
+    n_heads: int
+    intermediate_size: int
+    """Width inside the MLP; of each half, for a gated one."""
+
+    positions: Literal["rope", "learned", "sinusoidal"] = "rope"
+    """`sinusoidal` is Vaswani et al. 2017 §3.4–3.5: embeddings times √hidden_size, plus sines and cosines."""
+    max_positions: int = 8192
+    """The longest piece: rows of the `learned` table; for the others a statement that exports repeat."""
+    rope_theta: float = 10_000.0
+    """Base of the rotary wavelengths in global layers."""
+    rope_theta_local: float = 10_000.0
+    """The same in layers with a window."""
+    rope_fraction: float = 1.0
+    """Share of each head's dimensions that turns; the first ones do."""
+    rope_style: Literal["half", "interleaved"] = "half"
+    """Which dimensions turn together: i and i + n/2 (`half`), or 2i and 2i + 1 (`interleaved`)."""
+
+    global_every: int = 1
+    """Layers 0, n, 2n, … attend to the whole piece, the others to ± `window`; 1: all attend to everything."""
+    window: int | None = None
+    """Keys on either side, inclusive: 64 is ModernBERT's `local_attention = 128`, 129 keys."""
+
+    mlp: Literal["gelu", "geglu", "swiglu"] = "geglu"
+    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
+    norm_eps: float = 1e-5
+    norm_bias: bool = False
+    placement: Literal["pre", "post"] = "pre"
+    """Norms before attention and MLP (`pre`), or after each residual sum (`post`, Vaswani et al., BERT)."""
+    embedding_norm: bool = True
+    first_norm: bool = False
+    """Pre-norm only: whether layer 0 normalises again before attention what `embedding_norm` has normalised."""
+    final_norm: bool = True
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    token_types: int = 0
+    """Rows of BERT's segment table, of which row 0 is added everywhere; 0: there is none."""
+
+    head: Literal["none", "gelu", "silu"] = "gelu"
+    """Dense layer, this activation and a norm before the decoder, or nothing."""
+    head_bias: bool = False
+    decoder_bias: bool = True
+    tied: bool = True
+    """The decoder uses the rows of the embedding table."""
+
+    embedding_dropout: float = 0.0
+    attention_dropout: float = 0.0
+    """On the output of attention; its probabilities are never dropped (no packed kernel does it)."""
+    mlp_dropout: float = 0.0
+    """On the output of the MLP."""
+
+    init: Literal["full_megatron", "truncated_normal", "normal", "uniform"] = "full_megatron"
+    init_std: float = 0.02
+    """Standard deviation before truncation, or half the range of `uniform`."""
+    init_cutoff: float = 2.0
+    """Where truncated normals are cut, in standard deviations."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_layers", "hidden_size", "n_heads", "intermediate_size", "max_positions", "global_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.hidden_size % self.n_heads:
+            raise UsageError(f"hidden_size {self.hidden_size} is not a multiple of n_heads {self.n_heads}")
+        if self.positions == "rope" and (self.rotary_size < 2 or self.rotary_size % 2):
+            raise UsageError(
+                f"rope_fraction {self.rope_fraction} of head size {self.head_size} turns {self.rotary_size} "
+                f"dimensions; it must be an even number of them"
+            )
+        if self.global_every > 1 and (self.window is None or self.window < 0):
+            raise UsageError(
+                f"global_every = {self.global_every} leaves layers with local attention: "
+                f"window must say how far they see (64 in ModernBERT), not {self.window}"
+            )
+        if not 0 < self.rope_fraction <= 1:
+            raise UsageError(f"rope_fraction must be above 0 and at most 1, not {self.rope_fraction}")
+        for name in ("embedding_dropout", "attention_dropout", "mlp_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
+
+    @property
+    def head_size(self) -> int:
+        return self.hidden_size // self.n_heads
+
+    @property
+    def rotary_size(self) -> int:
+        """Dimensions of a head that RoPE turns."""
+        return int(self.head_size * self.rope_fraction)
+
+    def window_of(self, layer: int) -> int | None:
+        """How far layer `layer` sees on either side; None: everything."""
+        return self.window if layer % self.global_every else None

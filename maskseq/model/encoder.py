@@ -1,0 +1,371 @@
+"""The encoder: packed sequences of ids in, hidden states and logits out.
+
+Every choice on which published encoders differ is one field of `EncoderConfig`, so BERT, ModernBERT, NomicBERT,
+NeoBERT and Xiao et al. are presets (`presets.py`) of this one file. Parameter names follow ModernBERT's.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from maskseq.errors import UsageError
+from maskseq.model.attention import packed_attention
+from maskseq.model.config import EncoderConfig as EncoderConfig
+
+Attend = Callable[..., Tensor]
+"""`packed_attention`, or anything with its signature."""
+
+Rotation = tuple[Tensor, Tensor] | None
+"""Cosines and sines, float32 `[tokens, 1, 1, rotary_size / 2]`."""
+
+
+class Encoder(nn.Module):
+    """A bidirectional transformer over packed pieces, with one prediction head for each field.
+
+    The caller decides about precision: parameters stay as they are (float32, usually), and each matrix is cast to the
+    dtype of the residual stream where it is used. `forward(dtype=torch.bfloat16)` gives a bfloat16 stream with float32
+    masters; autocast around a float32 stream works too. Embedding sums, rotary angles and logits are float32 always,
+    norms compute their statistics in float32.
+    """
+
+    def __init__(self, config: EncoderConfig, *, seed: int | None = 0) -> None:
+        """Initial values are drawn from a Generator of `seed`; with None they are left for the caller to fill."""
+        super().__init__()
+        device = torch.get_default_device()
+        with torch.device("meta"):  # torch's own constructors would draw from the global generator
+            self.config = config
+            self.embeddings = Embeddings(config)
+            self.layers = nn.ModuleList(Layer(config, index) for index in range(config.n_layers))
+            self.final_norm = Norm(config) if config.final_norm else nn.Identity()
+            self.head = nn.Identity() if config.head == "none" else Head(config)
+            self.decoder = Decoder(config)
+        self.to_empty(device=device)
+        if seed is not None:
+            initialize(self, seed)
+
+    def forward(
+        self,
+        ids: Int[Tensor, "tokens fields"],
+        positions: Int[Tensor, "tokens"],
+        cu_seqlens: Int[Tensor, "pieces+1"],
+        max_seqlen: int,
+        *,
+        dropout_key: int | None = None,
+        dtype: torch.dtype | None = None,
+        attend: Attend = packed_attention,
+    ) -> Float[Tensor, "tokens hidden"]:
+        """Hidden states after the final norm, each piece as if it were alone.
+
+        `dropout_key` seeds this call's dropout (None: no dropout). `dtype` is the residual stream's (None: the
+        parameters'). `attend` replaces the attention function, as the ONNX export does.
+        """
+        config = self.config
+        if config.positions == "learned" and max_seqlen > config.max_positions:
+            raise UsageError(
+                f"a piece of {max_seqlen} positions does not fit the {config.max_positions} learned ones\n\n"
+                f"hint: shorten the context, or train with max_positions = {max_seqlen}"
+            )
+        generator = None
+        if dropout_key is not None and max(config.embedding_dropout, config.attention_dropout, config.mlp_dropout) > 0:
+            generator = torch.Generator(ids.device).manual_seed(dropout_key)
+        hidden = self.embeddings(ids, positions)
+        hidden = dropout(hidden, config.embedding_dropout, generator).to(dtype or hidden.dtype)
+        everywhere, nearby = self.rotations(positions)
+        for index, layer in enumerate(self.layers):
+            window = config.window_of(index)
+            rotation = everywhere if window is None else nearby
+            hidden = layer(hidden, rotation, cu_seqlens, max_seqlen, window, generator, attend)
+        return self.final_norm(hidden)  # type: ignore[no-any-return]
+
+    def logits(self, hidden: Float[Tensor, "n hidden"], field: int) -> Float[Tensor, "n outputs"]:
+        """Scores, in float32, of every id of `field` that has a head row; −inf for those never to be predicted.
+
+        Meant for the gathered hidden states of the cells in question, not for a whole row.
+        """
+        table = self.embeddings.tok_embeddings.weight if self.config.tied else None
+        return self.decoder(self.head(hidden), field, table)  # type: ignore[no-any-return]
+
+    def rotations(self, positions: Int[Tensor, "tokens"]) -> tuple[Rotation, Rotation]:
+        """Rotary angles for global and for local layers, from the θ that `config` has now: nothing to invalidate."""
+        config = self.config
+        if config.positions != "rope":
+            return None, None
+        everywhere = rotation(positions, config.rotary_size, config.rope_theta)
+        if config.global_every == 1:
+            return everywhere, None
+        return everywhere, rotation(positions, config.rotary_size, config.rope_theta_local)
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+
+class Embeddings(nn.Module):
+    """The sum of the fields' embeddings, from one table with an offset a field, plus absolute positions if any."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tok_embeddings = nn.Embedding(sum(config.vocabulary.n_rows), config.hidden_size)
+        if config.positions == "learned":
+            self.positions = nn.Embedding(config.max_positions, config.hidden_size)
+        if config.token_types:
+            self.token_types = nn.Embedding(config.token_types, config.hidden_size)
+        self.norm = Norm(config) if config.embedding_norm else nn.Identity()
+
+    def forward(
+        self, ids: Int[Tensor, "tokens fields"], positions: Int[Tensor, "tokens"]
+    ) -> Float[Tensor, "tokens hidden"]:
+        config, table = self.config, self.tok_embeddings.weight
+        # A field's rows are a slice, so its offset needs no tensor; gradients add up in float32 whatever the stream is.
+        parts = torch.split(table, list(config.vocabulary.n_rows))
+        hidden = F.embedding(ids[:, 0], parts[0])
+        for field in range(1, config.vocabulary.n_fields):
+            hidden = hidden + F.embedding(ids[:, field], parts[field])
+        if config.token_types:
+            hidden = hidden + self.token_types.weight[0]
+        if config.positions == "learned":
+            hidden = hidden + self.positions(positions)
+        elif config.positions == "sinusoidal":
+            hidden = hidden * math.sqrt(config.hidden_size) + sinusoids(positions, config.hidden_size)
+        return self.norm(hidden)  # type: ignore[no-any-return]
+
+
+class Layer(nn.Module):
+    """Attention and MLP, each with its norm before it or after its residual sum."""
+
+    def __init__(self, config: EncoderConfig, index: int) -> None:
+        super().__init__()
+        self.config = config
+        bare = index == 0 and config.placement == "pre" and not config.first_norm
+        self.attn_norm = nn.Identity() if bare else Norm(config)
+        self.attn = Attention(config)
+        self.mlp_norm = Norm(config)
+        self.mlp = MLP(config)
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "tokens hidden"],
+        rotation: Rotation,
+        cu_seqlens: Int[Tensor, "pieces+1"],
+        max_seqlen: int,
+        window: int | None,
+        generator: torch.Generator | None,
+        attend: Attend,
+    ) -> Float[Tensor, "tokens hidden"]:
+        config = self.config
+        pre = config.placement == "pre"
+        update = self.attn(self.attn_norm(hidden) if pre else hidden, rotation, cu_seqlens, max_seqlen, window, attend)
+        hidden = hidden + dropout(update, config.attention_dropout, generator)
+        if not pre:
+            hidden = self.attn_norm(hidden)
+        update = self.mlp(self.mlp_norm(hidden) if pre else hidden)
+        hidden = hidden + dropout(update, config.mlp_dropout, generator)
+        return hidden if pre else self.mlp_norm(hidden)
+
+
+class Attention(nn.Module):
+    """Multi-head attention within each piece; `Wqkv` stacks queries, keys and values, each of all heads."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.Wqkv = Linear(config.hidden_size, 3 * config.hidden_size, bias=config.attention_bias)
+        self.Wo = Linear(config.hidden_size, config.hidden_size, bias=config.attention_bias)
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "tokens hidden"],
+        rotation: Rotation,
+        cu_seqlens: Int[Tensor, "pieces+1"],
+        max_seqlen: int,
+        window: int | None,
+        attend: Attend,
+    ) -> Float[Tensor, "tokens hidden"]:
+        qkv = self.Wqkv(hidden).unflatten(-1, (3, self.config.n_heads, self.config.head_size))
+        qk, v = qkv[:, :2], qkv[:, 2]
+        if rotation is not None:
+            qk = rotate(qk, rotation, interleaved=self.config.rope_style == "interleaved")
+        mixed = attend(qk[:, 0], qk[:, 1], v, cu_seqlens, max_seqlen=max_seqlen, window=window)
+        return self.Wo(mixed.flatten(-2))  # type: ignore[no-any-return]
+
+
+class MLP(nn.Module):
+    """`Wi`, activation, `Wo`; gated kinds use the first half of `Wi`'s output activated, the second as it is."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.kind = config.mlp
+        width = config.intermediate_size if config.mlp == "gelu" else 2 * config.intermediate_size
+        self.Wi = Linear(config.hidden_size, width, bias=config.mlp_bias)
+        self.Wo = Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
+
+    def forward(self, hidden: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
+        wide = self.Wi(hidden)
+        if self.kind == "gelu":
+            return self.Wo(F.gelu(wide))  # type: ignore[no-any-return]
+        value, gate = wide.chunk(2, dim=-1)
+        return self.Wo((F.silu(value) if self.kind == "swiglu" else F.gelu(value)) * gate)  # type: ignore[no-any-return]
+
+
+class Head(nn.Module):
+    """What stands between the last hidden state and the decoder, shared by all fields."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.activation = F.silu if config.head == "silu" else F.gelu
+        self.dense = Linear(config.hidden_size, config.hidden_size, bias=config.head_bias)
+        self.norm = Norm(config)
+
+    def forward(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n hidden"]:
+        return self.norm(self.activation(self.dense(hidden)))  # type: ignore[no-any-return]
+
+
+class Decoder(nn.Module):
+    """Rows that turn a hidden state into logits, grouped by field; tied, they are the embedding table's."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.vocabulary = config.vocabulary
+        n_outputs = sum(config.vocabulary.n_outputs)
+        self.weight = None if config.tied else nn.Parameter(torch.empty(n_outputs, config.hidden_size))
+        self.bias = nn.Parameter(torch.empty(n_outputs)) if config.decoder_bias else None
+
+    def forward(
+        self, hidden: Float[Tensor, "n hidden"], field: int, table: Float[Tensor, "rows hidden"] | None
+    ) -> Float[Tensor, "n outputs"]:
+        vocabulary = self.vocabulary
+        n = vocabulary.n_outputs[field]
+        first = sum(vocabulary.n_outputs[:field])
+        if self.weight is not None:
+            weight = self.weight[first : first + n]
+        else:
+            assert table is not None
+            weight = table[sum(vocabulary.n_rows[:field]) :][:n]
+        logits = F.linear(hidden, weight.to(hidden.dtype)).float()
+        if self.bias is not None:
+            logits = logits + self.bias[first : first + n]
+        never = list(vocabulary.unpredictable[field])
+        if never:
+            logits[:, never] = -math.inf
+        return logits
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` that works in its input's dtype, whatever its parameters are stored in."""
+
+    def forward(self, input: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
+        bias = None if self.bias is None else self.bias.to(input.dtype)
+        return F.linear(input, self.weight.to(input.dtype), bias)
+
+
+class Norm(nn.Module):
+    """LayerNorm or RMSNorm in its input's dtype, with float32 statistics (torch's kernels see to that)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.rms, self.eps = config.norm == "rmsnorm", config.norm_eps
+        self.weight = nn.Parameter(torch.empty(config.hidden_size))
+        has_bias = config.norm_bias and not self.rms
+        self.bias = nn.Parameter(torch.empty(config.hidden_size)) if has_bias else None
+
+    def forward(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n hidden"]:
+        weight = self.weight.to(hidden.dtype)
+        if self.rms:
+            return F.rms_norm(hidden, weight.shape, weight, self.eps)
+        bias = None if self.bias is None else self.bias.to(hidden.dtype)
+        return F.layer_norm(hidden, weight.shape, weight, bias, self.eps)
+
+
+def rotation(positions: Int[Tensor, "tokens"], size: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of RoPE (Su et al. 2021, eq. 15) for `size` turning dimensions, float32."""
+    exponents = torch.arange(0, size, 2, dtype=torch.float32, device=positions.device) / size
+    angles = positions.float()[:, None, None, None] * (1.0 / theta**exponents)
+    return angles.cos(), angles.sin()
+
+
+def rotate(
+    x: Float[Tensor, "tokens two heads dim"], by: tuple[Tensor, Tensor], *, interleaved: bool
+) -> Float[Tensor, "tokens two heads dim"]:
+    """Turn the first dimensions of every head by the angles of its position, in float32."""
+    cos, sin = by
+    n = 2 * cos.shape[-1]
+    if interleaved:
+        a, b = x[..., 0:n:2], x[..., 1:n:2]
+        turned = torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
+    else:
+        a, b = x[..., : n // 2], x[..., n // 2 : n]
+        turned = torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+    return torch.cat([turned.to(x.dtype), x[..., n:]], dim=-1) if n < x.shape[-1] else turned.to(x.dtype)
+
+
+def sinusoids(positions: Int[Tensor, "tokens"], size: int) -> Float[Tensor, "tokens size"]:
+    """PE(pos, 2i) = sin(pos / 10000^(2i/size)), PE(pos, 2i+1) = cos of the same (Vaswani et al. 2017, §3.5)."""
+    exponents = torch.arange(0, size, 2, dtype=torch.float32, device=positions.device) / size
+    angles = positions.float()[:, None] / 10_000.0**exponents
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)[:, :size]
+
+
+def dropout(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
+    """Drop a share `p` of the entries and scale up the rest; nothing without a generator."""
+    if generator is None or p == 0:
+        return x
+    keep = torch.empty(x.shape, dtype=x.dtype, device=x.device).bernoulli_(1 - p, generator=generator)
+    return x * keep / (1 - p)
+
+
+def initialize(model: Encoder, seed: int) -> None:
+    """Draw all initial values, on the CPU and in the order of the parameters: the same on every device.
+
+    Standard deviations by what a matrix does. `full_megatron` is ModernBERT's research code (initialization.py:107-160
+    at 8c57a0f); transformers' ModernBERT differs from it in the head and the decoder.
+    """
+    config, std = model.config, model.config.init_std
+    stds = {"in": std, "out": std, "embedding": std, "decoder": std}
+    if config.init == "full_megatron":
+        stds |= {"out": std / math.sqrt(2 * config.n_layers), "decoder": config.hidden_size**-0.5}
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        value = torch.empty(parameter.shape, device="cpu")
+        if parameter.ndim == 1:
+            value.fill_(1.0 if name.endswith("norm.weight") else 0.0)
+        else:
+            s = stds[_role(name)]
+            if config.init == "uniform":
+                value.uniform_(-s, s, generator=generator)
+            elif config.init == "normal":
+                value.normal_(0, s, generator=generator)
+            else:
+                cut = config.init_cutoff * s
+                nn.init.trunc_normal_(value, 0, s, -cut, cut, generator=generator)
+        with torch.no_grad():
+            parameter.copy_(value)
+
+
+def _role(name: str) -> Literal["in", "out", "embedding", "decoder"]:
+    """What a matrix does, by its name."""
+    if name.startswith("embeddings."):
+        return "embedding"
+    if name.startswith("decoder."):
+        return "decoder"
+    return "out" if name.endswith("Wo.weight") else "in"
+
+
+@dataclass(frozen=True)
+class ParameterRow:
+    """A line of the table that `maskseq inspect` prints."""
+
+    name: str
+    shape: tuple[int, ...]
+    n_parameters: int
+
+
+def parameter_table(model: nn.Module) -> list[ParameterRow]:
+    """Every parameter once, in the order of the model; a tied decoder has no matrix of its own."""
+    return [ParameterRow(name, tuple(p.shape), p.numel()) for name, p in model.named_parameters()]

@@ -1,0 +1,325 @@
+"""The encoder against the published formulas, written out again here in float64, one sequence at a time."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch._dynamo.testing
+from torch import Tensor
+
+from maskseq.errors import UsageError
+from maskseq.model.encoder import Encoder, EncoderConfig, dropout, parameter_table
+from maskseq.types import Field, Vocabulary
+
+BASE = Field(name="base", tokens=tuple("ACGT"))
+ACTIVITY = Field(name="activity", tokens=("register", "triage", "lab", "leave"), controls=("[OTHER]", "[END]"))
+RESOURCE = Field(name="resource", tokens=("anna", "bo"), controls=("[ABSENT]",))
+ONE = Vocabulary.of([BASE])
+THREE = Vocabulary.of([ACTIVITY, RESOURCE, BASE])
+
+SHAPE = {"n_layers": 3, "hidden_size": 32, "n_heads": 2, "intermediate_size": 24}
+POST = {"placement": "post", "final_norm": False, "norm_bias": True}
+SWITCHES = {
+    "modernbert": {"global_every": 3, "window": 2, "rope_theta": 160_000.0},
+    "bert": {**POST, "positions": "learned", "max_positions": 64, "mlp": "gelu", "attention_bias": True}
+    | {"mlp_bias": True, "head_bias": True, "token_types": 2},
+    "nomic": {**POST, "mlp": "swiglu", "head": "silu", "token_types": 2, "rope_theta": 1000.0, "norm_eps": 1e-12},
+    "neobert": {"rope_style": "interleaved", "mlp": "swiglu", "norm": "rmsnorm", "embedding_norm": False}
+    | {"first_norm": True, "head": "none", "tied": False},
+    "biglm": {"rope_fraction": 0.25, "mlp": "swiglu", "norm_bias": True, "embedding_norm": False, "first_norm": True}
+    | {"attention_bias": True, "mlp_bias": True, "head_bias": True},
+    "vaswani": {**POST, "positions": "sinusoidal", "embedding_norm": False, "decoder_bias": False, "head": "none"},
+    "partial interleaved, local": {"rope_fraction": 0.5, "rope_style": "interleaved", "global_every": 2, "window": 3}
+    | {"rope_theta_local": 500.0, "tied": False, "first_norm": True},
+}
+LENGTHS = (11, 1, 6, 17)
+
+
+def model_of(vocabulary: Vocabulary, **switches: object) -> Encoder:
+    """A model whose every parameter, norms and biases included, is random and far from its initial value."""
+    model = Encoder(EncoderConfig(vocabulary=vocabulary, **{**SHAPE, **switches}), seed=3)
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.empty_like(parameter).normal_(0, 0.15, generator=generator))
+    return model
+
+
+def pack(lengths: tuple[int, ...], vocabulary: Vocabulary, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, int]:
+    generator = torch.Generator().manual_seed(seed)
+    columns = [torch.randint(0, n, (sum(lengths),), generator=generator) for n in vocabulary.n_rows]
+    positions = torch.cat([torch.arange(n) for n in lengths])
+    cu_seqlens = torch.tensor([0, *torch.tensor(lengths).cumsum(0)], dtype=torch.int32)
+    return torch.stack(columns, dim=1), positions.int(), cu_seqlens, max(lengths)
+
+
+def reference(config: EncoderConfig, p: dict[str, Tensor], ids: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Hidden states and logits of one sequence; `p` are the parameters in float64."""
+    length, head = len(ids), config.hidden_size // config.n_heads
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return x @ p[f"{name}.weight"].T + p.get(f"{name}.bias", torch.zeros(()))
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        if f"{name}.weight" not in p:
+            return x
+        if config.norm == "rmsnorm":
+            return x / (x.square().mean(-1, keepdim=True) + config.norm_eps).sqrt() * p[f"{name}.weight"]
+        centred = x - x.mean(-1, keepdim=True)
+        scaled = centred / (centred.square().mean(-1, keepdim=True) + config.norm_eps).sqrt()
+        return scaled * p[f"{name}.weight"] + p.get(f"{name}.bias", torch.zeros(()))
+
+    def gelu(x: Tensor) -> Tensor:
+        return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
+
+    def turned(x: Tensor, theta: float) -> Tensor:
+        """Rotate pairs of dimensions one at a time: `x` is one head, [length, head]."""
+        x, n = x.clone(), int(head * config.rope_fraction)
+        for position in range(length):
+            for pair in range(n // 2):
+                i, j = (2 * pair, 2 * pair + 1) if config.rope_style == "interleaved" else (pair, pair + n // 2)
+                angle = position / theta ** (2 * pair / n)
+                a, b = x[position, i].clone(), x[position, j].clone()
+                x[position, i] = a * math.cos(angle) - b * math.sin(angle)
+                x[position, j] = a * math.sin(angle) + b * math.cos(angle)
+        return x
+
+    def attention(x: Tensor, layer: int) -> Tensor:
+        local = layer % config.global_every != 0
+        theta = config.rope_theta_local if local else config.rope_theta
+        far = (torch.arange(length)[:, None] - torch.arange(length)).abs() > (config.window if local else length)
+        qkv = linear(x, f"layers.{layer}.attn.Wqkv")
+        mixed = []
+        for h in range(config.n_heads):
+            q, k, v = (qkv[:, (part * config.n_heads + h) * head :][:, :head] for part in range(3))
+            if config.positions == "rope":
+                q, k = turned(q, theta), turned(k, theta)
+            mixed.append((q @ k.T / math.sqrt(head)).masked_fill(far, -math.inf).softmax(-1) @ v)
+        return linear(torch.cat(mixed, -1), f"layers.{layer}.attn.Wo")
+
+    def mlp(x: Tensor, layer: int) -> Tensor:
+        wide = linear(x, f"layers.{layer}.mlp.Wi")
+        a, b = wide[:, : config.intermediate_size], wide[:, config.intermediate_size :]
+        inner = {"gelu": lambda: gelu(a), "geglu": lambda: gelu(a) * b, "swiglu": lambda: a * a.sigmoid() * b}
+        return linear(inner[config.mlp](), f"layers.{layer}.mlp.Wo")
+
+    table, offsets = p["embeddings.tok_embeddings.weight"], config.vocabulary.offsets.tolist()
+    x = sum(table[ids[:, f] + offset] for f, offset in enumerate(offsets))
+    x = x + (p["embeddings.token_types.weight"][0] if config.token_types else 0)
+    if config.positions == "learned":
+        x = x + p["embeddings.positions.weight"][:length]
+    if config.positions == "sinusoidal":
+        x = x * math.sqrt(config.hidden_size)
+        for position in range(length):
+            for i in range(config.hidden_size):
+                angle = position / 10_000 ** (2 * (i // 2) / config.hidden_size)
+                x[position, i] += math.cos(angle) if i % 2 else math.sin(angle)
+    x = norm(x, "embeddings.norm")
+    for i in range(config.n_layers):
+        names = f"layers.{i}.attn_norm", f"layers.{i}.mlp_norm"
+        if config.placement == "pre":
+            x = x + attention(norm(x, names[0]), i)
+            x = x + mlp(norm(x, names[1]), i)
+        else:
+            x = norm(x + attention(x, i), names[0])
+            x = norm(x + mlp(x, i), names[1])
+    x = norm(x, "final_norm")
+
+    last = x
+    if config.head != "none":
+        dense = linear(x, "head.dense")
+        last = norm(dense * dense.sigmoid() if config.head == "silu" else gelu(dense), "head.norm")
+    logits, first = [], 0
+    for offset, n in zip(offsets, config.vocabulary.n_outputs, strict=True):
+        rows = table[offset : offset + n] if config.tied else p["decoder.weight"][first : first + n]
+        bias = p["decoder.bias"][first : first + n] if config.decoder_bias else 0
+        logits.append(last @ rows.T + bias)
+        first += n
+    return x, logits
+
+
+@pytest.mark.parametrize("vocabulary", [ONE, THREE], ids=["one field", "three fields"])
+@pytest.mark.parametrize("switches", SWITCHES.values(), ids=SWITCHES.keys())
+def test_a_packed_row_is_each_sequence_alone_by_the_formulas(switches: dict, vocabulary: Vocabulary) -> None:
+    model = model_of(vocabulary, **switches)
+    ids, positions, cu_seqlens, longest = pack(LENGTHS, vocabulary)
+    hidden = model(ids, positions, cu_seqlens, longest)
+    parameters = {name: p.detach().double() for name, p in model.named_parameters()}
+    for start, stop in zip(cu_seqlens[:-1].tolist(), cu_seqlens[1:].tolist(), strict=True):
+        expected_hidden, expected_logits = reference(model.config, parameters, ids[start:stop])
+        torch.testing.assert_close(hidden[start:stop].double(), expected_hidden, atol=2e-5, rtol=1e-4)
+        for field, expected in enumerate(expected_logits):
+            logits = model.logits(hidden[start:stop], field)
+            torch.testing.assert_close(logits.double(), expected, atol=2e-5, rtol=1e-4)
+
+
+def test_rope_sees_only_distances() -> None:
+    model = model_of(ONE, global_every=2, window=4)
+    ids, positions, cu_seqlens, longest = pack((25,), ONE)
+    shifted = model(ids, positions + 40, cu_seqlens, longest)
+    torch.testing.assert_close(shifted, model(ids, positions, cu_seqlens, longest), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("change", [{"rope_theta": 50.0}, {"rope_theta_local": 50.0}])
+def test_a_changed_theta_takes_effect_at_once(change: dict[str, float]) -> None:
+    """Context extension replaces `config`; no cached table may survive it."""
+    model = model_of(ONE, global_every=2, window=4)
+    row = pack((25,), ONE)
+    before = model(*row)
+    model.config = replace(model.config, **change)
+    fresh = Encoder(model.config)
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(model(*row), fresh(*row))
+    assert (model(*row) - before).abs().max() > 1e-3
+
+
+def test_ids_that_are_never_predicted_have_no_probability_and_no_gradient() -> None:
+    imported = replace(ONE, n_outputs=(5,), unpredictable=((1, 4),))
+    model = model_of(imported, tied=False)
+    hidden = torch.randn(7, 32, generator=torch.Generator().manual_seed(0))
+    logits = model.logits(hidden, 0)
+    assert torch.isneginf(logits[:, [1, 4]]).all()
+    assert logits[:, [0, 2, 3]].isfinite().all()
+    logits.softmax(-1)[:, 0].sum().backward()
+    assert model.decoder.weight.grad[[1, 4]].abs().max() == 0
+    assert model.decoder.weight.grad[[0, 2, 3]].abs().min() > 0
+
+
+# Precision
+
+
+@pytest.mark.parametrize("how", ["bfloat16 stream", "autocast"])
+def test_bfloat16_work_is_close_and_gradients_reach_float32_masters(how: str) -> None:
+    model = model_of(THREE, n_layers=2, hidden_size=64, global_every=2, window=4)
+    row = pack((30, 12), THREE)
+
+    def gradients(dtype: torch.dtype | None, autocast: bool) -> dict[str, Tensor]:
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            hidden = model(*row, dtype=dtype)
+            loss = sum(model.logits(hidden, f).float().logsumexp(-1).mean() for f in range(3))
+        loss.backward()
+        assert all(p.dtype == p.grad.dtype == torch.float32 for p in model.parameters())
+        return {name: p.grad.clone() for name, p in model.named_parameters()}
+
+    exact = gradients(None, False)
+    rough = gradients(torch.bfloat16 if how == "bfloat16 stream" else None, how == "autocast")
+    for name, gradient in exact.items():
+        cosine = torch.cosine_similarity(gradient.flatten(), rough[name].flatten(), dim=0)
+        assert cosine > 0.99, name
+
+
+def test_rotation_is_exact_at_large_positions_of_a_bfloat16_stream() -> None:
+    """bfloat16 cannot tell position 1995 from 2000; angles must not pass through it."""
+    model = model_of(ONE, n_layers=1)
+    ids, _, cu_seqlens, longest = pack((9,), ONE)
+    near, far = (model(ids, torch.arange(9) + s, cu_seqlens, longest, dtype=torch.bfloat16) for s in (0, 1995))
+    assert (near - far).abs().max() < 0.1
+    spread = model(ids, torch.arange(9) * 3, cu_seqlens, longest, dtype=torch.bfloat16)
+    assert (near - spread).abs().max() > 0.3
+
+
+# Dropout
+
+
+def test_dropout_is_a_function_of_its_key() -> None:
+    model = model_of(ONE, embedding_dropout=0.1, attention_dropout=0.2, mlp_dropout=0.3)
+    row = pack((20,), ONE)
+    state = torch.random.get_rng_state()
+    one, again, other = (model(*row, dropout_key=key) for key in (1, 1, 2))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert torch.equal(model(*row), model(*row, dropout_key=None))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    x = torch.full((400, 500), 3.0)
+    dropped = dropout(x, 0.2, torch.Generator().manual_seed(5))
+    assert abs((dropped == 0).double().mean() - 0.2) < 0.005
+    assert torch.equal(dropped.unique(), torch.tensor([0.0, 3.75]))
+
+
+# Initial values
+
+
+def test_initial_values_depend_on_the_seed_and_on_nothing_else() -> None:
+    config = EncoderConfig(vocabulary=THREE, **SHAPE)
+    state = torch.random.get_rng_state()
+    one, again, other = (Encoder(config, seed=seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert not torch.equal(one["layers.0.attn.Wqkv.weight"], other["layers.0.attn.Wqkv.weight"])
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+CUT = 0.8796  # standard deviation of a unit normal truncated at ±2
+SCHEMES = [
+    ("full_megatron", {"in": CUT * 0.02, "out": CUT * 0.02 / math.sqrt(12), "decoder": CUT / math.sqrt(96)}, 2),
+    ("truncated_normal", {"in": CUT * 0.02, "out": CUT * 0.02, "decoder": CUT * 0.02}, 2),
+    ("normal", {"in": 0.02, "out": 0.02, "decoder": 0.02}, None),
+    ("uniform", {"in": 0.02 / math.sqrt(3), "out": 0.02 / math.sqrt(3), "decoder": 0.02 / math.sqrt(3)}, 1),
+]
+
+
+@pytest.mark.parametrize(("scheme", "stds", "cut"), SCHEMES, ids=[s[0] for s in SCHEMES])
+def test_initial_spreads_are_the_published_ones(scheme: str, stds: dict[str, float], cut: float | None) -> None:
+    many = Vocabulary(names=("token",), n_rows=(300,), n_outputs=(300,), mask_ids=(4,))
+    shape = {"n_layers": 6, "hidden_size": 96, "n_heads": 2, "intermediate_size": 144}
+    biases = {"attention_bias": True, "mlp_bias": True, "head_bias": True, "norm_bias": True}
+    model = Encoder(EncoderConfig(vocabulary=many, **shape, **biases, init=scheme, tied=False))
+    roles = {
+        "in": [r"embeddings.tok_embeddings", "attn.Wqkv", "mlp.Wi", "head.dense"],
+        "out": ["attn.Wo", "mlp.Wo"],
+        "decoder": ["decoder"],
+    }
+    for role, suffixes in roles.items():
+        for name, value in model.named_parameters():
+            if value.ndim == 2 and any(name.endswith(f"{suffix}.weight") for suffix in suffixes):
+                assert value.std().item() == pytest.approx(stds[role], rel=0.03), name
+                if cut is not None:
+                    base = 0.02 if scheme != "full_megatron" else stds[role] / CUT
+                    assert value.abs().max() <= cut * base * 1.0001, name
+    for name, value in model.named_parameters():
+        if value.ndim == 1:
+            assert (value == (1 if "norm" in name and name.endswith("weight") else 0)).all(), name
+
+
+# The table of parameters, compilation, mistakes
+
+
+def test_the_parameter_table_counts_every_number_once() -> None:
+    model = Encoder(EncoderConfig(vocabulary=THREE, **SHAPE))
+    rows = parameter_table(model)
+    assert sum(row.n_parameters for row in rows) == model.n_parameters
+    # 3 layers of Wqkv, Wo, Wi, Wo and 2 norms (the first without one), the table, the norms, the dense, the bias
+    layer = 32 * 96 + 32 * 32 + 32 * 48 + 24 * 32 + 2 * 32
+    assert model.n_parameters == 3 * layer - 32 + 16 * 32 + 32 + 32 + 32 * 32 + 32 + 13
+
+
+def test_the_encoder_is_one_graph_whatever_the_packing() -> None:
+    model = model_of(THREE, global_every=2, window=4)
+    torch._dynamo.reset()
+    counter = torch._dynamo.testing.CompileCounter()
+    compiled = torch.compile(model, backend=counter, fullgraph=True)
+    for lengths in ((10, 20, 10), (5, 20, 7, 8), (20, 20)):
+        row = pack(lengths, THREE)
+        torch.testing.assert_close(compiled(*row), model(*row), atol=1e-5, rtol=1e-5)
+    assert counter.frame_count <= 2  # a second one when the number of pieces first changes, and no more
+
+
+def test_mistakes_say_what_to_do() -> None:
+    def config(**switches: object) -> EncoderConfig:
+        return EncoderConfig(vocabulary=ONE, **{**SHAPE, **switches})
+
+    with pytest.raises(UsageError, match="hidden_size 33 is not a multiple of n_heads 2"):
+        config(hidden_size=33)
+    with pytest.raises(UsageError, match="window must say how far they see"):
+        config(global_every=3)
+    with pytest.raises(UsageError, match="even number"):
+        config(rope_fraction=0.1)
+    with pytest.raises(UsageError, match="mlp_dropout must be at least 0 and below 1, not 1"):
+        config(mlp_dropout=1.0)
+    model = Encoder(config(positions="learned", max_positions=16))
+    with pytest.raises(UsageError, match="a piece of 17 positions does not fit the 16 learned ones"):
+        model(*pack((17,), ONE))
