@@ -1,0 +1,187 @@
+"""Every CPU kernel against dense attention in float64: outputs and gradients, for all the shapes packing makes."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from maskseq.errors import UsageError
+from maskseq.model import attention, attention_cpu
+from maskseq.model.attention import available, explain, packed_attention
+
+LENGTHS = {
+    "one token": [1],
+    "ones": [1, 1, 1],
+    "odd": [1, 7, 129, 64, 33, 255, 2],
+    "equal and short": [64] * 9,
+    "equal, apart": [64, 3, 64, 3, 64],
+    "block edges": [127, 128, 129, 1, 256],
+    "one huge": [1500],
+    "filler last": [200, 31, 1, 280],
+}
+WINDOWS = [None, 0, 1, 64, 100, 2000]
+BACKENDS = ["sdpa", "bmm"]
+
+
+def dense(q, k, v, cu_q, cu_k, window):
+    """The definition: one matrix of scores over the whole row, −inf wherever a pair may not meet."""
+    piece_q, piece_k = (
+        torch.repeat_interleave(torch.arange(len(cu) - 1), torch.diff(cu.long())) for cu in (cu_q, cu_k)
+    )
+    may_meet = piece_q[:, None] == piece_k
+    if window is not None:
+        may_meet &= (torch.arange(len(piece_q))[:, None] - torch.arange(len(piece_k))).abs() <= window
+    scores = torch.einsum("qhd,khd->hqk", q, k) * q.shape[-1] ** -0.5
+    weights = scores.masked_fill(~may_meet, -torch.inf).softmax(-1).nan_to_num(0)  # no key at all: zeros
+    return torch.einsum("hqk,khd->qhd", weights, v)
+
+
+def boundaries(lengths):
+    return torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
+
+
+def inputs(n_tokens, *, heads=2, dim=16, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(n_tokens, heads, dim, generator=generator, dtype=torch.float64).to(dtype) for _ in range(4)]
+
+
+def errors(lengths, window, backend, dtype, lengths_k=None, **shape) -> Tensor:
+    """Largest error of the output, dq, dk and dv, each as a share of the largest true value (or of 1)."""
+    cu_q = boundaries(lengths)
+    cu_k = None if lengths_k is None else boundaries(lengths_k)
+    q, _, _, grad = inputs(sum(lengths), dtype=dtype, **shape)
+    _, k, v, _ = inputs(sum(lengths_k or lengths), dtype=dtype, seed=1, **shape)
+    exact = [x.double().requires_grad_() for x in (q, k, v)]
+    expected = dense(*exact, cu_q, cu_q if cu_k is None else cu_k, window)
+    leaves = [x.clone().requires_grad_() for x in (q, k, v)]
+    actual = packed_attention(*leaves, cu_q, max_seqlen=max(lengths), window=window, backend=backend, cu_seqlens_k=cu_k)
+    assert actual.dtype == dtype
+    truths = [expected.detach(), *torch.autograd.grad(expected, exact, grad.double())]
+    results = [actual.detach(), *torch.autograd.grad(actual, leaves, grad)]
+    return torch.stack(
+        [
+            (result.double() - truth).abs().max() / truth.abs().max().clamp(min=1)
+            for result, truth in zip(results, truths, strict=True)
+        ]
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+def test_equals_dense_attention_in_float64(lengths, window, backend):
+    assert errors(lengths, window, backend, torch.float64).max() < 1e-12
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-6), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("window", [None, 64])
+def test_rounding_is_that_of_the_dtype(window, backend, dtype, tolerance):
+    lengths = [200, 1, 33, 64, 64, 700, 17]
+    assert errors(lengths, window, backend, dtype, heads=4, dim=64).max() < tolerance
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    lengths=st.lists(st.integers(1, 300), min_size=1, max_size=12),
+    window=st.none() | st.integers(0, 200),
+    backend=st.sampled_from(BACKENDS),
+)
+def test_equals_dense_attention_for_any_lengths(lengths, window, backend):
+    assert errors(lengths, window, backend, torch.float64, dim=8).max() < 1e-12
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_long_pieces_are_cut_into_chunks_of_queries_without_a_trace(backend, monkeypatch):
+    monkeypatch.setattr(attention_cpu, "SCORES_AT_ONCE", 2**14)
+    assert errors([700, 64, 64, 64, 20, 20], None, backend, torch.float64).max() < 1e-12
+    assert errors([700, 64, 64, 64, 20, 20], 64, backend, torch.float64).max() < 1e-12
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_queries_may_attend_to_keys_that_are_packed_differently(backend):
+    """The context of each piece as keys: shorter than the piece, possibly nothing, possibly everything."""
+    queries, keys = [200, 9, 64, 40, 1, 150], [120, 4, 64, 0, 1, 3]
+    assert errors(queries, None, backend, torch.float64, lengths_k=keys).max() < 1e-12
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("window", [None, 64])
+def test_a_piece_does_not_feel_its_neighbours(backend, window):
+    """Huge neighbours would drown a leak of any size."""
+    q, k, v, _ = inputs(500)
+    cu = boundaries([150, 40, 310])
+    before = packed_attention(q, k, v, cu, max_seqlen=310, window=window, backend=backend)[150:190]
+    k[:150], v[:150], k[190:], v[190:] = 1e3, 1e6, -1e3, -1e6
+    after = packed_attention(q, k, v, cu, max_seqlen=310, window=window, backend=backend)[150:190]
+    assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("window", [None, 64])
+def test_strided_views_of_a_fused_projection_are_taken_as_they_are(window):
+    qkv = torch.randn(300, 3, 2, 16, generator=torch.Generator().manual_seed(0))
+    cu = boundaries([100, 200])
+    for backend in BACKENDS:
+        views = packed_attention(*qkv.unbind(1), cu, max_seqlen=200, window=window, backend=backend)
+        copies = packed_attention(
+            *(x.contiguous() for x in qkv.unbind(1)), cu, max_seqlen=200, window=window, backend=backend
+        )
+        torch.testing.assert_close(views, copies, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("window", [None, 3])
+def test_torch_accepts_the_operator_for_autograd_and_compilation(backend, window):
+    q, k, v, _ = inputs(20, dim=4)
+    cu = boundaries([5, 9, 6])
+    leaves = [x.requires_grad_() for x in (q, k, v)]
+    torch.library.opcheck(attention_cpu.tiled_attention, (*leaves, cu, cu, -1 if window is None else window, backend))
+    assert torch.autograd.gradcheck(
+        lambda *x: packed_attention(*x, cu, max_seqlen=9, window=window, backend=backend), leaves
+    )
+
+
+def test_a_compiled_model_has_no_graph_break_and_never_recompiles():
+    counter = torch._dynamo.testing.CompileCounter()
+
+    @torch.compile(backend=counter, fullgraph=True)
+    def layer(qkv, cu, max_seqlen):
+        q, k, v = (2 * qkv).unbind(1)
+        return packed_attention(q, k, v, cu, max_seqlen=max_seqlen) + packed_attention(
+            q, k, v, cu, max_seqlen=max_seqlen, window=64
+        )
+
+    qkv = torch.randn(300, 3, 2, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    for lengths in ([100, 200], [200, 100], [150, 150], [90, 210]):
+        cu = boundaries(lengths)
+        out = layer(qkv, cu, max(lengths))
+        q, k, v = (2 * qkv).unbind(1)
+        expected = sum(packed_attention(q, k, v, cu, max_seqlen=max(lengths), window=window) for window in (None, 64))
+        torch.testing.assert_close(out, expected)
+    assert counter.frame_count == 1
+
+
+def test_a_wrong_request_is_refused_with_the_reason():
+    q, k, v, _ = inputs(10)
+    cu = boundaries([10])
+    with pytest.raises(UsageError, match=r"flash3.*auto or one of flash, varlen, bmm, sdpa"):
+        packed_attention(q, k, v, cu, max_seqlen=10, backend="flash3")
+    with pytest.raises(UsageError, match="'flash' cannot be used here: needs a CUDA device, not cpu"):
+        packed_attention(q, k, v, cu, max_seqlen=10, backend="flash")
+    with pytest.raises(ValueError, match="share a dtype"):
+        packed_attention(q, k.float(), v, cu, max_seqlen=10)
+    with pytest.raises(ValueError, match="not both"):
+        packed_attention(q, k, v, cu, max_seqlen=10, window=3, cu_seqlens_k=cu)
+
+
+def test_the_choice_follows_the_processor(monkeypatch):
+    monkeypatch.setattr(attention, "bf16_is_fast", lambda: True)
+    assert available("cpu", torch.bfloat16)[0] == "bmm"
+    assert available("cpu", torch.float32)[0] == "sdpa"
+    monkeypatch.setattr(attention, "bf16_is_fast", lambda: False)
+    assert available("cpu", torch.bfloat16)[0] == "sdpa"
+    assert explain("cpu")["sdpa"] == "used"
+    assert explain("cpu")["flash"] == "not used: needs a CUDA device, not cpu"
