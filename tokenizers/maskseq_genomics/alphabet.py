@@ -1,10 +1,12 @@
-"""Letters of nucleotides: IUPAC codes, complements, and the look-up tables that make them fast.
+"""Letters: which tokens they stand for, look-up tables that make them fast, complements.
 
-A letter has a code: 0–3 for A, C, G, T (U counts as T), 4 for N, from 5 on the other IUPAC codes. Source:
-Cornish-Bowden 1985, Nucleic Acids Research 13:3021 (NC-IUB recommendations of 1984).
+Sources: IUPAC nucleotide codes and their complements, Cornish-Bowden 1985, Nucleic Acids Research 13:3021;
+amino acids, IUPAC-IUB JCBN 1984, European Journal of Biochemistry 138:9 (J: UniProt; O: JCBN newsletter 2009).
 """
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -14,56 +16,103 @@ from maskseq_genomics.sequence import Sequence
 
 S = TypeVar("S", bound=Sequence)
 
-IUPAC = {
-    **{"A": "A", "C": "C", "G": "G", "T": "T", "N": "ACGT"},
-    **{"R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC"},
-    **{"B": "CGT", "D": "AGT", "H": "ACT", "V": "ACG"},
-}
-"""The bases that each letter may stand for, in the order of the codes."""
-BASES = "ACGT"
-UNKNOWN = 4
-"""The code of N. Codes from here on are not one known base."""
-POSSIBLE = np.array([[base in bases for base in BASES] for bases in IUPAC.values()])
-"""`POSSIBLE[code, base]`: the letter of that code may stand for that base."""
-
 _INVALID = 255
 _LOWER = 0x20  # the bit that makes an ASCII letter lower case
 
 
-def base_codes(record: Sequence) -> UInt8[np.ndarray, "length"]:
-    """The code of each letter, case ignored; `DataError` at the first one that is no nucleotide code."""
-    codes = np.frombuffer(record.residues.translate(_CODE_OF_LETTER), np.uint8)
-    if codes.max(initial=0) == _INVALID:
-        position = int(np.argmax(codes == _INVALID))
-        letter = chr(record.residues[position])
-        if letter in "-.":
-            raise record.fault(position, f"{letter!r} is an alignment gap; remove gaps, and write N for unknown bases")
-        raise record.fault(position, f"{letter!r} is no nucleotide; the IUPAC codes are {''.join(IUPAC)} and U")
-    return codes
+@dataclass(frozen=True)
+class Alphabet:
+    """Every letter has a code: first the known letters, which are the tokens, then `anything`, then the ambiguous."""
+
+    name: str
+    known: str
+    anything: str
+    """The letter of a residue of which nothing is known."""
+    ambiguous: Mapping[str, str]
+    """Of the other letters, the known ones that they may stand for."""
+    synonyms: Mapping[str, str]
+
+    @property
+    def unknown(self) -> int:
+        """The code of `anything`: codes from here on are not one known letter."""
+        return len(self.known)
+
+    @cached_property
+    def letters(self) -> UInt8[np.ndarray, "codes"]:
+        """The upper-case letter of each code."""
+        return np.frombuffer("".join([self.known, self.anything, *self.ambiguous]).encode(), np.uint8)
+
+    @cached_property
+    def possible(self) -> Bool[np.ndarray, "codes known"]:
+        """`possible[code, token]`: a letter of that code may stand for that token."""
+        stands_for = [*self.known, self.known, *self.ambiguous.values()]
+        return np.array([[token in tokens for token in self.known] for tokens in stands_for])
+
+    @cached_property
+    def _code_of_letter(self) -> bytes:
+        table = bytearray([_INVALID] * 256)
+        for code, letter in enumerate(self.letters.tolist()):
+            for synonym in [chr(letter), *(s for s, of in self.synonyms.items() if of == chr(letter))]:
+                table[ord(synonym.upper())] = table[ord(synonym.lower())] = code
+        return bytes(table)
+
+    def codes(self, record: Sequence) -> UInt8[np.ndarray, "length"]:
+        """The code of each letter, case ignored; `DataError` at the first one that has none."""
+        codes = np.frombuffer(record.residues.translate(self._code_of_letter), np.uint8)
+        if codes.max(initial=0) == _INVALID:
+            position = int(np.argmax(codes == _INVALID))
+            letter = chr(record.residues[position])
+            if letter in "-.":
+                problem = f"{letter!r} is an alignment gap; remove gaps, and write {self.anything} for what is unknown"
+            else:
+                letters = "".join(sorted([*self.letters.tobytes().decode(), *self.synonyms]))
+                problem = f"{letter!r} is no {self.name}; the letters are {letters}"
+            raise record.fault(position, problem)
+        return codes
+
+    def text(self, codes: Integer[np.ndarray, "length"]) -> str:
+        """Codes as upper-case letters."""
+        return np.take(self.letters, codes).tobytes().decode()
+
+    def put(self, record: S, positions: Integer[np.ndarray, "holes"], codes: Integer[np.ndarray, "holes"]) -> S:
+        """The record with other letters at `positions`, in the case of the old ones, and U for T in RNA.
+
+        Where the code is `unknown`, a known letter becomes `anything`; one that was not known already stays.
+        """
+        spelling = self.letters.copy()
+        if "U" in self.synonyms and record.is_rna:
+            spelling[self.known.index("T")] = ord("U")
+        letters = np.frombuffer(record.residues, np.uint8).copy()
+        old = letters[positions]
+        old_codes = np.frombuffer(old.tobytes().translate(self._code_of_letter), np.uint8)
+        stays = (codes == self.unknown) & (old_codes >= self.unknown)
+        letters[positions] = np.where(stays, old, spelling[codes] | (old & _LOWER))
+        return replace(record, residues=letters.tobytes())
+
+
+NUCLEOTIDES = Alphabet(
+    name="nucleotide",
+    known="ACGT",
+    anything="N",
+    ambiguous={
+        **{"R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC"},
+        **{"B": "CGT", "D": "AGT", "H": "ACT", "V": "ACG"},
+    },
+    synonyms={"U": "T"},
+)
+AMINO_ACIDS = Alphabet(
+    name="amino acid",
+    known="ACDEFGHIKLMNPQRSTVWYUO*",
+    anything="X",
+    ambiguous={"B": "DN", "Z": "EQ", "J": "IL"},
+    synonyms={},
+)
+"""The twenty, selenocysteine U, pyrrolysine O, and the stop `*` that ends translated sequences."""
 
 
 def soft_masked(record: Sequence) -> Bool[np.ndarray, "length"]:
     """Which letters are lower case."""
     return (np.frombuffer(record.residues, np.uint8) & _LOWER).astype(bool)
-
-
-def with_bases(record: S, holes: Bool[np.ndarray, "length"], bases: Integer[np.ndarray, "length"]) -> S:
-    """The record with `bases` (0–3, or `UNKNOWN`) at the holes: in the case of the old letter, as U in RNA.
-
-    Where a hole's base is `UNKNOWN`, a known letter becomes N, and one that was unknown already stays.
-    """
-    letters = np.frombuffer(record.residues, np.uint8).copy()
-    known_codes = np.frombuffer(record.residues.translate(_CODE_OF_LETTER), np.uint8)
-    positions = np.flatnonzero(holes & ~((bases == UNKNOWN) & (known_codes >= UNKNOWN)))
-    written = np.frombuffer(b"ACGUN" if record.is_rna else b"ACGTN", np.uint8)[bases[positions]]
-    letters[positions] = written | (letters[positions] & _LOWER)
-    return replace(record, residues=letters.tobytes())
-
-
-def to_text(bases: Integer[np.ndarray, "length"]) -> str:
-    """Bases 0–3 as A, C, G, T and `UNKNOWN` as N."""
-    letters = np.take(np.frombuffer(b"ACGTN", np.uint8), bases)
-    return letters.tobytes().decode()
 
 
 def reverse_complement(record: S) -> S:
@@ -73,23 +122,15 @@ def reverse_complement(record: S) -> S:
 
 
 def _complement_table(base_a: str, base_t: str) -> bytes:
-    pair = {"A": base_t, "C": "G", "G": "C", "T": base_a, "U": base_a}
-    letter_of = {frozenset(bases): letter for letter, bases in IUPAC.items() if len(bases) > 1}
-    for letter, bases in IUPAC.items():
-        pair.setdefault(letter, letter_of.get(frozenset(BASES[3 - BASES.index(base)] for base in bases), letter))
+    pair = {"A": base_t, "C": "G", "G": "C", "T": base_a, "U": base_a, "N": "N"}
+    letter_of = {frozenset(bases): letter for letter, bases in NUCLEOTIDES.ambiguous.items()}
+    for letter, bases in NUCLEOTIDES.ambiguous.items():
+        pair[letter] = letter_of[frozenset(NUCLEOTIDES.known[3 - NUCLEOTIDES.known.index(base)] for base in bases)]
     table = bytearray(range(256))
     for letter, other in pair.items():
         table[ord(letter)], table[ord(letter.lower())] = ord(other), ord(other.lower())
     return bytes(table)
 
 
-def _code_table() -> bytes:
-    table = bytearray([_INVALID] * 256)
-    for code, letter in [*enumerate(IUPAC), (BASES.index("T"), "U")]:
-        table[ord(letter)] = table[ord(letter.lower())] = code
-    return bytes(table)
-
-
-_CODE_OF_LETTER = _code_table()
 _COMPLEMENT = _complement_table("A", "T")
 _COMPLEMENT_RNA = _complement_table("A", "U")

@@ -1,0 +1,15 @@
+"""One token an amino acid."""
+
+from dataclasses import dataclass
+
+from maskseq.types import Field
+from maskseq_genomics.alphabet import AMINO_ACIDS
+from maskseq_genomics.letters import LetterTokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProteinTokenizer(LetterTokenizer):
+    """Protein, residue by residue: the twenty amino acids, U, O and the stop `*`. X, B, Z and J are unknown."""
+
+    alphabet = AMINO_ACIDS
+    fields = (Field(name="residue", tokens=tuple(AMINO_ACIDS.known)),)
