@@ -1,0 +1,217 @@
+"""Raw files to a corpus. Any engine, any number of workers, any interruption: the same bytes.
+
+The calling process streams records and cuts the stream into parts, workers encode and write them; when all parts are
+there, the split is computed from lengths and hashes, and `manifest.json` is replaced in one step. Until then readers
+see the corpus that was there before, or none. A finished part is a renamed folder, so resuming skips it by its name.
+"""
+
+import os
+import pickle
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from typing import Any
+
+from maskseq.data.corpus import Corpus
+from maskseq.data.finish import Job, current_manifest, finish, is_built, prepare, remove_leftovers
+from maskseq.data.parts import OnError, part_name, write_part
+from maskseq.data.splits import SplitConfig
+from maskseq.data.storage import exclusive, file_digest
+from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.plugins import format_for, name_of
+from maskseq.tokenizer import Format, Tokenizer
+from maskseq.types import Record
+
+PART_UNITS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a build is: records and raw units read so far, parts finished so far."""
+
+    records: int
+    units: int
+    parts: int
+
+
+Report = Callable[[Progress], None]
+
+
+def build_corpus(
+    files: Sequence[Path],
+    *,
+    output: Path,
+    tokenizer: Tokenizer[Any],
+    format: Format[Any] | None = None,
+    split: SplitConfig | None = None,
+    workers: int = 1,
+    part_units: int = PART_UNITS,
+    on_error: OnError = "stop",
+    overwrite: bool = False,
+    progress: Report | None = None,
+) -> Corpus:
+    """Tokenize `files` into the corpus `output` and open it; an interrupted build of the same input resumes.
+
+    `on_error="skip"` leaves out the records that cannot be encoded and counts them in the manifest. Workers are
+    spawned processes: a script that asks for more than one needs `if __name__ == "__main__":`. Memory is about
+    (workers + 2) times `part_units` raw units, or as many of the longest record.
+    """
+    job = _job_of_files(files, tokenizer, format, part_units, on_error)
+    prepare(output, job, overwrite=overwrite)
+    with exclusive(output):
+        if not is_built(output, job):
+            remove_leftovers(output, keep={*_in_use(output), job.parts})
+            with _pool(workers, tokenizer) as engine:
+                _write_parts(_read(files, format), output, job, engine, in_flight=workers + 1, progress=progress)
+        return finish(output, job, split or SplitConfig())
+
+
+def build_from_records(
+    records: Iterable[Record],
+    *,
+    output: Path,
+    tokenizer: Tokenizer[Any],
+    split: SplitConfig | None = None,
+    part_units: int = PART_UNITS,
+    on_error: OnError = "stop",
+    overwrite: bool = False,
+) -> Corpus:
+    """The same from records of any origin, in this process.
+
+    Nothing tells whether they will be the same the next time, so an interrupted build starts over.
+    """
+    replaces = (current_manifest(output) or {}).get("digest", "")
+    job = Job(tokenizer, sources=(), format=None, part_units=part_units, on_error=on_error, replaces=replaces)
+    prepare(output, job, overwrite=overwrite)
+    with exclusive(output):
+        remove_leftovers(output, keep=_in_use(output))
+        _write_parts(records, output, job, _InThisProcess(), in_flight=1, progress=None)
+        return finish(output, job, split or SplitConfig())
+
+
+def _in_use(output: Path) -> set[str]:
+    """What the manifest that readers see now refers to."""
+    manifest = current_manifest(output)
+    return set() if manifest is None else {manifest["parts_folder"], manifest["sequences"]["file"]}
+
+
+def _job_of_files(
+    files: Sequence[Path], tokenizer: Tokenizer[Any], format: Format[Any] | None, part_units: int, on_error: OnError
+) -> Job:
+    if not files:
+        raise UsageError("no input files are given")
+    sources = []
+    for path in files:
+        if not path.is_file():
+            raise DataError(path, "there is no such file")
+        sources.append({"name": path.name, "bytes": path.stat().st_size, "sha256": file_digest(path)})
+    described: dict[str, Any] | None = None
+    if format is not None:
+        options = {name: getattr(format, name) for name in getattr(format, "__dataclass_fields__", ())}
+        described = {"name": name_of("formats", type(format)), "options": options}
+    return Job(tokenizer, sources=tuple(sources), format=described, part_units=part_units, on_error=on_error)
+
+
+def _read(files: Sequence[Path], format: Format[Any] | None) -> Iterator[Record]:
+    for path in files:
+        yield from (format or format_for(path)).read(path)
+
+
+def _write_parts(
+    records: Iterable[Record],
+    output: Path,
+    job: Job,
+    engine: Executor,
+    *,
+    in_flight: int,
+    progress: Report | None,
+) -> None:
+    """Give every part that is not there yet to the engine, a bounded number at a time."""
+    folder = output / job.parts
+    folder.mkdir(parents=True, exist_ok=True)
+    pending: set[Future[str]] = set()
+    n_records = n_units = n_parts = 0
+    try:
+        for index, group in enumerate(_grouped(records, job.part_units)):
+            n_records, n_units = n_records + len(group), n_units + sum(len(record) for record in group)
+            if (folder / part_name(index)).is_dir():
+                n_parts += 1
+            else:
+                while len(pending) >= in_flight:
+                    n_parts += _collect(pending)
+                pending.add(engine.submit(write_part, folder, index, group, job.tokenizer, job.on_error))
+            if progress is not None:
+                progress(Progress(n_records, n_units, n_parts))
+        while pending:
+            n_parts += _collect(pending)
+            if progress is not None:
+                progress(Progress(n_records, n_units, n_parts))
+    except BrokenProcessPool:
+        raise MaskseqError(
+            f"{output}: a worker process was killed, most likely for want of memory\n\n"
+            f"hint: run the same command again with fewer workers; it resumes with the parts that are missing"
+        ) from None
+    finally:
+        engine.shutdown(cancel_futures=True)
+
+
+def _grouped(records: Iterable[Record], part_units: int) -> Iterator[list[Record]]:
+    """Cut the stream into parts of at most `part_units` raw units; a longer record is a part of its own."""
+    group: list[Record] = []
+    units = 0
+    for record in records:
+        if group and units + len(record) > part_units:
+            yield group
+            group, units = [], 0
+        group.append(record)
+        units += len(record)
+    if group:
+        yield group
+
+
+def _collect(pending: set[Future[str]]) -> int:
+    """Wait for at least one part; how many are finished. Re-raises what went wrong in a worker."""
+    done, _ = wait(pending, return_when=FIRST_COMPLETED)
+    pending -= done
+    for future in done:
+        future.result()
+    return len(done)
+
+
+class _InThisProcess(Executor):
+    """The engine of one worker: every task is done when it is submitted."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def _pool(workers: int, tokenizer: Tokenizer[Any]) -> Executor:
+    if workers == 1:
+        return _InThisProcess()
+    try:
+        pickle.dumps(tokenizer)
+    except Exception as error:
+        raise UsageError(
+            f"{type(tokenizer).__name__} cannot be sent to worker processes: {error}\n\n"
+            f"hint: define its class at the top of an importable module, or build with one worker"
+        ) from error
+    # spawn: forking a process with threads (NumPy's, zarr's) may deadlock
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever, and could still write."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,203 @@
+"""A tokenized corpus on disk, to read: sequences in immutable parts, everything behind a digest.
+
+    my.corpus/
+      manifest.json              the only thing a reader trusts: parts, digests, tokenizer, split, provenance
+      sequences-<digest>.npy     int64 [4, sequences]: offset, length, record, start; training first, then validation
+      parts/<build>/NNNNNN.zarr  see `maskseq.data.parts`
+
+A *sequence* is a contiguous segment of a record that lies wholly in one split: the whole record, or, where a region
+is held out, what is left on either side of it. *Offsets* count positions through all parts, one after the other.
+"""
+
+import json
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, SupportsIndex
+
+import numpy as np
+from jaxtyping import Int
+
+from maskseq.data.parts import Part
+from maskseq.data.storage import Folder, to_json
+from maskseq.data.storage import digest as digest_of
+from maskseq.errors import DataError, UsageError
+from maskseq.plugins import tokenizer_from_json
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Encoded
+
+MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
+OPEN_PARTS = 16
+Split = Literal["train", "validation"]
+
+
+class SequenceTable(NamedTuple):
+    """One entry for each sequence: training sequences first, then validation, each in file order."""
+
+    offset: Int[np.ndarray, "sequences"]
+    """Where it begins, in positions through all parts; increasing within a split."""
+    length: Int[np.ndarray, "sequences"]
+    record: Int[np.ndarray, "sequences"]
+    start: Int[np.ndarray, "sequences"]
+    """The position of its record at which it begins: 0, unless a region is held out."""
+
+
+class Corpus:
+    """The sequences of a finished corpus. Opening reads the manifest and maps one table; tokens stay on disk."""
+
+    def __init__(self, folder: Folder, manifest: dict[str, Any], tokenizer: Tokenizer[Any]) -> None:
+        self.folder, self.manifest, self.tokenizer = folder, manifest, tokenizer
+        self._part = lru_cache(OPEN_PARTS)(self._open_part)
+        positions = [part["positions"] for part in manifest["parts"]]
+        self._first_position = np.concatenate([[0], np.cumsum(positions)]).astype(np.int64)
+        records = [part["records"] for part in manifest["parts"]]
+        self._first_record = np.concatenate([[0], np.cumsum(records)]).astype(np.int64)
+
+    @classmethod
+    def open(cls, path: str | Path, *, trust_code: bool = False) -> "Corpus":
+        """Open a corpus; `DataError` when it is unfinished or damaged, `UsageError` when its tokenizer is unknown."""
+        folder = open_folder(path)
+        manifest = read_manifest(folder)
+        return cls(folder, manifest, tokenizer_from_json(manifest["tokenizer"], trust_code=trust_code))
+
+    @property
+    def path(self) -> str:
+        return str(self.folder)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the data, the tokenizer and the split: the digest of the manifest."""
+        return str(self.manifest["digest"])
+
+    def sequences(self, split: Split) -> Int[np.ndarray, "n"]:
+        """The indices of a split's sequences, in the order in which they are stored."""
+        return np.arange(len(self.lengths))[self.span_of(split)]
+
+    def span_of(self, split: Split) -> slice:
+        """The same indices as one contiguous range: training sequences come first."""
+        n_train, n_all = self.manifest["split"]["train"]["sequences"], self.manifest["sequences"]["count"]
+        return slice(0, n_train) if split == "train" else slice(n_train, n_all)
+
+    @property
+    def offsets(self) -> Int[np.ndarray, "n_sequences"]:
+        """Where each sequence begins, in positions through all parts."""
+        return self.table.offset
+
+    @property
+    def lengths(self) -> Int[np.ndarray, "n_sequences"]:
+        """Positions of each sequence."""
+        return self.table.length
+
+    @property
+    def starts(self) -> Int[np.ndarray, "n_sequences"]:
+        """The position of its record at which each sequence begins."""
+        return self.table.start
+
+    def key(self, sequence: SupportsIndex) -> str:
+        """The key of the record that a sequence is (a segment) of."""
+        return self.record_key(int(self.table.record[sequence]))
+
+    def record_key(self, record: int) -> str:
+        part = int(np.searchsorted(self._first_record, record, side="right")) - 1
+        return self._part(part).key(record - int(self._first_record[part]))
+
+    def read(self, sequence: SupportsIndex, start: SupportsIndex = 0, stop: SupportsIndex | None = None) -> Encoded:
+        """Positions `start:stop` of one sequence. A call costs about a millisecond: `read_span` reads many at once."""
+        length = int(self.lengths[sequence])
+        start, stop, _ = slice(start, stop).indices(length)
+        offset = int(self.offsets[sequence])
+        return self.read_span(offset + start, offset + max(start, stop))
+
+    def read_span(self, start: int, stop: int) -> Encoded:
+        """The positions `start:stop` through all parts; weights are None where every part has none."""
+        pieces = []
+        first = int(np.searchsorted(self._first_position, start, side="right")) - 1
+        for part in range(first, len(self._first_position) - 1):
+            begin, end = (int(edge) for edge in self._first_position[part : part + 2])
+            if begin >= stop:
+                break
+            pieces.append(self._part(part).read(max(start, begin) - begin, min(stop, end) - begin))
+        if len(pieces) == 1:
+            return pieces[0]
+        n_fields, dtype = len(self.tokenizer.fields), self.tokenizer.vocabulary.dtype
+        ids = np.concatenate([p.ids for p in pieces] or [np.empty((0, n_fields), dtype)])
+        if all(p.weights is None for p in pieces):
+            return Encoded(ids)
+        weights = [np.ones(p.ids.shape, np.float32) if p.weights is None else p.weights for p in pieces]
+        return Encoded(ids, None, np.concatenate(weights))
+
+    def verify(self) -> list[str]:
+        """Check every digest of every file; each problem names the file and the bytes."""
+        problems: list[str] = []
+        try:
+            read_table(self.folder, **self.manifest["sequences"])
+        except DataError as error:
+            problems.append(str(error))
+        for entry in self.manifest["parts"]:
+            try:
+                problems.extend(Part(self.folder, entry["name"], entry["digest"], check=False).problems())
+            except DataError as error:
+                problems.append(str(error))
+        return problems
+
+    @cached_property
+    def table(self) -> SequenceTable:
+        """All sequences; mapped, not loaded, where the corpus is local."""
+        return read_table(self.folder, **self.manifest["sequences"])
+
+    def _open_part(self, index: int) -> Part:
+        entry = self.manifest["parts"][index]
+        return Part(self.folder, entry["name"], entry["digest"])
+
+
+def verify_corpus(path: str | Path, *, trust_code: bool = False) -> list[str]:
+    """Every problem of a corpus, also of one whose manifest cannot be read; empty when all is well."""
+    try:
+        return Corpus.open(path, trust_code=trust_code).verify()
+    except DataError as error:
+        return [str(error)]
+
+
+def open_folder(path: str | Path) -> Folder:
+    return Folder(Path(path))
+
+
+def read_manifest(folder: Folder) -> dict[str, Any]:
+    """The manifest, after checking its own digest: a single changed bit is an error."""
+    place = f"{folder}/{MANIFEST}"
+    try:
+        raw = folder.read(MANIFEST)
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(
+            str(folder),
+            f"no {MANIFEST} here: not a corpus, or its build did not finish\n\n"
+            f"hint: run the same `maskseq tokenize` command again, it resumes",
+        ) from None
+    try:
+        manifest: dict[str, Any] = json.loads(raw)
+        content = {name: value for name, value in manifest.items() if name != "digest"}
+        intact = manifest.get("digest") == digest_of(to_json(content)) and to_json(manifest) == raw
+    except (ValueError, AttributeError):
+        intact = False
+    if not intact:
+        raise DataError(place, f"bytes 0-{len(raw)}: damaged, it does not have the digest that it was written with")
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise UsageError(
+            f"{place}: written in corpus format {manifest['format_version']}, this maskseq reads {FORMAT_VERSION}\n\n"
+            f"hint: install the maskseq that wrote it ({manifest['maskseq']}), or tokenize the source files again"
+        )
+    return manifest
+
+
+def read_table(folder: Folder, *, file: str, digest: str, count: int) -> SequenceTable:
+    """The table of sequences, after checking its digest."""
+    place = f"{folder}/{file}"
+    try:
+        found = folder.file_digest(file)
+    except FileNotFoundError:
+        raise DataError(place, "is missing") from None
+    if found != digest:
+        raise DataError(place, f"bytes 0-{folder.size(file)}: does not have the digest that the manifest gives")
+    columns = folder.map_array(file)
+    assert columns.shape == (4, count)
+    return SequenceTable(*columns)

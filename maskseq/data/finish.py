@@ -1,0 +1,193 @@
+"""The two ends of a build: what is in the folder already, and the split and manifest that make parts a corpus."""
+
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from maskseq.data.corpus import FORMAT_VERSION, MANIFEST, Corpus, read_manifest
+from maskseq.data.parts import EXAMPLES, OnError, Part, hash64
+from maskseq.data.splits import RecordTable, Region, Segments, SplitConfig, split_records
+from maskseq.data.storage import Folder, digest, file_digest, sync, to_json, write_atomic
+from maskseq.errors import DataError, UsageError
+from maskseq.plugins import tokenizer_to_json
+from maskseq.tokenizer import Tokenizer
+
+UNITS_CHUNK = 1 << 20  # positions whose raw units are looked up at a time
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that the bytes of the parts depend on. Its digest names their folder."""
+
+    tokenizer: Tokenizer[Any]
+    sources: tuple[dict[str, Any], ...]
+    """Name, size and digest of every file; empty when the records come from elsewhere."""
+    format: dict[str, Any] | None
+    part_units: int
+    on_error: OnError
+    replaces: str = ""
+    """For records of unknown origin, the corpus that is there already: its parts must not be taken for these."""
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """As it stands in the manifest: no path, date or machine, so that equal input is equal bytes."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "tokenizer": tokenizer_to_json(self.tokenizer),
+            "sources": list(self.sources),
+            "format": self.format,
+            "part_units": self.part_units,
+            "on_error": self.on_error,
+            "replaces": self.replaces,
+        }
+
+    @cached_property
+    def parts(self) -> str:
+        """The folder of the parts, within the corpus."""
+        return f"parts/{digest(to_json(self.description))[:12]}"
+
+
+def prepare(output: Path, job: Job, *, overwrite: bool) -> None:
+    """Make the folder, unless something else is in it."""
+    if (output / MANIFEST).exists():
+        if not (overwrite or is_built(output, job)):
+            raise UsageError(
+                f"{output} already holds a corpus of other input or another tokenizer\n\n"
+                f"hint: give another output folder, or replace it with --overwrite"
+            )
+    elif output.exists() and any(path.name != "parts" and path.name[0] != "." for path in output.iterdir()):
+        raise UsageError(f"{output} is not a corpus and not empty\n\nhint: give a new folder as output")
+    output.mkdir(parents=True, exist_ok=True)
+
+
+def is_built(output: Path, job: Job) -> bool:
+    """Whether the folder holds the finished corpus of this very job, all parts in place (its split may differ)."""
+    manifest = current_manifest(output)
+    return (
+        manifest is not None
+        and manifest["parts_folder"] == job.parts
+        and all((output / part["name"]).is_dir() for part in manifest["parts"])
+    )
+
+
+def current_manifest(output: Path) -> dict[str, Any] | None:
+    """The manifest that readers see now; None when there is none or it is damaged."""
+    try:
+        return read_manifest(Folder(output))
+    except (DataError, UsageError):
+        return None
+
+
+def remove_leftovers(output: Path, keep: set[str]) -> None:
+    """Delete parts of other builds and everything half-written; `keep` names folders below and files in `output`."""
+    for folder in (output / "parts").glob("*"):
+        if f"parts/{folder.name}" not in keep:
+            shutil.rmtree(folder)
+    for aside in (output / "parts").glob("*/.*.tmp"):
+        shutil.rmtree(aside)
+    for path in [*output.glob("sequences-*.npy"), *output.glob(".*.tmp")]:
+        if path.name not in keep:
+            path.unlink()
+
+
+def finish(output: Path, job: Job, split: SplitConfig) -> Corpus:
+    """Split what the parts hold and commit it all by replacing the manifest."""
+    folder = Folder(output)
+    names = sorted(path.name for path in (output / job.parts).glob("[0-9]*.zarr"))
+    parts = [Part(folder, f"{job.parts}/{name}") for name in names]
+    n_records = sum(part.n_records for part in parts)
+    if not n_records:
+        raise DataError(output, "the input has no records that could be tokenized")
+    manifest: dict[str, Any] = {
+        **job.description,
+        "maskseq": version("maskseq"),
+        "parts_folder": job.parts,
+        "parts": [
+            {"name": part.name, "digest": part.digest, "records": part.n_records, "positions": part.n_positions}
+            for part in parts
+        ],
+        "records": n_records,
+        "positions": sum(part.n_positions for part in parts),
+        "units": sum(part.summary["units"] for part in parts),
+        "skipped": {
+            "records": sum(part.summary["skipped"]["records"] for part in parts),
+            "examples": [text for part in parts for text in part.summary["skipped"]["examples"]][:EXAMPLES],
+        },
+    }
+    table = _record_table(parts)
+    unsplit = Corpus(folder, manifest, job.tokenizer)
+    first_position = np.concatenate([[0], np.cumsum(table.positions)])
+
+    def find(key: str) -> list[int]:
+        found: list[int] = np.flatnonzero(table.key_hashes == np.uint64(hash64(key.encode()))).tolist()
+        return found
+
+    def locate(region: Region) -> tuple[int, int, int, int]:
+        return _positions_of(region, unsplit, *(int(p) for p in first_position[region.record : region.record + 2]))
+
+    train, validation, report = split_records(table, split, find=find, locate=locate)
+    for region in report["regions"]:
+        region["key"] = unsplit.record_key(region.pop("record"))
+    manifest["split"] = report
+    manifest["sequences"] = _write_sequences(output, train, validation, first_position)
+    manifest["digest"] = digest(to_json(manifest))
+    write_atomic(output / MANIFEST, to_json(manifest))
+    remove_leftovers(output, keep={job.parts, manifest["sequences"]["file"]})
+    return Corpus(folder, read_manifest(folder), job.tokenizer)
+
+
+def _record_table(parts: list[Part]) -> RecordTable:
+    spans = [part.spans for part in parts if part.n_records]
+    hashes = np.concatenate([part.hashes for part in parts])
+    return RecordTable(
+        positions=np.concatenate([np.diff(part.offsets) for part in parts]),
+        units=np.concatenate([part.units for part in parts]),
+        key_hashes=hashes[:, 0],
+        content_hashes=hashes[:, 1],
+        spans=np.concatenate([s for s in spans if s is not None]) if all(s is not None for s in spans) else None,
+    )
+
+
+def _write_sequences(
+    output: Path, train: Segments, validation: Segments, first_position: Int[np.ndarray, "records_plus_1"]
+) -> dict[str, Any]:
+    record = np.concatenate([train.record, validation.record])
+    start = np.concatenate([train.start, validation.start])
+    length = np.concatenate([train.length, validation.length])
+    aside = output / ".sequences.tmp"
+    with aside.open("wb") as file:
+        np.save(file, np.stack([first_position[record] + start, length, record, start]))
+    sync(aside)
+    found = file_digest(aside)
+    name = f"sequences-{found[:12]}.npy"  # a new name, so that the manifest of before keeps its own
+    aside.replace(output / name)
+    sync(output)
+    return {"file": name, "digest": found, "count": len(record)}
+
+
+def _positions_of(region: Region, corpus: Corpus, begin: int, end: int) -> tuple[int, int, int, int]:
+    """The positions, within the record stored at `begin:end`, that lie inside the region and that meet it.
+
+    Read in chunks that share one position, because `units` counts from the first id that it is given.
+    """
+    tokenizer = corpus.tokenizer
+    if type(tokenizer).units is Tokenizer.units:
+        return region.start, region.stop, region.start, region.stop
+    before_inside = before_inside_ends = before_meeting = before_meeting_ends = 0
+    base = None
+    for start in range(begin, end, UNITS_CHUNK):
+        ranges = tokenizer.units(corpus.read_span(start, min(start + UNITS_CHUNK + 1, end)).ids)
+        ranges = ranges + (0 if base is None else base - ranges[0, 0, 0])
+        base = ranges[-1, 0, 0]
+        first, last = ranges[:UNITS_CHUNK, :, 0].min(axis=1), ranges[:UNITS_CHUNK, :, 1].max(axis=1)
+        before_inside += int((first < region.start).sum())
+        before_inside_ends += int((last <= region.stop).sum())
+        before_meeting += int((last <= region.start).sum())
+        before_meeting_ends += int((first < region.stop).sum())
+    return before_inside, max(before_inside_ends, before_inside), before_meeting, before_meeting_ends

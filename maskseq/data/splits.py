@@ -1,0 +1,262 @@
+"""Which records, or which regions of long records, are held out for validation. Pure functions of the record table.
+
+Never by random window: a window overlaps its neighbours. Whole records are drawn by a keyed hash of their names, so a
+record keeps its side when others join the file; exact duplicates, also up to the tokenizer's symmetries (a contig and
+its reverse complement), follow the first of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Int8, UInt64
+
+from maskseq.data.hashing import mixed
+from maskseq.errors import DataError, UsageError
+
+TRAIN, VALIDATION, DROPPED = 0, 1, 2
+LONG = 10
+"""A record is long, for `by="auto"`, when it exceeds this many guard gaps (and the share to hold out)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """What to hold out for validation."""
+
+    by: Literal["auto", "record", "region", "time", "none"] = "auto"
+    """auto: by region where a record is longer than both ten guard gaps and the share to hold out, or is the only
+    one; else by record. time: records (cases) that start after the boundary; those that overlap it are left out."""
+    validation: float = 0.05
+    """Share to hold out: of raw units by record, of each long record by region, of the records by time."""
+    guard: int = 1024
+    """Positions left out on either side of a held-out region: one context."""
+    regions: tuple[str, ...] = ()
+    """Hold out exactly these, as "KEY:START-END" (1-based, inclusive), or "START-END" of the only record."""
+    duplicates: Literal["together", "ignore"] = "together"
+    """together: duplicates stand on one side; where place or time decides the side, the later copies are left out."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.validation < 1:
+            raise UsageError(f"the validation share is {self.validation}; give a number from 0 to below 1")
+        if self.guard < 0:
+            raise UsageError(f"the guard gap is {self.guard} positions; give 0 or more")
+        if self.regions and self.by not in ("auto", "region"):
+            raise UsageError(f'regions are given, but the split is by {self.by!r}\n\nhint: use by = "region"')
+
+
+@dataclass(frozen=True)
+class RecordTable:
+    """What a split may depend on: one row for each record of the corpus."""
+
+    positions: Int[np.ndarray, "records"]
+    units: Int[np.ndarray, "records"]
+    key_hashes: UInt64[np.ndarray, "records"]
+    content_hashes: UInt64[np.ndarray, "records"]
+    spans: Float[np.ndarray, "records 2"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Contiguous pieces of records, in file order."""
+
+    record: Int[np.ndarray, "segments"]
+    start: Int[np.ndarray, "segments"]
+    length: Int[np.ndarray, "segments"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A held-out range of raw units of one record, half-open from 0."""
+
+    record: int
+    start: int
+    stop: int
+
+
+Locate = Callable[[Region], tuple[int, int, int, int]]
+"""Positions of a region: (first, last + 1) of those that lie wholly inside, and of those that meet it at all."""
+
+
+def split_records(
+    table: RecordTable, config: SplitConfig, *, find: Callable[[str], list[int]], locate: Locate
+) -> tuple[Segments, Segments, dict[str, Any]]:
+    """Divide the records of a corpus: training segments, validation segments, and the report for the manifest.
+
+    `find` gives the records with a key; `locate` turns raw units into positions.
+    """
+    by, notes = _resolve(table, config)
+    leader = _leaders(table) if config.duplicates == "together" else np.arange(len(table))
+    report: dict[str, Any] = {"by": by, "config": asdict(config), "notes": notes}
+    side = np.full(len(table), TRAIN, np.int8)
+    regions: list[Region] = []
+    if by == "record":
+        side = np.where(_draw(table, config), VALIDATION, TRAIN).astype(np.int8)[leader]
+    elif by == "time":
+        side, boundary = _by_time(table, config)
+        report["boundary_seconds"] = boundary
+        report["overlapping_the_boundary"] = int((side == DROPPED).sum())
+        side[(side == VALIDATION) & np.isin(leader, leader[side == TRAIN])] = DROPPED
+    elif by == "region":
+        regions = _check_disjoint([_parse(text, table, find) for text in config.regions]) or _draw_regions(
+            table, config
+        )
+        cut = np.unique([region.record for region in regions])
+        _, first = np.unique(leader[cut], return_index=True)
+        side[np.isin(leader, leader[cut])] = DROPPED  # a copy would carry the held-out region into training
+        side[cut[first]] = TRAIN
+        regions = [region for region in regions if side[region.record] == TRAIN]
+    train, validation, placed = _segments(table, side, regions, config.guard, locate)
+    report["regions"] = placed
+    report["duplicate_records"] = int((_leaders(table) != np.arange(len(table))).sum())
+    report["repeated_keys"] = len(table) - len(np.unique(table.key_hashes))
+    report["records_left_out"] = int((side == DROPPED).sum())
+    for name, segments in (("train", train), ("validation", validation)):
+        report[name] = {"sequences": len(segments.length), "positions": int(segments.length.sum())}
+    report["positions_left_out"] = int(table.positions.sum() - train.length.sum() - validation.length.sum())
+    if not len(train.length):
+        raise UsageError(
+            f"nothing is left to train on: the split by {by} holds out or drops everything "
+            f"({int(table.positions.sum()):,} positions in {len(table):,} records)\n\n"
+            f"hint: hold out less, or make the guard gap ({config.guard}) smaller"
+        )
+    if not len(validation.length) and by != "none":
+        notes.append("the validation split is empty")
+    return train, validation, report
+
+
+def _resolve(table: RecordTable, config: SplitConfig) -> tuple[str, list[str]]:
+    if config.regions:
+        return "region", []
+    if config.by == "none" or config.validation == 0:
+        return "none", []
+    if config.by != "auto":
+        if config.by == "record" and len(table) == 1:
+            raise UsageError(
+                'a single record cannot be split by record\n\nhint: use by = "region" to hold out a part of it, '
+                'or by = "none"'
+            )
+        return config.by, []
+    longest = int(table.units.max())
+    if len(table) == 1 or longest > max(config.validation * int(table.units.sum()), LONG * config.guard):
+        return "region", [f"chosen because the longest record has {longest:,} units"]
+    return "record", []
+
+
+def _leaders(table: RecordTable) -> Int[np.ndarray, "records"]:
+    """Of each record, the first one with the same content."""
+    _, first, group = np.unique(table.content_hashes, return_index=True, return_inverse=True)
+    return first[group]
+
+
+def _draw(table: RecordTable, config: SplitConfig) -> Bool[np.ndarray, "records"]:
+    """Records in the order of their hashed keys, as long as they fit into the share; at least the shortest one."""
+    order = np.argsort(mixed(table.key_hashes, (config.seed, 0)), kind="stable")
+    budget = config.validation * int(table.units.sum())
+    chosen = np.zeros(len(table), bool)
+    while len(order := order[table.units[order] <= budget]):
+        n_fit = int(np.searchsorted(np.cumsum(table.units[order]), budget, side="right"))
+        chosen[order[:n_fit]] = True
+        budget -= int(table.units[order[:n_fit]].sum())
+        order = order[n_fit:]
+    if not chosen.any() and len(table) > 1:
+        chosen[np.argmin(table.units)] = True
+    return chosen
+
+
+def _by_time(table: RecordTable, config: SplitConfig) -> tuple[Int8[np.ndarray, "records"], float]:
+    if table.spans is None:
+        raise UsageError(
+            "a split by time needs records with times\n\n"
+            'hint: use by = "record", or a format whose records have a span()'
+        )
+    starts, ends = table.spans.T
+    if not np.isfinite(table.spans).all():
+        missing = int((~np.isfinite(table.spans)).any(axis=1).sum())
+        raise DataError("corpus", f'{missing:,} records have no time; split by = "record" instead, or give them one')
+    last = max(round(config.validation * len(table)), 1)
+    boundary = float(np.sort(starts)[-last])
+    side = np.where(starts >= boundary, VALIDATION, np.where(ends < boundary, TRAIN, DROPPED))
+    return side.astype(np.int8), boundary
+
+
+def _draw_regions(table: RecordTable, config: SplitConfig) -> list[Region]:
+    """Of every long record (or, if none is, of the longest), one region at a place keyed by its name."""
+    long = np.flatnonzero(table.units > max(config.validation * int(table.units.sum()), LONG * config.guard))
+    if not len(long):
+        long = np.array([np.argmax(table.units)])
+    places = mixed(table.key_hashes[long], (config.seed, 1)) / 2.0**64
+    regions = []
+    for record, place in zip(long.tolist(), places.tolist(), strict=True):
+        units = int(table.units[record])
+        length = max(round(config.validation * units), 1)
+        start = int(place * (units - length + 1))
+        regions.append(Region(record, start, start + length))
+    return regions
+
+
+def _parse(text: str, table: RecordTable, find: Callable[[str], list[int]]) -> Region:
+    key, _, span = text.rpartition(":")
+    first, _, last = span.replace(",", "").partition("-")
+    if not (first.isdigit() and last.isdigit()):
+        raise UsageError(f'region {text!r} is not of the form "KEY:START-END", such as "chrI:10001-20000"')
+    records = find(key) if key else list(range(len(table)))
+    if len(records) != 1:
+        what = f"{len(records)} records have the key {key!r}" if key else f"there are {len(table)} records"
+        raise UsageError(f'region {text!r}: {what}\n\nhint: name one record, as in "KEY:START-END"')
+    units = int(table.units[records[0]])
+    if not 1 <= int(first) <= int(last) <= units:
+        raise UsageError(f"region {text!r} does not lie within the record, which has the units 1-{units}")
+    return Region(records[0], int(first) - 1, int(last))
+
+
+def _check_disjoint(regions: list[Region]) -> list[Region]:
+    ordered = sorted(regions, key=lambda r: (r.record, r.start))
+    for one, other in pairwise(ordered):
+        if one.record == other.record and other.start < one.stop:
+            raise UsageError(
+                f"the regions {one.start + 1}-{one.stop} and {other.start + 1}-{other.stop} of one record overlap"
+            )
+    return ordered
+
+
+def _segments(
+    table: RecordTable, side: Int8[np.ndarray, "records"], regions: list[Region], guard: int, locate: Locate
+) -> tuple[Segments, Segments, list[dict[str, Any]]]:
+    """Whole records by their side; a record with regions: training, guard gap, validation, guard gap, training."""
+    rows: dict[int, list[tuple[int, int, int]]] = {TRAIN: [], VALIDATION: []}  # of cut records: record, start, stop
+    placed = []
+    by_record: dict[int, list[Region]] = {}
+    for region in regions:
+        by_record.setdefault(region.record, []).append(region)
+    for record, held_out in by_record.items():
+        length = int(table.positions[record])
+        gap = guard if length > LONG * guard else length // (2 * LONG)  # a short record would be all gap
+        train_from = 0
+        for region in sorted(held_out, key=lambda r: r.start):
+            inside_start, inside_stop, meets_start, meets_stop = locate(region)
+            rows[TRAIN].append((record, train_from, meets_start - gap))
+            rows[VALIDATION].append((record, inside_start, inside_stop))
+            train_from = meets_stop + gap
+            placed.append({"record": record, "first": region.start + 1, "last": region.stop, "guard": gap})
+        rows[TRAIN].append((record, train_from, length))
+    whole = ~np.isin(np.arange(len(table)), list(by_record))
+    train, validation = (
+        _in_order(np.flatnonzero(whole & (side == name)), table, [row for row in rows[name] if row[1] < row[2]])
+        for name in (TRAIN, VALIDATION)
+    )
+    return train, validation, placed
+
+
+def _in_order(whole: Int[np.ndarray, "n"], table: RecordTable, cut: list[tuple[int, int, int]]) -> Segments:
+    pieces = np.array(cut, np.int64).reshape(-1, 3)
+    record = np.concatenate([whole, pieces[:, 0]])
+    start = np.concatenate([np.zeros_like(whole), pieces[:, 1]])
+    length = np.concatenate([table.positions[whole], pieces[:, 2] - pieces[:, 1]])
+    order = np.lexsort((start, record))
+    return Segments(record[order], start[order], length[order])
