@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Integer, Shaped
 
 OTHER = "[OTHER]"  # a value outside the vocabulary; scored, never committed by infill
 ABSENT = "[ABSENT]"  # the attribute does not apply here
@@ -115,12 +115,16 @@ class Vocabulary:
     mask_ids: tuple[int, ...]
     unpredictable: tuple[tuple[int, ...], ...] = ()
     """Of each field, the ids below `n_outputs` that are never scored or sampled (none for native vocabularies)."""
+    other_ids: tuple[int | None, ...] = ()
+    """Of each field, the id of `[OTHER]`, which is scored but never committed by infill; None where there is none."""
     centres: tuple[tuple[float, ...] | None, ...] = ()
     """Of each ordinal field, the physical value of each domain token; None for the others."""
 
     def __post_init__(self) -> None:
         if not self.unpredictable:
             object.__setattr__(self, "unpredictable", ((),) * len(self.names))
+        if not self.other_ids:
+            object.__setattr__(self, "other_ids", (None,) * len(self.names))
         if not self.centres:
             object.__setattr__(self, "centres", (None,) * len(self.names))
 
@@ -131,6 +135,7 @@ class Vocabulary:
             n_rows=tuple(f.n_rows for f in fields),
             n_outputs=tuple(f.n_predictable for f in fields),
             mask_ids=tuple(f.mask_id for f in fields),
+            other_ids=tuple(f.control_id(OTHER) if OTHER in f.controls else None for f in fields),
             centres=tuple(f.centres for f in fields),
         )
 
@@ -139,7 +144,7 @@ class Vocabulary:
         return len(self.names)
 
     @cached_property
-    def offsets(self) -> Int[np.ndarray, "fields"]:
+    def offsets(self) -> Integer[np.ndarray, "fields"]:
         """First row of each field in the one shared embedding table."""
         return np.concatenate([[0], np.cumsum(self.n_rows)[:-1]]).astype(np.int64)
 
@@ -151,21 +156,30 @@ class Vocabulary:
             allowed[index, list(ids)] = False
         return allowed
 
+    @cached_property
+    def committable(self) -> Bool[np.ndarray, "fields max_outputs"]:
+        """`committable[f, i]`: infill may write id `i` in field `f`: the predictable ids but `[OTHER]`."""
+        allowed = self.predictable.copy()
+        for index, other in enumerate(self.other_ids):
+            if other is not None:
+                allowed[index, other] = False
+        return allowed
+
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
         """The narrowest unsigned dtype that holds every id of every field."""
         return np.dtype(np.min_scalar_type(max(self.n_rows) - 1))
 
-    def known(self, ids: Int[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
+    def known(self, ids: Integer[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
         """Which cells have a known value, that is, are not `[MASK]`."""
-        return ids != np.asarray(self.mask_ids, dtype=ids.dtype)
+        return np.asarray(ids != np.asarray(self.mask_ids, dtype=ids.dtype))
 
 
 @dataclass(frozen=True)
 class LegalCells:
     """Cells whose ids are narrowed, sparsely: IUPAC `R` may be A or G only."""
 
-    cells: Int[np.ndarray, "cells 2"]
+    cells: Integer[np.ndarray, "cells 2"]
     """(position, field) of each narrowed cell, sorted."""
     allowed: Bool[np.ndarray, "cells max_outputs"]
     """Which predictable ids the cell may take."""
@@ -175,7 +189,7 @@ class LegalCells:
 class Encoded:
     """What a tokenizer makes of a record."""
 
-    ids: Int[np.ndarray, "length fields"]
+    ids: Integer[np.ndarray, "length fields"]
     legal: LegalCells | None = None
     weights: Shaped[np.ndarray, "length fields"] | None = None
     """Loss weight of each cell, a float ≥ 0 (None: all 1). Weight 0 is never scored."""
