@@ -1,0 +1,142 @@
+"""Words of k bases, side by side (as in Nucleotide Transformer) or overlapping (as in DNABERT)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Int, Integer
+
+from maskseq.tokenizer import Symmetry, Tokenizer
+from maskseq.types import Encoded, Field, LegalCells
+from maskseq_genomics.alphabet import NUCLEOTIDES, reverse_complement
+from maskseq_genomics.sequence import Sequence
+from maskseq_genomics.words import Frame, Words, words
+
+MAX_NARROWED = 1 << 14  # words of a record that `legal` narrows: 90 MB at k = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class KmerTokenizer(Tokenizer[Sequence]):
+    """One token for k bases. A word over an unknown base is unknown, narrowed to the words that its letters allow.
+
+    Side by side, what is left over at either end is a shorter word, a token of its own, so that no base is lost. One
+    inserted base changes every later token; `phase` moves the frame. Overlapping words give each base away k times
+    (DNABERT's leak): each declares the k bases that it spans, so that masks are planned in bases and hide every word
+    over a hidden one.
+    """
+
+    k: int = 6
+    overlapping: bool = False
+    phase: int = 0
+    """Bases before the first whole word, side by side only."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= 8:
+            raise ValueError(f"k is {self.k}; words of 1 to 8 bases are supported")
+        if not 0 <= self.phase < (1 if self.overlapping else self.k):
+            raise ValueError(f"phase is {self.phase}; it is less than k, and 0 for overlapping words")
+
+    @cached_property
+    def fields(self) -> tuple[Field, ...]:  # type: ignore[override]
+        return (Field(name="kmer", tokens=self._words.tokens, source="base"),)
+
+    @property
+    def _words(self) -> Words:
+        return words(self.k)
+
+    @property
+    def _overlap(self) -> int:
+        return self.k - 1 if self.overlapping else 0
+
+    def frame(self, length: int) -> Frame:
+        """How a sequence of that many bases is divided into words."""
+        return Frame.of(length, k=self.k, step=self.k - self._overlap, phase=self.phase)
+
+    def encode(self, record: Sequence) -> Encoded:
+        codes = NUCLEOTIDES.codes(record)
+        frame = self.frame(len(codes))
+        ids = frame.ids(codes)
+        partly = np.zeros(len(frame), bool)
+        if codes.max(initial=0) >= NUCLEOTIDES.unknown:
+            unknown = frame.any(codes >= NUCLEOTIDES.unknown)
+            ids[unknown] = self._words.mask_id
+            partly = unknown & frame.any(codes != NUCLEOTIDES.unknown)
+        return Encoded(ids[:, None], self._legal(codes, frame, partly))
+
+    def _legal(
+        self, codes: Integer[np.ndarray, "length"], frame: Frame, partly: Bool[np.ndarray, "words"]
+    ) -> LegalCells | None:
+        narrowed = np.flatnonzero(partly[frame.wholes])[:MAX_NARROWED] + frame.wholes.start
+        narrowed = np.union1d(narrowed, [word for word, _, _ in frame.short]).astype(np.int64)
+        if not len(narrowed):
+            return None
+        starts, lengths = frame.spans(narrowed)
+        allowed = np.zeros((len(narrowed), self._words.mask_id), bool)
+        for length in set(lengths.tolist()):
+            rows = lengths == length
+            letters = codes[starts[rows, None] + np.arange(length)]
+            letters[~partly[narrowed[rows]]] = NUCLEOTIDES.unknown  # a known shorter word: any other of its length
+            allowed[rows] = self._words.legal(letters)
+        return LegalCells(np.stack([narrowed, np.zeros_like(narrowed)], axis=1), allowed)
+
+    def decode(self, ids: Integer[np.ndarray, "length 1"]) -> str:
+        """The words with blanks between them; `[MASK]` as Ns."""
+        return " ".join([*self._words.tokens, NUCLEOTIDES.anything * self.k][i] for i in ids[:, 0])
+
+    def units(self, ids: Integer[np.ndarray, "length 1"]) -> Int[np.ndarray, "length 1 2"]:
+        lengths = self._words.lengths[ids[:, 0]].astype(np.int64)
+        if self.phase and len(ids) and ids[0, 0] == self._words.mask_id:
+            lengths[0] = self.phase  # right where a record starts; in a window, no other word depends on these bases
+        stops = np.cumsum(lengths) - self._overlap * np.arange(len(ids))
+        return np.stack([stops - lengths, stops], axis=-1)[:, None]
+
+    def allowed(self, ids: Integer[np.ndarray, "length 1"]) -> LegalCells | None:
+        """Hidden words are whole, but for the ends, and agree with the visible words that they overlap."""
+        hidden = np.flatnonzero(ids[:, 0] == self._words.mask_id)
+        if not len(hidden):
+            return None
+        letters = np.full(len(ids) + self.k - 1, NUCLEOTIDES.unknown, np.uint8)
+        if self.overlapping:
+            visible = np.flatnonzero(ids[:, 0] < self._words.first(self.k - 1))  # whole words
+            for base in range(self.k):
+                letters[visible + base] = self._words.bases[ids[visible, 0], base]
+        allowed = self._words.legal(letters[hidden[:, None] + np.arange(self.k)])
+        if hidden[-1] == len(ids) - 1 and (not self.overlapping or len(ids) == 1):
+            allowed[-1] = True
+        if hidden[0] == 0 and self.phase:
+            allowed[0] |= self._words.lengths[:-1] == self.phase
+        return LegalCells(np.stack([hidden, np.zeros_like(hidden)], axis=1), allowed)
+
+    def splice(
+        self, record: Sequence, ids: Integer[np.ndarray, "length 1"], holes: Bool[np.ndarray, "length 1"]
+    ) -> Sequence:
+        """Writes the bases that no word outside the holes covers; where words over a base differ, most of them decide.
+
+        In a word that has unknown letters in the record, only those are written.
+        """
+        frame = self.frame(len(record))
+        index = np.flatnonzero(holes)
+        starts, lengths = frame.spans(index)
+        filled = ids[index, 0]
+        wrong = (self._words.lengths[filled] != lengths) & (filled != self._words.mask_id)
+        if len(ids) != len(frame) or wrong.any():
+            raise ValueError(f"these tokens are not as long as the words of record {record.key!r}")
+
+        unknown = NUCLEOTIDES.codes(record) >= NUCLEOTIDES.unknown
+        kept = frame.cover(~holes[:, 0]) | (frame.cover(frame.any(unknown)) & ~unknown)
+        positions = np.flatnonzero(~kept)
+        votes = np.zeros((len(positions), len(NUCLEOTIDES.known)), np.int64)
+        for base in range(self.k):
+            letters = self._words.bases[filled, base]
+            row = np.searchsorted(positions, starts + base)
+            told = (letters < NUCLEOTIDES.unknown) & np.isin(starts + base, positions)
+            np.add.at(votes, (row[told], letters[told]), 1)
+        codes = np.where(votes.any(axis=1), votes.argmax(axis=1), NUCLEOTIDES.unknown)
+        return NUCLEOTIDES.put(record, positions, codes)
+
+    def symmetries(self) -> tuple[Symmetry[Sequence], ...]:
+        """The reverse complement, exact for overlapping words only: the frame of the others moves with the length."""
+        if not self.overlapping:
+            return ()
+        maps = (self._words.reverse_complement,)
+        return (Symmetry(name="reverse complement", transform=reverse_complement, id_maps=maps, reverse=True),)
