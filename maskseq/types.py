@@ -29,6 +29,10 @@ class Record:
         """The number of raw units (bases, events, samples): what parts and `--mask` ranges are counted in."""
         raise TypeError(f"{type(self).__name__} must define __len__, its number of raw units")
 
+    def span(self) -> tuple[float, float] | None:
+        """Start and end, in seconds since 1970 UTC, for the split by time. Default: the record has no time."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class ListRecord(Record):
