@@ -1,0 +1,101 @@
+"""What a training run tells whoever listens: small values, no behaviour."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """The run begins or, when `step` is not 0, goes on."""
+
+    step: int
+    tokens: int
+    total_tokens: int
+    n_parameters: int
+    device: str
+    precision: str
+    world: int
+    resumed_from: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How well scored cells were predicted: means weighted by the cells' weights."""
+
+    loss: float
+    """Nats per scored cell."""
+    accuracy: float
+    cells: int
+
+    @property
+    def bits(self) -> float:
+        """The loss in bits per scored cell."""
+        return self.loss / 0.6931471805599453
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Scores of all cells, and split by what was asked of the model. Groups without cells are left out."""
+
+    all: Score
+    by_objective: dict[str, Score]
+    by_ratio: dict[str, Score]
+    """By the share of the piece that was hidden, such as `0.2-0.4`."""
+    by_field: dict[str, Score]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """An optimizer step was made."""
+
+    step: int
+    tokens: int
+    total_tokens: int
+    row: int
+    """The row that the next step begins with."""
+    scores: Scores
+    lr: float
+    grad_norm: float
+    rows: int
+    tokens_per_s: float
+    wait_share: float
+    """The share of the step's time that was spent waiting for data."""
+    seconds: float
+    peak_memory: int
+    """Bytes: peak resident set on a CPU, peak allocated on a GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The validation rows were scored, under masks that are the same every time."""
+
+    step: int
+    tokens: int
+    scores: Scores
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSaved:
+    step: int
+    path: Path
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned:
+    """Something that the user should know and that does not stop the run."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    step: int
+    tokens: int
+    seconds: float
+
+
+Event = Started | Step | Validation | CheckpointSaved | Warned | Finished
+Listener = Callable[[Event], None]

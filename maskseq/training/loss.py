@@ -1,0 +1,152 @@
+"""What is minimised and what is counted: weighted cross-entropy of the scored cells, the head run on those only."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float, Float64, Int
+from torch import Tensor, nn
+
+from maskseq.data.batches import Row
+from maskseq.masking import OBJECTIVES
+from maskseq.model.encoder import Encoder
+from maskseq.training.events import Score, Scores
+
+RATIO_BINS = ("0.0-0.2", "0.2-0.4", "0.4-0.6", "0.6-0.8", "0.8-1.0")
+N_GROUPS = len(OBJECTIVES) * len(RATIO_BINS)
+SUMS = ("cells", "weight", "loss", "correct")  # the last two times weight
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The scored cells of one field in a micro-batch."""
+
+    token: Int[Tensor, "cells"]
+    """Where they are in the packed row."""
+    target: Int[Tensor, "cells"]
+    weight: Float[Tensor, "cells"]
+    group: Int[Tensor, "cells"]
+    """Which objective and bin of mask ratios their piece belongs to."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A micro-batch as tensors. Scored cells are found in NumPy, before anything waits for a device."""
+
+    ids: Int[Tensor, "tokens fields"]
+    positions: Int[Tensor, "tokens"]
+    cu_seqlens: Int[Tensor, "pieces+1"]
+    max_seqlen: int
+    scored: tuple[Cells, ...]
+
+    @classmethod
+    def of(cls, row: Row, device: torch.device) -> Self:
+        def tensor(array: np.ndarray, dtype: type = np.int64) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array, dtype)).to(device, non_blocking=True)
+
+        ratio_bin = np.minimum((row.ratio * len(RATIO_BINS)).astype(np.int64), len(RATIO_BINS) - 1)
+        group = np.repeat(row.objective * len(RATIO_BINS) + ratio_bin, np.diff(row.cu_seqlens))
+        scored = []
+        for field in range(row.targets.shape[1]):
+            (token,) = np.nonzero(row.weights[:, field])
+            target, weight = row.targets[token, field], row.weights[token, field]
+            scored.append(Cells(tensor(token), tensor(target), tensor(weight, np.float32), tensor(group[token])))
+        return cls(
+            tensor(row.inputs), tensor(row.positions), tensor(row.cu_seqlens, np.int32), row.max_seqlen, tuple(scored)
+        )
+
+
+class MaskedLoss(nn.Module):
+    """An encoder and its loss as one module, so that DDP and FSDP see everything that has parameters."""
+
+    def __init__(self, encoder: Encoder, *, z_loss: float = 0.0, smoothing: float = 0.0) -> None:
+        """`z_loss` weighs the squared log-partition (PaLM, 2204.02311 §5); 0: none.
+
+        `smoothing` is the standard deviation, in bins, of the Gaussian that spreads the target of an ordinal field
+        over its neighbours; 0: none.
+        """
+        super().__init__()
+        self.encoder = encoder
+        self.z_loss = z_loss
+        vocabulary = encoder.config.vocabulary
+        self.spread: list[Tensor | None] = [
+            gaussian_targets(len(centres), n, smoothing) if smoothing and centres is not None else None
+            for centres, n in zip(vocabulary.centres, vocabulary.n_outputs, strict=True)
+        ]
+
+    def forward(
+        self, batch: Batch, total_weight: float, *, dropout_key: int | None = None, dtype: torch.dtype | None = None
+    ) -> tuple[Float[Tensor, ""], Float64[Tensor, "fields groups sums"]]:
+        """The batch's share of the step's loss, Σ w·CE ÷ `total_weight`, and detached sums for the metrics.
+
+        `total_weight` is Σ w over all rows of the step: shares of micro-batches and ranks add up to its mean.
+        """
+        hidden = self.encoder(
+            batch.ids, batch.positions, batch.cu_seqlens, batch.max_seqlen, dropout_key=dropout_key, dtype=dtype
+        )
+        loss = hidden.new_zeros((), dtype=torch.float32)
+        tallies = []
+        for field, cells in enumerate(batch.scored):
+            # index_select: its backward adds up in one order on a CPU, that of hidden[cells.token] does not
+            logits = self.encoder.logits(hidden.index_select(0, cells.token), field)
+            cross_entropy = F.cross_entropy(logits, cells.target, reduction="none")
+            tallies.append(tally(logits.detach(), cross_entropy.detach(), cells))
+            minimised = cross_entropy
+            spread = self.spread[field]
+            if spread is not None:
+                minimised = soft_cross_entropy(logits, spread.to(logits.device)[cells.target])
+            if self.z_loss:
+                minimised = minimised + self.z_loss * logits.logsumexp(-1).square()
+            loss = loss + (cells.weight * minimised).sum()
+        return loss / total_weight, torch.stack(tallies)
+
+
+def gaussian_targets(n_tokens: int, n_outputs: int, width: float) -> Float[Tensor, "outputs outputs"]:
+    """Row t: the target distribution of true id t. Bins share with their neighbours, controls stay one-hot."""
+    targets = torch.eye(n_outputs)
+    bins = torch.arange(n_tokens)
+    targets[:n_tokens, :n_tokens] = torch.softmax(-((bins[:, None] - bins) ** 2) / (2 * width**2), dim=-1)
+    return targets
+
+
+def soft_cross_entropy(
+    logits: Float[Tensor, "cells outputs"], targets: Float[Tensor, "cells outputs"]
+) -> Float[Tensor, "cells"]:
+    """−Σ q log p, where a target of 0 counts 0 even against a logit of −inf."""
+    log_p = torch.log_softmax(logits, dim=-1)
+    return -(targets * log_p.masked_fill(targets == 0, 0.0)).sum(-1)
+
+
+def tally(
+    logits: Float[Tensor, "cells outputs"], cross_entropy: Float[Tensor, "cells"], cells: Cells
+) -> Float64[Tensor, "groups sums"]:
+    """`SUMS` of each group of cells, in float64 so that many steps can be added up."""
+    weight = cells.weight.double()
+    correct = logits.argmax(-1) == cells.target
+    sums = torch.stack([torch.ones_like(weight), weight, weight * cross_entropy, weight * correct], dim=-1)
+    return torch.zeros(N_GROUPS, len(SUMS), dtype=torch.float64, device=logits.device).index_add_(0, cells.group, sums)
+
+
+def no_tallies(n_fields: int, device: torch.device) -> Float64[Tensor, "fields groups sums"]:
+    """Where sums begin."""
+    return torch.zeros(n_fields, N_GROUPS, len(SUMS), dtype=torch.float64, device=device)
+
+
+def scores(tallies: Float64[Tensor, "fields groups sums"], field_names: tuple[str, ...]) -> Scores:
+    """Means of what was tallied: of all cells, by objective, by mask ratio and by field."""
+    sums = tallies.cpu().numpy().reshape(len(field_names), len(OBJECTIVES), len(RATIO_BINS), len(SUMS))
+
+    def score(of: np.ndarray) -> Score:
+        cells, weight, loss, correct = of.reshape(-1, len(SUMS)).sum(axis=0).tolist()
+        return Score(loss=loss / weight, accuracy=correct / weight, cells=int(cells))
+
+    def each(names: tuple[str, ...], axis: int) -> dict[str, Score]:
+        parts = zip(names, np.moveaxis(sums, axis, 0), strict=True)
+        return {name: score(part) for name, part in parts if part[..., 0].any()}
+
+    whole = score(sums) if sums[..., 0].any() else Score(loss=0.0, accuracy=0.0, cells=0)
+    return Scores(
+        all=whole, by_objective=each(OBJECTIVES, 1), by_ratio=each(RATIO_BINS, 2), by_field=each(field_names, 0)
+    )

@@ -1,0 +1,100 @@
+"""The run folder: whose it is, and the metrics that grow in it."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from maskseq.errors import UsageError
+from maskseq.model.checkpoint import read_json, write_json
+from maskseq.training.events import Step, Validation
+
+RECIPE, METRICS = "recipe.json", "metrics.jsonl"
+
+
+def claim(run: Path, identity: dict[str, Any]) -> None:
+    """Make `run` the folder of the run that `identity` describes, new or begun before.
+
+    `UsageError` when the folder holds a run of another identity, naming where the two differ, or holds something else.
+    """
+    identity = json.loads(json.dumps(identity))  # as it will be read back: tuples are lists
+    recipe = run / RECIPE
+    if recipe.exists():
+        differences = _differences(read_json(recipe), identity)
+        if differences:
+            raise UsageError(
+                f"{run} holds another run: {'; '.join(differences[:3])}"
+                + (f" and {len(differences) - 3} more differences" if len(differences) > 3 else "")
+                + "\n\nhint: choose another output folder, or go on from this run with --extend"
+            )
+        return
+    if (run / "checkpoints").exists():
+        raise UsageError(f"{run} holds checkpoints but no {RECIPE}: it is not a run that could go on")
+    run.mkdir(parents=True, exist_ok=True)
+    aside = recipe.with_suffix(".tmp")
+    write_json(aside, identity)
+    aside.replace(recipe)
+
+
+class Metrics:
+    """`metrics.jsonl`: one JSON object a line, in order of steps, however often the run was interrupted."""
+
+    def __init__(self, run: Path, *, step: int, write: bool = True) -> None:
+        """Append after `step`: what a lost future or a cut last line has left behind it is dropped.
+
+        `write=False` is for the ranks that do not write.
+        """
+        path = run / METRICS
+        self._file = _cut(path, step).open("a", encoding="utf-8") if write else None
+
+    def write(self, kind: str, event: Step | Validation) -> None:
+        """One line, flushed."""
+        if self._file is not None:
+            values = dataclasses.asdict(event)
+            split = values.pop("scores")
+            whole = event.scores.all
+            split.pop("all")
+            means = {"loss": whole.loss, "bits": whole.bits, "accuracy": whole.accuracy, "cells": whole.cells}
+            self._file.write(json.dumps({"kind": kind, **values, **means, **split}) + "\n")
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Down to the disk, before a checkpoint claims that these steps were made."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _cut(path: Path, step: int) -> Path:
+    """Drop the lines of later steps and what is no whole line."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= step]
+    if len(kept) < len(lines):
+        aside = path.with_suffix(".tmp")
+        aside.write_bytes(b"".join(kept))
+        aside.replace(path)
+    return path
+
+
+def _step_of(line: bytes) -> float:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """Where two JSON values differ, as `key: old there, new here`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))]
+    return [] if old == new else [f"{where or 'recipe'} is {_short(old)} there and {_short(new)} here"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "..."

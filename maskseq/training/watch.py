@@ -1,0 +1,40 @@
+"""SIGINT and SIGTERM end a run after the step at hand, with a checkpoint; a second one ends it at once."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any, Self
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop, has written its checkpoint and can go on from there."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signum
+
+
+class StopSignals:
+    """While entered, remembers the first SIGINT or SIGTERM in `caught` instead of dying of it.
+
+    Only the main thread of a process may do that; elsewhere the signals keep their meaning.
+    """
+
+    def __init__(self) -> None:
+        self.caught = 0
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.caught:  # the user means it: what is on disk stays whole, as after a kill
+            raise Interrupted("stopped at once, without a checkpoint of the last steps", number)
+        self.caught = number

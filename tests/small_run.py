@@ -1,0 +1,173 @@
+"""A training run that takes a second, for the tests of the trainer and as the child process that they kill.
+
+`child(run, **options)` trains in another process, which prints each event's class and step on stdout.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskseq.data.batches import Row
+from maskseq.model.checkpoint import load_model
+from maskseq.model.encoder import Encoder
+from maskseq.model.presets import preset
+from maskseq.tokenizer import Tokenizer
+from maskseq.training.events import Event
+from maskseq.training.optimizer import OptimizerConfig
+from maskseq.training.schedule import ScheduleConfig
+from maskseq.training.trainer import TrainingConfig, TrainingResult, train
+from maskseq.types import Encoded, Field, ListRecord, Vocabulary
+
+ROW_TOKENS, PIECES = 96, (40, 25, 11, 13)  # and 7 tokens of filler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letters(Tokenizer[ListRecord]):
+    """Two fields, one of them ordinal."""
+
+    fields = (
+        Field(name="letter", tokens=tuple("abcdef"), controls=("[OTHER]",)),
+        Field(name="size", tokens=tuple("01234"), centres=(0.0, 1.0, 2.0, 3.0, 4.0)),
+    )
+
+    def encode(self, record: ListRecord) -> Encoded:
+        return Encoded(np.array(record.values, dtype=np.uint8))
+
+    def decode(self, ids: np.ndarray) -> list[Any]:
+        return ids.tolist()
+
+
+class Synthetic:
+    """Rows that are a pure function of their number, as `maskseq.data.batches.Rows` are: a noisy periodic pattern."""
+
+    def __init__(self, vocabulary: Vocabulary, *, seed: int = 0, n_rows: int = 10_000) -> None:
+        self.vocabulary, self.seed, self._n_rows = vocabulary, seed, n_rows
+
+    def n_rows(self, epoch: int) -> int:
+        return self._n_rows
+
+    def row(self, number: int) -> Row:
+        rng = np.random.default_rng((self.seed, number))
+        positions = np.concatenate([np.arange(n) for n in (*PIECES, ROW_TOKENS - sum(PIECES))])
+        piece = np.repeat(np.arange(len(PIECES) + 1), [*PIECES, ROW_TOKENS - sum(PIECES)])
+        phase = rng.integers(6, size=len(PIECES) + 1)[piece]
+        letter = (positions + phase) % 6
+        size = np.where(rng.random(ROW_TOKENS) < 0.8, letter % 5, rng.integers(5, size=ROW_TOKENS))
+        targets = np.stack([letter, size], axis=1)
+        ratio = rng.random(len(PIECES) + 1).astype(np.float32)
+        real = piece < len(PIECES)
+        hidden = (rng.random((ROW_TOKENS, 2)) < ratio[piece][:, None]) & real[:, None]
+        inputs = np.where(hidden | ~real[:, None], np.array(self.vocabulary.mask_ids), targets)
+        return Row(
+            inputs=inputs,
+            targets=targets,
+            weights=(hidden * rng.uniform(0.5, 1.5, hidden.shape)).astype(np.float32),
+            positions=positions.astype(np.int32),
+            cu_seqlens=np.concatenate([[0], np.cumsum(PIECES), [ROW_TOKENS]]).astype(np.int32),
+            max_seqlen=max(PIECES),
+            objective=rng.integers(3, size=len(PIECES) + 1).astype(np.int8),
+            target=np.zeros(ROW_TOKENS, dtype=bool),
+            ratio=ratio,
+            n_tokens=sum(PIECES),
+            sequence=np.arange(len(PIECES) + 1, dtype=np.int64),
+            start=np.zeros(len(PIECES) + 1, dtype=np.int64),
+        )
+
+    def prefetch(self, first: int, *, step: int = 1) -> Iterator[Row]:
+        while True:
+            yield self.row(first)
+            first += step
+
+
+STEP = 2 * sum(PIECES)
+"""Tokens of a step of two rows."""
+
+
+def small_encoder(**changes: Any) -> Encoder:
+    shape = {"n_layers": 2, "hidden_size": 32, "n_heads": 2, "intermediate_size": 48, "mlp_dropout": 0.1}
+    return Encoder(preset("nano", Letters().vocabulary, **(shape | changes)), seed=1)
+
+
+def small_run(run: Path, *, on_event: Any = lambda event: None, seed: int = 5, **changes: Any) -> TrainingResult:
+    """20 steps by default; `optimizer`, `model` and anything of `TrainingConfig` may be changed."""
+    optimizer = OptimizerConfig(**({"lr": 1e-2} | changes.pop("optimizer", {})))
+    model = small_encoder(**changes.pop("model", {}))
+    rows = changes.pop("train_rows", None) or Synthetic(model.config.vocabulary)
+    validation = Synthetic(model.config.vocabulary, seed=1, n_rows=5)
+    identity = changes.pop("identity", {"recipe": "small"})
+    fixed = {"tokens": 20 * STEP, "precision": "fp32", "checkpoint_every": 5 * STEP, "validate_every": 10 * STEP}
+    return train(
+        model,
+        rows,
+        validation,
+        config=TrainingConfig(**(fixed | changes)),
+        optimizer=optimizer,
+        schedule=ScheduleConfig(warmup=0.2, decay=0.3),
+        run=run,
+        tokenizer=Letters(),
+        seed=seed,
+        identity=identity,
+        on_event=on_event,
+    )
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    """What a run or a checkpoint has learned."""
+    return dict(load_model(folder, trust_code=True)[0].named_parameters())
+
+
+def report(event: Event) -> None:
+    print(type(event).__name__, getattr(event, "step", ""), flush=True)
+
+
+def die_at(count: int, run: Path) -> None:
+    """SIGKILL this process just before it opens, renames, creates or removes a file of the run for the nth time."""
+    operations = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}
+    seen = 0
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal seen
+        if event in operations and str(arguments[0]).startswith(str(run)):
+            seen += 1
+            if seen == count:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+def main() -> None:
+    """What the child process does."""
+    run, options = Path(sys.argv[1]), json.loads(sys.argv[2])
+    torch.set_num_threads(1)
+    if "die_at" in options:
+        die_at(options.pop("die_at"), run)
+    small_run(run, on_event=report, **options)
+
+
+def child(run: Path, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, __file__, str(run), json.dumps(options)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def torchrun(run: Path, *, world: int, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Train in `world` processes that talk through gloo."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
+    command = [*launcher, __file__, str(run), json.dumps(options)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+if __name__ == "__main__":
+    import small_run  # by its name, which the checkpoints' tokenizer.json repeats
+
+    small_run.main()

@@ -1,0 +1,166 @@
+"""20 steps = 10 steps, a kill at any moment, and 10 more: the same weights, moments and metrics, bit for bit."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from small_run import STEP, child, small_run, weights
+
+from maskseq.errors import DataError
+from maskseq.training.events import Event, Listener, Started, Step, Warned
+
+CHANGES: list[dict[str, Any]] = [
+    {"optimizer": {"name": "adamw"}},
+    {"optimizer": {"name": "stable_adamw"}},
+    {"optimizer": {"name": "muon"}},
+    {"ema": 0.9},
+    {"precision": "bf16"},
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Any:
+    """As in the child: another number of threads adds up in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing has disturbed."""
+    run = tmp_path_factory.mktemp("whole")
+    small_run(run)
+    return run
+
+
+def assert_same_run(run: Path, whole: Path) -> None:
+    end = [folder / "checkpoints" / (folder / "latest").read_text().strip() for folder in (run, whole)]
+    assert end[0].name == end[1].name
+    torch.testing.assert_close(weights(end[0]), weights(end[1]), rtol=0, atol=0)
+    states = [load_file(folder / "training_state" / "rank_0.safetensors") for folder in end]
+    torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
+    assert timeless(run) == timeless(whole)
+    assert not list(run.rglob("*.tmp"))
+
+
+def timeless(run: Path) -> list[dict[str, Any]]:
+    """The metrics without what a clock has measured."""
+    clock = {"seconds", "tokens_per_s", "wait_share", "peak_memory"}
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in clock} for line in lines]
+
+
+def kill_after(run: Path, *, event: str, delay: float = 0.0, **options: Any) -> None:
+    """SIGKILL a child that trains into `run` when it has printed `event`, such as `Step 12`."""
+    process = child(run, **options)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == event:
+            time.sleep(delay)
+            process.kill()
+            break
+    assert process.wait() == -9
+
+
+def break_off(step: int) -> Listener:
+    """Ends a run after a step without letting it save anything."""
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Step) and event.step == step:
+            raise KeyboardInterrupt
+
+    return on_event
+
+
+def test_a_run_killed_between_checkpoints_ends_as_if_it_had_not_been(tmp_path: Path, whole: Path) -> None:
+    kill_after(tmp_path, event="Step 13")
+    events: list[Event] = []
+    small_run(tmp_path, on_event=events.append)
+    assert [e.step for e in events if isinstance(e, Started)] == [10]
+    assert_same_run(tmp_path, whole)
+
+
+# Operations on files of the run until its end number about 150; these lie in the second checkpoint and at its renames.
+@pytest.mark.parametrize("count", [36, 52])
+def test_a_run_killed_inside_a_checkpoint_ends_as_if_it_had_not_been(tmp_path: Path, whole: Path, count: int) -> None:
+    assert child(tmp_path, die_at=count).wait() == -9
+    small_run(tmp_path)
+    assert_same_run(tmp_path, whole)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("count", range(2, 102, 4))
+def test_a_run_killed_at_any_file_operation_ends_as_if_it_had_not_been(tmp_path: Path, whole: Path, count: int) -> None:
+    assert child(tmp_path, die_at=count).wait() == -9
+    small_run(tmp_path)
+    assert_same_run(tmp_path, whole)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(25))
+def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(tmp_path: Path, whole: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(3):
+        process = child(tmp_path)
+        assert process.stdout is not None
+        process.stdout.readline()  # the run has started; it takes about a second
+        time.sleep(rng.uniform(0, 0.6))
+        process.kill()
+        process.wait()
+    small_run(tmp_path)
+    assert_same_run(tmp_path, whole)
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_stopping_and_going_on_changes_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """With every optimizer, averaging and precision; dropout and the batch-size warm-up are on as well."""
+    changes = changes | {"rows": 4, "first_rows": 2, "rows_warmup": 8 * STEP, "tokens": 16 * STEP}
+    small_run(tmp_path / "whole", **changes)
+    with pytest.raises(KeyboardInterrupt):
+        small_run(tmp_path / "stopped", on_event=break_off(7), **changes)
+    small_run(tmp_path / "stopped", **changes)
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    "victim", ["model.safetensors", "training_state/rank_0.safetensors", "training_state/layout.json", "config.json"]
+)
+@pytest.mark.parametrize("damage", ["cut", "flip", "remove"])
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
+    tmp_path: Path, whole: Path, victim: str, damage: str
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        small_run(tmp_path, on_event=break_off(12))
+    path = tmp_path / "checkpoints" / "step_10" / victim
+    content = bytearray(path.read_bytes())
+    if damage == "remove":
+        path.unlink()
+    else:
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content if damage == "flip" else content[: len(content) // 2])
+    events: list[Event] = []
+    small_run(tmp_path, on_event=events.append)
+    (warning,) = [e.text for e in events if isinstance(e, Warned)]
+    assert str(path) in warning
+    assert "step_5" in warning
+    assert [e.step for e in events if isinstance(e, Started)] == [5]
+    assert_same_run(tmp_path, whole)
+
+
+def test_a_run_without_any_sound_checkpoint_stops_and_says_which_are_damaged(tmp_path: Path) -> None:
+    small_run(tmp_path, tokens=10 * STEP)
+    for folder in (tmp_path / "checkpoints").iterdir():
+        (folder / "model.safetensors").unlink()
+    with pytest.raises(DataError, match=r"no sound checkpoint.*step_10.*step_5"):
+        small_run(tmp_path, tokens=10 * STEP)
