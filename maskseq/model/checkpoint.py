@@ -123,7 +123,7 @@ def fill(model: Encoder, tensors: dict[str, torch.Tensor], source: Path) -> None
     missing = sorted(set(expected) - set(tensors))
     unknown = sorted(set(tensors) - set(expected))
     if missing or unknown:
-        parts = [f"lacks {_some(missing)}"] * bool(missing) + [f"has unexpected {_some(unknown)}"] * bool(unknown)
+        parts = [f"lacks {few(missing)}"] * bool(missing) + [f"has unexpected {few(unknown)}"] * bool(unknown)
         raise DataError(source, f"does not fit {CONFIG}: it {' and '.join(parts)}")
     for name, value in expected.items():
         if value.shape != tensors[name].shape:
@@ -188,7 +188,8 @@ def _rows(vocabulary: Any) -> str:
     return ", ".join(f"{name} ({n} ids)" for name, n in zip(vocabulary.names, vocabulary.n_rows, strict=True))
 
 
-def _some(names: list[str]) -> str:
+def few(names: list[str]) -> str:
+    """The first few of many names, for a message."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 

@@ -1,0 +1,72 @@
+"""The vocabulary of a field as the files that Hugging Face's `tokenizers` reads, and what such files say is special."""
+
+from pathlib import Path
+from typing import Any
+
+from maskseq.model.checkpoint import read_json, write_json
+from maskseq.types import MASK, OTHER, Field
+
+PAD = "[PAD]"
+
+
+def write_tokenizer(folder: Path, field: Field, *, max_length: int) -> None:
+    """Write `tokenizer.json` and `tokenizer_config.json`: each token of the field is one whole word.
+
+    How text is cut: between any two characters if all tokens are single characters ("ACGT"); else at white space; else,
+    if tokens contain white space themselves, at tabs. What is no token becomes `[OTHER]` if the field has it, or else
+    `[MASK]`, for it is unknown. `[PAD]` takes the id after the last.
+    """
+    reserved = [*field.controls, MASK, PAD]
+    vocabulary = {token: i for i, token in enumerate([*field.tokens, *reserved])}
+    spaced = any(character.isspace() for token in field.tokens for character in token)
+    characters = all(len(token) == 1 for token in field.tokens)
+    cuts: list[dict[str, Any]] = [{"type": "WhitespaceSplit"}] if not spaced else []
+    if characters:
+        cuts.append({"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": False})
+    elif spaced:
+        cuts.append({"type": "Split", "pattern": {"String": "\t"}, "behavior": "Removed", "invert": False})
+    whole = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    write_json(
+        folder / "tokenizer.json",
+        {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [{"id": vocabulary[token], "content": token, **whole} for token in reserved],
+            "normalizer": None,
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": cuts},
+            "post_processor": None,
+            "decoder": {"type": "Fuse"} if characters else None,
+            "model": {
+                "type": "WordLevel",
+                "vocab": vocabulary,
+                "unk_token": OTHER if OTHER in field.controls else MASK,
+            },
+        },
+    )
+    write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "mask_token": MASK,
+            "pad_token": PAD,
+            "model_max_length": max_length,
+            "model_input_names": ["input_ids", "attention_mask"],
+            "clean_up_tokenization_spaces": False,
+        },
+    )
+
+
+def special_ids(folder: Path) -> tuple[str, dict[str, int]]:
+    """The text of the mask token, and the ids of all special tokens, as far as a folder's tokenizer files say."""
+    mask: Any = MASK
+    special: dict[str, int] = {}
+    if (folder / "tokenizer_config.json").exists():
+        mask = read_json(folder / "tokenizer_config.json").get("mask_token") or MASK
+    if (folder / "tokenizer.json").exists():
+        added = read_json(folder / "tokenizer.json").get("added_tokens", [])
+        special = {token["content"]: token["id"] for token in added if token.get("special")}
+    elif (folder / "vocab.txt").exists():  # BERT's first layout: one token a line
+        lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+        special = {token: i for i, token in enumerate(lines) if token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")}
+    return (mask["content"] if isinstance(mask, dict) else mask), special

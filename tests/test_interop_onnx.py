@@ -1,0 +1,61 @@
+"""ONNX runs in onnxruntime with our logits, whatever the length and the number of fields."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.interop import export_onnx
+from maskseq.types import Field, Vocabulary
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+ONE = Vocabulary.of([Field(name="base", tokens=tuple("ACGT"))])
+THREE = Vocabulary.of(
+    [
+        Field(name="activity", tokens=("register", "lab", "leave"), controls=("[OTHER]", "[END]")),
+        Field(name="resource", tokens=("anna", "bo")),
+        Field(name="gap", tokens=("0", "1", "2", "3"), controls=("[ABSENT]",)),
+    ]
+)
+FOREIGN = Vocabulary(names=("token",), n_rows=(9,), n_outputs=(9,), mask_ids=(4,), unpredictable=((0, 4),))
+CASES = {
+    "modernbert, one field": (ONE, {"global_every": 2, "window": 3}),
+    "modernbert, three fields": (THREE, {"global_every": 2, "window": 3, "tied": False}),
+    "neobert, three fields": (THREE, {"norm": "rmsnorm", "mlp": "swiglu", "head": "none", "rope_style": "interleaved"}),
+    "bert, foreign": (FOREIGN, {"positions": "learned", "max_positions": 64, "placement": "post", "token_types": 2}),
+    "sinusoidal, partial": (ONE, {"positions": "sinusoidal", "mlp": "gelu", "norm_bias": True}),
+    "partial rope": (ONE, {"rope_fraction": 0.5, "attention_bias": True}),
+}
+
+
+@pytest.mark.parametrize(("vocabulary", "switches"), CASES.values(), ids=CASES.keys())
+def test_onnxruntime_computes_our_logits_at_every_length(
+    vocabulary: Vocabulary, switches: dict, tmp_path: Path
+) -> None:
+    shape = {"n_layers": 3, "hidden_size": 32, "n_heads": 2, "intermediate_size": 24}
+    model = Encoder(EncoderConfig(vocabulary=vocabulary, **shape, **switches))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.empty_like(parameter).normal_(0, 0.15, generator=generator))
+    path = tmp_path / "model.onnx"
+    export_onnx(model, path)
+    session = onnxruntime.InferenceSession(path)
+    assert [output.name for output in session.get_outputs()] == [f"logits_{name}" for name in vocabulary.names]
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["maskseq.vocabulary"])["mask_ids"] == list(vocabulary.mask_ids)
+
+    for length in (1, 2, 5, 33, 64):
+        columns = [torch.randint(0, n, (length,), generator=generator) for n in vocabulary.n_rows]
+        ids = torch.stack(columns, dim=1)
+        found = session.run(None, {"ids": ids.numpy()})
+        with torch.no_grad():
+            cu_seqlens = torch.tensor([0, length], dtype=torch.int32)
+            hidden = model(ids, torch.arange(length), cu_seqlens, length)
+            for field, logits in enumerate(found):
+                np.testing.assert_allclose(logits, model.logits(hidden, field).numpy(), atol=1e-4, rtol=0)
