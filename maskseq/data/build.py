@@ -5,28 +5,29 @@ there, the split is computed from lengths and hashes, and `manifest.json` is rep
 see the corpus that was there before, or none. A finished part is a renamed folder, so resuming skips it by its name.
 """
 
-import os
-import pickle
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from maskseq.data.corpus import Corpus
+from maskseq.data.engines import engine_for
 from maskseq.data.finish import Job, current_manifest, finish, is_built, prepare, remove_leftovers
-from maskseq.data.parts import OnError, part_name, write_part
+from maskseq.data.parts import OnError, part_name
 from maskseq.data.splits import SplitConfig
 from maskseq.data.storage import exclusive, file_digest
+from maskseq.data.write import write_part
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.plugins import format_for, name_of
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.types import Record
 
 PART_UNITS = 1 << 22
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def build_corpus(
     format: Format[Any] | None = None,
     split: SplitConfig | None = None,
     workers: int = 1,
+    scheduler: str | None = None,
     part_units: int = PART_UNITS,
     on_error: OnError = "stop",
     overwrite: bool = False,
@@ -57,17 +59,44 @@ def build_corpus(
     """Tokenize `files` into the corpus `output` and open it; an interrupted build of the same input resumes.
 
     `on_error="skip"` leaves out the records that cannot be encoded and counts them in the manifest. Workers are
-    spawned processes: a script that asks for more than one needs `if __name__ == "__main__":`. Memory is about
-    (workers + 2) times `part_units` raw units, or as many of the longest record.
+    spawned processes (a script that asks for more than one needs `if __name__ == "__main__":`); `scheduler` is the
+    address of a Dask cluster to use instead. Memory is about (workers + 2) times `part_units` raw units, or as many of
+    the longest record.
     """
     job = _job_of_files(files, tokenizer, format, part_units, on_error)
     prepare(output, job, overwrite=overwrite)
     with exclusive(output):
         if not is_built(output, job):
             remove_leftovers(output, keep={*_in_use(output), job.parts})
-            with _pool(workers, tokenizer) as engine:
-                _write_parts(_read(files, format), output, job, engine, in_flight=workers + 1, progress=progress)
+            groups = _grouped(_read(files, format), part_units)
+            _write_parts(enumerate(groups), output, job, workers=workers, scheduler=scheduler, progress=progress)
         return finish(output, job, split or SplitConfig())
+
+
+def build_share(
+    files: Sequence[Path],
+    share: tuple[int, int],
+    *,
+    output: Path,
+    tokenizer: Tokenizer[Any],
+    format: Format[Any] | None = None,
+    part_units: int = PART_UNITS,
+    on_error: OnError = "stop",
+    progress: Report | None = None,
+) -> None:
+    """Write every n-th part only: job `i` of an array of `n` (from 1), beside the others.
+
+    `build_corpus` with the same arguments, once they are done, finds all parts there and finishes the corpus.
+    """
+    number, of = share
+    if not 1 <= number <= of:
+        raise UsageError(f"share {number}/{of}: the first number must be between 1 and the second")
+    job = _job_of_files(files, tokenizer, format, part_units, on_error)
+    prepare(output, job, overwrite=False)
+    with exclusive(output, shared_as=f"{number}-of-{of}"):
+        groups = enumerate(_grouped(_read(files, format), part_units))
+        mine = ((index, group) for index, group in groups if index % of == number - 1)
+        _write_parts(mine, output, job, progress=progress)
 
 
 def build_from_records(
@@ -89,7 +118,7 @@ def build_from_records(
     prepare(output, job, overwrite=overwrite)
     with exclusive(output):
         remove_leftovers(output, keep=_in_use(output))
-        _write_parts(records, output, job, _InThisProcess(), in_flight=1, progress=None)
+        _write_parts(enumerate(_grouped(records, part_units)), output, job)
         return finish(output, job, split or SplitConfig())
 
 
@@ -122,21 +151,30 @@ def _read(files: Sequence[Path], format: Format[Any] | None) -> Iterator[Record]
 
 
 def _write_parts(
-    records: Iterable[Record],
+    groups: Iterable[tuple[int, list[Record]]],
     output: Path,
     job: Job,
-    engine: Executor,
     *,
-    in_flight: int,
-    progress: Report | None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    progress: Report | None = None,
 ) -> None:
-    """Give every part that is not there yet to the engine, a bounded number at a time."""
-    folder = output / job.parts
+    """Have every part written that is not there yet, a bounded number at a time."""
+    folder = output.resolve() / job.parts
     folder.mkdir(parents=True, exist_ok=True)
+    groups, several = _look_ahead(iter(groups))
+    if not several and scheduler is None:
+        workers = 1  # starting a process takes longer than a single part
+    engine, in_flight = engine_for(workers, scheduler, job.tokenizer)
     pending: set[Future[str]] = set()
     n_records = n_units = n_parts = 0
+
+    def report() -> None:
+        if progress is not None:
+            progress(Progress(n_records, n_units, n_parts))
+
     try:
-        for index, group in enumerate(_grouped(records, job.part_units)):
+        for index, group in groups:
             n_records, n_units = n_records + len(group), n_units + sum(len(record) for record in group)
             if (folder / part_name(index)).is_dir():
                 n_parts += 1
@@ -144,12 +182,10 @@ def _write_parts(
                 while len(pending) >= in_flight:
                     n_parts += _collect(pending)
                 pending.add(engine.submit(write_part, folder, index, group, job.tokenizer, job.on_error))
-            if progress is not None:
-                progress(Progress(n_records, n_units, n_parts))
+            report()
         while pending:
             n_parts += _collect(pending)
-            if progress is not None:
-                progress(Progress(n_records, n_units, n_parts))
+            report()
     except BrokenProcessPool:
         raise MaskseqError(
             f"{output}: a worker process was killed, most likely for want of memory\n\n"
@@ -173,6 +209,19 @@ def _grouped(records: Iterable[Record], part_units: int) -> Iterator[list[Record
         yield group
 
 
+def _look_ahead(groups: Iterator[T]) -> tuple[Iterator[T], bool]:
+    """The same iterator, and whether there is more than one item."""
+    first_two = deque(islice(groups, 2))
+    several = len(first_two) == 2
+
+    def all_of_them() -> Iterator[T]:
+        while first_two:
+            yield first_two.popleft()  # not kept: a part may be large
+        yield from groups
+
+    return all_of_them(), several
+
+
 def _collect(pending: set[Future[str]]) -> int:
     """Wait for at least one part; how many are finished. Re-raises what went wrong in a worker."""
     done, _ = wait(pending, return_when=FIRST_COMPLETED)
@@ -180,38 +229,3 @@ def _collect(pending: set[Future[str]]) -> int:
     for future in done:
         future.result()
     return len(done)
-
-
-class _InThisProcess(Executor):
-    """The engine of one worker: every task is done when it is submitted."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
-
-
-def _pool(workers: int, tokenizer: Tokenizer[Any]) -> Executor:
-    if workers == 1:
-        return _InThisProcess()
-    try:
-        pickle.dumps(tokenizer)
-    except Exception as error:
-        raise UsageError(
-            f"{type(tokenizer).__name__} cannot be sent to worker processes: {error}\n\n"
-            f"hint: define its class at the top of an importable module, or build with one worker"
-        ) from error
-    # spawn: forking a process with threads (NumPy's, zarr's) may deadlock
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever, and could still write."""
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Int
 
 from maskseq.data.corpus import FORMAT_VERSION, MANIFEST, Corpus, read_manifest
-from maskseq.data.parts import EXAMPLES, OnError, Part, hash64
+from maskseq.data.hashing import hash64
+from maskseq.data.parts import EXAMPLES, OnError, Part
 from maskseq.data.splits import RecordTable, Region, Segments, SplitConfig, split_records
-from maskseq.data.storage import Folder, digest, file_digest, sync, to_json, write_atomic
+from maskseq.data.storage import Folder, digest, explained, file_digest, sync, to_json, write_atomic
 from maskseq.errors import DataError, UsageError
 from maskseq.plugins import tokenizer_to_json
 from maskseq.tokenizer import Tokenizer
@@ -135,9 +136,10 @@ def finish(output: Path, job: Job, split: SplitConfig) -> Corpus:
     for region in report["regions"]:
         region["key"] = unsplit.record_key(region.pop("record"))
     manifest["split"] = report
-    manifest["sequences"] = _write_sequences(output, train, validation, first_position)
-    manifest["digest"] = digest(to_json(manifest))
-    write_atomic(output / MANIFEST, to_json(manifest))
+    with explained(output):
+        manifest["sequences"] = _write_sequences(output, train, validation, first_position)
+        manifest["digest"] = digest(to_json(manifest))
+        write_atomic(output / MANIFEST, to_json(manifest))
     remove_leftovers(output, keep={job.parts, manifest["sequences"]["file"]})
     return Corpus(folder, read_manifest(folder), job.tokenizer)
 

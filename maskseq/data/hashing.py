@@ -1,7 +1,13 @@
-"""Random numbers that depend on a key alone, for millions of items at once."""
+"""64-bit digests, and random numbers that depend on a key alone, for millions of items at once."""
+
+import hashlib
 
 import numpy as np
 from jaxtyping import UInt64
+
+
+def hash64(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
 def mixed(values: UInt64[np.ndarray, "n"], key: tuple[int, ...]) -> UInt64[np.ndarray, "n"]:

@@ -5,18 +5,22 @@ record keeps its side when others join the file; exact duplicates, also up to th
 its reverse complement), follow the first of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, UInt64
 
-from maskseq.data.hashing import mixed
+from maskseq.data.hashing import hash64, mixed
 from maskseq.errors import DataError, UsageError
+from maskseq.types import Record
 
-TRAIN, VALIDATION, DROPPED = 0, 1, 2
+R = TypeVar("R", bound=Record)
+
+TRAIN, VALIDATION, DUPLICATE, OVERLAPPING = 0, 1, 2, 3
 LONG = 10
 """A record is long, for `by="auto"`, when it exceeds this many guard gaps (and the share to hold out)."""
 
@@ -90,44 +94,92 @@ def split_records(
 
     `find` gives the records with a key; `locate` turns raw units into positions.
     """
-    by, notes = _resolve(table, config)
-    leader = _leaders(table) if config.duplicates == "together" else np.arange(len(table))
-    report: dict[str, Any] = {"by": by, "config": asdict(config), "notes": notes}
-    side = np.full(len(table), TRAIN, np.int8)
-    regions: list[Region] = []
-    if by == "record":
-        side = np.where(_draw(table, config), VALIDATION, TRAIN).astype(np.int8)[leader]
-    elif by == "time":
-        side, boundary = _by_time(table, config)
-        report["boundary_seconds"] = boundary
-        report["overlapping_the_boundary"] = int((side == DROPPED).sum())
-        side[(side == VALIDATION) & np.isin(leader, leader[side == TRAIN])] = DROPPED
-    elif by == "region":
-        regions = _check_disjoint([_parse(text, table, find) for text in config.regions]) or _draw_regions(
-            table, config
-        )
-        cut = np.unique([region.record for region in regions])
-        _, first = np.unique(leader[cut], return_index=True)
-        side[np.isin(leader, leader[cut])] = DROPPED  # a copy would carry the held-out region into training
-        side[cut[first]] = TRAIN
-        regions = [region for region in regions if side[region.record] == TRAIN]
-    train, validation, placed = _segments(table, side, regions, config.guard, locate)
-    report["regions"] = placed
-    report["duplicate_records"] = int((_leaders(table) != np.arange(len(table))).sum())
-    report["repeated_keys"] = len(table) - len(np.unique(table.key_hashes))
-    report["records_left_out"] = int((side == DROPPED).sum())
+    choice = _choose(table, config, find)
+    train, validation, placed = _segments(table, choice.side, choice.regions, config.guard, locate)
+    leaders = _leaders(table)
+    report: dict[str, Any] = {
+        "by": choice.by,
+        "notes": choice.notes,
+        "regions": placed,
+        "duplicate_records": int((leaders != np.arange(len(table))).sum()),
+        "repeated_keys": len(table) - len(np.unique(table.key_hashes)),
+        "left_out": {
+            "positions": int(table.positions.sum() - train.length.sum() - validation.length.sum()),
+            "duplicates": int((choice.side == DUPLICATE).sum()),
+            "overlapping_the_boundary": int((choice.side == OVERLAPPING).sum()),
+        },
+        "config": asdict(config),
+    }
+    if choice.boundary is not None:
+        report["boundary"] = datetime.fromtimestamp(choice.boundary, UTC).isoformat()
     for name, segments in (("train", train), ("validation", validation)):
         report[name] = {"sequences": len(segments.length), "positions": int(segments.length.sum())}
-    report["positions_left_out"] = int(table.positions.sum() - train.length.sum() - validation.length.sum())
     if not len(train.length):
         raise UsageError(
-            f"nothing is left to train on: the split by {by} holds out or drops everything "
+            f"nothing is left to train on: the split by {choice.by} holds out or leaves out everything "
             f"({int(table.positions.sum()):,} positions in {len(table):,} records)\n\n"
             f"hint: hold out less, or make the guard gap ({config.guard}) smaller"
         )
-    if not len(validation.length) and by != "none":
-        notes.append("the validation split is empty")
+    if not len(validation.length) and choice.by != "none":
+        choice.notes.append("nothing is held out: the data are too few for the share that was asked")
     return train, validation, report
+
+
+def training_records(read: Callable[[], Iterable[R]], config: SplitConfig) -> Iterator[R]:
+    """The records that training will see, for what is fitted before there is a corpus; `read` is called twice.
+
+    The side is the one that the build decides, except where it needs the ids: duplicates and skipped records. A record
+    with a held-out region is cut by its `cut(start, stop)` where it has one, else given whole.
+    """
+    rows = [(len(record), hash64(record.key.encode()), record.span()) for record in read()]
+    if not rows:
+        return
+    units = np.array([row[0] for row in rows])
+    spans = [row[2] for row in rows if row[2] is not None]
+    keys = np.array([row[1] for row in rows], np.uint64)
+    each_its_own = np.arange(len(rows), dtype=np.uint64)
+    table = RecordTable(units, units, keys, each_its_own, np.array(spans) if len(spans) == len(rows) else None)
+    choice = _choose(table, config, lambda key: np.flatnonzero(keys == np.uint64(hash64(key.encode()))).tolist())
+    held_out = _by_record(choice.regions)
+    for index, record in enumerate(read()):
+        cut = getattr(record, "cut", None)
+        if choice.side[index] == TRAIN and cut is not None and index in held_out:
+            edges = [0, *(edge for region in held_out[index] for edge in (region.start, region.stop)), len(record)]
+            yield from (cut(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop)
+        elif choice.side[index] == TRAIN:
+            yield record
+
+
+@dataclass(frozen=True)
+class _Choice:
+    by: str
+    notes: list[str]
+    side: Int8[np.ndarray, "records"]
+    regions: list[Region]
+    boundary: float | None = None
+
+
+def _choose(table: RecordTable, config: SplitConfig, find: Callable[[str], list[int]]) -> _Choice:
+    """The side of every record, and the regions that are held out of training records."""
+    by, notes = _resolve(table, config)
+    themselves = np.arange(len(table))
+    leader = _leaders(table) if config.duplicates == "together" else themselves
+    side = np.full(len(table), TRAIN, np.int8)
+    if by == "record":
+        side[_draw(table, config)[leader]] = VALIDATION
+        return _Choice(by, notes, side, [])
+    if by == "time":
+        side, boundary = _by_time(table, config)
+        side[(side == VALIDATION) & np.isin(leader, leader[side == TRAIN])] = DUPLICATE
+        return _Choice(by, notes, side, [], boundary)
+    if by == "none":
+        return _Choice(by, notes, side, [])
+    regions = _check_disjoint([_parse(text, table, find) for text in config.regions]) or _draw_regions(table, config)
+    cut = np.unique([region.record for region in regions])
+    _, first = np.unique(leader[cut], return_index=True)
+    side[np.isin(leader, leader[cut])] = DUPLICATE  # a copy would carry the held-out region into training
+    side[cut[first]] = TRAIN
+    return _Choice(by, notes, side, [region for region in regions if side[region.record] == TRAIN])
 
 
 def _resolve(table: RecordTable, config: SplitConfig) -> tuple[str, list[str]]:
@@ -181,7 +233,7 @@ def _by_time(table: RecordTable, config: SplitConfig) -> tuple[Int8[np.ndarray, 
         raise DataError("corpus", f'{missing:,} records have no time; split by = "record" instead, or give them one')
     last = max(round(config.validation * len(table)), 1)
     boundary = float(np.sort(starts)[-last])
-    side = np.where(starts >= boundary, VALIDATION, np.where(ends < boundary, TRAIN, DROPPED))
+    side = np.where(starts >= boundary, VALIDATION, np.where(ends < boundary, TRAIN, OVERLAPPING))
     return side.astype(np.int8), boundary
 
 
@@ -225,20 +277,25 @@ def _check_disjoint(regions: list[Region]) -> list[Region]:
     return ordered
 
 
+def _by_record(regions: list[Region]) -> dict[int, list[Region]]:
+    grouped: dict[int, list[Region]] = {}
+    for region in sorted(regions, key=lambda r: (r.record, r.start)):
+        grouped.setdefault(region.record, []).append(region)
+    return grouped
+
+
 def _segments(
     table: RecordTable, side: Int8[np.ndarray, "records"], regions: list[Region], guard: int, locate: Locate
 ) -> tuple[Segments, Segments, list[dict[str, Any]]]:
     """Whole records by their side; a record with regions: training, guard gap, validation, guard gap, training."""
     rows: dict[int, list[tuple[int, int, int]]] = {TRAIN: [], VALIDATION: []}  # of cut records: record, start, stop
     placed = []
-    by_record: dict[int, list[Region]] = {}
-    for region in regions:
-        by_record.setdefault(region.record, []).append(region)
+    by_record = _by_record(regions)
     for record, held_out in by_record.items():
         length = int(table.positions[record])
         gap = guard if length > LONG * guard else length // (2 * LONG)  # a short record would be all gap
         train_from = 0
-        for region in sorted(held_out, key=lambda r: r.start):
+        for region in held_out:
             inside_start, inside_stop, meets_start, meets_stop = locate(region)
             rows[TRAIN].append((record, train_from, meets_start - gap))
             rows[VALIDATION].append((record, inside_start, inside_stop))

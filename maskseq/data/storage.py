@@ -1,5 +1,6 @@
 """Files that survive a crash: digests, fsync, atomic replacement, one writer at a time; local or remote to read."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from maskseq.errors import UsageError
+from maskseq.errors import DataError, UsageError
 
 BLOCK = 1 << 16
 """Bytes that one digest covers: how exactly `verify` says where a file is damaged."""
@@ -66,6 +67,20 @@ def sync_tree(folder: Path) -> None:
         for name in names:
             sync(Path(parent, name))
         sync(Path(parent))
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses while writing into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        hint = "mend that and run the same command again"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            hint = "make room and run the same command again"
+        raise DataError(
+            path, f"cannot be written: {os.strerror(error.errno or 0)}\n\nhint: {hint}; it resumes with what is missing"
+        ) from error
 
 
 @contextmanager
