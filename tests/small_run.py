@@ -1,6 +1,6 @@
 """A training run that takes a second, for the tests of the trainer and as the child process that they kill.
 
-`child(run, **options)` trains in another process, which prints each event's class and step on stdout.
+Run as a script it is the child process that those tests kill, or one of the ranks that torchrun starts.
 """
 
 import json
@@ -146,25 +146,27 @@ def die_at(count: int, run: Path) -> None:
 
 
 def main() -> None:
-    """What the child process does."""
-    run, options = Path(sys.argv[1]), json.loads(sys.argv[2])
+    """What the child process does: run after run, each given as a folder and options."""
     torch.set_num_threads(1)
-    if "die_at" in options:
-        die_at(options.pop("die_at"), run)
-    small_run(run, on_event=report, **options)
+    for run, options in json.loads(sys.argv[1]):
+        if "die_at" in options:
+            die_at(options.pop("die_at"), Path(run))
+        small_run(Path(run), on_event=report, **options)
 
 
 def child(run: Path, **options: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, __file__, str(run), json.dumps(options)]
+    """Train in another process, which prints each event's class and step."""
+    command = [sys.executable, __file__, json.dumps([(str(run), options)])]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def torchrun(run: Path, *, world: int, **options: Any) -> "subprocess.CompletedProcess[str]":
-    """Train in `world` processes that talk through gloo."""
+def torchrun(runs: dict[Path, dict[str, Any]], *, world: int) -> None:
+    """Train in `world` processes that talk through gloo, one run after the other: starting them is what takes time."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
-    command = [*launcher, __file__, str(run), json.dumps(options)]
+    command = [*launcher, __file__, json.dumps([(str(run), options) for run, options in runs.items()])]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert finished.returncode == 0, finished.stderr
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ def test_state_moves_to_a_new_optimizer_bit_by_bit(name: str) -> None:
     other = make()
     other.load_state_dict(model.state_dict())
     resumed = make_optimizer(other, config)
-    resumed.load(other, {path: tensor.clone() for path, tensor in optimizer.state(model).items()})
+    resumed.load({path: tensor.clone() for path, tensor in optimizer.state().items()})
     for step in range(3, 6):
         for m, o in ((model, optimizer), (other, resumed)):
             gradients(m, step)

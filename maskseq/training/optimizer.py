@@ -1,6 +1,6 @@
 """AdamW, StableAdamW and Muon, with weight decay on matrices only."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> "Optimizers":
     for kind in dict.fromkeys(kind for kind, _ in members):
         groups = [{"params": p, "weight_decay": decay} for (k, decay), p in members.items() if k == kind]
         optimizers.append(_make(kind, groups, config))
-    return Optimizers(optimizers, config.lr)
+    return Optimizers(optimizers, by_name, config.lr)
 
 
 @dataclass(frozen=True)
@@ -49,39 +49,37 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[Paramete
 
 
 class Optimizers:
-    """The optimizers of a model behind the three calls that a step needs, their state by parameter name."""
+    """The optimizers of a model behind the calls that a step needs, their state by parameter name."""
 
-    def __init__(self, members: Iterable[torch.optim.Optimizer], lr: float) -> None:
+    def __init__(self, members: Iterable[torch.optim.Optimizer], parameters: Mapping[str, Tensor], lr: float) -> None:
         self.members = list(members)
+        self.parameters = dict(parameters)
         self.lr = lr
 
     def step(self, factor: float = 1.0) -> None:
-        """Update the weights with `factor` times the full learning rate."""
+        """Update the weights with `factor` times the full learning rate, and forget the gradients."""
         for member in self.members:
             for group in member.param_groups:
                 group["lr"] = self.lr * factor
             member.step()
+            member.zero_grad()
 
-    def zero_grad(self) -> None:
-        for member in self.members:
-            member.zero_grad(set_to_none=True)
-
-    def state(self, model: nn.Module) -> dict[str, Tensor]:
+    def state(self) -> dict[str, Tensor]:
         """Every state tensor, as `KEY/PARAMETER`; the tensors themselves, not copies."""
         tensors = {}
-        for name, parameter in model.named_parameters():
+        for name, parameter in self.parameters.items():
             for member in self.members:
                 for key, value in member.state.get(parameter, {}).items():
                     tensors[f"{key}/{name}"] = value
         return tensors
 
-    def load(self, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-        """Take up the tensors of `state`; an optimizer takes only keys that name its own parameters."""
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up the tensors of `state`."""
         found: dict[str, dict[str, Tensor]] = {}
         for path, tensor in tensors.items():
             key, _, name = path.partition("/")
             found.setdefault(name, {})[key] = tensor
-        names = {parameter: name for name, parameter in model.named_parameters()}
+        names = {parameter: name for name, parameter in self.parameters.items()}
         for member in self.members:
             parameters = [parameter for group in member.param_groups for parameter in group["params"]]
             saved = member.state_dict()

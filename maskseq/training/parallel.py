@@ -1,5 +1,6 @@
 """Ranks: one process by default, several under `torchrun`; DDP or FSDP2 around the loss."""
 
+import atexit
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -46,23 +47,16 @@ class Ranks:
             dist.barrier()
 
 
-@contextmanager
-def join(device: str = "auto") -> Iterator[Ranks]:
-    """The ranks that `torchrun` started, or this process alone; leaves the group it joined."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+def join(device: str = "auto") -> Ranks:
+    """The ranks that `torchrun` started, or this process alone. The group lasts as long as the process."""
+    world, local = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")))
     chosen = choose_device(device, local)
     if world == 1:
-        yield Ranks(device=chosen)
-        return
-    ours = not dist.is_initialized()
-    if ours:
+        return Ranks(device=chosen)
+    if not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(minutes=30))
-    try:
-        yield Ranks(rank=dist.get_rank(), world=world, device=chosen)
-    finally:
-        if ours:
-            dist.destroy_process_group()
+        atexit.register(dist.destroy_process_group)
+    return Ranks(rank=dist.get_rank(), world=world, device=chosen)
 
 
 def distribute(module: nn.Module, layers: nn.ModuleList, ranks: Ranks, strategy: Literal["ddp", "fsdp"]) -> nn.Module:

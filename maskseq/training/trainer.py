@@ -63,7 +63,8 @@ def train(
     Raises `Interrupted` after SIGINT or SIGTERM, with a checkpoint written; `UsageError` when the folder holds another
     run or the ranks cannot share a step's rows; `DivergenceError` when the loss is no longer finite.
     """
-    with parallel.join(config.device) as ranks, StopSignals() as signals:
+    ranks = parallel.join(config.device)
+    with StopSignals() as signals:
         parallel.check_shares(config.sizes, ranks.world)
         lr_at(0, config.tokens, schedule)  # a schedule that does not fit fails now
         if ranks.first:
@@ -116,6 +117,7 @@ class Trainer:
         self.average = deepcopy(self.encoder) if config.ema else None
         loss = MaskedLoss(self.encoder, z_loss=config.z_loss, smoothing=config.smoothing)
         self.loss = parallel.distribute(loss, self.encoder.layers, ranks, config.strategy)
+        self.weights = dict(self.encoder.named_parameters())  # once: FSDP shows others while it computes
         self.optimizers = make_optimizer(self.encoder, optimizer)
         if self.resumed_from is not None:
             self._load(state.read_tensors(self.resumed_from, self._own_part))
@@ -169,7 +171,6 @@ class Trainer:
             raise self._diverged(n, result.all.loss, grad_norm)
         factor = lr_at(self.position.tokens, config.tokens, self.schedule)
         self.optimizers.step(factor)
-        self.optimizers.zero_grad()
         self._update_average()
 
         position = self.position
@@ -212,9 +213,9 @@ class Trainer:
     def save(self, *, keep: bool) -> None:
         """Write a checkpoint of this moment."""
         began = time.monotonic()
-        tensors = self.optimizers.state(self.encoder)
+        tensors = self.optimizers.state()
         if self.average is not None:  # which is then what `model.safetensors` holds
-            tensors |= {f"weights/{name}": p for name, p in self.encoder.named_parameters()}
+            tensors |= {f"weights/{name}": p for name, p in self.weights.items()}
         saved = Saved(position=self.position, precision=self.precision, keep=keep)
         path = state.write_checkpoint(
             self.run, self._whole_model(), self.tokenizer, tensors, saved, self.ranks, self.config.keep_last
@@ -240,16 +241,16 @@ class Trainer:
 
     def _clip(self) -> float:
         """The norm of the gradient before it is clipped, if it is clipped at all."""
-        gradients = [p.grad for p in self.encoder.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self.weights.values() if p.grad is not None]
         norm = parallel.full(torch.nn.utils.get_total_norm(gradients))
         if self.optimizer.max_norm < float("inf"):
-            torch.nn.utils.clip_grads_with_norm_(self.encoder.parameters(), self.optimizer.max_norm, norm)
+            torch.nn.utils.clip_grads_with_norm_(self.weights.values(), self.optimizer.max_norm, norm)
         return norm.item()
 
     @torch.no_grad()
     def _update_average(self) -> None:
         if self.average is not None:
-            for mean, parameter in zip(self.average.parameters(), self.encoder.parameters(), strict=True):
+            for mean, parameter in zip(self.average.parameters(), self.weights.values(), strict=True):
                 mean.lerp_(parameter, 1 - self.config.ema)
 
     @property
@@ -264,7 +265,7 @@ class Trainer:
         """The model as it is used: averaged if it is averaged, and not sharded."""
         if self.average is not None or self.config.strategy != "fsdp" or self.ranks.world == 1:
             return self.average or self.encoder
-        weights = {name: parallel.full(p).cpu() for name, p in self.encoder.state_dict().items()}
+        weights = {name: parallel.full(p).cpu() for name, p in self.weights.items()}
         whole = Encoder(self.encoder.config, seed=None)
         whole.load_state_dict(weights)
         return whole
@@ -276,12 +277,12 @@ class Trainer:
 
     def _own_part(self, path: str, tensor: Tensor) -> Tensor:
         """What this rank holds of a state tensor `KEY/PARAMETER`."""
-        return parallel.sharded_like(tensor, self.encoder.get_parameter(path.partition("/")[2]))
+        return parallel.sharded_like(tensor, self.weights[path.partition("/")[2]])
 
     def _load(self, tensors: dict[str, Tensor]) -> None:
-        self.optimizers.load(self.encoder, tensors)
+        self.optimizers.load(tensors)
         with torch.no_grad():
-            for name, parameter in self.encoder.named_parameters():
+            for name, parameter in self.weights.items():
                 if f"weights/{name}" in tensors:
                     parameter.copy_(tensors[f"weights/{name}"])
 
