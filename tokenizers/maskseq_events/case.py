@@ -1,0 +1,84 @@
+"""A case of an event log, kept as columns: one activity, one timestamp and a value of each attribute per event."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Int32, Int64
+
+from maskseq.types import Record
+
+UNKNOWN = "?"
+"""An activity or attribute value that nobody knows: a hole. None, in contrast, is an attribute that does not apply."""
+UNKNOWN_TIME = -(2**63)
+"""A timestamp that nobody knows."""
+ABSENT_TIME = UNKNOWN_TIME + 1
+"""An event that has no timestamp by its nature: of a log without time, or a static fact about a patient."""
+
+Kind = Literal["categorical", "numeric"]
+Value = str | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case(Record):
+    """One case: its events in time order, ties in file order. Values are texts as the file writes them.
+
+    Two cases are equal when key, activities, moments and values are; how their files write them does not matter.
+    """
+
+    activity: Sequence[str]
+    """What happened, `UNKNOWN` where nobody knows."""
+    time: Int64[np.ndarray, "events"]
+    """Microseconds since 1970 UTC, or `UNKNOWN_TIME` or `ABSENT_TIME`."""
+    offset: Int32[np.ndarray, "events"]
+    """Seconds that the clock on the wall was ahead of UTC, as the file says; 0 where it does not say."""
+    attributes: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+    """Values of each event."""
+    case_attributes: Mapping[str, Value] = field(default_factory=dict)
+    """Values that hold for the whole case."""
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    """Of the attributes whose type the file declares, whether they are numbers."""
+    origin: Any = None
+    """What the format that read the case needs to write it back byte for byte."""
+
+    def __len__(self) -> int:
+        return len(self.activity)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Case) and self._content() == other._content()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _content(self) -> tuple[object, ...]:
+        columns = {name: list(values) for name, values in self.attributes.items()}
+        return self.key, list(self.activity), self.time.tolist(), columns, dict(self.case_attributes)
+
+    def span(self) -> tuple[float, float] | None:
+        """The first and the last known moment, in seconds since 1970 UTC."""
+        moments = self.time[self.timed]
+        return (float(moments.min()) / 1e6, float(moments.max()) / 1e6) if len(moments) else None
+
+    @property
+    def timed(self) -> Bool[np.ndarray, "events"]:
+        """Which events have a known timestamp."""
+        return self.time > ABSENT_TIME
+
+
+def no_time(n_events: int) -> tuple[Int64[np.ndarray, "events"], Int32[np.ndarray, "events"]]:
+    """Timestamps and offsets of events without time."""
+    return np.full(n_events, ABSENT_TIME, dtype=np.int64), np.zeros(n_events, dtype=np.int32)
+
+
+def time_order(time: Int64[np.ndarray, "events"]) -> Int64[np.ndarray, "events"] | None:
+    """The order that sorts a case by time, ties in file order; None when it is in order already.
+
+    An event whose timestamp is unknown stays behind the event that the file puts before it.
+    """
+    sort_key = time
+    if (time == UNKNOWN_TIME).any():
+        last = np.maximum.accumulate(np.where(time == UNKNOWN_TIME, -1, np.arange(len(time))))
+        sort_key = np.where(last < 0, UNKNOWN_TIME, time[last])
+    if (sort_key[1:] >= sort_key[:-1]).all():
+        return None
+    return np.argsort(sort_key, kind="stable")

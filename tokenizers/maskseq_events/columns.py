@@ -1,0 +1,88 @@
+"""One attribute as a field: by a list of its values, or by bins of its numbers."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from maskseq.types import ABSENT, OTHER, Field
+from maskseq_events.bins import Bins
+from maskseq_events.case import UNKNOWN, Value
+
+TIME_FIELDS = ("gap", "hour", "weekday")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """How one attribute becomes a field: by a list of its values, or by bins of its numbers."""
+
+    name: str
+    scope: Literal["event", "case"] = "event"
+    """A case attribute stands at every event of its case and is one raw unit: it is hidden everywhere or nowhere."""
+    values: tuple[str, ...] = ()
+    bins: Bins | None = None
+    whole: bool = False
+    """All training numbers were whole: so are those that are written back."""
+
+    @cached_property
+    def field(self) -> Field:
+        taken = ("activity", *TIME_FIELDS)
+        name = f"case:{self.name}" if self.scope == "case" else self.name
+        name = f"{name} (attribute)" if name in taken else name
+        if self.bins is None:
+            return Field(name=name, tokens=self.values, controls=(OTHER, ABSENT))
+        return Field(name=name, tokens=self.bins.labels(), controls=(OTHER, ABSENT), centres=self.bins.centres)
+
+    @cached_property
+    def texts(self) -> tuple[Value, ...]:
+        """What each id is written as."""
+        tokens = self.values if self.bins is None else self.bins.texts(whole=self.whole)
+        return (*tokens, OTHER, None, UNKNOWN)
+
+    @cached_property
+    def ids(self) -> dict[Value, int]:
+        reserved: dict[Value, int] = {None: self.field.control_id(ABSENT), UNKNOWN: self.field.mask_id}
+        other = self.field.control_id(OTHER)
+        if self.bins is None:
+            return Ids(reserved | {value: index for index, value in enumerate(self.values)}, other)
+        return NumberIds(reserved, other, self.bins)
+
+    def written(self, token: int) -> Value:
+        """What a hole filled with this id is written as; outside the vocabulary stays unknown."""
+        return UNKNOWN if token == self.field.control_id(OTHER) else self.texts[token]
+
+
+class Ids(dict[Value, int]):
+    """Value to id; what is not listed is `other`."""
+
+    def __init__(self, ids: dict[Value, int], other: int) -> None:
+        super().__init__(ids)
+        self.other = other
+
+    def __missing__(self, value: Value) -> int:
+        return self.other
+
+
+class NumberIds(Ids):
+    """Number text to bin; texts that are no numbers are `other`. Remembers up to a million texts."""
+
+    def __init__(self, ids: dict[Value, int], other: int, bins: Bins) -> None:
+        super().__init__(ids, other)
+        self.edges = np.asarray(bins.edges)
+
+    def __missing__(self, value: Value) -> int:
+        number = to_number(value)
+        token = self.other if number is None else int(np.searchsorted(self.edges, number, side="right"))
+        if len(self) < 1_000_000:
+            self[value] = token
+        return token
+
+
+def to_number(value: Value) -> float | None:
+    """The finite number that a text says, or None."""
+    try:
+        number = float(value) if value is not None else np.nan
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None

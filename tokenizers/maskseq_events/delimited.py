@@ -1,0 +1,164 @@
+"""Event logs in CSV and TSV."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from maskseq.errors import DataError, UsageError
+from maskseq_events.case import Case
+from maskseq_events.files import create, read_lines
+from maskseq_events.table import EventTable, NewTable, Row, Rows
+
+
+@dataclass(frozen=True)
+class _Header:
+    text: str
+    """The header line as it is, with a byte order mark and blank lines if there are any."""
+    delimiter: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Csv(EventTable):
+    """Event logs in CSV or TSV, one row an event, with a header.
+
+    A column name that occurs again gets a number: `Variant`, `Variant#2`. Written back, every line and every cell
+    that did not change is copied from the file as it was, quotes and line ends included.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
+
+    delimiter: str | None = None
+    """Default: whichever of `,` `;` tab `|` cuts the header into most columns."""
+    encoding: str = "utf-8"
+
+    def __post_init__(self) -> None:
+        if self.delimiter is not None and len(self.delimiter) != 1:
+            raise UsageError(f"delimiter must be one character, not {self.delimiter!r}")
+
+    def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
+        lines = _Recorder(read_lines(path, self.encoding))
+        first = next(lines, "")
+        delimiter = self.delimiter or _delimiter(first)
+        rows = self._rows(lines.again(first), delimiter, path)
+        _, text, names = next(rows, (0, "", []))
+        if not names:
+            raise DataError(path, "the file is empty")
+        names[0] = names[0].removeprefix("\ufeff")
+        if len(set(names)) < len(names):
+            names = _numbered(names)
+        return names, _Header(text, delimiter), rows
+
+    def _rows(self, lines: "_Recorder", delimiter: str, path: Path) -> Iterator[tuple[int, str, list[str]]]:
+        """Each row with the number of its first line and its raw text, blank lines behind it included."""
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        held: tuple[int, str, list[str]] | None = None
+        number = 1
+        try:
+            for cells in reader:
+                raw = lines.taken()
+                if not cells and held is not None:
+                    held = (held[0], held[1] + raw, held[2])
+                elif cells:
+                    if held is not None:
+                        yield held
+                    held = (number, raw, cells)
+                number = reader.line_num + 1
+        except csv.Error as error:
+            hint = " (a quote is opened and never closed)" if "unexpected end" in str(error) else ""
+            raise DataError(path, f"not valid CSV: {error}{hint}", place=f"line {number}") from None
+        if held is not None:
+            yield held
+
+    def _owns(self, origin: Rows) -> bool:
+        return isinstance(origin.header, _Header)
+
+    def _cells(self, raw: str, header: _Header) -> Sequence[str]:
+        return next(csv.reader(io.StringIO(raw, newline=""), delimiter=header.delimiter))
+
+    def _replaced(self, raw: str, changes: dict[int, str | None], header: _Header) -> str:
+        spans = _spans(raw, header.delimiter)
+        for index in sorted(changes, reverse=True):
+            start, stop = spans[index]
+            raw = raw[:start] + _quoted(changes[index] or "", header.delimiter) + raw[stop:]
+        return raw
+
+    def _write_rows(self, header: _Header, rows: Sequence[str], path: Path) -> None:
+        with create(path) as file:
+            file.write(header.text.encode(self.encoding))
+            for raw in rows:
+                file.write(raw.encode(self.encoding))
+
+    def _write_new(self, cases: Sequence[Case], path: Path) -> None:
+        table = NewTable(cases)
+        delimiter = self.delimiter or ("\t" if ".tsv" in path.name.lower() else ",")
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+        writer.writerow(table.names)
+        writer.writerows(["" if value is None else value for value in row.values()] for row in table.rows())
+        with create(path) as file:
+            file.write(text.getvalue().encode(self.encoding))
+
+
+class _Recorder:
+    """Lines for `csv.reader` that can tell which text the last row was made of."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = iter(lines)
+        self.used: list[str] = []
+
+    def __iter__(self) -> "_Recorder":
+        return self
+
+    def __next__(self) -> str:
+        line = next(self.lines)
+        self.used.append(line)
+        return line
+
+    def again(self, first: str) -> "_Recorder":
+        """From the start, of which `first` was taken."""
+        return _Recorder(line for part in ([first], self.lines) for line in part if line)
+
+    def taken(self) -> str:
+        text = "".join(self.used)
+        self.used.clear()
+        return text
+
+
+def _delimiter(header: str) -> str:
+    plain = re.sub(r'"[^"]*"', "", header)
+    counts = Counter({delimiter: plain.count(delimiter) for delimiter in ",;\t|"})
+    return counts.most_common(1)[0][0]
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return numbered
+
+
+def _spans(raw: str, delimiter: str) -> list[tuple[int, int]]:
+    """Where each cell of a row stands in its text."""
+    cell = re.compile(rf'"(?:[^"]|"")*"|[^{re.escape(delimiter)}\r\n]*')
+    spans, position = [], 0
+    while True:
+        match = cell.match(raw, position)
+        assert match is not None
+        spans.append(match.span())
+        position = match.end()
+        if raw[position : position + 1] != delimiter:
+            return spans
+        position += 1
+
+
+def _quoted(text: str, delimiter: str) -> str:
+    if any(character in text for character in (delimiter, '"', "\r", "\n")):
+        return '"' + text.replace('"', '""') + '"'
+    return text

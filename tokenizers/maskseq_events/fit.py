@@ -1,0 +1,166 @@
+"""Fit the `event` tokenizer: count values, infer which attributes are numbers, choose bins. One pass, streaming."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from maskseq.errors import UsageError
+from maskseq_events.bins import NumberCounts, gap_bins, quantile_bins
+from maskseq_events.case import UNKNOWN, Case, Kind, Value
+from maskseq_events.columns import Column, to_number
+from maskseq_events.rebuild import FIRST_MONDAY
+from maskseq_events.times import WEEK
+
+MAX_VALUES = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """What the `event` tokenizer is fitted with: the `[tokenizer]` table of a recipe."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    attributes: tuple[str, ...] = ()
+    """Attributes that become fields; one of the case is written `case:NAME`."""
+    numeric: tuple[str, ...] = ()
+    """Attributes to be read as numbers, whatever is inferred."""
+    categorical: tuple[str, ...] = ()
+    """Attributes to be read as names, whatever is inferred: codes that look like numbers."""
+    min_count: int = 2
+    """Activities and values that occur less often in the training records are `[OTHER]`."""
+    gap_bins: int = 32
+    """Logarithmic bins of time gaps, beside those for zero and for backwards."""
+    numeric_bins: int = 32
+    """Quantile bins of each numeric attribute."""
+    infer_above: int = 32
+    """An undeclared attribute is numeric when all its values are numbers and it has more different ones than this."""
+    time: bool | None = None
+    """Fields for time (default: if any training event has a timestamp)."""
+    end: bool = True
+    """A last position `[END]` that says that the case is over."""
+
+    def __post_init__(self) -> None:
+        for name in ("min_count", "gap_bins", "numeric_bins"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        twice = [name for name in dict.fromkeys(self.attributes) if self.attributes.count(name) > 1]
+        if twice:
+            raise ValueError(f"attributes lists {twice[0]!r} twice")
+        both = sorted(set(self.numeric) & set(self.categorical))
+        if both:
+            raise ValueError(f"{both[0]!r} is listed as numeric and as categorical")
+        unlisted = sorted({*self.numeric, *self.categorical} - set(self.attributes))
+        if unlisted:
+            raise ValueError(f"{unlisted[0]!r} is listed as numeric or categorical but not in attributes")
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> "FitOptions":
+        try:
+            return TypeAdapter(cls).validate_json(json.dumps(options))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            text = first["msg"].removeprefix("Value error, ")
+            known = ", ".join(cls.__dataclass_fields__)
+            raise UsageError(f"tokenizer event{f', option {where}' * bool(where)}: {text} (options: {known})") from None
+
+
+@dataclass
+class _Seen:
+    """What one attribute held in the training records."""
+
+    counts: Counter[Value] = field(default_factory=Counter)
+    kinds: set[Kind] = field(default_factory=set)
+
+
+def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
+    """The state of an `EventTokenizer`, from training records.
+
+    Raises `UsageError` for options that are wrong, or that these records do not bear out.
+    """
+    wanted = FitOptions.of(options)
+    activities: Counter[str] = Counter()
+    seen = {name: _Seen() for name in wanted.attributes}
+    gaps, start, offered = NumberCounts(), None, set[str]()
+    for case in records:
+        activities.update(case.activity)
+        for name, what in seen.items():
+            _count(name, what, case)
+        offered.update(case.attributes, (f"case:{name}" for name in case.case_attributes))
+        timed = case.timed
+        if timed.any():
+            first = int(case.time[timed][0])
+            start = first if start is None else min(start, first)
+            steps = np.diff(case.time)[timed[1:] & timed[:-1]]
+            gaps.add(steps.astype(np.float64).tolist())
+    if not activities:
+        raise UsageError("the event tokenizer was given no training events to be fitted on")
+    if wanted.time and start is None:
+        raise UsageError("the tokenizer option time = true needs timestamps, but no training event has one")
+    state: dict[str, Any] = {
+        "activities": _vocabulary(activities, wanted.min_count, "activity"),
+        "columns": tuple(_column(name, what, wanted, offered) for name, what in seen.items()),
+        "end": wanted.end,
+    }
+    if start is not None and wanted.time is not False:
+        state["start"] = (start - FIRST_MONDAY) // WEEK * WEEK + FIRST_MONDAY
+        state["gaps"] = gap_bins(*gaps.sorted(), wanted.gap_bins)
+    return state
+
+
+def _count(name: str, seen: _Seen, case: Case) -> None:
+    own = name.removeprefix("case:")
+    if own != name:
+        seen.counts[case.case_attributes.get(own)] += 1
+    elif (values := case.attributes.get(name)) is not None:
+        seen.counts.update(values)
+    if name in case.kinds:
+        seen.kinds.add(case.kinds[name])
+    if len(seen.counts) > MAX_VALUES:
+        raise UsageError(
+            f"attribute {name!r} has more than {MAX_VALUES:,} different values, as free text or an identifier would\n\n"
+            f"hint: leave it out of attributes"
+        )
+
+
+def _column(name: str, seen: _Seen, wanted: FitOptions, offered: set[str]) -> Column:
+    counts = {value: n for value, n in seen.counts.items() if value is not None and value != UNKNOWN}
+    own = name.removeprefix("case:")
+    scope: Literal["event", "case"] = "event" if own == name else "case"
+    if not counts:
+        known = ", ".join(sorted(offered)) or "none"
+        raise UsageError(
+            f"attribute {name!r} never has a value in the training records\n\nhint: the attributes here are {known}"
+        )
+    if _is_numeric(name, counts, seen.kinds, wanted):
+        numbers = NumberCounts()
+        for text, n in counts.items():
+            if (number := to_number(text)) is not None:
+                numbers.add_times(number, n)
+        values, weights = numbers.sorted()
+        if len(values) == 0:
+            raise UsageError(f"attribute {name!r} is listed as numeric, but none of its values is a number")
+        whole = bool((values == np.round(values)).all())
+        return Column(name=own, scope=scope, bins=quantile_bins(values, weights, wanted.numeric_bins), whole=whole)
+    return Column(name=own, scope=scope, values=_vocabulary(counts, wanted.min_count, name))
+
+
+def _is_numeric(name: str, counts: dict[str, int], kinds: set[Kind], wanted: FitOptions) -> bool:
+    if name in wanted.numeric or name in wanted.categorical:
+        return name in wanted.numeric
+    if kinds:
+        return kinds == {"numeric"}
+    return len(counts) > wanted.infer_above and all(to_number(value) is not None for value in counts)
+
+
+def _vocabulary(counts: dict[Any, int], min_count: int, name: str) -> tuple[str, ...]:
+    """Values by falling count, ties by their text."""
+    kept = [value for value, n in counts.items() if n >= min_count and value is not None and value != UNKNOWN]
+    if not kept:
+        raise UsageError(f"no value of {name!r} occurs {min_count} times or more in the training records (min_count)")
+    return tuple(sorted(kept, key=lambda value: (-counts[value], value)))

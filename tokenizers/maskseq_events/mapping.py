@@ -1,0 +1,80 @@
+"""Which column of a table of events is what: as the user says, else by the names that such columns usually have."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskseq.errors import DataError
+
+# Names that columns go by, in the order of preference; compared in lower case without anything but letters and digits.
+CASE_NAMES = ("caseconceptname", "caseid", "case", "traceid", "trace", "sessionid", "session", "subjectid")
+ACTIVITY_NAMES = ("conceptname", "activity", "activityid", "activityname", "eventname", "event", "task", "code")
+TIME_NAMES = ("timetimestamp", "timestamp", "completetimestamp", "time", "endtimestamp", "endtime", "datetime", "date")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which column of a table is what."""
+
+    names: tuple[str, ...]
+    case: int
+    activity: tuple[int, ...]
+    time: int | None
+    attributes: dict[str, int]
+    case_attributes: dict[str, int]
+
+
+def find_columns(
+    names: Sequence[str],
+    path: Path,
+    *,
+    case: str | None,
+    activity: str | tuple[str, ...] | None,
+    time: str | None,
+    attributes: tuple[str, ...] | None,
+    case_attributes: tuple[str, ...],
+    empty_unknown: tuple[str, ...],
+) -> Columns:
+    """Find columns by name; None: by their usual names (`attributes`: all others). `DataError` lists what is there."""
+
+    def find(role: str, name: str | None, usual: Sequence[str] = ()) -> int:
+        return _find(role, name, usual, names, path)
+
+    case_index = find("case", case, CASE_NAMES)
+    several = (activity,) if activity is None or isinstance(activity, str) else activity
+    activities = tuple(find("activity", name, ACTIVITY_NAMES) for name in several)
+    time_index = None if time == "" else find("time", time, TIME_NAMES)
+    if attributes is None:
+        taken = {case_index, *activities, time_index}
+        others = {name: index for index, name in enumerate(names) if index not in taken}
+    else:
+        others = {name: find("attributes", name) for name in (*attributes, *case_attributes)}
+    of_case = {find("case_attributes", name) for name in case_attributes}
+    of_case |= {index for name, index in others.items() if name.startswith("case:")}
+    for name in empty_unknown:
+        find("empty_unknown", name)
+    return Columns(
+        names=tuple(names),
+        case=case_index,
+        activity=activities,
+        time=time_index,
+        attributes={name: index for name, index in others.items() if index not in of_case},
+        case_attributes={name.removeprefix("case:"): index for name, index in others.items() if index in of_case},
+    )
+
+
+def _find(role: str, name: str | None, usual: Sequence[str], names: Sequence[str], path: Path) -> int:
+    shown = ", ".join(map(repr, names[:40]))
+    if name is not None:
+        if name in names:
+            return list(names).index(name)
+        raise DataError(path, f"there is no column {name!r} ({role}); the columns are {shown}", place="header")
+    plain = [re.sub(r"[^a-z0-9]", "", column.lower()) for column in names]
+    for candidate in usual:
+        if candidate in plain:
+            return plain.index(candidate)
+    none = "; a log without timestamps says time = ''" if role == "time" else ""
+    raise DataError(
+        path, f"which column is the {role}? say {role} = 'NAME'{none}; the columns are {shown}", place="header"
+    )

@@ -1,0 +1,58 @@
+"""Sessions without time: one a line, event keys with blanks between them."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from maskseq.errors import DataError
+from maskseq.tokenizer import Format
+from maskseq_events.case import Case, no_time
+from maskseq_events.files import create, read_lines
+
+
+@dataclass(frozen=True)
+class _Lines:
+    text: str
+    """The line as it is, with the blank lines around it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sessions(Format[Case]):
+    """One session a line, whitespace between its event keys, `?` for an unknown one. Keys of cases are line numbers."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".sessions",)
+
+    encoding: str = "utf-8"
+
+    def read(self, path: Path) -> Iterator[Case]:
+        held, number = "", 0
+        blank = ""
+        for current, line in enumerate(read_lines(path, self.encoding), 1):
+            if "\0" in line:
+                raise DataError(path, "a NUL byte: this is not a text file", place=f"line {current}")
+            if not line.split():
+                blank += line
+                continue
+            if number:
+                yield _session(number, held + blank)
+                blank = ""
+            held, number, blank = blank + line, current, ""
+        if not number:
+            raise DataError(path, "there are no sessions in this file")
+        yield _session(number, held + blank)
+
+    def write(self, records: Iterable[Case], path: Path) -> None:
+        """Lines in the order of the records; keys that did not change, and all blanks, are copied as they were."""
+        with create(path) as file:
+            for case in records:
+                text = case.origin.text if isinstance(case.origin, _Lines) else " ".join(case.activity) + "\n"
+                keys = iter(case.activity)
+                file.write(re.sub(r"\S+", lambda _, keys=keys: next(keys), text).encode(self.encoding))
+
+
+def _session(number: int, text: str) -> Case:
+    keys = tuple(text.split())
+    time, offset = no_time(len(keys))
+    return Case(key=str(number), activity=keys, time=time, offset=offset, origin=_Lines(text))

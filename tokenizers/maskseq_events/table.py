@@ -1,0 +1,287 @@
+"""Tables of events, one row an event: which column is what, rows to cases, and cases back to their very rows."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from maskseq.errors import DataError, UsageError
+from maskseq.tokenizer import Format
+from maskseq_events.case import UNKNOWN, UNKNOWN_TIME, Case, Kind, Value, no_time, time_order
+from maskseq_events.grouping import group_rows
+from maskseq_events.mapping import Columns, find_columns
+from maskseq_events.times import TimeLayout
+
+Row = tuple[int, Any, Sequence[Any]]
+"""Where the row is in its file (a line or row number), what it was read from, and its cells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What a case remembers of its table: enough to write it back."""
+
+    columns: Columns
+    header: Any
+    numbers: tuple[int, ...]
+    raw: tuple[Any, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventTable(Format[Case]):
+    """Options of every table of events. Columns are found by their usual names if they are not given.
+
+    An empty cell of an attribute is absent (it does not apply), `?` is unknown: a hole. An activity and a timestamp
+    apply to every event, so there both mean unknown.
+    """
+
+    case: str | None = None
+    activity: str | tuple[str, ...] | None = None
+    """The column that says what happened, or several that say it together, joined by `+` (activity and lifecycle)."""
+    time: str | None = None
+    """The column of timestamps; empty: this log has none."""
+    attributes: tuple[str, ...] | None = None
+    """Attribute columns to read (default: all others)."""
+    case_attributes: tuple[str, ...] = ()
+    """Columns whose value belongs to the whole case, as those called `case:…` do."""
+    absent: tuple[str, ...] = ("",)
+    """Attribute cells that mean: does not apply. The first is written for such a value."""
+    unknown: tuple[str, ...] = (UNKNOWN,)
+    """Cells that mean: nobody knows. They take precedence over `absent`."""
+    empty_unknown: tuple[str, ...] = ()
+    """Attribute columns in which an empty cell means unknown."""
+    time_layout: str | None = None
+    """`strptime` pattern, or epoch_s, epoch_ms, epoch_us (default: ISO 8601 and its relatives)."""
+    time_zone: str | None = None
+    """IANA zone of timestamps that say none (default: UTC)."""
+    sort: bool = True
+    """Sort each case by time, ties in file order; else keep the order of the file."""
+    max_rows: int = 5_000_000
+    """Rows that are held in memory; a longer table is grouped through temporary files."""
+
+    def read(self, path: Path) -> Iterator[Case]:
+        names, header, rows = self._open(path)
+        columns = find_columns(
+            names,
+            path,
+            case=self.case,
+            activity=self.activity,
+            time=self.time,
+            attributes=self.attributes,
+            case_attributes=self.case_attributes,
+            empty_unknown=self.empty_unknown,
+        )
+        width = len(columns.names)
+
+        def keyed() -> Iterator[tuple[str, Row]]:
+            for row in rows:
+                number, _, cells = row
+                if len(cells) != width:
+                    raise DataError(
+                        path, f"{len(cells)} cells, but the header names {width} columns", place=self._place(number)
+                    )
+                key = cells[columns.case]
+                if key is None or key == "":
+                    raise DataError(path, f"no case id in column {names[columns.case]!r}", place=self._place(number))
+                yield str(key), row
+
+        empty = True
+        for key, group in group_rows(keyed(), max_rows=self.max_rows):
+            empty = False
+            yield self._case(key, group, columns, header, path)
+        if empty:
+            raise DataError(path, "there are no events in this file")
+
+    def write(self, records: Iterable[Case], path: Path) -> None:
+        """Rows in the order of the file they came from; cells that did not change are copied as they were.
+
+        All rows are held in memory. Cases that came from elsewhere are written as a plain new table.
+        """
+        header: Any = None
+        columns: Columns | None = None
+        rows: list[tuple[int, Any]] = []
+        new: list[Case] = []
+        for case in records:
+            origin = case.origin
+            if not (isinstance(origin, Rows) and self._owns(origin)):
+                new.append(case)
+                continue
+            if columns is not None and (origin.columns, origin.header) != (columns, header):
+                raise UsageError(f"{path}: cases of different files cannot be written into one table")
+            header, columns = origin.header, origin.columns
+            rows.extend(self._updated(case, origin))
+        if columns is None:
+            self._write_new(new, path)
+            return
+        if new:
+            raise UsageError(f"{path}: {new[0].key!r} does not come from the table that the other cases come from")
+        rows.sort(key=lambda row: row[0])
+        self._write_rows(header, [raw for _, raw in rows], path)
+
+    # What a format of this kind defines
+
+    @abstractmethod
+    def _open(self, path: Path) -> tuple[Sequence[str], Any, Iterator[Row]]:
+        """Column names, whatever else `_write_rows` needs, and the rows with cells of text, or None for absent."""
+
+    @abstractmethod
+    def _owns(self, origin: Rows) -> bool:
+        """Whether this format can write rows of this origin."""
+
+    @abstractmethod
+    def _cells(self, raw: Any, header: Any) -> Sequence[Any]:
+        """The cells of a row again."""
+
+    @abstractmethod
+    def _replaced(self, raw: Any, changes: dict[int, str | None], header: Any) -> Any:
+        """The row with some cells changed."""
+
+    @abstractmethod
+    def _write_rows(self, header: Any, rows: Sequence[Any], path: Path) -> None: ...
+
+    @abstractmethod
+    def _write_new(self, cases: Sequence[Case], path: Path) -> None: ...
+
+    def _place(self, number: int) -> str:
+        return f"line {number}"
+
+    def _kinds(self, header: Any) -> dict[str, Kind]:
+        """Types that the file declares."""
+        return {}
+
+    # Rows to cases
+
+    def _case(self, key: str, group: list[Row], columns: Columns, header: Any, path: Path) -> Case:
+        time, offset = no_time(len(group))
+        if columns.time is not None:
+            for event, (number, _, cells) in enumerate(group):
+                try:
+                    time[event], offset[event] = self._moment(cells[columns.time])
+                except ValueError as error:
+                    place = f"{self._place(number)}, column {columns.names[columns.time]!r}"
+                    raise DataError(path, str(error), place=place) from None
+            order = time_order(time) if self.sort else None
+            if order is not None:
+                group, time, offset = [group[i] for i in order], time[order], offset[order]
+        numbers, raw, rows = zip(*group, strict=True)
+        by_column = list(zip(*rows, strict=True))
+        return Case(
+            key=key,
+            activity=self._activities([by_column[index] for index in columns.activity]),
+            time=time,
+            offset=offset,
+            attributes={name: self._values(name, by_column[index]) for name, index in columns.attributes.items()},
+            case_attributes={
+                name: self._case_value(name, by_column[index], numbers, path)
+                for name, index in columns.case_attributes.items()
+            },
+            kinds=self._kinds(header),
+            origin=Rows(columns=columns, header=header, numbers=numbers, raw=raw),
+        )
+
+    @cached_property
+    def _layout(self) -> TimeLayout:
+        return TimeLayout(self.time_layout, self.time_zone)
+
+    @cached_property
+    def _holes(self) -> set[str | None]:
+        """Cells that say that an activity or timestamp is unknown."""
+        return {None, "", UNKNOWN, *self.unknown}
+
+    @cached_property
+    def _meanings(self) -> dict[str | None, Value]:
+        """Cells of attributes that are no values."""
+        return {None: None} | dict.fromkeys(self.absent) | dict.fromkeys(self.unknown, UNKNOWN)
+
+    def _values(self, name: str, cells: Sequence[Any]) -> tuple[Value, ...]:
+        meanings = self._meanings | ({"": UNKNOWN, None: UNKNOWN} if name in self.empty_unknown else {})
+        return tuple([meanings.get(cell, cell) for cell in cells])
+
+    def _moment(self, cell: Any) -> tuple[int, int]:
+        if cell in self._holes or cell in self.absent:
+            return UNKNOWN_TIME, 0
+        return self._layout.parse(cell)
+
+    def _activities(self, columns: Sequence[Sequence[Any]]) -> tuple[str, ...]:
+        holes = self._holes  # an activity may well be called "NA"
+        if len(columns) == 1:
+            return tuple(UNKNOWN if cell in holes else cell for cell in columns[0])
+        return tuple(UNKNOWN if holes & set(parts) else "+".join(parts) for parts in zip(*columns, strict=True))
+
+    def _case_value(self, name: str, cells: Sequence[Any], numbers: Sequence[int], path: Path) -> Value:
+        """The one value that the rows of a case agree on; rows may leave it out."""
+        found: Value = None
+        first = 0
+        for number, value in zip(numbers, self._values(name, cells), strict=True):
+            if value is None or (value == UNKNOWN and found is not None):
+                continue
+            if found is not None and found != UNKNOWN and value != found:
+                place = f"{self._place(number)}, column {name!r}"
+                told = f"{value!r}, but {found!r} at {self._place(first)}: not one value for the case"
+                raise DataError(path, told, place=place)
+            found, first = value, number
+        return found
+
+    # Cases back to rows
+
+    def _updated(self, case: Case, origin: Rows) -> Iterator[tuple[int, Any]]:
+        columns = origin.columns
+        cells = [self._cells(raw, origin.header) for raw in origin.raw]
+        rows = list(zip(origin.numbers, origin.raw, cells, strict=True))
+        old = self._case(case.key, rows, columns, origin.header, Path())
+        like: str | None = None
+        if columns.time is not None:  # the longest is the most precise
+            known = (row[columns.time] for row, there in zip(cells, old.timed, strict=True) if there)
+            like = max(known, key=len, default=None)
+        for event, (number, raw, row) in enumerate(rows):
+            changes: dict[int, str | None] = {}
+            if old.activity[event] != case.activity[event]:
+                parts = case.activity[event].rsplit("+", len(columns.activity) - 1)
+                parts += [UNKNOWN] * (len(columns.activity) - len(parts))
+                changes |= dict(zip(columns.activity, parts, strict=True))
+            if columns.time is not None and old.time[event] != case.time[event]:
+                moment, offset = int(case.time[event]), int(case.offset[event])
+                changes[columns.time] = (
+                    self._layout.render(moment, offset, like) if case.timed[event] else self.unknown[0]
+                )
+            for name, index in columns.attributes.items():
+                if old.attributes[name][event] != case.attributes[name][event]:
+                    changes[index] = self._text(case.attributes[name][event])
+            for name, index in columns.case_attributes.items():
+                changed = old.case_attributes[name] != case.case_attributes[name]
+                if changed and self._values(name, row[index : index + 1]) != (None,):
+                    changes[index] = self._text(case.case_attributes[name])
+            yield number, self._replaced(raw, changes, origin.header) if changes else raw
+
+    def _text(self, value: Value) -> str | None:
+        if value is None:
+            return self.absent[0]
+        return self.unknown[0] if value == UNKNOWN else value
+
+
+@dataclass(frozen=True)
+class NewTable:
+    """Cases that came from elsewhere, as columns `case`, `activity`, `time`, attributes and `case:` attributes."""
+
+    cases: Sequence[Case]
+    names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        timed = ("time",) if any(case.timed.any() for case in self.cases) else ()
+        attributes = dict.fromkeys(name for case in self.cases for name in case.attributes)
+        of_case = dict.fromkeys(f"case:{name}" for case in self.cases for name in case.case_attributes)
+        object.__setattr__(self, "names", ("case", "activity", *timed, *attributes, *of_case))
+
+    def rows(self) -> Iterator[dict[str, Value]]:
+        layout = TimeLayout()
+        for case in self.cases:
+            fixed = {f"case:{name}": value for name, value in case.case_attributes.items()}
+            for event, activity in enumerate(case.activity):
+                row: dict[str, Value] = dict.fromkeys(self.names)
+                row |= {"case": case.key, "activity": activity}
+                if "time" in row:
+                    known = case.timed[event]
+                    row["time"] = layout.render(int(case.time[event]), int(case.offset[event])) if known else UNKNOWN
+                row |= {name: values[event] for name, values in case.attributes.items()} | fixed
+                yield row

@@ -1,0 +1,128 @@
+"""Timestamps as files write them: to microseconds and back, in the file's own layout."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal, InvalidOperation
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from maskseq.errors import UsageError
+
+SECOND = 1_000_000
+MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
+WEEK = 7 * DAY
+
+EPOCH_UNITS = {"epoch_s": 1_000_000, "epoch_ms": 1000, "epoch_us": 1}
+_EPOCH = datetime(1970, 1, 1)
+_ISO = re.compile(
+    r"(?P<year>\d{4})(?P<dash>[-/]?)\d\d(?P=dash)\d\d"
+    r"(?:(?P<separator>[T ]+)\d\d(?P<colon>:?)(?:\d\d)?(?P<seconds>:?\d\d)?(?:(?P<point>[.,])(?P<digits>\d+))?"
+    r"(?P<zone>\s*(?:Z|z|[+-]\d\d:?(?:\d\d)?))?)?$"
+)
+
+
+@dataclass(frozen=True)
+class TimeLayout:
+    """How a column writes its timestamps.
+
+    Without a `layout`, ISO 8601 and its common relatives (`2012/10/09 14:50:17.000`) are read. Others are named: a
+    `strptime` pattern such as `%d.%m.%Y %H:%M`, or `epoch_s`, `epoch_ms`, `epoch_us`. A timestamp that says no zone
+    is taken in `zone` (an IANA name; None: as UTC). Digits beyond the microsecond are not used.
+    """
+
+    layout: str | None = None
+    zone: str | None = None
+    _zone: ZoneInfo | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "_zone", ZoneInfo(self.zone) if self.zone else None)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise UsageError(
+                f"there is no time zone called {self.zone!r}\n\nhint: use an IANA name such as Europe/Rome"
+            ) from None
+
+    def parse(self, text: str) -> tuple[int, int]:
+        """(microseconds since 1970 UTC, seconds of offset from UTC); `ValueError` says what is wrong."""
+        if self.layout in EPOCH_UNITS:
+            return _parse_epoch(text, EPOCH_UNITS[self.layout]), 0
+        try:
+            if self.layout is None:
+                iso = text.replace("/", "-", 2) if text[4:5] == "/" else text
+                moment = datetime.fromisoformat(iso.strip())
+            else:
+                moment = datetime.strptime(text.strip(), self.layout)
+        except ValueError:
+            raise ValueError(_not_a_time(text, self.layout)) from None
+        if moment.tzinfo is None and self._zone is not None:
+            moment = moment.replace(tzinfo=self._zone)
+        wall = moment.replace(tzinfo=None) - _EPOCH
+        micros = wall.days * DAY + wall.seconds * SECOND + wall.microseconds
+        if moment.tzinfo is None:
+            return micros, 0
+        offset = moment.utcoffset()
+        seconds = offset.days * 86_400 + offset.seconds if offset else 0
+        return micros - seconds * SECOND, seconds
+
+    def render(self, micros: int, offset: int, like: str | None = None) -> str:
+        """A moment in the layout of the text `like`, rounded down to its precision (None: ISO 8601 with its zone)."""
+        if self.layout in EPOCH_UNITS:
+            return _render_epoch(micros, EPOCH_UNITS[self.layout], like)
+        moment = _EPOCH + timedelta(microseconds=micros + offset * SECOND)
+        if self.layout is not None:
+            return moment.replace(tzinfo=timezone(timedelta(seconds=offset))).strftime(self.layout)
+        form = _ISO.match(like.strip()) if like else None
+        if form is None:
+            return moment.replace(tzinfo=timezone(timedelta(seconds=offset)) if offset else UTC).isoformat()
+        dash, colon = form["dash"], form["colon"]
+        text = moment.strftime(f"%Y{dash}%m{dash}%d").zfill(8 + 2 * len(dash))
+        if form["separator"] is None:
+            return text
+        text += form["separator"] + moment.strftime(f"%H{colon}%M")
+        if form["seconds"]:
+            text += moment.strftime(f"{colon}%S")
+        if form["digits"]:
+            text += form["point"] + f"{moment.microsecond:06d}".ljust(9, "0")[: len(form["digits"])]
+        return text + _zone_like(form["zone"], offset)
+
+
+def _zone_like(zone: str | None, offset: int) -> str:
+    if zone is None:
+        return ""
+    if zone.strip() in "Zz":
+        if offset == 0:
+            return zone
+        zone = "+00:00"
+    minutes = abs(offset) // 60
+    colon = ":" if ":" in zone else ""
+    blank = zone[: len(zone) - len(zone.lstrip())]
+    return f"{blank}{'-' if offset < 0 else '+'}{minutes // 60:02d}{colon}{minutes % 60:02d}"
+
+
+def _parse_epoch(text: str, unit: int) -> int:
+    try:
+        return int(Decimal(text.strip()) * unit)
+    except (InvalidOperation, ValueError, OverflowError):
+        raise ValueError(f"{text[:40]!r} is not a number of seconds, milli- or microseconds since 1970") from None
+
+
+def _render_epoch(micros: int, unit: int, like: str | None) -> str:
+    digits = len(like.partition(".")[2]) if like else 0
+    if not digits:
+        return str(micros // unit)
+    scaled = micros * 10**digits // unit
+    sign = "-" if scaled < 0 else ""
+    return f"{sign}{abs(scaled) // 10**digits}.{abs(scaled) % 10**digits:0{digits}d}"
+
+
+def _not_a_time(text: str, layout: str | None) -> str:
+    shown = repr(text[:40])
+    if layout is not None:
+        return f"{shown} is not a timestamp of the layout {layout!r}"
+    if re.fullmatch(r"\d{9,19}(\.\d+)?", text.strip()):
+        return (
+            f"{shown} is not a timestamp; counted from 1970, it needs time_layout = 'epoch_s', 'epoch_ms' or 'epoch_us'"
+        )
+    if re.match(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}", text.strip()):
+        return f"{shown} may be day or month first: say which, such as time_layout = '%d/%m/%Y %H:%M:%S'"
+    return f"{shown} is not a timestamp; other layouts than ISO 8601 are named, such as time_layout = '%d.%m.%Y %H:%M'"

@@ -1,0 +1,242 @@
+"""The `event` tokenizer: one position an event, a field for what happened, each chosen attribute, and the time."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int32, Int64, Integer
+
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells
+from maskseq_events.bins import Bins
+from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, Value
+from maskseq_events.columns import TIME_FIELDS, Column, Ids
+from maskseq_events.fit import learn
+from maskseq_events.rebuild import FIRST_MONDAY, Clues, first_moment, place
+from maskseq_events.times import DAY, HOUR, SECOND
+
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventTokenizer(Tokenizer[Case]):
+    """Events as rows of fields.
+
+    Fields: `activity`; one per column; then, for logs with time, `gap` (since the event before, logarithmic bins,
+    `[ABSENT]` at the first event), `hour` and `weekday` (of the clock on the wall). All three belong to the source
+    `time`: hiding the timestamp of event e hides gap e, gap e+1, hour e and weekday e. With `end`, a last position
+    whose activity is `[END]` says that the case is over. Values outside a vocabulary are `[OTHER]`.
+    """
+
+    activities: tuple[str, ...]
+    columns: tuple[Column, ...] = ()
+    gaps: Bins | None = None
+    """Bins of time gaps in microseconds; None for logs without time."""
+    start: int = FIRST_MONDAY
+    """Where decoded logs begin: the Monday before the first training event; microseconds since 1970 UTC."""
+    end: bool = True
+
+    @cached_property
+    def fields(self) -> tuple[Field, ...]:  # type: ignore[override]
+        controls = (OTHER, END) if self.end else (OTHER,)
+        fields = [Field(name="activity", tokens=self.activities, controls=controls)]
+        fields += [column.field for column in self.columns]
+        if self.gaps is not None:
+            seconds = tuple(centre / SECOND for centre in self.gaps.centres)
+            labels = ("backwards", "0 s", *(f"from {edge / SECOND:.12g} s" for edge in self.gaps.edges[1:]))
+            fields += [
+                Field(name="gap", tokens=labels, controls=(ABSENT,), centres=seconds, unit="s", source="time"),
+                Field(name="hour", tokens=tuple(f"{h:02d}" for h in range(24)), controls=(ABSENT,), source="time"),
+                Field(name="weekday", tokens=WEEKDAYS, controls=(ABSENT,), source="time"),
+            ]
+        return tuple(fields)
+
+    @classmethod
+    def fit(cls, records: Iterable[Case], **options: Any) -> "EventTokenizer":
+        """Learn vocabularies and bins. Options are those of `maskseq_events.fit.FitOptions`."""
+        return cls(**learn(records, options))
+
+    def encode(self, record: Case) -> Encoded:
+        n_events = len(record)
+        ids = np.empty((n_events + self.end, len(self.fields)), dtype=self._dtype)
+        ids[:n_events, 0] = [self._activity_ids[activity] for activity in record.activity]
+        for index, column in enumerate(self.columns, 1):
+            lookup = column.ids
+            if column.scope == "case":
+                ids[:, index] = lookup[record.case_attributes.get(column.name)]
+                continue
+            values = record.attributes.get(column.name)
+            ids[:n_events, index] = lookup[None] if values is None else [lookup[value] for value in values]
+        if self.gaps is not None:
+            ids[:n_events, -3:] = self._time_ids(record.time, record.offset)
+        if self.end:
+            ids[n_events] = np.where(self._case_scope, ids[n_events], self._end_row)
+        return Encoded(ids)
+
+    def decode(self, ids: Integer[np.ndarray, "length fields"]) -> Case:
+        """The events as a case called "decoded", its timestamps rebuilt from `start` on; `[MASK]` becomes `?`."""
+        if self.end and len(ids) and ids[-1, 0] == self.fields[0].control_id(END):
+            ids = ids[:-1]
+        n_events = len(ids)
+        controls = (*self.fields[0].controls, UNKNOWN)
+        names = (*self.activities, *controls)
+        events = {c.name: tuple(c.texts[i] for i in ids[:, f]) for f, c in enumerate(self.columns, 1)}
+        time, offset = np.full(n_events, ABSENT_TIME, dtype=np.int64), np.zeros(n_events, dtype=np.int32)
+        if self.gaps is not None and n_events:
+            clues = self._clues(ids)
+            holes = ids[:, -2] < 24
+            time = np.where(ids[:, -2] == self.fields[-2].mask_id, UNKNOWN_TIME, time)
+            if holes.any():
+                first = int(np.argmax(holes))
+                holes[first] = False
+                time[first] = first_moment(clues, first, self.start)
+                time = place(clues, time, offset, holes)
+        return Case(
+            key="decoded",
+            activity=tuple(names[i] for i in ids[:, 0]),
+            time=time,
+            offset=offset,
+            attributes={c.name: events[c.name] for c in self.columns if c.scope == "event"},
+            case_attributes={
+                c.name: events[c.name][0] if n_events else UNKNOWN for c in self.columns if c.scope == "case"
+            },
+            kinds={c.name: "categorical" if c.bins is None else "numeric" for c in self.columns},
+        )
+
+    def units(self, ids: Integer[np.ndarray, "length fields"]) -> Int64[np.ndarray, "length fields 2"]:
+        """Event e of the cell's own column; of `gap`, timestamps e-1 and e; of a case attribute, always unit 0."""
+        ranges = np.array(super().units(ids), dtype=np.int64)
+        ranges[:, self._case_scope] = (0, 1)
+        if self.gaps is not None:
+            ranges[:, -3, 0] -= 1
+        return ranges
+
+    def allowed(self, ids: Integer[np.ndarray, "length fields"]) -> LegalCells | None:
+        """Of unknown cells: `[END]` stands at the last position only, and no time is absent or runs backwards."""
+        last = len(ids) - 1
+        masks = np.array([field.mask_id for field in self.fields])
+        narrowed = np.array([field.name in ("activity", *TIME_FIELDS) for field in self.fields])
+        cells = np.argwhere((ids == masks) & narrowed)
+        cells = cells[cells[:, 0] < last]
+        if len(cells) == 0:
+            return None
+        allowed = np.zeros((len(cells), max(field.n_predictable for field in self.fields)), dtype=bool)
+        for row, (position, index) in enumerate(cells):
+            field = self.fields[index]
+            allowed[row, : field.n_predictable] = True
+            if field.name == "activity" and self.end:
+                allowed[row, field.control_id(END)] = False
+            if field.name == "gap":
+                allowed[row, 0] = False
+            if field.name in TIME_FIELDS and position > 0:
+                allowed[row, field.control_id(ABSENT)] = False
+        return LegalCells(cells, allowed)
+
+    def splice(
+        self, record: Case, ids: Integer[np.ndarray, "length fields"], holes: Bool[np.ndarray, "length fields"]
+    ) -> Case:
+        """Write hole values into the case: names, values, and timestamps that stay between their known neighbours.
+
+        A timestamp is a hole where its `hour` is. What was not filled, or is outside the vocabulary, becomes unknown.
+        """
+        n_events = len(record)
+        activity = list(record.activity)
+        for event in np.flatnonzero(holes[:n_events, 0]):
+            token = int(ids[event, 0])
+            activity[event] = self.activities[token] if token < len(self.activities) else UNKNOWN
+        attributes, case_attributes = dict(record.attributes), dict(record.case_attributes)
+        for index, column in enumerate(self.columns, 1):
+            events = np.flatnonzero(holes[:, index] if column.scope == "case" else holes[:n_events, index])
+            if len(events) == 0:
+                continue
+            if column.scope == "case":
+                case_attributes[column.name] = column.written(int(ids[events[0], index]))
+                continue
+            values = list(attributes.get(column.name) or [None] * n_events)
+            for event in events:
+                values[event] = column.written(int(ids[event, index]))
+            attributes[column.name] = tuple(values)
+        time, offset = record.time, record.offset
+        if self.gaps is not None and holes[:n_events, -2].any():
+            time, offset = self._fill_time(record, ids[:n_events], holes[:n_events, -2])
+        return replace(
+            record,
+            activity=tuple(activity),
+            time=time,
+            offset=offset,
+            attributes=attributes,
+            case_attributes=case_attributes,
+        )
+
+    def describe(self) -> str:
+        """One line a field: its name, kind and size, for people to see what was inferred."""
+        lines = []
+        for field in self.fields:
+            kind = "categorical" if field.centres is None else f"numeric, {field.centres[0]:g} to {field.centres[-1]:g}"
+            lines.append(f"{field.name}: {kind} {field.unit}".rstrip() + f", {field.n_tokens} tokens")
+        return "\n".join(lines)
+
+    def _fill_time(
+        self, record: Case, ids: Integer[np.ndarray, "events fields"], holes: Bool[np.ndarray, "events"]
+    ) -> tuple[Int64[np.ndarray, "events"], Int32[np.ndarray, "events"]]:
+        hour = ids[:, -2]
+        filled = holes & (hour < 24)
+        static = holes & (hour == self.fields[-2].control_id(ABSENT))
+        time = np.where(holes, np.where(static, ABSENT_TIME, UNKNOWN_TIME), record.time)
+        anchors = np.flatnonzero(time > ABSENT_TIME)
+        offset = record.offset.copy()
+        if len(anchors):  # the clock of the known event before, else of the one behind
+            nearest = np.maximum(np.searchsorted(anchors, np.arange(len(time)), side="right") - 1, 0)
+            offset[holes] = record.offset[anchors[nearest]][holes]
+        return place(self._clues(ids), time, offset, filled), offset
+
+    def _clues(self, ids: Integer[np.ndarray, "events fields"]) -> Clues:
+        assert self.gaps is not None
+        gap, hour, weekday = ids[:, -3:].astype(np.int64).T
+        return Clues.of(gap, hour, weekday, self.gaps)
+
+    def _time_ids(
+        self, time: Int64[np.ndarray, "events"], offset: Int32[np.ndarray, "events"]
+    ) -> Int64[np.ndarray, "events 3"]:
+        assert self.gaps is not None
+        gap_field, hour_field, weekday_field = self.fields[-3:]
+        wall = time + offset * np.int64(SECOND)
+        ids = np.empty((len(time), 3), dtype=np.int64)
+        ids[:, 1] = wall // HOUR % 24
+        ids[:, 2] = (wall - FIRST_MONDAY) // DAY % 7
+        ids[:1, 0] = gap_field.control_id(ABSENT)
+        ids[1:, 0] = np.searchsorted(self._gap_edges, time[1:] - time[:-1], side="right")
+        if time.min(initial=0) <= ABSENT_TIME:
+            unknown, absent = time == UNKNOWN_TIME, time == ABSENT_TIME
+            ids[1:, 0][unknown[1:] | unknown[:-1]] = gap_field.mask_id
+            ids[1:, 0][absent[1:] | absent[:-1]] = gap_field.control_id(ABSENT)
+            for column, field in ((1, hour_field), (2, weekday_field)):
+                ids[unknown, column] = field.mask_id
+                ids[absent, column] = field.control_id(ABSENT)
+        return ids
+
+    @cached_property
+    def _dtype(self) -> np.dtype[np.unsignedinteger]:
+        return self.vocabulary.dtype
+
+    @cached_property
+    def _gap_edges(self) -> Int64[np.ndarray, "edges"]:
+        assert self.gaps is not None
+        return np.asarray(self.gaps.edges, dtype=np.int64)
+
+    @cached_property
+    def _activity_ids(self) -> dict[Value, int]:
+        field = self.fields[0]
+        ids: dict[Value, int] = {name: i for i, name in enumerate(self.activities)}
+        return Ids(ids | {UNKNOWN: field.mask_id}, field.control_id(OTHER))
+
+    @cached_property
+    def _case_scope(self) -> Bool[np.ndarray, "fields"]:
+        scope = [False, *(column.scope == "case" for column in self.columns)]
+        return np.array(scope + [False] * (len(self.fields) - len(scope)))
+
+    @cached_property
+    def _end_row(self) -> Int64[np.ndarray, "fields"]:
+        return np.array([field.control_id(END if field.name == "activity" else ABSENT) for field in self.fields])
