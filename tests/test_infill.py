@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskseq.errors import UsageError
-from maskseq.inference.infill import Fill, InfillConfig, infill
+from maskseq.inference.fill import Fill
+from maskseq.inference.infill import InfillConfig, infill
 from maskseq.inference.order import OrderName
 from maskseq.types import ABSENT, OTHER, Field, LegalCells, Vocabulary
 
@@ -45,11 +46,11 @@ class Joint:
         ]
 
     def posterior(self, ids: np.ndarray) -> dict[tuple[int, ...], float]:
-        """Exact p(whole sequence | known ids)."""
+        """Exact p(ids in the holes | known ids)."""
         known = ids != MASK
         fits = (self.sequences[:, known] == ids[known]).all(axis=1)
         weight = self.probabilities[fits] / self.probabilities[fits].sum()
-        return dict(zip(map(tuple, self.sequences[fits].tolist()), weight.tolist(), strict=True))
+        return dict(zip(map(tuple, self.sequences[fits][:, ~known].tolist()), weight.tolist(), strict=True))
 
 
 @pytest.fixture
@@ -66,13 +67,13 @@ def fill_gap(joint: Joint, ids: np.ndarray = GAP, **options: object) -> Fill:
 
 
 def total_variation(fill: Fill, posterior: dict[tuple[int, ...], float]) -> float:
-    counts = Counter(map(tuple, fill.ids[:, :, 0].tolist()))
+    counts = Counter(map(tuple, fill.values.tolist()))
     assert set(counts) <= set(posterior)
-    return sum(abs(counts[key] / len(fill.ids) - p) for key, p in posterior.items()) / 2
+    return sum(abs(counts[key] / len(fill.values) - p) for key, p in posterior.items()) / 2
 
 
-N = 1000
-SAMPLING_NOISE = 0.08  # exact draws, 1000 at a time, stay within .069 of this posterior (the most of 1000 repeats)
+N = 600
+SAMPLING_NOISE = 0.1  # exact draws, 600 at a time, stay within .098 of this posterior (the most of 1000 repeats)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_one_cell_at_a_time_samples_the_exact_joint_in_any_order(joint: Joint, o
 def test_the_joint_probability_is_the_exact_one_by_the_chain_rule(joint: Joint, options: dict[str, object]) -> None:
     fill = fill_gap(joint, samples=40, temperature=1.0, **options)
     posterior = joint.posterior(GAP)
-    exact = [posterior[tuple(ids)] for ids in fill.ids[:, :, 0].tolist()]
+    exact = [posterior[tuple(values)] for values in fill.values.tolist()]
     assert np.exp(fill.joint) == pytest.approx(exact, rel=1e-9)
 
 
@@ -145,7 +146,7 @@ def test_at_temperature_zero_left_to_right_is_greedy(joint: Joint) -> None:
     for position in range(1, 4):
         expected[position] = joint.conditional(tuple(expected.tolist()))[position].argmax()
     fill = fill_gap(joint, order="left_to_right")
-    assert fill.ids[0, :, 0].tolist() == expected.tolist()
+    assert fill.written(GAP[:, None])[:, 0].tolist() == expected.tolist()
     assert fill.step[0].tolist() == [0, 1, 2]
 
 
@@ -218,10 +219,12 @@ def test_known_cells_never_change_and_holes_are_filled_with_legal_ids(
 
     (fill,) = infill(predict, [ids], [holes], config, vocabulary=TWO_FIELDS, keys=[0])
     assert np.array_equal(ids, before)
-    assert (fill.ids[:, ~holes] == ids[~holes]).all()
-    assert np.array_equal(fill.cells, np.argwhere(holes))
-    assert TWO_FIELDS.committable[fill.cells[:, 1], fill.ids[:, fill.cells[:, 0], fill.cells[:, 1]]].all()
-    chosen = np.take_along_axis(fill.probabilities, fill.ids[:, *fill.cells.T][..., None].astype(int), axis=2)[..., 0]
+    for sample in range(config.samples):
+        filled = fill.written(ids, sample)
+        assert np.array_equal(filled[~holes], ids[~holes])
+        assert np.array_equal(filled[holes], fill.values[sample])
+    assert TWO_FIELDS.committable[fill.cells[:, 1], fill.values].all()
+    chosen = np.take_along_axis(fill.probabilities, fill.values[..., None], axis=2)[..., 0]
     assert np.exp(fill.log_prob) == pytest.approx(chosen, rel=1e-5)
 
 
@@ -244,15 +247,15 @@ def test_results_do_not_depend_on_who_shares_the_batch(
     order = list(range(len(data)))
     random.shuffle(order)
     for number, together in zip(order, fill(order), strict=True):
-        assert np.array_equal(together.ids, alone[number].ids)
+        assert np.array_equal(together.values, alone[number].values)
         assert np.array_equal(together.log_prob, alone[number].log_prob)
 
 
 def test_a_sample_does_not_depend_on_how_many_are_drawn(joint: Joint) -> None:
     few = fill_gap(joint, samples=3, temperature=1.0)
     many = fill_gap(joint, samples=9, temperature=1.0)
-    assert np.array_equal(few.ids, many.ids[:3])
-    assert not np.array_equal(many.ids, fill_gap(joint, samples=9, temperature=1.0, seed=1).ids)
+    assert np.array_equal(few.values, many.values[:3])
+    assert not np.array_equal(many.values, fill_gap(joint, samples=9, temperature=1.0, seed=1).values)
 
 
 def test_legal_cells_narrow_the_fill_and_renormalise(joint: Joint) -> None:
@@ -266,11 +269,11 @@ def test_legal_cells_narrow_the_fill_and_renormalise(joint: Joint) -> None:
         keys=[0],
         legal=[cells],
     )[0]
-    assert (fill.ids[:, 2, 0] == 2).all()
-    assert (fill.ids[:, 3, 0] < 2).all()
+    assert (fill.values[:, 1] == 2).all()
+    assert (fill.values[:, 2] < 2).all()
     assert fill.log_prob[:, 1] == pytest.approx(0.0)  # the only legal value is certain,
     before = GAP.copy()
-    before[1] = fill.ids[0, 1, 0]
+    before[1] = fill.values[0, 0]
     assert fill.legal_mass[0, 1] == pytest.approx(
         np.exp(joint.conditional(tuple(before.tolist()))[2, 2])
     )  # if unlikely
@@ -300,7 +303,7 @@ def test_other_is_never_committed_and_its_mass_is_reported() -> None:
     ids = np.full((4, 2), [6, 0])
     holes = np.tile([True, False], (4, 1))
     (fill,) = infill(predict, [ids], [holes], InfillConfig(), vocabulary=TWO_FIELDS, keys=[0])
-    assert (fill.ids[0, :, 0] == 4).all()
+    assert (fill.values == 4).all()
     assert fill.other_mass[0] == pytest.approx(0.8)
     assert fill.legal_mass[0] == pytest.approx(0.2)
     assert np.exp(fill.log_prob[0]) == pytest.approx(0.5)
@@ -310,7 +313,7 @@ def test_nothing_to_fill_needs_no_model(joint: Joint) -> None:
     ids = np.zeros((LENGTH, 1), dtype=int)
     (fill,) = infill(joint.predict, [ids], [np.zeros_like(ids, dtype=bool)], InfillConfig(), vocabulary=TOY, keys=[0])
     assert joint.calls == 0
-    assert fill.ids.tolist() == [ids.tolist()]
+    assert np.array_equal(fill.written(ids), ids)
     assert (fill.joint.tolist(), fill.n_passes.tolist()) == ([0.0], [0])
 
 

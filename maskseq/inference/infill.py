@@ -3,31 +3,23 @@
     fills = infill(predict, sequences, holes, InfillConfig(), vocabulary=tokenizer.vocabulary, keys=range(n))
 
 A cell outside the holes is never written. `order.py` decides which hidden cells each step commits; what they may
-become is one mask of legal ids (`[OTHER]` is never among them), applied again at every step.
+become is one mask of legal ids (`[OTHER]` is never among them), narrowed again by the constraints after every commit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
+from maskseq.constraints import Constraint, narrowed, propagate
 from maskseq.errors import UsageError
+from maskseq.inference.fill import Fill, Predict
 from maskseq.inference.order import Frontier, OrderConfig, choose, draw, phases, remask
 from maskseq.types import LegalCells, Vocabulary
 
-Predict = Callable[
-    [Sequence[Integer[np.ndarray, "_ _"]], Sequence[Int[np.ndarray, "_ 2"]]], Sequence[Float[np.ndarray, "_ _"]]
-]
-"""Sequences of ids and the (position, field) cells asked of each → of each asked cell, log-probabilities over the
-ids of its field, −inf for ids that are not predictable or belong to another field."""
-
-Constraint = Callable[[Integer[np.ndarray, "_ _"], Int[np.ndarray, "_ 2"]], Bool[np.ndarray, "_ _"]]
-"""A partly filled sequence and some of its hidden cells → of each, which ids it may still take. Every id must leave
-a way to fill the rest: a constraint that looks ahead never runs into a dead end by itself."""
-
 Key = int | tuple[int, ...]
+MAX_STARTS = 20  # how often a sample may run into a dead end of its constraints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,37 +50,6 @@ class InfillConfig(OrderConfig):
             )
 
 
-@dataclass(frozen=True)
-class Fill:
-    """What was put into the holes of one sequence, and how surely."""
-
-    ids: Integer[np.ndarray, "samples length fields"]
-    cells: Int[np.ndarray, "cells 2"]
-    """(position, field) of the filled cells, sorted; the axis `cells` of everything below."""
-    probabilities: Float[np.ndarray, "samples cells outputs"]
-    """The model's distribution over the legal ids that each value was drawn from, before temperature and truncation."""
-    log_prob: Float[np.ndarray, "samples cells"]
-    """Of each committed value, in that distribution."""
-    legal_mass: Float[np.ndarray, "samples cells"]
-    """The probability that the model gave to all legal ids together."""
-    other_mass: Float[np.ndarray, "samples cells"]
-    """The probability that the model gave to `[OTHER]`, a value outside the vocabulary."""
-    marginals: Float[np.ndarray, "cells outputs"]
-    """The distribution over the legal ids before anything was filled: the posterior given the known cells alone."""
-    step: Int[np.ndarray, "samples cells"]
-    """The forward pass, from 0, after which the value was committed."""
-    n_passes: Int[np.ndarray, " samples"]
-
-    @cached_property
-    def joint(self) -> Float[np.ndarray, " samples"]:
-        """Log-probability of each whole fill: the chain rule along the order in which its cells were committed.
-
-        Exact (for this model and order) where cells were committed one at a time; cells committed in one step count
-        as independent, and after remasking or refinement each cell counts with its last commit.
-        """
-        return np.asarray(self.log_prob.sum(axis=1))
-
-
 def infill(
     predict: Predict,
     sequences: Sequence[Integer[np.ndarray, "_ _"]],
@@ -107,40 +68,40 @@ def infill(
     """
     n = len(sequences)
     plans = [
-        _Plan.of(np.asarray(ids), hole, vocabulary, key, narrowed, rules)
-        for ids, hole, key, narrowed, rules in zip(
+        _Plan.of(np.asarray(ids), hole, vocabulary, key, cells, rules)
+        for ids, hole, key, cells, rules in zip(
             sequences, holes, keys, legal or [None] * n, constraints or [()] * n, strict=True
         )
     ]
-    runs = [
-        _Run(plan, config, np.random.default_rng((config.seed, *_flat(plan.key), sample)))
-        for plan in plans
-        for sample in range(config.samples)
-    ]
-    while active := [run for run in runs if not run.finished]:
+    runs = [_Run(plan, config, sample) for plan in plans for sample in range(config.samples)]
+    while active := [run for run in runs if run.phases]:
         for run, log_probs in zip(active, _ask(predict, active), strict=True):
             run.advance(log_probs)
     return [_gather(runs[i * config.samples : (i + 1) * config.samples]) for i in range(n)]
 
 
 def _ask(predict: Predict, runs: "Sequence[_Run]") -> list[Float[np.ndarray, "_ _"]]:
-    """One forward pass for all runs; samples that are in the same state share it."""
-    states = [(id(run.plan), run.ids.tobytes(), run.asked.tobytes()) for run in runs]
-    distinct = dict(zip(states, runs, strict=True))
-    answers = predict([run.ids for run in distinct.values()], [run.plan.cells[run.asked] for run in distinct.values()])
+    """One forward pass for all runs; those that are in the same state share it."""
+    asked = [run.plan.cells[run.asked] for run in runs]
+    states = [(run.ids.shape, run.ids.tobytes(), cells.tobytes()) for run, cells in zip(runs, asked, strict=True)]
+    distinct = dict(zip(states, range(len(runs)), strict=True))
+    answers = predict([runs[i].ids for i in distinct.values()], [asked[i] for i in distinct.values()])
     by_state = dict(zip(distinct, answers, strict=True))
     return [np.asarray(by_state[state], dtype=np.float64) for state in states]
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """A sequence with its hole cells hidden, and what may stand in them."""
+    """A sequence with its hole cells hidden, and what may stand in them before any is filled."""
 
     ids: Integer[np.ndarray, "length fields"]
     cells: Int[np.ndarray, "cells 2"]
+    legal: Bool[np.ndarray, "cells outputs"]
+    """By the vocabulary and the sequence's own narrowed cells: what does not change."""
     allowed: Bool[np.ndarray, "cells outputs"]
-    mask_ids: Integer[np.ndarray, " cells"]
-    other_ids: Integer[np.ndarray, " cells"]
+    """By the constraints as well, at the start."""
+    mask_ids: Int[np.ndarray, " cells"]
+    other_ids: Int[np.ndarray, " cells"]
     """−1 where the field has no `[OTHER]`."""
     constraints: Sequence[Constraint]
     key: Key
@@ -152,142 +113,141 @@ class _Plan:
         hole: Bool[np.ndarray, "length fields"],
         vocabulary: Vocabulary,
         key: Key,
-        legal: LegalCells | None,
+        legal_cells: LegalCells | None,
         constraints: Sequence[Constraint],
     ) -> "_Plan":
         cells = np.argwhere(hole)
-        allowed = vocabulary.committable[cells[:, 1]]
-        if legal is not None:
-            inside = hole[legal.cells[:, 0], legal.cells[:, 1]]
-            row = np.cumsum(hole.ravel()).reshape(hole.shape) - 1  # which hole cell each cell is
-            np.logical_and.at(allowed, row[tuple(legal.cells[inside].T)], legal.allowed[inside])
-        hidden = ids.copy()
         mask_ids = np.asarray(vocabulary.mask_ids)[cells[:, 1]]
+        others = np.array([-1 if other is None else other for other in vocabulary.other_ids])[cells[:, 1]]
+        hidden = ids.copy()
         hidden[tuple(cells.T)] = mask_ids
-        others = np.array([-1 if other is None else other for other in vocabulary.other_ids])
-        plan = cls(hidden, cells, allowed, mask_ids, others[cells[:, 1]], constraints, key)
-        plan.check_feasible()
-        return plan
-
-    def legal(
-        self, ids: Integer[np.ndarray, "length fields"], which: Int[np.ndarray, " asked"]
-    ) -> Bool[np.ndarray, "asked outputs"]:
-        """The ids that these hole cells may take, given everything committed so far."""
-        allowed = self.allowed[which]
-        for constraint in self.constraints:
-            allowed = allowed & constraint(ids, self.cells[which])
-        return np.asarray(allowed)
-
-    def check_feasible(self) -> None:
-        stuck = ~self.legal(self.ids, np.arange(len(self.cells))).any(axis=1)
-        if stuck.any():
-            raise _nothing_fits(self, np.flatnonzero(stuck))
+        legal = narrowed(legal_cells, cells, vocabulary.committable[cells[:, 1]])
+        allowed = propagate(constraints, hidden, cells, legal)
+        stuck = cells[~allowed.any(axis=1)]
+        if len(stuck):
+            listed = ", ".join(f"({position}, {field})" for position, field in stuck[:5])
+            raise UsageError(
+                f"sequence {key}: no value is allowed in {len(stuck)} cell(s), at (position, field) {listed}"
+                f"{', …' if len(stuck) > 5 else ''}\n\n"
+                f"hint: the constraints, and the values around the hole, contradict each other"
+            )
+        return cls(hidden, cells, legal, allowed, mask_ids, others, constraints, key)
 
 
 class _Run:
     """One sample of one sequence: which of its cells are filled, with what, and what comes next."""
 
-    def __init__(self, plan: _Plan, config: InfillConfig, rng: np.random.Generator) -> None:
+    def __init__(self, plan: _Plan, config: InfillConfig, sample: int) -> None:
         n, outputs = plan.allowed.shape
-        self.plan, self.config, self.rng = plan, config, rng
-        self.ids = plan.ids.copy()
-        self.phases = phases(plan.cells[:, 0], config, rng)
-        self.hidden = np.ones(n, bool)
+        self.plan, self.config = plan, config
+        self.rng = np.random.default_rng((config.seed, *_flat(plan.key), sample))
+        self.values, self.committed_at = np.zeros(n, np.int64), np.zeros(n, np.int64)
         self.log_prob, self.legal_mass, self.other_mass = np.zeros(n), np.zeros(n), np.zeros(n)
         self.probabilities = np.zeros((n, outputs), np.float32)
         self.marginals = np.zeros((n, outputs), np.float32)
-        self.committed_at = np.zeros(n, np.int64)
-        self.n_passes, self.step = 0, 0
+        self.n_passes, self.n_starts = 0, 0
+        self.start()
 
-    @property
-    def finished(self) -> bool:
-        return not self.phases
+    def start(self) -> None:
+        """Hide every hole cell; also where a dead end leads back to."""
+        self.ids, self.allowed = self.plan.ids.copy(), self.plan.allowed.copy()
+        self.hidden = np.ones(len(self.values), bool)
+        self.phases, self.step = phases(self.plan.cells[:, 0], self.config, self.rng), 0
+        self.n_starts += 1
 
     @property
     def asked(self) -> Int[np.ndarray, " asked"]:
         """Hole cells to predict next: the hidden ones of this phase; all of them at first, for the marginals."""
         if self.n_passes == 0:
-            return np.arange(len(self.plan.cells))
-        phase = self.phases[0]
-        return np.asarray(phase[self.hidden[phase]])
+            return np.arange(len(self.hidden))
+        return np.asarray(self.phases[0][self.hidden[self.phases[0]]])
 
     def advance(self, log_probs: Float[np.ndarray, "asked outputs"]) -> None:
         """Take the steps that one forward pass allows: up to the first that changes a cell."""
-        asked, phase = self.asked, self.phases[0]
+        phase = self.phases[0]
         if self.n_passes == 0:
-            self.marginals[:] = np.exp(self._restrict(log_probs, asked)[0])
+            self.marginals[:] = np.exp(_restrict(log_probs, self.allowed)[0])
             log_probs = log_probs[phase]
-        waiting = phase[self.hidden[phase]]
-        filled = phase[~self.hidden[phase]]
-        legal_log_probs, _ = self._restrict(log_probs, waiting)
+        waiting, filled = phase[self.hidden[phase]], phase[~self.hidden[phase]]
+        restricted, _ = _restrict(log_probs, self.allowed[waiting])
         commits = doubted = np.empty(0, np.int64)
         while len(commits) + len(doubted) == 0:
-            frontier = Frontier(legal_log_probs, self.log_prob[filled], self.step)
+            frontier = Frontier(restricted, self.log_prob[filled], self.step)
             commits = choose(frontier, self.config, self.rng)
             doubted = filled[remask(frontier, self.config, self.rng)]
             self.step += 1
-        self._commit(waiting, commits, log_probs)
-        self._hide(doubted)
+        noise = self.rng.gumbel(size=(len(commits), log_probs.shape[1]))  # float64: arXiv 2409.02908
+        # Under constraints each commit narrows the others, so they are made one after the other, surest first.
+        size = 1 if self.plan.constraints else max(len(commits), 1)
+        groups = [slice(i, i + size) for i in range(0, len(commits), size)]
+        alive = all(self._commit(waiting[commits[g]], log_probs[commits[g]], noise[g]) for g in groups)
         self.n_passes += 1
-        if not self.hidden[phase].any():
+        if not alive or not self._hide(doubted):
+            self._start_over()
+        elif not self.hidden[phase].any():
             self.phases, self.step = self.phases[1:], 0
-            if self.phases:
-                self._hide(self.phases[0])
+            if self.phases and not self._hide(self.phases[0]):
+                self._start_over()
 
     def _commit(
         self,
-        waiting: Int[np.ndarray, " hidden"],
-        commits: Int[np.ndarray, " commits"],
-        log_probs: Float[np.ndarray, "hidden outputs"],
-    ) -> None:
-        noise = self.rng.gumbel(size=(len(commits), log_probs.shape[1]))  # float64: arXiv 2409.02908
-        # Under constraints each commit narrows the others, so they are made one after the other, surest first.
-        groups = (
-            np.split(np.arange(len(commits)), np.arange(1, len(commits))) if self.plan.constraints else [slice(None)]
-        )
-        for group in groups:
-            rows = commits[group]
-            cells = waiting[rows]
-            restricted, mass = self._restrict(log_probs[rows], cells)
-            values = draw(
-                restricted,
-                noise[group],
-                temperature=self.config.temperature,
-                top_k=self.config.top_k,
-                top_p=self.config.top_p,
-            )
-            self.ids[tuple(self.plan.cells[cells].T)] = values
-            self.log_prob[cells] = restricted[np.arange(len(rows)), values]
-            self.probabilities[cells] = np.exp(restricted)
-            self.legal_mass[cells] = mass
-            others = self.plan.other_ids[cells]
-            self.other_mass[cells] = np.where(others < 0, 0.0, np.exp(log_probs[rows, others]))
-            self.committed_at[cells] = self.n_passes
-            self.hidden[cells] = False
+        cells: Int[np.ndarray, " now"],
+        log_probs: Float[np.ndarray, "now outputs"],
+        noise: Float[np.ndarray, "now outputs"],
+    ) -> bool:
+        """Draw these cells and narrow the rest by them; False if that leaves a cell without any legal id."""
+        restricted, mass = _restrict(log_probs, self.allowed[cells])
+        config, rows, others = self.config, np.arange(len(cells)), self.plan.other_ids[cells]
+        values = draw(restricted, noise, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
+        self.ids[tuple(self.plan.cells[cells].T)] = self.values[cells] = values
+        self.log_prob[cells] = restricted[rows, values]
+        self.probabilities[cells] = np.exp(restricted)
+        self.legal_mass[cells] = mass
+        self.other_mass[cells] = np.where(others < 0, 0.0, np.exp(log_probs[rows, others]))
+        self.committed_at[cells] = self.n_passes
+        self.hidden[cells] = False
+        return self._narrow()
 
-    def _hide(self, cells: Int[np.ndarray, " cells"]) -> None:
+    def _hide(self, cells: Int[np.ndarray, " cells"]) -> bool:
         self.ids[tuple(self.plan.cells[cells].T)] = self.plan.mask_ids[cells]
         self.hidden[cells] = True
+        return len(cells) == 0 or self._narrow()
 
-    def _restrict(
-        self, log_probs: Float[np.ndarray, "some outputs"], cells: Int[np.ndarray, " some"]
-    ) -> tuple[Float[np.ndarray, "some outputs"], Float[np.ndarray, " some"]]:
-        """Log-probabilities over the legal ids of these cells, normalised, and the mass that those ids had."""
-        legal = self.plan.legal(self.ids, cells)
-        if not legal.any(axis=1).all():
-            raise _nothing_fits(self.plan, cells[~legal.any(axis=1)])
-        kept = np.where(legal, log_probs, -np.inf)
-        total: Float[np.ndarray, " some"] = np.logaddexp.reduce(kept, axis=1)
-        # A model that calls every legal value impossible has no opinion among them.
-        kept = np.where(np.isneginf(total[:, None]), np.where(legal, 0.0, -np.inf), kept)
-        return kept - np.logaddexp.reduce(kept, axis=1)[:, None], np.exp(total)
+    def _narrow(self) -> bool:
+        """Ask the constraints again about all hidden cells; False if one of them has no legal id left."""
+        if not self.plan.constraints:
+            return True
+        hidden = self.hidden
+        self.allowed[hidden] = propagate(
+            self.plan.constraints, self.ids, self.plan.cells[hidden], self.plan.legal[hidden]
+        )
+        return bool(self.allowed[hidden].any(axis=1).all())
+
+    def _start_over(self) -> None:
+        if self.n_starts == MAX_STARTS or (self.config.temperature == 0 and not self.config.is_random):
+            raise UsageError(
+                f"sequence {self.plan.key}: the constraints led into a dead end, {self.n_starts} time(s)\n\n"
+                f"hint: each can be met, but together they are too tight to be met step by step; loosen one, join "
+                f"automata with &, or draw with a temperature above 0"
+            )
+        self.start()
+
+
+def _restrict(
+    log_probs: Float[np.ndarray, "some outputs"], legal: Bool[np.ndarray, "some outputs"]
+) -> tuple[Float[np.ndarray, "some outputs"], Float[np.ndarray, " some"]]:
+    """Log-probabilities over the legal ids, normalised, and the mass that those ids had."""
+    kept = np.where(legal, log_probs, -np.inf)
+    total: Float[np.ndarray, "some 1"] = np.logaddexp.reduce(kept, axis=1, keepdims=True)
+    # A model that calls every legal value impossible has no opinion among them.
+    kept = np.where(np.isneginf(total), np.where(legal, 0.0, -np.inf), kept)
+    return kept - np.logaddexp.reduce(kept, axis=1, keepdims=True), np.exp(total[:, 0])
 
 
 def _gather(runs: Sequence[_Run]) -> Fill:
-    plan = runs[0].plan
     return Fill(
-        ids=np.stack([run.ids for run in runs]),
-        cells=plan.cells,
+        cells=runs[0].plan.cells,
+        values=np.stack([run.values for run in runs]),
         probabilities=np.stack([run.probabilities for run in runs]),
         log_prob=np.stack([run.log_prob for run in runs]),
         legal_mass=np.stack([run.legal_mass for run in runs]),
@@ -295,15 +255,6 @@ def _gather(runs: Sequence[_Run]) -> Fill:
         marginals=runs[0].marginals,
         step=np.stack([run.committed_at for run in runs]),
         n_passes=np.array([run.n_passes for run in runs]),
-    )
-
-
-def _nothing_fits(plan: _Plan, cells: Int[np.ndarray, " stuck"]) -> UsageError:
-    listed = ", ".join(f"({position}, {field})" for position, field in plan.cells[cells[:5]])
-    more = f" and {len(cells) - 5} more" if len(cells) > 5 else ""
-    return UsageError(
-        f"sequence {plan.key}: no value is allowed in {len(cells)} cell(s) (position, field): {listed}{more}\n\n"
-        f"hint: the constraints, and the values around the hole, contradict each other"
     )
 
 

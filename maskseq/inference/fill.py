@@ -1,0 +1,58 @@
+"""What infilling asks of a model, and what it returns."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Int, Integer
+
+Predict = Callable[
+    [Sequence[Integer[np.ndarray, "_ _"]], Sequence[Integer[np.ndarray, "_ 2"]]], Sequence[Float[np.ndarray, "_ _"]]
+]
+"""Sequences of ids and the (position, field) cells asked of each → of each asked cell, log-probabilities over the
+ids of its field, −inf for ids that are not predictable or belong to another field."""
+
+
+@dataclass(frozen=True)
+class Fill:
+    """What was put into the hole cells of one sequence, and how surely."""
+
+    cells: Int[np.ndarray, "cells 2"]
+    """(position, field) of the filled cells, sorted; the axis `cells` of everything below."""
+    values: Integer[np.ndarray, "samples cells"]
+    """The ids."""
+    probabilities: Float[np.ndarray, "samples cells outputs"]
+    """The model's distribution over the legal ids that each value was drawn from, before temperature and truncation."""
+    log_prob: Float[np.ndarray, "samples cells"]
+    """Of each value, in that distribution."""
+    legal_mass: Float[np.ndarray, "samples cells"]
+    """The probability that the model gave to all legal ids together."""
+    other_mass: Float[np.ndarray, "samples cells"]
+    """The probability that the model gave to `[OTHER]`, a value outside the vocabulary."""
+    marginals: Float[np.ndarray, "cells outputs"]
+    """The distribution over the legal ids before anything was filled: the posterior given the known cells alone."""
+    step: Int[np.ndarray, "samples cells"]
+    """The forward pass, from 0, after which the value was committed."""
+    n_passes: Int[np.ndarray, " samples"]
+
+    @cached_property
+    def joint(self) -> Float[np.ndarray, " samples"]:
+        """Log-probability of each whole fill: the chain rule along the order in which its cells were committed.
+
+        Exact (for this model and order) where cells were committed one at a time; cells committed in one step count
+        as independent, and after remasking or refinement each cell counts with its last commit.
+        """
+        return np.asarray(self.log_prob.sum(axis=1))
+
+    def written(
+        self, ids: Integer[np.ndarray, "length fields"], sample: int = 0
+    ) -> Integer[np.ndarray, "length fields"]:
+        """A copy of the sequence with the values of one sample in it."""
+        filled = ids.copy()
+        filled[tuple(self.cells.T)] = self.values[sample]
+        return filled
+
+    def shifted(self, by: int) -> "Fill":
+        """The same fill in coordinates that begin `by` positions earlier."""
+        return replace(self, cells=self.cells + np.array([by, 0]))
