@@ -1,0 +1,236 @@
+"""The command line: what may be asked, and which code it exits with. What is printed is `console.py`'s."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from maskseq import __version__, console
+from maskseq.errors import MaskseqError
+
+
+class Group(TyperGroup):
+    """Turns what a command raises into one clear line and an exit code: 1 failure, 2 usage, 3 data, 130 interrupted."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MaskseqError as error:
+            console.fail(str(error))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt as stop:
+            console.warn(str(stop) or "interrupted")
+            raise typer.Exit(getattr(stop, "exit_code", 130)) from None
+        except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
+            sys.stderr.close()
+            raise typer.Exit(0) from None
+        except OSError as error:  # a full disk, a folder without permission: the message names the path
+            console.fail(str(error))
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Masked modeling for sequences that are not text: [bold]pretrain[/] on your own file, [bold]infill[/] the "
+    "holes of another.\n\nStart with [cyan]maskseq recipes list[/], then [cyan]maskseq pretrain RECIPE --dry-run[/]."
+    "\n\n"
+    "Exit codes: 0 done, 1 failed, 2 wrong usage or recipe, 3 broken data, 130 interrupted (nothing is lost).",
+)
+recipes_app = typer.Typer(cls=Group, no_args_is_help=True)
+app.add_typer(recipes_app, name="recipes", help="List the recipes that ship, or copy one to edit.")
+
+RecipeFile = Annotated[Path, typer.Argument(help="A TOML recipe; `maskseq recipes list` shows those that ship.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout: JSON, one object a line.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key, such as masking.ratio=0.4. Repeatable."),
+]
+Seed = Annotated[int | None, typer.Option(help="Override the recipe's seed.")]
+Trust = Annotated[bool, typer.Option("--trust-code", help="Let the folder load tokenizer code that is not installed.")]
+
+
+def main() -> None:
+    """Entry point of `maskseq` and of `python -m maskseq`."""
+    app(prog_name="maskseq")
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Options of the program itself."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def pretrain(
+    recipe: RecipeFile,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The run folder (default: runs/NAME of the recipe).")
+    ] = None,
+    overrides: Set = None,
+    seed: Seed = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show model size, memory, steps and a first batch, and train nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Pretrain an encoder on the files of a recipe.
+
+    Ctrl-C (or SIGTERM) checkpoints and stops; the same command goes on from there, with the same order and masks.
+    """
+    from maskseq import commands, describe
+    from maskseq.recipe import load_recipe
+
+    resolved = load_recipe(recipe, _overrides(overrides, seed))
+    folder = output or Path("runs") / recipe.stem
+    if dry_run:
+        console.show(describe.dry_run(resolved, output=folder), as_json=as_json)
+        return
+    with console.counting("tokenizing", "units") as counted:
+        corpus = commands.prepare_corpus(resolved, default=folder / "corpus", on_build=lambda p: counted(p.units, None))
+    with console.training_progress(as_json=as_json) as on_event:
+        commands.pretrain(resolved, output=folder, corpus=corpus, on_event=on_event)
+    console.talk.print(f"run folder: {folder}; fill a file with: maskseq infill {folder} FILE")
+
+
+@app.command()
+def tokenize(
+    recipe: RecipeFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The corpus folder.")],
+    overrides: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Tokenize the files of a recipe into a corpus, for several runs to share (`data.corpus = …` in their recipes).
+
+    An interrupted build resumes when the same command is run again.
+    """
+    from maskseq import commands, describe
+    from maskseq.recipe import load_recipe
+
+    resolved = load_recipe(recipe, overrides or ())
+    with console.counting("tokenizing", "units") as counted:
+        commands.prepare_corpus(resolved, default=output, on_build=lambda p: counted(p.units, None))
+    console.show(describe.inspect(output), as_json=as_json)
+
+
+@app.command()
+def infill(
+    run: Annotated[Path, typer.Argument(help="A run folder, or one of its checkpoints.")],
+    file: Annotated[Path, typer.Argument(help="The file whose holes are filled, in any format that is installed.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder for the filled file, fills.csv and report.html (default: FILE-filled)."
+        ),
+    ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mask",
+            metavar="KEY:START-END|FILE.bed",
+            help="Hide these stretches as well (1-based, inclusive; or a BED file). What was known there is kept aside "
+            "and scored against. Repeatable.",
+        ),
+    ] = None,
+    format: Annotated[str | None, typer.Option("--format", help="The file's format (default: by its ending).")] = None,
+    order: Annotated[
+        str,
+        typer.Option(
+            help="Which cells are committed first: entropy_bounded, confidence, margin, entropy, threshold, "
+            "left_to_right, one_shot, ancestral, remdm."
+        ),
+    ] = "entropy_bounded",
+    temperature: Annotated[float, typer.Option(help="0: the most probable values; 1: draw from the model.")] = 0.0,
+    samples: Annotated[int, typer.Option(help="Fills to draw of each hole; the first one is written.")] = 1,
+    seed: Annotated[int, typer.Option(help="Key of everything that is drawn.")] = 0,
+    fill_long_holes: Annotated[
+        bool, typer.Option("--fill-long-holes", help="Also fill holes longer than half the context.")
+    ] = False,
+    symmetries: Annotated[
+        bool, typer.Option(help="Average over the tokenizer's symmetries, such as the reverse complement.")
+    ] = True,
+    trust_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Fill the unknown stretches of a file and write it back in its own format; what is known stays as it is."""
+    from maskseq import commands
+
+    with console.counting("filling", "holes") as counted:
+        summary = commands.infill_file(
+            commands.load(run, trust_code=trust_code),
+            file,
+            output=output or file.with_name(f"{file.name.split('.')[0]}-filled"),
+            masks=mask or (),
+            format=format,
+            config=commands.infill_config(order=order, temperature=temperature, samples=samples, seed=seed),
+            fill_long_holes=fill_long_holes,
+            symmetries=symmetries,
+            on_progress=counted,
+            on_warning=console.warn,
+        )
+    console.show(summary, as_json=as_json)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A recipe, a corpus, a run folder or a checkpoint.")],
+    layers: Annotated[bool, typer.Option("--layers", help="List every parameter of a run's encoder.")] = False,
+    trust_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a recipe, a corpus or a run is."""
+    from maskseq import describe
+
+    console.show(describe.inspect(path, layers=layers, trust_code=trust_code), as_json=as_json)
+
+
+@app.command()
+def verify(
+    corpus: Annotated[Path, typer.Argument(help="A corpus folder.")], trust_code: Trust = False, as_json: Json = False
+) -> None:
+    """Check every digest of a corpus, and name what is damaged. Exit code 3 if anything is."""
+    from maskseq.data.corpus import verify_corpus
+
+    problems = verify_corpus(corpus, trust_code=trust_code)
+    console.show({"corpus": str(corpus), "problems": problems or "none"}, as_json=as_json)
+    if problems:
+        raise typer.Exit(3)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine offers: devices, number formats, attention kernels, and why one is not used."""
+    from maskseq import describe
+
+    console.show(describe.doctor(), as_json=as_json)
+
+
+@recipes_app.command("list")
+def recipes_list(as_json: Json = False) -> None:
+    """The recipes that ship, and what each is for."""
+    from maskseq import shipped
+
+    console.show({name: shipped.first_comment(path) for name, path in shipped.recipes().items()}, as_json=as_json)
+
+
+@recipes_app.command("copy")
+def recipes_copy(
+    name: Annotated[str, typer.Argument(help="A name from `maskseq recipes list`.")],
+    destination: Annotated[Path, typer.Argument(help="Where to write it; its sample files go beside it.")],
+) -> None:
+    """Copy a recipe, and the samples it reads, to a place of your own."""
+    from maskseq import shipped
+
+    for written in shipped.copy(name, destination):
+        console.talk.print(f"wrote {written}")
+
+
+def _overrides(overrides: list[str] | None, seed: int | None) -> list[str]:
+    return [*(overrides or ()), *(() if seed is None else (f"seed={seed}",))]

@@ -1,0 +1,160 @@
+"""What the command line prints: progress on stderr (bars on a terminal, plain lines elsewhere), results on stdout."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+talk = Console(stderr=True, highlight=False, soft_wrap=True)
+PLAIN_SECONDS = 10.0
+"""How often a plain line tells of progress, where there is no terminal to redraw."""
+
+
+def fail(message: str) -> None:
+    """One clear line, and the hint behind it."""
+    problem, _, hint = message.partition("\n\n")
+    talk.print(f"[bold red]error:[/] {escape(problem)}")
+    if hint:
+        talk.print(escape(hint))
+
+
+def warn(message: str) -> None:
+    talk.print(f"[yellow]warning:[/] {escape(message)}")
+
+
+def show(summary: Mapping[str, Any], *, as_json: bool) -> None:
+    """A nested summary: as one JSON object, or as aligned lines under their section's name."""
+    if as_json:
+        print(json.dumps(summary, default=str))
+        return
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for key, value in summary.items():
+        if isinstance(value, Mapping):
+            table.add_row(f"[bold]{escape(key)}[/]", "")
+            for name, inner in value.items():
+                table.add_row(f"  {escape(str(name))}", escape(_text(inner)))
+        else:
+            table.add_row(f"[bold]{escape(key)}[/]", escape(_text(value)))
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool | str) or value is None:
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(item) for item in value)
+    return json.dumps(value, default=str)
+
+
+def one_line(event: Any) -> None:
+    """An event as a JSON object with its kind, for `--json`."""
+    print(json.dumps({"event": type(event).__name__, **dataclasses.asdict(event)}, default=str), flush=True)
+
+
+@contextmanager
+def counting(what: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Progress of countable work: the yielded function takes how much is done, and of how much (None: unknown)."""
+    if talk.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=talk, transient=True) as bar:
+            task = bar.add_task(what, total=None, count="")
+            yield lambda done, total: bar.update(task, completed=done, total=total, count=f"{done:,} {unit}")
+        return
+    began = told = time.monotonic()
+
+    def tell(done: int, total: int | None) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= PLAIN_SECONDS:
+            told = now
+            of = f" of {total:,}" if total else ""
+            talk.print(f"{what}: {done:,}{of} {unit}, {now - began:.0f} s")
+
+    yield tell
+
+
+class TrainingProgress:
+    """Listens to a training run: a bar with loss, bits, tokens/s and ETA, and a line for what should stay visible."""
+
+    def __init__(self, bar: Progress | None) -> None:
+        self._bar = bar
+        self._told, self._speed = 0.0, 0.0
+
+    def __call__(self, event: Any) -> None:
+        handler = getattr(self, f"_{type(event).__name__.lower()}", None)
+        if handler is not None:
+            handler(event)
+
+    def _started(self, event: Any) -> None:
+        resumed = f", going on from {event.resumed_from.name}" if event.resumed_from else ""
+        ranks = f" x {event.world} processes" if event.world > 1 else ""
+        talk.print(
+            f"training {event.n_parameters:,} parameters on {event.device}{ranks} in {event.precision}: "
+            f"{event.total_tokens:,} tokens{resumed}"
+        )
+        if self._bar is not None:
+            self._bar.add_task("step 0", total=event.total_tokens, completed=event.tokens, text="")
+
+    def _step(self, event: Any) -> None:
+        self._speed = event.tokens_per_s if not self._speed else 0.9 * self._speed + 0.1 * event.tokens_per_s
+        score = event.scores.all
+        text = f"loss {score.loss:.3f}  {score.bits:.3f} bits/token  {self._speed:,.0f} tokens/s"
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=event.tokens, description=f"step {event.step}", text=text)
+        elif time.monotonic() - self._told >= PLAIN_SECONDS:
+            self._told = time.monotonic()
+            left = (event.total_tokens - event.tokens) / max(self._speed, 1e-9)
+            share = event.tokens / event.total_tokens
+            talk.print(f"step {event.step}  {share:4.0%}  {text}  ETA {max(left, 0):.0f} s")
+
+    def _validation(self, event: Any) -> None:
+        score = event.scores.all
+        talk.print(
+            f"validation at {event.tokens:,} tokens: {score.bits:.4f} bits/token, {score.accuracy:.1%} right "
+            f"of {score.cells:,}"
+        )
+
+    def _warned(self, event: Any) -> None:
+        warn(event.text)
+
+    def _finished(self, event: Any) -> None:
+        talk.print(f"finished: {event.step:,} steps, {event.tokens:,} tokens, {event.seconds:.0f} s")
+
+
+@contextmanager
+def training_progress(*, as_json: bool) -> Iterator[Callable[[Any], None]]:
+    """A listener for a training run."""
+    if as_json:
+        yield one_line
+    elif talk.is_terminal:
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[text]}"), TimeRemainingColumn(),
+        )  # fmt: skip
+        with Progress(*columns, console=talk) as bar:
+            yield TrainingProgress(bar)
+    else:
+        yield TrainingProgress(None)
+
+
+def relative(path: Path) -> str:
+    """The path as a user would type it from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else str(path)

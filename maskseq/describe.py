@@ -1,0 +1,172 @@
+"""Say what things are before, during and after the work: a dry run, a corpus, a run, this machine."""
+
+import json
+import math
+import tempfile
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from maskseq import plugins
+from maskseq.commands import prepare_corpus, rows_of
+from maskseq.data.corpus import Corpus
+from maskseq.errors import UsageError
+from maskseq.model.attention import explain
+from maskseq.model.checkpoint import load_model
+from maskseq.model.cpu import bf16_is_fast
+from maskseq.model.encoder import Encoder, parameter_table
+from maskseq.recipe import Recipe, load_recipe
+from maskseq.tokenizer import Tokenizer
+from maskseq.training.device import choose_device, choose_precision
+
+
+def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
+    """Everything that can be known before training: the resolved recipe, sizes, steps, memory and a first batch.
+
+    The corpus is read where it exists; otherwise it is built in a temporary folder that is removed again.
+    """
+    with tempfile.TemporaryDirectory() as aside:
+        there = Path(recipe.data.corpus) if recipe.data.corpus else output / "corpus"
+        if (there / "manifest.json").exists():
+            corpus = Corpus.open(there)
+        else:
+            corpus = prepare_corpus(
+                replace(recipe, data=replace(recipe.data, corpus=None)), default=Path(aside) / "corpus"
+            )
+        training_rows, validation_rows = rows_of(recipe, corpus)
+        config = recipe.encoder_config(corpus.tokenizer.vocabulary)
+        model = Encoder(config, seed=None)
+        row = training_rows.row(0)
+        step_tokens = recipe.training.rows * recipe.batch.row_tokens
+        return {
+            "recipe": recipe.to_json(),
+            "data": {
+                "training tokens": int(corpus.lengths[corpus.sequences("train")].sum()),
+                "validation tokens": int(corpus.lengths[corpus.sequences("validation")].sum()),
+                "rows an epoch": training_rows.n_rows(0),
+                "validation rows": validation_rows.n_rows(0) if validation_rows else 0,
+            },
+            "model": {
+                "parameters": model.n_parameters,
+                "memory": f"{_memory(model, recipe) / 2**30:.2f} GiB (weights, gradients, optimizer, activations)",
+                "precision": choose_precision(recipe.training.precision, choose_device(recipe.training.device)),
+            },
+            "training": {
+                "tokens": recipe.training.tokens,
+                "steps": math.ceil(recipe.training.tokens / step_tokens),
+                "tokens a step": step_tokens,
+                "epochs": recipe.training.tokens / max(int(corpus.lengths[corpus.sequences("train")].sum()), 1),
+            },
+            "first batch": {
+                "pieces": len(row.ratio),
+                "tokens": row.n_tokens,
+                "scored cells": int((row.weights > 0).sum()),
+                "seen": _glimpse(corpus.tokenizer, row.inputs),
+                "true": _glimpse(corpus.tokenizer, row.targets),
+            },
+        }
+
+
+def _memory(model: Encoder, recipe: Recipe) -> float:
+    """Bytes of a training step, estimated: weights, gradients and two moments in float32; activations by layer.
+
+    A layer keeps about 8 + 3 · I/h values of the hidden size for each token until the backward pass.
+    """
+    config = model.config
+    kept = 8 + 3 * config.intermediate_size / config.hidden_size
+    tokens = recipe.training.micro_rows * recipe.batch.row_tokens
+    return 4.0 * (4 * model.n_parameters + tokens * config.hidden_size * kept * config.n_layers)
+
+
+def _glimpse(tokenizer: Tokenizer[Any], ids: Any) -> str:
+    text = str(tokenizer.decode(ids[:60]))
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
+def inspect(path: Path | str, *, layers: bool = False, trust_code: bool = False) -> dict[str, Any]:
+    """What a recipe, a corpus, a run folder or a checkpoint is; `UsageError` for anything else."""
+    path = Path(path)
+    if path.suffix == ".toml":
+        return {"recipe": load_recipe(path).to_json()}
+    if (path / "manifest.json").exists():
+        return _corpus(Corpus.open(path, trust_code=trust_code))
+    if not (path / "latest").exists() and not (path / "config.json").exists():
+        raise UsageError(f"{path} is no recipe (.toml), corpus, run folder or checkpoint")
+    model, tokenizer = load_model(path, trust_code=trust_code)
+    config = model.config
+    summary: dict[str, Any] = {
+        "model": {
+            "parameters": model.n_parameters,
+            "layers": config.n_layers,
+            "hidden size": config.hidden_size,
+            "heads": config.n_heads,
+            "intermediate size": config.intermediate_size,
+        },
+        "tokenizer": _tokenizer(tokenizer),
+    }
+    metrics = path / "metrics.jsonl"
+    if metrics.exists():
+        lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+        for kind in ("step", "validation"):
+            last = next((line for line in reversed(lines) if line["kind"] == kind), None)
+            if last:
+                summary[f"last {kind}"] = {key: last[key] for key in ("step", "tokens", "bits", "accuracy")}
+    if layers:
+        summary["parameters"] = {row.name: f"{row.shape} {row.n_parameters:,}" for row in parameter_table(model)}
+    return summary
+
+
+def _corpus(corpus: Corpus) -> dict[str, Any]:
+    manifest = corpus.manifest
+    split = manifest["split"]
+    return {
+        "corpus": {
+            "path": corpus.path,
+            "fingerprint": corpus.fingerprint[:16],
+            "records": manifest["records"],
+            "raw units": manifest["units"],
+            "positions": manifest["positions"],
+            "parts": len(manifest["parts"]),
+            "records skipped": manifest["skipped"]["records"],
+        },
+        "split": {
+            "by": split["by"],
+            "training positions": split["train"]["positions"],
+            "validation positions": split["validation"]["positions"],
+            "positions left out": split["positions_left_out"],
+            "duplicate records": split["duplicate_records"],
+            "repeated keys": split["repeated_keys"],
+        },
+        "tokenizer": _tokenizer(corpus.tokenizer),
+        "sources": {source["name"]: f"{source['bytes']:,} bytes" for source in manifest["sources"]},
+    }
+
+
+def _tokenizer(tokenizer: Tokenizer[Any]) -> dict[str, Any]:
+    return {
+        "name": plugins.name_of("tokenizers", type(tokenizer)),
+        "fingerprint": tokenizer.fingerprint[:16],
+        "fields": {field.name: field.n_tokens for field in tokenizer.fields},
+        "symmetries": [symmetry.name for symmetry in tokenizer.symmetries()],
+    }
+
+
+def doctor() -> dict[str, Any]:
+    """What this machine offers, and why something is not used."""
+    device = choose_device("auto")
+    dtype = torch.bfloat16 if choose_precision("auto", device) == "bf16" else torch.float32
+    return {
+        "versions": {name: version(name) for name in ("maskseq", "torch", "numpy", "zarr")},
+        "machine": {
+            "device": str(device),
+            "threads": torch.get_num_threads(),
+            "bf16 is fast": bf16_is_fast(),
+            "trains in": str(dtype).removeprefix("torch."),
+        },
+        "attention": explain(device.type, dtype),
+        "tokenizers": sorted(plugins.available("tokenizers")),
+        "formats": sorted(plugins.available("formats")),
+    }

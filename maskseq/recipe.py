@@ -1,0 +1,176 @@
+"""A recipe: one TOML file, validated once, that says everything about a run.
+
+Each section is owned by the part that uses it; this module only reads, overrides, checks and writes them.
+"""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import UnionType
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from maskseq import plugins
+from maskseq.data.packing import BatchConfig
+from maskseq.data.splits import SplitConfig
+from maskseq.errors import UsageError
+from maskseq.masking import MaskingConfig
+from maskseq.model.config import EncoderConfig
+from maskseq.model.presets import preset
+from maskseq.tokenizer import Format
+from maskseq.training.config import OptimizerConfig, TrainingConfig
+from maskseq.training.schedule import ScheduleConfig
+from maskseq.types import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which files are learned from, and where their corpus lives."""
+
+    files: tuple[str, ...] = ()
+    """Raw files; in a recipe file, relative to that file."""
+    format: str | None = None
+    """Name of an installed format, or module:Class (default: by the file name's ending)."""
+    format_options: dict[str, Any] = field(default_factory=dict)
+    corpus: str | None = None
+    """A corpus folder, built from `files` if it is not there yet (default: `corpus` in the run folder)."""
+    workers: int = 2
+    """Processes that build the corpus."""
+    on_error: typing.Literal["stop", "skip"] = "stop"
+    """What a record that cannot be encoded does: stop the build, or be skipped and counted in the manifest."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a run. `seed` keys initial values, order, masks and dropout."""
+
+    data: DataConfig
+    tokenizer: dict[str, Any]
+    """`name` of an installed tokenizer, or module:Class, and its options."""
+    model: dict[str, Any] = field(default_factory=lambda: {"preset": "nano"})
+    """`preset`, and any field of EncoderConfig that differs from it."""
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    seed: int = 0
+
+    def encoder_config(self, vocabulary: Vocabulary) -> EncoderConfig:
+        """The encoder that `[model]` describes, for this vocabulary."""
+        changes = {name: value for name, value in self.model.items() if name != "preset"}
+        table = TypeAdapter(EncoderConfig).dump_python(
+            preset(str(self.model.get("preset", "nano")), vocabulary), mode="json"
+        )
+        config: EncoderConfig = _validated(EncoderConfig, table | changes, "model")
+        return config
+
+    def reader(self, path: Path) -> Format[Any]:
+        return plugins.format_for(path, self.data.format, **self.data.format_options)
+
+    def to_json(self) -> dict[str, Any]:
+        """The resolved recipe, every default visible."""
+        resolved: dict[str, Any] = TypeAdapter(Recipe).dump_python(self, mode="json")
+        return resolved
+
+
+def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file (or take a dict) and lay `a.b=value` overrides on top; values are TOML.
+
+    Raises `UsageError` for a missing file, TOML that does not parse, an unknown key (with the nearest name) or a value
+    of the wrong kind.
+    """
+    if isinstance(source, Recipe):
+        source = source.to_json()
+    if isinstance(source, Mapping):
+        table, name = json.loads(json.dumps(source)), "recipe"
+    else:
+        path = Path(source)
+        table, name = _read_toml(path), str(path)
+        files = table.get("data", {}).get("files") if isinstance(table.get("data"), dict) else None
+        if isinstance(files, list):
+            table["data"]["files"] = [str(path.parent / f) if isinstance(f, str) else f for f in files]
+    for override in overrides:
+        _override(table, override)
+    _reject_unknown(Recipe, table, name)
+    return typing.cast(Recipe, _validated(Recipe, table, name))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such recipe\n\nhint: `maskseq recipes list` shows those that ship") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as a recipe: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from None
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    """Lay one `a.b=value` on the table; a value that is no TOML is taken as a string."""
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise UsageError(f"--set {override}: expected section.key=value, such as --set masking.ratio=0.4")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for depth, part in enumerate(parts[:-1]):
+        inner = table.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"--set {override}: {'.'.join(parts[: depth + 1])} is a value, not a section")
+        table = inner
+    table[parts[-1]] = value
+
+
+def _reject_unknown(cls: type, table: object, where: str) -> None:
+    """Refuse keys that no dataclass field answers to. (pydantic ignores them in plain dataclasses.)"""
+    if not isinstance(table, dict):
+        return  # a value of the wrong kind: pydantic says it better
+    hints = typing.get_type_hints(cls)
+    names = {f.name for f in dataclasses.fields(cls)}
+    for key, value in table.items():
+        if key not in names:
+            raise _unknown_key(key, names, where)
+        inner = _dataclass_in(hints[key])
+        if inner is not None:
+            _reject_unknown(inner, value, f"{where}: {key}" if cls is Recipe else f"{where}.{key}")
+    if cls is Recipe and isinstance(table.get("model"), dict):
+        names = {f.name for f in dataclasses.fields(EncoderConfig)} - {"vocabulary"} | {"preset"}
+        for key in table["model"]:
+            if key not in names:
+                raise _unknown_key(key, names, f"{where}: model")
+
+
+def _unknown_key(key: str, names: set[str], where: str) -> UsageError:
+    near = difflib.get_close_matches(key, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it may hold {', '.join(sorted(names))}"
+    return UsageError(f"{where}: unknown key {key!r}\n\nhint: {hint}")
+
+
+def _dataclass_in(hint: object) -> type | None:
+    """The dataclass in `X` or `X | None`."""
+    options = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    return next((o for o in options if isinstance(o, type) and dataclasses.is_dataclass(o)), None)
+
+
+def _validated(cls: type, table: object, where: str) -> Any:
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(table))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        given = first["input"]
+        shown = "" if isinstance(given, dict) else f" (given: {given!r})"
+        raise UsageError(
+            f"{where}: {key or 'the recipe'}: {first['msg'].removeprefix('Value error, ')}{shown}"
+        ) from None

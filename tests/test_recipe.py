@@ -1,0 +1,106 @@
+"""Recipes: what a user types is either understood exactly or refused with the nearest right word."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from maskseq.errors import UsageError
+from maskseq.recipe import Recipe, load_recipe
+from maskseq.shipped import recipes
+
+MINIMAL = {"data": {"files": ["a.fa"]}, "tokenizer": {"name": "nucleotide"}}
+
+
+@pytest.mark.parametrize("path", recipes().values(), ids=recipes())
+def test_every_shipped_recipe_loads_and_survives_a_round_trip(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert load_recipe(recipe.to_json()) == recipe
+
+
+def test_files_are_relative_to_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('[data]\nfiles = ["x/a.fa"]\n[tokenizer]\nname = "nucleotide"\n')
+    assert load_recipe(tmp_path / "r.toml").data.files == (str(tmp_path / "x/a.fa"),)
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("masking.ratio=0.4", lambda r: r.masking.ratio == 0.4),
+        ("masking.ratio=[0.1, 0.5]", lambda r: r.masking.ratio == (0.1, 0.5)),
+        ("optimizer.lr=3e-4", lambda r: r.optimizer.lr == 3e-4),  # YAML would read a string here
+        ("optimizer.name=adamw", lambda r: r.optimizer.name == "adamw"),  # no quotes needed in a shell
+        ("training.tokens=3_000_000", lambda r: r.training.tokens == 3_000_000),
+        ("model.n_layers=6", lambda r: r.model.get("n_layers") == 6),
+        ("data.split.validation=0.1", lambda r: r.data.split.validation == 0.1),
+    ],
+)
+def test_an_override_lands_where_it_says(override: str, read: Callable[[Recipe], bool]) -> None:
+    assert not read(load_recipe(MINIMAL))
+    assert read(load_recipe(MINIMAL, [override]))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("masking.ration=0.4", "did you mean 'ratio'"),
+        ("maskin.ratio=0.4", "did you mean 'masking'"),
+        ("data.split.validaton=0.1", "did you mean 'validation'"),
+        ("model.n_layer=6", "did you mean 'n_layers'"),
+        ("masking.ratio", "expected section.key=value"),
+        ("=3", "expected section.key=value"),
+        ("masking.ratio.x=1", "is a value, not a section"),
+        ("training.tokens=many", "training.tokens"),
+        ("training.tokens=-1", "tokens must be at least 1"),
+        ("masking.ratio=1.5", "must lie above 0 and at most at 1"),
+        ("optimizer.name=adam", "optimizer.name"),
+        ("seed=1.5", "seed"),
+        ("masking.spans=3", "masking.spans"),
+    ],
+)
+def test_a_wrong_override_is_refused_with_a_hint(override: str, message: str) -> None:
+    base = MINIMAL | {"masking": {"ratio": 0.3}}
+    with pytest.raises(UsageError, match=message):
+        load_recipe(base, [override])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[data\n", "not valid TOML"),
+        ('[tokenizer]\nname = "nucleotide"\n', "data"),
+        ('tokenizer = "nucleotide"\n[data]\n', "tokenizer"),
+        ("data = 3\n[tokenizer]\n", "data"),
+        ("[data]\nfiles = [1]\n[tokenizer]\n", "data.files"),
+        ("[data]\n[tokenizer]\n[trainin]\n", "did you mean 'training'"),
+    ],
+)
+def test_a_broken_recipe_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message) as error:
+        load_recipe(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_recipe_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such recipe"):
+        load_recipe(tmp_path / "none.toml")
+
+
+def test_a_recipe_may_not_be_binary(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_recipe(tmp_path / "r.toml")
+
+
+def test_the_model_section_is_checked_against_the_encoder() -> None:
+    from maskseq.types import Field, Vocabulary
+
+    vocabulary = Vocabulary.of([Field(name="base", tokens=tuple("ACGT"))])
+    config = load_recipe(MINIMAL, ["model.preset=tiny", "model.n_layers=3"]).encoder_config(vocabulary)
+    assert (config.n_layers, config.hidden_size) == (3, 192)
+    with pytest.raises(UsageError, match="model: n_layers"):
+        load_recipe(MINIMAL, ["model.n_layers=lots"]).encoder_config(vocabulary)
+    with pytest.raises(UsageError, match="no preset"):
+        load_recipe(MINIMAL, ["model.preset=nan"]).encoder_config(vocabulary)
