@@ -1,0 +1,141 @@
+"""A trained encoder as the function that infilling and scoring ask: log-probabilities of hidden cells."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Integer
+from torch import Tensor
+
+from maskseq.model.encoder import Encoder
+from maskseq.tokenizer import Symmetry
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Some of the sequences, end to end in one forward pass."""
+
+    which: list[int]
+    """Their indices among those given."""
+    starts: list[int]
+    """Where each begins in `hidden`."""
+    hidden: Float[Tensor, "tokens hidden"]
+
+
+class EncoderPredict:
+    """A `Predict` of an encoder: packs sequences without padding, runs the head at the asked cells only.
+
+    With `symmetries` (`tokenizer.symmetries()`), every sequence is also run through each of them, and the
+    log-probabilities are averaged and normalised again: the product of the views, each with an equal say. Pass `()` for
+    the plain model. The result does not depend on what else is in the call, but for the rounding of the kernels.
+    """
+
+    def __init__(
+        self,
+        model: Encoder,
+        symmetries: Sequence[Symmetry[Any]] = (),
+        *,
+        batch_tokens: int = 16384,
+        precision: Literal["bf16", "fp32"] = "fp32",
+    ) -> None:
+        """`batch_tokens` bounds a forward pass, unless one sequence alone is longer."""
+        self.model, self.symmetries = model, tuple(symmetries)
+        self.batch_tokens, self.precision = batch_tokens, precision
+        self.n_outputs = model.config.vocabulary.predictable.shape[1]
+
+    def __call__(
+        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> list[Float[np.ndarray, "_ _"]]:
+        """Float32 log-probabilities of each asked cell; −inf for ids that its field cannot predict."""
+        answers = self._plain(sequences, cells)
+        for symmetry in self.symmetries:
+            moved = [_moved(symmetry, asked, len(ids)) for ids, asked in zip(sequences, cells, strict=True)]
+            seen = self._plain([symmetry.ids(np.asarray(ids)) for ids in sequences], moved)
+            for answer, other, asked in zip(answers, seen, moved, strict=True):
+                answer += self._renamed(symmetry, other, asked[:, 1])
+        for answer in answers if self.symmetries else ():
+            answer /= 1 + len(self.symmetries)
+            answer -= np.logaddexp.reduce(answer, axis=1, keepdims=True)
+        return answers
+
+    def _plain(
+        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> list[Float[np.ndarray, "_ _"]]:
+        ends = np.cumsum([0, *map(len, cells)])
+        log_probs = np.full((ends[-1], self.n_outputs), -np.inf, np.float32)
+        for packed in run_packed(self.model, sequences, batch_tokens=self.batch_tokens, precision=self.precision):
+            rows = np.concatenate([np.arange(ends[i], ends[i + 1]) for i in packed.which])
+            tokens = np.concatenate(
+                [start + cells[i][:, 0] for i, start in zip(packed.which, packed.starts, strict=True)]
+            )
+            fields = np.concatenate([cells[i][:, 1] for i in packed.which])
+            for field in np.unique(fields).tolist():
+                mine = fields == field
+                asked = torch.from_numpy(tokens[mine]).to(packed.hidden.device)
+                with torch.inference_mode():
+                    answer = self.model.logits(packed.hidden[asked], field).log_softmax(dim=-1).cpu().numpy()
+                log_probs[rows[mine], : answer.shape[1]] = answer
+        return np.split(log_probs, ends[1:-1])
+
+    def _renamed(
+        self,
+        symmetry: Symmetry[Any],
+        log_probs: Float[np.ndarray, "cells outputs"],
+        columns: Integer[np.ndarray, " cells"],
+    ) -> Float[np.ndarray, "cells outputs"]:
+        """Log-probabilities over ids of the transformed `columns`, as those of the ids that they are images of."""
+        restored = log_probs.copy()
+        for column in np.unique(columns).tolist():
+            images = np.asarray(symmetry.id_maps[column])[: self.model.config.vocabulary.n_outputs[column]]
+            rows = columns == column
+            restored[rows, : len(images)] = log_probs[rows][:, images]
+        return restored
+
+
+def run_packed(
+    model: Encoder,
+    sequences: Sequence[Integer[np.ndarray, "_ _"]],
+    *,
+    batch_tokens: int,
+    precision: Literal["bf16", "fp32"],
+) -> Iterator[Packed]:
+    """The encoder over all sequences, longest first, as many to a forward pass as fit `batch_tokens`."""
+    device = next(model.parameters()).device
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    for which in batches([len(ids) for ids in sequences], batch_tokens):
+        lengths = [len(sequences[i]) for i in which]
+        ends = np.cumsum([0, *lengths])
+        ids = np.concatenate([sequences[i] for i in which]).astype(np.int64)
+        positions = np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)
+        with torch.inference_mode():
+            hidden = model(
+                torch.from_numpy(ids).to(device),
+                torch.from_numpy(positions).to(device),
+                torch.from_numpy(ends.astype(np.int32)).to(device),
+                max(lengths),
+                dtype=dtype,
+            )
+        yield Packed(which, ends[:-1].tolist(), hidden)
+
+
+def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices of what goes into each forward pass: longest first, empty ones left out."""
+    batch: list[int] = []
+    room = batch_tokens
+    for i in sorted((i for i, n in enumerate(lengths) if n), key=lambda i: -lengths[i]):
+        if batch and lengths[i] > room:
+            yield batch
+            batch, room = [], batch_tokens
+        batch.append(i)
+        room -= lengths[i]
+    if batch:
+        yield batch
+
+
+def _moved(symmetry: Symmetry[Any], cells: Integer[np.ndarray, "cells 2"], length: int) -> Int[np.ndarray, "cells 2"]:
+    """Where the symmetry takes these cells of a sequence."""
+    position = length - 1 - cells[:, 0] if symmetry.reverse else cells[:, 0]
+    column = cells[:, 1] if symmetry.field_order is None else np.argsort(symmetry.field_order)[cells[:, 1]]
+    return np.stack([position, column], axis=1)
