@@ -81,7 +81,8 @@ class KmerTokenizer(Tokenizer[Sequence]):
 
     def decode(self, ids: Integer[np.ndarray, "length 1"]) -> str:
         """The words with blanks between them; `[MASK]` as Ns."""
-        return " ".join([*self._words.tokens, NUCLEOTIDES.anything * self.k][i] for i in ids[:, 0])
+        texts = [*self._words.tokens, NUCLEOTIDES.anything * self.k]
+        return " ".join(texts[i] for i in ids[:, 0].tolist())
 
     def units(self, ids: Integer[np.ndarray, "length 1"]) -> Int[np.ndarray, "length 1 2"]:
         lengths = self._words.lengths[ids[:, 0]].astype(np.int64)
