@@ -7,6 +7,7 @@ values), last the input-only `[MASK]`, for which a native head has no row. An un
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Bool, Integer, Shaped
@@ -98,7 +99,7 @@ class Field:
         """The id of a control that this field declares; `ValueError` when it does not."""
         return self.n_tokens + self.controls.index(control)
 
-    def token(self, token_id: int) -> str:
+    def token(self, token_id: SupportsIndex) -> str:
         """The text of any id, reserved ones included."""
         return (*self.tokens, *self.controls, MASK)[token_id]
 

@@ -1,0 +1,181 @@
+"""Rules about encoding, each a function of a `Case` that raises where the rule is broken."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Integer
+
+from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
+from maskseq.testing.case import Case, Tally, equal, require, require_cells
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Encoded, LegalCells
+
+WINDOW = 512  # positions of a record that are looked at where the whole would take too long
+NEIGHBOURHOOD = 32  # positions whose cells are compared pair by pair
+ENOUGH = 50  # cells that a share is judged by, at least
+
+
+def rebuild(tokenizer: Tokenizer[Any]) -> Tokenizer[Any]:
+    """`state` goes through JSON and back to an equal tokenizer, by name too where the class can be imported."""
+    names = [field.name for field in tokenizer.fields]
+    require(names and len(set(names)) == len(names), f"its fields are {names}", "name at least one, each differently")
+    cls = type(tokenizer)
+    twin = cls.from_state(json.loads(json.dumps(tokenizer.state())))
+    if getattr(sys.modules[cls.__module__], cls.__qualname__, None) is cls:
+        twin = tokenizer_from_json(json.loads(json.dumps(tokenizer_to_json(tokenizer))), trust_code=True)
+    require(
+        twin.fingerprint == tokenizer.fingerprint and twin.fields == tokenizer.fields,
+        "rebuilt from its JSON state, it is another tokenizer",
+        "everything that encoding depends on must be a dataclass field of a type that JSON can hold",
+    )
+    return twin
+
+
+def encode(case: Case) -> None:
+    """`encode` returns ids in range of their fields, and finite weights ≥ 0."""
+    require(isinstance(case.encoded, Encoded), f"encode returns a {type(case.encoded).__name__}", "return an Encoded")
+    ids, weights, fields = case.ids, case.encoded.weights, case.tokenizer.fields
+    require(
+        ids.ndim == 2 and ids.shape[1] == len(fields) and ids.dtype.kind in "iu",
+        f"ids have shape {ids.shape} and dtype {ids.dtype}",
+        f"return integers [length, {len(fields)}], a column for each field",
+    )
+    rows = np.array([field.n_rows for field in fields])
+    require_cells((ids >= 0) & (ids < rows), "an id is out of range", f"ids run from 0 to below {rows.tolist()}")
+    if weights is not None:
+        problem = f"weights have shape {weights.shape} and dtype {weights.dtype}"
+        require(weights.shape == ids.shape and weights.dtype.kind == "f", problem, "return floats, one for each id")
+        require_cells(np.isfinite(weights) & (weights >= 0), "a weight is negative or not finite", "0 is the least")
+
+
+def determinism(case: Case) -> None:
+    """Encoding again, and by a twin that has not seen the record before, gives the same; so do the units."""
+    for other, what in ((case.tokenizer, "asked again"), (case.twin, "rebuilt from JSON")):
+        same_units = np.array_equal(other.units(case.ids), case.units)
+        require(same_units, f"{what}, units differ", "compute units from the ids that are given alone")
+        same = equal(other.encode(case.record), case.encoded)
+        require(same, f"{what}, it encodes differently", "compute ids from the record and the dataclass fields alone")
+
+
+def decode(case: Case) -> None:
+    """`decode` accepts every id sequence."""
+    some = case.ids[case.window(WINDOW)]
+    rows = np.array([field.n_rows for field in case.tokenizer.fields])
+    anything = case.rng.integers(np.broadcast_to(rows, some.shape)).astype(some.dtype)
+    for ids in (some, case.masked(some, np.ones(some.shape, dtype=bool)), anything, some[:0]):
+        case.tokenizer.decode(ids)
+
+
+def units(case: Case) -> None:
+    """Each cell depends on at least one unit, and cells of a window share units as they do in the whole record."""
+    units, shape = case.units, (*case.ids.shape, 2)
+    problem = f"units have shape {units.shape} and dtype {units.dtype}"
+    require(units.shape == shape and units.dtype.kind in "iu", problem, f"return integers {list(shape)}")
+    mend = "ranges are half-open: [start, stop) with start < stop"
+    require_cells(units[..., 0] < units[..., 1], "a cell depends on no unit", mend)
+    window = case.window(NEIGHBOURHOOD)
+    sources = [field.source for field in case.tokenizer.fields]
+    require(
+        np.array_equal(_sharing(case.tokenizer.units(case.ids[window]), sources), _sharing(units[window], sources)),
+        f"cells of positions {window.start} to {window.stop} share other units when seen alone",
+        "compute units from the ids that are given, counting from the first of them",
+    )
+
+
+def legal(case: Case) -> None:
+    """`legal` and `allowed` are well-formed, and contain every id that is known."""
+    narrowed = case.encoded.legal
+    if narrowed is not None:
+        _well_formed(case, narrowed, "legal")
+        i, f = narrowed.cells.T
+        column = np.minimum(case.ids[i, f], narrowed.allowed.shape[1] - 1)  # [MASK] may have none
+        lost = case.known[i, f] & ~narrowed.allowed[np.arange(len(i)), column]
+        if lost.any():
+            mend = "legal ids narrow what a cell may be; they must contain what it is"
+            require(False, "legal excludes the id of the cell itself", mend, cell=narrowed.cells[lost][0].tolist())
+
+    window = case.window(WINDOW)
+    ids, asked = case.ids[window], case.known[window] & (case.rng.random(case.ids[window].shape) < 0.3)
+    grammar = case.tokenizer.allowed(case.masked(ids, asked))
+    if grammar is not None:
+        _well_formed(case, grammar, "allowed")
+        i, f = grammar.cells.T
+        for position, column, allowed in zip(i, f, grammar.allowed, strict=True):
+            if asked[position, column]:
+                name = case.tokenizer.fields[column].name
+                case.tally.narrowed[name] += 1
+                case.tally.excluded[name] += not allowed[ids[position, column]]
+
+
+def grammar_verdict(tally: Tally) -> None:
+    """`allowed` may exclude freaks, but not what records contain."""
+    for name, n in tally.narrowed.items():
+        share = tally.excluded[name] / n
+        problem = f"allowed excludes {share:.0%} of the true ids of field {name!r}"
+        require(n < ENOUGH or share < 0.1, problem, "a grammar may exclude freaks, not what records contain")
+
+
+def symmetries(case: Case) -> None:
+    """Each symmetry is an involution, and does the same to records and to what they are encoded as."""
+    tokenizer = case.tokenizer
+    rows = [field.n_rows for field in tokenizer.fields]
+    sources = [field.source for field in tokenizer.fields]
+    for symmetry in tokenizer.symmetries():
+        order = list(symmetry.field_order or range(len(rows)))
+        maps = [sorted(m) == list(range(n)) and m[-1] == n - 1 for m, n in zip(symmetry.id_maps, rows, strict=True)]
+        require(
+            all(maps) and sorted(order) == list(range(len(rows))) and [rows[f] for f in order] == rows,
+            f"{symmetry.name}: its maps are no permutations, or move [MASK]",
+            "give each field of the result the image of every id, [MASK] last and fixed",
+        )
+        anything = case.rng.integers(np.broadcast_to(rows, (64, len(rows))))
+        mend = "a symmetry undoes itself: each id map is its own inverse"
+        require(
+            np.array_equal(symmetry.ids(symmetry.ids(anything)), anything), f"{symmetry.name}, twice: ids differ", mend
+        )
+        image = symmetry.transform(case.record)
+        back = tokenizer.encode(symmetry.transform(image))
+        require(equal(back, case.encoded), f"{symmetry.name}, twice: the record encodes differently", mend)
+        encoded = tokenizer.encode(image)
+        require(
+            equal(encoded, symmetry.encoded(case.encoded)),
+            f"{symmetry.name}: encode(g(record)) differs from G(encode(record)) in ids, weights or legal cells",
+            "declare only what holds exactly for every record, else nothing",
+        )
+        window = case.window(NEIGHBOURHOOD)
+        moved = np.stack([symmetry.cells(case.units[..., end]) for end in (0, 1)], axis=-1)[window]
+        require(
+            np.array_equal(
+                _sharing(tokenizer.units(encoded.ids)[window], sources), _sharing(moved, [sources[f] for f in order])
+            ),
+            f"{symmetry.name}: cells of the image share other units",
+            "units must follow the symmetry, too",
+        )
+
+
+def _well_formed(case: Case, legal: LegalCells, what: str) -> None:
+    predictable = case.tokenizer.vocabulary.predictable
+    cells, allowed = legal.cells, legal.allowed
+    require(
+        cells.shape == (len(cells), 2) and allowed.shape == (len(cells), predictable.shape[1]),
+        f"{what} has cells of shape {cells.shape} and allowed of shape {allowed.shape}",
+        f"shapes are [cells, 2] and [cells, {predictable.shape[1]}]",
+    )
+    inside = (cells >= 0).all() and (cells < (len(case.ids), len(predictable))).all()
+    increasing = (np.diff(cells[:, 0] * len(predictable) + cells[:, 1]) > 0).all()
+    require(inside and increasing, f"{what}.cells are unsorted, repeated or outside", "sort by position, then field")
+    wrong = ~allowed.any(axis=1) | (allowed & ~predictable[cells[:, 1]]).any(axis=1)
+    if wrong.any():
+        problem = f"{what} allows no id at all, or one that the field does not predict"
+        require(False, problem, "allow at least one id, all below n_predictable", cell=cells[wrong][0].tolist())
+
+
+def _sharing(units: Integer[np.ndarray, "length fields 2"], sources: Sequence[str]) -> Bool[np.ndarray, "cells cells"]:
+    """Which pairs of cells depend on a common unit."""
+    start, stop = units[..., 0].ravel(), units[..., 1].ravel()
+    source = np.tile([sources.index(name) for name in sources], len(units))
+    meet = (start[:, None] < stop) & (start < stop[:, None])
+    return np.asarray(meet & (source[:, None] == source))
