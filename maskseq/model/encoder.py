@@ -79,8 +79,8 @@ class Encoder(nn.Module):
         everywhere, nearby = self.rotations(positions)
         for index, layer in enumerate(self.layers):
             window = config.window_of(index)
-            rotation = everywhere if window is None else nearby
-            hidden = layer(hidden, rotation, cu_seqlens, max_seqlen, window, generator, attend)
+            turn = everywhere if window is None else nearby
+            hidden = layer(hidden, turn, cu_seqlens, max_seqlen, window, generator, attend)
         return self.final_norm(hidden)  # type: ignore[no-any-return]
 
     def logits(self, hidden: Float[Tensor, "n hidden"], field: int) -> Float[Tensor, "n outputs"]:
@@ -189,10 +189,12 @@ class Attention(nn.Module):
         attend: Attend,
     ) -> Float[Tensor, "tokens hidden"]:
         qkv = self.Wqkv(hidden).unflatten(-1, (3, self.config.n_heads, self.config.head_size))
-        qk, v = qkv[:, :2], qkv[:, 2]
+        # split and unbind, here and below: the gradient of a slice is a zero-filled tensor of the whole size
+        qk, v = qkv.split([2, 1], dim=1)
         if rotation is not None:
             qk = rotate(qk, rotation, interleaved=self.config.rope_style == "interleaved")
-        mixed = attend(qk[:, 0], qk[:, 1], v, cu_seqlens, max_seqlen=max_seqlen, window=window)
+        q, k = qk.unbind(1)
+        mixed = attend(q, k, v.squeeze(1), cu_seqlens, max_seqlen=max_seqlen, window=window)
         return self.Wo(mixed.flatten(-2))  # type: ignore[no-any-return]
 
 
@@ -296,13 +298,11 @@ def rotate(
     """Turn the first dimensions of every head by the angles of its position, in float32."""
     cos, sin = by
     n = 2 * cos.shape[-1]
-    if interleaved:
-        a, b = x[..., 0:n:2], x[..., 1:n:2]
-        turned = torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
-    else:
-        a, b = x[..., : n // 2], x[..., n // 2 : n]
-        turned = torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
-    return torch.cat([turned.to(x.dtype), x[..., n:]], dim=-1) if n < x.shape[-1] else turned.to(x.dtype)
+    x, still = torch.split(x, [n, x.shape[-1] - n], dim=-1)
+    a, b = x.reshape(*x.shape[:-1], n // 2, 2).unbind(-1) if interleaved else x.chunk(2, dim=-1)
+    pair = (a * cos - b * sin).to(x.dtype), (b * cos + a * sin).to(x.dtype)
+    turned = torch.stack(pair, dim=-1).flatten(-2) if interleaved else torch.cat(pair, dim=-1)
+    return torch.cat([turned, still], dim=-1) if still.shape[-1] else turned
 
 
 def sinusoids(positions: Int[Tensor, "tokens"], size: int) -> Float[Tensor, "tokens size"]:

@@ -2,7 +2,9 @@
 
 import json
 import re
+import warnings
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -104,17 +106,21 @@ def export_onnx(model: Encoder, path: Path) -> None:
     `logits_<field>`, float32 `[length, outputs]`, for each field. Its metadata `maskseq.vocabulary` is the
     vocabulary as JSON. Needs the packages of `maskseq[onnx]`.
     """
+    if not all(find_spec(name) for name in ("onnx", "onnxscript")):
+        raise UsageError("the ONNX export needs more packages\n\nhint: pip install 'maskseq[onnx]'")
     vocabulary = model.config.vocabulary
-    example = torch.zeros(8, vocabulary.n_fields, dtype=torch.int64)
-    program = torch.onnx.export(
-        _OneSequence(model).eval(),
-        (example,),
-        input_names=["ids"],
-        output_names=[f"logits_{name}" for name in vocabulary.names],
-        dynamic_shapes={"ids": {0: torch.export.Dim("length", max=model.config.max_positions)}},
-        dynamo=True,
-        verbose=False,
-    )
+    example = torch.zeros(8, vocabulary.n_fields, dtype=torch.int64, device=next(model.parameters()).device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch 2.13 warns of what it does itself
+        program = torch.onnx.export(
+            _OneSequence(model),
+            (example,),
+            input_names=["ids"],
+            output_names=[f"logits_{name}" for name in vocabulary.names],
+            dynamic_shapes={"ids": {0: torch.export.Dim("length", max=model.config.max_positions)}},
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None
     program.model.metadata_props["maskseq.vocabulary"] = json.dumps(
         TypeAdapter(Vocabulary).dump_python(vocabulary, mode="json")
