@@ -56,3 +56,20 @@ class Fill:
     def shifted(self, by: int) -> "Fill":
         """The same fill in coordinates that begin `by` positions earlier."""
         return replace(self, cells=self.cells + np.array([by, 0]))
+
+    @classmethod
+    def joined(cls, samples: Sequence[Sequence["Fill"]]) -> "Fill":
+        """One fill from those of consecutive parts, given for each sample as a list of one-sample fills."""
+
+        def stacked(name: str) -> np.ndarray:
+            return np.stack([np.concatenate([getattr(part, name)[0] for part in parts]) for parts in samples])
+
+        return cls(
+            cells=np.concatenate([part.cells for part in samples[0]]),
+            marginals=np.concatenate([part.marginals for part in samples[0]]),
+            n_passes=np.array([sum(int(part.n_passes[0]) for part in parts) for parts in samples]),
+            **{name: stacked(name) for name in _PER_SAMPLE},
+        )
+
+
+_PER_SAMPLE = ("values", "probabilities", "log_prob", "legal_mass", "other_mass", "step")

@@ -1,0 +1,249 @@
+"""Fill the holes of whole records, of any length, streaming: only windows around holes are ever run.
+
+A record longer than the context is divided into chunks of context/2 positions, counted from its own start, so that a
+chunk is the same whatever else is filled. Each chunk that has holes is run in a window of one context with (but for the
+ends of the record) a quarter of it on either side; it sees what chunks to its left have put into that window. Chunks
+that do not see one another run together, and so do those of different records.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Int, Integer
+
+from maskseq.constraints import Constraint, Grammar, narrowed
+from maskseq.errors import UsageError
+from maskseq.inference.fill import Fill, Predict
+from maskseq.inference.infill import InfillConfig, infill
+from maskseq.types import Encoded, LegalCells, Vocabulary
+
+
+@dataclass(frozen=True)
+class Task:
+    """A record whose `holes` are to be filled."""
+
+    key: str
+    """The record's: it names the randomness, and the record in errors."""
+    encoded: Encoded
+    holes: Bool[np.ndarray, "length fields"]
+    constraints: Sequence[Constraint] = ()
+    """Rules about the record as a whole, in its own positions."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What came of a task."""
+
+    key: str
+    fill: Fill
+    """Of the whole record. In a later chunk, `marginals` are given what sample 0 holds to the left as well."""
+    left: list[tuple[int, int]]
+    """Stretches of positions, half-open, without any known cell and too long to fill: they were left as they are."""
+
+
+def fill_records(
+    predict: Predict,
+    tasks: Iterable[Task],
+    config: InfillConfig,
+    *,
+    vocabulary: Vocabulary,
+    context: int,
+    grammar: Callable[[Integer[np.ndarray, "length fields"]], LegalCells | None] | None = None,
+    fill_long_holes: bool = False,
+    batch_positions: int = 1 << 18,
+) -> Iterator[Filled]:
+    """Fill one record after the other, about `batch_positions` at a time; results do not depend on that number.
+
+    `context` is the longest stretch that the model was trained on. `grammar` is `tokenizer.allowed` where the tokenizer
+    defines one; it is asked about windows. A stretch of more than context/2 positions of which no cell is known is left
+    and listed, unless `fill_long_holes`: far from its ends the model then knows only what it has made up itself.
+    """
+    if context < 2:
+        raise UsageError(f"context is {context}; a model with room for at least 2 positions is needed")
+    waiting: list[_Job] = []
+    room = batch_positions
+    for task in tasks:
+        job = _Job(task, vocabulary, config.samples, context, fill_long_holes)
+        waiting.append(job)
+        room -= config.samples * (job.context * len(job.chunks) + 1)
+        if room < 0:
+            yield from _run(predict, waiting, config, vocabulary, grammar, batch_positions)
+            waiting, room = [], batch_positions
+    yield from _run(predict, waiting, config, vocabulary, grammar, batch_positions)
+
+
+def fill_record(
+    predict: Predict,
+    task: Task,
+    config: InfillConfig,
+    *,
+    vocabulary: Vocabulary,
+    context: int,
+    grammar: Callable[[Integer[np.ndarray, "length fields"]], LegalCells | None] | None = None,
+    fill_long_holes: bool = False,
+) -> Filled:
+    """`fill_records` for a single record."""
+    (filled,) = fill_records(
+        predict,
+        [task],
+        config,
+        vocabulary=vocabulary,
+        context=context,
+        grammar=grammar,
+        fill_long_holes=fill_long_holes,
+    )
+    return filled
+
+
+def key_number(key: str) -> int:
+    """The record's key as a number for a Generator: the same in every process and version."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
+
+
+def runs(flags: Bool[np.ndarray, " length"]) -> list[tuple[int, int]]:
+    """Runs of True as half-open ranges."""
+    edges = np.flatnonzero(np.diff(flags, prepend=False, append=False)).reshape(-1, 2)
+    return [(start, stop) for start, stop in edges.tolist()]
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Cells `first:last` of a job, and the window `start:stop` that they are filled in."""
+
+    first: int
+    last: int
+    start: int
+    stop: int
+    wave: int
+    """Chunks of a wave do not see one another's fills."""
+    origin: int
+    """The position that names its randomness."""
+
+
+class _Job:
+    """A task under way."""
+
+    def __init__(self, task: Task, vocabulary: Vocabulary, samples: int, context: int, fill_long_holes: bool) -> None:
+        self.task, self.vocabulary = task, vocabulary
+        ids = task.encoded.ids
+        self.hidden = np.where(task.holes, np.asarray(vocabulary.mask_ids, dtype=ids.dtype), ids)
+        self.left, holes = [], task.holes
+        if not fill_long_holes:
+            dark = np.logical_not(vocabulary.known(self.hidden).any(axis=1))
+            self.left = [(i, j) for i, j in runs(dark) if j - i > context // 2 and holes[i:j].any()]
+            holes = holes.copy()
+            for start, stop in self.left:
+                holes[start:stop] = False
+        self.cells = np.argwhere(holes)
+        self.values = np.repeat(self.hidden[None, *self.cells.T], samples, axis=0)
+        self.fills: list[list[Fill]] = [[] for _ in range(samples)]
+        self.context = min(context, len(ids))
+        self.chunks = list(self._divide()) or [_Chunk(0, 0, 0, self.context, 0, 0)]
+
+    def _divide(self) -> Iterator[_Chunk]:
+        positions, length, context = self.cells[:, 0], len(self.task.holes), self.context
+        size = max(context // 2, 1) if length > context else length
+        waves: list[int] = []  # of each cell
+        for number in np.unique(positions // size).tolist() if len(positions) else ():
+            first, last = np.searchsorted(positions, [number * size, (number + 1) * size]).tolist()
+            start = min(max(number * size - (context - size) // 2, 0), length - context)
+            seen = 0 if self.task.constraints else int(np.searchsorted(positions, start))
+            wave = 1 + max(waves[seen:first], default=-1)
+            waves += [wave] * (last - first)
+            yield _Chunk(first, last, start, start + context, wave, number * size)
+
+    def window(self, chunk: _Chunk, sample: int) -> tuple[Encoded, Bool[np.ndarray, "context fields"]]:
+        """What the model sees, and which cells of it are asked for."""
+        inside = slice(*np.searchsorted(self.cells[:, 0], [chunk.start, chunk.stop]))
+        encoded = replace(self.task.encoded, ids=self.hidden).cut(chunk.start, chunk.stop)
+        ids, holes = encoded.ids.copy(), np.zeros(encoded.ids.shape, dtype=bool)
+        ids[_at(self.cells[inside], chunk.start)] = self.values[sample, inside]
+        holes[_at(self.cells[chunk.first : chunk.last], chunk.start)] = True
+        return replace(encoded, ids=ids), holes
+
+    def constraints(self, chunk: _Chunk, sample: int) -> list[Constraint]:
+        if self.context == len(self.task.holes):
+            return list(self.task.constraints)
+        return [_Through(self, chunk, sample, constraint) for constraint in self.task.constraints]
+
+    @cached_property
+    def legal(self) -> Bool[np.ndarray, "cells outputs"]:
+        """What each of the record's hole cells may take, but for its constraints."""
+        return narrowed(self.task.encoded.legal, self.cells, self.vocabulary.committable[self.cells[:, 1]])
+
+    def result(self) -> Filled:
+        """The fills of all chunks and samples as one."""
+        samples = [sorted(fills, key=lambda fill: tuple(fill.cells[:1].ravel())) for fills in self.fills]
+        return Filled(self.task.key, Fill.joined(samples), self.left)
+
+
+class _Through:
+    """A rule about the whole record, asked through the window of one chunk."""
+
+    def __init__(self, job: _Job, chunk: _Chunk, sample: int, constraint: Constraint) -> None:
+        self.job, self.chunk, self.constraint = job, chunk, constraint
+        self.ids = job.hidden.copy()
+        self.ids[tuple(job.cells.T)] = job.values[sample]
+
+    def __call__(
+        self,
+        ids: Integer[np.ndarray, "length fields"],
+        cells: Integer[np.ndarray, "cells 2"],
+        allowed: Bool[np.ndarray, "cells outputs"],
+    ) -> Bool[np.ndarray, "cells outputs"]:
+        job, chunk = self.job, self.chunk
+        self.ids[chunk.start : chunk.stop] = ids
+        later = slice(chunk.last, None)  # chunks run one after the other under constraints: these are still hidden
+        everything = np.concatenate([cells + np.array([chunk.start, 0]), job.cells[later]])
+        kept = self.constraint(self.ids, everything, np.concatenate([allowed, job.legal[later]]))
+        return kept[: len(cells)]
+
+
+def _run(
+    predict: Predict,
+    jobs: list[_Job],
+    config: InfillConfig,
+    vocabulary: Vocabulary,
+    grammar: Callable[[Integer[np.ndarray, "length fields"]], LegalCells | None] | None,
+    batch_positions: int,
+) -> Iterator[Filled]:
+    """All jobs, a wave at a time: what a wave fills is written when all of it is done."""
+    one = replace(config, samples=1)
+    rules: list[Constraint] = [Grammar(grammar)] if grammar else []
+    n_waves = max((chunk.wave + 1 for job in jobs for chunk in job.chunks), default=0)
+    for wave in range(n_waves):
+        parts = [
+            (job, chunk, sample)
+            for job in jobs
+            for chunk in job.chunks
+            if chunk.wave == wave
+            for sample in range(config.samples)
+        ]
+        done: list[Fill] = []
+        size = max(1, batch_positions // max(job.context for job, _, _ in parts))
+        for begin in range(0, len(parts), size):
+            batch = parts[begin : begin + size]
+            windows = [job.window(chunk, sample) for job, chunk, sample in batch]
+            done += infill(
+                predict,
+                [encoded.ids for encoded, _ in windows],
+                [holes for _, holes in windows],
+                one,
+                vocabulary=vocabulary,
+                keys=[(key_number(job.task.key), chunk.origin, sample) for job, chunk, sample in batch],
+                legal=[encoded.legal for encoded, _ in windows],
+                constraints=[job.constraints(chunk, sample) + rules for job, chunk, sample in batch],
+            )
+        for (job, chunk, sample), fill in zip(parts, done, strict=True):
+            job.values[sample, chunk.first : chunk.last] = fill.values[0]
+            job.fills[sample].append(fill.shifted(chunk.start))
+    for job in jobs:
+        yield job.result()
+
+
+def _at(cells: Int[np.ndarray, "cells 2"], start: int) -> tuple[Int[np.ndarray, " cells"], Int[np.ndarray, " cells"]]:
+    """Cells as an index into a window that begins at `start`."""
+    return cells[:, 0] - start, cells[:, 1]
