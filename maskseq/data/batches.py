@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float32, Int, Int8, Int32, Integer
 from maskseq.data.blocks import LoadedBlock, load_block
 from maskseq.data.corpus import Corpus, Split
 from maskseq.data.packing import BatchConfig, Plan
-from maskseq.data.storage import digest, to_json, write_atomic
+from maskseq.data.storage import digest, replacing, to_json
 from maskseq.data.threads import ahead_of
 from maskseq.errors import UsageError
 from maskseq.masking import MaskingConfig, mask_piece
@@ -97,7 +97,7 @@ class Rows:
         self.fingerprint = digest(to_json([*identity, asdict(masking), symmetry, mask_epoch]))
         """Identifies the whole stream of rows: what a checkpoint must agree with to continue it."""
         self._planned = lru_cache(2)(self._plan.block)
-        self._loaded = lru_cache(2)(self._load)
+        self._current: tuple[int, int, LoadedBlock] | None = None
         self._epoch_starts = [0]  # number of the first row of each epoch, as far as known
         self._ends: list[list[int]] = []  # of each epoch, the rows up to the end of each block, as far as known
         self._lock = threading.Lock()
@@ -123,7 +123,7 @@ class Rows:
         """The row with this number, counted through all epochs."""
         with self._lock:
             epoch, block, index = self._locate(number)
-            loaded = self._loaded(epoch, block)
+            loaded = self._load(epoch, block)
         progress = 0.0 if self.total_tokens is None else number * self.config.row_tokens / self.total_tokens
         return self._assemble(loaded, index, epoch, progress)
 
@@ -230,14 +230,19 @@ class Rows:
         if self.cache is not None:
             self.cache.mkdir(parents=True, exist_ok=True)
             body = np.array(ends, "<i8").tobytes()
-            write_atomic(self._cache_file(epoch), body + zlib.crc32(body).to_bytes(4, "little"))
+            with replacing(self._cache_file(epoch)) as file:
+                file.write(body + zlib.crc32(body).to_bytes(4, "little"))
 
     def _cache_file(self, epoch: int) -> Path:
         assert self.cache is not None
         return self.cache / f"plan-{self._plan_id[:12]}-{epoch}.bin"
 
     def _load(self, epoch: int, block: int) -> LoadedBlock:
-        return load_block(self.corpus, self._planned(epoch, block), first_sequence=self._first)
+        if self._current is None or self._current[:2] != (epoch, block):
+            self._current = None  # its memory is free before the next one is read
+            loaded = load_block(self.corpus, self._planned(epoch, block), first_sequence=self._first)
+            self._current = (epoch, block, loaded)
+        return self._current[2]
 
 
 def concatenate(rows: Sequence[Row]) -> Row:

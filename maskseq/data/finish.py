@@ -14,7 +14,7 @@ from maskseq.data.corpus import FORMAT_VERSION, MANIFEST, Corpus, read_manifest
 from maskseq.data.hashing import hash64
 from maskseq.data.parts import EXAMPLES, OnError, Part
 from maskseq.data.splits import RecordTable, Region, Segments, SplitConfig, split_records
-from maskseq.data.storage import Folder, digest, explained, file_digest, sync, to_json, write_atomic
+from maskseq.data.storage import Folder, digest, explained, file_digest, replacing, to_json
 from maskseq.errors import DataError, UsageError
 from maskseq.plugins import tokenizer_to_json
 from maskseq.tokenizer import Tokenizer
@@ -57,7 +57,7 @@ class Job:
 def prepare(output: Path, job: Job, *, overwrite: bool) -> None:
     """Make the folder, unless something else is in it."""
     if (output / MANIFEST).exists():
-        if not (overwrite or is_built(output, job)):
+        if not (overwrite or (current_manifest(output) or {}).get("parts_folder") == job.parts):
             raise UsageError(
                 f"{output} already holds a corpus of other input or another tokenizer\n\n"
                 f"hint: give another output folder, or replace it with --overwrite"
@@ -139,7 +139,8 @@ def finish(output: Path, job: Job, split: SplitConfig) -> Corpus:
     with explained(output):
         manifest["sequences"] = _write_sequences(output, train, validation, first_position)
         manifest["digest"] = digest(to_json(manifest))
-        write_atomic(output / MANIFEST, to_json(manifest))
+        with replacing(output / MANIFEST) as file:
+            file.write(to_json(manifest))
     remove_leftovers(output, keep={job.parts, manifest["sequences"]["file"]})
     return Corpus(folder, read_manifest(folder), job.tokenizer)
 
@@ -162,15 +163,11 @@ def _write_sequences(
     record = np.concatenate([train.record, validation.record])
     start = np.concatenate([train.start, validation.start])
     length = np.concatenate([train.length, validation.length])
-    aside = output / ".sequences.tmp"
-    with aside.open("wb") as file:
-        np.save(file, np.stack([first_position[record] + start, length, record, start]))
-    sync(aside)
-    found = file_digest(aside)
-    name = f"sequences-{found[:12]}.npy"  # a new name, so that the manifest of before keeps its own
-    aside.replace(output / name)
-    sync(output)
-    return {"file": name, "digest": found, "count": len(record)}
+    table = np.stack([first_position[record] + start, length, record, start])
+    name = f"sequences-{digest(table.data)[:12]}.npy"  # a new name: the manifest of before keeps its own
+    with replacing(output / name) as file:
+        np.save(file, table)
+    return {"file": name, "digest": file_digest(output / name), "count": len(record)}
 
 
 def _positions_of(region: Region, corpus: Corpus, begin: int, end: int) -> tuple[int, int, int, int]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -19,7 +19,7 @@ BLOCK = 1 << 16
 """Bytes that one digest covers: how exactly `verify` says where a file is damaged."""
 
 
-def digest(data: bytes) -> str:
+def digest(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
@@ -42,14 +42,19 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """The whole file or nothing, also after a power cut: write aside, fsync, rename, fsync the folder."""
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Write the whole file or nothing, also across a power cut: aside, fsync, rename, fsync of the folder."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)  # a full disk gets its space back
+        raise
     sync(path.parent)
 
 

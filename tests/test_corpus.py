@@ -1,0 +1,186 @@
+"""A corpus holds what the tokenizer made, however it was built; whatever is damaged is reported and never read."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from corpora import PART_UNITS, Letters, Lines, Text, random_texts, tree
+
+from maskseq.data.build import Progress, build_corpus, build_from_records, build_share
+from maskseq.data.corpus import Corpus
+from maskseq.data.splits import SplitConfig
+from maskseq.errors import DataError, UsageError
+
+TEXTS = random_texts(60, 300)
+NO_SPLIT = SplitConfig(by="none")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    Lines().write(TEXTS, tmp_path / "letters.txt")
+    return tmp_path / "letters.txt"
+
+
+def build(source: Path, output: Path, **options: Any) -> Corpus:
+    given = {"tokenizer": Letters(), "format": Lines(), "part_units": PART_UNITS, **options}
+    return build_corpus([source], output=output, **given)
+
+
+def read_everything(path: Path) -> list[tuple[str, int, bytes]]:
+    """Key, start and ids of every sequence, through a freshly opened corpus."""
+    corpus = Corpus.open(path, trust_code=True)
+    n = len(corpus.lengths)
+    return [(corpus.key(i), int(corpus.starts[i]), corpus.read(i).ids.tobytes()) for i in range(n)]
+
+
+def test_every_record_comes_back_as_the_tokenizer_made_it(tmp_path: Path) -> None:
+    tokenizer = Letters(weighted=True)
+    corpus = build_from_records(
+        TEXTS, output=tmp_path / "c", tokenizer=tokenizer, split=NO_SPLIT, part_units=PART_UNITS
+    )
+    assert len(corpus.manifest["parts"]) > 3
+    assert [corpus.key(i) for i in corpus.sequences("train")] == [text.key for text in TEXTS]
+    for index, text in enumerate(TEXTS):
+        truth = tokenizer.encode(text)
+        read = corpus.read(index)
+        np.testing.assert_array_equal(read.ids, truth.ids)
+        np.testing.assert_array_equal(read.weights, np.ones((len(text), 2)) if truth.weights is None else truth.weights)
+        middle = corpus.read(index, 3, -2)
+        np.testing.assert_array_equal(middle.ids, truth.ids[3:-2])
+    everything = np.concatenate([tokenizer.encode(text).ids for text in TEXTS])
+    for start, stop in ((0, len(everything)), (1790, 2210), (500, 500), (7000, 7001)):
+        np.testing.assert_array_equal(corpus.read_span(start, stop).ids, everything[start:stop])
+    assert corpus.read_span(0, 1).ids.dtype == np.uint8
+
+
+def test_long_records_and_damaged_neighbours_do_not_disturb_the_rule_of_parts(tmp_path: Path) -> None:
+    texts = [Text(key=str(n), text="ab" * (n // 2)) for n in (500, 600, 400, 5000, 10, 1990, 4)]
+    corpus = build_from_records(texts, output=tmp_path / "c", tokenizer=Letters(), part_units=1000, split=NO_SPLIT)
+    assert [part["positions"] for part in corpus.manifest["parts"]] == [500, 1000, 5000, 10, 1990, 4]
+
+
+def test_any_engine_writes_the_same_bytes(source: Path, tmp_path: Path) -> None:
+    build(source, tmp_path / "serial")
+    build(source, tmp_path / "pool", workers=2)
+    for share in (2, 1, 3):
+        build_share(
+            [source], (share, 3), output=tmp_path / "shares", tokenizer=Letters(), format=Lines(), part_units=PART_UNITS
+        )
+        assert not (tmp_path / "shares" / "manifest.json").exists()
+    seen: list[Progress] = []
+    build(source, tmp_path / "shares", progress=seen.append)
+    truth = tree(tmp_path / "serial")
+    assert len(truth) > 60
+    assert tree(tmp_path / "pool") == truth
+    assert tree(tmp_path / "shares") == truth
+    n_parts = len(Corpus.open(tmp_path / "serial", trust_code=True).manifest["parts"])
+    assert seen[-1] == Progress(len(TEXTS), sum(map(len, TEXTS)), n_parts)
+
+
+def test_a_dask_cluster_writes_the_same_bytes(source: Path, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    build(source, tmp_path / "serial")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        client.run(lambda: sys.path.insert(0, str(Path(__file__).parent)))
+        build(source, tmp_path / "dask", scheduler=cluster.scheduler_address)
+    assert tree(tmp_path / "dask") == tree(tmp_path / "serial")
+
+
+def test_a_scheduler_that_does_not_answer_is_a_usage_error(source: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    distributed = pytest.importorskip("distributed")
+
+    def refused(address: str, timeout: str) -> None:
+        raise OSError("Timed out trying to connect")
+
+    monkeypatch.setattr(distributed, "Client", refused)
+    with pytest.raises(UsageError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:1'"):
+        build(source, tmp_path / "c", scheduler="tcp://127.0.0.1:1")
+
+
+def test_the_manifest_says_where_the_data_come_from_and_nothing_about_the_machine(source: Path, tmp_path: Path) -> None:
+    manifest = build(source, tmp_path / "c").manifest
+    data = source.read_bytes()
+    assert manifest["sources"] == [
+        {"name": "letters.txt", "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    ]
+    assert manifest["tokenizer"]["name"] == "corpora:Letters"
+    assert manifest["positions"] == manifest["units"] == sum(map(len, TEXTS))
+    assert str(tmp_path) not in json.dumps(manifest)
+
+
+def test_a_bad_record_stops_the_build_by_name_or_is_counted(tmp_path: Path) -> None:
+    texts = [Text(key="good", text="abcd" * 9), Text(key="bad", text="abxd"), Text(key="empty", text="")]
+    options: dict[str, Any] = {"tokenizer": Letters(), "split": NO_SPLIT}
+    with pytest.raises(DataError, match=r"record 'bad': .*'x' is not in list|record 'bad': substring not found"):
+        build_from_records(texts[:2], output=tmp_path / "a", **options)
+    with pytest.raises(DataError, match="record 'empty': there is nothing in it to tokenize"):
+        build_from_records(texts[::2], output=tmp_path / "a", **options)
+    corpus = build_from_records(texts, output=tmp_path / "a", on_error="skip", **options)
+    assert corpus.manifest["records"] == 1
+    assert corpus.manifest["skipped"]["records"] == 2
+    assert [text.split(":")[0] for text in corpus.manifest["skipped"]["examples"]] == ["bad", "empty"]
+    with pytest.raises(DataError, match="no records that could be tokenized"):
+        build_from_records(texts[1:], output=tmp_path / "b", on_error="skip", **options)
+
+
+def test_a_tokenizer_that_breaks_its_word_is_caught(tmp_path: Path) -> None:
+    class Wrong(Letters):
+        def encode(self, record: Text) -> Any:
+            encoded = super().encode(record)
+            encoded.ids[0, 1] = 3  # its second field has rows 0-2
+            return encoded
+
+    with pytest.raises(UsageError, match=r"Wrong made of record 'r0' ids 0 to 3 in field 'outer', which has 3: a bug"):
+        build_from_records(TEXTS, output=tmp_path / "c", tokenizer=Wrong())
+
+
+def test_a_finished_corpus_is_only_replaced_on_demand(source: Path, tmp_path: Path) -> None:
+    first = build(source, tmp_path / "c")
+    again = build(source, tmp_path / "c")
+    assert again.fingerprint == first.fingerprint
+    with pytest.raises(UsageError, match="already holds a corpus of other input"):
+        build(source, tmp_path / "c", tokenizer=Letters(weighted=True))
+    assert Corpus.open(tmp_path / "c", trust_code=True).fingerprint == first.fingerprint
+    resplit = build(source, tmp_path / "c", split=SplitConfig(seed=1))
+    assert resplit.fingerprint != first.fingerprint
+    assert resplit.manifest["parts"] == first.manifest["parts"]
+    replaced = build(source, tmp_path / "c", tokenizer=Letters(weighted=True), overwrite=True)
+    fresh = build(source, tmp_path / "fresh", tokenizer=Letters(weighted=True))
+    assert replaced.fingerprint == fresh.fingerprint
+    assert tree(tmp_path / "c") == tree(tmp_path / "fresh")  # nothing of the old one is left
+    build_from_records(TEXTS, output=tmp_path / "c", tokenizer=Letters(), overwrite=True)
+    build_from_records(TEXTS[:9], output=tmp_path / "c", tokenizer=Letters(), overwrite=True)
+    assert Corpus.open(tmp_path / "c", trust_code=True).manifest["records"] == 9
+
+
+def test_other_folders_and_missing_files_are_left_alone(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a corpus and not empty"):
+        build(source, tmp_path)
+    with pytest.raises(DataError, match=r"missing.txt: there is no such file"):
+        build(tmp_path / "missing.txt", tmp_path / "c")
+    with pytest.raises(DataError, match="not a corpus, or its build did not finish"):
+        Corpus.open(tmp_path)
+
+
+def test_a_class_that_workers_cannot_import_is_a_usage_error(source: Path, tmp_path: Path) -> None:
+    class Local(Letters):
+        pass
+
+    with pytest.raises(UsageError, match="cannot be sent to worker processes"):
+        build(source, tmp_path / "c", tokenizer=Local(), workers=2)
+
+
+def test_code_named_in_a_corpus_is_not_imported_without_trust(source: Path, tmp_path: Path) -> None:
+    build(source, tmp_path / "c")
+    with pytest.raises(UsageError, match="--trust-code"):
+        Corpus.open(tmp_path / "c")
