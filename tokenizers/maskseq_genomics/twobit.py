@@ -20,9 +20,10 @@ from maskseq_genomics.files import create
 from maskseq_genomics.sequence import Sequence
 
 MAGIC = 0x1A412743
-LETTERS = np.array([[b"TCAG"[byte >> shift & 3] for shift in (6, 4, 2, 0)] for byte in range(256)], np.uint8)
-CODES = np.full(256, 255, np.uint8)
-CODES[list(b"TCAGN")] = CODES[list(b"tcagn")] = [0, 1, 2, 3, 0]  # N lies over the bits of T
+FOURS = np.array([[b"TCAG"[byte >> shift & 3] for shift in (6, 4, 2, 0)] for byte in range(256)], np.uint8).view("u4")
+"""The four letters of each byte, as one number so that they are looked up together."""
+CODES = bytes.maketrans(b"TCAGNtcagn", bytes([0, 1, 2, 3, 0] * 2))
+"""The bits of each letter; N lies over those of T, other letters have numbers above 3."""
 LOWER = 0x20
 N = ord("N")
 
@@ -68,7 +69,7 @@ class TwoBit(Format[Sequence]):
             if 16 + index_size + 4 * len(names) + sum(sizes) > 2**32:
                 version = 1
             wide = 8 if version else 4
-            offsets = 16 + index_size + wide * len(names) + np.cumsum([0, *sizes[:-1]])
+            offsets = 16 + index_size + wide * len(names) + np.cumsum([0, *sizes])[:-1]
             file.write(struct.pack(order + "4I", MAGIC, version, len(names), 0))
             for name, offset in zip(names, offsets.tolist(), strict=True):
                 file.write(bytes([len(name)]) + name + struct.pack(order + ("Q" if version else "I"), offset))
@@ -118,7 +119,7 @@ class _Reader:
         lower = self._runs(length, f"runs of lower case of {what}")
         self._numbers(1, what)  # reserved
         packed = np.frombuffer(self._take(-(-length // 4), what), np.uint8)
-        letters = LETTERS[packed].reshape(-1)[:length].copy()
+        letters = FOURS[packed].view(np.uint8).reshape(-1)[:length]
         for start, stop in unknown:
             letters[start:stop] = N
         for start, stop in lower:
@@ -173,7 +174,7 @@ def _body(record: Sequence, order: str) -> bytes:
         body, residues = record.verbatim
         if record.residues == residues:
             return body
-    codes = CODES[np.frombuffer(record.residues, np.uint8)]
+    codes = np.frombuffer(record.residues.translate(CODES), np.uint8)
     if codes.max(initial=0) > 3:
         position = int(np.argmax(codes > 3))
         letter = chr(record.residues[position])
@@ -184,10 +185,8 @@ def _body(record: Sequence, order: str) -> bytes:
 def _pack(residues: bytes, order: str) -> bytes:
     """Length, runs of N, runs of lower case, and the bases by fours; N is stored as T."""
     letters = np.frombuffer(residues, np.uint8)
-    codes = np.zeros(-(-len(letters) // 4) * 4, np.uint8)
-    codes[: len(letters)] = CODES[letters]
-    four = codes.reshape(-1, 4)
-    bases = four[:, 0] << 6 | four[:, 1] << 4 | four[:, 2] << 2 | four[:, 3]
+    codes = np.frombuffer(residues.translate(CODES) + bytes(-len(residues) % 4), "<u4")
+    bases = (codes << 6 | codes >> 4 | codes >> 14 | codes >> 24).astype(np.uint8)  # each byte holds two bits
     unknown, lower = _blocks(letters | LOWER == N | LOWER, order), _blocks((letters & LOWER).astype(bool), order)
     return b"".join([struct.pack(order + "I", len(letters)), unknown, lower, bytes(4), bases.tobytes()])
 
