@@ -1,6 +1,7 @@
 """The command line: what may be asked, and which code it exits with. What is printed is `console.py`'s."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ class Group(TyperGroup):
     """Turns what a command raises into one clear line and an exit code: 1 failure, 2 usage, 3 data, 130 interrupted."""
 
     def invoke(self, ctx: Any) -> Any:
+        warnings.showwarning = lambda message, *_, **__: console.warn(str(message))
         try:
             return super().invoke(ctx)
         except MaskseqError as error:

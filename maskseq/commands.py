@@ -1,10 +1,15 @@
 """What maskseq does, as functions: the Python API. Only this module knows the whole."""
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
 
 from maskseq import plugins
 from maskseq.data.batches import Rows
@@ -12,13 +17,17 @@ from maskseq.data.build import Progress, build_corpus, build_from_records
 from maskseq.data.corpus import Corpus
 from maskseq.data.splits import training_records
 from maskseq.errors import UsageError
+from maskseq.inference.chunks import Filled, Task, fill_records
+from maskseq.inference.infill import InfillConfig
+from maskseq.inference.predict import EncoderPredict
 from maskseq.model.checkpoint import load_model
 from maskseq.model.encoder import Encoder
+from maskseq.ranges import Range, hidden_cells
 from maskseq.recipe import Recipe, load_recipe
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.events import Listener
 from maskseq.training.trainer import train
-from maskseq.types import Record
+from maskseq.types import Encoded, Record
 
 
 def pretrain(
@@ -65,12 +74,70 @@ def load(run: Path | str, *, trust_code: bool = False) -> "Run":
 
 
 @dataclass(frozen=True)
+class FilledRecord:
+    """A record with its holes filled, and what stood there before."""
+
+    record: Any
+    """The record with the first sample written into it; everything else is as it was."""
+    before: Encoded
+    """The record as it was given, so that what was known and hidden on purpose can be compared."""
+    filled: Filled
+    """The values, all samples of them, with their probabilities."""
+
+
+@dataclass(frozen=True)
 class Run:
     """A trained encoder and the tokenizer that belongs to it."""
 
     path: Path
     model: Encoder
     tokenizer: Tokenizer[Any]
+
+    def predict(self, *, symmetries: bool = True) -> EncoderPredict:
+        """Log-probabilities of hidden cells, averaged over the tokenizer's symmetries unless told otherwise."""
+        return EncoderPredict(self.model, self.tokenizer.symmetries() if symmetries else ())
+
+    def infill(
+        self,
+        records: Iterable[Any],
+        *,
+        ranges: Mapping[str, Sequence[Range]] = MappingProxyType({}),
+        config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
+        symmetries: bool = True,
+        fill_long_holes: bool = False,
+    ) -> Iterator[FilledRecord]:
+        """Fill every unknown cell of the records, and whatever lies in `ranges` (of raw units, by record key).
+
+        Streams in the order of the records; those without holes come back unchanged. Known cells never change.
+        """
+        waiting: deque[tuple[Any, Encoded, Bool[np.ndarray, "_ _"]]] = deque()
+        only = ranges.get("", ())
+
+        def tasks() -> Iterator[Task]:
+            for record in records:
+                encoded = self.tokenizer.encode(record)
+                asked = [*ranges.get(record.key, ()), *only]
+                holes = ~self.tokenizer.vocabulary.known(encoded.ids)
+                holes |= hidden_cells(self.tokenizer, encoded, record.key, len(record), asked)
+                waiting.append((record, encoded, holes))
+                yield Task(record.key, encoded, holes)
+
+        has_grammar = type(self.tokenizer).allowed is not Tokenizer.allowed
+        for filled in fill_records(
+            self.predict(symmetries=symmetries),
+            tasks(),
+            config,
+            vocabulary=self.tokenizer.vocabulary,
+            context=self.model.config.max_positions,
+            grammar=self.tokenizer.allowed if has_grammar else None,
+            fill_long_holes=fill_long_holes,
+        ):
+            record, before, holes = waiting.popleft()
+            if holes.any():
+                written = np.zeros_like(holes)
+                written[tuple(filled.fill.cells.T)] = True
+                record = self.tokenizer.splice(record, filled.fill.written(before.ids), written)
+            yield FilledRecord(record, before, filled)
 
 
 def prepare_corpus(

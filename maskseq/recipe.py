@@ -65,10 +65,12 @@ class Recipe:
 
     def encoder_config(self, vocabulary: Vocabulary) -> EncoderConfig:
         """The encoder that `[model]` describes, for this vocabulary."""
-        changes = {name: value for name, value in self.model.items() if name != "preset"}
         table = TypeAdapter(EncoderConfig).dump_python(
             preset(str(self.model.get("preset", "nano")), vocabulary), mode="json"
         )
+        if table["positions"] != "learned":
+            table["max_positions"] = self.batch.context  # what the run has seen, and infilling may rely on
+        changes = {name: value for name, value in self.model.items() if name != "preset"}
         config: EncoderConfig = _validated(EncoderConfig, table | changes, "model")
         return config
 

@@ -13,6 +13,10 @@ install_import_hook(
 )
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("maskseq", deadline=None)  # shared cores: time limits are pytest-timeout's business
+settings.load_profile("maskseq")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
