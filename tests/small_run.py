@@ -99,12 +99,14 @@ def small_encoder(**changes: Any) -> Encoder:
 
 
 def small_run(run: Path, *, on_event: Any = lambda event: None, seed: int = 5, **changes: Any) -> TrainingResult:
-    """20 steps by default; `optimizer`, `model` and anything of `TrainingConfig` may be changed."""
+    """20 steps by default; `optimizer`, `model`, `schedule` and anything of `TrainingConfig` may be changed."""
     optimizer = OptimizerConfig(**({"lr": 1e-2} | changes.pop("optimizer", {})))
     model = small_encoder(**changes.pop("model", {}))
     rows = changes.pop("train_rows", None) or Synthetic(model.config.vocabulary)
     validation = Synthetic(model.config.vocabulary, seed=1, n_rows=5)
     identity = changes.pop("identity", {"recipe": "small"})
+    schedule = ScheduleConfig(**changes.pop("schedule", {"warmup": 0.2, "decay": 0.3}))
+    origin = changes.pop("origin", None)
     fixed = {"tokens": 20 * STEP, "precision": "fp32", "checkpoint_every": 5 * STEP, "validate_every": 10 * STEP}
     return train(
         model,
@@ -112,11 +114,12 @@ def small_run(run: Path, *, on_event: Any = lambda event: None, seed: int = 5, *
         validation,
         config=TrainingConfig(**(fixed | changes)),
         optimizer=optimizer,
-        schedule=ScheduleConfig(warmup=0.2, decay=0.3),
+        schedule=schedule,
         run=run,
         tokenizer=Letters(),
         seed=seed,
         identity=identity,
+        origin=origin,
         on_event=on_event,
     )
 

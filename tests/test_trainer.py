@@ -249,7 +249,7 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
 
 
 def test_the_precision_of_a_run_is_kept_when_it_goes_on(tmp_path: Path) -> None:
-    """`auto` is decided by a measurement, which must not change the run's arithmetic half-way."""
+    """`auto` is decided by the machine; a run that moves must not change its arithmetic half-way."""
     small_run(tmp_path, tokens=2 * STEP, precision="bf16")
     events: list[Event] = []
     small_run(tmp_path, tokens=2 * STEP, precision="fp32", on_event=events.append)

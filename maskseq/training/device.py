@@ -2,12 +2,12 @@
 
 import resource
 import sys
-import time
 from typing import Literal
 
 import torch
 
 from maskseq.errors import UsageError
+from maskseq.model.cpu import bf16_is_fast
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
@@ -23,30 +23,11 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def choose_precision(precision: Literal["auto", "bf16", "fp32"], device: torch.device) -> str:
-    """`bf16` or `fp32`; for `auto` bf16 where it is the faster one, which on a CPU is measured."""
+    """`bf16` or `fp32`; for `auto` bf16 where the device is faster with it."""
     if precision != "auto":
         return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if bf16_speedup() > 1.3 else "fp32"
-
-
-def bf16_speedup(size: int = 512, repeats: int = 5) -> float:
-    """How many times faster this CPU multiplies bf16 matrices than float32 ones; takes some 50 ms.
-
-    torch runs bf16 on every CPU, without native instructions many times slower, and no public flag tells which.
-    """
-    seconds = []
-    for dtype in (torch.float32, torch.bfloat16):
-        a = torch.ones(size, size, dtype=dtype)
-        a @ a  # the first call sets up the kernel
-        best = float("inf")
-        for _ in range(repeats):
-            start = time.perf_counter()
-            a @ a
-            best = min(best, time.perf_counter() - start)
-        seconds.append(best)
-    return seconds[0] / seconds[1]
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else bf16_is_fast()
+    return "bf16" if fast else "fp32"
 
 
 def peak_memory(device: torch.device) -> int:

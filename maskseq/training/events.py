@@ -7,16 +7,18 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """The run begins or, when `step` is not 0, goes on."""
+    """The run begins, or goes on."""
 
     step: int
     tokens: int
     total_tokens: int
+    stage: int
     n_parameters: int
     device: str
     precision: str
     world: int
     resumed_from: Path | None
+    """The checkpoint, of this run or of the one that it began from; None: new weights."""
 
 
 @dataclass(frozen=True, kw_only=True)

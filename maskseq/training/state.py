@@ -8,6 +8,7 @@ beside it are `maskseq.model.checkpoint`'s.
 import dataclasses
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from maskseq.errors import DataError
-from maskseq.model.checkpoint import read_json, save_model, write_json
+from maskseq.model.checkpoint import DIGESTS, check, newest_checkpoint, read_json, save_model, write_json
 from maskseq.model.encoder import Encoder
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.parallel import Ranks
@@ -48,9 +49,44 @@ class Saved:
 
     position: Position
     precision: str
-    """What `auto` was resolved to, so that a resumed run computes as before."""
+    """What `auto` was resolved to, so that a run that moves to another machine computes as before."""
+    optimizer: str
+    """Whose moments the tensors are."""
     keep: bool
     """Whether the checkpoint stays when newer ones push out others."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The checkpoint that a new run begins from, with its weights and moments, and the position it begins at."""
+
+    checkpoint: Path
+    position: Position
+
+
+def next_stage(source: Path, warn: Callable[[str], object] = warnings.warn) -> Origin:
+    """Begin a new stage, such as a longer context, from a checkpoint or the newest one of a run.
+
+    Rows, tokens and schedules count from 0 again.
+    """
+    checkpoint = _sound_checkpoint(source, warn)
+    before = read_saved(checkpoint).position
+    position = Position(stage=before.stage + 1, earlier_tokens=before.earlier_tokens + before.tokens)
+    return Origin(checkpoint, position)
+
+
+def branch(source: Path, warn: Callable[[str], object] = warnings.warn) -> Origin:
+    """Go on from a checkpoint, or the newest one of a run, under another recipe: another length, tail or learning rate.
+
+    Rows and tokens go on counting, so that a stable run and a branch that decays are together one run.
+    """
+    checkpoint = _sound_checkpoint(source, warn)
+    return Origin(checkpoint, read_saved(checkpoint).position)
+
+
+def identity(origin: Origin) -> dict[str, Any]:
+    """What tells one origin from another wherever its folder is moved to."""
+    return {"stage": origin.position.stage, "digests": read_json(origin.checkpoint / DIGESTS)}
 
 
 def write_checkpoint(
@@ -95,7 +131,10 @@ def read_saved(checkpoint: Path) -> Saved:
     layout = read_json(path)
     try:
         return Saved(
-            position=Position(**layout["position"]), precision=str(layout["precision"]), keep=bool(layout["keep"])
+            position=Position(**layout["position"]),
+            precision=str(layout["precision"]),
+            optimizer=str(layout["optimizer"]),
+            keep=bool(layout["keep"]),
         )
     except (KeyError, TypeError) as error:
         raise DataError(path, f"is not a training state of this version ({error})") from None
@@ -118,6 +157,13 @@ def read_tensors(checkpoint: Path, adapt: Callable[[str, Tensor], Tensor]) -> di
     except (OSError, SafetensorError) as error:
         raise DataError(folder, f"is not a whole training state ({error})") from None
     return tensors
+
+
+def _sound_checkpoint(source: Path, warn: Callable[[str], object]) -> Path:
+    if (source / "checkpoints").is_dir():
+        return newest_checkpoint(source, warn)
+    check(source)
+    return source
 
 
 def _own_part(tensors: dict[str, Tensor], rank: int) -> dict[str, Tensor]:

@@ -1,0 +1,117 @@
+"""What learns: weights, their average and the optimizer's moments. It makes steps and knows nothing of runs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskseq.data.batches import Row, Rows, concatenate
+from maskseq.model.encoder import Encoder
+from maskseq.training import parallel
+from maskseq.training.config import OptimizerConfig, TrainingConfig
+from maskseq.training.events import Scores
+from maskseq.training.loss import Batch, MaskedLoss, no_tallies, scores
+from maskseq.training.optimizer import make_optimizer
+
+
+class Learner:
+    """A model in training, on one rank or on several."""
+
+    def __init__(
+        self,
+        model: Encoder,
+        config: TrainingConfig,
+        optimizer: OptimizerConfig,
+        ranks: parallel.Ranks,
+        *,
+        precision: str,
+        dropout_key: tuple[int, ...],
+    ) -> None:
+        """`precision` is `bf16` or `fp32`; `dropout_key` says, with the number of a row, what is dropped there."""
+        self.config, self.ranks, self.max_norm, self.dropout_key = config, ranks, optimizer.max_norm, dropout_key
+        self.dtype = torch.bfloat16 if precision == "bf16" else None
+        self.field_names = model.config.vocabulary.names
+        self.encoder = model.to(ranks.device)
+        self.average = deepcopy(self.encoder) if config.ema else None
+        loss = MaskedLoss(self.encoder, z_loss=config.z_loss, smoothing=config.smoothing)
+        self.loss = parallel.distribute(loss, self.encoder.layers, ranks, config.strategy)
+        self.weights = dict(self.encoder.named_parameters())  # once: FSDP shows others while it computes
+        self.optimizers = make_optimizer(self.encoder, optimizer)
+
+    def backward(self, rows: Sequence[tuple[int, Row]], total_weight: float) -> tuple[Scores, float]:
+        """Gradients of this rank's numbered rows, in micro-batches; scores of all ranks' and the gradient's norm.
+
+        `total_weight` is the sum of the cells' weights over the whole step, so that micro-batches and ranks add up.
+        Gradients are clipped, the norm is that before.
+        """
+        tallies = no_tallies(len(self.field_names), self.ranks.device)
+        size = self.config.micro_rows
+        for first in range(0, len(rows), size):
+            numbers, group = zip(*rows[first : first + size], strict=True)
+            batch = Batch.of(concatenate(group), self.ranks.device)
+            with parallel.accumulating(self.loss, last=first + size >= len(rows)):
+                # Ranks average their gradients; dividing by the mean weight of a rank makes that the step's sum.
+                mean_weight = max(total_weight, 1e-9) / self.ranks.world
+                loss, counted = self.loss(
+                    batch, mean_weight, dropout_key=self._dropout_key(numbers[0]), dtype=self.dtype
+                )
+                loss.backward()
+            tallies += counted
+        gradients = [p.grad for p in self.weights.values() if p.grad is not None]
+        norm = parallel.full(torch.nn.utils.get_total_norm(gradients))
+        if self.max_norm < float("inf"):
+            torch.nn.utils.clip_grads_with_norm_(self.weights.values(), self.max_norm, norm)
+        return scores(self.ranks.sum(tallies), self.field_names), norm.item()
+
+    @torch.no_grad()
+    def update(self, factor: float) -> None:
+        """One optimizer step with the gradients at hand, at `factor` times the full learning rate."""
+        self.optimizers.step(factor)
+        if self.average is not None:
+            for mean, parameter in zip(self.average.parameters(), self.weights.values(), strict=True):
+                mean.lerp_(parameter, 1 - self.config.ema)
+
+    @torch.no_grad()
+    def validate(self, rows: Rows) -> Scores:
+        """Score the first rows, each rank its share of them."""
+        loss = self.loss if self.average is None else MaskedLoss(self.average)
+        n, world = min(self.config.validation_rows, rows.n_rows(0)), self.ranks.world
+        tallies = no_tallies(len(self.field_names), self.ranks.device)
+        for first in range(0, n, world):  # every rank makes as many calls, as sharded weights demand
+            number = first + self.ranks.rank
+            _, counted = loss(Batch.of(rows.row(min(number, n - 1)), self.ranks.device), 1.0, dtype=self.dtype)
+            if number < n:
+                tallies += counted
+        return scores(self.ranks.sum(tallies), self.field_names)
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors that go on with `model`: moments, and the weights where `model` is their average."""
+        tensors = self.optimizers.state()
+        if self.average is not None:
+            tensors |= {f"weights/{name}": parameter for name, parameter in self.weights.items()}
+        return tensors
+
+    @torch.no_grad()
+    def load(self, read: Callable[[Callable[[str, Tensor], Tensor]], Mapping[str, Tensor]], *, moments: bool) -> None:
+        """Take up what `state` gave. `read(adapt)` returns the tensors, each passed through `adapt(name, tensor)`."""
+        tensors = dict(read(lambda path, tensor: parallel.sharded_like(tensor, self.weights[path.partition("/")[2]])))
+        for name, parameter in self.weights.items():
+            parameter.copy_(tensors.pop(f"weights/{name}", parameter))
+        if moments:
+            self.optimizers.load(tensors)
+
+    def model(self) -> Encoder:
+        """The model as it is used: averaged if it is averaged, and whole. All ranks call it."""
+        if self.average is not None:
+            return self.average
+        if self.ranks.world == 1 or self.config.strategy == "ddp":
+            return self.encoder
+        whole = Encoder(self.encoder.config, seed=None)
+        whole.load_state_dict({name: parallel.full(parameter).cpu() for name, parameter in self.weights.items()})
+        return whole
+
+    def _dropout_key(self, row: int) -> int:
+        key = np.random.SeedSequence((*self.dropout_key, row)).generate_state(1, np.uint64)
+        return int(key[0] >> np.uint64(1))  # torch takes 63 bits
