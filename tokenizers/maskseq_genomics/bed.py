@@ -1,0 +1,169 @@
+"""BED: windows of a genome, for training on parts of it. Coordinates are 0-based and half-open."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, ClassVar
+
+from maskseq.errors import DataError, UsageError
+from maskseq.tokenizer import Format
+from maskseq_genomics.alphabet import reverse_complement
+from maskseq_genomics.fasta import Fasta
+from maskseq_genomics.files import COMPRESSED, read_blocks
+from maskseq_genomics.sequence import Sequence
+from maskseq_genomics.twobit import TwoBit
+
+OTHER_LINES = (b"#", b"track", b"browser")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window(Sequence):
+    """Bases `start:stop` of a sequence of the genome, read along `strand`. The key is that of `bedtools getfasta`."""
+
+    chromosome: str
+    start: int
+    stop: int
+    strand: str = ""
+    """`+`, `-`, or nothing where the BED file gives none."""
+
+    def place(self, position: int) -> str:
+        base = self.stop - position if self.strand == "-" else self.start + position + 1
+        return f"{self.chromosome}, base {base:,} (window {self.key!r} of line {self.line})"
+
+
+@dataclass(frozen=True)
+class Bed(Format[Sequence]):
+    """Reads the windows that a BED file lists from a genome in FASTA or 2bit.
+
+    They come sequence by sequence, in the order of the genome. A FASTA index (`.fai`, of `samtools faidx`) beside a
+    plain FASTA file is used if there is one: then only the windows are read, not the genome.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".bed",)
+
+    genome: Path | str | None = None
+    """The FASTA or 2bit file that the coordinates refer to."""
+
+    def read(self, path: Path) -> Iterator[Window]:
+        if self.genome is None:
+            raise UsageError(
+                f"{path}: a BED file has coordinates only\n\n"
+                f"hint: name the genome that they refer to, as the format's option genome (a FASTA or 2bit file)"
+            )
+        wanted = _windows(path)
+        for name, bases in _sequences(Path(self.genome)):
+            for window in wanted.pop(name, ()):
+                if window.stop > len(bases):
+                    problem = f"the window ends at {window.stop:,}, but {name!r} has {len(bases):,} bases"
+                    raise DataError(path, problem, place=f"line {window.line}")
+                found = replace(window, residues=bases[window.start : window.stop], path=str(self.genome))
+                yield reverse_complement(found) if window.strand == "-" else found
+        for name, windows in wanted.items():
+            problem = f"the genome {self.genome} has no sequence {name!r}{_hint(name, Path(self.genome))}"
+            raise DataError(path, problem, place=f"line {windows[0].line}")
+
+    def write(self, records: Iterable[Sequence], path: Path) -> None:
+        """Windows are written as FASTA: a BED file has no place for bases."""
+        plain = path.name.lower().removesuffix(".gz").removesuffix(".bgz")
+        if not plain.endswith(Fasta.suffixes):
+            raise UsageError(
+                f"{path}: windows of a genome are written as FASTA\n\nhint: give the output a name that ends in .fa"
+            )
+        Fasta().write(records, path)
+
+
+def _windows(path: Path) -> dict[str, list[Window]]:
+    """The windows of each sequence, still without bases."""
+    found: dict[str, list[Window]] = {}
+    for number, line in enumerate(b"".join(read_blocks(path)).splitlines(), 1):
+        if line.strip() and not line.startswith(OTHER_LINES):
+            window = _window(line, number, path)
+            found.setdefault(window.chromosome, []).append(window)
+    if not found:
+        raise DataError(path, "lists no windows")
+    return found
+
+
+def _window(line: bytes, number: int, path: Path) -> Window:
+    place = f"line {number}"
+    columns = [c.decode(errors="backslashreplace") for c in (line.split(b"\t") if b"\t" in line else line.split())]
+    if len(columns) < 3:
+        raise DataError(path, f"has {len(columns)} column(s); sequence, start and end are needed", place=place)
+    name, *ends = columns[:3]
+    try:
+        start, stop = map(int, ends)
+    except ValueError:
+        raise DataError(path, f"start {ends[0]!r} and end {ends[1]!r} are no whole numbers", place=place) from None
+    if not 0 <= start < stop:
+        problem = (
+            f"the window {start:,} to {stop:,} is empty or begins before 0; BED counts from 0 and excludes the end"
+        )
+        raise DataError(path, problem, place=place)
+    strand = columns[5].strip() if len(columns) > 5 else "."
+    if strand not in ("+", "-", "."):
+        raise DataError(path, f"the strand in column 6 is {strand!r}; it is +, - or .", place=place)
+    strand = strand.strip(".")
+    key = f"{name}:{start}-{stop}" + (f"({strand})" if strand else "")
+    return Window(key=key, residues=b"", line=number, chromosome=name, start=start, stop=stop, strand=strand)
+
+
+def _sequences(genome: Path) -> Iterator[tuple[str, "bytes | _Indexed"]]:
+    """Name and bases of each sequence, one after the other."""
+    index = genome.with_name(genome.name + ".fai")
+    if _is_current(index, genome):
+        with genome.open("rb") as file:
+            for number, line in enumerate(b"".join(read_blocks(index)).splitlines(), 1):
+                yield _Indexed.parse(line, number, file, index)
+        return
+    for record in (TwoBit() if genome.name.lower().endswith(TwoBit.suffixes) else Fasta()).read(genome):
+        yield record.key, record.residues
+
+
+def _is_current(index: Path, genome: Path) -> bool:
+    plain = not genome.name.lower().endswith(COMPRESSED)
+    return plain and index.is_file() and genome.is_file() and index.stat().st_mtime >= genome.stat().st_mtime
+
+
+@dataclass(frozen=True)
+class _Indexed:
+    """A sequence of a FASTA file with an index, which says where its bases are (samtools-faidx(5))."""
+
+    file: BinaryIO
+    index: Path
+    n_bases: int
+    offset: int
+    line_bases: int
+    line_bytes: int
+
+    @classmethod
+    def parse(cls, line: bytes, number: int, file: BinaryIO, index: Path) -> "tuple[str, _Indexed]":
+        name, *columns = line.split(b"\t")
+        try:
+            n_bases, offset, line_bases, line_bytes = map(int, columns)
+        except ValueError:
+            line_bases = 0
+        if line_bases < 1:
+            problem = "is no line of a FASTA index; make it anew with samtools faidx"
+            raise DataError(index, problem, place=f"line {number}")
+        return name.decode(errors="backslashreplace"), cls(file, index, n_bases, offset, line_bases, line_bytes)
+
+    def __len__(self) -> int:
+        return self.n_bases
+
+    def __getitem__(self, bases: slice) -> bytes:
+        first = self._byte(bases.start)
+        self.file.seek(first)
+        found = self.file.read(self._byte(bases.stop - 1) + 1 - first).translate(None, b"\r\n")
+        if len(found) != bases.stop - bases.start or b">" in found:
+            raise DataError(self.index, "does not fit the FASTA file; make it anew with samtools faidx")
+        return found
+
+    def _byte(self, base: int) -> int:
+        return self.offset + base // self.line_bases * self.line_bytes + base % self.line_bases
+
+
+def _hint(name: str, genome: Path) -> str:
+    names = [other for other, _ in _sequences(genome)]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(names[:5])}{' …' if names[5:] else ''}"
