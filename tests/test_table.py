@@ -1,0 +1,135 @@
+"""The table of fills says what was filled, where in the user's own coordinates, and how surely."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maskseq.errors import UsageError
+from maskseq.inference import table as table_module
+from maskseq.inference.chunks import Task, fill_record
+from maskseq.inference.infill import InfillConfig
+from maskseq.inference.ordinal import bin_edges, posterior
+from maskseq.inference.table import rows, unit_ranges, write_table
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import OTHER, Encoded, Field, ListRecord
+from maskseq_genomics.kmer import KmerTokenizer
+
+PROBABILITIES = np.array([[0.5, 0.3, 0.1, 0.1], [0.2, 0.7, 0.1, 0.0]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weather(Tokenizer[ListRecord]):
+    fields = (
+        Field(name="sky, or so", tokens=("sun", "cloud", "rain"), controls=(OTHER,)),
+        Field(name="degrees", tokens=("cold", "warm", "hot"), centres=(0.0, 10.0, 30.0), unit="°C"),
+    )
+
+    def encode(self, record: ListRecord) -> Encoded:
+        return Encoded(np.array(record.values, dtype=np.uint8))
+
+    def decode(self, ids: np.ndarray) -> list[list[int]]:
+        return ids.tolist()
+
+
+def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
+    with np.errstate(divide="ignore"):
+        return [np.log(PROBABILITIES[asked[:, 1]]) for asked in cells]
+
+
+@pytest.fixture
+def made() -> list[table_module.Row]:
+    tokenizer = Weather()
+    ids = tokenizer.encode(ListRecord(key="week", values=[(0, 1), (4, 1), (2, 3), (1, 0)])).ids
+    holes = np.array([[0, 0], [1, 0], [1, 1], [0, 0]], dtype=bool)  # the sky of day 3 was known: rain
+    task = Task("week", Encoded(ids), holes)
+    filled = fill_record(predict, task, InfillConfig(), vocabulary=tokenizer.vocabulary, context=8)
+    return list(rows(filled, ids, tokenizer, alternatives=2))
+
+
+def test_rows_say_where_what_and_how_surely(made: list[table_module.Row]) -> None:
+    first, second, third = made
+    assert (first.key, first.field, first.start, first.stop, first.value) == ("week", "sky, or so", 2, 2, "sun")
+    assert (first.truth, second.truth, second.start, third.field) == (None, "rain", 3, "degrees")
+    assert first.probability == pytest.approx(0.5 / 0.9)  # [OTHER] is no candidate
+    assert first.outside == pytest.approx(0.1)
+    assert [value for value, _ in first.alternatives] == ["cloud", "rain"]
+    assert first.alternatives[0][1] == pytest.approx(0.3 / 0.9)
+    assert first.mean is None
+    assert (third.value, third.number) == ("warm", 10.0)
+    assert third.mean == pytest.approx(0.7 * 10 + 0.1 * 30)
+    assert third.low < third.median < third.high
+
+
+def test_csv_and_parquet_hold_the_same_rows(made: list[table_module.Row], tmp_path: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    write_table(iter(made), tmp_path / "fills.csv")
+    write_table(iter(made), tmp_path / "fills.parquet")
+    with (tmp_path / "fills.csv").open(newline="") as file:
+        from_csv = list(csv.DictReader(file))
+    from_parquet = pq.read_table(tmp_path / "fills.parquet").to_pylist()
+    assert len(from_csv) == len(from_parquet) == 3
+    for row, plain, typed in zip(made, from_csv, from_parquet, strict=True):
+        assert (plain["field"], int(plain["start"]), float(plain["probability"])) == (
+            row.field,
+            row.start,
+            row.probability,
+        )
+        assert typed["probability"] == row.probability
+        assert typed["mean"] == row.mean
+        assert plain["truth"] == (row.truth or "")
+        assert json.loads(plain["alternatives"]) == json.loads(typed["alternatives"])
+        assert json.loads(plain["alternatives"])[0][0] == row.alternatives[0][0]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fills.csv", "fills.parquet"]
+
+
+def test_a_table_appears_whole_or_not_at_all(made: list[table_module.Row], tmp_path: Path) -> None:
+    def broken() -> Iterator[table_module.Row]:
+        yield made[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_table(broken(), tmp_path / "fills.csv")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UsageError, match=r"\.csv or \.parquet"):
+        write_table(made, tmp_path / "fills.xlsx")
+
+
+@pytest.mark.parametrize("options", [{}, {"phase": 2}, {"overlapping": True}])
+def test_units_of_a_long_record_are_found_block_by_block(
+    options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = KmerTokenizer(k=3, **options)
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 64, (100, 1))
+    ids[rng.random(100) < 0.1] = tokenizer.fields[0].mask_id
+    every = np.stack([np.arange(100), np.zeros(100, int)], axis=1)
+    expected = tokenizer.units(ids)[:, 0]
+    monkeypatch.setattr(table_module, "BLOCK", 7)
+    assert np.array_equal(unit_ranges(tokenizer, ids, every), expected)
+    assert np.array_equal(unit_ranges(tokenizer, ids, every[::9]), expected[::9])
+
+
+def test_posteriors_against_integrals_of_a_piecewise_constant_density() -> None:
+    centres = (0.0, 10.0, 30.0)
+    weights = np.array([[0.2, 0.7, 0.1, 0.0], [0.1, 0.35, 0.05, 0.5]])  # the second: half of it on a control
+    found = posterior(weights, centres, level=0.8)
+    edges = np.array([-5.0, 5.0, 20.0, 40.0])
+    assert bin_edges(np.array(centres)) == pytest.approx(edges)
+    draws = np.random.default_rng(0)
+    bins = draws.choice(3, 400_000, p=[0.2, 0.7, 0.1])
+    values = draws.uniform(edges[bins], edges[bins + 1])
+    assert found.mean == pytest.approx([10.0, 10.0])
+    for cell in (0, 1):
+        assert [found.low[cell], found.median[cell], found.high[cell]] == pytest.approx(
+            np.quantile(values, [0.1, 0.5, 0.9]), abs=0.15
+        )
+
+
+def test_a_posterior_without_any_bin_is_not_a_number() -> None:
+    nothing = posterior(np.array([[0.0, 0.0, 1.0]]), (1.0, 2.0))
+    assert np.isnan([nothing.mean, nothing.median, nothing.low, nothing.high]).all()
