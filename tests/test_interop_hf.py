@@ -421,6 +421,29 @@ def test_special_tokens_of_a_foreign_tokenizer_are_never_predicted(tmp_path: Pat
     assert ours.config.vocabulary.unpredictable == ((0, 1, 2, 3, 4),)
 
 
+def test_a_tokenizer_of_ours_picks_its_rows_out_of_a_foreign_vocabulary(tmp_path: Path) -> None:
+    """As for a genome model whose letters stand behind special tokens: the same scores for the same letters."""
+    texts = ["[PAD]", "T", "[UNK]", "A", "[MASK]", "G", "N", "C"]
+    theirs = randomized(bert(**SHAPES[1]))
+    saved(theirs, tmp_path)
+    (tmp_path / "vocab.txt").write_text("\n".join(texts))
+    for tied in (True, False):
+        edit(tmp_path, tie_word_embeddings=tied)
+        if not tied:
+            decoder = {"cls.predictions.decoder.weight": torch.randn(N_IDS, 48)}
+            save_file(load_file(tmp_path / "model.safetensors") | decoder, tmp_path / "model.safetensors")
+        ours, tokenizer = import_hf(tmp_path, tokenizer=TOKENIZERS["bases"])
+        assert tokenizer == TOKENIZERS["bases"]
+        assert ours.config.vocabulary == tokenizer.vocabulary
+        foreign, _ = import_hf(tmp_path)
+        letters = torch.tensor([texts.index(text) for text in [*"ACGT", "[MASK]"]])
+        batch = [s % 5 for s in sequences()]
+        for a, b in zip(ours_packed(ours, batch), ours_packed(foreign, [letters[s] for s in batch]), strict=True):
+            torch.testing.assert_close(a, b[:, letters[:4]], atol=1e-6, rtol=1e-5)
+    with pytest.raises(UsageError, match="has no token register, triage, lab and 3 more, which Pieces writes"):
+        import_hf(tmp_path, tokenizer=TOKENIZERS["activities"])
+
+
 def test_a_vocab_txt_names_the_specials_too(tmp_path: Path) -> None:
     saved(bert(**SHAPES[0]), tmp_path)
     (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", *"ABC", "[UNK]", "[MASK]", *"DEFG"]))

@@ -1,5 +1,6 @@
 """The vocabulary of a field as the files that Hugging Face's `tokenizers` reads, and what such files say is special."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from maskseq.model.checkpoint import read_json, write_json
 from maskseq.types import MASK, OTHER, Field
 
 PAD = "[PAD]"
+BERT_SPECIAL = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}
 
 
 def write_tokenizer(folder: Path, field: Field, *, max_length: int) -> None:
@@ -57,16 +59,32 @@ def write_tokenizer(folder: Path, field: Field, *, max_length: int) -> None:
     )
 
 
-def special_ids(folder: Path) -> tuple[str, dict[str, int]]:
-    """The text of the mask token, and the ids of all special tokens, as far as a folder's tokenizer files say."""
+@dataclass(frozen=True)
+class HFTokens:
+    """What the tokenizer files of a folder say; empty where there are none."""
+
+    ids: dict[str, int]
+    """Of every token, special ones included."""
+    special: frozenset[str]
+    mask: str
+    """The text of the mask token."""
+
+
+def read_tokens(folder: Path) -> HFTokens:
+    """The tokens of a Hugging Face folder, from `tokenizer.json` or from the `vocab.txt` of BERT's release."""
     mask: Any = MASK
-    special: dict[str, int] = {}
     if (folder / "tokenizer_config.json").exists():
         mask = read_json(folder / "tokenizer_config.json").get("mask_token") or MASK
+    mask = mask["content"] if isinstance(mask, dict) else mask
     if (folder / "tokenizer.json").exists():
-        added = read_json(folder / "tokenizer.json").get("added_tokens", [])
-        special = {token["content"]: token["id"] for token in added if token.get("special")}
-    elif (folder / "vocab.txt").exists():  # BERT's first layout: one token a line
+        saved = read_json(folder / "tokenizer.json")
+        added = {token["content"]: token for token in saved.get("added_tokens", [])}
+        listed = saved.get("model", {}).get("vocab", {})
+        if isinstance(listed, list):  # Unigram: pairs of token and score
+            listed = {token: i for i, (token, _) in enumerate(listed)}
+        ids = {**listed, **{text: token["id"] for text, token in added.items()}}
+        return HFTokens(ids, frozenset(text for text, token in added.items() if token.get("special")), mask)
+    if (folder / "vocab.txt").exists():
         lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
-        special = {token: i for i, token in enumerate(lines) if token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")}
-    return (mask["content"] if isinstance(mask, dict) else mask), special
+        return HFTokens({text: i for i, text in enumerate(lines)}, frozenset(BERT_SPECIAL & set(lines)), mask)
+    return HFTokens({}, frozenset(), mask)

@@ -19,7 +19,7 @@ from maskseq.errors import DataError, UsageError
 from maskseq.model.checkpoint import few, fill, read_json, read_tensors, write_json
 from maskseq.model.config import EncoderConfig
 from maskseq.model.encoder import Encoder
-from maskseq.model.hf_tokenizer import special_ids, write_tokenizer
+from maskseq.model.hf_tokenizer import HFTokens, read_tokens, write_tokenizer
 from maskseq.model.layouts import Layout
 from maskseq.model.published import LAYOUTS
 from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
@@ -33,12 +33,13 @@ NEVER = -100.0
 
 
 def import_hf(
-    folder: Path, *, mask_id: int | None = None, trust_code: bool = False
+    folder: Path, *, tokenizer: Tokenizer[Any] | None = None, mask_id: int | None = None, trust_code: bool = False
 ) -> tuple[Encoder, Tokenizer[Any] | None]:
     """The encoder in a Hugging Face folder, and its maskseq tokenizer if `export_hf` wrote one there.
 
     A foreign vocabulary keeps its rows and their order. Which id is `[MASK]`, and which others are special and so never
-    predicted, the folder's tokenizer says; where there is none, give `mask_id`.
+    predicted, the folder's tokenizer says; where there is none, give `mask_id`. With a `tokenizer` of ours, the rows of
+    its tokens are picked out by their text instead, and the encoder is a native one for it.
     """
     saved = read_json(folder / CONFIG)
     layout = LAYOUTS.get(saved.get("model_type", ""))
@@ -47,7 +48,8 @@ def import_hf(
     try:
         switches = layout.switches(saved)
         own = TypeAdapter(Vocabulary).validate_python(saved["maskseq"]["vocabulary"]) if "maskseq" in saved else None
-        vocabulary = own or _foreign_vocabulary(folder, saved["vocab_size"], mask_id)
+        tokens = read_tokens(folder)
+        vocabulary = own or _foreign_vocabulary(folder, tokens, saved["vocab_size"], mask_id)
         config = EncoderConfig(vocabulary=vocabulary, **switches)
     except KeyError as error:
         raise DataError(folder / CONFIG, f"lacks the key {error}") from None
@@ -61,7 +63,8 @@ def import_hf(
     if own is not None:
         _drop_rows(layout, tensors, own)
     fill(model, _to_ours(layout, model, tensors, folder / WEIGHTS), folder / WEIGHTS)
-    tokenizer = None
+    if tokenizer is not None:
+        return _picked_out(model, tokens, tokenizer, folder), tokenizer
     if (folder / OWN_TOKENIZER).exists():
         tokenizer = tokenizer_from_json(read_json(folder / OWN_TOKENIZER), trust_code=trust_code)
     return model, tokenizer
@@ -113,7 +116,7 @@ def export_onnx(model: Encoder, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch 2.13 warns of what it does itself
         program = torch.onnx.export(
-            _OneSequence(model),
+            _OneSequence(model).eval(),
             (example,),
             input_names=["ids"],
             output_names=[f"logits_{name}" for name in vocabulary.names],
@@ -230,16 +233,34 @@ def _drop_rows(layout: Layout, tensors: dict[str, Tensor], vocabulary: Vocabular
             tensors[key] = tensors[key][:n]
 
 
-def _foreign_vocabulary(folder: Path, n_ids: int, mask_id: int | None) -> Vocabulary:
+def _foreign_vocabulary(folder: Path, tokens: HFTokens, n_ids: int, mask_id: int | None) -> Vocabulary:
     """One field with the publisher's rows, of which special ones are never predicted."""
-    mask_token, special = special_ids(folder)
-    mask_id = special.get(mask_token) if mask_id is None else mask_id
+    mask_id = tokens.ids.get(tokens.mask) if mask_id is None else mask_id
     if mask_id is None:
-        raise UsageError(f"{folder} has no tokenizer that says which id is {mask_token}\n\nhint: pass mask_id")
-    never = tuple(sorted({mask_id, *(i for i in special.values() if i < n_ids)}))
+        raise UsageError(f"{folder} has no tokenizer that says which id is {tokens.mask}\n\nhint: pass mask_id")
+    special = {tokens.ids[text] for text in tokens.special}
+    never = tuple(sorted({mask_id, *(i for i in special if i < n_ids)}))
     return Vocabulary(
         names=("token",), n_rows=(n_ids,), n_outputs=(n_ids,), mask_ids=(mask_id,), unpredictable=(never,)
     )
+
+
+def _picked_out(model: Encoder, tokens: HFTokens, tokenizer: Tokenizer[Any], folder: Path) -> Encoder:
+    """A native encoder for `tokenizer`, from the rows of a foreign one that have the same texts."""
+    if len(tokenizer.fields) > 1:
+        raise UsageError(f"{folder} reads one id at each position, {type(tokenizer).__name__} writes several")
+    texts = [*tokenizer.fields[0].tokens, *tokenizer.fields[0].controls]
+    absent = [text for text in texts if text not in tokens.ids]
+    if absent:
+        raise UsageError(f"{folder} has no token {few(absent)}, which {type(tokenizer).__name__} writes")
+    outputs = [tokens.ids[text] for text in texts]
+    state = model.state_dict()
+    table = "embeddings.tok_embeddings.weight"
+    state[table] = state[table][[*outputs, model.config.vocabulary.mask_ids[0]]]
+    state |= {name: state[name][outputs] for name in ("decoder.weight", "decoder.bias") if name in state}
+    native = Encoder(replace(model.config, vocabulary=tokenizer.vocabulary), seed=None)
+    native.load_state_dict(state)
+    return native
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
