@@ -1,0 +1,157 @@
+"""Sequences as a column of a CSV or TSV table (as in GUE), or one a line; everything else comes back verbatim."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from maskseq.errors import DataError
+from maskseq.tokenizer import Format
+from maskseq_genomics.fasta import PRINTABLE
+from maskseq_genomics.files import create, read_blocks
+from maskseq_genomics.sequence import Sequence
+
+DELIMITERS = (b",", b"\t", b";")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Sequence):
+    """A line with a sequence in it."""
+
+    before: bytes = field(default=b"", repr=False)
+    """What stands in the line before the sequence, verbatim."""
+    after: bytes = field(default=b"\n", repr=False)
+    """What follows the sequence, verbatim, line end and blank lines included."""
+    header: bytes = field(default=b"", repr=False)
+    """The first line of the file, verbatim, where it names columns."""
+    label: str = ""
+    """The class of the sequence, where there is a column for it."""
+
+    def place(self, position: int) -> str:
+        return f"line {self.line}, letter {position + 1:,} of the sequence" if self.line else super().place(position)
+
+
+@dataclass(frozen=True)
+class SequenceTable(Format[Sequence]):
+    """Reads and writes tables whose first line names the columns, separated by comma, tab or semicolon."""
+
+    column: str = "sequence"
+    label: str = "label"
+    """The column of classes, if there is one."""
+    key: str = ""
+    """The column that names the rows; without one, their number does, from 1."""
+
+    def read(self, path: Path) -> Iterator[Row]:
+        lines = _lines(path)
+        _, header, header_end = next(lines)
+        delimiter, names = self._columns(header.removeprefix(BYTE_ORDER_MARK), path)
+        column, number = names.index(self.column), 0
+        for number, (line, text, end) in enumerate(lines, 1):
+            cells = _cells(text, delimiter, path, line)
+            if len(cells) != len(names):
+                raise DataError(path, f"has {len(cells)} cell(s), the header {len(names)}", place=f"line {line}")
+            values = dict(zip(names, map(_value, cells), strict=True)) if self.key or self.label in names else {}
+            start = sum(map(len, cells[:column])) + column
+            before, residues, after = _around(text, start, start + len(cells[column]), path, line)
+            yield Row(
+                key=values[self.key] if self.key else str(number),
+                residues=residues,
+                path=str(path),
+                line=line,
+                before=before,
+                after=after + end,
+                header=header + header_end,
+                label=values.get(self.label, ""),
+            )
+        if not number:
+            raise DataError(path, "has a header but no rows")
+
+    def _columns(self, header: bytes, path: Path) -> tuple[bytes, list[str]]:
+        """What separates the columns, and their names."""
+        for delimiter in DELIMITERS:
+            names = [_value(cell) for cell in _cells(header, delimiter, path, 1)]
+            if self.column in names and (not self.key or self.key in names):
+                return delimiter, names
+        wanted = " or ".join(repr(name) for name in (self.column, self.key) if name)
+        found = header[:60].decode(errors="backslashreplace")
+        problem = f"has no column {wanted}, but {found!r}; name the right one as the format's option column or key"
+        raise DataError(path, problem, place="line 1")
+
+    def write(self, records: Iterable[Sequence], path: Path) -> None:
+        _write(records, path, header=self.column.encode() + b"\n")
+
+
+@dataclass(frozen=True)
+class SequenceLines(Format[Sequence]):
+    """Reads and writes text files of one sequence a line, which is named by its line number."""
+
+    def read(self, path: Path) -> Iterator[Row]:
+        for line, text, end in _lines(path):
+            before, residues, after = _around(text, 0, len(text), path, line)
+            yield Row(key=str(line), residues=residues, path=str(path), line=line, before=before, after=after + end)
+
+    def write(self, records: Iterable[Sequence], path: Path) -> None:
+        _write(records, path, header=b"")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes, bytes]]:
+    """Number, text and line end of each line; blank lines count to the line end before them."""
+    pending: tuple[int, bytes, bytes] | None = None
+    for number, raw in enumerate(_raw_lines(path), 1):
+        if pending is not None and not raw.strip():
+            pending = (*pending[:2], pending[2] + raw)
+            continue
+        if pending is not None:
+            yield pending
+        text = raw.rstrip(b"\r\n")
+        pending = number, text, raw[len(text) :]
+    if pending is not None:
+        yield pending
+
+
+def _raw_lines(path: Path) -> Iterator[bytes]:
+    """Lines with their newlines."""
+    held = b""
+    for block in read_blocks(path):
+        *lines, held = (held + block).split(b"\n")
+        for line in lines:
+            yield line + b"\n"
+    if held:
+        yield held
+
+
+def _cells(text: bytes, delimiter: bytes, path: Path, line: int) -> list[bytes]:
+    """The cells of a line, verbatim; a delimiter between quotes separates nothing."""
+    cells: list[bytes] = []
+    for piece in text.split(delimiter):
+        if cells and cells[-1].count(b'"') % 2:
+            cells[-1] += delimiter + piece
+        else:
+            cells.append(piece)
+    if cells[-1].count(b'"') % 2:
+        raise DataError(path, "a quote is not closed in its line", place=f"line {line}")
+    return cells
+
+
+def _value(cell: bytes) -> str:
+    """What a cell says, without quotes."""
+    text = cell.strip().decode(errors="backslashreplace")
+    return text[1:-1].replace('""', '"') if len(text) > 1 and text[0] == text[-1] == '"' else text
+
+
+def _around(text: bytes, start: int, stop: int, path: Path, line: int) -> tuple[bytes, bytes, bytes]:
+    """What is before the sequence in the cell `start:stop` of a line, the sequence, and what is after it."""
+    residues = text[start:stop].strip(b' \t"')
+    if not residues:
+        raise DataError(path, "the sequence is empty", place=f"line {line}")
+    if not residues.isalpha() and residues.translate(None, PRINTABLE):
+        raise DataError(path, "the sequence has characters that are no letters", place=f"line {line}")
+    first = text.index(residues, start, stop)
+    return text[:first], residues, text[first + len(residues) :]
+
+
+def _write(records: Iterable[Sequence], path: Path, *, header: bytes) -> None:
+    with create(path) as file:
+        for number, record in enumerate(records):
+            row = record if isinstance(record, Row) else Row(key=record.key, residues=record.residues, header=header)
+            file.write(b"".join([b"" if number else row.header, row.before, row.residues, row.after]))
