@@ -6,6 +6,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,6 +140,8 @@ def main(task: str, *arguments: str) -> None:
             sys.exit(error.exit_code)
     if task == "read":
         print(peak_memory_of_reading(Path(*arguments)))
+    if task == "plan":
+        print(*cost_of_planning(int(*arguments)))
 
 
 def peak_memory_of_reading(path: Path) -> int:
@@ -157,6 +160,17 @@ def peak_memory_of_reading(path: Path) -> int:
         n_tokens += rows.row(number).n_tokens
     assert n_tokens > 0
     return peak_memory() - before
+
+
+def cost_of_planning(n: int) -> tuple[float, float]:
+    """Processor seconds and megabytes that it takes to plan an epoch of `n` sequences of log-normal length."""
+    from maskseq.data.packing import BatchConfig, plan_epoch
+
+    lengths = np.clip(np.random.default_rng(0).lognormal(np.log(160), 0.7, n), 1, 20_000).astype(np.int64)
+    memory, seconds = peak_memory() - lengths.nbytes, time.process_time()
+    n_tokens = sum(int(block.length.sum()) for block in plan_epoch(lengths, BatchConfig(), key=(0, 0)))
+    assert n_tokens == lengths.sum()
+    return time.process_time() - seconds, (peak_memory() - memory) / 1e6
 
 
 def peak_memory() -> int:

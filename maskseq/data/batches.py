@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32, Int, Int8, Int32, Integer
 
 from maskseq.data.blocks import LoadedBlock, load_block
 from maskseq.data.corpus import Corpus, Split
-from maskseq.data.packing import BatchConfig, Plan
+from maskseq.data.packing import CHUNK_TOKENS, BatchConfig, Plan
 from maskseq.data.storage import digest, replacing, to_json
 from maskseq.data.threads import ahead_of
 from maskseq.errors import UsageError
@@ -73,6 +73,7 @@ class Rows:
         total_tokens: int | None = None,
         decay_start: float = 1.0,
         cache: Path | None = None,
+        chunk_tokens: int = CHUNK_TOKENS,
     ) -> None:
         """`symmetry` draws one of the tokenizer's symmetries (or none) for each piece; `mask_epoch` fixes the masks,
         for validation; `total_tokens` and `decay_start` (a share of them) place a row on the masking schedule.
@@ -87,12 +88,12 @@ class Rows:
         self.corpus, self.config, self.masking, self.cache = corpus, config, masking, cache
         self.total_tokens, self.decay_start = total_tokens, decay_start
         self._key, self._mask_epoch, self._first = (seed, stage), mask_epoch, span.start
-        self._plan = Plan(corpus.lengths[span], config, key=self._key)
+        self._plan = Plan(corpus.lengths[span], config, key=self._key, chunk_tokens=chunk_tokens)
         tokenizer = corpus.tokenizer
         self._fields, self._vocabulary = tokenizer.fields, tokenizer.vocabulary
         self._symmetries = tokenizer.symmetries() if symmetry else ()
         self._mask_ids = np.asarray(self._vocabulary.mask_ids, np.int64)
-        identity = [corpus.fingerprint, split, asdict(config), self._key]
+        identity = [corpus.fingerprint, split, asdict(config), self._key, chunk_tokens]
         self._plan_id = digest(to_json(identity))
         self.fingerprint = digest(to_json([*identity, asdict(masking), symmetry, mask_epoch]))
         """Identifies the whole stream of rows: what a checkpoint must agree with to continue it."""

@@ -1,7 +1,7 @@
 """Which records, or which regions of long records, are held out for validation. Pure functions of the record table.
 
-Never by random window: a window overlaps its neighbours. Whole records are drawn by a keyed hash of their names, so a
-record keeps its side when others join the file; exact duplicates, also up to the tokenizer's symmetries (a contig and
+Never by random window: a window overlaps its neighbours. Whole records are drawn by a keyed hash of their names, so
+most keep their side when others join the file; exact duplicates, also up to the tokenizer's symmetries (a contig and
 its reverse complement), follow the first of them.
 """
 
