@@ -139,3 +139,21 @@ def _moved(symmetry: Symmetry[Any], cells: Integer[np.ndarray, "cells 2"], lengt
     position = length - 1 - cells[:, 0] if symmetry.reverse else cells[:, 0]
     column = cells[:, 1] if symmetry.field_order is None else np.argsort(symmetry.field_order)[cells[:, 1]]
     return np.stack([position, column], axis=1)
+
+
+def windows(length: int, context: int) -> Iterator[tuple[slice, slice]]:
+    """Cover a long sequence: what each window reads, and the part of it to keep; every position is kept once.
+
+    Windows overlap by half, so that what is kept has a quarter of the context on either side (but for the ends).
+    """
+    if length <= context:
+        yield slice(0, length), slice(0, length)
+        return
+    step = max(context // 2, 1)
+    margin = (context - step) // 2
+    starts = [*range(0, length - context, step), length - context]
+    kept = 0
+    for start in starts:
+        until = length if start == starts[-1] else start + margin + step
+        yield slice(start, start + context), slice(kept, until)
+        kept = until
