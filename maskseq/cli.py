@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from maskseq import __version__, console
 from maskseq.errors import MaskseqError
+from maskseq.inference.order import OrderName
 
 
 class Group(TyperGroup):
@@ -142,13 +143,9 @@ def infill(
         ),
     ] = None,
     format: Annotated[str | None, typer.Option("--format", help="The file's format (default: by its ending).")] = None,
-    order: Annotated[
-        str,
-        typer.Option(
-            help="Which cells are committed first: entropy_bounded, confidence, margin, entropy, threshold, "
-            "left_to_right, one_shot, ancestral, remdm."
-        ),
-    ] = "entropy_bounded",
+    order: Annotated[OrderName, typer.Option(help="Which cells are committed first, and how many at a time.")] = (
+        "entropy_bounded"
+    ),
     temperature: Annotated[float, typer.Option(help="0: the most probable values; 1: draw from the model.")] = 0.0,
     samples: Annotated[int, typer.Option(help="Fills to draw of each hole; the first one is written.")] = 1,
     seed: Annotated[int, typer.Option(help="Key of everything that is drawn.")] = 0,
@@ -162,16 +159,18 @@ def infill(
     as_json: Json = False,
 ) -> None:
     """Fill the unknown stretches of a file and write it back in its own format; what is known stays as it is."""
-    from maskseq import commands
+    from maskseq import commands, roundtrip
+    from maskseq.inference.infill import InfillConfig
+    from maskseq.ranges import read_ranges
 
-    with console.counting("filling", "holes") as counted:
-        summary = commands.infill_file(
+    with console.counting("filling", "cells") as counted:
+        summary = roundtrip.infill_file(
             commands.load(run, trust_code=trust_code),
             file,
             output=output or file.with_name(f"{file.name.split('.')[0]}-filled"),
-            masks=mask or (),
+            ranges=read_ranges(mask or ()),
             format=format,
-            config=commands.infill_config(order=order, temperature=temperature, samples=samples, seed=seed),
+            config=InfillConfig(order=order, temperature=temperature, samples=samples, seed=seed),
             fill_long_holes=fill_long_holes,
             symmetries=symmetries,
             on_progress=counted,

@@ -2,9 +2,9 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +18,7 @@ from maskseq.inference.ordinal import posterior
 from maskseq.tokenizer import Tokenizer
 
 BLOCK = 1 << 16
+PARQUET_ROWS = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -108,28 +109,43 @@ def unit_ranges(
     return ranges
 
 
-def write_table(table: Iterable[Row], path: Path) -> None:
-    """Write rows as they come: `.csv`, or `.parquet` where pyarrow is installed. The file appears when it is whole."""
-    writers = {".csv": _write_csv, ".parquet": _write_parquet}
-    if path.suffix not in writers:
-        raise UsageError(f"{path}: a table of fills is written as {' or '.join(writers)}")
+Sink = Callable[[Iterable[Row]], None]
+
+
+@contextmanager
+def table_writer(path: Path) -> Iterator[Sink]:
+    """Where rows can be written as they come: `.csv`, or `.parquet` where pyarrow is installed.
+
+    The file appears when the block ends without an error.
+    """
+    sinks = {".csv": _csv_sink, ".parquet": _parquet_sink}
+    if path.suffix not in sinks:
+        raise UsageError(f"{path}: a table of fills is written as {' or '.join(sinks)}")
     aside = path.with_name(path.name + ".tmp")
     try:
-        writers[path.suffix](table, aside)
+        with sinks[path.suffix](aside) as sink:
+            yield sink
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
 
 
-def _write_csv(table: Iterable[Row], path: Path) -> None:
+def write_table(table: Iterable[Row], path: Path) -> None:
+    """Write all rows of a table, of any length."""
+    with table_writer(path) as sink:
+        sink(table)
+
+
+@contextmanager
+def _csv_sink(path: Path) -> Iterator[Sink]:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([field.name for field in fields(Row)])
-        for row in table:
-            writer.writerow(_plain(row).values())
+        yield lambda table: writer.writerows(_plain(row).values() for row in table)
 
 
-def _write_parquet(table: Iterable[Row], path: Path) -> None:
+@contextmanager
+def _parquet_sink(path: Path) -> Iterator[Sink]:
     try:
         import pyarrow as pa  # type: ignore[import-untyped]
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -138,10 +154,21 @@ def _write_parquet(table: Iterable[Row], path: Path) -> None:
     types: dict[Any, Any] = {int: pa.int64(), float: pa.float64()}
     kinds = {each.name: (*get_args(each.type), each.type)[0] for each in fields(Row)}
     schema = pa.schema([(name, types.get(kind, pa.string())) for name, kind in kinds.items()])
-    waiting = iter(table)
+    waiting: list[dict[str, Any]] = []
     with pq.ParquetWriter(path, schema) as writer:
-        while part := [_plain(row) for row in islice(waiting, 1 << 14)]:
-            writer.write_table(pa.Table.from_pylist(part, schema=schema))
+
+        def sink(table: Iterable[Row]) -> None:
+            for row in table:
+                waiting.append(_plain(row))
+                if len(waiting) == PARQUET_ROWS:
+                    flush()
+
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(waiting, schema=schema))
+            waiting.clear()
+
+        yield sink
+        flush()
 
 
 def _plain(row: Row) -> dict[str, Any]:
