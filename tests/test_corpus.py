@@ -3,7 +3,11 @@
 import hashlib
 import json
 import sys
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -14,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from corpora import PART_UNITS, Letters, Lines, Text, random_texts, tree
 
 from maskseq.data.build import Progress, build_corpus, build_from_records, build_share
-from maskseq.data.corpus import Corpus
+from maskseq.data.corpus import Corpus, verify_corpus
 from maskseq.data.splits import SplitConfig
 from maskseq.errors import DataError, UsageError
 
@@ -184,3 +188,69 @@ def test_code_named_in_a_corpus_is_not_imported_without_trust(source: Path, tmp_
     build(source, tmp_path / "c")
     with pytest.raises(UsageError, match="--trust-code"):
         Corpus.open(tmp_path / "c")
+
+
+class _Ranges(SimpleHTTPRequestHandler):
+    """Static files with byte ranges, which Python's own server lacks and every object store has."""
+
+    def do_GET(self) -> None:
+        data = Path(self.translate_path(self.path))
+        if not data.is_file():
+            self.send_error(404)
+            return
+        content = data.read_bytes()
+        first, last = 0, len(content) - 1
+        if given := self.headers.get("Range"):
+            first_given, last_given = given.removeprefix("bytes=").split("-")
+            first = int(first_given) if first_given else len(content) - int(last_given)
+            last = min(int(last_given), last) if first_given and last_given else last
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(last - first + 1))
+        self.send_header("Last-Modified", self.date_time_string(0))
+        self.end_headers()
+        self.wfile.write(content[first : last + 1])
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Ranges, directory=str(tmp_path))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_a_corpus_is_read_from_an_object_store(source: Path, tmp_path: Path, served: str, scheme: str) -> None:
+    pytest.importorskip("obstore")
+    local = build(source, tmp_path / "c")
+    url = f"{served}/c" if scheme == "http" else f"file://{tmp_path}/c"
+    remote = Corpus.open(url, trust_code=True)
+    assert remote.fingerprint == local.fingerprint
+    assert [remote.key(i) for i in (0, 59)] == [local.key(i) for i in (0, 59)]
+    n = local.manifest["positions"]
+    np.testing.assert_array_equal(remote.read_span(0, n).ids, local.read_span(0, n).ids)
+    assert verify_corpus(url, trust_code=True) == []
+    shard = min((tmp_path / "c").rglob("tokens/c/0/0"))
+    data = shard.read_bytes()
+    shard.write_bytes(data[:30] + bytes([data[30] ^ 1]) + data[31:])
+    (problem,) = verify_corpus(url, trust_code=True)
+    assert problem.startswith(f"{url}/parts/")
+    with pytest.raises(DataError, match="cannot be read"):
+        Corpus.open(url, trust_code=True).read_span(0, n)
+    shard.unlink()
+    with pytest.raises(DataError, match="tokens/c/0/0 is missing"):
+        Corpus.open(url, trust_code=True).read_span(0, n)
+
+
+def test_addresses_that_lead_nowhere_are_explained(served: str) -> None:
+    pytest.importorskip("obstore")
+    with pytest.raises(UsageError, match="foo://bucket/corpus cannot be opened"):
+        Corpus.open("foo://bucket/corpus")
+    with pytest.raises(DataError, match="not a corpus"):
+        Corpus.open(f"{served}/nothing-here")

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Int
 
 from maskseq.data.parts import Part
+from maskseq.data.remote import open_folder
 from maskseq.data.storage import Folder, to_json
 from maskseq.data.storage import digest as digest_of
 from maskseq.errors import DataError, UsageError
@@ -135,7 +136,7 @@ class Corpus:
             problems.append(str(error))
         for entry in self.manifest["parts"]:
             try:
-                problems.extend(Part(self.folder, entry["name"], entry["digest"], check=False).problems())
+                problems.extend(Part(self.folder, entry["name"], entry["digest"]).problems())
             except DataError as error:
                 problems.append(str(error))
         return problems
@@ -156,10 +157,6 @@ def verify_corpus(path: str | Path, *, trust_code: bool = False) -> list[str]:
         return Corpus.open(path, trust_code=trust_code).verify()
     except DataError as error:
         return [str(error)]
-
-
-def open_folder(path: str | Path) -> Folder:
-    return Folder(Path(path))
 
 
 def read_manifest(folder: Folder) -> dict[str, Any]:

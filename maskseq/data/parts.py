@@ -29,7 +29,7 @@ OnError = Literal["stop", "skip"]
 EXAMPLES = 10
 """Skipped records that are quoted; all are counted."""
 PAYLOAD = ("tokens/c/", "weights/c/")
-"""Files that zarr's crc32c guards while reading; all others are small and checked whole when a part is opened."""
+"""Files that zarr's crc32c guards while reading; all others are small and are checked whole."""
 
 
 def part_name(index: int) -> str:
@@ -37,17 +37,13 @@ def part_name(index: int) -> str:
 
 
 class Part:
-    """A finished part, opened for reading: small files are checked at once, token chunks as they are read."""
+    """A finished part, opened for reading. Of each array the small files are checked when it is first used."""
 
-    def __init__(self, folder: Folder, name: str, expected: str | None = None, *, check: bool = True) -> None:
+    def __init__(self, folder: Folder, name: str, expected: str | None = None) -> None:
+        """`expected` is the digest of `part.json`, where the manifest is there to say it."""
         self.folder, self.name = folder, name
         self.summary = self._checked_summary(expected)
-        if check:
-            for file, entry in self.summary["files"].items():
-                if file.startswith(PAYLOAD):
-                    self._require_size(file, entry["size"])
-                elif problem := next(self._damage(file, entry), None):
-                    raise self._error(problem)
+        self._opened: dict[str, Any] = {}
 
     @property
     def n_records(self) -> int:
@@ -95,32 +91,30 @@ class Part:
             yield from (f"{self.folder}/{self.name}: {problem}" for problem in self._damage(file, entry))
 
     def _span(self, array: str, start: int, stop: int) -> Shaped[np.ndarray, "length fields"]:
+        opened = self._open(array)
         for file, entry in self.summary["files"].items():
             if file.startswith(f"{array}/c/"):  # zarr would read a missing shard as zeros
                 self._require_size(file, entry["size"])
         try:
-            span: np.ndarray = self._open(array)[start:stop]
+            span: np.ndarray = opened[start:stop]
         except Exception as error:  # whatever the codecs make of damaged bytes
             raise self._error(f"{array} {start}:{stop} cannot be read: {error}") from error
         return span
 
     def _array(self, name: str) -> Shaped[np.ndarray, "..."]:
-        try:
-            values: np.ndarray = self._open(name)[:]
-        except Exception as error:
-            raise self._error(f"{name} cannot be read: {error}") from error
+        values: np.ndarray = self._open(name)[:]
         return values
 
-    def _open(self, name: str) -> Any:
-        if name not in self._opened:
+    def _open(self, array: str) -> Any:
+        if array not in self._opened:
             import zarr
 
-            self._opened[name] = zarr.open_array(store=self.folder.store, path=f"{self.name}/{name}", mode="r")
-        return self._opened[name]
-
-    @cached_property
-    def _opened(self) -> dict[str, Any]:
-        return {}
+            for file, entry in self.summary["files"].items():
+                if file.startswith(f"{array}/") and not file.startswith(PAYLOAD):
+                    for problem in self._damage(file, entry):
+                        raise self._error(problem)
+            self._opened[array] = zarr.open_array(store=self.folder.store, path=f"{self.name}/{array}", mode="r")
+        return self._opened[array]
 
     @cached_property
     def _keys(self) -> UInt8[np.ndarray, "bytes"]:

@@ -1,4 +1,4 @@
-"""Files that survive a crash: digests, fsync, atomic replacement, one writer at a time; local or remote to read."""
+"""Files that survive a crash: digests, fsync, atomic replacement, one writer at a time."""
 
 import errno
 import fcntl
@@ -123,6 +123,7 @@ class Folder:
         return (self.path / name).stat().st_size
 
     def file_digest(self, name: str) -> str:
+        """SHA-256 of the whole file; `FileNotFoundError` when it is missing."""
         return file_digest(self.path / name)
 
     def map_array(self, name: str) -> Any:
