@@ -67,7 +67,7 @@ class KmerTokenizer(Tokenizer[Sequence]):
         self, codes: Integer[np.ndarray, "length"], frame: Frame, partly: Bool[np.ndarray, "words"]
     ) -> LegalCells | None:
         narrowed = np.flatnonzero(partly[frame.wholes])[:MAX_NARROWED] + frame.wholes.start
-        narrowed = np.union1d(narrowed, [word for word, _, _ in frame.short]).astype(np.int64)
+        narrowed = np.union1d(narrowed, [0, len(frame) - 1][: len(frame)])  # the ids do not tell how long these are
         if not len(narrowed):
             return None
         starts, lengths = frame.spans(narrowed)
@@ -75,7 +75,7 @@ class KmerTokenizer(Tokenizer[Sequence]):
         for length in set(lengths.tolist()):
             rows = lengths == length
             letters = codes[starts[rows, None] + np.arange(length)]
-            letters[~partly[narrowed[rows]]] = NUCLEOTIDES.unknown  # a known shorter word: any other of its length
+            letters[~partly[narrowed[rows]]] = NUCLEOTIDES.unknown  # a known word at an end: any other of its length
             allowed[rows] = self._words.legal(letters)
         return LegalCells(np.stack([narrowed, np.zeros_like(narrowed)], axis=1), allowed)
 
