@@ -212,6 +212,23 @@ def check_inputs(piece: Piece, config: MaskingConfig, key: int) -> None:
     assert mask.inputs.dtype == ids.dtype
 
 
+def check_kept_together(piece: Piece, config: MaskingConfig, key: int) -> None:
+    """No kept cell tells what a masked one hides: cells that share a planned unit are all kept or all masked."""
+    half = Replacement(mask=0.5, keep=0.5)
+    config = replace(
+        config,
+        tokens=replace(config.tokens, replacement=half),
+        spans=replace(config.spans, replacement=half),
+        infill=replace(config.infill, replacement=half),
+    )
+    ids, mask, planned = piece.encode(), piece.mask(config, key), piece.planned(config, key)
+    fates: dict[tuple[str, int], set[bool]] = {}
+    for i, f in np.argwhere(mask.hidden & (ids != [field.mask_id for field in piece.fields])).tolist():
+        for u in range(*piece.units[i, f].tolist()):
+            fates.setdefault((piece.fields[f].source, u), set()).add(bool(mask.inputs[i, f] == ids[i, f]))
+    assert all(len(fates[unit]) == 1 for unit in planned & fates.keys())
+
+
 def check_exact_count(piece: Piece, config: MaskingConfig, key: int) -> None:
     """`tokens` and `spans` plan round(ratio · n) of the n maskable units, at least one."""
     config = replace(config, mode="cell", infill=Infill(weight=0.0), tokens=replace(config.tokens, weight=1.0))
@@ -230,6 +247,7 @@ LAWS: tuple[Callable[[Piece, MaskingConfig, int], None], ...] = (
     check_widening,
     check_scored,
     check_inputs,
+    check_kept_together,
     check_exact_count,
 )
 
@@ -484,6 +502,17 @@ def test_position_mode_hides_whole_events_and_the_gap_after_each(key: int) -> No
     assert events.sum() == 3
     np.testing.assert_array_equal(hidden[:, 2], events)
     np.testing.assert_array_equal(hidden[:, 1], events | np.concatenate([[False], events[:-1]]))
+
+
+def test_a_unit_belongs_to_the_position_of_the_narrowest_cell_that_depends_on_it() -> None:
+    """The gap to the next event meets timestamp e + 1 first, yet that timestamp is event e + 1's, by its time of day."""
+    units = plain_units(5, 2)
+    units[:, 0, 1] += 1
+    fields = (Field(name="gap to next", tokens=("0",), source="time"), replace(LOG[2]))
+    raw = RawUnits.of(units, fields)
+    assert raw.owner[:6].tolist() == [0, 1, 2, 3, 4, 4]
+    alone = RawUnits.of(units[:, :1], fields[:1])
+    assert alone.owner[:6].tolist() == [0, 0, 1, 2, 3, 4]
 
 
 def test_tail_mode_hides_the_last_events_and_nothing_before_them() -> None:

@@ -75,7 +75,7 @@ def check_tokenizer(tokenizer: Tokenizer[Any], records: Iterable[Record], *, see
         n_cells=n_cells,
         checked=("JSON", *(name for name in RULES if name not in skipped)),
         skipped=skipped,
-        round_trip={name: tally.returned[name] / n for name, n in tally.spliced.items()},
+        round_trip={name: tally.returned[name] / n for name, n in tally.spliced.items() if n},
     )
 
 

@@ -147,10 +147,15 @@ def _random_ids(case: Case, holes: Bool[np.ndarray, "length fields"]) -> Integer
     """Random domain ids, legal ones where a cell is narrowed."""
     n_tokens = np.array([field.n_tokens for field in case.tokenizer.fields])
     ids = case.rng.integers(np.broadcast_to(n_tokens, holes.shape))
+    narrowed: dict[tuple[int, int], np.ndarray] = {}
     for legal in (case.encoded.legal, case.tokenizer.allowed(case.masked(case.ids, holes))):
         if legal is not None:
             i, f = legal.cells.T
             for row in np.flatnonzero(holes[i, f]):
-                if not legal.allowed[row, ids[i[row], f[row]]]:
-                    ids[i[row], f[row]] = case.rng.choice(np.flatnonzero(legal.allowed[row]))
+                cell = (int(i[row]), int(f[row]))
+                narrowed[cell] = legal.allowed[row] & narrowed.get(cell, np.bool_(True))
+    for cell, allowed in narrowed.items():
+        require(allowed.any(), "legal and allowed leave no id together", "both contain the true id", cell=cell)
+        if not allowed[ids[cell]]:
+            ids[cell] = case.rng.choice(np.flatnonzero(allowed))
     return ids
