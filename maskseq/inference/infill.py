@@ -140,7 +140,7 @@ class _Run:
     def __init__(self, plan: _Plan, config: InfillConfig, sample: int) -> None:
         n, outputs = plan.allowed.shape
         self.plan, self.config = plan, config
-        self.rng = np.random.default_rng((config.seed, *_flat(plan.key), sample))
+        self.rng = np.random.default_rng((config.seed, *flat_key(plan.key), sample))
         self.values, self.committed_at = np.zeros(n, np.int64), np.zeros(n, np.int64)
         self.log_prob, self.legal_mass, self.other_mass = np.zeros(n), np.zeros(n), np.zeros(n)
         self.probabilities = np.zeros((n, outputs), np.float32)
@@ -258,5 +258,6 @@ def _gather(runs: Sequence[_Run]) -> Fill:
     )
 
 
-def _flat(key: Key) -> tuple[int, ...]:
+def flat_key(key: Key) -> tuple[int, ...]:
+    """The numbers of a key, to make a longer key of."""
     return key if isinstance(key, tuple) else (key,)
