@@ -42,11 +42,14 @@ class Bed(Format[Sequence]):
 
     suffixes: ClassVar[tuple[str, ...]] = (".bed",)
 
-    genome: Path | str | None = None
+    genome: Path | str = ""
     """The FASTA or 2bit file that the coordinates refer to."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "genome", str(self.genome))  # options of formats are kept as JSON
+
     def read(self, path: Path) -> Iterator[Window]:
-        if self.genome is None:
+        if not self.genome:
             raise UsageError(
                 f"{path}: a BED file has coordinates only\n\n"
                 f"hint: name the genome that they refer to, as the format's option genome (a FASTA or 2bit file)"
