@@ -3,7 +3,7 @@
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -55,6 +55,11 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key, such as masking.ratio=0.4. Repeatable."),
 ]
 Seed = Annotated[int | None, typer.Option(help="Override the recipe's seed.")]
+RunFolder = Annotated[Path, typer.Argument(help="A run folder, or one of its checkpoints.")]
+FormatName = Annotated[str | None, typer.Option("--format", help="The file's format (default: by its ending).")]
+Symmetries = Annotated[
+    bool, typer.Option(help="Average over the tokenizer's symmetries, such as the reverse complement.")
+]
 Trust = Annotated[bool, typer.Option("--trust-code", help="Let the folder load tokenizer code that is not installed.")]
 
 
@@ -125,7 +130,7 @@ def tokenize(
 
 @app.command()
 def infill(
-    run: Annotated[Path, typer.Argument(help="A run folder, or one of its checkpoints.")],
+    run: RunFolder,
     file: Annotated[Path, typer.Argument(help="The file whose holes are filled, in any format that is installed.")],
     output: Annotated[
         Path | None,
@@ -142,7 +147,7 @@ def infill(
             "and scored against. Repeatable.",
         ),
     ] = None,
-    format: Annotated[str | None, typer.Option("--format", help="The file's format (default: by its ending).")] = None,
+    format: FormatName = None,
     order: Annotated[OrderName, typer.Option(help="Which cells are committed first, and how many at a time.")] = (
         "entropy_bounded"
     ),
@@ -152,9 +157,7 @@ def infill(
     fill_long_holes: Annotated[
         bool, typer.Option("--fill-long-holes", help="Also fill holes longer than half the context.")
     ] = False,
-    symmetries: Annotated[
-        bool, typer.Option(help="Average over the tokenizer's symmetries, such as the reverse complement.")
-    ] = True,
+    symmetries: Symmetries = True,
     trust_code: Trust = False,
     as_json: Json = False,
 ) -> None:
@@ -177,6 +180,53 @@ def infill(
             on_warning=console.warn,
         )
     console.show(summary, as_json=as_json)
+
+
+@app.command()
+def score(
+    run: RunFolder,
+    file: Annotated[Path, typer.Argument(help="The file whose records are scored.")],
+    per_position: Annotated[bool, typer.Option("--per-position", help="A line a position, not a record.")] = False,
+    stride: Annotated[
+        int, typer.Option(help="Hide every n-th position in one pass; larger is slower and exacter.")
+    ] = 8,
+    format: FormatName = None,
+    symmetries: Symmetries = True,
+    trust_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """How surprising each record is: bits per cell, every cell given the others. Tab-separated, or JSON lines."""
+    from maskseq import commands
+    from maskseq.plugins import format_for
+
+    loaded = commands.load(run, trust_code=trust_code)
+    names = [field.name for field in loaded.tokenizer.fields]
+    console.line(["key", "position", *names] if per_position else ["key", "cells", "bits"], as_json=as_json)
+    for each in loaded.score(format_for(file, format).read(file), stride=stride, symmetries=symmetries):
+        if per_position:
+            for position, bits in enumerate(each.bits.tolist(), start=1):
+                console.line([each.key, position, *bits], as_json=as_json)
+        else:
+            console.line([each.key, each.n_cells, each.mean_bits], as_json=as_json)
+
+
+@app.command()
+def embed(
+    run: RunFolder,
+    file: Annotated[Path, typer.Argument(help="The file whose records are embedded.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="An .npz file: keys, vectors.")],
+    pooling: Annotated[Literal["mean", "max"], typer.Option(help="How positions become one vector.")] = "mean",
+    format: FormatName = None,
+    symmetries: Symmetries = True,
+    trust_code: Trust = False,
+) -> None:
+    """A vector for each record: the encoder's last hidden states, pooled."""
+    from maskseq import commands
+    from maskseq.plugins import format_for
+
+    loaded = commands.load(run, trust_code=trust_code)
+    vectors = loaded.embed(format_for(file, format).read(file), pooling=pooling, symmetries=symmetries)
+    console.talk.print(f"wrote {commands.write_vectors(vectors, output):,} vectors to {output}")
 
 
 @app.command()

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from maskseq import plugins
 from maskseq.data.batches import Rows
@@ -18,8 +18,10 @@ from maskseq.data.corpus import Corpus
 from maskseq.data.splits import training_records
 from maskseq.errors import UsageError
 from maskseq.inference.chunks import Filled, Task, fill_records
+from maskseq.inference.embed import Pooling, embed_records
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.predict import EncoderPredict
+from maskseq.inference.score import Score, score_records
 from maskseq.model.checkpoint import load_model
 from maskseq.model.encoder import Encoder
 from maskseq.ranges import Range, hidden_cells
@@ -69,6 +71,10 @@ def pretrain(
 
 def load(run: Path | str, *, trust_code: bool = False) -> "Run":
     """A run folder, or one of its checkpoints, ready to infill, score and embed."""
+    if not Path(run).is_dir():
+        raise UsageError(
+            f"{run}: there is no such run folder\n\nhint: `maskseq pretrain RECIPE --output {run}` makes one"
+        )
     model, tokenizer = load_model(Path(run), trust_code=trust_code)
     return Run(Path(run), model, tokenizer)
 
@@ -138,6 +144,28 @@ class Run:
                 written[tuple(filled.fill.cells.T)] = True
                 record = self.tokenizer.splice(record, filled.fill.written(before.ids), written)
             yield FilledRecord(record, before, filled)
+
+    def score(self, records: Iterable[Any], *, stride: int | None = 8, symmetries: bool = True) -> Iterator[Score]:
+        """Bits of every known cell given the others, streaming; see `maskseq.inference.score.score_records`."""
+        return score_records(
+            self.predict(symmetries=symmetries),
+            ((record.key, self.tokenizer.encode(record)) for record in records),
+            tokenizer=self.tokenizer,
+            context=self.model.config.max_positions,
+            stride=stride,
+        )
+
+    def embed(
+        self, records: Iterable[Any], *, pooling: Pooling = "mean", symmetries: bool = True
+    ) -> Iterator[tuple[str, Float[np.ndarray, "..."]]]:
+        """Keys and float32 vectors: one a record, or with pooling "none" one a position; streaming."""
+        return embed_records(
+            self.model,
+            ((record.key, self.tokenizer.encode(record)) for record in records),
+            pooling=pooling,
+            symmetries=self.tokenizer.symmetries() if symmetries else (),
+            context=self.model.config.max_positions,
+        )
 
 
 def prepare_corpus(
@@ -210,3 +238,16 @@ def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None) -> tup
     return training, Rows(
         corpus, split="validation", config=recipe.batch, masking=recipe.masking, seed=recipe.seed, mask_epoch=0
     )
+
+
+def write_vectors(vectors: Iterable[tuple[str, Float[np.ndarray, "hidden"]]], path: Path) -> int:
+    """Write keys and vectors as an `.npz` file, which appears when it is whole; returns how many there are."""
+    found = list(vectors)
+    aside = path.with_name(path.name + ".tmp")
+    try:
+        with aside.open("wb") as file:
+            np.savez(file, keys=np.array([key for key, _ in found]), vectors=np.stack([vector for _, vector in found]))
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return len(found)

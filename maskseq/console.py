@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,11 @@ def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_text(item) for item in value)
     return json.dumps(value, default=str)
+
+
+def line(values: Sequence[object], *, as_json: bool) -> None:
+    """One line of a table on stdout: tab-separated, or a JSON array."""
+    print(json.dumps(values) if as_json else "\t".join(f"{v:.4f}" if isinstance(v, float) else str(v) for v in values))
 
 
 def one_line(event: Any) -> None:

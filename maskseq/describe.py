@@ -136,7 +136,7 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
             "by": split["by"],
             "training positions": split["train"]["positions"],
             "validation positions": split["validation"]["positions"],
-            "positions left out": split["positions_left_out"],
+            "left out": split["left_out"],
             "duplicate records": split["duplicate_records"],
             "repeated keys": split["repeated_keys"],
         },

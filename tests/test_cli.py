@@ -1,5 +1,6 @@
 """The command line as a user meets it: what it answers, what it refuses, with which exit code, and what it leaves."""
 
+import csv
 import gzip
 import json
 import os
@@ -246,3 +247,73 @@ def test_help_teaches() -> None:
     assert "pretrain" in maskseq("--help").stdout
     assert "same command" in maskseq("pretrain", "--help").stdout
     assert maskseq("--version").stdout.strip()[0].isdigit()
+
+
+def _letters(path: Path) -> str:
+    return "".join(gzip.decompress(path.read_bytes()).decode().splitlines()[1:])
+
+
+def test_infill_changes_hidden_stretches_only_and_scores_them(lambda_run: Path, tmp_path: Path) -> None:
+    file = lambda_run.parent / "lambda.fa.gz"
+    key = "gi|9626243|ref|NC_001416.1|"
+    (tmp_path / "holes.bed").write_text(f"{key}\t500\t505\n")
+    out = tmp_path / "out"
+    masks = ["--mask", f"{key}:1001-1010", "--mask", tmp_path / "holes.bed"]
+    result = maskseq("infill", lambda_run, file, "-o", out, "--json", *masks)
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["filled"]["cells"] == summary["against what was hidden"]["cells"] == 15
+    assert summary["against what was hidden"]["holes"] == 2
+    before, after = _letters(file), _letters(out / "lambda.fa.gz")
+    hidden = {*range(500, 505), *range(1000, 1010)}
+    assert len(before) == len(after)
+    assert {i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b} <= hidden
+    rows = list(csv.DictReader((out / "fills.csv").open()))
+    assert [int(row["start"]) for row in rows] == sorted(i + 1 for i in hidden)
+    for row in rows:
+        assert row["value"] == after[int(row["start"]) - 1]
+        assert row["truth"] == before[int(row["start"]) - 1]
+    right = sum(row["value"] == row["truth"] for row in rows) / len(rows)
+    assert summary["against what was hidden"]["right"] == pytest.approx(right)
+    assert "<h1>" in (out / "report.html").read_text()
+    again = maskseq("infill", lambda_run, file, "-o", out)
+    assert again.exit_code == 2
+    assert "exists already" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("mask", "code", "message"),
+    [
+        ("chr9:1-10", 2, "no record is called"),
+        ("10-5", 2, "END is not before START"),
+        ("1-99999999", 2, "leaves the record"),
+        ("nonsense", 2, "expected KEY:START-END"),
+        ("absent.bed", 3, "no such file"),
+    ],
+)
+def test_a_mask_that_fits_nothing_leaves_nothing(
+    lambda_run: Path, tmp_path: Path, mask: str, code: int, message: str
+) -> None:
+    result = maskseq("infill", lambda_run, lambda_run.parent / "lambda.fa.gz", "-o", tmp_path / "out", "--mask", mask)
+    assert result.exit_code == code, result.output
+    assert message in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_score_and_embed_write_what_the_api_returns(lambda_run: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    import maskseq as api
+    from maskseq_genomics.fasta import Fasta
+
+    file = tmp_path / "two.fa"
+    file.write_text(">a\nACGTNACGTTAGC\n>b\nTTTTACGACTACG\n")
+    run = api.load(lambda_run)
+    lines = maskseq("score", lambda_run, file).stdout.splitlines()
+    scores = list(run.score(Fasta().read(file)))
+    assert lines == ["key\tcells\tbits", *(f"{s.key}\t{s.n_cells}\t{s.mean_bits:.4f}" for s in scores)]
+    assert scores[0].n_cells == 12
+    assert maskseq("embed", lambda_run, file, "-o", tmp_path / "v.npz").exit_code == 0
+    saved = np.load(tmp_path / "v.npz")
+    for key, vector in run.embed(Fasta().read(file)):
+        np.testing.assert_array_equal(saved["vectors"][saved["keys"].tolist().index(key)], vector)

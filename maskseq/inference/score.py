@@ -29,6 +29,11 @@ class Score:
     bits: Float[np.ndarray, "length fields"]
     """−log₂ of the probability of each known cell; NaN where there is nothing to score."""
 
+    @property
+    def n_cells(self) -> int:
+        """How many cells have a score."""
+        return int(np.count_nonzero(~np.isnan(self.bits)))
+
     @cached_property
     def mean_bits(self) -> float:
         """Per scored cell; NaN if there is none."""
