@@ -216,6 +216,8 @@ def reference(text, layout):
         ("2012/10/09 14:50:17.000", "%Y/%m/%d %H:%M:%S.%f"),
         ("2012-04-03 16:55", "%Y-%m-%d %H:%M"),
         ("1912-04-15", "%Y-%m-%d"),
+        ("2012-10-09 14:50:17 +0200", "%Y-%m-%d %H:%M:%S %z"),
+        ("2012-10-09 14:50:17 UTC", "%Y-%m-%d %H:%M:%S UTC"),
         ("20240229T235959", "%Y%m%dT%H%M%S"),
         ("1969-12-31 23:59:59.999999", "%Y-%m-%d %H:%M:%S.%f"),
     ],
@@ -442,3 +444,29 @@ def test_equality_is_of_content(tmp_path):
     assert one == other
     assert one != replace(one, activity=("x", *one.activity[1:]))
     assert isinstance(one, Case)
+
+
+@given(
+    st.sampled_from(["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S.%f"]),
+    st.sampled_from(["", "Z", "+01:00", "-09:30", "+0200", " +02:00", "+02"]),
+    st.integers(0, 6),
+    st.lists(st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(2200, 1, 1)), min_size=1, max_size=5),
+    st.integers(0, 30),
+)
+def test_many_timestamps_at_once_are_parsed_as_one_by_one(layout, zone, digits, moments, broken):
+    plain = TimeLayout()
+    texts = [moment.strftime(layout) for moment in moments]
+    texts = [(text[: len(text) - 6 + digits].removesuffix(".") if "." in text else text) + zone for text in texts]
+    if broken < len(texts[0]):
+        texts[-1] = texts[-1][:broken] + "x" + texts[-1][broken + 1 :]
+    try:
+        one_by_one = [plain.parse(text) for text in texts]
+    except ValueError:
+        with pytest.raises(ValueError, match="is not a timestamp") as caught:
+            plain.parse_all(texts)
+        assert caught.value.args[1] == len(texts) - 1
+        return
+    time, offset = plain.parse_all(texts)
+    assert list(zip(time.tolist(), offset.tolist(), strict=True)) == one_by_one
+    time, _ = plain.parse_all([*texts, None])
+    assert time.tolist() == [*(moment for moment, _ in one_by_one), UNKNOWN_TIME]

@@ -2,14 +2,17 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int32, Int64
+
 from maskseq.errors import DataError, UsageError
 from maskseq.tokenizer import Format
-from maskseq_events.case import UNKNOWN, UNKNOWN_TIME, Case, Kind, Value, no_time, time_order
+from maskseq_events.case import UNKNOWN, Case, Kind, Value, no_time, time_order
 from maskseq_events.grouping import group_rows
 from maskseq_events.mapping import Columns, find_columns
 from maskseq_events.times import TimeLayout
@@ -22,6 +25,8 @@ Row = tuple[int, Any, Sequence[Any]]
 class Rows:
     """What a case remembers of its table: enough to write it back."""
 
+    was: Case
+    """The case as it was read."""
     columns: Columns
     header: Any
     numbers: tuple[int, ...]
@@ -155,18 +160,13 @@ class EventTable(Format[Case]):
     def _case(self, key: str, group: list[Row], columns: Columns, header: Any, path: Path) -> Case:
         time, offset = no_time(len(group))
         if columns.time is not None:
-            for event, (number, _, cells) in enumerate(group):
-                try:
-                    time[event], offset[event] = self._moment(cells[columns.time])
-                except ValueError as error:
-                    place = f"{self._place(number)}, column {columns.names[columns.time]!r}"
-                    raise DataError(path, str(error), place=place) from None
+            time, offset = self._times(group, columns, path)
             order = time_order(time) if self.sort else None
             if order is not None:
                 group, time, offset = [group[i] for i in order], time[order], offset[order]
         numbers, raw, rows = zip(*group, strict=True)
         by_column = list(zip(*rows, strict=True))
-        return Case(
+        case = Case(
             key=key,
             activity=self._activities([by_column[index] for index in columns.activity]),
             time=time,
@@ -177,8 +177,8 @@ class EventTable(Format[Case]):
                 for name, index in columns.case_attributes.items()
             },
             kinds=self._kinds(header),
-            origin=Rows(columns=columns, header=header, numbers=numbers, raw=raw),
         )
+        return replace(case, origin=Rows(was=case, columns=columns, header=header, numbers=numbers, raw=raw))
 
     @cached_property
     def _layout(self) -> TimeLayout:
@@ -198,10 +198,20 @@ class EventTable(Format[Case]):
         meanings = self._meanings | ({"": UNKNOWN, None: UNKNOWN} if name in self.empty_unknown else {})
         return tuple([meanings.get(cell, cell) for cell in cells])
 
-    def _moment(self, cell: Any) -> tuple[int, int]:
-        if cell in self._holes or cell in self.absent:
-            return UNKNOWN_TIME, 0
-        return self._layout.parse(cell)
+    def _times(
+        self, group: Sequence[Row], columns: Columns, path: Path
+    ) -> tuple[Int64[np.ndarray, "events"], Int32[np.ndarray, "events"]]:
+        index = columns.time
+        assert index is not None
+        moments = [cells[index] for _, _, cells in group]
+        try:
+            return self._layout.parse_all(
+                [None if moment in self._holes or moment in self.absent else moment for moment in moments]
+            )
+        except ValueError as error:
+            problem, event = error.args
+            place = f"{self._place(group[event][0])}, column {columns.names[index]!r}"
+            raise DataError(path, problem, place=place) from None
 
     def _activities(self, columns: Sequence[Sequence[Any]]) -> tuple[str, ...]:
         holes = self._holes  # an activity may well be called "NA"
@@ -226,15 +236,16 @@ class EventTable(Format[Case]):
     # Cases back to rows
 
     def _updated(self, case: Case, origin: Rows) -> Iterator[tuple[int, Any]]:
-        columns = origin.columns
+        columns, old = origin.columns, origin.was
+        if old == case:
+            yield from zip(origin.numbers, origin.raw, strict=True)
+            return
         cells = [self._cells(raw, origin.header) for raw in origin.raw]
-        rows = list(zip(origin.numbers, origin.raw, cells, strict=True))
-        old = self._case(case.key, rows, columns, origin.header, Path())
         like: str | None = None
         if columns.time is not None:  # the longest is the most precise
             known = (row[columns.time] for row, there in zip(cells, old.timed, strict=True) if there)
             like = max(known, key=len, default=None)
-        for event, (number, raw, row) in enumerate(rows):
+        for event, (number, raw, row) in enumerate(zip(origin.numbers, origin.raw, cells, strict=True)):
             changes: dict[int, str | None] = {}
             if old.activity[event] != case.activity[event]:
                 parts = case.activity[event].rsplit("+", len(columns.activity) - 1)
@@ -242,9 +253,8 @@ class EventTable(Format[Case]):
                 changes |= dict(zip(columns.activity, parts, strict=True))
             if columns.time is not None and old.time[event] != case.time[event]:
                 moment, offset = int(case.time[event]), int(case.offset[event])
-                changes[columns.time] = (
-                    self._layout.render(moment, offset, like) if case.timed[event] else self.unknown[0]
-                )
+                known_now = bool(case.timed[event])
+                changes[columns.time] = self._layout.render(moment, offset, like) if known_now else self.unknown[0]
             for name, index in columns.attributes.items():
                 if old.attributes[name][event] != case.attributes[name][event]:
                     changes[index] = self._text(case.attributes[name][event])

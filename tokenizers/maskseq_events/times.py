@@ -1,12 +1,17 @@
 """Timestamps as files write them: to microseconds and back, in the file's own layout."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import numpy as np
+from jaxtyping import Int32, Int64
+
 from maskseq.errors import UsageError
+from maskseq_events.case import UNKNOWN_TIME
 
 SECOND = 1_000_000
 MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
@@ -14,10 +19,16 @@ WEEK = 7 * DAY
 
 EPOCH_UNITS = {"epoch_s": 1_000_000, "epoch_ms": 1000, "epoch_us": 1}
 _EPOCH = datetime(1970, 1, 1)
+_ZONE_WIDTHS = {body + zone: zone for body in (19, 23, 26) for zone in (0, 1, 6)}
+_OFFSETS = {"Z": 0} | {
+    f"{sign}{minutes // 60:02d}:{minutes % 60:02d}": (1 if sign == "+" else -1) * minutes * 60
+    for sign in "+-"
+    for minutes in range(24 * 60)
+}
 _ISO = re.compile(
     r"(?P<year>\d{4})(?P<dash>[-/]?)\d\d(?P=dash)\d\d"
     r"(?:(?P<separator>[T ]+)\d\d(?P<colon>:?)(?:\d\d)?(?P<seconds>:?\d\d)?(?:(?P<point>[.,])(?P<digits>\d+))?"
-    r"(?P<zone>\s*(?:Z|z|[+-]\d\d:?(?:\d\d)?))?)?$"
+    r"(?P<zone>\s*(?:Z|z|UTC|GMT|[+-]\d\d:?(?:\d\d)?))?)?$"
 )
 
 
@@ -47,11 +58,7 @@ class TimeLayout:
         if self.layout in EPOCH_UNITS:
             return _parse_epoch(text, EPOCH_UNITS[self.layout]), 0
         try:
-            if self.layout is None:
-                iso = text.replace("/", "-", 2) if text[4:5] == "/" else text
-                moment = datetime.fromisoformat(iso.strip())
-            else:
-                moment = datetime.strptime(text.strip(), self.layout)
+            moment = _parse_iso(text.strip()) if self.layout is None else datetime.strptime(text.strip(), self.layout)
         except ValueError:
             raise ValueError(_not_a_time(text, self.layout)) from None
         if moment.tzinfo is None and self._zone is not None:
@@ -63,6 +70,20 @@ class TimeLayout:
         offset = moment.utcoffset()
         seconds = offset.days * 86_400 + offset.seconds if offset else 0
         return micros - seconds * SECOND, seconds
+
+    def parse_all(self, texts: Sequence[str | None]) -> tuple[Int64[np.ndarray, "events"], Int32[np.ndarray, "events"]]:
+        """`parse` of each text; None gives `UNKNOWN_TIME`. The `ValueError` has the index of the text, too."""
+        fast = _parse_alike(texts) if self.layout is None and self.zone is None else None
+        if fast is not None:
+            return fast
+        time, offset = np.full(len(texts), UNKNOWN_TIME, dtype=np.int64), np.zeros(len(texts), dtype=np.int32)
+        for index, text in enumerate(texts):
+            if text is not None:
+                try:
+                    time[index], offset[index] = self.parse(text)
+                except ValueError as error:
+                    raise ValueError(str(error), index) from None
+        return time, offset
 
     def render(self, micros: int, offset: int, like: str | None = None) -> str:
         """A moment in the layout of the text `like`, rounded down to its precision (None: ISO 8601 with its zone)."""
@@ -86,10 +107,39 @@ class TimeLayout:
         return text + _zone_like(form["zone"], offset)
 
 
+def _parse_iso(text: str) -> datetime:
+    iso = text.replace("/", "-", 2) if text[4:5] == "/" else text
+    try:
+        return datetime.fromisoformat(iso)
+    except ValueError:  # a blank before the zone, or its name
+        return datetime.fromisoformat(re.sub(r"\s*(?:UTC|GMT)$", "Z", re.sub(r"\s+(?=[+-]\d|Z$)", "", iso)))
+
+
+def _parse_alike(
+    texts: Sequence[str | None],
+) -> tuple[Int64[np.ndarray, "events"], Int32[np.ndarray, "events"]] | None:
+    """A short cut for ISO texts of one length, several times as fast; None if they are not of that kind."""
+    width = len(texts[0] or "") if texts else 0
+    zone = _ZONE_WIDTHS.get(width)
+    if zone is None or None in texts or set(map(len, texts)) != {width}:  # type: ignore[arg-type]
+        return None
+    known = [text for text in texts if text]
+    bodies = [text[: width - zone] for text in known] if zone else known
+    point, last = ("", 17) if width - zone == 19 else (".", 20)
+    if not all(body[16] == ":" and body[19:20] == point and body[last:].isdigit() for body in bodies):
+        return None  # numpy would read a zone there, and warn
+    try:
+        offset = np.array([_OFFSETS[text[-zone:]] for text in known] if zone else [0] * len(known), dtype=np.int32)
+        wall = np.array(bodies, dtype="M8[us]").astype(np.int64)
+    except (ValueError, KeyError):
+        return None
+    return wall - offset * np.int64(SECOND), offset
+
+
 def _zone_like(zone: str | None, offset: int) -> str:
     if zone is None:
         return ""
-    if zone.strip() in "Zz":
+    if zone.strip() in ("Z", "z", "UTC", "GMT"):
         if offset == 0:
             return zone
         zone = "+00:00"

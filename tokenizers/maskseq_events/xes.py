@@ -1,0 +1,196 @@
+"""Event logs in XES (IEEE 1849), plain or gzipped: streamed trace by trace, written back as they were."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from maskseq.errors import DataError
+from maskseq.tokenizer import Format
+from maskseq_events.case import UNKNOWN, Case, Value, time_order
+from maskseq_events.files import create
+from maskseq_events.times import TimeLayout
+from maskseq_events.xes_edit import Edit, apply, locate, new_trace, set_values, tag_of
+from maskseq_events.xes_parse import ParsedLog, ParsedTrace, parse_traces
+
+HEAD = b"""<?xml version="1.0" encoding="utf-8"?>
+<log xes.version="1849-2016" xes.features="nested-attributes" xmlns="http://www.xes-standard.org/">
+\t<extension name="Concept" prefix="concept" uri="http://www.xes-standard.org/concept.xesext"/>
+\t<extension name="Time" prefix="time" uri="http://www.xes-standard.org/time.xesext"/>"""
+TAIL = b"\n</log>\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceText:
+    """What a case remembers of its file: `before` and `xml` of all cases, and `after` of the last, are the file."""
+
+    was: Case
+    """The case as it was read."""
+    before: bytes
+    """What precedes the trace; of the file's first case, the head of the log."""
+    xml: bytes
+    after: bytes = b""
+    encoding: str = "utf-8"
+    first: bool = False
+    order: tuple[int, ...] | None = None
+    """Which event of the file each event of the case is; None: in the same order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Xes(Format[Case]):
+    """Event logs in XES. A trace is a case; what it says of itself are case attributes (`case:AMOUNT_REQ`).
+
+    An attribute that an event lacks is absent; `?` is unknown: a hole. An event without `concept:name` has an unknown
+    activity, one without `time:timestamp` an unknown time. Nested attributes, and traces without events, stay in the
+    file but are not read. Written back, everything but the values that changed is copied from the file as it was.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".xes",)
+
+    case: str = "concept:name"
+    """Trace attribute that names the case; one without it is called by its number, `#12`."""
+    activity: str | tuple[str, ...] = "concept:name"
+    """Event attribute that says what happened, or several, joined by `+`: a classifier."""
+    time: str = "time:timestamp"
+    attributes: tuple[str, ...] | None = None
+    """Event attributes to read (default: all others)."""
+    unknown: tuple[str, ...] = (UNKNOWN,)
+    """Values that mean: nobody knows. The first is written for such a value."""
+    time_zone: str | None = None
+    """IANA zone of timestamps that say none (default: UTC)."""
+    sort: bool = True
+    """Sort each case by time, ties in file order; else keep the order of the file."""
+
+    def read(self, path: Path) -> Iterator[Case]:
+        log = ParsedLog()
+        held: Case | None = None  # the last case gets what follows it
+        for trace in parse_traces(path, log):
+            if held is not None:
+                yield held
+            try:
+                held = self._case(trace, log, first=held is None)
+            except ValueError as error:
+                raise DataError(path, str(error), place=f"trace {trace.number} at line {trace.line}") from None
+        if held is None:
+            raise DataError(path, "there are no traces with events in this log")
+        yield replace(held, origin=replace(held.origin, after=log.after))
+
+    def write(self, records: Iterable[Case], path: Path) -> None:
+        """Traces in the order of the records, untouched ones as they were. Cases from elsewhere become plain XES."""
+        after = b""
+        with create(path) as file:
+            for index, case in enumerate(records):
+                text = case.origin if isinstance(case.origin, TraceText) else None
+                if index == 0 and not (text and text.first):
+                    file.write(HEAD)
+                if text is None:
+                    new = new_trace(case, name=self.case, activity=self._keys[0], time=self.time, layout=self._layout)
+                    file.write(new)
+                    continue
+                file.write(text.before if text.first == (index == 0) else b"\n\t")
+                file.write(self._updated(case, text))
+                after = text.after
+            file.write(after or TAIL)
+
+    @property
+    def _keys(self) -> tuple[str, ...]:
+        return (self.activity,) if isinstance(self.activity, str) else tuple(self.activity)
+
+    @cached_property
+    def _layout(self) -> TimeLayout:
+        return TimeLayout(None, self.time_zone)
+
+    @cached_property
+    def _meanings(self) -> dict[Value, Value]:
+        """Values that are none."""
+        return {None: None, "": None, UNKNOWN: UNKNOWN} | dict.fromkeys(self.unknown, UNKNOWN)
+
+    # Traces to cases
+
+    def _case(self, trace: ParsedTrace, log: ParsedLog, *, first: bool) -> Case:
+        """`ValueError` for a timestamp that is none."""
+        events = trace.events
+        meanings = self._meanings
+        moments = [event.get(self.time) for event in events]
+        try:
+            time, offset = self._layout.parse_all([None if moment in meanings else moment for moment in moments])
+        except ValueError as error:
+            problem, index = error.args
+            raise ValueError(f"event {index + 1}: {problem}") from None
+        order = time_order(time) if self.sort else None
+        if order is not None:
+            events, time, offset = [events[i] for i in order], time[order], offset[order]
+        names: Iterable[str] = self.attributes or ()
+        if self.attributes is None:
+            found = dict.fromkeys([name for event in events for name in event])
+            names = [name for name in found if name not in self._keys and name != self.time]
+        case = Case(
+            key=trace.attributes.get(self.case, f"#{trace.number}"),
+            activity=self._activities(events),
+            time=time,
+            offset=offset,
+            attributes={name: self._values([event.get(name) for event in events]) for name in names},
+            case_attributes={n: self._values([v])[0] for n, v in trace.attributes.items() if n != self.case},
+            kinds=log.kinds,
+        )
+        text = TraceText(
+            was=case,
+            before=trace.before,
+            xml=trace.xml,
+            encoding=log.encoding,
+            first=first,
+            order=None if order is None else tuple(order.tolist()),
+        )
+        return replace(case, origin=text)
+
+    def _values(self, values: Sequence[Value]) -> tuple[Value, ...]:
+        meanings = self._meanings
+        return tuple([meanings.get(value, value) for value in values])
+
+    def _activities(self, events: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+        columns = [self._values([event.get(key) for event in events]) for key in self._keys]
+        if len(columns) == 1:
+            return tuple([value or UNKNOWN for value in columns[0]])
+        return tuple(
+            UNKNOWN if None in parts or UNKNOWN in parts else "+".join(map(str, parts))
+            for parts in zip(*columns, strict=True)
+        )
+
+    # Cases to traces
+
+    def _updated(self, case: Case, text: TraceText) -> bytes:
+        """The text of the trace with what changed."""
+        old = text.was
+        if old == case:
+            return text.xml
+        trace, events = locate(text.xml, text.encoding)
+        if text.order is not None:
+            events = [events[i] for i in text.order]
+        moments = [e.attributes[self.time].value for e, known in zip(events, old.timed, strict=True) if known]
+        like = max(moments, key=len, default=None)  # the longest is the most precise
+        edits: list[Edit] = []
+        for index, event in enumerate(events):
+            changed: dict[str, tuple[str, Value]] = {}
+            if case.activity[index] != old.activity[index]:
+                parts = case.activity[index].rsplit("+", len(self._keys) - 1)
+                parts += [UNKNOWN] * (len(self._keys) - len(parts))
+                changed |= {key: ("string", self._text(part)) for key, part in zip(self._keys, parts, strict=True)}
+            if case.time[index] != old.time[index]:
+                moment, offset = int(case.time[index]), int(case.offset[index])
+                shown = self._layout.render(moment, offset, like) if case.timed[index] else self._text(UNKNOWN)
+                changed[self.time] = ("date", shown)
+            for name, values in case.attributes.items():
+                if values[index] != old.attributes[name][index]:
+                    changed[name] = (tag_of(name, case.kinds), self._text(values[index]))
+            edits += set_values(text.xml, event, changed, text.encoding)
+        own = {
+            name: (tag_of(f"case:{name}", case.kinds), self._text(value))
+            for name, value in case.case_attributes.items()
+            if value != old.case_attributes[name]
+        }
+        edits += set_values(text.xml, trace, own, text.encoding)
+        return apply(text.xml, edits)
+
+    def _text(self, value: Value) -> Value:
+        return self.unknown[0] if value == UNKNOWN else value
