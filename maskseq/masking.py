@@ -323,7 +323,8 @@ def _replace(
     keep = draw < replacement.keep
     swap = (draw < replacement.keep + replacement.random) & ~keep & (truth != mask_id)  # unknown cells stay [MASK]
     seen = np.where(keep, truth, mask_id)
-    seen[swap] = rng.integers(np.array([each.n_tokens for each in fields])[column[swap]])
+    n_tokens = np.array([each.n_tokens for each in fields])[column[swap]]
+    seen[swap] = rng.random(len(n_tokens)) * n_tokens  # cut to integers; four times as fast as integers(n_tokens)
     inputs[hidden] = seen
     return inputs
 

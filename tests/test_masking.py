@@ -505,7 +505,7 @@ def test_position_mode_hides_whole_events_and_the_gap_after_each(key: int) -> No
 
 
 def test_a_unit_belongs_to_the_position_of_the_narrowest_cell_that_depends_on_it() -> None:
-    """The gap to the next event meets timestamp e + 1 first, yet that timestamp is event e + 1's, by its time of day."""
+    """The gap to the next event meets timestamp e + 1 first, yet its time of day makes that event e + 1's."""
     units = plain_units(5, 2)
     units[:, 0, 1] += 1
     fields = (Field(name="gap to next", tokens=("0",), source="time"), replace(LOG[2]))
