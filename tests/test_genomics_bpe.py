@@ -96,6 +96,15 @@ def test_long_runs_of_n_take_one_row_of_legal_ids():
     assert encoded.legal.allowed.strides[0] == 0
 
 
+def test_many_iupac_codes_count_as_n_before_they_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(bpe, "LEGAL_BYTES", 3 * len(TOKENIZER.tokens))
+    three, four = (TOKENIZER.encode(sequence(text)).legal for text in ("RRN", "RRNR"))
+    assert three is not None
+    assert four is not None
+    assert three.allowed.sum(axis=1).tolist() == [2, 2, 4]
+    assert four.allowed.sum(axis=1).tolist() == [4, 4, 4, 4]
+
+
 def test_splice_takes_any_tokens_of_the_same_number_of_bases():
     record = sequence("ACGnnTTr")
     ids = TOKENIZER.encode(record).ids

@@ -190,6 +190,12 @@ def test_hiding_s_bases_hides_s_plus_k_minus_1_overlapping_words():
         assert ((units[:, 0] < 20 + s) & (units[:, 1] > 20)).sum() == s + 6 - 1
 
 
+def test_records_full_of_unknown_bases_need_little_memory():
+    encoded = KmerTokenizer(overlapping=True).encode(sequence("ACGTN" * 20_000))
+    assert encoded.legal is not None
+    assert encoded.legal.allowed.nbytes < 70e6  # all 99,995 words would take 546 MB
+
+
 @pytest.mark.parametrize("k", range(1, 9))
 def test_the_vocabulary_holds_every_word_once(k):
     tokens = KmerTokenizer(k=k).fields[0].tokens

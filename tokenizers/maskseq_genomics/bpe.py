@@ -20,7 +20,7 @@ from maskseq_genomics.sequence import Sequence
 from tokenizers import models, trainers
 
 BLOCK = 4096  # bases: no token crosses a multiple of it, so that a change is felt in its own block only
-MAX_NARROWED = 1 << 14  # unknown letters of a record up to which each is narrowed to what its own code stands for
+LEGAL_BYTES = 1 << 26  # of the table of legal tokens; where it would be larger, every unknown letter counts as N
 RUNS = re.compile("[ACGT]+|N+")
 
 
@@ -103,11 +103,13 @@ class BpeTokenizer(Tokenizer[Sequence]):
         if not len(cells):
             return None
         letters = codes[codes >= NUCLEOTIDES.unknown]
-        possible = NUCLEOTIDES.possible[letters if len(letters) <= MAX_NARROWED else [NUCLEOTIDES.unknown]]
+        if len(letters) * len(self.tokens) > LEGAL_BYTES:
+            letters = np.full_like(letters, NUCLEOTIDES.unknown)
         if (letters == NUCLEOTIDES.unknown).all():
-            possible = possible[:1]
-        allowed = np.pad(possible, ((0, 0), (0, len(self.tokens) - possible.shape[1])))
-        allowed = np.broadcast_to(allowed, (len(cells), len(self.tokens)))  # one row in memory where all are the same
+            letters = letters[:1]  # one row in memory stands for all
+        allowed = np.zeros((len(letters), len(self.tokens)), bool)
+        allowed[:, : len(NUCLEOTIDES.known)] = NUCLEOTIDES.possible[letters]
+        allowed = np.broadcast_to(allowed, (len(cells), len(self.tokens)))
         return LegalCells(np.stack([cells, np.zeros_like(cells)], axis=1), allowed)
 
     def decode(self, ids: Integer[np.ndarray, "length 1"]) -> str:

@@ -60,9 +60,9 @@ class Fasta(Format[Sequence]):
 
     def read(self, path: Path) -> Iterator[FastaSequence]:
         line = 1
-        for text, newline in _texts(path):
-            yield _parse(text, newline, path=str(path), line=line)
-            line += text.count(b"\n") + 1
+        for header, body, newline in _texts(path):
+            yield _parse(header, body, newline, path=str(path), line=line)
+            line += body.count(b"\n") + 2
 
     def write(self, records: Iterable[Sequence], path: Path) -> None:
         with create(path) as file:
@@ -70,8 +70,8 @@ class Fasta(Format[Sequence]):
                 file.write(_lay_out(record))
 
 
-def _texts(path: Path) -> Iterator[tuple[bytes, bytes]]:
-    """Of each record, the text without its `>` and its last newline, and that newline (the file may end without it)."""
+def _texts(path: Path) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Of each record, the header without `>`, the lines after it, and the last newline, which a file may lack."""
     pieces: list[bytes] = []
     held = b""  # a newline at the end of a block: the next block may begin with `>`
     for block in read_blocks(path):
@@ -85,13 +85,19 @@ def _texts(path: Path) -> Iterator[tuple[bytes, bytes]]:
         first, *others = text.split(b"\n>") if b">" in text else [text]  # one byte is found faster than two
         pieces.append(first)
         for other in others:
-            yield b"".join(pieces), b"\n"
+            yield *_join(pieces), b"\n"
             pieces = [other]
-    yield b"".join(pieces), held
+    yield *_join(pieces), held
 
 
-def _parse(text: bytes, last_newline: bytes, *, path: str, line: int) -> FastaSequence:
-    header, _, body = text.partition(b"\n")
+def _join(pieces: list[bytes]) -> tuple[bytes, bytes]:
+    if b"\n" not in pieces[0]:
+        pieces = [b"".join(pieces)]
+    header, _, first = pieces[0].partition(b"\n")
+    return header, b"".join([first, *pieces[1:]])
+
+
+def _parse(header: bytes, body: bytes, last_newline: bytes, *, path: str, line: int) -> FastaSequence:
     newline = b"\r\n" if header.endswith(b"\r") else b"\n"
     header = header.removesuffix(b"\r")
     if len(header.translate(None, CONTROL)) < len(header):

@@ -12,7 +12,7 @@ from maskseq_genomics.alphabet import NUCLEOTIDES, reverse_complement
 from maskseq_genomics.sequence import Sequence
 from maskseq_genomics.words import Frame, Words, words
 
-MAX_NARROWED = 1 << 14  # words of a record that `legal` narrows: 90 MB at k = 6
+LEGAL_BYTES = 1 << 26  # of the table of legal words; in a record with more unknown bases, later ones are not narrowed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class KmerTokenizer(Tokenizer[Sequence]):
     def _legal(
         self, codes: Integer[np.ndarray, "length"], frame: Frame, partly: Bool[np.ndarray, "words"]
     ) -> LegalCells | None:
-        narrowed = np.flatnonzero(partly[frame.wholes])[:MAX_NARROWED] + frame.wholes.start
+        narrowed = np.flatnonzero(partly[frame.wholes])[: LEGAL_BYTES // self._words.mask_id] + frame.wholes.start
         narrowed = np.union1d(narrowed, [0, len(frame) - 1][: len(frame)])  # the ids do not tell how long these are
         if not len(narrowed):
             return None
