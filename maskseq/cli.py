@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from maskseq import __version__, console
-from maskseq.errors import MaskseqError
+from maskseq.errors import MaskseqError, UsageError
 from maskseq.inference.order import OrderName
 
 
@@ -84,6 +85,17 @@ def pretrain(
     ] = None,
     overrides: Set = None,
     seed: Seed = None,
+    extend: Annotated[
+        Path | None,
+        typer.Option("--extend", metavar="RUN", help="Begin the next stage of a run, such as longer pieces."),
+    ] = None,
+    branch: Annotated[
+        Path | None,
+        typer.Option("--branch", metavar="RUN", help="Go on from a run (or one of its checkpoints) under this recipe."),
+    ] = None,
+    log: Annotated[
+        list[str] | None, typer.Option("--log", help="tensorboard, wandb, trackio or mlflow, besides metrics.jsonl.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show model size, memory, steps and a first batch, and train nothing.")
     ] = False,
@@ -95,6 +107,7 @@ def pretrain(
     """
     from maskseq import commands, describe
     from maskseq.recipe import load_recipe
+    from maskseq.training.loggers import logging_to
 
     resolved = load_recipe(recipe, _overrides(overrides, seed))
     folder = output or Path("runs") / recipe.stem
@@ -103,8 +116,17 @@ def pretrain(
         return
     with console.counting("tokenizing", "units") as counted:
         corpus = commands.prepare_corpus(resolved, default=folder / "corpus", on_build=lambda p: counted(p.units, None))
-    with console.training_progress(as_json=as_json) as on_event:
-        commands.pretrain(resolved, output=folder, corpus=corpus, on_event=on_event)
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(console.training_progress(as_json=as_json))]
+        listeners += [stack.enter_context(logging_to(name, folder, resolved.identity())) for name in log or ()]
+        commands.pretrain(
+            resolved,
+            output=folder,
+            corpus=corpus,
+            extend=extend,
+            branch=branch,
+            on_event=lambda event: console.tell_all(listeners, event),
+        )
     console.talk.print(f"run folder: {folder}; fill a file with: maskseq infill {folder} FILE")
 
 
@@ -113,6 +135,13 @@ def tokenize(
     recipe: RecipeFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="The corpus folder.")],
     overrides: Set = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler whose workers build the parts (extra: cluster).")
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Build only every N-th part, for job arrays; run without --part to finish."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Tokenize the files of a recipe into a corpus, for several runs to share (`data.corpus = …` in their recipes).
@@ -124,7 +153,12 @@ def tokenize(
 
     resolved = load_recipe(recipe, overrides or ())
     with console.counting("tokenizing", "units") as counted:
-        commands.prepare_corpus(resolved, default=output, on_build=lambda p: counted(p.units, None))
+        if part is not None:
+            commands.build_part(resolved, _share(part), output=output, on_build=lambda p: counted(p.units, None))
+            return
+        commands.prepare_corpus(
+            resolved, default=output, scheduler=scheduler, on_build=lambda p: counted(p.units, None)
+        )
     console.show(describe.inspect(output), as_json=as_json)
 
 
@@ -255,6 +289,36 @@ def verify(
         raise typer.Exit(3)
 
 
+@app.command("import-hf")
+def import_hf(
+    folder: Annotated[Path, typer.Argument(help="A Hugging Face folder: ModernBERT, NomicBERT, BERT or NeoBERT.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint folder to write.")],
+    tokenizer: Annotated[
+        str | None, typer.Option(help="The tokenizer whose tokens are picked from theirs (default: the folder's own).")
+    ] = None,
+    trust_code: Trust = False,
+) -> None:
+    """Turn a Hugging Face encoder into a maskseq checkpoint."""
+    from maskseq import commands
+
+    parameters = commands.import_checkpoint(folder, output, tokenizer=tokenizer, trust_code=trust_code)
+    console.talk.print(f"wrote {output}: {parameters:,} parameters")
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A folder (hf) or an .onnx file.")],
+    format: Annotated[Literal["hf", "onnx"], typer.Option("--format", help="What to write.")] = "hf",
+    trust_code: Trust = False,
+) -> None:
+    """Write a run's encoder for transformers (it then runs under fill-mask) or as ONNX."""
+    from maskseq import commands
+
+    what = commands.export_checkpoint(commands.load(run, trust_code=trust_code), output, format=format)
+    console.talk.print(f"wrote {output}: {what}")
+
+
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine offers: devices, number formats, attention kernels, and why one is not used."""
@@ -285,3 +349,10 @@ def recipes_copy(
 
 def _overrides(overrides: list[str] | None, seed: int | None) -> list[str]:
     return [*(overrides or ()), *(() if seed is None else (f"seed={seed}",))]
+
+
+def _share(text: str) -> tuple[int, int]:
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal()):
+        raise UsageError(f"--part {text}: expected I/N, such as 1/8")
+    return int(number), int(of)

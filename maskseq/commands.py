@@ -1,19 +1,20 @@
 """What maskseq does, as functions: the Python API. Only this module knows the whole."""
 
 import itertools
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from maskseq import plugins
 from maskseq.data.batches import Rows
-from maskseq.data.build import Progress, build_corpus, build_from_records
+from maskseq.data.build import Progress, build_corpus, build_from_records, build_share
 from maskseq.data.corpus import Corpus
 from maskseq.data.splits import training_records
 from maskseq.errors import UsageError
@@ -22,11 +23,13 @@ from maskseq.inference.embed import Pooling, embed_records
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.predict import EncoderPredict
 from maskseq.inference.score import Score, score_records
-from maskseq.model.checkpoint import load_model
+from maskseq.model.checkpoint import load_model, save_model
 from maskseq.model.encoder import Encoder
+from maskseq.model.interop import export_hf, export_onnx, import_hf
 from maskseq.ranges import Range, hidden_cells
 from maskseq.recipe import Recipe, load_recipe
-from maskseq.tokenizer import Tokenizer
+from maskseq.tokenizer import Format, Tokenizer
+from maskseq.training import parallel, state
 from maskseq.training.events import Listener
 from maskseq.training.trainer import train
 from maskseq.types import Encoded, Record
@@ -40,19 +43,27 @@ def pretrain(
     tokenizer: Tokenizer[Any] | None = None,
     records: Iterable[Record] | None = None,
     corpus: Corpus | None = None,
+    extend: Path | str | None = None,
+    branch: Path | str | None = None,
     on_event: Listener = lambda event: None,
 ) -> "Run":
     """Pretrain into the run folder `output`, or go on with the same run there; returns it loaded.
 
     `tokenizer` and `records` are for objects that a recipe cannot name: they take the place of its `[tokenizer]`
-    section and of `data.files`. `corpus` is one that is open already. Raises `UsageError` for a recipe or folder that
-    does not fit, `DataError` for broken data, and `KeyboardInterrupt` when interrupted, after a checkpoint.
+    section and of `data.files`. `corpus` is one that is open already. `extend` begins the next stage of another run
+    (a longer context, other masks; rows and schedules count anew), `branch` goes on from one of its checkpoints (a
+    stable run may end in several decays). Raises `UsageError` for a recipe or folder that does not fit, `DataError`
+    for broken data, and `KeyboardInterrupt` when interrupted, after a checkpoint.
     """
     resolved = load_recipe(recipe, overrides)
     output = Path(output)
+    if extend is not None and branch is not None:
+        raise UsageError("a run either extends another or branches from it, not both")
     if corpus is None:
         corpus = prepare_corpus(resolved, default=output / "corpus", tokenizer=tokenizer, records=records)
-    training_rows, validation_rows = rows_of(resolved, corpus, cache=output)
+    origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
+    stage = origin.position.stage if origin else 0
+    training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
     train(
         Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed),
         training_rows,
@@ -63,7 +74,8 @@ def pretrain(
         run=output,
         tokenizer=corpus.tokenizer,
         seed=resolved.seed,
-        identity={"recipe": resolved.to_json(), "corpus": corpus.fingerprint},
+        identity=resolved.identity() | {"corpus": corpus.fingerprint},
+        origin=origin,
         on_event=on_event,
     )
     return load(output, trust_code=True)
@@ -174,38 +186,72 @@ def prepare_corpus(
     default: Path,
     tokenizer: Tokenizer[Any] | None = None,
     records: Iterable[Record] | None = None,
+    scheduler: str | None = None,
     on_build: Callable[[Progress], None] | None = None,
 ) -> Corpus:
-    """Open the recipe's corpus, building it (or what is missing of it) first where the recipe names files."""
+    """Open the recipe's corpus, building it (or what is missing of it) first where the recipe names files.
+
+    Of several processes under torchrun the first one builds, the others wait for it. `scheduler` is the address of a
+    Dask cluster that builds instead of this machine.
+    """
     folder = Path(recipe.data.corpus) if recipe.data.corpus else default
-    paths = [Path(name) for name in recipe.data.files]
-    if records is None and not paths:
+    if records is None and not recipe.data.files:
         if recipe.data.corpus is None:
             raise UsageError(
                 'the recipe names no data\n\nhint: in its [data] section, set files = ["…"] or corpus = "…"'
             )
         return Corpus.open(folder)
-    split = recipe.data.split
+    ranks = parallel.join(recipe.training.device)
+    if not ranks.first:
+        ranks.wait()
+        return Corpus.open(folder, trust_code=True)
+    split, on_error = recipe.data.split, recipe.data.on_error
     if records is not None:
         kept = list(records)
         tokenizer = tokenizer or fit_tokenizer(recipe, training_records(lambda: kept, split))
-        return build_from_records(kept, output=folder, tokenizer=tokenizer, split=split, on_error=recipe.data.on_error)
+        corpus = build_from_records(kept, output=folder, tokenizer=tokenizer, split=split, on_error=on_error)
+    else:
+        paths, reader, tokenizer = _sources(recipe, tokenizer)
+        corpus = build_corpus(
+            paths,
+            output=folder,
+            tokenizer=tokenizer,
+            format=reader,
+            split=split,
+            workers=recipe.data.workers,
+            scheduler=scheduler,
+            on_error=on_error,
+            progress=on_build,
+        )
+    ranks.wait()
+    return corpus
+
+
+def build_part(
+    recipe: Recipe, share: tuple[int, int], *, output: Path, on_build: Callable[[Progress], None] | None = None
+) -> None:
+    """Build every n-th part of the recipe's corpus, as job i of an array of n (`share`); `prepare_corpus` ends it."""
+    paths, reader, tokenizer = _sources(recipe, None)
+    build_share(
+        paths,
+        share,
+        output=output,
+        tokenizer=tokenizer,
+        format=reader,
+        on_error=recipe.data.on_error,
+        progress=on_build,
+    )
+
+
+def _sources(recipe: Recipe, tokenizer: Tokenizer[Any] | None) -> tuple[list[Path], Format[Any], Tokenizer[Any]]:
+    """The recipe's files, what reads them, and the tokenizer, fitted on what will be training records."""
+    paths = [Path(name) for name in recipe.data.files]
     reader = recipe.reader(paths[0])
 
     def read() -> Iterator[Record]:
         return itertools.chain.from_iterable(map(reader.read, paths))
 
-    tokenizer = tokenizer or fit_tokenizer(recipe, training_records(read, split))
-    return build_corpus(
-        paths,
-        output=folder,
-        tokenizer=tokenizer,
-        format=reader,
-        split=split,
-        workers=recipe.data.workers,
-        on_error=recipe.data.on_error,
-        progress=on_build,
-    )
+    return paths, reader, tokenizer or fit_tokenizer(recipe, training_records(read, recipe.data.split))
 
 
 def fit_tokenizer(recipe: Recipe, records: Iterable[Record]) -> Tokenizer[Any]:
@@ -219,7 +265,7 @@ def fit_tokenizer(recipe: Recipe, records: Iterable[Record]) -> Tokenizer[Any]:
     return fitted
 
 
-def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None) -> tuple[Rows, Rows | None]:
+def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None, stage: int = 0) -> tuple[Rows, Rows | None]:
     """Training rows, and validation rows under one fixed mask key (None where nothing is held out)."""
     total = recipe.training.tokens
     _, decay = recipe.schedule.lengths(total)
@@ -229,6 +275,7 @@ def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None) -> tup
         config=recipe.batch,
         masking=recipe.masking,
         seed=recipe.seed,
+        stage=stage,
         total_tokens=total,
         decay_start=1 - decay / total,
         cache=cache,
@@ -251,3 +298,35 @@ def write_vectors(vectors: Iterable[tuple[str, Float[np.ndarray, "hidden"]]], pa
     finally:
         aside.unlink(missing_ok=True)
     return len(found)
+
+
+def import_checkpoint(folder: Path, output: Path, *, tokenizer: str | None = None, trust_code: bool = False) -> int:
+    """Turn a Hugging Face folder into a checkpoint folder; returns its number of parameters.
+
+    `tokenizer` names an installed one that needs no fitting; its tokens' rows are picked from theirs by their text.
+    """
+    if output.exists():
+        raise UsageError(f"{output} exists already\n\nhint: choose another folder with --output")
+    chosen = plugins.load("tokenizers", tokenizer).fit(()) if tokenizer else None
+    model, own = import_hf(folder, tokenizer=chosen, trust_code=trust_code)
+    if own is None:
+        raise UsageError(
+            f"{folder} was not written by maskseq: nothing here says how your data become its ids\n\n"
+            f"hint: name a tokenizer whose tokens are among theirs with --tokenizer"
+        )
+    aside = output.with_name(output.name + ".tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    save_model(aside, model, own)
+    aside.replace(output)
+    return model.n_parameters
+
+
+def export_checkpoint(run: Run, output: Path, *, format: Literal["hf", "onnx"]) -> str:
+    """Write a run's encoder for transformers or as ONNX; returns what was written."""
+    if output.exists():
+        raise UsageError(f"{output} exists already\n\nhint: choose another name with --output")
+    if format == "hf":
+        return export_hf(run.model, output, tokenizer=run.tokenizer)
+    export_onnx(run.model, output)
+    return "an ONNX model of one sequence of any length"

@@ -3,9 +3,8 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -159,7 +158,6 @@ def training_progress(*, as_json: bool) -> Iterator[Callable[[Any], None]]:
         yield TrainingProgress(None)
 
 
-def relative(path: Path) -> str:
-    """The path as a user would type it from here."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else str(path)
+def tell_all(listeners: Iterable[Callable[[Any], None]], event: Any) -> None:
+    for listen in listeners:
+        listen(event)

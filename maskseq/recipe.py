@@ -82,6 +82,14 @@ class Recipe:
         resolved: dict[str, Any] = TypeAdapter(Recipe).dump_python(self, mode="json")
         return resolved
 
+    def identity(self) -> dict[str, Any]:
+        """What makes two runs the same: all that has a say in their weights. Where the files lie has not."""
+        resolved = self.to_json()
+        resolved["data"] = {"files": [Path(name).name for name in self.data.files], "split": resolved["data"]["split"]}
+        for key in ("device", "checkpoint_every", "keep_last", "keep_every"):
+            del resolved["training"][key]
+        return {"recipe": resolved}
+
 
 def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file (or take a dict) and lay `a.b=value` overrides on top; values are TOML.

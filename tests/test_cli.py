@@ -317,3 +317,36 @@ def test_score_and_embed_write_what_the_api_returns(lambda_run: Path, tmp_path: 
     saved = np.load(tmp_path / "v.npz")
     for key, vector in run.embed(Fasta().read(file)):
         np.testing.assert_array_equal(saved["vectors"][saved["keys"].tolist().index(key)], vector)
+
+
+def test_a_run_can_be_exported_and_imported_again(lambda_run: Path, tmp_path: Path) -> None:
+    assert maskseq("export", lambda_run, "-o", tmp_path / "hf").exit_code == 0
+    assert maskseq("import-hf", tmp_path / "hf", "-o", tmp_path / "back").exit_code == 0
+    from safetensors.numpy import load_file
+
+    newest = lambda_run / "checkpoints" / (lambda_run / "latest").read_text().strip()
+    before, after = (load_file(folder / "model.safetensors") for folder in (newest, tmp_path / "back"))
+    assert before.keys() == after.keys()
+    assert all((before[name] == after[name]).all() for name in before)
+    assert maskseq("infill", tmp_path / "back", lambda_run.parent / "lambda.fa.gz", "-o", tmp_path / "o").exit_code == 0
+
+
+def test_a_corpus_built_in_shares_is_the_corpus_built_at_once(lambda_run: Path, tmp_path: Path) -> None:
+    recipe = lambda_run.parent / "recipe.toml"
+    for share in ("2/2", "1/2"):
+        assert maskseq("tokenize", recipe, "-o", tmp_path / "corpus", "--part", share).exit_code == 0
+        assert not (tmp_path / "corpus" / "manifest.json").exists()
+    assert maskseq("tokenize", recipe, "-o", tmp_path / "corpus").exit_code == 0
+    assert (tmp_path / "corpus" / "manifest.json").read_bytes() == (
+        lambda_run / "corpus" / "manifest.json"
+    ).read_bytes()
+
+
+def test_a_stage_begins_from_another_run(lambda_run: Path, tmp_path: Path) -> None:
+    recipe = lambda_run.parent / "recipe.toml"
+    longer = ["--set", "batch.context=256", "--set", "training.tokens=3000", "--set", "model.rope_theta=160000.0"]
+    result = maskseq("pretrain", recipe, "-o", tmp_path / "longer", "--extend", lambda_run, "--json", *longer)
+    assert result.exit_code == 0, result.output
+    started = json.loads(result.stdout.splitlines()[0])
+    assert started["resumed_from"].endswith((lambda_run / "latest").read_text().strip())
+    assert started["stage"] == 1
