@@ -3,6 +3,7 @@
 Run as a script it is the child process that those tests kill, or one of the ranks that torchrun starts.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from maskseq.training.events import Event
 from maskseq.training.optimizer import OptimizerConfig
 from maskseq.training.schedule import ScheduleConfig
 from maskseq.training.trainer import TrainingConfig, TrainingResult, train
+from maskseq.training.watch import Interrupted
 from maskseq.types import Encoded, Field, ListRecord, Vocabulary
 
 ROW_TOKENS, PIECES = 96, (40, 25, 11, 13)  # and 7 tokens of filler
@@ -50,13 +52,18 @@ class Letters(Tokenizer[ListRecord]):
 class Synthetic:
     """Rows that are a pure function of their number, as `maskseq.data.batches.Rows` are: a noisy periodic pattern."""
 
-    def __init__(self, vocabulary: Vocabulary, *, seed: int = 0, n_rows: int = 10_000) -> None:
-        self.vocabulary, self.seed, self._n_rows = vocabulary, seed, n_rows
+    def __init__(
+        self, vocabulary: Vocabulary, *, seed: int = 0, n_rows: int = 10_000, signal_at: int | None = None
+    ) -> None:
+        """Whoever asks for row `signal_at` gets a SIGTERM."""
+        self.vocabulary, self.seed, self._n_rows, self.signal_at = vocabulary, seed, n_rows, signal_at
 
     def n_rows(self, epoch: int) -> int:
         return self._n_rows
 
     def row(self, number: int) -> Row:
+        if number == self.signal_at:
+            os.kill(os.getpid(), signal.SIGTERM)
         rng = np.random.default_rng((self.seed, number))
         positions = np.concatenate([np.arange(n) for n in (*PIECES, ROW_TOKENS - sum(PIECES))])
         piece = np.repeat(np.arange(len(PIECES) + 1), [*PIECES, ROW_TOKENS - sum(PIECES)])
@@ -102,7 +109,8 @@ def small_run(run: Path, *, on_event: Any = lambda event: None, seed: int = 5, *
     """20 steps by default; `optimizer`, `model`, `schedule` and anything of `TrainingConfig` may be changed."""
     optimizer = OptimizerConfig(**({"lr": 1e-2} | changes.pop("optimizer", {})))
     model = small_encoder(**changes.pop("model", {}))
-    rows = changes.pop("train_rows", None) or Synthetic(model.config.vocabulary)
+    train_rows = Synthetic(model.config.vocabulary, signal_at=changes.pop("signal_at", None))
+    train_rows = changes.pop("train_rows", train_rows)
     validation = Synthetic(model.config.vocabulary, seed=1, n_rows=5)
     identity = changes.pop("identity", {"recipe": "small"})
     schedule = ScheduleConfig(**changes.pop("schedule", {"warmup": 0.2, "decay": 0.3}))
@@ -110,7 +118,7 @@ def small_run(run: Path, *, on_event: Any = lambda event: None, seed: int = 5, *
     fixed = {"tokens": 20 * STEP, "precision": "fp32", "checkpoint_every": 5 * STEP, "validate_every": 10 * STEP}
     return train(
         model,
-        rows,
+        train_rows,
         validation,
         config=TrainingConfig(**(fixed | changes)),
         optimizer=optimizer,
@@ -133,14 +141,14 @@ def report(event: Event) -> None:
     print(type(event).__name__, getattr(event, "step", ""), flush=True)
 
 
-def die_at(count: int, run: Path) -> None:
-    """SIGKILL this process just before it opens, renames, creates or removes a file of the run for the nth time."""
+def die_at(count: int, ending: str, run: Path) -> None:
+    """SIGKILL this process before it touches files of the run for the nth time, of those whose names end like this."""
     operations = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}
     seen = 0
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal seen
-        if event in operations and str(arguments[0]).startswith(str(run)):
+        if event in operations and str(arguments[0]).startswith(str(run)) and str(arguments[0]).endswith(ending):
             seen += 1
             if seen == count:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -153,8 +161,9 @@ def main() -> None:
     torch.set_num_threads(1)
     for run, options in json.loads(sys.argv[1]):
         if "die_at" in options:
-            die_at(options.pop("die_at"), Path(run))
-        small_run(Path(run), on_event=report, **options)
+            die_at(*options.pop("die_at"), Path(run))
+        with contextlib.suppress(Interrupted):
+            small_run(Path(run), on_event=report, **options)
 
 
 def child(run: Path, **options: Any) -> subprocess.Popen[str]:

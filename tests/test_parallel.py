@@ -43,6 +43,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (half / "latest").write_text("step_5")  # as if it had been stopped there
         jobs |= {folder / strategy: {"strategy": strategy} | EIGHT}
         jobs |= {half: {"strategy": strategy, "micro_rows": 2} | EIGHT}
+    jobs |= {folder / "signalled": {"signal_at": 29} | EIGHT}  # a row of the fourth step, on the second rank
     torchrun(jobs, world=2)
     return folder
 
@@ -88,6 +89,11 @@ def test_one_rank_goes_on_where_two_stopped(runs: Path, tmp_path: Path, strategy
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_two_ranks_go_on_where_one_stopped(runs: Path, strategy: str) -> None:
     assert_same(runs / f"{strategy}-second-half", runs / "alone")
+
+
+def test_a_signal_to_one_rank_stops_all_after_the_same_step(runs: Path) -> None:
+    assert (runs / "signalled" / "latest").read_text().strip() == "step_4"
+    assert losses(runs / "signalled", "step") == pytest.approx(losses(runs / "alone", "step")[:4], rel=1e-3)
 
 
 def test_ranks_share_the_rows_between_them_wherever_they_begin() -> None:

@@ -91,18 +91,24 @@ def test_a_run_killed_between_checkpoints_ends_as_if_it_had_not_been(tmp_path: P
     assert_same_run(tmp_path, whole)
 
 
-# Operations on files of the run until its end number about 150; these lie in the second checkpoint and at its renames.
-@pytest.mark.parametrize("count", [36, 52])
-def test_a_run_killed_inside_a_checkpoint_ends_as_if_it_had_not_been(tmp_path: Path, whole: Path, count: int) -> None:
-    assert child(tmp_path, die_at=count).wait() == -9
+@pytest.mark.parametrize(
+    ("count", "ending"),
+    [(4, "rank_0.safetensors"), (4, "latest.tmp")],
+    ids=["while the second checkpoint is written", "when it has its name and is not yet the latest"],
+)
+def test_a_run_killed_inside_a_checkpoint_ends_as_if_it_had_not_been(
+    tmp_path: Path, whole: Path, count: int, ending: str
+) -> None:
+    assert child(tmp_path, die_at=(count, ending)).wait() == -9
+    assert (tmp_path / "latest").read_text().strip() == "step_5"
     small_run(tmp_path)
     assert_same_run(tmp_path, whole)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("count", range(2, 102, 4))
+@pytest.mark.parametrize("count", range(3, 103, 4))  # of the 118 operations on files that the whole run makes
 def test_a_run_killed_at_any_file_operation_ends_as_if_it_had_not_been(tmp_path: Path, whole: Path, count: int) -> None:
-    assert child(tmp_path, die_at=count).wait() == -9
+    assert child(tmp_path, die_at=(count, "")).wait() == -9
     small_run(tmp_path)
     assert_same_run(tmp_path, whole)
 

@@ -1,5 +1,6 @@
 """Runs that begin where another has come to: branches of a stable run, and later stages."""
 
+import contextlib
 import json
 import math
 import sys
@@ -11,12 +12,25 @@ from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import corpora
+from corpora import random_texts
 from small_run import STEP, Letters, Synthetic, small_run, weights
 
+from maskseq.data.batches import Rows
+from maskseq.data.build import build_from_records
+from maskseq.data.corpus import Corpus
+from maskseq.data.packing import BatchConfig
+from maskseq.data.splits import SplitConfig
 from maskseq.errors import DataError, UsageError
+from maskseq.masking import MaskingConfig, Spans, Tokens
 from maskseq.model.checkpoint import load_model
-from maskseq.training.events import Event, Started, Step, Warned
-from maskseq.training.state import Position, branch, next_stage, read_saved
+from maskseq.model.encoder import Encoder
+from maskseq.model.presets import preset
+from maskseq.training.config import OptimizerConfig, TrainingConfig
+from maskseq.training.events import Event, Listener, Started, Step, Warned
+from maskseq.training.schedule import ScheduleConfig
+from maskseq.training.state import Origin, Position, branch, next_stage, read_saved
+from maskseq.training.trainer import train
 
 WARMUP = {"warmup": 4 * STEP}
 DECAY = {"decay": 10 * STEP} | WARMUP
@@ -117,3 +131,82 @@ def test_the_recipe_in_the_folder_says_where_the_run_came_from(stable: Path, tmp
     recipe = json.loads((tmp_path / "recipe.json").read_text())
     digests = json.loads((stable / "checkpoints" / "step_20" / "digests.json").read_text())
     assert recipe["origin"] == {"stage": 1, "digests": digests}
+
+
+CORPUS_STEPS = 20
+ROW = 256
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """About nine rows of 256 tokens an epoch, so that a run passes through several epochs."""
+    folder = tmp_path_factory.mktemp("corpus") / "c"
+    split = SplitConfig(by="record", validation=0.3)
+    return build_from_records(random_texts(20, 300), output=folder, tokenizer=corpora.Letters(), split=split)
+
+
+def pretrain(
+    corpus: Corpus,
+    run: Path,
+    *,
+    context: int = 64,
+    origin: Origin | None = None,
+    on_event: Listener = lambda event: None,
+) -> None:
+    """Real rows of a real corpus; masks go from 30 % to 15 % where the learning rate begins to fall."""
+    masking = MaskingConfig(ratio=0.3, final_ratio=0.15, schedule="step", tokens=Tokens(), spans=Spans(weight=1.0))
+    batch, total = BatchConfig(row_tokens=ROW, context=context), CORPUS_STEPS * ROW
+    stage = origin.position.stage if origin else 0
+    common = {"config": batch, "masking": masking, "seed": 3, "stage": stage}
+    theta = 160_000.0 if stage else 10_000.0
+    vocabulary = corpus.tokenizer.vocabulary
+    shape = {"n_layers": 4, "hidden_size": 32, "n_heads": 2, "intermediate_size": 48}
+    windows = {"global_every": 3, "window": 16, "rope_theta": theta, "attention_dropout": 0.1}
+    train(
+        Encoder(preset("nano", vocabulary, **shape, **windows), seed=0),
+        Rows(corpus, split="train", total_tokens=total, decay_start=0.5, **common),
+        Rows(corpus, split="validation", mask_epoch=0, **common),
+        config=TrainingConfig(tokens=total, rows=1, precision="fp32", validate_every=0.5, validation_rows=3),
+        optimizer=OptimizerConfig(lr=1e-2),
+        schedule=ScheduleConfig(warmup=0, decay=0.5),
+        run=run,
+        tokenizer=corpus.tokenizer,
+        seed=3,
+        identity={"context": context},
+        origin=origin,
+        on_event=on_event,
+    )
+
+
+def test_a_corpus_is_learned_in_stages_and_a_break_changes_nothing(corpus: Corpus, tmp_path: Path) -> None:
+    """Context 64 to 256 and theta 10,000 to 160,000 for global layers; both stages are broken off in a later epoch."""
+
+    def break_off(event: Event) -> None:
+        if isinstance(event, Step) and event.step == 13:
+            raise KeyboardInterrupt
+
+    for run, listeners in (("whole", [print]), ("broken", [break_off, print])):
+        for listen in listeners:
+            with contextlib.suppress(KeyboardInterrupt):
+                pretrain(corpus, tmp_path / run / "short", on_event=listen)
+        origin = next_stage(tmp_path / run / "short")
+        for listen in listeners:
+            with contextlib.suppress(KeyboardInterrupt):
+                pretrain(corpus, tmp_path / run / "long", context=256, origin=origin, on_event=listen)
+    for stage in ("short", "long"):
+        ours, theirs = (weights(tmp_path / run / stage) for run in ("broken", "whole"))
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "long" / "metrics.jsonl").read_text().splitlines()]
+    validations = [line for line in lines if line["kind"] == "validation"]
+    assert len({line["cells"] for line in validations}) == 1
+
+
+def test_fewer_cells_are_hidden_once_the_learning_rate_falls(corpus: Corpus, tmp_path: Path) -> None:
+    steps: list[Step] = []
+    pretrain(corpus, tmp_path, on_event=lambda e: steps.append(e) if isinstance(e, Step) else None)
+    full = [step for step in steps if step.lr == 1e-2]
+    shares = [
+        sum(step.scores.all.cells for step in part) / (2 * ROW * len(part)) for part in (full, steps[len(full) :])
+    ]
+    assert 8 <= len(full) <= 12
+    assert shares[1] / shares[0] == pytest.approx(0.5, rel=0.12)

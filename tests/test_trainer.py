@@ -218,11 +218,22 @@ def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(tmp_path: Path, 
         if isinstance(event, Step) and event.step == 7:
             os.kill(os.getpid(), number)
 
-    with pytest.raises(Interrupted, match="stopped after step 8") as stopped:
+    with pytest.raises(Interrupted, match="stopped after step 7") as stopped:
         small_run(tmp_path, on_event=interrupt)
     assert stopped.value.exit_code == code
-    assert (tmp_path / "latest").read_text().strip() == "step_8"
+    assert (tmp_path / "latest").read_text().strip() == "step_7"
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+
+
+def test_a_second_signal_ends_the_run_at_once(tmp_path: Path) -> None:
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Step) and event.step == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="at once"):
+        small_run(tmp_path, on_event=interrupt)
+    assert (tmp_path / "latest").read_text().strip() == "step_5"
 
 
 def test_metrics_have_one_line_a_step_however_often_the_run_was_stopped(tmp_path: Path) -> None:

@@ -41,6 +41,10 @@ class Ranks:
             dist.all_reduce(values)
         return values
 
+    def any(self, here: bool) -> bool:
+        """Whether it is so on any rank."""
+        return self.sum(torch.tensor(float(here))).item() > 0
+
     def wait(self) -> None:
         """Until every rank is here."""
         if self.world > 1:

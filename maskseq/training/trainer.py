@@ -130,7 +130,7 @@ class Trainer:
         ):
             while self.position.tokens < config.tokens:
                 before = self.position.tokens
-                step, stop = self.step(stream, stop=bool(signals.caught))
+                step = self.step(stream)
                 metrics.write("step", step)
                 self.on_event(step)
                 after = self.position.tokens
@@ -140,6 +140,7 @@ class Trainer:
                     validation = result.scores
                     metrics.write("validation", result)
                     self.on_event(result)
+                stop = self.ranks.any(signals.caught > 0)
                 if ends or stop or config.crosses(config.checkpoint_every, before, after):
                     metrics.sync()
                     self.save(keep=config.crosses(config.keep_every, before, after))
@@ -153,15 +154,15 @@ class Trainer:
         self.on_event(Finished(step=self.position.step, tokens=self.position.tokens, seconds=seconds))
         return TrainingResult(run=self.run, position=self.position, validation=validation)
 
-    def step(self, stream: Iterator[tuple[int, Row]], *, stop: bool) -> tuple[Step, bool]:
-        """One optimizer step on the next rows; also whether any rank was asked to stop."""
+    def step(self, stream: Iterator[tuple[int, Row]]) -> Step:
+        """One optimizer step on the next rows."""
         config, position, began = self.config, self.position, time.monotonic()
         n = n_rows(position.tokens, config.sizes, config.length(config.rows_warmup))
         rows = [next(stream) for _ in range(n // self.ranks.world)]
         waited = time.monotonic() - began
 
-        here = [sum(float(row.weights.sum()) for _, row in rows), sum(row.n_tokens for _, row in rows), stop]
-        weight, tokens, stopped = self.ranks.sum(torch.tensor(here, dtype=torch.float64)).tolist()
+        here = [sum(float(row.weights.sum()) for _, row in rows), sum(row.n_tokens for _, row in rows)]
+        weight, tokens = self.ranks.sum(torch.tensor(here, dtype=torch.float64)).tolist()
         result, grad_norm = self.learner.backward(rows, weight)
         if not (math.isfinite(result.all.loss) and math.isfinite(grad_norm)):
             raise DivergenceError(
@@ -175,7 +176,7 @@ class Trainer:
             position, step=position.step + 1, row=position.row + n, tokens=position.tokens + int(tokens)
         )
         seconds = time.monotonic() - began
-        step = Step(
+        return Step(
             step=self.position.step,
             tokens=self.position.tokens,
             total_tokens=config.tokens,
@@ -189,7 +190,6 @@ class Trainer:
             seconds=seconds,
             peak_memory=peak_memory(self.ranks.device),
         )
-        return step, stopped > 0
 
     def validate(self, rows: Rows) -> Validation:
         """Score the validation rows; their masks are the same every time, whatever the ranks."""
