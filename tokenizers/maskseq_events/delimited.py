@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from maskseq.errors import DataError, UsageError
-from maskseq_events.case import Case
+from maskseq_events.case import Case, Value
 from maskseq_events.files import create, read_lines
-from maskseq_events.table import EventTable, NewTable, Row, Rows
+from maskseq_events.new_table import NewTable
+from maskseq_events.table import EventTable, Row, Rows
 
 
 @dataclass(frozen=True)
@@ -80,17 +81,19 @@ class Csv(EventTable):
     def _cells(self, raw: str, header: _Header) -> Sequence[str]:
         return next(csv.reader(io.StringIO(raw, newline=""), delimiter=header.delimiter))
 
-    def _replaced(self, raw: str, changes: dict[int, str | None], header: _Header) -> str:
+    def _replaced(self, raw: str, changes: dict[int, Value], header: _Header) -> str:
         spans = _spans(raw, header.delimiter)
         for index in sorted(changes, reverse=True):
             start, stop = spans[index]
-            raw = raw[:start] + _quoted(changes[index] or "", header.delimiter) + raw[stop:]
+            value = changes[index]
+            cell = self.absent[0] if value is None else value
+            raw = raw[:start] + _quoted(cell, header.delimiter) + raw[stop:]
         return raw
 
-    def _write_rows(self, header: _Header, rows: Sequence[str], path: Path) -> None:
+    def _write_rows(self, header: _Header, rows: Sequence[tuple[int, str]], path: Path) -> None:
         with create(path) as file:
             file.write(header.text.encode(self.encoding))
-            for raw in rows:
+            for _, raw in rows:
                 file.write(raw.encode(self.encoding))
 
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:

@@ -2,17 +2,17 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Int32, Int64
 
 from maskseq.errors import DataError, UsageError
 from maskseq.tokenizer import Format
-from maskseq_events.case import UNKNOWN, Case, Kind, Value, no_time, time_order
+from maskseq_events.case import UNKNOWN, UNKNOWN_TIME, Case, Kind, Value, no_time, time_order
 from maskseq_events.grouping import group_rows
 from maskseq_events.mapping import Columns, find_columns
 from maskseq_events.times import TimeLayout
@@ -40,6 +40,9 @@ class EventTable(Format[Case]):
     An empty cell of an attribute is absent (it does not apply), `?` is unknown: a hole. An activity and a timestamp
     apply to every event, so there both mean unknown.
     """
+
+    missing_time: ClassVar[int] = UNKNOWN_TIME
+    """What an empty timestamp means."""
 
     case: str | None = None
     activity: str | tuple[str, ...] | None = None
@@ -122,7 +125,7 @@ class EventTable(Format[Case]):
         if new:
             raise UsageError(f"{path}: {new[0].key!r} does not come from the table that the other cases come from")
         rows.sort(key=lambda row: row[0])
-        self._write_rows(header, [raw for _, raw in rows], path)
+        self._write_rows(header, rows, path)
 
     # What a format of this kind defines
 
@@ -139,14 +142,16 @@ class EventTable(Format[Case]):
         """The cells of a row again."""
 
     @abstractmethod
-    def _replaced(self, raw: Any, changes: dict[int, str | None], header: Any) -> Any:
-        """The row with some cells changed."""
+    def _replaced(self, raw: Any, changes: dict[int, Value], header: Any) -> Any:
+        """The row with some cells changed, None: to absent."""
 
     @abstractmethod
-    def _write_rows(self, header: Any, rows: Sequence[Any], path: Path) -> None: ...
+    def _write_rows(self, header: Any, rows: Sequence[tuple[int, Any]], path: Path) -> None:
+        """Write rows, each with its number, in their order."""
 
     @abstractmethod
-    def _write_new(self, cases: Sequence[Case], path: Path) -> None: ...
+    def _write_new(self, cases: Sequence[Case], path: Path) -> None:
+        """Write a `NewTable`."""
 
     def _place(self, number: int) -> str:
         return f"line {number}"
@@ -205,13 +210,16 @@ class EventTable(Format[Case]):
         assert index is not None
         moments = [cells[index] for _, _, cells in group]
         try:
-            return self._layout.parse_all(
+            time, offset = self._layout.parse_all(
                 [None if moment in self._holes or moment in self.absent else moment for moment in moments]
             )
         except ValueError as error:
             problem, event = error.args
             place = f"{self._place(group[event][0])}, column {columns.names[index]!r}"
             raise DataError(path, problem, place=place) from None
+        if self.missing_time != UNKNOWN_TIME:
+            time[[moment is None or moment in self.absent for moment in moments]] = self.missing_time
+        return time, offset
 
     def _activities(self, columns: Sequence[Sequence[Any]]) -> tuple[str, ...]:
         holes = self._holes  # an activity may well be called "NA"
@@ -246,7 +254,7 @@ class EventTable(Format[Case]):
             known = (row[columns.time] for row, there in zip(cells, old.timed, strict=True) if there)
             like = max(known, key=len, default=None)
         for event, (number, raw, row) in enumerate(zip(origin.numbers, origin.raw, cells, strict=True)):
-            changes: dict[int, str | None] = {}
+            changes: dict[int, Value] = {}
             if old.activity[event] != case.activity[event]:
                 parts = case.activity[event].rsplit("+", len(columns.activity) - 1)
                 parts += [UNKNOWN] * (len(columns.activity) - len(parts))
@@ -264,34 +272,5 @@ class EventTable(Format[Case]):
                     changes[index] = self._text(case.case_attributes[name])
             yield number, self._replaced(raw, changes, origin.header) if changes else raw
 
-    def _text(self, value: Value) -> str | None:
-        if value is None:
-            return self.absent[0]
+    def _text(self, value: Value) -> Value:
         return self.unknown[0] if value == UNKNOWN else value
-
-
-@dataclass(frozen=True)
-class NewTable:
-    """Cases that came from elsewhere, as columns `case`, `activity`, `time`, attributes and `case:` attributes."""
-
-    cases: Sequence[Case]
-    names: tuple[str, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        timed = ("time",) if any(case.timed.any() for case in self.cases) else ()
-        attributes = dict.fromkeys(name for case in self.cases for name in case.attributes)
-        of_case = dict.fromkeys(f"case:{name}" for case in self.cases for name in case.case_attributes)
-        object.__setattr__(self, "names", ("case", "activity", *timed, *attributes, *of_case))
-
-    def rows(self) -> Iterator[dict[str, Value]]:
-        layout = TimeLayout()
-        for case in self.cases:
-            fixed = {f"case:{name}": value for name, value in case.case_attributes.items()}
-            for event, activity in enumerate(case.activity):
-                row: dict[str, Value] = dict.fromkeys(self.names)
-                row |= {"case": case.key, "activity": activity}
-                if "time" in row:
-                    known = case.timed[event]
-                    row["time"] = layout.render(int(case.time[event]), int(case.offset[event])) if known else UNKNOWN
-                row |= {name: values[event] for name, values in case.attributes.items()} | fixed
-                yield row

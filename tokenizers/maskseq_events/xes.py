@@ -181,13 +181,13 @@ class Xes(Format[Case]):
                 shown = self._layout.render(moment, offset, like) if case.timed[index] else self._text(UNKNOWN)
                 changed[self.time] = ("date", shown)
             for name, values in case.attributes.items():
-                if values[index] != old.attributes[name][index]:
+                if values[index] != old.attributes.get(name, [None] * len(old))[index]:
                     changed[name] = (tag_of(name, case.kinds), self._text(values[index]))
             edits += set_values(text.xml, event, changed, text.encoding)
         own = {
             name: (tag_of(f"case:{name}", case.kinds), self._text(value))
             for name, value in case.case_attributes.items()
-            if value != old.case_attributes[name]
+            if value != old.case_attributes.get(name)
         }
         edits += set_values(text.xml, trace, own, text.encoding)
         return apply(text.xml, edits)

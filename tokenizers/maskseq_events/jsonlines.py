@@ -1,0 +1,175 @@
+"""Event logs in JSON Lines: one object an event."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from maskseq.errors import DataError
+from maskseq_events.case import Case, Kind, Value
+from maskseq_events.files import create, read_lines
+from maskseq_events.new_table import NewTable
+from maskseq_events.table import EventTable, Row, Rows
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+@dataclass(frozen=True)
+class _Header:
+    names: tuple[str, ...]
+    numeric: frozenset[str]
+    """Names whose values are numbers, one of them not whole."""
+    unquoted: frozenset[str]
+    """Names whose values are numbers or truth values, and are written as such."""
+    blank: str
+    """Blank lines before the first object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonLines(EventTable):
+    """Event logs in JSON Lines, one object an event; its names are the columns.
+
+    A name that an object lacks, and null, are absent. Numbers and truth values are read as JSON writes them, lists and
+    objects as their JSON. The file is read twice, the first time for its names. Written back, every line, and in a
+    changed line every other value, is copied as it was.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson")
+
+    encoding: str = "utf-8"
+
+    def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
+        names: dict[str, None] = {}
+        kinds: dict[str, set[type]] = {}
+        for _, _, event in self._objects(path):
+            names |= dict.fromkeys(event)
+            for name, value in event.items():
+                if value is not None and value not in self.unknown:
+                    kinds.setdefault(name, set()).add(type(value))
+        if not names:
+            raise DataError(path, "there are no events in this file")
+        numeric = frozenset(name for name, types in kinds.items() if float in types <= {int, float})
+        unquoted = frozenset(name for name, types in kinds.items() if types <= {int, float, bool})
+        header = _Header(tuple(names), numeric, unquoted, self._blank(path))
+        rows = ((number, raw, self._row(event, header)) for number, raw, event in self._objects(path))
+        return list(names), header, rows
+
+    def _objects(self, path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        """Each object with the number of its line and its raw text, blank lines behind it included."""
+        held: tuple[int, str, dict[str, Any]] | None = None
+        for number, line in enumerate(read_lines(path, self.encoding), 1):
+            if not line.strip():
+                held = held and (held[0], held[1] + line, held[2])
+                continue
+            if held is not None:
+                yield held
+            try:
+                event = json.loads(line.removeprefix("\ufeff"), parse_constant=_refuse)
+            except json.JSONDecodeError as error:
+                place = f"line {number}, column {error.colno}"
+                raise DataError(path, f"not valid JSON: {error.msg}", place=place) from None
+            except (ValueError, RecursionError) as error:
+                raise DataError(path, f"not valid JSON: {error}", place=f"line {number}") from None
+            if not isinstance(event, dict):
+                shown = line.strip()[:40]
+                raise DataError(path, f"a line must be one object, not {shown!r}", place=f"line {number}")
+            held = number, line, event
+        if held is not None:
+            yield held
+
+    def _blank(self, path: Path) -> str:
+        blank = ""
+        for line in read_lines(path, self.encoding):
+            if line.strip():
+                break
+            blank += line
+        return blank
+
+    def _row(self, event: dict[str, Any], header: _Header) -> list[str | None]:
+        return [_text(event.get(name)) for name in header.names]
+
+    def _kinds(self, header: _Header) -> dict[str, Kind]:
+        return dict.fromkeys(header.numeric, "numeric")
+
+    def _owns(self, origin: Rows) -> bool:
+        return isinstance(origin.header, _Header)
+
+    def _cells(self, raw: str, header: _Header) -> Sequence[str | None]:
+        return self._row(json.loads(raw.removeprefix("\ufeff")), header)
+
+    def _replaced(self, raw: str, changes: dict[int, Value], header: _Header) -> str:
+        spans, end = _spans(raw)
+        edits: list[tuple[int, int, str]] = []
+        for index, value in changes.items():
+            name = header.names[index]
+            if name in spans:
+                start, stop = spans[name]
+                edits.append((start, stop, _json(value, unquoted=name in header.unquoted)))
+            elif value is not None:
+                text = f"{json.dumps(name)}: {_json(value, unquoted=name in header.unquoted)}"
+                edits.append((end, end, f", {text}" if spans else text))
+        for start, stop, text in sorted(edits, reverse=True):
+            raw = raw[:start] + text + raw[stop:]
+        return raw
+
+    def _write_rows(self, header: _Header, rows: Sequence[tuple[int, str]], path: Path) -> None:
+        with create(path) as file:
+            file.write(header.blank.encode(self.encoding))
+            for _, raw in rows:
+                file.write(raw.encode(self.encoding))
+
+    def _write_new(self, cases: Sequence[Case], path: Path) -> None:
+        numeric = {name for case in cases for name, kind in case.kinds.items() if kind == "numeric"}
+        with create(path) as file:
+            for row in NewTable(cases).rows():
+                cells = {name: _json(value, unquoted=name in numeric) for name, value in row.items()}
+                pairs = (f"{json.dumps(name, ensure_ascii=False)}: {cell}" for name, cell in cells.items())
+                file.write(f"{{{', '.join(pairs)}}}\n".encode(self.encoding))
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _json(value: Value, *, unquoted: bool) -> str:
+    """A value as JSON, if `unquoted` as the number or truth value that it may be."""
+    if value is None:
+        return "null"
+    if unquoted:
+        try:
+            if isinstance(json.loads(value, parse_constant=_refuse), int | float):
+                return value
+        except ValueError:
+            pass
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _spans(raw: str) -> tuple[dict[str, tuple[int, int]], int]:
+    """Where each value of a JSON object stands in its text, and where another pair could be added."""
+    decoder = json.JSONDecoder()
+    spans: dict[str, tuple[int, int]] = {}
+    end = raw.index("{") + 1
+    position = _after_space(raw, end)
+    while raw[position] != "}":
+        name, position = decoder.raw_decode(raw, position)
+        start = _after_space(raw, _after_space(raw, position) + 1)  # behind the colon
+        _, end = decoder.raw_decode(raw, start)
+        spans[name] = (start, end)
+        position = _after_space(raw, end)
+        if raw[position] == ",":
+            position = _after_space(raw, position + 1)
+    return spans, end
+
+
+def _after_space(raw: str, position: int) -> int:
+    match = _SPACE.match(raw, position)
+    assert match is not None
+    return match.end()
