@@ -404,9 +404,8 @@ def test_presets_are_what_their_published_configs_import_as(name: str, tmp_path:
 
 
 def test_special_tokens_of_a_foreign_tokenizer_are_never_predicted(tmp_path: Path) -> None:
-    from tokenizers.models import WordLevel
-
     from tokenizers import Tokenizer as FastTokenizer
+    from tokenizers.models import WordLevel
 
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "<gap>"]
     fast = FastTokenizer(WordLevel({t: i for i, t in enumerate([*specials, *"ACGT"])}, unk_token="[UNK]"))

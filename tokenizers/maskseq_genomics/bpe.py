@@ -9,15 +9,15 @@ from itertools import chain, islice
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int, Integer, UInt8
-
 import tokenizers  # Hugging Face's
+from jaxtyping import Bool, Int, Integer, UInt8
+from tokenizers import models, trainers
+
 from maskseq.errors import UsageError
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, LegalCells, Vocabulary
 from maskseq_genomics.alphabet import NUCLEOTIDES
 from maskseq_genomics.sequence import Sequence
-from tokenizers import models, trainers
 
 BLOCK = 4096  # bases: no token crosses a multiple of it, so that a change is felt in its own block only
 LEGAL_BYTES = 1 << 26  # of the table of legal tokens; where it would be larger, every unknown letter counts as N
