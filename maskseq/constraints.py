@@ -35,6 +35,8 @@ def propagate(
         before = remaining
         for constraint in constraints:
             allowed = allowed & constraint(ids, cells, allowed)
+        if len(constraints) == 1 and isinstance(constraints[0], Automaton):
+            break  # it finds everything at once
     return allowed
 
 
@@ -49,8 +51,15 @@ def narrowed(
     row = np.minimum(np.searchsorted(wanted, given), len(wanted) - 1)
     found = wanted[row] == given
     allowed = allowed.copy()
-    np.logical_and.at(allowed, row[found], legal.allowed[found])
+    np.logical_and.at(allowed[:, : legal.allowed.shape[1]], row[found], legal.allowed[found])
     return allowed
+
+
+def intersection(first: LegalCells, second: LegalCells) -> LegalCells:
+    """What both leave of each cell that one of them narrows."""
+    cells = np.unique(np.concatenate([first.cells, second.cells]), axis=0)
+    width = max(first.allowed.shape[1], second.allowed.shape[1])
+    return LegalCells(cells, narrowed(second, cells, narrowed(first, cells, np.ones((len(cells), width), bool))))
 
 
 @dataclass(frozen=True)
@@ -119,22 +128,35 @@ class Automaton:
         readable[column >= n_ids] = True  # unknown, and not to be filled: anything
         readable[cells[mine, 0] - self.start] = allowed[mine, :n_ids]
 
-        possible = self.next >= 0
-        reached = np.zeros((len(column) + 1, n_states), bool)  # after i ids, going forward
-        reached[0, 0] = True
-        for i, may in enumerate(readable):
-            steps = possible & reached[i, :, None] & may
-            reached[i + 1, self.next[steps]] = True
-        hopeful = reached[-1] & self.accepting  # states from which the rest can be read, going backward
         kept = allowed.copy()
         kept[mine] = False
         row_of = dict(zip((cells[mine, 0] - self.start).tolist(), mine.tolist(), strict=True))
+        reached = [np.zeros(1, np.int64)]  # states after i ids, going forward
+        for may in readable:
+            after = np.zeros(n_states + 1, bool)  # one more: −1 ends up there
+            after[self.next[reached[-1]][:, may]] = True
+            reached.append(np.flatnonzero(after[:-1]))
+        hopeful = np.append(self.accepting, False)  # states from which the rest can be read, going backward
         for i in range(len(column) - 1, -1, -1):
-            steps = possible & hopeful[self.next] & readable[i] & reached[i, :, None]
+            steps = hopeful[self.next[reached[i]]] & readable[i]
             if i in row_of:
                 kept[row_of[i], :n_ids] = steps.any(axis=0)
-            hopeful = steps.any(axis=1)
+            hopeful = np.zeros(n_states + 1, bool)
+            hopeful[reached[i]] = steps.any(axis=1)
         return kept
+
+
+def joined(constraints: Sequence[Constraint]) -> list[Constraint]:
+    """The same rules, with automata about one stretch of one field made into one, which is exact for all of them."""
+    automata: dict[tuple[int, int, int | None], Automaton] = {}
+    others: list[Constraint] = []
+    for constraint in constraints:
+        if isinstance(constraint, Automaton):
+            place = constraint.field, constraint.start, constraint.stop
+            automata[place] = automata[place] & constraint if place in automata else constraint
+        else:
+            others.append(constraint)
+    return [*automata.values(), *others]
 
 
 def transitions(

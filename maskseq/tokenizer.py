@@ -19,7 +19,7 @@ Example, complete and usable:
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +29,15 @@ import numpy as np
 from jaxtyping import Bool, Integer, Shaped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from maskseq.constraints import Constraint
 from maskseq.errors import UsageError
 from maskseq.types import Encoded, Field, LegalCells, Record, Vocabulary
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T", bound="Tokenizer[Any]")  # not typing.Self, which the shape checks of the tests cannot read
+
+Rule = Callable[[str, int, int], LegalCells | Constraint]
+"""What infill must keep at the positions `start:stop`, made from the user's argument, `start` and `stop`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +64,7 @@ class Symmetry(Generic[R]):
         columns = [np.asarray(m, dtype=ids.dtype)[moved[:, f]] for f, m in enumerate(self.id_maps)]
         return np.stack(columns, axis=1)
 
-    def outputs(
-        self, values: Shaped[np.ndarray, "length outputs"], field: int
-    ) -> Shaped[np.ndarray, "length outputs"]:
+    def outputs(self, values: Shaped[np.ndarray, "length outputs"], field: int) -> Shaped[np.ndarray, "length outputs"]:
         """Turn per-id values (log-probabilities) of column `field` of the transformed sequence back to the original."""
         back = values[::-1] if self.reverse else values
         mapping = np.asarray(self.id_maps[field])
@@ -121,7 +123,10 @@ class Tokenizer(ABC, Generic[R]):
     def splice(
         self, record: R, ids: Integer[np.ndarray, "length fields"], holes: Bool[np.ndarray, "length fields"]
     ) -> R:
-        """The original record with the units of the `holes` taken from `ids`; everything else comes back verbatim."""
+        """The original record with the units of the `holes` taken from `ids`; everything else comes back verbatim.
+
+        A unit is a hole where every cell that depends on it is one.
+        """
         raise UsageError(
             f"{type(self).__name__} cannot write filled records\n\nhint: give it a splice(record, ids, holes) method"
         )
@@ -138,6 +143,10 @@ class Tokenizer(ABC, Generic[R]):
     def symmetries(self) -> tuple[Symmetry[R], ...]:
         """Exact symmetries, such as the reverse complement of DNA. Default: none."""
         return ()
+
+    def rules(self) -> Mapping[str, Rule]:
+        """Rules of the domain that infill can keep, by name, such as the GC content of DNA. Default: none."""
+        return {}
 
     # What follows is the core's and is not overridden.
 

@@ -214,7 +214,7 @@ def test_legal_cells_and_rules_hold_across_chunks() -> None:
     legal = LegalCells(np.stack([hole, np.zeros_like(hole)], axis=1), zero_or_one)
     known_ones = np.count_nonzero(task.encoded.ids[~task.holes] == 1)
     exactly = count_between(np.arange(10) == 1, known_ones + 7, known_ones + 7)
-    ruled = Task("r", Encoded(task.encoded.ids, legal), task.holes, (exactly,))
+    ruled = Task("r", Encoded(task.encoded.ids), task.holes, (exactly, legal))
     config = InfillConfig(order="left_to_right", temperature=1.0, samples=3)
     filled = fill_record(hashing, ruled, config, vocabulary=DIGITS, context=64)
     assert filled.fill.values.max() == 1

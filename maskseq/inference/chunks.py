@@ -9,12 +9,12 @@ that do not see one another run together, and so do those of different records.
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 from jaxtyping import Bool, Int, Integer
 
-from maskseq.constraints import Constraint, Grammar, narrowed
+from maskseq.constraints import Constraint, Grammar, intersection, joined, narrowed
 from maskseq.errors import UsageError
 from maskseq.inference.fill import Fill, Predict
 from maskseq.inference.infill import InfillConfig, infill
@@ -29,8 +29,8 @@ class Task:
     """The record's: it names the randomness, and the record in errors."""
     encoded: Encoded
     holes: Bool[np.ndarray, "length fields"]
-    constraints: Sequence[Constraint] = ()
-    """Rules about the record as a whole, in its own positions."""
+    rules: Sequence[LegalCells | Constraint] = ()
+    """What the fill must keep, about the record as a whole, in its own positions."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,12 @@ class _Job:
 
     def __init__(self, task: Task, vocabulary: Vocabulary, samples: int, context: int, fill_long_holes: bool) -> None:
         self.task, self.vocabulary = task, vocabulary
+        self.rules = joined([rule for rule in task.rules if not isinstance(rule, LegalCells)])
+        narrowings = [each for each in (task.encoded.legal, *task.rules) if isinstance(each, LegalCells)]
+        self.encoded = replace(task.encoded, legal=reduce(intersection, narrowings) if narrowings else None)
         ids = task.encoded.ids
         self.hidden = np.where(task.holes, np.asarray(vocabulary.mask_ids, dtype=ids.dtype), ids)
+        self._check_known()
         self.left, holes = [], task.holes
         if not fill_long_holes:
             dark = np.logical_not(vocabulary.known(self.hidden).any(axis=1))
@@ -143,6 +147,23 @@ class _Job:
         self.context = min(context, len(ids))
         self.chunks = list(self._divide()) or [_Chunk(0, 0, 0, self.context, 0, 0)]
 
+    def _check_known(self) -> None:
+        """Known cells never change, so a rule must not ask for something else there, nor beyond the record."""
+        for rule in self.task.rules:
+            if isinstance(rule, LegalCells):
+                position, column = rule.cells.T
+                if len(position) and position.max() >= len(self.hidden):
+                    raise UsageError(f"record {self.task.key!r} ends before position {position.max() + 1} of a rule")
+                ids = self.hidden[position, column]
+                known = ids != np.asarray(self.vocabulary.mask_ids)[column]
+                wrong = known & ~rule.allowed[np.arange(len(ids)), np.where(known, ids, 0)]
+                if wrong.any():
+                    first = int(position[wrong][0])
+                    raise UsageError(
+                        f"record {self.task.key!r}: the known value at position {first + 1} is none that the rule allows"
+                        f"\n\nhint: hide it as well, or change the rule"
+                    )
+
     def _divide(self) -> Iterator[_Chunk]:
         positions, length, context = self.cells[:, 0], len(self.task.holes), self.context
         size = max(context // 2, 1) if length > context else length
@@ -150,7 +171,7 @@ class _Job:
         for number in np.unique(positions // size).tolist() if len(positions) else ():
             first, last = np.searchsorted(positions, [number * size, (number + 1) * size]).tolist()
             start = min(max(number * size - (context - size) // 2, 0), length - context)
-            seen = 0 if self.task.constraints else int(np.searchsorted(positions, start))
+            seen = 0 if self.rules else int(np.searchsorted(positions, start))
             wave = 1 + max(waves[seen:first], default=-1)
             waves += [wave] * (last - first)
             yield _Chunk(first, last, start, start + context, wave, number * size)
@@ -158,7 +179,7 @@ class _Job:
     def window(self, chunk: _Chunk, sample: int) -> tuple[Encoded, Bool[np.ndarray, "context fields"]]:
         """What the model sees, and which cells of it are asked for."""
         inside = slice(*np.searchsorted(self.cells[:, 0], [chunk.start, chunk.stop]))
-        encoded = replace(self.task.encoded, ids=self.hidden).cut(chunk.start, chunk.stop)
+        encoded = replace(self.encoded, ids=self.hidden).cut(chunk.start, chunk.stop)
         ids, holes = encoded.ids.copy(), np.zeros(encoded.ids.shape, dtype=bool)
         ids[_at(self.cells[inside], chunk.start)] = self.values[sample, inside]
         holes[_at(self.cells[chunk.first : chunk.last], chunk.start)] = True
@@ -166,13 +187,13 @@ class _Job:
 
     def constraints(self, chunk: _Chunk, sample: int) -> list[Constraint]:
         if self.context == len(self.task.holes):
-            return list(self.task.constraints)
-        return [_Through(self, chunk, sample, constraint) for constraint in self.task.constraints]
+            return self.rules
+        return [_Through(self, chunk, sample, rule) for rule in self.rules]
 
     @cached_property
     def legal(self) -> Bool[np.ndarray, "cells outputs"]:
         """What each of the record's hole cells may take, but for its constraints."""
-        return narrowed(self.task.encoded.legal, self.cells, self.vocabulary.committable[self.cells[:, 1]])
+        return narrowed(self.encoded.legal, self.cells, self.vocabulary.committable[self.cells[:, 1]])
 
     def result(self) -> Filled:
         """The fills of all chunks and samples as one."""

@@ -1,11 +1,13 @@
 """One token a base: the tokenizer to start with. N and the other IUPAC codes are unknown bases, which infill fills."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from maskseq.tokenizer import Symmetry
+from maskseq.tokenizer import Rule, Symmetry
 from maskseq.types import Field
 from maskseq_genomics.alphabet import NUCLEOTIDES, reverse_complement
 from maskseq_genomics.letters import LetterTokenizer
+from maskseq_genomics.rules import gc_content, motif, open_frame
 from maskseq_genomics.sequence import Sequence
 
 
@@ -23,3 +25,6 @@ class NucleotideTokenizer(LetterTokenizer):
     def symmetries(self) -> tuple[Symmetry[Sequence], ...]:
         complement = (3, 2, 1, 0, 4)  # of A, C, G, T, [MASK]
         return (Symmetry(name="reverse complement", transform=reverse_complement, id_maps=(complement,), reverse=True),)
+
+    def rules(self) -> Mapping[str, Rule]:
+        return {"motif": motif, "gc": gc_content, "open-frame": open_frame}
