@@ -26,7 +26,7 @@ from maskseq.plugins import format_for, name_of
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.types import Record
 
-PART_UNITS = 1 << 22
+PART_CELLS = 1 << 24  # raw units times fields: what a part holds by default, some 100 MB of records
 T = TypeVar("T")
 
 
@@ -51,7 +51,7 @@ def build_corpus(
     split: SplitConfig | None = None,
     workers: int = 1,
     scheduler: str | None = None,
-    part_units: int = PART_UNITS,
+    part_units: int | None = None,
     on_error: OnError = "stop",
     overwrite: bool = False,
     progress: Report | None = None,
@@ -60,15 +60,15 @@ def build_corpus(
 
     `on_error="skip"` leaves out the records that cannot be encoded and counts them in the manifest. Workers are
     spawned processes (a script that asks for more than one needs `if __name__ == "__main__":`); `scheduler` is the
-    address of a Dask cluster to use instead. Memory is about (workers + 2) times `part_units` raw units, or as many of
-    the longest record.
+    address of a Dask cluster to use instead. Memory is about (workers + 2) times `part_units` raw units (default:
+    16 M divided by the number of fields), or as many of the longest record.
     """
     job = _job_of_files(files, tokenizer, format, part_units, on_error)
     prepare(output, job, overwrite=overwrite)
     with exclusive(output):
         if not is_built(output, job):
             remove_leftovers(output, keep={*_in_use(output), job.parts})
-            groups = _grouped(_read(files, format), part_units)
+            groups = _grouped(_read(files, format), job.part_units)
             _write_parts(enumerate(groups), output, job, workers=workers, scheduler=scheduler, progress=progress)
         return finish(output, job, split or SplitConfig())
 
@@ -80,7 +80,7 @@ def build_share(
     output: Path,
     tokenizer: Tokenizer[Any],
     format: Format[Any] | None = None,
-    part_units: int = PART_UNITS,
+    part_units: int | None = None,
     on_error: OnError = "stop",
     progress: Report | None = None,
 ) -> None:
@@ -94,7 +94,7 @@ def build_share(
     job = _job_of_files(files, tokenizer, format, part_units, on_error)
     prepare(output, job, overwrite=False)
     with exclusive(output, shared_as=f"{number}-of-{of}"):
-        groups = enumerate(_grouped(_read(files, format), part_units))
+        groups = enumerate(_grouped(_read(files, format), job.part_units))
         mine = ((index, group) for index, group in groups if index % of == number - 1)
         _write_parts(mine, output, job, progress=progress)
 
@@ -105,7 +105,7 @@ def build_from_records(
     output: Path,
     tokenizer: Tokenizer[Any],
     split: SplitConfig | None = None,
-    part_units: int = PART_UNITS,
+    part_units: int | None = None,
     on_error: OnError = "stop",
     overwrite: bool = False,
 ) -> Corpus:
@@ -114,11 +114,11 @@ def build_from_records(
     Nothing tells whether they will be the same the next time, so an interrupted build starts over.
     """
     replaces = (current_manifest(output) or {}).get("digest", "")
-    job = Job(tokenizer, sources=(), format=None, part_units=part_units, on_error=on_error, replaces=replaces)
+    job = Job(tokenizer, (), None, part_units or _default_part_units(tokenizer), on_error, replaces)
     prepare(output, job, overwrite=overwrite)
     with exclusive(output):
         remove_leftovers(output, keep=_in_use(output))
-        _write_parts(enumerate(_grouped(records, part_units)), output, job)
+        _write_parts(enumerate(_grouped(records, job.part_units)), output, job)
         return finish(output, job, split or SplitConfig())
 
 
@@ -129,7 +129,11 @@ def _in_use(output: Path) -> set[str]:
 
 
 def _job_of_files(
-    files: Sequence[Path], tokenizer: Tokenizer[Any], format: Format[Any] | None, part_units: int, on_error: OnError
+    files: Sequence[Path],
+    tokenizer: Tokenizer[Any],
+    format: Format[Any] | None,
+    part_units: int | None,
+    on_error: OnError,
 ) -> Job:
     if not files:
         raise UsageError("no input files are given")
@@ -142,7 +146,11 @@ def _job_of_files(
     if format is not None:
         options = {name: getattr(format, name) for name in getattr(format, "__dataclass_fields__", ())}
         described = {"name": name_of("formats", type(format)), "options": options}
-    return Job(tokenizer, sources=tuple(sources), format=described, part_units=part_units, on_error=on_error)
+    return Job(tokenizer, tuple(sources), described, part_units or _default_part_units(tokenizer), on_error)
+
+
+def _default_part_units(tokenizer: Tokenizer[Any]) -> int:
+    return max(PART_CELLS // len(tokenizer.fields), 1)
 
 
 def _read(files: Sequence[Path], format: Format[Any] | None) -> Iterator[Record]:

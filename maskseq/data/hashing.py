@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt64
 
 
-def hash64(data: bytes) -> int:
+def hash64(data: bytes | memoryview) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 

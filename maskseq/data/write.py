@@ -1,14 +1,14 @@
 """Records to one part: encode, check, write aside, fsync, rename. Runs in the workers of a build."""
 
-import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
-from jaxtyping import Int, Integer, Shaped
+from jaxtyping import Int, Integer, Shaped, UInt64
 
 from maskseq.data.hashing import hash64
 from maskseq.data.parts import EXAMPLES, OnError, part_name
@@ -19,7 +19,7 @@ from maskseq.types import Encoded, Record, Vocabulary
 
 CHUNK_BYTES = 1 << 19  # what one read call decodes at least: smaller chunks drown in the ~1 ms that a call costs
 SHARD_CHUNKS = 64
-HASH_CHUNK = 1 << 22  # positions that are transformed at a time to find the duplicates of long records
+IMAGE_CHUNK = 1 << 22  # positions that symmetries transform at a time
 
 
 def write_part(parts: Path, index: int, records: Sequence[Record], tokenizer: Tokenizer[Any], on_error: OnError) -> str:
@@ -88,10 +88,11 @@ def _broken_promise(encoded: Encoded, vocabulary: Vocabulary) -> str:
     ids, weights = encoded.ids, encoded.weights
     if ids.ndim != 2 or ids.shape[1] != vocabulary.n_fields:
         return f"ids of shape {ids.shape} instead of [length, {vocabulary.n_fields}]"
-    for field, n_rows in enumerate(vocabulary.n_rows):  # by column: NumPy reduces narrow rows ten times as slowly
-        low, high = int(ids[:, field].min()), int(ids[:, field].max())
-        if low < 0 or high >= n_rows:
-            return f"ids {low} to {high} in field {vocabulary.names[field]!r}, which has {n_rows}"
+    wrong = (ids < 0) | (ids >= np.asarray(vocabulary.n_rows))
+    if wrong.any():
+        position, field = np.argwhere(wrong)[0].tolist()
+        name, n_rows = vocabulary.names[field], vocabulary.n_rows[field]
+        return f"id {ids[position, field]} at position {position}, but field {name!r} has the ids 0 to {n_rows - 1}"
     if weights is not None and (weights.shape != ids.shape or not np.isfinite(weights).all() or weights.min() < 0):
         return "loss weights that are not finite, not >= 0, or not of the ids' shape"
     return ""
@@ -103,15 +104,20 @@ def _write_arrays(folder: Path, records: list[Record], encoded: list[Encoded], t
     vocabulary = tokenizer.vocabulary
     keys = [record.key.encode() for record in records]
     no_ids = np.empty((0, vocabulary.n_fields), vocabulary.dtype)
+    tokens = np.concatenate([e.ids for e in encoded] or [no_ids])
+    offsets = _offsets([len(e) for e in encoded])
     zarr.create_group(folder, overwrite=True)
-    _write(folder, "tokens", np.concatenate([e.ids for e in encoded] or [no_ids]))
+    _write(folder, "tokens", tokens)
     if any(e.weights is not None for e in encoded):
         weights = [np.ones(e.ids.shape) if e.weights is None else e.weights for e in encoded]
         _write(folder, "weights", np.concatenate(weights).astype(np.float32))
-    _write(folder, "offsets", _offsets([len(e) for e in encoded]))
+    _write(folder, "offsets", offsets)
     _write(folder, "units", np.array([len(record) for record in records], np.int64))
-    hashes = [(hash64(key), _content_hash(e.ids, tokenizer.symmetries())) for key, e in zip(keys, encoded, strict=True)]
-    _write(folder, "hashes", np.array(hashes, np.uint64).reshape(-1, 2))
+    hashes = [
+        np.array([hash64(key) for key in keys], np.uint64),
+        content_hashes(tokens, offsets, tokenizer.symmetries()),
+    ]
+    _write(folder, "hashes", np.stack(hashes, axis=1))
     _write(folder, "keys", np.frombuffer(b"".join(keys), np.uint8))
     _write(folder, "key_offsets", _offsets([len(key) for key in keys]))
     spans = [record.span() for record in records]
@@ -145,30 +151,43 @@ def _offsets(lengths: list[int]) -> Int[np.ndarray, "n_plus_1"]:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def _content_hash(ids: Integer[np.ndarray, "length fields"], symmetries: Sequence[Symmetry[Any]]) -> int:
-    """The same for exact duplicates and for images under the symmetries, such as the reverse complement.
+def content_hashes(
+    tokens: Integer[np.ndarray, "positions fields"],
+    offsets: Int[np.ndarray, "records_plus_1"],
+    symmetries: Sequence[Symmetry[Any]],
+) -> UInt64[np.ndarray, "records"]:
+    """Of each record, the same number for exact duplicates and for images under the (commuting) symmetries.
 
-    64 bits: among 10⁸ records a chance collision has odds of 1 in 3,700 and would only tie two records together.
+    64 bits: among 10⁸ records a chance collision has odds of 1 in 3,700, and would only tie two records together.
     """
-    return min(_hash_image(ids, word) for word in _products(tuple(symmetries)))
+    edges = offsets.tolist()
+    smallest = np.full(len(edges) - 1, np.iinfo(np.uint64).max, np.uint64)
+    for chosen in range(1 << len(symmetries)):  # every product of some of them: the whole group
+        word = [symmetry for bit, symmetry in enumerate(symmetries) if chosen >> bit & 1]
+        image, backwards = _image(tokens, word)
+        ends = [
+            (len(tokens) - stop, len(tokens) - start) if backwards else (start, stop) for start, stop in pairwise(edges)
+        ]
+        hashes = np.array([hash64(image[start:stop].data) for start, stop in ends], np.uint64)
+        smallest = np.minimum(smallest, hashes)
+    return smallest
 
 
-def _products(symmetries: tuple[Symmetry[Any], ...]) -> Iterator[tuple[Symmetry[Any], ...]]:
-    """Every product of some of the (commuting) involutions: the whole group that they generate."""
-    for chosen in range(1 << len(symmetries)):
-        yield tuple(s for bit, s in enumerate(symmetries) if chosen >> bit & 1)
-
-
-def _hash_image(ids: Integer[np.ndarray, "length fields"], word: tuple[Symmetry[Any], ...]) -> int:
-    backwards = sum(s.reverse for s in word) % 2 == 1
-    starts = range(0, len(ids), HASH_CHUNK)
-    hasher = hashlib.blake2b(digest_size=8)
-    for start in reversed(starts) if backwards else starts:
-        chunk = ids[start : start + HASH_CHUNK]
+def _image(
+    tokens: Integer[np.ndarray, "positions fields"], word: Sequence[Symmetry[Any]]
+) -> tuple[Integer[np.ndarray, "positions fields"], bool]:
+    """All records under a product of symmetries at once; backwards, the last record comes first."""
+    backwards = sum(symmetry.reverse for symmetry in word) % 2 == 1
+    if not word:
+        return tokens, False
+    image = np.empty_like(tokens)
+    for start in range(0, len(tokens), IMAGE_CHUNK):
+        chunk = tokens[start : start + IMAGE_CHUNK]
         for symmetry in word:
             chunk = symmetry.ids(chunk)
-        hasher.update(chunk.tobytes())
-    return int.from_bytes(hasher.digest(), "little")
+        begin = len(tokens) - start - len(chunk) if backwards else start
+        image[begin : begin + len(chunk)] = chunk
+    return image, backwards
 
 
 def _files(folder: Path) -> list[str]:

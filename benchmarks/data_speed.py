@@ -1,0 +1,106 @@
+"""How fast data get from a file to the model on one core: tokenizing, reading, planning, masking.
+
+    OMP_NUM_THREADS=1 python benchmarks/data_speed.py [--million-bases 20]
+
+Prints a table. Figures are for a second of processor time, hence per core, whatever else runs on the machine; waiting
+for the disk is not in them. Each is the best of three runs.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from maskseq.data.batches import Rows
+from maskseq.data.build import build_corpus
+from maskseq.data.corpus import Corpus
+from maskseq.data.packing import BatchConfig, plan_epoch
+from maskseq.data.splits import SplitConfig
+from maskseq.masking import MaskingConfig, Spans
+from maskseq_genomics.fasta import Fasta, FastaSequence
+from maskseq_genomics.nucleotide import NucleotideTokenizer
+
+RUNS = 3
+WINDOW = 1024
+CONFIG = BatchConfig(row_tokens=8192, context=WINDOW)
+
+
+def main(million_bases: int) -> None:
+    rng = np.random.default_rng(0)
+    bases = rng.choice(np.frombuffer(b"ACGT", np.uint8), size=million_bases * 10**6)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        long = [
+            FastaSequence(key=f"chr{i}", residues=part.tobytes(), header=b"chr")
+            for i, part in enumerate(np.array_split(bases, 10))
+        ]
+        lengths = np.clip(rng.lognormal(np.log(160), 0.7, len(bases) // 250), 20, 5000).astype(int)
+        edges = np.cumsum(lengths)
+        edges = edges[edges < len(bases)]
+        short = [
+            FastaSequence(key=f"read{i}", residues=part.tobytes(), header=b"read")
+            for i, part in enumerate(np.split(bases, edges)[:-1])
+        ]
+        print(f"{'what':58} {'long records':>16} {'short records':>16}")
+        columns = [measure(records, folder / kind) for kind, records in (("long", long), ("short", short))]
+        for what, unit in columns[0]:
+            print(f"{what:58} " + " ".join(f"{column[what, unit]:>9,.1f} {unit:6}" for column in columns))
+    sequences = np.clip(rng.lognormal(np.log(160), 0.7, 10**6), 1, 20_000).astype(np.int64)
+    seconds = best(lambda: [block.n_rows for block in plan_epoch(sequences, CONFIG, key=(0, 0))])
+    n_rows = sum(block.n_rows for block in plan_epoch(sequences, CONFIG, key=(0, 0)))
+    print(
+        f"{'planning 10^6 log-normal sequences':58} {seconds:9.2f} s = {sequences.sum() / seconds / 1e6:,.0f} Mtok/s, "
+        f"rows {100 * sequences.sum() / n_rows / CONFIG.row_tokens:.2f} % full"
+    )
+
+
+def measure(records: list[FastaSequence], folder: Path) -> dict[tuple[str, str], float]:
+    """Figures for one kind of records, by name and unit."""
+    folder.mkdir()
+    source, tokenizer = folder / "bases.fa", NucleotideTokenizer()
+    Fasta().write(records, source)
+    n_bases = sum(map(len, records))
+    counter = iter(range(RUNS))
+
+    def build() -> None:
+        build_corpus(
+            [source], output=folder / f"{next(counter)}.corpus", tokenizer=tokenizer, split=SplitConfig(by="none")
+        )
+
+    figures = {("tokenizing in memory", "MB/s"): n_bases / best(lambda: [tokenizer.encode(r) for r in records]) / 1e6}
+    figures["building a corpus, FASTA to disk, one worker", "MB/s"] = n_bases / best(build) / 1e6
+    corpus = Corpus.open(folder / "0.corpus")
+    windows = np.random.default_rng(1).integers(0, n_bases - WINDOW, size=300).tolist()
+    seconds = best(lambda: [corpus.read_span(w, w + WINDOW) for w in windows])
+    figures["reading random windows of 1,024, a call each", "Mtok/s"] = len(windows) * WINDOW / seconds / 1e6
+    seconds = best(lambda: [corpus.read_span(at, at + (4 << 20)) for at in range(0, n_bases, 4 << 20)])
+    figures["reading spans of 4 M", "Mtok/s"] = n_bases / seconds / 1e6
+    for name, masking in (("tokens", MaskingConfig()), ("spans", MaskingConfig(spans=Spans(weight=1.0)))):
+        rows = Rows(corpus, config=CONFIG, masking=masking, seed=0, symmetry=False)
+        rows.row(0)
+        seconds = best(lambda rows=rows: [rows.row(number) for number in range(64)])
+        figures[f"rows: random windows, packed and masked ({name})", "Mtok/s"] = 64 * CONFIG.row_tokens / seconds / 1e6
+    rows = Rows(corpus, config=CONFIG, masking=MaskingConfig(), seed=0)
+    n_rows = min(rows.n_rows(), 1200)
+    seconds = best(lambda: [rows.row(number) for number in range(n_rows)])
+    figures["rows with reverse complements, reading included", "Mtok/s"] = n_rows * CONFIG.row_tokens / seconds / 1e6
+    return figures
+
+
+def best(run: Callable[[], object]) -> float:
+    """Processor seconds of the fastest of a few runs."""
+    seconds = []
+    for _ in range(RUNS):
+        began = time.process_time()
+        run()
+        seconds.append(time.process_time() - began)
+    return min(seconds)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--million-bases", type=int, default=20)
+    main(**vars(parser.parse_args()))
