@@ -181,6 +181,15 @@ def infill(
             "and scored against. Repeatable.",
         ),
     ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rule",
+            metavar="NAME=VALUE[@KEY[:START-END]]",
+            help="A rule that every fill keeps, such as motif=NNRYN@chr1:101-105, gc=0.4..0.6 or bounds=gap:0..3600. "
+            "Repeatable.",
+        ),
+    ] = None,
     format: FormatName = None,
     order: Annotated[OrderName, typer.Option(help="Which cells are committed first, and how many at a time.")] = (
         "entropy_bounded"
@@ -206,6 +215,7 @@ def infill(
             file,
             output=output or file.with_name(f"{file.name.split('.')[0]}-filled"),
             ranges=read_ranges(mask or ()),
+            rules=rule or (),
             format=format,
             config=InfillConfig(order=order, temperature=temperature, samples=samples, seed=seed),
             fill_long_holes=fill_long_holes,

@@ -4,7 +4,7 @@ import itertools
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from maskseq import plugins
+from maskseq.constraints import intersection
 from maskseq.data.batches import Rows
 from maskseq.data.build import Progress, build_corpus, build_from_records, build_share
 from maskseq.data.corpus import Corpus
@@ -28,11 +29,12 @@ from maskseq.model.encoder import Encoder
 from maskseq.model.interop import export_hf, export_onnx, import_hf
 from maskseq.ranges import Range, hidden_cells
 from maskseq.recipe import Recipe, load_recipe
+from maskseq.rules import NamedRule
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.training import parallel, state
 from maskseq.training.events import Listener
 from maskseq.training.trainer import train
-from maskseq.types import Encoded, Record
+from maskseq.types import Encoded, LegalCells, Record
 
 
 def pretrain(
@@ -120,16 +122,19 @@ class Run:
         records: Iterable[Any],
         *,
         ranges: Mapping[str, Sequence[Range]] = MappingProxyType({}),
+        rules: Sequence[str] = (),
         config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
         symmetries: bool = True,
         fill_long_holes: bool = False,
     ) -> Iterator[FilledRecord]:
         """Fill every unknown cell of the records, and whatever lies in `ranges` (of raw units, by record key).
 
+        `rules` are kept by every fill, such as `motif=NNRYN@chr1:101-105`: see `maskseq.rules` and the tokenizer's.
         Streams in the order of the records; those without holes come back unchanged. Known cells never change.
         """
         waiting: deque[tuple[Any, Encoded, Bool[np.ndarray, "_ _"]]] = deque()
         only = ranges.get("", ())
+        named = [NamedRule.parse(text) for text in rules]
 
         def tasks() -> Iterator[Task]:
             for record in records:
@@ -138,7 +143,7 @@ class Run:
                 holes = ~self.tokenizer.vocabulary.known(encoded.ids)
                 holes |= hidden_cells(self.tokenizer, encoded, record.key, len(record), asked)
                 waiting.append((record, encoded, holes))
-                yield Task(record.key, encoded, holes)
+                yield _task(record.key, encoded, holes, self.tokenizer, named)
 
         has_grammar = type(self.tokenizer).allowed is not Tokenizer.allowed
         for filled in fill_records(
@@ -177,6 +182,36 @@ class Run:
             pooling=pooling,
             symmetries=self.tokenizer.symmetries() if symmetries else (),
             context=self.model.config.max_positions,
+        )
+
+
+def _task(
+    key: str, encoded: Encoded, holes: Bool[np.ndarray, "_ _"], tokenizer: Tokenizer[Any], rules: Sequence[NamedRule]
+) -> Task:
+    """A record to fill, under the rules that are about it."""
+    legal, constraints = encoded.legal, []
+    for named in rules:
+        if named.key in ("", key):
+            rule = named.about(tokenizer, encoded)
+            if isinstance(rule, LegalCells):
+                _check_known(key, encoded, holes, named, rule)
+                legal = rule if legal is None else intersection(legal, rule)
+            else:
+                constraints.append(rule)
+    return Task(key, replace(encoded, legal=legal), holes, constraints)
+
+
+def _check_known(
+    key: str, encoded: Encoded, holes: Bool[np.ndarray, "_ _"], named: NamedRule, rule: LegalCells
+) -> None:
+    """`UsageError` where a value that stays as it is breaks the rule."""
+    stays = ~holes[tuple(rule.cells.T)]
+    values = encoded.ids[tuple(rule.cells.T)]
+    broken = rule.cells[stays & ~rule.allowed[np.arange(len(values)), np.minimum(values, rule.allowed.shape[1] - 1)]]
+    if len(broken):
+        raise UsageError(
+            f"record {key!r}: the known value at position {broken[0, 0] + 1} breaks the rule {named.name}="
+            f"{named.argument}\n\nhint: hide it as well, or change the rule"
         )
 
 

@@ -31,6 +31,7 @@ def infill_file(
     *,
     output: Path,
     ranges: dict[str, list[Range]],
+    rules: Sequence[str] = (),
     format: str | None = None,
     config: InfillConfig,
     fill_long_holes: bool = False,
@@ -60,7 +61,7 @@ def infill_file(
             def filled_records() -> Iterator[Any]:
                 nonlocal n_records, n_filled
                 for each in run.infill(
-                    reader.read(file), ranges=ranges, config=config, symmetries=symmetries,
+                    reader.read(file), ranges=ranges, rules=rules, config=config, symmetries=symmetries,
                     fill_long_holes=fill_long_holes,
                 ):  # fmt: skip
                     table = list(rows(each.filled, each.before.ids, run.tokenizer))

@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -350,3 +351,20 @@ def test_a_stage_begins_from_another_run(lambda_run: Path, tmp_path: Path) -> No
     started = json.loads(result.stdout.splitlines()[0])
     assert started["resumed_from"].endswith((lambda_run / "latest").read_text().strip())
     assert started["stage"] == 1
+
+
+def test_a_fill_keeps_the_rules_that_are_named(lambda_run: Path, tmp_path: Path) -> None:
+    file, key = lambda_run.parent / "lambda.fa.gz", "gi|9626243|ref|NC_001416.1|"
+    hide = ["--mask", f"{key}:1001-1010", "--mask", f"{key}:2001-2030"]
+    rules = ["--rule", f"motif=CCNNNRRYYG@{key}:1001-1010", "--rule", f"gc=0.9..1@{key}:2001-2030"]
+    result = maskseq("infill", lambda_run, file, "-o", tmp_path / "out", *hide, *rules)
+    assert result.exit_code == 0, result.output
+    after = _letters(tmp_path / "out" / "lambda.fa.gz")
+    assert re.fullmatch("CC...[AG][AG][CT][CT]G", after[1000:1010])
+    assert sum(letter in "GC" for letter in after[2000:2030]) >= 27
+    wrong = maskseq("infill", lambda_run, file, "-o", tmp_path / "no", "--rule", f"motiv=CC@{key}:1-2")
+    assert wrong.exit_code == 2
+    assert "did you mean 'motif'" in wrong.stderr
+    impossible = maskseq("infill", lambda_run, file, "-o", tmp_path / "no", "--rule", f"motif=AAAA@{key}:1-4")
+    assert impossible.exit_code == 2  # those bases are known, and they are GGGC
+    assert "position 1" in impossible.stderr

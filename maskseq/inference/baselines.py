@@ -73,7 +73,7 @@ class Markov:
 
     def _forward_backward(self, evidence: Float[np.ndarray, "length ids"]) -> Float[np.ndarray, "length ids"]:
         """Posterior of each position; the axes of a state are the last `order` ids."""
-        states: Float[np.ndarray, "..."] = np.empty((len(evidence) + 1, *self.prior.shape))
+        states: Float[np.ndarray, ...] = np.empty((len(evidence) + 1, *self.prior.shape))
         states[0] = self.prior
         for i, seen in enumerate(evidence):
             ahead = (states[i][..., None] * self.transition).sum(axis=0) * seen
