@@ -6,7 +6,6 @@ TORCH ?= torch>=2.13
 TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-export OMP_NUM_THREADS
 
 .PHONY: demo test soak gpu-check lint clean
 

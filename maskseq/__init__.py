@@ -17,11 +17,12 @@ from maskseq.tokenizer import Format, Symmetry, Tokenizer
 from maskseq.types import ABSENT, END, MASK, OTHER, Encoded, Field, LegalCells, ListRecord, Record
 
 if TYPE_CHECKING:
-    from maskseq.commands import Run, load, pretrain
+    from maskseq.commands import pretrain
+    from maskseq.run import Run, load
 
 __version__ = "0.1.0"
 
-_LAZY = {"pretrain": "maskseq.commands", "load": "maskseq.commands", "Run": "maskseq.commands"}
+_LAZY = {"pretrain": "maskseq.commands", "load": "maskseq.run", "Run": "maskseq.run"}
 
 __all__ = [
     "ABSENT",

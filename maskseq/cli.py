@@ -205,13 +205,14 @@ def infill(
     as_json: Json = False,
 ) -> None:
     """Fill the unknown stretches of a file and write it back in its own format; what is known stays as it is."""
-    from maskseq import commands, roundtrip
+    from maskseq import roundtrip
     from maskseq.inference.infill import InfillConfig
     from maskseq.ranges import read_ranges
+    from maskseq.run import load
 
     with console.counting("filling", "cells") as counted:
         summary = roundtrip.infill_file(
-            commands.load(run, trust_code=trust_code),
+            load(run, trust_code=trust_code),
             file,
             output=output or file.with_name(f"{file.name.split('.')[0]}-filled"),
             ranges=read_ranges(mask or ()),
@@ -240,10 +241,10 @@ def score(
     as_json: Json = False,
 ) -> None:
     """How surprising each record is: bits per cell, every cell given the others. Tab-separated, or JSON lines."""
-    from maskseq import commands
     from maskseq.plugins import format_for
+    from maskseq.run import load
 
-    loaded = commands.load(run, trust_code=trust_code)
+    loaded = load(run, trust_code=trust_code)
     names = [field.name for field in loaded.tokenizer.fields]
     console.line(["key", "position", *names] if per_position else ["key", "cells", "bits"], as_json=as_json)
     for each in loaded.score(format_for(file, format).read(file), stride=stride, symmetries=symmetries):
@@ -265,12 +266,12 @@ def embed(
     trust_code: Trust = False,
 ) -> None:
     """A vector for each record: the encoder's last hidden states, pooled."""
-    from maskseq import commands
     from maskseq.plugins import format_for
+    from maskseq.run import load, write_vectors
 
-    loaded = commands.load(run, trust_code=trust_code)
+    loaded = load(run, trust_code=trust_code)
     vectors = loaded.embed(format_for(file, format).read(file), pooling=pooling, symmetries=symmetries)
-    console.talk.print(f"wrote {commands.write_vectors(vectors, output):,} vectors to {output}")
+    console.talk.print(f"wrote {write_vectors(vectors, output):,} vectors to {output}")
 
 
 @app.command()
@@ -323,9 +324,9 @@ def export(
     trust_code: Trust = False,
 ) -> None:
     """Write a run's encoder for transformers (it then runs under fill-mask) or as ONNX."""
-    from maskseq import commands
+    from maskseq.run import export_checkpoint, load
 
-    what = commands.export_checkpoint(commands.load(run, trust_code=trust_code), output, format=format)
+    what = export_checkpoint(load(run, trust_code=trust_code), output, format=format)
     console.talk.print(f"wrote {output}: {what}")
 
 

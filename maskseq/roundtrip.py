@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from maskseq.commands import FilledRecord, Run
 from maskseq.data.corpus import Corpus
 from maskseq.errors import MaskseqError, UsageError
 from maskseq.inference.baselines import MAX_TABLE, Markov
@@ -18,6 +17,7 @@ from maskseq.inference.table import Row, rows, table_writer
 from maskseq.plugins import format_for
 from maskseq.ranges import Range
 from maskseq.report import write_report
+from maskseq.run import FilledRecord, Run
 
 BASELINE_ORDER = 2
 BASELINE_POSITIONS = 1 << 25
