@@ -9,6 +9,7 @@ import numpy as np
 from maskseq.types import ABSENT, OTHER, Field
 from maskseq_events.bins import Bins
 from maskseq_events.case import UNKNOWN, Value
+from maskseq_events.drain import Templates
 
 TIME_FIELDS = ("gap", "hour", "weekday")
 
@@ -77,6 +78,18 @@ class NumberIds(Ids):
         if len(self) < 1_000_000:
             self[value] = token
         return token
+
+
+class MessageIds(Ids):
+    """Log message to the id of its template."""
+
+    def __init__(self, ids: dict[Value, int], other: int, templates: Templates) -> None:
+        super().__init__(ids, other)
+        self.templates = templates
+
+    def __missing__(self, message: Value) -> int:
+        template = self.templates.match(message or "")
+        return self.other if template is None else self.get(template, self.other)
 
 
 def to_number(value: Value) -> float | None:

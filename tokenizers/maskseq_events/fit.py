@@ -13,6 +13,7 @@ from maskseq.errors import UsageError
 from maskseq_events.bins import NumberCounts, gap_bins, quantile_bins
 from maskseq_events.case import UNKNOWN, Case, Kind, Value
 from maskseq_events.columns import Column, to_number
+from maskseq_events.drain import Drain, DrainTree, Templates
 from maskseq_events.rebuild import FIRST_MONDAY
 from maskseq_events.times import WEEK
 
@@ -43,6 +44,8 @@ class FitOptions:
     """Fields for time (default: if any training event has a timestamp)."""
     end: bool = True
     """A last position `[END]` that says that the case is over."""
+    templates: Drain | bool = False
+    """Activities are messages of free text: learn their templates by Drain (true: with its defaults)."""
 
     def __post_init__(self) -> None:
         for name in ("min_count", "gap_bins", "numeric_bins"):
@@ -57,6 +60,10 @@ class FitOptions:
         unlisted = sorted({*self.numeric, *self.categorical} - set(self.attributes))
         if unlisted:
             raise ValueError(f"{unlisted[0]!r} is listed as numeric or categorical but not in attributes")
+
+    @property
+    def drain(self) -> Drain | None:
+        return (Drain() if self.templates else None) if isinstance(self.templates, bool) else self.templates
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> "FitOptions":
@@ -84,11 +91,17 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
     Raises `UsageError` for options that are wrong, or that these records do not bear out.
     """
     wanted = FitOptions.of(options)
+    tree = DrainTree(wanted.drain) if wanted.drain else None
     activities: Counter[str] = Counter()
     seen = {name: _Seen() for name in wanted.attributes}
     gaps, start, offered = NumberCounts(), None, set[str]()
     for case in records:
-        activities.update(case.activity)
+        if tree is None:
+            activities.update(case.activity)
+        else:
+            for message in case.activity:
+                if message != UNKNOWN:
+                    tree.add(message)
         for name, what in seen.items():
             _count(name, what, case)
         offered.update(case.attributes, (f"case:{name}" for name in case.case_attributes))
@@ -98,6 +111,9 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
             start = first if start is None else min(start, first)
             steps = np.diff(case.time)[timed[1:] & timed[:-1]]
             gaps.add(steps.astype(np.float64).tolist())
+    if tree is not None:
+        for group in tree.groups:
+            activities[group.template] += group.count
     if not activities:
         raise UsageError("the event tokenizer was given no training events to be fitted on")
     if wanted.time and start is None:
@@ -106,6 +122,7 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
         "activities": _vocabulary(activities, wanted.min_count, "activity"),
         "columns": tuple(_column(name, what, wanted, offered) for name, what in seen.items()),
         "end": wanted.end,
+        "templates": wanted.drain and Templates(drain=wanted.drain, texts=tuple(activities)),
     }
     if start is not None and wanted.time is not False:
         state["start"] = (start - FIRST_MONDAY) // WEEK * WEEK + FIRST_MONDAY

@@ -73,9 +73,7 @@ class EventTable(Format[Case]):
         columns = find_columns(
             names,
             path,
-            case=self.case,
-            activity=self.activity,
-            time=self.time,
+            **self._roles(),
             attributes=self.attributes,
             case_attributes=self.case_attributes,
             empty_unknown=self.empty_unknown,
@@ -152,6 +150,10 @@ class EventTable(Format[Case]):
     @abstractmethod
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         """Write a `NewTable`."""
+
+    def _roles(self) -> dict[str, Any]:
+        """Which columns are case, activity and time; None: found by name."""
+        return {"case": self.case, "activity": self.activity, "time": self.time}
 
     def _place(self, number: int) -> str:
         return f"line {number}"

@@ -43,9 +43,14 @@ class TimeLayout:
 
     layout: str | None = None
     zone: str | None = None
+    year: int | None = None
+    """The year of timestamps that say none, as those of syslog; a log must not run into another one."""
     _zone: ZoneInfo | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        timed = self.layout is not None and self.layout not in EPOCH_UNITS
+        if timed and self.year is None and not re.search("%[YyGcxD]", self.layout or ""):
+            raise UsageError(f"timestamps of the layout {self.layout!r} say no year\n\nhint: give it: year = 2024")
         try:
             object.__setattr__(self, "_zone", ZoneInfo(self.zone) if self.zone else None)
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -58,7 +63,7 @@ class TimeLayout:
         if self.layout in EPOCH_UNITS:
             return _parse_epoch(text, EPOCH_UNITS[self.layout]), 0
         try:
-            moment = _parse_iso(text.strip()) if self.layout is None else datetime.strptime(text.strip(), self.layout)
+            moment = _parse_iso(text.strip()) if self.layout is None else self._strptime(text.strip())
         except ValueError:
             raise ValueError(_not_a_time(text, self.layout)) from None
         if moment.tzinfo is None and self._zone is not None:
@@ -70,6 +75,12 @@ class TimeLayout:
         offset = moment.utcoffset()
         seconds = offset.days * 86_400 + offset.seconds if offset else 0
         return micros - seconds * SECOND, seconds
+
+    def _strptime(self, text: str) -> datetime:
+        assert self.layout is not None
+        if self.year is None:
+            return datetime.strptime(text, self.layout)
+        return datetime.strptime(f"{self.year} {text}", f"%Y {self.layout}")
 
     def parse_all(self, texts: Sequence[str | None]) -> tuple[Int64[np.ndarray, "events"], Int32[np.ndarray, "events"]]:
         """`parse` of each text; None gives `UNKNOWN_TIME`. The `ValueError` has the index of the text, too."""

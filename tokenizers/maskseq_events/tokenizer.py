@@ -12,7 +12,8 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells
 from maskseq_events.bins import Bins
 from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, Value
-from maskseq_events.columns import TIME_FIELDS, Column, Ids
+from maskseq_events.columns import TIME_FIELDS, Column, Ids, MessageIds
+from maskseq_events.drain import Templates
 from maskseq_events.fit import learn
 from maskseq_events.rebuild import FIRST_MONDAY, Clues, first_moment, place
 from maskseq_events.times import DAY, HOUR, SECOND
@@ -37,6 +38,8 @@ class EventTokenizer(Tokenizer[Case]):
     start: int = FIRST_MONDAY
     """Where decoded logs begin: the Monday before the first training event; microseconds since 1970 UTC."""
     end: bool = True
+    templates: Templates | None = None
+    """For activities that are log messages: which of `activities` each message is a case of."""
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:  # type: ignore[override]
@@ -230,7 +233,10 @@ class EventTokenizer(Tokenizer[Case]):
     def _activity_ids(self) -> dict[Value, int]:
         field = self.fields[0]
         ids: dict[Value, int] = {name: i for i, name in enumerate(self.activities)}
-        return Ids(ids | {UNKNOWN: field.mask_id}, field.control_id(OTHER))
+        ids[UNKNOWN] = field.mask_id
+        if self.templates is not None:
+            return MessageIds(ids, field.control_id(OTHER), self.templates)
+        return Ids(ids, field.control_id(OTHER))
 
     @cached_property
     def _case_scope(self) -> Bool[np.ndarray, "fields"]:

@@ -1,0 +1,198 @@
+"""OCEL 2.0 files of all three kinds, as one plain structure."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+
+from maskseq.errors import DataError
+from maskseq_events.case import Value
+from maskseq_events.files import broken, open_log
+
+SQLITE = b"SQLite format 3\0"
+
+
+@dataclass(slots=True)
+class ObjectEvent:
+    """An event and the objects that take part in it."""
+
+    id: str
+    activity: str
+    time: str | None
+    attributes: dict[str, Value] = field(default_factory=dict)
+    objects: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class LogObject:
+    """An object, and the first value of each of its attributes."""
+
+    type: str
+    attributes: dict[str, Value] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ObjectLog:
+    """What an OCEL file says, events in file order."""
+
+    objects: dict[str, LogObject] = field(default_factory=dict)
+    events: list[ObjectEvent] = field(default_factory=list)
+
+
+def read_ocel(path: Path) -> ObjectLog:
+    """Read a whole file; which of the three kinds it is, its first bytes say."""
+    with open_log(path) as file:
+        start = file.read(64)
+    if start.startswith(SQLITE):
+        return _read_sqlite(path)
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return _read_xml(path)
+    return _read_json(path)
+
+
+def _read_json(path: Path) -> ObjectLog:
+    with open_log(path) as file:
+        content = file.read()
+    try:
+        document = json.loads(content)
+    except UnicodeDecodeError as error:
+        raise DataError(path, "the file is not UTF-8", place=f"byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise DataError(path, f"not valid JSON: {error.msg}", place=place) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(path, f"not valid JSON: {error}") from None
+    log = ObjectLog()
+    place = "objects"
+    try:
+        for number, each in enumerate(document["objects"], 1):
+            place = f"object {number}"
+            what = LogObject(each["type"])
+            timed = each.get("attributes", [])
+            for attribute in sorted(timed, key=lambda a: str(a.get("time") or "")):
+                what.attributes.setdefault(attribute["name"], _text(attribute.get("value")))
+            log.objects[str(each["id"])] = what
+        place = "events"
+        for number, each in enumerate(document["events"], 1):
+            place = f"event {number}"
+            event = ObjectEvent(str(each["id"]), each["type"], each.get("time"))
+            event.attributes = {a["name"]: _text(a.get("value")) for a in each.get("attributes", [])}
+            event.objects = [str(r["objectId"]) for r in each.get("relationships", [])]
+            log.events.append(event)
+    except KeyError as error:
+        raise DataError(path, f"not OCEL 2.0: {error} is missing", place=place) from None
+    except (TypeError, AttributeError):
+        raise DataError(path, "not OCEL 2.0: the structure is another one", place=place) from None
+    return log
+
+
+def _read_xml(path: Path) -> ObjectLog:
+    log = ObjectLog()
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    opened: list[tuple[str, dict[str, str]]] = []
+    holder: ObjectEvent | LogObject | None = None
+    text: list[str] = []
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal holder
+        opened.append((tag, attributes))
+        text.clear()
+        inside = [name for name, _ in opened]
+        if inside == ["log", "objects", "object"]:
+            holder = log.objects.setdefault(_need(attributes, "id", tag), LogObject(_need(attributes, "type", tag)))
+        elif inside == ["log", "events", "event"]:
+            event = ObjectEvent(
+                _need(attributes, "id", tag), _need(attributes, "type", tag), attributes.get("time") or None
+            )
+            log.events.append(event)
+            holder = event
+        elif isinstance(holder, ObjectEvent) and inside[:3] == ["log", "events", "event"] and "object-id" in attributes:
+            holder.objects.append(attributes["object-id"])
+        elif len(opened) == 1 and tag != "log":
+            raise _NotOcel(f"the root element is <{tag}>, not <log>")
+
+    def end(tag: str) -> None:
+        nonlocal holder
+        _, attributes = opened.pop()
+        if tag == "attribute" and holder is not None and "name" in attributes:
+            holder.attributes.setdefault(attributes["name"], "".join(text) or None)
+        if len(opened) == 2:
+            holder = None
+
+    def refuse(*_: object) -> None:
+        raise _NotOcel("a document type declaration; OCEL has none, and entities are not expanded here")
+
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = text.append, refuse
+    try:
+        with open_log(path) as file:
+            while block := file.read(1 << 18):
+                parser.Parse(block)
+            parser.Parse(b"", True)
+    except _NotOcel as error:
+        raise DataError(path, str(error), place=f"line {parser.CurrentLineNumber}") from None
+    except (expat.ExpatError, LookupError) as error:
+        raise DataError(path, f"not valid XML: {error}") from None
+    return log
+
+
+class _NotOcel(Exception):  # noqa: N818
+    pass
+
+
+def _need(attributes: dict[str, str], name: str, tag: str) -> str:
+    if name not in attributes:
+        raise _NotOcel(f"<{tag}> without {name}")
+    return attributes[name]
+
+
+def _read_sqlite(path: Path) -> ObjectLog:
+    log = ObjectLog()
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            for kind, row in _typed_rows(database, "object"):
+                what = log.objects.setdefault(str(row.pop("ocel_id")), LogObject(kind))
+                del row["ocel_time"]
+                row.pop("ocel_changed_field", None)
+                for name, value in row.items():
+                    if value is not None:
+                        what.attributes.setdefault(name, _text(value))
+            by_id: dict[str, ObjectEvent] = {}
+            for kind, row in _typed_rows(database, "event"):
+                event = ObjectEvent(str(row.pop("ocel_id")), kind, row.pop("ocel_time"))
+                event.attributes = {name: _text(value) for name, value in row.items()}
+                by_id[event.id] = event
+            order = [str(event) for (event,) in database.execute("SELECT ocel_id FROM event ORDER BY rowid")]
+            log.events = [by_id[event] for event in order if event in by_id]
+            pairs = "SELECT ocel_event_id, ocel_object_id FROM event_object ORDER BY rowid"
+            for event, what in database.execute(pairs):
+                if event in by_id:
+                    by_id[event].objects.append(str(what))
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise DataError(path, f"not an OCEL 2.0 database: {error}") from None
+    except KeyError as error:
+        raise DataError(path, f"not an OCEL 2.0 database: there is no column {error}") from None
+    except OSError as error:
+        raise DataError(path, broken(error)) from None
+    return log
+
+
+def _typed_rows(database: sqlite3.Connection, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of the tables of each event or object type, by time."""
+    for kind, name in database.execute(f"SELECT ocel_type, ocel_type_map FROM {what}_map_type").fetchall():
+        table = f"{what}_{name}".replace('"', '""')
+        cursor = database.execute(f'SELECT * FROM "{table}" ORDER BY ocel_time')
+        columns = [column[0] for column in cursor.description]
+        for row in cursor:
+            yield kind, dict(zip(columns, row, strict=True))
+
+
+def _text(value: Any) -> Value:
+    if value is None or isinstance(value, str):
+        return value or None
+    return json.dumps(value)

@@ -1,0 +1,197 @@
+"""Raw text logs: lines cut by a pattern, events to sessions by a key, by silence, or by number."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from maskseq.errors import DataError, UsageError
+from maskseq_events.case import Case, Value
+from maskseq_events.files import create, read_lines
+from maskseq_events.log_layouts import LAYOUTS, Layout
+from maskseq_events.table import EventTable, Row, Rows
+from maskseq_events.times import SECOND, TimeLayout
+
+
+@dataclass(frozen=True)
+class _Header:
+    before: str
+    """What precedes the first event."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextLog(EventTable):
+    """Raw logs, one event a line. The named groups of a pattern are the columns: `time`, `message`, and others.
+
+    An activity that is free text needs the tokenizer option `templates`. `-` is absent. Written back, lines and what
+    did not change in them are copied as they were.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".log",)
+
+    layout: str = "access"
+    """The name of a known layout, or a regular expression with named groups that fits a whole line."""
+    session: str | None = None
+    """The group that tells sessions apart: a client, a process."""
+    session_pattern: str | None = None
+    """Or what to look for in the message: the first match is the session, as in `blk_-?\\d+`."""
+    session_lines: int | None = None
+    """Or that many lines are a session."""
+    idle: float | None = None
+    """A session ends when nothing happens for longer than this, in seconds; the next is called `KEY#2`."""
+    continued: bool = False
+    """A line that does not fit belongs to the event before it, as those of a stack trace do; else it is an error."""
+    year: int | None = None
+    """For layouts whose timestamps say none."""
+    encoding: str = "utf-8"
+    absent: tuple[str, ...] = ("-", "")
+
+    def __post_init__(self) -> None:
+        try:
+            groups = self._pattern.groupindex
+            if self.session_pattern is not None:
+                re.compile(self.session_pattern)
+        except re.error as error:
+            raise UsageError(f"the pattern is no regular expression: {error}") from None
+        if not groups:
+            known = ", ".join(LAYOUTS)
+            raise UsageError(f"the layout {self.layout!r} has no named groups\n\nhint: known layouts are {known}")
+        given = sum(option is not None for option in (self.session, self.session_pattern, self.session_lines))
+        if given > 1:
+            raise UsageError("session, session_pattern and session_lines exclude each other; give one of them")
+        if not given and self.idle is None and not (self._known.session or self._known.session_pattern):
+            raise UsageError(
+                "what is a session of this log?\n\nhint: say session = 'GROUP', session_pattern = 'REGEX', "
+                "session_lines = 100, or idle = 1800 (seconds)"
+            )
+        if self._session is not None and self._session not in groups:
+            raise UsageError(f"session = {self._session!r} is no group of the pattern; there are {', '.join(groups)}")
+        if self.session_lines is not None and self.session_lines < 1:
+            raise UsageError(f"session_lines = {self.session_lines} must be at least 1")
+        if self.idle is not None and not self.idle > 0:
+            raise UsageError(f"idle = {self.idle} must be a number of seconds above 0")
+        assert self._layout is not None  # which checks it
+
+    def read(self, path: Path) -> Iterator[Case]:
+        for case in super().read(path):
+            yield from [case] if self.idle is None else _split(case, round(self.idle * SECOND))
+
+    def _roles(self) -> dict[str, Any]:
+        groups = self._pattern.groupindex
+        activity = self.activity or (self._known.activity if self._known.activity in groups else None)
+        time = self.time if self.time is not None else ("time" if "time" in groups else "")
+        return {"case": "session", "activity": activity, "time": time}
+
+    def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
+        rows = self._rows(path)
+        _, before, _ = next(rows)  # what precedes the first event
+        return ["session", *self._pattern.groupindex], _Header(before), rows
+
+    def _rows(self, path: Path) -> Iterator[Row]:
+        """First what precedes the first event; then each with its line, and the lines behind it that are none."""
+        held: tuple[int, str, Sequence[Value]] = (0, "", ())
+        n_events = 0
+        for number, line in enumerate(read_lines(path, self.encoding), 1):
+            cells = self._cells(line, None)
+            if not cells and line.strip() and not (self.continued and n_events):
+                shown = line.strip()[:60]
+                hint = "say continued = true if it belongs to the line before, or name another layout"
+                raise DataError(path, f"{shown!r} is not of the layout {self.layout!r}; {hint}", place=f"line {number}")
+            session = self._key(cells, n_events) if cells else None
+            if session is None:
+                held = held[0], held[1] + line, held[2]
+                continue
+            yield held
+            n_events += 1
+            held = number, line, (session, *cells[1:])
+        yield held
+
+    def _key(self, cells: Sequence[Value], index: int) -> str | None:
+        """The session of an event; None for one that belongs to none."""
+        if self._session is not None:
+            return cells[1 + list(self._pattern.groupindex).index(self._session)]
+        if self._session_pattern is not None:
+            found = self._session_pattern.search(" ".join(cell for cell in cells if cell))
+            return found.group() if found else None
+        return str(index // self.session_lines + 1) if self.session_lines else "all"
+
+    def _cells(self, raw: str, header: _Header | None) -> Sequence[Value]:
+        """The groups of the first line, behind the place of the session; none if it does not fit."""
+        match = self._pattern.fullmatch(raw.partition("\n")[0].removesuffix("\r"))
+        return (None, *match.groups()) if match else ()
+
+    def _replaced(self, raw: str, changes: dict[int, Value], header: _Header) -> str:
+        match = self._pattern.fullmatch(raw.partition("\n")[0].removesuffix("\r"))
+        assert match is not None
+        for index in sorted(changes, key=match.start, reverse=True):
+            start, stop = match.span(index)
+            if start < 0:
+                name = list(self._pattern.groupindex)[index - 1]
+                raise UsageError(f"this line has no {name!r} that could be changed: {raw.strip()[:60]!r}")
+            value = changes[index]
+            raw = raw[:start] + (self.absent[0] if value is None else value) + raw[stop:]
+        return raw
+
+    def _owns(self, origin: Rows) -> bool:
+        return isinstance(origin.header, _Header)
+
+    def _write_rows(self, header: _Header, rows: Sequence[tuple[int, str]], path: Path) -> None:
+        with create(path) as file:
+            file.write(header.before.encode(self.encoding))
+            for _, raw in rows:
+                file.write(raw.encode(self.encoding))
+
+    def _write_new(self, cases: Sequence[Case], path: Path) -> None:
+        raise UsageError(
+            f"{path}: cases that come from elsewhere cannot be written as a text log\n\n"
+            f"hint: write them as CSV, XES, JSON Lines or Parquet"
+        )
+
+    @cached_property
+    def _known(self) -> Layout:
+        return LAYOUTS.get(self.layout) or Layout(self.layout)
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(self._known.pattern)
+
+    @property
+    def _session(self) -> str | None:
+        own = self.session_pattern is None and self.session_lines is None
+        return self.session or (self._known.session if own else None)
+
+    @cached_property
+    def _session_pattern(self) -> re.Pattern[str] | None:
+        pattern = self.session_pattern or (None if self._session or self.session_lines else self._known.session_pattern)
+        return None if pattern is None else re.compile(pattern)
+
+    @cached_property
+    def _layout(self) -> TimeLayout:
+        return TimeLayout(self.time_layout or self._known.time_layout, self.time_zone, self.year)
+
+
+def _split(case: Case, idle: int) -> Iterator[Case]:
+    """Cut a case wherever nothing happens for longer than `idle` microseconds."""
+    silent = (np.diff(case.time) > idle) & case.timed[1:] & case.timed[:-1]
+    cuts = [0, *(np.flatnonzero(silent) + 1).tolist(), len(case)]
+    if len(cuts) == 2:
+        yield case
+        return
+    rows: Rows = case.origin
+    for n, (start, stop) in enumerate(pairwise(cuts), 1):
+        part = replace(
+            case,
+            key=case.key if n == 1 else f"{case.key}#{n}",
+            activity=case.activity[start:stop],
+            time=case.time[start:stop],
+            offset=case.offset[start:stop],
+            attributes={name: values[start:stop] for name, values in case.attributes.items()},
+            origin=None,
+        )
+        origin = replace(rows, was=part, numbers=rows.numbers[start:stop], raw=rows.raw[start:stop])
+        yield replace(part, origin=origin)
