@@ -210,6 +210,21 @@ def test_the_last_checkpoints_and_the_marked_ones_are_kept(tmp_path: Path) -> No
     assert kept == {f"step_{n}" for n in (6, 12, 16, 18, 20)}
 
 
+def test_a_checkpoint_to_keep_is_written_wherever_it_falls(tmp_path: Path) -> None:
+    small_run(tmp_path, checkpoint_every=10 * STEP, keep_every=7 * STEP, keep_last=1)
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"step_7", "step_14", "step_20"}
+
+
+def test_two_processes_do_not_train_into_one_folder(tmp_path: Path) -> None:
+    def again(event: Event) -> None:
+        if isinstance(event, Step) and event.step == 3:
+            small_run(tmp_path)
+
+    with pytest.raises(UsageError, match="another process is training into this folder"):
+        small_run(tmp_path, on_event=again)
+    small_run(tmp_path)  # the lock ended with the run that held it
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(tmp_path: Path, number: int, code: int) -> None:
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)

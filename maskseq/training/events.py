@@ -1,5 +1,6 @@
 """What a training run tells whoever listens: small values, no behaviour."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class Score:
     @property
     def bits(self) -> float:
         """The loss in bits per scored cell."""
-        return self.loss / 0.6931471805599453
+        return self.loss / math.log(2)
 
 
 @dataclass(frozen=True, kw_only=True)

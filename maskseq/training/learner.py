@@ -98,7 +98,8 @@ class Learner:
         """Take up what `state` gave. `read(adapt)` returns the tensors, each passed through `adapt(name, tensor)`."""
         tensors = dict(read(lambda path, tensor: parallel.sharded_like(tensor, self.weights[path.partition("/")[2]])))
         for name, parameter in self.weights.items():
-            parameter.copy_(tensors.pop(f"weights/{name}", parameter))
+            if f"weights/{name}" in tensors:
+                parameter.copy_(tensors.pop(f"weights/{name}"))
         if moments:
             self.optimizers.load(tensors)
 

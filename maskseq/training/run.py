@@ -1,8 +1,11 @@
-"""The run folder: whose it is, and the metrics that grow in it."""
+"""The run folder: whose it is, who is at work in it, and the metrics that grow in it."""
 
 import dataclasses
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,24 @@ from maskseq.model.checkpoint import read_json, write_json
 from maskseq.training.events import Step, Validation
 
 RECIPE, METRICS = "recipe.json", "metrics.jsonl"
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Be the only process that trains into `run`. However that process ends, the lock ends with it."""
+    run.mkdir(parents=True, exist_ok=True)
+    handle = os.open(run, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UsageError(f"{run}: another process is training into this folder") from None
+    except OSError:
+        pass  # a file system without locks: nothing is checked there
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def claim(run: Path, identity: dict[str, Any]) -> None:
@@ -31,7 +52,6 @@ def claim(run: Path, identity: dict[str, Any]) -> None:
         return
     if (run / "checkpoints").exists():
         raise UsageError(f"{run} holds checkpoints but no {RECIPE}: it is not a run that could go on")
-    run.mkdir(parents=True, exist_ok=True)
     aside = recipe.with_suffix(".tmp")
     write_json(aside, identity)
     aside.replace(recipe)

@@ -100,12 +100,13 @@ def write_checkpoint(
 ) -> Path:
     """Write `step_N`, make it the `latest` and remove those that nobody wants to keep. All ranks call it.
 
-    A kill at any moment leaves the previous checkpoint or this one, whole; `step_N.tmp` is never read.
+    A kill at any moment leaves the previous checkpoint or this one, whole; what ends in `.tmp` is never read.
     """
     final = run / "checkpoints" / f"step_{saved.position.step}"
     aside = final.with_name(final.name + ".tmp")
     if ranks.first:
-        shutil.rmtree(aside, ignore_errors=True)
+        for left in final.parent.glob("*.tmp"):  # by a kill
+            shutil.rmtree(left)
         (aside / STATE).mkdir(parents=True)
     ranks.wait()
     own = _own_part(tensors, ranks.rank)
@@ -116,7 +117,7 @@ def write_checkpoint(
         write_json(aside / STATE / LAYOUT, dataclasses.asdict(saved) | {"tensors": _layout(tensors, ranks.world)})
         save_model(aside, model, tokenizer)  # seals everything in the folder
         if final.exists():  # from a future that a damaged or unfinished checkpoint has undone
-            shutil.rmtree(final)
+            _remove(final)
         aside.rename(final)
         _sync_folder(final.parent)
         _name_latest(run, final.name)
@@ -214,7 +215,14 @@ def _prune(checkpoints: Path, keep_last: int, newest: Path) -> None:
     folders.sort(key=lambda p: int(p.name.removeprefix("step_")))
     for folder in folders[:-keep_last]:
         if folder != newest and not _kept(folder):
-            shutil.rmtree(folder)
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """At no moment is a part of the folder left under its name."""
+    aside = folder.with_name(f"{folder.name}.old.tmp")
+    folder.rename(aside)
+    shutil.rmtree(aside)
 
 
 def _kept(folder: Path) -> bool:

@@ -6,8 +6,8 @@ import math
 import signal
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, nullcontext
+from dataclasses import InitVar, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from maskseq.data.batches import Row, Rows
 from maskseq.errors import MaskseqError, UsageError
 from maskseq.model import checkpoint
+from maskseq.model.cpu import keep_freed_memory
 from maskseq.model.encoder import Encoder
 from maskseq.tokenizer import Tokenizer
 from maskseq.training import parallel, state
@@ -24,7 +25,7 @@ from maskseq.training.device import choose_precision, peak_memory
 from maskseq.training.events import CheckpointSaved, Finished, Listener, Scores, Started, Step, Validation, Warned
 from maskseq.training.learner import Learner
 from maskseq.training.optimizer import OptimizerConfig
-from maskseq.training.run import Metrics, claim
+from maskseq.training.run import Metrics, claim, locked
 from maskseq.training.schedule import ScheduleConfig, lr_at, n_rows
 from maskseq.training.state import Origin, Position, Saved
 from maskseq.training.watch import Interrupted, StopSignals
@@ -69,56 +70,67 @@ def train(
     ranks = parallel.join(config.device)
     parallel.check_shares(config.sizes, ranks.world)
     schedule.lengths(config.tokens)  # one that does not fit fails now
-    if ranks.first:
-        claim(run, identity | ({"origin": state.identity(origin)} if origin else {}))
-    ranks.wait()
-    trainer = Trainer(model, config, optimizer, schedule, run, tokenizer, seed, origin, ranks, on_event)
-    with StopSignals() as signals:
-        return trainer.fit(train_rows, validation_rows, signals)
+    if ranks.device.type == "cpu":
+        keep_freed_memory()
+    with locked(run) if ranks.first else nullcontext():
+        if ranks.first:
+            claim(run, identity | ({"origin": state.identity(origin)} if origin else {}))
+        ranks.wait()
+        trainer = Trainer(
+            model=model,
+            config=config,
+            optimizer=optimizer,
+            schedule=schedule,
+            run=run,
+            tokenizer=tokenizer,
+            seed=seed,
+            origin=origin,
+            ranks=ranks,
+            on_event=on_event if ranks.first else lambda event: None,
+        )
+        with StopSignals() as signals:
+            return trainer.fit(train_rows, validation_rows, signals)
 
 
+@dataclass(kw_only=True)
 class Trainer:
     """A run in progress: where it stands, what it has learned, and its folder."""
 
-    def __init__(
-        self,
-        model: Encoder,
-        config: TrainingConfig,
-        optimizer: OptimizerConfig,
-        schedule: ScheduleConfig,
-        run: Path,
-        tokenizer: Tokenizer[Any],
-        seed: int,
-        origin: Origin | None,
-        ranks: parallel.Ranks,
-        on_event: Listener,
-    ) -> None:
-        self.config, self.optimizer, self.schedule = config, optimizer, schedule
-        self.run, self.tokenizer, self.ranks = run, tokenizer, ranks
-        self.on_event = on_event if ranks.first else lambda event: None
-        self.precision = choose_precision(config.precision, ranks.device)
+    model: InitVar[Encoder]
+    config: TrainingConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    run: Path
+    tokenizer: Tokenizer[Any]
+    seed: InitVar[int]
+    origin: InitVar[Origin | None]
+    ranks: parallel.Ranks
+    on_event: Listener
 
+    def __post_init__(self, model: Encoder, seed: int, origin: Origin | None) -> None:
+        self.position, self.precision = Position(), choose_precision(self.config.precision, self.ranks.device)
         own = self._newest()
-        self.position = origin.position if origin else Position()
         self.resumed_from = own or (origin.checkpoint if origin else None)
-        saved = state.read_saved(self.resumed_from) if self.resumed_from else None
-        if own and saved:
-            self.position, self.precision = saved.position, saved.precision
-        elif self.position.tokens >= config.tokens:
-            raise UsageError(
-                f"training: the branch begins after {self.position.tokens:,} tokens, so that training.tokens must be "
-                f"more, not {config.tokens:,}"
-            )
+        moments = False
         if self.resumed_from:
+            saved = state.read_saved(self.resumed_from)
+            moments = saved.optimizer == self.optimizer.name
+            if own:
+                self.position, self.precision = saved.position, saved.precision
+            elif origin:
+                self.position = self._begin(origin, saved)
             weights = self.resumed_from / checkpoint.MODEL
             checkpoint.fill(model, checkpoint.read_tensors(weights), weights)
-        dropout_key = (seed, self.position.stage)
-        self.learner = Learner(model, config, optimizer, ranks, precision=self.precision, dropout_key=dropout_key)
-        if self.resumed_from and saved:
-            same = saved.optimizer == optimizer.name
-            if not same:
-                self._warn(f"{optimizer.name} begins with new moments: {self.resumed_from} holds {saved.optimizer}'s")
-            self.learner.load(functools.partial(state.read_tensors, self.resumed_from), moments=same)
+        self.learner = Learner(
+            model,
+            self.config,
+            self.optimizer,
+            self.ranks,
+            precision=self.precision,
+            dropout_key=(seed, self.position.stage),
+        )
+        if self.resumed_from:
+            self.learner.load(functools.partial(state.read_tensors, self.resumed_from), moments=moments)
 
     def fit(self, train_rows: Rows, validation_rows: Rows | None, signals: StopSignals) -> TrainingResult:
         """Steps until the configured tokens are seen, with validations and checkpoints between them."""
@@ -141,9 +153,10 @@ class Trainer:
                     metrics.write("validation", result)
                     self.on_event(result)
                 stop = self.ranks.any(signals.caught > 0)
-                if ends or stop or config.crosses(config.checkpoint_every, before, after):
+                keep = config.crosses(config.keep_every, before, after)
+                if ends or stop or keep or config.crosses(config.checkpoint_every, before, after):
                     metrics.sync()
-                    self.save(keep=config.crosses(config.keep_every, before, after))
+                    self.save(keep=keep)
                 if stop and not ends:
                     raise Interrupted(
                         f"stopped after step {self.position.step}, {after:,} of {config.tokens:,} tokens; the same "
@@ -207,6 +220,17 @@ class Trainer:
             self.run, model, self.tokenizer, tensors, saved, self.ranks, keep_last=self.config.keep_last
         )
         self.on_event(CheckpointSaved(step=self.position.step, path=path, seconds=time.monotonic() - began))
+
+    def _begin(self, origin: Origin, saved: Saved) -> Position:
+        """Where a run begins that begins from another; said are the moments that it cannot take up."""
+        if origin.position.tokens >= self.config.tokens:
+            raise UsageError(
+                f"training: the branch begins after {origin.position.tokens:,} tokens, so that training.tokens must be "
+                f"more, not {self.config.tokens:,}"
+            )
+        if saved.optimizer != self.optimizer.name:
+            self._warn(f"{self.optimizer.name} begins with new moments: {origin.checkpoint} holds {saved.optimizer}'s")
+        return origin.position
 
     def _newest(self) -> Path | None:
         """The checkpoint of this run to go on from, if there is one."""
