@@ -229,3 +229,25 @@ def test_cases_from_elsewhere_are_no_text_log(tmp_path):
 def test_wrong_options_of_drain_are_named(tmp_path, wrong):
     with pytest.raises(UsageError, match=f"templates.*{next(iter(wrong)).removesuffix('s')}"):
         EventTokenizer.fit(read(tmp_path, ACCESS), templates=wrong)
+
+
+def test_the_sample_is_a_log_of_sessions(samples, tmp_path):
+    cases = list(TextLog(idle=1800).read(samples / "apache_access.log.gz"))
+    assert sum(map(len, cases)) == 10_000
+    assert len({case.key.partition("#")[0] for case in cases}) == 1753
+    assert {case.key[:3] for case in cases} == {"10."}
+    TextLog().write(cases, tmp_path / "again.log.gz")
+    with gzip.open(samples / "apache_access.log.gz") as source, gzip.open(tmp_path / "again.log.gz") as again:
+        assert again.read() == source.read()
+    tokenizer = EventTokenizer.fit(cases, attributes=["method", "status", "bytes"])
+    assert [field.name for field in tokenizer.fields] == [
+        "activity",
+        "method",
+        "status",
+        "bytes",
+        "gap",
+        "hour",
+        "weekday",
+    ]
+    assert tokenizer.fields[3].centres is not None
+    assert {"GET", "POST", "HEAD"} <= set(tokenizer.fields[1].tokens)
