@@ -23,6 +23,7 @@ from maskseq.data.batches import Row, concatenate
 from maskseq.errors import UsageError
 from maskseq.masking import OBJECTIVES
 from maskseq.model.encoder import Encoder
+from maskseq.training.config import TrainingConfig
 from maskseq.training.events import CheckpointSaved, Event, Started, Step, Validation
 from maskseq.training.loss import RATIO_BINS, Batch, MaskedLoss, gaussian_targets, scores, soft_cross_entropy
 from maskseq.training.schedule import ScheduleConfig, lr_at
@@ -321,3 +322,18 @@ def test_z_loss_and_smoothing_change_what_is_minimised_but_not_what_is_reported(
         expected = expected + (torch.tensor(row.weights[:, field]) * (ce + 0.1 * logits.logsumexp(-1) ** 2)).sum()
     torch.testing.assert_close(both, expected / weight, rtol=1e-5, atol=1e-6)
     assert both != plain
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rows": 0}, "rows must be at least 1"),
+        ({"rows": 6, "first_rows": 4, "rows_warmup": 0.1}, r"rows \(6\) must be a multiple of first_rows \(4\)"),
+        ({"first_rows": 2}, "needs both first_rows and rows_warmup"),
+        ({"ema": 1.0}, "ema is a decay"),
+        ({"ema": 0.9, "strategy": "fsdp"}, "needs whole weights"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TrainingConfig(**options)
