@@ -281,7 +281,7 @@ def test_legal_cells_narrow_the_fill_and_renormalise(joint: Joint) -> None:
 
 def test_cells_that_nothing_may_fill_are_reported_before_the_model_runs(joint: Joint) -> None:
     impossible = LegalCells(np.array([[2, 0]]), np.zeros((1, 3), dtype=bool))
-    with pytest.raises(UsageError, match=r"sequence 5: no value is allowed in 1 cell.*\(2, 0\)"):
+    with pytest.raises(UsageError, match=r"5: no value is allowed in 1 cell.*position 3 \(symbol\)"):
         infill(
             joint.predict,
             [GAP[:, None]],

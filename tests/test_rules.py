@@ -119,7 +119,7 @@ def test_a_frame_is_open_exactly_if_its_code_reads_no_stop(number: int) -> None:
 
 def test_what_the_known_bases_rule_out_is_said_before_anything_is_filled() -> None:
     encoded = DNA.encode(RECORD)
-    with pytest.raises(UsageError, match=r"known value at position 2 "):
+    with pytest.raises(UsageError, match=r"known value at position 2\b"):
         fill_with(DNA, encoded, ["motif=ACG@r:1-3"])
     with pytest.raises(UsageError, match="ends before position 74"):
         fill_with(DNA, encoded, ["motif=ANNNN@r:70"])

@@ -14,10 +14,10 @@ from functools import cached_property, reduce
 import numpy as np
 from jaxtyping import Bool, Int, Integer
 
-from maskseq.constraints import Constraint, Grammar, intersection, joined, narrowed
+from maskseq.constraints import Constraint, Grammar, intersection, joined, narrowed, propagate
 from maskseq.errors import UsageError
 from maskseq.inference.fill import Fill, Predict
-from maskseq.inference.infill import InfillConfig, infill
+from maskseq.inference.infill import InfillConfig, check_feasible, infill
 from maskseq.types import Encoded, LegalCells, Vocabulary
 
 
@@ -133,7 +133,7 @@ class _Job:
         self.encoded = replace(task.encoded, legal=reduce(intersection, narrowings) if narrowings else None)
         ids = task.encoded.ids
         self.hidden = np.where(task.holes, np.asarray(vocabulary.mask_ids, dtype=ids.dtype), ids)
-        self._check_known()
+        self._check_rules()
         self.left, holes = [], task.holes
         if not fill_long_holes:
             dark = np.logical_not(vocabulary.known(self.hidden).any(axis=1))
@@ -145,10 +145,11 @@ class _Job:
         self.values = np.repeat(self.hidden[None, *self.cells.T], samples, axis=0)
         self.fills: list[list[Fill]] = [[] for _ in range(samples)]
         self.context = min(context, len(ids))
+        self._check_feasible()
         self.chunks = list(self._divide()) or [_Chunk(0, 0, 0, self.context, 0, 0)]
 
-    def _check_known(self) -> None:
-        """Known cells never change, so a rule must not ask for something else there, nor beyond the record."""
+    def _check_rules(self) -> None:
+        """Before anything is filled: known cells never change, so no rule may ask for something else there."""
         for rule in self.task.rules:
             if isinstance(rule, LegalCells):
                 position, column = rule.cells.T
@@ -160,9 +161,20 @@ class _Job:
                 if wrong.any():
                     first = int(position[wrong][0])
                     raise UsageError(
-                        f"record {self.task.key!r}: the known value at position {first + 1} is none that the rule allows"
+                        f"record {self.task.key!r}: a rule does not allow the known value at position {first + 1}"
                         f"\n\nhint: hide it as well, or change the rule"
                     )
+
+    def _check_feasible(self) -> None:
+        """Nor may the rules, and what narrows the cells, leave one of them without any value."""
+        legal, committable = self.encoded.legal, self.vocabulary.committable
+        if legal is not None:
+            wanted = self.task.holes[tuple(legal.cells.T)]
+            possible = (legal.allowed & committable[legal.cells[:, 1], : legal.allowed.shape[1]]).any(axis=1)
+            check_feasible(f"record {self.task.key!r}", legal.cells[wanted & ~possible], self.vocabulary)
+        if self.rules:
+            allowed = propagate(self.rules, self.hidden, self.cells, self.legal)
+            check_feasible(f"record {self.task.key!r}", self.cells[~allowed.any(axis=1)], self.vocabulary)
 
     def _divide(self) -> Iterator[_Chunk]:
         positions, length, context = self.cells[:, 0], len(self.task.holes), self.context
@@ -257,6 +269,7 @@ def _run(
                 keys=[(key_number(job.task.key), chunk.origin, sample) for job, chunk, sample in batch],
                 legal=[encoded.legal for encoded, _ in windows],
                 constraints=[job.constraints(chunk, sample) + rules for job, chunk, sample in batch],
+                names=[f"record {job.task.key!r}" for job, _, _ in batch],
             )
         for (job, chunk, sample), fill in zip(parts, done, strict=True):
             job.values[sample, chunk.first : chunk.last] = fill.values[0]

@@ -62,6 +62,8 @@ def hide_spans(
     length, n_fields = ids.shape
     known = tokenizer.vocabulary.known(ids)
     wanted = np.zeros(ids.shape, bool)
+    if not length:
+        return wanted
     room = max(share * length, 1)
     fitting = np.array([n for n in lengths if n <= max(length // 2, 1)] or [1])
     tries = 4 * round(room)  # enough to fill the share, or nearly

@@ -60,19 +60,17 @@ def infill(
     keys: Sequence[Key],
     legal: Sequence[LegalCells | None] | None = None,
     constraints: Sequence[Sequence[Constraint]] | None = None,
+    names: Sequence[str] | None = None,
 ) -> list[Fill]:
     """Fill the `holes` of every sequence, all of them together, one call of `predict` a step.
 
     Sample s of a sequence draws from `default_rng((seed, key, s))`: what else is in the call, and in which order, does
-    not change it. `UsageError` names the cells that no id may fill, before the model is run.
+    not change it. `UsageError` tells which cells no id may fill, before the model is run; `names` are what errors call
+    the sequences (default: their keys).
     """
     n = len(sequences)
-    plans = [
-        _Plan.of(np.asarray(ids), hole, vocabulary, key, cells, rules)
-        for ids, hole, key, cells, rules in zip(
-            sequences, holes, keys, legal or [None] * n, constraints or [()] * n, strict=True
-        )
-    ]
+    columns = sequences, holes, keys, names or map(str, keys), legal or [None] * n, constraints or [()] * n
+    plans = [_Plan.of(vocabulary, *each) for each in zip(*columns, strict=True)]
     runs = [_Run(plan, config, sample) for plan in plans for sample in range(config.samples)]
     while active := [run for run in runs if run.phases]:
         for run, log_probs in zip(active, _ask(predict, active), strict=True):
@@ -105,14 +103,16 @@ class _Plan:
     """−1 where the field has no `[OTHER]`."""
     constraints: Sequence[Constraint]
     key: Key
+    name: str
 
     @classmethod
     def of(
         cls,
+        vocabulary: Vocabulary,
         ids: Integer[np.ndarray, "length fields"],
         hole: Bool[np.ndarray, "length fields"],
-        vocabulary: Vocabulary,
         key: Key,
+        name: str,
         legal_cells: LegalCells | None,
         constraints: Sequence[Constraint],
     ) -> "_Plan":
@@ -123,15 +123,19 @@ class _Plan:
         hidden[tuple(cells.T)] = mask_ids
         legal = narrowed(legal_cells, cells, vocabulary.committable[cells[:, 1]])
         allowed = propagate(constraints, hidden, cells, legal)
-        stuck = cells[~allowed.any(axis=1)]
-        if len(stuck):
-            listed = ", ".join(f"({position}, {field})" for position, field in stuck[:5])
-            raise UsageError(
-                f"sequence {key}: no value is allowed in {len(stuck)} cell(s), at (position, field) {listed}"
-                f"{', …' if len(stuck) > 5 else ''}\n\n"
-                f"hint: the constraints, and the values around the hole, contradict each other"
-            )
-        return cls(hidden, cells, legal, allowed, mask_ids, others, constraints, key)
+        check_feasible(name, cells[~allowed.any(axis=1)], vocabulary)
+        return cls(hidden, cells, legal, allowed, mask_ids, others, constraints, key, name)
+
+
+def check_feasible(name: str, stuck: Int[np.ndarray, "cells 2"], vocabulary: Vocabulary) -> None:
+    """`UsageError` if there are cells that no value may fill."""
+    if len(stuck):
+        listed = ", ".join(f"{position + 1} ({vocabulary.names[field]})" for position, field in stuck[:5].tolist())
+        more = ", …" if len(stuck) > 5 else ""
+        raise UsageError(
+            f"{name}: no value is allowed in {len(stuck)} cell(s), at position {listed}{more}\n\n"
+            f"hint: the rules, and the values around the hole, contradict each other"
+        )
 
 
 class _Run:
@@ -226,7 +230,7 @@ class _Run:
     def _start_over(self) -> None:
         if self.n_starts == MAX_STARTS or (self.config.temperature == 0 and not self.config.is_random):
             raise UsageError(
-                f"sequence {self.plan.key}: the constraints led into a dead end, {self.n_starts} time(s)\n\n"
+                f"{self.plan.name}: the constraints led into a dead end, {self.n_starts} time(s)\n\n"
                 f"hint: each can be met, but together they are too tight to be met step by step; loosen one, join "
                 f"automata with &, or draw with a temperature above 0"
             )
