@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -439,6 +440,15 @@ def test_a_file_that_is_not_there_and_one_that_is_a_folder(tmp_path):
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(DataError, match=str(path)):
             list(Csv().read(path))
+
+
+def test_cases_survive_the_way_to_a_worker_process_and_options_may_be_lists(tmp_path, shared_data):
+    log = read(tmp_path, LOG, absent=["NA", ""], unknown=["?"], attributes=["room"], activity=["activity", "amount"])
+    assert log == read(tmp_path, LOG, absent=("NA", ""), attributes=("room",), activity=("activity", "amount"))
+    again = pickle.loads(pickle.dumps(log))
+    assert again == log
+    Csv().write(again, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_text() == LOG
 
 
 def test_equality_is_of_content(tmp_path):

@@ -19,6 +19,7 @@ WEEK = 7 * DAY
 
 EPOCH_UNITS = {"epoch_s": 1_000_000, "epoch_ms": 1000, "epoch_us": 1}
 _EPOCH = datetime(1970, 1, 1)
+_PLAIN = re.compile(r"(?:\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:\n|$))+", re.ASCII)
 _ZONE_WIDTHS = {body + zone: zone for body in (19, 23, 26) for zone in (0, 1, 6)}
 _OFFSETS = {"Z": 0} | {
     f"{sign}{minutes // 60:02d}:{minutes % 60:02d}": (1 if sign == "+" else -1) * minutes * 60
@@ -136,9 +137,8 @@ def _parse_alike(
         return None
     known = [text for text in texts if text]
     bodies = [text[: width - zone] for text in known] if zone else known
-    point, last = ("", 17) if width - zone == 19 else (".", 20)
-    if not all(body[16] == ":" and body[19:20] == point and body[last:].isdigit() for body in bodies):
-        return None  # numpy would read a zone there, and warn
+    if not _PLAIN.fullmatch("\n".join(bodies)):
+        return None  # numpy would read more, such as zones, and warn
     try:
         offset = np.array([_OFFSETS[text[-zone:]] for text in known] if zone else [0] * len(known), dtype=np.int32)
         wall = np.array(bodies, dtype="M8[us]").astype(np.int64)
