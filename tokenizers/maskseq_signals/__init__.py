@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Signals: recordings of one or more channels, the files that people keep them in, and their quantization."""

@@ -1,0 +1,198 @@
+"""Signals in CSV and NumPy files: read as they are meant, and written back to the byte."""
+
+import gzip
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maskseq.errors import DataError, UsageError
+from maskseq_signals.arrays import Npy, Npz
+from maskseq_signals.delimited import SignalCsv, _decimals, _number_text
+from maskseq_signals.recording import Recording
+
+
+def read(path, **options):
+    (record,) = SignalCsv(**options).read(path)
+    return record
+
+
+def text_file(tmp_path, text, name="s.csv"):
+    path = tmp_path / name
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_co2_is_read_as_it_is_meant(samples):
+    co2 = read(samples / "co2.csv")
+    assert (co2.key, co2.names, co2.decimals, len(co2)) == ("co2", ("co2",), (1,), 2284)
+    assert co2.times[:2] == ("19580329", "19580405")
+    assert co2.channels[:2, 0].tolist() == [316.1, 317.3]
+    assert np.isnan(co2.channels).sum() == 59
+
+
+@pytest.mark.parametrize("name", ["ETTh1.csv", "co2.csv", "sunspots.csv"])
+def test_untouched_files_come_back_byte_for_byte(name, shared_data, tmp_path):
+    path = shared_data / "signals" / name
+    SignalCsv().write(SignalCsv().read(path), tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_bytes() == path.read_bytes()
+
+
+def test_only_changed_cells_are_rewritten(shared_data, tmp_path):
+    path = shared_data / "signals" / "ETTh1.csv"
+    record = read(path)
+    values = record.channels.copy()
+    values[17, 2], values[17, 6], values[500, 0] = 1.25, np.nan, -3.0
+    SignalCsv().write([replace(record, channels=values)], tmp_path / "out.csv")
+    before, after = path.read_text().splitlines(), (tmp_path / "out.csv").read_text().splitlines()
+    changed = {i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b}
+    assert changed == {18, 501}
+    cells = before[18].split(",")
+    cells[3], cells[7] = "1.25", ""
+    assert after[18] == ",".join(cells)
+    assert after[501].split(",")[1] == "-3"
+    assert np.array_equal(read(tmp_path / "out.csv").channels, values, equal_nan=True)
+
+
+def test_a_column_of_fixed_decimals_keeps_them(samples, tmp_path):
+    co2 = read(samples / "co2.csv")
+    values = np.where(np.isnan(co2.channels), 320.0, co2.channels)
+    SignalCsv().write([replace(co2, channels=values)], tmp_path / "out.csv")
+    expected = [
+        line + "320.0" if line.endswith(",") else line for line in (samples / "co2.csv").read_text().split("\n")
+    ]
+    assert (tmp_path / "out.csv").read_text() == "\n".join(expected)
+
+
+AWKWARD = (
+    '\ufeff"time";"a ""x""";b\r\n\r\n"2020;01";1,5;2.50\r\n'.replace("1,5", "1.5")
+    + "2020-02;?;NaN\r\n\r\n2020-03; 7 ;1e-3"
+)
+
+
+def test_quotes_blank_lines_and_missing_line_ends_are_kept(tmp_path):
+    path = text_file(tmp_path, AWKWARD)
+    record = read(path)
+    assert record.names == ('a "x"', "b")
+    assert record.times == ("2020;01", "2020-02", "2020-03")
+    assert np.array_equal(record.channels, [[1.5, 2.5], [np.nan, np.nan], [7, 0.001]], equal_nan=True)
+    SignalCsv().write([record], tmp_path / "same.csv")
+    assert (tmp_path / "same.csv").read_bytes() == AWKWARD.encode()
+    filled = replace(record, channels=np.where(np.isnan(record.channels), 4.0, record.channels))
+    SignalCsv().write([filled], tmp_path / "filled.csv")
+    assert (tmp_path / "filled.csv").read_bytes() == AWKWARD.replace("?;NaN", "4;4").encode()
+
+
+def test_gzip_is_read_and_written_reproducibly(tmp_path):
+    path = tmp_path / "s.csv.gz"
+    path.write_bytes(gzip.compress(b"t,x\n1,2\n2,3\n"))
+    record = read(path)
+    assert (record.key, record.channels[:, 0].tolist()) == ("s", [2, 3])
+    for name in ("a.csv.gz", "b.csv.gz"):
+        SignalCsv().write([record], tmp_path / name)
+    assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()
+    assert gzip.decompress((tmp_path / "a.csv.gz").read_bytes()) == b"t,x\n1,2\n2,3\n"
+
+
+def test_tables_without_header_or_time(tmp_path):
+    record = read(text_file(tmp_path, "1\t2\n3\t4\n"))
+    assert (record.names, record.times) == (("channel_1", "channel_2"), None)
+    assert record.channels.tolist() == [[1, 2], [3, 4]]
+    assert read(text_file(tmp_path, "x,x\n1,2\n")).names == ("x", "x#2")
+    assert read(text_file(tmp_path, "date,x\n1,2\n"), time="").names == ("date", "x")
+    assert read(text_file(tmp_path, "x,when,y\n1,a,2\n"), time="when").names == ("x", "y")
+    assert read(text_file(tmp_path, "when,x,y\nnoon,1,2\n"), channels=("y",)).channels.tolist() == [[2]]
+
+
+def test_a_recording_from_elsewhere_becomes_a_new_table(tmp_path):
+    record = Recording(key="r", channels=np.array([[1.5, np.nan], [0.1, 3]]), names=("a", "b"), decimals=(2, None))
+    SignalCsv().write([record], tmp_path / "new.csv")
+    assert (tmp_path / "new.csv").read_text() == "step,a,b\n0,1.50,\n1,0.10,3\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "the file is empty"),
+        ("\n\n", "the file is empty"),
+        ("time,x\n", "there is a header but no row of values"),
+        ("time,x\na,1\nb\n", "line 3: 1 cells, but the first line has 2"),
+        ("time,x\na,1\nb,high\n", "line 3, column 'x': 'high' is no finite number"),
+        ("time,x\na,1\nb,inf\n", "line 3, column 'x': 'inf' is no finite number"),
+        ("time\na\n", "there is no column of values beside the time 'time'"),
+    ],
+)
+def test_broken_tables_are_told(text, told, tmp_path):
+    with pytest.raises(DataError, match=told):
+        read(text_file(tmp_path, text))
+
+
+def test_wrong_columns_and_bytes_are_told(tmp_path):
+    path = text_file(tmp_path, "t,x\n1,2\n")
+    with pytest.raises(UsageError, match="has no column 'y'\n\nhint: it has t, x"):
+        read(path, channels=("y",))
+    with pytest.raises(UsageError, match="has no column 'y'"):
+        read(path, time="y")
+    path.write_bytes(b"t,x\n1,2\n\xff\n")
+    with pytest.raises(DataError, match="line 3: byte 0xff is not utf-8"):
+        read(path)
+    with pytest.raises(DataError, match="no such file"):
+        read(tmp_path / "none.csv")
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.one_of(st.none(), st.integers(0, 20)))
+def test_written_numbers_read_back_the_same(value, decimals):
+    assert float(_number_text(value, decimals)) == value
+
+
+def test_decimals_of_a_text():
+    texts = {"3": 0, "3.10": 2, "-0.5": 1, "1.5e-3": 4, "1.25E2": 0, "2e5": 0}
+    assert {text: _decimals(text) for text in texts} == texts
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16", ">f4"])
+@pytest.mark.parametrize("shape", [(20,), (20, 3)])
+def test_npy_comes_back_byte_for_byte(dtype, shape, tmp_path):
+    array = np.random.default_rng(0).normal(size=shape) * 100
+    array = np.asfortranarray(array.astype(dtype))
+    np.save(tmp_path / "s.npy", array)
+    (record,) = Npy(rate=50.0).read(tmp_path / "s.npy")
+    assert (record.key, record.rate, len(record)) == ("s", 50.0, 20)
+    assert np.array_equal(record.channels, array.reshape(20, -1))
+    Npy().write([record], tmp_path / "t.npy")
+    assert (tmp_path / "t.npy").read_bytes() == (tmp_path / "s.npy").read_bytes()
+
+
+def test_npz_holds_several_recordings(tmp_path):
+    first, second = np.array([1, np.nan, 3], dtype=np.float32), np.arange(8.0).reshape(4, 2)
+    np.savez(tmp_path / "s.npz", first=first, second=second)
+    records = list(Npz().read(tmp_path / "s.npz"))
+    assert [(record.key, record.channels.shape) for record in records] == [("first", (3, 1)), ("second", (4, 2))]
+    filled = replace(records[0], channels=np.array([[1.0], [2.5], [3.0]]))
+    Npz().write([filled, records[1]], tmp_path / "t.npz")
+    with np.load(tmp_path / "t.npz") as back:
+        assert back["first"].dtype == np.float32
+        assert back["first"].tolist() == [1, 2.5, 3]
+        assert np.array_equal(back["second"], second)
+
+
+def test_broken_arrays_are_told(tmp_path):
+    np.save(tmp_path / "cube.npy", np.zeros((2, 2, 2)))
+    np.save(tmp_path / "objects.npy", np.array([{}, []], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "wide.npy", np.zeros((2, 500)))
+    (tmp_path / "no.npy").write_bytes(b"not an array")
+    whole = (tmp_path / "wide.npy").read_bytes()
+    (tmp_path / "cut.npy").write_bytes(whole[:-7])
+    told = {
+        "cube": "shape",
+        "objects": "no NumPy file, or a damaged one .*pickle",
+        "no": "no NumPy file",
+        "cut": "no NumPy file, or a damaged one",
+    }
+    for name, problem in told.items():
+        with pytest.raises(DataError, match=problem):
+            list(Npy().read(tmp_path / f"{name}.npy"))
+    with pytest.raises(DataError, match="transpose it"):
+        list(Npy(names=("a", "b")).read(tmp_path / "wide.npy"))

@@ -1,0 +1,229 @@
+"""Signals in CSV and TSV: a row a time step, a column a channel, and a column of times that is kept as it is."""
+
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from maskseq.errors import DataError, UsageError
+from maskseq.tokenizer import Format
+from maskseq_signals.files import create, plain_name, read_text
+from maskseq_signals.recording import Recording, distinct
+
+TIME_NAMES = {"date", "time", "timestamp", "datetime", "year", "month", "day", "index", "step", "t", ""}
+BOM = "\ufeff"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """What a recording remembers of its table: every line, and which cells its channels are."""
+
+    lines: tuple[str, ...]
+    """All lines of the file with their line ends."""
+    rows: tuple[int, ...]
+    """The line of each time step, from 0."""
+    columns: tuple[int, ...]
+    """The cell of each channel."""
+    fixed: tuple[bool, ...]
+    """Of each channel, whether all its cells have the same number of decimals."""
+    delimiter: str
+    was: Float64[np.ndarray, "length channels"]
+    """The values as they were read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalCsv(Format[Recording]):
+    """One recording a file, which is called like the file. An empty cell, `NaN`, `NA` or `?` is an unknown value.
+
+    The first line is the header, unless all its cells are numbers. Written back, every line and every cell that did
+    not change is copied from the file as it was. There is no `suffixes`: a .csv is an event log unless a recipe says
+    `format = "signal-csv"`.
+    """
+
+    time: str | None = None
+    """The column of times (default: the first, if it is called like one or holds no numbers; "": there is none)."""
+    channels: tuple[str, ...] | None = None
+    """Columns to read (default: all but the time)."""
+    unknown: tuple[str, ...] = ("", "nan", "na", "n/a", "null", "none", "?")
+    """Cells, in lower case, that say that the value is not known."""
+    delimiter: str | None = None
+    """Default: whichever of `,` `;` tab `|` cuts the first line into most columns."""
+    rate: float | None = None
+    """Samples a second."""
+    encoding: str = "utf-8"
+
+    def __post_init__(self) -> None:
+        if self.delimiter is not None and len(self.delimiter) != 1:
+            raise UsageError(f"delimiter must be one character, not {self.delimiter!r}")
+
+    def read(self, path: Path) -> Iterator[Recording]:
+        lines = tuple(io.StringIO(read_text(path, self.encoding), newline=""))
+        filled = [number for number, line in enumerate(lines) if line.strip("\r\n" + BOM)]
+        if not filled:
+            raise DataError(path, "the file is empty")
+        delimiter = self.delimiter or _delimiter(lines[filled[0]])
+        cells = {number: _cells(lines[number], delimiter) for number in filled}
+        first = cells[filled[0]]
+        if all(_number(cell) is not None for cell in first):
+            rows, names = filled, tuple(f"channel_{index}" for index in range(1, len(first) + 1))
+        else:
+            rows, names = filled[1:], distinct([cell.removeprefix(BOM).strip() for cell in first])
+        if not rows:
+            raise DataError(path, "there is a header but no row of values")
+        for number in rows:
+            if len(cells[number]) != len(names):
+                problem = f"{len(cells[number])} cells, but the first line has {len(names)}"
+                raise DataError(path, problem, place=f"line {number + 1}")
+        time = self._time_column(names, cells[rows[0]], path)
+        columns = self._columns(names, time, path)
+        texts = [[cells[number][column].strip() for number in rows] for column in columns]
+        numbers = [self._numbers(told, path, rows, names[c]) for told, c in zip(texts, columns, strict=True)]
+        values = np.array([[known[text] for text in told] for told, known in zip(texts, numbers, strict=True)]).T
+        digits = [{_decimals(text) for text, number in known.items() if number == number} for known in numbers]
+        yield Recording(
+            key=plain_name(path),
+            channels=values,
+            names=tuple(names[column] for column in columns),
+            rate=self.rate,
+            times=None if time is None else tuple(cells[number][time] for number in rows),
+            decimals=tuple(max(some, default=None) for some in digits),
+            origin=Table(
+                lines=lines,
+                rows=tuple(rows),
+                columns=columns,
+                fixed=tuple(len(some) == 1 for some in digits),
+                delimiter=delimiter,
+                was=values,
+            ),
+        )
+
+    def write(self, records: Iterable[Recording], path: Path) -> None:
+        """The table that the recording was read from, with the cells that changed; else a new table."""
+        recordings = list(records)
+        if len(recordings) != 1:
+            raise UsageError(f"{path}: a CSV holds one recording, not {len(recordings)}\n\nhint: write NPZ")
+        (record,) = recordings
+        lines = _updated(record) if isinstance(record.origin, Table) else _new(record, self.delimiter or ",")
+        with create(path) as file:
+            file.write("".join(lines).encode(self.encoding))
+
+    def _time_column(self, names: Sequence[str], row: Sequence[str], path: Path) -> int | None:
+        if self.time:
+            if self.time not in names:
+                raise UsageError(f"{path} has no column {self.time!r}\n\nhint: it has {', '.join(names)}")
+            return names.index(self.time)
+        if self.time is None and (names[0].lower() in TIME_NAMES or self._text(row[0])):
+            return 0
+        return None
+
+    def _columns(self, names: Sequence[str], time: int | None, path: Path) -> tuple[int, ...]:
+        if self.channels is None:
+            columns = tuple(index for index in range(len(names)) if index != time)
+            if not columns:
+                raise DataError(path, f"there is no column of values beside the time {names[0]!r}")
+            return columns
+        missing = [name for name in self.channels if name not in names]
+        if missing:
+            raise UsageError(f"{path} has no column {missing[0]!r}\n\nhint: it has {', '.join(names)}")
+        return tuple(names.index(name) for name in self.channels)
+
+    def _text(self, cell: str) -> bool:
+        return _number(cell) is None and cell.strip().lower() not in self.unknown
+
+    def _numbers(self, texts: Sequence[str], path: Path, rows: Sequence[int], name: str) -> dict[str, float]:
+        """What each different text of a column says."""
+        numbers = {}
+        for text in set(texts):
+            number = _number(text)
+            if number is None and text.lower() not in self.unknown:
+                raise DataError(
+                    path,
+                    f"{text!r} is no finite number; if the column is no channel, list those that are: channels = [...]",
+                    place=f"line {rows[texts.index(text)] + 1}, column {name!r}",
+                )
+            numbers[text] = np.nan if number is None else number
+        return numbers
+
+
+def _updated(record: Recording) -> list[str]:
+    table: Table = record.origin
+    if record.channels.shape != table.was.shape:
+        raise UsageError(f"recording {record.key!r} has other steps or channels than the table it was read from")
+    lines = list(table.lines)
+    changed = (record.channels != table.was) & ~(np.isnan(record.channels) & np.isnan(table.was))
+    for step in np.flatnonzero(changed.any(axis=1)).tolist():
+        line = lines[table.rows[step]]
+        spans = _spans(line, table.delimiter)
+        for channel in sorted(np.flatnonzero(changed[step]).tolist(), key=lambda c: -table.columns[c]):
+            start, stop = spans[table.columns[channel]]
+            decimals = record.decimals[channel] if table.fixed[channel] else None
+            line = line[:start] + _number_text(float(record.channels[step, channel]), decimals) + line[stop:]
+        lines[table.rows[step]] = line
+    return lines
+
+
+def _new(record: Recording, delimiter: str) -> list[str]:
+    times = record.times or [str(step) for step in range(len(record))]
+    rows = [["time" if record.times else "step", *record.names]]
+    for time, values in zip(times, record.channels.tolist(), strict=True):
+        rows.append([time, *map(_number_text, values, record.decimals)])
+    return [delimiter.join(_quoted(cell, delimiter) for cell in row) + "\n" for row in rows]
+
+
+def _number_text(value: float, decimals: int | None) -> str:
+    """As short as it reads back to the same number, but with trailing zeros where the column has them."""
+    if np.isnan(value):
+        return ""
+    padded = f"{value:.{decimals or 0}f}"
+    return padded if float(padded) == value else repr(value)
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _decimals(text: str) -> int:
+    """Digits behind the point: of 3.10, two; of 1.5e-3, four."""
+    mantissa, _, exponent = text.lower().partition("e")
+    return max(len(mantissa.partition(".")[2]) - int(exponent or 0), 0)
+
+
+def _delimiter(line: str) -> str:
+    plain = re.sub(r'"[^"]*"', "", line)
+    return Counter({delimiter: plain.count(delimiter) for delimiter in ",;\t|"}).most_common(1)[0][0]
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    if '"' not in line:
+        return line.rstrip("\r\n").split(delimiter)
+    spans = _spans(line, delimiter)
+    return [line[a:b][1:-1].replace('""', '"') if line[a : a + 1] == '"' else line[a:b] for a, b in spans]
+
+
+def _spans(line: str, delimiter: str) -> list[tuple[int, int]]:
+    """Where each cell of a row stands in its line."""
+    cell = re.compile(rf'"(?:[^"]|"")*"|[^{re.escape(delimiter)}\r\n]*')
+    spans, position = [], 0
+    while True:
+        match = cell.match(line, position)
+        assert match is not None
+        spans.append(match.span())
+        position = match.end()
+        if line[position : position + 1] != delimiter:
+            return spans
+        position += 1
+
+
+def _quoted(text: str, delimiter: str) -> str:
+    if any(character in text for character in (delimiter, '"', "\r", "\n")):
+        return '"' + text.replace('"', '""') + '"'
+    return text

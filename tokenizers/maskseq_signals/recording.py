@@ -1,0 +1,87 @@
+"""The record of a signal file: what its channels measured, step by step. A value that is not known is NaN."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from maskseq.errors import DataError
+from maskseq.types import Record
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recording(Record):
+    """Channels that were sampled together, in physical units. A raw unit is one sample of one channel."""
+
+    channels: Float64[np.ndarray, "length channels"]
+    names: tuple[str, ...]
+    units: tuple[str, ...] = ()
+    """Physical unit of each channel, "" where the file does not say (default: nowhere)."""
+    rate: float | None = None
+    """Samples a second, where the file says it."""
+    times: tuple[str, ...] | None = None
+    """The time column of a table, verbatim."""
+    decimals: tuple[int | None, ...] = ()
+    """Digits behind the point that each channel is written with (None, the default: as many as its bins need)."""
+    label: str | None = None
+    """The class that an archive of labelled series gives; never encoded."""
+    origin: Any = field(default=None, compare=False, repr=False)
+    """What the format that read it needs to write it back."""
+
+    def __post_init__(self) -> None:
+        n_channels = len(self.names)
+        if not self.units:
+            object.__setattr__(self, "units", ("",) * n_channels)
+        if not self.decimals:
+            object.__setattr__(self, "decimals", (None,) * n_channels)
+        if not n_channels == len(self.units) == len(self.decimals) == self.channels.shape[1]:
+            raise ValueError(
+                f"recording {self.key!r}: {self.channels.shape[1]} channels, {n_channels} names, {len(self.units)} "
+                f"units, {len(self.decimals)} decimals"
+            )
+        repeated = [name for name, n in Counter(self.names).items() if n > 1]
+        if repeated:
+            raise ValueError(f"recording {self.key!r}: two channels are called {repeated[0]!r}")
+        endless = np.argwhere(np.isinf(self.channels))
+        if len(endless):
+            step, channel = endless[0].tolist()
+            raise DataError(
+                self.key,
+                "the value is infinite; an unknown value is NaN (an empty cell of a table)",
+                place=f"step {step + 1}, channel {self.names[channel]!r}",
+            )
+
+    def __len__(self) -> int:
+        return len(self.channels)
+
+    def cut(self, start: int, stop: int) -> "Recording":
+        """The steps `start:stop` as a recording of their own, which no longer belongs to a file."""
+        times = None if self.times is None else self.times[start:stop]
+        return replace(self, channels=self.channels[start:stop], times=times, origin=None)
+
+    def select(self, names: Sequence[str], units: Sequence[str | None]) -> list[int]:
+        """Which columns the named channels are; `DataError` if one is missing, or in another unit than given."""
+        places = {name: column for column, name in enumerate(self.names)}
+        for name, unit in zip(names, units, strict=True):
+            if name not in places:
+                raise DataError(self.key, f"has no channel {name!r}; it has {', '.join(self.names)}")
+            found = self.units[places[name]]
+            if unit is not None and found != unit:
+                raise DataError(
+                    self.key,
+                    f"channel {name!r} is in {found or 'no unit'}, but the tokenizer knows it in {unit or 'none'}",
+                )
+        return [places[name] for name in names]
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of channels, a number added to those that occur again: `EEG`, `EEG#2`."""
+    seen: Counter[str] = Counter()
+    told = []
+    for name in names:
+        seen[name] += 1
+        told.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return tuple(told)

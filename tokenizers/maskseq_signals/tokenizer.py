@@ -1,0 +1,107 @@
+"""The `quantize` tokenizer: one position a time step, one ordinal field a channel (two with a level)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Integer
+
+from maskseq.errors import DataError
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Encoded, Field
+from maskseq_signals.channel import Channel
+from maskseq_signals.fit import Scheme, learn
+from maskseq_signals.recording import Recording
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeTokenizer(Tokenizer[Recording]):
+    """Samples as bins of their values, channel by channel.
+
+    The scale is fitted once, on training recordings, and stored: one that is computed for each window would change
+    with what the window hides. An unknown value (NaN) is `[MASK]`; one outside the training range falls in the first
+    or last bin, and `clipped` counts it. The two fields of a channel with levels share a source and are hidden
+    together: either alone would tell about the value.
+    """
+
+    channels: tuple[Channel, ...]
+    scheme: Scheme
+    """How the channels were fitted."""
+    rate: float | None = None
+    """Samples a second of all training recordings; others are refused. None: unknown, or of several rates."""
+
+    @cached_property
+    def fields(self) -> tuple[Field, ...]:  # type: ignore[override]
+        return tuple(field for channel in self.channels for field in channel.fields)
+
+    @classmethod
+    def fit(cls, records: Iterable[Recording], **options: Any) -> "QuantizeTokenizer":
+        """Learn range and bins of each channel. Options are those of `maskseq_signals.fit.FitOptions`."""
+        return cls(**learn(records, options))
+
+    def encode(self, record: Recording) -> Encoded:
+        ids = np.empty((len(record), len(self.fields)), dtype=self._dtype)
+        for channel, column, parts in self._matched(record):
+            ids[:, parts] = channel.encode(record.channels[:, column])
+        return Encoded(ids)
+
+    def decode(self, ids: Integer[np.ndarray, "length fields"]) -> Recording:
+        """The centres of the bins in physical units, as a recording called "decoded"; `[MASK]` becomes NaN."""
+        values = [channel.decode(ids[:, parts]) for channel, parts in zip(self.channels, self._parts, strict=True)]
+        return Recording(
+            key="decoded",
+            channels=np.stack(values, axis=1),
+            names=tuple(channel.name for channel in self.channels),
+            units=tuple(channel.unit for channel in self.channels),
+            rate=self.rate,
+        )
+
+    def splice(
+        self, record: Recording, ids: Integer[np.ndarray, "length fields"], holes: Bool[np.ndarray, "length fields"]
+    ) -> Recording:
+        """Write the centres of hole cells into the recording, rounded to the digits that its channel has.
+
+        A sample is a hole where all fields of its channel are. What was not filled becomes unknown.
+        """
+        values = record.channels.copy()
+        for channel, column, parts in self._matched(record):
+            steps = np.flatnonzero(holes[:, parts].all(axis=1))
+            values[steps, column] = channel.written(ids[steps, parts], record.decimals[column])
+        return replace(record, channels=values)
+
+    def clipped(self, record: Recording) -> dict[str, int]:
+        """Of each channel, how many values lie outside the training range and were put into the first or last bin."""
+        return {
+            channel.name: channel.n_clipped(record.channels[:, column]) for channel, column, _ in self._matched(record)
+        }
+
+    def describe(self) -> str:
+        """One line a channel: its range and bins, for people to see what was fitted."""
+        lines = []
+        for channel in self.channels:
+            n_bins = " × ".join(str(field.n_tokens) for field in channel.fields)
+            lines.append(
+                f"{channel.name}: {channel.low:g} to {channel.high:g} {channel.unit}".rstrip() + f", {n_bins} bins"
+            )
+        return "\n".join(lines)
+
+    def _matched(self, record: Recording) -> Iterable[tuple[Channel, int, slice]]:
+        """Each channel, its column in the recording, and its fields."""
+        if self.rate is not None and record.rate is not None and record.rate != self.rate:
+            raise DataError(
+                record.key,
+                f"has {record.rate:g} samples a second, but the tokenizer was fitted on {self.rate:g}; resample it",
+            )
+        columns = record.select([c.name for c in self.channels], [c.unit for c in self.channels])
+        return zip(self.channels, columns, self._parts, strict=True)
+
+    @cached_property
+    def _parts(self) -> tuple[slice, ...]:
+        ends = np.cumsum([len(channel.fields) for channel in self.channels]).tolist()
+        return tuple(slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True))
+
+    @cached_property
+    def _dtype(self) -> np.dtype[np.unsignedinteger]:
+        return self.vocabulary.dtype
