@@ -144,7 +144,9 @@ def test_a_tokenizer_that_breaks_its_word_is_caught(tmp_path: Path) -> None:
             encoded.ids[0, 1] = 3  # its second field has rows 0-2
             return encoded
 
-    with pytest.raises(UsageError, match=r"Wrong made of record 'r0' id 3 at position 0, but field 'outer' has the ids 0 to 2: a bug"):
+    with pytest.raises(
+        UsageError, match=r"Wrong made of record 'r0' id 3 at position 0, but field 'outer' has the ids 0 to 2: a bug"
+    ):
         build_from_records(TEXTS, output=tmp_path / "c", tokenizer=Wrong())
 
 
