@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from maskseq.errors import UsageError
-from maskseq.model import attention, attention_cpu
-from maskseq.model.attention import available, explain, packed_attention
+from maskseq.model import attention, attention_cpu, cores
+from maskseq.model.attention import available, explain, packed_attention, packed_self_attention
+from maskseq.model.rotary import rotation
 
 LENGTHS = {
     "one token": [1],
@@ -96,7 +97,7 @@ def test_equals_dense_attention_for_any_lengths(lengths, window, backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_long_pieces_are_cut_into_chunks_of_queries_without_a_trace(backend, monkeypatch):
-    monkeypatch.setattr(attention_cpu, "SCORES_AT_ONCE", 2**14)
+    monkeypatch.setattr(cores, "SCORES_AT_ONCE", 2**14)
     assert errors([700, 64, 64, 64, 20, 20], None, backend, torch.float64).max() < 1e-12
     assert errors([700, 64, 64, 64, 20, 20], 64, backend, torch.float64).max() < 1e-12
 
@@ -185,3 +186,59 @@ def test_the_choice_follows_the_processor(monkeypatch):
     assert available("cpu", torch.bfloat16)[0] == "sdpa"
     assert explain("cpu")["sdpa"] == "used"
     assert explain("cpu")["flash"] == "not used: needs a CUDA device, not cpu"
+
+
+ROTARY = {"half": (16, False), "interleaved": (16, True), "a quarter of the head": (4, False)}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("window", [None, 20])
+@pytest.mark.parametrize(("rotary_size", "interleaved"), ROTARY.values(), ids=ROTARY)
+def test_fused_rotary_attention_equals_rotation_then_dense_attention(window, rotary_size, interleaved, backend):
+    """Rotation as a complex product: dimensions a, b of a plane turn like a + ib times e^(i angle)."""
+    lengths = [70, 1, 700, 64, 40]
+    cu = boundaries(lengths)
+    positions = torch.cat([torch.arange(n) for n in lengths])
+    fused = torch.randn(sum(lengths), 3, 2, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    grad = inputs(sum(lengths))[3]
+    cos, sin = rotation(positions, rotary_size, 1e4)
+
+    qkv = fused.clone().requires_grad_()
+    qk, still = qkv[:, :2, :, :rotary_size], qkv[:, :2, :, rotary_size:]
+    a, b = (qk[..., 0::2], qk[..., 1::2]) if interleaved else qk.chunk(2, -1)
+    turned = torch.view_as_real(torch.complex(a, b) * torch.complex(cos.double(), sin.double()))
+    qk = turned.flatten(-2) if interleaved else torch.cat([turned[..., 0], turned[..., 1]], -1)
+    q, k = torch.cat([qk, still], -1).unbind(1)
+    truth = dense(q, k, qkv[:, 2], cu, cu, window)
+    (true_gradient,) = torch.autograd.grad(truth, qkv, grad)
+
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 3e-6), (torch.bfloat16, 2e-2)):
+        leaf = fused.to(dtype).requires_grad_()
+        out = packed_self_attention(
+            leaf, (cos, sin), cu, max_seqlen=700, window=window, interleaved=interleaved, backend=backend
+        )
+        (gradient,) = torch.autograd.grad(out, leaf, grad.to(dtype))
+        assert out.dtype == gradient.dtype == dtype
+        assert (out - truth).abs().max() < tolerance * truth.abs().max()
+        assert (gradient - true_gradient).abs().max() < tolerance * true_gradient.abs().max()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_torch_accepts_the_fused_operator(backend):
+    qkv = torch.randn(20, 3, 2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    cos, sin = rotation(torch.arange(20), 4, 1e4)
+    cu = boundaries([5, 9, 6])
+    torch.library.opcheck(attention_cpu.rotary_attention, (qkv, cos, sin, cu, 3, backend, False))
+
+
+def test_other_kernels_get_turned_queries_and_keys(monkeypatch):
+    """Off the CPU the rotation is torch's and the kernel is someone else's; here the kernel is ours."""
+    qkv = torch.randn(300, 3, 2, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    turn, cu = rotation(torch.arange(300), 16, 1e4), boundaries([100, 200])
+    fused = packed_self_attention(qkv, turn, cu, max_seqlen=200, backend="sdpa")
+    monkeypatch.setattr(attention, "choose", lambda *_: "flash")
+    monkeypatch.setitem(attention._KERNELS, "flash", attention._KERNELS["sdpa"])
+    torch.testing.assert_close(packed_self_attention(qkv, turn, cu, max_seqlen=200), fused)
+    monkeypatch.undo()
+    plain = packed_self_attention(qkv, None, cu, max_seqlen=200)
+    torch.testing.assert_close(plain, packed_attention(*qkv.unbind(1), cu, max_seqlen=200))

@@ -15,8 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskseq.errors import UsageError
-from maskseq.model.attention_cpu import tiled_attention
+from maskseq.model.attention_cpu import rotary_attention, tiled_attention
 from maskseq.model.cpu import bf16_is_fast
+from maskseq.model.rotary import Rotation, rotate
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,31 @@ def packed_attention(
     attend = _KERNELS[choose(backend, q.device.type, q.dtype, q.shape[-1])]
     cu_k = cu_seqlens if cu_seqlens_k is None else cu_seqlens_k
     return attend(q, k, v, cu_seqlens, cu_k, max_seqlen, window)
+
+
+def packed_self_attention(
+    qkv: Float[Tensor, "tokens 3 heads dim"],
+    rotation: Rotation,
+    cu_seqlens: Int[Tensor, "pieces+1"],
+    *,
+    max_seqlen: int,
+    window: int | None = None,
+    interleaved: bool = False,
+    backend: str = "auto",
+) -> Float[Tensor, "tokens heads dim"]:
+    """`packed_attention` from the fused projection, with queries and keys turned by `rotation`.
+
+    On a CPU this is one operator from qkv to the output and back to qkv's gradient.
+    """
+    name = choose(backend, qkv.device.type, qkv.dtype, qkv.shape[-1])
+    if rotation is not None and name in ("bmm", "sdpa"):
+        out: Tensor = rotary_attention(qkv, *rotation, cu_seqlens, _sided(window), name, interleaved)[0]
+        return out
+    qk, v = torch.split(qkv, [2, 1], dim=1)
+    if rotation is not None:
+        qk = rotate(qk, rotation, interleaved=interleaved)
+    q, k = qk.unbind(1)
+    return packed_attention(q, k, v.squeeze(1), cu_seqlens, max_seqlen=max_seqlen, window=window, backend=name)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -172,14 +198,18 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, max_seq
 
 
 def _both_ways(window: int | None) -> tuple[int, int]:
-    return (-1, -1) if window is None else (window, window)
+    return (_sided(window), _sided(window))
 
 
 def _tiled(
     q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, _: int, window: int | None, *, core: str
 ) -> Tensor:
-    out: Tensor = tiled_attention(q, k, v, cu_q, cu_k, -1 if window is None else window, core)[0]
+    out: Tensor = tiled_attention(q, k, v, cu_q, cu_k, _sided(window), core)[0]
     return out
+
+
+def _sided(window: int | None) -> int:
+    return -1 if window is None else window
 
 
 _KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int, int | None], Tensor]] = {

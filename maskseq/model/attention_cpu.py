@@ -1,28 +1,24 @@
-"""Attention on a CPU: pieces and windows become a few batched tiles, one differentiable torch operator does them all.
+"""Packed attention from plain torch operations, as two differentiable operators; what CPUs use.
 
 Why not one call with a mask: a dense mask costs tokens² of work (18 times more on a row of 8,192 short documents), and
 per-piece calls under autograd break `torch.compile` graphs. Here `tiles.plan` lists tiles of queries and keys, from
 `cu_seqlens` alone; the operator gathers each tile, attends, and puts the result back. Only `cu_seqlens` differs between
 batches, so a compiled model never recompiles.
 
-Two cores do the arithmetic of a tile. `sdpa` is torch's blocked CPU kernel, in fp32 at least (its bf16 backward pass is
-slower than its fp32 one). `bmm` is matrix product, softmax, matrix product, in the dtype of the input, with the
-probabilities recomputed in the backward pass: the faster one where the processor multiplies bf16 faster than fp32.
+`rotary_attention` starts from the fused projection and returns its gradient: turning queries and keys costs no tensors
+that autograd has to keep, and nothing is split before it or put together after it.
 """
 
-from collections.abc import Iterator
+from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from maskseq.model.tiles import BLOCK, plan
+from maskseq.model import cores
+from maskseq.model.rotary import turn
+from maskseq.model.tiles import plan
 
-# aten's own names: the public function hides the log-sum-exp that the backward pass needs.
-_flash_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-
-SCORES_AT_ONCE = 2**20  # scores a bmm tile holds at a time: 2 MB in bf16, so they stay in the second-level cache
+# ---- queries, keys and values apart -------------------------------------------------------------------------------
 
 
 @torch.library.custom_op("maskseq::tiled_attention", mutates_args=())
@@ -33,24 +29,14 @@ def tiled_attention(
 
     q: Float "tokens heads dim"; k, v: Float "tokens_k heads dim"; the output has the shape and dtype of q.
     """
-    dtype, (q, k, v) = q.dtype, _working(core, q, k, v)
-    out = q.new_zeros(q.shape)  # a query whose piece has no keys gets zeros, as in flash-attn
-    lse = q.new_zeros(_lse_shape(q, core), dtype=torch.promote_types(q.dtype, torch.float32))
-    for tiles in plan(cu_seqlens_q, cu_seqlens_k, window, q.dtype):
-        tile_q, tile_k, tile_v = tiles.queries(q), tiles.keys(k), tiles.keys(v)
-        if core == "sdpa":
-            tile_out, tile_lse = _flash_forward(tile_q, tile_k, tile_v, attn_mask=tiles.bias)
-            tiles.put_queries(lse, tile_lse.unsqueeze(-1))
-        else:
-            tile_out = _bmm_forward(tile_q, tile_k, tile_v, tiles.bias)
-        tiles.put_queries(out, tile_out)
-    return out.to(dtype), lse
+    working = cores.working_dtype(core, q.dtype)
+    out, lse = _attend(q.to(working), k.to(working), v.to(working), cu_seqlens_q, cu_seqlens_k, window, core)
+    return out.to(q.dtype), lse
 
 
 @tiled_attention.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, window: int, core: str) -> tuple[Tensor, Tensor]:
-    working = torch.promote_types(q.dtype, torch.float32)
-    return q.new_empty(q.shape), q.new_empty(_lse_shape(q, core), dtype=working)
+    return q.new_empty(q.shape), _empty_lse(q, core)
 
 
 @torch.library.custom_op("maskseq::tiled_attention_backward", mutates_args=())
@@ -59,135 +45,164 @@ def tiled_attention_backward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    out: Tensor,
-    lse: Tensor,
     cu_seqlens_q: Tensor,
     cu_seqlens_k: Tensor,
+    out: Tensor,
+    lse: Tensor,
     window: int,
     core: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v for `grad`, the gradient of `tiled_attention`'s output."""
-    dtype, (grad, q, k, v, out) = q.dtype, _working(core, grad, q, k, v, out)
-    grads = [x.new_zeros(x.shape) for x in (q, k, v)]
-    for tiles in plan(cu_seqlens_q, cu_seqlens_k, window, q.dtype):
-        tile_q, tile_k, tile_v, tile_grad = tiles.queries(q), tiles.keys(k), tiles.keys(v), tiles.queries(grad)
-        if core == "sdpa":
-            tile_out, tile_lse = tiles.queries(out), tiles.queries(lse).squeeze(-1)
-            tile_grads = _flash_backward(
-                tile_grad, tile_q, tile_k, tile_v, tile_out, tile_lse, 0.0, False, attn_mask=tiles.bias
-            )
-        else:
-            tile_grads = _bmm_backward(tile_grad, tile_q, tile_k, tile_v, tiles.bias)
-        tiles.put_queries(grads[0], tile_grads[0])
-        tiles.put_keys(grads[1], tile_grads[1])
-        tiles.put_keys(grads[2], tile_grads[2])
-    dq, dk, dv = (x.to(dtype) for x in grads)
-    return dq, dk, dv
+    working = cores.working_dtype(core, q.dtype)
+    grads = q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+    grad, q, k, v, out = (x.to(working) for x in (grad, q, k, v, out))
+    _attend_backward(grad, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, window, core, into=grads)
+    return grads
 
 
 @tiled_attention_backward.register_fake
 def _(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, cu_q: Tensor, cu_k: Tensor, window: int,
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, out: Tensor, lse: Tensor, window: int,
     core: str,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
-def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _save_tiled(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     *tensors, ctx.window, ctx.core = inputs
     ctx.save_for_backward(*tensors, *output)
 
 
-def _backward(ctx, grad: Tensor, _lse: Tensor):  # type: ignore[no-untyped-def]
-    q, k, v, cu_q, cu_k, out, lse = ctx.saved_tensors
-    grads = tiled_attention_backward(grad, q, k, v, out, lse, cu_q, cu_k, ctx.window, ctx.core)
-    return *grads, None, None, None, None
+def _differentiate_tiled(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    return *tiled_attention_backward(grad, *ctx.saved_tensors, ctx.window, ctx.core), None, None, None, None
 
 
-tiled_attention.register_autograd(_backward, setup_context=_save)
+tiled_attention.register_autograd(_differentiate_tiled, setup_context=_save_tiled)
+
+# ---- the fused projection, with rotary positions ------------------------------------------------------------------
 
 
-def _working(core: str, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """What the core computes in: torch's CPU kernel is faster and more exact in fp32 than in a half format."""
-    if core == "bmm":
-        return tensors
-    return tuple(x.to(torch.promote_types(x.dtype, torch.float32)) for x in tensors)
+@torch.library.custom_op("maskseq::rotary_attention", mutates_args=())
+def rotary_attention(
+    qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, window: int, core: str, interleaved: bool
+) -> tuple[Tensor, Tensor]:
+    """`tiled_attention` of qkv, Float "tokens 3 heads dim", its queries and keys turned; cos and sin as `Rotation`."""
+    q, k, v = _turned(qkv, cos, sin, core, interleaved)
+    out, lse = _attend(q, k, v, cu_seqlens, cu_seqlens, window, core)
+    return out.to(qkv.dtype), lse
 
 
-def _lse_shape(q: Tensor, core: str) -> tuple[int, int, int]:
-    return (q.shape[0], q.shape[1], 1) if core == "sdpa" else (0, 0, 1)
+@rotary_attention.register_fake
+def _(
+    qkv: Tensor, cos: Tensor, sin: Tensor, cu: Tensor, window: int, core: str, interleaved: bool
+) -> tuple[Tensor, Tensor]:
+    q = qkv.select(1, 0)
+    return q.new_empty(q.shape), _empty_lse(q, core)
 
 
-# ---- the bmm core -------------------------------------------------------------------------------------------------
+@torch.library.custom_op("maskseq::rotary_attention_backward", mutates_args=())
+def rotary_attention_backward(
+    grad: Tensor,
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    cu_seqlens: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    window: int,
+    core: str,
+    interleaved: bool,
+) -> Tensor:
+    """The gradient of qkv for `grad`, the gradient of `rotary_attention`'s output."""
+    q, k, v = _turned(qkv, cos, sin, core, interleaved)
+    gradient, of_turned = qkv.new_empty(qkv.shape), q.new_empty(len(q), 2, *q.shape[1:])
+    into = of_turned[:, 0], of_turned[:, 1], gradient[:, 2]
+    _attend_backward(grad.to(q.dtype), q, k, v, out.to(q.dtype), lse, cu_seqlens, cu_seqlens, window, core, into=into)
+    turn(of_turned, cos, sin, gradient[:, :2], interleaved=interleaved, back=True)
+    return gradient
 
 
-def _bmm_forward(
-    q: Float[Tensor, "n heads queries dim"],
-    k: Float[Tensor, "n heads keys dim"],
-    v: Float[Tensor, "n heads keys dim"],
-    bias: Float[Tensor, "n 1 _ keys"] | None,
-) -> Float[Tensor, "n heads queries dim"]:
-    out = q.new_empty(q.shape[0], q.shape[2], q.shape[1], q.shape[3]).transpose(1, 2)  # heads of a token side by side
-    for some, rows in _chunks(q, k):
-        tile_k, tile_v = _flat(k[some]), _flat(v[some])
-        probabilities = _probabilities(q[some, :, rows], tile_k, _bias_of(bias, some, rows))
-        out[some, :, rows] = torch.bmm(probabilities, tile_v).view(out[some, :, rows].shape)
-    return out
+@rotary_attention_backward.register_fake
+def _(
+    grad: Tensor, qkv: Tensor, cos: Tensor, sin: Tensor, cu: Tensor, out: Tensor, lse: Tensor, window: int, core: str,
+    interleaved: bool,
+) -> Tensor:  # fmt: skip
+    return qkv.new_empty(qkv.shape)
 
 
-def _bmm_backward(
-    grad: Float[Tensor, "n heads queries dim"],
-    q: Float[Tensor, "n heads queries dim"],
-    k: Float[Tensor, "n heads keys dim"],
-    v: Float[Tensor, "n heads keys dim"],
-    bias: Float[Tensor, "n 1 _ keys"] | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    scale = q.shape[-1] ** -0.5
-    dq = torch.empty_like(q)
-    # Chunks of queries add up here, so it is fp32 whatever the input is.
-    dk, dv = (torch.zeros(x.shape, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device) for x in (k, v))
-    for some, rows in _chunks(q, k):
-        tile_q, tile_k, tile_v, tile_grad = (
-            _flat(q[some, :, rows]),
-            _flat(k[some]),
-            _flat(v[some]),
-            _flat(grad[some, :, rows]),
-        )
-        p = _probabilities(q[some, :, rows], tile_k, _bias_of(bias, some, rows))
-        dv[some] += torch.bmm(p.mT, tile_grad).view(dv[some].shape)
-        dp = torch.bmm(tile_grad, tile_v.mT)
-        ds = torch._softmax_backward_data(dp, p, -1, p.dtype)  # p * (dp - sum(p * dp)), in one pass
-        dq[some, :, rows] = _scaled_bmm(ds, tile_k, scale).view(dq[some, :, rows].shape)
-        dk[some] += _scaled_bmm(ds.mT, tile_q, scale).view(dk[some].shape)
-    return dq, dk, dv
+def _save_rotary(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.window, ctx.core, ctx.interleaved = inputs
+    ctx.save_for_backward(*tensors, *output)
 
 
-def _probabilities(q: Tensor, k: Tensor, bias: Tensor | None) -> Float[Tensor, "n_heads queries keys"]:
-    scores = _scaled_bmm(_flat(q), k.mT, q.shape[-1] ** -0.5)
-    if bias is not None:
-        scores.view(*q.shape[:3], -1).add_(bias)
-    return torch.softmax(scores, -1)
+def _differentiate_rotary(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    gradient = rotary_attention_backward(grad, *ctx.saved_tensors, ctx.window, ctx.core, ctx.interleaved)
+    return gradient, None, None, None, None, None, None
 
 
-def _scaled_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:
-    return torch.baddbmm(a.new_empty(1, 1, 1), a, b, beta=0, alpha=scale)
+rotary_attention.register_autograd(_differentiate_rotary, setup_context=_save_rotary)
 
 
-def _flat(x: Float[Tensor, "n heads rows dim"]) -> Float[Tensor, "n_heads rows dim"]:
-    return x.reshape(-1, x.shape[2], x.shape[3])
+def _turned(qkv: Tensor, cos: Tensor, sin: Tensor, core: str, interleaved: bool) -> tuple[Tensor, Tensor, Tensor]:
+    working = cores.working_dtype(core, qkv.dtype)
+    turned = qkv.new_empty(len(qkv), 2, *qkv.shape[2:], dtype=working)
+    turn(qkv[:, :2], cos, sin, turned, interleaved=interleaved)
+    return turned[:, 0], turned[:, 1], qkv[:, 2].to(working)
 
 
-def _bias_of(bias: Tensor | None, some: slice, rows: slice) -> Tensor | None:
-    if bias is None:
-        return None
-    return bias[some] if bias.shape[2] == 1 else bias[some, :, rows]
+# ---- what both are made of ----------------------------------------------------------------------------------------
 
 
-def _chunks(q: Tensor, k: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Cut tiles, then their queries, so that a chunk holds about SCORES_AT_ONCE scores: memory is linear in length."""
-    (n, heads, queries, _), keys = q.shape, k.shape[2]
-    n_rows = min(max(SCORES_AT_ONCE // (heads * keys), BLOCK), queries)
-    n_tiles = max(SCORES_AT_ONCE // (heads * keys * n_rows), 1)
-    for first in range(0, n, n_tiles):
-        for row in range(0, queries, n_rows):
-            yield slice(first, first + n_tiles), slice(row, row + n_rows)
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, window: int, core: str
+) -> tuple[Tensor, Tensor]:
+    layout = plan(cu_q, cu_k, window, q.dtype)
+    # A query whose piece has no keys gets zeros, as in flash-attn.
+    out = q.new_empty(q.shape) if layout.complete else q.new_zeros(q.shape)
+    lse = _empty_lse(q, core)
+    for tiles in layout.batches:
+        tile_q, tile_k, tile_v = tiles.queries(q), tiles.keys(k), tiles.keys(v)
+        if core == "sdpa":
+            tile_out, tile_lse = cores.sdpa_forward(tile_q, tile_k, tile_v, tiles.bias)
+            tiles.put_queries(lse, tile_lse.unsqueeze(-1))
+        else:
+            tile_out = cores.bmm_forward(tile_q, tile_k, tile_v, tiles.bias)
+        tiles.put_queries(out, tile_out)
+    return out, lse
+
+
+def _attend_backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    cu_q: Tensor,
+    cu_k: Tensor,
+    window: int,
+    core: str,
+    *,
+    into: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """Write the gradients of q, k and v `into` tensors of their shapes, of any dtype."""
+    dq, dk, dv = into
+    layout = plan(cu_q, cu_k, window, q.dtype)
+    if not layout.complete:
+        for gradient in into:
+            gradient.zero_()
+    for tiles in layout.batches:
+        tile_grad, tile_q, tile_k, tile_v = tiles.queries(grad), tiles.queries(q), tiles.keys(k), tiles.keys(v)
+        if core == "sdpa":
+            saved = tiles.queries(out), tiles.queries(lse).squeeze(-1)
+            grads = cores.sdpa_backward(tile_grad, tile_q, tile_k, tile_v, tiles.bias, *saved)
+        else:
+            grads = cores.bmm_backward(tile_grad, tile_q, tile_k, tile_v, tiles.bias)
+        tiles.put_queries(dq, grads[0])
+        tiles.put_keys(dk, grads[1])
+        tiles.put_keys(dv, grads[2])
+
+
+def _empty_lse(q: Tensor, core: str) -> Tensor:
+    shape = (*q.shape[:2], 1) if core == "sdpa" else (0, 0, 1)
+    return q.new_empty(shape, dtype=torch.promote_types(q.dtype, torch.float32))

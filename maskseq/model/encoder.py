@@ -15,14 +15,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from maskseq.errors import UsageError
-from maskseq.model.attention import packed_attention
+from maskseq.model.attention import packed_self_attention
 from maskseq.model.config import EncoderConfig as EncoderConfig
+from maskseq.model.rotary import Rotation, rotation
 
 Attend = Callable[..., Tensor]
-"""`packed_attention`, or anything with its signature."""
-
-Rotation = tuple[Tensor, Tensor] | None
-"""Cosines and sines, float32 `[tokens, 1, 1, rotary_size / 2]`."""
+"""`packed_self_attention`, or anything with its signature."""
 
 
 class Encoder(nn.Module):
@@ -58,7 +56,7 @@ class Encoder(nn.Module):
         *,
         dropout_key: int | None = None,
         dtype: torch.dtype | None = None,
-        attend: Attend = packed_attention,
+        attend: Attend = packed_self_attention,
     ) -> Float[Tensor, "tokens hidden"]:
         """Hidden states after the final norm, each piece as if it were alone.
 
@@ -189,12 +187,8 @@ class Attention(nn.Module):
         attend: Attend,
     ) -> Float[Tensor, "tokens hidden"]:
         qkv = self.Wqkv(hidden).unflatten(-1, (3, self.config.n_heads, self.config.head_size))
-        # split and unbind, here and below: the gradient of a slice is a zero-filled tensor of the whole size
-        qk, v = qkv.split([2, 1], dim=1)
-        if rotation is not None:
-            qk = rotate(qk, rotation, interleaved=self.config.rope_style == "interleaved")
-        q, k = qk.unbind(1)
-        mixed = attend(q, k, v.squeeze(1), cu_seqlens, max_seqlen=max_seqlen, window=window)
+        interleaved = self.config.rope_style == "interleaved"
+        mixed = attend(qkv, rotation, cu_seqlens, max_seqlen=max_seqlen, window=window, interleaved=interleaved)
         return self.Wo(mixed.flatten(-2))  # type: ignore[no-any-return]
 
 
@@ -283,26 +277,6 @@ class Norm(nn.Module):
             return F.rms_norm(hidden, weight.shape, weight, self.eps)
         bias = None if self.bias is None else self.bias.to(hidden.dtype)
         return F.layer_norm(hidden, weight.shape, weight, bias, self.eps)
-
-
-def rotation(positions: Int[Tensor, "tokens"], size: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of RoPE (Su et al. 2021, eq. 15) for `size` turning dimensions, float32."""
-    exponents = torch.arange(0, size, 2, dtype=torch.float32, device=positions.device) / size
-    angles = positions.float()[:, None, None, None] * (1.0 / theta**exponents)
-    return angles.cos(), angles.sin()
-
-
-def rotate(
-    x: Float[Tensor, "tokens two heads dim"], by: tuple[Tensor, Tensor], *, interleaved: bool
-) -> Float[Tensor, "tokens two heads dim"]:
-    """Turn the first dimensions of every head by the angles of its position, in float32."""
-    cos, sin = by
-    n = 2 * cos.shape[-1]
-    x, still = torch.split(x, [n, x.shape[-1] - n], dim=-1)
-    a, b = x.reshape(*x.shape[:-1], n // 2, 2).unbind(-1) if interleaved else x.chunk(2, dim=-1)
-    pair = (a * cos - b * sin).to(x.dtype), (b * cos + a * sin).to(x.dtype)
-    turned = torch.stack(pair, dim=-1).flatten(-2) if interleaved else torch.cat(pair, dim=-1)
-    return torch.cat([turned, still], dim=-1) if still.shape[-1] else turned
 
 
 def sinusoids(positions: Int[Tensor, "tokens"], size: int) -> Float[Tensor, "tokens size"]:

@@ -22,6 +22,7 @@ from maskseq.model.encoder import Encoder
 from maskseq.model.hf_tokenizer import HFTokens, read_tokens, write_tokenizer
 from maskseq.model.layouts import Layout
 from maskseq.model.published import LAYOUTS
+from maskseq.model.rotary import Rotation, rotate
 from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Vocabulary
@@ -146,20 +147,23 @@ class _OneSequence(nn.Module):
 
 
 def dense_attention(
-    q: Float[Tensor, "length heads dim"],
-    k: Float[Tensor, "length heads dim"],
-    v: Float[Tensor, "length heads dim"],
+    qkv: Float[Tensor, "length 3 heads dim"],
+    rotation: Rotation,
     cu_seqlens: Tensor,
     *,
     max_seqlen: int,
     window: int | None,
+    interleaved: bool,
 ) -> Float[Tensor, "length heads dim"]:
-    """`packed_attention` for a single piece, from operations that every export format knows."""
+    """`packed_self_attention` for a single piece, from operations that every export format knows."""
     mask = None
     if window is not None:
-        position = torch.arange(q.shape[0], device=q.device)
+        position = torch.arange(qkv.shape[0], device=qkv.device)
         mask = (position[:, None] - position).abs() <= window
-    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
+    qk, v = torch.split(qkv, [2, 1], dim=1)
+    if rotation is not None:
+        qk = rotate(qk, rotation, interleaved=interleaved)
+    q, k, v = (x.transpose(0, 1)[None] for x in (*qk.unbind(1), v.squeeze(1)))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[0].transpose(0, 1)
 
 

@@ -38,21 +38,32 @@ class Tiles(Protocol):
     def put_keys(self, row: Float[Tensor, "tokens_k heads dim"], tiles: Tensor) -> None: ...
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Batches of tiles that cover every (query, key) pair that may meet, each once."""
+
+    batches: list[Tiles]
+    complete: bool
+    """Whether every query and every key is in some tile; not so if a piece has queries but no keys, or the reverse."""
+
+
 def plan(
     cu_seqlens_q: Int[Tensor, "pieces+1"], cu_seqlens_k: Int[Tensor, "pieces+1"], window: int, dtype: torch.dtype
-) -> list[Tiles]:
-    """Tiles that cover every (query, key) pair that may meet, each once; `window` < 0 is no window."""
+) -> Plan:
+    """Tiles for these boundaries; `window` < 0 is no window. Remembered: all layers of a step share one or two."""
     return _plan(tuple(cu_seqlens_q.tolist()), tuple(cu_seqlens_k.tolist()), window, dtype, cu_seqlens_q.device)
 
 
-@functools.lru_cache(maxsize=4)  # every layer of a step asks for the same one or two plans, forward and backward
-def _plan(
-    cu_q: tuple[int, ...], cu_k: tuple[int, ...], window: int, dtype: torch.dtype, device: torch.device
-) -> list[Tiles]:
-    longest = max((stop - start for start, stop in itertools.pairwise(cu_q)), default=0)
-    if 0 <= window < longest - 1:  # else the window hides nothing
-        return [_bands(cu_q, window, dtype, device)]
-    return _pieces(cu_q, cu_k, dtype, device)
+@functools.lru_cache(maxsize=4)
+def _plan(cu_q: tuple[int, ...], cu_k: tuple[int, ...], window: int, dtype: torch.dtype, device: torch.device) -> Plan:
+    if 0 <= window < max(_lengths(cu_q), default=0) - 1:  # else the window hides nothing
+        return Plan([_bands(cu_q, window, dtype, device)], complete=True)
+    lengths = zip(_lengths(cu_q), _lengths(cu_k), strict=True)
+    return Plan(_pieces(cu_q, cu_k, dtype, device), complete=all(bool(q) == bool(k) for q, k in lengths))
+
+
+def _lengths(cu: tuple[int, ...]) -> list[int]:
+    return [stop - start for start, stop in itertools.pairwise(cu)]
 
 
 # ---- whole pieces -------------------------------------------------------------------------------------------------
