@@ -90,7 +90,7 @@ def prepare_corpus(
             raise UsageError(
                 'the recipe names no data\n\nhint: in its [data] section, set files = ["…"] or corpus = "…"'
             )
-        return Corpus.open(folder)
+        return Corpus.open(recipe.data.corpus)  # a folder, or the URL of an object store
     ranks = parallel.join(recipe.training.device)
     if not ranks.first:
         ranks.wait()

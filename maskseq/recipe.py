@@ -39,7 +39,8 @@ class DataConfig:
     """Name of an installed format, or module:Class (default: by the file name's ending)."""
     format_options: dict[str, Any] = field(default_factory=dict)
     corpus: str | None = None
-    """A corpus folder, built from `files` if it is not there yet (default: `corpus` in the run folder)."""
+    """A corpus folder, built from `files` if it is not there yet (default: `corpus` in the run folder). Without
+    `files` it may be the URL of an object store, such as s3://bucket/my.corpus."""
     workers: int = 2
     """Processes that build the corpus."""
     on_error: typing.Literal["stop", "skip"] = "stop"
