@@ -1,0 +1,91 @@
+"""Archives of labelled series: the `.ts` files of UEA/UCR and sktime, and the older tables with the class in front."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from maskseq.errors import DataError, UsageError
+from maskseq.tokenizer import Format
+from maskseq_signals.files import plain_name, read_text
+from maskseq_signals.recording import Recording
+
+
+class Archive(Format[Recording]):
+    """Read only; a recording a line, called like the file and the number of the series."""
+
+    def write(self, records: Iterable[Recording], path: Path) -> None:
+        raise UsageError(f"{path}: archives of labelled series are read only\n\nhint: write .npz (--output NAME.npz)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ts(Archive):
+    """`.ts`: channels of a series are separated by `:`, values by `,`; `?` and `NaN` are unknown values."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".ts",)
+
+    def read(self, path: Path) -> Iterator[Recording]:
+        labelled, in_data, n_series = False, False, 0
+        for number, raw in enumerate(read_text(path).splitlines(), 1):
+            line, place = raw.strip(), f"line {number}"
+            if not line or line.startswith("#"):
+                continue
+            if not in_data:
+                words = line.lower().split()
+                if words[:2] == ["@timestamps", "true"]:
+                    raise DataError(path, "series with time stamps are not read", place=place)
+                labelled = (words[0] in ("@classlabel", "@targetlabel") and words[1:2] == ["true"]) or labelled
+                in_data = words[0] == "@data"
+                if not line.startswith("@"):
+                    raise DataError(path, "there is no @data line before the series", place=place)
+                continue
+            parts = line.split(":")
+            label = parts.pop().strip() if labelled else None
+            n_series += 1
+            yield _series(f"{plain_name(path)}/{n_series}", [part.split(",") for part in parts], label, path, place)
+        if not n_series:
+            raise DataError(path, "there are no series in this file")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UcrTable(Archive):
+    """The UCR archive's `.tsv` and `.txt`: a series a line, its class first, separated by tabs, commas or blanks.
+
+    Series that are shorter than others end in NaN there; those are cut off.
+    """
+
+    def read(self, path: Path) -> Iterator[Recording]:
+        n_series = 0
+        for number, line in enumerate(read_text(path).splitlines(), 1):
+            cells = line.replace(",", " ").split()
+            if cells:
+                n_series += 1
+                values = cells[1:]
+                while values and values[-1].lower() == "nan":
+                    values.pop()
+                yield _series(f"{plain_name(path)}/{n_series}", [values], _class(cells[0]), path, f"line {number}")
+
+
+def _class(text: str) -> str:
+    """Old files write the class as a number: 1.0000000e+00 is class 1."""
+    try:
+        return f"{float(text):g}"
+    except ValueError:
+        return text
+
+
+def _series(key: str, channels: list[list[str]], label: str | None, path: Path, place: str) -> Recording:
+    lengths = {len(values) for values in channels}
+    if len(lengths) != 1 or not lengths - {0}:
+        raise DataError(
+            path, f"a series of channels of {sorted(lengths)} values; they must be equally long", place=place
+        )
+    try:
+        values = np.array([[np.nan if v.strip() == "?" else float(v) for v in channel] for channel in channels]).T
+    except ValueError as error:
+        raise DataError(path, f"{error}", place=place) from None
+    return Recording(
+        key=key, channels=values, names=tuple(f"channel_{i}" for i in range(1, len(channels) + 1)), label=label
+    )
