@@ -136,7 +136,7 @@ def _samples(path: Path, signals: list[Signal], length: int) -> Int64[np.ndarray
 
 
 def _unpacked_212(content: np.ndarray) -> Int64[np.ndarray, "samples"]:
-    """Two 12-bit samples in three bytes: low bits of the first, high bits of second and first, low bits of the second."""
+    """Two 12-bit samples in three bytes: low bits of the first, high bits of both, low bits of the second."""
     low, nibbles, high = np.pad(content, (0, -len(content) % 3)).reshape(-1, 3).astype(np.int64).T
     pairs = np.stack([low | (nibbles & 0x0F) << 8, high | (nibbles & 0xF0) << 4], axis=1).ravel()
     return np.where(pairs >= 1 << 11, pairs - (1 << 12), pairs)
