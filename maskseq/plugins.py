@@ -2,10 +2,13 @@
 
 import difflib
 import importlib
+from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from maskseq.errors import UsageError
 from maskseq.tokenizer import Format, Tokenizer
@@ -92,19 +95,37 @@ def tokenizer_from_json(saved: dict[str, Any], *, trust_code: bool = False) -> T
 def format_for(path: Path, name: str | None = None, **options: Any) -> Format[Any]:
     """The format called `name`, or the one that reads files ending like `path`."""
     if name is not None:
-        return load("formats", name)(**options)  # type: ignore[no-any-return]
+        return _with_options(name, options)
     plain = path.name.lower().removesuffix(".gz").removesuffix(".bgz")
     suffixes: dict[str, str] = {}
     for candidate in available("formats"):
         for suffix in load("formats", candidate).suffixes:
             suffixes[suffix] = candidate
             if plain.endswith(suffix):
-                return load("formats", candidate)(**options)  # type: ignore[no-any-return]
+                return _with_options(candidate, options)
     raise UsageError(
         f"{path}: no format reads files that end like this\n\n"
         f"hint: name one with --format ({', '.join(sorted(available('formats')))}); known endings: "
         f"{', '.join(sorted(suffixes))}"
     )
+
+
+def _with_options(name: str, options: dict[str, Any]) -> Format[Any]:
+    """A format with its options, which are its dataclass fields; `UsageError` names a wrong one."""
+    cls = load("formats", name)
+    known = {field.name for field in fields(cls)} if is_dataclass(cls) else set()
+    unknown = sorted(options.keys() - known)
+    if unknown:
+        raise UsageError(
+            f"format {name!r} has no option {unknown[0]!r} (options: {', '.join(sorted(known)) or 'none'})"
+        )
+    if not options:
+        return cls()  # type: ignore[no-any-return]
+    try:
+        return TypeAdapter(cls).validate_python(options)  # type: ignore[no-any-return]
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"format {name!r}, option {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _origin(point: EntryPoint) -> str:
