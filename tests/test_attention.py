@@ -172,6 +172,8 @@ def test_a_wrong_request_is_refused_with_the_reason():
         packed_attention(q, k, v, cu, max_seqlen=10, backend="flash3")
     with pytest.raises(UsageError, match="'flash' cannot be used here: needs a CUDA device, not cpu"):
         packed_attention(q, k, v, cu, max_seqlen=10, backend="flash")
+    with pytest.raises(ValueError, match="run from 0 to the number of tokens, 10"):
+        packed_attention(q, k, v, boundaries([9]), max_seqlen=9)
     with pytest.raises(ValueError, match="share a dtype"):
         packed_attention(q, k.float(), v, cu, max_seqlen=10)
     with pytest.raises(ValueError, match="not both"):

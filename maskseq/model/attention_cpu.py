@@ -156,7 +156,7 @@ def _turned(qkv: Tensor, cos: Tensor, sin: Tensor, core: str, interleaved: bool)
 def _attend(
     q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, window: int, core: str
 ) -> tuple[Tensor, Tensor]:
-    layout = plan(cu_q, cu_k, window, q.dtype)
+    layout = plan(q, k, cu_q, cu_k, window)
     # A query whose piece has no keys gets zeros, as in flash-attn.
     out = q.new_empty(q.shape) if layout.complete else q.new_zeros(q.shape)
     lse = _empty_lse(q, core)
@@ -187,7 +187,7 @@ def _attend_backward(
 ) -> None:
     """Write the gradients of q, k and v `into` tensors of their shapes, of any dtype."""
     dq, dk, dv = into
-    layout = plan(cu_q, cu_k, window, q.dtype)
+    layout = plan(q, k, cu_q, cu_k, window)
     if not layout.complete:
         for gradient in into:
             gradient.zero_()

@@ -48,10 +48,20 @@ class Plan:
 
 
 def plan(
-    cu_seqlens_q: Int[Tensor, "pieces+1"], cu_seqlens_k: Int[Tensor, "pieces+1"], window: int, dtype: torch.dtype
+    q: Float[Tensor, "tokens heads dim"],
+    k: Float[Tensor, "tokens_k heads dim"],
+    cu_seqlens_q: Int[Tensor, "pieces+1"],
+    cu_seqlens_k: Int[Tensor, "pieces+1"],
+    window: int,
 ) -> Plan:
     """Tiles for these boundaries; `window` < 0 is no window. Remembered: all layers of a step share one or two."""
-    return _plan(tuple(cu_seqlens_q.tolist()), tuple(cu_seqlens_k.tolist()), window, dtype, cu_seqlens_q.device)
+    cu_q, cu_k = tuple(cu_seqlens_q.tolist()), tuple(cu_seqlens_k.tolist())
+    for cu, n_tokens in ((cu_q, len(q)), (cu_k, len(k))):
+        if not cu or cu[0] != 0 or cu[-1] != n_tokens:
+            raise ValueError(
+                f"cu_seqlens must run from 0 to the number of tokens, {n_tokens}, not {cu[:1]} to {cu[-1:]}"
+            )
+    return _plan(cu_q, cu_k, window, q.dtype, q.device)
 
 
 @functools.lru_cache(maxsize=4)
