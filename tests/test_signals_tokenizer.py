@@ -1,6 +1,7 @@
 """Quantization of signals: the contract on real recordings, errors in physical units, and where values end up."""
 
 import json
+import tomllib
 from dataclasses import replace
 from functools import cache
 
@@ -276,3 +277,10 @@ def test_long_recordings_are_fitted_on_a_fair_sample():
 def test_state_is_plain_json():
     tokenizer = QuantizeTokenizer.fit([recording([1.0, 2.0, 5.0])], scheme="level", bins=4, levels=2)
     assert QuantizeTokenizer.from_state(json.loads(json.dumps(tokenizer.state()))) == tokenizer
+
+
+def test_the_co2_recipe_fits_what_ships(samples):
+    table = tomllib.loads((samples.parent / "co2.toml").read_text())
+    options = {name: value for name, value in table["tokenizer"].items() if name != "name"}
+    tokenizer = QuantizeTokenizer.fit(SignalCsv().read(samples / "co2.csv"), **options)
+    assert tokenizer.describe() == "co2: 313 to 373.9, 128 bins"
