@@ -49,9 +49,8 @@ def ours(length: int, n_fields: int, width: int, config: MaskingConfig) -> float
 def collator() -> float:
     """The same 80/10/10 for 8,192 tokens in one tensor, by DataCollatorForLanguageModeling."""
     import torch
-    from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
-
     from tokenizers import Tokenizer, models  # the one of Hugging Face
+    from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
 
     torch.set_num_threads(1)
     words = {"A": 0, "C": 1, "G": 2, "T": 3, "[MASK]": 4, "[PAD]": 5}

@@ -8,7 +8,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two xdist workers on two cores
 from jaxtyping import install_import_hook
 
 install_import_hook(
-    ["maskseq.types", "maskseq.tokenizer", "maskseq.masking", "maskseq.data", "maskseq.inference", "maskseq_genomics"],
+    [
+        "maskseq.types",
+        "maskseq.tokenizer",
+        "maskseq.masking",
+        "maskseq.units",
+        "maskseq.constraints",
+        "maskseq.data",
+        "maskseq.inference",
+        "maskseq_genomics",
+        "maskseq_signals",
+        *(f"maskseq_events.{name}" for name in ("tokenizer", "bins", "rebuild", "case", "times")),
+    ],
     "beartype.beartype",
 )
 
