@@ -1,6 +1,8 @@
 """Every CPU kernel against dense attention in float64: outputs and gradients, for all the shapes packing makes."""
 
 import itertools
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -244,3 +246,30 @@ def test_other_kernels_get_turned_queries_and_keys(monkeypatch):
     monkeypatch.undo()
     plain = packed_self_attention(qkv, None, cu, max_seqlen=200)
     torch.testing.assert_close(plain, packed_attention(*qkv.unbind(1), cu, max_seqlen=200))
+
+
+MEMORY = """
+import resource, torch
+from maskseq.model.attention import packed_attention
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+q = torch.randn(16_384, 1, 8, requires_grad=True)
+def train(n, backend, window):
+    cu = torch.tensor([0, n], dtype=torch.int32)
+    packed_attention(q[:n], q[:n], q[:n], cu, max_seqlen=n, window=window, backend=backend).sum().backward()
+for backend in ("sdpa", "bmm"):
+    for window in (None, 64):
+        train(256, backend, window)
+        before = peak()
+        train(16_384, backend, window)
+        print(backend, window, peak() - before)
+"""
+
+
+def test_memory_of_a_huge_piece_is_far_below_its_matrix_of_scores():
+    """One head of 16,384 tokens has 1 GB of scores; chunks, bands and torch's kernel hold a small part of them."""
+    lines = subprocess.run([sys.executable, "-c", MEMORY], check=True, capture_output=True, text=True).stdout.split(
+        "\n"
+    )
+    grown = {tuple(line.split()[:2]): float(line.split()[2]) for line in lines if line}
+    assert len(grown) == 4
+    assert max(grown.values()) < 200, grown
