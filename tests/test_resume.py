@@ -105,6 +105,15 @@ def test_a_run_killed_inside_a_checkpoint_ends_as_if_it_had_not_been(
     assert_same_run(tmp_path, whole)
 
 
+def test_what_a_kill_at_the_very_end_leaves_is_removed_by_the_next_start(tmp_path: Path, whole: Path) -> None:
+    """The run is finished by then: no later checkpoint would come and do it."""
+    assert child(tmp_path, die_at=(1, "step_10.old.tmp")).wait() == -9
+    assert (tmp_path / "latest").read_text().strip() == "step_20"
+    assert (tmp_path / "checkpoints" / "step_10.old.tmp").is_dir()
+    small_run(tmp_path)
+    assert_same_run(tmp_path, whole)
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("count", range(3, 103, 4))  # of the 117 operations on files that the whole run makes
 def test_a_run_killed_at_any_file_operation_ends_as_if_it_had_not_been(tmp_path: Path, whole: Path, count: int) -> None:

@@ -105,8 +105,6 @@ def write_checkpoint(
     final = run / "checkpoints" / f"step_{saved.position.step}"
     aside = final.with_name(final.name + ".tmp")
     if ranks.first:
-        for left in final.parent.glob("*.tmp"):  # by a kill
-            shutil.rmtree(left)
         (aside / STATE).mkdir(parents=True)
     ranks.wait()
     own = _own_part(tensors, ranks.rank)
@@ -124,6 +122,12 @@ def write_checkpoint(
         _prune(final.parent, keep_last, newest=final)
     ranks.wait()
     return final
+
+
+def sweep(run: Path) -> None:
+    """Remove what a kill has left half written or half removed."""
+    for left in (run / "checkpoints").glob("*.tmp"):
+        shutil.rmtree(left)
 
 
 def read_saved(checkpoint: Path) -> Saved:

@@ -75,6 +75,7 @@ def train(
     with locked(run) if ranks.first else nullcontext():
         if ranks.first:
             claim(run, identity | ({"origin": state.identity(origin)} if origin else {}))
+            state.sweep(run)
         ranks.wait()
         trainer = Trainer(
             model=model,
