@@ -32,6 +32,11 @@ settings.load_profile("maskseq")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """File contents make no good names, and gzip's hold the time: every worker must collect the same."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real data of the three domains, which a clone of the repository does not carry."""

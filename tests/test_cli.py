@@ -156,7 +156,6 @@ def test_a_checkpoint_that_was_cut_short_is_named_and_the_one_before_is_used(lam
         ("hollow.fa", b">a\n>b\nACGT\n", "line 1"),
         ("unknown.xyz", b"?", "no format"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_broken_files_end_in_one_line_and_leave_nothing(
     tmp_path: Path, name: str, content: bytes | None, message: str
