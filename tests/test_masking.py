@@ -342,9 +342,9 @@ def test_every_unit_is_equally_likely(name: str, length: int) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.parametrize("length", [2, 3, 7, 10, 23, 64])
+@pytest.mark.parametrize("length", [2, 10, 64])
 def test_every_unit_is_equally_likely_soak(name: str, length: int) -> None:
-    draws = 200_000
+    draws = 50_000
     assert_equally_likely(sum(hidden_draws(SAMPLERS[name], length=length, draws=draws)), draws)
 
 
