@@ -13,7 +13,6 @@ install_import_hook(
         "maskseq.tokenizer",
         "maskseq.masking",
         "maskseq.units",
-        "maskseq.constraints",
         "maskseq.data",
         "maskseq.inference",
         "maskseq_genomics",
