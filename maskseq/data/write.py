@@ -1,5 +1,6 @@
 """Records to one part: encode, check, write aside, fsync, rename. Runs in the workers of a build."""
 
+import logging
 import shutil
 from collections.abc import Sequence
 from itertools import pairwise
@@ -41,6 +42,8 @@ def write_part(parts: Path, index: int, records: Sequence[Record], tokenizer: To
             sync_tree(aside)
             _rename_unless_there(aside, parts / name)
     except BaseException:
+        # zarr writes in threads: those still at work fail as well, and asyncio would print a traceback of each.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         shutil.rmtree(aside, ignore_errors=True)  # a full disk gets its space back
         raise
     return name
