@@ -15,6 +15,7 @@ N_TOKENS = 60  # ids of the one field; with [MASK] and [PAD] still 64 at most
 RATIO = 0.3  # share of cells that are hidden and scored
 WINDOW = 64
 BATCHES = (8, 16, 32, 10**9)  # documents on a device; the last: all of them
+MEMORY = 6e9  # bytes of activations that a padded batch may take, at about 100 bytes a cell, layer and dimension
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,12 @@ def padded(case: Case, size: int, order: str) -> list[dict[str, Tensor]]:
     return batches
 
 
+def fits(case: Case, batches: list[dict[str, Tensor]]) -> bool:
+    """Whether the largest batch leaves room for others on the machine."""
+    cells = max(batch["input_ids"].numel() for batch in batches)
+    return cells * case.shape.hidden_size * case.shape.n_layers * 100 < MEMORY
+
+
 def padded_epoch(loss: nn.Module, batches: list[dict[str, Tensor]], dtype: torch.dtype) -> Epoch:
     optimizer = torch.optim.AdamW(loss.parameters(), lr=1e-4, fused=True)
 
@@ -249,6 +256,6 @@ def contestants(case: Case, peers: Sequence[str], *, compiled: bool) -> Iterator
                 continue
             loss = kind(case)
             for order in ("random", "sorted") if ragged else ("unpadded",):
-                sizes = sorted({min(size, len(case.lengths)) for size in BATCHES})
-                epochs = {str(n): padded_epoch(loss, padded(case, n, order), dtype) for n in sizes}
+                ways = {min(size, len(case.lengths)): padded(case, size, order) for size in BATCHES}
+                epochs = {str(n): padded_epoch(loss, ways[n], dtype) for n in ways if n <= 8 or fits(case, ways[n])}
                 yield f"{name}, {order}", precision, epochs

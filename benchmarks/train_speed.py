@@ -4,7 +4,8 @@
 
 Every peer gets the same shape, window pattern, documents, scored cells and fused AdamW; a step is forward, backward and
 update. Peers run padded, as their users' Trainer would run them, in the per-device batch of 8, 16, 32 or all documents
-that suits them best, in random order and sorted by length. All contestants of a case are timed in turn, in one process.
+that suits them best (and takes less than 6 GB), in random order and sorted by length. All contestants of a case are
+timed in turn, in one process.
 
 Tokens are real tokens, never padding. Work is three times the forward pass: matrices, attention within windows and
 documents only, and the head on scored cells; whatever else a peer computes is its own affair. Peak is the median rate
