@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from maskseq.errors import UsageError
-from maskseq.model import attention, attention_cpu, cores
+from maskseq.model import attention, attention_cpu, cores, cpu
 from maskseq.model.attention import available, explain, packed_attention, packed_self_attention
 from maskseq.model.rotary import rotation
 
@@ -190,6 +190,22 @@ def test_the_choice_follows_the_processor(monkeypatch):
     assert available("cpu", torch.bfloat16)[0] == "sdpa"
     assert explain("cpu")["sdpa"] == "used"
     assert explain("cpu")["flash"] == "not used: needs a CUDA device, not cpu"
+
+
+@pytest.mark.parametrize(
+    ("supported", "amx", "vendor", "fast"),
+    [
+        (True, True, "GenuineIntel", True),
+        (True, False, "GenuineIntel", False),
+        (True, False, "AuthenticAMD", True),
+        (False, False, "AuthenticAMD", False),
+    ],
+)
+def test_bf16_counts_as_fast_where_it_was_measured_or_built_to_be(monkeypatch, supported, amx, vendor, fast):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(cpu, "_vendor", lambda: vendor)
+    assert cpu.bf16_is_fast.__wrapped__() == fast
 
 
 ROTARY = {"half": (16, False), "interleaved": (16, True), "a quarter of the head": (4, False)}

@@ -144,6 +144,13 @@ def test_flash_attn_is_preferred_on_a_gpu_for_half_precision(flash):
     assert reasons["bmm"] == "used"
 
 
+def test_older_gpus_use_plain_operations(flash, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    assert available("cuda", torch.float16) == ["bmm"]
+    assert "8.0 (Ampere)" in explain("cuda", torch.float16)["flash"]
+
+
 def test_a_broken_flash_attn_is_passed_over_with_one_line_that_names_the_reason(broken_flash, caplog):
     assert importlib.util.find_spec("flash_attn") is not None, "a probe that only looks would believe in it"
     with caplog.at_level(logging.WARNING):

@@ -128,6 +128,8 @@ def _refusals(device: str, dtype: torch.dtype, head_dim: int) -> dict[str, str]:
             refusals[name] = f"computes in float16 or bfloat16, not {dtype}"
         elif head_dim > MAX_HEAD_DIM:
             refusals[name] = f"takes heads of at most {MAX_HEAD_DIM} dimensions, not {head_dim}"
+        elif torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 0):
+            refusals[name] = "needs a GPU of compute capability 8.0 (Ampere) or newer"
         elif isinstance(problem := probe(), str):
             refusals[name] = problem
     return refusals
