@@ -28,7 +28,8 @@ def test_python_blocks_run(block: str, tmp_path: Path) -> None:
 
 
 def test_its_commands_exist() -> None:
-    from maskseq.cli import app, recipes_app
+    from maskseq.cli import app
+    from maskseq.cli.tools import recipes_app
 
     known = {c.callback.__name__ for c in app.registered_commands if c.callback} | {"recipes"}
     assert recipes_app.registered_commands

@@ -1,0 +1,12 @@
+"""The command line: what may be asked, and which code it exits with. What is printed is `console.py`'s.
+
+One module for each kind of work; importing it adds its commands, in the order in which `--help` lists them.
+"""
+
+from maskseq.cli import train, use, data, tools  # noqa: I001, F401 (the order of --help)
+from maskseq.cli.app import app
+
+
+def main() -> None:
+    """Entry point of `maskseq` and of `python -m maskseq`."""
+    app(prog_name="maskseq")

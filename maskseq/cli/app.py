@@ -1,0 +1,73 @@
+"""The program: its name, its exit codes, and the options that several commands share."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from maskseq import __version__, console
+from maskseq.errors import MaskseqError
+
+
+class Group(TyperGroup):
+    """Turns what a command raises into one clear line and an exit code: 1 failure, 2 usage, 3 data, 130 interrupted."""
+
+    def invoke(self, ctx: Any) -> Any:
+        warnings.showwarning = lambda message, *_, **__: console.warn(str(message))
+        try:
+            return super().invoke(ctx)
+        except MaskseqError as error:
+            console.fail(str(error))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt as stop:
+            console.warn(str(stop) or "interrupted")
+            raise typer.Exit(getattr(stop, "exit_code", 130)) from None
+        except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
+            sys.stderr.close()
+            raise typer.Exit(0) from None
+        except OSError as error:  # a full disk, a folder without permission: the message names the path
+            console.fail(str(error))
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Masked modeling for sequences that are not text: [bold]pretrain[/] on your own file, [bold]infill[/] the "
+    "holes of another.\n\nStart with [cyan]maskseq recipes list[/], then [cyan]maskseq pretrain RECIPE --dry-run[/]."
+    "\n\n"
+    "Exit codes: 0 done, 1 failed, 2 wrong usage or recipe, 3 broken data, 130 interrupted (nothing is lost).",
+)
+
+
+RecipeFile = Annotated[Path, typer.Argument(help="A TOML recipe; `maskseq recipes list` shows those that ship.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout: JSON, one object a line.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key, such as masking.ratio=0.4. Repeatable."),
+]
+Seed = Annotated[int | None, typer.Option(help="Override the recipe's seed.")]
+RunFolder = Annotated[Path, typer.Argument(help="A run folder, or one of its checkpoints.")]
+FormatName = Annotated[str | None, typer.Option("--format", help="The file's format (default: by its ending).")]
+Symmetries = Annotated[
+    bool, typer.Option(help="Average over the tokenizer's symmetries, such as the reverse complement.")
+]
+Trust = Annotated[bool, typer.Option("--trust-code", help="Let the folder load tokenizer code that is not installed.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Options of the program itself."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def with_seed(overrides: list[str] | None, seed: int | None) -> list[str]:
+    return [*(overrides or ()), *(() if seed is None else (f"seed={seed}",))]

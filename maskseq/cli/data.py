@@ -1,0 +1,62 @@
+"""From files to corpora."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskseq import console
+from maskseq.cli.app import Json, RecipeFile, Set, Trust, app
+from maskseq.errors import UsageError
+
+
+@app.command()
+def tokenize(
+    recipe: RecipeFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The corpus folder.")],
+    overrides: Set = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler whose workers build the parts (extra: cluster).")
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Build only every N-th part, for job arrays; run without --part to finish."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tokenize the files of a recipe into a corpus, for several runs to share (`data.corpus = …` in their recipes).
+
+    An interrupted build resumes when the same command is run again.
+    """
+    from maskseq import commands, describe
+    from maskseq.recipe import load_recipe
+
+    resolved = load_recipe(recipe, overrides or ())
+    with console.counting("tokenizing", "units") as counted:
+        if part is not None:
+            commands.build_part(resolved, _share(part), output=output, on_build=lambda p: counted(p.units, None))
+            return
+        commands.prepare_corpus(
+            resolved, default=output, scheduler=scheduler, on_build=lambda p: counted(p.units, None)
+        )
+    console.show(describe.inspect(output), as_json=as_json)
+
+
+@app.command()
+def verify(
+    corpus: Annotated[Path, typer.Argument(help="A corpus folder.")], trust_code: Trust = False, as_json: Json = False
+) -> None:
+    """Check every digest of a corpus, and name what is damaged. Exit code 3 if anything is."""
+    from maskseq.data.corpus import verify_corpus
+
+    problems = verify_corpus(corpus, trust_code=trust_code)
+    console.show({"corpus": str(corpus), "problems": problems or "none"}, as_json=as_json)
+    if problems:
+        raise typer.Exit(3)
+
+
+def _share(text: str) -> tuple[int, int]:
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal()):
+        raise UsageError(f"--part {text}: expected I/N, such as 1/8")
+    return int(number), int(of)

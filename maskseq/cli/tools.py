@@ -1,0 +1,83 @@
+"""Looking into things, recipes to start from, and encoders from and for elsewhere."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from maskseq import console
+from maskseq.cli.app import Group, Json, RunFolder, Trust, app
+
+recipes_app = typer.Typer(cls=Group, no_args_is_help=True)
+app.add_typer(recipes_app, name="recipes", help="List the recipes that ship, or copy one to edit.")
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A recipe, a corpus, a run folder or a checkpoint.")],
+    layers: Annotated[bool, typer.Option("--layers", help="List every parameter of a run's encoder.")] = False,
+    trust_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a recipe, a corpus or a run is."""
+    from maskseq import describe
+
+    console.show(describe.inspect(path, layers=layers, trust_code=trust_code), as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine offers: devices, number formats, attention kernels, and why one is not used."""
+    from maskseq import describe
+
+    console.show(describe.doctor(), as_json=as_json)
+
+
+@app.command("import-hf")
+def import_hf(
+    folder: Annotated[Path, typer.Argument(help="A Hugging Face folder: ModernBERT, NomicBERT, BERT or NeoBERT.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint folder to write.")],
+    tokenizer: Annotated[
+        str | None, typer.Option(help="The tokenizer whose tokens are picked from theirs (default: the folder's own).")
+    ] = None,
+    trust_code: Trust = False,
+) -> None:
+    """Turn a Hugging Face encoder into a maskseq checkpoint."""
+    from maskseq import commands
+
+    parameters = commands.import_checkpoint(folder, output, tokenizer=tokenizer, trust_code=trust_code)
+    console.talk.print(f"wrote {output}: {parameters:,} parameters")
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A folder (hf) or an .onnx file.")],
+    format: Annotated[Literal["hf", "onnx"], typer.Option("--format", help="What to write.")] = "hf",
+    trust_code: Trust = False,
+) -> None:
+    """Write a run's encoder for transformers (it then runs under fill-mask) or as ONNX."""
+    from maskseq.run import export_checkpoint, load
+
+    what = export_checkpoint(load(run, trust_code=trust_code), output, format=format)
+    console.talk.print(f"wrote {output}: {what}")
+
+
+@recipes_app.command("list")
+def recipes_list(as_json: Json = False) -> None:
+    """The recipes that ship, and what each is for."""
+    from maskseq import shipped
+
+    console.show({name: shipped.first_comment(path) for name, path in shipped.recipes().items()}, as_json=as_json)
+
+
+@recipes_app.command("copy")
+def recipes_copy(
+    name: Annotated[str, typer.Argument(help="A name from `maskseq recipes list`.")],
+    destination: Annotated[Path, typer.Argument(help="Where to write it; its sample files go beside it.")],
+) -> None:
+    """Copy a recipe, and the samples it reads, to a place of your own."""
+    from maskseq import shipped
+
+    for written in shipped.copy(name, destination):
+        console.talk.print(f"wrote {written}")

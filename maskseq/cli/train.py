@@ -1,0 +1,63 @@
+"""From a recipe to a trained encoder."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskseq import console
+from maskseq.cli.app import Json, RecipeFile, Seed, Set, app, with_seed
+
+
+@app.command()
+def pretrain(
+    recipe: RecipeFile,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The run folder (default: runs/NAME of the recipe).")
+    ] = None,
+    overrides: Set = None,
+    seed: Seed = None,
+    extend: Annotated[
+        Path | None,
+        typer.Option("--extend", metavar="RUN", help="Begin the next stage of a run, such as longer pieces."),
+    ] = None,
+    branch: Annotated[
+        Path | None,
+        typer.Option("--branch", metavar="RUN", help="Go on from a run (or one of its checkpoints) under this recipe."),
+    ] = None,
+    log: Annotated[
+        list[str] | None, typer.Option("--log", help="tensorboard, wandb, trackio or mlflow, besides metrics.jsonl.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show model size, memory, steps and a first batch, and train nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Pretrain an encoder on the files of a recipe.
+
+    Ctrl-C (or SIGTERM) checkpoints and stops; the same command goes on from there, with the same order and masks.
+    """
+    from maskseq import commands, describe
+    from maskseq.recipe import load_recipe
+    from maskseq.training.loggers import logging_to
+
+    resolved = load_recipe(recipe, with_seed(overrides, seed))
+    folder = output or Path("runs") / recipe.stem
+    if dry_run:
+        console.show(describe.dry_run(resolved, output=folder), as_json=as_json)
+        return
+    with console.counting("tokenizing", "units") as counted:
+        corpus = commands.prepare_corpus(resolved, default=folder / "corpus", on_build=lambda p: counted(p.units, None))
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(console.training_progress(as_json=as_json))]
+        listeners += [stack.enter_context(logging_to(name, folder, resolved.identity())) for name in log or ()]
+        commands.pretrain(
+            resolved,
+            output=folder,
+            corpus=corpus,
+            extend=extend,
+            branch=branch,
+            on_event=lambda event: console.tell_all(listeners, event),
+        )
+    console.talk.print(f"run folder: {folder}; fill a file with: maskseq infill {folder} FILE")
