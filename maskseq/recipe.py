@@ -64,6 +64,11 @@ class Recipe:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.data.split.guard is None:
+            split = dataclasses.replace(self.data.split, guard=self.batch.context)
+            object.__setattr__(self, "data", dataclasses.replace(self.data, split=split))
+
     def encoder_config(self, vocabulary: Vocabulary) -> EncoderConfig:
         """The encoder that `[model]` describes, for this vocabulary."""
         table = TypeAdapter(EncoderConfig).dump_python(

@@ -190,3 +190,7 @@ class Format(ABC, Generic[R]):
     @abstractmethod
     def write(self, records: Iterable[R], path: Path) -> None:
         """Write records so that everything untouched is byte-equal to what was read."""
+    def sources(self, path: Path) -> Sequence[Path]:
+        """Every file that `read(path)` takes content from: a corpus keeps their digests. Default: `path` alone."""
+        return [path]
+

@@ -34,6 +34,17 @@ class Record:
         """Start and end, in seconds since 1970 UTC, for the split by time. Default: the record has no time."""
         return None
 
+    def cut(self, start: int, stop: int) -> "Record":
+        """The raw units `start:stop` as a record of their own, which need not remember how they stood in a file.
+
+        A tokenizer is fitted on such segments where a region of a record is held out.
+        """
+        raise TypeError(f"{type(self).__name__} must define cut(start, stop): a region of it is held out of fitting")
+
+    def bare(self) -> "Record":
+        """The same without what only writing it back needs: a build keeps many records at once. Default: itself."""
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class ListRecord(Record):
@@ -43,6 +54,9 @@ class ListRecord(Record):
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def cut(self, start: int, stop: int) -> "ListRecord":
+        return ListRecord(key=self.key, values=self.values[start:stop])
 
 
 @dataclass(frozen=True, kw_only=True)

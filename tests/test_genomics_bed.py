@@ -1,10 +1,13 @@
 """BED windows: against slices of the genome, with and without an index, from FASTA and 2bit."""
 
+import hashlib
 import os
 import shutil
 
 import pytest
 
+from maskseq.data.build import build_corpus
+from maskseq.data.splits import SplitConfig
 from maskseq.errors import DataError, UsageError
 from maskseq_genomics.bed import Bed
 from maskseq_genomics.fasta import Fasta
@@ -74,6 +77,28 @@ def test_2bit_genomes_and_compressed_ones_serve_as_well(genome):
     genome.write_text(GENOME.replace("R", "A"))
     TwoBit().write(Fasta().read(genome), genome.with_name("genome.2bit"))
     assert windows(bed, genome.with_name("genome.2bit")) == windows(bed, genome)
+
+
+def test_the_genome_is_a_source_of_the_corpus(genome, tmp_path):
+    """Another genome under the same name is other data: the corpus that is there is not taken for it."""
+    bed = tmp_path / "windows.bed"
+    bed.write_text(BED)
+
+    def build():
+        split = SplitConfig(by="none")
+        return build_corpus(
+            [bed], output=tmp_path / "c", tokenizer=NucleotideTokenizer(), format=Bed(genome=genome), split=split
+        )
+
+    sources = build().manifest["sources"]
+    assert [source["name"] for source in sources] == ["windows.bed", "genome.fa"]
+    assert sources[1]["sha256"] == hashlib.sha256(GENOME.encode()).hexdigest()
+    genome.write_text(GENOME.replace("TTTT", "AAAA"))
+    with pytest.raises(UsageError, match="holds a corpus of other input"):
+        build()
+    genome.unlink()
+    with pytest.raises(DataError, match=r"genome\.fa: there is no such file"):
+        build()
 
 
 def test_real_windows(samples, tmp_path):

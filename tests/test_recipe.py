@@ -23,6 +23,11 @@ def test_files_are_relative_to_the_recipe(tmp_path: Path) -> None:
     assert load_recipe(tmp_path / "r.toml").data.files == (str(tmp_path / "x/a.fa"),)
 
 
+def test_the_guard_gap_is_one_context_unless_it_is_given() -> None:
+    assert load_recipe(MINIMAL, ["batch.context=512"]).data.split.guard == 512
+    assert load_recipe(MINIMAL, ["batch.context=512", "data.split.guard=7"]).data.split.guard == 7
+
+
 @pytest.mark.parametrize(
     ("override", "read"),
     [

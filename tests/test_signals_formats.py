@@ -63,7 +63,9 @@ def test_format_212_knows_negative_and_unknown_samples(tmp_path):
 
 
 def test_format_16_in_two_files(signals):
-    (record,) = Wfdb().read(signals / "wfdb" / "s0010_re.hea")
+    header = signals / "wfdb" / "s0010_re.hea"
+    assert [path.name for path in Wfdb().sources(header)] == ["s0010_re.hea", "s0010_re.dat", "s0010_re.xyz"]
+    (record,) = Wfdb().read(header)
     first = np.fromfile(signals / "wfdb" / "s0010_re.dat", "<i2").reshape(-1, 12)
     second = np.fromfile(signals / "wfdb" / "s0010_re.xyz", "<i2").reshape(-1, 3)
     np.testing.assert_allclose(record.channels, np.hstack([first, second]) / 2000)

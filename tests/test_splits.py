@@ -1,23 +1,31 @@
 """What is held out never shares content with what is trained on, and everything that is left out is counted."""
 
 import sys
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from maskseq_events.case import Case
+from maskseq_events.tokenizer import EventTokenizer
+from maskseq_genomics.bpe import BpeTokenizer
 from maskseq_genomics.kmer import KmerTokenizer
 from maskseq_genomics.sequence import Sequence
+from maskseq_signals.recording import Recording
+from maskseq_signals.tokenizer import QuantizeTokenizer
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from corpora import Letters, Text, complement, random_texts
+from corpora import Array, Letters, Text, complement, random_texts
 
 from maskseq.data.build import build_from_records
 from maskseq.data.corpus import Corpus
 from maskseq.data.splits import SplitConfig, training_records
 from maskseq.errors import UsageError
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Record
 
 Segment = tuple[str, int, int]
 
@@ -179,13 +187,15 @@ def test_positions_of_a_region_are_found_across_chunks(tmp_path: Path, monkeypat
 
 def test_by_default_long_records_lose_a_region_and_short_ones_stay_whole(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    chromosomes = [Text(key=f"chr{i}", text="".join(rng.choice(list("abcd"), 3000 + i))) for i in range(3)]
+    chromosomes = [Text(key=f"chr{i}", text="".join(rng.choice(list("abcd"), 12_000 + i))) for i in range(3)]
     plasmid = Text(key="plasmid", text="abcd" * 50)
     train, validation, report = split(tmp_path, [*chromosomes, plasmid], guard=100)
     assert report["by"] == "region"
     assert ("plasmid", 0, 200) in train
     assert sorted(key for key, _, _ in validation) == ["chr0", "chr1", "chr2"]
-    assert all(stop - start == 150 for _, start, stop in validation)
+    assert all(stop - start == 600 for _, start, stop in validation)
+    for guard in (1, 1000):  # a later stage with a longer context trains on nothing that was held out
+        assert split(tmp_path, [*chromosomes, plasmid], guard=guard)[1] == validation
     many = random_texts(200, 60)
     assert split(tmp_path, many, guard=100)[2]["by"] == "record"
 
@@ -240,7 +250,8 @@ def test_by_time_training_ends_before_validation_begins(tmp_path: Path) -> None:
     [
         SplitConfig(by="record", validation=0.2),
         SplitConfig(by="time", validation=0.2),
-        SplitConfig(by="region", validation=0.1, guard=0),
+        SplitConfig(by="region", validation=0.1),
+        SplitConfig(by="region", validation=0.1, guard=2),
         SplitConfig(regions=("r3:2-5", "r3:9-9", "r7:1-2"), guard=0),
         SplitConfig(by="none"),
     ],
@@ -252,6 +263,75 @@ def test_what_is_fitted_sees_the_training_records_of_the_build(tmp_path: Path, c
     corpus = build_from_records(records, output=tmp_path / "c", tokenizer=Letters(), split=config)
     trained = [corpus.tokenizer.decode(corpus.read(i).ids) for i in corpus.sequences("train")]
     assert [record.text for record in training_records(lambda: iter(records), config)] == trained
+
+
+def genome(noise: int) -> list[Sequence]:
+    """Of 6,000 bases, those that `noise` seeds are 2,000 to 4,000."""
+    bases = np.random.default_rng(0).choice(list(b"ACGT"), size=6000, p=[0.4, 0.1, 0.2, 0.3]).astype(np.uint8)
+    bases[2000:4000] = np.random.default_rng(noise).choice(list(b"ACGT"), size=2000)
+    return [Sequence(key="chr", residues=bases.tobytes())]
+
+
+def recording(noise: int) -> list[Recording]:
+    values = np.random.default_rng(0).normal(size=(6000, 1))
+    values[2000:4000] = noise * np.random.default_rng(noise).normal(size=(2000, 1))
+    return [Recording(key="ecg", channels=values, names=("lead",))]
+
+
+def events(rng: np.random.Generator, *, names: str, key: str, begin: int, n: int) -> Case:
+    time = (begin + np.cumsum(rng.integers(1, 10**6, size=n))) * 1_000_000
+    return Case(key=key, activity=rng.choice(list(names), size=n).tolist(), time=time, offset=np.zeros(n, np.int32))
+
+
+def one_long_case(noise: int) -> list[Case]:
+    rng, other = np.random.default_rng(0), np.random.default_rng(noise)
+    parts = [
+        events(rng, names="abc", key="", begin=0, n=2000),
+        events(other, names="abcdefgh"[noise:], key="", begin=10**10, n=2000),
+        events(rng, names="abc", key="", begin=2 * 10**10, n=2000),
+    ]
+    activity = [name for part in parts for name in part.activity]
+    time = np.concatenate([part.time for part in parts])
+    return [Case(key="log", activity=activity, time=time, offset=np.zeros(6000, np.int32))]
+
+
+def cases_in_time(noise: int) -> list[Case]:
+    """The last of ten cases, and one that overlaps the boundary, have other events."""
+    rng, other = np.random.default_rng(0), np.random.default_rng(noise)
+    cases = [events(rng, names="abc", key=str(i), begin=10**9 * i, n=50) for i in range(9)]
+    late = [events(other, names="defgh"[noise:], key=key, begin=10**9 * b, n=50) for key, b in (("y", 20), ("x", 19))]
+    late[1].time[-1] = late[0].time[0] + 1
+    return [late[1], *cases, late[0]]
+
+
+MIDDLE = SplitConfig(regions=("2001-4000",), guard=0)
+
+
+@pytest.mark.parametrize(
+    ("records", "config", "fit"),
+    [
+        (genome, MIDDLE, lambda records: BpeTokenizer.fit(records, size=64)),
+        (recording, MIDDLE, lambda records: QuantizeTokenizer.fit(records)),
+        (one_long_case, MIDDLE, lambda records: EventTokenizer.fit(records)),
+        (cases_in_time, SplitConfig(by="time", validation=0.1), lambda records: EventTokenizer.fit(records)),
+    ],
+    ids=["BPE", "bins of a signal", "one long log", "cases, by time"],
+)
+def test_what_is_held_out_changes_nothing_that_is_fitted(
+    records: Callable[[int], list[Record]], config: SplitConfig, fit: Callable[[Iterable[Record]], Tokenizer]
+) -> None:
+    one, other = (fit(training_records(lambda noise=noise: records(noise), config)) for noise in (1, 3))
+    assert one == other
+    seen, seen_other = (fit(records(noise)) for noise in (1, 3))
+    assert seen != seen_other  # it would have made a difference
+
+
+def test_a_record_that_cannot_be_cut_is_not_fitted_whole(tmp_path: Path) -> None:
+    (record,) = genome(0)
+    uncut = Array(key="a", values=np.zeros((6000, 2), np.uint16))
+    with pytest.raises(TypeError, match=r"Array must define cut\(start, stop\)"):
+        list(training_records(lambda: [uncut], MIDDLE))
+    assert [len(r) for r in training_records(lambda: [record], MIDDLE)] == [2000, 2000]
 
 
 def test_a_split_that_leaves_nothing_to_train_on_is_refused(tmp_path: Path) -> None:

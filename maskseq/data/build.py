@@ -18,6 +18,7 @@ from maskseq.data.corpus import Corpus
 from maskseq.data.engines import engine_for
 from maskseq.data.finish import Job, current_manifest, finish, is_built, prepare, remove_leftovers
 from maskseq.data.parts import OnError, part_name
+from maskseq.data.source import Source
 from maskseq.data.splits import SplitConfig
 from maskseq.data.storage import exclusive, file_digest
 from maskseq.data.write import write_part
@@ -55,10 +56,12 @@ def build_corpus(
     on_error: OnError = "stop",
     overwrite: bool = False,
     progress: Report | None = None,
+    source: Source | None = None,
 ) -> Corpus:
     """Tokenize `files` into the corpus `output` and open it; an interrupted build of the same input resumes.
 
-    `on_error="skip"` leaves out the records that cannot be encoded and counts them in the manifest. Workers are
+    `on_error="skip"` leaves out the records that cannot be read or encoded and counts them in the manifest. `source`
+    is what has been read of the files already, for the tokenizer to be fitted on. Workers are
     spawned processes (a script that asks for more than one needs `if __name__ == "__main__":`); `scheduler` is the
     address of a Dask cluster to use instead. Memory is about (workers + 2) times `part_units` raw units (default:
     16 M divided by the number of fields), or as many of the longest record.
@@ -68,7 +71,7 @@ def build_corpus(
     with exclusive(output):
         if not is_built(output, job):
             remove_leftovers(output, keep={*_in_use(output), job.parts})
-            groups = _grouped(_read(files, format), job.part_units)
+            groups = _grouped(source or Source(files, format, on_error), job.part_units)
             _write_parts(enumerate(groups), output, job, workers=workers, scheduler=scheduler, progress=progress)
         return finish(output, job, split or SplitConfig())
 
@@ -94,7 +97,7 @@ def build_share(
     job = _job_of_files(files, tokenizer, format, part_units, on_error)
     prepare(output, job, overwrite=False)
     with exclusive(output, shared_as=f"{number}-of-{of}"):
-        groups = enumerate(_grouped(_read(files, format), job.part_units))
+        groups = enumerate(_grouped(Source(files, format, on_error), job.part_units))
         mine = ((index, group) for index, group in groups if index % of == number - 1)
         _write_parts(mine, output, job, progress=progress)
 
@@ -137,10 +140,12 @@ def _job_of_files(
 ) -> Job:
     if not files:
         raise UsageError("no input files are given")
-    sources = []
     for path in files:
-        if not path.is_file():
-            raise DataError(path, "there is no such file")
+        _require(path)
+    read = dict.fromkeys(source for path in files for source in (format or format_for(path)).sources(path))
+    sources = []
+    for path in read:
+        _require(path)
         sources.append({"name": path.name, "bytes": path.stat().st_size, "sha256": file_digest(path)})
     described: dict[str, Any] | None = None
     if format is not None:
@@ -149,17 +154,17 @@ def _job_of_files(
     return Job(tokenizer, tuple(sources), described, part_units or _default_part_units(tokenizer), on_error)
 
 
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(path, "there is no such file")
+
+
 def _default_part_units(tokenizer: Tokenizer[Any]) -> int:
     return max(PART_CELLS // len(tokenizer.fields), 1)
 
 
-def _read(files: Sequence[Path], format: Format[Any] | None) -> Iterator[Record]:
-    for path in files:
-        yield from (format or format_for(path)).read(path)
-
-
 def _write_parts(
-    groups: Iterable[tuple[int, list[Record]]],
+    groups: Iterable[tuple[int, list[Record | DataError]]],
     output: Path,
     job: Job,
     *,
@@ -183,7 +188,7 @@ def _write_parts(
 
     try:
         for index, group in groups:
-            n_records, n_units = n_records + len(group), n_units + sum(len(record) for record in group)
+            n_records, n_units = n_records + len(group), n_units + sum(map(_n_units, group))
             if (folder / part_name(index)).is_dir():
                 n_parts += 1
             else:
@@ -203,18 +208,22 @@ def _write_parts(
         engine.shutdown(cancel_futures=True)
 
 
-def _grouped(records: Iterable[Record], part_units: int) -> Iterator[list[Record]]:
+def _grouped(records: Iterable[Record | DataError], part_units: int) -> Iterator[list[Record | DataError]]:
     """Cut the stream into parts of at most `part_units` raw units; a longer record is a part of its own."""
-    group: list[Record] = []
+    group: list[Record | DataError] = []
     units = 0
     for record in records:
-        if group and units + len(record) > part_units:
+        if group and units + _n_units(record) > part_units:
             yield group
             group, units = [], 0
         group.append(record)
-        units += len(record)
+        units += _n_units(record)
     if group:
         yield group
+
+
+def _n_units(record: Record | DataError) -> int:
+    return 0 if isinstance(record, DataError) else len(record)
 
 
 def _look_ahead(groups: Iterator[T]) -> tuple[Iterator[T], bool]:

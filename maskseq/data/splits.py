@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, UInt64
@@ -18,11 +18,13 @@ from maskseq.data.hashing import hash64, mixed
 from maskseq.errors import DataError, UsageError
 from maskseq.types import Record
 
-R = TypeVar("R", bound=Record)
-
 TRAIN, VALIDATION, DUPLICATE, OVERLAPPING = 0, 1, 2, 3
-LONG = 10
-"""A record is long, for `by="auto"`, when it exceeds this many guard gaps (and the share to hold out)."""
+LONG = 10_000
+"""A record is long, for `by="auto"`, from this many units on (if it exceeds the share to hold out, too). Not a number
+of guard gaps: stages with longer contexts, hence wider gaps, must hold out the same regions."""
+GUARD = 1024
+GAPS = 20
+"""A guard gap is at most this fraction of its record: a short record would be all gap."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +32,12 @@ class SplitConfig:
     """What to hold out for validation."""
 
     by: Literal["auto", "record", "region", "time", "none"] = "auto"
-    """auto: by region where a record is longer than both ten guard gaps and the share to hold out, or is the only
-    one; else by record. time: records (cases) that start after the boundary; those that overlap it are left out."""
+    """auto: by region where a record is longer than both 10,000 units and the share to hold out, or is the only one;
+    else by record. time: records (cases) that start after the boundary; those that overlap it are left out."""
     validation: float = 0.05
     """Share to hold out: of raw units by record, of each long record by region, of the records by time."""
-    guard: int = 1024
-    """Positions left out on either side of a held-out region: one context."""
+    guard: int | None = None
+    """Positions left out on either side of a held-out region (default: the context of the recipe, else 1,024)."""
     regions: tuple[str, ...] = ()
     """Hold out exactly these, as "KEY:START-END" (1-based, inclusive), or "START-END" of the only record."""
     duplicates: Literal["together", "ignore"] = "together"
@@ -45,7 +47,7 @@ class SplitConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.validation < 1:
             raise UsageError(f"the validation share is {self.validation}; give a number from 0 to below 1")
-        if self.guard < 0:
+        if self.guard is not None and self.guard < 0:
             raise UsageError(f"the guard gap is {self.guard} positions; give 0 or more")
         if self.regions and self.by not in ("auto", "region"):
             raise UsageError(f'regions are given, but the split is by {self.by!r}\n\nhint: use by = "region"')
@@ -95,7 +97,7 @@ def split_records(
     `find` gives the records with a key; `locate` turns raw units into positions.
     """
     choice = _choose(table, config, find)
-    train, validation, placed = _segments(table, choice.side, choice.regions, config.guard, locate)
+    train, validation, placed = _segments(table, choice, config, locate)
     leaders = _leaders(table)
     report: dict[str, Any] = {
         "by": choice.by,
@@ -118,18 +120,18 @@ def split_records(
         raise UsageError(
             f"nothing is left to train on: the split by {choice.by} holds out or leaves out everything "
             f"({int(table.positions.sum()):,} positions in {len(table):,} records)\n\n"
-            f"hint: hold out less, or make the guard gap ({config.guard}) smaller"
+            f"hint: hold out less, or make the guard gap ({_guard(config)}) smaller"
         )
     if not len(validation.length) and choice.by != "none":
         choice.notes.append("nothing is held out: the data are too few for the share that was asked")
     return train, validation, report
 
 
-def training_records(read: Callable[[], Iterable[R]], config: SplitConfig) -> Iterator[R]:
+def training_records(read: Callable[[], Iterable[Record]], config: SplitConfig) -> Iterator[Record]:
     """The records that training will see, for what is fitted before there is a corpus; `read` is called twice.
 
-    The side is the one that the build decides, except where it needs the ids: duplicates and skipped records. A record
-    with a held-out region is cut by its `cut(start, stop)` where it has one, else given whole.
+    What is held out is what the build holds out, except where that needs the ids: duplicates and skipped records. Of a
+    record with held-out regions come the segments between them, without the guard gaps, by its `cut(start, stop)`.
     """
     rows = [(len(record), hash64(record.key.encode()), record.span()) for record in read()]
     if not rows:
@@ -140,14 +142,12 @@ def training_records(read: Callable[[], Iterable[R]], config: SplitConfig) -> It
     each_its_own = np.arange(len(rows), dtype=np.uint64)
     table = RecordTable(units, units, keys, each_its_own, np.array(spans) if len(spans) == len(rows) else None)
     choice = _choose(table, config, lambda key: np.flatnonzero(keys == np.uint64(hash64(key.encode()))).tolist())
-    held_out = _by_record(choice.regions)
+    train, _, _ = _segments(table, choice, config, lambda region: (region.start, region.stop) * 2)
+    first = np.searchsorted(train.record, np.arange(len(table) + 1))
     for index, record in enumerate(read()):
-        cut = getattr(record, "cut", None)
-        if choice.side[index] == TRAIN and cut is not None and index in held_out:
-            edges = [0, *(edge for region in held_out[index] for edge in (region.start, region.stop)), len(record)]
-            yield from (cut(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop)
-        elif choice.side[index] == TRAIN:
-            yield record
+        for segment in range(first[index], first[index + 1]):
+            start, length = int(train.start[segment]), int(train.length[segment])
+            yield record if length == len(record) else record.cut(start, start + length)
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _resolve(table: RecordTable, config: SplitConfig) -> tuple[str, list[str]]:
             )
         return config.by, []
     longest = int(table.units.max())
-    if len(table) == 1 or longest > max(config.validation * int(table.units.sum()), LONG * config.guard):
+    if len(table) == 1 or longest > max(config.validation * int(table.units.sum()), LONG):
         return "region", [f"chosen because the longest record has {longest:,} units"]
     return "record", []
 
@@ -239,7 +239,7 @@ def _by_time(table: RecordTable, config: SplitConfig) -> tuple[Int8[np.ndarray, 
 
 def _draw_regions(table: RecordTable, config: SplitConfig) -> list[Region]:
     """Of every long record (or, if none is, of the longest), one region at a place keyed by its name."""
-    long = np.flatnonzero(table.units > max(config.validation * int(table.units.sum()), LONG * config.guard))
+    long = np.flatnonzero(table.units > max(config.validation * int(table.units.sum()), LONG))
     if not len(long):
         long = np.array([np.argmax(table.units)])
     places = mixed(table.key_hashes[long], (config.seed, 1)) / 2.0**64
@@ -284,16 +284,20 @@ def _by_record(regions: list[Region]) -> dict[int, list[Region]]:
     return grouped
 
 
+def _guard(config: SplitConfig) -> int:
+    return GUARD if config.guard is None else config.guard
+
+
 def _segments(
-    table: RecordTable, side: Int8[np.ndarray, "records"], regions: list[Region], guard: int, locate: Locate
+    table: RecordTable, choice: _Choice, config: SplitConfig, locate: Locate
 ) -> tuple[Segments, Segments, list[dict[str, Any]]]:
     """Whole records by their side; a record with regions: training, guard gap, validation, guard gap, training."""
     rows: dict[int, list[tuple[int, int, int]]] = {TRAIN: [], VALIDATION: []}  # of cut records: record, start, stop
-    placed = []
-    by_record = _by_record(regions)
+    placed, guard = [], _guard(config)
+    by_record = _by_record(choice.regions)
     for record, held_out in by_record.items():
         length = int(table.positions[record])
-        gap = guard if length > LONG * guard else length // (2 * LONG)  # a short record would be all gap
+        gap = min(guard, length // GAPS)
         train_from = 0
         for region in held_out:
             inside_start, inside_stop, meets_start, meets_stop = locate(region)
@@ -304,7 +308,7 @@ def _segments(
         rows[TRAIN].append((record, train_from, length))
     whole = ~np.isin(np.arange(len(table)), list(by_record))
     train, validation = (
-        _in_order(np.flatnonzero(whole & (side == name)), table, [row for row in rows[name] if row[1] < row[2]])
+        _in_order(np.flatnonzero(whole & (choice.side == name)), table, [row for row in rows[name] if row[1] < row[2]])
         for name in (TRAIN, VALIDATION)
     )
     return train, validation, placed

@@ -1,7 +1,7 @@
 """A case of an event log, kept as columns: one activity, one timestamp and a value of each attribute per event."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -58,6 +58,18 @@ class Case(Record):
         """The first and the last known moment, in seconds since 1970 UTC."""
         moments = self.time[self.timed]
         return (float(moments.min()) / 1e6, float(moments.max()) / 1e6) if len(moments) else None
+
+    def cut(self, start: int, stop: int) -> "Case":
+        """The events `start:stop` as a case of their own, which no longer belongs to a file."""
+        here = slice(start, stop)
+        return replace(
+            self,
+            activity=self.activity[here],
+            time=self.time[here],
+            offset=self.offset[here],
+            attributes={name: values[here] for name, values in self.attributes.items()},
+            origin=None,
+        )
 
     @property
     def timed(self) -> Bool[np.ndarray, "events"]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from maskseq.errors import DataError, UsageError
+from maskseq.survey import LIKELY, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_genomics.alphabet import reverse_complement
 from maskseq_genomics.fasta import Fasta
@@ -48,14 +49,29 @@ class Bed(Format[Sequence]):
     def __post_init__(self) -> None:
         object.__setattr__(self, "genome", str(self.genome))  # options of formats are kept as JSON
 
-    def read(self, path: Path) -> Iterator[Window]:
+    def sources(self, path: Path) -> list[Path]:
         if not self.genome:
             raise UsageError(
                 f"{path}: a BED file has coordinates only\n\n"
                 f"hint: name the genome that they refer to, as the format's option genome (a FASTA or 2bit file)"
             )
+        return [path, Path(self.genome)]
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        """The genome is taken from the same folder where there is but one."""
+        rows = [line.split("\t") for line in head.lines if not line.encode().startswith(OTHER_LINES)]
+        if not rows or not all(len(row) > 2 and row[1].isdecimal() and row[2].strip().isdecimal() for row in rows):
+            return super().recognize(head)
+        beside = [path for path in head.path.parent.iterdir() if _is_genome(path)]
+        options = {"genome": str(beside[0])} if len(beside) == 1 else {}
+        told = f", its genome is {beside[0].name}" if options else ""
+        return Claim(strength=LIKELY, why=f"rows of a name, a start and an end{told}", options=options)
+
+    def read(self, path: Path) -> Iterator[Window]:
+        path, genome = self.sources(path)
         wanted = _windows(path)
-        for name, bases in _sequences(Path(self.genome)):
+        for name, bases in _sequences(genome):
             for window in wanted.pop(name, ()):
                 if window.stop > len(bases):
                     problem = f"the window ends at {window.stop:,}, but {name!r} has {len(bases):,} bases"
@@ -63,7 +79,7 @@ class Bed(Format[Sequence]):
                 found = replace(window, residues=bases[window.start : window.stop], path=str(self.genome))
                 yield reverse_complement(found) if window.strand == "-" else found
         for name, windows in wanted.items():
-            problem = f"the genome {self.genome} has no sequence {name!r}{_hint(name, Path(self.genome))}"
+            problem = f"the genome {self.genome} has no sequence {name!r}{_hint(name, genome)}"
             raise DataError(path, problem, place=f"line {windows[0].line}")
 
     def write(self, records: Iterable[Sequence], path: Path) -> None:
@@ -74,6 +90,10 @@ class Bed(Format[Sequence]):
                 f"{path}: windows of a genome are written as FASTA\n\nhint: give the output a name that ends in .fa"
             )
         Fasta().write(records, path)
+
+
+def _is_genome(path: Path) -> bool:
+    return path.name.lower().removesuffix(".gz").removesuffix(".bgz").endswith((*Fasta.suffixes, *TwoBit.suffixes))
 
 
 def _windows(path: Path) -> dict[str, list[Window]]:

@@ -22,6 +22,10 @@ class Sequence(Record):
     def __len__(self) -> int:
         return len(self.residues)
 
+    def cut(self, start: int, stop: int) -> "Sequence":
+        """The residues `start:stop` as a plain sequence, named as samtools does: `chrI:1001-2000`."""
+        return Sequence(key=f"{self.key}:{start + 1}-{stop}", residues=self.residues[start:stop], path=self.path)
+
     @property
     def is_rna(self) -> bool:
         """Whether its letters contain U and no T."""

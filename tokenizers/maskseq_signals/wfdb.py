@@ -50,10 +50,13 @@ class Wfdb(Format[Recording]):
 
     suffixes: ClassVar[tuple[str, ...]] = (".hea",)
 
+    def sources(self, path: Path) -> list[Path]:
+        return [path, *(path.with_name(name) for name in _files(_header(path)[2]))]
+
     def read(self, path: Path) -> Iterator[Recording]:
         rate, length, signals = _header(path)
         digital = np.empty((length, len(signals)), dtype=np.int64)
-        for name in dict.fromkeys(signal.file for signal in signals):
+        for name in _files(signals):
             columns = [i for i, signal in enumerate(signals) if signal.file == name]
             digital[:, columns] = _samples(path.with_name(name), [signals[i] for i in columns], length)
         for signal, column in zip(signals, digital.T, strict=True):
@@ -71,6 +74,11 @@ class Wfdb(Format[Recording]):
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
         raise UsageError(f"{path}: WFDB is read only\n\nhint: write .csv or .npz (--output NAME.npz)")
+
+
+def _files(signals: list[Signal]) -> list[str]:
+    """The data files, in the order of the header."""
+    return list(dict.fromkeys(signal.file for signal in signals))
 
 
 def _header(path: Path) -> tuple[float, int, list[Signal]]:
