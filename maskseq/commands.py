@@ -1,8 +1,7 @@
 """From a recipe to a trained run: the corpus, the rows, the training. Only this module knows the whole."""
 
-import itertools
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from maskseq import plugins
 from maskseq.data.batches import Rows
 from maskseq.data.build import Progress, build_corpus, build_from_records, build_share
 from maskseq.data.corpus import Corpus
+from maskseq.data.source import Source
 from maskseq.data.splits import training_records
 from maskseq.errors import UsageError
 from maskseq.model.checkpoint import save_model
@@ -101,12 +101,12 @@ def prepare_corpus(
         tokenizer = tokenizer or fit_tokenizer(recipe, training_records(lambda: kept, split))
         corpus = build_from_records(kept, output=folder, tokenizer=tokenizer, split=split, on_error=on_error)
     else:
-        paths, reader, tokenizer = _sources(recipe, tokenizer)
+        source, tokenizer = _source(recipe, tokenizer)
         corpus = build_corpus(
-            paths,
+            source.files,
             output=folder,
             tokenizer=tokenizer,
-            format=reader,
+            format=source.format,
             split=split,
             workers=recipe.data.workers,
             scheduler=scheduler,
@@ -115,33 +115,30 @@ def prepare_corpus(
         )
     ranks.wait()
     return corpus
+            source=source,
 
 
 def build_part(
     recipe: Recipe, share: tuple[int, int], *, output: Path, on_build: Callable[[Progress], None] | None = None
 ) -> None:
     """Build every n-th part of the recipe's corpus, as job i of an array of n (`share`); `prepare_corpus` ends it."""
-    paths, reader, tokenizer = _sources(recipe, None)
+    source, tokenizer = _source(recipe, None)
     build_share(
-        paths,
+        source.files,
         share,
         output=output,
         tokenizer=tokenizer,
-        format=reader,
+        format=source.format,
         on_error=recipe.data.on_error,
         progress=on_build,
     )
 
 
-def _sources(recipe: Recipe, tokenizer: Tokenizer[Any] | None) -> tuple[list[Path], Format[Any], Tokenizer[Any]]:
-    """The recipe's files, what reads them, and the tokenizer, fitted on what will be training records."""
+def _source(recipe: Recipe, tokenizer: Tokenizer[Any] | None) -> tuple[Source, Tokenizer[Any]]:
+    """The recipe's files, and the tokenizer, fitted on what will be training records."""
     paths = [Path(name) for name in recipe.data.files]
-    reader = recipe.reader(paths[0])
-
-    def read() -> Iterator[Record]:
-        return itertools.chain.from_iterable(map(reader.read, paths))
-
-    return paths, reader, tokenizer or fit_tokenizer(recipe, training_records(read, recipe.data.split))
+    source = Source(paths, recipe.reader(paths[0]), recipe.data.on_error)
+    return source, tokenizer or fit_tokenizer(recipe, training_records(source.records, recipe.data.split))
 
 
 def fit_tokenizer(recipe: Recipe, records: Iterable[Record]) -> Tokenizer[Any]:

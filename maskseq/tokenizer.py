@@ -30,7 +30,8 @@ from jaxtyping import Bool, Integer, Shaped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from maskseq.constraints import Constraint
-from maskseq.errors import UsageError
+from maskseq.errors import DataError, UsageError
+from maskseq.survey import BY_NAME, Claim, Head, Suggestion
 from maskseq.types import Encoded, Field, LegalCells, Record, Vocabulary
 
 R = TypeVar("R", bound=Record)
@@ -193,4 +194,14 @@ class Format(ABC, Generic[R]):
     def sources(self, path: Path) -> Sequence[Path]:
         """Every file that `read(path)` takes content from: a corpus keeps their digests. Default: `path` alone."""
         return [path]
+
+    def attempts(self, path: Path) -> Iterator[R | DataError]:
+        """`read` that does not stop: in place of a record that is broken comes its `DataError`, then the next record.
+
+        Default: what follows the first error is not read, which is right for formats of one record a file.
+        """
+        try:
+            yield from self.read(path)
+        except DataError as error:
+            yield error
 

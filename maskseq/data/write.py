@@ -23,8 +23,13 @@ SHARD_CHUNKS = 64
 IMAGE_CHUNK = 1 << 22  # positions that symmetries transform at a time
 
 
-def write_part(parts: Path, index: int, records: Sequence[Record], tokenizer: Tokenizer[Any], on_error: OnError) -> str:
-    """Encode `records` and write them as part `index`; returns its name. Nothing half-written is ever seen."""
+def write_part(
+    parts: Path, index: int, records: Sequence[Record | DataError], tokenizer: Tokenizer[Any], on_error: OnError
+) -> str:
+    """Encode `records` and write them as part `index`; returns its name. Nothing half-written is ever seen.
+
+    A `DataError` stands for a record that could not be read: it counts as skipped.
+    """
     name = part_name(index)
     kept, encoded, skipped = _encode(records, tokenizer, on_error)
     summary = {
@@ -60,12 +65,15 @@ def _rename_unless_there(aside: Path, target: Path) -> None:
 
 
 def _encode(
-    records: Sequence[Record], tokenizer: Tokenizer[Any], on_error: str
+    records: Sequence[Record | DataError], tokenizer: Tokenizer[Any], on_error: str
 ) -> tuple[list[Record], list[Encoded], list[str]]:
     kept, encoded, skipped = [], [], []
     vocabulary = tokenizer.vocabulary
     for record in records:
         try:
+        if isinstance(record, DataError):
+            skipped.append(str(record))
+            continue
             result = tokenizer.encode(record)
             if not len(result):
                 raise ValueError("there is nothing in it to tokenize")

@@ -71,6 +71,10 @@ class Case(Record):
             origin=None,
         )
 
+    def bare(self) -> "Case":
+        """Without the text that it was read from."""
+        return replace(self, origin=None)
+
     @property
     def timed(self) -> Bool[np.ndarray, "events"]:
         """Which events have a known timestamp."""

@@ -62,6 +62,10 @@ class Recording(Record):
         times = None if self.times is None else self.times[start:stop]
         return replace(self, channels=self.channels[start:stop], times=times, origin=None)
 
+    def bare(self) -> "Recording":
+        """Without the table or array that it was read from."""
+        return replace(self, origin=None)
+
     def select(self, names: Sequence[str], units: Sequence[str | None]) -> list[int]:
         """Which columns the named channels are; `DataError` if one is missing, or in another unit than given."""
         places = {name: column for column, name in enumerate(self.names)}
