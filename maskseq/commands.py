@@ -95,11 +95,13 @@ def prepare_corpus(
     if not ranks.first:
         ranks.wait()
         return Corpus.open(folder, trust_code=True)
-    split, on_error = recipe.data.split, recipe.data.on_error
+    split, unknown, on_error = recipe.data.split, recipe.data.unknown, recipe.data.on_error
     if records is not None:
         kept = list(records)
         tokenizer = tokenizer or fit_tokenizer(recipe, training_records(lambda: kept, split))
-        corpus = build_from_records(kept, output=folder, tokenizer=tokenizer, split=split, on_error=on_error)
+        corpus = build_from_records(
+            kept, output=folder, tokenizer=tokenizer, split=split, unknown=unknown, on_error=on_error
+        )
     else:
         source, tokenizer = _source(recipe, tokenizer)
         corpus = build_corpus(
@@ -108,6 +110,7 @@ def prepare_corpus(
             tokenizer=tokenizer,
             format=source.format,
             split=split,
+            unknown=unknown,
             workers=recipe.data.workers,
             scheduler=scheduler,
             on_error=on_error,

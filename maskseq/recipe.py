@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from maskseq import plugins
 from maskseq.data.packing import BatchConfig
 from maskseq.data.splits import SplitConfig
+from maskseq.data.unknown import UnknownRuns
 from maskseq.errors import UsageError
 from maskseq.masking import MaskingConfig
 from maskseq.model.config import EncoderConfig
@@ -46,6 +47,7 @@ class DataConfig:
     on_error: typing.Literal["stop", "skip"] = "stop"
     """What a record that cannot be encoded does: stop the build, or be skipped and counted in the manifest."""
     split: SplitConfig = field(default_factory=SplitConfig)
+    unknown: UnknownRuns = field(default_factory=UnknownRuns)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -218,7 +218,8 @@ def test_a_copy_of_a_record_that_is_cut_does_not_carry_its_region_into_training(
         train, validation, report = split(tmp_path, records, regions=(region,), guard=0)
         cut = region.split(":")[0]
         assert {key for key, _, _ in train | validation} == {cut, "else"}
-        assert report["left_out"] == {"positions": 2000, "duplicates": 1, "overlapping_the_boundary": 0}
+        assert report["left_out"]["positions"] == 2000
+        assert report["left_out"]["duplicates"] == 1
 
 
 def test_by_time_training_ends_before_validation_begins(tmp_path: Path) -> None:

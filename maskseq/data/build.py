@@ -21,6 +21,7 @@ from maskseq.data.parts import OnError, part_name
 from maskseq.data.source import Source
 from maskseq.data.splits import SplitConfig
 from maskseq.data.storage import exclusive, file_digest
+from maskseq.data.unknown import UnknownRuns
 from maskseq.data.write import write_part
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.plugins import format_for, name_of
@@ -50,6 +51,7 @@ def build_corpus(
     tokenizer: Tokenizer[Any],
     format: Format[Any] | None = None,
     split: SplitConfig | None = None,
+    unknown: UnknownRuns | None = None,
     workers: int = 1,
     scheduler: str | None = None,
     part_units: int | None = None,
@@ -60,11 +62,12 @@ def build_corpus(
 ) -> Corpus:
     """Tokenize `files` into the corpus `output` and open it; an interrupted build of the same input resumes.
 
-    `on_error="skip"` leaves out the records that cannot be read or encoded and counts them in the manifest. `source`
-    is what has been read of the files already, for the tokenizer to be fitted on. Workers are
-    spawned processes (a script that asks for more than one needs `if __name__ == "__main__":`); `scheduler` is the
-    address of a Dask cluster to use instead. Memory is about (workers + 2) times `part_units` raw units (default:
-    16 M divided by the number of fields), or as many of the longest record.
+    Sequences are cut at long runs of `unknown` positions. `on_error="skip"` leaves out the records that cannot be read
+    or encoded and counts them in the manifest. `source` is what has been read of the files already, for the tokenizer
+    to be fitted on. Workers are spawned processes (a script that asks for more than one needs
+    `if __name__ == "__main__":`); `scheduler` is the address of a Dask cluster to use instead. Memory is about
+    (workers + 2) times `part_units` raw units (default: 16 M divided by the number of fields), or as many of the
+    longest record.
     """
     job = _job_of_files(files, tokenizer, format, part_units, on_error)
     prepare(output, job, overwrite=overwrite)
@@ -73,7 +76,7 @@ def build_corpus(
             remove_leftovers(output, keep={*_in_use(output), job.parts})
             groups = _grouped(source or Source(files, format, on_error), job.part_units)
             _write_parts(enumerate(groups), output, job, workers=workers, scheduler=scheduler, progress=progress)
-        return finish(output, job, split or SplitConfig())
+        return finish(output, job, split or SplitConfig(), unknown or UnknownRuns())
 
 
 def build_share(
@@ -108,6 +111,7 @@ def build_from_records(
     output: Path,
     tokenizer: Tokenizer[Any],
     split: SplitConfig | None = None,
+    unknown: UnknownRuns | None = None,
     part_units: int | None = None,
     on_error: OnError = "stop",
     overwrite: bool = False,
@@ -122,7 +126,7 @@ def build_from_records(
     with exclusive(output):
         remove_leftovers(output, keep=_in_use(output))
         _write_parts(enumerate(_grouped(records, job.part_units)), output, job)
-        return finish(output, job, split or SplitConfig())
+        return finish(output, job, split or SplitConfig(), unknown or UnknownRuns())
 
 
 def _in_use(output: Path) -> set[str]:

@@ -15,6 +15,7 @@ from maskseq.data.hashing import hash64
 from maskseq.data.parts import EXAMPLES, OnError, Part
 from maskseq.data.splits import RecordTable, Region, Segments, SplitConfig, split_records
 from maskseq.data.storage import Folder, digest, explained, file_digest, replacing, to_json
+from maskseq.data.unknown import RECORDED, UnknownRuns
 from maskseq.errors import DataError, UsageError
 from maskseq.plugins import tokenizer_to_json
 from maskseq.tokenizer import Tokenizer
@@ -46,6 +47,7 @@ class Job:
             "part_units": self.part_units,
             "on_error": self.on_error,
             "replaces": self.replaces,
+            "unknown_runs_from": RECORDED,
         }
 
     @cached_property
@@ -97,7 +99,7 @@ def remove_leftovers(output: Path, keep: set[str]) -> None:
             path.unlink()
 
 
-def finish(output: Path, job: Job, split: SplitConfig) -> Corpus:
+def finish(output: Path, job: Job, split: SplitConfig, unknown: UnknownRuns) -> Corpus:
     """Split what the parts hold and commit it all by replacing the manifest."""
     folder = Folder(output)
     names = sorted(path.name for path in (output / job.parts).glob("[0-9]*.zarr"))
@@ -132,7 +134,7 @@ def finish(output: Path, job: Job, split: SplitConfig) -> Corpus:
     def locate(region: Region) -> tuple[int, int, int, int]:
         return _positions_of(region, unsplit, *(int(p) for p in first_position[region.record : region.record + 2]))
 
-    train, validation, report = split_records(table, split, find=find, locate=locate)
+    train, validation, report = split_records(table, split, unknown, find=find, locate=locate)
     for region in report["regions"]:
         region["key"] = unsplit.record_key(region.pop("record"))
     manifest["split"] = report
@@ -148,12 +150,14 @@ def finish(output: Path, job: Job, split: SplitConfig) -> Corpus:
 def _record_table(parts: list[Part]) -> RecordTable:
     spans = [part.spans for part in parts if part.n_records]
     hashes = np.concatenate([part.hashes for part in parts])
+    first = np.cumsum([0] + [part.n_positions for part in parts])
     return RecordTable(
         positions=np.concatenate([np.diff(part.offsets) for part in parts]),
         units=np.concatenate([part.units for part in parts]),
         key_hashes=hashes[:, 0],
         content_hashes=hashes[:, 1],
         spans=np.concatenate([s for s in spans if s is not None]) if all(s is not None for s in spans) else None,
+        unknown=np.concatenate([part.unknown + begin for part, begin in zip(parts, first, strict=False)]),
     )
 
 

@@ -8,6 +8,7 @@
       units         [records] raw units of each record
       hashes        [records, 2] of the key, and of the ids up to the declared symmetries
       keys, key_offsets   UTF-8 bytes, and where each key begins
+      unknown       [runs, 2] first position and end of each long run of unknown ones, only where there are any
       spans         [records, 2] start and end time in seconds, only where every record has a time
 
 A part is a pure function of its records and the tokenizer, so any engine, order or retry gives the same bytes.
@@ -72,6 +73,10 @@ class Part:
     @cached_property
     def spans(self) -> Float[np.ndarray, "records 2"] | None:
         return self._array("spans") if self._has("spans") else None
+
+    @cached_property
+    def unknown(self) -> Int[np.ndarray, "runs 2"]:
+        return self._array("unknown") if self._has("unknown") else np.empty((0, 2), np.int64)
 
     def key(self, record: int) -> str:
         start, stop = self._key_offsets[record : record + 2]

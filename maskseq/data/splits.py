@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, UInt64
 
 from maskseq.data.hashing import hash64, mixed
+from maskseq.data.unknown import UnknownRuns, cut_out
 from maskseq.errors import DataError, UsageError
 from maskseq.types import Record
 
@@ -62,6 +63,8 @@ class RecordTable:
     key_hashes: UInt64[np.ndarray, "records"]
     content_hashes: UInt64[np.ndarray, "records"]
     spans: Float[np.ndarray, "records 2"] | None = None
+    unknown: Int[np.ndarray, "runs 2"] | None = None
+    """Long runs of unknown positions: start and stop, through all records one after the other."""
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -90,14 +93,16 @@ Locate = Callable[[Region], tuple[int, int, int, int]]
 
 
 def split_records(
-    table: RecordTable, config: SplitConfig, *, find: Callable[[str], list[int]], locate: Locate
+    table: RecordTable, config: SplitConfig, unknown: UnknownRuns, *, find: Callable[[str], list[int]], locate: Locate
 ) -> tuple[Segments, Segments, dict[str, Any]]:
     """Divide the records of a corpus: training segments, validation segments, and the report for the manifest.
 
-    `find` gives the records with a key; `locate` turns raw units into positions.
+    Segments are cut at `unknown` runs. `find` gives the records with a key; `locate` turns raw units into positions.
     """
     choice = _choose(table, config, find)
     train, validation, placed = _segments(table, choice, config, locate)
+    n_positions = int(train.length.sum() + validation.length.sum())
+    train, validation = _known_parts(train, table, unknown), _known_parts(validation, table, unknown)
     leaders = _leaders(table)
     report: dict[str, Any] = {
         "by": choice.by,
@@ -107,10 +112,12 @@ def split_records(
         "repeated_keys": len(table) - len(np.unique(table.key_hashes)),
         "left_out": {
             "positions": int(table.positions.sum() - train.length.sum() - validation.length.sum()),
+            "in_unknown_runs": n_positions - int(train.length.sum() + validation.length.sum()),
             "duplicates": int((choice.side == DUPLICATE).sum()),
             "overlapping_the_boundary": int((choice.side == OVERLAPPING).sum()),
         },
         "config": asdict(config),
+        "unknown": asdict(unknown),
     }
     if choice.boundary is not None:
         report["boundary"] = datetime.fromtimestamp(choice.boundary, UTC).isoformat()
@@ -123,7 +130,7 @@ def split_records(
             f"hint: hold out less, or make the guard gap ({_guard(config)}) smaller"
         )
     if not len(validation.length) and choice.by != "none":
-        choice.notes.append("nothing is held out: the data are too few for the share that was asked")
+        choice.notes.append("nothing is held out: too few data for the share that was asked, or nothing known in it")
     return train, validation, report
 
 
@@ -312,6 +319,17 @@ def _segments(
         for name in (TRAIN, VALIDATION)
     )
     return train, validation, placed
+
+
+def _known_parts(segments: Segments, table: RecordTable, unknown: UnknownRuns) -> Segments:
+    """The segments without long runs of unknown positions."""
+    if table.unknown is None:
+        return segments
+    ends = np.cumsum(table.positions)
+    begin = (ends - table.positions)[segments.record] + segments.start
+    start, stop = cut_out(np.stack([begin, begin + segments.length], axis=1), table.unknown, unknown).T
+    record = np.searchsorted(ends, start, side="right")
+    return Segments(record, start - (ends - table.positions)[record], stop - start)
 
 
 def _in_order(whole: Int[np.ndarray, "n"], table: RecordTable, cut: list[tuple[int, int, int]]) -> Segments:

@@ -14,6 +14,7 @@ from jaxtyping import Int, Integer, Shaped, UInt64
 from maskseq.data.hashing import hash64
 from maskseq.data.parts import EXAMPLES, OnError, part_name
 from maskseq.data.storage import block_digests, explained, sync, sync_tree, to_json
+from maskseq.data.unknown import find_runs
 from maskseq.errors import DataError, UsageError
 from maskseq.tokenizer import Symmetry, Tokenizer
 from maskseq.types import Encoded, Record, Vocabulary
@@ -123,6 +124,9 @@ def _write_arrays(folder: Path, records: list[Record], encoded: list[Encoded], t
         weights = [np.ones(e.ids.shape) if e.weights is None else e.weights for e in encoded]
         _write(folder, "weights", np.concatenate(weights).astype(np.float32))
     _write(folder, "offsets", offsets)
+    unknown = find_runs(~vocabulary.known(tokens).any(axis=1), offsets)
+    if len(unknown):
+        _write(folder, "unknown", unknown)
     _write(folder, "units", np.array([len(record) for record in records], np.int64))
     hashes = [
         np.array([hash64(key) for key in keys], np.uint64),
