@@ -24,7 +24,7 @@ EIGHT: dict[str, Any] = {
     "rows": 8,
     "tokens": 10 * 4 * STEP,
     "checkpoint_every": 20 * STEP,
-    "model": {"mlp_dropout": 0.0},
+    "model": {"context_sees_target": False},  # and dropout, by the row whatever the micro-batch
 }
 ROUNDING = {"rtol": 2e-3, "atol": 2e-4}  # ten steps at a high learning rate amplify the last bit of a sum
 STRATEGIES = ("ddp", "fsdp")
@@ -43,6 +43,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (half / "latest").write_text("step_5")  # as if it had been stopped there
         jobs |= {folder / strategy: {"strategy": strategy} | EIGHT}
         jobs |= {half: {"strategy": strategy, "micro_rows": 2} | EIGHT}
+    small_run(folder / "averaged", micro_rows=4, ema=0.8, **EIGHT)
+    jobs |= {folder / "averaged-fsdp": {"strategy": "fsdp", "ema": 0.8} | EIGHT}
     jobs |= {folder / "signalled": {"signal_at": 29} | EIGHT}  # a row of the fourth step, on the second rank
     torchrun(jobs, world=2)
     return folder
@@ -75,6 +77,15 @@ def test_two_ranks_of_four_rows_are_one_of_eight(runs: Path, strategy: str) -> N
     torch.testing.assert_close(ours, theirs, **ROUNDING)
     n_files = len(list((runs / strategy / "checkpoints" / "step_5").glob("training_state/rank_*.safetensors")))
     assert n_files == (2 if strategy == "fsdp" else 1)
+
+
+def test_the_average_of_sharded_weights_is_that_of_whole_ones(runs: Path) -> None:
+    """The validation in the middle is under the average, and training goes on from the weights all the same."""
+    assert_same(runs / "averaged-fsdp", runs / "averaged")
+    assert losses(runs / "averaged", "validation") != losses(runs / "alone", "validation")
+    ours, theirs = (whole_state(runs / run / "checkpoints" / "step_10") for run in ("averaged-fsdp", "averaged"))
+    assert any(name.startswith("weights/") for name in theirs)
+    torch.testing.assert_close(ours, theirs, **ROUNDING)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

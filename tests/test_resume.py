@@ -55,10 +55,14 @@ def assert_same_run(run: Path, whole: Path) -> None:
 
 
 def timeless(run: Path) -> list[dict[str, Any]]:
-    """The metrics without what a clock has measured."""
-    clock = {"seconds", "tokens_per_s", "wait_share", "peak_memory"}
+    """The metrics without what a clock has measured, and without what they tell of processes."""
+    clock = {"time", "seconds", "tokens_per_s", "wait_share", "peak_share", "peak_memory"}
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in clock} for line in lines]
+    return [
+        {key: value for key, value in line.items() if key not in clock}
+        for line in lines
+        if line["kind"] in ("step", "validation")
+    ]
 
 
 def kill_after(run: Path, *, event: str, delay: float = 0.0, **options: Any) -> None:

@@ -54,8 +54,6 @@ class TrainingConfig:
             )
         if not 0 <= self.ema < 1:
             raise UsageError(f"training: ema is a decay from 0 up to 1, not {self.ema}")
-        if self.ema and self.strategy == "fsdp":
-            raise UsageError("training: an average of the weights (ema) needs whole weights; use strategy = 'ddp'")
 
     @property
     def sizes(self) -> tuple[int, ...]:

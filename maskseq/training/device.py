@@ -1,7 +1,9 @@
 """The machine at hand: which device, which precision is fast on it, how much memory was used."""
 
+import functools
 import resource
 import sys
+import time
 from typing import Literal
 
 import torch
@@ -28,6 +30,30 @@ def choose_precision(precision: Literal["auto", "bf16", "fp32"], device: torch.d
         return precision
     fast = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else bf16_is_fast()
     return "bf16" if fast else "fp32"
+
+
+@functools.cache
+def gemm_peak(device: torch.device, precision: str, *, repeats: int = 6) -> float:
+    """FLOP/s of the fastest of a few large square matrix products in `bf16` or `fp32`; 0.1 s on a CPU core.
+
+    Why measured: published peaks are of other clocks, core counts and precisions than those at hand.
+    """
+    n = 8192 if device.type == "cuda" else 1024
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    matrix = torch.ones(n, n, dtype=dtype, device=device)
+    fastest = float("inf")
+    for _ in range(repeats):
+        _settle(device)
+        began = time.perf_counter()
+        matrix @ matrix
+        _settle(device)
+        fastest = min(fastest, time.perf_counter() - began)
+    return 2 * n**3 / fastest
+
+
+def _settle(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -18,6 +18,8 @@ class Started:
     device: str
     precision: str
     world: int
+    gemm_peak: float
+    """FLOP/s of large matrix products in the run's precision, measured on the first rank just now."""
     resumed_from: Path | None
     """The checkpoint, of this run or of the one that it began from; None: new weights."""
 
@@ -60,10 +62,14 @@ class Step:
     scores: Scores
     lr: float
     grad_norm: float
+    update_ratio: float
+    """Norm of the weights' change over the norm of the weights (the ratio of their RMS is the same)."""
     rows: int
     tokens_per_s: float
     wait_share: float
     """The share of the step's time that was spent waiting for data."""
+    peak_share: float
+    """Useful FLOP/s over `gemm_peak` of all ranks: 3 times the forward pass, without filler or recomputation."""
     seconds: float
     peak_memory: int
     """Bytes: peak resident set on a CPU, peak allocated on a GPU."""
@@ -81,9 +87,14 @@ class Validation:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointSaved:
+    """A checkpoint is on disk, whole."""
+
     step: int
     path: Path
     seconds: float
+    """Since its snapshot was begun."""
+    stall: float
+    """The part of it, in seconds, for which training stood still: waiting for the checkpoint before, and copying."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +105,22 @@ class Warned:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """The run ends before its time: it was asked to, or its loss was no longer finite."""
+
+    step: int
+    tokens: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finished:
+    """All tokens were seen, everything is written."""
+
     step: int
     tokens: int
     seconds: float
 
 
-Event = Started | Step | Validation | CheckpointSaved | Warned | Finished
+Event = Started | Step | Validation | CheckpointSaved | Warned | Stopped | Finished
 Listener = Callable[[Event], None]

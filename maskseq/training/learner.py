@@ -1,7 +1,7 @@
 """What learns: weights, their average and the optimizer's moments. It makes steps and knows nothing of runs."""
 
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -34,10 +34,10 @@ class Learner:
         self.dtype = torch.bfloat16 if precision == "bf16" else None
         self.field_names = model.config.vocabulary.names
         self.encoder = model.to(ranks.device)
-        self.average = deepcopy(self.encoder) if config.ema else None
         loss = MaskedLoss(self.encoder, z_loss=config.z_loss, smoothing=config.smoothing)
         self.loss = parallel.distribute(loss, self.encoder.layers, ranks, config.strategy)
         self.weights = dict(self.encoder.named_parameters())  # once: FSDP shows others while it computes
+        self.average = {name: p.detach().clone() for name, p in self.weights.items()} if config.ema else None
         self.optimizers = make_optimizer(self.encoder, optimizer)
 
     def backward(self, rows: Sequence[tuple[int, Row]], total_weight: float) -> tuple[Scores, float]:
@@ -66,24 +66,34 @@ class Learner:
         return scores(self.ranks.sum(tallies), self.field_names), norm.item()
 
     @torch.no_grad()
-    def update(self, factor: float) -> None:
-        """One optimizer step with the gradients at hand, at `factor` times the full learning rate."""
+    def update(self, factor: float) -> float:
+        """One optimizer step with the gradients at hand, at `factor` times the full learning rate.
+
+        Returns the norm of the weights' change over the norm of the weights.
+        """
+        weights = list(self.weights.values())
+        changes = [parameter.detach().clone() for parameter in weights]
         self.optimizers.step(factor)
+        for change, parameter in zip(changes, weights, strict=True):
+            change.sub_(parameter)
         if self.average is not None:
-            for mean, parameter in zip(self.average.parameters(), self.weights.values(), strict=True):
-                mean.lerp_(parameter, 1 - self.config.ema)
+            for name, mean in self.average.items():
+                mean.lerp_(self.weights[name], 1 - self.config.ema)
+        change, size = (parallel.full(torch.nn.utils.get_total_norm(tensors)) for tensors in (changes, weights))
+        return (change / size.clamp(min=1e-12)).item()
 
     @torch.no_grad()
     def validate(self, rows: Rows) -> Scores:
         """Score the first rows, each rank its share of them."""
-        loss = self.loss if self.average is None else MaskedLoss(self.average)
         n, world = min(self.config.validation_rows, rows.n_rows(0)), self.ranks.world
         tallies = no_tallies(len(self.field_names), self.ranks.device)
-        for first in range(0, n, world):  # every rank makes as many calls, as sharded weights demand
-            number = first + self.ranks.rank
-            _, counted = loss(Batch.of(rows.row(min(number, n - 1)), self.ranks.device), 1.0, dtype=self.dtype)
-            if number < n:
-                tallies += counted
+        with self._averaged():
+            for first in range(0, n, world):  # every rank makes as many calls, as sharded weights demand
+                number = first + self.ranks.rank
+                batch = Batch.of(rows.row(min(number, n - 1)), self.ranks.device)
+                _, counted = self.loss(batch, 1.0, dtype=self.dtype)
+                if number < n:
+                    tallies += counted
         return scores(self.ranks.sum(tallies), self.field_names)
 
     def state(self) -> dict[str, Tensor]:
@@ -103,15 +113,31 @@ class Learner:
         if moments:
             self.optimizers.load(tensors)
 
+    @torch.no_grad()
     def model(self) -> Encoder:
-        """The model as it is used: averaged if it is averaged, and whole. All ranks call it."""
-        if self.average is not None:
-            return self.average
-        if self.ranks.world == 1 or self.config.strategy == "ddp":
-            return self.encoder
-        whole = Encoder(self.encoder.config, seed=None)
-        whole.load_state_dict({name: parallel.full(parameter).cpu() for name, parameter in self.weights.items()})
-        return whole
+        """A copy in CPU memory of the model as it is used: averaged if it is averaged, and whole. All ranks call it."""
+        used = self.average or self.weights
+        copy = Encoder(self.encoder.config, seed=None)
+        copy.load_state_dict({name: parallel.full(tensor).cpu() for name, tensor in used.items()})
+        return copy
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """While entered, the average of the weights stands in their place."""
+        if self.average is None:
+            yield
+            return
+        kept = {name: parameter.detach().clone() for name, parameter in self.weights.items()}
+        self._put(self.average)
+        try:
+            yield
+        finally:
+            self._put(kept)
+
+    def _put(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.weights.items():
+            parameter.copy_(tensors[name])
+        parallel.forget_gathered(self.loss)
 
     def _dropout_key(self, row: int) -> int:
         key = np.random.SeedSequence((*self.dropout_key, row)).generate_state(1, np.uint64)

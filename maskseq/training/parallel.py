@@ -91,6 +91,13 @@ def accumulating(module: nn.Module, *, last: bool) -> Iterator[None]:
     yield
 
 
+def forget_gathered(module: nn.Module) -> None:
+    """After sharded weights were written: FSDP2 keeps the root's gathered ones from one forward to the next."""
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+
+
 def full(tensor: Tensor) -> Tensor:
     """All of a tensor that may be sharded. Every rank must ask."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

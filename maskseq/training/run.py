@@ -4,6 +4,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,21 @@ from typing import Any
 
 from maskseq.errors import UsageError
 from maskseq.model.checkpoint import read_json, write_json
-from maskseq.training.events import Step, Validation
+from maskseq.training.events import CheckpointSaved, Finished, Started, Step, Stopped, Validation
 
 RECIPE, METRICS = "recipe.json", "metrics.jsonl"
+
+Recorded = Started | Step | Validation | CheckpointSaved | Stopped | Finished
+KINDS: dict[type, str] = {
+    Started: "started",
+    Step: "step",
+    Validation: "validation",
+    CheckpointSaved: "checkpoint",
+    Stopped: "stopped",
+    Finished: "finished",
+}
+"""The `kind` of a line in `metrics.jsonl`. Steps and validations are those of one undisturbed run, each once; the
+others tell of the processes that made it."""
 
 
 @contextmanager
@@ -68,15 +81,17 @@ class Metrics:
         path = run / METRICS
         self._file = _cut(path, step).open("a", encoding="utf-8") if write else None
 
-    def write(self, kind: str, event: Step | Validation) -> None:
-        """One line, flushed."""
+    def write(self, event: Recorded) -> None:
+        """One line, flushed: the event's class as its `kind`, the time, and what it says."""
         if self._file is not None:
             values = dataclasses.asdict(event)
-            split = values.pop("scores")
-            whole = event.scores.all
-            split.pop("all")
-            means = {"loss": whole.loss, "bits": whole.bits, "accuracy": whole.accuracy, "cells": whole.cells}
-            self._file.write(json.dumps({"kind": kind, **values, **means, **split}) + "\n")
+            if isinstance(event, Step | Validation):
+                split, whole = values.pop("scores"), event.scores.all
+                del split["all"]
+                values |= {"loss": whole.loss, "bits": whole.bits, "accuracy": whole.accuracy, "cells": whole.cells}
+                values |= split
+            line = {"kind": KINDS[type(event)], "time": round(time.time(), 3), **values}
+            self._file.write(json.dumps(line, default=str) + "\n")
             self._file.flush()
 
     def sync(self) -> None:

@@ -11,6 +11,7 @@ from dataclasses import InitVar, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from maskseq.data.batches import Row, Rows
@@ -18,17 +19,19 @@ from maskseq.errors import MaskseqError, UsageError
 from maskseq.model import checkpoint
 from maskseq.model.cpu import keep_freed_memory
 from maskseq.model.encoder import Encoder
+from maskseq.model.flops import training_flops
 from maskseq.tokenizer import Tokenizer
 from maskseq.training import parallel, state
 from maskseq.training.config import TrainingConfig as TrainingConfig
-from maskseq.training.device import choose_precision, peak_memory
-from maskseq.training.events import CheckpointSaved, Finished, Listener, Scores, Started, Step, Validation, Warned
+from maskseq.training.device import choose_precision, gemm_peak, peak_memory
+from maskseq.training.events import Finished, Listener, Scores, Started, Step, Stopped, Validation, Warned
 from maskseq.training.learner import Learner
 from maskseq.training.optimizer import OptimizerConfig
-from maskseq.training.run import Metrics, claim, locked
+from maskseq.training.run import Metrics, Recorded, claim, locked
 from maskseq.training.schedule import ScheduleConfig, lr_at, n_rows
 from maskseq.training.state import Origin, Position, Saved
 from maskseq.training.watch import Interrupted, StopSignals
+from maskseq.training.writer import CheckpointWriter, sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +78,7 @@ def train(
     with locked(run) if ranks.first else nullcontext():
         if ranks.first:
             claim(run, identity | ({"origin": state.identity(origin)} if origin else {}))
-            state.sweep(run)
+            sweep(run)
         ranks.wait()
         trainer = Trainer(
             model=model,
@@ -130,42 +133,44 @@ class Trainer:
             precision=self.precision,
             dropout_key=(seed, self.position.stage),
         )
+        self.gemm_peak = gemm_peak(self.ranks.device, self.precision)
         if self.resumed_from:
             self.learner.load(functools.partial(state.read_tensors, self.resumed_from), moments=moments)
 
     def fit(self, train_rows: Rows, validation_rows: Rows | None, signals: StopSignals) -> TrainingResult:
         """Steps until the configured tokens are seen, with validations and checkpoints between them."""
         config, began, validation = self.config, time.monotonic(), None
-        self.on_event(self._started())
+        if self.position.tokens >= config.tokens:
+            self.on_event(self._started())
+            return TrainingResult(run=self.run, position=self.position, validation=None)
         with (
-            closing(Metrics(self.run, step=self.position.step, write=self.ranks.first)) as metrics,
+            closing(Metrics(self.run, step=self.position.step, write=self.ranks.first)) as self.metrics,
+            CheckpointWriter(self.run, self.tokenizer, self.ranks, config.keep_last) as self.writer,
             closing(numbered(train_rows, self.position.row, self.ranks)) as stream,
         ):
+            self._tell(self._started())
             while self.position.tokens < config.tokens:
                 before = self.position.tokens
-                step = self.step(stream)
-                metrics.write("step", step)
-                self.on_event(step)
+                self._tell(self.step(stream))
                 after = self.position.tokens
                 ends = after >= config.tokens
                 if validation_rows is not None and (ends or config.crosses(config.validate_every, before, after)):
                     result = self.validate(validation_rows)
                     validation = result.scores
-                    metrics.write("validation", result)
-                    self.on_event(result)
+                    self._tell(result)
+                self._tell(*self.writer.poll())
                 stop = self.ranks.any(signals.caught > 0)
                 keep = config.crosses(config.keep_every, before, after)
                 if ends or stop or keep or config.crosses(config.checkpoint_every, before, after):
-                    metrics.sync()
                     self.save(keep=keep)
                 if stop and not ends:
-                    raise Interrupted(
-                        f"stopped after step {self.position.step}, {after:,} of {config.tokens:,} tokens; the same "
-                        f"command goes on from here",
-                        signals.caught or signal.SIGTERM,
-                    )
-        seconds = time.monotonic() - began
-        self.on_event(Finished(step=self.position.step, tokens=self.position.tokens, seconds=seconds))
+                    self._tell(*self.writer.finish())
+                    text = f"stopped after step {self.position.step}, {after:,} of {config.tokens:,} tokens"
+                    self._tell(Stopped(step=self.position.step, tokens=after, reason="asked to stop"))
+                    raise Interrupted(f"{text}; the same command goes on from here", signals.caught or signal.SIGTERM)
+            self._tell(*self.writer.finish())
+            seconds = time.monotonic() - began
+            self._tell(Finished(step=self.position.step, tokens=self.position.tokens, seconds=seconds))
         return TrainingResult(run=self.run, position=self.position, validation=validation)
 
     def step(self, stream: Iterator[tuple[int, Row]]) -> Step:
@@ -175,17 +180,18 @@ class Trainer:
         rows = [next(stream) for _ in range(n // self.ranks.world)]
         waited = time.monotonic() - began
 
-        here = [sum(float(row.weights.sum()) for _, row in rows), sum(row.n_tokens for _, row in rows)]
-        weight, tokens = self.ranks.sum(torch.tensor(here, dtype=torch.float64)).tolist()
+        here = np.sum([[row.weights.sum(), row.n_tokens, self._flops(row)] for _, row in rows], axis=0)
+        weight, tokens, flops = self.ranks.sum(torch.tensor(here, dtype=torch.float64)).tolist()
         result, grad_norm = self.learner.backward(rows, weight)
         if not (math.isfinite(result.all.loss) and math.isfinite(grad_norm)):
+            self._tell(Stopped(step=position.step, tokens=position.tokens, reason="the loss is not finite"))
             raise DivergenceError(
                 f"step {position.step + 1} is not finite: loss {result.all.loss}, gradient norm {grad_norm}; it was "
                 f"made of rows {position.row} to {position.row + n - 1} of stage {position.stage}\n\nhint: the "
                 f"checkpoints in {self.run} are from before; lower optimizer.lr, or set optimizer.clip = 1"
             )
         factor = lr_at(position.tokens, config.tokens, self.schedule)
-        self.learner.update(factor)
+        update_ratio = self.learner.update(factor)
         self.position = dataclasses.replace(
             position, step=position.step + 1, row=position.row + n, tokens=position.tokens + int(tokens)
         )
@@ -198,9 +204,11 @@ class Trainer:
             scores=result,
             lr=self.optimizer.lr * factor,
             grad_norm=grad_norm,
+            update_ratio=update_ratio,
             rows=n,
             tokens_per_s=tokens / seconds,
             wait_share=waited / seconds,
+            peak_share=flops / seconds / (self.gemm_peak * self.ranks.world),
             seconds=seconds,
             peak_memory=peak_memory(self.ranks.device),
         )
@@ -213,14 +221,10 @@ class Trainer:
         return Validation(step=self.position.step, tokens=self.position.tokens, scores=result, seconds=seconds)
 
     def save(self, *, keep: bool) -> None:
-        """Write a checkpoint of this moment."""
-        began = time.monotonic()
+        """Begin to write a checkpoint of this moment."""
         saved = Saved(position=self.position, precision=self.precision, optimizer=self.optimizer.name, keep=keep)
-        model, tensors = self.learner.model(), self.learner.state()
-        path = state.write_checkpoint(
-            self.run, model, self.tokenizer, tensors, saved, self.ranks, keep_last=self.config.keep_last
-        )
-        self.on_event(CheckpointSaved(step=self.position.step, path=path, seconds=time.monotonic() - began))
+        # No checkpoint may claim steps that the metrics have lost, hence their flush before it.
+        self._tell(*self.writer.begin(self.learner.model(), self.learner.state(), saved, before=self.metrics.sync))
 
     def _begin(self, origin: Origin, saved: Saved) -> Position:
         """Where a run begins that begins from another; said are the moments that it cannot take up."""
@@ -238,6 +242,16 @@ class Trainer:
         written = [p for p in (self.run / "checkpoints").glob("step_*") if p.suffix != ".tmp"]
         return checkpoint.newest_checkpoint(self.run, self._warn) if written else None
 
+    def _tell(self, *events: Recorded) -> None:
+        for event in events:
+            self.metrics.write(event)
+            self.on_event(event)
+
+    def _flops(self, row: Row) -> float:
+        """What the row's pieces take, filler left out."""
+        lengths = np.diff(row.cu_seqlens)[row.objective >= 0]
+        return training_flops(self.learner.encoder.config, lengths, np.count_nonzero(row.weights, axis=0).tolist())
+
     def _warn(self, text: str) -> None:
         self.on_event(Warned(text=text))
 
@@ -251,6 +265,7 @@ class Trainer:
             device=str(self.ranks.device),
             precision=self.precision,
             world=self.ranks.world,
+            gemm_peak=self.gemm_peak,
             resumed_from=self.resumed_from,
         )
 

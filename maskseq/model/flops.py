@@ -1,0 +1,52 @@
+"""Floating-point operations of an encoder, counted from lengths. No torch here.
+
+A product of an m×k and a k×n matrix counts 2·m·k·n. Norms, activations, rotations and the softmax are left out, as is
+usual: what is compared with is the speed of matrix products.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from maskseq.model.config import EncoderConfig
+
+
+def training_flops(config: EncoderConfig, lengths: Integer[np.ndarray, " pieces"], scored: Sequence[int]) -> float:
+    """Forward and backward: the backward has two products for each one of the forward pass."""
+    return 3 * forward_flops(config, lengths, scored)
+
+
+def forward_flops(config: EncoderConfig, lengths: Integer[np.ndarray, " pieces"], scored: Sequence[int]) -> float:
+    """One forward pass over pieces of these lengths, the head run on `scored[f]` cells of field f.
+
+    A query meets the keys of its own piece and, in a local layer, of its window only.
+    """
+    attention = sum(
+        4 * config.hidden_size * float(attended_pairs(lengths, config.window_of(layer)).sum())
+        for layer in range(config.n_layers)
+    )
+    return int(np.sum(lengths)) * token_flops(config) + attention + head_flops(config, scored)
+
+
+def token_flops(config: EncoderConfig) -> int:
+    """The layers' linear maps, of one token."""
+    width = config.intermediate_size if config.mlp == "gelu" else 2 * config.intermediate_size
+    attention, mlp = 4 * config.hidden_size, width + config.intermediate_size
+    return 2 * config.n_layers * config.hidden_size * (attention + mlp)
+
+
+def head_flops(config: EncoderConfig, scored: Sequence[int]) -> int:
+    """Head transform and decoder, of the scored cells of each field."""
+    dense = config.hidden_size if config.head != "none" else 0
+    outputs = config.vocabulary.n_outputs
+    return sum(2 * config.hidden_size * (dense + n) * cells for cells, n in zip(scored, outputs, strict=True))
+
+
+def attended_pairs(lengths: Integer[np.ndarray, " pieces"], window: int | None) -> Float[np.ndarray, " pieces"]:
+    """Pairs of query and key in pieces of these lengths, where keys lie up to `window` away (None: anywhere)."""
+    n = np.asarray(lengths, np.float64)
+    if window is None:
+        return n**2
+    reach = np.minimum(window, np.maximum(n - 1, 0))  # at distance d there are 2·(n − d) pairs
+    return np.asarray(n + 2 * reach * n - reach * (reach + 1))

@@ -1,0 +1,219 @@
+"""Checkpoints written beside the training: copies are made on its thread, files are written on another.
+
+`step_N.tmp` is filled, sealed with digests, renamed, and only then named by `latest`. A kill at any moment leaves the
+checkpoint before or this one, whole; what ends in `.tmp` is never read.
+"""
+
+import dataclasses
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from maskseq.errors import DataError
+from maskseq.model.checkpoint import save_model, write_json
+from maskseq.model.encoder import Encoder
+from maskseq.tokenizer import Tokenizer
+from maskseq.training.events import CheckpointSaved
+from maskseq.training.parallel import Ranks
+from maskseq.training.state import LAYOUT, STATE, Saved, n_shards, rank_file, read_saved
+
+POLL_SECONDS = 0.05
+
+
+@dataclass
+class CheckpointWriter:
+    """Writes one checkpoint at a time in a thread. What goes wrong there is raised by the next call.
+
+    Ranks talk to each other on the training thread only; the thread of the first one sees by their files that the
+    others are done. Leaving the context waits for the write at hand, so that no exception costs a finished snapshot.
+    """
+
+    run: Path
+    tokenizer: Tokenizer[Any]
+    ranks: Ranks
+    keep_last: int
+    _thread: threading.Thread | None = None
+    _written: CheckpointSaved | None = None
+    _error: BaseException | None = None
+    _alone: threading.Event = field(default_factory=threading.Event)
+    """Set when the other ranks will not write any more."""
+
+    def begin(
+        self, model: Encoder, tensors: dict[str, Tensor], saved: Saved, *, before: Callable[[], None] = lambda: None
+    ) -> list[CheckpointSaved]:
+        """Begin to write `step_N`. All ranks call it; returns what the one before came to, which is waited for.
+
+        `model` is kept, so it must be nobody else's; `tensors` are copied. `before` is called first, in the thread.
+        """
+        began = time.monotonic()
+        events = self.finish()
+        aside = self._folder(saved).with_suffix(".tmp")
+        if self.ranks.first:
+            (aside / STATE).mkdir(parents=True)
+        own, layout = _own_part(tensors, self.ranks.rank), _layout(tensors, self.ranks.world)
+        self.ranks.wait()
+        stall = time.monotonic() - began
+
+        def work() -> None:
+            try:
+                before()
+                self._write(aside, model, own, layout, saved)
+                self._written = CheckpointSaved(
+                    step=saved.position.step,
+                    path=self._folder(saved),
+                    seconds=time.monotonic() - began,
+                    stall=stall,
+                )
+            except (OSError, SafetensorError) as error:
+                shutil.rmtree(aside, ignore_errors=True)  # a full disk gets its space back
+                self._error = DataError(
+                    self._folder(saved),
+                    f"cannot be written: {error}\n\nhint: the checkpoints before it are whole; mend that (is the disk "
+                    f"full?) and run the same command again",
+                )
+            except BaseException as error:  # all of them: a lost one would let the run go on without checkpoints
+                self._error = error
+
+        self._thread = threading.Thread(target=work, name="maskseq-checkpoint")
+        self._thread.start()
+        return events
+
+    def poll(self) -> list[CheckpointSaved]:
+        """What has been written since the last call; raises what has gone wrong."""
+        if self._thread is not None and not self._thread.is_alive():
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        if self._thread is not None or self._written is None:
+            return []
+        written, self._written = self._written, None
+        return [written]
+
+    def finish(self) -> list[CheckpointSaved]:
+        """Wait until nothing is being written on any rank. All ranks call it."""
+        if self._thread is None:
+            return self.poll()
+        self._thread.join()
+        events = self.poll()
+        self.ranks.wait()
+        return events
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._alone.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _folder(self, saved: Saved) -> Path:
+        return self.run / "checkpoints" / f"step_{saved.position.step}"
+
+    def _write(
+        self, aside: Path, model: Encoder, own: dict[str, Tensor], layout: dict[str, list[str]], saved: Saved
+    ) -> None:
+        if own:
+            part = aside / STATE / rank_file(self.ranks.rank)
+            unfinished = part.with_suffix(".tmp")
+            save_file(own, unfinished)
+            _sync(unfinished)  # only this machine can flush what it has written to a network file system
+            unfinished.rename(part)
+        if not self.ranks.first:
+            return
+        self._wait_for({aside / STATE / name for names in layout.values() for name in names})
+        write_json(aside / STATE / LAYOUT, dataclasses.asdict(saved) | {"tensors": layout})
+        save_model(aside, model, self.tokenizer)  # flushes and seals everything in the folder
+        final = self._folder(saved)
+        if final.exists():  # from a future that a damaged or unfinished checkpoint has undone
+            _remove(final)
+        aside.rename(final)
+        _sync(final.parent)
+        _name_latest(self.run, final.name)
+        _prune(final.parent, self.keep_last, newest=final)
+
+    def _wait_for(self, parts: set[Path]) -> None:
+        """Until all ranks have written theirs."""
+        while not all(part.exists() for part in parts):
+            if self._alone.wait(POLL_SECONDS):
+                raise OSError("the other processes have ended before their parts were written")
+
+
+def sweep(run: Path) -> None:
+    """Remove what a kill has left half written or half removed."""
+    for left in (run / "checkpoints").glob("*.tmp"):
+        shutil.rmtree(left)
+
+
+def _own_part(tensors: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
+    """Copies, in CPU memory, of what this rank writes: its shard of sharded tensors; rank 0 all that every rank has."""
+    own = {}
+    for name, tensor in tensors.items():
+        local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+        if len(local) if isinstance(tensor, DTensor) else rank == 0:
+            own[name] = local.detach().to("cpu", copy=True).contiguous()
+    return own
+
+
+def _layout(tensors: dict[str, Tensor], world: int) -> dict[str, list[str]]:
+    """Of each tensor, the files that hold its parts, to be joined along dimension 0 in this order."""
+    return {
+        name: [rank_file(rank) for rank in range(n_shards(len(tensor), world))]
+        if isinstance(tensor, DTensor)
+        else [rank_file(0)]
+        for name, tensor in tensors.items()
+    }
+
+
+def _name_latest(run: Path, name: str) -> None:
+    aside = run / "latest.tmp"
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(name + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(run / "latest")
+    _sync(run)
+
+
+def _prune(checkpoints: Path, keep_last: int, newest: Path) -> None:
+    """Remove all but the last `keep_last` checkpoints and those marked to be kept."""
+    folders = [p for p in checkpoints.glob("step_*") if p.name.removeprefix("step_").isdecimal()]
+    folders.sort(key=lambda p: int(p.name.removeprefix("step_")))
+    for folder in folders[:-keep_last]:
+        if folder != newest and not _kept(folder):
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """At no moment is a part of the folder left under its name."""
+    aside = folder.with_name(f"{folder.name}.old.tmp")
+    folder.rename(aside)
+    shutil.rmtree(aside)
+
+
+def _kept(folder: Path) -> bool:
+    try:
+        return read_saved(folder).keep
+    except DataError:  # damaged: of no use, but not ours to throw away
+        return True
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
