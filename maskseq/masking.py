@@ -88,8 +88,6 @@ class Infill:
     """Share of the positions that are target, drawn uniformly."""
     context: tuple[float, float] = (0.3, 0.1)
     """Share of the context that is hidden at r = 0 and at r = 1, linear between: 0.3 − 0.2 r."""
-    context_sees_target: bool = True
-    """False: attention keeps context positions from seeing target positions (`PieceMask.target`)."""
     replacement: Replacement = Replacement()
 
     def __post_init__(self) -> None:

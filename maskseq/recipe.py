@@ -27,7 +27,7 @@ from maskseq.model.presets import preset
 from maskseq.tokenizer import Format
 from maskseq.training.config import OptimizerConfig, TrainingConfig
 from maskseq.training.schedule import ScheduleConfig
-from maskseq.types import Vocabulary
+from maskseq.types import Field, Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +80,11 @@ class Recipe:
             table["max_positions"] = self.batch.context  # what the run has seen, and infilling may rely on
         changes = {name: value for name, value in self.model.items() if name != "preset"}
         config: EncoderConfig = _validated(EncoderConfig, table | changes, "model")
+        if not config.context_sees_target and not self.masking.infill.weight:
+            raise UsageError(
+                "model.context_sees_target = false needs targets, and only the infill objective has them\n\n"
+                "hint: set masking.infill.weight above 0"
+            )
         return config
 
     def reader(self, path: Path) -> Format[Any]:
@@ -118,7 +123,9 @@ def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequ
     for override in overrides:
         _override(table, override)
     _reject_unknown(Recipe, table, name)
-    return typing.cast(Recipe, _validated(Recipe, table, name))
+    recipe: Recipe = _validated(Recipe, table, name)
+    recipe.encoder_config(Vocabulary.of([Field(name="any", tokens=("any",))]))  # fails now, not once a corpus is built
+    return recipe
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

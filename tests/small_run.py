@@ -83,7 +83,7 @@ class Synthetic:
             cu_seqlens=np.concatenate([[0], np.cumsum(PIECES), [ROW_TOKENS]]).astype(np.int32),
             max_seqlen=max(PIECES),
             objective=rng.integers(3, size=len(PIECES) + 1).astype(np.int8),
-            target=np.zeros(ROW_TOKENS, dtype=bool),
+            target=positions % 10 < phase,
             ratio=ratio,
             n_tokens=sum(PIECES),
             sequence=np.arange(len(PIECES) + 1, dtype=np.int64),

@@ -9,7 +9,7 @@ import torch._dynamo.testing
 from torch import Tensor
 
 from maskseq.errors import UsageError
-from maskseq.model.encoder import Encoder, EncoderConfig, dropout, parameter_table
+from maskseq.model.encoder import Encoder, EncoderConfig, parameter_table
 from maskseq.types import Field, Vocabulary
 
 BASE = Field(name="base", tokens=tuple("ACGT"))
@@ -218,27 +218,6 @@ def test_rotation_is_exact_at_large_positions_of_a_bfloat16_stream() -> None:
     assert (near - far).abs().max() < 0.1
     spread = model(ids, torch.arange(9) * 3, cu_seqlens, longest, dtype=torch.bfloat16)
     assert (near - spread).abs().max() > 0.3
-
-
-# Dropout
-
-
-def test_dropout_is_a_function_of_its_key() -> None:
-    model = model_of(ONE, embedding_dropout=0.1, attention_dropout=0.2, mlp_dropout=0.3)
-    row = pack((20,), ONE)
-    state = torch.random.get_rng_state()
-    one, again, other = (model(*row, dropout_key=key) for key in (1, 1, 2))
-    assert torch.equal(one, again)
-    assert not torch.equal(one, other)
-    assert torch.equal(model(*row), model(*row, dropout_key=None))
-    assert torch.equal(state, torch.random.get_rng_state())
-
-
-def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
-    x = torch.full((400, 500), 3.0)
-    dropped = dropout(x, 0.2, torch.Generator().manual_seed(5))
-    assert abs((dropped == 0).double().mean() - 0.2) < 0.005
-    assert torch.equal(dropped.unique(), torch.tensor([0.0, 3.75]))
 
 
 # Initial values

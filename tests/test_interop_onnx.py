@@ -29,6 +29,7 @@ CASES = {
     "modernbert, three fields": (THREE, {"global_every": 2, "window": 3, "tied": False}),
     "neobert, partial rope": (ONE, {"norm": "rmsnorm", "mlp": "swiglu", "head": "none", **INTERLEAVED}),
     "bert, foreign vocabulary": (FOREIGN, {"positions": "learned", "max_positions": 64, **POST, "token_types": 2}),
+    "context that does not see the target": (THREE, {"context_sees_target": False}),
     "vaswani": (ONE, {"positions": "sinusoidal", "mlp": "gelu", "norm_bias": True, "attention_bias": True}),
 }
 
@@ -56,6 +57,7 @@ def test_onnxruntime_computes_our_logits_at_every_length(
         found = session.run(None, {"ids": ids.numpy()})
         with torch.no_grad():
             cu_seqlens = torch.tensor([0, length], dtype=torch.int32)
-            hidden = model(ids, torch.arange(length), cu_seqlens, length)
+            hidden_value = (ids == torch.tensor(vocabulary.mask_ids)).any(dim=1)  # target, where that matters
+            hidden = model(ids, torch.arange(length), cu_seqlens, length, target=hidden_value)
             for field, logits in enumerate(found):
                 np.testing.assert_allclose(logits, model.logits(hidden, field).numpy(), atol=1e-4, rtol=0)

@@ -101,7 +101,10 @@ def run_packed(
     batch_tokens: int,
     precision: Literal["bf16", "fp32"],
 ) -> Iterator[Packed]:
-    """The encoder over all sequences, longest first, as many to a forward pass as fit `batch_tokens`."""
+    """The encoder over all sequences, longest first, as many to a forward pass as fit `batch_tokens`.
+
+    An encoder whose context does not see the target takes for target whatever has a hidden value.
+    """
     device = next(model.parameters()).device
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     for which in batches([len(ids) for ids in sequences], batch_tokens):
@@ -109,12 +112,14 @@ def run_packed(
         ends = np.cumsum([0, *lengths])
         ids = np.concatenate([sequences[i] for i in which]).astype(np.int64)
         positions = np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)
+        target = ~model.config.vocabulary.known(ids).all(axis=1)
         with torch.inference_mode():
             hidden = model(
                 torch.from_numpy(ids).to(device),
                 torch.from_numpy(positions).to(device),
                 torch.from_numpy(ends.astype(np.int32)).to(device),
                 max(lengths),
+                target=torch.from_numpy(target).to(device),
                 dtype=dtype,
             )
         yield Packed(which, ends[:-1].tolist(), hidden)

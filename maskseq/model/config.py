@@ -39,6 +39,9 @@ class EncoderConfig:
     """Layers 0, n, 2n, … attend to the whole piece, the others to ± `window`; 1: all attend to everything."""
     window: int | None = None
     """Keys on either side, inclusive: 64 is ModernBERT's `local_attention = 128`, 129 keys."""
+    context_sees_target: bool = True
+    """False: what surrounds a target attends to itself only, while the target attends to everything (Xiao et al. 2025).
+    In training, targets are those of the `infill` objective; afterwards every position with a hidden value is one."""
 
     mlp: Literal["gelu", "geglu", "swiglu"] = "geglu"
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
@@ -89,6 +92,11 @@ class EncoderConfig:
             raise UsageError(
                 f"global_every = {self.global_every} leaves layers with local attention: "
                 f"window must say how far they see (64 in ModernBERT), not {self.window}"
+            )
+        if self.global_every > 1 and not self.context_sees_target:
+            raise UsageError(
+                f"context_sees_target = false needs every layer to attend to whole pieces: "
+                f"global_every must be 1, not {self.global_every}"
             )
         if not 0 < self.rope_fraction <= 1:
             raise UsageError(f"rope_fraction must be above 0 and at most 1, not {self.rope_fraction}")

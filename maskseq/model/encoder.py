@@ -11,12 +11,14 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from maskseq.errors import UsageError
 from maskseq.model.attention import packed_self_attention
 from maskseq.model.config import EncoderConfig as EncoderConfig
+from maskseq.model.dropout import dropout
+from maskseq.model.one_way import OneWay
 from maskseq.model.rotary import Rotation, rotation
 
 Attend = Callable[..., Tensor]
@@ -54,14 +56,17 @@ class Encoder(nn.Module):
         cu_seqlens: Int[Tensor, "pieces+1"],
         max_seqlen: int,
         *,
-        dropout_key: int | None = None,
+        target: Bool[Tensor, "tokens"] | None = None,
+        dropout_keys: Int[Tensor, "rows"] | None = None,
         dtype: torch.dtype | None = None,
-        attend: Attend = packed_self_attention,
+        attend: Attend | None = None,
     ) -> Float[Tensor, "tokens hidden"]:
         """Hidden states after the final norm, each piece as if it were alone.
 
-        `dropout_key` seeds this call's dropout (None: no dropout). `dtype` is the residual stream's (None: the
-        parameters'). `attend` replaces the attention function, as the ONNX export does.
+        `target` says which positions an encoder with `context_sees_target = False` keeps from the others (None: none;
+        other encoders pay no heed). The tokens are rows of equal length, and `dropout_keys` seed the dropout of each
+        (None: no dropout). `dtype` is the residual stream's (None: the parameters'). `attend` replaces the attention
+        function, as the ONNX export does.
         """
         config = self.config
         if config.positions == "learned" and max_seqlen > config.max_positions:
@@ -69,16 +74,17 @@ class Encoder(nn.Module):
                 f"a piece of {max_seqlen} positions does not fit the {config.max_positions} learned ones\n\n"
                 f"hint: shorten the context, or train with max_positions = {max_seqlen}"
             )
-        generator = None
-        if dropout_key is not None and max(config.embedding_dropout, config.attention_dropout, config.mlp_dropout) > 0:
-            generator = torch.Generator(ids.device).manual_seed(dropout_key)
+        if attend is None:
+            attend = packed_self_attention
+            if target is not None and not config.context_sees_target:
+                attend = OneWay.of(target, cu_seqlens)
         hidden = self.embeddings(ids, positions)
-        hidden = dropout(hidden, config.embedding_dropout, generator).to(dtype or hidden.dtype)
+        hidden = dropout(hidden, config.embedding_dropout, dropout_keys, 0).to(dtype or hidden.dtype)
         everywhere, nearby = self.rotations(positions)
         for index, layer in enumerate(self.layers):
             window = config.window_of(index)
             turn = everywhere if window is None else nearby
-            hidden = layer(hidden, turn, cu_seqlens, max_seqlen, window, generator, attend)
+            hidden = layer(hidden, turn, cu_seqlens, max_seqlen, window, dropout_keys, attend)
         return self.final_norm(hidden)  # type: ignore[no-any-return]
 
     def logits(self, hidden: Float[Tensor, "n hidden"], field: int) -> Float[Tensor, "n outputs"]:
@@ -140,7 +146,7 @@ class Layer(nn.Module):
 
     def __init__(self, config: EncoderConfig, index: int) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.index = config, index
         bare = index == 0 and config.placement == "pre" and not config.first_norm
         self.attn_norm = nn.Identity() if bare else Norm(config)
         self.attn = Attention(config)
@@ -154,17 +160,17 @@ class Layer(nn.Module):
         cu_seqlens: Int[Tensor, "pieces+1"],
         max_seqlen: int,
         window: int | None,
-        generator: torch.Generator | None,
+        dropout_keys: Int[Tensor, "rows"] | None,
         attend: Attend,
     ) -> Float[Tensor, "tokens hidden"]:
         config = self.config
         pre = config.placement == "pre"
         update = self.attn(self.attn_norm(hidden) if pre else hidden, rotation, cu_seqlens, max_seqlen, window, attend)
-        hidden = hidden + dropout(update, config.attention_dropout, generator)
+        hidden = hidden + dropout(update, config.attention_dropout, dropout_keys, 2 * self.index + 1)
         if not pre:
             hidden = self.attn_norm(hidden)
         update = self.mlp(self.mlp_norm(hidden) if pre else hidden)
-        hidden = hidden + dropout(update, config.mlp_dropout, generator)
+        hidden = hidden + dropout(update, config.mlp_dropout, dropout_keys, 2 * self.index + 2)
         return hidden if pre else self.mlp_norm(hidden)
 
 
@@ -284,14 +290,6 @@ def sinusoids(positions: Int[Tensor, "tokens"], size: int) -> Float[Tensor, "tok
     exponents = torch.arange(0, size, 2, dtype=torch.float32, device=positions.device) / size
     angles = positions.float()[:, None] / 10_000.0**exponents
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)[:, :size]
-
-
-def dropout(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
-    """Drop a share `p` of the entries and scale up the rest; nothing without a generator."""
-    if generator is None or p == 0:
-        return x
-    keep = torch.empty(x.shape, dtype=x.dtype, device=x.device).bernoulli_(1 - p, generator=generator)
-    return x * keep / (1 - p)
 
 
 def initialize(model: Encoder, seed: int) -> None:

@@ -4,13 +4,14 @@ import json
 import re
 import warnings
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from maskseq.errors import DataError, UsageError
 from maskseq.model.checkpoint import few, fill, read_json, read_tensors, write_json
 from maskseq.model.config import EncoderConfig
-from maskseq.model.encoder import Encoder
+from maskseq.model.encoder import Attend, Encoder
 from maskseq.model.hf_tokenizer import HFTokens, read_tokens, write_tokenizer
 from maskseq.model.layouts import Layout
 from maskseq.model.published import LAYOUTS
@@ -141,8 +142,12 @@ class _OneSequence(nn.Module):
 
     def forward(self, ids: Int[Tensor, "length fields"]) -> tuple[Float[Tensor, "length outputs"], ...]:
         positions = torch.arange(ids.shape[0], device=ids.device)
+        attend: Attend = dense_attention
+        if not self.model.config.context_sees_target:
+            mask_ids = torch.tensor(self.model.config.vocabulary.mask_ids, device=ids.device)
+            attend = partial(dense_attention, target=(ids == mask_ids).any(dim=1))
         # There is one piece, so dense attention looks at neither boundaries nor the longest piece.
-        hidden = self.model(ids, positions, positions, 0, attend=dense_attention)
+        hidden = self.model(ids, positions, positions, 0, attend=attend)
         return tuple(self.model.logits(hidden, field) for field in range(self.model.config.vocabulary.n_fields))
 
 
@@ -154,9 +159,10 @@ def dense_attention(
     max_seqlen: int,
     window: int | None,
     interleaved: bool,
+    target: Bool[Tensor, "length"] | None = None,
 ) -> Float[Tensor, "length heads dim"]:
-    """`packed_self_attention` for a single piece, from operations that every export format knows."""
-    mask = None
+    """`packed_self_attention`, or with `target` `OneWay`, for one piece, from operations that every format knows."""
+    mask = None if target is None else target[:, None] | ~target
     if window is not None:
         position = torch.arange(qkv.shape[0], device=qkv.device)
         mask = (position[:, None] - position).abs() <= window

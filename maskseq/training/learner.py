@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from maskseq.data.batches import Row, Rows, concatenate
@@ -55,7 +56,7 @@ class Learner:
                 # Ranks average their gradients; dividing by the mean weight of a rank makes that the step's sum.
                 mean_weight = max(total_weight, 1e-9) / self.ranks.world
                 loss, counted = self.loss(
-                    batch, mean_weight, dropout_key=self._dropout_key(numbers[0]), dtype=self.dtype
+                    batch, mean_weight, dropout_keys=self._dropout_keys(numbers), dtype=self.dtype
                 )
                 loss.backward()
             tallies += counted
@@ -139,6 +140,6 @@ class Learner:
             parameter.copy_(tensors[name])
         parallel.forget_gathered(self.loss)
 
-    def _dropout_key(self, row: int) -> int:
-        key = np.random.SeedSequence((*self.dropout_key, row)).generate_state(1, np.uint64)
-        return int(key[0] >> np.uint64(1))  # torch takes 63 bits
+    def _dropout_keys(self, numbers: Sequence[int]) -> Int[Tensor, "rows"]:
+        sequences = (np.random.SeedSequence((*self.dropout_key, number)) for number in numbers)
+        return torch.tensor([int(sequence.generate_state(1)[0]) for sequence in sequences])

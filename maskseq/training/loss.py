@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor, nn
 
 from maskseq.data.batches import Row
@@ -40,6 +40,8 @@ class Batch:
     cu_seqlens: Int[Tensor, "pieces+1"]
     max_seqlen: int
     scored: tuple[Cells, ...]
+    target: Bool[Tensor, "tokens"] | None = None
+    """Positions in target regions; None: there are none."""
 
     @classmethod
     def of(cls, row: Row, device: torch.device) -> Self:
@@ -54,7 +56,12 @@ class Batch:
             target, weight = row.targets[token, field], row.weights[token, field]
             scored.append(Cells(tensor(token), tensor(target), tensor(weight, np.float32), tensor(group[token])))
         return cls(
-            tensor(row.inputs), tensor(row.positions), tensor(row.cu_seqlens, np.int32), row.max_seqlen, tuple(scored)
+            tensor(row.inputs),
+            tensor(row.positions),
+            tensor(row.cu_seqlens, np.int32),
+            row.max_seqlen,
+            tuple(scored),
+            tensor(row.target, np.bool_),
         )
 
 
@@ -77,14 +84,25 @@ class MaskedLoss(nn.Module):
         ]
 
     def forward(
-        self, batch: Batch, total_weight: float, *, dropout_key: int | None = None, dtype: torch.dtype | None = None
+        self,
+        batch: Batch,
+        total_weight: float,
+        *,
+        dropout_keys: Int[Tensor, "rows"] | None = None,
+        dtype: torch.dtype | None = None,
     ) -> tuple[Float[Tensor, ""], Float64[Tensor, "fields groups sums"]]:
         """The batch's share of the step's loss, Σ w·CE ÷ `total_weight`, and detached sums for the metrics.
 
         `total_weight` is Σ w over all rows of the step: shares of micro-batches and ranks add up to its mean.
         """
         hidden = self.encoder(
-            batch.ids, batch.positions, batch.cu_seqlens, batch.max_seqlen, dropout_key=dropout_key, dtype=dtype
+            batch.ids,
+            batch.positions,
+            batch.cu_seqlens,
+            batch.max_seqlen,
+            target=batch.target,
+            dropout_keys=dropout_keys,
+            dtype=dtype,
         )
         loss = hidden.new_zeros((), dtype=torch.float32)
         tallies = []

@@ -1,0 +1,91 @@
+"""Dropout depends on its keys and on nothing else: not on what came before, nor on who shares the batch."""
+
+import pytest
+import torch
+import torch._dynamo.testing
+from torch import Tensor
+
+from maskseq.model.dropout import dropout
+from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.types import Field, Vocabulary
+
+ROW = 24
+CONFIG = EncoderConfig(
+    vocabulary=Vocabulary.of([Field(name="base", tokens=tuple("ACGT"))]),
+    n_layers=2,
+    hidden_size=32,
+    n_heads=2,
+    intermediate_size=24,
+    embedding_dropout=0.1,
+    attention_dropout=0.2,
+    mlp_dropout=0.3,
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> Encoder:
+    return Encoder(CONFIG, seed=3)
+
+
+def row(n_rows: int = 1) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Rows of two pieces each, all alike."""
+    ids = torch.randint(0, 4, (ROW, 1), generator=torch.Generator().manual_seed(0)).repeat(n_rows, 1)
+    positions = torch.cat([torch.arange(16), torch.arange(8)]).repeat(n_rows)
+    cu_seqlens = torch.tensor([0] + [ROW * i + n for i in range(n_rows) for n in (16, ROW)], dtype=torch.int32)
+    return ids, positions, cu_seqlens, 16
+
+
+def keys(*values: int) -> Tensor:
+    return torch.tensor(values)
+
+
+def test_the_same_keys_drop_the_same_whatever_the_global_generator_says(model: Encoder) -> None:
+    torch.manual_seed(1)
+    one = model(*row(), dropout_keys=keys(7))
+    torch.manual_seed(2)
+    state = torch.random.get_rng_state()
+    again, other = model(*row(), dropout_keys=keys(7)), model(*row(), dropout_keys=keys(8))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert not torch.equal(one, model(*row()))
+
+
+def test_a_row_drops_the_same_whoever_shares_the_batch(model: Encoder) -> None:
+    together = model(*row(3), dropout_keys=keys(5, 9, 7)).split(ROW)
+    for part, key in zip(together, (5, 9, 7), strict=True):
+        torch.testing.assert_close(part, model(*row(), dropout_keys=keys(key)), atol=1e-6, rtol=1e-5)
+
+
+def test_its_share_is_dropped_and_the_mean_kept() -> None:
+    x = torch.full((400, 500), 3.0)
+    dropped = dropout(x, 0.2, keys(5), 0)
+    share = (dropped == 0).double().mean().item()
+    assert share == pytest.approx(0.2, abs=0.005)  # 5.6 standard deviations
+    assert torch.equal(dropped.unique(), torch.tensor([0.0, 3.75]))
+    assert dropped.double().mean().item() == pytest.approx(3.0, abs=0.02)
+
+
+def test_rows_and_places_drop_independently() -> None:
+    x = torch.ones(400, 500)
+    rows, place = dropout(x, 0.5, keys(5, 6), 0) > 0, dropout(x, 0.5, keys(5, 6), 1) > 0
+    for one, other in ((rows[:200], rows[200:]), (rows, place)):
+        assert (one == other).double().mean().item() == pytest.approx(0.5, abs=0.01)
+
+
+def test_what_is_dropped_has_no_gradient() -> None:
+    x = torch.randn(40, 50, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    dropped = dropout(x, 0.25, keys(1), 0)
+    dropped.sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, (dropped.detach() != 0).float() / 0.75)
+
+
+def test_dropout_stays_in_one_compiled_graph(model: Encoder) -> None:
+    torch._dynamo.reset()
+    counter = torch._dynamo.testing.CompileCounter()
+    compiled = torch.compile(model, backend=counter, fullgraph=True)
+    for key in (1, 2, 3):
+        expected = model(*row(), dropout_keys=keys(key))
+        torch.testing.assert_close(compiled(*row(), dropout_keys=keys(key)), expected, atol=1e-6, rtol=1e-5)
+    assert counter.frame_count == 1  # keys are data, not constants
