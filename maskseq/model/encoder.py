@@ -19,6 +19,7 @@ from maskseq.model.attention import packed_self_attention
 from maskseq.model.config import EncoderConfig as EncoderConfig
 from maskseq.model.dropout import dropout
 from maskseq.model.one_way import OneWay
+from maskseq.model.linear import Linear
 from maskseq.model.rotary import Rotation, rotation
 
 Attend = Callable[..., Tensor]
@@ -257,14 +258,6 @@ class Decoder(nn.Module):
         if never:
             logits[:, never] = -math.inf
         return logits
-
-
-class Linear(nn.Linear):
-    """`nn.Linear` that works in its input's dtype, whatever its parameters are stored in."""
-
-    def forward(self, input: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
-        bias = None if self.bias is None else self.bias.to(input.dtype)
-        return F.linear(input, self.weight.to(input.dtype), bias)
 
 
 class Norm(nn.Module):
