@@ -1,6 +1,6 @@
 """The contestants of train_speed.py: one encoder by maskseq, transformers and x-transformers, on the same documents."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from maskseq.types import Field, Vocabulary
 N_TOKENS = 60  # ids of the one field; with [MASK] and [PAD] still 64 at most
 RATIO = 0.3  # share of cells that are hidden and scored
 WINDOW = 64
-BATCHES = (8, 16, 32, 10**9)  # documents on a device; the last: all of them
+BATCHES = (8, 16, 32)  # documents on a device
 MEMORY = 6e9  # bytes of activations that a padded batch may take, at about 100 bytes a cell, layer and dimension
 
 
@@ -36,7 +36,7 @@ class Shape:
 
 
 SHAPES = {shape.name: shape for shape in (Shape("nano", 4, 128), Shape("small", 6, 256), Shape("d512", 8, 512))}
-DOCUMENTS = ("lognormal", "1024", "64", "16384")
+DOCUMENTS = ("lognormal", "64", "1024", "4096", "16384")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Case:
     @property
     def windows(self) -> list[int | None]:
         """Every third layer global, as in ModernBERT, where documents are long enough for windows to matter."""
-        local = max(self.lengths) > 4096
+        local = max(self.lengths) >= 4096
         return [WINDOW if local and layer % 3 else None for layer in range(self.shape.n_layers)]
 
     @property
@@ -77,16 +77,16 @@ def pairs(length: int, window: int | None) -> int:
     return length * (2 * window + 1) - window * (window + 1)
 
 
-def make_case(shape: Shape, documents: str, n_tokens: int, row_tokens: int) -> Case:
-    """Documents of about `n_tokens` tokens: log-normal lengths with mean 200, or all of one length."""
-    rng = np.random.default_rng(0)
+def make_case(shape: Shape, documents: str, n_tokens: int, row_tokens: int, draw: int) -> Case:
+    """Documents of `n_tokens` tokens in all: log-normal lengths with mean 200, or all of one length."""
+    rng = np.random.default_rng(draw)
     lengths: list[int] = []
-    while sum(lengths) < n_tokens and (documents == "lognormal" or len(lengths) < max(n_tokens // int(documents), 1)):
-        drawn = rng.lognormal(np.log(200) - 0.5, 1.0) if documents == "lognormal" else int(documents)
-        lengths.append(int(np.clip(drawn, 8, None if documents != "lognormal" else 2048)))
+    while (left := n_tokens - sum(lengths)) > 0:
+        drawn = int(rng.lognormal(np.log(200) - 0.5, 1.0)) if documents == "lognormal" else int(documents)
+        lengths.append(min(max(drawn, 8), 2048 if documents == "lognormal" else drawn, left))
     ids = tuple(torch.from_numpy(rng.integers(N_TOKENS, size=n)) for n in lengths)
     scored = tuple(torch.from_numpy(rng.random(n) < RATIO) for n in lengths)
-    return Case(shape, documents, tuple(lengths), ids, scored, max(row_tokens, max(lengths)))
+    return Case(shape, documents, tuple(lengths), ids, scored, row_tokens)
 
 
 # ---- contestants: each returns a function that trains on all documents once ---------------------------------------
@@ -122,17 +122,12 @@ def maskseq(case: Case, dtype: torch.dtype, *, compiled: bool = False) -> Epoch:
     return epoch
 
 
-def packing(case: Case) -> Iterator[list[int]]:
-    """Best fit, longest first, into rows of at most `row_tokens`."""
-    rows: list[list[int]] = []
+def packing(case: Case) -> list[list[int]]:
+    """Longest first, each into the emptiest row: rows of `row_tokens` to within a few tokens, as a real plan's are."""
+    rows: list[list[int]] = [[] for _ in range(max(round(case.n_tokens / case.row_tokens), 1))]
     for document in sorted(range(len(case.lengths)), key=lambda i: -case.lengths[i]):
-        used = [sum(case.lengths[i] for i in row) for row in rows]
-        fitting = [i for i, n in enumerate(used) if n + case.lengths[document] <= case.row_tokens]
-        if fitting:
-            rows[max(fitting, key=lambda i: used[i])].append(document)
-        else:
-            rows.append([document])
-    yield from rows
+        min(rows, key=lambda row: sum(case.lengths[i] for i in row)).append(document)
+    return rows
 
 
 def packed(case: Case, documents: Sequence[int]) -> Batch:
@@ -148,7 +143,7 @@ def packed(case: Case, documents: Sequence[int]) -> Batch:
 def padded(case: Case, size: int, order: str) -> list[dict[str, Tensor]]:
     """Batches of `size` documents, padded to the longest of each."""
     n = len(case.lengths)
-    chosen = np.random.default_rng(1).permutation(n) if order == "random" else np.argsort(case.lengths)
+    chosen = np.argsort(case.lengths) if order == "sorted" else np.random.default_rng(1).permutation(n)
     batches = []
     for first in range(0, n, size):
         documents = chosen[first : first + size].tolist()
@@ -244,18 +239,38 @@ class XTransformers(nn.Module):
         return nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=-100)
 
 
-def contestants(case: Case, peers: Sequence[str], *, compiled: bool) -> Iterator[tuple[str, str, dict[str, Epoch]]]:
-    """Each contestant, its precision and its ways of batching, of which the best counts."""
-    for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
-        yield "maskseq", precision, {"packed": maskseq(case, dtype)}
+@dataclass(frozen=True)
+class Contestant:
+    """Who trains, in which precision, and the ways of batching of which the best counts."""
+
+    name: str
+    precision: str
+    batches: str
+    epochs: dict[str, Epoch]
+
+
+def contestants(case: Case, peers: Sequence[str], precisions: Sequence[str], *, compiled: bool) -> list[Contestant]:
+    """Everybody on this case; a peer with ragged documents once for each way in which its users batch them."""
+    field = []
+    for precision in precisions:
+        dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+        field.append(Contestant("maskseq", precision, "packed", {"": maskseq(case, dtype)}))
         if compiled:
-            yield "maskseq compiled", precision, {"packed": maskseq(case, dtype, compiled=True)}
-        ragged = len(set(case.lengths)) > 1
+            field.append(
+                Contestant("maskseq, compiled", precision, "packed", {"": maskseq(case, dtype, compiled=True)})
+            )
         for name, kind in (("transformers", Transformers), ("x-transformers", XTransformers)):
-            if name not in peers or (kind is XTransformers and any(case.windows)):  # it has no such windows
-                continue
-            loss = kind(case)
-            for order in ("random", "sorted") if ragged else ("unpadded",):
-                ways = {min(size, len(case.lengths)): padded(case, size, order) for size in BATCHES}
-                epochs = {str(n): padded_epoch(loss, ways[n], dtype) for n in ways if n <= 8 or fits(case, ways[n])}
-                yield f"{name}, {order}", precision, epochs
+            if name in peers and not (kind is XTransformers and any(case.windows)):  # it has no such windows
+                loss = kind(case)
+                for order in ("one batch", "random", "sorted") if len(set(case.lengths)) > 1 else ("unpadded",):
+                    field.append(Contestant(name, precision, order, padded_epochs(case, loss, order, dtype)))
+    return field
+
+
+def padded_epochs(case: Case, loss: nn.Module, order: str, dtype: torch.dtype) -> dict[str, Epoch]:
+    """An epoch for each batch size, named by it: those of a device, or all documents at once."""
+    n = len(case.lengths)
+    sizes = {"one batch": {n}, "unpadded": {*BATCHES, n}}.get(order, {*BATCHES})
+    ways = {size: padded(case, size, order) for size in sorted({min(size, n) for size in sizes})}
+    smallest = min(ways)
+    return {str(n): padded_epoch(loss, ways[n], dtype) for n in ways if n == smallest or fits(case, ways[n])}
