@@ -115,10 +115,10 @@ def prepare_corpus(
             scheduler=scheduler,
             on_error=on_error,
             progress=on_build,
+            source=source,
         )
     ranks.wait()
     return corpus
-            source=source,
 
 
 def build_part(

@@ -71,10 +71,10 @@ def _encode(
     kept, encoded, skipped = [], [], []
     vocabulary = tokenizer.vocabulary
     for record in records:
-        try:
         if isinstance(record, DataError):
             skipped.append(str(record))
             continue
+        try:
             result = tokenizer.encode(record)
             if not len(result):
                 raise ValueError("there is nothing in it to tokenize")
