@@ -18,8 +18,8 @@ from maskseq.errors import UsageError
 from maskseq.model.attention import packed_self_attention
 from maskseq.model.config import EncoderConfig as EncoderConfig
 from maskseq.model.dropout import dropout
-from maskseq.model.one_way import OneWay
 from maskseq.model.linear import Linear
+from maskseq.model.one_way import OneWay
 from maskseq.model.rotary import Rotation, rotation
 
 Attend = Callable[..., Tensor]
