@@ -165,8 +165,8 @@ def test_damage_is_one_line_that_says_where(bed, said, indexed, genome):
         ("I\t23\t9\t10\n", "line 1: is no line of a FASTA index; make it anew with samtools faidx"),
         ("I\t23\t9\t0\t0\n", "line 1: is no line of a FASTA index"),
         ("I\t23\tx\t10\t11\n", "line 1: is no line of a FASTA index"),
-        ("I\t23\t9\t20\t21\n", "genome.fa.fai: does not fit the FASTA file"),
-        ("I\t230\t9\t10\t11\n", "genome.fa.fai: does not fit the FASTA file"),
+        ("I\t23\t9\t20\t21\n", "does not fit the FASTA file"),
+        ("I\t230\t9\t10\t11\n", "does not fit the FASTA file"),
     ],
 )
 def test_a_damaged_index_is_named(index, said, genome):
@@ -180,7 +180,7 @@ def test_a_missing_genome_is_named(tmp_path):
     (tmp_path / "x.bed").write_text("I\t0\t5\n")
     with pytest.raises(UsageError, match="option genome"):
         list(Bed().read(tmp_path / "x.bed"))
-    with pytest.raises(DataError, match=r"genome\.fa: cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"genome\.fa: no such file"):
         list(Bed(genome=tmp_path / "genome.fa").read(tmp_path / "x.bed"))
-    with pytest.raises(DataError, match=r"no\.bed: cannot be read"):
+    with pytest.raises(DataError, match=r"no\.bed: no such file"):
         list(Bed(genome=tmp_path / "genome.fa").read(tmp_path / "no.bed"))

@@ -91,7 +91,7 @@ PACKED = gzip.compress(GOOD * 500)
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("none.fq", None, "cannot be read: No such file"),
+        ("none.fq", None, "no such file"),
         ("empty.fq", b"", "the file is empty"),
         ("fasta.fq", b">a\nACGT\n", "line 1: expected a line that begins with '@', found '>a'"),
         ("shifted.fq", GOOD + b"\n" + GOOD, "line 5: expected a line that begins with '@', found ''"),
@@ -114,7 +114,7 @@ PACKED = gzip.compress(GOOD * 500)
         ("long.fq", b"@r\nACGT\n+\nIIIII\n", "line 4: read 'r' has 4 bases but 5 qualities"),
         ("quality.fq", b"@r\nACGT\n+\nII I\n", "line 4: read 'r' has characters that are no qualities"),
         ("binary_quality.fq", b"@r\nACGT\n+\nII\xffI\n", "line 4: read 'r' has characters that are no qualities"),
-        ("cut.fq.gz", PACKED[:-30], "the gzip file ends too early"),
+        ("cut.fq.gz", PACKED[:-30], "the gzip file is cut short"),
         ("not.fq.gz", GOOD, "is not a gzip file"),
         ("damaged.fq.gz", PACKED[:40] + b"\xff" * 20 + PACKED[60:], "the gzip data are damaged"),
     ],

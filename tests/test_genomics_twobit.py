@@ -114,7 +114,7 @@ def patched(at: int, data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "cannot be read: No such file"),
+        (None, "no such file"),
         (b"", "the file is empty"),
         (b">chr1\nACGT\n", "byte 0: is no 2bit file: it begins with b'>chr'"),
         (b"\x1f\x8b\x08\0\0\0", "is no 2bit file"),

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from maskseq.errors import DataError, UsageError
+from maskseq.files import create
 from maskseq_events.case import Case, Value
-from maskseq_events.files import create, read_lines
+from maskseq_events.files import read_lines
 from maskseq_events.new_table import NewTable
 from maskseq_events.table import EventTable, Row, Rows
 
@@ -140,11 +141,14 @@ def _delimiter(header: str) -> str:
 
 def _numbered(names: Sequence[str]) -> list[str]:
     seen: Counter[str] = Counter()
-    numbered = []
+    numbered: dict[str, None] = {}
     for name in names:
-        seen[name] += 1
-        numbered.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return numbered
+        told = name
+        while told in numbered or seen[name] == 0:
+            seen[name] += 1
+            told = name if seen[name] == 1 else f"{name}#{seen[name]}"
+        numbered[told] = None
+    return list(numbered)
 
 
 def _spans(raw: str, delimiter: str) -> list[tuple[int, int]]:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from maskseq.errors import DataError
+from maskseq.files import create
 from maskseq_events.case import Case, Kind, Value
-from maskseq_events.files import create, read_lines
+from maskseq_events.files import read_lines
 from maskseq_events.new_table import NewTable
 from maskseq_events.table import EventTable, Row, Rows
 
@@ -66,10 +67,16 @@ class JsonLines(EventTable):
             if held is not None:
                 yield held
             try:
-                event = json.loads(line.removeprefix("\ufeff"), parse_constant=_refuse)
+                event = json.loads(line.removeprefix("\ufeff"), parse_constant=_refuse, object_pairs_hook=_unique)
+                if "\\u" in line:
+                    json.dumps(event, ensure_ascii=False).encode()
             except json.JSONDecodeError as error:
                 place = f"line {number}, column {error.colno}"
                 raise DataError(path, f"not valid JSON: {error.msg}", place=place) from None
+            except UnicodeEncodeError:
+                raise DataError(
+                    path, "half of a surrogate pair, which is no character", place=f"line {number}"
+                ) from None
             except (ValueError, RecursionError) as error:
                 raise DataError(path, f"not valid JSON: {error}", place=f"line {number}") from None
             if not isinstance(event, dict):
@@ -131,6 +138,15 @@ class JsonLines(EventTable):
 
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice!r} occurs twice in an object")
+    return found
 
 
 def _text(value: Any) -> str | None:

@@ -10,8 +10,8 @@ from typing import Any
 from xml.parsers import expat
 
 from maskseq.errors import DataError
+from maskseq.files import broken, open_bytes
 from maskseq_events.case import Value
-from maskseq_events.files import broken, open_log
 
 SQLITE = b"SQLite format 3\0"
 
@@ -45,7 +45,7 @@ class ObjectLog:
 
 def read_ocel(path: Path) -> ObjectLog:
     """Read a whole file; which of the three kinds it is, its first bytes say."""
-    with open_log(path) as file:
+    with open_bytes(path) as file:
         start = file.read(64)
     if start.startswith(SQLITE):
         return _read_sqlite(path)
@@ -55,7 +55,7 @@ def read_ocel(path: Path) -> ObjectLog:
 
 
 def _read_json(path: Path) -> ObjectLog:
-    with open_log(path) as file:
+    with open_bytes(path) as file:
         content = file.read()
     try:
         document = json.loads(content)
@@ -66,21 +66,27 @@ def _read_json(path: Path) -> ObjectLog:
         raise DataError(path, f"not valid JSON: {error.msg}", place=place) from None
     except (ValueError, RecursionError) as error:
         raise DataError(path, f"not valid JSON: {error}") from None
+    if b"\\u" in content:
+        try:
+            json.dumps(document, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise DataError(path, "half of a surrogate pair, which is no character") from None
     log = ObjectLog()
     place = "objects"
     try:
         for number, each in enumerate(document["objects"], 1):
             place = f"object {number}"
-            what = LogObject(each["type"])
+            what = LogObject(_name(each["type"]))
             timed = each.get("attributes", [])
             for attribute in sorted(timed, key=lambda a: str(a.get("time") or "")):
-                what.attributes.setdefault(attribute["name"], _text(attribute.get("value")))
+                what.attributes.setdefault(_name(attribute["name"]), _text(attribute.get("value")))
             log.objects[str(each["id"])] = what
         place = "events"
         for number, each in enumerate(document["events"], 1):
             place = f"event {number}"
-            event = ObjectEvent(str(each["id"]), each["type"], each.get("time"))
-            event.attributes = {a["name"]: _text(a.get("value")) for a in each.get("attributes", [])}
+            moment = each.get("time")
+            event = ObjectEvent(str(each["id"]), _name(each["type"]), moment if moment is None else _name(moment))
+            event.attributes = {_name(a["name"]): _text(a.get("value")) for a in each.get("attributes", [])}
             event.objects = [str(r["objectId"]) for r in each.get("relationships", [])]
             log.events.append(event)
     except KeyError as error:
@@ -102,7 +108,7 @@ def _read_xml(path: Path) -> ObjectLog:
         nonlocal holder
         opened.append((tag, attributes))
         text.clear()
-        inside = [name for name, _ in opened]
+        inside = [name for name, _ in opened[:8]]  # of a file of nothing but start tags, no more
         if inside == ["log", "objects", "object"]:
             holder = log.objects.setdefault(_need(attributes, "id", tag), LogObject(_need(attributes, "type", tag)))
         elif inside == ["log", "events", "event"]:
@@ -130,13 +136,13 @@ def _read_xml(path: Path) -> ObjectLog:
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = text.append, refuse
     try:
-        with open_log(path) as file:
+        with open_bytes(path) as file:
             while block := file.read(1 << 18):
                 parser.Parse(block)
             parser.Parse(b"", True)
     except _NotOcel as error:
         raise DataError(path, str(error), place=f"line {parser.CurrentLineNumber}") from None
-    except (expat.ExpatError, LookupError) as error:
+    except (expat.ExpatError, LookupError, ValueError) as error:  # ValueError: an encoding that expat does not know
         raise DataError(path, f"not valid XML: {error}") from None
     return log
 
@@ -190,6 +196,13 @@ def _typed_rows(database: sqlite3.Connection, what: str) -> Iterator[tuple[str, 
         columns = [column[0] for column in cursor.description]
         for row in cursor:
             yield kind, dict(zip(columns, row, strict=True))
+
+
+def _name(value: Any) -> str:
+    """`TypeError` if it is no text."""
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 def _text(value: Any) -> Value:

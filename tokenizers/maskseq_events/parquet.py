@@ -46,7 +46,7 @@ class Parquet(EventTable):
             file = pq.ParquetFile(path)
         except FileNotFoundError:
             raise DataError(path, "no such file") from None
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a name that is no text
             raise DataError(path, f"not a readable Parquet file: {_first_line(error)}") from None
         schema = file.schema_arrow
         numeric = frozenset(f.name for f in schema if pa.types.is_floating(f.type) or pa.types.is_decimal(f.type))
@@ -64,7 +64,7 @@ class Parquet(EventTable):
                 for cells in zip(*map(_texts, batch.columns), strict=True):
                     number += 1
                     yield number, cells, cells
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             raise DataError(path, f"damaged Parquet: {_first_line(error)}", place=f"after row {number}") from None
 
     def _place(self, number: int) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from maskseq.errors import DataError
+from maskseq.files import create
 from maskseq.tokenizer import Format
 from maskseq_events.case import Case, no_time
-from maskseq_events.files import create, read_lines
+from maskseq_events.files import read_lines
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Sessions(Format[Case]):
         held, number = "", 0
         blank = ""
         for current, line in enumerate(read_lines(path, self.encoding), 1):
+            if current == 1 and line.startswith("\ufeff"):
+                raise DataError(path, "begins with a byte order mark; save it as UTF-8 without one", place="line 1")
             if "\0" in line:
                 raise DataError(path, "a NUL byte: this is not a text file", place=f"line {current}")
             if not line.split():

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from maskseq.errors import DataError, UsageError
+from maskseq.files import create
 from maskseq_events.case import Case, Value
-from maskseq_events.files import create, read_lines
+from maskseq_events.files import read_lines
 from maskseq_events.log_layouts import LAYOUTS, Layout
 from maskseq_events.table import EventTable, Row, Rows
 from maskseq_events.times import SECOND, TimeLayout

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -19,6 +19,8 @@ WEEK = 7 * DAY
 
 EPOCH_UNITS = {"epoch_s": 1_000_000, "epoch_ms": 1000, "epoch_us": 1}
 _EPOCH = datetime(1970, 1, 1)
+YEAR_1, YEAR_10000 = ((datetime(year, 1, 1) - _EPOCH).days * DAY for year in (1, 9999))
+YEAR_10000 += 365 * DAY
 _PLAIN = re.compile(r"(?:\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:\n|$))+", re.ASCII)
 _ZONE_WIDTHS = {body + zone: zone for body in (19, 23, 26) for zone in (0, 1, 6)}
 _OFFSETS = {"Z": 0} | {
@@ -144,6 +146,8 @@ def _parse_alike(
         wall = np.array(bodies, dtype="M8[us]").astype(np.int64)
     except (ValueError, KeyError):
         return None
+    if wall.min() < YEAR_1:  # numpy knows a year 0
+        return None
     return wall - offset * np.int64(SECOND), offset
 
 
@@ -162,9 +166,14 @@ def _zone_like(zone: str | None, offset: int) -> str:
 
 def _parse_epoch(text: str, unit: int) -> int:
     try:
-        return int(Decimal(text.strip()) * unit)
-    except (InvalidOperation, ValueError, OverflowError):
-        raise ValueError(f"{text[:40]!r} is not a number of seconds, milli- or microseconds since 1970") from None
+        moment = Decimal(text.strip())
+        if abs(moment) < 1e18 and YEAR_1 <= moment * unit < YEAR_10000:  # 1e999999999 would take hours to write out
+            return int(moment * unit)
+    except (ArithmeticError, ValueError):
+        pass
+    raise ValueError(
+        f"{text[:40]!r} is not a number of seconds, milli- or microseconds since 1970, from year 1 to 9999"
+    )
 
 
 def _render_epoch(micros: int, unit: int, like: str | None) -> str:

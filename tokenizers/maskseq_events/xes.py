@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from maskseq.errors import DataError
+from maskseq.files import create
 from maskseq.tokenizer import Format
 from maskseq_events.case import UNKNOWN, Case, Value, time_order
-from maskseq_events.files import create
 from maskseq_events.times import TimeLayout
 from maskseq_events.xes_edit import Edit, apply, locate, new_trace, set_values, tag_of
 from maskseq_events.xes_parse import ParsedLog, ParsedTrace, parse_traces

@@ -7,8 +7,9 @@ from pathlib import Path
 from xml.parsers import expat
 
 from maskseq.errors import DataError
+from maskseq.files import open_bytes
 from maskseq_events.case import Kind
-from maskseq_events.files import BOMS, open_log
+from maskseq_events.files import BOMS
 from maskseq_events.xes_plain import PlainTraces
 
 BLOCK = 1 << 18
@@ -78,7 +79,7 @@ class _Parser:
 
     def traces(self) -> Iterator[ParsedTrace]:
         try:
-            with open_log(self.path) as file:
+            with open_bytes(self.path) as file:
                 fed = 0  # up to where `raw` has been parsed
                 while block := file.read(BLOCK):
                     if not self.raw and self.base == 0 and block[:2] in BOMS:
@@ -95,15 +96,14 @@ class _Parser:
                 yield from self.finished
         except _NotXes as error:
             raise DataError(self.path, str(error), place=self._place()) from None
-        except LookupError:
-            raise DataError(
-                self.path, f"there is no encoding called {self.log.encoding!r}", place=self._place()
-            ) from None
         except expat.ExpatError as error:
             raise DataError(self.path, _meaning(error.code), place=self._place()) from None
         except DataError as error:
             place = self._place() if self.raw or self.base else ""
             raise DataError(self.path, error.problem, place=place) from None
+        except (LookupError, ValueError):
+            problem = f"the parser knows no encoding called {self.log.encoding!r}; convert the file to UTF-8"
+            raise DataError(self.path, problem, place=self._place()) from None
         self.log.after = bytes(self.raw[self.done - self.base :])
 
     def _feed(self, fed: int) -> int:

@@ -1,20 +1,23 @@
 """BED: windows of a genome, for training on parts of it. Coordinates are 0-based and half-open."""
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from maskseq.errors import DataError, UsageError
+from maskseq.files import COMPRESSED
 from maskseq.survey import LIKELY, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_genomics.alphabet import reverse_complement
 from maskseq_genomics.fasta import Fasta
-from maskseq_genomics.files import COMPRESSED, read_blocks
+from maskseq_genomics.files import read_blocks
 from maskseq_genomics.sequence import Sequence
 from maskseq_genomics.twobit import TwoBit
 
+DOES_NOT_FIT = "does not fit the FASTA file; make it anew with samtools faidx"
 OTHER_LINES = (b"#", b"track", b"browser")
 
 
@@ -166,9 +169,12 @@ class _Indexed:
             n_bases, offset, line_bases, line_bytes = map(int, columns)
         except ValueError:
             line_bases = 0
-        if line_bases < 1:
+        if not 0 < line_bases <= line_bytes:
             problem = "is no line of a FASTA index; make it anew with samtools faidx"
             raise DataError(index, problem, place=f"line {number}")
+        size = os.fstat(file.fileno()).st_size
+        if not (0 <= offset <= size and 0 <= n_bases <= size):
+            raise DataError(index, DOES_NOT_FIT, place=f"line {number}")
         return name.decode(errors="backslashreplace"), cls(file, index, n_bases, offset, line_bases, line_bytes)
 
     def __len__(self) -> int:
@@ -179,7 +185,7 @@ class _Indexed:
         self.file.seek(first)
         found = self.file.read(self._byte(bases.stop - 1) + 1 - first).translate(None, b"\r\n")
         if len(found) != bases.stop - bases.start or b">" in found:
-            raise DataError(self.index, "does not fit the FASTA file; make it anew with samtools faidx")
+            raise DataError(self.index, DOES_NOT_FIT)
         return found
 
     def _byte(self, base: int) -> int:

@@ -8,8 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from maskseq.errors import DataError
+from maskseq.files import create
 from maskseq.tokenizer import Format
-from maskseq_genomics.files import create, read_blocks
+from maskseq_genomics.files import read_blocks
 from maskseq_genomics.sequence import Sequence
 
 __all__ = ["Fasta", "FastaSequence", "Sequence"]

@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from maskseq.errors import DataError, UsageError
+from maskseq.files import create
 from maskseq.tokenizer import Format
 from maskseq_genomics.fasta import PRINTABLE
-from maskseq_genomics.files import create, read_blocks
+from maskseq_genomics.files import read_blocks
 from maskseq_genomics.sequence import Sequence
 
 QUALITIES = bytes(range(0x21, 0x7F))
@@ -58,13 +59,18 @@ class Fastq(Format[Sequence]):
 
 def _fours(path: Path) -> Iterator[tuple[list[bytes], bytes]]:
     """Lines by fours, without newlines, and the newline after the fourth; the file may end without it."""
-    lines = [b""]
+    lines, held = [b""], list[bytes]()
     for block in read_blocks(path):
-        lines[-1:] = (lines[-1] + block).split(b"\n")
+        held.append(block)
+        if b"\n" not in block:  # a line of many blocks is joined once
+            continue
+        lines[-1:] = b"".join([lines[-1], *held]).split(b"\n")
+        held.clear()
         n_whole = (len(lines) - 1) // 4 * 4
         for first in range(0, n_whole, 4):
             yield lines[first : first + 4], b"\n"
         del lines[:n_whole]
+    lines[-1] += b"".join(held)
     if lines != [b""]:
         yield lines, b""
 

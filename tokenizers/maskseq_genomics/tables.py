@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maskseq.errors import DataError
+from maskseq.files import create
 from maskseq.tokenizer import Format
 from maskseq_genomics.fasta import PRINTABLE
-from maskseq_genomics.files import create, read_blocks
+from maskseq_genomics.files import read_lines
 from maskseq_genomics.sequence import Sequence
 
 DELIMITERS = (b",", b"\t", b";")
@@ -97,7 +98,7 @@ class SequenceLines(Format[Sequence]):
 def _lines(path: Path) -> Iterator[tuple[int, bytes, bytes]]:
     """Number, text and line end of each line; blank lines count to the line end before them."""
     pending: tuple[int, bytes, bytes] | None = None
-    for number, raw in enumerate(_raw_lines(path), 1):
+    for number, raw in enumerate(read_lines(path), 1):
         if pending is not None and not raw.strip():
             pending = (*pending[:2], pending[2] + raw)
             continue
@@ -107,17 +108,6 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes, bytes]]:
         pending = number, text, raw[len(text) :]
     if pending is not None:
         yield pending
-
-
-def _raw_lines(path: Path) -> Iterator[bytes]:
-    """Lines with their newlines."""
-    held = b""
-    for block in read_blocks(path):
-        *lines, held = (held + block).split(b"\n")
-        for line in lines:
-            yield line + b"\n"
-    if held:
-        yield held
 
 
 def _cells(text: bytes, delimiter: bytes, path: Path, line: int) -> list[bytes]:

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from maskseq.errors import DataError
+from maskseq.files import broken, create
 from maskseq.tokenizer import Format
-from maskseq_genomics.files import create
 from maskseq_genomics.sequence import Sequence
 
 MAGIC = 0x1A412743
@@ -53,7 +53,7 @@ class TwoBit(Format[Sequence]):
                 for key, offset in reader.index():
                     yield reader.record(key, offset)
         except OSError as error:
-            raise DataError(path, f"cannot be read: {error.strerror or error}") from None
+            raise DataError(path, broken(error)) from None
 
     def write(self, records: Iterable[Sequence], path: Path) -> None:
         names: list[bytes] = []
@@ -97,16 +97,22 @@ class _Reader:
 
     def index(self) -> list[tuple[str, int]]:
         """Name and offset of each record."""
+        if not self._n_records:
+            raise DataError(self._path, "holds no sequences", place="byte 8")
         entries: dict[str, int] = {}
+        offsets: set[int] = set()
         for number in range(self._n_records):
             what = f"entry {number + 1} of {self._n_records:,} in the index"
             name = self._take(self._take(1, what)[0], what).decode(errors="backslashreplace")
             offset = int(self._numbers(1, what, wide=bool(self._version))[0])
             if not name or name in entries:
                 raise DataError(self._path, f"{what} has {'a name twice: ' + name if name else 'no name'}")
-            if offset >= self._size:
+            if not 0 <= offset < self._size:
                 raise DataError(self._path, f"{what} points behind the end of the file; get a whole copy")
+            if offset in offsets:
+                raise DataError(self._path, f"{what} points where another one does; the file is damaged")
             entries[name] = offset
+            offsets.add(offset)
         return list(entries.items())
 
     def record(self, key: str, offset: int) -> TwoBitSequence:
@@ -148,6 +154,8 @@ class _Reader:
             at = int(np.argmax(stops > length))
             problem = f"{what} reach {int(stops[at]):,}, behind its {length:,} bases; the file is damaged"
             raise DataError(self._path, problem, place=f"run {at + 1}")
+        if sizes.sum() > length:  # else a small file of long runs would take hours
+            raise DataError(self._path, f"{what} overlap; the file is damaged")
         return np.stack([starts, stops], axis=1)
 
     def _numbers(self, n: int, what: str, *, wide: bool = False) -> Int[np.ndarray, "n"]:

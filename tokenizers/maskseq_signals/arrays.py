@@ -1,7 +1,6 @@
 """Signals in NumPy files: `.npy` holds one recording, `.npz` one an array; [length] or [length, channels]."""
 
 import io
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from maskseq.errors import DataError, UsageError
+from maskseq.files import create, read_bytes, refuse_bomb
 from maskseq.tokenizer import Format
-from maskseq_signals.files import create, plain_name, read_bytes
-from maskseq_signals.recording import Recording
+from maskseq_signals.files import plain_name
+from maskseq_signals.recording import Recording, recorded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,8 @@ class ArrayFormat(Format[Recording]):
             problem = f"{values.shape[1]} channels, but the format option names has {len(names)}"
             hint = "; arrays are [length, channels]: transpose it" if len(names) == len(values) else ""
             raise DataError(path, problem + hint, place=key)
-        return Recording(
+        return recorded(
+            path,
             key=key,
             channels=values,
             names=names,
@@ -75,11 +76,15 @@ class Npz(ArrayFormat):
 
     def read(self, path: Path) -> Iterator[Recording]:
         archive = _loaded(path, np.lib.npyio.NpzFile)
+        if not archive.files:
+            raise DataError(path, "holds no arrays")
         for key in archive.files:
             try:
                 array = archive[key]
-            except (ValueError, zipfile.BadZipFile, OSError) as error:
-                raise DataError(path, f"cannot be read: {error}", place=key) from None
+            except Exception as error:  # what a damaged archive causes comes from zipfile, zlib, ast and numpy
+                raise DataError(path, f"cannot be read: {_line(error)}", place=key) from None
+            if not isinstance(array, np.ndarray):
+                raise DataError(path, "is no NumPy array", place=key)
             yield self._recording(key, array, path)
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
@@ -88,13 +93,20 @@ class Npz(ArrayFormat):
 
 
 def _loaded(path: Path, kind: type) -> Any:
+    content = read_bytes(path)
     try:
-        loaded = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile, OSError) as error:
-        raise DataError(path, f"no NumPy file, or a damaged one ({error})".replace("\n", " ")) from None
+        loaded = np.load(io.BytesIO(content), allow_pickle=False)
+        members = loaded.zip.infolist() if isinstance(loaded, np.lib.npyio.NpzFile) else []
+    except Exception as error:  # numpy reads the header as Python, and lets what that causes through
+        raise DataError(path, f"no NumPy file, or a damaged one ({_line(error)})") from None
+    refuse_bomb(path, len(content), sum(member.file_size for member in members))
     if not isinstance(loaded, kind):
         raise DataError(path, "the name ends in .npy but it holds an .npz archive, or the other way round: rename it")
     return loaded
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _array(record: Recording) -> np.ndarray:

@@ -5,18 +5,22 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
 
 from maskseq.errors import DataError, UsageError
+from maskseq.files import create
 from maskseq.tokenizer import Format
-from maskseq_signals.files import create, plain_name, read_text
-from maskseq_signals.recording import Recording, distinct
+from maskseq_signals.files import plain_name, read_text
+from maskseq_signals.recording import Recording, distinct, recorded
 
 TIME_NAMES = {"date", "time", "timestamp", "datetime", "year", "month", "day", "index", "step", "t", ""}
 BOM = "\ufeff"
+MOST_DECIMALS = 1074
+"""Digits behind the point of the smallest double; a text may have more (1e-999999999), a number not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +89,8 @@ class SignalCsv(Format[Recording]):
         numbers = [self._numbers(told, path, rows, names[c]) for told, c in zip(texts, columns, strict=True)]
         values = np.array([[known[text] for text in told] for told, known in zip(texts, numbers, strict=True)]).T
         digits = [{_decimals(text) for text, number in known.items() if number == number} for known in numbers]
-        yield Recording(
+        yield recorded(
+            path,
             key=plain_name(path),
             channels=values,
             names=tuple(names[column] for column in columns),
@@ -193,8 +198,11 @@ def _number(text: str) -> float | None:
 
 def _decimals(text: str) -> int:
     """Digits behind the point: of 3.10, two; of 1.5e-3, four."""
-    mantissa, _, exponent = text.lower().partition("e")
-    return max(len(mantissa.partition(".")[2]) - int(exponent or 0), 0)
+    try:
+        exponent = Decimal(text.strip()).as_tuple().exponent
+    except InvalidOperation:  # an exponent beyond all bounds
+        return MOST_DECIMALS
+    return min(max(-int(exponent), 0), MOST_DECIMALS)
 
 
 def _delimiter(line: str) -> str:

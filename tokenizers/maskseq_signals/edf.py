@@ -6,17 +6,19 @@ right length may still be garbage, so the structure within is checked, too.
 
 import io
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.files import read_bytes
 from maskseq.tokenizer import Format
 from maskseq_signals.bins import fitting_decimals
-from maskseq_signals.files import plain_name, read_bytes
-from maskseq_signals.recording import Recording, distinct
+from maskseq_signals.files import plain_name
+from maskseq_signals.recording import Recording, distinct, recorded
 
 ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 
@@ -48,8 +50,9 @@ class Edf(Format[Recording]):
     def read(self, path: Path) -> Iterator[Recording]:
         content = read_bytes(path)
         _check(content, path)
-        signals = _signals(content, path)
-        names = distinct([signal.label for signal in signals])
+        with _explained(path):
+            signals = _signals(content, path)
+            names = distinct([signal.label for signal in signals])
         if not names:
             raise DataError(path, "has no signals, only annotations; read those as an event log")
         missing = [name for name in self.channels or () if name not in names]
@@ -57,18 +60,23 @@ class Edf(Format[Recording]):
             raise UsageError(f"{path} has no channel {missing[0]!r}\n\nhint: it has {', '.join(names)}")
         wanted = names if self.channels is None else self.channels
         chosen = [signals[names.index(name)] for name in wanted]
-        rates = {float(signal.sampling_frequency) for signal in chosen}
+        with _explained(path):
+            rates = {float(signal.sampling_frequency) for signal in chosen}
+            steps = [(s.physical_max - s.physical_min) / (s.digital_max - s.digital_min) for s in chosen]
+            units = tuple(signal.physical_dimension for signal in chosen)
+            decimals = tuple(fitting_decimals(abs(step)) for step in steps)
+            values = [np.asarray(signal.data, dtype=np.float64) for signal in chosen]
         if len(rates) > 1:
             told = ", ".join(f"{rate:g}" for rate in sorted(rates))
             raise DataError(path, f"channels of different rates ({told} a second); choose some: channels = [...]")
-        resolutions = [(s.physical_max - s.physical_min) / (s.digital_max - s.digital_min) for s in chosen]
-        yield Recording(
+        yield recorded(
+            path,
             key=plain_name(path),
-            channels=np.stack([np.asarray(signal.data, dtype=np.float64) for signal in chosen], axis=1),
+            channels=np.stack(values, axis=1),
             names=wanted,
-            units=tuple(signal.physical_dimension for signal in chosen),
+            units=units,
             rate=rates.pop(),
-            decimals=tuple(fitting_decimals(abs(resolution)) for resolution in resolutions),
+            decimals=decimals,
         )
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
@@ -80,11 +88,19 @@ def _signals(content: bytes, path: Path) -> list[Any]:
         import edfio
     except ImportError:
         raise UsageError(f"{path}: reading EDF needs edfio\n\nhint: pip install 'maskseq[signals]'") from None
+    read = edfio.read_bdf if content[:1] == b"\xff" else edfio.read_edf
+    return list(read(io.BytesIO(content)).signals)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """What a broken header causes, which edfio lets through, some of it only when a value is asked for."""
     try:
-        read = edfio.read_bdf if content[:1] == b"\xff" else edfio.read_edf
-        return list(read(io.BytesIO(content)).signals)
-    except Exception as error:  # edfio lets whatever a broken header causes through
-        raise DataError(path, f"is no valid EDF: {error}".replace("\n", " ")) from None
+        yield
+    except MaskseqError:
+        raise
+    except Exception as error:
+        raise DataError(path, f"is no valid EDF: {error or type(error).__name__}".replace("\n", " ")) from None
 
 
 def _check(content: bytes, path: Path) -> None:
@@ -129,9 +145,11 @@ def _header(content: bytes, path: Path) -> Header:
             ) from None
 
     size, n_records, n_signals = number(184, 8, "header size"), number(236, 8, "records"), number(252, 4, "signals")
-    if size != 256 * (n_signals + 1) or n_records < 0 or n_signals < 1:
+    if size != 256 * (n_signals + 1) or n_records < 1 or n_signals < 1:
         raise DataError(path, f"no EDF header: {n_signals} signals, {n_records} data records, {size} bytes of header")
     samples = [number(256 + 216 * n_signals + 8 * i, 8, f"samples of signal {i + 1}") for i in range(n_signals)]
+    if min(samples) < 1:
+        raise DataError(path, f"signal {samples.index(min(samples)) + 1} has {min(samples)} samples a data record")
     labels = [content[256 + 16 * i : 272 + 16 * i].decode("latin-1").strip() for i in range(n_signals)]
     return Header(
         size=size,

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,8 +85,21 @@ class Recording(Record):
 def distinct(names: Sequence[str]) -> tuple[str, ...]:
     """Names of channels, a number added to those that occur again: `EEG`, `EEG#2`."""
     seen: Counter[str] = Counter()
-    told = []
+    numbered: dict[str, None] = {}
     for name in names:
-        seen[name] += 1
-        told.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return tuple(told)
+        told = name
+        while told in numbered or seen[name] == 0:
+            seen[name] += 1
+            told = name if seen[name] == 1 else f"{name}#{seen[name]}"
+        numbered[told] = None
+    return tuple(numbered)
+
+
+def recorded(path: Path, **content: Any) -> Recording:
+    """A `Recording` that was read from a file, which the `DataError` names if it is none."""
+    try:
+        return Recording(**content)
+    except DataError as error:
+        raise DataError(path, error.problem, place=f"{content['key']}, {error.place}") from None
+    except ValueError as error:
+        raise DataError(path, str(error)) from None

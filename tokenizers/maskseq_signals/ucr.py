@@ -10,7 +10,7 @@ import numpy as np
 from maskseq.errors import DataError, UsageError
 from maskseq.tokenizer import Format
 from maskseq_signals.files import plain_name, read_text
-from maskseq_signals.recording import Recording
+from maskseq_signals.recording import Recording, recorded
 
 
 class Archive(Format[Recording]):
@@ -28,7 +28,7 @@ class Ts(Archive):
 
     def read(self, path: Path) -> Iterator[Recording]:
         labelled, in_data, n_series = False, False, 0
-        for number, raw in enumerate(read_text(path).splitlines(), 1):
+        for number, raw in enumerate(read_text(path).removeprefix("\ufeff").splitlines(), 1):
             line, place = raw.strip(), f"line {number}"
             if not line or line.startswith("#"):
                 continue
@@ -58,7 +58,7 @@ class UcrTable(Archive):
 
     def read(self, path: Path) -> Iterator[Recording]:
         n_series = 0
-        for number, line in enumerate(read_text(path).splitlines(), 1):
+        for number, line in enumerate(read_text(path).removeprefix("\ufeff").splitlines(), 1):
             cells = line.replace(",", " ").split()
             if cells:
                 n_series += 1
@@ -86,6 +86,6 @@ def _series(key: str, channels: list[list[str]], label: str | None, path: Path, 
         values = np.array([[np.nan if v.strip() == "?" else float(v) for v in channel] for channel in channels]).T
     except ValueError as error:
         raise DataError(path, f"{error}", place=place) from None
-    return Recording(
-        key=key, channels=values, names=tuple(f"channel_{i}" for i in range(1, len(channels) + 1)), label=label
+    return recorded(
+        path, key=key, channels=values, names=tuple(f"channel_{i}" for i in range(1, len(channels) + 1)), label=label
     )

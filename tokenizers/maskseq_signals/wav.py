@@ -10,9 +10,10 @@ from typing import ClassVar
 import numpy as np
 
 from maskseq.errors import DataError, UsageError
+from maskseq.files import create, read_bytes
 from maskseq.tokenizer import Format
-from maskseq_signals.files import create, plain_name, read_bytes
-from maskseq_signals.recording import Recording
+from maskseq_signals.files import plain_name
+from maskseq_signals.recording import Recording, recorded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +27,16 @@ class Wav(Format[Recording]):
             with wave.open(io.BytesIO(read_bytes(path))) as file:
                 n_channels, width, rate, n_frames, *_ = file.getparams()
                 frames = file.readframes(n_frames)
-        except (wave.Error, EOFError) as error:
+        except (wave.Error, EOFError, RuntimeError) as error:  # RuntimeError: a chunk that ends behind the file
             raise DataError(path, f"no PCM sound file, or a damaged one ({str(error) or 'it is cut short'})") from None
         if len(frames) != n_frames * n_channels * width or not frames:
             got = len(frames) // (n_channels * width)
             raise DataError(path, f"is cut short: {got:,} of {n_frames:,} frames")
+        if width > 4 or rate == 0:
+            raise DataError(path, f"has samples of {8 * width} bits at a rate of {rate}; 8 to 32 bits are read")
         samples = _integers(frames, width).reshape(-1, n_channels)
-        yield Recording(
+        yield recorded(
+            path,
             key=plain_name(path),
             channels=samples / float(1 << (8 * width - 1)),
             names=tuple(f"channel_{index}" for index in range(1, n_channels + 1)),

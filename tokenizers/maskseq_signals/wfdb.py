@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from maskseq.errors import DataError, UsageError
+from maskseq.files import read_bytes
 from maskseq.tokenizer import Format
 from maskseq_signals.bins import fitting_decimals
-from maskseq_signals.files import plain_name, read_bytes, read_text
-from maskseq_signals.recording import Recording, distinct
+from maskseq_signals.files import plain_name, read_text
+from maskseq_signals.recording import Recording, distinct, recorded
 
 UNKNOWN = {"16": -(1 << 15), "80": -(1 << 7), "212": -(1 << 11)}
 """The value of each format that says that a sample is not known."""
@@ -38,9 +39,9 @@ class Signal:
 
 
 SIGNAL = re.compile(
-    r"(?P<file>\S+)\s+(?P<format>\d+)(?P<packing>[x:]\d+)?(?:\+(?P<offset>\d+))?"
-    r"(?:\s+(?P<gain>[\d.eE+-]+)(?:\((?P<baseline>-?\d+)\))?(?:/(?P<unit>\S+))?"
-    r"(?:\s+\d+(?:\s+(?P<zero>-?\d+)(?:\s+(?P<first>-?\d+)(?:\s+(?P<checksum>-?\d+)(?:\s+-?\d+(?:\s+(?P<name>.+))?)?)?)?)?)?)?\s*$"
+    r"(?P<file>\S+)\s+(?P<format>\d+)(?P<packing>[x:]\d+)?(?:\+(?P<offset>\d{1,18}))?"
+    r"(?:\s+(?P<gain>[\d.eE+-]+)(?:\((?P<baseline>-?\d{1,10})\))?(?:/(?P<unit>\S+))?"
+    r"(?:\s+\d+(?:\s+(?P<zero>-?\d{1,10})(?:\s+(?P<first>-?\d{1,10})(?:\s+(?P<checksum>-?\d{1,10})(?:\s+-?\d+(?:\s+(?P<name>.+))?)?)?)?)?)?)?\s*$"
 )
 
 
@@ -55,15 +56,18 @@ class Wfdb(Format[Recording]):
 
     def read(self, path: Path) -> Iterator[Recording]:
         rate, length, signals = _header(path)
-        digital = np.empty((length, len(signals)), dtype=np.int64)
+        found: dict[int, np.ndarray] = {}
         for name in _files(signals):
             columns = [i for i, signal in enumerate(signals) if signal.file == name]
-            digital[:, columns] = _samples(path.with_name(name), [signals[i] for i in columns], length)
+            samples = _samples(path.with_name(name), [signals[i] for i in columns], length)
+            found |= dict(zip(columns, samples.T, strict=True))
+        digital = np.stack([found[column] for column in range(len(signals))], axis=1)
         for signal, column in zip(signals, digital.T, strict=True):
             _verify(signal, column, path)
         unknown = digital == [UNKNOWN[signal.format] for signal in signals]
         values = (digital - [signal.baseline for signal in signals]) / [signal.gain for signal in signals]
-        yield Recording(
+        yield recorded(
+            path,
             key=plain_name(path),
             channels=np.where(unknown, np.nan, values),
             names=distinct([signal.name for signal in signals]),
@@ -82,7 +86,7 @@ def _files(signals: list[Signal]) -> list[str]:
 
 
 def _header(path: Path) -> tuple[float, int, list[Signal]]:
-    lines = [(n, line.strip()) for n, line in enumerate(read_text(path).splitlines(), 1)]
+    lines = [(n, line.strip()) for n, line in enumerate(read_text(path).removeprefix("\ufeff").splitlines(), 1)]
     lines = [(n, line) for n, line in lines if line and not line.startswith("#")]
     words = lines[0][1].split() if lines else []
     if len(words) > 0 and "/" in words[0]:
@@ -94,8 +98,10 @@ def _header(path: Path) -> tuple[float, int, list[Signal]]:
             path, "no WFDB header: its first line must be NAME SIGNALS RATE SAMPLES", place="line 1"
         ) from None
     told = lines[1 : n_signals + 1]
-    if len(told) < n_signals or n_signals == 0 or length <= 0:
+    if len(told) < n_signals or n_signals < 1 or length < 1:
         raise DataError(path, f"the header promises {n_signals} signals of {length} samples and describes {len(told)}")
+    if not 0 < rate < np.inf:
+        raise DataError(path, f"a rate of {rate} samples a second", place=f"line {lines[0][0]}")
     return rate, length, [_signal(line, index, path, n) for index, (n, line) in enumerate(told)]
 
 
@@ -108,12 +114,20 @@ def _signal(line: str, index: int, path: Path, number: int) -> Signal:
         raise DataError(
             path, f"signal format {told} is not read; those are: {', '.join(UNKNOWN)}", place=f"line {number}"
         )
+    if Path(match["file"]).name != match["file"] or "\0" in line:
+        raise DataError(path, f"{match['file']!r} is no file beside the header", place=f"line {number}")
+    try:
+        gain = float(match["gain"] or 0)
+    except ValueError:
+        gain = np.nan
+    if not abs(gain) < np.inf or 0 < abs(gain) < 1e-300:
+        raise DataError(path, f"a gain of {match['gain']}", place=f"line {number}")
     zero = int(match["zero"] or 0)
     return Signal(
         file=match["file"],
         format=match["format"],
         offset=int(match["offset"] or 0),
-        gain=float(match["gain"] or 0) or 200.0,  # 0 or nothing: uncalibrated, for which the manual sets 200
+        gain=gain or 200.0,  # 0 or nothing: uncalibrated, for which the manual sets 200
         baseline=zero if match["baseline"] is None else int(match["baseline"]),
         unit=match["unit"] or "mV",
         first=None if match["first"] is None else int(match["first"]),

@@ -1,0 +1,252 @@
+"""A small valid example of every file format, as bytes: what damage starts from."""
+
+import io
+import json
+import sqlite3
+import wave
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """Files that belong together; the first one is what the reader is given."""
+
+    format: str
+    files: Callable[[], Mapping[str, bytes]]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    returns: bool = False
+    """Whether everything that can be read is written back byte for byte."""
+
+    def lay(self, folder: Path, files: Mapping[str, bytes] | None = None) -> tuple[Path, dict[str, Any]]:
+        """Write the files (default: undamaged) into a folder; the path to read and the format's options."""
+        files = files or contents(self)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        options = {name: str(folder / value) if name == "genome" else value for name, value in self.options.items()}
+        return folder / next(iter(files)), options
+
+
+@cache
+def contents(example: Example) -> Mapping[str, bytes]:
+    return example.files()
+
+
+FASTA = b">chr1 first\nACGTNNacgt\nGGCCRYAATT\nACG\n>chr2\nTTTTACGNAA\nCC\n"
+FAI = b"chr1\t23\t12\t10\t11\nchr2\t12\t44\t10\t11\n"
+FASTQ = b"@r1 x\nACGTN\n+\nIIII#\n@r2\nGGCC\n+r2\nFFFF\n"
+BED = b"chr1\t2\t9\ta\t0\t+\nchr2\t0\t4\tb\t0\t-\n"
+SEQUENCE_TABLE = b'sequence,label,note\nACGTNACGT,1,"a, b"\nGGCCAATT,0,\n\nACG,1,x\n'
+SEQUENCE_LINES = b"ACGTNACGT\nGGCCAATT\n\nACG\n"
+EVENTS = (
+    b"case,activity,time,cost,ward\n"
+    b'a,register,2024-01-01 09:00:00,1.5,"A, 1"\n'
+    b"b,register,2024-01-01 09:30:00,2.5,B\n"
+    b"a,triage,2024-01-01 10:00:00,,?\n"
+    b"b,?,2024-01-03 08:00:00,4,B\n"
+    b"a,leave,2024-01-01 11:00:00,3,C\n"
+)
+OBJECTS = (
+    b'{"case": "a", "activity": "register", "time": "2024-01-01T09:00:00Z", "cost": 1.5, "tags": ["x", {"y": null}]}\n'
+    b'{"case": "b", "activity": "register", "time": "2024-01-01T09:30:00+01:00", "cost": 2}\n\n'
+    b'{"case": "a", "activity": "leave", "time": "2024-01-02T10:00:00.250Z", "urgent": true}\n'
+)
+XES = b"""<?xml version="1.0" encoding="UTF-8"?>
+<!-- a log --><log xes.version="1.0">
+<extension name="Concept" prefix="concept" uri="http://www.xes-standard.org/concept.xesext"/>
+<trace>
+<string key="concept:name" value="a"/><int key="AMOUNT" value="5000"/>
+<event><string key="concept:name" value="register"/>
+<date key="time:timestamp" value="2024-01-01T09:00:00.000+01:00"/><float key="cost" value="1.5"/></event>
+<event><string key="concept:name" value="?"/><string key="who" value="Ann &amp; Bob">
+<string key="r" value="n"/></string></event>
+</trace>
+<trace><string key="concept:name" value="b"/><event><string key="concept:name" value="leave"/>
+<date key="time:timestamp" value="2024-01-02T09:00:00"/></event></trace>
+</log>
+"""
+ACCESS = (
+    b'10.0.0.1 - - [17/May/2015:10:05:03 +0000] "GET /a?x=1 HTTP/1.1" 200 203 "http://x/" "agent"\n'
+    b'10.0.0.2 - - [17/May/2015:10:05:43 +0000] "GET /b HTTP/1.1" 404 - "-" "-"\n'
+    b'10.0.0.1 - - [17/May/2015:12:05:47 +0000] "-" 400 0 "-" "-"\n'
+)
+SYSLOG = b"Dec 10 06:55:46 host sshd[24200]: reverse map failed\nDec 10 06:55:47 host sshd[24201]: Invalid user x\n"
+SESSIONS = b"5 5 22 11\n\n7 ? 9\n5\n"
+SIGNAL = b"time,a,b\n2024-01-01,1.50,3\n2024-01-02,,4\n2024-01-03,2.25,?\n2024-01-04,-1e-3,7\n"
+TS = b"# c\n@problemName x\n@timestamps false\n@classLabel true a b\n@data\n1,2,?:3,4,5:a\n1.5,NaN:3,-4:b\n"
+UCR = b"1,0.5,0.25,-1\n2,1e-1,3,NaN\n-1,4,5,6\n"
+OCEL = {
+    "objectTypes": [{"name": "order", "attributes": []}],
+    "eventTypes": [{"name": "pack", "attributes": []}],
+    "objects": [
+        {"id": "o1", "type": "order", "attributes": [{"name": "v", "time": "2024-01-01T00:00:00Z", "value": "5"}]},
+        {"id": "o2", "type": "order"},
+    ],
+    "events": [
+        {
+            "id": "e1",
+            "type": "pack",
+            "time": "2024-01-03T09:00:00Z",
+            "attributes": [{"name": "cost", "value": 1.5}],
+            "relationships": [{"objectId": "o1", "qualifier": "x"}, {"objectId": "o2", "qualifier": "x"}],
+        },
+        {"id": "e2", "type": "ship", "time": "2024-01-04T09:00:00Z", "relationships": [{"objectId": "o1"}]},
+    ],
+}
+OCEL_XML = b"""<?xml version="1.0" encoding="UTF-8"?>
+<log><object-types><object-type name="order"/></object-types>
+<objects><object id="o1" type="order"><attributes>
+<attribute name="v" time="2024-01-01T00:00:00Z">5</attribute></attributes></object>
+<object id="o2" type="order"/></objects>
+<events><event id="e1" type="pack" time="2024-01-03T09:00:00Z"><attributes>
+<attribute name="c">1.5</attribute></attributes>
+<objects><relationship object-id="o1" qualifier="x"/><relationship object-id="o2" qualifier="x"/></objects></event>
+<event id="e2" type="ship" time="2024-01-04T09:00:00Z"><objects>
+<relationship object-id="o1"/></objects></event></events></log>
+"""
+OCEL_SQL = """
+CREATE TABLE event_map_type (ocel_type TEXT, ocel_type_map TEXT);
+CREATE TABLE object_map_type (ocel_type TEXT, ocel_type_map TEXT);
+CREATE TABLE event (ocel_id TEXT, ocel_type TEXT);
+CREATE TABLE object (ocel_id TEXT, ocel_type TEXT);
+CREATE TABLE event_object (ocel_event_id TEXT, ocel_object_id TEXT, ocel_qualifier TEXT);
+CREATE TABLE event_Pack (ocel_id TEXT, ocel_time TEXT, cost REAL);
+CREATE TABLE object_Order (ocel_id TEXT, ocel_time TEXT, v TEXT, ocel_changed_field TEXT);
+INSERT INTO event_map_type VALUES ('pack', 'Pack');
+INSERT INTO object_map_type VALUES ('order', 'Order');
+INSERT INTO event VALUES ('e1', 'pack'), ('e2', 'pack');
+INSERT INTO object VALUES ('o1', 'order');
+INSERT INTO event_object VALUES ('e1', 'o1', 'x'), ('e2', 'o1', 'x');
+INSERT INTO event_Pack VALUES ('e1', '2024-01-03 09:00:00', 1.5), ('e2', '2024-01-04 09:00:00', NULL);
+INSERT INTO object_Order VALUES ('o1', '1970-01-01 00:00:00', '5', NULL);
+"""
+WFDB_HEADER = b"r 2 250 6\nr.dat 16 200(0)/mV 12 0 100 615 0 lead I\nr.dat 16 100/uV 12 5 -7 -17 0 lead II\n# c\n"
+WFDB_212 = b"r 2 250 6\nr.dat 212 200 11 1024 100 615 0 I\nr.dat 212 200 11 1024 -7 -17 0 II\n"
+DIGITAL = np.array([[100, -7], [101, -5], [102, -3], [103, -2], [104, 0], [105, 0]])
+
+
+def _twobit(tmp: Path) -> bytes:
+    from maskseq_genomics.sequence import Sequence
+    from maskseq_genomics.twobit import TwoBit
+
+    path = tmp / "x.2bit"
+    TwoBit().write([Sequence(key="a", residues=b"ACGTNNacgtGGn"), Sequence(key="b", residues=b"TTTT")], path)
+    return path.read_bytes()
+
+
+def _in_folder(make: Callable[[Path], bytes]) -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        return make(Path(folder))
+
+
+def _sqlite(tmp: Path) -> bytes:
+    path = tmp / "x.sqlite"
+    database = sqlite3.connect(path)
+    database.executescript("PRAGMA page_size = 512;" + OCEL_SQL)
+    database.close()
+    return path.read_bytes()
+
+
+def _parquet() -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    moments = [1_704_100_000_000_000 + 3_600_000_000 * hour for hour in range(4)]
+    table = pa.table(
+        {
+            "subject_id": pa.array([1, 2, 1, 2]),
+            "code": pa.array(["LAB//a", "LAB//b", "LAB//a", None]),
+            "time": pa.array([moments[0], None, *moments[2:]], pa.timestamp("us")),
+            "numeric_value": pa.array([1.5, None, 2.5, 3.0], pa.float32()),
+            "text_value": pa.array(["x", "y", None, "x"]).dictionary_encode(),
+        }
+    )
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="snappy")
+    return out.getvalue()
+
+
+def _npy() -> bytes:
+    out = io.BytesIO()
+    np.save(out, np.array([[1.5, 2], [np.nan, 3], [4, 5]], np.float32))
+    return out.getvalue()
+
+
+def _npz() -> bytes:
+    out = io.BytesIO()
+    np.savez_compressed(out, a=np.arange(6, dtype=np.int16), b=np.array([[1.5, np.nan], [2.5, 3]]))
+    return out.getvalue()
+
+
+def _edf() -> bytes:
+    import edfio
+
+    rng = np.random.default_rng(0)
+    signals = [edfio.EdfSignal(rng.normal(size=16), 8, label=label, physical_dimension="uV") for label in ("C3", "C4")]
+    annotations = [edfio.EdfAnnotation(0.5, None, "blink")]
+    out = io.BytesIO()
+    edfio.Edf(signals, annotations=annotations).write(out)
+    return out.getvalue()
+
+
+def _wav() -> bytes:
+    out = io.BytesIO()
+    with wave.open(out, "wb") as sound:
+        sound.setparams((2, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(np.arange(-8, 8, dtype="<i2").tobytes())
+    return out.getvalue()
+
+
+def _packed_212() -> bytes:
+    first, second = (DIGITAL & 0xFFF).T
+    return np.stack([first & 0xFF, first >> 8 | second >> 8 << 4, second & 0xFF], axis=1).astype(np.uint8).tobytes()
+
+
+def _just(name: str, content: bytes) -> Callable[[], Mapping[str, bytes]]:
+    return lambda: {name: content}
+
+
+BED_FILES = {"x.bed": BED, "genome.fa": FASTA}
+EXAMPLES = {
+    "fasta": Example("fasta", _just("x.fa", FASTA), returns=True),
+    "fastq": Example("fastq", _just("x.fq", FASTQ), returns=True),
+    "2bit": Example("2bit", lambda: {"x.2bit": _in_folder(_twobit)}),
+    "bed": Example("bed", lambda: BED_FILES, {"genome": "genome.fa"}),
+    "bed, indexed": Example("bed", lambda: BED_FILES | {"genome.fa.fai": FAI}, {"genome": "genome.fa"}),
+    "sequence-table": Example("sequence-table", _just("x.csv", SEQUENCE_TABLE), returns=True),
+    "sequence-lines": Example("sequence-lines", _just("x.txt", SEQUENCE_LINES), returns=True),
+    "event-csv": Example("event-csv", _just("x.csv", EVENTS), returns=True),
+    "event-csv, epochs": Example(
+        "event-csv", _just("x.csv", b"case;activity;time\na;x;1704100000\na;y;1704100060.5\n"),
+        {"time_layout": "epoch_s"}, returns=True,
+    ),
+    "event-jsonl": Example("event-jsonl", _just("x.jsonl", OBJECTS), returns=True),
+    "event-parquet": Example(
+        "event-parquet", lambda: {"x.parquet": _parquet()},
+        {"case": "subject_id", "activity": "code", "time": "time"},
+    ),
+    "meds": Example("meds", lambda: {"x.parquet": _parquet()}),
+    "ocel, JSON": Example("ocel", lambda: {"x.jsonocel": json.dumps(OCEL, indent=1).encode()}),
+    "ocel, XML": Example("ocel", _just("x.xmlocel", OCEL_XML)),
+    "ocel, SQLite": Example("ocel", lambda: {"x.sqlite": _in_folder(_sqlite)}),
+    "textlog": Example("textlog", _just("x.log", ACCESS), returns=True),
+    "textlog, syslog": Example("textlog", _just("x.log", SYSLOG), {"layout": "syslog", "year": 2023}, returns=True),
+    "sessions": Example("sessions", _just("x.sessions", SESSIONS), returns=True),
+    "xes": Example("xes", _just("x.xes", XES), returns=True),
+    "signal-csv": Example("signal-csv", _just("x.csv", SIGNAL), returns=True),
+    "npy": Example("npy", lambda: {"x.npy": _npy()}),
+    "npz": Example("npz", lambda: {"x.npz": _npz()}),
+    "edf": Example("edf", lambda: {"x.edf": _edf()}),
+    "ts": Example("ts", _just("x.ts", TS)),
+    "ucr": Example("ucr", _just("x.tsv", UCR)),
+    "wav": Example("wav", lambda: {"x.wav": _wav()}),
+    "wfdb": Example("wfdb", lambda: {"r.hea": WFDB_HEADER, "r.dat": DIGITAL.astype("<i2").tobytes()}),
+    "wfdb, 212": Example("wfdb", lambda: {"r.hea": WFDB_212, "r.dat": _packed_212()}),
+}  # fmt: skip
