@@ -242,7 +242,7 @@ def test_a_corpus_is_read_from_an_object_store(source: Path, tmp_path: Path, ser
     data = shard.read_bytes()
     shard.write_bytes(data[:30] + bytes([data[30] ^ 1]) + data[31:])
     (problem,) = verify_corpus(url, trust_code=True)
-    assert problem.startswith(f"{url}/parts/")
+    assert problem.startswith(f"{remote.path}/parts/")
     with pytest.raises(DataError, match="cannot be read"):
         Corpus.open(url, trust_code=True).read_span(0, n)
     shard.unlink()

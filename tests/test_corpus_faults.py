@@ -19,7 +19,7 @@ from corpora import PART_UNITS, Array, Letters, Lines, Numbers, child, random_te
 from maskseq.data import storage
 from maskseq.data.build import build_corpus, build_from_records
 from maskseq.data.corpus import Corpus, verify_corpus
-from maskseq.data.storage import exclusive
+from maskseq.data.local import LocalFolder
 from maskseq.errors import DataError, UsageError
 
 
@@ -204,7 +204,7 @@ def test_a_second_builder_stops_with_a_clear_word(tmp_path: Path) -> None:
     Lines().write(random_texts(10, 200), source)
     output = tmp_path / "c"
     output.mkdir()
-    with exclusive(output):
+    with LocalFolder(output).exclusive():
         second = child("build", source, output, 1)
         _, errors = second.communicate()
         assert second.returncode == 2
@@ -213,11 +213,11 @@ def test_a_second_builder_stops_with_a_clear_word(tmp_path: Path) -> None:
 
 
 def test_shares_of_a_build_run_beside_each_other_but_not_beside_a_whole_one(tmp_path: Path) -> None:
-    with exclusive(tmp_path, shared_as="1-of-2"):
-        with exclusive(tmp_path, shared_as="2-of-2"):
+    with LocalFolder(tmp_path).exclusive(shared_as="1-of-2"):
+        with LocalFolder(tmp_path).exclusive(shared_as="2-of-2"):
             pass
         for other in ("1-of-2", None):
-            with pytest.raises(UsageError), exclusive(tmp_path, shared_as=other):
+            with pytest.raises(UsageError), LocalFolder(tmp_path).exclusive(shared_as=other):
                 pass
 
 

@@ -18,8 +18,9 @@ from jaxtyping import Bool, Float32, Int, Int8, Int32, Integer
 
 from maskseq.data.blocks import LoadedBlock, load_block
 from maskseq.data.corpus import Corpus, Split
+from maskseq.data.local import replacing
 from maskseq.data.packing import CHUNK_TOKENS, BatchConfig, Plan
-from maskseq.data.storage import digest, replacing, to_json
+from maskseq.data.storage import digest, to_json
 from maskseq.data.threads import ahead_of
 from maskseq.errors import UsageError
 from maskseq.masking import MaskingConfig, mask_piece

@@ -2,7 +2,7 @@
 
 The calling process streams records and cuts the stream into parts, workers encode and write them; when all parts are
 there, the split is computed from lengths and hashes, and `manifest.json` is replaced in one step. Until then readers
-see the corpus that was there before, or none. A finished part is a renamed folder, so resuming skips it by its name.
+see the corpus that was there before, or none. A part that is whole says so, and resuming skips it by its name.
 """
 
 from collections import deque
@@ -18,9 +18,10 @@ from maskseq.data.corpus import Corpus
 from maskseq.data.engines import engine_for
 from maskseq.data.finish import Job, current_manifest, finish, is_built, prepare, remove_leftovers
 from maskseq.data.parts import OnError, part_name
+from maskseq.data.places import Place, open_folder
 from maskseq.data.source import Source
 from maskseq.data.splits import SplitConfig
-from maskseq.data.storage import exclusive, file_digest
+from maskseq.data.storage import Folder, file_digest
 from maskseq.data.unknown import UnknownRuns
 from maskseq.data.write import write_part
 from maskseq.errors import DataError, MaskseqError, UsageError
@@ -47,7 +48,7 @@ Report = Callable[[Progress], None]
 def build_corpus(
     files: Sequence[Path],
     *,
-    output: Path,
+    output: Place,
     tokenizer: Tokenizer[Any],
     format: Format[Any] | None = None,
     split: SplitConfig | None = None,
@@ -60,30 +61,33 @@ def build_corpus(
     progress: Report | None = None,
     source: Source | None = None,
 ) -> Corpus:
-    """Tokenize `files` into the corpus `output` and open it; an interrupted build of the same input resumes.
+    """Tokenize `files` into the corpus `output` (a folder or the URL of one) and open it.
 
-    Sequences are cut at long runs of `unknown` positions. `on_error="skip"` leaves out the records that cannot be read
-    or encoded and counts them in the manifest. `source` is what has been read of the files already, for the tokenizer
-    to be fitted on. Workers are spawned processes (a script that asks for more than one needs
+    An interrupted build of the same input resumes. Sequences are cut at long runs of `unknown` positions.
+    `on_error="skip"` leaves out the records that cannot be read or encoded and counts them in the manifest. `source` is
+    what has been read of the files already, for the tokenizer to be fitted on.
+
+    Workers are spawned processes (a script that asks for more than one needs
     `if __name__ == "__main__":`); `scheduler` is the address of a Dask cluster to use instead. Memory is about
     (workers + 2) times `part_units` raw units (default: 16 M divided by the number of fields), or as many of the
     longest record.
     """
     job = _job_of_files(files, tokenizer, format, part_units, on_error)
-    prepare(output, job, overwrite=overwrite)
-    with exclusive(output):
-        if not is_built(output, job):
-            remove_leftovers(output, keep={*_in_use(output), job.parts})
+    folder = open_folder(output)
+    prepare(folder, job, overwrite=overwrite)
+    with folder.exclusive():
+        if not is_built(folder, job):
+            remove_leftovers(folder, keep={*_in_use(folder), job.parts})
             groups = _grouped(source or Source(files, format, on_error), job.part_units)
-            _write_parts(enumerate(groups), output, job, workers=workers, scheduler=scheduler, progress=progress)
-        return finish(output, job, split or SplitConfig(), unknown or UnknownRuns())
+            _write_parts(enumerate(groups), folder, job, workers=workers, scheduler=scheduler, progress=progress)
+        return finish(folder, job, split or SplitConfig(), unknown or UnknownRuns())
 
 
 def build_share(
     files: Sequence[Path],
     share: tuple[int, int],
     *,
-    output: Path,
+    output: Place,
     tokenizer: Tokenizer[Any],
     format: Format[Any] | None = None,
     part_units: int | None = None,
@@ -98,17 +102,18 @@ def build_share(
     if not 1 <= number <= of:
         raise UsageError(f"share {number}/{of}: the first number must be between 1 and the second")
     job = _job_of_files(files, tokenizer, format, part_units, on_error)
-    prepare(output, job, overwrite=False)
-    with exclusive(output, shared_as=f"{number}-of-{of}"):
+    folder = open_folder(output)
+    prepare(folder, job, overwrite=False)
+    with folder.exclusive(shared_as=f"{number}-of-{of}"):
         groups = enumerate(_grouped(Source(files, format, on_error), job.part_units))
         mine = ((index, group) for index, group in groups if index % of == number - 1)
-        _write_parts(mine, output, job, progress=progress)
+        _write_parts(mine, folder, job, progress=progress)
 
 
 def build_from_records(
     records: Iterable[Record],
     *,
-    output: Path,
+    output: Place,
     tokenizer: Tokenizer[Any],
     split: SplitConfig | None = None,
     unknown: UnknownRuns | None = None,
@@ -120,18 +125,19 @@ def build_from_records(
 
     Nothing tells whether they will be the same the next time, so an interrupted build starts over.
     """
-    replaces = (current_manifest(output) or {}).get("digest", "")
+    folder = open_folder(output)
+    replaces = (current_manifest(folder) or {}).get("digest", "")
     job = Job(tokenizer, (), None, part_units or _default_part_units(tokenizer), on_error, replaces)
-    prepare(output, job, overwrite=overwrite)
-    with exclusive(output):
-        remove_leftovers(output, keep=_in_use(output))
-        _write_parts(enumerate(_grouped(records, job.part_units)), output, job)
-        return finish(output, job, split or SplitConfig(), unknown or UnknownRuns())
+    prepare(folder, job, overwrite=overwrite)
+    with folder.exclusive():
+        remove_leftovers(folder, keep=_in_use(folder))
+        _write_parts(enumerate(_grouped(records, job.part_units)), folder, job)
+        return finish(folder, job, split or SplitConfig(), unknown or UnknownRuns())
 
 
-def _in_use(output: Path) -> set[str]:
+def _in_use(folder: Folder) -> set[str]:
     """What the manifest that readers see now refers to."""
-    manifest = current_manifest(output)
+    manifest = current_manifest(folder)
     return set() if manifest is None else {manifest["parts_folder"], manifest["sequences"]["file"]}
 
 
@@ -169,7 +175,7 @@ def _default_part_units(tokenizer: Tokenizer[Any]) -> int:
 
 def _write_parts(
     groups: Iterable[tuple[int, list[Record | DataError]]],
-    output: Path,
+    folder: Folder,
     job: Job,
     *,
     workers: int = 1,
@@ -177,13 +183,12 @@ def _write_parts(
     progress: Report | None = None,
 ) -> None:
     """Have every part written that is not there yet, a bounded number at a time."""
-    folder = output.resolve() / job.parts
-    folder.mkdir(parents=True, exist_ok=True)
+    there = set(folder.parts(job.parts))
     groups, several = _look_ahead(iter(groups))
     if not several and scheduler is None:
         workers = 1  # starting a process takes longer than a single part
     engine, in_flight = engine_for(workers, scheduler, job.tokenizer)
-    pending: set[Future[str]] = set()
+    pending: set[Future[None]] = set()
     n_records = n_units = n_parts = 0
 
     def report() -> None:
@@ -193,19 +198,19 @@ def _write_parts(
     try:
         for index, group in groups:
             n_records, n_units = n_records + len(group), n_units + sum(map(_n_units, group))
-            if (folder / part_name(index)).is_dir():
+            if part_name(index) in there:
                 n_parts += 1
             else:
                 while len(pending) >= in_flight:
                     n_parts += _collect(pending)
-                pending.add(engine.submit(write_part, folder, index, group, job.tokenizer, job.on_error))
+                pending.add(engine.submit(write_part, folder, job.parts, index, group, job.tokenizer, job.on_error))
             report()
         while pending:
             n_parts += _collect(pending)
             report()
     except BrokenProcessPool:
         raise MaskseqError(
-            f"{output}: a worker process was killed, most likely for want of memory\n\n"
+            f"{folder}: a worker process was killed, most likely for want of memory\n\n"
             f"hint: run the same command again with fewer workers; it resumes with the parts that are missing"
         ) from None
     finally:
@@ -243,7 +248,7 @@ def _look_ahead(groups: Iterator[T]) -> tuple[Iterator[T], bool]:
     return all_of_them(), several
 
 
-def _collect(pending: set[Future[str]]) -> int:
+def _collect(pending: set[Future[None]]) -> int:
     """Wait for at least one part; how many are finished. Re-raises what went wrong in a worker."""
     done, _ = wait(pending, return_when=FIRST_COMPLETED)
     pending -= done

@@ -11,15 +11,14 @@ is held out, what is left on either side of it. *Offsets* count positions throug
 
 import json
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, SupportsIndex
 
 import numpy as np
 from jaxtyping import Int
 
 from maskseq.data.parts import Part
-from maskseq.data.remote import open_folder
-from maskseq.data.storage import Folder, to_json
+from maskseq.data.places import Place, open_folder
+from maskseq.data.storage import Folder, file_digest, to_json
 from maskseq.data.storage import digest as digest_of
 from maskseq.errors import DataError, UsageError
 from maskseq.plugins import tokenizer_from_json
@@ -55,9 +54,12 @@ class Corpus:
         self._first_record = np.concatenate([[0], np.cumsum(records)]).astype(np.int64)
 
     @classmethod
-    def open(cls, path: str | Path, *, trust_code: bool = False) -> "Corpus":
-        """Open a corpus; `DataError` when it is unfinished or damaged, `UsageError` when its tokenizer is unknown."""
-        folder = open_folder(path)
+    def open(cls, place: Place, *, trust_code: bool = False) -> "Corpus":
+        """Open a corpus by its path or URL.
+
+        `DataError` when it is unfinished or damaged, `UsageError` when its tokenizer is unknown.
+        """
+        folder = open_folder(place)
         manifest = read_manifest(folder)
         return cls(folder, manifest, tokenizer_from_json(manifest["tokenizer"], trust_code=trust_code))
 
@@ -143,7 +145,7 @@ class Corpus:
 
     @cached_property
     def table(self) -> SequenceTable:
-        """All sequences; mapped, not loaded, where the corpus is local."""
+        """All sequences; mapped, not loaded. Of a remote corpus a temporary copy is."""
         return read_table(self.folder, **self.manifest["sequences"])
 
     def _open_part(self, index: int) -> Part:
@@ -151,10 +153,10 @@ class Corpus:
         return Part(self.folder, entry["name"], entry["digest"])
 
 
-def verify_corpus(path: str | Path, *, trust_code: bool = False) -> list[str]:
+def verify_corpus(place: Place, *, trust_code: bool = False) -> list[str]:
     """Every problem of a corpus, also of one whose manifest cannot be read; empty when all is well."""
     try:
-        return Corpus.open(path, trust_code=trust_code).verify()
+        return Corpus.open(place, trust_code=trust_code).verify()
     except DataError as error:
         return [str(error)]
 
@@ -190,11 +192,12 @@ def read_table(folder: Folder, *, file: str, digest: str, count: int) -> Sequenc
     """The table of sequences, after checking its digest."""
     place = f"{folder}/{file}"
     try:
-        found = folder.file_digest(file)
+        with folder.local_file(file) as path:
+            if file_digest(path) != digest:
+                size = path.stat().st_size
+                raise DataError(place, f"bytes 0-{size}: does not have the digest that the manifest gives")
+            columns = np.load(path, mmap_mode="r")
     except FileNotFoundError:
         raise DataError(place, "is missing") from None
-    if found != digest:
-        raise DataError(place, f"bytes 0-{folder.size(file)}: does not have the digest that the manifest gives")
-    columns = folder.map_array(file)
     assert columns.shape == (4, count)
     return SequenceTable(*columns)

@@ -1,10 +1,9 @@
 """The two ends of a build: what is in the folder already, and the split and manifest that make parts a corpus."""
 
-import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,13 @@ from maskseq.data.corpus import FORMAT_VERSION, MANIFEST, Corpus, read_manifest
 from maskseq.data.hashing import hash64
 from maskseq.data.parts import EXAMPLES, OnError, Part
 from maskseq.data.splits import RecordTable, Region, Segments, SplitConfig, split_records
-from maskseq.data.storage import Folder, digest, explained, file_digest, replacing, to_json
+from maskseq.data.storage import Folder, digest, to_json
 from maskseq.data.unknown import RECORDED, UnknownRuns
 from maskseq.errors import DataError, UsageError
 from maskseq.plugins import tokenizer_to_json
 from maskseq.tokenizer import Tokenizer
 
+PARTS = "parts"
 UNITS_CHUNK = 1 << 20  # positions whose raw units are looked up at a time
 
 
@@ -53,60 +53,56 @@ class Job:
     @cached_property
     def parts(self) -> str:
         """The folder of the parts, within the corpus."""
-        return f"parts/{digest(to_json(self.description))[:12]}"
+        return f"{PARTS}/{digest(to_json(self.description))[:12]}"
 
 
-def prepare(output: Path, job: Job, *, overwrite: bool) -> None:
-    """Make the folder, unless something else is in it."""
-    if (output / MANIFEST).exists():
-        if not (overwrite or (current_manifest(output) or {}).get("parts_folder") == job.parts):
+def prepare(folder: Folder, job: Job, *, overwrite: bool) -> None:
+    """Refuse to build where something else is."""
+    names = [name for name in folder.names() if not name.startswith(".")]
+    if MANIFEST in names:
+        if not (overwrite or (current_manifest(folder) or {}).get("parts_folder") == job.parts):
             raise UsageError(
-                f"{output} already holds a corpus of other input or another tokenizer\n\n"
+                f"{folder} already holds a corpus of other input or another tokenizer\n\n"
                 f"hint: give another output folder, or replace it with --overwrite"
             )
-    elif output.exists() and any(path.name != "parts" and path.name[0] != "." for path in output.iterdir()):
-        raise UsageError(f"{output} is not a corpus and not empty\n\nhint: give a new folder as output")
-    output.mkdir(parents=True, exist_ok=True)
+    elif any(name != PARTS for name in names):
+        raise UsageError(f"{folder} is not a corpus and not empty\n\nhint: give a new folder as output")
 
 
-def is_built(output: Path, job: Job) -> bool:
+def is_built(folder: Folder, job: Job) -> bool:
     """Whether the folder holds the finished corpus of this very job, all parts in place (its split may differ)."""
-    manifest = current_manifest(output)
-    return (
-        manifest is not None
-        and manifest["parts_folder"] == job.parts
-        and all((output / part["name"]).is_dir() for part in manifest["parts"])
-    )
+    manifest = current_manifest(folder)
+    if manifest is None or manifest["parts_folder"] != job.parts:
+        return False
+    there = {f"{job.parts}/{name}" for name in folder.parts(job.parts)}
+    return all(part["name"] in there for part in manifest["parts"])
 
 
-def current_manifest(output: Path) -> dict[str, Any] | None:
+def current_manifest(folder: Folder) -> dict[str, Any] | None:
     """The manifest that readers see now; None when there is none or it is damaged."""
     try:
-        return read_manifest(Folder(output))
+        return read_manifest(folder)
     except (DataError, UsageError):
         return None
 
 
-def remove_leftovers(output: Path, keep: set[str]) -> None:
-    """Delete parts of other builds and everything half-written; `keep` names folders below and files in `output`."""
-    for folder in (output / "parts").glob("*"):
-        if f"parts/{folder.name}" not in keep:
-            shutil.rmtree(folder)
-    for aside in (output / "parts").glob("*/.*.tmp"):
-        shutil.rmtree(aside)
-    for path in [*output.glob("sequences-*.npy"), *output.glob(".*.tmp")]:
-        if path.name not in keep:
-            path.unlink()
+def remove_leftovers(folder: Folder, keep: set[str]) -> None:
+    """Delete parts of other builds and everything half-written; `keep` names folders and files of the corpus."""
+    folder.sweep()
+    for build in folder.names(PARTS):
+        if f"{PARTS}/{build}" not in keep:
+            folder.remove(f"{PARTS}/{build}")
+    for name in folder.names():
+        if name.startswith("sequences-") and name not in keep:
+            folder.remove(name)
 
 
-def finish(output: Path, job: Job, split: SplitConfig, unknown: UnknownRuns) -> Corpus:
+def finish(folder: Folder, job: Job, split: SplitConfig, unknown: UnknownRuns) -> Corpus:
     """Split what the parts hold and commit it all by replacing the manifest."""
-    folder = Folder(output)
-    names = sorted(path.name for path in (output / job.parts).glob("[0-9]*.zarr"))
-    parts = [Part(folder, f"{job.parts}/{name}") for name in names]
+    parts = [Part(folder, f"{job.parts}/{name}") for name in folder.parts(job.parts)]
     n_records = sum(part.n_records for part in parts)
     if not n_records:
-        raise DataError(output, "the input has no records that could be tokenized")
+        raise DataError(str(folder), "the input has no records that could be tokenized")
     manifest: dict[str, Any] = {
         **job.description,
         "maskseq": version("maskseq"),
@@ -138,12 +134,10 @@ def finish(output: Path, job: Job, split: SplitConfig, unknown: UnknownRuns) -> 
     for region in report["regions"]:
         region["key"] = unsplit.record_key(region.pop("record"))
     manifest["split"] = report
-    with explained(output):
-        manifest["sequences"] = _write_sequences(output, train, validation, first_position)
-        manifest["digest"] = digest(to_json(manifest))
-        with replacing(output / MANIFEST) as file:
-            file.write(to_json(manifest))
-    remove_leftovers(output, keep={job.parts, manifest["sequences"]["file"]})
+    manifest["sequences"] = _write_sequences(folder, train, validation, first_position)
+    manifest["digest"] = digest(to_json(manifest))
+    folder.write(MANIFEST, to_json(manifest))
+    remove_leftovers(folder, keep={job.parts, manifest["sequences"]["file"]})
     return Corpus(folder, read_manifest(folder), job.tokenizer)
 
 
@@ -162,16 +156,18 @@ def _record_table(parts: list[Part]) -> RecordTable:
 
 
 def _write_sequences(
-    output: Path, train: Segments, validation: Segments, first_position: Int[np.ndarray, "records_plus_1"]
+    folder: Folder, train: Segments, validation: Segments, first_position: Int[np.ndarray, "records_plus_1"]
 ) -> dict[str, Any]:
     record = np.concatenate([train.record, validation.record])
     start = np.concatenate([train.start, validation.start])
     length = np.concatenate([train.length, validation.length])
     table = np.stack([first_position[record] + start, length, record, start])
     name = f"sequences-{digest(table.data)[:12]}.npy"  # a new name: the manifest of before keeps its own
-    with replacing(output / name) as file:
-        np.save(file, table)
-    return {"file": name, "digest": file_digest(output / name), "count": len(record)}
+    header = BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(table))
+    pieces = header.getvalue(), table.data.cast("B")
+    folder.write(name, *pieces)
+    return {"file": name, "digest": digest(*pieces), "count": len(record)}
 
 
 def _positions_of(region: Region, corpus: Corpus, begin: int, end: int) -> tuple[int, int, int, int]:

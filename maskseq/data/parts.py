@@ -22,8 +22,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8, UInt64
 
-from maskseq.data.storage import BLOCK, Folder, block_digests, digest, to_json
-from maskseq.errors import DataError
+from maskseq.data.storage import BLOCK, SEAL, Folder, block_digests, digest, to_json
+from maskseq.errors import DataError, MaskseqError
 from maskseq.types import Encoded
 
 OnError = Literal["stop", "skip"]
@@ -97,11 +97,12 @@ class Part:
 
     def _span(self, array: str, start: int, stop: int) -> Shaped[np.ndarray, "length fields"]:
         opened = self._open(array)
-        for file, entry in self.summary["files"].items():
-            if file.startswith(f"{array}/c/"):  # zarr would read a missing shard as zeros
-                self._require_size(file, entry["size"])
         try:
             span: np.ndarray = opened[start:stop]
+        except FileNotFoundError as missing:
+            raise self._error(f"{str(missing).removeprefix(self.name + '/')} is missing") from None
+        except MaskseqError:
+            raise
         except Exception as error:  # whatever the codecs make of damaged bytes
             raise self._error(f"{array} {start}:{stop} cannot be read: {error}") from error
         return span
@@ -118,7 +119,7 @@ class Part:
                 if file.startswith(f"{array}/") and not file.startswith(PAYLOAD):
                     for problem in self._damage(file, entry):
                         raise self._error(problem)
-            self._opened[array] = zarr.open_array(store=self.folder.store, path=f"{self.name}/{array}", mode="r")
+            self._opened[array] = zarr.open_array(store=self.folder.chunks, path=f"{self.name}/{array}", mode="r")
         return self._opened[array]
 
     @cached_property
@@ -134,21 +135,13 @@ class Part:
 
     def _checked_summary(self, expected: str | None) -> dict[str, Any]:
         try:
-            raw = self.folder.read(f"{self.name}/part.json")
+            raw = self.folder.read(f"{self.name}/{SEAL}")
         except FileNotFoundError:
-            raise self._error("part.json is missing") from None
+            raise self._error(f"{SEAL} is missing") from None
         if expected is not None and digest(raw) != expected:
-            raise self._error(f"part.json, bytes 0-{len(raw)}: does not have the digest that the manifest gives")
+            raise self._error(f"{SEAL}, bytes 0-{len(raw)}: does not have the digest that the manifest gives")
         summary: dict[str, Any] = json.loads(raw)
         return summary
-
-    def _require_size(self, file: str, size: int) -> None:
-        try:
-            found = self.folder.size(f"{self.name}/{file}")
-        except FileNotFoundError:
-            raise self._error(f"{file} is missing") from None
-        if found != size:
-            raise self._error(f"{file} has {found} bytes instead of {size}")
 
     def _damage(self, file: str, entry: dict[str, Any]) -> Iterator[str]:
         try:

@@ -1,66 +1,93 @@
-"""Corpora in object stores: s3://, gs://, az://, https:// and file:// URLs, through `obstore`.
+"""Corpora in object stores: s3://, gs://, az:// and memory:// URLs to build and read, https:// to read.
 
-A corpus is a folder of files that never change, so any tool copies it there (`aws s3 cp --recursive`).
+Nothing can be renamed there, so the objects of a part go to their final names, and its seal follows last. A corpus is
+a folder of plain files all the same, which any tool copies (`aws s3 cp --recursive`). Credentials come from the
+environment, as `obstore` takes them.
 """
 
-import importlib
-import io
-from pathlib import Path
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
+from maskseq.data.lease import Lease
+from maskseq.data.objects import Objects
+from maskseq.data.storage import SEAL, Folder
+from maskseq.errors import UsageError
 
-from maskseq.data.storage import Folder, digest
-from maskseq.errors import DataError, UsageError
-
-
-def open_folder(path: str | Path) -> Folder:
-    """A folder of this machine, or behind a URL (as text: a `Path` would spoil its slashes)."""
-    return RemoteFolder(str(path)) if "://" in str(path) else Folder(Path(path))
+AT_ONCE = 8  # objects of a part in flight: a small one costs a round trip, too
 
 
 class RemoteFolder(Folder):
-    """A folder of an object store. Credentials come from the environment, as its own tools take them."""
+    """A prefix of an object store. A part is whole once its seal is there."""
 
     def __init__(self, url: str) -> None:
-        try:
-            self._obstore: Any = importlib.import_module("obstore")
-        except ImportError:
-            raise UsageError(f"reading {url} needs the package obstore\n\nhint: pip install 'maskseq[cloud]'") from None
-        self.url = url.rstrip("/")
-        try:
-            options = {"client_options": {"allow_http": True}} if url.startswith("http://") else {}
-            self._objects = self._obstore.store.from_url(self.url, **options)
-        except self._obstore.exceptions.BaseError as error:
-            raise UsageError(f"{url} cannot be opened: {_first_line(error)}") from error
+        self._objects = Objects(url)
+        self._lease: Lease | None = None
 
     def __str__(self) -> str:
-        return self.url
+        return self._objects.url
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self._objects.url.startswith("memory:"):
+            raise UsageError(f"{self} lives in this process alone\n\nhint: build with one worker")
+        return RemoteFolder, (self._objects.url,)
 
     def read(self, name: str) -> bytes:
-        return bytes(self._ask("get", name).bytes())
+        return self._objects.get(name)
 
-    def size(self, name: str) -> int:
-        return int(self._ask("head", name)["size"])
+    @contextmanager
+    def local_file(self, name: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="maskseq-") as aside:
+            copy = Path(aside, PurePosixPath(name).name)
+            self._objects.download(name, copy)
+            yield copy
 
-    def file_digest(self, name: str) -> str:
-        return digest(self.read(name))
-
-    def map_array(self, name: str) -> Any:
-        return np.load(io.BytesIO(self.read(name)))
-
-    @property
-    def store(self) -> Any:
+    @cached_property
+    def chunks(self) -> Any:
         from zarr.storage import ObjectStore
 
-        return ObjectStore(self._objects, read_only=True)
+        from maskseq.data.chunks import Complete
 
-    def _ask(self, request: str, name: str) -> Any:
-        try:
-            return getattr(self._obstore, request)(self._objects, name)
-        except self._obstore.exceptions.BaseError as error:
-            raise DataError(f"{self.url}/{name}", f"cannot be read: {_first_line(error)}") from error
+        return Complete(ObjectStore(self._objects.client, read_only=True), self._objects.explained)
 
+    def names(self, below: str = "") -> list[str]:
+        return self._objects.names(below)
 
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0]
+    def parts(self, below: str) -> list[str]:
+        seals = (path for path in map(PurePosixPath, self._objects.below(below)) if path.name == SEAL)
+        return sorted(path.parent.name for path in seals)
+
+    def write(self, name: str, *pieces: bytes | memoryview) -> None:
+        self._confirm()
+        self._objects.put(name, *pieces)
+
+    def write_part(self, name: str, files: Mapping[str, bytes]) -> None:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for _ in pool.map(lambda file: self._objects.put(f"{name}/{file}", files[file]), files.keys() - {SEAL}):
+                pass  # raises what a thread raised
+        self._objects.put(f"{name}/{SEAL}", files[SEAL])
+
+    def remove(self, name: str) -> None:
+        self._confirm()
+        objects = self._objects.below(name) or [name]
+        seals = [path for path in objects if PurePosixPath(path).name == SEAL]
+        self._objects.delete(seals)
+        self._objects.delete([path for path in objects if path not in seals])
+
+    def sweep(self) -> None:
+        """Nothing: an object is whole or not there, and a part without its seal is written again."""
+
+    @contextmanager
+    def exclusive(self, *, shared_as: str | None = None) -> Iterator[None]:
+        with Lease.held(self._objects, shared_as) as self._lease:
+            yield
+        self._lease = None
+
+    def _confirm(self) -> None:
+        """Parts may be written by anybody, being pure; only the one builder replaces or removes anything."""
+        if self._lease is not None:
+            self._lease.confirm()

@@ -1,19 +1,15 @@
-"""Records to one part: encode, check, write aside, fsync, rename. Runs in the workers of a build."""
+"""Records to one part: encode, check, compress, write. Runs in the workers of a build."""
 
-import logging
-import shutil
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from jaxtyping import Int, Integer, Shaped, UInt64
 
 from maskseq.data.hashing import hash64
 from maskseq.data.parts import EXAMPLES, OnError, part_name
-from maskseq.data.storage import block_digests, explained, sync, sync_tree, to_json
+from maskseq.data.storage import SEAL, Folder, block_digests, to_json
 from maskseq.data.unknown import find_runs
 from maskseq.errors import DataError, UsageError
 from maskseq.tokenizer import Symmetry, Tokenizer
@@ -25,44 +21,27 @@ IMAGE_CHUNK = 1 << 22  # positions that symmetries transform at a time
 
 
 def write_part(
-    parts: Path, index: int, records: Sequence[Record | DataError], tokenizer: Tokenizer[Any], on_error: OnError
-) -> str:
-    """Encode `records` and write them as part `index`; returns its name. Nothing half-written is ever seen.
+    folder: Folder,
+    parts: str,
+    index: int,
+    records: Sequence[Record | DataError],
+    tokenizer: Tokenizer[Any],
+    on_error: OnError,
+) -> None:
+    """Encode `records` and write them as part `index` below `parts`. It is made in memory: nobody sees half of it.
 
     A `DataError` stands for a record that could not be read: it counts as skipped.
     """
-    name = part_name(index)
     kept, encoded, skipped = _encode(records, tokenizer, on_error)
+    files = _arrays(kept, encoded, tokenizer)
     summary = {
         "records": len(kept),
         "positions": sum(len(e) for e in encoded),
         "units": sum(len(r) for r in kept),
         "skipped": {"records": len(skipped), "examples": skipped[:EXAMPLES]},
+        "files": {name: {"size": len(data), "blocks": block_digests(data)} for name, data in files.items()},
     }
-    aside = parts / f".{name}.{uuid4().hex}.tmp"
-    try:
-        with explained(parts / name):
-            _write_arrays(aside, kept, encoded, tokenizer)
-            summary["files"] = {file: _file_entry(aside / file) for file in _files(aside)}
-            (aside / "part.json").write_bytes(to_json(summary))
-            sync_tree(aside)
-            _rename_unless_there(aside, parts / name)
-    except BaseException:
-        # zarr writes in threads: those still at work fail as well, and asyncio would print a traceback of each.
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-        shutil.rmtree(aside, ignore_errors=True)  # a full disk gets its space back
-        raise
-    return name
-
-
-def _rename_unless_there(aside: Path, target: Path) -> None:
-    try:
-        aside.rename(target)
-    except OSError:
-        if not target.is_dir():
-            raise
-        shutil.rmtree(aside)  # another try of the same part was faster; its bytes are the same
-    sync(target.parent)
+    folder.write_part(f"{parts}/{part_name(index)}", files | {SEAL: to_json(summary)})
 
 
 def _encode(
@@ -110,37 +89,41 @@ def _broken_promise(encoded: Encoded, vocabulary: Vocabulary) -> str:
     return ""
 
 
-def _write_arrays(folder: Path, records: list[Record], encoded: list[Encoded], tokenizer: Tokenizer[Any]) -> None:
+def _arrays(records: list[Record], encoded: list[Encoded], tokenizer: Tokenizer[Any]) -> dict[str, bytes]:
+    """The files of a zarr group with everything that a part holds."""
     import zarr
 
+    written: dict[str, Any] = {}
+    store = zarr.storage.MemoryStore(written)
     vocabulary = tokenizer.vocabulary
     keys = [record.key.encode() for record in records]
     no_ids = np.empty((0, vocabulary.n_fields), vocabulary.dtype)
     tokens = np.concatenate([e.ids for e in encoded] or [no_ids])
     offsets = _offsets([len(e) for e in encoded])
-    zarr.create_group(folder, overwrite=True)
-    _write(folder, "tokens", tokens)
+    zarr.create_group(store)
+    _write(store, "tokens", tokens)
     if any(e.weights is not None for e in encoded):
         weights = [np.ones(e.ids.shape) if e.weights is None else e.weights for e in encoded]
-        _write(folder, "weights", np.concatenate(weights).astype(np.float32))
-    _write(folder, "offsets", offsets)
+        _write(store, "weights", np.concatenate(weights).astype(np.float32))
+    _write(store, "offsets", offsets)
     unknown = find_runs(~vocabulary.known(tokens).any(axis=1), offsets)
     if len(unknown):
-        _write(folder, "unknown", unknown)
-    _write(folder, "units", np.array([len(record) for record in records], np.int64))
+        _write(store, "unknown", unknown)
+    _write(store, "units", np.array([len(record) for record in records], np.int64))
     hashes = [
         np.array([hash64(key) for key in keys], np.uint64),
         content_hashes(tokens, offsets, tokenizer.symmetries()),
     ]
-    _write(folder, "hashes", np.stack(hashes, axis=1))
-    _write(folder, "keys", np.frombuffer(b"".join(keys), np.uint8))
-    _write(folder, "key_offsets", _offsets([len(key) for key in keys]))
+    _write(store, "hashes", np.stack(hashes, axis=1))
+    _write(store, "keys", np.frombuffer(b"".join(keys), np.uint8))
+    _write(store, "key_offsets", _offsets([len(key) for key in keys]))
     spans = [record.span() for record in records]
     if spans and all(s is not None for s in spans):
-        _write(folder, "spans", np.array(spans, np.float64))
+        _write(store, "spans", np.array(spans, np.float64))
+    return {name: content.to_bytes() for name, content in written.items()}
 
 
-def _write(folder: Path, name: str, values: Shaped[np.ndarray, "n ..."]) -> None:
+def _write(store: Any, name: str, values: Shaped[np.ndarray, "n ..."]) -> None:
     import zarr
     from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
@@ -150,7 +133,7 @@ def _write(folder: Path, name: str, values: Shaped[np.ndarray, "n ..."]) -> None
     if n_chunks == 1:
         chunk = max(len(values), 1)
     array = zarr.create_array(
-        folder,
+        store,
         name=name,
         shape=values.shape,
         dtype=values.dtype,
@@ -203,12 +186,3 @@ def _image(
         begin = len(tokens) - start - len(chunk) if backwards else start
         image[begin : begin + len(chunk)] = chunk
     return image, backwards
-
-
-def _files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-def _file_entry(path: Path) -> dict[str, Any]:
-    data = path.read_bytes()
-    return {"size": len(data), "blocks": block_digests(data)}
