@@ -1,0 +1,87 @@
+"""What plug-ins say of a file that they see for the first time: is it mine, and what recipe would suit it?
+
+A format answers with a `Claim` to the beginning of a file, a tokenizer with a `Suggestion` to some of its records.
+`maskseq init` asks them all; the core knows nothing of any domain.
+"""
+
+import gzip
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from maskseq.errors import DataError
+
+HEAD_BYTES = 1 << 18
+
+BY_NAME, POSSIBLE, LIKELY, CERTAIN = range(1, 5)
+"""How sure a claim is: the file's name only; the content would do; it looks like this; nothing else looks like this."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The beginning of a file, decompressed where it is gzipped."""
+
+    path: Path
+    content: bytes
+    whole: bool
+    """The file ends here."""
+
+    @classmethod
+    def of(cls, path: Path) -> "Head":
+        """`DataError` for a file that cannot be read, or is empty."""
+        try:
+            with path.open("rb") as raw:
+                zipped = raw.read(2) == b"\x1f\x8b"
+                raw.seek(0)
+                file = gzip.open(raw) if zipped else raw  # noqa: SIM115 (it owns nothing; `raw` is closed)
+                content = file.read(HEAD_BYTES + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        if not content:
+            raise DataError(path, "the file is empty")
+        return cls(path, content[:HEAD_BYTES], len(content) <= HEAD_BYTES)
+
+    @property
+    def name(self) -> str:
+        """The file's name in lower case, without the ending of a compressed file."""
+        return self.path.name.lower().removesuffix(".gz").removesuffix(".bgz")
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """Its lines that are not blank, without line ends, nor one that is cut off; none if it is no text."""
+        if b"\0" in self.content:
+            return []
+        lines = self.content.decode(errors="replace").removeprefix("\ufeff").splitlines()
+        if not self.whole and len(lines) > 1:
+            lines.pop()
+        return [line for line in lines if line.strip()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A format can read a file."""
+
+    strength: int
+    """`BY_NAME` to `CERTAIN`; of several formats the surest reads the file."""
+    why: str
+    """What speaks for it, for the user to read."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options that the format needs for this file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """What a tokenizer found in some records, and the recipe that it would begin with."""
+
+    found: Mapping[str, object] = field(default_factory=dict)
+    """Findings for the user to read, in the order in which they are told."""
+    context: int = 512
+    """Positions that a piece needs to be understood; longer records are cut."""
+    recipe: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Sections of the recipe, such as `tokenizer` (its options, without the name), `masking`, `data.split`. What is
+    left out, `maskseq init` chooses."""
+    comments: Mapping[str, str] = field(default_factory=dict)
+    """Why a value was chosen: a comment behind the line of a key such as `masking.ratio`."""

@@ -1,0 +1,52 @@
+"""When samples were taken, as far as files say it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from maskseq_signals.recording import Recording
+
+
+def clock(records: Sequence[Recording], n_steps: int) -> dict[str, object]:
+    """The sampling rate, as files say it, and how regular the times of the first table are."""
+    rates = sorted({record.rate for record in records if record.rate is not None})
+    found: dict[str, object] = {}
+    if rates:
+        found["samples a second"] = ", ".join(f"{rate:g}" for rate in rates)
+    times = records[0].times
+    moments = times and _moments(times[:n_steps])
+    if not moments or len(moments) < 2:
+        return found
+    steps = np.diff(moments)
+    usual = float(np.median(steps))
+    told = f"{usual:,g} s" if is_date(times[0]) else f"{usual:g}"  # type: ignore[index]
+    odd, equal, back = (int(which.sum()) for which in (steps != usual, steps == 0, steps < 0))
+    found["time step"] = told + (" throughout" if not odd else f", but for {odd:,} steps of {len(steps):,}")
+    if equal or back:
+        found["time stamps"] = f"{equal:,} equal to the one before, {back:,} before it"
+    return found
+
+
+def _moments(times: Sequence[str]) -> list[float] | None:
+    """Times as numbers, dates as seconds; None where they are neither."""
+    try:
+        if is_date(times[0]):
+            return [_date(text).timestamp() for text in times]
+        return [float(text) for text in times]
+    except ValueError:
+        return None
+
+
+def is_date(text: str) -> bool:
+    """Whether a text is a date in ISO 8601, or written with slashes."""
+    try:
+        _date(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _date(text: str) -> datetime:
+    moment = datetime.fromisoformat(text.strip().replace("/", "-"))
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,121 @@
+"""What `maskseq init` is told of signals: channels, rates, periods, what is missing, and bins that suit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from maskseq.survey import Suggestion
+from maskseq_signals.clock import clock
+from maskseq_signals.recording import Recording
+
+STEPS = 1 << 16
+"""Time steps that are looked at."""
+MOST_CHANNELS = 32
+SHOWN = 8
+"""Channels that are told of one by one."""
+PERIODIC = 0.2
+"""Autocorrelation of the differences, from which on a signal is called periodic."""
+
+
+def suggest_bins(records: Sequence[Any]) -> Suggestion | None:
+    """For recordings of any format."""
+    if not records or not all(isinstance(record, Recording) for record in records):
+        return None
+    first = records[0]
+    values = _steps(records, first.names)
+    flat = [name for name, column in zip(first.names, values.T, strict=True) if not np.nanstd(column) > 0]
+    kept = [name for name in first.names if name not in flat] or list(first.names)
+    chosen = kept[:MOST_CHANNELS]
+    values = values[:, [first.names.index(name) for name in chosen]]
+    period = _period(values)
+    options, why = _bins(values)
+    if len(chosen) < len(first.names):
+        options["channels"] = chosen
+    left = f"constant: {', '.join(flat)}" if flat and len(kept) < len(first.names) else ""
+    many = f"{MOST_CHANNELS} of {len(kept)} that vary" if len(chosen) < len(kept) else ""
+    span = min(max(4, period // 4 if period else 8), 64)
+    return Suggestion(
+        found=_channels(first, values, chosen)
+        | clock(records, STEPS)
+        | ({"period": f"{period:,} steps"} if period else {}),
+        context=min(max(64, 1 << (4 * period - 1).bit_length() if period else 256), 1024),
+        recipe={
+            "tokenizer": options,
+            "masking": {
+                "ratio": [0.1, 0.5],
+                "tokens": {"weight": 0.3, "replacement": {"mask": 1.0}},
+                "spans": {"weight": 0.7, "mean_length": span},
+            },
+            "training": {"smoothing": 1.0},
+        },
+        comments={
+            "tokenizer.scheme": why,
+            "tokenizer.channels": "; ".join(filter(None, (many, left))),
+            "masking.ratio": "share of the samples, drawn for each piece",
+            "masking.spans": "gaps" + (", a quarter of the period long" if period else ""),
+            "training.smoothing": "neighbouring bins are nearly right",
+        },
+    )
+
+
+def _steps(records: Sequence[Recording], names: Sequence[str]) -> Float64[np.ndarray, "steps channels"]:
+    """The first steps of the recordings that have these channels."""
+    parts, left = [], STEPS
+    for record in records:
+        if left > 0 and set(names) <= set(record.names):
+            parts.append(record.channels[:left, record.select(names, [None] * len(names))])
+            left -= len(parts[-1])
+    return np.concatenate(parts)
+
+
+def _bins(values: Float64[np.ndarray, "steps channels"]) -> tuple[dict[str, Any], str]:
+    """Tokenizer options, and why."""
+    known = min(int(column.sum()) for column in (~np.isnan(values)).T)
+    bins = min(256 if values.shape[1] <= SHOWN else 64, 1 << max(4, (known // 16).bit_length() - 1))
+    spread = np.nanmax(values, axis=0) - np.nanmin(values, axis=0)
+    moves = np.nanmedian(np.abs(np.diff(values, axis=0)), axis=0)
+    fine = moves[moves > 0] < spread[moves > 0] / (4 * bins)
+    if len(fine) and fine.mean() > 0.5:
+        why = "its detail is small beside its range: a level, and what is left of it"
+        return {"name": "quantize", "scheme": "level", "levels": 32, "bins": 32}, why
+    return {"name": "quantize", "scheme": "quantile", "bins": bins}, "bins with about as many values each"
+
+
+def _period(values: Float64[np.ndarray, "steps channels"]) -> int | None:
+    """The lag of the first clear peak of the autocorrelation, of the channel where it is clearest."""
+    best, period = PERIODIC, None
+    for column in values.T[:SHOWN]:
+        known = np.flatnonzero(~np.isnan(column))
+        filled = np.interp(np.arange(len(column)), known, column[known])
+        moves = np.diff(filled) - np.diff(filled).mean()
+        spectrum = np.abs(np.fft.rfft(moves, 2 * len(moves))) ** 2
+        correlation = np.fft.irfft(spectrum)[: len(moves) // 4]
+        if len(correlation) < 8 or not correlation[0] > 0:
+            continue
+        correlation /= correlation[0]
+        below = int(np.argmax(correlation < 0))
+        peak = float(correlation[below:].max())
+        if below and peak > best:
+            lag = below + int(np.argmax(correlation[below:] > 0.8 * peak))  # the first of the peaks at its multiples
+            while lag + 1 < len(correlation) and correlation[lag + 1] > correlation[lag]:
+                lag += 1
+            best, period = peak, lag
+    return period
+
+
+def _channels(
+    first: Recording, values: Float64[np.ndarray, "steps channels"], chosen: Sequence[str]
+) -> dict[str, object]:
+    used = f", {len(chosen)} used" if len(chosen) < len(first.names) else ""
+    found: dict[str, object] = {"channels": f"{len(first.names)}{used}"}
+    for name, column in list(zip(chosen, values.T, strict=True))[:SHOWN]:
+        unit = first.units[first.names.index(name)]
+        missing = int(np.isnan(column).sum())
+        told = f"{np.nanmin(column):g} to {np.nanmax(column):g} {unit}".rstrip()
+        runs = np.diff(column) == 0
+        if runs.mean() > 0.1:
+            told += f", {runs.mean():.0%} of the steps without a change"
+        found[f"channel {name}"] = told + (f", {missing:,} unknown ({missing / len(column):.1%})" if missing else "")
+    return found
