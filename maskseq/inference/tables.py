@@ -1,0 +1,237 @@
+"""Bidirectional context tables: how often each id stood between these neighbours, with back-off to fewer of them.
+
+They take seconds to count and beat many published networks: 5 + 5 bases predict a hidden base of E. coli with 1.845
+bits, an order-11 Markov chain with 1.977. A model that does not beat them has learned nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Integer, UInt64
+
+from maskseq.tokenizer import Symmetry
+from maskseq.types import Vocabulary
+
+STRENGTHS = 2.0 ** np.arange(-3, 9)
+SAMPLE = 200_000
+"""Training cells by whose likelihood, each left out in turn, strengths and depths are chosen."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The known ids around some cells of a field, as one row of digits for each cell.
+
+    Digits are ids, or `n_ids` beyond either end of a sequence.
+    """
+
+    left: Int[np.ndarray, "depth cells"]
+    """Nearest first."""
+    right: Int[np.ndarray, "depth cells"]
+    seen_left: Int[np.ndarray, " cells"]
+    """How many of `left` are known, before the first that is not."""
+    seen_right: Int[np.ndarray, " cells"]
+
+    @classmethod
+    def of(
+        cls,
+        ids: Integer[np.ndarray, "length"],
+        known: Bool[np.ndarray, "length"],
+        positions: Integer[np.ndarray, "cells"],
+        *,
+        depth: int,
+        n_ids: int,
+    ) -> "Neighbours":
+        """Those of one sequence."""
+        steps = np.arange(1, depth + 1)[:, None]
+        digits = np.pad(ids.astype(np.int64), depth, constant_values=n_ids)
+        usable = np.pad(known, depth, constant_values=True)
+        sides = []
+        for signed in (-steps, steps):
+            places = positions + depth + signed
+            sides.append((digits[places], np.cumprod(usable[places], axis=0).sum(axis=0)))
+        (left, seen_left), (right, seen_right) = sides
+        return cls(left, right, seen_left, seen_right)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Neighbours"]) -> "Neighbours":
+        return cls(
+            np.concatenate([part.left for part in parts], axis=1),
+            np.concatenate([part.right for part in parts], axis=1),
+            np.concatenate([part.seen_left for part in parts]),
+            np.concatenate([part.seen_right for part in parts]),
+        )
+
+    def __getitem__(self, cells: Any) -> "Neighbours":
+        return Neighbours(self.left[:, cells], self.right[:, cells], self.seen_left[cells], self.seen_right[cells])
+
+    def code(self, level: tuple[int, int], base: int) -> UInt64[np.ndarray, " cells"]:
+        """One number for the nearest `level` ids on either side; it wraps around where 64 bits do not suffice."""
+        code = np.zeros(self.left.shape[1], np.uint64)
+        for digit in (*self.left[: level[0]], *self.right[: level[1]]):
+            code = code * np.uint64(base) + digit.astype(np.uint64)
+        return code
+
+
+@dataclass(frozen=True)
+class Level:
+    """Counts of ids between so many ids on the left and on the right."""
+
+    keys: UInt64[np.ndarray, " entries"]
+    """Context code times number of ids, plus id; sorted."""
+    counts: Int[np.ndarray, " entries"]
+    strength: float
+    """How many observations the shallower level's distribution is worth."""
+
+    def lookup(self, codes: UInt64[np.ndarray, " cells"], n_ids: int) -> Int[np.ndarray, "cells ids"]:
+        wanted = codes[:, None] * np.uint64(n_ids) + np.arange(n_ids, dtype=np.uint64)
+        if not len(self.keys):
+            return np.zeros(wanted.shape, np.int64)
+        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.where(self.keys[at] == wanted, self.counts[at], 0)
+
+
+class FieldTable:
+    """The table of one field: P(id | neighbours), interpolated from the nearest neighbours to all of them.
+
+    P_level = (count + strength · P_shallower) / (total + strength), down to the uniform distribution. The strength of
+    each level, and how deep it pays to go, maximise the likelihood of training cells that are left out of the counts in
+    turn, so nothing has to be set. Levels are counted when they are first asked for.
+    """
+
+    def __init__(self, neighbours: Neighbours, ids: Integer[np.ndarray, " cells"], n_ids: int) -> None:
+        self.neighbours, self.ids, self.n_ids = neighbours, ids.astype(np.uint64), n_ids
+        self.levels: dict[tuple[int, int], Level] = {}
+        step = max(len(ids) // SAMPLE, 1)
+        self.sample, self.sampled = neighbours[::step], ids[::step].astype(np.int64)
+        self.left_out: dict[tuple[int, int], Float[np.ndarray, " cells"]] = {}
+
+    @cached_property
+    def depth(self) -> int:
+        """How many neighbours on either side give the sample the best likelihood."""
+        deepest = len(self.neighbours.left)
+        worth = [np.log(self._left_out((depth, depth))).mean() for depth in range(deepest + 1)]
+        return int(np.argmax(worth))
+
+    def probabilities(self, around: Neighbours) -> Float[np.ndarray, "cells ids"]:
+        """A distribution for each cell, from the known ids next to it on both sides."""
+        answer = np.empty((len(around.seen_left), self.n_ids))
+        seen = np.minimum(np.stack([around.seen_left, around.seen_right]), self.depth)
+        for level in np.unique(seen, axis=1).T.tolist():
+            mine = np.flatnonzero((seen == np.array(level)[:, None]).all(axis=0))
+            answer[mine] = self._interpolated(around[mine], (level[0], level[1]))
+        return answer
+
+    def _interpolated(self, around: Neighbours, level: tuple[int, int]) -> Float[np.ndarray, "cells ids"]:
+        shallower = _shallower(level)
+        n_cells = len(around.seen_left)
+        below = np.full((n_cells, self.n_ids), 1 / self.n_ids) if shallower is None else (
+            self._interpolated(around, shallower)
+        )  # fmt: skip
+        table = self._level(level)
+        counts = table.lookup(around.code(level, self.n_ids + 1), self.n_ids)
+        return (counts + table.strength * below) / (counts.sum(axis=1, keepdims=True) + table.strength)
+
+    def _level(self, level: tuple[int, int]) -> Level:
+        if level not in self.levels:
+            usable = (self.neighbours.seen_left >= level[0]) & (self.neighbours.seen_right >= level[1])
+            codes = self.neighbours.code(level, self.n_ids + 1) * np.uint64(self.n_ids) + self.ids
+            keys, counts = np.unique(codes[usable], return_counts=True)
+            counted = Level(keys, counts, 1.0)
+            totals, hits = self._sample_counts(counted, level)
+            below = self._below(level)
+            gains = [np.log((hits + s * below) / (totals + s)).sum() for s in STRENGTHS]
+            self.levels[level] = Level(keys, counts, float(STRENGTHS[int(np.argmax(gains))]))
+        return self.levels[level]
+
+    def _left_out(self, level: tuple[int, int]) -> Float[np.ndarray, " cells"]:
+        """The probability of each cell of the sample, itself left out of the counts."""
+        if level not in self.left_out:
+            table = self._level(level)
+            totals, hits = self._sample_counts(table, level)
+            self.left_out[level] = (hits + table.strength * self._below(level)) / (totals + table.strength)
+        return self.left_out[level]
+
+    def _below(self, level: tuple[int, int]) -> Float[np.ndarray, " cells"]:
+        shallower = _shallower(level)
+        return np.full(len(self.sampled), 1 / self.n_ids) if shallower is None else self._left_out(shallower)
+
+    def _sample_counts(
+        self, table: Level, level: tuple[int, int]
+    ) -> tuple[Float[np.ndarray, " cells"], Float[np.ndarray, " cells"]]:
+        """How often the context of each sampled cell was seen, and how often with its id, without the cell itself."""
+        counts = table.lookup(self.sample.code(level, self.n_ids + 1), self.n_ids)
+        itself = (self.sample.seen_left >= level[0]) & (self.sample.seen_right >= level[1])
+        hits = counts[np.arange(len(counts)), self.sampled] - itself
+        return (counts.sum(axis=1) - itself).astype(float), np.maximum(hits, 0).astype(float)
+
+
+def _shallower(level: tuple[int, int]) -> tuple[int, int] | None:
+    """One neighbour less on the longer side, or on both: a path that a mirror image shares."""
+    left, right = level
+    if left == right:
+        return (left - 1, right - 1) if left else None
+    return (left - 1, right) if left > right else (left, right - 1)
+
+
+class ContextTables:
+    """A table for each field, as a `Predict`: what `infill`, `score` and `evaluate` ask of a model, asked of counts."""
+
+    def __init__(
+        self,
+        sequences: Iterable[Integer[np.ndarray, "_ _"]],
+        *,
+        vocabulary: Vocabulary,
+        symmetries: Sequence[Symmetry[Any]] = (),
+        depth: int = 5,
+    ) -> None:
+        """Count training sequences, and each as every symmetry shows it. `depth` is the most neighbours on a side."""
+        self.vocabulary, self.depth = vocabulary, depth
+        found: list[list[tuple[Neighbours, Integer[np.ndarray, " _"]]]] = [[] for _ in vocabulary.names]
+        for ids in _with_images(sequences, symmetries):
+            known = vocabulary.known(ids)
+            for field, parts in enumerate(found):
+                positions = np.flatnonzero(known[:, field])
+                parts.append((self._neighbours(ids, known, positions, field), ids[positions, field]))
+        self.fields = [
+            FieldTable(Neighbours.joined([p[0] for p in parts]), np.concatenate([p[1] for p in parts]), n_ids)
+            for parts, n_ids in zip(found, vocabulary.n_outputs, strict=True)
+        ]
+
+    def __call__(
+        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> list[Float[np.ndarray, "_ _"]]:
+        """Log-probabilities of the asked cells, from their neighbours in the same field."""
+        ends = np.cumsum([0, *map(len, cells)])
+        log_probs = np.full((ends[-1], max(self.vocabulary.n_outputs)), -np.inf)
+        fields = np.concatenate([asked[:, 1] for asked in cells]) if len(cells) else np.zeros(0, int)
+        for field, table in enumerate(self.fields):
+            around = []
+            for ids, asked in zip(sequences, cells, strict=True):
+                mine = asked[asked[:, 1] == field, 0]
+                around.append(self._neighbours(ids, self.vocabulary.known(ids), mine, field))
+            rows = np.flatnonzero(fields == field)
+            if len(rows):
+                log_probs[rows, : table.n_ids] = np.log(table.probabilities(Neighbours.joined(around)))
+        return np.split(log_probs, ends[1:-1])
+
+    def _neighbours(
+        self,
+        ids: Integer[np.ndarray, "length fields"],
+        known: Bool[np.ndarray, "length fields"],
+        positions: Integer[np.ndarray, " cells"],
+        field: int,
+    ) -> Neighbours:
+        n_ids = self.vocabulary.n_outputs[field]
+        return Neighbours.of(ids[:, field], known[:, field], positions, depth=self.depth, n_ids=n_ids)
+
+
+def _with_images(
+    sequences: Iterable[Integer[np.ndarray, "_ _"]], symmetries: Sequence[Symmetry[Any]]
+) -> Iterator[Integer[np.ndarray, "_ _"]]:
+    for ids in sequences:
+        yield ids
+        for symmetry in symmetries:
+            yield symmetry.ids(ids)
