@@ -42,7 +42,20 @@ def show(summary: Mapping[str, Any], *, as_json: bool) -> None:
                 table.add_row(f"  {escape(str(name))}", escape(_text(inner)))
         else:
             table.add_row(f"[bold]{escape(key)}[/]", escape(_text(value)))
-    Console(highlight=False, soft_wrap=True).print(table)
+    out.print(table)
+    for key, rows in tables.items():
+        table = Table(*map(escape, rows[0]), title=escape(key), title_justify="left", box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*(escape(_text(value)) for value in row.values()))
+        out.print(table)
+
+
+def fitted(fields: Mapping[str, str], most: int = 12) -> None:
+    """What was inferred of each field, for people to check before they wait for a training run."""
+    for name, what in list(fields.items())[:most]:
+        talk.print(f"field {escape(name)}: {escape(what)}")
+    if len(fields) > most:
+        talk.print(f"and {len(fields) - most} more fields: see maskseq inspect")
 
 
 def _text(value: object) -> str:

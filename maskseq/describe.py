@@ -22,6 +22,9 @@ from maskseq.recipe import Recipe, load_recipe
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.device import choose_device, choose_precision
 
+from maskseq.training.optimizer import OptimizerConfig, parameter_groups
+from maskseq.training.run import RECIPE
+from maskseq.types import Loss
 
 def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
     """Everything that can be known before training: the resolved recipe, sizes, steps, memory and a first batch.
@@ -149,7 +152,7 @@ def _tokenizer(tokenizer: Tokenizer[Any]) -> dict[str, Any]:
     return {
         "name": plugins.name_of("tokenizers", type(tokenizer)),
         "fingerprint": tokenizer.fingerprint[:16],
-        "fields": {field.name: field.n_tokens for field in tokenizer.fields},
+        "fields": dict(tokenizer.describe()),
         "symmetries": [symmetry.name for symmetry in tokenizer.symmetries()],
     }
 
@@ -159,6 +162,7 @@ def doctor() -> dict[str, Any]:
     device = choose_device("auto")
     dtype = torch.bfloat16 if choose_precision("auto", device) == "bf16" else torch.float32
     return {
+    losses = {source: str(Loss(**loss)) for source, loss in manifest.get("losses", {}).items()}
         "versions": {name: version(name) for name in ("maskseq", "torch", "numpy", "zarr")},
         "machine": {
             "device": str(device),
@@ -170,3 +174,4 @@ def doctor() -> dict[str, Any]:
         "tokenizers": sorted(plugins.available("tokenizers")),
         "formats": sorted(plugins.available("formats")),
     }
+        **({"rounding": losses} if losses else {}),

@@ -32,7 +32,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from maskseq.constraints import Constraint
 from maskseq.errors import DataError, UsageError
 from maskseq.survey import BY_NAME, Claim, Head, Suggestion
-from maskseq.types import Encoded, Field, LegalCells, Record, Vocabulary
+from maskseq.types import Encoded, Field, LegalCells, Loss, Record, Vocabulary
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T", bound="Tokenizer[Any]")  # not typing.Self, which the shape checks of the tests cannot read
@@ -129,6 +129,14 @@ class Tokenizer(ABC, Generic[R]):
         A unit is a hole where every cell that depends on it is one.
         """
         raise UsageError(
+    def losses(self, record: R, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, Loss]:
+        """Of each source, what its encoded values lost by rounding and clipping. Default: nothing is measured."""
+        return {}
+
+    def describe(self) -> Mapping[str, str]:
+        """Of each field, in words, what was inferred and fitted, for people to check. Default: tokens and range."""
+        return {field.name: described(field) for field in self.fields}
+
             f"{type(self).__name__} cannot write filled records\n\nhint: give it a splice(record, ids, holes) method"
         )
 
@@ -204,4 +212,32 @@ class Format(ABC, Generic[R]):
             yield from self.read(path)
         except DataError as error:
             yield error
+
+def described(field: Field) -> str:
+    """How many tokens a field has, and from where to where they go."""
+    if field.centres is None:
+        return f"{field.n_tokens:,} tokens"
+    return f"{field.n_tokens:,} bins, {field.centres[0]:.6g} to {field.centres[-1]:.6g} {field.unit}".rstrip()
+
+
+OnBroken = Callable[[DataError], None]
+"""What is done with a broken record: nothing else than `stop` where files are to be read whole or not at all."""
+
+
+def stop(error: DataError) -> None:
+    raise error
+
+
+def attempted(read: Callable[[OnBroken], Iterator[R]]) -> Iterator[R | DataError]:
+    """Records in between the errors that `read` told of; one that it raised comes last."""
+    broken: list[DataError] = []
+    try:
+        for record in read(broken.append):
+            yield from broken
+            broken.clear()
+            yield record
+    except DataError as error:
+        broken.append(error)
+    yield from broken
+
 

@@ -8,6 +8,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from maskseq.constraints import Grammar
 from maskseq.errors import UsageError
 from maskseq.testing import check_tokenizer
 from maskseq.types import ABSENT, END, OTHER
@@ -434,6 +435,35 @@ def test_unknown_cells_may_not_become_an_end_or_run_backwards(tokenizer):
 
 
 def test_state_and_fingerprint_survive_json(tokenizer):
+def test_the_cells_of_a_case_attribute_are_filled_alike(tokenizer):
+    record = random_case(np.random.default_rng(5), 12)
+    index = [column.scope for column in tokenizer.columns].index("case") + 1
+    record = replace(record, case_attributes={tokenizer.columns[index - 1].name: UNKNOWN})
+    ids = tokenizer.encode(record).ids
+    holes = np.zeros(ids.shape, dtype=bool)
+    holes[:, index] = True
+    assert (ids[:, index] == tokenizer.fields[index].mask_id).all()
+    n = tokenizer.fields[index].n_predictable
+    rng = np.random.default_rng(0)
+
+    def undecided(sequences, cells):
+        """Each cell likes another value best."""
+        return [np.log(rng.dirichlet(np.full(max(tokenizer.vocabulary.n_outputs), 0.1), size=len(c))) for c in cells]
+
+    (fill,) = infill(
+        undecided,
+        [ids],
+        [holes],
+        InfillConfig(temperature=1.0, samples=8, order="one_shot"),
+        vocabulary=tokenizer.vocabulary,
+        keys=[0],
+        constraints=[[Grammar(tokenizer.allowed)]],
+    )
+    assert (fill.values == fill.values[:, :1]).all()
+    assert (fill.values < n).all()
+    assert len(set(fill.values[:, 0].tolist())) > 1
+
+
     again = EventTokenizer.from_state(tokenizer.state())
     assert again == tokenizer
     assert again.fingerprint == tokenizer.fingerprint

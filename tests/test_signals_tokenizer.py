@@ -160,6 +160,9 @@ def test_values_outside_the_training_range_are_clipped_and_counted(scheme):
     tokenizer = QuantizeTokenizer.fit([recording(np.linspace(-5, 5, 300))], scheme=scheme, bins=16)
     strange = recording([-1e6, -5.1, -5.0, 0.0, 5.0, 5.1, 1e6, np.nan])
     assert tokenizer.clipped(strange) == {"a": 4}
+    loss = tokenizer.losses(strange, ids)["a"]
+    assert (loss.values, loss.clipped) == (7, 4)
+    assert loss.largest >= 1e6 - 5
     ids = tokenizer.encode(strange).ids
     assert (ids[0] == ids[2]).all()
     assert (ids[6] == ids[4]).all()
@@ -273,6 +276,25 @@ def test_long_recordings_are_fitted_on_a_fair_sample():
     counts = np.bincount(one.encode(recording(values)).ids[:, 0], minlength=24)
     assert np.abs(counts / (n / 24) - 1).max() < 0.05
 
+def test_round_trip_errors_are_those_of_the_decoded_values_in_the_unit_of_the_channel():
+    values = np.random.default_rng(0).normal(80, 4, 5000)
+    values[::7] = np.nan
+    record = recording(values)
+    tokenizer = QuantizeTokenizer.fit([record], scheme="uniform", bins=64)
+    ids = tokenizer.encode(record).ids
+    error = np.abs(tokenizer.decode(ids).channels[:, 0] - values)
+    halves = [tokenizer.losses(record.cut(a, b), ids[a:b])["a"] for a, b in ((0, 1234), (1234, 5000))]
+    total = halves[0] + halves[1]
+    assert total.values == np.count_nonzero(~np.isnan(values))
+    assert total.clipped == 0
+    np.testing.assert_allclose(total.absolute / total.values, np.nanmean(error))
+    np.testing.assert_allclose((total.squared / total.values) ** 0.5, np.sqrt(np.nanmean(error**2)))
+    assert total.largest == np.nanmax(error)
+    width = (np.nanmax(values) - np.nanmin(values)) / 64
+    assert total.largest <= width / 2 * 1.0001
+    np.testing.assert_allclose((total.squared / total.values) ** 0.5, width / 12**0.5, rtol=0.05)  # uniform noise
+
+
 
 def test_state_is_plain_json():
     tokenizer = QuantizeTokenizer.fit([recording([1.0, 2.0, 5.0])], scheme="level", bins=4, levels=2)
@@ -283,4 +305,4 @@ def test_the_co2_recipe_fits_what_ships(samples):
     table = tomllib.loads((samples.parent / "co2.toml").read_text())
     options = {name: value for name, value in table["tokenizer"].items() if name != "name"}
     tokenizer = QuantizeTokenizer.fit(SignalCsv().read(samples / "co2.csv"), **options)
-    assert tokenizer.describe() == "co2: 313 to 373.9, 128 bins"
+    assert tokenizer.describe() == {"co2": "128 bins, 313.238 to 373.662"}

@@ -47,8 +47,11 @@ def pretrain(
     if dry_run:
         console.show(describe.dry_run(resolved, output=folder), as_json=as_json)
         return
+    new = not (folder / "corpus").exists()
     with console.counting("tokenizing", "units") as counted:
         corpus = commands.prepare_corpus(resolved, default=folder / "corpus", on_build=lambda p: counted(p.units, None))
+    if new and not as_json:
+        console.fitted(corpus.tokenizer.describe())
     with ExitStack() as stack:
         listeners = [stack.enter_context(console.training_progress(as_json=as_json))]
         listeners += [stack.enter_context(logging_to(name, folder, resolved.identity())) for name in log or ()]

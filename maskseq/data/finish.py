@@ -1,6 +1,6 @@
 """The two ends of a build: what is in the folder already, and the split and manifest that make parts a corpus."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from io import BytesIO
@@ -17,6 +17,7 @@ from maskseq.data.storage import Folder, digest, to_json
 from maskseq.data.unknown import RECORDED, UnknownRuns
 from maskseq.errors import DataError, UsageError
 from maskseq.plugins import tokenizer_to_json
+from maskseq.types import Loss
 from maskseq.tokenizer import Tokenizer
 
 PARTS = "parts"
@@ -126,6 +127,7 @@ def finish(folder: Folder, job: Job, split: SplitConfig, unknown: UnknownRuns) -
     def find(key: str) -> list[int]:
         found: list[int] = np.flatnonzero(table.key_hashes == np.uint64(hash64(key.encode()))).tolist()
         return found
+        "losses": _losses(parts),
 
     def locate(region: Region) -> tuple[int, int, int, int]:
         return _positions_of(region, unsplit, *(int(p) for p in first_position[region.record : region.record + 2]))
@@ -145,6 +147,14 @@ def _record_table(parts: list[Part]) -> RecordTable:
     spans = [part.spans for part in parts if part.n_records]
     hashes = np.concatenate([part.hashes for part in parts])
     first = np.cumsum([0] + [part.n_positions for part in parts])
+def _losses(parts: list[Part]) -> dict[str, dict[str, Any]]:
+    total: dict[str, Loss] = {}
+    for part in parts:
+        for source, loss in part.summary["losses"].items():
+            total[source] = total.get(source, Loss()) + Loss(**loss)
+    return {source: asdict(loss) for source, loss in total.items()}
+
+
     return RecordTable(
         positions=np.concatenate([np.diff(part.offsets) for part in parts]),
         units=np.concatenate([part.units for part in parts]),

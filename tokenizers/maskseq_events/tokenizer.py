@@ -117,12 +117,19 @@ class EventTokenizer(Tokenizer[Case]):
         return ranges
 
     def allowed(self, ids: Integer[np.ndarray, "length fields"]) -> LegalCells | None:
-        """Of unknown cells: `[END]` stands at the last position only, and no time is absent or runs backwards."""
-        last = len(ids) - 1
-        masks = np.array([field.mask_id for field in self.fields])
-        narrowed = np.array([field.name in ("activity", *TIME_FIELDS) for field in self.fields])
-        cells = np.argwhere((ids == masks) & narrowed)
-        cells = cells[cells[:, 0] < last]
+        """Of unknown cells: `[END]` stands at the last position only, no time is absent or runs backwards, and all
+        cells of a case attribute say the same, so the first one that is filled decides.
+        """
+        unknown = ids == np.array([field.mask_id for field in self.fields])
+        narrowed = unknown & np.array([field.name in ("activity", *TIME_FIELDS) for field in self.fields])
+        narrowed[-1:] = False
+        told = {}
+        for index in np.flatnonzero(self._case_scope & unknown.any(axis=0) & ~unknown.all(axis=0)).tolist():
+            first = int(ids[np.argmin(unknown[:, index]), index])
+            if first != self.fields[index].control_id(OTHER):  # which is never filled in
+                told[index] = first
+                narrowed[:, index] = unknown[:, index]
+        cells = np.argwhere(narrowed)
         if len(cells) == 0:
             return None
         allowed = np.zeros((len(cells), max(field.n_predictable for field in self.fields)), dtype=bool)
@@ -135,6 +142,9 @@ class EventTokenizer(Tokenizer[Case]):
                 allowed[row, 0] = False
             if field.name in TIME_FIELDS and position > 0:
                 allowed[row, field.control_id(ABSENT)] = False
+            if index in told:
+                allowed[row, told[index]] = True
+                continue
         return LegalCells(cells, allowed)
 
     def splice(
@@ -173,13 +183,29 @@ class EventTokenizer(Tokenizer[Case]):
             case_attributes=case_attributes,
         )
 
-    def describe(self) -> str:
-        """One line a field: its name, kind and size, for people to see what was inferred."""
-        lines = []
-        for field in self.fields:
-            kind = "categorical" if field.centres is None else f"numeric, {field.centres[0]:g} to {field.centres[-1]:g}"
-            lines.append(f"{field.name}: {kind} {field.unit}".rstrip() + f", {field.n_tokens} tokens")
-        return "\n".join(lines)
+    def resized(self, record: Case, start: int, stop: int, length: int) -> Case:
+        if record.origin is not None and not hasattr(record.origin, "resized"):
+            raise UsageError(f"{record.key}: events can be added to tables only\n\nhint: convert the log to CSV")
+        return record.resized(start, stop, length)
+
+    def put_numbers(
+        self, record: Case, cells: Integer[np.ndarray, "cells 2"], numbers: Float64[np.ndarray, "cells"]
+    ) -> Case:
+        """Write numbers in place of the centres of numeric attributes; timestamps stay as `splice` placed them."""
+        attributes, case_attributes = dict(record.attributes), dict(record.case_attributes)
+        for index, column in enumerate(self.columns, 1):
+            mine = np.flatnonzero((cells[:, 1] == index) & (cells[:, 0] < len(record)))
+            if column.bins is None or len(mine) == 0:
+                continue
+            texts = [column.number_text(number) for number in numbers[mine].tolist()]
+            if column.scope == "case":
+                case_attributes[column.name] = texts[0]
+                continue
+            values = list(attributes[column.name])
+            for event, text in zip(cells[mine, 0].tolist(), texts, strict=True):
+                values[event] = text
+            attributes[column.name] = tuple(values)
+        return replace(record, attributes=attributes, case_attributes=case_attributes)
 
     def _fill_time(
         self, record: Case, ids: Integer[np.ndarray, "events fields"], holes: Bool[np.ndarray, "events"]

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
-from maskseq.types import Field
+from maskseq.types import Field, Loss
 from maskseq_signals.bins import Bins
 
 
@@ -55,6 +55,15 @@ class Channel:
         values = [round(value, digits) for value in self.decode(ids).tolist()]  # np.round is off by an ulp at times
         return np.array(values, dtype=np.float64) + 0.0  # no -0.0
 
-    def n_clipped(self, values: Float64[np.ndarray, "length"]) -> int:
-        """How many values lie outside the fitted range."""
-        return int(np.count_nonzero((values < self.low) | (values > self.high)))
+    def loss(self, values: Float64[np.ndarray, "length"], ids: Integer[np.ndarray, "length parts"]) -> Loss:
+        """How far the known values are from what their ids decode to."""
+        known = ~np.isnan(values)
+        error = np.abs(values - self.decode(ids))[known]
+        return Loss(
+            unit=self.unit,
+            values=len(error),
+            clipped=int(np.count_nonzero((values < self.low) | (values > self.high))),
+            absolute=float(error.sum()),
+            squared=float(np.square(error).sum()),
+            largest=float(error.max(initial=0.0)),
+        )

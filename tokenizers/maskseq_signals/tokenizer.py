@@ -10,7 +10,7 @@ from jaxtyping import Bool, Integer
 
 from maskseq.errors import DataError
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import Encoded, Field
+from maskseq.types import Encoded, Field, Loss
 from maskseq_signals.channel import Channel
 from maskseq_signals.fit import Scheme, learn
 from maskseq_signals.recording import Recording
@@ -22,7 +22,7 @@ class QuantizeTokenizer(Tokenizer[Recording]):
 
     The scale is fitted once, on training recordings, and stored: one that is computed for each window would change
     with what the window hides. An unknown value (NaN) is `[MASK]`; one outside the training range falls in the first
-    or last bin, and `clipped` counts it. The two fields of a channel with levels share a source and are hidden
+    or last bin, and `losses` counts it. The two fields of a channel with levels share a source and are hidden
     together: either alone would tell about the value.
     """
 
@@ -71,10 +71,28 @@ class QuantizeTokenizer(Tokenizer[Recording]):
             values[steps, column] = channel.written(ids[steps, parts], record.decimals[column])
         return replace(record, channels=values)
 
-    def clipped(self, record: Recording) -> dict[str, int]:
-        """Of each channel, how many values lie outside the training range and were put into the first or last bin."""
+    def put_numbers(
+        self, record: Recording, cells: Integer[np.ndarray, "cells 2"], numbers: Float64[np.ndarray, "cells"]
+    ) -> Recording:
+        """Write numbers in place of the centres, rounded alike; the two fields of a channel with levels are summed.
+
+        The mean of a sum is the sum of the means; of medians that is only nearly so.
+        """
+        values = record.channels.copy()
+        for channel, column, parts in self._matched(record):
+            inside = (cells[:, 1] >= parts.start) & (cells[:, 1] < parts.stop)
+            n_parts = parts.stop - parts.start
+            steps, first, counts = np.unique(cells[inside, 0], return_index=True, return_counts=True)
+            whole = counts == n_parts
+            parted = numbers[inside][first[whole, None] + np.arange(n_parts)]
+            values[steps[whole], column] = channel.rounded(parted.sum(axis=1), record.decimals[column])
+        return replace(record, channels=values)
+
+    def losses(self, record: Recording, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, Loss]:
+        """Of each channel, the round-trip error, and how many values lie outside the training range."""
         return {
-            channel.name: channel.n_clipped(record.channels[:, column]) for channel, column, _ in self._matched(record)
+            channel.name: channel.loss(record.channels[:, column], ids[:, parts])
+            for channel, column, parts in self._matched(record)
         }
 
     def describe(self) -> str:
