@@ -42,12 +42,7 @@ def show(summary: Mapping[str, Any], *, as_json: bool) -> None:
                 table.add_row(f"  {escape(str(name))}", escape(_text(inner)))
         else:
             table.add_row(f"[bold]{escape(key)}[/]", escape(_text(value)))
-    out.print(table)
-    for key, rows in tables.items():
-        table = Table(*map(escape, rows[0]), title=escape(key), title_justify="left", box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(*(escape(_text(value)) for value in row.values()))
-        out.print(table)
+    Console(highlight=False, soft_wrap=True).print(table)
 
 
 def fitted(fields: Mapping[str, str], most: int = 12) -> None:

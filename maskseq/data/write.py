@@ -1,7 +1,6 @@
 """Records to one part: encode, check, compress, write. Runs in the workers of a build."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +13,7 @@ from maskseq.data.storage import SEAL, Folder, block_digests, to_json
 from maskseq.data.unknown import find_runs
 from maskseq.errors import DataError, UsageError
 from maskseq.tokenizer import Symmetry, Tokenizer
-from maskseq.types import Encoded, Loss, Record
+from maskseq.types import Encoded, Record, Vocabulary
 
 CHUNK_BYTES = 1 << 19  # what one read call decodes at least: smaller chunks drown in the ~1 ms that a call costs
 SHARD_CHUNKS = 64
@@ -44,20 +43,53 @@ def write_part(
     }
     folder.write_part(f"{parts}/{part_name(index)}", files | {SEAL: to_json(summary)})
 
-        "losses": _losses(kept, encoded, tokenizer),
 
-def _losses(
-    records: Sequence[Record], encoded: Sequence[Encoded], tokenizer: Tokenizer[Any]
-) -> dict[str, dict[str, Any]]:
-    """What encoding lost of each source, over all records."""
-    total: dict[str, Loss] = {}
-    for record, each in zip(records, encoded, strict=True):
-        for source, loss in tokenizer.losses(record, each.ids).items():
-            total[source] = total.get(source, Loss()) + loss
-    return {source: asdict(loss) for source, loss in total.items()}
+def _encode(
+    records: Sequence[Record | DataError], tokenizer: Tokenizer[Any], on_error: str
+) -> tuple[list[Record], list[Encoded], list[str]]:
+    kept, encoded, skipped = [], [], []
+    vocabulary = tokenizer.vocabulary
+    for record in records:
+        if isinstance(record, DataError):
+            skipped.append(str(record))
+            continue
+        try:
+            result = tokenizer.encode(record)
+            if not len(result):
+                raise ValueError("there is nothing in it to tokenize")
+        except UsageError:  # not the record's fault
+            raise
+        except ValueError as error:
+            if on_error == "skip":
+                skipped.append(f"{record.key}: {error}")
+                continue
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"record {record.key!r}", str(error)) from error
+        if problem := _broken_promise(result, vocabulary):
+            name = type(tokenizer).__name__
+            raise UsageError(f"{name} made of record {record.key!r} {problem}: a bug in the tokenizer")
+        encoded.append(Encoded(result.ids.astype(vocabulary.dtype, copy=False), None, result.weights))
+        kept.append(record)
+    return kept, encoded, skipped
 
 
-def _arrays(rows: Sequence[Row], tokenizer: Tokenizer[Any]) -> dict[str, bytes]:
+def _broken_promise(encoded: Encoded, vocabulary: Vocabulary) -> str:
+    """What a plug-in got wrong about the ids of a record; empty when nothing is."""
+    ids, weights = encoded.ids, encoded.weights
+    if ids.ndim != 2 or ids.shape[1] != vocabulary.n_fields:
+        return f"ids of shape {ids.shape} instead of [length, {vocabulary.n_fields}]"
+    wrong = (ids < 0) | (ids >= np.asarray(vocabulary.n_rows))
+    if wrong.any():
+        position, field = np.argwhere(wrong)[0].tolist()
+        name, n_rows = vocabulary.names[field], vocabulary.n_rows[field]
+        return f"id {ids[position, field]} at position {position}, but field {name!r} has the ids 0 to {n_rows - 1}"
+    if weights is not None and (weights.shape != ids.shape or not np.isfinite(weights).all() or weights.min() < 0):
+        return "loss weights that are not finite, not >= 0, or not of the ids' shape"
+    return ""
+
+
+def _arrays(records: list[Record], encoded: list[Encoded], tokenizer: Tokenizer[Any]) -> dict[str, bytes]:
     """The files of a zarr group with everything that a part holds."""
     import zarr
 
