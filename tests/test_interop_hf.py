@@ -293,6 +293,42 @@ def test_an_export_is_spelled_for_old_and_new_readers(tmp_path: Path) -> None:
     assert config["local_attention"] == 128
 
 
+SPELLINGS = {
+    "ModernBertForMaskedLM": (
+        {"layer_types", "rope_parameters"},
+        {"global_attn_every_n_layers", "global_rope_theta", "local_rope_theta"},
+        {"global_every": 2, "window": 3, "rope_theta": 900.0, "rope_theta_local": 70.0},
+    ),
+    "NomicBertForMaskedLM": (
+        {"num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings"}
+        | {"hidden_act", "layer_norm_eps", "rope_parameters", "hidden_dropout_prob"},
+        {"n_layer", "n_embd", "n_head", "n_inner", "n_positions", "max_trained_positions", "activation_function"}
+        | {"layer_norm_epsilon", "rotary_emb_base", "resid_pdrop", "embd_pdrop"},
+        {"mlp": "swiglu", "head": "silu", "rope_theta": 900.0, "norm_eps": 1e-7, "max_positions": 64, **POST},
+    ),
+}
+"""New keys, old keys, and switches whose values are nobody's default."""
+
+
+@pytest.mark.parametrize("architecture", SPELLINGS)
+def test_an_export_is_understood_by_its_new_keys_alone_and_by_its_old_ones(architecture: str, tmp_path: Path) -> None:
+    new, old, switches = SPELLINGS[architecture]
+    tokenizer = TOKENIZERS["bases"]
+    ours = randomized(Encoder(EncoderConfig(vocabulary=tokenizer.vocabulary, **SMALL, **switches)))
+    export_hf(ours, tmp_path, tokenizer=tokenizer)
+    whole = json.loads((tmp_path / "config.json").read_text())
+    assert new | old <= whole.keys() | {"hidden_dropout_prob", "resid_pdrop", "embd_pdrop"}
+    batch = [s % 5 for s in sequences()]
+    for left_out in (old, new):
+        (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in whole.items() if k not in left_out}))
+        again, _ = import_hf(tmp_path, trust_code=True)
+        for a, b in zip(ours_packed(again, batch), ours_packed(ours, batch), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+    (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in whole.items() if k not in old}))
+    for a, b in zip(hf_padded(load_hf(tmp_path), batch), ours_packed(ours, batch), strict=True):
+        torch.testing.assert_close(a[:, :4], b, atol=1e-4, rtol=0)
+
+
 def test_nomic_as_its_own_repository_has_it(tmp_path: Path) -> None:
     """Names begin with `bert.`, the config is GPT-2's, the dense layer has no bias and the decoder may have none."""
     theirs = randomized(nomic(**SHAPES[1]))
