@@ -100,7 +100,13 @@ def prepare_corpus(
         kept = list(records)
         tokenizer = tokenizer or fit_tokenizer(recipe, training_records(lambda: kept, split))
         corpus = build_from_records(
-            kept, output=folder, tokenizer=tokenizer, split=split, unknown=unknown, on_error=on_error
+            kept,
+            output=folder,
+            tokenizer=tokenizer,
+            split=split,
+            unknown=unknown,
+            variants=recipe.data.variants,
+            on_error=on_error,
         )
     else:
         source, tokenizer = _source(recipe, tokenizer)
@@ -113,6 +119,7 @@ def prepare_corpus(
             unknown=unknown,
             workers=recipe.data.workers,
             scheduler=scheduler,
+            variants=recipe.data.variants,
             on_error=on_error,
             progress=on_build,
             source=source,
@@ -132,6 +139,7 @@ def build_part(
         output=output,
         tokenizer=tokenizer,
         format=source.format,
+        variants=recipe.data.variants,
         on_error=recipe.data.on_error,
         progress=on_build,
     )

@@ -48,6 +48,8 @@ class DataConfig:
     """What a record that cannot be encoded does: stop the build, or be skipped and counted in the manifest."""
     split: SplitConfig = field(default_factory=SplitConfig)
     unknown: UnknownRuns = field(default_factory=UnknownRuns)
+    variants: int = 1
+    """Further sequences of each record, where the tokenizer has some: the other strand, other frames of words."""
 
 
 @dataclass(frozen=True, kw_only=True)

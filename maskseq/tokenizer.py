@@ -91,6 +91,19 @@ class Symmetry(Generic[R]):
         return Encoded(self.ids(encoded.ids), legal, weights)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Variant(Generic[R]):
+    """Another sequence of the same record, `tokenizer.encode(record)`, which a build stores beside the record's own."""
+
+    name: str
+    record: R
+    """The record as it is read here: itself, or its reverse complement; of the same length in raw units."""
+    tokenizer: "Tokenizer[R]"
+    """What reads it: the same fields, perhaps in another frame."""
+    reverse: bool = False
+    """Raw unit u of the original is unit len(record) − 1 − u here."""
+
+
 class Tokenizer(ABC, Generic[R]):
     """Records to ids and back. No encoding may depend on the window it is seen through or on what is hidden.
 
@@ -107,6 +120,10 @@ class Tokenizer(ABC, Generic[R]):
     @abstractmethod
     def encode(self, record: R) -> Encoded:
         """The whole record as ids; `DataError` or `ValueError` names what cannot be encoded and where."""
+
+    def encode_many(self, records: Sequence[R]) -> list[Encoded]:
+        """The same of each record, for tokenizers that encode short ones faster together."""
+        return [self.encode(record) for record in records]
 
     @abstractmethod
     def decode(self, ids: Integer[np.ndarray, "length fields"]) -> Any:
@@ -152,6 +169,14 @@ class Tokenizer(ABC, Generic[R]):
     def symmetries(self) -> tuple[Symmetry[R], ...]:
         """Exact symmetries, such as the reverse complement of DNA. Default: none."""
         return ()
+
+    def variants(self, record: R) -> Iterator[Variant[R]]:
+        """Further sequences of a record, the most useful first, for tokenizers without an exact symmetry.
+
+        A function of the record alone. A build takes as many as the recipe asks for and keeps them on the record's side
+        of every split; `units` must tell the units of their ids as their own tokenizers do. Default: none.
+        """
+        return iter(())
 
     def rules(self) -> Mapping[str, Rule]:
         """Rules of the domain that infill can keep, by name, such as the GC content of DNA. Default: none."""
@@ -199,6 +224,7 @@ class Format(ABC, Generic[R]):
     @abstractmethod
     def write(self, records: Iterable[R], path: Path) -> None:
         """Write records so that everything untouched is byte-equal to what was read."""
+
     def sources(self, path: Path) -> Sequence[Path]:
         """Every file that `read(path)` takes content from: a corpus keeps their digests. Default: `path` alone."""
         return [path]

@@ -34,6 +34,13 @@ class Record:
         """Start and end, in seconds since 1970 UTC, for the split by time. Default: the record has no time."""
         return None
 
+    def between(self, start: str, stop: str) -> tuple[int, int]:
+        """The half-open range of raw units from one moment up to, and without, another, both as the user writes them.
+
+        `ValueError` says what is wrong with them. Default: the record has no clock.
+        """
+        raise ValueError("its units have no times; count them, as in KEY:START-END")
+
     def cut(self, start: int, stop: int) -> "Record":
         """The raw units `start:stop` as a record of their own, which need not remember how they stood in a file.
 
@@ -58,13 +65,6 @@ class ListRecord(Record):
     def cut(self, start: int, stop: int) -> "ListRecord":
         return ListRecord(key=self.key, values=self.values[start:stop])
 
-
-@dataclass(frozen=True, kw_only=True)
-class Field:
-    """One column of a token sequence, with its own token list.
-
-    Example: `Field(name="base", tokens=("A", "C", "G", "T"))` has ids 0–3 and `mask_id` 4.
-    """
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
@@ -96,6 +96,13 @@ class Loss:
         sizes = f"mean {self.absolute / n:.3g}, RMS {(self.squared / n) ** 0.5:.3g}, at most {self.largest:.3g}{unit}"
         return f"{sizes}; {self.clipped:,} of {self.values:,} values clipped"
 
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One column of a token sequence, with its own token list.
+
+    Example: `Field(name="base", tokens=("A", "C", "G", "T"))` has ids 0–3 and `mask_id` 4.
+    """
 
     name: str
     tokens: tuple[str, ...]
@@ -251,6 +258,7 @@ class Encoded:
         """The positions `start:stop`, legal cells re-based to them."""
         legal = self.legal
         if legal is not None:
-            inside = (legal.cells[:, 0] >= start) & (legal.cells[:, 0] < stop)
+            inside = slice(*np.searchsorted(legal.cells[:, 0], [start, stop]).tolist())
             legal = LegalCells(legal.cells[inside] - np.array([start, 0]), legal.allowed[inside])
+            legal = legal if len(legal.cells) else None
         return Encoded(self.ids[start:stop], legal, None if self.weights is None else self.weights[start:stop])

@@ -155,6 +155,7 @@ def test_no_kmer_of_training_reaches_into_the_held_out_bases(tmp_path: Path) -> 
             output=tmp_path / "c",
             tokenizer=KmerTokenizer(k=5, overlapping=overlapping),
             split=SplitConfig(regions=("chr:1001-1203",), guard=0),
+            variants=0,
             overwrite=True,
         )
         tokenizer = corpus.tokenizer

@@ -132,7 +132,9 @@ def test_another_length_needs_no_other_parts(tmp_path: Path) -> None:
 def test_runs_count_positions_of_the_tokenizer(tmp_path: Path) -> None:
     """600 Ns are 100 unknown 6-mers side by side, and 300 are 50, which is short."""
     record = Sequence(key="a", residues=bases(600, 0) + b"N" * 600 + bases(600, 1) + b"N" * 300 + bases(600, 2))
-    corpus = build_from_records([record], output=tmp_path / "c", tokenizer=KmerTokenizer(k=6), split=NO_SPLIT)
+    corpus = build_from_records(
+        [record], output=tmp_path / "c", tokenizer=KmerTokenizer(k=6), split=NO_SPLIT, variants=0
+    )
     assert corpus.starts.tolist() == [0, 184]
     assert corpus.lengths.tolist() == [116, 16 + 100 + 50 + 100]
 

@@ -55,6 +55,7 @@ def build_corpus(
     unknown: UnknownRuns | None = None,
     workers: int = 1,
     scheduler: str | None = None,
+    variants: int = 1,
     part_units: int | None = None,
     on_error: OnError = "stop",
     overwrite: bool = False,
@@ -63,16 +64,15 @@ def build_corpus(
 ) -> Corpus:
     """Tokenize `files` into the corpus `output` (a folder or the URL of one) and open it.
 
-    An interrupted build of the same input resumes. Sequences are cut at long runs of `unknown` positions.
-    `on_error="skip"` leaves out the records that cannot be read or encoded and counts them in the manifest. `source` is
-    what has been read of the files already, for the tokenizer to be fitted on.
-
-    Workers are spawned processes (a script that asks for more than one needs
+    An interrupted build of the same input resumes. Of tokenizers that have some, each record gets its first `variants`.
+    Sequences are cut at long runs of `unknown` positions. `on_error="skip"` leaves out the records that cannot be read
+    or encoded and counts them in the manifest. `source` is what has been read of the files already, for the tokenizer
+    to be fitted on. Workers are spawned processes (a script that asks for more than one needs
     `if __name__ == "__main__":`); `scheduler` is the address of a Dask cluster to use instead. Memory is about
     (workers + 2) times `part_units` raw units (default: 16 M divided by the number of fields), or as many of the
     longest record.
     """
-    job = _job_of_files(files, tokenizer, format, part_units, on_error)
+    job = _job_of_files(files, tokenizer, format, part_units, on_error, variants)
     folder = open_folder(output)
     prepare(folder, job, overwrite=overwrite)
     with folder.exclusive():
@@ -90,6 +90,7 @@ def build_share(
     output: Place,
     tokenizer: Tokenizer[Any],
     format: Format[Any] | None = None,
+    variants: int = 1,
     part_units: int | None = None,
     on_error: OnError = "stop",
     progress: Report | None = None,
@@ -101,7 +102,7 @@ def build_share(
     number, of = share
     if not 1 <= number <= of:
         raise UsageError(f"share {number}/{of}: the first number must be between 1 and the second")
-    job = _job_of_files(files, tokenizer, format, part_units, on_error)
+    job = _job_of_files(files, tokenizer, format, part_units, on_error, variants)
     folder = open_folder(output)
     prepare(folder, job, overwrite=False)
     with folder.exclusive(shared_as=f"{number}-of-{of}"):
@@ -117,6 +118,7 @@ def build_from_records(
     tokenizer: Tokenizer[Any],
     split: SplitConfig | None = None,
     unknown: UnknownRuns | None = None,
+    variants: int = 1,
     part_units: int | None = None,
     on_error: OnError = "stop",
     overwrite: bool = False,
@@ -127,7 +129,7 @@ def build_from_records(
     """
     folder = open_folder(output)
     replaces = (current_manifest(folder) or {}).get("digest", "")
-    job = Job(tokenizer, (), None, part_units or _default_part_units(tokenizer), on_error, replaces)
+    job = Job(tokenizer, (), None, part_units or _default_part_units(tokenizer), on_error, variants, replaces)
     prepare(folder, job, overwrite=overwrite)
     with folder.exclusive():
         remove_leftovers(folder, keep=_in_use(folder))
@@ -147,6 +149,7 @@ def _job_of_files(
     format: Format[Any] | None,
     part_units: int | None,
     on_error: OnError,
+    variants: int,
 ) -> Job:
     if not files:
         raise UsageError("no input files are given")
@@ -161,7 +164,7 @@ def _job_of_files(
     if format is not None:
         options = {name: getattr(format, name) for name in getattr(format, "__dataclass_fields__", ())}
         described = {"name": name_of("formats", type(format)), "options": options}
-    return Job(tokenizer, tuple(sources), described, part_units or _default_part_units(tokenizer), on_error)
+    return Job(tokenizer, tuple(sources), described, part_units or _default_part_units(tokenizer), on_error, variants)
 
 
 def _require(path: Path) -> None:
@@ -203,7 +206,11 @@ def _write_parts(
             else:
                 while len(pending) >= in_flight:
                     n_parts += _collect(pending)
-                pending.add(engine.submit(write_part, folder, job.parts, index, group, job.tokenizer, job.on_error))
+                pending.add(
+                    engine.submit(
+                        write_part, folder, job.parts, index, group, job.tokenizer, job.on_error, job.variants
+                    )
+                )
             report()
         while pending:
             n_parts += _collect(pending)

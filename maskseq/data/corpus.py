@@ -101,8 +101,21 @@ class Corpus:
         return self.record_key(int(self.table.record[sequence]))
 
     def record_key(self, record: int) -> str:
+        part, index = self._part_of(record)
+        return part.key(index)
+
+    def variant(self, sequence: SupportsIndex) -> int:
+        """0 where a sequence is (a segment of) its record as it is; n for the n-th of `tokenizer.variants(record)`.
+
+        Of a variant that runs backwards -n. `starts` counts positions of the variant then.
+        """
+        part, index = self._part_of(int(self.table.record[sequence]))
+        return int(part.variants[index])
+
+    def _part_of(self, record: int) -> tuple[Part, int]:
+        """The part that holds a record, and its number there."""
         part = int(np.searchsorted(self._first_record, record, side="right")) - 1
-        return self._part(part).key(record - int(self._first_record[part]))
+        return self._part(part), record - int(self._first_record[part])
 
     def read(self, sequence: SupportsIndex, start: SupportsIndex = 0, stop: SupportsIndex | None = None) -> Encoded:
         """Positions `start:stop` of one sequence. A call costs about a millisecond: `read_span` reads many at once."""

@@ -10,15 +10,14 @@ import numpy as np
 from jaxtyping import Int
 
 from maskseq.data.corpus import FORMAT_VERSION, MANIFEST, Corpus, read_manifest
-from maskseq.data.hashing import hash64
 from maskseq.data.parts import EXAMPLES, OnError, Part
 from maskseq.data.splits import RecordTable, Region, Segments, SplitConfig, split_records
 from maskseq.data.storage import Folder, digest, to_json
 from maskseq.data.unknown import RECORDED, UnknownRuns
 from maskseq.errors import DataError, UsageError
 from maskseq.plugins import tokenizer_to_json
-from maskseq.types import Loss
 from maskseq.tokenizer import Tokenizer
+from maskseq.types import Loss
 
 PARTS = "parts"
 UNITS_CHUNK = 1 << 20  # positions whose raw units are looked up at a time
@@ -34,8 +33,14 @@ class Job:
     format: dict[str, Any] | None
     part_units: int
     on_error: OnError
+    variants: int
+    """Of each record, how many of the tokenizer's variants are stored."""
     replaces: str = ""
     """For records of unknown origin, the corpus that is there already: its parts must not be taken for these."""
+
+    def __post_init__(self) -> None:
+        if self.variants < 0:
+            raise UsageError(f"variants is {self.variants}; it is how many further sequences a record gets, 0 or more")
 
     @cached_property
     def description(self) -> dict[str, Any]:
@@ -47,6 +52,7 @@ class Job:
             "format": self.format,
             "part_units": self.part_units,
             "on_error": self.on_error,
+            "variants": self.variants,
             "replaces": self.replaces,
             "unknown_runs_from": RECORDED,
         }
@@ -102,6 +108,7 @@ def finish(folder: Folder, job: Job, split: SplitConfig, unknown: UnknownRuns) -
     """Split what the parts hold and commit it all by replacing the manifest."""
     parts = [Part(folder, f"{job.parts}/{name}") for name in folder.parts(job.parts)]
     n_records = sum(part.n_records for part in parts)
+    n_variants = sum(part.summary["variants"] for part in parts)
     if not n_records:
         raise DataError(str(folder), "the input has no records that could be tokenized")
     manifest: dict[str, Any] = {
@@ -112,27 +119,24 @@ def finish(folder: Folder, job: Job, split: SplitConfig, unknown: UnknownRuns) -
             {"name": part.name, "digest": part.digest, "records": part.n_records, "positions": part.n_positions}
             for part in parts
         ],
-        "records": n_records,
+        "records": n_records - n_variants,
+        "variant_records": n_variants,
         "positions": sum(part.n_positions for part in parts),
         "units": sum(part.summary["units"] for part in parts),
         "skipped": {
             "records": sum(part.summary["skipped"]["records"] for part in parts),
             "examples": [text for part in parts for text in part.summary["skipped"]["examples"]][:EXAMPLES],
         },
+        "losses": _losses(parts),
     }
     table = _record_table(parts)
     unsplit = Corpus(folder, manifest, job.tokenizer)
     first_position = np.concatenate([[0], np.cumsum(table.positions)])
 
-    def find(key: str) -> list[int]:
-        found: list[int] = np.flatnonzero(table.key_hashes == np.uint64(hash64(key.encode()))).tolist()
-        return found
-        "losses": _losses(parts),
-
     def locate(region: Region) -> tuple[int, int, int, int]:
         return _positions_of(region, unsplit, *(int(p) for p in first_position[region.record : region.record + 2]))
 
-    train, validation, report = split_records(table, split, unknown, find=find, locate=locate)
+    train, validation, report = split_records(table, split, unknown, locate=locate)
     for region in report["regions"]:
         region["key"] = unsplit.record_key(region.pop("record"))
     manifest["split"] = report
@@ -143,10 +147,6 @@ def finish(folder: Folder, job: Job, split: SplitConfig, unknown: UnknownRuns) -
     return Corpus(folder, read_manifest(folder), job.tokenizer)
 
 
-def _record_table(parts: list[Part]) -> RecordTable:
-    spans = [part.spans for part in parts if part.n_records]
-    hashes = np.concatenate([part.hashes for part in parts])
-    first = np.cumsum([0] + [part.n_positions for part in parts])
 def _losses(parts: list[Part]) -> dict[str, dict[str, Any]]:
     total: dict[str, Loss] = {}
     for part in parts:
@@ -155,12 +155,17 @@ def _losses(parts: list[Part]) -> dict[str, dict[str, Any]]:
     return {source: asdict(loss) for source, loss in total.items()}
 
 
+def _record_table(parts: list[Part]) -> RecordTable:
+    spans = [part.spans for part in parts if part.n_records]
+    hashes = np.concatenate([part.hashes for part in parts])
+    first = np.cumsum([0] + [part.n_positions for part in parts])
     return RecordTable(
         positions=np.concatenate([np.diff(part.offsets) for part in parts]),
         units=np.concatenate([part.units for part in parts]),
         key_hashes=hashes[:, 0],
         content_hashes=hashes[:, 1],
         spans=np.concatenate([s for s in spans if s is not None]) if all(s is not None for s in spans) else None,
+        variant=np.concatenate([part.variants for part in parts]),
         unknown=np.concatenate([part.unknown + begin for part, begin in zip(parts, first, strict=False)]),
     )
 

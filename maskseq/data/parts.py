@@ -9,6 +9,8 @@
       hashes        [records, 2] of the key, and of the ids up to the declared symmetries
       keys, key_offsets   UTF-8 bytes, and where each key begins
       unknown       [runs, 2] first position and end of each long run of unknown ones, only where there are any
+      variants      [records] int8: 0 for a record as it is, n for its n-th variant, -n where that runs backwards; only
+                    where there are any, behind the record that they are variants of
       spans         [records, 2] start and end time in seconds, only where every record has a time
 
 A part is a pure function of its records and the tokenizer, so any engine, order or retry gives the same bytes.
@@ -20,7 +22,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped, UInt8, UInt64
+from jaxtyping import Float, Int, Int8, Shaped, UInt8, UInt64
 
 from maskseq.data.storage import BLOCK, SEAL, Folder, block_digests, digest, to_json
 from maskseq.errors import DataError, MaskseqError
@@ -48,6 +50,7 @@ class Part:
 
     @property
     def n_records(self) -> int:
+        """Variants included."""
         return int(self.summary["records"])
 
     @property
@@ -73,6 +76,10 @@ class Part:
     @cached_property
     def spans(self) -> Float[np.ndarray, "records 2"] | None:
         return self._array("spans") if self._has("spans") else None
+
+    @cached_property
+    def variants(self) -> Int8[np.ndarray, "records"]:
+        return self._array("variants") if self._has("variants") else np.zeros(self.n_records, np.int8)
 
     @cached_property
     def unknown(self) -> Int[np.ndarray, "runs 2"]:

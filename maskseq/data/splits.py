@@ -8,6 +8,7 @@ its reverse complement), follow the first of them.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -65,6 +66,22 @@ class RecordTable:
     spans: Float[np.ndarray, "records 2"] | None = None
     unknown: Int[np.ndarray, "runs 2"] | None = None
     """Long runs of unknown positions: start and stop, through all records one after the other."""
+    variant: Int8[np.ndarray, "records"] | None = None
+    """0 for a record; not 0 for its variants, which stand behind it; negative where they run backwards."""
+
+    @cached_property
+    def own(self) -> "RecordTable":
+        """The records alone, by which everything is decided."""
+        if self.variant is None or not self.variant.any():
+            return self
+        own = self.variant == 0
+        spans = None if self.spans is None else self.spans[own]
+        return RecordTable(self.positions[own], self.units[own], self.key_hashes[own], self.content_hashes[own], spans)
+
+    def find(self, key: str) -> list[int]:
+        """The records with that key."""
+        found: list[int] = np.flatnonzero(self.key_hashes == np.uint64(hash64(key.encode()))).tolist()
+        return found
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -93,23 +110,23 @@ Locate = Callable[[Region], tuple[int, int, int, int]]
 
 
 def split_records(
-    table: RecordTable, config: SplitConfig, unknown: UnknownRuns, *, find: Callable[[str], list[int]], locate: Locate
+    table: RecordTable, config: SplitConfig, unknown: UnknownRuns, *, locate: Locate
 ) -> tuple[Segments, Segments, dict[str, Any]]:
     """Divide the records of a corpus: training segments, validation segments, and the report for the manifest.
 
-    Segments are cut at `unknown` runs. `find` gives the records with a key; `locate` turns raw units into positions.
+    Segments are cut at `unknown` runs. `locate` turns raw units into positions.
     """
-    choice = _choose(table, config, find)
+    choice = _choose(table.own, config)
     train, validation, placed = _segments(table, choice, config, locate)
     n_positions = int(train.length.sum() + validation.length.sum())
     train, validation = _known_parts(train, table, unknown), _known_parts(validation, table, unknown)
-    leaders = _leaders(table)
+    leaders = _leaders(table.own)
     report: dict[str, Any] = {
         "by": choice.by,
         "notes": choice.notes,
         "regions": placed,
-        "duplicate_records": int((leaders != np.arange(len(table))).sum()),
-        "repeated_keys": len(table) - len(np.unique(table.key_hashes)),
+        "duplicate_records": int((leaders != np.arange(len(leaders))).sum()),
+        "repeated_keys": len(table.own) - len(np.unique(table.own.key_hashes)),
         "left_out": {
             "positions": int(table.positions.sum() - train.length.sum() - validation.length.sum()),
             "in_unknown_runs": n_positions - int(train.length.sum() + validation.length.sum()),
@@ -126,7 +143,7 @@ def split_records(
     if not len(train.length):
         raise UsageError(
             f"nothing is left to train on: the split by {choice.by} holds out or leaves out everything "
-            f"({int(table.positions.sum()):,} positions in {len(table):,} records)\n\n"
+            f"({int(table.positions.sum()):,} positions in {len(table.own):,} records)\n\n"
             f"hint: hold out less, or make the guard gap ({_guard(config)}) smaller"
         )
     if not len(validation.length) and choice.by != "none":
@@ -148,7 +165,7 @@ def training_records(read: Callable[[], Iterable[Record]], config: SplitConfig) 
     keys = np.array([row[1] for row in rows], np.uint64)
     each_its_own = np.arange(len(rows), dtype=np.uint64)
     table = RecordTable(units, units, keys, each_its_own, np.array(spans) if len(spans) == len(rows) else None)
-    choice = _choose(table, config, lambda key: np.flatnonzero(keys == np.uint64(hash64(key.encode()))).tolist())
+    choice = _choose(table, config)
     train, _, _ = _segments(table, choice, config, lambda region: (region.start, region.stop) * 2)
     first = np.searchsorted(train.record, np.arange(len(table) + 1))
     for index, record in enumerate(read()):
@@ -166,7 +183,7 @@ class _Choice:
     boundary: float | None = None
 
 
-def _choose(table: RecordTable, config: SplitConfig, find: Callable[[str], list[int]]) -> _Choice:
+def _choose(table: RecordTable, config: SplitConfig) -> _Choice:
     """The side of every record, and the regions that are held out of training records."""
     by, notes = _resolve(table, config)
     themselves = np.arange(len(table))
@@ -181,7 +198,7 @@ def _choose(table: RecordTable, config: SplitConfig, find: Callable[[str], list[
         return _Choice(by, notes, side, [], boundary)
     if by == "none":
         return _Choice(by, notes, side, [])
-    regions = _check_disjoint([_parse(text, table, find) for text in config.regions]) or _draw_regions(table, config)
+    regions = _check_disjoint([_parse(text, table) for text in config.regions]) or _draw_regions(table, config)
     cut = np.unique([region.record for region in regions])
     _, first = np.unique(leader[cut], return_index=True)
     side[np.isin(leader, leader[cut])] = DUPLICATE  # a copy would carry the held-out region into training
@@ -259,12 +276,12 @@ def _draw_regions(table: RecordTable, config: SplitConfig) -> list[Region]:
     return regions
 
 
-def _parse(text: str, table: RecordTable, find: Callable[[str], list[int]]) -> Region:
+def _parse(text: str, table: RecordTable) -> Region:
     key, _, span = text.rpartition(":")
     first, _, last = span.replace(",", "").partition("-")
     if not (first.isdigit() and last.isdigit()):
         raise UsageError(f'region {text!r} is not of the form "KEY:START-END", such as "chrI:10001-20000"')
-    records = find(key) if key else list(range(len(table)))
+    records = table.find(key) if key else list(range(len(table)))
     if len(records) != 1:
         what = f"{len(records)} records have the key {key!r}" if key else f"there are {len(table)} records"
         raise UsageError(f'region {text!r}: {what}\n\nhint: name one record, as in "KEY:START-END"')
@@ -298,10 +315,15 @@ def _guard(config: SplitConfig) -> int:
 def _segments(
     table: RecordTable, choice: _Choice, config: SplitConfig, locate: Locate
 ) -> tuple[Segments, Segments, list[dict[str, Any]]]:
-    """Whole records by their side; a record with regions: training, guard gap, validation, guard gap, training."""
+    """Whole records by their side; a record with regions: training, guard gap, validation, guard gap, training.
+
+    Variants are divided at the same raw units as their records.
+    """
     rows: dict[int, list[tuple[int, int, int]]] = {TRAIN: [], VALIDATION: []}  # of cut records: record, start, stop
     placed, guard = [], _guard(config)
-    by_record = _by_record(choice.regions)
+    variant = np.zeros(len(table), np.int8) if table.variant is None else table.variant
+    own = np.cumsum(variant == 0) - 1  # of each row, its record
+    by_record = _by_record(_in_variants(choice.regions, table, variant, own))
     for record, held_out in by_record.items():
         length = int(table.positions[record])
         gap = min(guard, length // GAPS)
@@ -311,14 +333,31 @@ def _segments(
             rows[TRAIN].append((record, train_from, meets_start - gap))
             rows[VALIDATION].append((record, inside_start, inside_stop))
             train_from = meets_stop + gap
-            placed.append({"record": record, "first": region.start + 1, "last": region.stop, "guard": gap})
+            if variant[record] == 0:
+                placed.append({"record": record, "first": region.start + 1, "last": region.stop, "guard": gap})
         rows[TRAIN].append((record, train_from, length))
     whole = ~np.isin(np.arange(len(table)), list(by_record))
     train, validation = (
-        _in_order(np.flatnonzero(whole & (choice.side == name)), table, [row for row in rows[name] if row[1] < row[2]])
+        _in_order(
+            np.flatnonzero(whole & (choice.side[own] == name)), table, [row for row in rows[name] if row[1] < row[2]]
+        )
         for name in (TRAIN, VALIDATION)
     )
     return train, validation, placed
+
+
+def _in_variants(
+    regions: list[Region], table: RecordTable, variant: Int8[np.ndarray, "records"], own: Int[np.ndarray, "records"]
+) -> list[Region]:
+    """The regions in every sequence of their records; where one runs backwards, they are counted from its end."""
+    placed = []
+    for region in regions:
+        for row in range(int(np.searchsorted(own, region.record)), int(np.searchsorted(own, region.record, "right"))):
+            units = int(table.units[row])
+            backwards = variant[row] < 0
+            start, stop = (units - region.stop, units - region.start) if backwards else (region.start, region.stop)
+            placed.append(Region(row, start, stop))
+    return placed
 
 
 def _known_parts(segments: Segments, table: RecordTable, unknown: UnknownRuns) -> Segments:

@@ -1,19 +1,21 @@
 """Records to one part: encode, check, compress, write. Runs in the workers of a build."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Integer, Shaped, UInt64
 
+from maskseq.data.encode import Row, checked_tokens, encode_records, offsets_of, with_variants
 from maskseq.data.hashing import hash64
 from maskseq.data.parts import EXAMPLES, OnError, part_name
 from maskseq.data.storage import SEAL, Folder, block_digests, to_json
 from maskseq.data.unknown import find_runs
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError
 from maskseq.tokenizer import Symmetry, Tokenizer
-from maskseq.types import Encoded, Record, Vocabulary
+from maskseq.types import Encoded, Loss, Record
 
 CHUNK_BYTES = 1 << 19  # what one read call decodes at least: smaller chunks drown in the ~1 ms that a call costs
 SHARD_CHUNKS = 64
@@ -27,97 +29,71 @@ def write_part(
     records: Sequence[Record | DataError],
     tokenizer: Tokenizer[Any],
     on_error: OnError,
+    n_variants: int = 0,
 ) -> None:
     """Encode `records` and write them as part `index` below `parts`. It is made in memory: nobody sees half of it.
 
     A `DataError` stands for a record that could not be read: it counts as skipped.
     """
-    kept, encoded, skipped = _encode(records, tokenizer, on_error)
-    files = _arrays(kept, encoded, tokenizer)
+    kept, encoded, skipped = encode_records(records, tokenizer, on_error)
+    rows = with_variants(kept, encoded, tokenizer, n_variants)
+    files = _arrays(rows, tokenizer)
     summary = {
-        "records": len(kept),
-        "positions": sum(len(e) for e in encoded),
+        "records": len(rows),
+        "variants": len(rows) - len(kept),
+        "positions": sum(len(row.encoded) for row in rows),
         "units": sum(len(r) for r in kept),
         "skipped": {"records": len(skipped), "examples": skipped[:EXAMPLES]},
+        "losses": _losses(kept, encoded, tokenizer),
         "files": {name: {"size": len(data), "blocks": block_digests(data)} for name, data in files.items()},
     }
     folder.write_part(f"{parts}/{part_name(index)}", files | {SEAL: to_json(summary)})
 
 
-def _encode(
-    records: Sequence[Record | DataError], tokenizer: Tokenizer[Any], on_error: str
-) -> tuple[list[Record], list[Encoded], list[str]]:
-    kept, encoded, skipped = [], [], []
-    vocabulary = tokenizer.vocabulary
-    for record in records:
-        if isinstance(record, DataError):
-            skipped.append(str(record))
-            continue
-        try:
-            result = tokenizer.encode(record)
-            if not len(result):
-                raise ValueError("there is nothing in it to tokenize")
-        except UsageError:  # not the record's fault
-            raise
-        except ValueError as error:
-            if on_error == "skip":
-                skipped.append(f"{record.key}: {error}")
-                continue
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"record {record.key!r}", str(error)) from error
-        if problem := _broken_promise(result, vocabulary):
-            name = type(tokenizer).__name__
-            raise UsageError(f"{name} made of record {record.key!r} {problem}: a bug in the tokenizer")
-        encoded.append(Encoded(result.ids.astype(vocabulary.dtype, copy=False), None, result.weights))
-        kept.append(record)
-    return kept, encoded, skipped
+def _losses(
+    records: Sequence[Record], encoded: Sequence[Encoded], tokenizer: Tokenizer[Any]
+) -> dict[str, dict[str, Any]]:
+    """What encoding lost of each source, over all records."""
+    total: dict[str, Loss] = {}
+    for record, each in zip(records, encoded, strict=True):
+        for source, loss in tokenizer.losses(record, each.ids).items():
+            total[source] = total.get(source, Loss()) + loss
+    return {source: asdict(loss) for source, loss in total.items()}
 
 
-def _broken_promise(encoded: Encoded, vocabulary: Vocabulary) -> str:
-    """What a plug-in got wrong about the ids of a record; empty when nothing is."""
-    ids, weights = encoded.ids, encoded.weights
-    if ids.ndim != 2 or ids.shape[1] != vocabulary.n_fields:
-        return f"ids of shape {ids.shape} instead of [length, {vocabulary.n_fields}]"
-    wrong = (ids < 0) | (ids >= np.asarray(vocabulary.n_rows))
-    if wrong.any():
-        position, field = np.argwhere(wrong)[0].tolist()
-        name, n_rows = vocabulary.names[field], vocabulary.n_rows[field]
-        return f"id {ids[position, field]} at position {position}, but field {name!r} has the ids 0 to {n_rows - 1}"
-    if weights is not None and (weights.shape != ids.shape or not np.isfinite(weights).all() or weights.min() < 0):
-        return "loss weights that are not finite, not >= 0, or not of the ids' shape"
-    return ""
-
-
-def _arrays(records: list[Record], encoded: list[Encoded], tokenizer: Tokenizer[Any]) -> dict[str, bytes]:
+def _arrays(rows: Sequence[Row], tokenizer: Tokenizer[Any]) -> dict[str, bytes]:
     """The files of a zarr group with everything that a part holds."""
     import zarr
 
     written: dict[str, Any] = {}
     store = zarr.storage.MemoryStore(written)
-    vocabulary = tokenizer.vocabulary
-    keys = [record.key.encode() for record in records]
-    no_ids = np.empty((0, vocabulary.n_fields), vocabulary.dtype)
-    tokens = np.concatenate([e.ids for e in encoded] or [no_ids])
-    offsets = _offsets([len(e) for e in encoded])
+    tokens = checked_tokens(rows, tokenizer)
+    keys = [row.record.key.encode() for row in rows]
+    offsets = offsets_of([len(row.encoded) for row in rows])
+    variants = np.array([row.variant for row in rows], np.int8)
     zarr.create_group(store)
     _write(store, "tokens", tokens)
-    if any(e.weights is not None for e in encoded):
-        weights = [np.ones(e.ids.shape) if e.weights is None else e.weights for e in encoded]
+    if any(row.encoded.weights is not None for row in rows):
+        weights = [
+            np.ones(row.encoded.ids.shape) if row.encoded.weights is None else row.encoded.weights for row in rows
+        ]
         _write(store, "weights", np.concatenate(weights).astype(np.float32))
     _write(store, "offsets", offsets)
-    unknown = find_runs(~vocabulary.known(tokens).any(axis=1), offsets)
+    if variants.any():
+        _write(store, "variants", variants)
+    unknown = find_runs(~tokenizer.vocabulary.known(tokens).any(axis=1), offsets)
     if len(unknown):
         _write(store, "unknown", unknown)
-    _write(store, "units", np.array([len(record) for record in records], np.int64))
-    hashes = [
-        np.array([hash64(key) for key in keys], np.uint64),
-        content_hashes(tokens, offsets, tokenizer.symmetries()),
-    ]
-    _write(store, "hashes", np.stack(hashes, axis=1))
+    _write(store, "units", np.array([len(row.record) for row in rows], np.int64))
+    contents = content_hashes(tokens, offsets, tokenizer.symmetries())
+    for index, row in enumerate(rows):
+        if row.also is not None:
+            own = index - abs(row.variant)
+            contents[own] = min(int(contents[own]), row.also)
+    _write(store, "hashes", np.stack([np.array([hash64(key) for key in keys], np.uint64), contents], axis=1))
     _write(store, "keys", np.frombuffer(b"".join(keys), np.uint8))
-    _write(store, "key_offsets", _offsets([len(key) for key in keys]))
-    spans = [record.span() for record in records]
+    _write(store, "key_offsets", offsets_of([len(key) for key in keys]))
+    spans = [row.record.span() for row in rows]
     if spans and all(s is not None for s in spans):
         _write(store, "spans", np.array(spans, np.float64))
     return {name: content.to_bytes() for name, content in written.items()}
@@ -143,10 +119,6 @@ def _write(store: Any, name: str, values: Shaped[np.ndarray, "n ..."]) -> None:
         config={"write_empty_chunks": True},  # else a shard of zeros "vanishes" and looks like a lost one
     )
     array[:] = values
-
-
-def _offsets(lengths: list[int]) -> Int[np.ndarray, "n_plus_1"]:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def content_hashes(

@@ -29,6 +29,7 @@ RULES = {
     "units": rules.units,
     "legal": rules.legal,
     "symmetries": rules.symmetries,
+    "variants": rules.variants,
     "splice": leaks.splice,
     "no leak": leaks.no_leak,
 }
@@ -84,6 +85,8 @@ def _not_applicable(tokenizer: Tokenizer[Any], records: Sequence[Record]) -> dic
     can_splice = type(tokenizer).splice is not Tokenizer.splice
     if not tokenizer.symmetries():
         skipped["symmetries"] = "it declares none"
+    if type(tokenizer).variants is Tokenizer.variants:
+        skipped["variants"] = "it has none"
     if not can_splice:
         skipped["splice"] = "it has no splice method"
     if tokenizer.boundaries_depend_on_data:

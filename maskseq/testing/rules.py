@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from maskseq.types import Encoded, LegalCells
 
 WINDOW = 512  # positions of a record that are looked at where the whole would take too long
 NEIGHBOURHOOD = 32  # positions whose cells are compared pair by pair
+VARIANTS = 12  # of each record
 ENOUGH = 50  # cells that a share is judged by, at least
 
 
@@ -58,6 +60,8 @@ def determinism(case: Case) -> None:
         require(same_units, f"{what}, units differ", "compute units from the ids that are given alone")
         same = equal(other.encode(case.record), case.encoded)
         require(same, f"{what}, it encodes differently", "compute ids from the record and the dataclass fields alone")
+        same = equal(other.encode_many([case.record, case.record]), [case.encoded, case.encoded])
+        require(same, f"{what}, encode_many differs from encode", "it is encode of each record, nothing else")
 
 
 def decode(case: Case) -> None:
@@ -116,6 +120,21 @@ def grammar_verdict(tally: Tally) -> None:
         share = tally.excluded[name] / n
         problem = f"allowed excludes {share:.0%} of the true ids of field {name!r}"
         require(n < ENOUGH or share < 0.1, problem, "a grammar may exclude freaks, not what records contain")
+
+
+def variants(case: Case) -> None:
+    """Variants have the same fields and raw units, and what their ids depend on can be told without knowing them."""
+    tokenizer, length = case.tokenizer, len(case.record)
+    twins = case.twin.variants(case.record)
+    for variant, twin in islice(zip(tokenizer.variants(case.record), twins, strict=True), VARIANTS):
+        name, ids = variant.name, variant.tokenizer.encode(variant.record).ids
+        require(variant.tokenizer.fields == tokenizer.fields, f"{name}: has other fields", "keep the fields")
+        problem = f"{name}: has {len(variant.record)} raw units instead of {length}"
+        require(len(variant.record) == length, problem, "transform records without adding or losing units")
+        same = np.array_equal(twin.tokenizer.encode(twin.record).ids, ids)
+        require(same, f"{name}: rebuilt from JSON, it differs", "derive variants from the record alone")
+        same = np.array_equal(tokenizer.units(ids), variant.tokenizer.units(ids))
+        require(same, f"{name}: units(ids) differ from its own", "leave out variants whose ids do not tell their units")
 
 
 def symmetries(case: Case) -> None:

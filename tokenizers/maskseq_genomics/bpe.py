@@ -14,9 +14,9 @@ from jaxtyping import Bool, Int, Integer, UInt8
 from tokenizers import models, trainers
 
 from maskseq.errors import UsageError
-from maskseq.tokenizer import Tokenizer
+from maskseq.tokenizer import Tokenizer, Variant
 from maskseq.types import Encoded, Field, LegalCells, Vocabulary
-from maskseq_genomics.alphabet import NUCLEOTIDES
+from maskseq_genomics.alphabet import NUCLEOTIDES, reverse_complement
 from maskseq_genomics.sequence import Sequence
 
 BLOCK = 4096  # bases: no token crosses a multiple of it, so that a change is felt in its own block only
@@ -136,6 +136,10 @@ class BpeTokenizer(Tokenizer[Sequence]):
         positions = np.flatnonzero(np.repeat(holes[:, 0], lengths))
         codes = NUCLEOTIDES.codes(Sequence(key=record.key, residues=text.encode()))
         return NUCLEOTIDES.put(record, positions, codes[positions])
+
+    def variants(self, record: Sequence) -> Iterator[Variant[Sequence]]:
+        """The reverse complement, which is cut into other tokens."""
+        yield Variant(name="reverse complement", record=reverse_complement(record), tokenizer=self, reverse=True)
 
 
 def _runs(text: str) -> Iterator[str]:

@@ -1,12 +1,13 @@
 """One token a codon, for coding sequences."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Int, Integer
 
-from maskseq.tokenizer import Tokenizer
+from maskseq.tokenizer import Tokenizer, Variant
 from maskseq.types import Encoded, Field, LegalCells
 from maskseq_genomics.genetic_code import DIFFERENCES, genetic_code
 from maskseq_genomics.kmer import KmerTokenizer
@@ -84,3 +85,10 @@ class CodonTokenizer(Tokenizer[Sequence]):
         self, record: Sequence, ids: Integer[np.ndarray, "length 1"], holes: Bool[np.ndarray, "length 1"]
     ) -> Sequence:
         return self._kmers.splice(record, ids, holes)
+
+    def variants(self, record: Sequence) -> Iterator[Variant[Sequence]]:
+        """Of what is not coding, the other strand and the other frames; the other strand of a gene does not code."""
+        if not self.coding:
+            for each in self._kmers.variants(record):
+                assert isinstance(each.tokenizer, KmerTokenizer)
+                yield replace(each, tokenizer=replace(self, frame=each.tokenizer.phase))

@@ -1,12 +1,14 @@
 """Words of k bases, side by side (as in Nucleotide Transformer) or overlapping (as in DNABERT)."""
 
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Int, Integer
 
-from maskseq.tokenizer import Symmetry, Tokenizer
+from maskseq.tokenizer import Symmetry, Tokenizer, Variant
 from maskseq.types import Encoded, Field, LegalCells
 from maskseq_genomics.alphabet import NUCLEOTIDES, reverse_complement
 from maskseq_genomics.sequence import Sequence
@@ -141,3 +143,29 @@ class KmerTokenizer(Tokenizer[Sequence]):
             return ()
         maps = (self._words.reverse_complement,)
         return (Symmetry(name="reverse complement", transform=reverse_complement, id_maps=maps, reverse=True),)
+
+    def variants(self, record: Sequence) -> Iterator[Variant[Sequence]]:
+        """Side by side: both strands by turns, each in frames from one that the key decides on, 2 k − 1 in all.
+
+        Frames whose first word is unknown are passed over, but for the own one: ids would not tell how long it is.
+        """
+        if self.overlapping:
+            return
+        draw = zlib.crc32(record.key.encode())
+        other_strand = reverse_complement(record)
+        for turn in range(self.k):
+            for reverse, start in ((True, draw % self.k), (False, draw // self.k % self.k)):
+                seen, phase = other_strand if reverse else record, (start + turn) % self.k
+                if (reverse or phase != self.phase) and (phase == self.phase or self._begins_known(seen, phase)):
+                    strand = "reverse complement" if reverse else "forward strand"
+                    yield Variant(
+                        name=f"{strand}, frame {phase}",
+                        record=seen,
+                        tokenizer=replace(self, phase=phase),
+                        reverse=reverse,
+                    )
+
+    def _begins_known(self, record: Sequence, phase: int) -> bool:
+        """Whether the first word is known when it has `phase` bases, or k for phase 0."""
+        codes = NUCLEOTIDES.codes(record.cut(0, phase or self.k))
+        return bool(len(codes)) and bool(codes.max() < NUCLEOTIDES.unknown)

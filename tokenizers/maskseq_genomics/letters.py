@@ -1,11 +1,13 @@
 """One token a letter: what the nucleotide and the protein tokenizers share."""
 
+from collections import abc
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Integer
 
+from maskseq.errors import DataError
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, LegalCells
 from maskseq_genomics.alphabet import Alphabet, soft_masked
@@ -38,6 +40,15 @@ class LetterTokenizer(Tokenizer[Sequence]):
         if self.soft_mask_weight != 1:
             weights = np.where(soft_masked(record), np.float32(self.soft_mask_weight), np.float32(1))[:, None]
         return Encoded(np.minimum(codes, alphabet.unknown)[:, None], legal, weights)  # `unknown` is the id of [MASK]
+
+    def encode_many(self, records: abc.Sequence[Sequence]) -> list[Encoded]:
+        together = Sequence(key="", residues=b"".join([record.residues for record in records]))
+        try:
+            encoded = self.encode(together)
+        except DataError:
+            return super().encode_many(records)  # which says where
+        stops = np.cumsum([len(record) for record in records]).tolist()
+        return [encoded.cut(stop - len(record), stop) for record, stop in zip(records, stops, strict=True)]
 
     def decode(self, ids: Integer[np.ndarray, "length 1"]) -> str:
         return self.alphabet.text(ids[:, 0])
