@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Integer, Shaped
+from jaxtyping import Bool, Float, Integer, Shaped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from maskseq.constraints import Constraint
@@ -129,6 +129,14 @@ class Tokenizer(ABC, Generic[R]):
     def decode(self, ids: Integer[np.ndarray, "length fields"]) -> Any:
         """Any id sequence, `[MASK]` included, in a form a person of the domain can read."""
 
+    def losses(self, record: R, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, Loss]:
+        """Of each source, what its encoded values lost by rounding and clipping. Default: nothing is measured."""
+        return {}
+
+    def describe(self) -> Mapping[str, str]:
+        """Of each field, in words, what was inferred and fitted, for people to check. Default: tokens and range."""
+        return {field.name: described(field) for field in self.fields}
+
     def units(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields 2"]:
         """Of each cell, the half-open range of raw units that it depends on, in coordinates of its source.
 
@@ -146,21 +154,40 @@ class Tokenizer(ABC, Generic[R]):
         A unit is a hole where every cell that depends on it is one.
         """
         raise UsageError(
-    def losses(self, record: R, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, Loss]:
-        """Of each source, what its encoded values lost by rounding and clipping. Default: nothing is measured."""
-        return {}
-
-    def describe(self) -> Mapping[str, str]:
-        """Of each field, in words, what was inferred and fitted, for people to check. Default: tokens and range."""
-        return {field.name: described(field) for field in self.fields}
-
             f"{type(self).__name__} cannot write filled records\n\nhint: give it a splice(record, ids, holes) method"
         )
+
+    def by_unit(self) -> "tuple[Tokenizer[R], Callable[[Any], Any]] | None":
+        """For tokens that share raw units: a tokenizer of single units, and what makes a model of tokens one of units.
+
+        Infill then fills units, so that all tokens over one agree. The second maps one
+        `maskseq.inference.fill.Predict` to another. Default: None, infill fills tokens.
+        """
+        return None
+
+    def resized(self, record: R, start: int, stop: int, length: int) -> R:
+        """The record with `length` unknown units in place of `start:stop`. Default: none can be added or left out."""
+        raise UsageError(f"{record.key}: units can be neither added nor left out by {type(self).__name__}")
+
+    def put_numbers(self, record: R, cells: Integer[np.ndarray, "cells 2"], numbers: Float[np.ndarray, " cells"]) -> R:
+        """Write numbers, in the units of their ordinal fields, into a record that `splice` has filled at these cells.
+
+        Default: it keeps what `splice` wrote, the centres of bins.
+        """
+        return record
 
     @classmethod
     def fit(cls: type[T], records: Iterable[Any], **options: Any) -> T:
         """Learn the state from training records, streaming. Default: nothing to learn, the options are the state."""
         return cls.from_state(options)
+
+    @classmethod
+    def suggest(cls, records: Sequence[Any]) -> Suggestion | None:
+        """What these records hold and which recipe would suit them, for `maskseq init`; None: not records of mine.
+
+        They are some of the file's records, from its beginning. Default: none are.
+        """
+        return None
 
     def allowed(self, ids: Integer[np.ndarray, "length fields"]) -> LegalCells | None:
         """The grammar: cells of a partly known sequence that may take only some ids. Default: no restriction."""
@@ -211,34 +238,6 @@ class Tokenizer(ABC, Generic[R]):
         return hashlib.sha256(identity.encode()).hexdigest()
 
 
-class Format(ABC, Generic[R]):
-    """Files to records and back. Options, where a format has any, are dataclass fields."""
-
-    suffixes: ClassVar[tuple[str, ...]] = ()
-    """File name endings that it reads, lower case, without the `.gz` of a compressed file."""
-
-    @abstractmethod
-    def read(self, path: Path) -> Iterator[R]:
-        """Stream the records of a file; `DataError` with file and line (or offset) where it is broken."""
-
-    @abstractmethod
-    def write(self, records: Iterable[R], path: Path) -> None:
-        """Write records so that everything untouched is byte-equal to what was read."""
-
-    def sources(self, path: Path) -> Sequence[Path]:
-        """Every file that `read(path)` takes content from: a corpus keeps their digests. Default: `path` alone."""
-        return [path]
-
-    def attempts(self, path: Path) -> Iterator[R | DataError]:
-        """`read` that does not stop: in place of a record that is broken comes its `DataError`, then the next record.
-
-        Default: what follows the first error is not read, which is right for formats of one record a file.
-        """
-        try:
-            yield from self.read(path)
-        except DataError as error:
-            yield error
-
 def described(field: Field) -> str:
     """How many tokens a field has, and from where to where they go."""
     if field.centres is None:
@@ -267,3 +266,41 @@ def attempted(read: Callable[[OnBroken], Iterator[R]]) -> Iterator[R | DataError
     yield from broken
 
 
+class Format(ABC, Generic[R]):
+    """Files to records and back. Options, where a format has any, are dataclass fields."""
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """File name endings that it reads, lower case, without the `.gz` of a compressed file."""
+
+    def sources(self, path: Path) -> Sequence[Path]:
+        """Every file that `read(path)` takes content from: a corpus keeps their digests. Default: `path` alone."""
+        return [path]
+
+    @abstractmethod
+    def read(self, path: Path) -> Iterator[R]:
+        """Stream the records of a file; `DataError` with file and line (or offset) where it is broken."""
+
+    def attempts(self, path: Path) -> Iterator[R | DataError]:
+        """`read` that does not stop: in place of a record that is broken comes its `DataError`, then the next record.
+
+        Default: what follows the first error is not read, which is right for formats of one record a file. Others read
+        with `attempted`.
+        """
+        return attempted(lambda _: self.read(path))
+
+    @abstractmethod
+    def write(self, records: Iterable[R], path: Path) -> None:
+        """Write records so that everything untouched is byte-equal to what was read."""
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        """Whether the file that begins like this is of this format, for `maskseq init`. Default: its name says so."""
+        ending = next((suffix for suffix in cls.suffixes if head.name.endswith(suffix)), None)
+        return ending and Claim(strength=BY_NAME, why=f"its name ends in {ending}")
+
+    def preview(self, path: Path, n_units: int) -> Iterator[R]:
+        """The first records of a file, for `maskseq init`, which stops after about `n_units` raw units.
+
+        Default: `read`, which is left off. Formats that read the whole file before the first record override it.
+        """
+        return self.read(path)
