@@ -21,10 +21,8 @@ from maskseq.model.encoder import Encoder, parameter_table
 from maskseq.recipe import Recipe, load_recipe
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.device import choose_device, choose_precision
-
-from maskseq.training.optimizer import OptimizerConfig, parameter_groups
-from maskseq.training.run import RECIPE
 from maskseq.types import Loss
+
 
 def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
     """Everything that can be known before training: the resolved recipe, sizes, steps, memory and a first batch.
@@ -125,6 +123,7 @@ def inspect(path: Path | str, *, layers: bool = False, trust_code: bool = False)
 def _corpus(corpus: Corpus) -> dict[str, Any]:
     manifest = corpus.manifest
     split = manifest["split"]
+    losses = {source: str(Loss(**loss)) for source, loss in manifest.get("losses", {}).items()}
     return {
         "corpus": {
             "path": corpus.path,
@@ -144,6 +143,7 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
             "repeated keys": split["repeated_keys"],
         },
         "tokenizer": _tokenizer(corpus.tokenizer),
+        **({"rounding": losses} if losses else {}),
         "sources": {source["name"]: f"{source['bytes']:,} bytes" for source in manifest["sources"]},
     }
 
@@ -162,7 +162,6 @@ def doctor() -> dict[str, Any]:
     device = choose_device("auto")
     dtype = torch.bfloat16 if choose_precision("auto", device) == "bf16" else torch.float32
     return {
-    losses = {source: str(Loss(**loss)) for source, loss in manifest.get("losses", {}).items()}
         "versions": {name: version(name) for name in ("maskseq", "torch", "numpy", "zarr")},
         "machine": {
             "device": str(device),
@@ -174,4 +173,3 @@ def doctor() -> dict[str, Any]:
         "tokenizers": sorted(plugins.available("tokenizers")),
         "formats": sorted(plugins.available("formats")),
     }
-        **({"rounding": losses} if losses else {}),
