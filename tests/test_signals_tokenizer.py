@@ -43,7 +43,7 @@ def test_contract_on_weekly_co2(scheme, samples):
     (co2,) = SignalCsv().read(samples / "co2.csv")
     tokenizer = QuantizeTokenizer.fit([co2], scheme=scheme)
     report = check_tokenizer(tokenizer, [co2])
-    assert set(report.skipped) == {"symmetries"}
+    assert set(report.skipped) == {"symmetries", "variants"}
     assert set(report.round_trip.values()) == {1.0}
     unknown = np.isnan(co2.channels[:, 0])
     assert unknown.sum() == 59
@@ -55,7 +55,7 @@ def test_contract_on_transformer_temperatures(scheme, shared_data):
     some = temperatures(shared_data).cut(0, 2000)
     holed = replace(some, channels=np.where(np.random.default_rng(1).random((2000, 7)) < 0.1, np.nan, some.channels))
     report = check_tokenizer(QuantizeTokenizer.fit([some], scheme=scheme), [some, holed])
-    assert set(report.skipped) == {"symmetries"}
+    assert set(report.skipped) == {"symmetries", "variants"}
     assert set(report.round_trip.values()) == {1.0}
 
 
@@ -159,11 +159,10 @@ def test_scale_does_not_depend_on_what_is_hidden_or_cut():
 def test_values_outside_the_training_range_are_clipped_and_counted(scheme):
     tokenizer = QuantizeTokenizer.fit([recording(np.linspace(-5, 5, 300))], scheme=scheme, bins=16)
     strange = recording([-1e6, -5.1, -5.0, 0.0, 5.0, 5.1, 1e6, np.nan])
-    assert tokenizer.clipped(strange) == {"a": 4}
+    ids = tokenizer.encode(strange).ids
     loss = tokenizer.losses(strange, ids)["a"]
     assert (loss.values, loss.clipped) == (7, 4)
     assert loss.largest >= 1e6 - 5
-    ids = tokenizer.encode(strange).ids
     assert (ids[0] == ids[2]).all()
     assert (ids[6] == ids[4]).all()
     decoded = tokenizer.decode(ids).channels[:, 0]
@@ -276,6 +275,7 @@ def test_long_recordings_are_fitted_on_a_fair_sample():
     counts = np.bincount(one.encode(recording(values)).ids[:, 0], minlength=24)
     assert np.abs(counts / (n / 24) - 1).max() < 0.05
 
+
 def test_round_trip_errors_are_those_of_the_decoded_values_in_the_unit_of_the_channel():
     values = np.random.default_rng(0).normal(80, 4, 5000)
     values[::7] = np.nan
@@ -293,7 +293,6 @@ def test_round_trip_errors_are_those_of_the_decoded_values_in_the_unit_of_the_ch
     width = (np.nanmax(values) - np.nanmin(values)) / 64
     assert total.largest <= width / 2 * 1.0001
     np.testing.assert_allclose((total.squared / total.values) ** 0.5, width / 12**0.5, rtol=0.05)  # uniform noise
-
 
 
 def test_state_is_plain_json():

@@ -1,5 +1,6 @@
 """Tables of events, one row an event: which column is what, rows to cases, and cases back to their very rows."""
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Int32, Int64
 
 from maskseq.errors import DataError, UsageError
-from maskseq.tokenizer import Format
+from maskseq.tokenizer import Format, OnBroken, attempted, stop
 from maskseq_events.case import UNKNOWN, UNKNOWN_TIME, Case, Kind, Value, no_time, time_order
 from maskseq_events.grouping import group_rows
 from maskseq_events.mapping import Columns, find_columns
@@ -69,6 +70,17 @@ class EventTable(Format[Case]):
     """Rows that are held in memory; a longer table is grouped through temporary files."""
 
     def read(self, path: Path) -> Iterator[Case]:
+        return self._read(path, None, stop)
+
+    def attempts(self, path: Path) -> Iterator[Case | DataError]:
+        """A row that does not fit its table is left out of its case; a case that does not fit together, as a whole."""
+        return attempted(lambda on_broken: self._read(path, None, on_broken))
+
+    def preview(self, path: Path, n_units: int) -> Iterator[Case]:
+        """The cases of the first rows, twice as many as asked, as cases may go on behind the rows that are read."""
+        return self._read(path, 2 * n_units, stop)
+
+    def _read(self, path: Path, n_rows: int | None, on_broken: OnBroken) -> Iterator[Case]:
         names, header, rows = self._open(path)
         columns = find_columns(
             names,
@@ -81,21 +93,27 @@ class EventTable(Format[Case]):
         width = len(columns.names)
 
         def keyed() -> Iterator[tuple[str, Row]]:
-            for row in rows:
+            for row in itertools.islice(rows, n_rows):
                 number, _, cells = row
+                problem = ""
                 if len(cells) != width:
-                    raise DataError(
-                        path, f"{len(cells)} cells, but the header names {width} columns", place=self._place(number)
-                    )
-                key = cells[columns.case]
-                if key is None or key == "":
-                    raise DataError(path, f"no case id in column {names[columns.case]!r}", place=self._place(number))
-                yield str(key), row
+                    problem = f"{len(cells)} cells, but the header names {width} columns"
+                elif cells[columns.case] in (None, ""):
+                    problem = f"no case id in column {names[columns.case]!r}"
+                if problem:
+                    on_broken(DataError(path, problem, place=self._place(number)))
+                else:
+                    yield str(cells[columns.case]), row
 
         empty = True
         for key, group in group_rows(keyed(), max_rows=self.max_rows):
             empty = False
-            yield self._case(key, group, columns, header, path)
+            try:
+                case = self._case(key, group, columns, header, path)
+            except DataError as error:
+                on_broken(error)
+            else:
+                yield case
         if empty:
             raise DataError(path, "there are no events in this file")
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
+from maskseq.survey import BY_NAME, CERTAIN, Claim, Head
+from maskseq.tokenizer import OnBroken
 from maskseq_events.case import Case, Value
 from maskseq_events.files import read_lines
 from maskseq_events.log_layouts import LAYOUTS, Layout
@@ -78,8 +80,40 @@ class TextLog(EventTable):
             raise UsageError(f"idle = {self.idle} must be a number of seconds above 0")
         assert self._layout is not None  # which checks it
 
-    def read(self, path: Path) -> Iterator[Case]:
-        for case in super().read(path):
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        """The layout that fits most lines; else each line is a message, and a hundred of them a session."""
+        if not head.lines or not head.name.endswith((*cls.suffixes, ".txt")):
+            return None
+        lines = head.lines[:1000]
+        fits = {name: sum(known.fits(line) for line in lines) for name, known in LAYOUTS.items()}
+        name = max(fits, key=lambda name: fits[name])
+        if fits[name] < len(lines) / 2:
+            if not head.name.endswith(cls.suffixes):
+                return None
+            return Claim(
+                strength=BY_NAME,
+                why="of no known layout: a line is a message, a hundred are a session",
+                options={"layout": "(?P<message>.*)", "session_lines": 100},
+            )
+        known = LAYOUTS[name]
+        options: dict[str, Any] = {"layout": name}
+        why = f"{fits[name] / len(lines):.0%} of the first lines are of the layout {name!r}"
+        if fits[name] < len(lines):
+            options["continued"] = True
+        if known.needs_year:
+            options["year"] = datetime.fromtimestamp(head.path.stat().st_mtime, UTC).year
+            why += f", which says no year: {options['year']}, that of the file, is taken"
+        if known.session is None and known.session_pattern is None:
+            options["session_lines"] = 100
+            why += ", which knows no sessions: 100 lines are one"
+        elif known.session == "client":
+            options["idle"] = 1800
+            why += "; a visit ends after half an hour of silence"
+        return Claim(strength=CERTAIN, why=why, options=options)
+
+    def _read(self, path: Path, n_rows: int | None, on_broken: OnBroken) -> Iterator[Case]:
+        for case in super()._read(path, n_rows, on_broken):
             yield from [case] if self.idle is None else _split(case, round(self.idle * SECOND))
 
     def _roles(self) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """The `event` tokenizer: one position an event, a field for what happened, each chosen attribute, and the time."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int32, Int64, Integer
+from jaxtyping import Bool, Float64, Int32, Int64, Integer
 
+from maskseq.errors import UsageError
+from maskseq.survey import Suggestion
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells
 from maskseq_events.bins import Bins
@@ -16,6 +18,7 @@ from maskseq_events.columns import TIME_FIELDS, Column, Ids, MessageIds
 from maskseq_events.drain import Templates
 from maskseq_events.fit import learn
 from maskseq_events.rebuild import FIRST_MONDAY, Clues, first_moment, place
+from maskseq_events.survey import suggest_events
 from maskseq_events.times import DAY, HOUR, SECOND
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -60,6 +63,10 @@ class EventTokenizer(Tokenizer[Case]):
     def fit(cls, records: Iterable[Case], **options: Any) -> "EventTokenizer":
         """Learn vocabularies and bins. Options are those of `maskseq_events.fit.FitOptions`."""
         return cls(**learn(records, options))
+
+    @classmethod
+    def suggest(cls, records: Sequence[Any]) -> Suggestion | None:
+        return suggest_events(records)
 
     def encode(self, record: Case) -> Encoded:
         n_events = len(record)
@@ -135,6 +142,9 @@ class EventTokenizer(Tokenizer[Case]):
         allowed = np.zeros((len(cells), max(field.n_predictable for field in self.fields)), dtype=bool)
         for row, (position, index) in enumerate(cells):
             field = self.fields[index]
+            if index in told:
+                allowed[row, told[index]] = True
+                continue
             allowed[row, : field.n_predictable] = True
             if field.name == "activity" and self.end:
                 allowed[row, field.control_id(END)] = False
@@ -142,9 +152,6 @@ class EventTokenizer(Tokenizer[Case]):
                 allowed[row, 0] = False
             if field.name in TIME_FIELDS and position > 0:
                 allowed[row, field.control_id(ABSENT)] = False
-            if index in told:
-                allowed[row, told[index]] = True
-                continue
         return LegalCells(cells, allowed)
 
     def splice(

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from maskseq.errors import DataError
 from maskseq.files import create
-from maskseq.tokenizer import Format
+from maskseq.survey import CERTAIN, Claim, Head
+from maskseq.tokenizer import Format, OnBroken, attempted, stop
 from maskseq_events.case import UNKNOWN, Case, Value, time_order
 from maskseq_events.times import TimeLayout
 from maskseq_events.xes_edit import Edit, apply, locate, new_trace, set_values, tag_of
@@ -63,15 +64,23 @@ class Xes(Format[Case]):
     """Sort each case by time, ties in file order; else keep the order of the file."""
 
     def read(self, path: Path) -> Iterator[Case]:
+        return self._read(path, stop)
+
+    def attempts(self, path: Path) -> Iterator[Case | DataError]:
+        return attempted(lambda on_broken: self._read(path, on_broken))
+
+    def _read(self, path: Path, on_broken: OnBroken) -> Iterator[Case]:
         log = ParsedLog()
         held: Case | None = None  # the last case gets what follows it
         for trace in parse_traces(path, log):
+            try:
+                case = self._case(trace, log, first=held is None)
+            except ValueError as error:
+                on_broken(DataError(path, str(error), place=f"trace {trace.number} at line {trace.line}"))
+                continue
             if held is not None:
                 yield held
-            try:
-                held = self._case(trace, log, first=held is None)
-            except ValueError as error:
-                raise DataError(path, str(error), place=f"trace {trace.number} at line {trace.line}") from None
+            held = case
         if held is None:
             raise DataError(path, "there are no traces with events in this log")
         yield replace(held, origin=replace(held.origin, after=log.after))

@@ -9,7 +9,8 @@ import numpy as np
 
 from maskseq.errors import DataError
 from maskseq.files import create
-from maskseq.tokenizer import Format
+from maskseq.survey import CERTAIN, Claim, Head
+from maskseq.tokenizer import Format, OnBroken, attempted, stop
 from maskseq_genomics.files import read_blocks
 from maskseq_genomics.sequence import Sequence
 
@@ -60,9 +61,20 @@ class Fasta(Format[Sequence]):
     suffixes: ClassVar[tuple[str, ...]] = (".fa", ".fasta", ".fna", ".ffn", ".frn", ".faa", ".fas")
 
     def read(self, path: Path) -> Iterator[FastaSequence]:
+        return self._read(path, stop)
+
+    def attempts(self, path: Path) -> Iterator[FastaSequence | DataError]:
+        return attempted(lambda on_broken: self._read(path, on_broken))
+
+    def _read(self, path: Path, on_broken: OnBroken) -> Iterator[FastaSequence]:
         line = 1
         for header, body, newline in _texts(path):
-            yield _parse(header, body, newline, path=str(path), line=line)
+            try:
+                record = _parse(header, body, newline, path=str(path), line=line)
+            except DataError as error:
+                on_broken(error)
+            else:
+                yield record
             line += body.count(b"\n") + 2
 
     def write(self, records: Iterable[Sequence], path: Path) -> None:

@@ -51,9 +51,15 @@ class Channel:
         enough = self.bins.decimals
         if self.levels is None and (decimals is None or decimals >= enough):
             return self.bins.short_values(ids[:, 0])
+        return self.rounded(self.decode(ids), decimals)
+
+    def rounded(self, values: Float64[np.ndarray, "length"], decimals: int | None) -> Float64[np.ndarray, "length"]:
+        """Values with no more digits than the bins tell, nor than the file has."""
+        enough = self.bins.decimals
         digits = enough if decimals is None else min(decimals, enough)
-        values = [round(value, digits) for value in self.decode(ids).tolist()]  # np.round is off by an ulp at times
-        return np.array(values, dtype=np.float64) + 0.0  # no -0.0
+        return (
+            np.array([round(v, digits) for v in values.tolist()]) + 0.0
+        )  # np.round is off by an ulp at times; no -0.0
 
     def loss(self, values: Float64[np.ndarray, "length"], ids: Integer[np.ndarray, "length parts"]) -> Loss:
         """How far the known values are from what their ids decode to."""

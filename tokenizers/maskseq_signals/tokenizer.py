@@ -1,19 +1,21 @@
 """The `quantize` tokenizer: one position a time step, one ordinal field a channel (two with a level)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Float64, Integer
 
 from maskseq.errors import DataError
+from maskseq.survey import Suggestion
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, Loss
 from maskseq_signals.channel import Channel
 from maskseq_signals.fit import Scheme, learn
 from maskseq_signals.recording import Recording
+from maskseq_signals.survey import suggest_bins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,10 @@ class QuantizeTokenizer(Tokenizer[Recording]):
     def fit(cls, records: Iterable[Recording], **options: Any) -> "QuantizeTokenizer":
         """Learn range and bins of each channel. Options are those of `maskseq_signals.fit.FitOptions`."""
         return cls(**learn(records, options))
+
+    @classmethod
+    def suggest(cls, records: Sequence[Any]) -> Suggestion | None:
+        return suggest_bins(records)
 
     def encode(self, record: Recording) -> Encoded:
         ids = np.empty((len(record), len(self.fields)), dtype=self._dtype)
@@ -94,16 +100,6 @@ class QuantizeTokenizer(Tokenizer[Recording]):
             channel.name: channel.loss(record.channels[:, column], ids[:, parts])
             for channel, column, parts in self._matched(record)
         }
-
-    def describe(self) -> str:
-        """One line a channel: its range and bins, for people to see what was fitted."""
-        lines = []
-        for channel in self.channels:
-            n_bins = " × ".join(str(field.n_tokens) for field in channel.fields)
-            lines.append(
-                f"{channel.name}: {channel.low:g} to {channel.high:g} {channel.unit}".rstrip() + f", {n_bins} bins"
-            )
-        return "\n".join(lines)
 
     def _matched(self, record: Recording) -> Iterable[tuple[Channel, int, slice]]:
         """Each channel, its column in the recording, and its fields."""
