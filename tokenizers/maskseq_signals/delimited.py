@@ -42,7 +42,8 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class SignalCsv(Format[Recording]):
-    """One recording a file, which is called like the file. An empty cell, `NaN`, `NA` or `?` is an unknown value.
+    """One recording a file, which is called like the file, or several, which a column names. An empty cell, `NaN`, `NA`
+    or `?` is an unknown value.
 
     The first line is the header, unless all its cells are numbers. Written back, every line and every cell that did
     not change is copied from the file as it was. There is no `suffixes`: a .csv is an event log unless a recipe says
@@ -53,6 +54,8 @@ class SignalCsv(Format[Recording]):
     """The column of times (default: the first, if it is called like one or holds no numbers; "": there is none)."""
     channels: tuple[str, ...] | None = None
     """Columns to read (default: all but the time)."""
+    recording: str | None = None
+    """The column that says which recording a row belongs to (default: the file is one)."""
     unknown: tuple[str, ...] = ("", "nan", "na", "n/a", "null", "none", "?")
     """Cells, in lower case, that say that the value is not known."""
     delimiter: str | None = None
@@ -64,6 +67,34 @@ class SignalCsv(Format[Recording]):
     def __post_init__(self) -> None:
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise UsageError(f"delimiter must be one character, not {self.delimiter!r}")
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        """All columns but the time hold numbers; those that do not are left out."""
+        if not head.name.endswith((".csv", ".tsv", ".txt")) or len(head.lines) < 3:
+            return None
+        reader = cls()
+        delimiter = _delimiter(head.lines[0])
+        first, *rows = ([cell.strip() for cell in _cells(line, delimiter)] for line in head.lines[:1000])
+        if any(len(row) != len(first) for row in rows):
+            return None
+        headless = all(_number(cell) is not None for cell in first)
+        names = tuple(f"channel_{i}" for i in range(1, len(first) + 1)) if headless else distinct(first)
+        time = reader._time_column(names, rows[0], head.path)
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        known = [any(_number(cell) is not None for cell in column) for column in columns]
+        plain = [known[i] and not any(map(reader._text, column)) for i, column in enumerate(columns)]
+        numeric = [name for i, name in enumerate(names) if i != time and plain[i]]
+        dated = time is not None and (names[time].lower() in TIME_NAMES or all(map(is_date, columns[time])))
+        if not numeric or (len(numeric) < len(names) - (time is not None) and not dated):
+            return None
+        others = len(names) - len(numeric) - (time is not None)
+        why = f"numbers in {'all' if not others else len(numeric)} columns"
+        if time is not None:
+            why += f" but the first, {names[time]!r}" if not others else f", and times in {names[time]!r}"
+        if others:
+            return Claim(strength=POSSIBLE, why=why, options={"channels": numeric})
+        return Claim(strength=LIKELY if dated else POSSIBLE, why=why)
 
     def read(self, path: Path) -> Iterator[Recording]:
         lines = tuple(io.StringIO(read_text(path, self.encoding), newline=""))
@@ -84,58 +115,69 @@ class SignalCsv(Format[Recording]):
                 problem = f"{len(cells[number])} cells, but the first line has {len(names)}"
                 raise DataError(path, problem, place=f"line {number + 1}")
         time = self._time_column(names, cells[rows[0]], path)
-        columns = self._columns(names, time, path)
+        owner = None if self.recording is None else self._named(self.recording, names, path)
+        columns = self._columns(names, {time, owner}, path)
         texts = [[cells[number][column].strip() for number in rows] for column in columns]
         numbers = [self._numbers(told, path, rows, names[c]) for told, c in zip(texts, columns, strict=True)]
         values = np.array([[known[text] for text in told] for told, known in zip(texts, numbers, strict=True)]).T
         digits = [{_decimals(text) for text, number in known.items() if number == number} for known in numbers]
-        yield recorded(
-            path,
-            key=plain_name(path),
-            channels=values,
-            names=tuple(names[column] for column in columns),
-            rate=self.rate,
-            times=None if time is None else tuple(cells[number][time] for number in rows),
-            decimals=tuple(max(some, default=None) for some in digits),
-            origin=Table(
-                lines=lines,
-                rows=tuple(rows),
-                columns=columns,
-                fixed=tuple(len(some) == 1 for some in digits),
-                delimiter=delimiter,
-                was=values,
-            ),
-        )
+        steps: dict[str, list[int]] = {}
+        for step, number in enumerate(rows):
+            steps.setdefault(plain_name(path) if owner is None else cells[number][owner].strip(), []).append(step)
+        for key, own in steps.items():
+            yield recorded(
+                path,
+                key=key,
+                channels=values[own],
+                names=tuple(names[column] for column in columns),
+                rate=self.rate,
+                times=None if time is None else tuple(cells[rows[step]][time] for step in own),
+                decimals=tuple(max(some, default=None) for some in digits),
+                origin=Table(
+                    lines=lines,
+                    rows=tuple(rows[step] for step in own),
+                    columns=columns,
+                    fixed=tuple(len(some) == 1 for some in digits),
+                    delimiter=delimiter,
+                    was=values[own],
+                ),
+            )
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
         """The table that the recording was read from, with the cells that changed; else a new table."""
         recordings = list(records)
-        if len(recordings) != 1:
-            raise UsageError(f"{path}: a CSV holds one recording, not {len(recordings)}\n\nhint: write NPZ")
-        (record,) = recordings
-        lines = _updated(record) if isinstance(record.origin, Table) else _new(record, self.delimiter or ",")
+        tables = [record.origin for record in recordings if isinstance(record.origin, Table)]
+        if not recordings or len(tables) != len(recordings) or len({table.lines for table in tables}) > 1:
+            if len(recordings) != 1:
+                told = f"{len(recordings)} recordings that were not read from one table cannot be written as one"
+                raise UsageError(f"{path}: {told}\n\nhint: write NPZ")
+            lines = _new(recordings[0], self.delimiter or ",")
+        else:
+            lines = list(tables[0].lines)
+            for record in recordings:
+                _update(lines, record)
         with create(path) as file:
             file.write("".join(lines).encode(self.encoding))
 
     def _time_column(self, names: Sequence[str], row: Sequence[str], path: Path) -> int | None:
         if self.time:
-            if self.time not in names:
-                raise UsageError(f"{path} has no column {self.time!r}\n\nhint: it has {', '.join(names)}")
-            return names.index(self.time)
+            return self._named(self.time, names, path)
         if self.time is None and (names[0].lower() in TIME_NAMES or self._text(row[0])):
             return 0
         return None
 
-    def _columns(self, names: Sequence[str], time: int | None, path: Path) -> tuple[int, ...]:
-        if self.channels is None:
-            columns = tuple(index for index in range(len(names)) if index != time)
-            if not columns:
-                raise DataError(path, f"there is no column of values beside the time {names[0]!r}")
-            return columns
-        missing = [name for name in self.channels if name not in names]
-        if missing:
-            raise UsageError(f"{path} has no column {missing[0]!r}\n\nhint: it has {', '.join(names)}")
-        return tuple(names.index(name) for name in self.channels)
+    def _columns(self, names: Sequence[str], others: set[int | None], path: Path) -> tuple[int, ...]:
+        if self.channels is not None:
+            return tuple(self._named(name, names, path) for name in self.channels)
+        columns = tuple(index for index in range(len(names)) if index not in others)
+        if not columns:
+            raise DataError(path, f"there is no column of values beside {', '.join(map(repr, names))}")
+        return columns
+
+    def _named(self, name: str, names: Sequence[str], path: Path) -> int:
+        if name not in names:
+            raise UsageError(f"{path} has no column {name!r}\n\nhint: it has {', '.join(names)}")
+        return names.index(name)
 
     def _text(self, cell: str) -> bool:
         return _number(cell) is None and cell.strip().lower() not in self.unknown
@@ -155,7 +197,8 @@ class SignalCsv(Format[Recording]):
         return numbers
 
 
-def _updated(record: Recording) -> list[str]:
+def _update(lines: list[str], record: Recording) -> None:
+    """Change the cells of a table's lines that have changed in the recording."""
     table: Table = record.origin
     if record.channels.shape != table.was.shape:
         raise UsageError(f"recording {record.key!r} has other steps or channels than the table it was read from")

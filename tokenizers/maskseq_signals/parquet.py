@@ -1,0 +1,170 @@
+"""Signals in Parquet: a row a time step, a column a channel; of one recording, or of several that a column names."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from maskseq.errors import DataError, UsageError
+from maskseq.files import create
+from maskseq.tokenizer import Format
+from maskseq_signals.files import plain_name
+from maskseq_signals.recording import Recording, recorded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What a recording remembers of its table."""
+
+    table: Any
+    """The `pyarrow.Table` that it was read from, shared by all recordings of the file."""
+    rows: Int64[np.ndarray, "length"]
+    was: Float64[np.ndarray, "length channels"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalParquet(Format[Recording]):
+    """Numeric columns are channels, null and NaN unknown values. Other columns come back as they were.
+
+    There is no `suffixes`: a .parquet is an event log unless a recipe says `format = "signal-parquet"`. Written back,
+    values and types are the same, but not the bytes of the file, as Parquet leaves its encoding to the writer.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
+
+    time: str | None = None
+    """The column of times (default: none; a column that holds no numbers is no channel in any case)."""
+    channels: tuple[str, ...] | None = None
+    """Columns to read (default: all of numbers, but those of times and recordings)."""
+    recording: str | None = None
+    """The column that says which recording a row belongs to (default: the file is one, called like the file)."""
+    rate: float | None = None
+    """Samples a second."""
+
+    def read(self, path: Path) -> Iterator[Recording]:
+        table = _loaded(path)
+        names = self._channels(table, path)
+        values = np.stack([_numbers(table.column(name), path, name) for name in names], axis=1)
+        whole = [_is_whole(table.schema.field(name).type) for name in names]
+        times = table.column(self.time).to_pylist() if self.time else None
+        for key, rows in self._rows(table, path):
+            yield recorded(
+                path,
+                key=key,
+                channels=values[rows],
+                names=names,
+                rate=self.rate,
+                times=None if times is None else tuple(str(times[row]) for row in rows.tolist()),
+                decimals=tuple(0 if each else None for each in whole),
+                origin=Rows(table=table, rows=rows, was=values[rows]),
+            )
+
+    def write(self, records: Iterable[Recording], path: Path) -> None:
+        """The table that the recordings were read from, with the values that changed; else a new table of one."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        recordings = list(records)
+        origins = [record.origin for record in recordings if isinstance(record.origin, Rows)]
+        if recordings and len(origins) == len(recordings) and len({id(origin.table) for origin in origins}) == 1:
+            table = _updated(recordings)
+        elif len(recordings) == 1:
+            (record,) = recordings
+            columns = {name: record.channels[:, i] for i, name in enumerate(record.names)}
+            table = pa.table(({"time": list(record.times)} if record.times else {}) | columns)
+        else:
+            told = f"{len(recordings)} recordings that were not read from one table cannot be written as one"
+            raise UsageError(f"{path}: {told}\n\nhint: write NPZ")
+        with create(path) as file:
+            parquet.write_table(table, file)
+
+    def _channels(self, table: Any, path: Path) -> tuple[str, ...]:
+        import pyarrow as pa
+
+        found = ", ".join(table.column_names)
+        for name in (*(self.channels or ()), *filter(None, (self.time, self.recording))):
+            if name not in table.column_names:
+                raise UsageError(f"{path} has no column {name!r}\n\nhint: it has {found}")
+        numeric = [
+            field.name for field in table.schema if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        ]
+        chosen = self.channels or tuple(name for name in numeric if name not in (self.time, self.recording))
+        if not chosen:
+            raise DataError(path, f"there is no column of numbers; the columns are {found}", place="schema")
+        wrong = next((name for name in chosen if name not in numeric), None)
+        if wrong is not None:
+            raise DataError(path, f"{table.schema.field(wrong).type}, not numbers", place=f"column {wrong!r}")
+        return chosen
+
+    def _rows(self, table: Any, path: Path) -> Iterator[tuple[str, Int64[np.ndarray, "rows"]]]:
+        """Each recording and its rows, in the order of the file."""
+        if self.recording is None:
+            yield plain_name(path), np.arange(len(table))
+            return
+        keys = table.column(self.recording).combine_chunks().dictionary_encode()
+        if keys.null_count:
+            raise DataError(path, "a row of no recording", place=f"column {self.recording!r}")
+        number = keys.indices.to_numpy(zero_copy_only=False)
+        order = np.argsort(number, kind="stable")
+        edges = np.searchsorted(number[order], np.arange(len(keys.dictionary) + 1))
+        for index, key in enumerate(keys.dictionary.to_pylist()):
+            yield str(key), order[edges[index] : edges[index + 1]]
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise UsageError(f"{path}: Parquet needs pyarrow\n\nhint: pip install 'maskseq[signals]'") from None
+    try:
+        table = parquet.read_table(path, partitioning=None)
+    except FileNotFoundError:
+        raise DataError(path, "no such file") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(path, f"not a readable Parquet file: {str(error).splitlines()[0]}") from None
+    if not len(table):
+        raise DataError(path, "there is no row of values")
+    twice = {name for name in table.column_names if table.column_names.count(name) > 1}
+    if twice:
+        raise DataError(path, f"the column name {min(twice)!r} occurs twice", place="schema")
+    return table
+
+
+def _numbers(column: Any, path: Path, name: str) -> Float64[np.ndarray, "length"]:
+    values = column.cast("float64", safe=False).to_numpy()
+    endless = np.flatnonzero(np.isinf(values))
+    if len(endless):
+        raise DataError(path, "the value is infinite", place=f"row {endless[0] + 1}, column {name!r}")
+    return np.asarray(values, dtype=np.float64)
+
+
+def _is_whole(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind))
+
+
+def _updated(recordings: Sequence[Recording]) -> Any:
+    """The table with the cells that changed; columns without any are the very same."""
+    import pyarrow as pa
+
+    table = recordings[0].origin.table
+    for index, name in enumerate(recordings[0].names):
+        new: dict[int, float | None] = {}
+        for record in recordings:
+            now, was = record.channels[:, index], record.origin.was[:, index]
+            changed = np.flatnonzero((now != was) & ~(np.isnan(now) & np.isnan(was)))
+            rows, values = record.origin.rows[changed].tolist(), now[changed].tolist()
+            new |= {row: None if value != value else value for row, value in zip(rows, values, strict=True)}
+        if not new:
+            continue
+        field = table.schema.field(name)
+        cells = table.column(name).to_pylist()
+        for row, value in new.items():
+            cells[row] = round(value) if value is not None and _is_whole(field.type) else value
+        table = table.set_column(table.schema.get_field_index(name), field, pa.array(cells, type=field.type))
+    return table
