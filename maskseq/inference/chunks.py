@@ -1,47 +1,32 @@
 """Fill the holes of whole records, of any length, streaming: only windows around holes are ever run.
 
-A record longer than the context is divided into chunks of context/2 positions, counted from its own start, so that a
-chunk is the same whatever else is filled. Each chunk that has holes is run in a window of one context with (but for the
-ends of the record) a quarter of it on either side; it sees what chunks to its left have put into that window. Chunks
-that do not see one another run together, and so do those of different records.
+Chunks that do not see one another (`job.py` says which) run together, and so do those of different records.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
-from jaxtyping import Bool, Int, Integer
+from jaxtyping import Bool, Integer
 
-from maskseq.constraints import Constraint, Grammar, intersection, joined, narrowed, propagate
+from maskseq.constraints import Constraint, Grammar
 from maskseq.errors import UsageError
 from maskseq.inference.fill import Fill, Predict
-from maskseq.inference.infill import InfillConfig, check_feasible, infill
+from maskseq.inference.infill import InfillConfig, infill
+from maskseq.inference.job import Chunk, Filled, Job, Task, key_number, runs
+from maskseq.inference.journal import Journal
 from maskseq.types import Encoded, LegalCells, Vocabulary
 
+__all__ = ["Filled", "Task", "fill_record", "fill_records", "key_number", "runs"]
 
-@dataclass(frozen=True)
-class Task:
-    """A record whose `holes` are to be filled."""
+BATCH_PROBABILITIES = 1 << 24
+"""Numbers that the distributions of one batch may be."""
 
-    key: str
-    """The record's: it names the randomness, and the record in errors."""
-    encoded: Encoded
-    holes: Bool[np.ndarray, "length fields"]
-    rules: Sequence[LegalCells | Constraint] = ()
-    """What the fill must keep, about the record as a whole, in its own positions."""
-
-
-@dataclass(frozen=True)
-class Filled:
-    """What came of a task."""
-
-    key: str
-    fill: Fill
-    """Of the whole record. In a later chunk, `marginals` are given what sample 0 holds to the left as well."""
-    left: list[tuple[int, int]]
-    """Stretches of positions, half-open, without any known cell and too long to fill: they were left as they are."""
+Part = tuple[Job, Chunk, int]
+"""A chunk of a job, and a sample of it."""
+Window = tuple[Encoded, Bool[np.ndarray, "_ _"]]
+"""What the model sees of a part, and which cells of it are asked for."""
 
 
 def fill_records(
@@ -54,25 +39,27 @@ def fill_records(
     grammar: Callable[[Integer[np.ndarray, "length fields"]], LegalCells | None] | None = None,
     fill_long_holes: bool = False,
     batch_positions: int = 1 << 18,
+    journal: Journal | None = None,
 ) -> Iterator[Filled]:
     """Fill one record after the other, about `batch_positions` at a time; results do not depend on that number.
 
     `context` is the longest stretch that the model was trained on. `grammar` is `tokenizer.allowed` where the tokenizer
     defines one; it is asked about windows. A stretch of more than context/2 positions of which no cell is known is left
     and listed, unless `fill_long_holes`: far from its ends the model then knows only what it has made up itself.
+    What a `journal` has on record is not done again.
     """
     if context < 2:
         raise UsageError(f"context is {context}; a model with room for at least 2 positions is needed")
-    waiting: list[_Job] = []
+    waiting: list[Job] = []
     room = batch_positions
     for task in tasks:
-        job = _Job(task, vocabulary, config.samples, context, fill_long_holes)
+        job = Job(task, vocabulary, config.samples, context, fill_long_holes)
         waiting.append(job)
         room -= config.samples * (job.context * len(job.chunks) + 1)
         if room < 0:
-            yield from _run(predict, waiting, config, vocabulary, grammar, batch_positions)
+            yield from _run(predict, waiting, config, vocabulary, grammar, batch_positions, journal)
             waiting, room = [], batch_positions
-    yield from _run(predict, waiting, config, vocabulary, grammar, batch_positions)
+    yield from _run(predict, waiting, config, vocabulary, grammar, batch_positions, journal)
 
 
 def fill_record(
@@ -98,150 +85,14 @@ def fill_record(
     return filled
 
 
-def key_number(key: str) -> int:
-    """The record's key as a number for a Generator: the same in every process and version."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
-
-
-def runs(flags: Bool[np.ndarray, " length"]) -> list[tuple[int, int]]:
-    """Runs of True as half-open ranges."""
-    edges = np.flatnonzero(np.diff(flags, prepend=False, append=False)).reshape(-1, 2)
-    return [(start, stop) for start, stop in edges.tolist()]
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """Cells `first:last` of a job, and the window `start:stop` that they are filled in."""
-
-    first: int
-    last: int
-    start: int
-    stop: int
-    wave: int
-    """Chunks of a wave do not see one another's fills."""
-    origin: int
-    """The position that names its randomness."""
-
-
-class _Job:
-    """A task under way."""
-
-    def __init__(self, task: Task, vocabulary: Vocabulary, samples: int, context: int, fill_long_holes: bool) -> None:
-        self.task, self.vocabulary = task, vocabulary
-        self.rules = joined([rule for rule in task.rules if not isinstance(rule, LegalCells)])
-        narrowings = [each for each in (task.encoded.legal, *task.rules) if isinstance(each, LegalCells)]
-        self.encoded = replace(task.encoded, legal=reduce(intersection, narrowings) if narrowings else None)
-        ids = task.encoded.ids
-        self.hidden = np.where(task.holes, np.asarray(vocabulary.mask_ids, dtype=ids.dtype), ids)
-        self._check_rules()
-        self.left, holes = [], task.holes
-        if not fill_long_holes:
-            dark = np.logical_not(vocabulary.known(self.hidden).any(axis=1))
-            self.left = [(i, j) for i, j in runs(dark) if j - i > context // 2 and holes[i:j].any()]
-            holes = holes.copy()
-            for start, stop in self.left:
-                holes[start:stop] = False
-        self.cells = np.argwhere(holes)
-        self.values = np.repeat(self.hidden[None, *self.cells.T], samples, axis=0)
-        self.fills: list[list[Fill]] = [[] for _ in range(samples)]
-        self.context = min(context, len(ids))
-        self._check_feasible()
-        self.chunks = list(self._divide()) or [_Chunk(0, 0, 0, self.context, 0, 0)]
-
-    def _check_rules(self) -> None:
-        """Before anything is filled: known cells never change, so no rule may ask for something else there."""
-        for rule in self.task.rules:
-            if isinstance(rule, LegalCells):
-                position, column = rule.cells.T
-                if len(position) and position.max() >= len(self.hidden):
-                    raise UsageError(f"record {self.task.key!r} ends before position {position.max() + 1} of a rule")
-                ids = self.hidden[position, column]
-                known = ids != np.asarray(self.vocabulary.mask_ids)[column]
-                wrong = known & ~rule.allowed[np.arange(len(ids)), np.where(known, ids, 0)]
-                if wrong.any():
-                    first = int(position[wrong][0])
-                    raise UsageError(
-                        f"record {self.task.key!r}: a rule does not allow the known value at position {first + 1}"
-                        f"\n\nhint: hide it as well, or change the rule"
-                    )
-
-    def _check_feasible(self) -> None:
-        """Nor may the rules, and what narrows the cells, leave one of them without any value."""
-        legal, committable = self.encoded.legal, self.vocabulary.committable
-        if legal is not None:
-            wanted = self.task.holes[tuple(legal.cells.T)]
-            possible = (legal.allowed & committable[legal.cells[:, 1], : legal.allowed.shape[1]]).any(axis=1)
-            check_feasible(f"record {self.task.key!r}", legal.cells[wanted & ~possible], self.vocabulary)
-        if self.rules:
-            allowed = propagate(self.rules, self.hidden, self.cells, self.legal)
-            check_feasible(f"record {self.task.key!r}", self.cells[~allowed.any(axis=1)], self.vocabulary)
-
-    def _divide(self) -> Iterator[_Chunk]:
-        positions, length, context = self.cells[:, 0], len(self.task.holes), self.context
-        size = max(context // 2, 1) if length > context else length
-        waves: list[int] = []  # of each cell
-        for number in np.unique(positions // size).tolist() if len(positions) else ():
-            first, last = np.searchsorted(positions, [number * size, (number + 1) * size]).tolist()
-            start = min(max(number * size - (context - size) // 2, 0), length - context)
-            seen = 0 if self.rules else int(np.searchsorted(positions, start))
-            wave = 1 + max(waves[seen:first], default=-1)
-            waves += [wave] * (last - first)
-            yield _Chunk(first, last, start, start + context, wave, number * size)
-
-    def window(self, chunk: _Chunk, sample: int) -> tuple[Encoded, Bool[np.ndarray, "context fields"]]:
-        """What the model sees, and which cells of it are asked for."""
-        inside = slice(*np.searchsorted(self.cells[:, 0], [chunk.start, chunk.stop]))
-        encoded = replace(self.encoded, ids=self.hidden).cut(chunk.start, chunk.stop)
-        ids, holes = encoded.ids.copy(), np.zeros(encoded.ids.shape, dtype=bool)
-        ids[_at(self.cells[inside], chunk.start)] = self.values[sample, inside]
-        holes[_at(self.cells[chunk.first : chunk.last], chunk.start)] = True
-        return replace(encoded, ids=ids), holes
-
-    def constraints(self, chunk: _Chunk, sample: int) -> list[Constraint]:
-        if self.context == len(self.task.holes):
-            return self.rules
-        return [_Through(self, chunk, sample, rule) for rule in self.rules]
-
-    @cached_property
-    def legal(self) -> Bool[np.ndarray, "cells outputs"]:
-        """What each of the record's hole cells may take, but for its constraints."""
-        return narrowed(self.encoded.legal, self.cells, self.vocabulary.committable[self.cells[:, 1]])
-
-    def result(self) -> Filled:
-        """The fills of all chunks and samples as one."""
-        samples = [sorted(fills, key=lambda fill: tuple(fill.cells[:1].ravel())) for fills in self.fills]
-        return Filled(self.task.key, Fill.joined(samples), self.left)
-
-
-class _Through:
-    """A rule about the whole record, asked through the window of one chunk."""
-
-    def __init__(self, job: _Job, chunk: _Chunk, sample: int, constraint: Constraint) -> None:
-        self.job, self.chunk, self.constraint = job, chunk, constraint
-        self.ids = job.hidden.copy()
-        self.ids[tuple(job.cells.T)] = job.values[sample]
-
-    def __call__(
-        self,
-        ids: Integer[np.ndarray, "length fields"],
-        cells: Integer[np.ndarray, "cells 2"],
-        allowed: Bool[np.ndarray, "cells outputs"],
-    ) -> Bool[np.ndarray, "cells outputs"]:
-        job, chunk = self.job, self.chunk
-        self.ids[chunk.start : chunk.stop] = ids
-        later = slice(chunk.last, None)  # chunks run one after the other under constraints: these are still hidden
-        everything = np.concatenate([cells + np.array([chunk.start, 0]), job.cells[later]])
-        kept = self.constraint(self.ids, everything, np.concatenate([allowed, job.legal[later]]))
-        return kept[: len(cells)]
-
-
 def _run(
     predict: Predict,
-    jobs: list[_Job],
+    jobs: list[Job],
     config: InfillConfig,
     vocabulary: Vocabulary,
     grammar: Callable[[Integer[np.ndarray, "length fields"]], LegalCells | None] | None,
     batch_positions: int,
+    journal: Journal | None,
 ) -> Iterator[Filled]:
     """All jobs, a wave at a time: what a wave fills is written when all of it is done."""
     one = replace(config, samples=1)
@@ -256,28 +107,67 @@ def _run(
             for sample in range(config.samples)
         ]
         done: list[Fill] = []
-        size = max(1, batch_positions // max(job.context for job, _, _ in parts))
-        for begin in range(0, len(parts), size):
-            batch = parts[begin : begin + size]
+        for batch in _batches(parts, batch_positions, max(vocabulary.n_outputs)):
             windows = [job.window(chunk, sample) for job, chunk, sample in batch]
-            done += infill(
-                predict,
-                [encoded.ids for encoded, _ in windows],
-                [holes for _, holes in windows],
-                one,
-                vocabulary=vocabulary,
-                keys=[(key_number(job.task.key), chunk.origin, sample) for job, chunk, sample in batch],
-                legal=[encoded.legal for encoded, _ in windows],
-                constraints=[job.constraints(chunk, sample) + rules for job, chunk, sample in batch],
-                names=[f"record {job.task.key!r}" for job, _, _ in batch],
-            )
-        for (job, chunk, sample), fill in zip(parts, done, strict=True):
-            job.values[sample, chunk.first : chunk.last] = fill.values[0]
-            job.fills[sample].append(fill.shifted(chunk.start))
+            keys = [(key_number(job.task.key), chunk.origin, sample) for job, chunk, sample in batch]
+
+            fill = partial(_fill, predict, batch, windows, keys, one, vocabulary, rules)
+            done += fill() if journal is None else journal.fills(_inputs(batch, windows, keys), fill)
+        for (job, chunk, sample), each in zip(parts, done, strict=True):
+            job.values[sample, chunk.first : chunk.last] = each.values[0]
+            job.fills[sample].append(each.shifted(chunk.start))
     for job in jobs:
         yield job.result()
 
 
-def _at(cells: Int[np.ndarray, "cells 2"], start: int) -> tuple[Int[np.ndarray, " cells"], Int[np.ndarray, " cells"]]:
-    """Cells as an index into a window that begins at `start`."""
-    return cells[:, 0] - start, cells[:, 1]
+def _fill(
+    predict: Predict,
+    batch: list[Part],
+    windows: list[Window],
+    keys: list[tuple[int, int, int]],
+    config: InfillConfig,
+    vocabulary: Vocabulary,
+    rules: list[Constraint],
+) -> list[Fill]:
+    return infill(
+        predict,
+        [encoded.ids for encoded, _ in windows],
+        [holes for _, holes in windows],
+        config,
+        vocabulary=vocabulary,
+        keys=keys,
+        legal=[encoded.legal for encoded, _ in windows],
+        constraints=[job.constraints(chunk, sample) + rules for job, chunk, sample in batch],
+        names=[f"record {job.task.key!r}" for job, _, _ in batch],
+    )
+
+
+def _batches(parts: list[Part], batch_positions: int, n_outputs: int) -> Iterator[list[Part]]:
+    """Parts that are run together: as many as memory has room for, of positions and of probabilities."""
+    batch: list[Part] = []
+    positions, cells = batch_positions, BATCH_PROBABILITIES // n_outputs
+    for part in parts:
+        job, chunk, _ = part
+        if batch and (job.context > positions or chunk.last - chunk.first > cells):
+            yield batch
+            batch, positions, cells = [], batch_positions, BATCH_PROBABILITIES // n_outputs
+        batch.append(part)
+        positions -= job.context
+        cells -= chunk.last - chunk.first
+    if batch:
+        yield batch
+
+
+def _inputs(
+    batch: list[Part],
+    windows: list[Window],
+    keys: list[tuple[int, int, int]],
+) -> list[np.ndarray | None]:
+    """All that decides the fills of a batch, but for what the journal belongs to."""
+    inputs: list[np.ndarray | None] = [np.array(keys, dtype=np.uint64)]
+    for (job, _, sample), (encoded, holes) in zip(batch, windows, strict=True):
+        legal = encoded.legal
+        inputs += [encoded.ids, holes, *((legal.cells, legal.allowed) if legal else (None,))]
+        if job.rules:  # these see the whole record
+            inputs += [job.hidden, job.values[sample]]
+    return inputs
