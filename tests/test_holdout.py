@@ -1,6 +1,7 @@
 """Holes made on purpose: where they may be, and what calibration learns from them."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from maskseq.inference.calibrate import fit_calibration, span_classes
 from maskseq.inference.chunks import runs
-from maskseq.inference.holdout import held_out_fills, hide_spans
+from maskseq.inference.holdout import held_out_fills, hide_spans, pieces_of
 from maskseq.inference.infill import InfillConfig
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord
@@ -97,4 +98,20 @@ def test_even_an_exact_model_is_overconfident_within_long_holes_and_calibration_
     assert short.ece_before < 0.03
     assert long.temperature > 1.5
     assert long.ece_before > 0.2
-    assert long.ece_after < long.ece_before / 2
+    assert long.ece_after < 0.6 * long.ece_before
+
+
+@pytest.mark.parametrize("lengths", [[100], [40, 7, 90], [300, 300, 300], [5] * 41])
+def test_pieces_cover_what_there_is_for_about_so_many_cells(lengths: list[int]) -> None:
+    numbered = np.arange(sum(lengths))[:, None]
+    ends = np.cumsum([0, *lengths])
+    records = [(f"r{i}", Encoded(numbered[a:b])) for i, (a, b) in enumerate(pairwise(ends.tolist()))]
+    pieces, rounds = pieces_of(records, context=64, cells=400, share=0.2, seed=1)
+    assert max(len(piece) for _, piece in pieces) <= 64
+    assert len({key for key, _ in pieces}) == len(pieces)
+    found = np.concatenate([piece.ids[:, 0] for _, piece in pieces])
+    assert len(np.unique(found)) == len(found)
+    assert 250 <= 0.2 * len(found) * rounds <= 600
+    few, once = pieces_of(records, context=64, cells=2, share=0.2, seed=1)
+    assert len(few) < len(pieces) or len(pieces) <= 2
+    assert once == 1

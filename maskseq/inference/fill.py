@@ -35,6 +35,8 @@ class Fill:
     step: Int[np.ndarray, "samples cells"]
     """The forward pass, from 0, after which the value was committed."""
     n_passes: Int[np.ndarray, " samples"]
+    tails: Float[np.ndarray, "cells levels 2"] | None = None
+    """Of ordinal cells, the quantiles of `marginals` that bound calibrated intervals (None: as the levels say)."""
 
     @cached_property
     def joint(self) -> Float[np.ndarray, " samples"]:

@@ -51,10 +51,19 @@ def load_model(
     `DataError` names the file that is missing, cut short, changed, or does not fit the others. `trust_code` lets the
     tokenizer be code that is not an installed plug-in.
     """
+    return read_model(find_checkpoint(folder, warn), trust_code=trust_code)
+
+
+def find_checkpoint(folder: Path, warn: Callable[[str], object] = warnings.warn) -> Path:
+    """The folder itself if it is a sound checkpoint; of a run folder, its newest sound one."""
     if (folder / "latest").exists() or (folder / "checkpoints").is_dir():
-        folder = newest_checkpoint(folder, warn)
-    else:
-        check(folder)
+        return newest_checkpoint(folder, warn)
+    check(folder)
+    return folder
+
+
+def read_model(folder: Path, *, trust_code: bool = False) -> tuple[Encoder, Tokenizer[Any]]:
+    """The model and tokenizer of a checkpoint folder that was found sound."""
     config, fingerprint = _read_config(folder / CONFIG)
     saved_tokenizer = read_json(folder / TOKENIZER)
     if saved_tokenizer.get("fingerprint") != fingerprint:
