@@ -12,8 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from maskseq.errors import UsageError
 from maskseq.tokenizer import Format, Tokenizer
+from maskseq.variants import VariantFormat
 
-Group = Literal["tokenizers", "formats"]
+Group = Literal["tokenizers", "formats", "variants"]
 
 
 @cache
@@ -108,6 +109,17 @@ def format_for(path: Path, name: str | None = None, **options: Any) -> Format[An
         f"hint: name one with --format ({', '.join(sorted(available('formats')))}); known endings: "
         f"{', '.join(sorted(suffixes))}"
     )
+
+
+def variants_for(path: Path) -> VariantFormat[Any]:
+    """The format that reads variants from files ending like `path`."""
+    plain = path.name.lower().removesuffix(".gz").removesuffix(".bgz")
+    formats = {name: load("variants", name) for name in sorted(available("variants"))}
+    for each in formats.values():
+        if plain.endswith(each.suffixes):
+            return each()  # type: ignore[no-any-return]
+    known = ", ".join(suffix for each in formats.values() for suffix in each.suffixes)
+    raise UsageError(f"{path}: no format reads variants from files that end like this\n\nhint: known endings: {known}")
 
 
 def _with_options(name: str, options: dict[str, Any]) -> Format[Any]:

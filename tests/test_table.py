@@ -2,22 +2,30 @@
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from maskseq import units as units_module
 from maskseq.errors import UsageError
 from maskseq.inference import table as table_module
 from maskseq.inference.chunks import Task, fill_record
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.ordinal import bin_edges, posterior
-from maskseq.inference.table import rows, unit_ranges, write_table
+from maskseq.inference.table import COLUMNS, as_dict, rows, unit_ranges
+from maskseq.inference.tabular import table_writer
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import OTHER, Encoded, Field, ListRecord
 from maskseq_genomics.kmer import KmerTokenizer
+
+
+def write_table(table: Iterable[table_module.Row], path: Path) -> None:
+    with table_writer(path, COLUMNS) as sink:
+        sink(map(as_dict, table))
+
 
 PROBABILITIES = np.array([[0.5, 0.3, 0.1, 0.1], [0.2, 0.7, 0.1, 0.0]])
 
@@ -62,7 +70,16 @@ def test_rows_say_where_what_and_how_surely(made: list[table_module.Row]) -> Non
     assert first.mean is None
     assert (third.value, third.number) == ("warm", 10.0)
     assert third.mean == pytest.approx(0.7 * 10 + 0.1 * 30)
-    assert third.low < third.median < third.high
+    assert third.low95 < third.low80 < third.low50 < third.median < third.high50 < third.high80 < third.high95
+
+
+def test_the_number_that_was_written_is_told(made: list[table_module.Row]) -> None:
+    ids = np.array([[0, 1], [3, 1]])
+    fill = fill_record(
+        predict, Task("week", Encoded(ids), ids == 3), InfillConfig(), vocabulary=Weather().vocabulary, context=8
+    )
+    (row,) = rows(fill, ids, Weather(), numbers=np.array([12.5]))
+    assert (row.value, row.number) == ("sun", 12.5)
 
 
 def test_csv_and_parquet_hold_the_same_rows(made: list[table_module.Row], tmp_path: Path) -> None:
@@ -95,7 +112,7 @@ def test_a_table_appears_whole_or_not_at_all(made: list[table_module.Row], tmp_p
     with pytest.raises(KeyboardInterrupt):
         write_table(broken(), tmp_path / "fills.csv")
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(UsageError, match=r"\.csv or \.parquet"):
+    with pytest.raises(UsageError, match=r"\.csv, .*\.parquet"):
         write_table(made, tmp_path / "fills.xlsx")
 
 
@@ -109,7 +126,7 @@ def test_units_of_a_long_record_are_found_block_by_block(
     ids[rng.random(100) < 0.1] = tokenizer.fields[0].mask_id
     every = np.stack([np.arange(100), np.zeros(100, int)], axis=1)
     expected = tokenizer.units(ids)[:, 0]
-    monkeypatch.setattr(table_module, "BLOCK", 7)
+    monkeypatch.setattr(units_module, "BLOCK", 7)
     assert np.array_equal(unit_ranges(tokenizer, ids, every), expected)
     assert np.array_equal(unit_ranges(tokenizer, ids, every[::9]), expected[::9])
 
@@ -117,7 +134,7 @@ def test_units_of_a_long_record_are_found_block_by_block(
 def test_posteriors_against_integrals_of_a_piecewise_constant_density() -> None:
     centres = (0.0, 10.0, 30.0)
     weights = np.array([[0.2, 0.7, 0.1, 0.0], [0.1, 0.35, 0.05, 0.5]])  # the second: half of it on a control
-    found = posterior(weights, centres, level=0.8)
+    found = posterior(weights, centres)
     edges = np.array([-5.0, 5.0, 20.0, 40.0])
     assert bin_edges(np.array(centres)) == pytest.approx(edges)
     draws = np.random.default_rng(0)
@@ -125,11 +142,12 @@ def test_posteriors_against_integrals_of_a_piecewise_constant_density() -> None:
     values = draws.uniform(edges[bins], edges[bins + 1])
     assert found.mean == pytest.approx([10.0, 10.0])
     for cell in (0, 1):
-        assert [found.low[cell], found.median[cell], found.high[cell]] == pytest.approx(
-            np.quantile(values, [0.1, 0.5, 0.9]), abs=0.15
-        )
+        low, high = np.quantile(values, [[0.25, 0.1, 0.025], [0.75, 0.9, 0.975]])
+        assert found.median[cell] == pytest.approx(np.median(values), abs=0.15)
+        assert found.low[cell] == pytest.approx(low, abs=0.15)
+        assert found.high[cell] == pytest.approx(high, abs=0.15)
 
 
 def test_a_posterior_without_any_bin_is_not_a_number() -> None:
     nothing = posterior(np.array([[0.0, 0.0, 1.0]]), (1.0, 2.0))
-    assert np.isnan([nothing.mean, nothing.median, nothing.low, nothing.high]).all()
+    assert all(np.isnan(each).all() for each in (nothing.mean, nothing.median, nothing.low, nothing.high))

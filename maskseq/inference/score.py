@@ -87,21 +87,29 @@ def chain_log_probs(
     """Log-probability of the values that stand in some cells of each sequence, one after the other, in that order.
 
     Each is given everything outside the cells and the cells before it; the sum is the log-probability of all together.
-    As many passes as the longest order has cells.
+    All that the model is to see is known beforehand, so that it is asked once; what looks the same is asked once, too.
     """
     mask_ids = np.asarray(vocabulary.mask_ids)
-    found: list[list[float]] = [[] for _ in sequences]
-    for step in range(max(map(len, orders), default=0)):
-        alive = [i for i, order in enumerate(orders) if step < len(order)]
-        seen = []
-        for i in alive:
-            ids, rest = sequences[i].copy(), orders[i][step:]
-            ids[tuple(rest.T)] = mask_ids[rest[:, 1]]
-            seen.append(ids)
-        answers = predict(seen, [orders[i][step : step + 1] for i in alive])
-        for i, answer in zip(alive, answers, strict=True):
-            found[i].append(float(answer[0, sequences[i][tuple(orders[i][step])]]))
-    return [np.array(each) for each in found]
+    seen: list[Integer[np.ndarray, "_ _"]] = []
+    asked: list[list[Int[np.ndarray, " 2"]]] = []
+    place: dict[tuple[tuple[int, ...], bytes], int] = {}
+    answers_of: list[list[tuple[int, int]]] = [[] for _ in sequences]
+    for ids, order, mine in zip(sequences, orders, answers_of, strict=True):
+        hidden = ids.copy()
+        hidden[tuple(order.T)] = mask_ids[order[:, 1]]
+        for cell in order:
+            number = place.setdefault((hidden.shape, hidden.tobytes()), len(seen))
+            if number == len(seen):
+                seen.append(hidden.copy())
+                asked.append([])
+            mine.append((number, len(asked[number])))
+            asked[number].append(cell)
+            hidden[tuple(cell)] = ids[tuple(cell)]
+    answers = predict(seen, [np.stack(cells) for cells in asked]) if seen else []
+    return [
+        np.array([float(answers[n][row, ids[tuple(cell)]]) for (n, row), cell in zip(mine, order, strict=True)])
+        for ids, order, mine in zip(sequences, orders, answers_of, strict=True)
+    ]
 
 
 @dataclass

@@ -1,24 +1,18 @@
-"""A table of what was filled and how surely: one row for each filled cell and sample, written as CSV or Parquet."""
+"""A table of what was filled and how surely: one row for each filled cell and sample."""
 
-import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, get_args
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Integer
+from jaxtyping import Float, Int, Integer
 
-from maskseq.errors import UsageError
 from maskseq.inference.chunks import Filled
-from maskseq.inference.fill import Fill
-from maskseq.inference.ordinal import posterior
+from maskseq.inference.ordinal import Posterior
+from maskseq.inference.tabular import columns_of
 from maskseq.tokenizer import Tokenizer
-
-BLOCK = 1 << 16
-PARQUET_ROWS = 1 << 14
+from maskseq.units import unit_blocks
 
 
 @dataclass(frozen=True)
@@ -38,11 +32,17 @@ class Row:
     alternatives: tuple[tuple[str, float], ...]
     """The most probable other values, and their probabilities."""
     number: float | None
-    """Ordinal fields: the value in the field's unit; then mean, median and interval given the known cells alone."""
+    """Ordinal fields: the number that was written, in the field's unit."""
     mean: float | None
     median: float | None
-    low: float | None
-    high: float | None
+    """Given the known cells alone, as the intervals."""
+    low50: float | None
+    high50: float | None
+    low80: float | None
+    high80: float | None
+    low95: float | None
+    high95: float | None
+    """Central intervals that hold the true value in 50, 80 and 95 % of the cases."""
     outside: float
     """The probability that the true value is none that the vocabulary knows (`[OTHER]`)."""
     step: int
@@ -56,23 +56,31 @@ def rows(
     ids: Integer[np.ndarray, "length fields"],
     tokenizer: Tokenizer[Any],
     *,
+    posterior: Posterior | None = None,
+    numbers: Float[np.ndarray, " cells"] | None = None,
     alternatives: int = 3,
-    level: float = 0.9,
 ) -> Iterator[Row]:
-    """The rows of one record, whose `ids` are those from before it was filled: known ones in a hole are the truth."""
+    """The rows of one record, whose `ids` are those from before it was filled: known ones in a hole are the truth.
+
+    `posterior` is that of the fill, if it is at hand; `numbers` are those that were written in place of the centres of
+    the bins, NaN for none.
+    """
     fill = filled.fill
     units = unit_ranges(tokenizer, fill.written(ids), fill.cells)
-    numbers = [_numbers(fill, tokenizer, field, level) for field in range(len(tokenizer.fields))]
+    posterior = posterior or Posterior.of(fill, tokenizer.vocabulary.centres)
     for cell, (position, column) in enumerate(fill.cells.tolist()):
         field = tokenizer.fields[column]
         before = int(ids[position, column])
-        mean, median, low, high = numbers[column].get(cell, (None, None, None, None))
+        low, high = (list(map(_known, bounds[cell].tolist())) for bounds in (posterior.low, posterior.high))
         for sample, value in enumerate(fill.values[:, cell].tolist()):
             probabilities = fill.probabilities[sample, cell]
             best = [
                 i for i in np.argsort(-probabilities, kind="stable").tolist() if i != value and probabilities[i] > 0
             ]
             centres = field.centres or ()
+            number = centres[value] if value < len(centres) else None
+            if sample == 0 and numbers is not None and not np.isnan(numbers[cell]):
+                number = float(numbers[cell])
             yield Row(
                 key=filled.key,
                 start=int(units[cell, 0]) + 1,
@@ -82,11 +90,15 @@ def rows(
                 value=field.token(value),
                 probability=float(np.exp(fill.log_prob[sample, cell])),
                 alternatives=tuple((field.token(i), float(probabilities[i])) for i in best[:alternatives]),
-                number=centres[value] if value < len(centres) else None,
-                mean=mean,
-                median=median,
-                low=low,
-                high=high,
+                number=number,
+                mean=_known(float(posterior.mean[cell])),
+                median=_known(float(posterior.median[cell])),
+                low50=low[0],
+                high50=high[0],
+                low80=low[1],
+                high80=high[1],
+                low95=low[2],
+                high95=high[2],
                 outside=float(fill.other_mass[sample, cell]),
                 step=int(fill.step[sample, cell]),
                 truth=None if before == field.mask_id else field.token(before),
@@ -96,94 +108,22 @@ def rows(
 def unit_ranges(
     tokenizer: Tokenizer[Any], ids: Integer[np.ndarray, "length fields"], cells: Int[np.ndarray, "cells 2"]
 ) -> Int[np.ndarray, "cells 2"]:
-    """The half-open range of raw units of each (sorted) cell, from 0, a block of a long record at a time."""
+    """The half-open range of raw units of each (sorted) cell, from 0."""
     ranges = np.zeros((len(cells), 2), np.int64)
-    end = 0  # of the position before the block, which every block but the first reads again
-    for start in range(0, len(ids), BLOCK):
-        begin = max(start - 1, 0)
-        units = tokenizer.units(ids[begin : start + BLOCK])
-        origin = end - int(units[0, 0, 1]) if start else 0
-        first, last = np.searchsorted(cells[:, 0], [start, start + BLOCK]).tolist()
-        ranges[first:last] = origin + units[cells[first:last, 0] - begin, cells[first:last, 1]]
-        end = origin + int(units[-1, 0, 1])
+    for start, units in unit_blocks(tokenizer.units, ids):
+        first, last = np.searchsorted(cells[:, 0], [start, start + len(units)]).tolist()
+        ranges[first:last] = units[cells[first:last, 0] - start, cells[first:last, 1]]
     return ranges
 
 
-Sink = Callable[[Iterable[Row]], None]
+COLUMNS = columns_of(Row)
+"""Of the table, with their types."""
 
 
-@contextmanager
-def table_writer(path: Path) -> Iterator[Sink]:
-    """Where rows can be written as they come: `.csv`, or `.parquet` where pyarrow is installed.
-
-    The file appears when the block ends without an error.
-    """
-    sinks = {".csv": _csv_sink, ".parquet": _parquet_sink}
-    if path.suffix not in sinks:
-        raise UsageError(f"{path}: a table of fills is written as {' or '.join(sinks)}")
-    aside = path.with_name(path.name + ".tmp")
-    try:
-        with sinks[path.suffix](aside) as sink:
-            yield sink
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def write_table(table: Iterable[Row], path: Path) -> None:
-    """Write all rows of a table, of any length."""
-    with table_writer(path) as sink:
-        sink(table)
-
-
-@contextmanager
-def _csv_sink(path: Path) -> Iterator[Sink]:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([field.name for field in fields(Row)])
-        yield lambda table: writer.writerows(_plain(row).values() for row in table)
-
-
-@contextmanager
-def _parquet_sink(path: Path) -> Iterator[Sink]:
-    try:
-        import pyarrow as pa  # type: ignore[import-untyped]
-        import pyarrow.parquet as pq  # type: ignore[import-untyped]
-    except ImportError:
-        raise UsageError("writing .parquet needs pyarrow\n\nhint: pip install pyarrow, or write .csv") from None
-    types: dict[Any, Any] = {int: pa.int64(), float: pa.float64()}
-    kinds = {each.name: (*get_args(each.type), each.type)[0] for each in fields(Row)}
-    schema = pa.schema([(name, types.get(kind, pa.string())) for name, kind in kinds.items()])
-    waiting: list[dict[str, Any]] = []
-    with pq.ParquetWriter(path, schema) as writer:
-
-        def sink(table: Iterable[Row]) -> None:
-            for row in table:
-                waiting.append(_plain(row))
-                if len(waiting) == PARQUET_ROWS:
-                    flush()
-
-        def flush() -> None:
-            writer.write_table(pa.Table.from_pylist(waiting, schema=schema))
-            waiting.clear()
-
-        yield sink
-        flush()
-
-
-def _plain(row: Row) -> dict[str, Any]:
-    """The row with its alternatives as JSON, probabilities to 6 digits."""
+def as_dict(row: Row) -> dict[str, Any]:
+    """The row as a table takes it: its alternatives as JSON, probabilities to 6 digits."""
     return vars(row) | {"alternatives": json.dumps([[value, round(p, 6)] for value, p in row.alternatives])}
 
 
-def _numbers(
-    fill: Fill, tokenizer: Tokenizer[Any], column: int, level: float
-) -> dict[int, tuple[float, float, float, float]]:
-    """Mean, median and interval of every cell of an ordinal field; nothing for other fields."""
-    centres = tokenizer.fields[column].centres
-    mine = np.flatnonzero(fill.cells[:, 1] == column)
-    if centres is None:
-        return {}
-    p = posterior(fill.marginals[mine], centres, level=level)
-    numbers = zip(p.mean.tolist(), p.median.tolist(), p.low.tolist(), p.high.tolist(), strict=True)
-    return dict(zip(mine.tolist(), numbers, strict=True))
+def _known(number: float) -> float | None:
+    return None if np.isnan(number) else number
