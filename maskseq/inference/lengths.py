@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 
 from maskseq.constraints import Constraint
 from maskseq.errors import UsageError
@@ -54,28 +54,13 @@ def fill_lengths(
 
     Bayes' rule: P(length | known) ∝ P(known | length), in which whatever fills the hole is summed out, as a masked
     model does when it sees `[MASK]`. So each length is judged by `flank` positions after the hole, hidden and then
-    revealed one after the other, with the hole masked all the while: `flank` passes for each field, all lengths
-    together. Where the hole ends the sequence, the positions before it are used. Scores of the fills (`joint`, or
-    `mean` as Xiao et al. rank lengths) cannot compare an empty hole, which wins by both. `constraints(length)` gives
-    the rules for a hole of that length.
+    revealed one after the other, with the hole masked all the while. Where the hole ends the sequence, the positions
+    before it are used. Scores of the fills (`joint`, or `mean` as Xiao et al. rank lengths) cannot compare an empty
+    hole, which wins by both. `constraints(length)` gives the rules for a hole of that length.
     """
     low, high = lengths
-    if not 0 <= low <= high:
-        raise UsageError(f"the length of a hole is given as (shortest, longest), both 0 or more, not {lengths}")
-    if not 0 <= at <= len(ids):
-        raise UsageError(f"the hole is before position {at} of a sequence that has {len(ids)}")
-    if flank < 1 or not len(ids):
-        raise UsageError("lengths are judged by the positions around the hole: at least 1 of them is needed")
-    mask = np.asarray(vocabulary.mask_ids, dtype=ids.dtype)
-    tried = [np.insert(ids, at, np.repeat(mask[None], length, axis=0), axis=0) for length in range(low, high + 1)]
-    orders = []
-    for length in range(low, high + 1):
-        after = np.arange(at, min(at + flank, len(ids))) + length
-        positions = after if len(after) else np.arange(at - 1, max(at - 1 - flank, -1), -1)
-        cells = np.stack([np.repeat(positions, ids.shape[1]), np.tile(np.arange(ids.shape[1]), len(positions))], axis=1)
-        known = vocabulary.known(tried[length - low])
-        orders.append(cells[known[tuple(cells.T)]])
-    evidence = np.array([each.sum() for each in chain_log_probs(predict, tried, orders, vocabulary=vocabulary)])
+    (evidence,) = length_evidence(predict, [ids], [at], lengths, vocabulary=vocabulary, flank=flank)
+    tried = _tried(ids, at, lengths, vocabulary)
     holes = [np.zeros(each.shape, bool) for each in tried]
     for length, hole in enumerate(holes, start=low):
         hole[at : at + length] = True
@@ -100,3 +85,44 @@ def fill_lengths(
         for i in range(len(tried))
     ]
     return sorted(candidates, key=lambda candidate: -candidate.evidence)
+
+
+def length_evidence(
+    predict: Predict,
+    sequences: Sequence[Integer[np.ndarray, "_ _"]],
+    places: Sequence[int],
+    lengths: tuple[int, int],
+    *,
+    vocabulary: Vocabulary,
+    flank: int = 8,
+) -> Float[np.ndarray, "sequences lengths"]:
+    """Log P(known | length) in nats, of a hole before each place, up to what all lengths have in common.
+
+    See `fill_lengths`. All lengths and places are run together.
+    """
+    low, high = lengths
+    if not 0 <= low <= high:
+        raise UsageError(f"the length of a hole is given as (shortest, longest), both 0 or more, not {lengths}")
+    tried, orders = [], []
+    for ids, at in zip(sequences, places, strict=True):
+        if not 0 <= at <= len(ids):
+            raise UsageError(f"the hole is before position {at} of a sequence that has {len(ids)}")
+        if flank < 1 or not len(ids):
+            raise UsageError("lengths are judged by the positions around the hole: at least 1 of them is needed")
+        for length, each in enumerate(_tried(ids, at, lengths, vocabulary), start=low):
+            after = np.arange(at, min(at + flank, len(ids))) + length
+            positions = after if len(after) else np.arange(at - 1, max(at - 1 - flank, -1), -1)
+            fields = np.arange(ids.shape[1])
+            cells = np.stack([np.repeat(positions, len(fields)), np.tile(fields, len(positions))], axis=1)
+            orders.append(cells[vocabulary.known(each)[tuple(cells.T)]])
+            tried.append(each)
+    sums = [each.sum() for each in chain_log_probs(predict, tried, orders, vocabulary=vocabulary)]
+    return np.array(sums).reshape(len(sequences), high - low + 1)
+
+
+def _tried(
+    ids: Integer[np.ndarray, "length fields"], at: int, lengths: tuple[int, int], vocabulary: Vocabulary
+) -> list[Integer[np.ndarray, "_ fields"]]:
+    mask = np.asarray(vocabulary.mask_ids, dtype=ids.dtype)
+    low, high = lengths
+    return [np.insert(ids, at, np.repeat(mask[None], length, axis=0), axis=0) for length in range(low, high + 1)]

@@ -54,6 +54,31 @@ class Case(Record):
         columns = {name: list(values) for name, values in self.attributes.items()}
         return self.key, list(self.activity), self.time.tolist(), columns, dict(self.case_attributes)
 
+    def between(self, start: str, stop: str) -> tuple[int, int]:
+        """Moments in ISO 8601, of UTC."""
+        try:
+            since, until = (np.datetime64(text, "us").astype(np.int64) for text in (start, stop))
+        except ValueError:
+            raise ValueError("these are no moments such as 2024-01-31T12:00") from None
+        inside = np.flatnonzero((self.time >= since) & (self.time < until))
+        return (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
+
+    def resized(self, start: int, stop: int, length: int) -> "Case":
+        """The case with `length` events of which nothing is known in place of `start:stop`."""
+
+        def put(values: Sequence[Value], new: Value) -> tuple[Value, ...]:
+            return (*values[:start], *[new] * length, *values[stop:])
+
+        gone = np.arange(start, stop)
+        return replace(
+            self,
+            activity=put(self.activity, UNKNOWN),
+            time=np.insert(np.delete(self.time, gone), [start] * length, UNKNOWN_TIME),
+            offset=np.insert(np.delete(self.offset, gone), [start] * length, 0),
+            attributes={name: put(values, UNKNOWN) for name, values in self.attributes.items()},
+            origin=None if self.origin is None else self.origin.resized(start, stop, length),
+        )
+
     def span(self) -> tuple[float, float] | None:
         """The first and the last known moment, in seconds since 1970 UTC."""
         moments = self.time[self.timed]

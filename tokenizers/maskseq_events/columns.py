@@ -53,6 +53,10 @@ class Column:
         """What a hole filled with this id is written as; outside the vocabulary stays unknown."""
         return UNKNOWN if token == self.field.control_id(OTHER) else self.texts[token]
 
+    def number_text(self, number: float) -> str:
+        """A number as it is written into a hole."""
+        return str(round(number)) if self.whole else f"{number:.6g}"
+
 
 class Ids(dict[Value, int]):
     """Value to id; what is not listed is `other`."""

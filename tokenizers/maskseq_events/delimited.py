@@ -11,9 +11,11 @@ from typing import ClassVar
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
+from maskseq.survey import Claim, Head
 from maskseq_events.case import Case, Value
 from maskseq_events.files import read_lines
 from maskseq_events.new_table import NewTable
+from maskseq_events.survey import claim_table
 from maskseq_events.table import EventTable, Row, Rows
 
 
@@ -41,6 +43,16 @@ class Csv(EventTable):
     def __post_init__(self) -> None:
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise UsageError(f"delimiter must be one character, not {self.delimiter!r}")
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        if not head.name.endswith((*cls.suffixes, ".txt")) or not head.lines:
+            return None
+        try:
+            names, *rows = csv.reader(head.lines, delimiter=_delimiter(head.lines[0]), strict=True)
+        except csv.Error:
+            return super().recognize(head)
+        return claim_table(_numbered(names), rows) or super().recognize(head)
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
         lines = _Recorder(read_lines(path, self.encoding))
@@ -91,11 +103,16 @@ class Csv(EventTable):
             raw = raw[:start] + _quoted(cell, header.delimiter) + raw[stop:]
         return raw
 
+    def _beside(self, raw: str) -> str:
+        line = raw.rstrip("\r\n")
+        return line + (raw[len(line) :][:2] if raw[len(line) :].startswith("\r\n") else "\n")
+
     def _write_rows(self, header: _Header, rows: Sequence[tuple[int, str]], path: Path) -> None:
         with create(path) as file:
             file.write(header.text.encode(self.encoding))
-            for _, raw in rows:
-                file.write(raw.encode(self.encoding))
+            for i, (_, raw) in enumerate(rows, 1):
+                unended = i < len(rows) and not raw.endswith(("\n", "\r"))  # the last line of the file that was read
+                file.write((raw + "\n" * unended).encode(self.encoding))
 
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         table = NewTable(cases)

@@ -32,6 +32,21 @@ class Rows:
     header: Any
     numbers: tuple[int, ...]
     raw: tuple[Any, ...]
+    """Of an event that was added, the row that the new one goes next to."""
+    added: frozenset[int] = frozenset()
+    """Events that the file does not have."""
+
+    def resized(self, start: int, stop: int, length: int) -> "Rows":
+        """With `length` events that were added in place of `start:stop`."""
+        beside = start - 1 if start else stop
+        moved = {e + (length - stop + start if e >= stop else 0) for e in self.added if not start <= e < stop}
+        return replace(
+            self,
+            was=replace(self.was, origin=None).resized(start, stop, length),
+            numbers=(*self.numbers[:start], *[self.numbers[beside]] * length, *self.numbers[stop:]),
+            raw=(*self.raw[:start], *[self.raw[beside]] * length, *self.raw[stop:]),
+            added=frozenset(moved | set(range(start, start + length))),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +184,10 @@ class EventTable(Format[Case]):
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         """Write a `NewTable`."""
 
+    def _beside(self, raw: Any) -> Any:
+        """A row for an event that was added next to this one. Default: rows cannot be added."""
+        raise UsageError("events cannot be added to a log of this kind\n\nhint: convert it to CSV")
+
     def _roles(self) -> dict[str, Any]:
         """Which columns are case, activity and time; None: found by name."""
         return {"case": self.case, "activity": self.activity, "time": self.time}
@@ -265,7 +284,7 @@ class EventTable(Format[Case]):
 
     def _updated(self, case: Case, origin: Rows) -> Iterator[tuple[int, Any]]:
         columns, old = origin.columns, origin.was
-        if old == case:
+        if old == case and not origin.added:
             yield from zip(origin.numbers, origin.raw, strict=True)
             return
         cells = [self._cells(raw, origin.header) for raw in origin.raw]
@@ -275,16 +294,21 @@ class EventTable(Format[Case]):
             like = max(known, key=len, default=None)
         for event, (number, raw, row) in enumerate(zip(origin.numbers, origin.raw, cells, strict=True)):
             changes: dict[int, Value] = {}
-            if old.activity[event] != case.activity[event]:
+            added = event in origin.added
+            if added:
+                raw = self._beside(raw)
+                kept = {columns.case, *columns.case_attributes.values()}
+                changes = {index: None for index in range(len(columns.names)) if index not in kept}
+            if added or old.activity[event] != case.activity[event]:
                 parts = case.activity[event].rsplit("+", len(columns.activity) - 1)
                 parts += [UNKNOWN] * (len(columns.activity) - len(parts))
                 changes |= dict(zip(columns.activity, parts, strict=True))
-            if columns.time is not None and old.time[event] != case.time[event]:
+            if columns.time is not None and (added or old.time[event] != case.time[event]):
                 moment, offset = int(case.time[event]), int(case.offset[event])
                 known_now = bool(case.timed[event])
                 changes[columns.time] = self._layout.render(moment, offset, like) if known_now else self.unknown[0]
             for name, index in columns.attributes.items():
-                if old.attributes[name][event] != case.attributes[name][event]:
+                if added or old.attributes[name][event] != case.attributes[name][event]:
                     changes[index] = self._text(case.attributes[name][event])
             for name, index in columns.case_attributes.items():
                 changed = old.case_attributes[name] != case.case_attributes[name]

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
+from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_genomics.fasta import PRINTABLE
 from maskseq_genomics.files import read_blocks
@@ -32,6 +33,11 @@ class Read(Sequence):
         """The Phred quality of each base (offset 33)."""
         return np.frombuffer(self.rest.rstrip()[-len(self) :], np.uint8) - np.uint8(33)
 
+    def with_letters(self, start: int, stop: int, letters: bytes) -> "Read":
+        if len(letters) != stop - start:
+            raise UsageError(f"{self.key}: a read has a quality for each base, so none can be added or left out")
+        return super().with_letters(start, stop, letters)
+
     def place(self, position: int) -> str:
         return f"line {self.line + 1}, column {position + 1} (read {self.key!r})"
 
@@ -41,6 +47,12 @@ class Fastq(Format[Sequence]):
     """Reads and writes FASTQ."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".fastq", ".fq")
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        if not (head.content.startswith(b"@") and len(head.lines) > 2 and head.lines[2].startswith("+")):
+            return super().recognize(head)
+        return Claim(strength=CERTAIN, why="lines of reads: '@', bases, '+', qualities")
 
     def read(self, path: Path) -> Iterator[Read]:
         for number, (lines, end) in enumerate(_fours(path)):

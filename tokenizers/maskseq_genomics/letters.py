@@ -50,6 +50,9 @@ class LetterTokenizer(Tokenizer[Sequence]):
         stops = np.cumsum([len(record) for record in records]).tolist()
         return [encoded.cut(stop - len(record), stop) for record, stop in zip(records, stops, strict=True)]
 
+    def resized(self, record: Sequence, start: int, stop: int, length: int) -> Sequence:
+        return record.with_letters(start, stop, self.alphabet.anything.encode() * length)
+
     def decode(self, ids: Integer[np.ndarray, "length 1"]) -> str:
         return self.alphabet.text(ids[:, 0])
 

@@ -1,9 +1,12 @@
 """The record that all genomic formats share and all genomic tokenizers take."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from maskseq.errors import DataError
 from maskseq.types import Record
+
+S = TypeVar("S", bound="Sequence")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,10 @@ class Sequence(Record):
     def cut(self, start: int, stop: int) -> "Sequence":
         """The residues `start:stop` as a plain sequence, named as samtools does: `chrI:1001-2000`."""
         return Sequence(key=f"{self.key}:{start + 1}-{stop}", residues=self.residues[start:stop], path=self.path)
+
+    def with_letters(self: S, start: int, stop: int, letters: bytes) -> S:
+        """The record with these residues in place of `start:stop`, however many."""
+        return replace(self, residues=self.residues[:start] + letters + self.residues[stop:])
 
     @property
     def is_rna(self) -> bool:
