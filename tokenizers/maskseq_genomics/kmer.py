@@ -1,9 +1,11 @@
 """Words of k bases, side by side (as in Nucleotide Transformer) or overlapping (as in DNABERT)."""
 
 import zlib
+from collections import abc
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, Integer
@@ -11,6 +13,8 @@ from jaxtyping import Bool, Int, Integer
 from maskseq.tokenizer import Symmetry, Tokenizer, Variant
 from maskseq.types import Encoded, Field, LegalCells
 from maskseq_genomics.alphabet import NUCLEOTIDES, reverse_complement
+from maskseq_genomics.by_base import ByBase
+from maskseq_genomics.nucleotide import NucleotideTokenizer
 from maskseq_genomics.sequence import Sequence
 from maskseq_genomics.words import Frame, Words, words
 
@@ -136,6 +140,10 @@ class KmerTokenizer(Tokenizer[Sequence]):
             np.add.at(votes, (row[told], letters[told]), 1)
         codes = np.where(votes.any(axis=1), votes.argmax(axis=1), NUCLEOTIDES.unknown)
         return NUCLEOTIDES.put(record, positions, codes)
+
+    def by_unit(self) -> tuple[Tokenizer[Sequence], abc.Callable[[Any], Any]] | None:
+        """Bases, for overlapping words: the words over a base say the same of it, and are written together."""
+        return (NucleotideTokenizer(), partial(ByBase, k=self.k)) if self.overlapping else None
 
     def symmetries(self) -> tuple[Symmetry[Sequence], ...]:
         """The reverse complement, exact for overlapping words only: the frame of the others moves with the length."""
