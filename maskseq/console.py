@@ -13,6 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 talk = Console(stderr=True, highlight=False, soft_wrap=True)
+results = Console(highlight=False)
+FILE_WIDTH = 160
+"""Columns of a table that goes to a file or another program."""
 PLAIN_SECONDS = 10.0
 """How often a plain line tells of progress, where there is no terminal to redraw."""
 
@@ -35,14 +38,23 @@ def show(summary: Mapping[str, Any], *, as_json: bool) -> None:
         print(json.dumps(summary, default=str))
         return
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    out = Console(highlight=False, soft_wrap=True, width=None if results.is_terminal else FILE_WIDTH)
+    tables: dict[str, Sequence[Mapping[str, Any]]] = {}
     for key, value in summary.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            tables[key] = value
+        elif isinstance(value, Mapping):
             table.add_row(f"[bold]{escape(key)}[/]", "")
             for name, inner in value.items():
                 table.add_row(f"  {escape(str(name))}", escape(_text(inner)))
         else:
             table.add_row(f"[bold]{escape(key)}[/]", escape(_text(value)))
-    Console(highlight=False, soft_wrap=True).print(table)
+    out.print(table)
+    for key, rows in tables.items():
+        table = Table(*map(escape, rows[0]), title=escape(key), title_justify="left", box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*(escape(_text(value)) for value in row.values()))
+        out.print(table)
 
 
 def fitted(fields: Mapping[str, str], most: int = 12) -> None:
@@ -63,11 +75,6 @@ def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_text(item) for item in value)
     return json.dumps(value, default=str)
-
-
-def line(values: Sequence[object], *, as_json: bool) -> None:
-    """One line of a table on stdout: tab-separated, or a JSON array."""
-    print(json.dumps(values) if as_json else "\t".join(f"{v:.4f}" if isinstance(v, float) else str(v) for v in values))
 
 
 def one_line(event: Any) -> None:

@@ -1,6 +1,7 @@
-"""Which stretches of a file a user wants hidden: `KEY:START-END` as samtools writes them, or a BED file."""
+"""Which stretches of a file a user wants hidden: `KEY:START-END` as samtools writes them, BED, or by the clock."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,20 @@ from jaxtyping import Bool
 
 from maskseq.errors import DataError, UsageError
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import Encoded
+from maskseq.types import Encoded, Record
+from maskseq.units import unit_blocks
 
-Range = tuple[int, int]
-"""Raw units, half-open, counted from 0."""
+
+@dataclass(frozen=True)
+class Moments:
+    """From one moment up to another, as the user wrote them."""
+
+    start: str
+    stop: str
+
+
+Range = tuple[int, int] | Moments
+"""Raw units, half-open, counted from 0; or moments, which each record finds its units between."""
 
 
 def read_ranges(texts: Iterable[str]) -> dict[str, list[Range]]:
@@ -20,47 +31,100 @@ def read_ranges(texts: Iterable[str]) -> dict[str, list[Range]]:
     ranges: dict[str, list[Range]] = {}
     for text in texts:
         found = _read_bed(Path(text)) if text.endswith(".bed") else [_parse(text)]
-        for key, start, stop in found:
-            ranges.setdefault(key, []).append((start, stop))
+        for key, each in found:
+            ranges.setdefault(key, []).append(each)
     return ranges
 
 
 def hidden_cells(
-    tokenizer: Tokenizer[Any], encoded: Encoded, key: str, n_units: int, ranges: Sequence[Range]
+    tokenizer: Tokenizer[Any], encoded: Encoded, record: Record, ranges: Sequence[Range]
 ) -> Bool[np.ndarray, "length fields"]:
     """Every cell that depends on a unit of the ranges; `UsageError` where a range leaves the record."""
     hidden = np.zeros(encoded.ids.shape, dtype=bool)
     if not ranges:
         return hidden
-    units = tokenizer.units(encoded.ids)
-    for start, stop in ranges:
-        if stop > n_units:
-            raise UsageError(f"{key}:{start + 1}-{stop} leaves the record, which has the units 1-{n_units}")
-        hidden |= (units[..., 0] < stop) & (units[..., 1] > start)
+    wanted = np.zeros(len(record) + 1, dtype=bool)
+    for each in ranges:
+        start, stop = _units(record, each)
+        if stop > len(record):
+            raise UsageError(f"{record.key}:{start + 1}-{stop} leaves the record, which has the units 1-{len(record)}")
+        wanted[start:stop] = True
+    before = np.concatenate([[0], np.cumsum(wanted)])
+    for at, units in unit_blocks(tokenizer.units, encoded.ids):
+        first, last = np.clip(units, 0, len(record)).transpose(2, 0, 1)
+        hidden[at : at + len(units)] = before[last] > before[first]
     return hidden
 
 
-def _parse(text: str) -> tuple[str, int, int]:
+def field_cells(
+    tokenizer: Tokenizer[Any], encoded: Encoded, n_units: int, names: Sequence[str]
+) -> Bool[np.ndarray, "length fields"]:
+    """Every cell of these fields that says something about a unit of the record.
+
+    Fields that are computed from the same raw column go together. `UsageError` if there is no such field.
+    """
+    fields = tokenizer.fields
+    known = sorted({name for field in fields for name in (field.name, field.source)})
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise UsageError(f"there is no field {unknown[0]!r}\n\nhint: the fields are {', '.join(known)}")
+    sources = {field.source for field in fields if field.name in names or field.source in names}
+    columns = np.array([field.source in sources for field in fields])
+    hidden = np.zeros(encoded.ids.shape, dtype=bool)
+    for at, units in unit_blocks(tokenizer.units, encoded.ids):
+        hidden[at : at + len(units)] = (units[..., 0] < n_units) & (units[..., 1] > 0) & columns
+    return hidden
+
+
+def _units(record: Record, wanted: Range) -> tuple[int, int]:
+    if not isinstance(wanted, Moments):
+        return wanted
+    try:
+        start, stop = record.between(wanted.start, wanted.stop)
+    except ValueError as error:
+        raise UsageError(f"{record.key}, from {wanted.start} to {wanted.stop}: {error}") from None
+    if start >= stop:
+        raise UsageError(f"{record.key} has nothing from {wanted.start} up to {wanted.stop}")
+    return start, stop
+
+
+def _parse(text: str) -> tuple[str, Range]:
+    since, dots, until = text.partition("..")
+    if dots:
+        key, _, start = since.partition(":")
+        return (key, Moments(start, until)) if start else ("", Moments(since, until))
     key, _, span = text.rpartition(":")
+    before, _, middle = key.rpartition(":")
+    if _is_number(middle) and _is_number(span):
+        return before, Moments(middle, span)
     first, dash, last = span.replace(",", "").partition("-")
     if not (first.isdecimal() and (last.isdecimal() or not dash)):
         raise UsageError(
-            f"--mask {text}: expected KEY:START-END (1-based, inclusive), such as chr1:1001-1050, or a .bed"
+            f"{text}: expected KEY:START-END (1-based, inclusive), such as chr1:1001-1050, a .bed, or two moments: "
+            f"KEY:0.5:2 (seconds) or KEY:2024-01-31..2024-02-02"
         )
-    start, stop = int(first) - 1, int(last or first)
-    if not 0 <= start < stop:
-        raise UsageError(f"--mask {text}: the first unit is 1, and END is not before START")
-    return key, start, stop
+    start_unit, stop_unit = int(first) - 1, int(last or first)
+    if not 0 <= start_unit < stop_unit:
+        raise UsageError(f"{text}: the first unit is 1, and END is not before START")
+    return key, (start_unit, stop_unit)
 
 
-def _read_bed(path: Path) -> list[tuple[str, int, int]]:
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_bed(path: Path) -> list[tuple[str, Range]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise DataError(path, "no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(path, f"cannot be read as text: {error}") from None
-    ranges = []
+    ranges: list[tuple[str, Range]] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith(("#", "track", "browser")):
             continue
@@ -72,5 +136,5 @@ def _read_bed(path: Path) -> list[tuple[str, int, int]]:
             raise DataError(
                 path, f"the stretch {start}-{stop} is empty (BED is 0-based, half-open)", place=f"line {number}"
             )
-        ranges.append((columns[0], start, stop))
+        ranges.append((columns[0], (start, stop)))
     return ranges

@@ -100,7 +100,8 @@ class Recipe:
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same: all that has a say in their weights. Where the files lie has not."""
         resolved = self.to_json()
-        resolved["data"] = {"files": [Path(name).name for name in self.data.files], "split": resolved["data"]["split"]}
+        kept = {key: resolved["data"][key] for key in ("format", "format_options", "split")}
+        resolved["data"] = {"files": [Path(name).name for name in self.data.files]} | kept
         for key in ("device", "checkpoint_every", "keep_last", "keep_every"):
             del resolved["training"][key]
         return {"recipe": resolved}
@@ -123,7 +124,7 @@ def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequ
         if isinstance(files, list):
             table["data"]["files"] = [str(path.parent / f) if isinstance(f, str) else f for f in files]
     for override in overrides:
-        _override(table, override)
+        lay_over(table, override)
     _reject_unknown(Recipe, table, name)
     recipe: Recipe = _validated(Recipe, table, name)
     recipe.encoder_config(Vocabulary.of([Field(name="any", tokens=("any",))]))  # fails now, not once a corpus is built
@@ -141,7 +142,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: not valid TOML: {error}") from None
 
 
-def _override(table: dict[str, Any], override: str) -> None:
+def lay_over(table: dict[str, Any], override: str) -> None:
     """Lay one `a.b=value` on the table; a value that is no TOML is taken as a string."""
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")

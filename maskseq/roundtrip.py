@@ -1,28 +1,46 @@
 """A file in, the same file out with its holes filled, beside a table of what was filled and how surely."""
 
+import hashlib
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Unpack
+from uuid import uuid4
 
 import numpy as np
 
+from maskseq import __version__
 from maskseq.data.corpus import Corpus
 from maskseq.errors import MaskseqError, UsageError
+from maskseq.filling import Asked, FilledRecord
 from maskseq.inference.baselines import MAX_TABLE, Markov
 from maskseq.inference.infill import InfillConfig
-from maskseq.inference.table import Row, rows, table_writer
-from maskseq.plugins import format_for
-from maskseq.ranges import Range
+from maskseq.inference.journal import Journal
+from maskseq.inference.table import COLUMNS, Row, as_dict, rows
+from maskseq.inference.tabular import columns_of, table_writer
+from maskseq.missing import Sized
+from maskseq.model.checkpoint import DIGESTS, read_json
 from maskseq.report import write_report
-from maskseq.run import FilledRecord, Run
+from maskseq.run import Run
+from maskseq.tokenizer import Format
 
 BASELINE_ORDER = 2
 BASELINE_POSITIONS = 1 << 25
 SHOWN_ROWS = 5000
 """Rows that the report may show; the table has them all."""
+SHOWN_LENGTHS = 50
+
+
+class AskedOfFile(Asked, total=False):
+    """All that `Run.infill` takes."""
+
+    config: InfillConfig
+    symmetries: bool
+    calibrated: bool
 
 
 def infill_file(
@@ -30,72 +48,136 @@ def infill_file(
     file: Path,
     *,
     output: Path,
-    ranges: dict[str, list[Range]],
-    rules: Sequence[str] = (),
     format: str | None = None,
-    config: InfillConfig,
-    fill_long_holes: bool = False,
-    symmetries: bool = True,
+    table: Literal["csv", "parquet"] = "csv",
     on_progress: Callable[[int, int | None], None] = lambda done, of: None,
     on_warning: Callable[[str], None] = lambda text: None,
+    **asked: Unpack[AskedOfFile],
 ) -> dict[str, Any]:
-    """Fill the unknown cells of a file and those in `ranges`; write it with `fills.csv` and `report.html` to `output`.
+    """Fill a file as `asked` of `Run.infill`; write it, a table of fills and `report.html` to the folder `output`.
 
-    The folder appears when all is done. Returns the summary that the report begins with; where known values were
-    hidden, it scores the fills against them. Raises `UsageError` when `output` exists or a range names no record.
+    The folder appears when all is done. What an interrupted attempt has filled lies beside it, and the same call goes
+    on from there, to the same bits. Returns the summary that the report begins with; where known values were hidden, it
+    scores the fills against them. Raises `UsageError` when `output` exists or a range names no record.
     """
     if output.exists():
         raise UsageError(f"{output} exists already\n\nhint: choose another folder with --output")
-    reader = format_for(file, format)
-    score = Score(_baselines(run) if ranges else ())
+    reader = run.reader(file, format)
+    aside = output.with_name(output.name + ".tmp")
+    try:
+        journal = _begin(aside, run, asked)
+        summary, shown = _fill(run, reader, file, aside, journal, table, on_progress, asked)
+        summary["filled"]["file"] = str(output / file.name)
+        if left := summary.get("left"):
+            on_warning(
+                f"{len(left)} holes longer than half the context were left: {', '.join(left[:3])}; see the report"
+            )
+        write_report(aside / "report.html", summary, shown)
+        shutil.rmtree(journal.folder)
+        aside.replace(output)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; the same command goes on from here") from None
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return summary
+
+
+def _begin(aside: Path, run: Run, asked: AskedOfFile) -> Journal:
+    """The folder that the output is made in, empty but for the journal of an interrupted attempt at the same."""
+    journal = aside / "journal"
+    for left_behind in aside.iterdir() if aside.is_dir() else ():
+        if left_behind.is_dir() and left_behind != journal:
+            shutil.rmtree(left_behind)
+        elif left_behind.is_file():
+            left_behind.unlink()
+    rules = [f"{rule}{_digest_of_file(rule)}" for rule in asked.get("rules", ()) if isinstance(rule, str)]
+    if len(rules) < len(asked.get("rules", ())):
+        rules.append(uuid4().hex)  # nobody knows whether functions are the same as last time
+    identity = {
+        "maskseq": __version__,
+        "checkpoint": read_json(run.checkpoint / DIGESTS),
+        "config": asdict(asked.get("config", InfillConfig())),
+        "rules": rules,
+        "symmetries": asked.get("symmetries", True),
+        "fill_long_holes": asked.get("fill_long_holes", False),
+    }
+    return Journal(journal, identity)
+
+
+def _digest_of_file(rule: str) -> str:
+    """Of the file that a rule may end in the name of."""
+    path = Path(rule.partition("@")[0].rpartition(":")[2])
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _fill(
+    run: Run,
+    reader: Format[Any],
+    file: Path,
+    folder: Path,
+    journal: Journal,
+    table: str,
+    on_progress: Callable[[int, int | None], None],
+    asked: AskedOfFile,
+) -> tuple[dict[str, Any], list[Row]]:
+    """Write the filled file and the table into the folder; the summary, and the rows to show."""
+    ranges, config = asked.get("ranges", {}), asked.get("config", InfillConfig())
+    score = Score(_baselines(run) if ranges or asked.get("unknown") else ())
     shown: list[Row] = []
     left: list[str] = []
     found: set[str] = set()
     n_records = n_filled = 0
-    aside = output.with_name(output.name + ".tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        with table_writer(aside / "fills.csv") as write_rows:
+    sized: list[Sized] = []
+    with table_writer(folder / f"fills.{table}", COLUMNS) as write_rows:
 
-            def filled_records() -> Iterator[Any]:
-                nonlocal n_records, n_filled
-                for each in run.infill(
-                    reader.read(file), ranges=ranges, rules=rules, config=config, symmetries=symmetries,
-                    fill_long_holes=fill_long_holes,
-                ):  # fmt: skip
-                    table = list(rows(each.filled, each.before.ids, run.tokenizer))
-                    write_rows(table)
-                    shown.extend(table[: SHOWN_ROWS - len(shown)])
-                    left.extend(f"{each.filled.key}:{start + 1}-{stop}" for start, stop in each.filled.left)
-                    score.add(each)
-                    found.add(each.filled.key)
-                    n_records += 1
-                    n_filled += len(each.filled.fill.cells)
-                    on_progress(n_filled, None)
-                    yield each.record
+        def filled_records() -> Iterator[Any]:
+            nonlocal n_records, n_filled
+            for each in run.infill(reader.read(file), journal=journal, **asked):
+                written = rows(each.filled, each.before.ids, run.fills, posterior=each.posterior, numbers=each.numbers)
+                shown.extend(first := list(islice(written, SHOWN_ROWS - len(shown))))
+                write_rows(map(as_dict, chain(first, written)))
+                left.extend(f"{each.filled.key}:{start + 1}-{stop}" for start, stop in each.filled.left)
+                score.add(each)
+                sized.extend(each.sized)
+                found.add(each.filled.key)
+                n_records += 1
+                n_filled += len(each.filled.fill.cells)
+                on_progress(n_filled, None)
+                yield each.record
 
-            reader.write(filled_records(), aside / file.name)
-        _check_found(ranges, found, n_records)
-        summary: dict[str, Any] = {
-            "filled": {"file": str(output / file.name), "records": n_records, "cells": n_filled},
-            "order": config.order,
+        reader.write(filled_records(), folder / file.name)
+    _check_found(ranges, found, n_records)
+    summary: dict[str, Any] = {
+        "filled": {"file": file.name, "records": n_records, "cells": n_filled},
+        "order": config.order,
+        "calibration": _calibration(run, asked),
+    }
+    if left:
+        summary["left"] = left
+    if asked.get("lengths") or asked.get("insertion"):
+        _check_found(asked.get("lengths", {}), found, n_records)
+        summary["lengths"] = {
+            f"{each.key}:{each.start}-{each.stop}": f"{each.length} (probability {each.probability:.2g})"
+            for each in sized[:SHOWN_LENGTHS]
         }
-        if left:
-            on_warning(
-                f"{len(left)} holes longer than half the context were left: {', '.join(left[:3])}; see the report"
-            )
-            summary["left"] = left
-        if score.cells:
-            summary["against what was hidden"] = score.summary()
-        write_report(aside / "report.html", summary, shown)
-        aside.replace(output)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return summary
+        with table_writer(folder / f"lengths.{table}", columns_of(Sized)) as write_rows:
+            write_rows(map(vars, sized))
+    if score.cells:
+        summary["against what was hidden"] = score.summary()
+    return summary, shown
 
 
-def _check_found(ranges: dict[str, list[Range]], found: set[str], n_records: int) -> None:
+def _calibration(run: Run, asked: AskedOfFile) -> str:
+    """Whether probabilities and intervals are calibrated, and on what."""
+    if run.fitted is None:
+        return "none: `maskseq calibrate` makes probabilities and intervals honest"
+    with warnings.catch_warnings(action="ignore"):
+        used = run.calibration(asked.get("config", InfillConfig()), symmetries=asked.get("symmetries", True))
+    return f"fitted on {run.fitted.fitted_on}" if used and asked.get("calibrated", True) else "not used"
+
+
+def _check_found(ranges: Mapping[str, object], found: set[str], n_records: int) -> None:
     missing = sorted(set(ranges) - found - {""})
     if missing:
         raise UsageError(f"no record is called {missing[0]!r}; the file has {', '.join(sorted(found)[:3])}")
@@ -176,7 +258,9 @@ class Score:
 
 
 def _baselines(run: Run) -> list[Markov | None]:
-    """Counted on the run's corpus, where that is still in the run folder."""
+    """Counted on the run's corpus, where that is still in the run folder and of the tokens that are filled in."""
+    if run.fills is not run.tokenizer:
+        return [None] * len(run.fills.fields)
     try:
         return count_baselines(Corpus.open(run.path / "corpus", trust_code=True))
     except MaskseqError:

@@ -1,29 +1,34 @@
 """A trained run at work: fill, score and embed records, and take the encoder elsewhere."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from maskseq.constraints import intersection
+from maskseq.calibration import Fitted, read_calibration, write_calibration
 from maskseq.errors import UsageError
-from maskseq.inference.chunks import Filled, Task, fill_records
+from maskseq.filling import Asked, FilledRecord, Filler
+from maskseq.inference.calibrate import Calibration
 from maskseq.inference.embed import Pooling, embed_records
+from maskseq.inference.fill import Predict
+from maskseq.inference.holdout import calibrate_on
 from maskseq.inference.infill import InfillConfig
+from maskseq.inference.journal import Journal
 from maskseq.inference.predict import EncoderPredict
 from maskseq.inference.score import Score, score_records
-from maskseq.model.checkpoint import load_model
+from maskseq.inference.variants import VariantScore, score_variants
+from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.interop import export_hf, export_onnx
-from maskseq.ranges import Range, hidden_cells
-from maskseq.rules import NamedRule
-from maskseq.tokenizer import Tokenizer
-from maskseq.types import Encoded, LegalCells
+from maskseq.plugins import format_for
+from maskseq.tokenizer import Format, Tokenizer
+from maskseq.types import Encoded
+from maskseq.variants import Records, Variant, stretches
 
 
 def load(run: Path | str, *, trust_code: bool = False) -> "Run":
@@ -32,20 +37,9 @@ def load(run: Path | str, *, trust_code: bool = False) -> "Run":
         raise UsageError(
             f"{run}: there is no such run folder\n\nhint: `maskseq pretrain RECIPE --output {run}` makes one"
         )
-    model, tokenizer = load_model(Path(run), trust_code=trust_code)
-    return Run(Path(run), model, tokenizer)
-
-
-@dataclass(frozen=True)
-class FilledRecord:
-    """A record with its holes filled, and what stood there before."""
-
-    record: Any
-    """The record with the first sample written into it; everything else is as it was."""
-    before: Encoded
-    """The record as it was given, so that what was known and hidden on purpose can be compared."""
-    filled: Filled
-    """The values, all samples of them, with their probabilities."""
+    checkpoint = find_checkpoint(Path(run))
+    model, tokenizer = read_model(checkpoint, trust_code=trust_code)
+    return Run(Path(run), model, tokenizer, checkpoint, read_calibration(checkpoint))
 
 
 @dataclass(frozen=True)
@@ -55,6 +49,31 @@ class Run:
     path: Path
     model: Encoder
     tokenizer: Tokenizer[Any]
+    checkpoint: Path
+    """Which one of the run's."""
+    fitted: Fitted | None = None
+    """Its calibration, if there is one."""
+
+    def reader(self, file: Path, name: str | None = None) -> Format[Any]:
+        """The format called `name`; by default that of the training files, with its options, if `file` ends as one."""
+        known = (self.path / "recipe.json").exists()
+        data = read_json(self.path / "recipe.json").get("recipe", {}).get("data", {}) if known else {}
+        alike = any(_ending(other) == _ending(file.name) for other in data.get("files", ()))
+        if alike and name in (None, data.get("format")):
+            return format_for(file, data.get("format"), **data.get("format_options", {}))
+        return format_for(file, name)
+
+    @cached_property
+    def fills(self) -> Tokenizer[Any]:
+        """The tokenizer of what infill fills: the run's own, or that of raw units where several tokens share each."""
+        view = self.tokenizer.by_unit()
+        return self.tokenizer if view is None else view[0]
+
+    def predict_fills(self, *, symmetries: bool = True) -> Predict:
+        """The model as infill asks it, about cells of `fills`."""
+        view = self.tokenizer.by_unit()
+        plain = self.predict(symmetries=symmetries)
+        return plain if view is None else view[1](plain)
 
     def predict(self, *, symmetries: bool = True) -> EncoderPredict:
         """Log-probabilities of hidden cells, averaged over the tokenizer's symmetries unless told otherwise."""
@@ -64,56 +83,108 @@ class Run:
         self,
         records: Iterable[Any],
         *,
-        ranges: Mapping[str, Sequence[Range]] = MappingProxyType({}),
-        rules: Sequence[str] = (),
         config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
         symmetries: bool = True,
-        fill_long_holes: bool = False,
+        calibrated: bool = True,
+        journal: Journal | None = None,
+        **asked: Unpack[Asked],
     ) -> Iterator[FilledRecord]:
-        """Fill every unknown cell of the records, and whatever lies in `ranges` (of raw units, by record key).
+        """Fill every unknown cell of the records, and whatever else is `asked`: see `maskseq.filling.Asked`.
 
-        `rules` are kept by every fill, such as `motif=NNRYN@chr1:101-105`: see `maskseq.rules` and the tokenizer's.
         Streams in the order of the records; those without holes come back unchanged. Known cells never change.
+        Probabilities are calibrated, unless told otherwise, if the run is. What a `journal` has on record is not done
+        again.
         """
-        waiting: deque[tuple[Any, Encoded, Bool[np.ndarray, "_ _"]]] = deque()
-        only = ranges.get("", ())
-        named = [NamedRule.parse(text) for text in rules]
-
-        def tasks() -> Iterator[Task]:
-            for record in records:
-                encoded = self.tokenizer.encode(record)
-                asked = [*ranges.get(record.key, ()), *only]
-                holes = ~self.tokenizer.vocabulary.known(encoded.ids)
-                holes |= hidden_cells(self.tokenizer, encoded, record.key, len(record), asked)
-                waiting.append((record, encoded, holes))
-                yield _task(record.key, encoded, holes, self.tokenizer, named)
-
-        has_grammar = type(self.tokenizer).allowed is not Tokenizer.allowed
-        for filled in fill_records(
-            self.predict(symmetries=symmetries),
-            tasks(),
-            config,
-            vocabulary=self.tokenizer.vocabulary,
+        filler = Filler(
+            tokenizer=self.fills,
+            predict=self.predict_fills(symmetries=symmetries),
             context=self.model.config.max_positions,
-            grammar=self.tokenizer.allowed if has_grammar else None,
-            fill_long_holes=fill_long_holes,
-        ):
-            record, before, holes = waiting.popleft()
-            if holes.any():
-                written = np.zeros_like(holes)
-                written[tuple(filled.fill.cells.T)] = True
-                record = self.tokenizer.splice(record, filled.fill.written(before.ids), written)
-            yield FilledRecord(record, before, filled)
+            calibration=self.calibration(config, symmetries=symmetries) if calibrated else None,
+        )
+        return filler.fill(records, config, journal, **asked)
 
-    def score(self, records: Iterable[Any], *, stride: int | None = 8, symmetries: bool = True) -> Iterator[Score]:
-        """Bits of every known cell given the others, streaming; see `maskseq.inference.score.score_records`."""
+    def calibration(self, config: InfillConfig, *, symmetries: bool = True) -> Calibration | None:
+        """The one that fills of this kind are given; warns where the run's was fitted on fills of another kind."""
+        if self.fitted is None:
+            return None
+        if (self.fitted.order, self.fitted.symmetries) != (config.order, symmetries):
+            warnings.warn(
+                f"probabilities are not calibrated: the run's calibration is of the order {self.fitted.order!r}, "
+                f"symmetries {'on' if self.fitted.symmetries else 'off'}",
+                stacklevel=3,
+            )
+            return None
+        return self.fitted.calibration
+
+    def calibrate(
+        self,
+        records: Iterable[tuple[str, Encoded]],
+        *,
+        config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
+        symmetries: bool = True,
+        cells: int = 10_000,
+        data: str = "records",
+        on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+    ) -> "Run":
+        """Fit a calibration on about so many cells hidden in known records, and write it beside the checkpoint.
+
+        `records` are keys and encoded records that the run was not trained on; `data` is what to call them. Returns the
+        run with its calibration.
+        """
+        calibration = calibrate_on(
+            self.predict_fills(symmetries=symmetries),
+            records,
+            config,
+            tokenizer=self.fills,
+            context=self.model.config.max_positions,
+            cells=cells,
+            on_progress=on_progress,
+        )
+        write_calibration(self.checkpoint, calibration, order=config.order, symmetries=symmetries, data=data)
+        return replace(self, fitted=read_calibration(self.checkpoint))
+
+    def score(
+        self,
+        records: Iterable[Any],
+        *,
+        stride: int | None = 8,
+        symmetries: bool = True,
+        calibrated: bool = True,
+    ) -> Iterator[Score]:
+        """Bits of every known cell given the others, streaming; see `maskseq.inference.score.score_records`.
+
+        Calibrated as cells that are hidden alone, unless told otherwise, if the run is.
+        """
         return score_records(
-            self.predict(symmetries=symmetries),
+            self._scoring(symmetries, calibrated),
             ((record.key, self.tokenizer.encode(record)) for record in records),
             tokenizer=self.tokenizer,
             context=self.model.config.max_positions,
             stride=stride,
         )
+
+    def score_variants(
+        self,
+        variants: Iterable[Variant[Any]],
+        read: Callable[[], Iterable[Any]],
+        *,
+        symmetries: bool = True,
+        calibrated: bool = True,
+    ) -> Iterator[VariantScore]:
+        """Log-likelihood ratios of variants of the records that `read()` streams; see `maskseq.inference.variants`.
+
+        Averaged over the tokenizer's symmetries, such as the two strands of DNA. One record is in memory at a time.
+        """
+        return score_variants(
+            self._scoring(symmetries, calibrated),
+            stretches(variants, Records(read), self.model.config.max_positions),
+            tokenizer=self.tokenizer,
+        )
+
+    def _scoring(self, symmetries: bool, calibrated: bool) -> Predict:
+        predict = self.predict(symmetries=symmetries)
+        own = self.fills is self.tokenizer  # else the calibration is that of units
+        return self.fitted.calibration.of_single_cells(predict) if calibrated and self.fitted and own else predict
 
     def embed(
         self, records: Iterable[Any], *, pooling: Pooling = "mean", symmetries: bool = True
@@ -128,47 +199,9 @@ class Run:
         )
 
 
-def _task(
-    key: str, encoded: Encoded, holes: Bool[np.ndarray, "_ _"], tokenizer: Tokenizer[Any], rules: Sequence[NamedRule]
-) -> Task:
-    """A record to fill, under the rules that are about it."""
-    legal, constraints = encoded.legal, []
-    for named in rules:
-        if named.key in ("", key):
-            rule = named.about(tokenizer, encoded)
-            if isinstance(rule, LegalCells):
-                _check_known(key, encoded, holes, named, rule)
-                legal = rule if legal is None else intersection(legal, rule)
-            else:
-                constraints.append(rule)
-    return Task(key, replace(encoded, legal=legal), holes, constraints)
-
-
-def _check_known(
-    key: str, encoded: Encoded, holes: Bool[np.ndarray, "_ _"], named: NamedRule, rule: LegalCells
-) -> None:
-    """`UsageError` where a value that stays as it is breaks the rule."""
-    stays = ~holes[tuple(rule.cells.T)]
-    values = encoded.ids[tuple(rule.cells.T)]
-    broken = rule.cells[stays & ~rule.allowed[np.arange(len(values)), np.minimum(values, rule.allowed.shape[1] - 1)]]
-    if len(broken):
-        raise UsageError(
-            f"record {key!r}: the known value at position {broken[0, 0] + 1} breaks the rule {named.name}="
-            f"{named.argument}\n\nhint: hide it as well, or change the rule"
-        )
-
-
-def write_vectors(vectors: Iterable[tuple[str, Float[np.ndarray, "hidden"]]], path: Path) -> int:
-    """Write keys and vectors as an `.npz` file, which appears when it is whole; returns how many there are."""
-    found = list(vectors)
-    aside = path.with_name(path.name + ".tmp")
-    try:
-        with aside.open("wb") as file:
-            np.savez(file, keys=np.array([key for key, _ in found]), vectors=np.stack([vector for _, vector in found]))
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    return len(found)
+def _ending(name: str) -> str:
+    """Of a file name, without that of a compressed file."""
+    return Path(name.lower().removesuffix(".gz").removesuffix(".bgz")).suffix
 
 
 def export_checkpoint(run: Run, output: Path, *, format: Literal["hf", "onnx"]) -> str:

@@ -1,6 +1,6 @@
 """The raw units that the cells of a piece depend on, and what follows from hiding some of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,6 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from maskseq.types import Field
+
+BLOCK = 1 << 16
+"""Positions of a long record that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,20 @@ class RawUnits:
         if runs:
             links |= np.diff(np.flatnonzero(units)) == 1
         return np.asarray(np.concatenate([[0], np.cumsum(~links)])[first])
+
+
+def unit_blocks(
+    units: Callable[[Integer[np.ndarray, "length fields"]], Integer[np.ndarray, "length fields 2"]],
+    ids: Integer[np.ndarray, "length fields"],
+) -> Iterator[tuple[int, Integer[np.ndarray, "block fields 2"]]]:
+    """`tokenizer.units` of a record of any length, a block at a time: its first position, and its ranges of units."""
+    end = 0  # of the position before the block, which every block but the first reads again
+    for start in range(0, len(ids), BLOCK):
+        begin = max(start - 1, 0)
+        block = units(ids[begin : start + BLOCK])
+        origin = end - int(block[0, 0, 1]) if start else 0
+        end = origin + int(block[-1, 0, 1])
+        yield start, origin + block[start - begin :]
 
 
 def distinct(numbers: Integer[np.ndarray, "n"]) -> Integer[np.ndarray, "distinct"]:

@@ -308,7 +308,10 @@ def test_score_and_embed_write_what_the_api_returns(lambda_run: Path, tmp_path: 
     run = api.load(lambda_run)
     lines = maskseq("score", lambda_run, file).stdout.splitlines()
     scores = list(run.score(Fasta().read(file)))
-    assert lines == ["key\tcells\tbits", *(f"{s.key}\t{s.n_cells}\t{s.mean_bits:.4f}" for s in scores)]
+    assert [line.split("\t")[:3] for line in lines] == [
+        ["key", "cells", "bits"],
+        *([s.key, str(s.n_cells), f"{s.mean_bits:.4f}"] for s in scores),
+    ]
     assert scores[0].n_cells == 12
     assert maskseq("embed", lambda_run, file, "-o", tmp_path / "v.npz").exit_code == 0
     saved = np.load(tmp_path / "v.npz")

@@ -58,6 +58,7 @@ FormatName = Annotated[str | None, typer.Option("--format", help="The file's for
 Symmetries = Annotated[
     bool, typer.Option(help="Average over the tokenizer's symmetries, such as the reverse complement.")
 ]
+Calibrated = Annotated[bool, typer.Option("--calibration/--no-calibration", help="Use the run's calibration.")]
 Trust = Annotated[bool, typer.Option("--trust-code", help="Let the folder load tokenizer code that is not installed.")]
 
 

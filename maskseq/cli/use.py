@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from maskseq import console
-from maskseq.cli.app import FormatName, Json, RunFolder, Symmetries, Trust, app
+from maskseq.cli.app import Calibrated, FormatName, Json, RunFolder, Symmetries, Trust, app
 from maskseq.inference.order import OrderName
 
 
@@ -17,18 +17,48 @@ def infill(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Folder for the filled file, fills.csv and report.html (default: FILE-filled)."
+            "--output",
+            "-o",
+            help="Folder for the filled file, the table fills.csv and report.html (default: FILE-filled).",
         ),
     ] = None,
     mask: Annotated[
         list[str] | None,
         typer.Option(
             "--mask",
-            metavar="KEY:START-END|FILE.bed",
-            help="Hide these stretches as well (1-based, inclusive; or a BED file). What was known there is kept aside "
-            "and scored against. Repeatable.",
+            metavar="KEY:START-END|KEY:T0:T1|FILE.bed",
+            help="Hide these stretches as well (1-based, inclusive; a BED file; or two moments, in seconds or as the "
+            "file writes them: KEY:T0..T1). What was known there is kept aside and scored against. Repeatable.",
         ),
     ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option("--region", metavar="KEY:START-END", help="As --mask, but nothing else is filled. Repeatable."),
+    ] = None,
+    unknown: Annotated[
+        list[str] | None,
+        typer.Option("--unknown", metavar="FIELD", help="Fill this field everywhere, whatever is there. Repeatable."),
+    ] = None,
+    length: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--length",
+            metavar="KEY:START-END=LO..HI",
+            help="This stretch (a run of Ns) stands for LO to HI units: the most probable number is filled in. "
+            "Repeatable.",
+        ),
+    ] = None,
+    insert_missing: Annotated[
+        int | None,
+        typer.Option(
+            "--insert-missing",
+            metavar="MOST",
+            help="Add events wherever evidence says that some are missing, up to so many between two.",
+        ),
+    ] = None,
+    evidence: Annotated[
+        float, typer.Option(help="Of --insert-missing: nats of evidence that it takes; 3 are odds of 20 to 1.")
+    ] = 3.0,
     rule: Annotated[
         list[str] | None,
         typer.Option(
@@ -48,6 +78,15 @@ def infill(
     fill_long_holes: Annotated[
         bool, typer.Option("--fill-long-holes", help="Also fill holes longer than half the context.")
     ] = False,
+    numbers: Annotated[
+        Literal["mean", "median", "bin"] | None,
+        typer.Option(
+            help="What numeric fields are given: the mean or median of what the model holds possible, or the centre of "
+            "one bin (default: mean; bin where values are drawn, or tied by a rule)."
+        ),
+    ] = None,
+    table: Annotated[Literal["csv", "parquet"], typer.Option(help="How the table of fills is written.")] = "csv",
+    calibration: Calibrated = True,
     symmetries: Symmetries = True,
     trust_code: Trust = False,
     as_json: Json = False,
@@ -55,6 +94,7 @@ def infill(
     """Fill the unknown stretches of a file and write it back in its own format; what is known stays as it is."""
     from maskseq import roundtrip
     from maskseq.inference.infill import InfillConfig
+    from maskseq.missing import Insertion, read_lengths
     from maskseq.ranges import read_ranges
     from maskseq.run import load
 
@@ -63,12 +103,19 @@ def infill(
             load(run, trust_code=trust_code),
             file,
             output=output or file.with_name(f"{file.name.split('.')[0]}-filled"),
-            ranges=read_ranges(mask or ()),
+            ranges=read_ranges([*(mask or ()), *(region or ())]),
+            only_ranges=bool(region),
+            unknown=unknown or (),
+            lengths=read_lengths(length or ()),
+            insertion=None if insert_missing is None else Insertion(most=insert_missing, threshold=evidence),
             rules=rule or (),
             format=format,
             config=InfillConfig(order=order, temperature=temperature, samples=samples, seed=seed),
             fill_long_holes=fill_long_holes,
             symmetries=symmetries,
+            numbers=numbers,
+            calibrated=calibration,
+            table=table,
             on_progress=counted,
             on_warning=console.warn,
         )
@@ -76,47 +123,147 @@ def infill(
 
 
 @app.command()
-def score(
+def calibrate(
     run: RunFolder,
-    file: Annotated[Path, typer.Argument(help="The file whose records are scored.")],
-    per_position: Annotated[bool, typer.Option("--per-position", help="A line a position, not a record.")] = False,
-    stride: Annotated[
-        int, typer.Option(help="Hide every n-th position in one pass; larger is slower and exacter.")
-    ] = 8,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A file of known data that the run was not trained on, or a corpus that holds some out (default: the "
+            "run's)."
+        ),
+    ] = None,
+    cells: Annotated[int, typer.Option(min=100, help="About how many known cells to hide and fill.")] = 10_000,
+    order: Annotated[OrderName, typer.Option(help="The order of filling that it is for.")] = "entropy_bounded",
+    seed: Annotated[int, typer.Option(help="Key of which cells are hidden.")] = 0,
     format: FormatName = None,
     symmetries: Symmetries = True,
     trust_code: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """How surprising each record is: bits per cell, every cell given the others. Tab-separated, or JSON lines."""
-    from maskseq.plugins import format_for
+    """Make stated probabilities honest: of values said to be 80 % sure, 80 % are right.
+
+    Hides stretches of known data, fills them, and fits how much to trust the model by the length of the hole, and for
+    numbers the intervals. The calibration lies beside the checkpoint, whose model stays as it is; infill and score use
+    it from then on. Errors and coverage are shown for data that were not fitted on.
+    """
+    from maskseq.calibration import held_out_records, summary
+    from maskseq.errors import UsageError
+    from maskseq.inference.infill import InfillConfig
     from maskseq.run import load
 
     loaded = load(run, trust_code=trust_code)
+    if file is None or file.is_dir():
+        if loaded.fills is not loaded.tokenizer:
+            raise UsageError("infill fills single units of these tokens, not tokens\n\nhint: calibrate on a file")
+        records = held_out_records(file or loaded.path / "corpus")
+    else:
+        reader = loaded.reader(file, format)
+        records = ((record.key, loaded.fills.encode(record)) for record in reader.read(file))
+    with console.counting("calibrating", "cells") as counted:
+        loaded = loaded.calibrate(
+            records,
+            config=InfillConfig(order=order, seed=seed),
+            symmetries=symmetries,
+            cells=cells,
+            data="the validation data" if file is None else file.name,
+            on_progress=counted,
+        )
+    assert loaded.fitted is not None
+    console.show(summary(loaded.fitted, loaded.fills.fields), as_json=as_json)
+
+
+@app.command()
+def score(
+    run: RunFolder,
+    file: Annotated[Path, typer.Argument(help="The file whose records are scored, or that the variants are of.")],
+    per_position: Annotated[
+        bool, typer.Option("--per-position", help="A line a position (an event, a base), not a record.")
+    ] = False,
+    variants: Annotated[
+        Path | None,
+        typer.Option(
+            help="A VCF: how much likelier each variant is than what is there, log-likelihood ratios in nats."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A .csv, .tsv, .jsonl or .parquet file (default: stdout).")
+    ] = None,
+    stride: Annotated[
+        int, typer.Option(help="Hide every n-th position in one pass; larger is slower and exacter.")
+    ] = 8,
+    format: FormatName = None,
+    calibration: Calibrated = True,
+    symmetries: Symmetries = True,
+    trust_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """How surprising each record is: bits per cell, every cell given the others.
+
+    And where most: records and positions that surprise a model of normal data are anomalies. Tab-separated, or JSON
+    lines.
+    """
+    from maskseq.errors import UsageError
+    from maskseq.inference import surprise
+    from maskseq.inference.tabular import table_on_stdout, table_writer
+    from maskseq.plugins import variants_for
+    from maskseq.run import load
+
+    loaded = load(run, trust_code=trust_code)
+    reader = loaded.reader(file, format)
     names = [field.name for field in loaded.tokenizer.fields]
-    console.line(["key", "position", *names] if per_position else ["key", "cells", "bits"], as_json=as_json)
-    for each in loaded.score(format_for(file, format).read(file), stride=stride, symmetries=symmetries):
-        if per_position:
-            for position, bits in enumerate(each.bits.tolist(), start=1):
-                console.line([each.key, position, *bits], as_json=as_json)
-        else:
-            console.line([each.key, each.n_cells, each.mean_bits], as_json=as_json)
+    if variants is not None and per_position:
+        raise UsageError("either --variants or --per-position")
+    if variants is not None:
+        listed = variants_for(variants)
+        columns = surprise.variant_columns(listed.columns)
+        found = loaded.score_variants(
+            listed.read(variants), lambda: reader.read(file), symmetries=symmetries, calibrated=calibration
+        )
+        rows = ([surprise.variant_row(each, listed.columns)] for each in found)
+    else:
+        scores = loaded.score(reader.read(file), stride=stride, symmetries=symmetries, calibrated=calibration)
+        columns = surprise.position_columns(names) if per_position else surprise.RECORD_COLUMNS
+        rows = (
+            surprise.position_rows(each, names) if per_position else [surprise.record_row(each, names)]
+            for each in scores
+        )
+    opened = table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
+    with opened as sink:
+        for some in rows:
+            sink(some)
 
 
 @app.command()
 def embed(
     run: RunFolder,
     file: Annotated[Path, typer.Argument(help="The file whose records are embedded.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="An .npz file: keys, vectors.")],
-    pooling: Annotated[Literal["mean", "max"], typer.Option(help="How positions become one vector.")] = "mean",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A .zarr folder, a .parquet file, or for few vectors an .npz file.")
+    ],
+    pooling: Annotated[
+        Literal["mean", "max", "none"],
+        typer.Option(help="How positions become one vector; none: a vector a position, with offsets of the records."),
+    ] = "mean",
     format: FormatName = None,
     symmetries: Symmetries = True,
     trust_code: Trust = False,
+    as_json: Json = False,
 ) -> None:
-    """A vector for each record: the encoder's last hidden states, pooled."""
-    from maskseq.plugins import format_for
-    from maskseq.run import load, write_vectors
+    """Vectors for the records of a file, or for each of their positions: the encoder's last hidden states.
 
-    loaded = load(run, trust_code=trust_code)
-    vectors = loaded.embed(format_for(file, format).read(file), pooling=pooling, symmetries=symmetries)
-    console.talk.print(f"wrote {write_vectors(vectors, output):,} vectors to {output}")
+    Holds one batch in memory, whatever the file. An interrupted command resumes when it is run again.
+    """
+    from maskseq.embeddings import embed_file
+    from maskseq.run import load
+
+    with console.counting("embedding", "records") as counted:
+        summary = embed_file(
+            load(run, trust_code=trust_code),
+            file,
+            output=output,
+            pooling=pooling,
+            format=format,
+            symmetries=symmetries,
+            on_progress=counted,
+        )
+    console.show(summary, as_json=as_json)

@@ -1,5 +1,6 @@
 """The record of a signal file: what its channels measured, step by step. A value that is not known is NaN."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Shaped
 
 from maskseq.errors import DataError
 from maskseq.types import Record
@@ -58,6 +59,22 @@ class Recording(Record):
     def __len__(self) -> int:
         return len(self.channels)
 
+    def between(self, start: str, stop: str) -> tuple[int, int]:
+        """By the column of times, where there is one; else in seconds from the start."""
+        try:
+            if self.times is not None:
+                moments, (since, until) = to_moments(self.times), to_moments([start, stop])
+                if moments.dtype == since.dtype:
+                    first, last = np.searchsorted(moments, [since, until])
+                    return int(first), int(last)
+            seconds = float(start), float(stop)
+        except ValueError:
+            raise ValueError("these are no times as the recording has them, nor seconds from its start") from None
+        if self.rate is None:
+            raise ValueError("the recording says neither times nor how many samples a second it has")
+        first, last = (math.ceil(each * self.rate - 1e-9) for each in seconds)
+        return max(first, 0), min(last, len(self))
+
     def cut(self, start: int, stop: int) -> "Recording":
         """The steps `start:stop` as a recording of their own, which no longer belongs to a file."""
         times = None if self.times is None else self.times[start:stop]
@@ -80,6 +97,14 @@ class Recording(Record):
                     f"channel {name!r} is in {found or 'no unit'}, but the tokenizer knows it in {unit or 'none'}",
                 )
         return [places[name] for name in names]
+
+
+def to_moments(texts: Sequence[str]) -> Shaped[np.ndarray, "times"]:
+    """Times as numbers, or as datetimes if they are such; `ValueError` if they are neither."""
+    try:
+        return np.array([float(text) for text in texts])
+    except ValueError:
+        return np.array([text.strip().replace("/", "-") for text in texts], dtype="datetime64[us]")
 
 
 def distinct(names: Sequence[str]) -> tuple[str, ...]:

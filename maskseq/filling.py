@@ -1,0 +1,180 @@
+"""Records filled as a user asks: which cells are holes, what they must keep, and what is written into the records."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+from jaxtyping import Float
+
+from maskseq.constraints import Constraint
+from maskseq.errors import UsageError
+from maskseq.inference.calibrate import Calibration
+from maskseq.inference.chunks import Filled, Task, fill_records
+from maskseq.inference.fill import Fill, Predict
+from maskseq.inference.infill import InfillConfig
+from maskseq.inference.journal import Journal
+from maskseq.inference.ordinal import Posterior
+from maskseq.missing import Insertion, Sized, Unsized, give_lengths, insert_missing
+from maskseq.ranges import Range, field_cells, hidden_cells
+from maskseq.rules import NamedRule
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Encoded, LegalCells
+
+Numbers = Literal["mean", "median", "bin"]
+NO_RANGES: Mapping[str, Sequence[Range]] = MappingProxyType({})
+NO_LENGTHS: Mapping[str, Sequence[Unsized]] = MappingProxyType({})
+
+
+class Asked(TypedDict, total=False):
+    """What may be asked of `Run.infill`; records are meant by their keys, "" is the only one of a file."""
+
+    ranges: Mapping[str, Sequence[Range]]
+    """Stretches to fill besides what is unknown, whatever is there."""
+    only_ranges: bool
+    """Leave what is unknown elsewhere."""
+    unknown: Sequence[str]
+    """Fields to fill throughout, whatever is there."""
+    lengths: Mapping[str, Sequence[Unsized]]
+    """Stretches that stand for an unknown number of units."""
+    insertion: Insertion | None
+    """Add units wherever evidence says that some are missing."""
+    rules: Sequence[str | Constraint]
+    """What every fill keeps: rules by name, such as `motif=NNRYN@chr1:101-105` (`maskseq.rules` and the tokenizer's),
+    or functions of your own about whole records (`maskseq.constraints.Constraint`)."""
+    fill_long_holes: bool
+    """Also fill holes longer than half the context."""
+    numbers: Numbers | None
+    """What ordinal fields are given: the mean or median of what the model holds possible, or the centre of the bin that
+    was chosen. None: the mean, but where values are drawn, or under rules that tie cells to one another, the bin."""
+
+
+@dataclass(frozen=True)
+class FilledRecord:
+    """A record with its holes filled, and what stood there before."""
+
+    record: Any
+    """The record with the first sample written into it; everything else is as it was."""
+    before: Encoded
+    """The record as it was given, so that what was known and hidden on purpose can be compared."""
+    filled: Filled
+    """The values, all samples of them, with their probabilities; calibrated, if the run is."""
+    posterior: Posterior
+    """Means, medians and intervals of what was filled in ordinal fields."""
+    numbers: Float[np.ndarray, " cells"]
+    """What was written into the record in place of the centres of bins; NaN where that is what was written."""
+    sized: Sequence[Sized] = ()
+    """Lengths that were chosen; `before` is the record with holes of these lengths."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filler:
+    """A model, and what it takes to fill records with it."""
+
+    tokenizer: Tokenizer[Any]
+    predict: Predict
+    context: int
+    calibration: Calibration | None
+
+    def fill(
+        self,
+        records: Iterable[Any],
+        config: InfillConfig,
+        journal: Journal | None,
+        *,
+        ranges: Mapping[str, Sequence[Range]] = NO_RANGES,
+        only_ranges: bool = False,
+        unknown: Sequence[str] = (),
+        lengths: Mapping[str, Sequence[Unsized]] = NO_LENGTHS,
+        insertion: Insertion | None = None,
+        rules: Sequence[str | Constraint] = (),
+        fill_long_holes: bool = False,
+        numbers: Numbers | None = None,
+    ) -> Iterator[FilledRecord]:
+        """Fill records as `Asked`, one after the other; what the journal has on record is not done again."""
+        tokenizer = self.tokenizer
+        waiting: deque[tuple[Any, list[Sized], Task]] = deque()
+        named = [NamedRule.parse(rule) if isinstance(rule, str) else rule for rule in rules]
+
+        def tasks() -> Iterator[Task]:
+            for given in records:
+                hidden = [*ranges.get(given.key, ()), *ranges.get("", ())]
+                unsized = [*lengths.get(given.key, ()), *lengths.get("", ())]
+                if (unsized or insertion) and hidden:
+                    raise UsageError(f"{given.key}: stretches to hide cannot be counted where lengths are unknown")
+                record, sized = self._sized(given, unsized, insertion)
+                encoded = tokenizer.encode(record)
+                holes = hidden_cells(tokenizer, encoded, record, hidden)
+                if not only_ranges:
+                    holes |= ~tokenizer.vocabulary.known(encoded.ids)
+                if unknown:
+                    holes |= field_cells(tokenizer, encoded, len(record), unknown)
+                task = Task(record.key, encoded, holes, _about(record.key, encoded, tokenizer, named))
+                waiting.append((record, sized, task))
+                yield task
+
+        has_grammar = type(tokenizer).allowed is not Tokenizer.allowed
+        for filled in fill_records(
+            self.predict,
+            tasks(),
+            config,
+            vocabulary=tokenizer.vocabulary,
+            context=self.context,
+            grammar=tokenizer.allowed if has_grammar else None,
+            fill_long_holes=fill_long_holes,
+            journal=journal,
+        ):
+            record, sized, task = waiting.popleft()
+            fill = filled.fill if self.calibration is None else self.calibration.apply(filled.fill)
+            posterior = Posterior.of(fill, tokenizer.vocabulary.centres)
+            given = _numbers(fill, posterior, tokenizer, numbers or _usual_numbers(config, task))
+            if task.holes.any():
+                record = _written(record, task.encoded, tokenizer, fill, given)
+            yield FilledRecord(record, task.encoded, replace(filled, fill=fill), posterior, given, sized)
+
+    def _sized(self, record: Any, unsized: Sequence[Unsized], insertion: Insertion | None) -> tuple[Any, list[Sized]]:
+        """The record with unknown units where some are missing, as many as are most probable."""
+        predict = self.calibration.of_single_cells(self.predict) if self.calibration else self.predict
+        chosen: list[Sized] = []
+        if unsized:
+            record, chosen = give_lengths(record, unsized, predict, self.tokenizer, context=self.context)
+        if insertion is not None:
+            record, added = insert_missing(record, insertion, predict, self.tokenizer, context=self.context)
+            chosen = [*chosen, *added]
+        return record, chosen
+
+
+def _about(
+    key: str, encoded: Encoded, tokenizer: Tokenizer[Any], rules: Sequence[NamedRule | Constraint]
+) -> list[LegalCells | Constraint]:
+    """The rules for one record."""
+    return [
+        rule.about(tokenizer, encoded) if isinstance(rule, NamedRule) else rule
+        for rule in rules
+        if not isinstance(rule, NamedRule) or rule.key in ("", key)
+    ]
+
+
+def _written(
+    record: Any, before: Encoded, tokenizer: Tokenizer[Any], fill: Fill, numbers: Float[np.ndarray, " cells"]
+) -> Any:
+    """The record with the first sample in it."""
+    cells = np.zeros(before.ids.shape, bool)
+    cells[tuple(fill.cells.T)] = True
+    record = tokenizer.splice(record, fill.written(before.ids), cells)
+    given = ~np.isnan(numbers)
+    return tokenizer.put_numbers(record, fill.cells[given], numbers[given]) if given.any() else record
+
+
+def _usual_numbers(config: InfillConfig, task: Task) -> Numbers:
+    tied = any(not isinstance(rule, LegalCells) for rule in task.rules)
+    return "bin" if tied or config.temperature > 0 else "mean"
+
+
+def _numbers(fill: Fill, posterior: Posterior, tokenizer: Tokenizer[Any], kind: Numbers) -> Float[np.ndarray, " cells"]:
+    """What to write in place of the centres of bins; NaN where no bin was chosen, or `kind` is "bin"."""
+    n_tokens = np.array([field.n_tokens for field in tokenizer.fields])
+    valued = (fill.values[0] < n_tokens[fill.cells[:, 1]]) & (kind != "bin")
+    return np.where(valued, posterior.median if kind == "median" else posterior.mean, np.nan)

@@ -1,0 +1,19 @@
+"""Runs whose encoder has learned nothing: enough wherever what is filled in does not matter."""
+
+from pathlib import Path
+from typing import Any
+
+from maskseq.model.checkpoint import save_model
+from maskseq.model.encoder import Encoder
+from maskseq.model.presets import preset
+from maskseq.run import Run, load
+from maskseq.tokenizer import Tokenizer
+
+SHAPE = {"n_layers": 1, "hidden_size": 32, "n_heads": 1, "intermediate_size": 32}
+
+
+def untrained(tokenizer: Tokenizer[Any], folder: Path, *, context: int = 64) -> Run:
+    """A checkpoint of a random encoder in `folder`, loaded."""
+    model = Encoder(preset("nano", tokenizer.vocabulary, **SHAPE, max_positions=context), seed=3)
+    save_model(folder, model, tokenizer)
+    return load(folder, trust_code=True)
