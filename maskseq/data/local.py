@@ -62,7 +62,7 @@ class LocalFolder(Folder):
                     path = aside / file
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(data)
-                _sync_tree(aside)
+                sync_tree(aside)
                 _rename_unless_there(aside, target)
         finally:
             shutil.rmtree(aside, ignore_errors=True)  # a full disk gets its space back
@@ -109,7 +109,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         aside.unlink(missing_ok=True)  # a full disk gets its space back
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def _rename_unless_there(aside: Path, target: Path) -> None:
@@ -119,10 +119,10 @@ def _rename_unless_there(aside: Path, target: Path) -> None:
         if not target.is_dir():
             raise
         return  # another try of the same part was faster; its bytes are the same
-    _sync(target.parent)
+    sync(target.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Force a file's content, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -131,11 +131,11 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sync_tree(folder: Path) -> None:
+def sync_tree(folder: Path) -> None:
     for parent, _, names in os.walk(folder):
         for name in names:
-            _sync(Path(parent, name))
-        _sync(Path(parent))
+            sync(Path(parent, name))
+        sync(Path(parent))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from maskseq.data.local import sync
 from maskseq.errors import DataError
 from maskseq.model.checkpoint import save_model, write_json
 from maskseq.model.encoder import Encoder
@@ -130,7 +131,7 @@ class CheckpointWriter:
             part = aside / STATE / rank_file(self.ranks.rank)
             unfinished = part.with_suffix(".tmp")
             save_file(own, unfinished)
-            _sync(unfinished)  # only this machine can flush what it has written to a network file system
+            sync(unfinished)  # only this machine can flush what it has written to a network file system
             unfinished.rename(part)
         if not self.ranks.first:
             return
@@ -141,7 +142,7 @@ class CheckpointWriter:
         if final.exists():  # from a future that a damaged or unfinished checkpoint has undone
             _remove(final)
         aside.rename(final)
-        _sync(final.parent)
+        sync(final.parent)
         _name_latest(self.run, final.name)
         _prune(final.parent, self.keep_last, newest=final)
 
@@ -185,7 +186,7 @@ def _name_latest(run: Path, name: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(run / "latest")
-    _sync(run)
+    sync(run)
 
 
 def _prune(checkpoints: Path, keep_last: int, newest: Path) -> None:
@@ -209,11 +210,3 @@ def _kept(folder: Path) -> bool:
         return read_saved(folder).keep
     except DataError:  # damaged: of no use, but not ours to throw away
         return True
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
