@@ -12,16 +12,20 @@ from maskseq.data.corpus import Corpus
 from maskseq.data.source import Source
 from maskseq.data.splits import training_records
 from maskseq.errors import UsageError
-from maskseq.model.checkpoint import save_model
+from maskseq.model.checkpoint import read_json, save_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.interop import import_hf
 from maskseq.recipe import Recipe, load_recipe
 from maskseq.run import Run, load
-from maskseq.tokenizer import Format, Tokenizer
+from maskseq.run_report import write_run_report
+from maskseq.tokenizer import Tokenizer
 from maskseq.training import parallel, state
 from maskseq.training.events import Listener
+from maskseq.training.run import RECIPE
 from maskseq.training.trainer import train
 from maskseq.types import Record
+
+NO_DATA = 'the recipe names no data\n\nhint: in its [data] section, set files = ["…"] or corpus = "…"'
 
 
 def pretrain(
@@ -67,7 +71,10 @@ def pretrain(
         origin=origin,
         on_event=on_event,
     )
-    return load(output, trust_code=True)
+    run = load(output, trust_code=True)
+    if parallel.join(resolved.training.device).first:
+        write_run_report(run, corpus, (validation_rows or training_rows).row(0), resolved.identity()["recipe"])
+    return run
 
 
 def prepare_corpus(
@@ -87,9 +94,7 @@ def prepare_corpus(
     folder = Path(recipe.data.corpus) if recipe.data.corpus else default
     if records is None and not recipe.data.files:
         if recipe.data.corpus is None:
-            raise UsageError(
-                'the recipe names no data\n\nhint: in its [data] section, set files = ["…"] or corpus = "…"'
-            )
+            raise UsageError(NO_DATA)
         return Corpus.open(recipe.data.corpus)  # a folder, or the URL of an object store
     ranks = parallel.join(recipe.training.device)
     if not ranks.first:
@@ -152,6 +157,15 @@ def _source(recipe: Recipe, tokenizer: Tokenizer[Any] | None) -> tuple[Source, T
     return source, tokenizer or fit_tokenizer(recipe, training_records(source.records, recipe.data.split))
 
 
+def recipe_tokenizer(recipe: Recipe) -> Tokenizer[Any]:
+    """The tokenizer of the recipe's files, fitted on them where it is one that learns, or else of its corpus."""
+    if recipe.data.files:
+        return _source(recipe, None)[1]
+    if recipe.data.corpus is None:
+        raise UsageError(NO_DATA)
+    return Corpus.open(recipe.data.corpus).tokenizer
+
+
 def fit_tokenizer(recipe: Recipe, records: Iterable[Record]) -> Tokenizer[Any]:
     """The tokenizer of the recipe's `[tokenizer]` section; what it learns, it learns from `records`."""
     options = dict(recipe.tokenizer)
@@ -183,6 +197,19 @@ def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None, stage:
     return training, Rows(
         corpus, split="validation", config=recipe.batch, masking=recipe.masking, seed=recipe.seed, mask_epoch=0
     )
+
+
+def rows_of_run(run: Path | str, *, corpus: Path | str | None = None) -> Rows:
+    """The training rows of a run, as its folder describes them, to look at one that a message names.
+
+    `rows_of_run("runs/mine").row(1234)` is row 1234 as it was trained on: tokens, masks, weights. `corpus` is for one
+    that lies elsewhere. Raises `UsageError` when it is not the one that the run was trained on.
+    """
+    saved = read_json(Path(run) / RECIPE)
+    found = Corpus.open(corpus or Path(run) / "corpus", trust_code=True)
+    if found.fingerprint != saved["corpus"]:
+        raise UsageError(f"{found.path} is not the corpus that {run} was trained on: their fingerprints differ")
+    return rows_of(load_recipe(saved["recipe"]), found, stage=saved.get("origin", {}).get("stage", 0))[0]
 
 
 def import_checkpoint(folder: Path, output: Path, *, tokenizer: str | None = None, trust_code: bool = False) -> int:

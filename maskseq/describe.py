@@ -1,6 +1,5 @@
 """Say what things are before, during and after the work: a dry run, a corpus, a run, this machine."""
 
-import json
 import math
 import tempfile
 from dataclasses import replace
@@ -9,18 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
 from maskseq import plugins
-from maskseq.commands import prepare_corpus, rows_of
+from maskseq.commands import prepare_corpus, recipe_tokenizer, rows_of
 from maskseq.data.corpus import Corpus
 from maskseq.errors import UsageError
+from maskseq.metrics import METRICS, Watched
 from maskseq.model.attention import explain
-from maskseq.model.checkpoint import load_model
+from maskseq.model.checkpoint import load_model, read_json
 from maskseq.model.cpu import bf16_is_fast
 from maskseq.model.encoder import Encoder, parameter_table
+from maskseq.model.flops import row_flops
 from maskseq.recipe import Recipe, load_recipe
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.device import choose_device, choose_precision
+from maskseq.training.optimizer import OptimizerConfig, parameter_groups
+from maskseq.training.run import RECIPE
+from maskseq.training.sizes import checkpoint_bytes, rank_memory
 from maskseq.types import Loss
 
 
@@ -41,6 +46,18 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
         config = recipe.encoder_config(corpus.tokenizer.vocabulary)
         model = Encoder(config, seed=None)
         row = training_rows.row(0)
+        precision = choose_precision(recipe.training.precision, choose_device(recipe.training.device))
+        memory = rank_memory(
+            model,
+            config,
+            recipe.training,
+            recipe.optimizer,
+            row_tokens=recipe.batch.row_tokens,
+            world=1,
+            activation_bytes=2 if precision == "bf16" else 4,
+        )
+        written = checkpoint_bytes(model, recipe.optimizer, ema=recipe.training.ema > 0)
+        flops = row_flops(config, row)
         step_tokens = recipe.training.rows * recipe.batch.row_tokens
         return {
             "recipe": recipe.to_json(),
@@ -52,8 +69,10 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
             },
             "model": {
                 "parameters": model.n_parameters,
-                "memory": f"{_memory(model, recipe) / 2**30:.2f} GiB (weights, gradients, optimizer, activations)",
-                "precision": choose_precision(recipe.training.precision, choose_device(recipe.training.device)),
+                "memory": f"{memory.total / 2**30:.2f} GiB (weights, gradients, optimizer, activations)",
+                "checkpoint": f"{written / 1e6:,.0f} MB",
+                "operations": f"{flops / row.n_tokens / 1e6:,.0f} MFLOP a token, forward and backward",
+                "precision": precision,
             },
             "training": {
                 "tokens": recipe.training.tokens,
@@ -71,17 +90,6 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
         }
 
 
-def _memory(model: Encoder, recipe: Recipe) -> float:
-    """Bytes of a training step, estimated: weights, gradients and two moments in float32; activations by layer.
-
-    A layer keeps about 8 + 3 · I/h values of the hidden size for each token until the backward pass.
-    """
-    config = model.config
-    kept = 8 + 3 * config.intermediate_size / config.hidden_size
-    tokens = recipe.training.micro_rows * recipe.batch.row_tokens
-    return 4.0 * (4 * model.n_parameters + tokens * config.hidden_size * kept * config.n_layers)
-
-
 def _glimpse(tokenizer: Tokenizer[Any], ids: Any) -> str:
     text = str(tokenizer.decode(ids[:60]))
     return text if len(text) <= 200 else text[:200] + "…"
@@ -91,7 +99,8 @@ def inspect(path: Path | str, *, layers: bool = False, trust_code: bool = False)
     """What a recipe, a corpus, a run folder or a checkpoint is; `UsageError` for anything else."""
     path = Path(path)
     if path.suffix == ".toml":
-        return {"recipe": load_recipe(path).to_json()}
+        recipe = load_recipe(path)
+        return {"recipe": recipe.to_json()} | ({"layers": _planned_layers(recipe)} if layers else {})
     if (path / "manifest.json").exists():
         return _corpus(Corpus.open(path, trust_code=trust_code))
     if not (path / "latest").exists() and not (path / "config.json").exists():
@@ -108,16 +117,51 @@ def inspect(path: Path | str, *, layers: bool = False, trust_code: bool = False)
         },
         "tokenizer": _tokenizer(tokenizer),
     }
-    metrics = path / "metrics.jsonl"
-    if metrics.exists():
-        lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-        for kind in ("step", "validation"):
-            last = next((line for line in reversed(lines) if line["kind"] == kind), None)
-            if last:
-                summary[f"last {kind}"] = {key: last[key] for key in ("step", "tokens", "bits", "accuracy")}
+    if (path / METRICS).exists():
+        watched = Watched(path).update()
+        for kind, line in (("step", watched.last), ("validation", next(reversed(watched.validations), None))):
+            if line:
+                summary[f"last {kind}"] = {key: line[key] for key in ("step", "tokens", "bits", "accuracy")}
     if layers:
-        summary["parameters"] = {row.name: f"{row.shape} {row.n_parameters:,}" for row in parameter_table(model)}
+        summary["layers"] = _layers(model, _optimizer(path))
     return summary
+
+
+def _planned_layers(recipe: Recipe) -> list[dict[str, Any]]:
+    """The layer table of a run that has not begun."""
+    with torch.device("meta"):  # shapes only
+        model = Encoder(recipe.encoder_config(recipe_tokenizer(recipe).vocabulary), seed=None)
+    return _layers(model, recipe.optimizer)
+
+
+def _layers(model: Encoder, optimizer: OptimizerConfig | None) -> list[dict[str, Any]]:
+    """A line for each parameter: its shape, and what the optimizer does with it, where that is known."""
+    if optimizer is None:
+        return [
+            {"name": row.name, "shape": row.shape, "parameters": row.n_parameters} for row in parameter_table(model)
+        ]
+    return [
+        {
+            "name": group.name,
+            "shape": group.shape,
+            "parameters": math.prod(group.shape),
+            "role": group.role,
+            "optimizer": group.optimizer,
+            "lr": optimizer.lr,
+            "weight decay": group.weight_decay,
+        }
+        for group in parameter_groups(model, optimizer)
+    ]
+
+
+def _optimizer(path: Path) -> OptimizerConfig | None:
+    """What the recipe of a run, or of the run that a checkpoint lies in, says; None for a checkpoint of its own."""
+    for folder in (path, path.parent.parent):
+        if (folder / RECIPE).exists():
+            saved = read_json(folder / RECIPE).get("recipe")
+            if isinstance(saved, dict) and "optimizer" in saved:
+                return TypeAdapter(OptimizerConfig).validate_python(saved["optimizer"])
+    return None
 
 
 def _corpus(corpus: Corpus) -> dict[str, Any]:

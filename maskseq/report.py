@@ -1,6 +1,5 @@
-"""Self-contained HTML: what was filled, how surely, and how right where the truth is known. No scripts, no links."""
+"""The report of an infill: what was filled, how surely, and how right where the truth is known."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from itertools import groupby
@@ -8,47 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from maskseq.inference.table import Row
+from maskseq.page import section, write_page
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .8rem .2rem 0; text-align: left }
-th { border-bottom: 1px solid #999 } code { font: 13px/1.6 ui-monospace, monospace; overflow-wrap: anywhere }
-.wrong { background: #fbd5d5 } .right { background: #d8f0d8 } small { color: #666 }
-"""
 BINS = 10
 
 
 def write_report(path: Path, summary: Mapping[str, Any], rows: Sequence[Row]) -> None:
     """Write the report of an infill run; `rows` are those to show, of the first sample, in the order of the file."""
     first = [row for row in rows if row.sample == 0]
-    body = "".join(
+    write_page(
+        path,
+        "maskseq infill",
         [
-            "<h1>maskseq infill</h1>",
-            *(_section(name, value) for name, value in summary.items()),
+            *(section(name, value) for name, value in summary.items()),
             _reliability(first),
             "<h2>Holes</h2><p>Each value is shaded by its probability; where the truth is known, "
             '<span class="right">right</span> and <span class="wrong">wrong</span>.</p>',
             *map(_hole, _holes(first)),
-        ]
+        ],
     )
-    path.write_text(
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>maskseq infill</title><style>{STYLE}</style>'
-        f"<body>{body}</body></html>",
-        encoding="utf-8",
-    )
-
-
-def _section(name: str, value: object) -> str:
-    if not isinstance(value, Mapping):
-        return f"<p><b>{escape(name)}</b> {escape(_text(value))}</p>"
-    lines = "".join(f"<tr><td>{escape(str(k))}</td><td>{escape(_text(v))}</td></tr>" for k, v in value.items())
-    return f"<h2>{escape(name)}</h2><table>{lines}</table>"
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else value if isinstance(value, str) else json.dumps(value)
 
 
 def _holes(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -252,6 +252,18 @@ def test_a_second_signal_ends_the_run_at_once(tmp_path: Path) -> None:
     assert (tmp_path / "latest").read_text().strip() == "step_5"
 
 
+def test_a_signal_that_torchrun_hands_on_is_not_a_second_one(tmp_path: Path) -> None:
+    def terminate(event: Event) -> None:
+        if isinstance(event, Step) and event.step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="stopped after step 7") as stopped:
+        small_run(tmp_path, on_event=terminate)
+    assert stopped.value.exit_code == 143
+    assert (tmp_path / "latest").read_text().strip() == "step_7"
+
+
 def test_metrics_have_one_line_a_step_however_often_the_run_was_stopped(tmp_path: Path) -> None:
     def stop_at(step: int) -> Any:
         return lambda e: os.kill(os.getpid(), signal.SIGINT) if isinstance(e, Step) and e.step == step else None

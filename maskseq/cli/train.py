@@ -64,3 +64,30 @@ def pretrain(
             on_event=lambda event: console.tell_all(listeners, event),
         )
     console.talk.print(f"run folder: {folder}; fill a file with: maskseq infill {folder} FILE")
+
+
+@app.command()
+def watch(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or copies of metrics.jsonl.")],
+    once: Annotated[bool, typer.Option("--once", help="Show how things stand, and end.")] = False,
+    every: Annotated[float, typer.Option(help="Seconds between two looks.")] = 2.0,
+    as_json: Json = False,
+) -> None:
+    """Watch runs in progress, side by side: progress, curves, speed, time to go, validation, last checkpoint.
+
+    Reads metrics.jsonl and nothing else, so it disturbs no run. Ends when all runs have; Ctrl-C ends it before.
+    """
+    from contextlib import suppress
+
+    from maskseq import watching
+    from maskseq.metrics import Watched
+
+    watched = [Watched(run).update() for run in runs]
+    if as_json:
+        for run in watched:
+            console.show(run.summary(), as_json=True)
+    elif once or not console.results.is_terminal:
+        console.results.print(watching.view(watched))
+    else:
+        with suppress(KeyboardInterrupt):
+            watching.watch(watched, console.results, every=every)

@@ -9,7 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Integer
 
+from maskseq.data.batches import Row
 from maskseq.model.config import EncoderConfig
+
+
+def row_flops(config: EncoderConfig, row: Row) -> float:
+    """Forward and backward of a packed row, its filler left out."""
+    lengths = np.diff(row.cu_seqlens)[row.objective >= 0]
+    return training_flops(config, lengths, np.count_nonzero(row.weights, axis=0).tolist())
 
 
 def training_flops(config: EncoderConfig, lengths: Integer[np.ndarray, " pieces"], scored: Sequence[int]) -> float:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from maskseq.errors import UsageError
+from maskseq.metrics import METRICS
 from maskseq.model.checkpoint import read_json, write_json
 from maskseq.training.events import CheckpointSaved, Finished, Started, Step, Stopped, Validation
 
-RECIPE, METRICS = "recipe.json", "metrics.jsonl"
+RECIPE = "recipe.json"
 
 Recorded = Started | Step | Validation | CheckpointSaved | Stopped | Finished
 KINDS: dict[type, str] = {

@@ -19,7 +19,7 @@ from maskseq.errors import MaskseqError, UsageError
 from maskseq.model import checkpoint
 from maskseq.model.cpu import keep_freed_memory
 from maskseq.model.encoder import Encoder
-from maskseq.model.flops import training_flops
+from maskseq.model.flops import row_flops
 from maskseq.tokenizer import Tokenizer
 from maskseq.training import parallel, state
 from maskseq.training.config import TrainingConfig as TrainingConfig
@@ -180,7 +180,8 @@ class Trainer:
         rows = [next(stream) for _ in range(n // self.ranks.world)]
         waited = time.monotonic() - began
 
-        here = np.sum([[row.weights.sum(), row.n_tokens, self._flops(row)] for _, row in rows], axis=0)
+        encoder = self.learner.encoder.config
+        here = np.sum([[row.weights.sum(), row.n_tokens, row_flops(encoder, row)] for _, row in rows], axis=0)
         weight, tokens, flops = self.ranks.sum(torch.tensor(here, dtype=torch.float64)).tolist()
         result, grad_norm = self.learner.backward(rows, weight)
         if not (math.isfinite(result.all.loss) and math.isfinite(grad_norm)):
@@ -188,7 +189,8 @@ class Trainer:
             raise DivergenceError(
                 f"step {position.step + 1} is not finite: loss {result.all.loss}, gradient norm {grad_norm}; it was "
                 f"made of rows {position.row} to {position.row + n - 1} of stage {position.stage}\n\nhint: the "
-                f"checkpoints in {self.run} are from before; lower optimizer.lr, or set optimizer.clip = 1"
+                f"checkpoints in {self.run} are from before; lower optimizer.lr, or set optimizer.clip = 1; "
+                f"maskseq.commands.rows_of_run({str(self.run)!r}).row({position.row}) is such a row"
             )
         factor = lr_at(position.tokens, config.tokens, self.schedule)
         update_ratio = self.learner.update(factor)
@@ -246,11 +248,6 @@ class Trainer:
         for event in events:
             self.metrics.write(event)
             self.on_event(event)
-
-    def _flops(self, row: Row) -> float:
-        """What the row's pieces take, filler left out."""
-        lengths = np.diff(row.cu_seqlens)[row.objective >= 0]
-        return training_flops(self.learner.encoder.config, lengths, np.count_nonzero(row.weights, axis=0).tolist())
 
     def _warn(self, text: str) -> None:
         self.on_event(Warned(text=text))

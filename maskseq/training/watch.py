@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a run after the step at hand, with a checkpoint; a second one ends it at once."""
+"""SIGINT and SIGTERM end a run after the step at hand, with a checkpoint; a SIGINT after that ends it at once."""
 
 import signal
 import threading
@@ -35,6 +35,8 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.caught:  # the user means it: what is on disk stays whole, as after a kill
+        # A second Ctrl-C is meant: what is on disk stays whole, as after a kill. A second SIGTERM is not: torchrun
+        # hands on the one that the scheduler has sent to everybody already.
+        if self.caught and number == signal.SIGINT:
             raise Interrupted("stopped at once, without a checkpoint of the last steps", number)
-        self.caught = number
+        self.caught = self.caught or number
