@@ -102,6 +102,28 @@ def test_two_ranks_go_on_where_one_stopped(runs: Path, strategy: str) -> None:
     assert_same(runs / f"{strategy}-second-half", runs / "alone")
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("count", range(4, 104, 12))  # of the file operations of the first rank
+def test_two_ranks_killed_at_any_file_operation_end_as_if_they_had_not_been(
+    tmp_path: Path, sharded: Path, count: int
+) -> None:
+    """The first rank dies before its n-th operation; the other one by its own n-th, or of the first one's silence."""
+    options: dict[str, Any] = {"strategy": "fsdp", "checkpoint_every": 2 * STEP, "tokens": 20 * STEP}
+    torchrun({tmp_path / "run": options | {"die_at": (count, "")}}, world=2, dies=True)
+    torchrun({tmp_path / "run": options}, world=2)
+    torch.testing.assert_close(weights(tmp_path / "run"), weights(sharded), rtol=0, atol=0)
+    ours, theirs = (whole_state(run / "checkpoints" / "step_20") for run in (tmp_path / "run", sharded))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two ranks that nothing has disturbed."""
+    run = tmp_path_factory.mktemp("sharded") / "run"
+    torchrun({run: {"strategy": "fsdp", "checkpoint_every": 2 * STEP, "tokens": 20 * STEP}}, world=2)
+    return run
+
+
 def test_a_signal_to_one_rank_stops_all_after_the_same_step(runs: Path) -> None:
     assert (runs / "signalled" / "latest").read_text().strip() == "step_4"
     assert losses(runs / "signalled", "step") == pytest.approx(losses(runs / "alone", "step")[:4], rel=1e-3)
