@@ -1,0 +1,175 @@
+"""What an evaluation asks: named protocols that hide cells of held-out sequences, the same ones for everybody.
+
+A protocol decides what is hidden from a sequence's key and the seed alone. Cells that would give a hidden one away are
+hidden with it (in a log, the next event's gap goes with an event's time), and are scored as well.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int, Integer
+
+from maskseq.errors import UsageError
+from maskseq.inference.job import key_number
+from maskseq.masking import OBJECTIVES, MaskingConfig, mask_piece
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Encoded
+from maskseq.units import RawUnits
+
+REGION = 10_000
+"""Positions of a long sequence that the bootstrap draws together."""
+EVERY = 64
+"""`isolated` hides one position in so many."""
+
+
+@dataclass(frozen=True)
+class Puzzle:
+    """A sequence, or a window of one, and the cells of it that are asked for."""
+
+    region: str
+    """What belongs together when the bootstrap draws: a short record, or a stretch of a long one."""
+    truth: Integer[np.ndarray, "length fields"]
+    hidden: Bool[np.ndarray, "length fields"]
+    """What nobody sees."""
+    cells: Int[np.ndarray, "cells 2"]
+    """(position, field) of those hidden cells whose value is known, sorted: what is scored."""
+    span: int
+    """Positions of the gap; 1 where single positions or cells are hidden."""
+    objective: str
+    """How cells were chosen: the protocol, or the training objective."""
+    ratio: float
+    """Share of the cells that is hidden."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How puzzles are made of held-out sequences. `Protocol.parse` reads its name."""
+
+    name: str
+    hide: Callable[["Window"], Iterator["Hidden"]]
+
+    @classmethod
+    def parse(cls, text: str, masking: MaskingConfig) -> "Protocol":
+        """`masked`, `isolated`, `event`, `gap-K`, `block-K` or `point-P`; `UsageError` for anything else.
+
+        masked: as in training, under `masking`. isolated: one position in 64, the others known. event: one position at
+        a time, all its fields. gap-K: K positions on end, all their fields. block-K: K steps of each field, at a place
+        of its own, at least 24 from either end where there is room. point-P: P per cent of the cells.
+        """
+        name, _, number = text.partition("-")
+        if text in ("masked", "isolated", "event"):
+            hide = {"masked": lambda w: _masked(w, masking), "isolated": _isolated, "event": _events}[text]
+            return cls(text, hide)
+        if name in ("gap", "block", "point") and re.fullmatch(r"[1-9]\d*", number):
+            n = int(number)
+            makers: dict[str, Callable[[Window], Iterator[Hidden]]] = {
+                "gap": lambda w: _gap(w, n),
+                "block": lambda w: _blocks(w, n),
+                "point": lambda w: _points(w, n / 100),
+            }
+            return cls(text, makers[name])
+        raise UsageError(
+            f"unknown protocol {text!r}; there are masked, isolated, event, gap-K, block-K and point-P, such as gap-5 "
+            f"(5 positions) or point-50 (50 % of the cells)"
+        )
+
+    def puzzles(
+        self, records: Iterable[tuple[str, Encoded]], tokenizer: Tokenizer[Any], *, context: int, seed: int = 0
+    ) -> Iterator[Puzzle]:
+        """Of each sequence, in windows of at most `context` positions side by side."""
+        for key, encoded in records:
+            for start in range(0, len(encoded), context):
+                piece = encoded.cut(start, start + context)
+                rng = np.random.default_rng((seed, key_number(key), start))
+                window = Window(piece, tokenizer, RawUnits.of(tokenizer.units(piece.ids), tokenizer.fields), rng)
+                region = key if len(encoded) <= REGION else f"{key}:{start // REGION}"
+                for hidden in self.hide(window):
+                    asked = hidden.cells & window.scorable
+                    if asked.any():
+                        cells = np.argwhere(asked)
+                        share = len(cells) / np.count_nonzero(window.scorable)
+                        objective = hidden.objective or self.name
+                        yield Puzzle(region, piece.ids, hidden.cells, cells, hidden.span, objective, share)
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a protocol hides cells of."""
+
+    piece: Encoded
+    tokenizer: Tokenizer[Any]
+    units: RawUnits
+    rng: np.random.Generator
+
+    @property
+    def scorable(self) -> Bool[np.ndarray, "length fields"]:
+        known = self.tokenizer.vocabulary.known(self.piece.ids)
+        return known if self.piece.weights is None else known & (self.piece.weights > 0)
+
+    def with_all_that_tells(self, cells: Bool[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
+        """These cells, and those that depend on the same raw units."""
+        return self.units.cells(self.units.units(cells))
+
+    def positions(self, hidden: Bool[np.ndarray, "length"]) -> Bool[np.ndarray, "length fields"]:
+        """All cells of these positions, and those that depend on what belongs to them."""
+        return self.units.cells(hidden[np.minimum(self.units.owner, len(hidden) - 1)] & self._any)
+
+    @property
+    def _any(self) -> Bool[np.ndarray, "line"]:
+        return self.units.units(np.ones(self.piece.ids.shape, bool))
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """One puzzle's worth of hidden cells."""
+
+    cells: Bool[np.ndarray, "length fields"]
+    span: int = 1
+    objective: str = ""
+
+
+def _masked(window: Window, masking: MaskingConfig) -> Iterator[Hidden]:
+    piece, tokenizer = window.piece, window.tokenizer
+    units = tokenizer.units(piece.ids)
+    mask = mask_piece(piece.ids, units, window.scorable, tokenizer.fields, masking, rng=window.rng)
+    yield Hidden(mask.hidden, objective=OBJECTIVES[mask.objective])
+
+
+def _isolated(window: Window) -> Iterator[Hidden]:
+    length = len(window.piece)
+    hidden = np.zeros(length, bool)
+    hidden[int(window.rng.integers(min(EVERY, length))) :: EVERY] = True
+    yield Hidden(window.positions(hidden))
+
+
+def _events(window: Window) -> Iterator[Hidden]:
+    for position in range(len(window.piece)):
+        yield Hidden(window.positions(np.arange(len(window.piece)) == position))
+
+
+def _gap(window: Window, n: int) -> Iterator[Hidden]:
+    """One gap, with a known position on either side where there is room; none in shorter sequences."""
+    length = len(window.piece)
+    if length < n + 2:
+        return
+    first = int(window.rng.integers(1, length - n))
+    position = np.arange(length)
+    yield Hidden(window.positions((first <= position) & (position < first + n)), span=n)
+
+
+def _blocks(window: Window, n: int) -> Iterator[Hidden]:
+    length, n_fields = window.piece.ids.shape
+    if length < n + 2:
+        return
+    margin = min(24, (length - n) // 2)
+    first = window.rng.integers(margin, length - n - margin + 1, size=n_fields)
+    offset = np.arange(length)[:, None] - first
+    yield Hidden(window.with_all_that_tells((offset >= 0) & (offset < n)), span=n)
+
+
+def _points(window: Window, share: float) -> Iterator[Hidden]:
+    chosen = window.rng.random(window.piece.ids.shape) < share
+    yield Hidden(window.with_all_that_tells(chosen & window.scorable))

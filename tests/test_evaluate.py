@@ -1,0 +1,363 @@
+"""Figures of an evaluation against scikit-learn, formulas written out, and worlds whose truth is known."""
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from maskseq.errors import UsageError
+from maskseq.inference import evaluate, imputers
+from maskseq.inference.evaluate import Cells, ask, bootstrap, compare, edit_distance, interval, joint_figures
+from maskseq.inference.infill import InfillConfig
+from maskseq.inference.puzzles import Protocol, Puzzle
+from maskseq.inference.span_table import SpanTable
+from maskseq.inference.tables import ContextTables
+from maskseq.masking import MaskingConfig
+from maskseq.types import Encoded, Field, Vocabulary
+from maskseq_events.case import Case
+from maskseq_events.tokenizer import EventTokenizer
+from maskseq_genomics.kmer import KmerTokenizer
+from maskseq_genomics.nucleotide import NucleotideTokenizer
+
+ABC = Vocabulary.of([Field(name="x", tokens=tuple("abc"))])
+LEVELS = Vocabulary.of([Field(name="x", tokens=tuple("abcd"), centres=(0.0, 1.0, 2.0, 5.0), unit="V")])
+
+
+def puzzle(ids: list[int], hidden: list[int], *, region: str = "r", span: int = 1, objective: str = "p") -> Puzzle:
+    truth = np.array(ids)[:, None]
+    mask = np.zeros(truth.shape, bool)
+    mask[hidden] = True
+    return Puzzle(region, truth, mask, np.argwhere(mask), span, objective, len(hidden) / len(ids))
+
+
+def fixed(distribution: list[float]):
+    """A `Predict` that says the same of every cell."""
+
+    def predict(sequences, cells):
+        with np.errstate(divide="ignore"):
+            return [np.tile(np.log(distribution), (len(asked), 1)) for asked in cells]
+
+    return predict
+
+
+def test_bits_accuracy_and_confidence_of_a_known_distribution() -> None:
+    puzzles = [puzzle([0, 1, 2, 0], [0, 1]), puzzle([0, 0, 1], [2])]
+    answers = ask(fixed([0.5, 0.25, 0.25]), puzzles, ABC)
+    np.testing.assert_allclose(answers.bits, [1, 2, 2])
+    np.testing.assert_array_equal(answers.value, [0, 0, 0])
+    np.testing.assert_allclose(answers.confidence, 0.5)
+
+
+def test_nobody_sees_what_is_hidden() -> None:
+    seen = []
+
+    def predict(sequences, cells):
+        seen.extend(s.copy() for s in sequences)
+        return [np.log(np.full((len(asked), 3), 1 / 3)) for asked in cells]
+
+    ask(predict, [puzzle([0, 1, 2], [1])], ABC)
+    assert seen[0][:, 0].tolist() == [0, 3, 2]
+
+
+def test_batches_do_not_change_answers() -> None:
+    rng = np.random.default_rng(0)
+    puzzles = [puzzle(rng.integers(3, size=n).tolist(), [n // 2]) for n in rng.integers(3, 30, size=40).tolist()]
+    tables = ContextTables([p.truth for p in puzzles], vocabulary=ABC, depth=2)
+    np.testing.assert_array_equal(
+        ask(tables, puzzles, ABC, positions=10).bits, ask(tables, puzzles, ABC, positions=10**6).bits
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
+def test_macro_f1_is_scikit_learns(pairs: list[tuple[int, int]]) -> None:
+    truth, said = (np.array(column) for column in zip(*pairs, strict=True))
+    cells = Cells.of([puzzle(truth.tolist(), list(range(len(truth))))])
+    expected = f1_score(truth, said, labels=np.unique(truth), average="macro", zero_division=0)
+    assert evaluate.macro_f1(cells, said) == pytest.approx(expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 3), max_size=7), st.lists(st.integers(0, 3), max_size=7))
+def test_edit_distance_follows_its_recursion(a: list[int], b: list[int]) -> None:
+    @lru_cache
+    def distance(i: int, j: int) -> int:
+        if not i or not j:
+            return i + j
+        replaced = distance(i - 1, j - 1) + (a[i - 1] != b[j - 1])
+        return min(distance(i - 1, j) + 1, distance(i, j - 1) + 1, replaced)
+
+    assert edit_distance(a, b) == distance(len(a), len(b))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0.01, 1), min_size=4, max_size=4), st.integers(0, 3))
+def test_ranked_score_is_the_energy_form(weights: list[float], truth: int) -> None:
+    """CRPS = E|X − y| − ½ E|X − X'| (Gneiting & Raftery 2007, eq. 21)."""
+    centres = LEVELS.centres[0]
+    assert centres is not None
+    p, x = np.array(weights) / sum(weights), np.array(centres)
+    energy = p @ np.abs(x - x[truth]) - 0.5 * p @ np.abs(x[:, None] - x) @ p
+    found = evaluate.ranked_score(np.array([weights]), centres, np.array([truth]))
+    assert found[0] == pytest.approx(energy)
+
+
+def test_errors_in_physical_and_z_scored_units() -> None:
+    puzzles = [puzzle([0, 3, 1], [0, 1])]
+    told = evaluate.ordinal_errors(
+        Cells.of(puzzles), {"m": ask(fixed([0.5, 0.5, 0, 0]), puzzles, LEVELS)}, LEVELS, {0: (0.0, 2.0)}
+    )["x"]["by"]["m"]
+    assert told["MAE"] == pytest.approx((0.5 + 4.5) / 2)
+    assert told["MSE"] == pytest.approx((0.25 + 20.25) / 2)
+    assert told["MSE, z-scored"] == pytest.approx((0.25 + 20.25) / 2 / 4)
+    assert told["MAE, z-scored"] == pytest.approx(1.25)
+
+
+def test_bootstrap_intervals_cover_the_mean() -> None:
+    """Regions of correlated cells: 95 % intervals hold the true mean in about 95 % of the worlds."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(200):
+        centre = rng.normal(size=40)
+        region = np.repeat(np.arange(40), 5)
+        values = centre[region] + 0.1 * rng.normal(size=200)
+        low, high = interval(bootstrap(region, 40, values)[0])
+        held += low < 0 < high
+    assert 175 <= held <= 199
+
+
+def test_a_win_is_paired() -> None:
+    """Two models that differ by little on cells that differ by much: paired, the little is certain."""
+    rng = np.random.default_rng(0)
+    puzzles = [puzzle([0, 1, 2], [1], region=str(i)) for i in range(100)]
+    cells = Cells.of(puzzles)
+    base = ask(fixed([0.3, 0.4, 0.3]), puzzles, ABC)
+    hard = rng.exponential(5, size=100)
+    told = compare(
+        cells, {"m": replace(base, bits=hard), "b": replace(base, bits=hard + 0.05 * rng.random(100))}, model="m"
+    )
+    assert told["wins in bits"] is True
+    assert told["wins in accuracy"] is False
+    assert told["best baseline"] == "b"
+    assert told["by"]["m"]["bits, 95 %"][1] > told["by"]["b"]["bits"] > told["by"]["m"]["bits, 95 %"][0]
+    assert told["skill"] == pytest.approx(1 - told["by"]["m"]["bits"] / told["by"]["b"]["bits"])
+
+
+def test_breakdown_adds_up() -> None:
+    puzzles = [puzzle([0, 1, 2, 0, 1], [1, 2], span=2, objective="a"), puzzle([0, 0, 0], [0], objective="b")]
+    cells = Cells.of(puzzles)
+    told = evaluate.breakdown(cells, {"m": ask(fixed([0.5, 0.25, 0.25]), puzzles, ABC)}, ["x"])
+    for groups in told.values():
+        assert sum(group["cells"] for group in groups.values()) == 3
+    assert told["objective"]["a"]["by"]["m"]["bits"] == pytest.approx(2)
+    assert told["span"]["2"]["cells"] == 2
+
+
+# ---- joint fills --------------------------------------------------------------------------------------------------
+
+
+def test_joint_figures_by_hand() -> None:
+    puzzles = [puzzle([0, 1, 2, 0], [1, 2], span=2), puzzle([2, 2, 2, 0], [1, 2], span=2)]
+    told = joint_figures(puzzles, [np.array([1, 2]), np.array([2, 0])], 0)
+    assert told == {"gaps": 2, "exact": 0.5, "accuracy": 0.75, "edits a cell": 0.25}
+
+
+def test_fill_is_joint() -> None:
+    """X y are equal; each alone is a coin: cells filled one after the other agree always."""
+
+    def predict(sequences, cells):
+        answers = []
+        for ids, asked in zip(sequences, cells, strict=True):
+            rows = []
+            for position, _ in asked.tolist():
+                other = int(ids[1 - position, 0])
+                rows.append(np.eye(3)[other] if other < 3 else np.array([0.5, 0.5, 0]))
+            with np.errstate(divide="ignore"):
+                answers.append(np.log(np.array(rows).reshape(-1, 3)))
+        return answers
+
+    puzzles = [puzzle([0, 0], [0, 1], span=2) for _ in range(8)]
+    values = evaluate.fill(predict, puzzles, ABC, InfillConfig(temperature=1.0, seed=3))
+    assert all(a == b for a, b in values)
+    assert {int(a) for a, _ in values} == {0, 1}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=3, max_size=10), min_size=1, max_size=6), st.integers(0, 99))
+def test_span_table_is_the_most_frequent_span(sequences: list[list[int]], pick: int) -> None:
+    table = SpanTable([np.array(s) for s in sequences], 2, depth=2)
+    ids = sequences[pick % len(sequences)]
+    first = pick % (len(ids) - 1)
+    hidden = np.zeros(len(ids), bool)
+    hidden[first : first + 2] = True
+
+    def marked(s: list[int]) -> list[int]:
+        return [-1, -1, *s, -2, -2]
+
+    for level in (2, 1, 0):
+        found: dict[tuple[int, ...], int] = {}
+        here = marked(ids)
+        for s in sequences:
+            whole = marked(s)
+            for at in range(2, len(whole) - 3):
+                same_left = whole[at - level : at] == here[first + 2 - level : first + 2]
+                if same_left and whole[at + 2 : at + 2 + level] == here[first + 4 : first + 4 + level]:
+                    span = tuple(whole[at : at + 2])
+                    found[span] = found.get(span, 0) + 1
+        if found:
+            assert found[table.fill(np.array(ids), hidden)] == max(found.values())
+            return
+
+
+# ---- protocols ----------------------------------------------------------------------------------------------------
+
+
+def encoded(length: int, seed: int = 0) -> Encoded:
+    return Encoded(np.random.default_rng(seed).integers(4, size=(length, 1)).astype(np.uint8))
+
+
+def test_isolated_hides_one_base_in_64() -> None:
+    puzzles = list(
+        Protocol.parse("isolated", MaskingConfig()).puzzles([("k", encoded(5000))], NucleotideTokenizer(), context=1024)
+    )
+    assert [len(p.truth) for p in puzzles] == [1024] * 4 + [904]
+    for p in puzzles:
+        gaps = np.diff(np.flatnonzero(p.hidden[:, 0]))
+        assert (gaps == 64).all()
+        assert len(p.cells) in (len(p.truth) // 64, len(p.truth) // 64 + 1)
+
+
+def test_isolated_hides_every_word_over_the_base() -> None:
+    """Overlapping 3-mers: what covers a hidden base is hidden: 3 words."""
+    tokenizer = KmerTokenizer(k=3, overlapping=True)
+    ids = np.random.default_rng(0).integers(64, size=(300, 1))
+    (only,) = Protocol.parse("isolated", MaskingConfig()).puzzles([("k", Encoded(ids))], tokenizer, context=512)
+    units = tokenizer.units(ids)[:, 0]
+    for position in np.flatnonzero(only.hidden[:, 0]).tolist():
+        group = np.flatnonzero(only.hidden[:, 0])
+        overlap = [p for p in group.tolist() if units[p, 0] < units[position, 1] and units[position, 0] < units[p, 1]]
+        assert len(overlap) >= 3 or position < 3 or position > 296
+
+
+@pytest.mark.parametrize("text", ["gap-5", "block-5", "point-20", "masked", "event", "isolated"])
+def test_protocols_depend_on_key_and_seed_alone(text: str) -> None:
+    protocol, tokenizer = Protocol.parse(text, MaskingConfig()), NucleotideTokenizer()
+    records = [("a", encoded(300, 1)), ("b", encoded(200, 2))]
+
+    def hidden(records, seed=0):
+        found = protocol.puzzles(records, tokenizer, context=128, seed=seed)
+        return {(p.truth.tobytes(), p.hidden.tobytes()) for p in found}
+
+    assert hidden(records) == hidden(records[::-1]) == hidden(records[:1]) | hidden(records[1:])
+    if text != "event":
+        assert hidden(records) != hidden(records, seed=1)
+
+
+def test_gaps_have_known_neighbours() -> None:
+    for p in Protocol.parse("gap-5", MaskingConfig()).puzzles([("k", encoded(900))], NucleotideTokenizer(), context=64):
+        positions = np.flatnonzero(p.hidden[:, 0])
+        assert len(positions) == p.span == 5
+        assert (np.diff(positions) == 1).all()
+        assert positions[0] > 0
+        assert positions[-1] < len(p.truth) - 1
+
+
+def test_points_hide_their_share() -> None:
+    (p,) = Protocol.parse("point-50", MaskingConfig()).puzzles(
+        [("k", encoded(4000))], NucleotideTokenizer(), context=4000
+    )
+    assert p.ratio == pytest.approx(0.5, abs=0.04)
+
+
+def test_an_event_takes_all_its_fields_and_the_next_gap() -> None:
+    rng = np.random.default_rng(0)
+    logs = [
+        Case(
+            key=str(i),
+            activity=tuple(rng.choice(list("ABC"), size=6).tolist()),
+            time=np.cumsum(rng.integers(1, 10**11, size=6)),
+            offset=np.zeros(6, np.int32),
+            attributes={"room": tuple(rng.choice(list("xy"), size=6).tolist())},
+            case_attributes={},
+        )
+        for i in range(50)
+    ]
+    tokenizer = EventTokenizer.fit(logs, attributes=["room"], gap_bins=8)
+    case = tokenizer.encode(logs[0])
+    puzzles = list(Protocol.parse("event", MaskingConfig()).puzzles([("c", case)], tokenizer, context=64))
+    assert len(puzzles) == len(case)
+    gap = tokenizer.vocabulary.names.index("gap")
+    for position, p in enumerate(puzzles):
+        assert p.hidden[position].all()
+        others = p.hidden.copy()
+        others[position] = False
+        if position + 1 < len(case):
+            assert others[position + 1, gap]
+            others[position + 1, gap] = False
+        assert not others.any()
+
+
+@pytest.mark.parametrize("text", ["gap", "gap-0", "gap-x", "everything", "point-1.5", "isolated-3"])
+def test_unknown_protocols_are_named(text: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown protocol '{text}'"):
+        Protocol.parse(text, MaskingConfig())
+
+
+def test_long_records_are_drawn_in_stretches() -> None:
+    puzzles = list(
+        Protocol.parse("isolated", MaskingConfig()).puzzles(
+            [("long", encoded(25_000)), ("short", encoded(500))], NucleotideTokenizer(), context=1000
+        )
+    )
+    assert sorted({p.region for p in puzzles}) == ["long:0", "long:1", "long:2", "short"]
+
+
+# ---- imputers -----------------------------------------------------------------------------------------------------
+
+
+def test_imputers_by_hand() -> None:
+    nan = np.nan
+    values = np.array([[nan, 1, nan, nan, 4, nan]]).T
+    np.testing.assert_allclose(imputers.linear(values)[:, 0], [1, 1, 2, 3, 4, 4])
+    np.testing.assert_allclose(imputers.last(values)[:, 0], [1, 1, 1, 1, 4, 4])
+    np.testing.assert_allclose(imputers.mean(values)[:, 0], [2.5, 1, 2.5, 2.5, 4, 2.5])
+    periodic = np.array([[1, 2, 3, 1, nan, 3, 1, 4, 3]]).T
+    assert imputers.imputer("seasonal-3")(periodic)[4, 0] == pytest.approx(3)
+
+
+@pytest.mark.parametrize("name", [*imputers.IMPUTERS, "seasonal-4"])
+def test_imputers_keep_what_is_known(name: str) -> None:
+    rng = np.random.default_rng(0)
+    values = np.cumsum(rng.normal(size=(60, 3)), axis=0)
+    values[rng.random(values.shape) < 0.3] = np.nan
+    known = ~np.isnan(values)
+    filled = imputers.imputer(name)(values)
+    np.testing.assert_array_equal(filled[known], values[known])
+    assert not np.isnan(filled).any()
+
+
+def test_spline_is_exact_on_cubics() -> None:
+    x = np.arange(12.0)
+    values = (x**3 - 4 * x)[:, None]
+    hidden = values.copy()
+    hidden[[3, 6, 7], 0] = np.nan
+    np.testing.assert_allclose(imputers.spline(hidden), values, atol=1e-9)
+
+
+def test_columns_that_depend_on_each_other() -> None:
+    """Y = 2x: regression finds the hidden y exactly, a straight line in time does not."""
+    x = np.random.default_rng(0).normal(size=(80, 1))
+    values = np.hstack([x, 2 * x])
+    hidden = values.copy()
+    hidden[::7, 1] = np.nan
+    assert np.abs(imputers.iterative(hidden) - values).max() < 0.05
+    assert np.abs(imputers.linear(hidden) - values).max() > 0.5
+
+
+def test_unknown_imputers_are_named() -> None:
+    with pytest.raises(UsageError, match="seasonal-N"):
+        imputers.imputer("magic")
