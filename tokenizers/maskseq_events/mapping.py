@@ -21,6 +21,7 @@ class Columns:
     case: int
     activity: tuple[int, ...]
     time: int | None
+    start: int | None
     attributes: dict[str, int]
     case_attributes: dict[str, int]
 
@@ -32,6 +33,7 @@ def find_columns(
     case: str | None,
     activity: str | tuple[str, ...] | None,
     time: str | None,
+    start: str | None,
     attributes: tuple[str, ...] | None,
     case_attributes: tuple[str, ...],
     empty_unknown: tuple[str, ...],
@@ -45,8 +47,9 @@ def find_columns(
     several = (activity,) if activity is None or isinstance(activity, str) else activity
     activities = tuple(find("activity", name, ACTIVITY_NAMES) for name in several)
     time_index = None if time == "" else find("time", time, TIME_NAMES)
+    start_index = None if start is None else find("start", start)
     if attributes is None:
-        taken = {case_index, *activities, time_index}
+        taken = {case_index, *activities, time_index, start_index}
         others = {name: index for index, name in enumerate(names) if index not in taken}
     else:
         others = {name: find("attributes", name) for name in (*attributes, *case_attributes)}
@@ -59,6 +62,7 @@ def find_columns(
         case=case_index,
         activity=activities,
         time=time_index,
+        start=start_index,
         attributes={name: index for name, index in others.items() if index not in of_case},
         case_attributes={name.removeprefix("case:"): index for name, index in others.items() if index in of_case},
     )

@@ -14,6 +14,7 @@ from jaxtyping import Int32, Int64
 from maskseq.errors import DataError, UsageError
 from maskseq.tokenizer import Format, OnBroken, attempted, stop
 from maskseq_events.case import UNKNOWN, UNKNOWN_TIME, Case, Kind, Value, no_time, time_order
+from maskseq_events.durations import DURATION, durations, started
 from maskseq_events.grouping import group_rows
 from maskseq_events.mapping import Columns, find_columns
 from maskseq_events.times import TimeLayout
@@ -65,6 +66,9 @@ class EventTable(Format[Case]):
     """The column that says what happened, or several that say it together, joined by `+` (activity and lifecycle)."""
     time: str | None = None
     """The column of timestamps; empty: this log has none."""
+    start: str | None = None
+    """The column of when an event began, where `time` is when it ended. They make the attribute `duration`, in seconds;
+    an unknown start is written from a filled duration."""
     attributes: tuple[str, ...] | None = None
     """Attribute columns to read (default: all others)."""
     case_attributes: tuple[str, ...] = ()
@@ -101,6 +105,7 @@ class EventTable(Format[Case]):
             names,
             path,
             **self._roles(),
+            start=self.start,
             attributes=self.attributes,
             case_attributes=self.case_attributes,
             empty_unknown=self.empty_unknown,
@@ -204,23 +209,26 @@ class EventTable(Format[Case]):
     def _case(self, key: str, group: list[Row], columns: Columns, header: Any, path: Path) -> Case:
         time, offset = no_time(len(group))
         if columns.time is not None:
-            time, offset = self._times(group, columns, path)
+            time, offset = self._times(group, columns.time, columns, path)
             order = time_order(time) if self.sort else None
             if order is not None:
                 group, time, offset = [group[i] for i in order], time[order], offset[order]
         numbers, raw, rows = zip(*group, strict=True)
         by_column = list(zip(*rows, strict=True))
+        attributes = {name: self._values(name, by_column[index]) for name, index in columns.attributes.items()}
+        if columns.start is not None:
+            attributes[DURATION] = durations(self._times(group, columns.start, columns, path)[0], time)
         case = Case(
             key=key,
             activity=self._activities([by_column[index] for index in columns.activity]),
             time=time,
             offset=offset,
-            attributes={name: self._values(name, by_column[index]) for name, index in columns.attributes.items()},
+            attributes=attributes,
             case_attributes={
                 name: self._case_value(name, by_column[index], numbers, path)
                 for name, index in columns.case_attributes.items()
             },
-            kinds=self._kinds(header),
+            kinds={**self._kinds(header), **({} if columns.start is None else {DURATION: "numeric"})},
         )
         return replace(case, origin=Rows(was=case, columns=columns, header=header, numbers=numbers, raw=raw))
 
@@ -243,10 +251,8 @@ class EventTable(Format[Case]):
         return tuple([meanings.get(cell, cell) for cell in cells])
 
     def _times(
-        self, group: Sequence[Row], columns: Columns, path: Path
+        self, group: Sequence[Row], index: int, columns: Columns, path: Path
     ) -> tuple[Int64[np.ndarray, "events"], Int32[np.ndarray, "events"]]:
-        index = columns.time
-        assert index is not None
         moments = [cells[index] for _, _, cells in group]
         try:
             time, offset = self._layout.parse_all(
@@ -307,6 +313,10 @@ class EventTable(Format[Case]):
                 moment, offset = int(case.time[event]), int(case.offset[event])
                 known_now = bool(case.timed[event])
                 changes[columns.time] = self._layout.render(moment, offset, like) if known_now else self.unknown[0]
+            if columns.start is not None and (added or row[columns.start] in self._holes):
+                begun = started(int(case.time[event]), case.attributes[DURATION][event])
+                if begun is not None:
+                    changes[columns.start] = self._layout.render(begun, int(case.offset[event]), like)
             for name, index in columns.attributes.items():
                 if added or old.attributes[name][event] != case.attributes[name][event]:
                     changes[index] = self._text(case.attributes[name][event])
