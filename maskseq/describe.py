@@ -116,6 +116,7 @@ def inspect(path: Path | str, *, layers: bool = False, trust_code: bool = False)
             "intermediate size": config.intermediate_size,
         },
         "tokenizer": _tokenizer(tokenizer),
+        "fields": dict(tokenizer.describe()),
     }
     if (path / METRICS).exists():
         watched = Watched(path).update()
@@ -187,6 +188,7 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
             "repeated keys": split["repeated_keys"],
         },
         "tokenizer": _tokenizer(corpus.tokenizer),
+        "fields": dict(corpus.tokenizer.describe()),
         **({"rounding": losses} if losses else {}),
         "sources": {source["name"]: f"{source['bytes']:,} bytes" for source in manifest["sources"]},
     }
@@ -196,7 +198,6 @@ def _tokenizer(tokenizer: Tokenizer[Any]) -> dict[str, Any]:
     return {
         "name": plugins.name_of("tokenizers", type(tokenizer)),
         "fingerprint": tokenizer.fingerprint[:16],
-        "fields": dict(tokenizer.describe()),
         "symmetries": [symmetry.name for symmetry in tokenizer.symmetries()],
     }
 
