@@ -1,7 +1,8 @@
 """From a recipe to a trained run: the corpus, the rows, the training. Only this module knows the whole."""
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from maskseq import plugins
 from maskseq.data.batches import Rows
 from maskseq.data.build import Progress, build_corpus, build_from_records, build_share
 from maskseq.data.corpus import Corpus
+from maskseq.data.places import Place, local_files
 from maskseq.data.source import Source
 from maskseq.data.splits import training_records
 from maskseq.errors import UsageError
@@ -80,7 +82,7 @@ def pretrain(
 def prepare_corpus(
     recipe: Recipe,
     *,
-    default: Path,
+    default: Place,
     tokenizer: Tokenizer[Any] | None = None,
     records: Iterable[Record] | None = None,
     scheduler: str | None = None,
@@ -91,11 +93,11 @@ def prepare_corpus(
     Of several processes under torchrun the first one builds, the others wait for it. `scheduler` is the address of a
     Dask cluster that builds instead of this machine.
     """
-    folder = Path(recipe.data.corpus) if recipe.data.corpus else default
+    folder = recipe.data.corpus or default
     if records is None and not recipe.data.files:
         if recipe.data.corpus is None:
             raise UsageError(NO_DATA)
-        return Corpus.open(recipe.data.corpus)  # a folder, or the URL of an object store
+        return Corpus.open(recipe.data.corpus)
     ranks = parallel.join(recipe.training.device)
     if not ranks.first:
         ranks.wait()
@@ -114,53 +116,55 @@ def prepare_corpus(
             on_error=on_error,
         )
     else:
-        source, tokenizer = _source(recipe, tokenizer)
-        corpus = build_corpus(
-            source.files,
-            output=folder,
-            tokenizer=tokenizer,
-            format=source.format,
-            split=split,
-            unknown=unknown,
-            workers=recipe.data.workers,
-            scheduler=scheduler,
-            variants=recipe.data.variants,
-            on_error=on_error,
-            progress=on_build,
-            source=source,
-        )
+        with _source(recipe, tokenizer) as (source, tokenizer):
+            corpus = build_corpus(
+                source.files,
+                output=folder,
+                tokenizer=tokenizer,
+                format=source.format,
+                split=split,
+                unknown=unknown,
+                workers=recipe.data.workers,
+                scheduler=scheduler,
+                variants=recipe.data.variants,
+                on_error=on_error,
+                progress=on_build,
+                source=source,
+            )
     ranks.wait()
     return corpus
 
 
 def build_part(
-    recipe: Recipe, share: tuple[int, int], *, output: Path, on_build: Callable[[Progress], None] | None = None
+    recipe: Recipe, share: tuple[int, int], *, output: Place, on_build: Callable[[Progress], None] | None = None
 ) -> None:
     """Build every n-th part of the recipe's corpus, as job i of an array of n (`share`); `prepare_corpus` ends it."""
-    source, tokenizer = _source(recipe, None)
-    build_share(
-        source.files,
-        share,
-        output=output,
-        tokenizer=tokenizer,
-        format=source.format,
-        variants=recipe.data.variants,
-        on_error=recipe.data.on_error,
-        progress=on_build,
-    )
+    with _source(recipe, None) as (source, tokenizer):
+        build_share(
+            source.files,
+            share,
+            output=output,
+            tokenizer=tokenizer,
+            format=source.format,
+            variants=recipe.data.variants,
+            on_error=recipe.data.on_error,
+            progress=on_build,
+        )
 
 
-def _source(recipe: Recipe, tokenizer: Tokenizer[Any] | None) -> tuple[Source, Tokenizer[Any]]:
+@contextmanager
+def _source(recipe: Recipe, tokenizer: Tokenizer[Any] | None) -> Iterator[tuple[Source, Tokenizer[Any]]]:
     """The recipe's files, and the tokenizer, fitted on what will be training records."""
-    paths = [Path(name) for name in recipe.data.files]
-    source = Source(paths, recipe.reader(paths[0]), recipe.data.on_error)
-    return source, tokenizer or fit_tokenizer(recipe, training_records(source.records, recipe.data.split))
+    with local_files(recipe.data.files) as paths:
+        source = Source(paths, recipe.reader(paths[0]), recipe.data.on_error)
+        yield source, tokenizer or fit_tokenizer(recipe, training_records(source.records, recipe.data.split))
 
 
 def recipe_tokenizer(recipe: Recipe) -> Tokenizer[Any]:
     """The tokenizer of the recipe's files, fitted on them where it is one that learns, or else of its corpus."""
     if recipe.data.files:
-        return _source(recipe, None)[1]
+        with _source(recipe, None) as (_, tokenizer):
+            return tokenizer
     if recipe.data.corpus is None:
         raise UsageError(NO_DATA)
     return Corpus.open(recipe.data.corpus).tokenizer

@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 
 from maskseq import plugins
 from maskseq.commands import prepare_corpus, recipe_tokenizer, rows_of
-from maskseq.data.corpus import Corpus
+from maskseq.data.corpus import Corpus, holds_corpus
+from maskseq.data.places import Place, is_url
 from maskseq.errors import UsageError
 from maskseq.metrics import METRICS, Watched
 from maskseq.model.attention import explain
@@ -35,8 +36,8 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
     The corpus is read where it exists; otherwise it is built in a temporary folder that is removed again.
     """
     with tempfile.TemporaryDirectory() as aside:
-        there = Path(recipe.data.corpus) if recipe.data.corpus else output / "corpus"
-        if (there / "manifest.json").exists():
+        there = recipe.data.corpus or output / "corpus"
+        if holds_corpus(there):
             corpus = Corpus.open(there)
         else:
             corpus = prepare_corpus(
@@ -95,14 +96,14 @@ def _glimpse(tokenizer: Tokenizer[Any], ids: Any) -> str:
     return text if len(text) <= 200 else text[:200] + "…"
 
 
-def inspect(path: Path | str, *, layers: bool = False, trust_code: bool = False) -> dict[str, Any]:
+def inspect(place: Place, *, layers: bool = False, trust_code: bool = False) -> dict[str, Any]:
     """What a recipe, a corpus, a run folder or a checkpoint is; `UsageError` for anything else."""
-    path = Path(path)
+    path = Path(place)
     if path.suffix == ".toml":
         recipe = load_recipe(path)
         return {"recipe": recipe.to_json()} | ({"layers": _planned_layers(recipe)} if layers else {})
-    if (path / "manifest.json").exists():
-        return _corpus(Corpus.open(path, trust_code=trust_code))
+    if is_url(place) or holds_corpus(place):
+        return _corpus(Corpus.open(place, trust_code=trust_code))
     if not (path / "latest").exists() and not (path / "config.json").exists():
         raise UsageError(f"{path} is no recipe (.toml), corpus, run folder or checkpoint")
     model, tokenizer = load_model(path, trust_code=trust_code)

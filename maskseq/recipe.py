@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from maskseq import plugins
 from maskseq.data.packing import BatchConfig
+from maskseq.data.places import is_url
 from maskseq.data.splits import SplitConfig
 from maskseq.data.unknown import UnknownRuns
 from maskseq.errors import UsageError
@@ -35,13 +36,13 @@ class DataConfig:
     """Which files are learned from, and where their corpus lives."""
 
     files: tuple[str, ...] = ()
-    """Raw files; in a recipe file, relative to that file."""
+    """Raw files: paths (in a recipe file, relative to that file) or URLs, copied for as long as they are read."""
     format: str | None = None
     """Name of an installed format, or module:Class (default: by the file name's ending)."""
     format_options: dict[str, Any] = field(default_factory=dict)
     corpus: str | None = None
-    """A corpus folder, built from `files` if it is not there yet (default: `corpus` in the run folder). Without
-    `files` it may be the URL of an object store, such as s3://bucket/my.corpus."""
+    """A corpus folder, here or in an object store (s3://bucket/my.corpus), built from `files` if it is not there yet
+    (default: `corpus` in the run folder)."""
     workers: int = 2
     """Processes that build the corpus."""
     on_error: typing.Literal["stop", "skip"] = "stop"
@@ -122,13 +123,17 @@ def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequ
         table, name = _read_toml(path), str(path)
         files = table.get("data", {}).get("files") if isinstance(table.get("data"), dict) else None
         if isinstance(files, list):
-            table["data"]["files"] = [str(path.parent / f) if isinstance(f, str) else f for f in files]
+            table["data"]["files"] = [_beside(path, name) for name in files]
     for override in overrides:
         lay_over(table, override)
     _reject_unknown(Recipe, table, name)
     recipe: Recipe = _validated(Recipe, table, name)
     recipe.encoder_config(Vocabulary.of([Field(name="any", tokens=("any",))]))  # fails now, not once a corpus is built
     return recipe
+
+
+def _beside(recipe: Path, name: object) -> object:
+    return str(recipe.parent / name) if isinstance(name, str) and not is_url(name) else name
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

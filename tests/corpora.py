@@ -120,15 +120,18 @@ def child(*arguments: object, **options: Any) -> "subprocess.Popen[str]":
 
 
 def main(task: str, *arguments: str) -> None:
+    from maskseq.data import lease
     from maskseq.data.build import build_corpus
     from maskseq.errors import MaskseqError
 
     if task == "build":
         source, output, workers = arguments
+        if "MASKSEQ_TEST_LEASE" in os.environ:
+            lease.RENEWAL, lease.PATIENCE = map(float, os.environ["MASKSEQ_TEST_LEASE"].split())
         try:
             build_corpus(
                 [Path(source)],
-                output=Path(output),
+                output=output,
                 tokenizer=Letters(),
                 format=Lines(),
                 workers=int(workers),

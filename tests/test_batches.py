@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from corpora import Letters, random_texts
 
+from maskseq.data import batches
 from maskseq.data.batches import Row, Rows, concatenate
 from maskseq.data.build import build_from_records
 from maskseq.data.corpus import Corpus
@@ -257,6 +258,31 @@ def test_ranks_divide_the_rows_and_prefetching_changes_nothing(corpus: Corpus) -
         for number in range(5 + rank, 40, 3):
             assert_same(next(stream), rows.row(number))
         stream.close()
+
+
+def test_the_next_block_is_read_while_rows_are_made(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a block is asked for, the one before is not used up yet: waiting for a slow store goes on beside."""
+    rows = rows_of(corpus, chunk_tokens=1500)
+    taken, asked = [0], []
+    original = batches.load_block
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        asked.append((taken[0], threading.current_thread().name))
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(batches, "load_block", watched)
+    stream = rows.prefetch(0, ahead=1)
+    n_rows = rows.n_rows(0) + rows.n_rows(1)
+    for _ in range(n_rows):
+        next(stream)
+        taken[0] += 1
+    stream.close()
+    n_blocks = len(rows._ends[0]) + len(rows._ends[1])
+    starts = [0, *rows._ends[0], *(rows._ends[0][-1] + end for end in rows._ends[1])]
+    assert n_blocks <= len(asked) <= n_blocks + 2  # each block once, and what comes after the last row
+    for (already, thread), start in list(zip(asked, starts, strict=False))[1:]:
+        assert thread.startswith("maskseq-blocks")
+        assert already < max(start, 1)
 
 
 def test_what_goes_wrong_while_prefetching_is_raised_where_it_happened(

@@ -1,6 +1,5 @@
 """From files to corpora."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ from maskseq.errors import UsageError
 @app.command()
 def tokenize(
     recipe: RecipeFile,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The corpus folder.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The corpus folder, or its URL: s3://bucket/corpus.")],
     overrides: Set = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler whose workers build the parts (extra: cluster).")
@@ -44,13 +43,15 @@ def tokenize(
 
 @app.command()
 def verify(
-    corpus: Annotated[Path, typer.Argument(help="A corpus folder.")], trust_code: Trust = False, as_json: Json = False
+    corpus: Annotated[str, typer.Argument(help="A corpus folder, or its URL.")],
+    trust_code: Trust = False,
+    as_json: Json = False,
 ) -> None:
     """Check every digest of a corpus, and name what is damaged. Exit code 3 if anything is."""
     from maskseq.data.corpus import verify_corpus
 
     problems = verify_corpus(corpus, trust_code=trust_code)
-    console.show({"corpus": str(corpus), "problems": problems or "none"}, as_json=as_json)
+    console.show({"corpus": corpus, "problems": problems or "none"}, as_json=as_json)
     if problems:
         raise typer.Exit(3)
 

@@ -14,7 +14,7 @@ app.add_typer(recipes_app, name="recipes", help="List the recipes that ship, or 
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A recipe, a corpus, a run folder or a checkpoint.")],
+    path: Annotated[str, typer.Argument(help="A recipe, a corpus (or its URL), a run folder or a checkpoint.")],
     layers: Annotated[
         bool,
         typer.Option("--layers", help="List every parameter of a run or recipe: shape, optimizer, rate, weight decay."),

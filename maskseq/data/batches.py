@@ -7,7 +7,8 @@ of the data is that number and nothing else. `prefetch` computes rows ahead in a
 import threading
 import zlib
 from bisect import bisect_right
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import count
@@ -100,6 +101,7 @@ class Rows:
         """Identifies the whole stream of rows: what a checkpoint must agree with to continue it."""
         self._planned = lru_cache(2)(self._plan.block)
         self._current: tuple[int, int, LoadedBlock] | None = None
+        self._upcoming: tuple[int, int, Future[LoadedBlock]] | None = None
         self._epoch_starts = [0]  # number of the first row of each epoch, as far as known
         self._ends: list[list[int]] = []  # of each epoch, the rows up to the end of each block, as far as known
         self._lock = threading.Lock()
@@ -132,9 +134,24 @@ class Rows:
     def prefetch(self, first: int, step: int = 1, *, ahead: int = 8) -> Generator[Row]:
         """Rows `first`, `first + step`, … without end, computed in a thread up to `ahead` of the consumer.
 
-        What goes wrong there is raised here. Closing the generator ends the thread.
+        The block after the current one is read meanwhile, in another: a slow disk or store is waited for only when it
+        is slower than the training. What goes wrong there is raised here. Closing the generator ends the threads.
         """
-        return ahead_of((self.row(number) for number in count(first, step)), ahead)
+        return ahead_of(self._read_ahead(first, step), ahead)
+
+    def _read_ahead(self, first: int, step: int) -> Iterator[Row]:
+        """The rows, with the next block being read beside."""
+        here = None
+        with ThreadPoolExecutor(1, thread_name_prefix="maskseq-blocks") as reader:
+            for number in count(first, step):
+                row = self.row(number)
+                with self._lock:
+                    epoch, block, _ = self._locate(number)
+                    if here != (epoch, block):
+                        here = (epoch, block)
+                        after = (epoch, block + 1) if block + 1 < self._plan.n_blocks() else (epoch + 1, 0)
+                        self._upcoming = (*after, reader.submit(self._read, *after))
+                yield row
 
     def _assemble(self, loaded: LoadedBlock, index: int, epoch: int, progress: float) -> Row:
         plan, n_tokens = loaded.plan, self.config.row_tokens
@@ -241,10 +258,16 @@ class Rows:
 
     def _load(self, epoch: int, block: int) -> LoadedBlock:
         if self._current is None or self._current[:2] != (epoch, block):
-            self._current = None  # its memory is free before the next one is read
-            loaded = load_block(self.corpus, self._planned(epoch, block), first_sequence=self._first)
+            upcoming, self._upcoming, self._current = self._upcoming, None, None  # frees memory before more is read
+            if upcoming is not None and upcoming[:2] == (epoch, block):
+                loaded = upcoming[2].result()
+            else:
+                loaded = self._read(epoch, block)
             self._current = (epoch, block, loaded)
         return self._current[2]
+
+    def _read(self, epoch: int, block: int) -> LoadedBlock:
+        return load_block(self.corpus, self._planned(epoch, block), first_sequence=self._first)
 
 
 def concatenate(rows: Sequence[Row]) -> Row:

@@ -166,6 +166,14 @@ class Corpus:
         return Part(self.folder, entry["name"], entry["digest"])
 
 
+def holds_corpus(place: Place) -> bool:
+    """Whether there is a finished corpus, sound or not."""
+    try:
+        return bool(open_folder(place).read(MANIFEST))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def verify_corpus(place: Place, *, trust_code: bool = False) -> list[str]:
     """Every problem of a corpus, also of one whose manifest cannot be read; empty when all is well."""
     try:

@@ -11,6 +11,8 @@ from typing import Any
 from maskseq.errors import MaskseqError, UsageError
 
 NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist", re.IGNORECASE)
+RETRIES: dict[str, Any] = {}
+"""Settings of `obstore` for requests that fail; its own are 10 retries within 3 minutes."""
 Version = dict[str, str]
 """What tells one content of an object from the next: its e_tag or version."""
 
@@ -114,7 +116,7 @@ class Objects:
         if self.url.startswith("memory:"):
             return _memory(self.url)
         options = {"client_options": {"allow_http": True}} if self.url.startswith("http://") else {}
-        return self._stores.from_url(self.url, **options)
+        return self._stores.from_url(self.url, retry_config=RETRIES, **options)
 
 
 @cache
