@@ -63,6 +63,19 @@ def test_an_installed_wheel_finds_its_plugins_and_recipes(built: Path, tmp_path:
     assert tokenizer == "NucleotideTokenizer"
     listed = run(sys.executable, "-m", "maskseq", "recipes", "list", cwd=tmp_path, PYTHONPATH=str(site))
     assert "demo" in listed
+    assert "apache" in listed
+    copied = run(
+        sys.executable, "-m", "maskseq", "recipes", "copy", "apache", "mine.toml", cwd=tmp_path, PYTHONPATH=str(site)
+    )
+    assert copied == ""  # what was written is talk, on stderr
+    assert (tmp_path / "samples" / "apache_access.log.gz").stat().st_size > 100_000
+    begun = ("-m", "maskseq", "init", "samples/apache_access.log.gz", "-o", "own.toml", "--json")
+    assert "textlog" in run(sys.executable, *begun, cwd=tmp_path, PYTHONPATH=str(site))
+
+
+def test_what_is_installed_stays_small(built: Path) -> None:
+    """Samples are most of it; the data of other recipes are not shipped."""
+    assert all(path.stat().st_size < 2_000_000 for path in built.iterdir())
 
 
 def test_help_and_plugins_never_load_torch() -> None:

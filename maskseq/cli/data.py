@@ -5,8 +5,27 @@ from typing import Annotated
 import typer
 
 from maskseq import console
-from maskseq.cli.app import Json, RecipeFile, Set, Trust, app
+from maskseq.cli.app import FormatName, Json, RecipeFile, Set, Trust, app
 from maskseq.errors import UsageError
+
+
+@app.command()
+def init(
+    files: Annotated[list[Path], typer.Argument(help="The files that you want to learn from, all of one format.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The recipe to write.")] = Path("recipe.toml"),
+    format: FormatName = None,
+    overrides: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Look at your files, say what is in them, and write a first recipe, which runs as it is.
+
+    Formats and columns are recognized by content; `--format`, and `--set data.format_options.OPTION=VALUE`, say better.
+    """
+    from maskseq import starter
+
+    found = starter.init(files, output, format=format, overrides=overrides or ())
+    console.show(found, as_json=as_json)
+    console.talk.print(f"wrote {output}; have a look, then: maskseq pretrain {output} --dry-run")
 
 
 @app.command()

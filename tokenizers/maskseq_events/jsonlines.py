@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 from maskseq.errors import DataError
 from maskseq.files import create
+from maskseq.survey import Claim, Head
 from maskseq_events.case import Case, Kind, Value
 from maskseq_events.files import read_lines
 from maskseq_events.new_table import NewTable
+from maskseq_events.survey import ROWS, claim_table
 from maskseq_events.table import EventTable, Row, Rows
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -40,6 +42,18 @@ class JsonLines(EventTable):
     suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson")
 
     encoding: str = "utf-8"
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        try:
+            events = [json.loads(line) for line in head.lines[:ROWS]]
+        except (ValueError, RecursionError):
+            return super().recognize(head)
+        if not events or not all(isinstance(event, dict) for event in events):
+            return super().recognize(head)
+        names = list(dict.fromkeys(name for event in events for name in event))
+        rows = [[None if (v := event.get(n)) is None else str(v) for n in names] for event in events]
+        return claim_table(names, rows) or super().recognize(head)
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
         names: dict[str, None] = {}

@@ -1,6 +1,9 @@
 """How the lines of well-known logs are cut."""
 
+import re
 from dataclasses import dataclass
+
+from maskseq_events.times import TimeLayout
 
 _REQUEST = (
     r'"(?:(?P<method>[A-Z]+|\?) (?P<path>\?(?=[ "])|[^ "?]*)(?P<query>\?[^ "]*)?(?: (?P<protocol>[^"]*))?'
@@ -18,6 +21,23 @@ class Layout:
     session: str | None = None
     activity: str = "message"
     session_pattern: str | None = None
+
+    @property
+    def needs_year(self) -> bool:
+        """Its timestamps say none."""
+        return self.time_layout is not None and not re.search("%[Yyc]", self.time_layout)
+
+    def fits(self, line: str) -> bool:
+        """Whether a line is of this layout, its timestamp included."""
+        match = re.fullmatch(self.pattern, line)
+        if match is None:
+            return False
+        try:
+            year = 2000 if self.needs_year else None  # a leap year, for lines of 29 February
+            TimeLayout(self.time_layout, year=year).parse(match["time"])
+        except ValueError:
+            return False
+        return True
 
 
 LAYOUTS = {

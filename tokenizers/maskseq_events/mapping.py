@@ -68,16 +68,21 @@ def find_columns(
     )
 
 
+def usual_column(usual: Sequence[str], names: Sequence[str]) -> int | None:
+    """The column that goes by the most preferred of the usual names."""
+    plain = [re.sub(r"[^a-z0-9]", "", column.lower()) for column in names]
+    return next((plain.index(name) for name in usual if name in plain), None)
+
+
 def _find(role: str, name: str | None, usual: Sequence[str], names: Sequence[str], path: Path) -> int:
     shown = ", ".join(map(repr, names[:40]))
     if name is not None:
         if name in names:
             return list(names).index(name)
         raise DataError(path, f"there is no column {name!r} ({role}); the columns are {shown}", place="header")
-    plain = [re.sub(r"[^a-z0-9]", "", column.lower()) for column in names]
-    for candidate in usual:
-        if candidate in plain:
-            return plain.index(candidate)
+    index = usual_column(usual, names)
+    if index is not None:
+        return index
     none = "; a log without timestamps says time = ''" if role == "time" else ""
     raise DataError(
         path, f"which column is the {role}? say {role} = 'NAME'{none}; the columns are {shown}", place="header"

@@ -1,5 +1,6 @@
 """Object-centric event logs (OCEL 2.0, in JSON, XML or SQLite), flattened: the events of one object are a case."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from maskseq.errors import DataError, UsageError
+from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_events.case import UNKNOWN, Case, time_order
 from maskseq_events.ocel_read import LogObject, ObjectEvent, read_ocel
@@ -30,6 +32,24 @@ class Ocel(Format[Case]):
     """IANA zone of timestamps that say none (default: UTC)."""
     sort: bool = True
     """Sort each case by time, ties in file order; else keep the order of the file."""
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        """Cases are the objects of the type that takes part in most events."""
+        kind = (b"objectTypes", b"object-types", b"SQLite format 3")
+        if not head.name.endswith(cls.suffixes) and not any(word in head.content for word in kind[:2]):
+            return None
+        if not any(word in head.content for word in kind):
+            return super().recognize(head)
+        log = read_ocel(head.path)
+        types = Counter(log.objects[key].type for event in log.events for key in event.objects if key in log.objects)
+        if not types:
+            return super().recognize(head)
+        (chosen, n), others = types.most_common(1)[0], sorted(types)
+        why = f"an object-centric log; its cases are the {chosen!r} objects, which meet {n:,} events"
+        if len(others) > 1:
+            why += f" (there are {', '.join(map(repr, others))})"
+        return Claim(strength=CERTAIN, why=why, options={"object_type": chosen})
 
     def read(self, path: Path) -> Iterator[Case]:
         log = read_ocel(path)

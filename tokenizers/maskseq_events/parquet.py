@@ -1,8 +1,9 @@
 """Event logs in Parquet, one row an event, and MEDS, the standard for health records in Parquet. Needs pyarrow."""
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from maskseq.errors import DataError, UsageError
+from maskseq.survey import CERTAIN, LIKELY, Claim, Head
 from maskseq_events.case import ABSENT_TIME, UNKNOWN, Case, Kind, Value
 from maskseq_events.new_table import NewTable
+from maskseq_events.survey import ROWS, claim_table
 from maskseq_events.table import EventTable, Row, Rows
 from maskseq_events.times import TimeLayout
 
@@ -39,6 +42,14 @@ class Parquet(EventTable):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        if not head.content.startswith(b"PAR1"):
+            return None
+        names, _, rows = cls(case="", activity="")._open(head.path)
+        claim = claim_table(names, [cells for _, _, cells in itertools.islice(rows, ROWS)])
+        return (claim and replace(claim, strength=min(claim.strength, LIKELY))) or super().recognize(head)
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Source, Iterator[Row]]:
         pa, pq, _ = _arrow()
@@ -122,6 +133,15 @@ class Meds(Parquet):
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     missing_time: ClassVar[int] = ABSENT_TIME
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        if not head.content.startswith(b"PAR1"):
+            return None
+        names, _, _ = cls()._open(head.path)
+        if not {"subject_id", "time", "code", "numeric_value"} <= set(names):
+            return None
+        return Claim(strength=CERTAIN, why="the columns of MEDS: subject_id, time, code, numeric_value")
 
     case: str | None = "subject_id"
     activity: str | tuple[str, ...] | None = "code"

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from maskseq.errors import DataError
 from maskseq.files import create
+from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_events.case import Case, no_time
 from maskseq_events.files import read_lines
@@ -26,6 +27,16 @@ class Sessions(Format[Case]):
     suffixes: ClassVar[tuple[str, ...]] = (".sessions",)
 
     encoding: str = "utf-8"
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        """Short keys between blanks, of which a session has now more, now fewer."""
+        sessions = [line.split() for line in head.lines[:1000]]
+        keys = {key for session in sessions for key in session}
+        alike = all(re.fullmatch(r"[A-Za-z]{0,4}\d{1,4}", key) for key in keys)
+        if not sessions or not alike or len({len(session) for session in sessions}) < 2:
+            return super().recognize(head)
+        return Claim(strength=CERTAIN, why="lines of event keys, of different lengths")
 
     def read(self, path: Path) -> Iterator[Case]:
         held, number = "", 0

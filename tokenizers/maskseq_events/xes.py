@@ -1,5 +1,6 @@
 """Event logs in XES (IEEE 1849), plain or gzipped: streamed trace by trace, written back as they were."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -62,6 +63,18 @@ class Xes(Format[Case]):
     """IANA zone of timestamps that say none (default: UTC)."""
     sort: bool = True
     """Sort each case by time, ties in file order; else keep the order of the file."""
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        """With the lifecycle as a part of the activity where a classifier of the log says so."""
+        if b"<log" not in head.content:
+            return super().recognize(head)
+        both = {"concept:name", "lifecycle:transition"}
+        classifiers = re.findall(rb'<classifier\s[^>]*keys="([^"]*)"', head.content)
+        if not any(set(keys.decode(errors="replace").split()) == both for keys in classifiers):
+            return Claim(strength=CERTAIN, why="an XES log")
+        why = "an XES log, which says that name and lifecycle together are the activity"
+        return Claim(strength=CERTAIN, why=why, options={"activity": sorted(both)})
 
     def read(self, path: Path) -> Iterator[Case]:
         return self._read(path, stop)

@@ -60,6 +60,12 @@ class Fasta(Format[Sequence]):
 
     suffixes: ClassVar[tuple[str, ...]] = (".fa", ".fasta", ".fna", ".ffn", ".frn", ".faa", ".fas")
 
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        if not head.content.startswith(b">"):
+            return super().recognize(head)
+        return Claim(strength=CERTAIN, why="it begins with '>'")
+
     def read(self, path: Path) -> Iterator[FastaSequence]:
         return self._read(path, stop)
 

@@ -1,14 +1,18 @@
 """One token a base: the tokenizer to start with. N and the other IUPAC codes are unknown bases, which infill fills."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence as Records
 from dataclasses import dataclass
+from typing import Any
 
+from maskseq.survey import Suggestion
 from maskseq.tokenizer import Rule, Symmetry
 from maskseq.types import Field
 from maskseq_genomics.alphabet import NUCLEOTIDES, reverse_complement
 from maskseq_genomics.letters import LetterTokenizer
 from maskseq_genomics.rules import gc_content, motif, open_frame
 from maskseq_genomics.sequence import Sequence
+from maskseq_genomics.survey import suggest_nucleotides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +25,10 @@ class NucleotideTokenizer(LetterTokenizer):
 
     alphabet = NUCLEOTIDES
     fields = (Field(name="base", tokens=tuple(NUCLEOTIDES.known)),)
+
+    @classmethod
+    def suggest(cls, records: Records[Any]) -> Suggestion | None:
+        return suggest_nucleotides(records)
 
     def symmetries(self) -> tuple[Symmetry[Sequence], ...]:
         complement = (3, 2, 1, 0, 4)  # of A, C, G, T, [MASK]

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from maskseq.errors import DataError
 from maskseq.files import create
+from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_genomics.fasta import PRINTABLE
 from maskseq_genomics.files import read_lines
 from maskseq_genomics.sequence import Sequence
+from maskseq_genomics.survey import looks_like_a_sequence
 
 DELIMITERS = (b",", b"\t", b";")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -41,6 +43,25 @@ class SequenceTable(Format[Sequence]):
     """The column of classes, if there is one."""
     key: str = ""
     """The column that names the rows; without one, their number does, from 1."""
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        """One column holds sequences in all rows."""
+        if len(head.lines) < 2 or head.content[:1] in b">@":
+            return None
+        lines = [line.encode() for line in head.lines[:200]]
+        for delimiter in DELIMITERS:
+            try:
+                names, *rows = ([_value(c) for c in _cells(line, delimiter, head.path, 0)] for line in lines)
+            except DataError:  # quotes that this delimiter tears apart
+                continue
+            if any(len(row) != len(names) for row in rows) or len(set(names)) < len(names):
+                continue
+            for name, column in zip(names, zip(*rows, strict=True), strict=True):
+                if all(map(looks_like_a_sequence, column)) and not looks_like_a_sequence(name):
+                    options = {} if name == "sequence" else {"column": name}
+                    return Claim(strength=CERTAIN, why=f"column {name!r} holds sequences", options=options)
+        return None
 
     def read(self, path: Path) -> Iterator[Row]:
         lines = _lines(path)
@@ -85,6 +106,12 @@ class SequenceTable(Format[Sequence]):
 @dataclass(frozen=True)
 class SequenceLines(Format[Sequence]):
     """Reads and writes text files of one sequence a line, which is named by its line number."""
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        if head.lines and all(looks_like_a_sequence(line.strip()) for line in head.lines[:200]):
+            return Claim(strength=CERTAIN, why="a sequence a line")
+        return None
 
     def read(self, path: Path) -> Iterator[Row]:
         for line, text, end in _lines(path):

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Int
 
 from maskseq.errors import DataError
 from maskseq.files import broken, create
+from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_genomics.sequence import Sequence
 
@@ -45,6 +46,12 @@ class TwoBit(Format[Sequence]):
     """Reads and writes 2bit, which can hold A, C, G, T and N in either case."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".2bit",)
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        if head.content[:4] not in (struct.pack("<I", MAGIC), struct.pack(">I", MAGIC)):
+            return super().recognize(head)
+        return Claim(strength=CERTAIN, why="it begins with the signature of 2bit")
 
     def read(self, path: Path) -> Iterator[TwoBitSequence]:
         try:

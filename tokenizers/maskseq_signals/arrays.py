@@ -10,6 +10,7 @@ import numpy as np
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create, read_bytes, refuse_bomb
+from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_signals.files import plain_name
 from maskseq_signals.recording import Recording, recorded
@@ -56,6 +57,12 @@ class Npy(ArrayFormat):
     """One array a file; the recording is called like the file."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".npy",)
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        if not head.content.startswith(b"\x93NUMPY"):
+            return super().recognize(head)
+        return Claim(strength=CERTAIN, why="it begins with the signature of NumPy arrays")
 
     def read(self, path: Path) -> Iterator[Recording]:
         yield self._recording(plain_name(path), _loaded(path, np.ndarray), path)

@@ -13,7 +13,9 @@ from jaxtyping import Float64
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
+from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
 from maskseq.tokenizer import Format
+from maskseq_signals.clock import is_date
 from maskseq_signals.files import plain_name, read_text
 from maskseq_signals.recording import Recording, distinct, recorded
 

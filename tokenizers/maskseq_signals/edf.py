@@ -5,6 +5,7 @@ right length may still be garbage, so the structure within is checked, too.
 """
 
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.files import read_bytes
+from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_signals.bins import fitting_decimals
 from maskseq_signals.files import plain_name
@@ -46,6 +48,22 @@ class Edf(Format[Recording]):
 
     channels: tuple[str, ...] | None = None
     """Channels to read, all of one rate (default: all, which then must be of one rate)."""
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        """With the channels of the commonest rate where there are several."""
+        if not (head.content.startswith((b"0       ", b"\xffBIOSEMI")) and head.name.endswith(cls.suffixes)):
+            return super().recognize(head)
+        header = _header(head.content, head.path)
+        signals = [(n, s) for n, s in zip(header.labels, header.samples, strict=True) if n not in ANNOTATIONS]
+        rates = Counter(samples for _, samples in signals)
+        if len(rates) < 2:
+            return Claim(strength=CERTAIN, why="the header of EDF or BDF")
+        most = rates.most_common(1)[0][0]
+        names = distinct([name for name, _ in signals])
+        chosen = [name for name, (_, samples) in zip(names, signals, strict=True) if samples == most]
+        why = f"the header of EDF or BDF; of its {len(names)} channels, the {len(chosen)} of the commonest rate"
+        return Claim(strength=CERTAIN, why=why, options={"channels": chosen})
 
     def read(self, path: Path) -> Iterator[Recording]:
         content = read_bytes(path)

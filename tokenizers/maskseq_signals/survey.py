@@ -15,6 +15,8 @@ STEPS = 1 << 16
 MOST_CHANNELS = 32
 SHOWN = 8
 """Channels that are told of one by one."""
+SHORTEST_PERIOD = 4
+"""In steps; shorter ones are noise, whose differences alternate."""
 PERIODIC = 0.2
 """Autocorrelation of the differences, from which on a signal is called periodic."""
 
@@ -29,7 +31,7 @@ def suggest_bins(records: Sequence[Any]) -> Suggestion | None:
     kept = [name for name in first.names if name not in flat] or list(first.names)
     chosen = kept[:MOST_CHANNELS]
     values = values[:, [first.names.index(name) for name in chosen]]
-    period = _period(values)
+    period = _period(_steps([max(records, key=len)], chosen))  # one recording: others begin anew
     options, why = _bins(values)
     if len(chosen) < len(first.names):
         options["channels"] = chosen
@@ -101,7 +103,8 @@ def _period(values: Float64[np.ndarray, "steps channels"]) -> int | None:
             lag = below + int(np.argmax(correlation[below:] > 0.8 * peak))  # the first of the peaks at its multiples
             while lag + 1 < len(correlation) and correlation[lag + 1] > correlation[lag]:
                 lag += 1
-            best, period = peak, lag
+            if lag >= SHORTEST_PERIOD:
+                best, period = peak, lag
     return period
 
 

@@ -8,9 +8,13 @@ from typing import ClassVar
 import numpy as np
 
 from maskseq.errors import DataError, UsageError
+from maskseq.survey import CERTAIN, LIKELY, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_signals.files import plain_name, read_text
 from maskseq_signals.recording import Recording, recorded
+
+SHORTEST = 16
+"""Values that a row of numbers must have to be taken for a series."""
 
 
 class Archive(Format[Recording]):
@@ -25,6 +29,12 @@ class Ts(Archive):
     """`.ts`: channels of a series are separated by `:`, values by `,`; `?` and `NaN` are unknown values."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".ts",)
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        if not any(line.strip().lower() == "@data" for line in head.lines):
+            return super().recognize(head)
+        return Claim(strength=CERTAIN, why="series behind a line '@data'")
 
     def read(self, path: Path) -> Iterator[Recording]:
         labelled, in_data, n_series = False, False, 0
@@ -55,6 +65,22 @@ class UcrTable(Archive):
 
     Series that are shorter than others end in NaN there; those are cut off.
     """
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        """Long rows of numbers without a header, of which the first are few and whole."""
+        rows = [line.replace(",", " ").split() for line in head.lines[:200]]
+        if len(rows) < 4 or len({len(row) for row in rows}) > 1 or len(rows[0]) < SHORTEST:
+            return None
+        try:
+            values = np.array(rows, dtype=np.float64)
+        except ValueError:
+            return None
+        classes = np.unique(values[:, 0])
+        whole = (classes == np.round(classes)).all() and not (values[:, 1:] == np.round(values[:, 1:])).all()
+        if not whole or len(classes) > len(rows) / 2:
+            return None
+        return Claim(strength=LIKELY, why=f"series of {len(rows[0]) - 1} values behind one of {len(classes)} classes")
 
     def read(self, path: Path) -> Iterator[Recording]:
         n_series = 0

@@ -11,6 +11,7 @@ import numpy as np
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create, read_bytes
+from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_signals.files import plain_name
 from maskseq_signals.recording import Recording, recorded
@@ -21,6 +22,12 @@ class Wav(Format[Recording]):
     """PCM of 8, 16, 24 or 32 bits; the recording is called like the file. All values of a sound file are known."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".wav",)
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        if head.content[:4] != b"RIFF" or head.content[8:12] != b"WAVE":
+            return super().recognize(head)
+        return Claim(strength=CERTAIN, why="a sound file")
 
     def read(self, path: Path) -> Iterator[Recording]:
         try:
