@@ -83,14 +83,17 @@ class Edf(Format[Recording]):
             steps = [(s.physical_max - s.physical_min) / (s.digital_max - s.digital_min) for s in chosen]
             units = tuple(signal.physical_dimension for signal in chosen)
             decimals = tuple(fitting_decimals(abs(step)) for step in steps)
-            values = [np.asarray(signal.data, dtype=np.float64) for signal in chosen]
         if len(rates) > 1:
             told = ", ".join(f"{rate:g}" for rate in sorted(rates))
             raise DataError(path, f"channels of different rates ({told} a second); choose some: channels = [...]")
+        with _explained(path):
+            values = np.empty((len(chosen[0].digital), len(chosen)))
+            for index, signal in enumerate(chosen):  # a day of them is long: no more than one beside the result
+                values[:, index] = signal.data
         yield recorded(
             path,
             key=plain_name(path),
-            channels=np.stack(values, axis=1),
+            channels=values,
             names=wanted,
             units=units,
             rate=rates.pop(),

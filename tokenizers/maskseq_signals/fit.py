@@ -101,7 +101,11 @@ class Sample:
     kept: list[tuple[Float64[np.ndarray, "steps"], Float64[np.ndarray, "steps channels"]]] = field(default_factory=list)
 
     def add(self, values: Float64[np.ndarray, "steps channels"]) -> None:
-        """Take in one recording."""
+        """Take in one recording, some steps at a time."""
+        for start in range(0, len(values), MAX_STEPS):
+            self._add(values[start : start + MAX_STEPS])
+
+    def _add(self, values: Float64[np.ndarray, "steps channels"]) -> None:
         self.low = np.fmin(self.low, np.fmin.reduce(values, axis=0, initial=np.inf))
         self.high = np.fmax(self.high, np.fmax.reduce(values, axis=0, initial=-np.inf))
         keys = self.rng.random(len(values))

@@ -1,6 +1,6 @@
 """The `quantize` tokenizer: one position a time step, one ordinal field a channel (two with a level)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,8 @@ from maskseq_signals.channel import Channel
 from maskseq_signals.fit import Scheme, learn
 from maskseq_signals.recording import Recording
 from maskseq_signals.survey import suggest_bins
+
+BLOCK = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,8 @@ class QuantizeTokenizer(Tokenizer[Recording]):
     def encode(self, record: Recording) -> Encoded:
         ids = np.empty((len(record), len(self.fields)), dtype=self._dtype)
         for channel, column, parts in self._matched(record):
-            ids[:, parts] = channel.encode(record.channels[:, column])
+            for block in _blocks(len(record)):
+                ids[block, parts] = channel.encode(record.channels[block, column])
         return Encoded(ids)
 
     def decode(self, ids: Integer[np.ndarray, "length fields"]) -> Recording:
@@ -96,10 +99,11 @@ class QuantizeTokenizer(Tokenizer[Recording]):
 
     def losses(self, record: Recording, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, Loss]:
         """Of each channel, the round-trip error, and how many values lie outside the training range."""
-        return {
-            channel.name: channel.loss(record.channels[:, column], ids[:, parts])
-            for channel, column, parts in self._matched(record)
-        }
+        losses = {}
+        for channel, column, parts in self._matched(record):
+            blocks = (channel.loss(record.channels[b, column], ids[b, parts]) for b in _blocks(len(record)))
+            losses[channel.name] = sum(blocks, Loss(unit=channel.unit))
+        return losses
 
     def _matched(self, record: Recording) -> Iterable[tuple[Channel, int, slice]]:
         """Each channel, its column in the recording, and its fields."""
@@ -119,3 +123,8 @@ class QuantizeTokenizer(Tokenizer[Recording]):
     @cached_property
     def _dtype(self) -> np.dtype[np.unsignedinteger]:
         return self.vocabulary.dtype
+
+
+def _blocks(length: int) -> Iterator[slice]:
+    """Stretches of a recording: a day of samples is encoded in little more memory than its ids take."""
+    return (slice(start, start + BLOCK) for start in range(0, length, BLOCK))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int16
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import read_bytes
@@ -61,15 +61,17 @@ class Wfdb(Format[Recording]):
             columns = [i for i, signal in enumerate(signals) if signal.file == name]
             samples = _samples(path.with_name(name), [signals[i] for i in columns], length)
             found |= dict(zip(columns, samples.T, strict=True))
-        digital = np.stack([found[column] for column in range(len(signals))], axis=1)
-        for signal, column in zip(signals, digital.T, strict=True):
-            _verify(signal, column, path)
-        unknown = digital == [UNKNOWN[signal.format] for signal in signals]
-        values = (digital - [signal.baseline for signal in signals]) / [signal.gain for signal in signals]
+        values = np.empty((length, len(signals)))
+        for index, signal in enumerate(signals):
+            digital, physical = found[index], values[:, index]
+            _verify(signal, digital, path)
+            np.subtract(digital, signal.baseline, out=physical, dtype=np.float64)
+            physical /= signal.gain
+            physical[digital == UNKNOWN[signal.format]] = np.nan
         yield recorded(
             path,
             key=plain_name(path),
-            channels=np.where(unknown, np.nan, values),
+            channels=values,
             names=distinct([signal.name for signal in signals]),
             units=tuple(signal.unit for signal in signals),
             rate=rate,
@@ -136,8 +138,8 @@ def _signal(line: str, index: int, path: Path, number: int) -> Signal:
     )
 
 
-def _samples(path: Path, signals: list[Signal], length: int) -> Int64[np.ndarray, "length signals"]:
-    """The samples of the signals that share a data file, interleaved there."""
+def _samples(path: Path, signals: list[Signal], length: int) -> Int16[np.ndarray, "length signals"]:
+    """The samples of the signals that share a data file, interleaved there. A day of them is long: no wider copies."""
     kinds = {(signal.format, signal.offset) for signal in signals}
     if len(kinds) > 1:
         raise DataError(path, "its signals are said to be of different formats")
@@ -149,26 +151,29 @@ def _samples(path: Path, signals: list[Signal], length: int) -> Int64[np.ndarray
     content = content[:size]
     match kind:
         case "16":
-            flat = content.view("<i2").astype(np.int64)
+            flat = content.view("<i2").astype(np.int16, copy=False)
         case "80":
-            flat = content.astype(np.int64) - 128
+            flat = content.astype(np.int16) - np.int16(128)
         case _:
             flat = _unpacked_212(content)[:n]
     return flat.reshape(length, len(signals))
 
 
-def _unpacked_212(content: np.ndarray) -> Int64[np.ndarray, "samples"]:
+def _unpacked_212(content: np.ndarray) -> Int16[np.ndarray, "samples"]:
     """Two 12-bit samples in three bytes: low bits of the first, high bits of both, low bits of the second."""
-    low, nibbles, high = np.pad(content, (0, -len(content) % 3)).reshape(-1, 3).astype(np.int64).T
-    pairs = np.stack([low | (nibbles & 0x0F) << 8, high | (nibbles & 0xF0) << 4], axis=1).ravel()
-    return np.where(pairs >= 1 << 11, pairs - (1 << 12), pairs)
+    low, nibbles, high = np.pad(content, (0, -len(content) % 3)).reshape(-1, 3).T
+    pairs = np.empty((len(low), 2), dtype=np.int16)
+    pairs[:, 0] = low | (nibbles.astype(np.int16) & 0x0F) << 8
+    pairs[:, 1] = high | (nibbles.astype(np.int16) & 0xF0) << 4
+    pairs[pairs >= 1 << 11] -= 1 << 12
+    return pairs.ravel()
 
 
-def _verify(signal: Signal, column: Int64[np.ndarray, "length"], path: Path) -> None:
+def _verify(signal: Signal, column: Int16[np.ndarray, "length"], path: Path) -> None:
     """The header's initial value, and its 16-bit sum of all samples."""
     if signal.first is not None and column[0] != signal.first:
         problem = f"signal {signal.name!r} begins with {column[0]}, but the header says {signal.first}"
-    elif signal.checksum is not None and (int(column.sum()) - signal.checksum) % (1 << 16):
+    elif signal.checksum is not None and (int(column.sum(dtype=np.int64)) - signal.checksum) % (1 << 16):
         problem = f"signal {signal.name!r} has another checksum than the header says"
     else:
         return
