@@ -7,9 +7,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from maskseq.data.build import build_corpus
+from maskseq.data.splits import SplitConfig
 from maskseq.errors import DataError, UsageError
 from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.parquet import SignalParquet
+from maskseq_signals.tokenizer import QuantizeTokenizer
 
 TEXT = (
     "patient,time,hr,temp\r\n"
@@ -120,3 +123,22 @@ def test_what_is_wrong_with_a_table_is_said(frame, tmp_path):
     parquet.write_table(pa.table({"a": [1.0, np.inf]}), path)
     with pytest.raises(DataError, match="row 2, column 'a': the value is infinite"):
         list(SignalParquet().read(path))
+
+
+def test_recordings_with_dates_are_split_by_time(tmp_path):
+    path = tmp_path / "wards.csv"
+    days = {"C": "03", "A": "01", "B": "02", "D": "04"}
+    rows = [f"{key},2024-05-{day} 0{hour}:00,{hour ** int(day)}.5" for key, day in days.items() for hour in range(5)]
+    path.write_text("\n".join(["ward,time,level", *rows]) + "\n")
+    reader = SignalCsv(recording="ward", time="time")
+    records = list(reader.read(path))
+    assert records[1].span() == (1714521600.0, 1714521600.0 + 4 * 3600)
+    assert records[1].cut(1, 3).span() == (1714521600.0 + 3600, 1714521600.0 + 2 * 3600)
+    tokenizer = QuantizeTokenizer.fit(records, scheme="uniform", bins=8)
+    split = SplitConfig(by="time", validation=0.25)
+    corpus = build_corpus([path], output=tmp_path / "corpus", tokenizer=tokenizer, format=reader, split=split)
+    assert [corpus.key(i) for i in corpus.sequences("validation")] == ["D"]
+
+
+def test_times_that_are_no_dates_give_no_span(table_file):
+    assert next(SignalCsv(recording="patient", time="time").read(table_file)).span() is None

@@ -80,6 +80,19 @@ class Recording(Record):
         times = None if self.times is None else self.times[start:stop]
         return replace(self, channels=self.channels[start:stop], times=times, origin=None)
 
+    def span(self) -> tuple[float, float] | None:
+        """By the column of times, if it holds dates: those of the first and the last step, in seconds since 1970."""
+        if not self.times:
+            return None
+        try:
+            ends = to_moments([self.times[0], self.times[-1]])
+        except ValueError:
+            return None
+        if ends.dtype.kind != "M":
+            return None
+        first, last = (ends.astype("datetime64[us]").astype(np.int64) / 1e6).tolist()
+        return min(first, last), max(first, last)
+
     def bare(self) -> "Recording":
         """Without the table or array that it was read from."""
         return replace(self, origin=None)
