@@ -32,7 +32,7 @@ class OneWay:
 
     @classmethod
     def of(cls, target: Bool[Tensor, "tokens"], cu_seqlens: Int[Tensor, "pieces+1"]) -> Self:
-        """From a flag for each token of a packed row."""
+        """From a flag for each token of a packed row. (How many are target is data: compiled graphs end here.)"""
         before = F.pad(target.cumsum(0), (1, 0))
         cu_target = before[cu_seqlens.long()].to(cu_seqlens.dtype)
         (context,), (inside,) = (~target).nonzero(as_tuple=True), target.nonzero(as_tuple=True)
