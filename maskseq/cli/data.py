@@ -1,5 +1,6 @@
 """From files to corpora."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
