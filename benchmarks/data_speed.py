@@ -1,18 +1,23 @@
 """How fast data get from a file to the model on one core: tokenizing, reading, planning, masking.
 
-    OMP_NUM_THREADS=1 python benchmarks/data_speed.py [--million-bases 20]
+    OMP_NUM_THREADS=1 RAYON_NUM_THREADS=1 python benchmarks/data_speed.py [--million-bases 20]
+    python benchmarks/data_speed.py --wait-share STEPS
 
-Prints a table. Figures are for a second of processor time, hence per core, whatever else runs on the machine; waiting
-for the disk is not in them. Each is the best of three runs.
+The first prints a table. Figures are for a second of processor time, hence per core, whatever else runs on the machine;
+waiting for the disk is not in them. Each is the best of three runs. The second trains the preset `small` (d = 256) for
+some steps and prints the share of their time that was spent waiting for data, as the trainer measures it: run it alone.
 """
 
 import argparse
+import itertools
+import json
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import tokenizers  # Hugging Face's
 
 from maskseq.data.batches import Rows
 from maskseq.data.build import build_corpus
@@ -20,7 +25,9 @@ from maskseq.data.corpus import Corpus
 from maskseq.data.packing import BatchConfig, plan_epoch
 from maskseq.data.splits import SplitConfig
 from maskseq.masking import MaskingConfig, Spans
+from maskseq_genomics.bpe import BpeTokenizer
 from maskseq_genomics.fasta import Fasta, FastaSequence
+from maskseq_genomics.kmer import KmerTokenizer
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 
 RUNS = 3
@@ -28,7 +35,10 @@ WINDOW = 1024
 CONFIG = BatchConfig(row_tokens=8192, context=WINDOW)
 
 
-def main(million_bases: int) -> None:
+def main(million_bases: int, wait_share: int) -> None:
+    if wait_share:
+        print_wait_share(wait_share)
+        return
     rng = np.random.default_rng(0)
     bases = rng.choice(np.frombuffer(b"ACGT", np.uint8), size=million_bases * 10**6)
     with tempfile.TemporaryDirectory() as name:
@@ -70,7 +80,9 @@ def measure(records: list[FastaSequence], folder: Path) -> dict[tuple[str, str],
             [source], output=folder / f"{next(counter)}.corpus", tokenizer=tokenizer, split=SplitConfig(by="none")
         )
 
-    figures = {("tokenizing in memory", "MB/s"): n_bases / best(lambda: [tokenizer.encode(r) for r in records]) / 1e6}
+    figures = {("tokenizing bases, in memory", "MB/s"): n_bases / best(lambda: tokenizer.encode_many(records)) / 1e6}
+    for name, encode in other_tokenizers(records).items():
+        figures[f"    {name}", "MB/s"] = n_bases / best(lambda encode=encode: encode(records)) / 1e6
     figures["building a corpus, FASTA to disk, one worker", "MB/s"] = n_bases / best(build) / 1e6
     corpus = Corpus.open(folder / "0.corpus")
     windows = np.random.default_rng(1).integers(0, n_bases - WINDOW, size=300).tolist()
@@ -90,6 +102,64 @@ def measure(records: list[FastaSequence], folder: Path) -> dict[tuple[str, str],
     return figures
 
 
+def other_tokenizers(records: list[FastaSequence]) -> dict[str, Callable[[list[FastaSequence]], object]]:
+    """Those of ours that are not letter by letter, and what their users run elsewhere."""
+    theirs = tokenizers.Tokenizer(tokenizers.models.BPE())
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=1024, special_tokens=[], max_token_length=16)
+    theirs.train_from_iterator((record.residues[:WINDOW].decode() for record in records[:1000]), trainer)
+    merges = json.loads(theirs.to_str())["model"]["merges"]
+    ours = BpeTokenizer(merges=tuple((left, right) for left, right in merges))
+    words = {"".join(word): i for i, word in enumerate(itertools.product("ACGT", repeat=6))}
+
+    def dnabert(records: list[FastaSequence]) -> list[list[int]]:
+        """`seq2kmer` of DNABERT (Ji et al. 2021), and the look-up of each word."""
+        texts = (record.residues.decode() for record in records)
+        return [[words[text[i : i + 6]] for i in range(len(text) - 5)] for text in texts]
+
+    def hugging_face(records: list[FastaSequence]) -> list[object]:
+        """In windows of 1,024 bases, as models of this kind take them."""
+        texts = (record.residues.decode() for record in records)
+        return theirs.encode_batch_fast([text[i : i + WINDOW] for text in texts for i in range(0, len(text), WINDOW)])
+
+    return {
+        "6-mers side by side": KmerTokenizer().encode_many,
+        "overlapping 6-mers": KmerTokenizer(overlapping=True).encode_many,
+        "overlapping 6-mers, the loop of DNABERT's users": dnabert,
+        f"BPE of {len(ours.tokens):,} tokens": ours.encode_many,
+        "the same by Hugging Face's tokenizers": hugging_face,
+    }
+
+
+def print_wait_share(steps: int) -> None:
+    """Train `small` on random bases, by the trainer that users run."""
+    from maskseq.commands import pretrain
+    from maskseq.training.events import Step
+
+    seen: list[Step] = []
+    bases = np.random.default_rng(0).choice(np.frombuffer(b"ACGT", np.uint8), size=2 * 10**6).tobytes()
+    recipe = {
+        "data": {"split": {"by": "none"}},
+        "tokenizer": {"name": "nucleotide"},
+        "model": {"preset": "small"},
+        "training": {"tokens": steps * CONFIG.row_tokens, "rows": 1, "validate_every": 0, "checkpoint_every": 0},
+    }
+    with tempfile.TemporaryDirectory() as name:
+        pretrain(
+            recipe,
+            output=Path(name) / "run",
+            records=[FastaSequence(key="chr", residues=bases, header=b"chr")],
+            on_event=lambda event: seen.append(event) if isinstance(event, Step) else None,
+        )
+    seconds = np.array(
+        [CONFIG.row_tokens / step.tokens_per_s for step in seen[1:]]
+    )  # the first waits for the first row
+    waited = np.array([step.wait_share for step in seen[1:]]) * seconds
+    print(
+        f"`small`, {len(seconds)} steps of {CONFIG.row_tokens:,} tokens, {seconds.mean():.2f} s each: "
+        f"{100 * waited.sum() / seconds.sum():.2f} % of the time was spent waiting for data"
+    )
+
+
 def best(run: Callable[[], object]) -> float:
     """Processor seconds of the fastest of a few runs."""
     seconds = []
@@ -103,4 +173,5 @@ def best(run: Callable[[], object]) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--million-bases", type=int, default=20)
+    parser.add_argument("--wait-share", type=int, default=0, metavar="STEPS")
     main(**vars(parser.parse_args()))

@@ -175,6 +175,7 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
             "path": corpus.path,
             "fingerprint": corpus.fingerprint[:16],
             "records": manifest["records"],
+            "their variants": manifest.get("variant_records", 0),
             "raw units": manifest["units"],
             "positions": manifest["positions"],
             "parts": len(manifest["parts"]),

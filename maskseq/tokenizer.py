@@ -122,7 +122,10 @@ class Tokenizer(ABC, Generic[R]):
         """The whole record as ids; `DataError` or `ValueError` names what cannot be encoded and where."""
 
     def encode_many(self, records: Sequence[R]) -> list[Encoded]:
-        """The same of each record, for tokenizers that encode short ones faster together."""
+        """The ids and weights of each record, as `encode` gives them, for a build; legal cells may be left out.
+
+        For tokenizers that encode many short records faster together, or without legal cells.
+        """
         return [self.encode(record) for record in records]
 
     @abstractmethod

@@ -1,6 +1,5 @@
 """The contract checker passes honest tokenizers of several kinds, and names the rule that each broken one breaks."""
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -216,7 +215,7 @@ def test_honest_tokenizers_pass(
     tokenizer: Tokenizer[Any], data: list[ListRecord], skipped: set[str], round_trip: dict[str, float]
 ) -> None:
     report = check_tokenizer(tokenizer, data)
-    assert set(report.skipped) == skipped
+    assert set(report.skipped) == {"variants", *skipped}
     assert report.n_records == len(data)
     assert report.n_cells == sum(tokenizer.encode(record).ids.size for record in data)
     assert report.round_trip == round_trip
@@ -493,14 +492,17 @@ class Hashing(Tokenizer[ListRecord]):
         return tuple(Field(name=f"f{n}", tokens=tuple("01234567"), source=s) for n, (s, _, _) in enumerate(self.shapes))
 
     def encode(self, record):
-        n = len(record)
-        ids = np.zeros((n, len(self.shapes)), dtype=np.uint8)
+        values = np.array(record.values, dtype=np.uint64).reshape(-1, 3) + np.uint64(1)
+        columns = []
         for f, (source, offset, width) in enumerate(self.shapes):
-            column = "abc".index(source)
-            for i in range(n):
-                seen = [record.values[u][column] if 0 <= u < n else -1 for u in range(i + offset, i + offset + width)]
-                ids[i, f] = zlib.crc32(bytes(str((f, seen)), "ascii")) % 8
-        return Encoded(ids)
+            padded = np.zeros(len(values) + 16, dtype=np.uint64)  # beyond the ends there is nothing
+            padded[8:-8] = values[:, "abc".index(source)]
+            hashed = np.full(len(values), f, dtype=np.uint64)
+            for u in range(8 + offset, 8 + offset + width):
+                hashed = (hashed ^ padded[u : u + len(values)]) * np.uint64(0x9E3779B97F4A7C15)
+                hashed ^= hashed >> np.uint64(29)
+            columns.append(hashed >> np.uint64(61))
+        return Encoded(np.stack(columns, axis=1).astype(np.uint8))
 
     def decode(self, ids):
         return ids.tolist()

@@ -81,7 +81,7 @@ def _arrays(rows: Sequence[Row], tokenizer: Tokenizer[Any]) -> dict[str, bytes]:
     _write(store, "offsets", offsets)
     if variants.any():
         _write(store, "variants", variants)
-    unknown = find_runs(~tokenizer.vocabulary.known(tokens).any(axis=1), offsets)
+    unknown = find_runs(np.logical_not(tokenizer.vocabulary.known(tokens).any(axis=1)), offsets)
     if len(unknown):
         _write(store, "unknown", unknown)
     _write(store, "units", np.array([len(row.record) for row in rows], np.int64))
