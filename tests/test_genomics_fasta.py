@@ -218,13 +218,14 @@ def test_folders_are_refused(tmp_path):
 
 
 MEMORY = """
-import resource, sys
+import sys
 from pathlib import Path
+from corpora import memory
 from maskseq_genomics.fasta import Fasta
 from maskseq_genomics.nucleotide import NucleotideTokenizer
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = memory("VmRSS")
 total = sum(len(NucleotideTokenizer().encode(record)) for record in Fasta().read(Path(sys.argv[1])))
-print(total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(total, memory("VmHWM") - before)
 """
 
 
@@ -234,10 +235,11 @@ def peak_memory(path: Path, megabases: int) -> float:
     with path.open("wb") as file:
         for _ in range(megabases):
             file.write(record)
-    done = subprocess.run([sys.executable, "-c", MEMORY, str(path)], capture_output=True, text=True, check=True)
-    total, kilobytes = map(int, done.stdout.split())
+    command = [sys.executable, "-c", MEMORY, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+    total, grown = map(int, done.stdout.split())
     assert total == megabases * 16667 * 60
-    return kilobytes / 1000
+    return grown / 1e6
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):
