@@ -46,7 +46,7 @@ class DataConfig:
     workers: int = 2
     """Processes that build the corpus."""
     on_error: typing.Literal["stop", "skip"] = "stop"
-    """What a record that cannot be encoded does: stop the build, or be skipped and counted in the manifest."""
+    """What a record that cannot be read or encoded does: stop the build, or be skipped and counted in the manifest."""
     split: SplitConfig = field(default_factory=SplitConfig)
     unknown: UnknownRuns = field(default_factory=UnknownRuns)
     variants: int = 1
