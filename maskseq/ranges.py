@@ -98,7 +98,7 @@ def _parse(text: str) -> tuple[str, Range]:
     if _is_number(middle) and _is_number(span):
         return before, Moments(middle, span)
     first, dash, last = span.replace(",", "").partition("-")
-    if not (first.isdecimal() and (last.isdecimal() or not dash)):
+    if not (_is_unit(first) and (_is_unit(last) or not dash)):
         raise UsageError(
             f"{text}: expected KEY:START-END (1-based, inclusive), such as chr1:1001-1050, a .bed, or two moments: "
             f"KEY:0.5:2 (seconds) or KEY:2024-01-31..2024-02-02"
@@ -107,6 +107,10 @@ def _parse(text: str) -> tuple[str, Range]:
     if not 0 <= start_unit < stop_unit:
         raise UsageError(f"{text}: the first unit is 1, and END is not before START")
     return key, (start_unit, stop_unit)
+
+
+def _is_unit(text: str) -> bool:
+    return text.isdecimal() and len(text) <= 18
 
 
 def _is_number(text: str) -> bool:
@@ -129,7 +133,7 @@ def _read_bed(path: Path) -> list[tuple[str, Range]]:
         if not line.strip() or line.startswith(("#", "track", "browser")):
             continue
         columns = line.split("\t")
-        if len(columns) < 3 or not (columns[1].isdecimal() and columns[2].isdecimal()):
+        if len(columns) < 3 or not (_is_unit(columns[1]) and _is_unit(columns[2])):
             raise DataError(path, "expected name, start and end, separated by tabs", place=f"line {number}")
         start, stop = int(columns[1]), int(columns[2])
         if start >= stop:

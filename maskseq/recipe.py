@@ -143,7 +143,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: no such recipe\n\nhint: `maskseq recipes list` shows those that ship") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as a recipe: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers and nests beyond all bounds
         raise UsageError(f"{path}: not valid TOML: {error}") from None
 
 
@@ -155,7 +155,7 @@ def lay_over(table: dict[str, Any], override: str) -> None:
         raise UsageError(f"--set {override}: expected section.key=value, such as --set masking.ratio=0.4")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text
     for depth, part in enumerate(parts[:-1]):
         inner = table.setdefault(part, {})
@@ -198,7 +198,7 @@ def _dataclass_in(hint: object) -> type | None:
 
 def _validated(cls: type, table: object, where: str) -> Any:
     try:
-        return TypeAdapter(cls).validate_json(json.dumps(table))
+        return TypeAdapter(cls).validate_json(json.dumps(table, default=str))  # TOML knows dates
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

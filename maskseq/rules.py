@@ -46,6 +46,8 @@ class NamedRule:
         first, dash, last = span.replace(",", "").partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             return cls(name, argument, place, 0, None)
+        if max(len(first), len(last)) > 18:
+            raise UsageError(f"the rule {text[:60]!r}… is about units beyond all records")
         if not 1 <= int(first) <= int(last or first):
             raise UsageError(f"the rule {text!r} is about the units {span}, which are none (they count from 1)")
         return cls(name, argument, key, int(first) - 1, int(last or first))
@@ -110,11 +112,12 @@ def read_interval(text: str) -> tuple[float, float]:
     """`LOW..HIGH`, `LOW..`, `..HIGH` or one number for both."""
     low, dots, high = text.partition("..")
     try:
-        if not dots:
-            return float(low), float(low)
-        return float(low) if low else -np.inf, float(high) if high else np.inf
+        ends = (float(low) if low or not dots else -np.inf, float(high) if high else np.inf)
+        if np.isnan(ends).any():
+            raise ValueError
     except ValueError:
         raise UsageError(f"{text!r} is no interval; write it as LOW..HIGH") from None
+    return ends if dots else (ends[0], ends[0])
 
 
 def _read_graph(path: Path) -> dict[str, list[str]]:

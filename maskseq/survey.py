@@ -4,8 +4,6 @@ A format answers with a `Claim` to the beginning of a file, a tokenizer with a `
 `maskseq init` asks them all; the core knows nothing of any domain.
 """
 
-import gzip
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maskseq.errors import DataError
+from maskseq.files import open_bytes
 
 HEAD_BYTES = 1 << 18
 
@@ -32,14 +31,8 @@ class Head:
     @classmethod
     def of(cls, path: Path) -> "Head":
         """`DataError` for a file that cannot be read, or is empty."""
-        try:
-            with path.open("rb") as raw:
-                zipped = raw.read(2) == b"\x1f\x8b"
-                raw.seek(0)
-                file = gzip.open(raw) if zipped else raw  # noqa: SIM115 (it owns nothing; `raw` is closed)
-                content = file.read(HEAD_BYTES + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        with open_bytes(path) as file:
+            content = file.read(HEAD_BYTES + 1)
         if not content:
             raise DataError(path, "the file is empty")
         return cls(path, content[:HEAD_BYTES], len(content) <= HEAD_BYTES)

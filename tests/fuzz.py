@@ -16,7 +16,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from small_files import EXAMPLES, Example, contents
 
 from maskseq.errors import MaskseqError, UsageError
 from maskseq.plugins import format_for
+from maskseq.survey import Head
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Record
 from maskseq_events.case import Case
@@ -169,6 +170,10 @@ def use(example: Example, path: Path, options: Mapping[str, Any]) -> bool:
     """Read, tokenize and write back; whether the file was accepted. Whatever is not a `MaskseqError` gets out."""
     try:
         format = format_for(path, example.format, **options)
+        with suppress(MaskseqError):
+            type(format).recognize(Head.of(path))
+        with suppress(MaskseqError):
+            assert all(attempt is not None for attempt in format.attempts(path))
         records = list(format.read(path))
         assert records, "nothing was read, and nothing said of it"
         written = path.with_name("written-" + path.name)

@@ -241,6 +241,7 @@ EXAMPLES = {
     "sessions": Example("sessions", _just("x.sessions", SESSIONS), returns=True),
     "xes": Example("xes", _just("x.xes", XES), returns=True),
     "signal-csv": Example("signal-csv", _just("x.csv", SIGNAL), returns=True),
+    "signal-parquet": Example("signal-parquet", lambda: {"x.parquet": _parquet()}, {"channels": ("numeric_value",)}),
     "npy": Example("npy", lambda: {"x.npy": _npy()}),
     "npz": Example("npz", lambda: {"x.npz": _npz()}),
     "edf": Example("edf", lambda: {"x.edf": _edf()}),

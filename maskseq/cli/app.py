@@ -28,6 +28,11 @@ class Group(TyperGroup):
         except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
             sys.stderr.close()
             raise typer.Exit(0) from None
+        except MemoryError:
+            console.fail(
+                "there is not enough memory for this\n\nhint: use fewer workers or smaller rows, or split the file"
+            )
+            raise typer.Exit(1) from None
         except OSError as error:  # a full disk, a folder without permission: the message names the path
             console.fail(str(error))
             raise typer.Exit(1) from None

@@ -71,16 +71,18 @@ class Csv(EventTable):
         """Each row with the number of its first line and its raw text, blank lines behind it included."""
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         held: tuple[int, str, list[str]] | None = None
-        number = 1
+        number, before = 1, ""
         try:
             for cells in reader:
-                raw = lines.taken()
+                raw, before = before + lines.taken(), ""
                 if not cells and held is not None:
                     held = (held[0], held[1] + raw, held[2])
                 elif cells:
                     if held is not None:
                         yield held
                     held = (number, raw, cells)
+                else:  # blank lines before the header
+                    before = raw
                 number = reader.line_num + 1
         except csv.Error as error:
             hint = " (a quote is opened and never closed)" if "unexpected end" in str(error) else ""

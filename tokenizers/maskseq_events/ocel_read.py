@@ -162,7 +162,7 @@ def _read_sqlite(path: Path) -> ObjectLog:
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             for kind, row in _typed_rows(database, "object"):
-                what = log.objects.setdefault(str(row.pop("ocel_id")), LogObject(kind))
+                what = log.objects.setdefault(str(row.pop("ocel_id")), LogObject(_name(kind)))
                 del row["ocel_time"]
                 row.pop("ocel_changed_field", None)
                 for name, value in row.items():
@@ -170,19 +170,21 @@ def _read_sqlite(path: Path) -> ObjectLog:
                         what.attributes.setdefault(name, _text(value))
             by_id: dict[str, ObjectEvent] = {}
             for kind, row in _typed_rows(database, "event"):
-                event = ObjectEvent(str(row.pop("ocel_id")), kind, row.pop("ocel_time"))
+                moment = row.pop("ocel_time")
+                event = ObjectEvent(str(row.pop("ocel_id")), _name(kind), moment if moment is None else _name(moment))
                 event.attributes = {name: _text(value) for name, value in row.items()}
                 by_id[event.id] = event
-            order = [str(event) for (event,) in database.execute("SELECT ocel_id FROM event ORDER BY rowid")]
+            order = [str(event) for (event,) in _select(database, "ocel_id", "event")]
             log.events = [by_id[event] for event in order if event in by_id]
-            pairs = "SELECT ocel_event_id, ocel_object_id FROM event_object ORDER BY rowid"
-            for event, what in database.execute(pairs):
+            for event, what in _select(database, "ocel_event_id, ocel_object_id", "event_object"):
                 if event in by_id:
                     by_id[event].objects.append(str(what))
     except (sqlite3.Error, UnicodeDecodeError) as error:
         raise DataError(path, f"not an OCEL 2.0 database: {error}") from None
     except KeyError as error:
         raise DataError(path, f"not an OCEL 2.0 database: there is no column {error}") from None
+    except TypeError:
+        raise DataError(path, "not an OCEL 2.0 database: a type, time or value is no text") from None
     except OSError as error:
         raise DataError(path, broken(error)) from None
     return log
@@ -190,12 +192,20 @@ def _read_sqlite(path: Path) -> ObjectLog:
 
 def _typed_rows(database: sqlite3.Connection, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of the tables of each event or object type, by time."""
-    for kind, name in database.execute(f"SELECT ocel_type, ocel_type_map FROM {what}_map_type").fetchall():
-        table = f"{what}_{name}".replace('"', '""')
-        cursor = database.execute(f'SELECT * FROM "{table}" ORDER BY ocel_time')
+    for kind, name in _select(database, "ocel_type, ocel_type_map", f"{what}_map_type").fetchall():
+        cursor = _select(database, "*", f"{what}_{name}", order="ocel_time")
         columns = [column[0] for column in cursor.description]
         for row in cursor:
             yield kind, dict(zip(columns, row, strict=True))
+
+
+def _select(database: sqlite3.Connection, columns: str, table: str, *, order: str = "rowid") -> sqlite3.Cursor:
+    """The rows of a table; not of a view, which may have no end."""
+    found = database.execute("SELECT type FROM sqlite_master WHERE lower(name) = lower(?)", (table,)).fetchone()
+    if found != ("table",):
+        raise sqlite3.OperationalError(f"no such table: {table}")
+    quoted = table.replace('"', '""')
+    return database.execute(f'SELECT {columns} FROM "{quoted}" ORDER BY {order}')
 
 
 def _name(value: Any) -> str:

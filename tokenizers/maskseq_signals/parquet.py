@@ -121,7 +121,8 @@ def _loaded(path: Path) -> Any:
     except ImportError:
         raise UsageError(f"{path}: Parquet needs pyarrow\n\nhint: pip install 'maskseq[signals]'") from None
     try:
-        table = parquet.read_table(path, partitioning=None)
+        with path.open("rb") as file:  # given a path, it would read all files of a folder
+            table = parquet.read_table(file)
     except FileNotFoundError:
         raise DataError(path, "no such file") from None
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -92,6 +92,8 @@ class UcrTable(Archive):
                 while values and values[-1].lower() == "nan":
                     values.pop()
                 yield _series(f"{plain_name(path)}/{n_series}", [values], _class(cells[0]), path, f"line {number}")
+        if not n_series:
+            raise DataError(path, "there are no series in this file")
 
 
 def _class(text: str) -> str:
