@@ -24,7 +24,7 @@ SHARES = (0.2, 0.4)
 CONTEXT, MASKED = 1024, 0.3
 TOKENS = 1e12
 MICRO_TOKENS = 32_768
-ROW_THREAD = 3.6e6
+ROW_THREAD = 3.4e6
 """Tokens a second that one thread packs and masks, with reverse complements and reading (docs/benchmarks.md)."""
 LINK = 50e9
 """Bytes a second between machines for each GPU: 400 Gb/s."""

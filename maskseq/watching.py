@@ -51,8 +51,9 @@ def _lines(run: Watched) -> list[RenderableType]:
         return ["no step has been made yet"]
     started = run.started
     ranks = f" x {started['world']} processes" if started.get("world", 1) > 1 else ""
+    machine = f"{started.get('device')}{ranks} in {started.get('precision')}"
     lines: list[RenderableType] = [
-        f"{started.get('n_parameters', 0):,} parameters on {started.get('device')}{ranks} in {started.get('precision')}",
+        f"{started.get('n_parameters', 0):,} parameters on {machine}",
         ProgressBar(total=max(run.total, 1), completed=run.seen),
         _progress(run),
     ]

@@ -84,7 +84,7 @@ def test_files_hold_what_python_returns_in_the_order_of_the_records(
         np.testing.assert_array_equal(ours, theirs, err_msg=key)
     n_vectors = sum(len(v) for _, v in expected) if pooling == "none" else 90
     assert (summary["records"], summary["vectors"], summary["dimensions"]) == (90, n_vectors, HIDDEN)
-    assert os.listdir(tmp_path) == [output.name]
+    assert list(tmp_path.iterdir()) == [output]
 
 
 def test_both_strands_of_a_file_embed_alike(checkpoint: Path, fasta: Path, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(
     summary = embed_file(run, fasta, output=broken, pooling=pooling, **SMALL)
     assert summary["records resumed"] == 90  # the last kill was after everything was computed
     assert files(broken) == files(whole)
-    assert sorted(os.listdir(tmp_path)) == sorted([broken.name, whole.name])
+    assert set(tmp_path.iterdir()) == {broken, whole}
 
 
 def test_what_was_begun_otherwise_is_not_gone_on_with(checkpoint: Path, fasta: Path, tmp_path: Path) -> None:

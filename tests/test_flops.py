@@ -30,6 +30,21 @@ def test_pairs_are_those_that_one_counts() -> None:
         assert attended_pairs(np.array([length]), window) == [expected]
 
 
+def test_context_that_does_not_see_the_target_costs_less() -> None:
+    shape = {"n_layers": 3, "hidden_size": 32, "n_heads": 2, "intermediate_size": 48}
+    both = preset("nano", VOCABULARY, **shape)
+    one_way = replace(both, context_sees_target=False)
+    lengths, targets = np.array([9, 5, 7]), np.array([4, 0, 7])
+    allowed = 0
+    for n, t in zip(lengths, targets, strict=True):
+        target = np.arange(n) < t
+        allowed += int((target[:, None] | ~target[None, :]).sum())  # a query of the target sees all, others the context
+    missing = int((lengths**2).sum()) - allowed
+    assert missing == 20
+    difference = forward_flops(both, lengths, [3, 3], targets) - forward_flops(one_way, lengths, [3, 3], targets)
+    assert difference == 3 * 4 * 32 * missing
+
+
 def test_a_row_counts_its_pieces_without_filler() -> None:
     """Of the synthetic rows: four pieces, and seven tokens of filler that no objective belongs to."""
     config = preset("nano", Letters().vocabulary, n_layers=2, hidden_size=32, n_heads=2, intermediate_size=48)

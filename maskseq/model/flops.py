@@ -15,24 +15,37 @@ from maskseq.model.config import EncoderConfig
 
 def row_flops(config: EncoderConfig, row: Row) -> float:
     """Forward and backward of a packed row, its filler left out."""
-    lengths = np.diff(row.cu_seqlens)[row.objective >= 0]
-    return training_flops(config, lengths, np.count_nonzero(row.weights, axis=0).tolist())
+    real = row.objective >= 0
+    lengths, targets = np.diff(row.cu_seqlens), np.add.reduceat(row.target, row.cu_seqlens[:-1], dtype=np.int64)
+    scored = np.count_nonzero(row.weights, axis=0).tolist()
+    return training_flops(config, lengths[real], scored, targets[real])
 
 
-def training_flops(config: EncoderConfig, lengths: Integer[np.ndarray, " pieces"], scored: Sequence[int]) -> float:
+def training_flops(
+    config: EncoderConfig,
+    lengths: Integer[np.ndarray, " pieces"],
+    scored: Sequence[int],
+    targets: Integer[np.ndarray, " pieces"] | None = None,
+) -> float:
     """Forward and backward: the backward has two products for each one of the forward pass."""
-    return 3 * forward_flops(config, lengths, scored)
+    return 3 * forward_flops(config, lengths, scored, targets)
 
 
-def forward_flops(config: EncoderConfig, lengths: Integer[np.ndarray, " pieces"], scored: Sequence[int]) -> float:
+def forward_flops(
+    config: EncoderConfig,
+    lengths: Integer[np.ndarray, " pieces"],
+    scored: Sequence[int],
+    targets: Integer[np.ndarray, " pieces"] | None = None,
+) -> float:
     """One forward pass over pieces of these lengths, the head run on `scored[f]` cells of field f.
 
-    A query meets the keys of its own piece and, in a local layer, of its window only.
+    A query meets the keys of its own piece and, in a local layer, of its window only. Of each piece, `targets`
+    positions are the target that an encoder with `context_sees_target = False` keeps from the rest.
     """
-    attention = sum(
-        4 * config.hidden_size * float(attended_pairs(lengths, config.window_of(layer)).sum())
-        for layer in range(config.n_layers)
-    )
+    pairs = sum(float(attended_pairs(lengths, config.window_of(layer)).sum()) for layer in range(config.n_layers))
+    if targets is not None and not config.context_sees_target:
+        pairs -= config.n_layers * float(np.sum((lengths - targets) * targets))
+    attention = 4 * config.hidden_size * pairs
     return int(np.sum(lengths)) * token_flops(config) + attention + head_flops(config, scored)
 
 

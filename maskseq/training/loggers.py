@@ -46,12 +46,17 @@ def logging_to(name: str, run: Path, identity: dict[str, Any]) -> Iterator[Liste
             logger.close()
 
 
+NUMBERS = (
+    "lr", "grad_norm", "update_ratio", "rows", "tokens", "tokens_per_s", "peak_share", "wait_share", "peak_memory",
+)  # fmt: skip
+"""Of a step, besides its scores."""
+
+
 def numbers(event: Step | Validation) -> dict[str, float]:
     """What is worth a curve, by names such as `train/bits` and `validation/objective/spans/accuracy`."""
     if isinstance(event, Validation):
         return _scores("validation", event.scores)
-    kept = ("lr", "grad_norm", "rows", "tokens", "tokens_per_s", "wait_share", "peak_memory")
-    return _scores("train", event.scores) | {f"train/{key}": getattr(event, key) for key in kept}
+    return _scores("train", event.scores) | {f"train/{key}": getattr(event, key) for key in NUMBERS}
 
 
 def _scores(prefix: str, scores: Scores) -> dict[str, float]:
