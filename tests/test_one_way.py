@@ -1,6 +1,7 @@
 """The context does not see the target: in attention, in the encoder, in training and when a trained model is asked."""
 
 import contextlib
+import functools
 import json
 import math
 import sys
@@ -27,6 +28,7 @@ from maskseq.data.build import build_from_records
 from maskseq.data.corpus import Corpus
 from maskseq.data.packing import BatchConfig
 from maskseq.errors import UsageError
+from maskseq.inference.infill import InfillConfig, infill
 from maskseq.inference.predict import EncoderPredict
 from maskseq.masking import Infill, MaskingConfig, Spans, Tokens
 from maskseq.model.attention import packed_self_attention
@@ -125,7 +127,7 @@ def test_the_encoder_and_its_gradients_are_those_of_the_block_mask(switches: dic
     found.backward(grad)
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
-    expected = model(*row, attend=lambda *args, **options: dense(*args, target=target, **options))
+    expected = model(*row, attend=functools.partial(dense, target=target))
     expected.backward(grad)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(gradients, {name: p.grad for name, p in model.named_parameters() if p.grad is not None})
@@ -165,6 +167,14 @@ def test_a_piece_without_target_is_context_as_in_any_encoder() -> None:
     model, (row, target) = encoder(), packed()
     found = model(*row, target=target)
     torch.testing.assert_close(found[12:18], model(*row, attend=packed_self_attention)[12:18], atol=1e-5, rtol=1e-5)
+
+
+def test_it_compiles() -> None:
+    """In more than one graph: how many positions are target is a matter of the data."""
+    model, (row, target) = encoder(n_layers=1), packed()
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="eager")
+    torch.testing.assert_close(compiled(*row, target=target), model(*row, target=target), atol=1e-5, rtol=1e-5)
 
 
 # What cannot be
@@ -225,7 +235,7 @@ def test_the_loss_of_a_row_of_all_objectives_is_that_of_its_pieces_alone(row: Ro
         here, n = slice(start, stop), int(stop - start)
         ids, target = torch.from_numpy(row.inputs[here].astype(np.int64)), torch.from_numpy(row.target[here])
         assert bool(target.any()) == (objective == 2)
-        attend = (lambda *args, t=target, **options: dense(*args, target=t, **options)) if objective == 2 else None
+        attend = functools.partial(dense, target=target) if objective == 2 else None
         hidden = model(ids, torch.arange(n), boundaries([n]), n, attend=attend)
         for field in range(2):
             log_p = model.logits(hidden, field).log_softmax(-1)
@@ -288,6 +298,18 @@ def test_a_recipe_trains_it_and_a_broken_run_ends_in_the_same_bits(corpus: Corpu
     lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["kind"] == "step"]
     assert np.mean(losses[-4:]) < np.mean(losses[:4])
+
+    ids = TOKENIZER.encode(corpora.Text(key="r", text="abcdabcd??abcd?abcdabcd")).ids
+    holes, n = ~TOKENIZER.vocabulary.known(ids), len(ids)
+    (fill,) = infill(
+        run.predict(symmetries=False), [ids], [holes], InfillConfig(), vocabulary=TOKENIZER.vocabulary, keys=[0]
+    )
+    target = torch.from_numpy(holes.any(axis=1))
+    attend = functools.partial(dense, target=target)
+    with torch.no_grad():
+        hidden = run.model(torch.from_numpy(ids).long(), torch.arange(n), boundaries([n]), n, attend=attend)
+        expected = run.model.logits(hidden[target], 0).softmax(-1).numpy()
+    np.testing.assert_allclose(fill.marginals[fill.cells[:, 1] == 0], expected, atol=1e-5)
 
     plain = {**RECIPE, "model": {**RECIPE["model"], "context_sees_target": True}}
     maskseq.pretrain(plain, output=tmp_path / "plain", corpus=corpus)
