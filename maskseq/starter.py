@@ -64,9 +64,9 @@ def init(
     given: dict[str, Any] = {}
     for override in overrides:
         lay_over(given, override)
-    data, wanted = given.get("data", {}), given.get("tokenizer", {})
+    data, wanted = _section(given, "data"), _section(given, "tokenizer")
     name, claim, told = _format_of(files, format or data.get("format"))
-    options = {**claim.options, **data.get("format_options", {})}
+    options = {**claim.options, **_section(data, "format_options")}
     records, whole = _records(files, name, options)
     tokenizer, suggestion = _suggestion(records, wanted.get("name"))
     known: dict[str, Any] = {
@@ -84,6 +84,16 @@ def init(
     aside.write_text(text, encoding="utf-8")
     aside.replace(output)
     return {"files": told, "records": _facts(sample), "content": dict(suggestion.found), "recipe": str(output)}
+
+
+def _section(table: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A table that `--set` gave, or an empty one."""
+    section = table.get(name, {})
+    if not isinstance(section, dict):
+        raise UsageError(
+            f"--set …{name}={section}: {name} is a section\n\nhint: set one of its keys: …{name}.KEY=VALUE"
+        )
+    return section
 
 
 def _format_of(files: Sequence[Path], wanted: str | None) -> tuple[str, Claim, dict[str, str]]:
@@ -228,7 +238,7 @@ def _merged(table: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 def _text(recipe: Mapping[str, Any], comments: Mapping[str, str], title: str) -> str:
     """The recipe as TOML, with comments behind its lines."""
-    lines = [f"# {title}", "# `maskseq pretrain RECIPE --dry-run` shows every default."]
+    lines = [f"# {_plain(title)}", "# `maskseq pretrain RECIPE --dry-run` shows every default."]
     for section in SECTIONS:
         table: Any = recipe
         for part in section.split(".") if section else ():
@@ -238,8 +248,13 @@ def _text(recipe: Mapping[str, Any], comments: Mapping[str, str], title: str) ->
             lines += ["", f"[{section}]"]
         for key in keys:
             why = comments.get(f"{section}.{key}")
-            lines.append(f"{key} = {_toml(table[key])}" + (f"  # {why}" if why else ""))
+            lines.append(f"{key} = {_toml(table[key])}" + (f"  # {_plain(why)}" if why else ""))
     return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """In one line, as a comment must be, whatever columns and files are called."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _toml(value: Any) -> str:

@@ -299,7 +299,7 @@ class Format(ABC, Generic[R]):
     def recognize(cls, head: Head) -> Claim | None:
         """Whether the file that begins like this is of this format, for `maskseq init`. Default: its name says so."""
         ending = next((suffix for suffix in cls.suffixes if head.name.endswith(suffix)), None)
-        return ending and Claim(strength=BY_NAME, why=f"its name ends in {ending}")
+        return None if ending is None else Claim(strength=BY_NAME, why=f"its name ends in {ending}")
 
     def preview(self, path: Path, n_units: int) -> Iterator[R]:
         """The first records of a file, for `maskseq init`, which stops after about `n_units` raw units.

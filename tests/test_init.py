@@ -176,6 +176,13 @@ def test_attributes_that_would_tell_what_is_hidden_are_left_out(tmp_path: Path) 
     assert "belongs to one activity" in found["content"]["attribute code"]
 
 
+def test_strange_names_of_columns_and_files_break_no_recipe(tmp_path: Path) -> None:
+    path = tmp_path / 'a "b"\n#c.csv'
+    path.write_text('time,"le\tvel ""1"""\n' + "\n".join(f"{t},{t * t % 11}" for t in range(64)))
+    _, recipe = begun(path, folder=tmp_path, options=("--format", "signal-csv", "--set", "tokenizer.bins=4"))
+    assert recipe["data"]["files"] == [path.name]
+
+
 def test_proteins_are_not_taken_for_dna(tmp_path: Path) -> None:
     path = tmp_path / "globin.fa"
     path.write_text(
@@ -233,6 +240,8 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing(samples: Path, tmp_pa
     result = maskseq("init", samples / "co2.csv", "-o", recipe)
     assert result.exit_code == 2
     assert recipe.read_text() == "mine"
+    with pytest.raises(UsageError, match="is a section"):
+        starter.init([samples / "co2.csv"], tmp_path / "other.toml", overrides=["data.format_options=3"])
     with pytest.raises(UsageError, match="no folder"):
         starter.init([gap], tmp_path / "nowhere" / "r.toml")
 

@@ -15,12 +15,12 @@ def clock(records: Sequence[Recording], n_steps: int) -> dict[str, object]:
     if rates:
         found["samples a second"] = ", ".join(f"{rate:g}" for rate in rates)
     times = records[0].times
-    moments = times and _moments(times[:n_steps])
-    if not moments or len(moments) < 2:
+    moments = _moments(times[:n_steps]) if times else None
+    if not times or moments is None or len(moments) < 2:
         return found
     steps = np.diff(moments)
     usual = float(np.median(steps))
-    told = f"{usual:,g} s" if is_date(times[0]) else f"{usual:g}"  # type: ignore[index]
+    told = f"{usual:,g} s" if is_date(times[0]) else f"{usual:g}"
     odd, equal, back = (int(which.sum()) for which in (steps != usual, steps == 0, steps < 0))
     found["time step"] = told + (" throughout" if not odd else f", but for {odd:,} steps of {len(steps):,}")
     if equal or back:
