@@ -67,7 +67,7 @@ class Bed(Format[Sequence]):
         if not rows or not all(len(row) > 2 and row[1].isdecimal() and row[2].strip().isdecimal() for row in rows):
             return super().recognize(head)
         beside = [path for path in head.path.parent.iterdir() if _is_genome(path)]
-        options = {"genome": str(beside[0])} if len(beside) == 1 else {}
+        options = {"genome": str(beside[0].resolve())} if len(beside) == 1 else {}
         told = f", its genome is {beside[0].name}" if options else ""
         return Claim(strength=LIKELY, why=f"rows of a name, a start and an end{told}", options=options)
 
