@@ -121,7 +121,7 @@ def test_a_recording_from_elsewhere_becomes_a_new_table(tmp_path):
         ("time,x\na,1\nb\n", "line 3: 1 cells, but the first line has 2"),
         ("time,x\na,1\nb,high\n", "line 3, column 'x': 'high' is no finite number"),
         ("time,x\na,1\nb,inf\n", "line 3, column 'x': 'inf' is no finite number"),
-        ("time\na\n", "there is no column of values beside the time 'time'"),
+        ("time\na\n", "there is no column of values beside 'time'"),
     ],
 )
 def test_broken_tables_are_told(text, told, tmp_path):

@@ -81,18 +81,16 @@ class DifferenceTokenizer(Tokenizer[Recording]):
     def fields(self) -> tuple[Field, ...]:  # type: ignore[override]
         fields = []
         for channel in self.channels:
-            level, step = channel.levels, channel.differences
-            same = {"unit": channel.unit, "source": channel.name}
-            fields += [
-                Field(name=f"{channel.name} level", tokens=level.texts, centres=level.centres, **same),
-                Field(
-                    name=f"{channel.name} difference",
-                    tokens=step.texts,
-                    controls=(ABSENT,),
-                    centres=step.centres,
-                    **same,
-                ),
-            ]
+            for part, bins in ((" level", channel.levels), (" difference", channel.differences)):
+                field = Field(
+                    name=channel.name + part,
+                    tokens=bins.texts,
+                    controls=(ABSENT,) * (part == " difference"),
+                    centres=bins.centres,
+                    unit=channel.unit,
+                    source=channel.name,
+                )
+                fields.append(field)
         return tuple(fields)
 
     @classmethod
@@ -157,7 +155,7 @@ class DifferenceTokenizer(Tokenizer[Recording]):
         values = record.channels.copy()
         for index, (channel, column) in enumerate(self._matched(record)):
             parts = slice(2 * index, 2 * index + 2)
-            hole = holes[:, parts].all(axis=1)
+            hole = np.array(holes[:, parts].all(axis=1))
             hole[:1] = holes[:1, parts.start]  # it has no difference
             told = np.where(hole, np.nan, values[:, column])
             values[hole, column] = channel.filled(told, ids[:, parts])[hole]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -64,9 +65,7 @@ class SignalParquet(Format[Recording]):
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
         """The table that the recordings were read from, with the values that changed; else a new table of one."""
-        import pyarrow as pa
-        from pyarrow import parquet
-
+        arrow, parquet = _arrow()
         recordings = list(records)
         origins = [record.origin for record in recordings if isinstance(record.origin, Rows)]
         if recordings and len(origins) == len(recordings) and len({id(origin.table) for origin in origins}) == 1:
@@ -74,7 +73,7 @@ class SignalParquet(Format[Recording]):
         elif len(recordings) == 1:
             (record,) = recordings
             columns = {name: record.channels[:, i] for i, name in enumerate(record.names)}
-            table = pa.table(({"time": list(record.times)} if record.times else {}) | columns)
+            table = arrow.table(({"time": list(record.times)} if record.times else {}) | columns)
         else:
             told = f"{len(recordings)} recordings that were not read from one table cannot be written as one"
             raise UsageError(f"{path}: {told}\n\nhint: write NPZ")
@@ -82,14 +81,15 @@ class SignalParquet(Format[Recording]):
             parquet.write_table(table, file)
 
     def _channels(self, table: Any, path: Path) -> tuple[str, ...]:
-        import pyarrow as pa
-
+        arrow, _ = _arrow()
         found = ", ".join(table.column_names)
         for name in (*(self.channels or ()), *filter(None, (self.time, self.recording))):
             if name not in table.column_names:
                 raise UsageError(f"{path} has no column {name!r}\n\nhint: it has {found}")
         numeric = [
-            field.name for field in table.schema if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+            field.name
+            for field in table.schema
+            if arrow.types.is_integer(field.type) or arrow.types.is_floating(field.type)
         ]
         chosen = self.channels or tuple(name for name in numeric if name not in (self.time, self.recording))
         if not chosen:
@@ -114,18 +114,22 @@ class SignalParquet(Format[Recording]):
             yield str(key), order[edges[index] : edges[index + 1]]
 
 
-def _loaded(path: Path) -> Any:
+def _arrow() -> tuple[Any, Any]:
+    """The modules pyarrow and pyarrow.parquet; loaded when the first Parquet file is met."""
     try:
-        import pyarrow as pa
-        from pyarrow import parquet
+        return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:
-        raise UsageError(f"{path}: Parquet needs pyarrow\n\nhint: pip install 'maskseq[signals]'") from None
+        raise UsageError("Parquet needs pyarrow\n\nhint: pip install 'maskseq[signals]'") from None
+
+
+def _loaded(path: Path) -> Any:
+    arrow, parquet = _arrow()
     try:
         with path.open("rb") as file:  # given a path, it would read all files of a folder
             table = parquet.read_table(file)
     except FileNotFoundError:
         raise DataError(path, "no such file") from None
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (arrow.ArrowException, OSError, ValueError) as error:
         raise DataError(path, f"not a readable Parquet file: {str(error).splitlines()[0]}") from None
     if not len(table):
         raise DataError(path, "there is no row of values")
@@ -144,15 +148,13 @@ def _numbers(column: Any, path: Path, name: str) -> Float64[np.ndarray, "length"
 
 
 def _is_whole(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_integer(kind))
+    arrow, _ = _arrow()
+    return bool(arrow.types.is_integer(kind))
 
 
 def _updated(recordings: Sequence[Recording]) -> Any:
     """The table with the cells that changed; columns without any are the very same."""
-    import pyarrow as pa
-
+    arrow, _ = _arrow()
     table = recordings[0].origin.table
     for index, name in enumerate(recordings[0].names):
         new: dict[int, float | None] = {}
@@ -167,5 +169,5 @@ def _updated(recordings: Sequence[Recording]) -> Any:
         cells = table.column(name).to_pylist()
         for row, value in new.items():
             cells[row] = round(value) if value is not None and _is_whole(field.type) else value
-        table = table.set_column(table.schema.get_field_index(name), field, pa.array(cells, type=field.type))
+        table = table.set_column(table.schema.get_field_index(name), field, arrow.array(cells, type=field.type))
     return table

@@ -100,7 +100,7 @@ class PatchTokenizer(Tokenizer[Recording]):
 
     def _by_step(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "steps fields_of_step"]:
         """Ids of `quantize`; absent steps are unknown to it."""
-        return np.minimum(ids.reshape(-1, len(self._unknown)), self._unknown)
+        return np.asarray(np.minimum(ids.reshape(-1, len(self._unknown)), self._unknown))
 
     @cached_property
     def _unknown(self) -> Int64[np.ndarray, "fields_of_step"]:
