@@ -13,6 +13,11 @@ from maskseq.inference.infill import InfillConfig, Key, flat_key, infill
 from maskseq.inference.score import chain_log_probs
 from maskseq.types import Vocabulary
 
+Judge = Callable[
+    [Sequence[Integer[np.ndarray, "_ _"]], Sequence[int], tuple[int, int]], Float[np.ndarray, "sequences lengths"]
+]
+"""Sequences, a place in each, shortest and longest → log-likelihoods of that many positions missing right before it."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -54,9 +59,10 @@ def fill_lengths(
 
     Bayes' rule: P(length | known) ∝ P(known | length), in which whatever fills the hole is summed out, as a masked
     model does when it sees `[MASK]`. So each length is judged by `flank` positions after the hole, hidden and then
-    revealed one after the other, with the hole masked all the while. Where the hole ends the sequence, the positions
-    before it are used. Scores of the fills (`joint`, or `mean` as Xiao et al. rank lengths) cannot compare an empty
-    hole, which wins by both. `constraints(length)` gives the rules for a hole of that length.
+    revealed one after the other, with the hole masked all the while and without what lies behind them. Where the hole
+    ends the sequence, the positions before it are used. Scores of the fills (`joint`, or `mean` as Xiao et al. rank
+    lengths) cannot compare an empty hole, which wins by both. `constraints(length)` gives the rules for a hole of that
+    length.
     """
     low, high = lengths
     (evidence,) = length_evidence(predict, [ids], [at], lengths, vocabulary=vocabulary, flank=flank)
@@ -109,7 +115,8 @@ def length_evidence(
             raise UsageError(f"the hole is before position {at} of a sequence that has {len(ids)}")
         if flank < 1 or not len(ids):
             raise UsageError("lengths are judged by the positions around the hole: at least 1 of them is needed")
-        for length, each in enumerate(_tried(ids, at, lengths, vocabulary), start=low):
+        # What lies behind the flank is cut off: seen, it would tell the length, and not be counted for it.
+        for length, each in enumerate(_tried(ids[: at + flank], at, lengths, vocabulary), start=low):
             after = np.arange(at, min(at + flank, len(ids))) + length
             positions = after if len(after) else np.arange(at - 1, max(at - 1 - flank, -1), -1)
             fields = np.arange(ids.shape[1])

@@ -111,7 +111,7 @@ class Ranks:
     def tails(self) -> Float[np.ndarray, "levels 2"]:
         """The quantiles that bound intervals which hold what they promise, of cells such as these."""
         grid = np.linspace(0, 1, 1001)
-        return np.interp(NOMINAL, [self.share_below(rank) for rank in grid.tolist()], grid)
+        return np.asarray(np.interp(NOMINAL, [self.share_below(rank) for rank in grid.tolist()], grid))
 
     def coverage(self, tails: Float[np.ndarray, "levels 2"]) -> list[float]:
         """The share of true values that lies within each interval."""

@@ -74,7 +74,7 @@ def _questions(stretch: Stretch, tokenizer: Tokenizer[Any]) -> tuple[list[_Quest
     before, after = (tokenizer.encode(record).ids for record in (stretch.before, stretch.after))
     units = [tokenizer.units(ids) for ids in (before, after)]
     known = tokenizer.vocabulary.known
-    if np.array_equal(*units):
+    if np.array_equal(units[0], units[1]):
         hidden = _within(units[0], *stretch.changed)
         asked = np.argwhere(hidden & known(before) & known(after))
         return _chain(before, hidden, asked, tokenizer), _chain(after, hidden, asked, tokenizer)

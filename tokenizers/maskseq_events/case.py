@@ -66,16 +66,16 @@ class Case(Record):
     def resized(self, start: int, stop: int, length: int) -> "Case":
         """The case with `length` events of which nothing is known in place of `start:stop`."""
 
-        def put(values: Sequence[Value], new: Value) -> tuple[Value, ...]:
-            return (*values[:start], *[new] * length, *values[stop:])
+        def put(values: Sequence[Value]) -> tuple[Value, ...]:
+            return (*values[:start], *[UNKNOWN] * length, *values[stop:])
 
         gone = np.arange(start, stop)
         return replace(
             self,
-            activity=put(self.activity, UNKNOWN),
+            activity=tuple(map(str, put(self.activity))),
             time=np.insert(np.delete(self.time, gone), [start] * length, UNKNOWN_TIME),
             offset=np.insert(np.delete(self.offset, gone), [start] * length, 0),
-            attributes={name: put(values, UNKNOWN) for name, values in self.attributes.items()},
+            attributes={name: put(values) for name, values in self.attributes.items()},
             origin=None if self.origin is None else self.origin.resized(start, stop, length),
         )
 
