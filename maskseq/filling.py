@@ -16,8 +16,9 @@ from maskseq.inference.chunks import Filled, Task, fill_records
 from maskseq.inference.fill import Fill, Predict
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.journal import Journal
+from maskseq.inference.lengths import Judge
 from maskseq.inference.ordinal import Posterior
-from maskseq.missing import Insertion, Sized, Unsized, give_lengths, insert_missing
+from maskseq.missing import Insertion, Sized, Unsized, by_evidence, give_lengths, insert_missing
 from maskseq.ranges import Range, field_cells, hidden_cells
 from maskseq.rules import NamedRule
 from maskseq.tokenizer import Tokenizer
@@ -77,6 +78,8 @@ class Filler:
     predict: Predict
     context: int
     calibration: Calibration | None
+    judge: Judge | None = None
+    """What tells how much is missing (None: evidence)."""
 
     def fill(
         self,
@@ -136,12 +139,15 @@ class Filler:
 
     def _sized(self, record: Any, unsized: Sequence[Unsized], insertion: Insertion | None) -> tuple[Any, list[Sized]]:
         """The record with unknown units where some are missing, as many as are most probable."""
-        predict = self.calibration.of_single_cells(self.predict) if self.calibration else self.predict
         chosen: list[Sized] = []
+        if not unsized and insertion is None:
+            return record, chosen
+        predict = self.calibration.of_single_cells(self.predict) if self.calibration else self.predict
+        judge = self.judge or by_evidence(predict, self.tokenizer)
         if unsized:
-            record, chosen = give_lengths(record, unsized, predict, self.tokenizer, context=self.context)
+            record, chosen = give_lengths(record, unsized, judge, self.tokenizer, context=self.context)
         if insertion is not None:
-            record, added = insert_missing(record, insertion, predict, self.tokenizer, context=self.context)
+            record, added = insert_missing(record, insertion, judge, self.tokenizer, context=self.context)
             chosen = [*chosen, *added]
         return record, chosen
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Integer
 
 from maskseq.errors import UsageError
 from maskseq.inference.fill import Predict
-from maskseq.inference.lengths import length_evidence
+from maskseq.inference.lengths import Judge, length_evidence
 from maskseq.tokenizer import Tokenizer
 
 FLANK = 8
@@ -86,8 +86,15 @@ def read_lengths(texts: Iterable[str]) -> dict[str, list[Unsized]]:
     return found
 
 
+def by_evidence(predict: Predict, tokenizer: Tokenizer[Any]) -> Judge:
+    """Lengths judged by how probable they make what is known behind the hole."""
+    return lambda sequences, places, lengths: length_evidence(
+        predict, sequences, places, lengths, vocabulary=tokenizer.vocabulary, flank=FLANK
+    )
+
+
 def give_lengths(
-    record: Any, holes: Sequence[Unsized], predict: Predict, tokenizer: Tokenizer[Any], *, context: int
+    record: Any, holes: Sequence[Unsized], judge: Judge, tokenizer: Tokenizer[Any], *, context: int
 ) -> tuple[Any, list[Sized]]:
     """The record with its holes as long as they most probably are, and what was chosen; last holes first."""
     chosen = []
@@ -100,9 +107,7 @@ def give_lengths(
             raise UsageError(f"{record.key}: a hole of {hole.high} is longer than half the model's context, {context}")
         closed = tokenizer.resized(record, hole.start, hole.stop, 0)
         ids, at = _around(tokenizer, closed, [hole.start], context - hole.high)
-        (evidence,) = length_evidence(
-            predict, ids, at, (hole.low, hole.high), vocabulary=tokenizer.vocabulary, flank=FLANK
-        )
+        (evidence,) = judge(ids, at, (hole.low, hole.high))
         best = int(evidence.argmax())
         others = np.delete(evidence, best)
         margin = float(evidence[best] - others.max()) if len(others) else math.inf
@@ -112,7 +117,7 @@ def give_lengths(
 
 
 def insert_missing(
-    record: Any, insertion: Insertion, predict: Predict, tokenizer: Tokenizer[Any], *, context: int
+    record: Any, insertion: Insertion, judge: Judge, tokenizer: Tokenizer[Any], *, context: int
 ) -> tuple[Any, list[Sized]]:
     """The record with unknown units wherever the evidence that some are missing reaches the threshold.
 
@@ -123,8 +128,7 @@ def insert_missing(
     if not places or insertion.most > context // 2:
         return record, chosen
     ids, at = _around(tokenizer, record, places, context - insertion.most)
-    lengths = (0, insertion.most)
-    found = length_evidence(predict, ids, at, lengths, vocabulary=tokenizer.vocabulary, flank=FLANK)
+    found = judge(ids, at, (0, insertion.most))
     for place, evidence in reversed(list(zip(places, found, strict=True))):
         best = int(evidence.argmax())
         if best and evidence[best] - evidence[0] >= insertion.threshold:

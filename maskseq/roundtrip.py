@@ -41,6 +41,7 @@ class AskedOfFile(Asked, total=False):
     config: InfillConfig
     symmetries: bool
     calibrated: bool
+    length_by: Literal["evidence", "head"]
 
 
 def infill_file(

@@ -19,6 +19,13 @@ from maskseq.inference.fill import Predict
 from maskseq.inference.holdout import calibrate_on
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.journal import Journal
+from maskseq.inference.length_head import (
+    FittedHead,
+    fit_length_head,
+    length_judge,
+    load_length_head,
+    save_length_head,
+)
 from maskseq.inference.predict import EncoderPredict
 from maskseq.inference.score import Score, score_records
 from maskseq.inference.variants import VariantScore, score_variants
@@ -86,13 +93,15 @@ class Run:
         config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
         symmetries: bool = True,
         calibrated: bool = True,
+        length_by: Literal["evidence", "head"] = "evidence",
         journal: Journal | None = None,
         **asked: Unpack[Asked],
     ) -> Iterator[FilledRecord]:
         """Fill every unknown cell of the records, and whatever else is `asked`: see `maskseq.filling.Asked`.
 
         Streams in the order of the records; those without holes come back unchanged. Known cells never change.
-        Probabilities are calibrated, unless told otherwise, if the run is. What a `journal` has on record is not done
+        Probabilities are calibrated, unless told otherwise, if the run is. Unknown lengths are told by evidence, or by
+        the head that `fit_lengths` has fitted. What a `journal` has on record is not done
         again.
         """
         filler = Filler(
@@ -100,6 +109,7 @@ class Run:
             predict=self.predict_fills(symmetries=symmetries),
             context=self.model.config.max_positions,
             calibration=self.calibration(config, symmetries=symmetries) if calibrated else None,
+            judge=length_judge(self.model, load_length_head(self.checkpoint)) if length_by == "head" else None,
         )
         return filler.fill(records, config, journal, **asked)
 
@@ -142,6 +152,27 @@ class Run:
         )
         write_calibration(self.checkpoint, calibration, order=config.order, symmetries=symmetries, data=data)
         return replace(self, fitted=read_calibration(self.checkpoint))
+
+    def fit_lengths(
+        self,
+        records: Iterable[tuple[str, Encoded]],
+        *,
+        most: int,
+        gaps: int = 20_000,
+        seed: int = 0,
+        on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+    ) -> FittedHead:
+        """Fit a head that tells how many positions are missing, up to `most`, and write it beside the checkpoint.
+
+        It learns from about so many `gaps`, made in known records.
+        """
+        if self.fills is not self.tokenizer:
+            raise UsageError("several tokens share each unit here: a length head counts tokens, not units")
+        fitted = fit_length_head(
+            self.model, records, tokenizer=self.tokenizer, most=most, gaps=gaps, seed=seed, on_progress=on_progress
+        )
+        save_length_head(self.checkpoint, fitted)
+        return fitted
 
     def score(
         self,

@@ -13,7 +13,7 @@ import pytest
 from untrained import untrained
 
 from maskseq.errors import UsageError
-from maskseq.missing import Insertion, Unsized, give_lengths, insert_missing, read_lengths
+from maskseq.missing import Insertion, Unsized, by_evidence, give_lengths, insert_missing, read_lengths
 from maskseq.ranges import read_ranges
 from maskseq.roundtrip import infill_file
 from maskseq.run import Run
@@ -43,6 +43,10 @@ def chain(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray], step: np
     return answers
 
 
+BASES = NucleotideTokenizer()
+JUDGE = by_evidence(chain, BASES)
+
+
 def probability(letters: str) -> float:
     ids = ["ACGT".index(letter) for letter in letters]
     return 0.25 * float(np.prod([STEP[a, b] for a, b in itertools.pairwise(ids)]))
@@ -50,7 +54,7 @@ def probability(letters: str) -> float:
 
 def test_the_length_of_a_hole_is_chosen_by_bayes_rule() -> None:
     record = sequence.Sequence(key="g", residues=b"ACGTACNNNNNTAC")
-    sized, (chosen,) = give_lengths(record, [Unsized(6, 11, 0, 4)], chain, NucleotideTokenizer(), context=64)
+    sized, (chosen,) = give_lengths(record, [Unsized(6, 11, 0, 4)], JUDGE, BASES, context=64)
     total = [
         sum(probability("ACGTAC" + "".join(fill) + "TAC") for fill in itertools.product("ACGT", repeat=n))
         for n in range(5)
@@ -65,7 +69,11 @@ def test_the_length_of_a_hole_is_chosen_by_bayes_rule() -> None:
 def test_several_holes_keep_their_places() -> None:
     record = sequence.Sequence(key="g", residues=b"ACGTACNNNTACGTACGNNNNNCGTACG")
     sized, chosen = give_lengths(
-        record, [Unsized(6, 9, 0, 3), Unsized(17, 22, 0, 5)], chain, NucleotideTokenizer(), context=64
+        record,
+        [Unsized(6, 9, 0, 3), Unsized(17, 22, 0, 5)],
+        by_evidence(chain, NucleotideTokenizer()),
+        NucleotideTokenizer(),
+        context=64,
     )
     assert [(each.start, each.length) for each in chosen] == [(7, 1), (18, 2)]
     assert sized.residues == b"ACGTACNTACGTACGNNCGTACG"
@@ -77,6 +85,7 @@ def case(activity: str) -> Case:
 
 
 EVENTS = EventTokenizer(activities=tuple("ABCD"), end=False)
+LOG_JUDGE = by_evidence(chain, EVENTS)
 
 
 def with_gaps(rng: np.random.Generator, length: int, n_gaps: int) -> tuple[str, str]:
@@ -97,7 +106,7 @@ def test_missing_events_are_found_where_they_are_missing() -> None:
     right = more = 0
     for _ in range(40):
         marked, shown = with_gaps(rng, 30, 2)
-        found, _ = insert_missing(case(shown), Insertion(most=3), strict, EVENTS, context=256)
+        found, _ = insert_missing(case(shown), Insertion(most=3), by_evidence(strict, EVENTS), EVENTS, context=256)
         right += "".join(found.activity) == marked
         more += len(found) > len(marked)
     assert right >= 28
@@ -106,14 +115,14 @@ def test_missing_events_are_found_where_they_are_missing() -> None:
 
 def test_nothing_is_inserted_where_nothing_is_missing_but_for_the_threshold() -> None:
     whole = case("ABCDABCDABCDABCDABCD")
-    same, none = insert_missing(whole, Insertion(most=3), chain, EVENTS, context=64)
+    same, none = insert_missing(whole, Insertion(most=3), LOG_JUDGE, EVENTS, context=64)
     assert same is whole
     assert none == []
     gap = case("ABCDABDABCD")
     for threshold, inserted in ((3.0, 1), (3.5, 1), (5.0, 0)):
-        _, found = insert_missing(gap, Insertion(most=3, threshold=threshold), chain, EVENTS, context=64)
+        _, found = insert_missing(gap, Insertion(most=3, threshold=threshold), LOG_JUDGE, EVENTS, context=64)
         assert len(found) == inserted
-    _, (found,) = insert_missing(gap, Insertion(most=3), chain, EVENTS, context=64)
+    _, (found,) = insert_missing(gap, Insertion(most=3), LOG_JUDGE, EVENTS, context=64)
     assert (found.start, found.stop, found.length) == (7, 6, 1)
     odds = (STEP @ STEP)[1, 3] / STEP[1, 3]
     assert found.evidence == pytest.approx(np.log(odds))

@@ -1,13 +1,19 @@
 """A trained run at work."""
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from maskseq import console
 from maskseq.cli.app import Calibrated, FormatName, Json, RunFolder, Symmetries, Trust, app
 from maskseq.inference.order import OrderName
+
+if TYPE_CHECKING:
+    from maskseq.run import Run
+    from maskseq.types import Encoded
 
 
 @app.command()
@@ -59,6 +65,10 @@ def infill(
     evidence: Annotated[
         float, typer.Option(help="Of --insert-missing: nats of evidence that it takes; 3 are odds of 20 to 1.")
     ] = 3.0,
+    length_by: Annotated[
+        Literal["evidence", "head"],
+        typer.Option(help="What tells how much is missing: the model's evidence, or what fit-lengths has trained."),
+    ] = "evidence",
     rule: Annotated[
         list[str] | None,
         typer.Option(
@@ -107,6 +117,7 @@ def infill(
             only_ranges=bool(region),
             unknown=unknown or (),
             lengths=read_lengths(length or ()),
+            length_by=length_by,
             insertion=None if insert_missing is None else Insertion(most=insert_missing, threshold=evidence),
             rules=rule or (),
             format=format,
@@ -146,22 +157,14 @@ def calibrate(
     numbers the intervals. The calibration lies beside the checkpoint, whose model stays as it is; infill and score use
     it from then on. Errors and coverage are shown for data that were not fitted on.
     """
-    from maskseq.calibration import held_out_records, summary
-    from maskseq.errors import UsageError
+    from maskseq.calibration import summary
     from maskseq.inference.infill import InfillConfig
     from maskseq.run import load
 
     loaded = load(run, trust_code=trust_code)
-    if file is None or file.is_dir():
-        if loaded.fills is not loaded.tokenizer:
-            raise UsageError("infill fills single units of these tokens, not tokens\n\nhint: calibrate on a file")
-        records = held_out_records(file or loaded.path / "corpus")
-    else:
-        reader = loaded.reader(file, format)
-        records = ((record.key, loaded.fills.encode(record)) for record in reader.read(file))
     with console.counting("calibrating", "cells") as counted:
         loaded = loaded.calibrate(
-            records,
+            known_records(loaded, file, format),
             config=InfillConfig(order=order, seed=seed),
             symmetries=symmetries,
             cells=cells,
@@ -170,6 +173,41 @@ def calibrate(
         )
     assert loaded.fitted is not None
     console.show(summary(loaded.fitted, loaded.fills.fields), as_json=as_json)
+
+
+@app.command()
+def fit_lengths(
+    run: RunFolder,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A file of known data, or a corpus that holds some out (default: the run's)."),
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="The most positions that may be missing in one place.")] = 8,
+    gaps: Annotated[int, typer.Option(min=100, help="About how many gaps to learn from.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Key of which gaps are made.")] = 0,
+    format: FormatName = None,
+    trust_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Train a head that tells how much is missing between two neighbours, for infill's --length and --insert-missing.
+
+    Takes stretches out of known data and learns to say, from the encoder's states at both ends, how long they were. It
+    lies beside the checkpoint, whose model stays as it is.
+    """
+    from maskseq.run import load
+
+    loaded = load(run, trust_code=trust_code)
+    with console.counting("reading gaps", "gaps") as counted:
+        fitted = loaded.fit_lengths(
+            known_records(loaded, file, format), most=most, gaps=gaps, seed=seed, on_progress=counted
+        )
+    told = {
+        "right": fitted.accuracy,
+        "right by guessing": 1 / (most + 1),
+        "nats": fitted.nats,
+        "nats by guessing": math.log(most + 1),
+    }
+    console.show({f"lengths 0 to {most}, on other records": told}, as_json=as_json)
 
 
 @app.command()
@@ -267,3 +305,15 @@ def embed(
             on_progress=counted,
         )
     console.show(summary, as_json=as_json)
+
+
+def known_records(run: "Run", file: Path | None, format: str | None) -> "Iterator[tuple[str, Encoded]]":
+    """Keys and ids of known data: of a file, or of what a corpus (the run's by default) holds out."""
+    from maskseq.calibration import held_out_records
+    from maskseq.errors import UsageError
+
+    if file is not None and not file.is_dir():
+        return ((record.key, run.fills.encode(record)) for record in run.reader(file, format).read(file))
+    if run.fills is not run.tokenizer:
+        raise UsageError("infill fills single units of these tokens, not tokens\n\nhint: name a file")
+    return held_out_records(file or run.path / "corpus")
