@@ -4,10 +4,12 @@ import csv
 import gzip
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from small_run import die_at
 from untrained import untrained
 
 from maskseq.errors import UsageError
+from maskseq.inference.infill import InfillConfig
 from maskseq.inference.predict import EncoderPredict
 from maskseq.ranges import Moments, read_ranges
 from maskseq.roundtrip import infill_file
@@ -32,7 +35,8 @@ from maskseq_genomics.nucleotide import NucleotideTokenizer
 from maskseq_signals.recording import Recording
 from maskseq_signals.tokenizer import QuantizeTokenizer
 
-SLOW_START = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ONE_BY_ONE = InfillConfig(order="left_to_right")
+SLOW_START = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LOG = "case,activity,time,amount,who\n" + "".join(
     f"c{c},{'abcd'[(c + e) % 4]},2024-01-{1 + c:02d}T{8 + e:02d}:30:00,{(c * 7 + e) % 5}.5,{'xyz'[e % 3]}\n"
     for c in range(12)
@@ -156,8 +160,6 @@ def test_known_cells_of_other_logs_come_back(
 
 
 def _plain(case: Any) -> Any:
-    from dataclasses import replace
-
     return replace(case, origin=None)
 
 
@@ -191,8 +193,6 @@ def test_known_samples_come_back(
 
 def _renamed(tokenizer: QuantizeTokenizer) -> QuantizeTokenizer:
     """For arrays, whose channels have numbers for names."""
-    from dataclasses import replace
-
     (recording,) = [Recording(key="x", channels=np.zeros((1, 2)), names=("channel_1", "channel_2"))]
     names = recording.names
     channels = tuple(replace(c, name=name) for c, name in zip(tokenizer.channels, names, strict=True))
@@ -277,6 +277,25 @@ def test_a_stretch_of_time_is_hidden(signal_run: Run, tmp_path: Path) -> None:
             infill_file(
                 signal_run, tmp_path / "s.csv", output=tmp_path / "no", format="signal-csv", ranges=read_ranges([wrong])
             )
+    assert not list(tmp_path.glob("no*"))
+
+
+def test_rules_may_be_functions_of_the_user(genome_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def like_its_neighbour(ids: np.ndarray, cells: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+        before = ids[np.maximum(cells[:, 0] - 1, 0), 0]
+        return allowed & ((np.arange(allowed.shape[1]) == before[:, None]) | (before >= 4)[:, None])
+
+    (tmp_path / "a.fa").write_text(">a\nACNNNGTNA\n>b\nNACG\n")
+    infill_file(genome_run, tmp_path / "a.fa", output=tmp_path / "out", rules=[like_its_neighbour], config=ONE_BY_ONE)
+    after = (tmp_path / "out" / "a.fa").read_text().split()
+    assert after[1] == "ACCCCGTTA"
+
+    def nothing_at_four(ids: np.ndarray, cells: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+        return allowed & (cells[:, 0] != 3)[:, None]
+
+    interrupting(monkeypatch, 1)  # the model is not even asked
+    with pytest.raises(UsageError, match=r"record 'a'.*at position 4 \(base\)"):
+        infill_file(genome_run, tmp_path / "a.fa", output=tmp_path / "no", rules=[nothing_at_four])
     assert not list(tmp_path.glob("no*"))
 
 
@@ -382,6 +401,39 @@ def test_a_killed_fill_goes_on_to_the_same_bits(genome_run: Run, tmp_path: Path,
     assert (whole["g.fa"], whole["fills.csv"]) == (resumed["g.fa"], resumed["fills.csv"])
 
 
+def peak_bytes(run: Run, file: Path, out: Path) -> int:
+    """Of the memory of a process that fills the file (VmHWM)."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, __file__, str(run.path), str(file), str(out), "0"]
+    told = subprocess.run(command, env=environment, timeout=280, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return 1024 * int(told)
+
+
+@pytest.mark.parametrize("length", [400_000, pytest.param(5_000_000, marks=pytest.mark.soak)])
+def test_a_long_genome_takes_little_more_memory_than_its_letters(genome_run: Run, tmp_path: Path, length: int) -> None:
+    peaks = []
+    for n in (100_000, length):
+        letters = np.random.default_rng(0).choice(np.frombuffer(b"ACGT", np.uint8), n)
+        letters[(np.arange(n) % 5000) < 3] = ord("N")
+        file = tmp_path / f"{n}.fa"
+        file.write_text(">g\n" + "\n".join(letters[i : i + 60].tobytes().decode() for i in range(0, n, 60)) + "\n")
+        peaks.append(peak_bytes(genome_run, file, tmp_path / f"out{n}"))
+    assert peaks[1] - peaks[0] < 10e6 + 25 * length  # measured: 10 bytes a base
+
+
+@pytest.mark.soak
+def test_a_day_of_a_signal_takes_a_few_copies_of_it(signal_run: Run, tmp_path: Path) -> None:
+    tokenizer = replace(_renamed(signal_run.tokenizer), channels=_renamed(signal_run.tokenizer).channels[:1])
+    run = untrained(tokenizer, tmp_path / "run")
+    peaks = []
+    for n in (100_000, 24 * 3600 * 100):  # 24 hours of 100 samples a second
+        values = np.random.default_rng(0).normal(size=(n, 1)).round(3)
+        values[(np.arange(n) % 20_000) < 5] = np.nan
+        np.save(tmp_path / f"{n}.npy", values)
+        peaks.append(peak_bytes(run, tmp_path / f"{n}.npy", tmp_path / f"out{n}"))
+    assert peaks[1] - peaks[0] < 10 * values.nbytes
+
+
 def test_the_table_can_be_parquet(genome_run: Run, tmp_path: Path) -> None:
     pq = pytest.importorskip("pyarrow.parquet")
     file = holey_genome(tmp_path / "g.fa")
@@ -399,5 +451,7 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)
     run, file, out, at = sys.argv[1:]
-    die_at(int(at), "", Path(out).with_name(Path(out).name + ".tmp") / "journal")
+    if int(at):
+        die_at(int(at), "", Path(out).with_name(Path(out).name + ".tmp") / "journal")
     infill_file(load(run), Path(file), output=Path(out))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
