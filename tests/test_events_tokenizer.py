@@ -10,6 +10,7 @@ import pytest
 
 from maskseq.constraints import Grammar
 from maskseq.errors import UsageError
+from maskseq.inference.infill import InfillConfig, infill
 from maskseq.testing import check_tokenizer
 from maskseq.types import ABSENT, END, OTHER
 from maskseq_events.bins import Bins, NumberCounts, gap_bins, quantile_bins
@@ -434,7 +435,6 @@ def test_unknown_cells_may_not_become_an_end_or_run_backwards(tokenizer):
     assert tokenizer.allowed(tokenizer.encode(make_case([("A", 0, "5", "x")])).ids) is None
 
 
-def test_state_and_fingerprint_survive_json(tokenizer):
 def test_the_cells_of_a_case_attribute_are_filled_alike(tokenizer):
     record = random_case(np.random.default_rng(5), 12)
     index = [column.scope for column in tokenizer.columns].index("case") + 1
@@ -464,6 +464,7 @@ def test_the_cells_of_a_case_attribute_are_filled_alike(tokenizer):
     assert len(set(fill.values[:, 0].tolist())) > 1
 
 
+def test_state_and_fingerprint_survive_json(tokenizer):
     again = EventTokenizer.from_state(tokenizer.state())
     assert again == tokenizer
     assert again.fingerprint == tokenizer.fingerprint

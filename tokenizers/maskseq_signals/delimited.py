@@ -146,7 +146,7 @@ class SignalCsv(Format[Recording]):
             )
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
-        """The table that the recording was read from, with the cells that changed; else a new table."""
+        """The table that the recordings were read from, with the cells that changed; else a new table of one."""
         recordings = list(records)
         tables = [record.origin for record in recordings if isinstance(record.origin, Table)]
         if not recordings or len(tables) != len(recordings) or len({table.lines for table in tables}) > 1:
@@ -204,7 +204,6 @@ def _update(lines: list[str], record: Recording) -> None:
     table: Table = record.origin
     if record.channels.shape != table.was.shape:
         raise UsageError(f"recording {record.key!r} has other steps or channels than the table it was read from")
-    lines = list(table.lines)
     changed = (record.channels != table.was) & ~(np.isnan(record.channels) & np.isnan(table.was))
     for step in np.flatnonzero(changed.any(axis=1)).tolist():
         line = lines[table.rows[step]]
@@ -214,7 +213,6 @@ def _update(lines: list[str], record: Recording) -> None:
             decimals = record.decimals[channel] if table.fixed[channel] else None
             line = line[:start] + _number_text(float(record.channels[step, channel]), decimals) + line[stop:]
         lines[table.rows[step]] = line
-    return lines
 
 
 def _new(record: Recording, delimiter: str) -> list[str]:
