@@ -1,7 +1,6 @@
 """Files of vectors against the Python call; killed and begun again, they have the same bytes."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from corpora import memory
 
 import maskseq
 from maskseq.embeddings import embed_file
@@ -195,7 +198,7 @@ def main(checkpoint: str, file: str, output: str, pooling: Any, at: str) -> None
     embed_file(
         maskseq.load(checkpoint), Path(file), output=Path(output), pooling=pooling, on_progress=listen, **options
     )
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print(memory("VmHWM"))
 
 
 if __name__ == "__main__":
