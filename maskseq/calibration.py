@@ -101,11 +101,9 @@ def held_out_records(folder: Path) -> Iterator[tuple[str, Encoded]]:
         raise UsageError(
             f"{error}\n\nhint: name a file, or another corpus, of data that the run has not seen"
         ) from None
-    sequences = corpus.sequences("validation").tolist()
-    if not sequences:
+    if not len(corpus.sequences("validation")):
         raise UsageError(f"{folder} holds nothing out\n\nhint: name a file of data that the run has not seen")
-    for sequence in sequences:
-        piece = corpus.read(sequence)
+    for sequence, piece in corpus.each("validation"):
         yield f"{corpus.key(sequence)}@{corpus.starts[sequence]}", Encoded(piece.ids, weights=piece.weights)
 
 

@@ -256,3 +256,13 @@ def test_addresses_that_lead_nowhere_are_explained(served: str) -> None:
         Corpus.open("foo://bucket/corpus")
     with pytest.raises(DataError, match="not a corpus"):
         Corpus.open(f"{served}/nothing-here")
+
+
+@pytest.mark.parametrize("positions", [1, 50, 1 << 20])
+def test_reading_each_sequence_equals_reading_one_by_one(tmp_path, positions):
+    corpus = build_from_records(random_texts(60, 40, seed=5), output=tmp_path / "c", tokenizer=Letters())
+    for split in ("train", "validation"):
+        found = dict(corpus.each(split, positions=positions))
+        assert list(found) == corpus.sequences(split).tolist()
+        for sequence, encoded in found.items():
+            assert np.array_equal(encoded.ids, corpus.read(sequence).ids)

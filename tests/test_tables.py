@@ -162,8 +162,9 @@ def test_reproduces_the_figures_of_e_coli(shared_data: Path) -> None:
 
 
 def test_neighbours_stop_at_the_unknown() -> None:
-    ids = np.array([0, 1, 3, 2, 0, 1])
-    around = Neighbours.of(ids, ids != 3, np.array([0, 3, 5]), depth=3, n_ids=3)
+    line = np.array([END] * 3 + [0, 1, 3, 2, 0, 1] + [END] * 3)
+    known = np.array([True] * 5 + [False] + [True] * 6)
+    around = Neighbours.of(line, known, np.array([3, 6, 8]), depth=3)
     assert around.seen_left.tolist() == [3, 0, 2]
     assert around.seen_right.tolist() == [1, 3, 3]
     assert around.left[:, 0].tolist() == [END] * 3

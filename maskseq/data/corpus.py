@@ -10,6 +10,7 @@ is held out, what is left on either side of it. *Offsets* count positions throug
 """
 
 import json
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, SupportsIndex
 
@@ -141,6 +142,22 @@ class Corpus:
             return Encoded(ids)
         weights = [np.ones(p.ids.shape, np.float32) if p.weights is None else p.weights for p in pieces]
         return Encoded(ids, None, np.concatenate(weights))
+
+    def each(self, split: Split, *, positions: int = 1 << 22) -> Iterator[tuple[int, Encoded]]:
+        """The sequences of a split with their indices, in the order in which they are stored, read many at once."""
+        waiting: list[int] = []
+        for sequence in (*self.sequences(split).tolist(), -1):
+            begin = int(self.offsets[waiting[0]]) if waiting else 0
+            if waiting and (sequence < 0 or self.offsets[sequence] < begin or self._end(sequence) - begin > positions):
+                span = self.read_span(begin, max(map(self._end, waiting)))
+                for each in waiting:
+                    first = int(self.offsets[each]) - begin
+                    yield each, span.cut(first, first + int(self.lengths[each]))
+                waiting = []
+            waiting.append(sequence)
+
+    def _end(self, sequence: int) -> int:
+        return int(self.offsets[sequence] + self.lengths[sequence])
 
     def verify(self) -> list[str]:
         """Check every digest of every file; each problem names the file and the bytes."""

@@ -1,6 +1,6 @@
 """What a model must beat: tables that are counted in seconds and see both sides of a hole."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,3 +87,29 @@ class Markov:
             behind = (self.transition * (evidence[i] * behind)[None]).sum(axis=-1)
             behind /= behind.max()
         return posterior
+
+
+class MarkovPredict:
+    """Chains of the fields of a sequence as a `Predict`: each asked cell given all known cells of its field."""
+
+    def __init__(self, chains: Sequence[Markov]) -> None:
+        self.chains = chains
+
+    def __call__(
+        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> list[Float[np.ndarray, "_ _"]]:
+        """Log-probabilities of the asked cells."""
+        width = max(chain.transition.shape[-1] for chain in self.chains)
+        answers = []
+        for ids, asked in zip(sequences, cells, strict=True):
+            answer = np.full((len(asked), width), -np.inf)
+            for field, chain in enumerate(self.chains):
+                mine = np.flatnonzero(asked[:, 1] == field)
+                if len(mine):
+                    hidden = np.zeros(len(ids), bool)
+                    hidden[asked[mine, 0]] = True
+                    row = np.cumsum(hidden) - 1  # of each position among the hidden ones
+                    found = np.log(chain.marginals(ids[:, field], hidden))
+                    answer[mine, : found.shape[1]] = found[row[asked[mine, 0]]]
+            answers.append(answer)
+        return answers

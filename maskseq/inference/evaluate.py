@@ -4,7 +4,7 @@ Bare accuracy means little where simple tables do well, so everything is told be
 of the model over those of the best baseline. Intervals are from a bootstrap over records (or stretches of long ones).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -73,7 +73,7 @@ class Answers:
     confidence: Float[np.ndarray, " cells"]
     """Its probability."""
     mean: Float[np.ndarray, " cells"]
-    """Ordinal fields: the expected value, in the field's unit; NaN elsewhere and where the truth is no bin."""
+    """Ordinal fields: the expected value, in the field's unit; NaN elsewhere and where the truth is no number."""
     crps: Float[np.ndarray, " cells"]
     """Ordinal fields: the continuous ranked probability score, in the field's unit; NaN likewise."""
     rank: Float[np.ndarray, "cells 2"]
@@ -229,33 +229,70 @@ def breakdown(
 
 
 def ordinal_errors(
-    cells: Cells, answers: Mapping[str, Answers], vocabulary: Vocabulary, scales: Mapping[int, tuple[float, float]]
+    cells: Cells, means: Mapping[str, Float[np.ndarray, " cells"]], vocabulary: Vocabulary, spreads: Mapping[int, float]
 ) -> dict[str, dict[str, Any]]:
-    """Errors of expected values by field and by everybody; `scales` are mean and spread of a field in training data."""
+    """Errors of the numbers that everybody gives, by field; z-scored by the `spreads` of fields in training data."""
     told: dict[str, dict[str, Any]] = {}
-    for field, (_, spread) in scales.items():
+    for field, spread in spreads.items():
         centres = np.asarray(vocabulary.centres[field])
         mine = (cells.field == field) & (cells.truth < len(centres))
-        if not mine.any():
-            continue
         truth = centres[cells.truth[mine]]
-        section: dict[str, dict[str, Any]] = {}
-        for name, each in answers.items():
-            error = each.mean[mine] - truth
-            section[name] = {
-                "MAE": float(np.abs(error).mean()),
-                "MSE": float((error**2).mean()),
-                "MAE, z-scored": float(np.abs(error).mean() / spread),
-                "MSE, z-scored": float((error**2).mean() / spread**2),
+        errors = {name: each[mine] - truth for name, each in means.items() if mine.any()}
+        if errors:
+            told[vocabulary.names[field]] = {
+                "cells": len(truth),
+                "by": {
+                    name: {
+                        "MAE": float(np.abs(error).mean()),
+                        "MSE": float((error**2).mean()),
+                        "MAE, z-scored": float(np.abs(error).mean() / spread),
+                        "MSE, z-scored": float((error**2).mean() / spread**2),
+                    }
+                    for name, error in errors.items()
+                },
             }
-            if not np.isnan(each.crps[mine]).any():
-                ranks = Ranks(*each.rank[mine].T)
-                section[name]["CRPS"] = float(each.crps[mine].mean())
-                section[name]["coverage"] = dict(
-                    zip((f"{level:.0%}" for level in LEVELS), ranks.coverage(NOMINAL), strict=True)
-                )
-        told[vocabulary.names[field]] = {"cells": int(np.count_nonzero(mine)), "by": section}
     return told
+
+
+def ordinal_honesty(cells: Cells, answers: Mapping[str, Answers], vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
+    """CRPS in the field's unit, and how often central intervals hold the truth, by field."""
+    told: dict[str, dict[str, Any]] = {}
+    for field, centres in enumerate(vocabulary.centres):
+        mine = (cells.field == field) & (cells.truth < len(centres or ()))
+        if mine.any():
+            told[vocabulary.names[field]] = {
+                name: {"CRPS": float(each.crps[mine].mean())}
+                | {
+                    f"{level:.0%} interval": held
+                    for level, held in zip(LEVELS, Ranks(*each.rank[mine].T).coverage(NOMINAL), strict=True)
+                }
+                for name, each in answers.items()
+            }
+    return told
+
+
+def imputed(
+    fill_in: Callable[[Float[np.ndarray, "_ _"]], Float[np.ndarray, "_ _"]],
+    puzzles: Sequence[Puzzle],
+    vocabulary: Vocabulary,
+) -> Float[np.ndarray, " cells"]:
+    """What an imputer puts into the scored cells of ordinal fields, in their units; NaN in other fields."""
+    ordinal = [field for field, centres in enumerate(vocabulary.centres) if centres is not None]
+    parts = []
+    for puzzle in puzzles:
+        values = np.stack([_in_unit(puzzle, vocabulary, field) for field in ordinal], axis=1)
+        filled = np.full(puzzle.truth.shape, np.nan)
+        filled[:, ordinal] = fill_in(values)
+        parts.append(filled[tuple(puzzle.cells.T)])
+    return np.concatenate(parts)
+
+
+def _in_unit(puzzle: Puzzle, vocabulary: Vocabulary, field: int) -> Float[np.ndarray, " length"]:
+    """The values of a field, NaN where hidden, unknown or no number."""
+    centres = np.asarray(vocabulary.centres[field])
+    ids = puzzle.truth[:, field].astype(np.int64)
+    seen = ~puzzle.hidden[:, field] & (ids < len(centres))
+    return np.where(seen, centres[np.minimum(ids, len(centres) - 1)], np.nan)
 
 
 def joint_figures(puzzles: Sequence[Puzzle], values: Sequence[Integer[np.ndarray, " _"]], field: int) -> dict[str, Any]:

@@ -37,32 +37,17 @@ class Neighbours:
     @classmethod
     def of(
         cls,
-        ids: Integer[np.ndarray, "length"],
-        known: Bool[np.ndarray, "length"],
-        positions: Integer[np.ndarray, "cells"],
+        line: Integer[np.ndarray, "line"],
+        known: Bool[np.ndarray, "line"],
+        places: Integer[np.ndarray, " cells"],
         *,
         depth: int,
-        n_ids: int,
     ) -> "Neighbours":
-        """Those of one sequence."""
+        """Those of some places of a line of digits, which has `depth` digits beyond either of them."""
         steps = np.arange(1, depth + 1)[:, None]
-        digits = np.pad(ids.astype(np.int64), depth, constant_values=n_ids)
-        usable = np.pad(known, depth, constant_values=True)
-        sides = []
-        for signed in (-steps, steps):
-            places = positions + depth + signed
-            sides.append((digits[places], np.cumprod(usable[places], axis=0).sum(axis=0)))
-        (left, seen_left), (right, seen_right) = sides
-        return cls(left, right, seen_left, seen_right)
-
-    @classmethod
-    def joined(cls, parts: Sequence["Neighbours"]) -> "Neighbours":
-        return cls(
-            np.concatenate([part.left for part in parts], axis=1),
-            np.concatenate([part.right for part in parts], axis=1),
-            np.concatenate([part.seen_left for part in parts]),
-            np.concatenate([part.seen_right for part in parts]),
-        )
+        left, right = places - steps, places + steps
+        seen = [np.cumprod(known[side], axis=0).sum(axis=0) for side in (left, right)]
+        return cls(line[left], line[right], seen[0], seen[1])
 
     def __getitem__(self, cells: Any) -> "Neighbours":
         return Neighbours(self.left[:, cells], self.right[:, cells], self.seen_left[cells], self.seen_right[cells])
@@ -90,7 +75,7 @@ class Level:
         if not len(self.keys):
             return np.zeros(wanted.shape, np.int64)
         at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        return np.where(self.keys[at] == wanted, self.counts[at], 0)
+        return np.asarray(np.where(self.keys[at] == wanted, self.counts[at], 0))
 
 
 class FieldTable:
@@ -132,7 +117,7 @@ class FieldTable:
         )  # fmt: skip
         table = self._level(level)
         counts = table.lookup(around.code(level, self.n_ids + 1), self.n_ids)
-        return (counts + table.strength * below) / (counts.sum(axis=1, keepdims=True) + table.strength)
+        return np.asarray((counts + table.strength * below) / (counts.sum(axis=1, keepdims=True) + table.strength))
 
     def _level(self, level: tuple[int, int]) -> Level:
         if level not in self.levels:
@@ -189,16 +174,14 @@ class ContextTables:
     ) -> None:
         """Count training sequences, and each as every symmetry shows it. `depth` is the most neighbours on a side."""
         self.vocabulary, self.depth = vocabulary, depth
-        found: list[list[tuple[Neighbours, Integer[np.ndarray, " _"]]]] = [[] for _ in vocabulary.names]
-        for ids in _with_images(sequences, symmetries):
-            known = vocabulary.known(ids)
-            for field, parts in enumerate(found):
-                positions = np.flatnonzero(known[:, field])
-                parts.append((self._neighbours(ids, known, positions, field), ids[positions, field]))
-        self.fields = [
-            FieldTable(Neighbours.joined([p[0] for p in parts]), np.concatenate([p[1] for p in parts]), n_ids)
-            for parts, n_ids in zip(found, vocabulary.n_outputs, strict=True)
-        ]
+        views = list(_with_images(sequences, symmetries))
+        known = [vocabulary.known(ids) for ids in views]
+        self.fields = []
+        for field, n_ids in enumerate(vocabulary.n_outputs):
+            cells = [np.flatnonzero(each[:, field]) for each in known]
+            around = self._neighbours(views, cells, field)
+            ids = [view[positions, field] for view, positions in zip(views, cells, strict=True)]
+            self.fields.append(FieldTable(around, np.concatenate(ids), n_ids))
 
     def __call__(
         self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
@@ -208,24 +191,30 @@ class ContextTables:
         log_probs = np.full((ends[-1], max(self.vocabulary.n_outputs)), -np.inf)
         fields = np.concatenate([asked[:, 1] for asked in cells]) if len(cells) else np.zeros(0, int)
         for field, table in enumerate(self.fields):
-            around = []
-            for ids, asked in zip(sequences, cells, strict=True):
-                mine = asked[asked[:, 1] == field, 0]
-                around.append(self._neighbours(ids, self.vocabulary.known(ids), mine, field))
             rows = np.flatnonzero(fields == field)
             if len(rows):
-                log_probs[rows, : table.n_ids] = np.log(table.probabilities(Neighbours.joined(around)))
+                asked = [each[each[:, 1] == field, 0] for each in cells]
+                around = self._neighbours(sequences, asked, field)
+                log_probs[rows, : table.n_ids] = np.log(table.probabilities(around))
         return np.split(log_probs, ends[1:-1])
 
     def _neighbours(
         self,
-        ids: Integer[np.ndarray, "length fields"],
-        known: Bool[np.ndarray, "length fields"],
-        positions: Integer[np.ndarray, " cells"],
+        sequences: Sequence[Integer[np.ndarray, "_ _"]],
+        positions: Sequence[Integer[np.ndarray, " _"]],
         field: int,
     ) -> Neighbours:
-        n_ids = self.vocabulary.n_outputs[field]
-        return Neighbours.of(ids[:, field], known[:, field], positions, depth=self.depth, n_ids=n_ids)
+        """Of positions of each sequence: all sequences on one line, with `depth` digits for the ends between them."""
+        end, depth = self.vocabulary.n_outputs[field], self.depth
+        lengths = np.array([len(ids) for ids in sequences])
+        starts = np.cumsum(lengths + depth) - lengths
+        line = np.full(int((lengths + depth).sum()) + depth, end, np.int64)
+        inside = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+        known = np.ones(len(line), bool)  # the ends are
+        line[inside] = np.concatenate([ids[:, field] for ids in sequences])
+        known[inside] = line[inside] != self.vocabulary.mask_ids[field]
+        places = np.concatenate([start + where for start, where in zip(starts, positions, strict=True)])
+        return Neighbours.of(line, known, places, depth=depth)
 
 
 def _with_images(

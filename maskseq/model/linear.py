@@ -39,7 +39,7 @@ class WidenedProduct(torch.autograd.Function):
         return F.linear(x.float(), weight).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Float[Tensor, "... d_out"]) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Float[Tensor, "... d_out"]) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         wide = grad.float()
         return (wide @ weight).to(x.dtype), wide.flatten(0, -2).mT @ x.flatten(0, -2).float()

@@ -1,0 +1,127 @@
+"""What a run is worth, beside what it has to beat."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from maskseq import console
+from maskseq.cli.app import FormatName, Json, RunFolder, Symmetries, Trust, app
+from maskseq.inference.order import OrderName
+
+Protocols = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--protocol",
+        help="masked (as in training), isolated (one position in 64), event (each position, all its fields), gap-K "
+        "(K positions on end), block-K (K steps of each field) or point-P (P per cent of the cells). Repeatable.",
+    ),
+]
+Imputers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--baseline",
+        help="For numbers, also: linear, last, mean, spline, neighbours, iterative or seasonal-N. Repeatable.",
+    ),
+]
+Cells = Annotated[int, typer.Option(min=1, help="About how many cells of each protocol.")]
+Neighbours = Annotated[int, typer.Option(min=1, help="Neighbours on a side that context tables look at, at most.")]
+Seed = Annotated[int, typer.Option(help="Key of which cells are hidden.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json and evaluation.html.")]
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="A file that the run was not trained on, or a corpus (default: what the run's held out)."),
+    ] = None,
+    protocol: Protocols = None,
+    baseline: Imputers = None,
+    cells: Cells = 20_000,
+    neighbours: Neighbours = 5,
+    order: Annotated[OrderName, typer.Option(help="How gaps of several positions are filled.")] = "entropy_bounded",
+    seed: Seed = 0,
+    output: Output = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="Corpus whose training data baselines are counted on (default: the run's).")
+    ] = None,
+    format: FormatName = None,
+    symmetries: Symmetries = True,
+    trust_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Judge a run on held-out data beside simple baselines, by the same masks.
+
+    Bits and accuracy with 95 % intervals, skill over the best baseline, calibration, whole gaps, errors in physical
+    units.
+    """
+    from maskseq.evaluation import evaluate_run
+
+    with console.counting("evaluating", "protocols") as counted:
+        told = evaluate_run(
+            run,
+            data,
+            question=_question(protocol, baseline, cells, neighbours, seed),
+            corpus=corpus,
+            order=order,
+            format=format,
+            symmetries=symmetries,
+            trust_code=trust_code,
+            on_progress=counted,
+        )
+    _show(told, output, as_json=as_json)
+
+
+@app.command()
+def baseline(
+    corpus: Annotated[Path, typer.Argument(help="A corpus folder that holds something out.")],
+    protocol: Protocols = None,
+    baseline: Imputers = None,
+    cells: Cells = 20_000,
+    neighbours: Neighbours = 5,
+    context: Annotated[int, typer.Option(min=8, help="Longest window that puzzles are cut from.")] = 1024,
+    seed: Seed = 0,
+    output: Output = None,
+    trust_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """What a model of this corpus has to beat: tables and chains counted on its training data, in seconds."""
+    from maskseq.evaluation import evaluate_baselines
+
+    with console.counting("evaluating", "protocols") as counted:
+        told = evaluate_baselines(
+            corpus,
+            question=_question(protocol, baseline, cells, neighbours, seed),
+            context=context,
+            trust_code=trust_code,
+            on_progress=counted,
+        )
+    _show(told, output, as_json=as_json)
+
+
+def _question(protocol: list[str] | None, baseline: list[str] | None, cells: int, neighbours: int, seed: int) -> Any:
+    from maskseq.evaluation import Question
+
+    return Question(
+        protocols=tuple(protocol or ("masked",)),
+        imputers=tuple(baseline or ("linear", "last")),
+        cells=cells,
+        depth=neighbours,
+        seed=seed,
+    )
+
+
+def _show(told: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
+    from maskseq.evaluation_report import brief, write_evaluation
+
+    if output is not None:
+        write_evaluation(told, output)
+    if as_json:
+        console.show(told, as_json=True)
+        return
+    for protocol, figures in told["protocols"].items():
+        console.talk.print(brief(protocol, figures))
+    if output is not None:
+        console.talk.print(f"wrote {output / 'evaluation.json'} and {output / 'evaluation.html'}")

@@ -1,0 +1,313 @@
+"""A run, or only what it would have to beat, on held-out data: one code path, the same masks for everybody."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer
+
+from maskseq.calibration import held_out_records
+from maskseq.data.corpus import Corpus
+from maskseq.errors import UsageError
+from maskseq.inference import evaluate
+from maskseq.inference.baselines import MAX_TABLE, Markov, MarkovPredict
+from maskseq.inference.evaluate import Answers, Cells
+from maskseq.inference.fill import Predict
+from maskseq.inference.imputers import imputer
+from maskseq.inference.infill import InfillConfig
+from maskseq.inference.order import OrderName
+from maskseq.inference.puzzles import Protocol, Puzzle
+from maskseq.inference.span_table import SpanTable
+from maskseq.inference.tables import ContextTables
+from maskseq.masking import MaskingConfig
+from maskseq.model.checkpoint import read_json
+from maskseq.recipe import load_recipe
+from maskseq.run import load
+from maskseq.tokenizer import Tokenizer
+from maskseq.training.run import RECIPE
+from maskseq.types import Encoded
+
+POSITIONS = 1 << 25
+"""Of training data that tables are counted on."""
+ROUNDS = 32
+"""How often the same data may be asked, with other cells hidden, until there are enough."""
+MARKOV_ORDER = 2
+MODEL = "model"
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked."""
+
+    protocols: tuple[str, ...] = ("masked",)
+    """See `maskseq.inference.puzzles.Protocol.parse`."""
+    cells: int = 20_000
+    """About how many cells of each protocol; drawn at random where there are more."""
+    depth: int = 5
+    """Neighbours on a side that tables look at, at most."""
+    imputers: tuple[str, ...] = ("linear", "last")
+    """Simple fills of numbers that are judged beside: see `maskseq.inference.imputers`."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.cells < 1 or self.depth < 1 or not self.protocols:
+            raise UsageError("an evaluation needs a protocol, and at least one cell and one neighbour")
+        for name in self.protocols:
+            Protocol.parse(name, MaskingConfig())
+        for name in self.imputers:
+            imputer(name)
+
+
+def evaluate_run(
+    run: Path | str,
+    data: Path | None = None,
+    *,
+    question: Question = Question(),
+    corpus: Path | str | None = None,
+    order: OrderName = "entropy_bounded",
+    format: str | None = None,
+    symmetries: bool = True,
+    trust_code: bool = False,
+    on_progress: Progress = lambda done, of: None,
+) -> dict[str, Any]:
+    """Judge a run on a file, on what the corpus `data` holds out, or on what its own corpus holds out.
+
+    Baselines are counted on the training data of `corpus` (default: the run's own).
+    """
+    loaded = load(run, trust_code=trust_code)
+    counted = Corpus.open(corpus or loaded.path / "corpus", trust_code=True)
+    saved = read_json(loaded.path / RECIPE)["recipe"] if (loaded.path / RECIPE).exists() else {}
+    if data is None or data.is_dir():
+        records = list(held_out_records(data or Path(counted.path)))
+    else:
+        reader = loaded.reader(data, format)
+        records = [(record.key, loaded.tokenizer.encode(record)) for record in reader.read(data)]
+    told = judge(
+        question,
+        records,
+        Baselines(training_sequences(counted), loaded.tokenizer, question.depth),
+        context=loaded.model.config.max_positions,
+        masking=load_recipe(saved).masking if saved else MaskingConfig(),
+        predict=loaded.predict(symmetries=symmetries),
+        config=InfillConfig(order=order, seed=question.seed),
+        on_progress=on_progress,
+    )
+    of = {"run": str(run), "data": str(data or "what the run's corpus holds out"), "symmetries": symmetries}
+    return {"of": of, **told}
+
+
+def evaluate_baselines(
+    corpus: Path | str,
+    *,
+    question: Question = Question(),
+    context: int = 1024,
+    trust_code: bool = False,
+    on_progress: Progress = lambda done, of: None,
+) -> dict[str, Any]:
+    """What a model of this corpus has to beat on the data that it holds out."""
+    counted = Corpus.open(corpus, trust_code=trust_code)
+    baselines = Baselines(training_sequences(counted), counted.tokenizer, question.depth)
+    records = list(held_out_records(Path(counted.path)))
+    told = judge(question, records, baselines, context=context, masking=MaskingConfig(), on_progress=on_progress)
+    return {"of": {"corpus": str(corpus)}, **told}
+
+
+class Baselines:
+    """What is counted on training sequences: frequencies, a Markov chain, context tables and tables of spans."""
+
+    def __init__(self, sequences: Iterable[Integer[np.ndarray, "_ _"]], tokenizer: Tokenizer[Any], depth: int) -> None:
+        self.tokenizer, self.depth = tokenizer, depth
+        vocabulary, symmetries = tokenizer.vocabulary, tokenizer.symmetries()
+        self.sequences = list(sequences)
+        if not sum(map(len, self.sequences)):
+            raise UsageError("there are no training sequences to count baselines on")
+        self.views = [view for ids in self.sequences for view in (ids, *(each.ids(ids) for each in symmetries))]
+        self.tables = f"{depth} + {depth} neighbours"
+        self.predicts: dict[str, Predict] = {
+            "frequencies": ContextTables(self.views, vocabulary=vocabulary, depth=0),
+            self.tables: ContextTables(self.views, vocabulary=vocabulary, depth=depth),
+        }
+        if max(vocabulary.n_outputs) ** (MARKOV_ORDER + 1) <= MAX_TABLE:
+            chains = [
+                Markov.count((ids[:, field] for ids in self.views), n_ids=n_ids, order=MARKOV_ORDER)
+                for field, n_ids in enumerate(vocabulary.n_outputs)
+            ]
+            self.predicts[f"order-{MARKOV_ORDER} Markov chain"] = MarkovPredict(chains)
+
+    def spreads(self) -> dict[int, float]:
+        """Of each ordinal field, the standard deviation of training values, in its unit."""
+        found = {}
+        for field, centres in enumerate(self.tokenizer.vocabulary.centres):
+            if centres is not None:
+                ids = np.concatenate([each[:, field] for each in self.sequences])
+                spread = float(np.asarray(centres)[ids[ids < len(centres)]].std()) if (ids < len(centres)).any() else 0
+                found[field] = spread or 1.0
+        return found
+
+    @cache  # noqa: B019 (as long-lived as the evaluation)
+    def span_table(self, field: int, length: int) -> SpanTable:
+        """The most frequent spans of a field."""
+        return SpanTable((ids[:, field] for ids in self.views), length, self.depth)
+
+
+def training_sequences(corpus: Corpus) -> Iterable[Integer[np.ndarray, "length fields"]]:
+    """The first ones, up to `POSITIONS` in all."""
+    room = POSITIONS
+    for _, encoded in corpus.each("train"):
+        yield encoded.ids
+        room -= len(encoded)
+        if room <= 0:
+            return
+
+
+def judge(
+    question: Question,
+    records: Sequence[tuple[str, Encoded]],
+    baselines: Baselines,
+    *,
+    context: int,
+    masking: MaskingConfig,
+    predict: Predict | None = None,
+    config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
+    on_progress: Progress = lambda done, of: None,
+) -> dict[str, Any]:
+    """All figures of every protocol, as JSON takes them.
+
+    `records` are keys and ids that nobody was trained on, `predict` the model if there is one. Gaps of several
+    positions are also filled jointly, as `config` says.
+    """
+    who: dict[str, Predict] = {**({} if predict is None else {MODEL: predict}), **baselines.predicts}
+    told = {}
+    for i, name in enumerate(question.protocols):
+        puzzles = draw(question, name, records, baselines.tokenizer, context=context, masking=masking)
+        told[name] = _judge(question, puzzles, who, baselines, config)
+        on_progress(i + 1, len(question.protocols))
+    return {
+        "protocols": told,
+        "asked": {"cells": question.cells, "seed": question.seed, "context": context, "neighbours": question.depth},
+        "infill": {"order": config.order, "temperature": config.temperature},
+    }
+
+
+def draw(
+    question: Question,
+    protocol: str,
+    records: Sequence[tuple[str, Encoded]],
+    tokenizer: Tokenizer[Any],
+    *,
+    context: int,
+    masking: MaskingConfig,
+) -> list[Puzzle]:
+    """Puzzles with about as many cells as are wanted, in an order that `seed` decides."""
+    found: list[Puzzle] = []
+    for round_ in range(ROUNDS):
+        made = Protocol.parse(protocol, masking).puzzles(
+            records, tokenizer, context=context, seed=question.seed * ROUNDS + round_
+        )
+        new = list(made)
+        order = np.random.default_rng((question.seed, round_)).permutation(len(new)).tolist()
+        found += [new[i] for i in order]
+        if not new or protocol == "event" or sum(len(puzzle.cells) for puzzle in found) >= question.cells:
+            break
+    if not found:
+        raise UsageError(
+            f"protocol {protocol}: no held-out sequence has room for it\n\nhint: choose a shorter gap, or hold out more"
+        )
+    ends = np.cumsum([len(puzzle.cells) for puzzle in found])
+    return found[: int(np.searchsorted(ends, question.cells)) + 1]
+
+
+def _judge(
+    question: Question,
+    puzzles: Sequence[Puzzle],
+    who: Mapping[str, Predict],
+    baselines: Baselines,
+    config: InfillConfig,
+) -> dict[str, Any]:
+    tokenizer, vocabulary = baselines.tokenizer, baselines.tokenizer.vocabulary
+    cells = Cells.of(puzzles)
+    answers = {name: evaluate.ask(predict, puzzles, vocabulary) for name, predict in who.items()}
+    told = evaluate.compare(cells, answers, model=MODEL if MODEL in who else None)
+    told["puzzles"] = len(puzzles)
+    told["breakdown"] = evaluate.breakdown(cells, answers, vocabulary.names)
+    told["reliability"] = {name: reliability(cells, each) for name, each in answers.items()}
+    spreads = baselines.spreads()
+    if spreads:
+        means = {name: each.mean for name, each in answers.items()}
+        means |= {name: evaluate.imputed(imputer(name), puzzles, vocabulary) for name in question.imputers}
+        told["errors"] = evaluate.ordinal_errors(cells, means, vocabulary, spreads)
+        told["honesty"] = evaluate.ordinal_honesty(cells, answers, vocabulary)
+    if max(puzzle.span for puzzle in puzzles) > 1:
+        told["whole gaps"] = _gaps(puzzles, who, baselines, config)
+    told["examples"] = [_example(puzzle, tokenizer) for puzzle in islice(puzzles, 3)]
+    return told
+
+
+def _gaps(
+    puzzles: Sequence[Puzzle], who: Mapping[str, Predict], baselines: Baselines, config: InfillConfig
+) -> dict[str, Any]:
+    """Gaps filled jointly by the model and by tables, and by the most frequent span, field by field."""
+    vocabulary = baselines.tokenizer.vocabulary
+    values = {
+        name: evaluate.fill(predict, puzzles, vocabulary, config)
+        for name, predict in who.items()
+        if name in (MODEL, baselines.tables)
+    }
+    told: dict[str, Any] = {}
+    for field, name in enumerate(vocabulary.names):
+        mine = [i for i, puzzle in enumerate(puzzles) if (puzzle.cells[:, 1] == field).any()]
+        if not mine:
+            continue
+        asked = [puzzles[i] for i in mine]
+        told[name] = {
+            each: evaluate.joint_figures(asked, [filled[i] for i in mine], field) for each, filled in values.items()
+        }
+        spans = [_most_frequent(puzzle, field, baselines) for puzzle in asked]
+        told[name]["most frequent span"] = evaluate.joint_figures(asked, spans, field)
+    return told
+
+
+def _most_frequent(puzzle: Puzzle, field: int, baselines: Baselines) -> Integer[np.ndarray, " cells"]:
+    hidden = puzzle.hidden[:, field]
+    table = baselines.span_table(field, int(hidden.sum()))
+    written = puzzle.truth[:, field].copy()
+    written[hidden] = table.fill(written, hidden)
+    whole = puzzle.truth.copy()
+    whole[:, field] = written
+    return np.asarray(whole[tuple(puzzle.cells.T)])
+
+
+def reliability(cells: Cells, answers: Answers, bins: int = 10) -> list[dict[str, float]]:
+    """Stated confidence and share of right answers, in bins of equal width."""
+    right = answers.value == cells.truth
+    which = np.minimum((answers.confidence * bins).astype(int), bins - 1)
+    return [
+        {
+            "confidence": float(answers.confidence[which == i].mean()),
+            "right": float(right[which == i].mean()),
+            "cells": int(np.count_nonzero(which == i)),
+        }
+        for i in range(bins)
+        if (which == i).any()
+    ]
+
+
+def _example(puzzle: Puzzle, tokenizer: Tokenizer[Any], width: int = 60) -> dict[str, Any]:
+    """What stood around the first hidden cell, and what was seen of it, field by field."""
+    first = max(int(puzzle.cells[0, 0]) - width // 2, 0)
+    around = slice(first, first + width)
+    return {
+        "from": first + 1,
+        "fields": {
+            field.name: {
+                "truth": [field.token(token) for token in puzzle.truth[around, column].tolist()],
+                "hidden": puzzle.hidden[around, column].tolist(),
+            }
+            for column, field in enumerate(tokenizer.fields)
+        },
+    }

@@ -1,0 +1,166 @@
+"""`maskseq evaluate` and `maskseq baseline`: one code path and the same masks, from held-out data to a page."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from corpora import Letters, random_texts
+from typer.testing import CliRunner
+from untrained import untrained
+
+from maskseq.cli import app
+from maskseq.data.build import build_from_records
+from maskseq.data.corpus import Corpus
+from maskseq.data.splits import SplitConfig
+from maskseq.errors import UsageError
+from maskseq.evaluation import Baselines, Question, draw, evaluate_baselines, evaluate_run, judge, training_sequences
+from maskseq.inference.tables import ContextTables
+from maskseq.masking import MaskingConfig
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Encoded, Field, ListRecord
+from maskseq_genomics.nucleotide import NucleotideTokenizer
+
+SPLIT = SplitConfig(validation=0.3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels(Tokenizer[ListRecord]):
+    """64 levels from -1 to 1."""
+
+    fields = (
+        Field(
+            name="level", tokens=tuple(map(str, range(64))), centres=tuple(((np.arange(64) + 0.5) / 32 - 1).tolist())
+        ),
+    )
+
+    def encode(self, record: ListRecord) -> Encoded:
+        return Encoded(np.array(record.values, dtype=np.uint8)[:, None])
+
+    def decode(self, ids: np.ndarray) -> list[int]:
+        return ids[:, 0].tolist()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has learned nothing, its corpus in its folder."""
+    folder = tmp_path_factory.mktemp("run")
+    records = random_texts(200, 40, seed=1)
+    build_from_records(records, output=folder / "corpus", tokenizer=Letters(), split=SPLIT)
+    untrained(Letters(), folder)
+    return folder
+
+
+def maskseq(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_run_that_knows_nothing_has_no_skill(run: Path) -> None:
+    told = evaluate_run(run, question=Question(protocols=("masked", "gap-3"), cells=500), trust_code=True)
+    for figures in told["protocols"].values():
+        assert set(figures["by"]) >= {"model", "frequencies", "5 + 5 neighbours", "order-2 Markov chain"}
+        assert figures["skill"] < 0.05
+        assert figures["wins in bits"] is False
+    assert told["protocols"]["gap-3"]["whole gaps"][Letters().fields[0].name]["model"]["gaps"] > 50
+
+
+def test_a_model_that_is_the_table_ties_with_it(run: Path) -> None:
+    """The same answers give the same figures: everybody is judged alike."""
+    corpus = Corpus.open(run / "corpus", trust_code=True)
+    sequences = list(training_sequences(corpus))
+    table = ContextTables(sequences, vocabulary=Letters().vocabulary, symmetries=Letters().symmetries(), depth=5)
+    records = [(str(i), each) for i, each in corpus.each("validation")]
+    told = judge(
+        Question(cells=300),
+        records,
+        Baselines(sequences, Letters(), 5),
+        context=64,
+        masking=MaskingConfig(),
+        predict=table,
+    )["protocols"]["masked"]
+    assert told["by"]["model"] == told["by"]["5 + 5 neighbours"]
+
+
+def test_a_law_is_found_by_who_looks_at_neighbours() -> None:
+    """Letters repeat in pairs, so one neighbour tells: tables near 0 bits, frequencies near 2."""
+    rng = np.random.default_rng(0)
+
+    def sequence() -> Encoded:
+        return Encoded(np.repeat(rng.integers(4, size=40), 2)[:, None].astype(np.uint8))
+
+    baselines = Baselines([sequence().ids for _ in range(40)], NucleotideTokenizer(), 5)
+    told = judge(
+        Question(protocols=("isolated",), cells=300),
+        [(str(i), sequence()) for i in range(80)],
+        baselines,
+        context=80,
+        masking=MaskingConfig(),
+    )["protocols"]["isolated"]["by"]
+    assert told["frequencies"]["bits"] > 1.9
+    assert told["5 + 5 neighbours"]["accuracy"] > 0.75
+
+
+def test_numbers_are_judged_in_their_unit(tmp_path: Path) -> None:
+    """A slow sine: straight lines beat frequencies, and z-scored errors are errors over the training spread."""
+    rng = np.random.default_rng(0)
+    wave = np.sin(np.arange(400) / 30)
+    levels = np.digitize(wave, np.linspace(-1, 1, 65)[1:-1])
+    records = [ListRecord(key=str(i), values=np.roll(levels, int(rng.integers(400))).tolist()) for i in range(30)]
+    build_from_records(records, output=tmp_path / "c", tokenizer=Levels(), split=SPLIT)
+    told = evaluate_baselines(
+        tmp_path / "c",
+        question=Question(protocols=("block-5",), cells=400, imputers=("linear", "last", "mean")),
+        context=400,
+        trust_code=True,
+    )["protocols"]["block-5"]
+    (errors,) = (each["by"] for each in told["errors"].values())
+    assert errors["linear"]["MSE"] < errors["last"]["MSE"] < errors["mean"]["MSE"]
+    assert errors["linear"]["MAE, z-scored"] == pytest.approx(errors["linear"]["MAE"] / wave.std(), rel=0.1)
+
+
+def test_a_protocol_is_asked_again_until_there_are_enough_cells(run: Path) -> None:
+    records = [("a", Encoded(np.zeros((64, 1), np.uint8)))]
+    puzzles = draw(Question(cells=20), "isolated", records, NucleotideTokenizer(), context=64, masking=MaskingConfig())
+    assert sum(len(p.cells) for p in puzzles) == 20
+    assert len({int(p.cells[0, 0]) for p in puzzles}) > 5
+    with pytest.raises(UsageError, match="gap-70: no held-out sequence has room"):
+        draw(Question(cells=20), "gap-70", records, NucleotideTokenizer(), context=64, masking=MaskingConfig())
+
+
+def test_the_command_writes_json_and_a_page(run: Path, tmp_path: Path) -> None:
+    result = maskseq(
+        "evaluate", run, "--protocol", "masked", "--protocol", "gap-2", "--cells", 200, "-o", tmp_path / "out",
+        "--trust-code", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == told
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    assert f"{told['protocols']['masked']['by']['model']['bits']:.4f}" in page
+    assert "Whole gaps" in page
+    assert "http" not in page.replace("http-equiv", "")
+    again = maskseq("evaluate", run, "--protocol", "masked", "--cells", 200, "--trust-code", "--json")
+    assert json.loads(again.stdout)["protocols"]["masked"]["by"] == told["protocols"]["masked"]["by"]
+
+
+def test_baselines_need_no_model(run: Path) -> None:
+    result = maskseq("baseline", run / "corpus", "--cells", 200, "--trust-code", "--json")
+    assert result.exit_code == 0, result.output
+    assert "model" not in json.loads(result.stdout)["protocols"]["masked"]["by"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--protocol", "gap"], "unknown protocol 'gap'"),
+        (["--baseline", "magic"], "unknown baseline 'magic'"),
+        (["--corpus", "nowhere"], "nowhere"),
+    ],
+)
+def test_wrong_usage_is_one_line(run: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
+    result = maskseq("evaluate", run, "-o", tmp_path / "out", "--trust-code", *arguments)
+    assert result.exit_code in (2, 3)
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
