@@ -267,7 +267,10 @@ def _named(parts: Parts) -> Iterator[tuple[str, int]]:
 
 
 def _write_npz(path: Path, parts: Parts, about: dict[str, Any]) -> None:
-    arrays = {"keys": np.array(list(parts.keys())), "vectors": np.concatenate([*parts.vectors(BLOCK_ROWS)])}
+    arrays: dict[str, Any] = {
+        "keys": np.array(list(parts.keys())),
+        "vectors": np.concatenate([*parts.vectors(BLOCK_ROWS)]),
+    }
     if about["pooling"] == "none":
         arrays["offsets"] = np.cumsum([0, *parts.counts()], dtype=np.int64)
     with path.open("wb") as file:

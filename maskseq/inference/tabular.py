@@ -85,8 +85,8 @@ def _json(path: Path, columns: Columns) -> Iterator[Sink]:
 @contextmanager
 def _parquet(path: Path, columns: Columns) -> Iterator[Sink]:
     try:
-        import pyarrow as pa  # type: ignore[import-untyped]
-        import pyarrow.parquet as pq  # type: ignore[import-untyped]
+        import pyarrow as pa
+        import pyarrow.parquet as pq
     except ImportError:
         raise UsageError("writing .parquet needs pyarrow\n\nhint: pip install pyarrow, or write .csv") from None
     types = {int: pa.int64(), float: pa.float64(), str: pa.string()}

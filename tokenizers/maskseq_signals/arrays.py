@@ -103,7 +103,7 @@ def _loaded(path: Path, kind: type) -> Any:
     content = read_bytes(path)
     try:
         loaded = np.load(io.BytesIO(content), allow_pickle=False)
-        members = loaded.zip.infolist() if isinstance(loaded, np.lib.npyio.NpzFile) else []
+        members = loaded.zip.infolist() if isinstance(loaded, np.lib.npyio.NpzFile) and loaded.zip else []
     except Exception as error:  # numpy reads the header as Python, and lets what that causes through
         raise DataError(path, f"no NumPy file, or a damaged one ({_line(error)})") from None
     refuse_bomb(path, len(content), sum(member.file_size for member in members))
