@@ -101,7 +101,10 @@ def infill(
     trust_code: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Fill the unknown stretches of a file and write it back in its own format; what is known stays as it is."""
+    """Fill the unknown stretches of a file and write it back in its own format; what is known stays as it is.
+
+    Interrupted, the same command goes on where it stopped. docs/infilling.md says more of every option.
+    """
     from maskseq import roundtrip
     from maskseq.inference.infill import InfillConfig
     from maskseq.missing import Insertion, read_lengths
