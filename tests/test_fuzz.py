@@ -1,0 +1,130 @@
+"""Damaged and random input to every reader and parser: refused in one line or read, never anything else."""
+
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_files import EXAMPLES
+
+from maskseq.errors import MaskseqError
+from maskseq.ranges import read_ranges
+from maskseq.recipe import load_recipe
+from maskseq.rules import NamedRule, read_interval
+
+FUZZ = Path(__file__).with_name("fuzz.py")
+REPOSITORY = FUZZ.parents[1]
+SOAK = 4000
+"""Inputs an example in the soak: over 100,000 in all."""
+
+
+def fuzz(*arguments: str) -> None:
+    done = subprocess.run([sys.executable, str(FUZZ), *arguments], capture_output=True, text=True, timeout=3000)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+
+
+def test_500_damaged_files() -> None:
+    """The same ones each time."""
+    fuzz("--examples", str(-(-500 // len(EXAMPLES))))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_many_damaged_files(name: str) -> None:
+    """Other ones each time; a failure prints the file, shrunk."""
+    fuzz("--examples", str(SOAK), "--seed", str(random.randrange(2**32)), name)
+
+
+def survives(call: Callable[..., object], *arguments: object) -> None:
+    with suppress(MaskseqError):
+        call(*arguments)
+
+
+PIECES = st.sampled_from(
+    ["chr1", ":", "-", "..", ",", "@", "=", "1", "0", "9" * 5000, "1e999", "nan", "\0", "é", " ", "٣"]
+)
+TEXT = st.one_of(st.text(max_size=30), st.lists(PIECES, max_size=8).map("".join))
+
+
+@settings(max_examples=300, derandomize=True)
+@given(TEXT)
+def test_ranges_rules_and_intervals(text: str) -> None:
+    if not text.endswith(".bed"):
+        survives(read_ranges, [text])
+    survives(NamedRule.parse, text)
+    survives(read_interval, text)
+
+
+BED_PIECES = st.sampled_from(
+    [b"chr1", b"\t", b"\n", b"0", b"7", b"-1", b"9" * 5000, b"#", b"track", b"\xff", b"\0", b"\r"]
+)
+
+
+@settings(max_examples=100, derandomize=True)
+@given(st.lists(BED_PIECES, max_size=12).map(b"".join))
+def test_beds_of_ranges(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.bed"
+        path.write_bytes(content)
+        survives(read_ranges, [str(path)])
+
+
+DEMO = (REPOSITORY / "recipes" / "demo.toml").read_text(encoding="utf-8")
+TOML = [
+    "[",
+    "]",
+    "=",
+    '"',
+    "\n",
+    "{",
+    "}",
+    "[[data]]\n",
+    "nan",
+    "-inf",
+    "2024-01-31",
+    "1" * 5000,
+    "[" * 5000,
+    "\0",
+    "é",
+    "0",
+]
+DAMAGE = st.tuples(st.integers(0, len(DEMO)), st.integers(0, 12), st.sampled_from([*TOML, ""]))
+VALUE = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just([]), st.just({}), st.dates()
+)
+KEYS = [
+    "data.files",
+    "data.split",
+    "tokenizer.name",
+    "model.preset",
+    "masking.ratio",
+    "training.tokens",
+    "seed",
+    "batch",
+    "x.y",
+]
+
+
+@settings(max_examples=200, derandomize=True)
+@given(st.lists(DAMAGE, min_size=1, max_size=3))
+def test_damaged_recipes(damage: list[tuple[int, int, str]]) -> None:
+    text = DEMO
+    for at, n, other in damage:
+        text = text[:at] + other + text[at + n :]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.toml"
+        path.write_text(text, encoding="utf-8")
+        survives(load_recipe, path)
+
+
+@settings(max_examples=200, derandomize=True)
+@given(st.sampled_from(KEYS), st.one_of(VALUE.map(str), st.text(max_size=10), st.sampled_from(TOML)))
+def test_wild_settings(key: str, value: str) -> None:
+    survives(load_recipe, REPOSITORY / "recipes" / "demo.toml", [f"{key}={value}"])
