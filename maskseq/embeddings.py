@@ -34,7 +34,7 @@ from maskseq.run import Run
 PART_BYTES = 1 << 26
 """Vectors of a part: how much is computed again after a kill at most, but for one record that is longer."""
 BLOCK_ROWS = 4096
-CHUNK_BYTES, SHARD_CHUNKS = 1 << 20, 32
+CHUNK_BYTES, SHARD_CHUNKS = 1 << 20, 8
 
 
 def embed_file(
