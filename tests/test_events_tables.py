@@ -482,3 +482,8 @@ def test_many_timestamps_at_once_are_parsed_as_one_by_one(layout, zone, digits, 
     assert list(zip(time.tolist(), offset.tolist(), strict=True)) == one_by_one
     time, _ = plain.parse_all([*texts, None])
     assert time.tolist() == [*(moment for moment, _ in one_by_one), UNKNOWN_TIME]
+
+
+def test_a_year_is_given_once():
+    with pytest.raises(UsageError, match="say their year"):
+        TimeLayout(layout="%Y-%m-%d", year=2024)

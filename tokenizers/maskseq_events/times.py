@@ -52,8 +52,11 @@ class TimeLayout:
 
     def __post_init__(self) -> None:
         timed = self.layout is not None and self.layout not in EPOCH_UNITS
-        if timed and self.year is None and not re.search("%[YyGcxD]", self.layout or ""):
+        says_year = timed and re.search("%[YyGcxD]", self.layout or "") is not None
+        if timed and self.year is None and not says_year:
             raise UsageError(f"timestamps of the layout {self.layout!r} say no year\n\nhint: give it: year = 2024")
+        if says_year and self.year is not None:
+            raise UsageError(f"timestamps of the layout {self.layout!r} say their year\n\nhint: leave out `year`")
         try:
             object.__setattr__(self, "_zone", ZoneInfo(self.zone) if self.zone else None)
         except (ZoneInfoNotFoundError, ValueError, OSError):
