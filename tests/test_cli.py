@@ -77,9 +77,7 @@ def test_inspect_knows_recipes_corpora_and_runs(lambda_run: Path) -> None:
     run = json.loads(maskseq("inspect", lambda_run, "--layers", "--json").stdout)
     assert run["tokenizer"]["name"] == "nucleotide"
     assert run["last step"]["tokens"] >= 20_000
-    assert (
-        sum(int(text.split()[-1].replace(",", "")) for text in run["parameters"].values()) == run["model"]["parameters"]
-    )
+    assert sum(layer["parameters"] for layer in run["layers"]) == run["model"]["parameters"]
     corpus = json.loads(maskseq("inspect", lambda_run / "corpus", "--json").stdout)
     assert corpus["corpus"]["raw units"] == 48_502
     recipe = json.loads(maskseq("inspect", lambda_run.parent / "recipe.toml", "--json").stdout)

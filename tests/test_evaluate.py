@@ -108,9 +108,8 @@ def test_ranked_score_is_the_energy_form(weights: list[float], truth: int) -> No
 
 def test_errors_in_physical_and_z_scored_units() -> None:
     puzzles = [puzzle([0, 3, 1], [0, 1])]
-    told = evaluate.ordinal_errors(
-        Cells.of(puzzles), {"m": ask(fixed([0.5, 0.5, 0, 0]), puzzles, LEVELS)}, LEVELS, {0: (0.0, 2.0)}
-    )["x"]["by"]["m"]
+    means = {"m": ask(fixed([0.5, 0.5, 0, 0]), puzzles, LEVELS).mean}
+    told = evaluate.ordinal_errors(Cells.of(puzzles), means, LEVELS, {0: 2.0})["x"]["by"]["m"]
     assert told["MAE"] == pytest.approx((0.5 + 4.5) / 2)
     assert told["MSE"] == pytest.approx((0.25 + 20.25) / 2)
     assert told["MSE, z-scored"] == pytest.approx((0.25 + 20.25) / 2 / 4)

@@ -71,7 +71,7 @@ def test_filled_bases_are_written(tmp_path):
     assert [r.residues for r in TwoBit().read(tmp_path / "out.2bit")] == [b"acggGCGTac", b"G", b"ggggggggg"]
 
 
-@given(texts=st.lists(st.text("ACGTacgtNNnn", min_size=1, max_size=30), max_size=4))
+@given(texts=st.lists(st.text("ACGTacgtNNnn", min_size=1, max_size=30), min_size=1, max_size=4))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_written_is_what_the_specification_says(texts, tmp_path):
     def runs(flags: list[bool]) -> list[tuple[int, int]]:
