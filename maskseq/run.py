@@ -35,7 +35,7 @@ from maskseq.model.interop import export_hf, export_onnx
 from maskseq.plugins import format_for
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.types import Encoded
-from maskseq.variants import Records, Variant, stretches
+from maskseq.variants import ListedVariant, Records, stretches
 
 
 def load(run: Path | str, *, trust_code: bool = False) -> "Run":
@@ -196,7 +196,7 @@ class Run:
 
     def score_variants(
         self,
-        variants: Iterable[Variant[Any]],
+        variants: Iterable[ListedVariant[Any]],
         read: Callable[[], Iterable[Any]],
         *,
         symmetries: bool = True,

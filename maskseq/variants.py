@@ -13,7 +13,7 @@ R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Variant(ABC, Generic[R]):
+class ListedVariant(ABC, Generic[R]):
     """The units `start:stop` of a record in place of which there are `length` others."""
 
     key: str
@@ -44,7 +44,7 @@ class VariantFormat(ABC, Generic[R]):
     """Names of what identifies a variant."""
 
     @abstractmethod
-    def read(self, path: Path) -> Iterator[Variant[R]]:
+    def read(self, path: Path) -> Iterator[ListedVariant[R]]:
         """Stream the variants; `DataError` with file and line where it is broken."""
 
 
@@ -57,7 +57,7 @@ class Records:
         self._stream: Iterator[Record] = iter(())
         self._current: Record | None = None
 
-    def find(self, variant: Variant[Any]) -> Record:
+    def find(self, variant: ListedVariant[Any]) -> Record:
         """The record of a variant; `DataError` if there is none."""
         if self._current is not None and self._current.key == variant.key:
             return self._current
@@ -88,8 +88,8 @@ class Stretch:
 
 
 def stretches(
-    variants: Iterable[Variant[Any]], records: Records, context: int
-) -> Iterator[tuple[Variant[Any], Stretch | None]]:
+    variants: Iterable[ListedVariant[Any]], records: Records, context: int
+) -> Iterator[tuple[ListedVariant[Any], Stretch | None]]:
     """Each variant with as much around it as the context holds, itself in the middle but for the ends of the record.
 
     None if it is longer than half the context.

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int, Integer
 from maskseq.inference.fill import Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq.units import RawUnits
-from maskseq.variants import Stretch, Variant
+from maskseq.variants import ListedVariant, Stretch
 
 FLANK = 16
 """Raw units on either side of a change of length that are scored with it."""
@@ -21,7 +21,7 @@ FLANK = 16
 class VariantScore:
     """What a model makes of a variant."""
 
-    variant: Variant[Any]
+    variant: ListedVariant[Any]
     before: float
     """Log-likelihood of what is there, in nats."""
     after: float
@@ -35,7 +35,7 @@ class VariantScore:
 
 def score_variants(
     predict: Predict,
-    variants: Iterable[tuple[Variant[Any], Stretch | None]],
+    variants: Iterable[tuple[ListedVariant[Any], Stretch | None]],
     *,
     tokenizer: Tokenizer[Any],
     batch_positions: int = 1 << 18,
@@ -48,7 +48,7 @@ def score_variants(
     pseudo-log-likelihoods of the change and `FLANK` units around it, every cell hidden alone (Brandes et al. 2023,
     doi:10.1038/s41588-023-01465-0). Longer sequences have more cells to pay for there: compare like with like.
     """
-    batch: list[tuple[Variant[Any], list[_Question], list[_Question]]] = []
+    batch: list[tuple[ListedVariant[Any], list[_Question], list[_Question]]] = []
     room = batch_positions
     for variant, stretch in variants:
         before, after = ([], []) if stretch is None else _questions(stretch, tokenizer)
@@ -118,7 +118,7 @@ def _alone(
 
 
 def _answered(
-    predict: Predict, batch: Sequence[tuple[Variant[Any], list[_Question], list[_Question]]]
+    predict: Predict, batch: Sequence[tuple[ListedVariant[Any], list[_Question], list[_Question]]]
 ) -> Iterator[VariantScore]:
     """One forward pass for all questions; those about sequences that look the same share it."""
     questions = [question for _, *sides in batch for side in sides for question in side]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from maskseq.errors import DataError
-from maskseq.variants import Variant, VariantFormat
+from maskseq.variants import ListedVariant, VariantFormat
 from maskseq_genomics.files import read_blocks
 from maskseq_genomics.sequence import Sequence
 
@@ -17,7 +17,7 @@ NO_BASES = re.compile(r"\*|\.|<.*>|.*[\[\]].*|\..+|.+\.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmallVariant(Variant[Sequence]):
+class SmallVariant(ListedVariant[Sequence]):
     """Bases in place of others, both spelled out."""
 
     was: bytes
