@@ -321,3 +321,68 @@ def test_samples_that_would_be_alike_are_refused() -> None:
     with pytest.raises(UsageError, match="set temperature to 1"):
         InfillConfig(samples=4)
     InfillConfig(samples=4, order="ancestral")
+
+
+# ---- beam search --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beam", [9, 27])
+def test_a_beam_that_drops_nothing_finds_the_most_probable_fills(joint: Joint, beam: int) -> None:
+    """Nine partial fills are all there are of two cells: the best 9 (or all 27) of the enumerated posterior."""
+    fill = fill_gap(joint, order="left_to_right", beam=beam, samples=beam)
+    best = sorted(joint.posterior(GAP).values(), reverse=True)[:1]
+    assert np.exp(fill.joint[0]) == pytest.approx(best[0])
+    assert (np.diff(fill.joint) <= 1e-12).all()
+    if beam == 27:
+        found = {tuple(values): np.exp(p) for values, p in zip(fill.values.tolist(), fill.joint, strict=True)}
+        assert found == pytest.approx({k: p for k, p in joint.posterior(GAP).items() if p > 0})
+
+
+def test_a_wider_beam_is_never_worse_than_a_greedy_fill(joint: Joint) -> None:
+    greedy = fill_gap(joint, order="left_to_right")
+    worse = 0
+    for known in itertools.product(range(SYMBOLS), repeat=2):
+        ids = np.array([known[0], MASK, MASK, MASK, MASK, known[1]])
+        plain = fill_gap(joint, ids, order="left_to_right").joint[0]
+        wide = fill_gap(joint, ids, order="left_to_right", beam=81).joint[0]
+        assert wide >= plain - 1e-12
+        worse += wide > plain + 1e-9
+    assert worse > 0  # greedy misses the mode somewhere
+    assert greedy.n_passes[0] == 3
+
+
+def test_a_beam_keeps_what_is_legal_and_known(joint: Joint) -> None:
+    """With b forbidden in the middle, the best of what is left."""
+    cells = LegalCells(np.array([[2, 0]]), np.array([[True, False, True]]))
+    (fill,) = infill(
+        joint.predict,
+        [GAP[:, None]],
+        [GAP[:, None] == MASK],
+        InfillConfig(order="left_to_right", beam=27),
+        vocabulary=TOY,
+        keys=[0],
+        legal=[cells],
+    )
+    allowed = {k: p for k, p in joint.posterior(GAP).items() if k[1] != 1}
+    assert fill.values[0, 1] != 1
+    assert allowed[tuple(fill.values[0].tolist())] > 0
+
+
+def test_sequences_of_different_lengths_share_a_beam_search(joint: Joint) -> None:
+    short = np.array([0, MASK, 0, 0, 0, 0])
+    config = InfillConfig(order="left_to_right", beam=4)
+    rows = [GAP[:, None], short[:, None]]
+    both = infill(joint.predict, rows, [r == MASK for r in rows], config, vocabulary=TOY, keys=[0, 1])
+    for row, fill in zip(rows, both, strict=True):
+        (alone,) = infill(joint.predict, [row], [row == MASK], config, vocabulary=TOY, keys=[0])
+        assert np.array_equal(alone.values, fill.values)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"beam": 0}, {"beam": 2}, {"beam": 2, "order": "left_to_right", "temperature": 1.0},
+     {"beam": 2, "order": "left_to_right", "samples": 3}],
+)  # fmt: skip
+def test_a_beam_that_cannot_be_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        InfillConfig(**options)

@@ -84,6 +84,10 @@ def infill(
     ),
     temperature: Annotated[float, typer.Option(help="0: the most probable values; 1: draw from the model.")] = 0.0,
     samples: Annotated[int, typer.Option(help="Fills to draw of each hole; the first one is written.")] = 1,
+    beam: Annotated[
+        int,
+        typer.Option(help="With --order left_to_right: search for the most probable fill as a whole, this widely."),
+    ] = 1,
     seed: Annotated[int, typer.Option(help="Key of everything that is drawn.")] = 0,
     fill_long_holes: Annotated[
         bool, typer.Option("--fill-long-holes", help="Also fill holes longer than half the context.")
@@ -124,7 +128,7 @@ def infill(
             insertion=None if insert_missing is None else Insertion(most=insert_missing, threshold=evidence),
             rules=rule or (),
             format=format,
-            config=InfillConfig(order=order, temperature=temperature, samples=samples, seed=seed),
+            config=InfillConfig(order=order, temperature=temperature, samples=samples, beam=beam, seed=seed),
             fill_long_holes=fill_long_holes,
             symmetries=symmetries,
             numbers=numbers,

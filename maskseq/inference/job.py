@@ -15,8 +15,8 @@ from jaxtyping import Bool, Int, Integer
 
 from maskseq.constraints import Constraint, intersection, joined, narrowed, propagate
 from maskseq.errors import UsageError
+from maskseq.inference.attempt import check_feasible
 from maskseq.inference.fill import Fill
-from maskseq.inference.infill import check_feasible
 from maskseq.types import Encoded, LegalCells, Vocabulary
 
 

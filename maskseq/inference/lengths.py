@@ -8,8 +8,9 @@ from jaxtyping import Float, Integer
 
 from maskseq.constraints import Constraint
 from maskseq.errors import UsageError
+from maskseq.inference.attempt import Key, flat_key
 from maskseq.inference.fill import Fill, Predict
-from maskseq.inference.infill import InfillConfig, Key, flat_key, infill
+from maskseq.inference.infill import InfillConfig, infill
 from maskseq.inference.score import chain_log_probs
 from maskseq.types import Vocabulary
 
