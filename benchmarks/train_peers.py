@@ -127,7 +127,7 @@ def packing(case: Case) -> list[list[int]]:
     rows: list[list[int]] = [[] for _ in range(max(round(case.n_tokens / case.row_tokens), 1))]
     for document in sorted(range(len(case.lengths)), key=lambda i: -case.lengths[i]):
         min(rows, key=lambda row: sum(case.lengths[i] for i in row)).append(document)
-    return rows
+    return [row for row in rows if row]
 
 
 def packed(case: Case, documents: Sequence[int]) -> Batch:
