@@ -190,7 +190,7 @@ def _write_parts(
     groups, several = _look_ahead(iter(groups))
     if not several and scheduler is None:
         workers = 1  # starting a process takes longer than a single part
-    engine, in_flight = engine_for(workers, scheduler, job.tokenizer)
+    engine, in_flight = engine_for(workers, scheduler, job.tokenizer, folder)
     pending: set[Future[None]] = set()
     n_records = n_units = n_parts = 0
 

@@ -9,12 +9,15 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
 from typing import Any
 
+from maskseq.data.storage import Folder
 from maskseq.errors import UsageError
 from maskseq.tokenizer import Tokenizer
 
 
-def engine_for(workers: int, scheduler: str | None, tokenizer: Tokenizer[Any]) -> tuple[Executor, int]:
+def engine_for(workers: int, scheduler: str | None, tokenizer: Tokenizer[Any], folder: Folder) -> tuple[Executor, int]:
     """An executor of `write_part` calls, and how many parts it should have in hand."""
+    if workers > 1 or scheduler is not None:
+        pickle.dumps(folder)  # where it cannot be sent it says so here; a pool that finds out later may hang
     if scheduler is not None:
         dask = Dask(scheduler)
         return dask, dask.n_threads + 1
