@@ -10,9 +10,9 @@ several draws of lengths.
 
 Tokens are real tokens, never padding. Work is three times the forward pass: matrices, attention within windows and
 documents only, and the head on scored cells; whatever else a peer computes is its own affair. Peak is the median rate
-of 4096³ matrix products in bf16 of the same run. Memory is what an epoch adds at its peak to what was resident before, of
-peers in their smallest batch.
-A ratio is the median over rounds of (the contestant's seconds / maskseq's in the same round and precision).
+of 4096³ matrix products in bf16 of the same run. Memory is what an epoch adds at its peak to what was resident before;
+that of peers is with their smallest batch. A ratio is the median over rounds of (the contestant's seconds / maskseq's
+in the same round and precision).
 On a busy machine `--clock cpu` counts CPU seconds instead.
 """
 
