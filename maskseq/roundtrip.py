@@ -280,8 +280,8 @@ def count_baselines(corpus: Corpus) -> list[Markov | None]:
 
 def _training_ids(corpus: Corpus, column: int) -> Iterator[np.ndarray]:
     seen = 0
-    for sequence in corpus.sequences("train").tolist():
-        ids = corpus.read(sequence).ids
+    for _, encoded in corpus.each("train"):
+        ids = encoded.ids
         for view in (ids, *(symmetry.ids(ids) for symmetry in corpus.tokenizer.symmetries())):
             yield view[:, column]
         seen += len(ids)

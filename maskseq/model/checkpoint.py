@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from maskseq.data.local import sync
 from maskseq.errors import DataError, UsageError
 from maskseq.model.encoder import Encoder, EncoderConfig
 from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
@@ -105,9 +106,9 @@ def seal(folder: Path) -> None:
     names = _files(folder)
     digests = {name: _digest(folder / name) for name in names}
     for path in [*(folder / name for name in names), *(p for p in folder.rglob("*") if p.is_dir())]:
-        _sync(path)
+        sync(path)
     write_json(folder / DIGESTS, digests)
-    _sync(folder)
+    sync(folder)
 
 
 def check(folder: Path) -> None:
@@ -217,11 +218,3 @@ def _files(folder: Path) -> list[str]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
