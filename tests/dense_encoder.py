@@ -61,6 +61,16 @@ def reference(config: EncoderConfig, p: dict[str, Tensor], ids: Tensor) -> tuple
     table, offsets = p["embeddings.tok_embeddings.weight"], config.vocabulary.offsets.tolist()
     x = sum(table[ids[:, f] + offset] for f, offset in enumerate(offsets))
     x = x + (p["embeddings.token_types.weight"][0] if config.token_types else 0)
+    for number, (left, right) in enumerate(config.neighbours):
+        table_of_pair, first = p[f"embeddings.neighbours.{number}.weight"], 0
+        for f, n in enumerate(config.vocabulary.n_rows):
+            mask = config.vocabulary.mask_ids[f]
+            for i in range(length):
+                around = [j for j in range(i - left, i + right + 1) if j != i]
+                digits = [int(ids[j, f]) if 0 <= j < length else mask for j in around]
+                number_of_row = sum(digit * n**power for power, digit in enumerate(reversed(digits)))
+                x[i] += table_of_pair[first + number_of_row]
+            first += n ** (left + right)
     if config.positions == "learned":
         x = x + p["embeddings.positions.weight"][:length]
     if config.positions == "sinusoidal":

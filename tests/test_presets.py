@@ -93,3 +93,18 @@ def test_wrong_names_are_answered_with_the_nearest() -> None:
         preset("modern-bert-base", DNA)
     with pytest.raises(UsageError, match="did you mean 'n_layers'"):
         preset("nano", DNA, n_layer=2)
+
+
+@pytest.mark.parametrize(
+    ("switches", "told"),
+    [
+        ({"neighbours": ((9, 0),)}, r"1,953,125 embeddings.*at most 1,048,576"),
+        ({"neighbours": ((0, 0),)}, "at least one neighbour"),
+        ({"neighbours": ((-1, 2),)}, "at least one neighbour"),
+        ({"neighbours": ((1, 1),), "context_sees_target": False}, "context_sees_target must be true"),
+    ],
+)
+def test_neighbours_that_cannot_be_had_are_refused(switches: dict[str, object], told: str) -> None:
+    bases = Vocabulary.of([Field(name="base", tokens=tuple("ACGT"))])
+    with pytest.raises(UsageError, match=told):
+        preset("nano", bases, **switches)

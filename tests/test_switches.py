@@ -50,6 +50,7 @@ FLIPS = {  # what is flipped, and what must hold on both sides of it
     "attention_bias=true": [],
     "mlp_bias=true": [],
     "token_types=2": [],
+    "neighbours=[[2,0],[0,1],[1,2]]": [],
     "head=none": [],
     "head=silu": [],
     "head_bias=true": [],

@@ -8,6 +8,8 @@ from pydantic import ConfigDict
 from maskseq.errors import UsageError
 from maskseq.types import Vocabulary
 
+MAX_NEIGHBOUR_ROWS = 1 << 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
@@ -57,6 +59,10 @@ class EncoderConfig:
     mlp_bias: bool = False
     token_types: int = 0
     """Rows of BERT's segment table, of which row 0 is added everywhere; 0: there is none."""
+    neighbours: tuple[tuple[int, int], ...] = ()
+    """Further embeddings of a position: of the ids next to it, so many on the left and on the right, itself left out.
+    Each pair has a table with a row for every combination of ids (n-gram embeddings: Huang et al. 2025, arXiv
+    2501.16975, here on both sides), so that the first layer knows what a context table knows."""
 
     head: Literal["none", "gelu", "silu"] = "gelu"
     """Dense layer, this activation and a norm before the decoder, or nothing."""
@@ -98,11 +104,23 @@ class EncoderConfig:
                 f"context_sees_target = false needs every layer to attend to whole pieces: "
                 f"global_every must be 1, not {self.global_every}"
             )
+        for pair in self.neighbours:
+            if min(pair) < 0 or not 1 <= self.neighbour_rows(pair) <= MAX_NEIGHBOUR_ROWS or pair == (0, 0):
+                raise UsageError(
+                    f"neighbours = {list(pair)} needs {self.neighbour_rows(pair):,} embeddings; name at least one "
+                    f"neighbour, and so few that there are at most {MAX_NEIGHBOUR_ROWS:,} combinations of their ids"
+                )
+        if self.neighbours and not self.context_sees_target:
+            raise UsageError("neighbours would show the target to its context: context_sees_target must be true")
         if not 0 < self.rope_fraction <= 1:
             raise UsageError(f"rope_fraction must be above 0 and at most 1, not {self.rope_fraction}")
         for name in ("embedding_dropout", "attention_dropout", "mlp_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
+
+    def neighbour_rows(self, pair: tuple[int, int]) -> int:
+        """Combinations of the ids of so many neighbours, over all fields."""
+        return sum(n_rows ** max(sum(pair), 0) for n_rows in self.vocabulary.n_rows)
 
     @property
     def head_size(self) -> int:

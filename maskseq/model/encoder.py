@@ -21,6 +21,7 @@ from maskseq.model.dropout import dropout
 from maskseq.model.linear import Linear
 from maskseq.model.one_way import OneWay
 from maskseq.model.rotary import Rotation, rotation
+from maskseq.types import Vocabulary
 
 Attend = Callable[..., Tensor]
 """`packed_self_attention`, or anything with its signature."""
@@ -122,6 +123,9 @@ class Embeddings(nn.Module):
             self.positions = nn.Embedding(config.max_positions, config.hidden_size)
         if config.token_types:
             self.token_types = nn.Embedding(config.token_types, config.hidden_size)
+        self.neighbours = nn.ModuleList(
+            nn.Embedding(config.neighbour_rows(pair), config.hidden_size) for pair in config.neighbours
+        )
         self.norm = Norm(config) if config.embedding_norm else nn.Identity()
 
     def forward(
@@ -135,11 +139,36 @@ class Embeddings(nn.Module):
             hidden = hidden + F.embedding(ids[:, field], parts[field])
         if config.token_types:
             hidden = hidden + self.token_types.weight[0]
+        for pair, table in zip(config.neighbours, self.neighbours, strict=True):
+            rows = combinations(ids, positions, pair, config.vocabulary)
+            hidden = hidden + F.embedding(rows, table.weight).sum(dim=1)
         if config.positions == "learned":
             hidden = hidden + self.positions(positions)
         elif config.positions == "sinusoidal":
             hidden = hidden * math.sqrt(config.hidden_size) + sinusoids(positions, config.hidden_size)
         return self.norm(hidden)  # type: ignore[no-any-return]
+
+
+def combinations(
+    ids: Int[Tensor, "tokens fields"],
+    positions: Int[Tensor, "tokens"],
+    pair: tuple[int, int],
+    vocabulary: Vocabulary,
+) -> Int[Tensor, "tokens fields"]:
+    """Which combination of ids stands next to each position: `pair` of them, on its left and on its right.
+
+    Row numbers of a table that has the combinations of one field after those of another. Beyond the ends of a piece
+    everything is `[MASK]`.
+    """
+    n_rows, masks = ids.new_tensor(vocabulary.n_rows), ids.new_tensor(vocabulary.mask_ids)
+    code = torch.zeros_like(ids)
+    for offset in (*range(-pair[0], 0), *range(1, pair[1] + 1)):
+        there = ids.roll(-offset, dims=0)
+        # Positions count from 0 in each piece, so no other piece has the one that would stand there.
+        same = positions.roll(-offset, dims=0) == positions + offset
+        code = code * n_rows + torch.where(same[:, None], there, masks)
+    sizes = n_rows ** sum(pair)
+    return code + sizes.cumsum(dim=0) - sizes
 
 
 class Layer(nn.Module):
