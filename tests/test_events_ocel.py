@@ -3,6 +3,7 @@
 import gzip
 import json
 import sqlite3
+from dataclasses import replace
 from itertools import pairwise
 from xml.sax.saxutils import escape, quoteattr
 
@@ -150,8 +151,176 @@ def test_flattened_cases_are_tokenized_and_written_as_csv(path, tmp_path):
     again = list(Csv().read(tmp_path / "flat.csv"))
     assert [case.activity for case in again] == [case.activity for case in cases]
     np.testing.assert_array_equal(again[1].time, cases[1].time)
-    with pytest.raises(UsageError, match="object-centric"):
-        Ocel().write(cases, tmp_path / "again.ocel")
+
+
+# Written back
+
+
+def plain(content):
+    return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+
+
+def changed(case, event, *, activity=None, time=None, **attributes):
+    """The case with other values at one event."""
+
+    def put(values, value):
+        return (*values[:event], value, *values[event + 1 :])
+
+    moments = case.time.copy()
+    if time is not None:
+        moments[event] = np.datetime64(time, "us").astype(np.int64)
+    columns = {name: case.attributes.get(name, (None,) * len(case)) for name in {**case.attributes, **attributes}}
+    return replace(
+        case,
+        activity=put(case.activity, activity) if activity else case.activity,
+        time=moments,
+        attributes={name: put(v, attributes[name]) if name in attributes else v for name, v in columns.items()},
+    )
+
+
+def rows_of(content):
+    database = sqlite3.connect(":memory:")
+    database.deserialize(content)
+    return set(database.iterdump())
+
+
+def test_what_did_not_change_is_written_as_it_was(path, tmp_path):
+    cases = list(Ocel(object_type="item").read(path))
+    Ocel().write(cases[:1], tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == plain(path.read_bytes())
+
+
+def test_only_what_was_filled_changes(path, tmp_path):
+    cases = list(Ocel(object_type="item").read(path))
+    cases[1] = changed(cases[1], 2, activity="pack", time="2024-01-01T12:00:00", channel="red & <blue>")
+    Ocel().write(cases, tmp_path / "filled")
+    was, now = plain(path.read_bytes()), (tmp_path / "filled").read_bytes()
+    if was.startswith(b"SQLite"):
+        assert rows_of(was) - rows_of(now) == {
+            "INSERT INTO \"event\" VALUES('e5','?');",
+            "INSERT INTO \"event_Map2\" VALUES('e5','?','?');",
+        }
+        assert rows_of(now) - rows_of(was) == {
+            "INSERT INTO \"event\" VALUES('e5','pack');",
+            "INSERT INTO \"event_Map1\" VALUES('e5','2024-01-01T12:00:00Z','red & <blue>');",
+        }
+    else:
+        before, hole, after = was.partition(b'"e5"')
+        for found, filled in (
+            (b'"type": "?"', b'"type": "pack"'), (b'"time": "?"', b'"time": "2024-01-01T12:00:00Z"'),
+            (b'"value": "?"', b'"value": "red & <blue>"'), (b'type="?"', b'type="pack"'),
+            (b'time="?"', b'time="2024-01-01T12:00:00Z"'), (b">?<", b">red &amp; &lt;blue&gt;<"),
+        ):  # fmt: skip
+            after = after.replace(found, filled)
+        assert now == before + hole + after
+    assert list(Ocel(object_type="item").read(tmp_path / "filled")) == cases
+
+
+def test_attributes_of_events_and_objects_come_and_go(path, tmp_path):
+    cases = list(Ocel(object_type="order").read(path))
+    cases[0] = changed(cases[0], 0, channel=None)
+    cases[0] = changed(cases[0], 1, channel="phone")
+    cases[0] = replace(cases[0], case_attributes={"price": "11"})
+    Ocel().write(cases, tmp_path / "filled")
+    again = list(Ocel(object_type="order").read(tmp_path / "filled"))
+    assert again == cases
+    assert again[0].attributes["channel"] == (None, "phone")
+    assert b"12" in (tmp_path / "filled").read_bytes()  # the later price stays
+
+
+def test_of_cases_that_disagree_the_first_is_written(path, tmp_path):
+    first, second = Ocel(object_type="item").read(path)  # both have the event e1
+    first, second = changed(first, 0, activity="audit"), changed(second, 0, activity="pack", channel="shop")
+    with pytest.warns(UserWarning, match="1 values .* filled differently"):
+        Ocel().write([first, second], tmp_path / "filled")
+    again = {case.key: case for case in Ocel(object_type="item").read(tmp_path / "filled")}
+    assert again["i1"].activity[0] == again["i2"].activity[0] == "audit"
+    assert again["i1"].attributes["channel"][0] == "shop"  # where only one of them says something, that one
+
+
+def test_values_without_text_may_be_unknown(path, tmp_path):
+    content = plain(path.read_bytes())
+    if content.startswith(b"SQLite"):
+        with sqlite3.connect(path) as database:
+            database.execute("UPDATE \"event_Map2\" SET channel = NULL WHERE ocel_id = 'e5'")
+        database.close()
+    else:
+        path.write_bytes(content.replace(b'"value": "?"', b'"value": null').replace(b">?</attribute>", b"/>").replace(
+            b"<attribute name=\"channel\"/>", b"<attribute name=\"channel\"></attribute>"))  # fmt: skip
+    case = list(Ocel(object_type="item").read(path))[1]
+    assert case.attributes["channel"] == ("web", None, None)
+    reader = Ocel(object_type="item", empty_unknown=("channel",))
+    case = list(reader.read(path))[1]
+    assert case.attributes["channel"][2] == UNKNOWN
+    reader.write([changed(case, 2, channel="shop")], tmp_path / "filled")
+    assert list(reader.read(tmp_path / "filled"))[1].attributes["channel"][2] == "shop"
+
+
+SPICE = ["a", "1.5", "", "<&>", "\"'", "é漢", "x\ny", "\ttab", " blank ", "?"]
+
+
+def test_any_change_comes_back(tmp_path):
+    """Random values of random events, in every kind of file; equal when read again."""
+    rng = np.random.default_rng(0)
+    as_sqlite(tmp_path / "sqlite")
+    (tmp_path / "json").write_bytes(as_json())
+    (tmp_path / "indented").write_bytes(json.dumps(json.loads(as_json()), indent=2).encode("utf-8-sig"))
+    (tmp_path / "xml").write_bytes(as_xml())
+    (tmp_path / "latin").write_bytes(
+        as_xml().replace(b"<?xml version='1.0'?>", b"<?xml version='1.0' encoding='latin-1'?>")
+    )
+    reader = Ocel(object_type="order")  # no event belongs to two orders
+    for name in ["sqlite", "json", "indented", "xml", "latin"] * 12:
+        cases = list(reader.read(tmp_path / name))
+        for index, case in enumerate(cases):
+            for event in range(len(case)):
+                if rng.random() < 0.7:
+                    value = SPICE[rng.integers(len(SPICE))] or None
+                    kind = ["place order", "pack", "audit"][rng.integers(3)]
+                    cases[index] = changed(cases[index], event, activity=kind, channel=value)
+        reader.write(cases, tmp_path / "filled")
+        assert list(reader.read(tmp_path / "filled")) == cases
+        (tmp_path / name).write_bytes((tmp_path / "filled").read_bytes())  # and the next changes on top
+
+
+def test_numbers_stay_numbers(tmp_path):
+    content = (
+        as_json()
+        .replace(b'"channel", "value": "web"', b'"n", "value": 7')
+        .replace(b'"channel", "value"', b'"n", "value"')
+        .replace(b'"shop"', b"8.5")
+    )
+    (tmp_path / "log").write_bytes(content)
+    cases = list(Ocel(object_type="item").read(tmp_path / "log"))
+    Ocel().write([cases[0], changed(cases[1], 2, n="9.25")], tmp_path / "filled")
+    assert (tmp_path / "filled").read_bytes() == content.replace(b'"value": "?"', b'"value": 9.25')
+
+
+def test_what_cannot_be_written_is_refused(path, tmp_path):
+    cases, others = list(Ocel(object_type="item").read(path)), list(Ocel(object_type="item").read(path))
+    tokenizer = EventTokenizer.fit(cases, attributes=["channel"], min_count=1)
+    with pytest.raises(UsageError, match="events can be added to tables only"):
+        tokenizer.resized(cases[0], 0, 0, 1)
+    for records, said in (
+        ([cases[0].bare()], "does not come from an object-centric log"),
+        ([cases[0], others[1]], "different files"),
+        ([], "no cases"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            Ocel().write(records, tmp_path / "x")
+    if plain(path.read_bytes()).startswith(b"SQLite"):
+        for case, said in (
+            (changed(cases[0], 0, activity="fly"), "event 'e1': there is no table for events of the type 'fly'"),
+            (changed(cases[0], 0, wings="2"), "event 'e1': table 'event_Map0' has no column 'wings'"),
+        ):
+            with pytest.raises(DataError, match=said):
+                Ocel().write([case], tmp_path / "x")
+        with sqlite3.connect(path) as database:
+            database.execute("CREATE TRIGGER t AFTER UPDATE ON event BEGIN DELETE FROM object; END")
+        database.close()
+        with pytest.raises(DataError, match="triggers"):
+            Ocel().write([changed(next(Ocel(object_type="item").read(path)), 0, channel="x")], tmp_path / "x")
+    assert not (tmp_path / "x").exists()
 
 
 BOMB = b'<?xml version="1.0"?><!DOCTYPE log [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]><log>&b;</log>'

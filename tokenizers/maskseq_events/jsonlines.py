@@ -1,7 +1,6 @@
 """Event logs in JSON Lines: one object an event."""
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ from maskseq.files import create
 from maskseq.survey import Claim, Head
 from maskseq_events.case import Case, Kind, Value
 from maskseq_events.files import read_lines
+from maskseq_events.json_text import as_json, object_spans, refuse_constant
 from maskseq_events.new_table import NewTable
+from maskseq_events.splicing import spliced
 from maskseq_events.survey import ROWS, claim_table
 from maskseq_events.table import EventTable, Row, Rows
-
-_SPACE = re.compile(r"[ \t\r\n]*")
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,9 @@ class JsonLines(EventTable):
             if held is not None:
                 yield held
             try:
-                event = json.loads(line.removeprefix("\ufeff"), parse_constant=_refuse, object_pairs_hook=_unique)
+                event = json.loads(
+                    line.removeprefix("\ufeff"), parse_constant=refuse_constant, object_pairs_hook=_unique
+                )
                 if "\\u" in line:
                     json.dumps(event, ensure_ascii=False).encode()
             except json.JSONDecodeError as error:
@@ -121,19 +122,17 @@ class JsonLines(EventTable):
         return self._row(json.loads(raw.removeprefix("\ufeff")), header)
 
     def _replaced(self, raw: str, changes: dict[int, Value], header: _Header) -> str:
-        spans, end = _spans(raw)
+        spans, end = object_spans(raw, raw.index("{"))
         edits: list[tuple[int, int, str]] = []
         for index, value in changes.items():
             name = header.names[index]
             if name in spans:
                 start, stop = spans[name]
-                edits.append((start, stop, _json(value, unquoted=name in header.unquoted)))
+                edits.append((start, stop, as_json(value, unquoted=name in header.unquoted)))
             elif value is not None:
-                text = f"{json.dumps(name)}: {_json(value, unquoted=name in header.unquoted)}"
+                text = f"{json.dumps(name)}: {as_json(value, unquoted=name in header.unquoted)}"
                 edits.append((end, end, f", {text}" if spans else text))
-        for start, stop, text in sorted(edits, reverse=True):
-            raw = raw[:start] + text + raw[stop:]
-        return raw
+        return spliced(raw, edits)
 
     def _write_rows(self, header: _Header, rows: Sequence[tuple[int, str]], path: Path) -> None:
         with create(path) as file:
@@ -145,13 +144,9 @@ class JsonLines(EventTable):
         numeric = {name for case in cases for name, kind in case.kinds.items() if kind == "numeric"}
         with create(path) as file:
             for row in NewTable(cases).rows():
-                cells = {name: _json(value, unquoted=name in numeric) for name, value in row.items()}
+                cells = {name: as_json(value, unquoted=name in numeric) for name, value in row.items()}
                 pairs = (f"{json.dumps(name, ensure_ascii=False)}: {cell}" for name, cell in cells.items())
                 file.write(f"{{{', '.join(pairs)}}}\n".encode(self.encoding))
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -167,39 +162,3 @@ def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _json(value: Value, *, unquoted: bool) -> str:
-    """A value as JSON, if `unquoted` as the number or truth value that it may be."""
-    if value is None:
-        return "null"
-    if unquoted:
-        try:
-            if isinstance(json.loads(value, parse_constant=_refuse), int | float):
-                return value
-        except ValueError:
-            pass
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _spans(raw: str) -> tuple[dict[str, tuple[int, int]], int]:
-    """Where each value of a JSON object stands in its text, and where another pair could be added."""
-    decoder = json.JSONDecoder()
-    spans: dict[str, tuple[int, int]] = {}
-    end = raw.index("{") + 1
-    position = _after_space(raw, end)
-    while raw[position] != "}":
-        name, position = decoder.raw_decode(raw, position)
-        start = _after_space(raw, _after_space(raw, position) + 1)  # behind the colon
-        _, end = decoder.raw_decode(raw, start)
-        spans[name] = (start, end)
-        position = _after_space(raw, end)
-        if raw[position] == ",":
-            position = _after_space(raw, position + 1)
-    return spans, end
-
-
-def _after_space(raw: str, position: int) -> int:
-    match = _SPACE.match(raw, position)
-    assert match is not None
-    return match.end()

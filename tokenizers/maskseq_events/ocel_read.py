@@ -11,7 +11,7 @@ from xml.parsers import expat
 
 from maskseq.errors import DataError
 from maskseq.files import broken, open_bytes
-from maskseq_events.case import Value
+from maskseq_events.case import UNKNOWN, Value
 
 SQLITE = b"SQLite format 3\0"
 
@@ -32,6 +32,8 @@ class LogObject:
     """An object, and the first value of each of its attributes."""
 
     type: str
+    number: int = 0
+    """Which object of the file it is, from 0."""
     attributes: dict[str, Value] = field(default_factory=dict)
 
 
@@ -39,6 +41,11 @@ class LogObject:
 class ObjectLog:
     """What an OCEL file says, events in file order."""
 
+    path: Path
+    content: bytes
+    """The file, decompressed."""
+    unquoted: set[str] = field(default_factory=set)
+    """Attributes whose known values are all numbers or truth values in JSON."""
     objects: dict[str, LogObject] = field(default_factory=dict)
     events: list[ObjectEvent] = field(default_factory=list)
 
@@ -46,17 +53,19 @@ class ObjectLog:
 def read_ocel(path: Path) -> ObjectLog:
     """Read a whole file; which of the three kinds it is, its first bytes say."""
     with open_bytes(path) as file:
-        start = file.read(64)
-    if start.startswith(SQLITE):
-        return _read_sqlite(path)
-    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        return _read_xml(path)
-    return _read_json(path)
-
-
-def _read_json(path: Path) -> ObjectLog:
-    with open_bytes(path) as file:
         content = file.read()
+    log = ObjectLog(path, content)
+    if content.startswith(SQLITE):
+        _read_sqlite(log)
+    elif content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        _read_xml(log)
+    else:
+        _read_json(log)
+    return log
+
+
+def _read_json(log: ObjectLog) -> None:
+    path, content = log.path, log.content
     try:
         document = json.loads(content)
     except UnicodeDecodeError as error:
@@ -71,12 +80,12 @@ def _read_json(path: Path) -> ObjectLog:
             json.dumps(document, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise DataError(path, "half of a surrogate pair, which is no character") from None
-    log = ObjectLog()
     place = "objects"
+    kinds: dict[str, set[type]] = {}
     try:
         for number, each in enumerate(document["objects"], 1):
             place = f"object {number}"
-            what = LogObject(_name(each["type"]))
+            what = LogObject(_name(each["type"]), number - 1)
             timed = each.get("attributes", [])
             for attribute in sorted(timed, key=lambda a: str(a.get("time") or "")):
                 what.attributes.setdefault(_name(attribute["name"]), _text(attribute.get("value")))
@@ -87,17 +96,20 @@ def _read_json(path: Path) -> ObjectLog:
             moment = each.get("time")
             event = ObjectEvent(str(each["id"]), _name(each["type"]), moment if moment is None else _name(moment))
             event.attributes = {_name(a["name"]): _text(a.get("value")) for a in each.get("attributes", [])}
+            for attribute in each.get("attributes", []):
+                if (value := attribute.get("value")) not in (None, UNKNOWN):
+                    kinds.setdefault(attribute["name"], set()).add(type(value))
             event.objects = [str(r["objectId"]) for r in each.get("relationships", [])]
             log.events.append(event)
     except KeyError as error:
         raise DataError(path, f"not OCEL 2.0: {error} is missing", place=place) from None
     except (TypeError, AttributeError):
         raise DataError(path, "not OCEL 2.0: the structure is another one", place=place) from None
-    return log
+    log.unquoted = {name for name, types in kinds.items() if types <= {int, float, bool}}
 
 
-def _read_xml(path: Path) -> ObjectLog:
-    log = ObjectLog()
+def _read_xml(log: ObjectLog) -> None:
+    path = log.path
     parser = expat.ParserCreate()
     parser.buffer_text = True
     opened: list[tuple[str, dict[str, str]]] = []
@@ -136,15 +148,11 @@ def _read_xml(path: Path) -> ObjectLog:
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = text.append, refuse
     try:
-        with open_bytes(path) as file:
-            while block := file.read(1 << 18):
-                parser.Parse(block)
-            parser.Parse(b"", True)
+        parser.Parse(log.content, True)
     except _NotOcel as error:
         raise DataError(path, str(error), place=f"line {parser.CurrentLineNumber}") from None
     except (expat.ExpatError, LookupError, ValueError) as error:  # ValueError: an encoding that expat does not know
         raise DataError(path, f"not valid XML: {error}") from None
-    return log
 
 
 class _NotOcel(Exception):  # noqa: N818
@@ -157,8 +165,8 @@ def _need(attributes: dict[str, str], name: str, tag: str) -> str:
     return attributes[name]
 
 
-def _read_sqlite(path: Path) -> ObjectLog:
-    log = ObjectLog()
+def _read_sqlite(log: ObjectLog) -> None:
+    path = log.path
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             for kind, row in _typed_rows(database, "object"):
@@ -174,9 +182,9 @@ def _read_sqlite(path: Path) -> ObjectLog:
                 event = ObjectEvent(str(row.pop("ocel_id")), _name(kind), moment if moment is None else _name(moment))
                 event.attributes = {name: _text(value) for name, value in row.items()}
                 by_id[event.id] = event
-            order = [str(event) for (event,) in _select(database, "ocel_id", "event")]
+            order = [str(event) for (event,) in select(database, "ocel_id", "event")]
             log.events = [by_id[event] for event in order if event in by_id]
-            for event, what in _select(database, "ocel_event_id, ocel_object_id", "event_object"):
+            for event, what in select(database, "ocel_event_id, ocel_object_id", "event_object"):
                 if event in by_id:
                     by_id[event].objects.append(str(what))
     except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -187,19 +195,24 @@ def _read_sqlite(path: Path) -> ObjectLog:
         raise DataError(path, "not an OCEL 2.0 database: a type, time or value is no text") from None
     except OSError as error:
         raise DataError(path, broken(error)) from None
-    return log
 
 
 def _typed_rows(database: sqlite3.Connection, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of the tables of each event or object type, by time."""
-    for kind, name in _select(database, "ocel_type, ocel_type_map", f"{what}_map_type").fetchall():
-        cursor = _select(database, "*", f"{what}_{name}", order="ocel_time")
+    for kind, table in typed_tables(database, what):
+        cursor = select(database, "*", table, order="ocel_time")
         columns = [column[0] for column in cursor.description]
         for row in cursor:
             yield kind, dict(zip(columns, row, strict=True))
 
 
-def _select(database: sqlite3.Connection, columns: str, table: str, *, order: str = "rowid") -> sqlite3.Cursor:
+def typed_tables(database: sqlite3.Connection, what: str) -> list[tuple[Any, str]]:
+    """Each event or object type and its table."""
+    types = select(database, "ocel_type, ocel_type_map", f"{what}_map_type").fetchall()
+    return [(kind, f"{what}_{name}") for kind, name in types]
+
+
+def select(database: sqlite3.Connection, columns: str, table: str, *, order: str = "rowid") -> sqlite3.Cursor:
     """The rows of a table; not of a view, which may have no end."""
     found = database.execute("SELECT type FROM sqlite_master WHERE lower(name) = lower(?)", (table,)).fetchone()
     if found != ("table",):

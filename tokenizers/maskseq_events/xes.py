@@ -12,8 +12,9 @@ from maskseq.files import create
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format, OnBroken, attempted, stop
 from maskseq_events.case import UNKNOWN, Case, Value, time_order
+from maskseq_events.splicing import spliced
 from maskseq_events.times import TimeLayout
-from maskseq_events.xes_edit import Edit, apply, locate, new_trace, set_values, tag_of
+from maskseq_events.xes_edit import Edit, locate, new_trace, set_values, tag_of
 from maskseq_events.xes_parse import ParsedLog, ParsedTrace, parse_traces
 
 HEAD = b"""<?xml version="1.0" encoding="utf-8"?>
@@ -212,7 +213,7 @@ class Xes(Format[Case]):
             if value != old.case_attributes.get(name)
         }
         edits += set_values(text.xml, trace, own, text.encoding)
-        return apply(text.xml, edits)
+        return spliced(text.xml, edits)
 
     def _text(self, value: Value) -> Value:
         return self.unknown[0] if value == UNKNOWN else value

@@ -1,7 +1,7 @@
 """Change values in the text of one XES trace, and nothing else; or write a trace that no file had."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
@@ -46,7 +46,8 @@ def locate(xml: bytes, encoding: str) -> tuple[Holder, list[Holder]]:
 
     def start(tag: str, attributes: dict[str, str]) -> None:
         begin = parser.CurrentByteIndex
-        value_span, stop = _start_tag(xml, begin)
+        spans, stop = start_tag(xml, begin)
+        value_span = spans.get(b"value")
         depth = len(opened)
         if depth == 0 or (depth == 1 and tag.rpartition(":")[2] == "event"):
             name = _NAME.match(xml, begin)
@@ -86,13 +87,6 @@ def set_values(xml: bytes, holder: Holder, values: Mapping[str, tuple[str, Value
         yield _insertion(xml, holder, [element.encode(encoding, "xmlcharrefreplace") for element in added])
 
 
-def apply(xml: bytes, edits: Iterable[Edit]) -> bytes:
-    """The text with all edits made; they do not overlap."""
-    for start, stop, text in sorted(edits, key=lambda edit: edit[:2], reverse=True):
-        xml = xml[:start] + text + xml[stop:]
-    return xml
-
-
 def new_trace(case: Case, *, name: str, activity: str, time: str, layout: TimeLayout) -> bytes:
     """A case that comes from elsewhere, as a XES trace."""
     lines = ["\n\t<trace>", _element("string", name, case.key, 2)]
@@ -114,18 +108,17 @@ def tag_of(key: str, kinds: Mapping[str, Kind]) -> str:
     return "float" if kinds.get(key) == "numeric" else "string"
 
 
-def _start_tag(xml: bytes, begin: int) -> tuple[tuple[int, int] | None, int]:
-    """Where the value of the `value` attribute stands, quotes included, and where the start tag ends."""
+def start_tag(xml: bytes, begin: int) -> tuple[dict[bytes, tuple[int, int]], int]:
+    """Where the values in a start tag stand, quotes included, and where it ends."""
     name = _NAME.match(xml, begin)
     assert name is not None
-    value_span, position = None, name.end()
+    spans, position = {}, name.end()
     while match := _ATTRIBUTE.match(xml, position):
         position = match.end()
-        if match[1] == b"value":
-            value_span = match.span(2)
+        spans[match[1]] = match.span(2)
     close = _CLOSE.match(xml, position)
     assert close is not None
-    return value_span, close.end()
+    return spans, close.end()
 
 
 def _insertion(xml: bytes, holder: Holder, elements: Sequence[bytes]) -> Edit:
