@@ -1,7 +1,7 @@
 """A run, or only what it would have to beat, on held-out data: one code path, the same masks for everybody."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -25,9 +25,12 @@ from maskseq.inference.span_table import SpanTable
 from maskseq.inference.tables import ContextTables
 from maskseq.masking import MaskingConfig
 from maskseq.model.checkpoint import read_json
+from maskseq.plugins import format_for
+from maskseq.ranges import read_ranges
+from maskseq.ranges import within as stretches
 from maskseq.recipe import load_recipe
 from maskseq.run import load
-from maskseq.tokenizer import Tokenizer
+from maskseq.tokenizer import Format, Tokenizer
 from maskseq.training.run import RECIPE
 from maskseq.types import Encoded
 
@@ -36,7 +39,11 @@ POSITIONS = 1 << 25
 ROUNDS = 32
 """How often the same data may be asked, with other cells hidden, until there are enough."""
 MARKOV_ORDER = 2
+MARKOV_ENTRIES = 16
+"""Of its table for each training position, at most: chains over many bins of few samples are slow and know nothing."""
 MODEL = "model"
+FLOOR = "rounding to bins"
+"""Of numbers, the error that the bins alone make."""
 Progress = Callable[[int, int | None], None]
 
 
@@ -52,6 +59,10 @@ class Question:
     """Neighbours on a side that tables look at, at most."""
     imputers: tuple[str, ...] = ("linear", "last")
     """Simple fills of numbers that are judged beside: see `maskseq.inference.imputers`."""
+    window: int | None = None
+    """Positions that everybody sees at a time (default: as many as the model was trained with)."""
+    stride: int | None = None
+    """One window begins every so many positions, and each is whole (default: side by side, the last cut short)."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,6 +72,8 @@ class Question:
             Protocol.parse(name, MaskingConfig())
         for name in self.imputers:
             imputer(name)
+        if min(self.window or 1, self.stride or 1) < 1 or (self.window or 2) < 2:
+            raise UsageError(f"windows of {self.window} positions, {self.stride} apart: there are none")
 
 
 def evaluate_run(
@@ -68,6 +81,7 @@ def evaluate_run(
     data: Path | None = None,
     *,
     question: Question = Question(),
+    within: Sequence[str] = (),
     corpus: Path | str | None = None,
     order: OrderName = "entropy_bounded",
     format: str | None = None,
@@ -77,44 +91,62 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Judge a run on a file, on what the corpus `data` holds out, or on what its own corpus holds out.
 
-    Baselines are counted on the training data of `corpus` (default: the run's own).
+    `within` are stretches of the file's records, as `maskseq.ranges` reads them: nothing else of it is asked. Numbers
+    of a file are judged as they are, those of a corpus as the centres of their bins. Baselines are counted on the
+    training data of `corpus` (default: the run's own).
     """
     loaded = load(run, trust_code=trust_code)
     counted = Corpus.open(corpus or loaded.path / "corpus", trust_code=True)
     saved = read_json(loaded.path / RECIPE)["recipe"] if (loaded.path / RECIPE).exists() else {}
-    if data is None or data.is_dir():
-        records = list(held_out_records(data or Path(counted.path)))
-    else:
-        reader = loaded.reader(data, format)
-        records = [(record.key, loaded.tokenizer.encode(record)) for record in reader.read(data)]
+    records = _records(data, loaded.tokenizer, within, counted, lambda file: loaded.reader(file, format))
     told = judge(
         question,
         records,
         Baselines(training_sequences(counted), loaded.tokenizer, question.depth),
-        context=loaded.model.config.max_positions,
+        context=question.window or loaded.model.config.max_positions,
         masking=load_recipe(saved).masking if saved else MaskingConfig(),
         predict=loaded.predict(symmetries=symmetries),
         config=InfillConfig(order=order, seed=question.seed),
         on_progress=on_progress,
     )
     of = {"run": str(run), "data": str(data or "what the run's corpus holds out"), "symmetries": symmetries}
-    return {"of": of, **told}
+    return {"of": of | ({"within": list(within)} if within else {}), **told}
 
 
 def evaluate_baselines(
     corpus: Path | str,
+    data: Path | None = None,
     *,
     question: Question = Question(),
+    within: Sequence[str] = (),
+    format: str | None = None,
     context: int = 1024,
     trust_code: bool = False,
     on_progress: Progress = lambda done, of: None,
 ) -> dict[str, Any]:
-    """What a model of this corpus has to beat on the data that it holds out."""
+    """What a model of this corpus has to beat on the data that it holds out, or on a file (or `within` it)."""
     counted = Corpus.open(corpus, trust_code=trust_code)
     baselines = Baselines(training_sequences(counted), counted.tokenizer, question.depth)
-    records = list(held_out_records(Path(counted.path)))
+    records = _records(data, counted.tokenizer, within, counted, lambda file: format_for(file, format))
+    context = question.window or context
     told = judge(question, records, baselines, context=context, masking=MaskingConfig(), on_progress=on_progress)
     return {"of": {"corpus": str(corpus)}, **told}
+
+
+def _records(
+    data: Path | None,
+    tokenizer: Tokenizer[Any],
+    within: Sequence[str],
+    corpus: Corpus,
+    reader: Callable[[Path], Format[Any]],
+) -> list[tuple[str, Encoded]]:
+    """What is asked about: of a file, of the corpus that `data` is, or what `corpus` holds out."""
+    if data is not None and not data.is_dir():
+        cut = stretches(reader(data).read(data), read_ranges(within))
+        return [(each.key, replace(tokenizer.encode(each), numbers=tokenizer.numbers(each))) for each in cut]
+    if within:
+        raise UsageError("stretches are taken of the records of a file\n\nhint: name the file that they are of")
+    return list(held_out_records(data or Path(corpus.path)))
 
 
 class Baselines:
@@ -124,7 +156,8 @@ class Baselines:
         self.tokenizer, self.depth = tokenizer, depth
         vocabulary, symmetries = tokenizer.vocabulary, tokenizer.symmetries()
         self.sequences = list(sequences)
-        if not sum(map(len, self.sequences)):
+        positions = sum(map(len, self.sequences))
+        if not positions:
             raise UsageError("there are no training sequences to count baselines on")
         self.views = [view for ids in self.sequences for view in (ids, *(each.ids(ids) for each in symmetries))]
         self.tables = f"{depth} + {depth} neighbours"
@@ -132,7 +165,7 @@ class Baselines:
             "frequencies": ContextTables(self.views, vocabulary=vocabulary, depth=0),
             self.tables: ContextTables(self.views, vocabulary=vocabulary, depth=depth),
         }
-        if max(vocabulary.n_outputs) ** (MARKOV_ORDER + 1) <= MAX_TABLE:
+        if max(vocabulary.n_outputs) ** (MARKOV_ORDER + 1) <= min(MAX_TABLE, MARKOV_ENTRIES * positions):
             chains = [
                 Markov.count((ids[:, field] for ids in self.views), n_ids=n_ids, order=MARKOV_ORDER)
                 for field, n_ids in enumerate(vocabulary.n_outputs)
@@ -207,7 +240,7 @@ def draw(
     found: list[Puzzle] = []
     for round_ in range(ROUNDS):
         made = Protocol.parse(protocol, masking).puzzles(
-            records, tokenizer, context=context, seed=question.seed * ROUNDS + round_
+            records, tokenizer, context=context, stride=question.stride, seed=question.seed * ROUNDS + round_
         )
         new = list(made)
         order = np.random.default_rng((question.seed, round_)).permutation(len(new)).tolist()
@@ -240,9 +273,13 @@ def _judge(
     if spreads:
         means = {name: each.mean for name, each in answers.items()}
         means |= {name: evaluate.imputed(imputer(name), puzzles, vocabulary) for name in question.imputers}
-        told["errors"] = evaluate.ordinal_errors(cells, means, vocabulary, spreads)
+        means[FLOOR] = evaluate.rounded_numbers(cells, vocabulary)
+        truth = evaluate.true_numbers(puzzles, vocabulary)
+        told["errors"] = evaluate.ordinal_errors(cells, truth, means, vocabulary, spreads)
+        own = MODEL if MODEL in who else None
+        told["errors of all fields"] = evaluate.compare_errors(cells, truth, means, spreads, model=own, floor=FLOOR)
         told["honesty"] = evaluate.ordinal_honesty(cells, answers, vocabulary)
-    if max(puzzle.span for puzzle in puzzles) > 1:
+    if max(puzzle.span for puzzle in puzzles) > 1 and None in vocabulary.centres:  # numbers are never exactly right
         told["whole gaps"] = _gaps(puzzles, who, baselines, config)
     told["examples"] = [_example(puzzle, tokenizer) for puzzle in islice(puzzles, 3)]
     return told

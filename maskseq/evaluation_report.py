@@ -33,6 +33,28 @@ def brief(protocol: str, figures: Mapping[str, Any]) -> Table:
     return shown
 
 
+def brief_errors(protocol: str, figures: Mapping[str, Any]) -> Table:
+    """Errors of numbers by everybody in one protocol."""
+    shown = Table(title=f"{protocol}: numbers of {figures['cells']:,} cells, each field z-scored")
+    for name in ERRORS:
+        shown.add_column(name)
+    for row in _errors(figures):
+        shown.add_row(*row)
+    if "best baseline" in figures:
+        low, high = figures["MSE saved, 95 %"]
+        shown.caption = f"of the MSE of {figures['best baseline']} the model saves {low:.1%} to {high:.1%}"
+    return shown
+
+
+ERRORS = ("", "MSE", "95 %", "MAE")
+
+
+def _errors(figures: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, each in figures["by"].items():
+        low, high = each["MSE, 95 %"]
+        yield name, f"{each['MSE, z-scored']:.4f}", f"{low:.4f} to {high:.4f}", f"{each['MAE, z-scored']:.4f}"
+
+
 HEADER = ("", "bits", "95 %", "right", "95 %", "macro-F1", "calibration error")
 
 
@@ -78,6 +100,9 @@ def _parts(told: Mapping[str, Any]) -> Iterator[str]:
                     for who, each in sections.items()
                 ],
             )
+        if "errors of all fields" in figures:
+            yield "<h3>Errors of numbers, each field z-scored</h3>"
+            yield table(ERRORS, _errors(figures["errors of all fields"]))
         for name, each in figures.get("errors", {}).items():
             header = ("", *next(iter(each["by"].values())))
             yield f"<h3>Errors of {escape(name)}</h3>" + table(

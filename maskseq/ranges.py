@@ -1,7 +1,7 @@
 """Which stretches of a file a user wants hidden: `KEY:START-END` as samtools writes them, BED, or by the clock."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,24 @@ def read_ranges(texts: Iterable[str]) -> dict[str, list[Range]]:
     return ranges
 
 
+def within(records: Iterable[Record], ranges: Mapping[str, Sequence[Range]]) -> Iterator[Record]:
+    """These stretches of the records, each as a record of its own; without ranges, the records.
+
+    `UsageError` for a range that leaves its record, or of a record that is not there.
+    """
+    missing = set(ranges)
+    for record in records:
+        wanted = [*ranges.get(record.key, ()), *ranges.get("", ())]
+        missing -= {record.key, ""}
+        for each in wanted:
+            start, stop = _inside(record, each)
+            yield replace(record.cut(start, stop), key=f"{record.key}@{start}")
+        if not ranges:
+            yield record
+    if missing:
+        raise UsageError(f"there is no record {min(missing)!r} to take a stretch of")
+
+
 def hidden_cells(
     tokenizer: Tokenizer[Any], encoded: Encoded, record: Record, ranges: Sequence[Range]
 ) -> Bool[np.ndarray, "length fields"]:
@@ -45,9 +63,7 @@ def hidden_cells(
         return hidden
     wanted = np.zeros(len(record) + 1, dtype=bool)
     for each in ranges:
-        start, stop = _units(record, each)
-        if stop > len(record):
-            raise UsageError(f"{record.key}:{start + 1}-{stop} leaves the record, which has the units 1-{len(record)}")
+        start, stop = _inside(record, each)
         wanted[start:stop] = True
     before = np.concatenate([[0], np.cumsum(wanted)])
     for at, units in unit_blocks(tokenizer.units, encoded.ids):
@@ -74,6 +90,13 @@ def field_cells(
     for at, units in unit_blocks(tokenizer.units, encoded.ids):
         hidden[at : at + len(units)] = (units[..., 0] < n_units) & (units[..., 1] > 0) & columns
     return hidden
+
+
+def _inside(record: Record, wanted: Range) -> tuple[int, int]:
+    start, stop = _units(record, wanted)
+    if stop > len(record):
+        raise UsageError(f"{record.key}:{start + 1}-{stop} leaves the record, which has the units 1-{len(record)}")
+    return start, stop
 
 
 def _units(record: Record, wanted: Range) -> tuple[int, int]:

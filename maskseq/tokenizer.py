@@ -136,6 +136,13 @@ class Tokenizer(ABC, Generic[R]):
         """Of each source, what its encoded values lost by rounding and clipping. Default: nothing is measured."""
         return {}
 
+    def numbers(self, record: R) -> Float[np.ndarray, "length fields"] | None:
+        """What the ordinal cells of `encode(record)` were rounded from, in the unit of their field; else NaN.
+
+        Errors are measured against it. Default: nothing is known but the centres of bins.
+        """
+        return None
+
     def describe(self) -> Mapping[str, str]:
         """Of each field, in words, what was inferred and fitted, for people to check. Default: tokens and range."""
         return {field.name: described(field) for field in self.fields}

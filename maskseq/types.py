@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import SupportsIndex
 
 import numpy as np
-from jaxtyping import Bool, Integer, Shaped
+from jaxtyping import Bool, Float, Integer, Shaped
 
 OTHER = "[OTHER]"  # a value outside the vocabulary; scored, never committed by infill
 ABSENT = "[ABSENT]"  # the attribute does not apply here
@@ -250,6 +250,8 @@ class Encoded:
     legal: LegalCells | None = None
     weights: Shaped[np.ndarray, "length fields"] | None = None
     """Loss weight of each cell, a float ≥ 0 (None: all 1). Weight 0 is never scored."""
+    numbers: Float[np.ndarray, "length fields"] | None = None
+    """What `Tokenizer.numbers` says of the cells. Evaluation adds it; no corpus keeps it."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -261,4 +263,5 @@ class Encoded:
             inside = slice(*np.searchsorted(legal.cells[:, 0], [start, stop]).tolist())
             legal = LegalCells(legal.cells[inside] - np.array([start, 0]), legal.allowed[inside])
             legal = legal if len(legal.cells) else None
-        return Encoded(self.ids[start:stop], legal, None if self.weights is None else self.weights[start:stop])
+        weights, numbers = (each if each is None else each[start:stop] for each in (self.weights, self.numbers))
+        return Encoded(self.ids[start:stop], legal, weights, numbers)

@@ -109,7 +109,8 @@ def test_ranked_score_is_the_energy_form(weights: list[float], truth: int) -> No
 def test_errors_in_physical_and_z_scored_units() -> None:
     puzzles = [puzzle([0, 3, 1], [0, 1])]
     means = {"m": ask(fixed([0.5, 0.5, 0, 0]), puzzles, LEVELS).mean}
-    told = evaluate.ordinal_errors(Cells.of(puzzles), means, LEVELS, {0: 2.0})["x"]["by"]["m"]
+    truth = evaluate.true_numbers(puzzles, LEVELS)
+    told = evaluate.ordinal_errors(Cells.of(puzzles), truth, means, LEVELS, {0: 2.0})["x"]["by"]["m"]
     assert told["MAE"] == pytest.approx((0.5 + 4.5) / 2)
     assert told["MSE"] == pytest.approx((0.25 + 20.25) / 2)
     assert told["MSE, z-scored"] == pytest.approx((0.25 + 20.25) / 2 / 4)
@@ -312,7 +313,18 @@ def test_long_records_are_drawn_in_stretches() -> None:
             [("long", encoded(25_000)), ("short", encoded(500))], NucleotideTokenizer(), context=1000
         )
     )
-    assert sorted({p.region for p in puzzles}) == ["long:0", "long:1", "long:2", "short"]
+    assert {p.region for p in puzzles} == {"short", *(f"long:{i}" for i in range(19))}  # 25,500 / 20 positions each
+    many = [("long", encoded(25_000)), *((str(i), encoded(500)) for i in range(20))]
+    puzzles = list(Protocol.parse("isolated", MaskingConfig()).puzzles(many, NucleotideTokenizer(), context=1000))
+    assert {p.region for p in puzzles} == {"long:0", "long:1", "long:2", *map(str, range(20))}
+
+
+def test_windows_of_one_length_may_overlap() -> None:
+    """Every window is whole, and one begins every `stride` positions."""
+    protocol = Protocol.parse("point-50", MaskingConfig())
+    puzzles = protocol.puzzles([("a", encoded(250))], NucleotideTokenizer(), context=96, stride=12)
+    whole = encoded(250).ids
+    assert [p.truth.tolist() for p in puzzles] == [whole[i : i + 96].tolist() for i in range(0, 155, 12)]
 
 
 # ---- imputers -----------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from maskseq.masking import MaskingConfig
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord
 from maskseq_genomics.nucleotide import NucleotideTokenizer
+from maskseq_signals.delimited import SignalCsv
+from maskseq_signals.tokenizer import QuantizeTokenizer
 
 SPLIT = SplitConfig(validation=0.3)
 
@@ -117,6 +119,26 @@ def test_numbers_are_judged_in_their_unit(tmp_path: Path) -> None:
     (errors,) = (each["by"] for each in told["errors"].values())
     assert errors["linear"]["MSE"] < errors["last"]["MSE"] < errors["mean"]["MSE"]
     assert errors["linear"]["MAE, z-scored"] == pytest.approx(errors["linear"]["MAE"] / wave.std(), rel=0.1)
+
+
+def test_numbers_of_a_file_are_judged_as_they_are(tmp_path: Path) -> None:
+    """A straight line between coarse bins: who draws it errs by nothing, though its bins would err by a lot."""
+    line = np.linspace(0, 10, 401)
+    table = tmp_path / "line.csv"
+    table.write_text("x\n" + "\n".join(map(repr, line.tolist())))
+    tokenizer = QuantizeTokenizer.fit(SignalCsv().read(table), scheme="uniform", bins=5)
+    records = list(SignalCsv().read(table))
+    build_from_records(records, output=tmp_path / "c", tokenizer=tokenizer, split=SplitConfig(regions=("301-401",)))
+    asked = Question(protocols=("block-4",), cells=100, window=20, stride=7, imputers=("linear",))
+    told = evaluate_baselines(tmp_path / "c", table, question=asked, within=["line:341-380"], format="signal-csv")[
+        "protocols"
+    ]["block-4"]["errors of all fields"]["by"]
+    assert told["linear"]["MSE, z-scored"] < 1e-20 < 1e-3 < told["rounding to bins"]["MSE, z-scored"]
+    for within, words in (["line:341-500"], "leaves the record"), (["other:1-5"], "no record 'other'"):
+        with pytest.raises(UsageError, match=words):
+            evaluate_baselines(tmp_path / "c", table, question=asked, within=within, format="signal-csv")
+    with pytest.raises(UsageError, match="name the file"):
+        evaluate_baselines(tmp_path / "c", question=asked, within=["line:341-380"])
 
 
 def test_a_protocol_is_asked_again_until_there_are_enough_cells(run: Path) -> None:

@@ -145,6 +145,23 @@ def test_both_fields_of_a_level_are_one_source_and_unit():
     assert (units[:, 0] == units[:, 1]).all()
 
 
+@pytest.mark.parametrize("scheme", ["uniform", "level"])
+def test_numbers_are_what_was_rounded(scheme):
+    """Those of a channel's fields add up to the sample as the file has it, and lie in their bins."""
+    values = np.array([0.1, 0.234, np.nan, 7.77, 9.9])
+    tokenizer = QuantizeTokenizer.fit([recording(values, values**2)], scheme=scheme, bins=8, levels=4)
+    numbers = tokenizer.numbers(recording(values, values**2))
+    n = len(tokenizer.fields) // 2
+    np.testing.assert_allclose(numbers[:, :n].sum(axis=1), values)
+    np.testing.assert_allclose(numbers[:, n:].sum(axis=1), values**2)
+    ids = tokenizer.encode(recording(values, values**2)).ids
+    centres = np.stack(
+        [np.append(f.centres, np.nan)[column] for f, column in zip(tokenizer.fields, ids.T, strict=True)]
+    )
+    widths = np.array([np.diff(f.centres).max() for f in tokenizer.fields])
+    assert (np.abs(numbers - centres.T)[~np.isnan(numbers[:, 0])] <= widths / 2 + 1e-9).all()
+
+
 def test_scale_does_not_depend_on_what_is_hidden_or_cut():
     record = recording(np.random.default_rng(0).normal(size=400))
     tokenizer = QuantizeTokenizer.fit([record])

@@ -21,11 +21,21 @@ Imputers = Annotated[
     list[str] | None,
     typer.Option(
         "--baseline",
-        help="For numbers, also: linear, last, mean, spline, neighbours, iterative or seasonal-N. Repeatable.",
+        help="For numbers, also: linear, last, mean, spline, neighbours, iterative, seasonal-N or mixed-N. Repeatable.",
     ),
 ]
 Cells = Annotated[int, typer.Option(min=1, help="About how many cells of each protocol.")]
 Neighbours = Annotated[int, typer.Option(min=1, help="Neighbours on a side that context tables look at, at most.")]
+Within = Annotated[
+    list[str] | None,
+    typer.Option("--within", help="Ask about this stretch of the file only, KEY:START-END or two moments. Repeatable."),
+]
+Window = Annotated[
+    int | None, typer.Option(min=2, help="Positions that everybody sees at a time (default: the model's context).")
+]
+Stride = Annotated[
+    int | None, typer.Option(min=1, help="One window every so many positions, each whole (default: side by side).")
+]
 Seed = Annotated[int, typer.Option(help="Key of which cells are hidden.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json and evaluation.html.")]
 
@@ -40,6 +50,9 @@ def evaluate(
     protocol: Protocols = None,
     baseline: Imputers = None,
     cells: Cells = 20_000,
+    within: Within = None,
+    window: Window = None,
+    stride: Stride = None,
     neighbours: Neighbours = 5,
     order: Annotated[OrderName, typer.Option(help="How gaps of several positions are filled.")] = "entropy_bounded",
     seed: Seed = 0,
@@ -63,7 +76,8 @@ def evaluate(
         told = evaluate_run(
             run,
             data,
-            question=_question(protocol, baseline, cells, neighbours, seed),
+            question=_question(protocol, baseline, cells, neighbours, window, stride, seed),
+            within=within or (),
             corpus=corpus,
             order=order,
             format=format,
@@ -76,14 +90,21 @@ def evaluate(
 
 @app.command()
 def baseline(
-    corpus: Annotated[Path, typer.Argument(help="A corpus folder that holds something out.")],
+    corpus: Annotated[Path, typer.Argument(help="A corpus folder, whose training data baselines are counted on.")],
+    data: Annotated[
+        Path | None, typer.Argument(help="A file of other data (default: what the corpus holds out).")
+    ] = None,
     protocol: Protocols = None,
     baseline: Imputers = None,
     cells: Cells = 20_000,
+    within: Within = None,
+    window: Window = None,
+    stride: Stride = None,
     neighbours: Neighbours = 5,
     context: Annotated[int, typer.Option(min=8, help="Longest window that puzzles are cut from.")] = 1024,
     seed: Seed = 0,
     output: Output = None,
+    format: FormatName = None,
     trust_code: Trust = False,
     as_json: Json = False,
 ) -> None:
@@ -93,7 +114,10 @@ def baseline(
     with console.counting("evaluating", "protocols") as counted:
         told = evaluate_baselines(
             corpus,
-            question=_question(protocol, baseline, cells, neighbours, seed),
+            data,
+            question=_question(protocol, baseline, cells, neighbours, window, stride, seed),
+            within=within or (),
+            format=format,
             context=context,
             trust_code=trust_code,
             on_progress=counted,
@@ -101,7 +125,15 @@ def baseline(
     _show(told, output, as_json=as_json)
 
 
-def _question(protocol: list[str] | None, baseline: list[str] | None, cells: int, neighbours: int, seed: int) -> Any:
+def _question(
+    protocol: list[str] | None,
+    baseline: list[str] | None,
+    cells: int,
+    neighbours: int,
+    window: int | None,
+    stride: int | None,
+    seed: int,
+) -> Any:
     from maskseq.evaluation import Question
 
     return Question(
@@ -109,12 +141,14 @@ def _question(protocol: list[str] | None, baseline: list[str] | None, cells: int
         imputers=tuple(baseline or ("linear", "last")),
         cells=cells,
         depth=neighbours,
+        window=window,
+        stride=stride,
         seed=seed,
     )
 
 
 def _show(told: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
-    from maskseq.evaluation_report import brief, write_evaluation
+    from maskseq.evaluation_report import brief, brief_errors, write_evaluation
 
     if output is not None:
         write_evaluation(told, output)
@@ -123,5 +157,7 @@ def _show(told: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
         return
     for protocol, figures in told["protocols"].items():
         console.talk.print(brief(protocol, figures))
+        if "errors of all fields" in figures:
+            console.talk.print(brief_errors(protocol, figures["errors of all fields"]))
     if output is not None:
         console.talk.print(f"wrote {output / 'evaluation.json'} and {output / 'evaluation.html'}")

@@ -70,18 +70,25 @@ def iterative(values: Values) -> Values:
     return _with_all_columns(values, IterativeImputer(random_state=0, keep_empty_features=True).fit_transform)
 
 
+def mixed(values: Values, period: int) -> Values:
+    """Halfway between `linear` and `seasonal`."""
+    return (linear(values) + seasonal(values, period)) / 2
+
+
 IMPUTERS: Mapping[str, Callable[[Values], Values]] = MappingProxyType(
     {"linear": linear, "last": last, "mean": mean, "spline": spline, "neighbours": neighbours, "iterative": iterative}
 )
 
 
 def imputer(name: str) -> Callable[[Values], Values]:
-    """One of `IMPUTERS`, or `seasonal-N` with a period of N steps; `UsageError` for other names."""
+    """One of `IMPUTERS`, or `seasonal-N` or `mixed-N` with a period of N steps; `UsageError` for other names."""
     kind, _, period = name.partition("-")
-    if kind == "seasonal" and period.isdecimal() and int(period) > 0:
-        return lambda values: seasonal(values, int(period))
+    if kind in ("seasonal", "mixed") and period.isdecimal() and int(period) > 0:
+        fill = seasonal if kind == "seasonal" else mixed
+        return lambda values: fill(values, int(period))
     if name not in IMPUTERS:
-        raise UsageError(f"unknown baseline {name!r}; there are {', '.join(IMPUTERS)} and seasonal-N, N steps long")
+        known = ", ".join(IMPUTERS)
+        raise UsageError(f"unknown baseline {name!r}; there are {known}, seasonal-N and mixed-N, N steps long")
     return IMPUTERS[name]
 
 

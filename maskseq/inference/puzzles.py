@@ -5,12 +5,12 @@ hidden with it (in a log, the next event's gap goes with an event's time), and a
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer
 
 from maskseq.errors import UsageError
 from maskseq.inference.job import key_number
@@ -20,7 +20,9 @@ from maskseq.types import Encoded
 from maskseq.units import RawUnits
 
 REGION = 10_000
-"""Positions of a long sequence that the bootstrap draws together."""
+"""Positions of a long sequence that the bootstrap draws together, at most."""
+STRETCHES = 20
+"""Fewer records than this are divided into about so many stretches, none shorter than a window."""
 EVERY = 64
 """`isolated` hides one position in so many."""
 
@@ -42,6 +44,8 @@ class Puzzle:
     """How cells were chosen: the protocol, or the training objective."""
     ratio: float
     """Share of the cells that is hidden."""
+    numbers: Float[np.ndarray, "length fields"] | None = None
+    """What ordinal cells were rounded from; None: only the centres of bins are known."""
 
 
 @dataclass(frozen=True)
@@ -77,22 +81,36 @@ class Protocol:
         )
 
     def puzzles(
-        self, records: Iterable[tuple[str, Encoded]], tokenizer: Tokenizer[Any], *, context: int, seed: int = 0
+        self,
+        records: Sequence[tuple[str, Encoded]],
+        tokenizer: Tokenizer[Any],
+        *,
+        context: int,
+        stride: int | None = None,
+        seed: int = 0,
     ) -> Iterator[Puzzle]:
-        """Of each sequence, in windows of at most `context` positions side by side."""
+        """Of each sequence, in windows of at most `context` positions side by side.
+
+        Or in windows of exactly so many, one every `stride` positions.
+        """
+        total = sum(len(encoded) for _, encoded in records)
+        stretch = REGION if len(records) >= STRETCHES else min(max(total // STRETCHES, context), REGION)
         for key, encoded in records:
-            for start in range(0, len(encoded), context):
+            stop = len(encoded) if stride is None else len(encoded) - context + 1
+            for start in range(0, stop, stride or context):
                 piece = encoded.cut(start, start + context)
                 rng = np.random.default_rng((seed, key_number(key), start))
                 window = Window(piece, tokenizer, RawUnits.of(tokenizer.units(piece.ids), tokenizer.fields), rng)
-                region = key if len(encoded) <= REGION else f"{key}:{start // REGION}"
+                region = key if len(encoded) <= stretch else f"{key}:{start // stretch}"
                 for hidden in self.hide(window):
                     asked = hidden.cells & window.scorable
                     if asked.any():
                         cells = np.argwhere(asked)
                         share = len(cells) / np.count_nonzero(window.scorable)
                         objective = hidden.objective or self.name
-                        yield Puzzle(region, piece.ids, hidden.cells, cells, hidden.span, objective, share)
+                        yield Puzzle(
+                            region, piece.ids, hidden.cells, cells, hidden.span, objective, share, piece.numbers
+                        )
 
 
 @dataclass(frozen=True)

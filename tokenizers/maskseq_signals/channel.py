@@ -41,6 +41,13 @@ class Channel:
             ids = np.stack([level, self.bins.ids(values - self.levels.values(level))], axis=1)
         return np.where(np.isnan(values)[:, None], [field.mask_id for field in self.fields], ids)
 
+    def numbers(self, values: Float64[np.ndarray, "length"]) -> Float64[np.ndarray, "length parts"]:
+        """What the ids of the channel's fields were rounded from; those of a level and its residual add up to it."""
+        if self.levels is None:
+            return values[:, None]
+        level = np.where(np.isnan(values), np.nan, self.levels.values(self.levels.ids(values)))
+        return np.stack([level, values - level], axis=1)
+
     def decode(self, ids: Integer[np.ndarray, "length parts"]) -> Float64[np.ndarray, "length"]:
         """The centre of each value's bin; NaN where an id is reserved."""
         values = self.bins.values(ids[:, -1])

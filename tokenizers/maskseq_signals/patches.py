@@ -95,6 +95,12 @@ class PatchTokenizer(Tokenizer[Recording]):
     def losses(self, record: Recording, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, Loss]:
         return self.steps.losses(record, self._by_step(ids)[: len(record)])
 
+    def numbers(self, record: Recording) -> Float64[np.ndarray, "length fields"]:
+        steps = self.steps.numbers(record)
+        padded = np.full((-(-len(steps) // self.patch) * self.patch, steps.shape[1]), np.nan)
+        padded[: len(steps)] = steps
+        return padded.reshape(-1, self.patch * steps.shape[1])
+
     def describe(self) -> Mapping[str, str]:
         return {name: f"{what}, {self.patch} steps a position" for name, what in self.steps.describe().items()}
 

@@ -67,6 +67,11 @@ class QuantizeTokenizer(Tokenizer[Recording]):
             rate=self.rate,
         )
 
+    def numbers(self, record: Recording) -> Float64[np.ndarray, "length fields"]:
+        return np.concatenate(
+            [channel.numbers(record.channels[:, column]) for channel, column, _ in self._matched(record)], axis=1
+        )
+
     def splice(
         self, record: Recording, ids: Integer[np.ndarray, "length fields"], holes: Bool[np.ndarray, "length fields"]
     ) -> Recording:
