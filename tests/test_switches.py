@@ -59,6 +59,7 @@ FLIPS = {  # what is flipped, and what must hold on both sides of it
 }
 ELSEWHERE = {  # and the file that tests it
     "context_sees_target": "test_one_way.py",
+    "waves": "test_waves.py",
     "embedding_dropout": "below, and test_dropout.py",
     "attention_dropout": "below, and test_dropout.py",
     "mlp_dropout": "below, and test_dropout.py",

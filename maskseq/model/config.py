@@ -64,6 +64,10 @@ class EncoderConfig:
     Each pair has a table with a row for every combination of ids (n-gram embeddings: Huang et al. 2025, arXiv
     2501.16975, here on both sides), so that the first layer knows what a context table knows."""
 
+    waves: int = 0
+    """Embeddings of ordinal fields as mixtures of so many waves over their bins, and of a line: neighbouring bins are
+    alike from the first step on (see `maskseq.model.waves`). For numbers, of which there are few. 0: a row for each."""
+
     head: Literal["none", "gelu", "silu"] = "gelu"
     """Dense layer, this activation and a norm before the decoder, or nothing."""
     head_bias: bool = False
@@ -112,6 +116,8 @@ class EncoderConfig:
                 )
         if self.neighbours and not self.context_sees_target:
             raise UsageError("neighbours would show the target to its context: context_sees_target must be true")
+        if self.waves < 0:
+            raise UsageError(f"waves = {self.waves} must be 0 or more")
         if not 0 < self.rope_fraction <= 1:
             raise UsageError(f"rope_fraction must be above 0 and at most 1, not {self.rope_fraction}")
         for name in ("embedding_dropout", "attention_dropout", "mlp_dropout"):

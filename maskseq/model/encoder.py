@@ -21,6 +21,7 @@ from maskseq.model.dropout import dropout
 from maskseq.model.linear import Linear
 from maskseq.model.one_way import OneWay
 from maskseq.model.rotary import Rotation, rotation
+from maskseq.model.waves import rows_of_ids, table_rows
 from maskseq.types import Vocabulary
 
 Attend = Callable[..., Tensor]
@@ -94,7 +95,7 @@ class Encoder(nn.Module):
 
         Meant for the gathered hidden states of the cells in question, not for a whole row.
         """
-        table = self.embeddings.tok_embeddings.weight if self.config.tied else None
+        table = self.embeddings.table(field) if self.config.tied else None
         return self.decoder(self.head(hidden), field, table)  # type: ignore[no-any-return]
 
     def rotations(self, positions: Int[Tensor, "tokens"]) -> tuple[Rotation, Rotation]:
@@ -118,7 +119,7 @@ class Embeddings(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.tok_embeddings = nn.Embedding(sum(config.vocabulary.n_rows), config.hidden_size)
+        self.tok_embeddings = nn.Embedding(sum(table_rows(config.vocabulary, config.waves)), config.hidden_size)
         if config.positions == "learned":
             self.positions = nn.Embedding(config.max_positions, config.hidden_size)
         if config.token_types:
@@ -131,12 +132,11 @@ class Embeddings(nn.Module):
     def forward(
         self, ids: Int[Tensor, "tokens fields"], positions: Int[Tensor, "tokens"]
     ) -> Float[Tensor, "tokens hidden"]:
-        config, table = self.config, self.tok_embeddings.weight
-        # A field's rows are a slice, so its offset needs no tensor; gradients add up in float32 whatever the stream is.
-        parts = torch.split(table, list(config.vocabulary.n_rows))
-        hidden = F.embedding(ids[:, 0], parts[0])
+        config = self.config
+        # Gradients add up in float32 whatever the stream is.
+        hidden = F.embedding(ids[:, 0], self.table(0))
         for field in range(1, config.vocabulary.n_fields):
-            hidden = hidden + F.embedding(ids[:, field], parts[field])
+            hidden = hidden + F.embedding(ids[:, field], self.table(field))
         if config.token_types:
             hidden = hidden + self.token_types.weight[0]
         for pair, table in zip(config.neighbours, self.neighbours, strict=True):
@@ -147,6 +147,13 @@ class Embeddings(nn.Module):
         elif config.positions == "sinusoidal":
             hidden = hidden * math.sqrt(config.hidden_size) + sinusoids(positions, config.hidden_size)
         return self.norm(hidden)  # type: ignore[no-any-return]
+
+    def table(self, field: int) -> Float[Tensor, "ids hidden"]:
+        """The embedding of each id of a field. Its rows are a slice, so its offset needs no tensor."""
+        config = self.config
+        learned = self.tok_embeddings.weight.split(list(table_rows(config.vocabulary, config.waves)))[field]
+        centres = config.vocabulary.centres[field]
+        return learned if centres is None or not config.waves else rows_of_ids(learned, centres, config.waves)
 
 
 def combinations(
@@ -270,7 +277,7 @@ class Decoder(nn.Module):
         self.bias = nn.Parameter(torch.empty(n_outputs)) if config.decoder_bias else None
 
     def forward(
-        self, hidden: Float[Tensor, "n hidden"], field: int, table: Float[Tensor, "rows hidden"] | None
+        self, hidden: Float[Tensor, "n hidden"], field: int, table: Float[Tensor, "ids hidden"] | None
     ) -> Float[Tensor, "n outputs"]:
         vocabulary = self.vocabulary
         n = vocabulary.n_outputs[field]
@@ -279,7 +286,7 @@ class Decoder(nn.Module):
             weight = self.weight[first : first + n]
         else:
             assert table is not None
-            weight = table[sum(vocabulary.n_rows[:field]) :][:n]
+            weight = table[:n]
         logits = F.linear(hidden, weight.to(hidden.dtype)).float()
         if self.bias is not None:
             logits = logits + self.bias[first : first + n]
