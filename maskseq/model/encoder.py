@@ -151,7 +151,8 @@ class Embeddings(nn.Module):
     def table(self, field: int) -> Float[Tensor, "ids hidden"]:
         """The embedding of each id of a field. Its rows are a slice, so its offset needs no tensor."""
         config = self.config
-        learned = self.tok_embeddings.weight.split(list(table_rows(config.vocabulary, config.waves)))[field]
+        rows = list(table_rows(config.vocabulary, config.waves))
+        learned = torch.split(self.tok_embeddings.weight, rows)[field]
         centres = config.vocabulary.centres[field]
         return learned if centres is None or not config.waves else rows_of_ids(learned, centres, config.waves)
 
