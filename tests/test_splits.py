@@ -247,10 +247,21 @@ def test_by_time_training_ends_before_validation_begins(tmp_path: Path) -> None:
         split(tmp_path, random_texts(9, 9), by="time")
 
 
+def test_by_start_keeps_what_overlaps_the_boundary(tmp_path: Path) -> None:
+    records = [Text(key=f"case{i}", text="ab" * 30, begin=1_000.0 + 10 * i) for i in range(50)]
+    by_key = {record.key: record for record in records}
+    train, validation, report = split(tmp_path, records, by="start", validation=0.2, duplicates="ignore")
+    assert {key for key, _, _ in train} == {f"case{i}" for i in range(40)}
+    assert {key for key, _, _ in validation} == {f"case{i}" for i in range(40, 50)}
+    assert max(by_key[key].span()[1] for key, _, _ in train) > datetime.fromisoformat(report["boundary"]).timestamp()
+    assert report["left_out"]["positions"] == 0
+
+
 @pytest.mark.parametrize(
     "config",
     [
         SplitConfig(by="record", validation=0.2),
+        SplitConfig(by="start", validation=0.2),
         SplitConfig(by="time", validation=0.2),
         SplitConfig(by="region", validation=0.1),
         SplitConfig(by="region", validation=0.1, guard=2),

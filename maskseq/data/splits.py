@@ -33,9 +33,10 @@ GAPS = 20
 class SplitConfig:
     """What to hold out for validation."""
 
-    by: Literal["auto", "record", "region", "time", "none"] = "auto"
+    by: Literal["auto", "record", "region", "time", "start", "none"] = "auto"
     """auto: by region where a record is longer than both 10,000 units and the share to hold out, or is the only one;
-    else by record. time: records (cases) that start after the boundary; those that overlap it are left out."""
+    else by record. time: records (cases) that start after the boundary; those that overlap it are left out. start: as
+    time, but those that overlap it are trained on, as in most published figures: a claim of skill needs `time`."""
     validation: float = 0.05
     """Share to hold out: of raw units by record, of each long record by region, of the records by time."""
     guard: int | None = None
@@ -192,8 +193,8 @@ def _choose(table: RecordTable, config: SplitConfig) -> _Choice:
     if by == "record":
         side[_draw(table, config)[leader]] = VALIDATION
         return _Choice(by, notes, side, [])
-    if by == "time":
-        side, boundary = _by_time(table, config)
+    if by in ("time", "start"):
+        side, boundary = _by_time(table, config, overlapping=OVERLAPPING if by == "time" else TRAIN)
         side[(side == VALIDATION) & np.isin(leader, leader[side == TRAIN])] = DUPLICATE
         return _Choice(by, notes, side, [], boundary)
     if by == "none":
@@ -245,7 +246,7 @@ def _draw(table: RecordTable, config: SplitConfig) -> Bool[np.ndarray, "records"
     return chosen
 
 
-def _by_time(table: RecordTable, config: SplitConfig) -> tuple[Int8[np.ndarray, "records"], float]:
+def _by_time(table: RecordTable, config: SplitConfig, *, overlapping: int) -> tuple[Int8[np.ndarray, "records"], float]:
     if table.spans is None:
         raise UsageError(
             "a split by time needs records with times\n\n"
@@ -257,7 +258,7 @@ def _by_time(table: RecordTable, config: SplitConfig) -> tuple[Int8[np.ndarray, 
         raise DataError("corpus", f'{missing:,} records have no time; split by = "record" instead, or give them one')
     last = max(round(config.validation * len(table)), 1)
     boundary = float(np.sort(starts)[-last])
-    side = np.where(starts >= boundary, VALIDATION, np.where(ends < boundary, TRAIN, OVERLAPPING))
+    side = np.where(starts >= boundary, VALIDATION, np.where(ends < boundary, TRAIN, overlapping))
     return side.astype(np.int8), boundary
 
 
