@@ -32,7 +32,7 @@ from maskseq.recipe import load_recipe
 from maskseq.run import load
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.training.run import RECIPE
-from maskseq.types import Encoded
+from maskseq.types import END, Encoded
 
 POSITIONS = 1 << 25
 """Of training data that tables are counted on."""
@@ -53,6 +53,8 @@ class Question:
 
     protocols: tuple[str, ...] = ("masked",)
     """See `maskseq.inference.puzzles.Protocol.parse`."""
+    fields: tuple[str, ...] = ()
+    """Ask for cells of these fields only (default: of all); what else a protocol hides stays hidden."""
     cells: int = 20_000
     """About how many cells of each protocol; drawn at random where there are more."""
     depth: int = 5
@@ -84,6 +86,7 @@ def evaluate_run(
     within: Sequence[str] = (),
     corpus: Path | str | None = None,
     order: OrderName = "entropy_bounded",
+    beam: int = 1,
     format: str | None = None,
     symmetries: bool = True,
     trust_code: bool = False,
@@ -96,6 +99,7 @@ def evaluate_run(
     training data of `corpus` (default: the run's own).
     """
     loaded = load(run, trust_code=trust_code)
+    _check_fields(question, loaded.tokenizer)
     counted = Corpus.open(corpus or loaded.path / "corpus", trust_code=True)
     saved = read_json(loaded.path / RECIPE)["recipe"] if (loaded.path / RECIPE).exists() else {}
     records = _records(data, loaded.tokenizer, within, counted, lambda file: loaded.reader(file, format))
@@ -106,7 +110,7 @@ def evaluate_run(
         context=question.window or loaded.model.config.max_positions,
         masking=load_recipe(saved).masking if saved else MaskingConfig(),
         predict=loaded.predict(symmetries=symmetries),
-        config=InfillConfig(order=order, seed=question.seed),
+        config=InfillConfig(order=order, beam=beam, seed=question.seed),
         on_progress=on_progress,
     )
     of = {"run": str(run), "data": str(data or "what the run's corpus holds out"), "symmetries": symmetries}
@@ -126,11 +130,19 @@ def evaluate_baselines(
 ) -> dict[str, Any]:
     """What a model of this corpus has to beat on the data that it holds out, or on a file (or `within` it)."""
     counted = Corpus.open(corpus, trust_code=trust_code)
+    _check_fields(question, counted.tokenizer)
     baselines = Baselines(training_sequences(counted), counted.tokenizer, question.depth)
     records = _records(data, counted.tokenizer, within, counted, lambda file: format_for(file, format))
     context = question.window or context
     told = judge(question, records, baselines, context=context, masking=MaskingConfig(), on_progress=on_progress)
     return {"of": {"corpus": str(corpus)}, **told}
+
+
+def _check_fields(question: Question, tokenizer: Tokenizer[Any]) -> None:
+    names = [field.name for field in tokenizer.fields]
+    for name in question.fields:
+        if name not in names:
+            raise UsageError(f"there is no field {name!r}\n\nhint: {', '.join(names)}")
 
 
 def _records(
@@ -185,7 +197,9 @@ class Baselines:
     @cache  # noqa: B019 (as long-lived as the evaluation)
     def span_table(self, field: int, length: int) -> SpanTable:
         """The most frequent spans of a field."""
-        return SpanTable((ids[:, field] for ids in self.views), length, self.depth)
+        asked = self.tokenizer.fields[field]
+        end = asked.control_id(END) if END in asked.controls else None
+        return SpanTable((ids[:, field] for ids in self.views), length, self.depth, end)
 
 
 def training_sequences(corpus: Corpus) -> Iterable[Integer[np.ndarray, "length fields"]]:
@@ -218,12 +232,13 @@ def judge(
     told = {}
     for i, name in enumerate(question.protocols):
         puzzles = draw(question, name, records, baselines.tokenizer, context=context, masking=masking)
-        told[name] = _judge(question, puzzles, who, baselines, config)
+        told[name] = _judge(name, question, puzzles, who, baselines, config)
         on_progress(i + 1, len(question.protocols))
+    asked = {"cells": question.cells, "seed": question.seed, "context": context, "neighbours": question.depth}
     return {
         "protocols": told,
-        "asked": {"cells": question.cells, "seed": question.seed, "context": context, "neighbours": question.depth},
-        "infill": {"order": config.order, "temperature": config.temperature},
+        "asked": asked | ({"fields": list(question.fields)} if question.fields else {}),
+        "infill": {"order": config.order, "temperature": config.temperature, "beam": config.beam},
     }
 
 
@@ -240,12 +255,18 @@ def draw(
     found: list[Puzzle] = []
     for round_ in range(ROUNDS):
         made = Protocol.parse(protocol, masking).puzzles(
-            records, tokenizer, context=context, stride=question.stride, seed=question.seed * ROUNDS + round_
+            records,
+            tokenizer,
+            context=context,
+            stride=question.stride,
+            fields=question.fields,
+            seed=question.seed * ROUNDS + round_,
         )
         new = list(made)
         order = np.random.default_rng((question.seed, round_)).permutation(len(new)).tolist()
         found += [new[i] for i in order]
-        if not new or protocol == "event" or sum(len(puzzle.cells) for puzzle in found) >= question.cells:
+        asked_all = protocol.startswith(("event", "gaps-"))
+        if not new or asked_all or sum(len(puzzle.cells) for puzzle in found) >= question.cells:
             break
     if not found:
         raise UsageError(
@@ -256,6 +277,7 @@ def draw(
 
 
 def _judge(
+    name: str,
     question: Question,
     puzzles: Sequence[Puzzle],
     who: Mapping[str, Predict],
@@ -270,7 +292,7 @@ def _judge(
     told["breakdown"] = evaluate.breakdown(cells, answers, vocabulary.names)
     told["reliability"] = {name: reliability(cells, each) for name, each in answers.items()}
     spreads = baselines.spreads()
-    if spreads:
+    if any(vocabulary.centres[field] is not None for field in np.unique(cells.field)):
         means = {name: each.mean for name, each in answers.items()}
         means |= {name: evaluate.imputed(imputer(name), puzzles, vocabulary) for name in question.imputers}
         means[FLOOR] = evaluate.rounded_numbers(cells, vocabulary)
@@ -279,7 +301,7 @@ def _judge(
         own = MODEL if MODEL in who else None
         told["errors of all fields"] = evaluate.compare_errors(cells, truth, means, spreads, model=own, floor=FLOOR)
         told["honesty"] = evaluate.ordinal_honesty(cells, answers, vocabulary)
-    if max(puzzle.span for puzzle in puzzles) > 1 and None in vocabulary.centres:  # numbers are never exactly right
+    if name.startswith("gap") and None in vocabulary.centres:  # numbers are never exactly right
         told["whole gaps"] = _gaps(puzzles, who, baselines, config)
     told["examples"] = [_example(puzzle, tokenizer) for puzzle in islice(puzzles, 3)]
     return told
@@ -291,22 +313,25 @@ def _gaps(
     """Gaps filled jointly by the model and by tables, and by the most frequent span, field by field."""
     vocabulary = baselines.tokenizer.vocabulary
     values = {
-        name: evaluate.fill(predict, puzzles, vocabulary, config)
+        name: evaluate.fill(predict, puzzles, vocabulary, config, allowed=baselines.tokenizer.allowed)
         for name, predict in who.items()
         if name in (MODEL, baselines.tables)
     }
     told: dict[str, Any] = {}
     for field, name in enumerate(vocabulary.names):
-        mine = [i for i, puzzle in enumerate(puzzles) if (puzzle.cells[:, 1] == field).any()]
+        mine = [i for i, puzzle in enumerate(puzzles) if _has_gap(puzzle, field)]
         if not mine:
             continue
         asked = [puzzles[i] for i in mine]
-        told[name] = {
-            each: evaluate.joint_figures(asked, [filled[i] for i in mine], field) for each, filled in values.items()
-        }
-        spans = [_most_frequent(puzzle, field, baselines) for puzzle in asked]
-        told[name]["most frequent span"] = evaluate.joint_figures(asked, spans, field)
+        by = {each: [filled[i] for i in mine] for each, filled in values.items()}
+        by["most frequent span"] = [_most_frequent(puzzle, field, baselines) for puzzle in asked]
+        told[name] = evaluate.compare_gaps(asked, by, field, model=MODEL)
     return told
+
+
+def _has_gap(puzzle: Puzzle, field: int) -> bool:
+    """Whether a part of a field is asked for; what is the same all along, such as a case's amount, is hidden whole."""
+    return bool((puzzle.cells[:, 1] == field).any()) and not puzzle.hidden[:, field].all()
 
 
 def _most_frequent(puzzle: Puzzle, field: int, baselines: Baselines) -> Integer[np.ndarray, " cells"]:

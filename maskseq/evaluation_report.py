@@ -33,6 +33,31 @@ def brief(protocol: str, figures: Mapping[str, Any]) -> Table:
     return shown
 
 
+def brief_gaps(protocol: str, fields: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Whole gaps by everybody in one protocol, field by field."""
+    shown = Table(title=f"{protocol}: whole gaps")
+    for name in ("", *GAPS):
+        shown.add_column(name)
+    for field, sections in fields.items():
+        for row in _gaps(sections):
+            shown.add_row(field, *row)
+        if MODEL in sections:
+            low, high = sections[MODEL]["exact gained, 95 %"]
+            shown.add_row(field, f"gained on {sections[MODEL]['best baseline']}", "", "", f"{low:.1%} to {high:.1%}")
+    return shown
+
+
+MODEL = "model"
+GAPS = ("filled by", "gaps", "exactly right", "95 %", "right by cell", "edits a cell")
+
+
+def _gaps(sections: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for who, each in sections.items():
+        low, high = each["exact, 95 %"]
+        exact = f"{each['exact']:.2%}", f"{low:.2%} to {high:.2%}"
+        yield who, f"{each['gaps']:,}", *exact, f"{each['accuracy']:.2%}", f"{each['edits a cell']:.4f}"
+
+
 def brief_errors(protocol: str, figures: Mapping[str, Any]) -> Table:
     """Errors of numbers by everybody in one protocol."""
     shown = Table(title=f"{protocol}: numbers of {figures['cells']:,} cells, each field z-scored")
@@ -92,14 +117,7 @@ def _parts(told: Mapping[str, Any]) -> Iterator[str]:
             if len(groups) > 1:
                 yield f"<h3>By {escape(name)}</h3>{_by_group(groups, list(figures['by']))}"
         for name, sections in figures.get("whole gaps", {}).items():
-            header = ("filled by", "gaps", "exactly right", "right by cell", "edits a cell")
-            yield f"<h3>Whole gaps of {escape(name)}</h3>" + table(
-                header,
-                [
-                    (who, each["gaps"], _share(each["exact"]), _share(each["accuracy"]), each["edits a cell"])
-                    for who, each in sections.items()
-                ],
-            )
+            yield f"<h3>Whole gaps of {escape(name)}</h3>" + table(GAPS, _gaps(sections))
         if "errors of all fields" in figures:
             yield "<h3>Errors of numbers, each field z-scored</h3>"
             yield table(ERRORS, _errors(figures["errors of all fields"]))
@@ -123,10 +141,6 @@ def _by_group(groups: Mapping[str, Any], names: Sequence[str]) -> str:
         scores = [f"{each['by'][name]['bits']:.4f} / {each['by'][name]['accuracy']:.1%}" for name in names]
         rows.append((group, each["cells"], *scores))
     return table(("", "cells", *(f"{name}: bits / right" for name in names)), rows)
-
-
-def _share(value: float) -> str:
-    return f"{value:.1%}"
 
 
 def _reliability(curves: Mapping[str, Sequence[Mapping[str, float]]], size: int = 180) -> str:

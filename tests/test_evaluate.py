@@ -186,6 +186,47 @@ def test_fill_is_joint() -> None:
     assert {int(a) for a, _ in values} == {0, 1}
 
 
+def test_fill_leaves_other_hidden_cells_hidden() -> None:
+    """What stands in cells that are not asked for is never made up, so values are the most probable on the whole."""
+    seen = []
+
+    def predict(sequences, cells):
+        seen.extend(ids.tolist() for ids in sequences)
+        return [np.log(np.tile([0.2, 0.7, 0.1], (len(asked), 1))) for asked in cells]
+
+    whole = puzzle([0, 1, 2, 0], [1, 2])
+    (values,) = evaluate.fill(predict, [replace(whole, cells=whole.cells[:1])], ABC, InfillConfig())
+    assert values.tolist() == [1]
+    assert all(ids[2] == [ABC.mask_ids[0]] for ids in seen)
+
+
+def test_whole_gaps_are_compared_in_pairs() -> None:
+    """Who is right wherever the other is, and once more in each of many records, wins."""
+    puzzles = [replace(puzzle([0, 1, 2, 0], [1, 2], span=2), region=str(i // 2)) for i in range(80)]
+    right, wrong = np.array([1, 2]), np.array([1, 1])
+    values = {
+        "model": [right] * 80,
+        "worse": [wrong] * 80,
+        "good": [right if i % 2 else wrong for i in range(80)],
+    }
+    told = evaluate.compare_gaps(puzzles, values, 0, model="model")
+    assert told["model"]["best baseline"] == "good"
+    assert told["model"]["exact gained, 95 %"] == [0.5, 0.5]
+    assert told["model"]["wins"]
+    assert told["good"]["exact, 95 %"] == [0.5, 0.5]
+
+
+def test_span_tables_never_fill_in_the_mark_of_the_end() -> None:
+    """After `a` mostly comes the end; but a hole is not the end, and from an unknown place the left neighbour tells."""
+    end = 9
+    sequences = [np.array([0, end])] * 5 + [np.array([0, 1, 2, end])] * 3 + [np.array([3, 3, 3, end])]
+    table = SpanTable(sequences, 1, depth=2, end=end)
+    hidden = np.array([False, True, False, False])
+    assert table.fill(np.array([0, 1, 2, end]), hidden) == (1,)
+    assert table.fill(np.array([0, 7, 3, end]), hidden) == (1,)  # 0 ? 3 was never seen; 0 ? was
+    assert table.fill(np.array([8, 7, 8, end]), hidden) == (0,)  # nothing was: the most frequent of all
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 2), min_size=3, max_size=10), min_size=1, max_size=6), st.integers(0, 99))
 def test_span_table_is_the_most_frequent_span(sequences: list[list[int]], pick: int) -> None:
@@ -289,7 +330,7 @@ def test_an_event_takes_all_its_fields_and_the_next_gap() -> None:
     tokenizer = EventTokenizer.fit(logs, attributes=["room"], gap_bins=8)
     case = tokenizer.encode(logs[0])
     puzzles = list(Protocol.parse("event", MaskingConfig()).puzzles([("c", case)], tokenizer, context=64))
-    assert len(puzzles) == len(case)
+    assert len(puzzles) == len(logs[0])  # the mark of the end is no event
     gap = tokenizer.vocabulary.names.index("gap")
     for position, p in enumerate(puzzles):
         assert p.hidden[position].all()
@@ -299,6 +340,17 @@ def test_an_event_takes_all_its_fields_and_the_next_gap() -> None:
             assert others[position + 1, gap]
             others[position + 1, gap] = False
         assert not others.any()
+
+
+def test_gaps_are_asked_at_every_place_and_their_other_fields_stay_hidden() -> None:
+    cases = [Case(key="c", activity=tuple("ABCABBC"), time=np.arange(7) * 10**9, offset=np.zeros(7, np.int32))]
+    tokenizer = EventTokenizer.fit(cases, min_count=1)
+    case = tokenizer.encode(cases[0])
+    protocol = Protocol.parse("gaps-5", MaskingConfig())
+    puzzles = list(protocol.puzzles([("c", case)], tokenizer, context=64, fields=("activity",)))
+    assert [p.cells.tolist() for p in puzzles] == [[[i + j, 0] for j in range(5)] for i in range(3)]
+    for first, p in enumerate(puzzles):
+        assert p.hidden[first : first + 5].all()
 
 
 @pytest.mark.parametrize("text", ["gap", "gap-0", "gap-x", "everything", "point-1.5", "isolated-3"])

@@ -14,7 +14,8 @@ Protocols = Annotated[
     typer.Option(
         "--protocol",
         help="masked (as in training), isolated (one position in 64), event (each position, all its fields), gap-K "
-        "(K positions on end), block-K (K steps of each field) or point-P (P per cent of the cells). Repeatable.",
+        "(K positions on end, one gap a sequence), gaps-K (the same, every place), block-K (K steps of each field) or "
+        "point-P (P per cent of the cells). Repeatable.",
     ),
 ]
 Imputers = Annotated[
@@ -23,6 +24,10 @@ Imputers = Annotated[
         "--baseline",
         help="For numbers, also: linear, last, mean, spline, neighbours, iterative, seasonal-N or mixed-N. Repeatable.",
     ),
+]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option("--field", help="Ask for this field only; the others stay hidden with it. Repeatable (default: all)."),
 ]
 Cells = Annotated[int, typer.Option(min=1, help="About how many cells of each protocol.")]
 Neighbours = Annotated[int, typer.Option(min=1, help="Neighbours on a side that context tables look at, at most.")]
@@ -49,12 +54,16 @@ def evaluate(
     ] = None,
     protocol: Protocols = None,
     baseline: Imputers = None,
+    field: Fields = None,
     cells: Cells = 20_000,
     within: Within = None,
     window: Window = None,
     stride: Stride = None,
     neighbours: Neighbours = 5,
     order: Annotated[OrderName, typer.Option(help="How gaps of several positions are filled.")] = "entropy_bounded",
+    beam: Annotated[
+        int, typer.Option(min=1, help="With left_to_right: keep so many partial fills, for the most probable whole.")
+    ] = 1,
     seed: Seed = 0,
     output: Output = None,
     corpus: Annotated[
@@ -76,10 +85,11 @@ def evaluate(
         told = evaluate_run(
             run,
             data,
-            question=_question(protocol, baseline, cells, neighbours, window, stride, seed),
+            question=_question(protocol, baseline, field, cells, neighbours, window, stride, seed),
             within=within or (),
             corpus=corpus,
             order=order,
+            beam=beam,
             format=format,
             symmetries=symmetries,
             trust_code=trust_code,
@@ -96,6 +106,7 @@ def baseline(
     ] = None,
     protocol: Protocols = None,
     baseline: Imputers = None,
+    field: Fields = None,
     cells: Cells = 20_000,
     within: Within = None,
     window: Window = None,
@@ -115,7 +126,7 @@ def baseline(
         told = evaluate_baselines(
             corpus,
             data,
-            question=_question(protocol, baseline, cells, neighbours, window, stride, seed),
+            question=_question(protocol, baseline, field, cells, neighbours, window, stride, seed),
             within=within or (),
             format=format,
             context=context,
@@ -128,6 +139,7 @@ def baseline(
 def _question(
     protocol: list[str] | None,
     baseline: list[str] | None,
+    field: list[str] | None,
     cells: int,
     neighbours: int,
     window: int | None,
@@ -139,6 +151,7 @@ def _question(
     return Question(
         protocols=tuple(protocol or ("masked",)),
         imputers=tuple(baseline or ("linear", "last")),
+        fields=tuple(field or ()),
         cells=cells,
         depth=neighbours,
         window=window,
@@ -148,7 +161,7 @@ def _question(
 
 
 def _show(told: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
-    from maskseq.evaluation_report import brief, brief_errors, write_evaluation
+    from maskseq.evaluation_report import brief, brief_errors, brief_gaps, write_evaluation
 
     if output is not None:
         write_evaluation(told, output)
@@ -157,6 +170,8 @@ def _show(told: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
         return
     for protocol, figures in told["protocols"].items():
         console.talk.print(brief(protocol, figures))
+        if figures.get("whole gaps"):
+            console.talk.print(brief_gaps(protocol, figures["whole gaps"]))
         if "errors of all fields" in figures:
             console.talk.print(brief_errors(protocol, figures["errors of all fields"]))
     if output is not None:

@@ -17,7 +17,7 @@ from maskseq.inference.fill import Predict
 from maskseq.inference.infill import InfillConfig, infill
 from maskseq.inference.ordinal import LEVELS, NOMINAL, Ranks, posterior
 from maskseq.inference.puzzles import Puzzle
-from maskseq.types import Vocabulary
+from maskseq.types import LegalCells, Vocabulary
 
 SPANS = (1, 2, 3, 5, 9, 17, 33)
 RATIOS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
@@ -97,14 +97,22 @@ def fill(
     vocabulary: Vocabulary,
     config: InfillConfig,
     *,
+    allowed: Callable[[Integer[np.ndarray, "_ _"]], LegalCells | None] = lambda ids: None,
     positions: int = 1 << 16,
 ) -> list[Integer[np.ndarray, " _"]]:
-    """Fill what each puzzle hides, jointly, as `infill` does; the values of its scored cells."""
+    """Fill the scored cells of each puzzle jointly, as `infill` does; what else is hidden stays so.
+
+    `allowed` is the tokenizer's: what may stand in partly known sequences.
+    """
     values: list[Integer[np.ndarray, " _"]] = []
     for batch in _batches(puzzles, positions):
         keys = range(len(values), len(values) + len(batch))
         seen = [_seen(p, vocabulary) for p in batch]
-        fills = infill(predict, seen, [p.hidden for p in batch], config, vocabulary=vocabulary, keys=list(keys))
+        holes = [np.zeros(p.hidden.shape, bool) for p in batch]
+        for hole, puzzle in zip(holes, batch, strict=True):
+            hole[tuple(puzzle.cells.T)] = True
+        legal = [allowed(ids) for ids in seen]
+        fills = infill(predict, seen, holes, config, vocabulary=vocabulary, keys=list(keys), legal=legal)
         values += [
             each.written(ids)[tuple(puzzle.cells.T)] for each, ids, puzzle in zip(fills, seen, batch, strict=True)
         ]
@@ -359,19 +367,48 @@ def _centres(
     return found
 
 
+def compare_gaps(
+    puzzles: Sequence[Puzzle], values: Mapping[str, Sequence[Integer[np.ndarray, " _"]]], field: int, *, model: str
+) -> dict[str, dict[str, Any]]:
+    """Whole gaps of a field by everybody, with intervals; the model beside who is exactly right most often, paired."""
+    number = {region: i for i, region in enumerate(dict.fromkeys(p.region for p in puzzles))}
+    regions = np.array([number[p.region] for p in puzzles])
+    exact = {name: exactly_right(puzzles, each, field).astype(float) for name, each in values.items()}
+    resamples = dict(zip(exact, bootstrap(regions, len(number), *exact.values()), strict=True))
+    told = {
+        name: joint_figures(puzzles, each, field) | {"exact, 95 %": interval(resamples[name])}
+        for name, each in values.items()
+    }
+    if model in told:
+        best = max((name for name in told if name != model), key=lambda name: told[name]["exact"])
+        gained = interval(resamples[model] - resamples[best])
+        told[model] |= {"best baseline": best, "exact gained, 95 %": gained, "wins": gained[0] > 0}
+    return told
+
+
+def exactly_right(
+    puzzles: Sequence[Puzzle], values: Sequence[Integer[np.ndarray, " _"]], field: int
+) -> Bool[np.ndarray, " gaps"]:
+    """Whether all cells of a field are right, puzzle by puzzle."""
+    right = []
+    for puzzle, filled in zip(puzzles, values, strict=True):
+        wrong = puzzle.truth[tuple(puzzle.cells.T)] != filled
+        right.append(not wrong[puzzle.cells[:, 1] == field].any())
+    return np.array(right)
+
+
 def joint_figures(puzzles: Sequence[Puzzle], values: Sequence[Integer[np.ndarray, " _"]], field: int) -> dict[str, Any]:
     """Whole gaps of a field: exactly right, right by cell, and edits a cell. `values` are those of `puzzle.cells`."""
-    exact, right, edits, n_cells = [], 0, 0, 0
+    right, edits, n_cells = 0, 0, 0
     for puzzle, filled in zip(puzzles, values, strict=True):
         mine = puzzle.cells[:, 1] == field
         truth, said = puzzle.truth[puzzle.cells[mine, 0], field], filled[mine]
-        exact.append(bool((truth == said).all()))
         right += int((truth == said).sum())
         edits += edit_distance(truth.tolist(), said.tolist())
         n_cells += len(truth)
     return {
-        "gaps": len(exact),
-        "exact": float(np.mean(exact)),
+        "gaps": len(puzzles),
+        "exact": float(exactly_right(puzzles, values, field).mean()),
         "accuracy": right / max(n_cells, 1),
         "edits a cell": edits / max(n_cells, 1),
     }

@@ -16,7 +16,7 @@ from maskseq.errors import UsageError
 from maskseq.inference.job import key_number
 from maskseq.masking import OBJECTIVES, MaskingConfig, mask_piece
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import Encoded
+from maskseq.types import END, Encoded
 from maskseq.units import RawUnits
 
 REGION = 10_000
@@ -57,27 +57,29 @@ class Protocol:
 
     @classmethod
     def parse(cls, text: str, masking: MaskingConfig) -> "Protocol":
-        """`masked`, `isolated`, `event`, `gap-K`, `block-K` or `point-P`; `UsageError` for anything else.
+        """`masked`, `isolated`, `event`, `gap-K`, `gaps-K`, `block-K` or `point-P`; `UsageError` for anything else.
 
         masked: as in training, under `masking`. isolated: one position in 64, the others known. event: one position at
-        a time, all its fields. gap-K: K positions on end, all their fields. block-K: K steps of each field, at a place
-        of its own, at least 24 from either end where there is room. point-P: P per cent of the cells.
+        a time, all its fields. gap-K: K positions on end, all their fields, at one place of each sequence. gaps-K: the
+        same at every place, one at a time; events and gaps are never the mark of the end. block-K: K steps of each
+        field, at a place of its own, at least 24 from either end where there is room. point-P: P per cent of the cells.
         """
         name, _, number = text.partition("-")
         if text in ("masked", "isolated", "event"):
             hide = {"masked": lambda w: _masked(w, masking), "isolated": _isolated, "event": _events}[text]
             return cls(text, hide)
-        if name in ("gap", "block", "point") and re.fullmatch(r"[1-9]\d*", number):
+        if name in ("gap", "gaps", "block", "point") and re.fullmatch(r"[1-9]\d*", number):
             n = int(number)
             makers: dict[str, Callable[[Window], Iterator[Hidden]]] = {
                 "gap": lambda w: _gap(w, n),
+                "gaps": lambda w: _gaps(w, n),
                 "block": lambda w: _blocks(w, n),
                 "point": lambda w: _points(w, n / 100),
             }
             return cls(text, makers[name])
         raise UsageError(
-            f"unknown protocol {text!r}; there are masked, isolated, event, gap-K, block-K and point-P, such as gap-5 "
-            f"(5 positions) or point-50 (50 % of the cells)"
+            f"unknown protocol {text!r}; there are masked, isolated, event, gap-K, gaps-K, block-K and point-P, such "
+            f"as gap-5 (5 positions) or point-50 (50 % of the cells)"
         )
 
     def puzzles(
@@ -87,12 +89,15 @@ class Protocol:
         *,
         context: int,
         stride: int | None = None,
+        fields: Sequence[str] = (),
         seed: int = 0,
     ) -> Iterator[Puzzle]:
         """Of each sequence, in windows of at most `context` positions side by side.
 
-        Or in windows of exactly so many, one every `stride` positions.
+        Or in windows of exactly so many, one every `stride` positions. Only cells of `fields` (none: of all) are asked
+        for; the others stay hidden with them.
         """
+        wanted = np.array([not fields or field.name in fields for field in tokenizer.fields])
         total = sum(len(encoded) for _, encoded in records)
         stretch = REGION if len(records) >= STRETCHES else min(max(total // STRETCHES, context), REGION)
         for key, encoded in records:
@@ -103,7 +108,7 @@ class Protocol:
                 window = Window(piece, tokenizer, RawUnits.of(tokenizer.units(piece.ids), tokenizer.fields), rng)
                 region = key if len(encoded) <= stretch else f"{key}:{start // stretch}"
                 for hidden in self.hide(window):
-                    asked = hidden.cells & window.scorable
+                    asked = hidden.cells & window.scorable & wanted
                     if asked.any():
                         cells = np.argwhere(asked)
                         share = len(cells) / np.count_nonzero(window.scorable)
@@ -126,6 +131,15 @@ class Window:
     def scorable(self) -> Bool[np.ndarray, "length fields"]:
         known = self.tokenizer.vocabulary.known(self.piece.ids)
         return known if self.piece.weights is None else known & (self.piece.weights > 0)
+
+    @property
+    def events(self) -> int:
+        """Positions without the mark of the end, which nobody has to guess."""
+        ends = [
+            END in field.controls and last == field.control_id(END)
+            for field, last in zip(self.tokenizer.fields, self.piece.ids[-1].tolist(), strict=True)
+        ]
+        return len(self.piece) - any(ends)
 
     def with_all_that_tells(self, cells: Bool[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
         """These cells, and those that depend on the same raw units."""
@@ -164,8 +178,7 @@ def _isolated(window: Window) -> Iterator[Hidden]:
 
 
 def _events(window: Window) -> Iterator[Hidden]:
-    for position in range(len(window.piece)):
-        yield Hidden(window.positions(np.arange(len(window.piece)) == position))
+    return _gaps(window, 1)
 
 
 def _gap(window: Window, n: int) -> Iterator[Hidden]:
@@ -176,6 +189,12 @@ def _gap(window: Window, n: int) -> Iterator[Hidden]:
     first = int(window.rng.integers(1, length - n))
     position = np.arange(length)
     yield Hidden(window.positions((first <= position) & (position < first + n)), span=n)
+
+
+def _gaps(window: Window, n: int) -> Iterator[Hidden]:
+    position = np.arange(len(window.piece))
+    for first in range(window.events - n + 1):
+        yield Hidden(window.positions((first <= position) & (position < first + n)), span=n)
 
 
 def _blocks(window: Window, n: int) -> Iterator[Hidden]:
