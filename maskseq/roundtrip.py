@@ -68,7 +68,7 @@ def infill_file(
     try:
         journal = _begin(aside, run, asked)
         summary, shown = _fill(run, reader, file, aside, journal, table, on_progress, asked)
-        summary["filled"]["file"] = str(output / file.name)
+        summary["filled"]["file"] = str(output / summary["filled"]["file"])
         if left := summary.get("left"):
             on_warning(
                 f"{len(left)} holes longer than half the context were left: {', '.join(left[:3])}; see the report"
@@ -128,6 +128,7 @@ def _fill(
     shown: list[Row] = []
     left: list[str] = []
     found: set[str] = set()
+    writer, target = reader.written_as(folder / file.name)
     n_records = n_filled = 0
     sized: list[Sized] = []
     with table_writer(folder / f"fills.{table}", COLUMNS) as write_rows:
@@ -147,10 +148,10 @@ def _fill(
                 on_progress(n_filled, None)
                 yield each.record
 
-        reader.write(filled_records(), folder / file.name)
+        writer.write(filled_records(), target)
     _check_found(ranges, found, n_records)
     summary: dict[str, Any] = {
-        "filled": {"file": file.name, "records": n_records, "cells": n_filled},
+        "filled": {"file": target.name, "records": n_records, "cells": n_filled},
         "order": config.order,
         "calibration": _calibration(run, asked),
     }

@@ -302,6 +302,11 @@ class Format(ABC, Generic[R]):
     def write(self, records: Iterable[R], path: Path) -> None:
         """Write records so that everything untouched is byte-equal to what was read."""
 
+    def written_as(self, path: Path) -> "tuple[Format[R], Path]":
+        """The format and the name that records of the file `path` are written in. Default: its own; a format that is
+        only read names another."""
+        return self, path
+
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
         """Whether the file that begins like this is of this format, for `maskseq init`. Default: its name says so."""

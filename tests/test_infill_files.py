@@ -17,17 +17,20 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_files import EXAMPLES
 from small_run import die_at
 from untrained import untrained
 
 from maskseq.errors import UsageError
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.predict import EncoderPredict
+from maskseq.plugins import format_for
 from maskseq.ranges import Moments, read_ranges
 from maskseq.roundtrip import infill_file
 from maskseq.run import Run, load
 from maskseq_events.delimited import Csv
 from maskseq_events.jsonlines import JsonLines
+from maskseq_events.ocel import Ocel
 from maskseq_events.parquet import Parquet
 from maskseq_events.tokenizer import EventTokenizer
 from maskseq_events.xes import Xes
@@ -197,6 +200,52 @@ def _renamed(tokenizer: QuantizeTokenizer) -> QuantizeTokenizer:
     names = recording.names
     channels = tuple(replace(c, name=name) for c, name in zip(tokenizer.channels, names, strict=True))
     return replace(tokenizer, channels=channels)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"), [("wfdb", "r.csv"), ("edf", "x.csv"), ("ts", "x.npz"), ("ucr", "x.npz"), ("bed", "x.bed.fa")]
+)
+def test_files_that_are_only_read_are_written_in_another_format(name: str, written: str, tmp_path: Path) -> None:
+    example = EXAMPLES[name]
+    path, options = example.lay(tmp_path)
+    records = list(format_for(path, example.format, **options).read(path))
+    tokenizer = NucleotideTokenizer() if name == "bed" else QuantizeTokenizer.fit(records, scheme="uniform", bins=8)
+    run = untrained(tokenizer, tmp_path / "run")
+    (run.path / "recipe.json").write_text(
+        json.dumps({"recipe": {"data": {"files": [str(path)], "format": example.format, "format_options": options}}})
+    )
+    key = records[0].key
+    summary = infill_file(run, path, output=tmp_path / "out", ranges={key: [(0, 2)]})
+    assert summary["filled"]["file"] == str(tmp_path / "out" / written)
+    filled = tmp_path / "out" / written
+    again = list(format_for(filled, "signal-csv" if filled.suffix == ".csv" else None).read(filled))
+    assert len(again) == len(records)
+    for was, now in zip(records, again, strict=True):
+        if name == "bed":
+            assert all(a in (b, ord("N")) for a, b in zip(was.residues[2:], now.residues[2:], strict=True))
+        else:
+            known = ~np.isnan(was.channels)
+            known[:2] = False
+            np.testing.assert_array_equal(now.channels[known], was.channels[known])
+            assert not np.isnan(now.channels).any()
+
+
+@pytest.mark.parametrize("name", ["ocel, JSON", "ocel, XML", "ocel, SQLite"])
+def test_an_object_centric_log_stays_one(name: str, tmp_path: Path) -> None:
+    path, _ = EXAMPLES[name].lay(tmp_path)
+    reader = Ocel(object_type="order")
+    log = path.read_bytes()
+    cases = [case.bare() for case in reader.read(path)]
+    run = untrained(EventTokenizer.fit(cases, attributes=list(cases[0].attributes), min_count=1), tmp_path / "run")
+    options = {"files": [path.name], "format": "ocel", "format_options": {"object_type": "order"}}
+    (run.path / "recipe.json").write_text(json.dumps({"recipe": {"data": options}}))
+    infill_file(run, path, output=tmp_path / "out", ranges={cases[0].key: [(1, 2)]})
+    again = list(reader.read(tmp_path / "out" / path.name))
+    assert len(again) == len(cases)
+    for was, now in zip(cases, again, strict=True):
+        assert now.activity[0] == was.activity[0]
+        assert now.case_attributes == was.case_attributes
+    assert path.read_bytes() == log
 
 
 def test_a_column_declared_unknown_is_filled_throughout_and_scored(log_run: Run, tmp_path: Path) -> None:

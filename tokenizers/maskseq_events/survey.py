@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ CASE_WORDS = re.compile("case|trace|session|user|client|customer|patient|subject
 ACTIVITY_WORDS = re.compile("activ|event|action|task|step|status|state|type|name|code|page", re.IGNORECASE)
 IDENTIFIER = re.compile(r"(?:^|[^a-z])(?:[pu]?id|index|number|nr|no)$", re.IGNORECASE)
 MOST_ATTRIBUTES, MOST_VALUES = 6, 200
+NO_VALUES = ("NA", "N/A", "NaN", "nan", "NULL", "Null", "null", "None", "none", "<NA>", "#N/A")
+"""How programs write that there is no value."""
 FEWEST_KNOWN = 0.05
 """Share of the events that must have an attribute for it to become a field."""
 
@@ -45,8 +47,26 @@ def claim_table(names: Sequence[str], rows: Sequence[Sequence[Value]]) -> Claim 
             return Claim(strength=LIKELY, why=why + " and none of timestamps", options={"time": ""})
         if not layouts:
             return Claim(strength=LIKELY, why=f"{why} (whose timestamps are of no layout that is known here)")
-        return Claim(strength=CERTAIN, why=why + _reading(layouts), options=_layout_option(layouts))
+        claim = Claim(strength=CERTAIN, why=why + _reading(layouts), options=_layout_option(layouts))
+        return _with_absent(claim, [cells for name, cells in columns.items() if name not in roles])
     return _guess(columns)
+
+
+def _with_absent(claim: Claim, attributes: Sequence[Sequence[Value]]) -> Claim:
+    """Texts that stand for no value, in attributes: among numbers or truth values, or in several columns.
+
+    A case or an activity may well be called so.
+    """
+    found = []
+    for text in NO_VALUES:
+        columns = [set(cells) - {text, *NO_VALUES, "", None, UNKNOWN} for cells in attributes if text in cells]
+        plain = sum(_are_numbers(cells) or {str(c).lower() for c in cells} <= {"true", "false"} for cells in columns)
+        if plain or len(columns) > 1:
+            found.append(text)
+    if not found:
+        return claim
+    why = f"{claim.why}; an attribute {' or '.join(map(repr, found))} is taken for none, as an empty one is"
+    return replace(claim, why=why, options={**claim.options, "absent": [*found, ""]})
 
 
 def layouts_of(cells: Iterable[Value]) -> tuple[str | None, ...]:

@@ -94,6 +94,9 @@ class Bed(Format[Sequence]):
             )
         Fasta().write(records, path)
 
+    def written_as(self, path: Path) -> tuple[Format[Sequence], Path]:
+        return Fasta(), path.with_name(path.name + ".fa")
+
 
 def _is_genome(path: Path) -> bool:
     return path.name.lower().removesuffix(".gz").removesuffix(".bgz").endswith((*Fasta.suffixes, *TwoBit.suffixes))

@@ -19,6 +19,7 @@ from maskseq.files import read_bytes
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_signals.bins import fitting_decimals
+from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.files import plain_name
 from maskseq_signals.recording import Recording, distinct, recorded
 
@@ -101,7 +102,10 @@ class Edf(Format[Recording]):
         )
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
-        raise UsageError(f"{path}: EDF is read only\n\nhint: write .csv or .npz (--output NAME.npz)")
+        raise UsageError(f"{path}: EDF is read only\n\nhint: write the recordings as CSV or NPZ")
+
+    def written_as(self, path: Path) -> tuple[Format[Recording], Path]:
+        return SignalCsv(), path.with_suffix(".csv")
 
 
 def _signals(content: bytes, path: Path) -> list[Any]:

@@ -83,7 +83,19 @@ def learn(records: Iterable[Recording], options: dict[str, Any]) -> dict[str, An
         _channel(name, unit, steps[:, i], low[i], high[i], wanted)
         for i, (name, unit) in enumerate(zip(names, units, strict=True))
     )
+    if wanted.scheme == "quantile":
+        _warn_of_ties({each.name: len(each.bins.centres) for each in channels}, wanted.bins)
     return {"scheme": wanted.scheme, "channels": channels, "rate": rates.pop() if len(rates) == 1 else None}
+
+
+def _warn_of_ties(found: dict[str, int], wanted: int) -> None:
+    fewer = [f"{name!r}: {n}" for name, n in found.items() if n < wanted]
+    if fewer:
+        others = f" and {len(fewer) - 4} more" if len(fewer) > 4 else ""
+        warnings.warn(
+            f"channel {', '.join(fewer[:4])}{others}: quantile bins instead of {wanted}, as equal values share one",
+            stacklevel=3,
+        )
 
 
 @dataclass
@@ -136,12 +148,6 @@ def _channel(
             bins = uniform_bins(low, high, wanted.bins)
         case "quantile":
             bins = quantile_bins(known if len(known) else np.array([low, high]), wanted.bins)
-            if len(bins.centres) < wanted.bins:
-                warnings.warn(
-                    f"channel {name!r}: {len(bins.centres)} quantile bins instead of {wanted.bins}, as equal values "
-                    f"share one",
-                    stacklevel=2,
-                )
         case "mulaw":
             middle = float(np.median(known)) if len(known) else (low + high) / 2
             bins = mulaw_bins(middle, max(high - middle, middle - low), wanted.bins, wanted.mu)

@@ -10,6 +10,7 @@ import numpy as np
 from maskseq.errors import DataError, UsageError
 from maskseq.survey import CERTAIN, LIKELY, Claim, Head
 from maskseq.tokenizer import Format
+from maskseq_signals.arrays import Npz
 from maskseq_signals.files import plain_name, read_text
 from maskseq_signals.recording import Recording, recorded
 
@@ -21,7 +22,10 @@ class Archive(Format[Recording]):
     """Read only; a recording a line, called like the file and the number of the series."""
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
-        raise UsageError(f"{path}: archives of labelled series are read only\n\nhint: write .npz (--output NAME.npz)")
+        raise UsageError(f"{path}: archives of labelled series are read only\n\nhint: write the series as NPZ")
+
+    def written_as(self, path: Path) -> tuple[Format[Recording], Path]:
+        return Npz(), path.with_name(plain_name(path) + ".npz")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,10 @@ from jaxtyping import Int16
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import read_bytes
+from maskseq.survey import Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_signals.bins import fitting_decimals
+from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.files import plain_name, read_text
 from maskseq_signals.recording import Recording, distinct, recorded
 
@@ -51,6 +53,13 @@ class Wfdb(Format[Recording]):
 
     suffixes: ClassVar[tuple[str, ...]] = (".hea",)
 
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        header = head.path.with_suffix(".hea")
+        if head.path.suffix not in (".hea", "") and header.is_file() and head.path.name in _files(_header(header)[2]):
+            raise DataError(head.path, f"has the samples of a WFDB record; give its header, {header.name}")
+        return super().recognize(head)
+
     def sources(self, path: Path) -> list[Path]:
         return [path, *(path.with_name(name) for name in _files(_header(path)[2]))]
 
@@ -79,7 +88,10 @@ class Wfdb(Format[Recording]):
         )
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
-        raise UsageError(f"{path}: WFDB is read only\n\nhint: write .csv or .npz (--output NAME.npz)")
+        raise UsageError(f"{path}: WFDB is read only\n\nhint: write the recordings as CSV or NPZ")
+
+    def written_as(self, path: Path) -> tuple[Format[Recording], Path]:
+        return SignalCsv(), path.with_suffix(".csv")
 
 
 def _files(signals: list[Signal]) -> list[str]:
