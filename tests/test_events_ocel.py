@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from maskseq.errors import DataError, UsageError
+from maskseq.survey import Head
 from maskseq_events.case import UNKNOWN, UNKNOWN_TIME
 from maskseq_events.delimited import Csv
 from maskseq_events.ocel import Ocel
@@ -141,6 +142,13 @@ def test_each_object_has_the_events_that_it_takes_part_in(path):
     assert orders["o1"].case_attributes == {"price": "10.5"}  # its first value
     for case in (*items.values(), *orders.values()):
         assert all(a <= b for a, b in pairwise(case.time[case.timed]))
+
+
+def test_cases_are_the_objects_of_the_type_that_takes_part_in_most_events(path):
+    """e1, e2, e4 and e5 have items, in e1 there are two of them and in e2 the same twice; three have orders."""
+    claim = Ocel.recognize(Head.of(path))
+    assert claim.options == {"object_type": "item"}
+    assert "the 'item' objects, which take part in 4 events (there are 'item', 'order')" in claim.why
 
 
 def test_flattened_cases_are_tokenized_and_written_as_csv(path, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_files import EXAMPLES
 from typer.testing import CliRunner, Result
 
 from maskseq import starter
@@ -40,6 +41,32 @@ def trained(recipe: Path) -> float:
     assert result.exit_code == 0, result.output
     steps = [e for e in map(json.loads, result.stdout.splitlines()) if e["event"] == "Step"]
     return float(steps[-1]["scores"]["all"]["loss"])
+
+
+def test_what_r_writes_for_no_value_is_none_in_attributes_only(tmp_path: Path) -> None:
+    """A case and an activity may be called NA; between numbers it is no value, and the numbers are numbers."""
+    rows = ["case,activity,time,crp,icu,who"]
+    for c in range(60):
+        case = "NA" if c == 7 else f"c{c}"
+        rows += [f"{case},{a},2024-01-{1 + c % 28:02d} 0{i}:00:00,{'NA' if i else c + 0.5},{'NA' if i else 'true'},NA"
+                 for i, a in enumerate(["in", "NA", "out"])]  # fmt: skip
+    (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
+    told, recipe = begun(tmp_path / "log.csv", folder=tmp_path)
+    assert recipe["data"]["format_options"]["absent"] == ["NA", ""]
+    assert "'NA' is taken for none" in told["files"]["log.csv"]
+    assert told["content"]["attribute crp"].startswith("numeric, 0.5 to 59.5, 66.7% empty")
+    assert told["content"]["attribute who"] == "always empty"
+    assert recipe["tokenizer"]["numeric"] == ["crp"]
+    assert told["records"]["looked at"] == "all 60 records, 180 raw units"
+    assert "'NA'" in told["content"]["activities"]
+
+
+def test_samples_of_a_wfdb_record_say_which_file_to_give(tmp_path: Path) -> None:
+    EXAMPLES["wfdb"].lay(tmp_path)
+    samples = next(path for path in tmp_path.iterdir() if path.suffix == ".dat")
+    result = maskseq("init", samples, "-o", tmp_path / "recipe.toml")
+    assert result.exit_code == 3
+    assert "give its header, r.hea" in result.output
 
 
 @pytest.mark.parametrize(

@@ -58,17 +58,16 @@ class Ocel(Format[Case]):
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
         """Cases are the objects of the type that takes part in most events."""
-        kind = (b"objectTypes", b"object-types", b"SQLite format 3")
-        if not head.name.endswith(cls.suffixes) and not any(word in head.content for word in kind[:2]):
-            return None
-        if not any(word in head.content for word in kind):
+        if not any(word in head.content for word in (b"objectTypes", b"object-types", b"event_map_type")):
             return super().recognize(head)
         log = read_ocel(head.path)
-        types = Counter(log.objects[key].type for event in log.events for key in event.objects if key in log.objects)
+        types = Counter[str]()
+        for event in log.events:
+            types.update({log.objects[key].type for key in event.objects if key in log.objects})
         if not types:
             return super().recognize(head)
         (chosen, n), others = types.most_common(1)[0], sorted(types)
-        why = f"an object-centric log; its cases are the {chosen!r} objects, which meet {n:,} events"
+        why = f"an object-centric log; its cases are the {chosen!r} objects, which take part in {n:,} events"
         if len(others) > 1:
             why += f" (there are {', '.join(map(repr, others))})"
         return Claim(strength=CERTAIN, why=why, options={"object_type": chosen})

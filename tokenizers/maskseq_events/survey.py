@@ -261,8 +261,11 @@ def _told(kind: str, attribute: _Attribute) -> str:
         told = f"numeric, {min(numbers):g} to {max(numbers):g}"
     else:
         return kind
-    empty = 1 - sum(attribute.values.values()) / max(attribute.n, 1)
-    return told + (f", {empty:.1%} empty" if empty > 0 else "")
+    unknown = attribute.counts[UNKNOWN]
+    empty = attribute.n - sum(attribute.values.values()) - unknown
+    for n, what in ((empty, "empty"), (unknown, "unknown")):
+        told += f", {n / attribute.n:.1%} {what}" if n else ""
+    return told
 
 
 def _activities(activities: Counter[str], messages: bool) -> str:
