@@ -68,7 +68,7 @@ SWITCHES = [
     {"tied": False, "head": "none", "norm": "rmsnorm", "rope_style": "interleaved", "rope_theta": 160_000.0},
     {"placement": "post", "norm_bias": True, "positions": "learned", "token_types": 2, "mlp": "gelu", "mlp_bias": True},
     {"global_every": 3, "window": 7, "rope_theta_local": 1e-3, "init_std": 0.1 + 0.2},
-    {"neighbours": ((2, 0), (1, 1))},
+    {"neighbours": ((2, 0), (1, 1)), "context_table": 1, "periods": (3,)},
 ]
 
 

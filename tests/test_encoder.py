@@ -38,7 +38,7 @@ SWITCHES = {
     "vaswani": {**POST, "positions": "sinusoidal", "embedding_norm": False, "decoder_bias": False, "head": "none"},
     "partial interleaved, local": {"rope_fraction": 0.5, "rope_style": "interleaved", "global_every": 2, "window": 3}
     | {"rope_theta_local": 500.0, "tied": False, "first_norm": True},
-    "neighbours": {"neighbours": ((3, 0), (0, 2), (1, 1))},
+    "neighbours and periods": {"neighbours": ((3, 0), (0, 2), (1, 1)), "periods": (3, 5)},
 }
 LENGTHS = (11, 1, 6, 17)
 

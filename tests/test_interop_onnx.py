@@ -30,7 +30,7 @@ CASES = {
     "neobert, partial rope": (ONE, {"norm": "rmsnorm", "mlp": "swiglu", "head": "none", **INTERLEAVED}),
     "bert, foreign vocabulary": (FOREIGN, {"positions": "learned", "max_positions": 64, **POST, "token_types": 2}),
     "context that does not see the target": (THREE, {"context_sees_target": False}),
-    "neighbours": (THREE, {"neighbours": ((2, 1), (0, 2))}),
+    "neighbours": (THREE, {"neighbours": ((2, 1), (0, 2)), "context_table": 1, "periods": (3, 24)}),
     "vaswani": (ONE, {"positions": "sinusoidal", "mlp": "gelu", "norm_bias": True, "attention_bias": True}),
 }
 

@@ -102,9 +102,13 @@ def test_wrong_names_are_answered_with_the_nearest() -> None:
         ({"neighbours": ((0, 0),)}, "at least one neighbour"),
         ({"neighbours": ((-1, 2),)}, "at least one neighbour"),
         ({"neighbours": ((1, 1),), "context_sees_target": False}, "context_sees_target must be true"),
+        ({"context_table": 1, "context_sees_target": False}, "context_sees_target must be true"),
+        ({"context_table": 6}, r"976,562,500 probabilities.*at most 16,777,216"),
+        ({"context_table": -1}, "from 0 on"),
+        ({"periods": (3, 1)}, "from 2 on"),
     ],
 )
-def test_neighbours_that_cannot_be_had_are_refused(switches: dict[str, object], told: str) -> None:
+def test_what_an_encoder_cannot_know_of_its_neighbours_is_refused(switches: dict[str, object], told: str) -> None:
     bases = Vocabulary.of([Field(name="base", tokens=tuple("ACGT"))])
     with pytest.raises(UsageError, match=told):
         preset("nano", bases, **switches)

@@ -50,6 +50,7 @@ FLIPS = {  # what is flipped, and what must hold on both sides of it
     "attention_bias=true": [],
     "mlp_bias=true": [],
     "token_types=2": [],
+    "periods=[3,7]": [],
     "neighbours=[[2,0],[0,1],[1,2]]": [],
     "head=none": [],
     "head=silu": [],
@@ -59,6 +60,7 @@ FLIPS = {  # what is flipped, and what must hold on both sides of it
 }
 ELSEWHERE = {  # and the file that tests it
     "context_sees_target": "test_one_way.py",
+    "context_table": "test_neighbours.py",
     "waves": "test_waves.py",
     "embedding_dropout": "below, and test_dropout.py",
     "attention_dropout": "below, and test_dropout.py",

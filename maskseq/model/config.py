@@ -9,6 +9,7 @@ from maskseq.errors import UsageError
 from maskseq.types import Vocabulary
 
 MAX_NEIGHBOUR_ROWS = 1 << 20
+MAX_TABLE = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,11 @@ class EncoderConfig:
     rope_style: Literal["half", "interleaved"] = "half"
     """Which dimensions turn together: i and i + n/2 (`half`), or 2i and 2i + 1 (`interleaved`)."""
 
+    periods: tuple[int, ...] = ()
+    """Periods, in positions, that the data have: 3 bases a codon, 24 hours a day. Of each, a position is also given its
+    remainder, an embedding a value, counted from where its piece begins. Rotary angles cannot tell periods below 2π
+    apart from longer ones, and hit none exactly."""
+
     global_every: int = 1
     """Layers 0, n, 2n, … attend to the whole piece, the others to ± `window`; 1: all attend to everything."""
     window: int | None = None
@@ -62,7 +68,10 @@ class EncoderConfig:
     neighbours: tuple[tuple[int, int], ...] = ()
     """Further embeddings of a position: of the ids next to it, so many on the left and on the right, itself left out.
     Each pair has a table with a row for every combination of ids (n-gram embeddings: Huang et al. 2025, arXiv
-    2501.16975, here on both sides), so that the first layer knows what a context table knows."""
+    2501.16975, here on both sides)."""
+    context_table: int = 0
+    """Neighbours on either side whose context table is a further input: log P(id | neighbours), counted on the training
+    data before the first step and then left as it is, so that training starts from what a table knows. 0: none."""
 
     waves: int = 0
     """Embeddings of ordinal fields as mixtures of so many waves over their bins, and of a line: neighbouring bins are
@@ -108,14 +117,25 @@ class EncoderConfig:
                 f"context_sees_target = false needs every layer to attend to whole pieces: "
                 f"global_every must be 1, not {self.global_every}"
             )
+        if any(period < 2 for period in self.periods):
+            raise UsageError(f"periods are whole numbers of positions from 2 on, not {list(self.periods)}")
         for pair in self.neighbours:
             if min(pair) < 0 or not 1 <= self.neighbour_rows(pair) <= MAX_NEIGHBOUR_ROWS or pair == (0, 0):
                 raise UsageError(
                     f"neighbours = {list(pair)} needs {self.neighbour_rows(pair):,} embeddings; name at least one "
                     f"neighbour, and so few that there are at most {MAX_NEIGHBOUR_ROWS:,} combinations of their ids"
                 )
-        if self.neighbours and not self.context_sees_target:
-            raise UsageError("neighbours would show the target to its context: context_sees_target must be true")
+        rows = zip(self.vocabulary.n_rows, self.vocabulary.n_outputs, strict=True)
+        size = max(n ** (2 * self.context_table) * outputs for n, outputs in rows)
+        if self.context_table < 0 or size > MAX_TABLE:
+            raise UsageError(
+                f"context_table = {self.context_table} needs {size:,} probabilities for a field; at most {MAX_TABLE:,} "
+                f"are possible: name fewer neighbours, from 0 on"
+            )
+        if (self.neighbours or self.context_table) and not self.context_sees_target:
+            raise UsageError(
+                "neighbours and context_table would show the target to its context: context_sees_target must be true"
+            )
         if self.waves < 0:
             raise UsageError(f"waves = {self.waves} must be 0 or more")
         if not 0 < self.rope_fraction <= 1:

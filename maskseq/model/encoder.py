@@ -5,13 +5,14 @@ NeoBERT and Xiao et al. are presets (`presets.py`) of this one file. Parameter n
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor, nn
 
 from maskseq.errors import UsageError
@@ -19,10 +20,10 @@ from maskseq.model.attention import packed_self_attention
 from maskseq.model.config import EncoderConfig as EncoderConfig
 from maskseq.model.dropout import dropout
 from maskseq.model.linear import Linear
+from maskseq.model.neighbours import ContextTable, combinations
 from maskseq.model.one_way import OneWay
 from maskseq.model.rotary import Rotation, rotation
 from maskseq.model.waves import rows_of_ids, table_rows
-from maskseq.types import Vocabulary
 
 Attend = Callable[..., Tensor]
 """`packed_self_attention`, or anything with its signature."""
@@ -124,9 +125,12 @@ class Embeddings(nn.Module):
             self.positions = nn.Embedding(config.max_positions, config.hidden_size)
         if config.token_types:
             self.token_types = nn.Embedding(config.token_types, config.hidden_size)
+        self.periods = nn.ModuleList(nn.Embedding(period, config.hidden_size) for period in config.periods)
         self.neighbours = nn.ModuleList(
             nn.Embedding(config.neighbour_rows(pair), config.hidden_size) for pair in config.neighbours
         )
+        n_tables = config.vocabulary.n_fields if config.context_table else 0
+        self.tables = nn.ModuleList(ContextTable(config, field) for field in range(n_tables))
         self.norm = Norm(config) if config.embedding_norm else nn.Identity()
 
     def forward(
@@ -139,9 +143,17 @@ class Embeddings(nn.Module):
             hidden = hidden + F.embedding(ids[:, field], self.table(field))
         if config.token_types:
             hidden = hidden + self.token_types.weight[0]
-        for pair, table in zip(config.neighbours, self.neighbours, strict=True):
-            rows = combinations(ids, positions, pair, config.vocabulary)
-            hidden = hidden + F.embedding(rows, table.weight).sum(dim=1)
+        for phases in self.periods.parameters():
+            hidden = hidden + F.embedding(positions % len(phases), phases)
+        for (left, right), learned in zip(config.neighbours, self.neighbours.parameters(), strict=True):
+            codes = combinations(ids, positions, left, right, config.vocabulary)
+            parts = torch.split(learned, [n ** (left + right) for n in config.vocabulary.n_rows])
+            for field, part in enumerate(parts):
+                hidden = hidden + F.embedding(codes[:, field], part)
+        if self.tables:
+            codes = combinations(ids, positions, config.context_table, config.context_table, config.vocabulary)
+            for field, counted in enumerate(self.tables):
+                hidden = hidden + counted(codes[:, field])
         if config.positions == "learned":
             hidden = hidden + self.positions(positions)
         elif config.positions == "sinusoidal":
@@ -156,27 +168,11 @@ class Embeddings(nn.Module):
         centres = config.vocabulary.centres[field]
         return learned if centres is None or not config.waves else rows_of_ids(learned, centres, config.waves)
 
-
-def combinations(
-    ids: Int[Tensor, "tokens fields"],
-    positions: Int[Tensor, "tokens"],
-    pair: tuple[int, int],
-    vocabulary: Vocabulary,
-) -> Int[Tensor, "tokens fields"]:
-    """Which combination of ids stands next to each position: `pair` of them, on its left and on its right.
-
-    Row numbers of a table that has the combinations of one field after those of another. Beyond the ends of a piece
-    everything is `[MASK]`.
-    """
-    n_rows, masks = ids.new_tensor(vocabulary.n_rows), ids.new_tensor(vocabulary.mask_ids)
-    code = torch.zeros_like(ids)
-    for offset in (*range(-pair[0], 0), *range(1, pair[1] + 1)):
-        there = ids.roll(-offset, dims=0)
-        # Positions count from 0 in each piece, so no other piece has the one that would stand there.
-        same = positions.roll(-offset, dims=0) == positions + offset
-        code = code * n_rows + torch.where(same[:, None], there, masks)
-    sizes = n_rows ** sum(pair)
-    return code + sizes.cumsum(dim=0) - sizes
+    def count(self, sequences: Sequence[Integer[np.ndarray, "_ _"]]) -> None:
+        """Fill the context tables with counts of these sequences of ids."""
+        for module in self.tables:
+            assert isinstance(module, ContextTable)
+            module.count(sequences, self.config.vocabulary)
 
 
 class Layer(nn.Module):
@@ -335,7 +331,9 @@ def initialize(model: Encoder, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         value = torch.empty(parameter.shape, device="cpu")
-        if parameter.ndim == 1:
+        if not parameter.requires_grad:  # a table that is not counted yet
+            value.zero_()
+        elif parameter.ndim == 1:
             value.fill_(1.0 if name.endswith("norm.weight") else 0.0)
         else:
             s = stds[_role(name)]

@@ -60,7 +60,7 @@ def rank_memory(
 def _values(model: nn.Module, optimizer: OptimizerConfig) -> int:
     """Weights and moments."""
     moments = {group.name: MOMENTS[group.optimizer] for group in parameter_groups(model, optimizer)}
-    return sum((1 + moments[name]) * p.numel() for name, p in model.named_parameters())
+    return sum((1 + moments.get(name, 0)) * p.numel() for name, p in model.named_parameters())
 
 
 def _count(model: nn.Module) -> int:
