@@ -61,6 +61,17 @@ def test_what_r_writes_for_no_value_is_none_in_attributes_only(tmp_path: Path) -
     assert "'NA'" in told["content"]["activities"]
 
 
+def test_an_attribute_of_cases_is_a_field_though_all_cases_begin_alike(tmp_path: Path) -> None:
+    rows = ["case,activity,time,case:kind,word"]
+    rows += [f"c{c},{a},2024-01-{1 + c % 28:02d} 0{i}:00:00,{'xyz'[c % 3]},{a}{a}" for c in range(60)
+             for i, a in enumerate("abc")]  # fmt: skip
+    (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
+    told, recipe = begun(tmp_path / "log.csv", folder=tmp_path)
+    assert told["content"]["attribute case:kind"] == "categorical, 3 values"
+    assert told["content"]["attribute word"] == "left out: each value belongs to one activity, which it would tell"
+    assert recipe["tokenizer"]["attributes"] == ["case:kind"]
+
+
 def test_samples_of_a_wfdb_record_say_which_file_to_give(tmp_path: Path) -> None:
     EXAMPLES["wfdb"].lay(tmp_path)
     samples = next(path for path in tmp_path.iterdir() if path.suffix == ".dat")

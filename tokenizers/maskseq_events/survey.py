@@ -125,6 +125,7 @@ class _Attribute:
 
     counts: Counter[Value] = field(default_factory=Counter)
     with_activity: dict[Value, set[str]] = field(default_factory=dict)
+    """At which activities each value stands; of a case attribute, nothing."""
     n: int = 0
     counts_up: bool = True
     """From one event to the next, its number grows by one."""
@@ -135,9 +136,14 @@ class _Attribute:
         if self.counts_up:
             numbers = [to_number(value) for value in values]
             self.counts_up = None not in numbers and bool((np.diff(np.array(numbers, dtype=np.float64)) == 1).all())
-        for value, activity in zip(values, activities, strict=True):
+        for value, activity in zip(values, activities, strict=False):
             if value is not None and len(self.with_activity) <= MOST_VALUES:
                 self.with_activity.setdefault(value, set()).add(activity)
+
+    @property
+    def tells_activity(self) -> bool:
+        """Each value stands at one activity only."""
+        return bool(self.with_activity) and all(len(of) == 1 for of in self.with_activity.values())
 
     @property
     def values(self) -> dict[str, int]:
@@ -229,7 +235,7 @@ def _attributes(records: Sequence[Case]) -> dict[str, _Attribute]:
     n_events = sum(len(case) for case in records)
     for case in records:
         for name, value in case.case_attributes.items():
-            found.setdefault(f"case:{name}", _Attribute()).add([value], case.activity[:1])
+            found.setdefault(f"case:{name}", _Attribute()).add([value], ())
     for name, attribute in found.items():  # a case or an event without it does not name it at all
         attribute.n = len(records) if name.startswith("case:") else n_events
     return found
@@ -247,7 +253,7 @@ def _drop_copies(kinds: dict[str, str], attributes: dict[str, _Attribute]) -> No
             kinds[name] = "left out: a name for the whole case, which tells what is hidden in it"
         elif shape in seen:
             kinds[name] = f"left out: as {seen[shape]!r}, value for value"
-        elif kinds[name] == "categorical" and all(len(of) == 1 for of in attribute.with_activity.values()):
+        elif kinds[name] == "categorical" and attribute.tells_activity:
             kinds[name] = "left out: each value belongs to one activity, which it would tell"
         else:
             seen[shape] = name
