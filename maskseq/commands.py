@@ -6,9 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Integer
-
 from maskseq import plugins
 from maskseq.data.batches import Rows
 from maskseq.data.build import Progress, build_corpus, build_from_records, build_share
@@ -30,8 +27,6 @@ from maskseq.training.run import RECIPE
 from maskseq.training.trainer import train
 from maskseq.types import Record
 
-POSITIONS = 1 << 25
-"""Of training data that tables are counted on."""
 NO_DATA = 'the recipe names no data\n\nhint: in its [data] section, set files = ["…"] or corpus = "…"'
 
 
@@ -67,7 +62,7 @@ def pretrain(
     model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)
     if model.config.context_table:
         images = corpus.tokenizer.symmetries()
-        sequences = [ids for each in training_sequences(corpus) for ids in (each, *(g.ids(each) for g in images))]
+        sequences = [ids for each in corpus.training_ids() for ids in (each, *(g.ids(each) for g in images))]
         model.embeddings.count(sequences)
     train(
         model,
@@ -87,16 +82,6 @@ def pretrain(
     if parallel.join(resolved.training.device).first:
         write_run_report(run, corpus, (validation_rows or training_rows).row(0), resolved.identity()["recipe"])
     return run
-
-
-def training_sequences(corpus: Corpus) -> Iterator[Integer[np.ndarray, "length fields"]]:
-    """The first ones, up to `POSITIONS` in all: what tables are counted on."""
-    room = POSITIONS
-    for _, encoded in corpus.each("train"):
-        yield encoded.ids
-        room -= len(encoded)
-        if room <= 0:
-            return
 
 
 def prepare_corpus(

@@ -34,8 +34,6 @@ from maskseq.tokenizer import Format, Tokenizer
 from maskseq.training.run import RECIPE
 from maskseq.types import END, Encoded
 
-POSITIONS = 1 << 25
-"""Of training data that tables are counted on."""
 ROUNDS = 32
 """How often the same data may be asked, with other cells hidden, until there are enough."""
 MARKOV_ORDER = 2
@@ -106,7 +104,7 @@ def evaluate_run(
     told = judge(
         question,
         records,
-        Baselines(training_sequences(counted), loaded.tokenizer, question.depth),
+        Baselines(counted.training_ids(), loaded.tokenizer, question.depth),
         context=question.window or loaded.model.config.max_positions,
         masking=load_recipe(saved).masking if saved else MaskingConfig(),
         predict=loaded.predict(symmetries=symmetries),
@@ -131,7 +129,7 @@ def evaluate_baselines(
     """What a model of this corpus has to beat on the data that it holds out, or on a file (or `within` it)."""
     counted = Corpus.open(corpus, trust_code=trust_code)
     _check_fields(question, counted.tokenizer)
-    baselines = Baselines(training_sequences(counted), counted.tokenizer, question.depth)
+    baselines = Baselines(counted.training_ids(), counted.tokenizer, question.depth)
     records = _records(data, counted.tokenizer, within, counted, lambda file: format_for(file, format))
     context = question.window or context
     told = judge(question, records, baselines, context=context, masking=MaskingConfig(), on_progress=on_progress)
@@ -200,16 +198,6 @@ class Baselines:
         asked = self.tokenizer.fields[field]
         end = asked.control_id(END) if END in asked.controls else None
         return SpanTable((ids[:, field] for ids in self.views), length, self.depth, end)
-
-
-def training_sequences(corpus: Corpus) -> Iterable[Integer[np.ndarray, "length fields"]]:
-    """The first ones, up to `POSITIONS` in all."""
-    room = POSITIONS
-    for _, encoded in corpus.each("train"):
-        yield encoded.ids
-        room -= len(encoded)
-        if room <= 0:
-            return
 
 
 def judge(

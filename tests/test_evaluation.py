@@ -15,7 +15,7 @@ from maskseq.data.build import build_from_records
 from maskseq.data.corpus import Corpus
 from maskseq.data.splits import SplitConfig
 from maskseq.errors import UsageError
-from maskseq.evaluation import Baselines, Question, draw, evaluate_baselines, evaluate_run, judge, training_sequences
+from maskseq.evaluation import Baselines, Question, draw, evaluate_baselines, evaluate_run, judge
 from maskseq.inference.tables import ContextTables
 from maskseq.masking import MaskingConfig
 from maskseq.tokenizer import Tokenizer
@@ -70,7 +70,7 @@ def test_a_run_that_knows_nothing_has_no_skill(run: Path) -> None:
 def test_a_model_that_is_the_table_ties_with_it(run: Path) -> None:
     """The same answers give the same figures: everybody is judged alike."""
     corpus = Corpus.open(run / "corpus", trust_code=True)
-    sequences = list(training_sequences(corpus))
+    sequences = list(corpus.training_ids())
     table = ContextTables(sequences, vocabulary=Letters().vocabulary, symmetries=Letters().symmetries(), depth=5)
     records = [(str(i), each) for i, each in corpus.each("validation")]
     told = judge(
