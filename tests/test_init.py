@@ -72,6 +72,33 @@ def test_an_attribute_of_cases_is_a_field_though_all_cases_begin_alike(tmp_path:
     assert recipe["tokenizer"]["attributes"] == ["case:kind"]
 
 
+def test_the_table_of_an_office_is_understood(tmp_path: Path) -> None:
+    """German names, dates, decimal commas and the encoding of Excel; who did it is no activity."""
+    rows = ["Fallnummer;Vorgang;Zeitstempel;Betrag;Bearbeiter"]
+    rows += [f"{1000 + c};{a};{1 + c % 28:02d}.03.2024 0{i}:{c % 60:02d};{c}.123,{c:02d};{['Müller', 'Weiß'][c % 2]}"
+             for c in range(60) for i, a in enumerate(["Eingang", "Prüfung", "Abschluß"])]  # fmt: skip
+    (tmp_path / "log.csv").write_text("\n".join(rows) + "\n", encoding="cp1252")
+    told, recipe = begun(tmp_path / "log.csv", folder=tmp_path)
+    assert recipe["data"]["format_options"] == {
+        "case": "Fallnummer", "activity": "Vorgang", "time": "Zeitstempel", "time_layout": "%d.%m.%Y %H:%M",
+        "encoding": "cp1252",
+    }  # fmt: skip
+    assert recipe["tokenizer"]["attributes"] == ["Bearbeiter"]
+    assert "decimal comma" in told["content"]["attribute Betrag"]
+    assert "'Prüfung'" in told["content"]["activities"]
+
+
+def test_when_an_event_began_becomes_its_duration(tmp_path: Path) -> None:
+    rows = ["case,activity,start_time,end_time"]
+    rows += [f"c{c},{a},2024-03-01T0{i}:00:00,2024-03-01T0{i}:{c % 60:02d}:00" for c in range(60)
+             for i, a in enumerate("abc")]  # fmt: skip
+    (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
+    told, recipe = begun(tmp_path / "log.csv", folder=tmp_path)
+    assert recipe["data"]["format_options"] == {"start": "start_time"}
+    assert recipe["tokenizer"]["numeric"] == ["duration"]
+    assert told["content"]["attribute duration"] == "numeric, 0 to 3540"
+
+
 def test_samples_of_a_wfdb_record_say_which_file_to_give(tmp_path: Path) -> None:
     EXAMPLES["wfdb"].lay(tmp_path)
     samples = next(path for path in tmp_path.iterdir() if path.suffix == ".dat")

@@ -10,6 +10,7 @@ from maskseq.errors import DataError
 # Names that columns go by, in the order of preference; compared in lower case without anything but letters and digits.
 CASE_NAMES = ("caseconceptname", "caseid", "case", "traceid", "trace", "sessionid", "session", "subjectid")
 ACTIVITY_NAMES = ("conceptname", "activity", "activityid", "activityname", "eventname", "event", "task", "code")
+START_NAMES = ("starttimestamp", "starttime", "startdate", "start", "begin", "begintime", "started")
 TIME_NAMES = ("timetimestamp", "timestamp", "completetimestamp", "time", "endtimestamp", "endtime", "datetime", "date")
 
 

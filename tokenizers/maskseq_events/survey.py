@@ -11,7 +11,7 @@ import numpy as np
 from maskseq.survey import CERTAIN, LIKELY, POSSIBLE, Claim, Suggestion
 from maskseq_events.case import UNKNOWN, Case, Value
 from maskseq_events.columns import to_number
-from maskseq_events.mapping import ACTIVITY_NAMES, CASE_NAMES, TIME_NAMES, usual_column
+from maskseq_events.mapping import ACTIVITY_NAMES, CASE_NAMES, START_NAMES, TIME_NAMES, usual_column
 from maskseq_events.times import TimeLayout
 
 ROWS = 1000
@@ -22,12 +22,20 @@ LAYOUTS = (
     *("%m/%d/%Y %H:%M", "%d-%m-%Y %H:%M:%S", "%d-%m-%Y %H:%M", "%d/%b/%Y:%H:%M:%S %z"),
 )
 """How timestamps are tried to be read, None for ISO 8601."""
-CASE_WORDS = re.compile("case|trace|session|user|client|customer|patient|subject|order|ticket|_id$|^id$", re.IGNORECASE)
-ACTIVITY_WORDS = re.compile("activ|event|action|task|step|status|state|type|name|code|page", re.IGNORECASE)
+CASE_WORDS = re.compile(
+    "case|fall|caso|dossier|auftrag|trace|session|user|client|customer|patient|subject|order|ticket|_id$|^id$",
+    re.IGNORECASE,
+)
+ACTIVITY_WORDS = re.compile(
+    "activ|aktiv|vorgang|schritt|event|action|task|step|status|state|type|name|code|page", re.IGNORECASE
+)
 IDENTIFIER = re.compile(r"(?:^|[^a-z])(?:[pu]?id|index|number|nr|no)$", re.IGNORECASE)
+DECIMAL_COMMA = re.compile(r"\s*[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?\s*")
 MOST_ATTRIBUTES, MOST_VALUES = 6, 200
 NO_VALUES = ("NA", "N/A", "NaN", "nan", "NULL", "Null", "null", "None", "none", "<NA>", "#N/A")
 """How programs write that there is no value."""
+MOST_CODES = 20
+"""Different whole numbers that may be codes, where the file says that they are numbers."""
 FEWEST_KNOWN = 0.05
 """Share of the events that must have an attribute for it to become a field."""
 
@@ -47,7 +55,12 @@ def claim_table(names: Sequence[str], rows: Sequence[Sequence[Value]]) -> Claim 
             return Claim(strength=LIKELY, why=why + " and none of timestamps", options={"time": ""})
         if not layouts:
             return Claim(strength=LIKELY, why=f"{why} (whose timestamps are of no layout that is known here)")
-        claim = Claim(strength=CERTAIN, why=why + _reading(layouts), options=_layout_option(layouts))
+        why, options = why + _reading(layouts), _layout_option(layouts)
+        start = usual_column(START_NAMES, names)
+        if start is not None and names[start] not in roles and layouts_of(columns[names[start]])[:1] == layouts[:1]:
+            why, options = f"{why}, each begun at {names[start]!r}", {**options, "start": names[start]}
+            roles.append(names[start])
+        claim = Claim(strength=CERTAIN, why=why, options=options)
         return _with_absent(claim, [cells for name, cells in columns.items() if name not in roles])
     return _guess(columns)
 
@@ -107,9 +120,11 @@ def _guess(columns: dict[str, list[Value]]) -> Claim | None:
     cases = [name for name, n in n_values.items() if 1 < n < 0.8 * n_rows]
     case = max(cases, key=lambda name: (bool(CASE_WORDS.search(name)), n_values[name]), default=None)
     names = [n for n in cases if n != case and not _are_numbers(columns[n])]
-    activity = min(names, key=lambda name: (not ACTIVITY_WORDS.search(name), n_values[name]), default=None)
-    if case is None or activity is None:
+    if case is None or not names:
         return None
+    # What happened changes within a case, more than who did it; few names, if there are any, and not texts.
+    changing = {n: len(set(zip(columns[case], columns[n], strict=True))) for n in names}
+    activity = min(names, key=lambda n: (not ACTIVITY_WORDS.search(n), n_values[n] > MOST_VALUES, -changing[n]))
     why = f"by what they hold, {case!r} is taken for the case, {activity!r} for the activity, {time!r} for the time"
     options = {"case": case, "activity": activity, "time": time} | _layout_option(read[time])
     return Claim(strength=POSSIBLE, why=why + _reading(read[time]), options=options)
@@ -155,8 +170,8 @@ class _Attribute:
         shares = np.array(list(self.values.values())) / max(self.n, 1)
         return float(-(shares * np.log2(shares)).sum())
 
-    def kind(self, name: str) -> str:
-        """`categorical`, `numeric`, or why it is no field."""
+    def kind(self, name: str, *, declared: bool) -> str:
+        """`categorical`, `numeric` (with fewer values, where the file declares it a number), or why it is no field."""
         values, known = self.values, sum(self.values.values())
         if len(values) < 2:
             return "always the same" if values else "always empty"
@@ -166,8 +181,11 @@ class _Attribute:
             return f"missing in {1 - known / self.n:.0%}"
         numbers = [to_number(value) for value in values]
         whole = all(number is not None and number == round(number) for number in numbers)
-        if None not in numbers and (not whole or len(values) > MOST_VALUES) and not IDENTIFIER.search(name):
+        most = MOST_CODES if declared else MOST_VALUES
+        if None not in numbers and (not whole or len(values) > most) and not IDENTIFIER.search(name):
             return "numeric"
+        if None in numbers and all(DECIMAL_COMMA.fullmatch(value) for value in values):
+            return "numbers with a decimal comma, which are not read: write them with a point"
         if len(values) > min(MOST_VALUES, known / 4):
             return f"{len(values):,} different values, as identifiers and free text have"
         return "categorical"
@@ -180,7 +198,8 @@ def suggest_events(records: Sequence[Any]) -> Suggestion | None:
     activities = Counter(activity for case in records for activity in case.activity)
     n_events = activities.total()
     attributes = _attributes(records)
-    kinds = {name: attribute.kind(name) for name, attribute in attributes.items()}
+    declared = {name for case in records for name, kind in case.kinds.items() if kind == "numeric"}
+    kinds = {name: attribute.kind(name, declared=name in declared) for name, attribute in attributes.items()}
     _drop_copies(kinds, attributes)
     chosen = [name for name, kind in kinds.items() if kind in ("categorical", "numeric")]
     chosen = sorted(chosen, key=lambda name: -attributes[name].information)[:MOST_ATTRIBUTES]
