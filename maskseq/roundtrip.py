@@ -71,7 +71,8 @@ def infill_file(
         summary["filled"]["file"] = str(output / summary["filled"]["file"])
         if left := summary.get("left"):
             on_warning(
-                f"{len(left)} holes longer than half the context were left: {', '.join(left[:3])}; see the report"
+                f"{len(left)} holes longer than half the context were left: {', '.join(left[:3])}; --fill-long-holes "
+                f"fills them as well"
             )
         write_report(aside / "report.html", summary, shown)
         shutil.rmtree(journal.folder)
