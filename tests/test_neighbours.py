@@ -12,6 +12,10 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from corpora import Letters, random_texts
+
+import maskseq
+from maskseq.data.corpus import Corpus
 from maskseq.inference.tables import ContextTables
 from maskseq.model.encoder import Encoder, EncoderConfig
 from maskseq.model.neighbours import STRENGTHS, combinations, context_table
@@ -146,3 +150,37 @@ def test_what_is_hidden_says_nothing_of_itself() -> None:
     other[2] = 0
     one, two = (combinations(each, torch.arange(4), 2, 1, BASES)[2] for each in (ids, other))
     assert torch.equal(one, two)
+
+
+def test_a_run_counts_its_training_data_on_both_strands_once_and_goes_on_with_that(tmp_path: Path) -> None:
+    records = random_texts(60, 40, seed=3)
+    recipe = {
+        "data": {"split": {"validation": 0.3}},
+        "tokenizer": {},
+        "model": {"preset": "nano", "n_layers": 1, "context_table": 1, "periods": [3]},
+        "batch": {"row_tokens": 128, "context": 64},
+        "training": {"tokens": 800, "rows": 1, "precision": "fp32"},
+    }
+    run = maskseq.pretrain(recipe, output=tmp_path / "run", tokenizer=Letters(), records=records)
+    (complement,) = Letters().symmetries()
+    train = [encoded.ids for _, encoded in Corpus.open(tmp_path / "run" / "corpus", trust_code=True).each("train")]
+    assert 0 < len(train) < len(records)
+    vocabulary = Letters().vocabulary
+    for field in range(2):
+        expected = context_table(
+            [view[:, field] for ids in train for view in (ids, complement.ids(ids))],
+            n_rows=vocabulary.n_rows[field],
+            n_outputs=vocabulary.n_outputs[field],
+            mask_id=vocabulary.mask_ids[field],
+            depth=1,
+        )
+        np.testing.assert_array_equal(run.model.embeddings.tables[field].log_p.numpy(), expected)
+        assert run.model.embeddings.tables[field].project.weight.std() > 0
+
+    recipe["training"] |= {"tokens": 1600}
+    more = maskseq.pretrain(
+        recipe, output=tmp_path / "more", tokenizer=Letters(), records=records, branch=tmp_path / "run"
+    )
+    for before, after in zip(run.model.embeddings.tables, more.model.embeddings.tables, strict=True):
+        assert torch.equal(before.log_p, after.log_p)
+        assert not torch.equal(before.project.weight, after.project.weight)

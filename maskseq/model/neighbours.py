@@ -96,7 +96,7 @@ def _counts(
         code = np.zeros(length, np.int64)
         for offset in (*range(depth), *range(depth + 1, 2 * depth + 1)):
             code = code * n_rows + ids[offset : offset + length]
-        scored = sequence < n_outputs
+        scored = (sequence < n_outputs) & (sequence != mask_id)
         code = code[scored] * n_outputs + sequence[scored]
         if length > len(counts):
             counts += np.bincount(code, minlength=len(counts))
