@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 import maskseq
 from maskseq.calibration import held_out_records
 from maskseq.data.corpus import Corpus
-from maskseq.evaluation import Baselines, training_sequences
+from maskseq.evaluation import Baselines
 from maskseq.inference.score import Score, score_records
 from maskseq.run import load
 from maskseq.types import OTHER, Encoded
@@ -77,7 +77,7 @@ def main() -> None:
     abnormal = distinct(options.abnormal)
     parts = [list(held_out_records(Path(corpus.path))), encoded(normal[n_train:]), encoded(abnormal)]
     times = np.array(list(abnormal.values()))
-    baselines = Baselines(training_sequences(corpus), tokenizer, 5)
+    baselines = Baselines(corpus.training_ids(), tokenizer, 5)
     rows = {}
     for name, predict in {"model": run.predict(), **baselines.predicts}.items():
         scored: list[list[Score]] = [
