@@ -20,7 +20,7 @@ from maskseq import plugins
 from maskseq.errors import DataError, UsageError
 from maskseq.recipe import lay_over, load_recipe
 from maskseq.survey import CERTAIN, Claim, Head, Suggestion
-from maskseq.tokenizer import Tokenizer
+from maskseq.tokenizer import Format, Tokenizer
 from maskseq.types import Record
 
 SAMPLE_UNITS = 500_000
@@ -138,6 +138,17 @@ def _claims(head: Head, wanted: str | None) -> list[tuple[str, Claim]]:
 def _records(files: Sequence[Path], format: str, options: Mapping[str, Any]) -> tuple[list[Record], bool]:
     """Records from the beginning of the files, and whether these are all."""
     reader = plugins.format_for(files[0], format, **options)
+    try:
+        return _sampled(files, reader)
+    except DataError as error:
+        asked = [name for name in vars(reader) if f" {name} = " in error.problem]
+        if not asked:
+            raise
+        hint = f"here: --set data.format_options.{asked[0]}=VALUE"
+        raise DataError(error.path, f"{error.problem}\n\nhint: {hint}", place=error.place) from None
+
+
+def _sampled(files: Sequence[Path], reader: Format[Any]) -> tuple[list[Record], bool]:
     records: list[Record] = []
     left = SAMPLE_UNITS
     for path in files:

@@ -99,6 +99,13 @@ def test_when_an_event_began_becomes_its_duration(tmp_path: Path) -> None:
     assert told["content"]["attribute duration"] == "numeric, 0 to 3540"
 
 
+def test_what_a_format_must_be_told_is_said_as_it_is_typed(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("n,what\n1,a\n2,b\n")
+    result = maskseq("init", tmp_path / "log.csv", "-o", tmp_path / "x.toml", "--format", "event-csv")
+    assert result.exit_code == 3
+    assert "hint: here: --set data.format_options.case=VALUE" in result.output
+
+
 def test_samples_of_a_wfdb_record_say_which_file_to_give(tmp_path: Path) -> None:
     EXAMPLES["wfdb"].lay(tmp_path)
     samples = next(path for path in tmp_path.iterdir() if path.suffix == ".dat")

@@ -56,7 +56,8 @@ class Bed(Format[Sequence]):
         if not self.genome:
             raise UsageError(
                 f"{path}: a BED file has coordinates only\n\n"
-                f"hint: name the genome that they refer to, as the format's option genome (a FASTA or 2bit file)"
+                f"hint: name the genome that they refer to (a FASTA or 2bit file), as the format's option genome: "
+                f"--set data.format_options.genome=FILE"
             )
         return [path, Path(self.genome)]
 
