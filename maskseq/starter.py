@@ -8,6 +8,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,14 +125,25 @@ def _format_of(files: Sequence[Path], wanted: str | None) -> tuple[str, Claim, d
     return *chosen[0], told
 
 
+def _plugins(group: plugins.Group, *, all: bool = False) -> dict[str, Any]:
+    """Those that can be imported; a package that only some of them need may be missing. `all`: `UsageError` then."""
+    loaded = {}
+    for name in sorted(plugins.available(group)):
+        with nullcontext() if all else suppress(UsageError):
+            loaded[name] = plugins.load(group, name)
+    return loaded
+
+
 def _claims(head: Head, wanted: str | None) -> list[tuple[str, Claim]]:
     """Claims to a file, the surest first, without those that are far less sure."""
     if wanted is not None:
         claim = plugins.load("formats", wanted).recognize(head)
         options = claim.options if claim else {}
         return [(wanted, Claim(strength=CERTAIN, why="as you say", options=options))]
-    found = [(name, plugins.load("formats", name).recognize(head)) for name in sorted(plugins.available("formats"))]
+    found = [(name, format.recognize(head)) for name, format in _plugins("formats").items()]
     claims = sorted(((name, claim) for name, claim in found if claim), key=lambda pair: -pair[1].strength)
+    if not claims:
+        _plugins("formats", all=True)
     return [pair for pair in claims if pair[1].strength >= claims[0][1].strength - 1]
 
 
@@ -165,16 +177,16 @@ def _sampled(files: Sequence[Path], reader: Format[Any]) -> tuple[list[Record], 
 
 def _suggestion(records: Sequence[Record], wanted: str | None) -> tuple[str, Suggestion]:
     """The tokenizer that knows these records, and what it suggests."""
-    names = sorted(plugins.available("tokenizers")) if wanted is None else [wanted]
-    for name in names:
-        suggestion = plugins.load("tokenizers", name).suggest(records)
+    if wanted is not None:
+        return wanted, plugins.load("tokenizers", wanted).suggest(records) or Suggestion()
+    for name, tokenizer in _plugins("tokenizers").items():
+        suggestion = tokenizer.suggest(records)
         if suggestion is not None:
             return name, suggestion
-    if wanted is not None:
-        return wanted, Suggestion()
+    _plugins("tokenizers", all=True)
     raise UsageError(
         f"no tokenizer has a suggestion for a {type(records[0]).__name__}\n\n"
-        f"hint: name one with --set tokenizer.name=NAME ({', '.join(names)})"
+        f"hint: name one with --set tokenizer.name=NAME ({', '.join(sorted(plugins.available('tokenizers')))})"
     )
 
 

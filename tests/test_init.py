@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_files import EXAMPLES
 from typer.testing import CliRunner, Result
 
-from maskseq import starter
+from maskseq import plugins, starter
 from maskseq.cli import app
 from maskseq.errors import UsageError
 
@@ -104,6 +104,27 @@ def test_what_a_format_must_be_told_is_said_as_it_is_typed(tmp_path: Path) -> No
     result = maskseq("init", tmp_path / "log.csv", "-o", tmp_path / "x.toml", "--format", "event-csv")
     assert result.exit_code == 3
     assert "hint: here: --set data.format_options.case=VALUE" in result.output
+
+
+def test_plug_ins_whose_packages_are_missing_do_not_stand_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a `pip install` without extras. What is missing is said where it may be what a file needs."""
+    load = plugins.load
+
+    def missing(group: plugins.Group, name: str, **options: Any) -> Any:
+        if name in ("bpe", "event-parquet"):
+            raise UsageError(f"{name} cannot be imported")
+        return load(group, name, **options)
+
+    monkeypatch.setattr(plugins, "load", missing)
+    (tmp_path / "log.csv").write_text(EVENTS)
+    _, recipe = begun(tmp_path / "log.csv", folder=tmp_path)
+    assert recipe["tokenizer"]["name"] == "event"
+    (tmp_path / "x").write_bytes(b"PAR1\0")
+    result = maskseq("init", tmp_path / "x", "-o", tmp_path / "y.toml")
+    assert result.exit_code == 2
+    assert "event-parquet cannot be imported" in result.output
 
 
 def test_samples_of_a_wfdb_record_say_which_file_to_give(tmp_path: Path) -> None:
