@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskseq.errors import DataError, UsageError
+from maskseq.survey import Head
 from maskseq_signals.arrays import Npy, Npz
+from maskseq_signals.clock import clock
 from maskseq_signals.delimited import SignalCsv, _decimals, _number_text
 from maskseq_signals.recording import Recording
 
@@ -196,3 +198,37 @@ def test_broken_arrays_are_told(tmp_path):
             list(Npy().read(tmp_path / f"{name}.npy"))
     with pytest.raises(DataError, match="transpose it"):
         list(Npy(names=("a", "b")).read(tmp_path / "wide.npy"))
+
+
+GERMAN = "Zeit;Druck;Notiz;Leer\n" + "".join(
+    f"{1 + i % 28:02d}.01.2024 {i // 28:02d}:00;{i},{i % 10}0;x;\n" for i in range(60)
+)
+
+
+def test_decimal_commas_are_read_and_written(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text(GERMAN.replace(";7,70;", ";;"))
+    claim = SignalCsv.recognize(Head.of(path))
+    assert claim.options == {"decimal": ",", "channels": ["Druck"]}
+    assert claim.why.endswith("times in 'Zeit' (with decimal commas); 'Notiz', 'Leer' left out")
+    reader = SignalCsv(decimal=",", channels=("Druck",))
+    (record,) = reader.read(path)
+    assert record.channels[[3, 59], 0].tolist() == [3.3, 59.9]
+    assert np.isnan(record.channels[7, 0])
+    assert clock([record], 20)["time step"] == "86,400 s throughout"
+    reader.write([record], tmp_path / "same.csv")
+    assert (tmp_path / "same.csv").read_text() == path.read_text()
+    values = record.channels.copy()
+    values[7] = 7.7
+    reader.write([replace(record, channels=values)], tmp_path / "filled.csv")
+    assert (tmp_path / "filled.csv").read_text() == GERMAN
+    reader.write([replace(record, channels=values, origin=None)], tmp_path / "new.csv")
+    assert "28.01.2024 00:00;27,70\n" in (tmp_path / "new.csv").read_text()
+
+
+def test_a_decimal_sign_is_no_delimiter_and_a_thousands_point_no_number(tmp_path):
+    with pytest.raises(UsageError, match="both the delimiter and the decimal sign"):
+        SignalCsv(delimiter=",", decimal=",")
+    (tmp_path / "s.csv").write_text("0,5;1,5\n1,5;1.002,5\n")
+    with pytest.raises(DataError, match="line 2, column 'channel_2'"):
+        list(SignalCsv(decimal=",").read(tmp_path / "s.csv"))

@@ -1,5 +1,6 @@
 """When samples were taken, as far as files say it."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -39,7 +40,7 @@ def _moments(times: Sequence[str]) -> list[float] | None:
 
 
 def is_date(text: str) -> bool:
-    """Whether a text is a date in ISO 8601, or written with slashes."""
+    """Whether a text is a date in ISO 8601, so written with slashes, or as day.month.year."""
     try:
         _date(text)
     except ValueError:
@@ -48,5 +49,6 @@ def is_date(text: str) -> bool:
 
 
 def _date(text: str) -> datetime:
-    moment = datetime.fromisoformat(text.strip().replace("/", "-"))
+    text = re.sub(r"^(\d\d)\.(\d\d)\.(\d{4})(?!\d)", r"\3-\2-\1", text.strip())
+    moment = datetime.fromisoformat(text.replace("/", "-"))
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

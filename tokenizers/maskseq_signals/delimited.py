@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -21,6 +22,7 @@ from maskseq_signals.recording import Recording, distinct, recorded
 
 TIME_NAMES = {"date", "time", "timestamp", "datetime", "year", "month", "day", "index", "step", "t", ""}
 BOM = "\ufeff"
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 MOST_DECIMALS = 1074
 """Digits behind the point of the smallest double; a text may have more (1e-999999999), a number not."""
 
@@ -38,6 +40,7 @@ class Table:
     fixed: tuple[bool, ...]
     """Of each channel, whether all its cells have the same number of decimals."""
     delimiter: str
+    decimal: str
     was: Float64[np.ndarray, "length channels"]
     """The values as they were read."""
 
@@ -62,6 +65,8 @@ class SignalCsv(Format[Recording]):
     """Cells, in lower case, that say that the value is not known."""
     delimiter: str | None = None
     """Default: whichever of `,` `;` tab `|` cuts the first line into most columns."""
+    decimal: Literal[".", ","] = "."
+    """What stands between the whole part of a number and its decimals."""
     rate: float | None = None
     """Samples a second."""
     encoding: str = "utf-8"
@@ -69,44 +74,52 @@ class SignalCsv(Format[Recording]):
     def __post_init__(self) -> None:
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise UsageError(f"delimiter must be one character, not {self.delimiter!r}")
+        if self.delimiter == self.decimal:
+            raise UsageError(f"{self.delimiter!r} cannot be both the delimiter and the decimal sign")
 
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
-        """All columns but the time hold numbers; those that do not are left out."""
+        """All columns but the time hold numbers; those that do not are left out. Commas may be decimal signs where they
+        cut no cells.
+        """
         if not head.name.endswith((".csv", ".tsv", ".txt")) or len(head.lines) < 3:
             return None
-        reader = cls()
         delimiter = _delimiter(head.lines[0])
         first, *rows = ([cell.strip() for cell in _cells(line, delimiter)] for line in head.lines[:1000])
         if any(len(row) != len(first) for row in rows):
             return None
-        headless = all(_number(cell) is not None for cell in first)
+        commas = delimiter != "," and any(DECIMAL_COMMA.fullmatch(cell) for row in rows for cell in row)
+        reader = cls(decimal="," if commas else ".")
+        headless = all(reader._number(cell) is not None for cell in first)
         names = tuple(f"channel_{i}" for i in range(1, len(first) + 1)) if headless else distinct(first)
         time = reader._time_column(names, rows[0], head.path)
         columns = [list(column) for column in zip(*rows, strict=True)]
-        known = [any(_number(cell) is not None for cell in column) for column in columns]
+        known = [any(reader._number(cell) is not None for cell in column) for column in columns]
         plain = [known[i] and not any(map(reader._text, column)) for i, column in enumerate(columns)]
         numeric = [name for i, name in enumerate(names) if i != time and plain[i]]
         dated = time is not None and (names[time].lower() in TIME_NAMES or all(map(is_date, columns[time])))
         if not numeric or (len(numeric) < len(names) - (time is not None) and not dated):
             return None
-        others = len(names) - len(numeric) - (time is not None)
-        why = f"numbers in {'all' if not others else len(numeric)} columns"
+        others = [repr(name) for i, name in enumerate(names) if i != time and not plain[i]]
+        why = "numbers in all columns" if not others else f"numbers in {len(numeric)} of {len(names)} columns"
         if time is not None:
             why += f" but the first, {names[time]!r}" if not others else f", and times in {names[time]!r}"
+        options: dict[str, Any] = {"decimal": ","} if commas else {}
+        why += " (with decimal commas)" if commas else ""
         if others:
-            return Claim(strength=POSSIBLE, why=why, options={"channels": numeric})
-        return Claim(strength=LIKELY if dated else POSSIBLE, why=why)
+            why += f"; {', '.join(others[:5])}{', …' if len(others) > 5 else ''} left out"
+            return Claim(strength=POSSIBLE, why=why, options={**options, "channels": numeric})
+        return Claim(strength=LIKELY if dated else POSSIBLE, why=why, options=options)
 
     def read(self, path: Path) -> Iterator[Recording]:
         lines = tuple(io.StringIO(read_text(path, self.encoding), newline=""))
         filled = [number for number, line in enumerate(lines) if line.strip("\r\n" + BOM)]
         if not filled:
             raise DataError(path, "the file is empty")
-        delimiter = self.delimiter or _delimiter(lines[filled[0]])
+        delimiter = self.delimiter or _delimiter(lines[filled[0]], but=self.decimal)
         cells = {number: _cells(lines[number], delimiter) for number in filled}
         first = cells[filled[0]]
-        if all(_number(cell) is not None for cell in first):
+        if all(self._number(cell) is not None for cell in first):
             rows, names = filled, tuple(f"channel_{index}" for index in range(1, len(first) + 1))
         else:
             rows, names = filled[1:], distinct([cell.removeprefix(BOM).strip() for cell in first])
@@ -119,7 +132,7 @@ class SignalCsv(Format[Recording]):
         time = self._time_column(names, cells[rows[0]], path)
         owner = None if self.recording is None else self._named(self.recording, names, path)
         columns = self._columns(names, {time, owner}, path)
-        texts = [[cells[number][column].strip() for number in rows] for column in columns]
+        texts = [[self._plain(cells[number][column].strip()) for number in rows] for column in columns]
         numbers = [self._numbers(told, path, rows, names[c]) for told, c in zip(texts, columns, strict=True)]
         values = np.array([[known[text] for text in told] for told, known in zip(texts, numbers, strict=True)]).T
         digits = [{_decimals(text) for text, number in known.items() if number == number} for known in numbers]
@@ -141,6 +154,7 @@ class SignalCsv(Format[Recording]):
                     columns=columns,
                     fixed=tuple(len(some) == 1 for some in digits),
                     delimiter=delimiter,
+                    decimal=self.decimal,
                     was=values[own],
                 ),
             )
@@ -153,7 +167,7 @@ class SignalCsv(Format[Recording]):
             if len(recordings) != 1:
                 told = f"{len(recordings)} recordings that were not read from one table cannot be written as one"
                 raise UsageError(f"{path}: {told}\n\nhint: write NPZ")
-            lines = _new(recordings[0], self.delimiter or ",")
+            lines = _new(recordings[0], self.delimiter or ("," if self.decimal == "." else ";"), self.decimal)
         else:
             lines = list(tables[0].lines)
             for record in recordings:
@@ -181,8 +195,15 @@ class SignalCsv(Format[Recording]):
             raise UsageError(f"{path} has no column {name!r}\n\nhint: it has {', '.join(names)}")
         return names.index(name)
 
+    def _plain(self, cell: str) -> str:
+        """With a decimal point; a point that is none makes it no number."""
+        return cell if self.decimal == "." else cell.replace(".", "'").replace(",", ".")
+
+    def _number(self, cell: str) -> float | None:
+        return _number(self._plain(cell))
+
     def _text(self, cell: str) -> bool:
-        return _number(cell) is None and cell.strip().lower() not in self.unknown
+        return self._number(cell) is None and cell.strip().lower() not in self.unknown
 
     def _numbers(self, texts: Sequence[str], path: Path, rows: Sequence[int], name: str) -> dict[str, float]:
         """What each different text of a column says."""
@@ -211,15 +232,17 @@ def _update(lines: list[str], record: Recording) -> None:
         for channel in sorted(np.flatnonzero(changed[step]).tolist(), key=lambda c: -table.columns[c]):
             start, stop = spans[table.columns[channel]]
             decimals = record.decimals[channel] if table.fixed[channel] else None
-            line = line[:start] + _number_text(float(record.channels[step, channel]), decimals) + line[stop:]
+            text = _number_text(float(record.channels[step, channel]), decimals).replace(".", table.decimal)
+            line = line[:start] + text + line[stop:]
         lines[table.rows[step]] = line
 
 
-def _new(record: Recording, delimiter: str) -> list[str]:
+def _new(record: Recording, delimiter: str, decimal: str) -> list[str]:
     times = record.times or [str(step) for step in range(len(record))]
     rows = [["time" if record.times else "step", *record.names]]
     for time, values in zip(times, record.channels.tolist(), strict=True):
-        rows.append([time, *map(_number_text, values, record.decimals)])
+        texts = map(_number_text, values, record.decimals)
+        rows.append([time, *(text.replace(".", decimal) for text in texts)])
     return [delimiter.join(_quoted(cell, delimiter) for cell in row) + "\n" for row in rows]
 
 
@@ -248,9 +271,9 @@ def _decimals(text: str) -> int:
     return min(max(-int(exponent), 0), MOST_DECIMALS)
 
 
-def _delimiter(line: str) -> str:
+def _delimiter(line: str, *, but: str = "") -> str:
     plain = re.sub(r'"[^"]*"', "", line)
-    return Counter({delimiter: plain.count(delimiter) for delimiter in ",;\t|"}).most_common(1)[0][0]
+    return Counter({each: plain.count(each) for each in ",;\t|" if each != but}).most_common(1)[0][0]
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
