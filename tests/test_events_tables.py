@@ -487,3 +487,15 @@ def test_many_timestamps_at_once_are_parsed_as_one_by_one(layout, zone, digits, 
 def test_a_year_is_given_once():
     with pytest.raises(UsageError, match="say their year"):
         TimeLayout(layout="%Y-%m-%d", year=2024)
+
+
+def test_decimal_commas_are_numbers_and_written_as_such(tmp_path):
+    text = "case;activity;time;cost;word\na;x;2024-01-01;1.234,5;1,2,3\na;y;2024-01-02;?;b\na;z;2024-01-03;12;c\n"
+    (tmp_path / "log.csv").write_text(text)
+    reader = Csv(decimal=",")
+    (case,) = reader.read(tmp_path / "log.csv")
+    assert case.attributes["cost"] == ("1234.5", UNKNOWN, "12")
+    assert case.attributes["word"] == ("1,2,3", "b", "c")
+    filled = replace(case, attributes={**case.attributes, "cost": ("1234.5", "7.25", "12")})
+    reader.write([filled], tmp_path / "filled.csv")
+    assert (tmp_path / "filled.csv").read_text() == text.replace("?", "7,25")

@@ -75,16 +75,18 @@ def test_an_attribute_of_cases_is_a_field_though_all_cases_begin_alike(tmp_path:
 def test_the_table_of_an_office_is_understood(tmp_path: Path) -> None:
     """German names, dates, decimal commas and the encoding of Excel; who did it is no activity."""
     rows = ["Fallnummer;Vorgang;Zeitstempel;Betrag;Bearbeiter"]
-    rows += [f"{1000 + c};{a};{1 + c % 28:02d}.03.2024 0{i}:{c % 60:02d};{c}.123,{c:02d};{['Müller', 'Weiß'][c % 2]}"
-             for c in range(60) for i, a in enumerate(["Eingang", "Prüfung", "Abschluß"])]  # fmt: skip
+    for c in range(60):
+        amount = f"{c}.123,{c:02d}" if c else "123,00"
+        rows += [f"{1000 + c};{a};{1 + c % 28:02d}.03.2024 0{i}:{c:02d};{amount};{['Müller', 'Weiß'][c % 2]}"
+                 for i, a in enumerate(["Eingang", "Prüfung", "Abschluß"])]  # fmt: skip
     (tmp_path / "log.csv").write_text("\n".join(rows) + "\n", encoding="cp1252")
     told, recipe = begun(tmp_path / "log.csv", folder=tmp_path)
     assert recipe["data"]["format_options"] == {
         "case": "Fallnummer", "activity": "Vorgang", "time": "Zeitstempel", "time_layout": "%d.%m.%Y %H:%M",
-        "encoding": "cp1252",
+        "decimal": ",", "encoding": "cp1252",
     }  # fmt: skip
-    assert recipe["tokenizer"]["attributes"] == ["Bearbeiter"]
-    assert "decimal comma" in told["content"]["attribute Betrag"]
+    assert recipe["tokenizer"]["attributes"] == ["Betrag", "Bearbeiter"]
+    assert told["content"]["attribute Betrag"] == "numeric, 123 to 59123.6"
     assert "'Prüfung'" in told["content"]["activities"]
 
 

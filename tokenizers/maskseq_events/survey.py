@@ -30,7 +30,7 @@ ACTIVITY_WORDS = re.compile(
     "activ|aktiv|vorgang|schritt|event|action|task|step|status|state|type|name|code|page", re.IGNORECASE
 )
 IDENTIFIER = re.compile(r"(?:^|[^a-z])(?:[pu]?id|index|number|nr|no)$", re.IGNORECASE)
-DECIMAL_COMMA = re.compile(r"\s*[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?\s*")
+DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
 MOST_ATTRIBUTES, MOST_VALUES = 6, 200
 NO_VALUES = ("NA", "N/A", "NaN", "nan", "NULL", "Null", "null", "None", "none", "<NA>", "#N/A")
 """How programs write that there is no value."""
@@ -61,8 +61,19 @@ def claim_table(names: Sequence[str], rows: Sequence[Sequence[Value]]) -> Claim 
             why, options = f"{why}, each begun at {names[start]!r}", {**options, "start": names[start]}
             roles.append(names[start])
         claim = Claim(strength=CERTAIN, why=why, options=options)
-        return _with_absent(claim, [cells for name, cells in columns.items() if name not in roles])
+        return _of_attributes(claim, [cells for name, cells in columns.items() if name not in roles])
     return _guess(columns)
+
+
+def _of_attributes(claim: Claim, attributes: Sequence[Sequence[Value]]) -> Claim:
+    """With what the cells of attributes say of how they are to be read."""
+    claim = _with_absent(claim, attributes)
+    values = [[cell for cell in cells if cell and cell not in (UNKNOWN, *NO_VALUES)] for cells in attributes]
+    commas = [any("," in v for v in of) and all(map(DECIMAL_COMMA.fullmatch, of)) for of in values]
+    points = [any("." in v for v in of) and _are_numbers(of) for of in values]
+    if not any(commas) or any(points):
+        return claim
+    return replace(claim, why=f"{claim.why}; with decimal commas", options={**claim.options, "decimal": ","})
 
 
 def _with_absent(claim: Claim, attributes: Sequence[Sequence[Value]]) -> Claim:
@@ -127,7 +138,8 @@ def _guess(columns: dict[str, list[Value]]) -> Claim | None:
     activity = min(names, key=lambda n: (not ACTIVITY_WORDS.search(n), n_values[n] > MOST_VALUES, -changing[n]))
     why = f"by what they hold, {case!r} is taken for the case, {activity!r} for the activity, {time!r} for the time"
     options = {"case": case, "activity": activity, "time": time} | _layout_option(read[time])
-    return Claim(strength=POSSIBLE, why=why + _reading(read[time]), options=options)
+    claim = Claim(strength=POSSIBLE, why=why + _reading(read[time]), options=options)
+    return _of_attributes(claim, [cells for name, cells in columns.items() if name not in (case, activity, time)])
 
 
 def _are_numbers(cells: Iterable[Value]) -> bool:
@@ -184,8 +196,6 @@ class _Attribute:
         most = MOST_CODES if declared else MOST_VALUES
         if None not in numbers and (not whole or len(values) > most) and not IDENTIFIER.search(name):
             return "numeric"
-        if None in numbers and all(DECIMAL_COMMA.fullmatch(value) for value in values):
-            return "numbers with a decimal comma, which are not read: write them with a point"
         if len(values) > min(MOST_VALUES, known / 4):
             return f"{len(values):,} different values, as identifiers and free text have"
         return "categorical"

@@ -1,12 +1,13 @@
 """Tables of events, one row an event: which column is what, rows to cases, and cases back to their very rows."""
 
 import itertools
+import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Int32, Int64
@@ -19,6 +20,8 @@ from maskseq_events.grouping import group_rows
 from maskseq_events.mapping import Columns, find_columns
 from maskseq_events.times import TimeLayout
 
+COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
+POINT = re.compile(r"[+-]?\d+\.\d+")
 Row = tuple[int, Any, Sequence[Any]]
 """Where the row is in its file (a line or row number), what it was read from, and its cells."""
 
@@ -79,6 +82,8 @@ class EventTable(Format[Case]):
     """Cells that mean: nobody knows. They take precedence over `absent`."""
     empty_unknown: tuple[str, ...] = ()
     """Attribute columns in which an empty cell means unknown."""
+    decimal: Literal[".", ","] = "."
+    """What stands between the whole part of a number and its decimals; with a comma, points may part thousands."""
     time_layout: str | None = None
     """`strptime` pattern, or epoch_s, epoch_ms, epoch_us (default: ISO 8601 and its relatives)."""
     time_zone: str | None = None
@@ -248,6 +253,8 @@ class EventTable(Format[Case]):
 
     def _values(self, name: str, cells: Sequence[Any]) -> tuple[Value, ...]:
         meanings = self._meanings | ({"": UNKNOWN, None: UNKNOWN} if name in self.empty_unknown else {})
+        if self.decimal == ",":
+            return tuple([meanings.get(cell, with_point(cell)) for cell in cells])
         return tuple([meanings.get(cell, cell) for cell in cells])
 
     def _times(
@@ -327,4 +334,13 @@ class EventTable(Format[Case]):
             yield number, self._replaced(raw, changes, origin.header) if changes else raw
 
     def _text(self, value: Value) -> Value:
+        if self.decimal == "," and value is not None and POINT.fullmatch(value):
+            return value.replace(".", ",")
         return self.unknown[0] if value == UNKNOWN else value
+
+
+def with_point(cell: Value) -> Value:
+    """A number with a decimal comma as one with a point; other texts as they are."""
+    if not isinstance(cell, str) or not COMMA.fullmatch(cell):
+        return cell
+    return cell.replace(".", "").replace(",", ".")
