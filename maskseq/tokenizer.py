@@ -304,7 +304,8 @@ class Format(ABC, Generic[R]):
 
     def written_as(self, path: Path) -> "tuple[Format[R], Path]":
         """The format and the name that records of the file `path` are written in. Default: its own; a format that is
-        only read names another."""
+        only read names another.
+        """
         return self, path
 
     @classmethod
