@@ -133,6 +133,13 @@ def _twobit(*numbers: int, at: int = 0) -> bytes:
 
 
 BIG = 2**32 - 1
+
+
+def _parquet_without_name(name: str) -> bytes:
+    (content,) = contents(EXAMPLES[name]).values()
+    return content.replace(b"code", b"\xff\xff\xff\xff")
+
+
 EVENT = OCEL["events"][1]  # type: ignore[index]
 SPECIAL: list[tuple[str, str, bytes, str]] = [
     ("fasta", "a name twice broken", FASTA.replace(b"\n>chr2", b">chr2"), "line 4, column 4: '>' inside"),
@@ -171,6 +178,8 @@ SPECIAL: list[tuple[str, str, bytes, str]] = [
     ("event-jsonl", "half a character", b'{"case": "\\ud83d", "activity": "x", "time": 1}\n',
      "line 1: half of a surrogate"),
     ("event-jsonl", "a number without end", b'{"case": ' + b"1" * 5000 + b"}\n", "line 1: not valid JSON"),
+    ("event-parquet", "a name that is no text", _parquet_without_name("event-parquet"), "not a readable Parquet file"),
+    ("signal-parquet", "a name that is no text", _parquet_without_name("signal-parquet"), "not a readable Parquet file"),
     ("ocel, JSON", "a number as type", _ocel(objects=[{"id": 1, "type": ["x"]}]), "object 1: not OCEL 2.0"),
     ("ocel, JSON", "a number as time", _ocel(events=[EVENT | {"time": 5}]), "event 1: not OCEL 2.0"),
     ("ocel, JSON", "half a character", _ocel(objects=[{"id": "\ud83d", "type": "x"}]), "half of a surrogate"),

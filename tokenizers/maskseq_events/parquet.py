@@ -55,14 +55,14 @@ class Parquet(EventTable):
         pa, pq, _ = _arrow()
         try:
             file = pq.ParquetFile(path)
+            schema = file.schema_arrow
+            names = [field.name for field in schema]
         except FileNotFoundError:
             raise DataError(path, "no such file") from None
         except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a name that is no text
             raise DataError(path, f"not a readable Parquet file: {_first_line(error)}") from None
-        schema = file.schema_arrow
         numeric = frozenset(f.name for f in schema if pa.types.is_floating(f.type) or pa.types.is_decimal(f.type))
         status = path.stat()
-        names = [field.name for field in schema]
         if len(set(names)) < len(names):
             raise DataError(path, f"a column name occurs twice: {', '.join(names)}", place="schema")
         return names, _Source(path, status.st_size, status.st_mtime_ns, numeric), self._rows(file, path)

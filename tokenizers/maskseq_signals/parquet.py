@@ -127,13 +127,14 @@ def _loaded(path: Path) -> Any:
     try:
         with path.open("rb") as file:  # given a path, it would read all files of a folder
             table = parquet.read_table(file)
+        names = table.column_names
     except FileNotFoundError:
         raise DataError(path, "no such file") from None
-    except (arrow.ArrowException, OSError, ValueError) as error:
+    except (arrow.ArrowException, OSError, ValueError) as error:  # ValueError: a name that is no text
         raise DataError(path, f"not a readable Parquet file: {str(error).splitlines()[0]}") from None
     if not len(table):
         raise DataError(path, "there is no row of values")
-    twice = {name for name in table.column_names if table.column_names.count(name) > 1}
+    twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise DataError(path, f"the column name {min(twice)!r} occurs twice", place="schema")
     return table
