@@ -232,3 +232,9 @@ def test_a_decimal_sign_is_no_delimiter_and_a_thousands_point_no_number(tmp_path
     (tmp_path / "s.csv").write_text("0,5;1,5\n1,5;1.002,5\n")
     with pytest.raises(DataError, match="line 2, column 'channel_2'"):
         list(SignalCsv(decimal=",").read(tmp_path / "s.csv"))
+
+
+def test_a_recording_of_a_known_rate_is_written_with_seconds(tmp_path):
+    record = Recording(key="s", channels=np.array([[1.0], [2.5], [3.0]]), names=("u",), rate=360.0, decimals=(1,))
+    SignalCsv().write([record], tmp_path / "s.csv")
+    assert (tmp_path / "s.csv").read_text() == "time,u\n0,1.0\n0.00277777778,2.5\n0.00555555556,3.0\n"

@@ -238,8 +238,10 @@ def _update(lines: list[str], record: Recording) -> None:
 
 
 def _new(record: Recording, delimiter: str, decimal: str) -> list[str]:
-    times = record.times or [str(step) for step in range(len(record))]
-    rows = [["time" if record.times else "step", *record.names]]
+    """With its times; else the seconds since its start, if its rate is known, or the number of each step."""
+    rate = record.rate
+    times = record.times or [f"{step / rate:.9g}" if rate else str(step) for step in range(len(record))]
+    rows = [["time" if record.times or rate else "step", *record.names]]
     for time, values in zip(times, record.channels.tolist(), strict=True):
         texts = map(_number_text, values, record.decimals)
         rows.append([time, *(text.replace(".", decimal) for text in texts)])
