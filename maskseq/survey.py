@@ -5,7 +5,7 @@ A format answers with a `Claim` to the beginning of a file, a tokenizer with a `
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,21 @@ class Head:
         return self.path.name.lower().removesuffix(".gz").removesuffix(".bgz")
 
     @cached_property
+    def encoding(self) -> str:
+        """UTF-8; where it is not, that of Windows in Western Europe, in which most other tables are."""
+        try:
+            self.content.decode()
+        except UnicodeDecodeError as error:
+            if self.whole or error.end < len(self.content):  # no character that is cut off
+                return "cp1252"
+        return "utf-8"
+
+    @cached_property
     def lines(self) -> list[str]:
         """Its lines that are not blank, without line ends, nor one that is cut off; none if it is no text."""
         if b"\0" in self.content:
             return []
-        lines = self.content.decode(errors="replace").removeprefix("\ufeff").splitlines()
+        lines = self.content.decode(self.encoding, errors="replace").removeprefix("\ufeff").splitlines()
         if not self.whole and len(lines) > 1:
             lines.pop()
         return [line for line in lines if line.strip()]
@@ -63,6 +73,13 @@ class Claim:
     """What speaks for it, for the user to read."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options that the format needs for this file."""
+
+    def encoded(self, head: Head) -> "Claim":
+        """With the encoding as an option, and a word about it, where it is not UTF-8."""
+        if head.encoding == "utf-8":
+            return self
+        why = f"{self.why}; it is not UTF-8 and taken for {head.encoding} (Western European)"
+        return replace(self, why=why, options={**self.options, "encoding": head.encoding})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -226,6 +226,14 @@ def test_decimal_commas_are_read_and_written(tmp_path):
     assert "28.01.2024 00:00;27,70\n" in (tmp_path / "new.csv").read_text()
 
 
+def test_a_header_of_windows_is_understood(tmp_path):
+    (tmp_path / "s.csv").write_bytes("t;Temperatur °C\n0;1,5\n1;2,5\n2;3,5\n".encode("cp1252"))
+    claim = SignalCsv.recognize(Head.of(tmp_path / "s.csv"))
+    assert claim.options == {"decimal": ",", "encoding": "cp1252"}
+    assert claim.why.endswith("taken for cp1252 (Western European)")
+    assert read(tmp_path / "s.csv", **claim.options).names == ("Temperatur °C",)
+
+
 def test_a_decimal_sign_is_no_delimiter_and_a_thousands_point_no_number(tmp_path):
     with pytest.raises(UsageError, match="both the delimiter and the decimal sign"):
         SignalCsv(delimiter=",", decimal=",")

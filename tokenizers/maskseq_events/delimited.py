@@ -5,7 +5,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -46,21 +46,14 @@ class Csv(EventTable):
 
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
-        """In the Western European encoding of Windows where it is not UTF-8."""
         if not head.name.endswith((*cls.suffixes, ".txt")) or not head.lines:
             return None
-        lines, western = head.lines, not _is_utf8(head)
-        if western:
-            lines = replace(head, content=head.content.decode("cp1252", errors="replace").encode()).lines
         try:
-            names, *rows = csv.reader(lines, delimiter=_delimiter(lines[0]), strict=True)
+            names, *rows = csv.reader(head.lines, delimiter=_delimiter(head.lines[0]), strict=True)
         except csv.Error:
             return super().recognize(head)
         claim = claim_table(_numbered(names), rows)
-        if claim is None or not western:
-            return claim or super().recognize(head)
-        why = f"{claim.why}; it is not UTF-8 and taken for cp1252 (Western European)"
-        return replace(claim, why=why, options={**claim.options, "encoding": "cp1252"})
+        return (claim and claim.encoded(head)) or super().recognize(head)
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
         lines = _Recorder(read_lines(path, self.encoding))
@@ -164,14 +157,6 @@ def _delimiter(header: str) -> str:
     plain = re.sub(r'"[^"]*"', "", header)
     counts = Counter({delimiter: plain.count(delimiter) for delimiter in ",;\t|"})
     return counts.most_common(1)[0][0]
-
-
-def _is_utf8(head: Head) -> bool:
-    try:
-        head.content.decode()
-    except UnicodeDecodeError as error:
-        return not head.whole and error.end >= len(head.content)  # a character that is cut off
-    return True
 
 
 def _numbered(names: Sequence[str]) -> list[str]:

@@ -108,8 +108,8 @@ class SignalCsv(Format[Recording]):
         why += " (with decimal commas)" if commas else ""
         if others:
             why += f"; {', '.join(others[:5])}{', …' if len(others) > 5 else ''} left out"
-            return Claim(strength=POSSIBLE, why=why, options={**options, "channels": numeric})
-        return Claim(strength=LIKELY if dated else POSSIBLE, why=why, options=options)
+            return Claim(strength=POSSIBLE, why=why, options={**options, "channels": numeric}).encoded(head)
+        return Claim(strength=LIKELY if dated else POSSIBLE, why=why, options=options).encoded(head)
 
     def read(self, path: Path) -> Iterator[Recording]:
         lines = tuple(io.StringIO(read_text(path, self.encoding), newline=""))
