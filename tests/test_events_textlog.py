@@ -45,6 +45,11 @@ def test_access_logs_are_as_their_lines_say(tmp_path):
     assert (two.attributes["user"], two.attributes["bytes"], two.attributes["query"]) == (("ann",), (None,), ("?q=1",))
 
 
+def test_an_empty_query_is_no_hole(tmp_path):
+    (case,) = read(tmp_path, ACCESS.splitlines()[4].replace("/first", "/first?") + "\n")
+    assert (case.activity, case.attributes["query"]) == (("/first",), (None,))
+
+
 def test_a_session_ends_with_silence(tmp_path):
     one, again, two = read(tmp_path, ACCESS, idle=1800)
     assert [case.key for case in (one, again, two)] == ["10.0.0.1", "10.0.0.1#2", "10.0.0.2"]

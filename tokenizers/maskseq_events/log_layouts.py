@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from maskseq_events.times import TimeLayout
 
 _REQUEST = (
-    r'"(?:(?P<method>[A-Z]+|\?) (?P<path>\?(?=[ "])|[^ "?]*)(?P<query>\?[^ "]*)?(?: (?P<protocol>[^"]*))?'
+    r'"(?:(?P<method>[A-Z]+|\?) (?P<path>\?(?=[ "])|[^ "?]*)(?:\?(?=[ "])|(?P<query>\?[^ "]+))?'  # a lone ? is none
+    r'(?: (?P<protocol>[^"]*))?'
     r'|(?P<malformed>[^"]*))"'
 )
 _AGENT = r'(?: "(?P<referer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)")?'
