@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("--within", required=True, help="stretch that is asked about")
     parser.add_argument("--protocol", action="append", required=True)
     parser.add_argument("--baseline", action="append", default=["linear"])
+    parser.add_argument("--peer", action="append", choices=("SAITS", "BRITS"), help="default: both")
     parser.add_argument("--window", type=int, default=96)
     parser.add_argument("--stride", type=int, default=12)
     parser.add_argument("--cells", type=int, default=78_000)
@@ -105,8 +106,9 @@ def main() -> None:
     mean, std = np.nanmean(numbers, axis=0), np.nanstd(numbers, axis=0)
 
     trained, epochs = {}, {}
-    for name, make in peers(options.window, len(tokenizer.fields)).items():
-        peer, begun, epoch = Peer(make(), mean, std), time.process_time(), 0
+    made = peers(options.window, len(tokenizer.fields))
+    for name in options.peer or made:
+        peer, begun, epoch = Peer(made[name](), mean, std), time.process_time(), 0
         while time.process_time() - begun < options.seconds:
             holes = [
                 puzzle
