@@ -1,5 +1,6 @@
 """What `maskseq init` is told of sequences: their letters, and where a recipe for them begins."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence as Records
 from typing import Any
@@ -54,12 +55,26 @@ def suggest_nucleotides(records: Records[Any]) -> Suggestion | None:
         found["lower case"] = f"{lower:.1%} of the letters"
     if 0.01 < lower < 0.99:
         comments["tokenizer.name"] += "; if lower case marks repeats, soft_mask_weight = 0.1 lets them count less"
+    # So deep that each context occurs about thirty times, on both strands: a cell is among its own counts.
+    depth = min(max(int(math.log(max(2 * known / 30, 1), 16)), 0), 4)
     return Suggestion(
         found=found | _duplicates(records),
         context=512,
-        recipe={"masking": {"ratio": 0.2, "tokens": {"weight": 0.7}, "spans": {"weight": 0.3, "mean_length": 10}}}
+        recipe={
+            "model": {"context_table": depth, "periods": [3]},
+            "masking": {
+                "ratio": 0.2,
+                "tokens": {"weight": 0.7, "replacement": {"mask": 1.0}},
+                "spans": {"weight": 0.3, "mean_length": 10},
+            },
+        }
         | _by_record(records),
-        comments=comments | {"masking.ratio": "share of the bases; spans are runs of about ten"},
+        comments=comments
+        | {
+            "model.context_table": f"it starts from what {depth} bases on either side say",
+            "model.periods": "codons",
+            "masking.ratio": "share of the bases; spans are runs of about ten",
+        },
     )
 
 
