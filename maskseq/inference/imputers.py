@@ -72,7 +72,7 @@ def iterative(values: Values) -> Values:
 
 def mixed(values: Values, period: int) -> Values:
     """Halfway between `linear` and `seasonal`."""
-    return (linear(values) + seasonal(values, period)) / 2
+    return np.asarray((linear(values) + seasonal(values, period)) / 2)
 
 
 IMPUTERS: Mapping[str, Callable[[Values], Values]] = MappingProxyType(

@@ -77,6 +77,11 @@ class EncoderConfig:
     """Embeddings of ordinal fields as mixtures of so many waves over their bins, and of a line: neighbouring bins are
     alike from the first step on (see `maskseq.model.waves`). For numbers, of which there are few. 0: a row for each."""
 
+    simple_fills: int = 0
+    """Where a number is hidden, what simple fills would put there is a further input: the straight line between the
+    nearest known ones and, for each of `periods`, the mean of those one period before and after; embedded by so many
+    waves. Training then starts from what interpolation knows. 0: none."""
+
     head: Literal["none", "gelu", "silu"] = "gelu"
     """Dense layer, this activation and a norm before the decoder, or nothing."""
     head_bias: bool = False
@@ -132,12 +137,14 @@ class EncoderConfig:
                 f"context_table = {self.context_table} needs {size:,} probabilities for a field; at most {MAX_TABLE:,} "
                 f"are possible: name fewer neighbours, from 0 on"
             )
-        if (self.neighbours or self.context_table) and not self.context_sees_target:
+        if (self.neighbours or self.context_table or self.simple_fills) and not self.context_sees_target:
             raise UsageError(
-                "neighbours and context_table would show the target to its context: context_sees_target must be true"
+                "neighbours, context_table and simple_fills would show the target to its context: "
+                "context_sees_target must be true"
             )
-        if self.waves < 0:
-            raise UsageError(f"waves = {self.waves} must be 0 or more")
+        for name in ("waves", "simple_fills"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} = {getattr(self, name)} must be 0 or more")
         if not 0 < self.rope_fraction <= 1:
             raise UsageError(f"rope_fraction must be above 0 and at most 1, not {self.rope_fraction}")
         for name in ("embedding_dropout", "attention_dropout", "mlp_dropout"):

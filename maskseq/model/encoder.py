@@ -23,6 +23,7 @@ from maskseq.model.linear import Linear
 from maskseq.model.neighbours import ContextTable, combinations
 from maskseq.model.one_way import OneWay
 from maskseq.model.rotary import Rotation, rotation
+from maskseq.model.simple_fills import SimpleFills
 from maskseq.model.waves import rows_of_ids, table_rows
 
 Attend = Callable[..., Tensor]
@@ -131,6 +132,8 @@ class Embeddings(nn.Module):
         )
         n_tables = config.vocabulary.n_fields if config.context_table else 0
         self.tables = nn.ModuleList(ContextTable(config, field) for field in range(n_tables))
+        ordinal = [field for field, centres in enumerate(config.vocabulary.centres) if centres is not None]
+        self.fills = nn.ModuleList(SimpleFills(config, field) for field in ordinal if config.simple_fills)
         self.norm = Norm(config) if config.embedding_norm else nn.Identity()
 
     def forward(
@@ -154,6 +157,8 @@ class Embeddings(nn.Module):
             codes = combinations(ids, positions, config.context_table, config.context_table, config.vocabulary)
             for field, counted in enumerate(self.tables):
                 hidden = hidden + counted(codes[:, field])
+        for fills in self.fills:
+            hidden = hidden + fills(ids, positions)
         if config.positions == "learned":
             hidden = hidden + self.positions(positions)
         elif config.positions == "sinusoidal":
