@@ -29,7 +29,6 @@ from maskseq.run import Run
 from maskseq.tokenizer import Format
 
 BASELINE_ORDER = 2
-BASELINE_POSITIONS = 1 << 25
 SHOWN_ROWS = 5000
 """Rows that the report may show; the table has them all."""
 SHOWN_LENGTHS = 50
@@ -281,11 +280,6 @@ def count_baselines(corpus: Corpus) -> list[Markov | None]:
 
 
 def _training_ids(corpus: Corpus, column: int) -> Iterator[np.ndarray]:
-    seen = 0
-    for _, encoded in corpus.each("train"):
-        ids = encoded.ids
+    for ids in corpus.training_ids():
         for view in (ids, *(symmetry.ids(ids) for symmetry in corpus.tokenizer.symmetries())):
             yield view[:, column]
-        seen += len(ids)
-        if seen >= BASELINE_POSITIONS:
-            return
