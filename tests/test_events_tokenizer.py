@@ -435,6 +435,22 @@ def test_unknown_cells_may_not_become_an_end_or_run_backwards(tokenizer):
     assert tokenizer.allowed(tokenizer.encode(make_case([("A", 0, "5", "x")])).ids) is None
 
 
+@pytest.mark.parametrize("end", [True, False])
+def test_no_unknown_time_becomes_absent_at_either_end_of_a_case(tokenizer, end):
+    """An event without time has no place between others; only the gap of the first event is absent."""
+    tokenizer = replace(tokenizer, end=end)
+    case = make_case([("A", None, "5", "x"), ("B", 9, "5", "x"), ("C", None, "5", "x")])
+    ids = tokenizer.encode(case).ids
+    ids[0, -3] = tokenizer.fields[-3].mask_id  # as where this event is hidden
+    legal = tokenizer.allowed(ids)
+    may_be_absent = {
+        (position, tokenizer.fields[column].name): bool(allowed[tokenizer.fields[column].control_id(ABSENT)])
+        for (position, column), allowed in zip(legal.cells.tolist(), legal.allowed, strict=True)
+    }
+    first = {(0, "gap"): True, (0, "hour"): False, (0, "weekday"): False}
+    assert may_be_absent == first | {(1, "gap"): False, (2, "gap"): False, (2, "hour"): False, (2, "weekday"): False}
+
+
 def test_the_cells_of_a_case_attribute_are_filled_alike(tokenizer):
     record = random_case(np.random.default_rng(5), 12)
     index = [column.scope for column in tokenizer.columns].index("case") + 1

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from small_files import EXAMPLES
 from small_run import die_at
@@ -122,6 +122,8 @@ def with_holes(rng: np.random.Generator) -> list[list[str]]:
 
 @SLOW_START
 @given(seed=st.integers(0, 10**6))
+@example(seed=1724)  # the first time of a case is unknown
+@example(seed=1190)  # all times of a case are
 def test_known_cells_of_event_tables_come_back(log_run: Run, fresh: Callable[[], Path], seed: int) -> None:
     rows = with_holes(np.random.default_rng(seed))
     folder = fresh()
@@ -129,15 +131,15 @@ def test_known_cells_of_event_tables_come_back(log_run: Run, fresh: Callable[[],
     infill_file(log_run, folder / "log.csv", output=folder / "out")
     after = (folder / "out" / "log.csv").read_bytes().decode().split("\r\n")
     assert after.pop() == ""
+    dated = {case for case, _, time, *_ in rows if time != "?"}
     for was, line in zip(rows, after, strict=True):
         now = line.split(",")
         assert len(now) == len(was)
         assert all(a in (b, "?") for a, b in zip(was, now, strict=True))
         assert all(now[:3])  # whatever the model holds absent, an event has a case, an activity and a time
-    filled = [
-        b for was, line in zip(rows, after, strict=True) for a, b in zip(was, line.split(","), strict=True) if a == "?"
-    ]
-    assert "?" not in filled
+        if now[0] not in dated:  # nothing tells on which day it was
+            assert now.pop(2) == "?"
+        assert "?" not in now
 
 
 @pytest.mark.parametrize(("suffix", "format"), [(".parquet", Parquet()), (".jsonl", JsonLines()), (".xes", Xes())])

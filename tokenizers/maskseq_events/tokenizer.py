@@ -124,12 +124,14 @@ class EventTokenizer(Tokenizer[Case]):
         return ranges
 
     def allowed(self, ids: Integer[np.ndarray, "length fields"]) -> LegalCells | None:
-        """Of unknown cells: `[END]` stands at the last position only, no time is absent or runs backwards, and all
-        cells of a case attribute say the same, so the first one that is filled decides.
+        """Of unknown cells: `[END]` stands at the last position only, no time is absent (but for the gap of the first
+        event) or runs backwards, and all cells of a case attribute say the same, so the first one filled decides.
         """
         unknown = ids == np.array([field.mask_id for field in self.fields])
         narrowed = unknown & np.array([field.name in ("activity", *TIME_FIELDS) for field in self.fields])
-        narrowed[-1:] = False
+        activity = self.fields[0]
+        if self.end and np.isin(ids[-1:, 0], [activity.control_id(END), activity.mask_id]).any():
+            narrowed[-1] = False  # it is the end, which has no time, or may be
         told = {}
         for index in np.flatnonzero(self._case_scope & unknown.any(axis=0) & ~unknown.all(axis=0)).tolist():
             first = int(ids[np.argmin(unknown[:, index]), index])
@@ -150,7 +152,8 @@ class EventTokenizer(Tokenizer[Case]):
                 allowed[row, field.control_id(END)] = False
             if field.name == "gap":
                 allowed[row, 0] = False
-            if field.name in TIME_FIELDS and position > 0:
+                allowed[row, field.control_id(ABSENT)] = position == 0
+            elif field.name in TIME_FIELDS:
                 allowed[row, field.control_id(ABSENT)] = False
         return LegalCells(cells, allowed)
 
