@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 
 from maskseq import load
 from maskseq.evaluation import FLOOR, MODEL, Question, draw
-from maskseq.inference import evaluate
+from maskseq.inference import evaluate, evaluate_numbers
 from maskseq.inference.evaluate import Cells
 from maskseq.inference.imputers import imputer
 from maskseq.inference.puzzles import Protocol, Puzzle
@@ -128,13 +128,13 @@ def main() -> None:
     )  # fmt: skip
     for protocol in options.protocol:
         puzzles = draw(question, protocol, test, tokenizer, context=options.window, masking=MaskingConfig())
-        cells, truth = Cells.of(puzzles), evaluate.true_numbers(puzzles, vocabulary)
+        cells, truth = Cells.of(puzzles), evaluate_numbers.true_numbers(puzzles, vocabulary)
         means = {MODEL: evaluate.ask(run.predict(), puzzles, vocabulary).mean}
         means |= {name: peer.fill(puzzles) for name, peer in trained.items()}
-        means |= {name: evaluate.imputed(imputer(name), puzzles, vocabulary) for name in options.baseline}
-        means[FLOOR] = evaluate.rounded_numbers(cells, vocabulary)
+        means |= {name: evaluate_numbers.imputed(imputer(name), puzzles, vocabulary) for name in options.baseline}
+        means[FLOOR] = evaluate_numbers.rounded_numbers(cells, vocabulary)
         spreads = dict(enumerate(std.tolist()))
-        told["protocols"][protocol] = figures = evaluate.compare_errors(
+        told["protocols"][protocol] = figures = evaluate_numbers.compare_errors(
             cells, truth, means, spreads, model=MODEL, floor=FLOOR
         )
         print(f"\n{protocol}: {figures['cells']:,} cells\n{'':20s}{'MSE':>8s}{'95 %':>18s}{'MAE':>8s}")

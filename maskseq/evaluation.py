@@ -13,7 +13,7 @@ from jaxtyping import Integer
 from maskseq.calibration import held_out_records
 from maskseq.data.corpus import Corpus
 from maskseq.errors import UsageError
-from maskseq.inference import evaluate
+from maskseq.inference import evaluate, evaluate_numbers
 from maskseq.inference.baselines import MAX_TABLE, Markov, MarkovPredict
 from maskseq.inference.evaluate import Answers, Cells
 from maskseq.inference.fill import Predict
@@ -275,20 +275,22 @@ def _judge(
     tokenizer, vocabulary = baselines.tokenizer, baselines.tokenizer.vocabulary
     cells = Cells.of(puzzles)
     answers = {name: evaluate.ask(predict, puzzles, vocabulary) for name, predict in who.items()}
-    told = evaluate.compare(cells, answers, model=MODEL if MODEL in who else None)
+    own = MODEL if MODEL in who else None
+    told = evaluate.compare(cells, answers, model=own)
     told["puzzles"] = len(puzzles)
     told["breakdown"] = evaluate.breakdown(cells, answers, vocabulary.names)
     told["reliability"] = {name: reliability(cells, each) for name, each in answers.items()}
     spreads = baselines.spreads()
     if any(vocabulary.centres[field] is not None for field in np.unique(cells.field)):
         means = {name: each.mean for name, each in answers.items()}
-        means |= {name: evaluate.imputed(imputer(name), puzzles, vocabulary) for name in question.imputers}
-        means[FLOOR] = evaluate.rounded_numbers(cells, vocabulary)
-        truth = evaluate.true_numbers(puzzles, vocabulary)
-        told["errors"] = evaluate.ordinal_errors(cells, truth, means, vocabulary, spreads)
-        own = MODEL if MODEL in who else None
-        told["errors of all fields"] = evaluate.compare_errors(cells, truth, means, spreads, model=own, floor=FLOOR)
-        told["honesty"] = evaluate.ordinal_honesty(cells, answers, vocabulary)
+        means |= {name: evaluate_numbers.imputed(imputer(name), puzzles, vocabulary) for name in question.imputers}
+        means[FLOOR] = evaluate_numbers.rounded_numbers(cells, vocabulary)
+        truth = evaluate_numbers.true_numbers(puzzles, vocabulary)
+        told["errors"] = evaluate_numbers.ordinal_errors(cells, truth, means, vocabulary, spreads)
+        told["errors of all fields"] = evaluate_numbers.compare_errors(
+            cells, truth, means, spreads, model=own, floor=FLOOR
+        )
+        told["honesty"] = evaluate_numbers.ordinal_honesty(cells, answers, vocabulary)
     if name.startswith("gap") and None in vocabulary.centres:  # numbers are never exactly right
         told["whole gaps"] = _gaps(puzzles, who, baselines, config)
     told["examples"] = [_example(puzzle, tokenizer) for puzzle in islice(puzzles, 3)]

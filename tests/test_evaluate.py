@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from maskseq.errors import UsageError
-from maskseq.inference import evaluate, imputers
+from maskseq.inference import evaluate, evaluate_numbers, imputers
 from maskseq.inference.evaluate import Cells, ask, bootstrap, compare, edit_distance, interval, joint_figures
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.puzzles import Protocol, Puzzle
@@ -109,8 +109,8 @@ def test_ranked_score_is_the_energy_form(weights: list[float], truth: int) -> No
 def test_errors_in_physical_and_z_scored_units() -> None:
     puzzles = [puzzle([0, 3, 1], [0, 1])]
     means = {"m": ask(fixed([0.5, 0.5, 0, 0]), puzzles, LEVELS).mean}
-    truth = evaluate.true_numbers(puzzles, LEVELS)
-    told = evaluate.ordinal_errors(Cells.of(puzzles), truth, means, LEVELS, {0: 2.0})["x"]["by"]["m"]
+    truth = evaluate_numbers.true_numbers(puzzles, LEVELS)
+    told = evaluate_numbers.ordinal_errors(Cells.of(puzzles), truth, means, LEVELS, {0: 2.0})["x"]["by"]["m"]
     assert told["MAE"] == pytest.approx((0.5 + 4.5) / 2)
     assert told["MSE"] == pytest.approx((0.25 + 20.25) / 2)
     assert told["MSE, z-scored"] == pytest.approx((0.25 + 20.25) / 2 / 4)
