@@ -1,14 +1,15 @@
 """The most frequent span between these neighbours: what fills gaps of known length from counts alone."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Int, Int32, Integer, UInt64
 
 START, STOP = -1, -2
 Span = tuple[int, ...]
-Context = tuple[Span, Span]
 
 
 class SpanTable:
@@ -17,42 +18,75 @@ class SpanTable:
     It tries the widest context first, and fewer neighbours where that was never seen; the last of them on the left.
     Ties go to the span that came first. Beyond the ends of a sequence stand marks of their own, so that beginnings and
     endings are known as such.
+
+    *Why* nothing is counted beforehand: a genome has millions of contexts, of which few are ever asked for. All places
+    are sorted by their neighbours, the nearest first, so that those in any context, wide or narrow, are one stretch of
+    the sorted ones; their spans are counted when it is asked for.
     """
 
     def __init__(
         self, sequences: Iterable[Integer[np.ndarray, " _"]], length: int, depth: int = 5, end: int | None = None
     ) -> None:
-        """Count spans of `length` ids, with up to `depth` neighbours on either side.
+        """Learn spans of `length` ids, with up to `depth` neighbours on either side.
 
         `end` is the id that marks the end inside of sequences, if there is one: known, and never filled in.
         """
         self.length, self.depth, self.end = length, depth, end
-        self.levels = [*((each, each) for each in range(depth, 0, -1)), (1, 0), (0, 0)]
-        counts: list[defaultdict[Context, Counter[Span]]] = [defaultdict(Counter) for _ in self.levels]
-        for ids in sequences:
-            padded = self._padded(ids.tolist())
-            for first in range(depth, len(padded) - depth - length + 1):
-                span = tuple(padded[first : first + length])
-                if STOP in span:
-                    continue
-                for level, table in zip(self.levels, counts, strict=True):
-                    table[self._context(padded, first, level)][span] += 1
-        self.best = [{context: found.most_common(1)[0][0] for context, found in table.items()} for table in counts]
+        self.levels = [(-1,), (length,), *((-each, length + each - 1) for each in range(2, depth + 1))]
+        """From the narrowest context on, where the neighbours are that each adds to the one before."""
+        self.line = np.concatenate([self._padded(ids) for ids in sequences])
+        marks = np.cumsum(np.pad(self.line < 0, (1, 0)))  # before each place
+        places = np.flatnonzero(marks[length:] == marks[:-length])
+        self.places = places[np.lexsort(self._packed(places, [each for level in self.levels for each in level])[::-1])]
 
     def fill(self, ids: Integer[np.ndarray, "length"], hidden: Bool[np.ndarray, "length"]) -> Span:
         """The span for the one gap of a sequence; neighbours must be known up to the depth that is looked at."""
-        padded = self._padded(ids.tolist())
+        padded = self._padded(ids)
         first = int(np.flatnonzero(hidden)[0]) + self.depth
-        for level, best in zip(self.levels, self.best, strict=True):
-            found = best.get(self._context(padded, first, level))
-            if found is not None:
-                return found
-        return (0,) * self.length
+        found = low, high = 0, len(self.places)
+        for level in self.levels:
+            for offset in level:
+                low, high = self._narrowed(low, high, offset, int(padded[first + offset]))
+            if low == high:
+                break
+            found = low, high
+        return self._most_frequent(*found)
 
-    def _padded(self, ids: list[int]) -> list[int]:
-        inside = [STOP if each == self.end else each for each in ids]
-        return [START] * self.depth + inside + [STOP] * self.depth
+    def _narrowed(self, low: int, high: int, offset: int, wanted: int) -> tuple[int, int]:
+        """Of places that are sorted by this neighbour, where those with the wanted one begin and end."""
 
-    def _context(self, padded: list[int], first: int, level: tuple[int, int]) -> Context:
-        after = first + self.length
-        return tuple(padded[first - level[0] : first]), tuple(padded[after : after + level[1]])
+        def neighbour(place: np.int64) -> Any:
+            return self.line[place + offset]
+
+        low = bisect_left(self.places, wanted, low, high, key=neighbour)
+        return low, bisect_right(self.places, wanted, low, high, key=neighbour)
+
+    @cache  # noqa: B019 (as long-lived as the table)
+    def _most_frequent(self, low: int, high: int) -> Span:
+        if low == high:
+            return (0,) * self.length
+        places = np.sort(self.places[low:high])
+        spans = self._packed(places, range(self.length))
+        order = np.lexsort(spans)  # stable: of equal spans the first comes first
+        spans = spans[:, order]
+        new = np.flatnonzero(np.pad((spans[:, 1:] != spans[:, :-1]).any(axis=0), (1, 0), constant_values=True))
+        counts = np.diff(new, append=len(places))
+        place = places[order[new[counts == counts.max()]].min()]
+        return tuple(self.line[place : place + self.length].tolist())
+
+    def _packed(self, places: Int[np.ndarray, " places"], offsets: Sequence[int]) -> UInt64[np.ndarray, "words places"]:
+        """The ids at these offsets from each place as digits of numbers, as many to a number as 64 bits hold."""
+        base = int(self.line.max(initial=0)) + 1 - STOP
+        room = next(n for n in range(64, 0, -1) if base**n <= 1 << 64)
+        words = np.zeros((-(-len(offsets) // room), len(places)), np.uint64)
+        for i, offset in enumerate(offsets):
+            word = words[i // room]
+            word *= np.uint64(base)
+            word += (self.line[places + offset] - STOP).astype(np.uint64)
+        return words
+
+    def _padded(self, ids: Integer[np.ndarray, " _"]) -> Int32[np.ndarray, " _"]:
+        padded = np.pad(ids.astype(np.int32), self.depth, constant_values=(START, STOP))
+        if self.end is not None:
+            padded[padded == self.end] = STOP
+        return padded
