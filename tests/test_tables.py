@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskseq.inference.tables import ContextTables, FieldTable, Neighbours
+from maskseq.inference.tables import MAX_KEY, ContextTables, Counts, FieldTable, Neighbours
 from maskseq.plugins import format_for
 from maskseq.types import Field, Vocabulary
 from maskseq_genomics.nucleotide import NucleotideTokenizer
@@ -78,6 +78,23 @@ def test_interpolates_counts(sequences: list[list[int]], pick: int) -> None:
         strength = field.levels[step].strength if step in field.levels else field._level(step).strength
         expected = (counts + strength * expected) / (counts.sum() + strength)
     np.testing.assert_allclose(asked(table, ids, position), expected, rtol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 1, 7, MAX_KEY // 3 - 1]), st.integers(0, 2)), max_size=30),
+    st.lists(st.tuples(st.sampled_from([0, 1, 2, 7, MAX_KEY // 3 - 1]), st.integers(0, 2)), min_size=1, max_size=9),
+)
+def test_counts_are_those_of_a_loop(seen: list[tuple[int, int]], asked: list[tuple[int, int]]) -> None:
+    """The largest codes that there are included."""
+
+    def columns(pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([code for code, _ in pairs], np.uint64), np.array([x for _, x in pairs], int)
+
+    counts, codes = Counts.of(*columns(seen), 3), columns(asked)[0]
+    assert counts.of_ids(*columns(asked)).tolist() == [seen.count(pair) for pair in asked]
+    assert counts.of_all_ids(codes).tolist() == [[seen.count((code, x)) for x in range(3)] for code, _ in asked]
+    np.testing.assert_array_equal(counts.of_contexts(codes), counts.of_all_ids(codes).sum(axis=1))
 
 
 def test_the_ends_of_a_sequence_are_neighbours() -> None:

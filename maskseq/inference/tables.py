@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float, Int, Integer, UInt64
 from maskseq.tokenizer import Symmetry
 from maskseq.types import Vocabulary
 
+MAX_KEY = (1 << 64) - 1
+"""What 64 bits hold."""
 STRENGTHS = 2.0 ** np.arange(-3, 9)
 SAMPLE = 200_000
 """Training cells by whose likelihood, each left out in turn, strengths and depths are chosen."""
@@ -53,29 +55,75 @@ class Neighbours:
         return Neighbours(self.left[:, cells], self.right[:, cells], self.seen_left[cells], self.seen_right[cells])
 
     def code(self, level: tuple[int, int], base: int) -> UInt64[np.ndarray, " cells"]:
-        """One number for the nearest `level` ids on either side; it wraps around where 64 bits do not suffice."""
+        """One number for the nearest `level` ids on either side, with room for one digit more.
+
+        It wraps around where 64 bits do not suffice.
+        """
         code = np.zeros(self.left.shape[1], np.uint64)
         for digit in (*self.left[: level[0]], *self.right[: level[1]]):
             code = code * np.uint64(base) + digit.astype(np.uint64)
-        return code
+        return code % np.uint64(MAX_KEY // base)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How often each id stood in each context, of those that occur."""
+
+    n_ids: int
+    keys: UInt64[np.ndarray, " entries"]
+    """Context code times number of ids, plus id; sorted, so that the ids in a context stand side by side."""
+    times: Int[np.ndarray, " entries"]
+
+    @classmethod
+    def of(cls, codes: UInt64[np.ndarray, " cells"], ids: Integer[np.ndarray, " cells"], n_ids: int) -> "Counts":
+        return cls(n_ids, *np.unique(codes * np.uint64(n_ids) + ids.astype(np.uint64), return_counts=True))
+
+    def of_contexts(self, codes: UInt64[np.ndarray, " cells"]) -> Int[np.ndarray, " cells"]:
+        """How often each of these contexts occurs."""
+        return self._of_keys(codes * np.uint64(self.n_ids), self.n_ids)
+
+    def of_ids(
+        self, codes: UInt64[np.ndarray, " cells"], ids: Integer[np.ndarray, " cells"]
+    ) -> Int[np.ndarray, " cells"]:
+        """How often each of these ids stood in the context beside it."""
+        return self._of_keys(codes * np.uint64(self.n_ids) + ids.astype(np.uint64), 1)
+
+    def of_all_ids(self, codes: UInt64[np.ndarray, " cells"]) -> Int[np.ndarray, "cells ids"]:
+        """How often each id stood in these contexts."""
+        first, last = self._entries(codes * np.uint64(self.n_ids), self.n_ids)
+        sizes = last - first
+        cell = np.repeat(np.arange(len(codes)), sizes)
+        entry = np.arange(len(cell)) + np.repeat(last - np.cumsum(sizes), sizes)
+        found = np.zeros((len(codes), self.n_ids), np.int64)
+        found[cell, (self.keys[entry] % np.uint64(self.n_ids)).astype(np.int64)] = self.times[entry]
+        return found
+
+    def _of_keys(self, keys: UInt64[np.ndarray, " cells"], n: int) -> Int[np.ndarray, " cells"]:
+        """How often the `n` keys from each of these on occur."""
+        first, last = self._entries(keys, n)
+        return np.asarray(self._before[last] - self._before[first])
+
+    def _entries(
+        self, keys: UInt64[np.ndarray, " cells"], n: int
+    ) -> tuple[Int[np.ndarray, " cells"], Int[np.ndarray, " cells"]]:
+        """Where the entries of these keys begin and end."""
+        return np.searchsorted(self.keys, keys), np.searchsorted(self.keys, keys + np.uint64(n))
+
+    @cached_property
+    def _before(self) -> Int[np.ndarray, " _"]:
+        """How often all keys before each one occur."""
+        return np.cumsum(np.pad(self.times, (1, 0)))
 
 
 @dataclass(frozen=True)
 class Level:
-    """Counts of ids between so many ids on the left and on the right."""
+    """What is known of ids between so many ids on the left and on the right."""
 
-    keys: UInt64[np.ndarray, " entries"]
-    """Context code times number of ids, plus id; sorted."""
-    counts: Int[np.ndarray, " entries"]
+    counts: Counts
     strength: float
     """How many observations the shallower level's distribution is worth."""
-
-    def lookup(self, codes: UInt64[np.ndarray, " cells"], n_ids: int) -> Int[np.ndarray, "cells ids"]:
-        wanted = codes[:, None] * np.uint64(n_ids) + np.arange(n_ids, dtype=np.uint64)
-        if not len(self.keys):
-            return np.zeros(wanted.shape, np.int64)
-        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        return np.asarray(np.where(self.keys[at] == wanted, self.counts[at], 0))
+    left_out: Float[np.ndarray, " sample"]
+    """The probability of each cell of the sample, itself left out of the counts."""
 
 
 class FieldTable:
@@ -87,17 +135,16 @@ class FieldTable:
     """
 
     def __init__(self, neighbours: Neighbours, ids: Integer[np.ndarray, " cells"], n_ids: int) -> None:
-        self.neighbours, self.ids, self.n_ids = neighbours, ids.astype(np.uint64), n_ids
+        self.neighbours, self.ids, self.n_ids = neighbours, ids, n_ids
         self.levels: dict[tuple[int, int], Level] = {}
         step = max(len(ids) // SAMPLE, 1)
-        self.sample, self.sampled = neighbours[::step], ids[::step].astype(np.int64)
-        self.left_out: dict[tuple[int, int], Float[np.ndarray, " cells"]] = {}
+        self.sample, self.sampled = neighbours[::step], ids[::step]
 
     @cached_property
     def depth(self) -> int:
         """How many neighbours on either side give the sample the best likelihood."""
         deepest = len(self.neighbours.left)
-        worth = [np.log(self._left_out((depth, depth))).mean() for depth in range(deepest + 1)]
+        worth = [np.log(self._level((depth, depth)).left_out).mean() for depth in range(deepest + 1)]
         return int(np.argmax(worth))
 
     def probabilities(self, around: Neighbours) -> Float[np.ndarray, "cells ids"]:
@@ -116,41 +163,29 @@ class FieldTable:
             self._interpolated(around, shallower)
         )  # fmt: skip
         table = self._level(level)
-        counts = table.lookup(around.code(level, self.n_ids + 1), self.n_ids)
+        counts = table.counts.of_all_ids(around.code(level, self.n_ids + 1))
         return np.asarray((counts + table.strength * below) / (counts.sum(axis=1, keepdims=True) + table.strength))
 
     def _level(self, level: tuple[int, int]) -> Level:
         if level not in self.levels:
             usable = (self.neighbours.seen_left >= level[0]) & (self.neighbours.seen_right >= level[1])
-            codes = self.neighbours.code(level, self.n_ids + 1) * np.uint64(self.n_ids) + self.ids
-            keys, counts = np.unique(codes[usable], return_counts=True)
-            counted = Level(keys, counts, 1.0)
-            totals, hits = self._sample_counts(counted, level)
-            below = self._below(level)
+            codes = self.neighbours.code(level, self.n_ids + 1)
+            counts = Counts.of(codes[usable], self.ids[usable], self.n_ids)
+            totals, hits = self._without_itself(counts, level)
+            shallower = _shallower(level)
+            below = 1 / self.n_ids if shallower is None else self._level(shallower).left_out
             gains = [np.log((hits + s * below) / (totals + s)).sum() for s in STRENGTHS]
-            self.levels[level] = Level(keys, counts, float(STRENGTHS[int(np.argmax(gains))]))
+            strength = float(STRENGTHS[int(np.argmax(gains))])
+            self.levels[level] = Level(counts, strength, (hits + strength * below) / (totals + strength))
         return self.levels[level]
 
-    def _left_out(self, level: tuple[int, int]) -> Float[np.ndarray, " cells"]:
-        """The probability of each cell of the sample, itself left out of the counts."""
-        if level not in self.left_out:
-            table = self._level(level)
-            totals, hits = self._sample_counts(table, level)
-            self.left_out[level] = (hits + table.strength * self._below(level)) / (totals + table.strength)
-        return self.left_out[level]
-
-    def _below(self, level: tuple[int, int]) -> Float[np.ndarray, " cells"]:
-        shallower = _shallower(level)
-        return np.full(len(self.sampled), 1 / self.n_ids) if shallower is None else self._left_out(shallower)
-
-    def _sample_counts(
-        self, table: Level, level: tuple[int, int]
-    ) -> tuple[Float[np.ndarray, " cells"], Float[np.ndarray, " cells"]]:
+    def _without_itself(
+        self, counts: Counts, level: tuple[int, int]
+    ) -> tuple[Int[np.ndarray, " sample"], Int[np.ndarray, " sample"]]:
         """How often the context of each sampled cell was seen, and how often with its id, without the cell itself."""
-        counts = table.lookup(self.sample.code(level, self.n_ids + 1), self.n_ids)
+        codes = self.sample.code(level, self.n_ids + 1)
         itself = (self.sample.seen_left >= level[0]) & (self.sample.seen_right >= level[1])
-        hits = counts[np.arange(len(counts)), self.sampled] - itself
-        return (counts.sum(axis=1) - itself).astype(float), np.maximum(hits, 0).astype(float)
+        return counts.of_contexts(codes) - itself, np.maximum(counts.of_ids(codes, self.sampled) - itself, 0)
 
 
 def _shallower(level: tuple[int, int]) -> tuple[int, int] | None:
