@@ -38,7 +38,7 @@ ROUNDS = 32
 """How often the same data may be asked, with other cells hidden, until there are enough."""
 MARKOV_ORDER = 2
 MARKOV_ENTRIES = 16
-"""Of its table for each training position, at most: chains over many bins of few samples are slow and know nothing."""
+"""Of its table for each training position, at most: chains over many bins of few samples know nothing."""
 MODEL = "model"
 FLOOR = "rounding to bins"
 """Of numbers, the error that the bins alone make."""

@@ -237,7 +237,7 @@ class Score:
             self.model.add(fill.marginals[scored], truth)
             if markov is None:
                 continue
-            self.uniform_nats += len(scored) * math.log(markov.transition.shape[-1])
+            self.uniform_nats += len(scored) * math.log(markov.n_ids)
             hidden = np.zeros(len(ids), bool)
             hidden[where] = True
             self.baseline.add(markov.marginals(ids[:, column].astype(np.int64), hidden), truth)

@@ -11,17 +11,26 @@ from maskseq.errors import UsageError
 from maskseq.inference.baselines import Markov
 
 
+def table(chain: Markov) -> np.ndarray:
+    """All probabilities of an id after others: an axis for each of them, oldest first, the last for the id."""
+    counts = np.full(chain.n_ids ** (chain.order + 1), chain.smoothing)
+    counts[chain.codes] += chain.counts
+    counts = counts.reshape((chain.n_ids,) * (chain.order + 1))
+    return counts / counts.sum(axis=-1, keepdims=True)
+
+
 def brute_force(chain: Markov, ids: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     """Sum the probabilities of all completions (and of all that may stand before the first position)."""
-    n, order, n_ids = len(ids), chain.order, chain.transition.shape[-1]
+    n, order, n_ids = len(ids), chain.order, chain.n_ids
+    transition, prior = table(chain), (chain.totals / chain.totals.sum()).reshape((n_ids,) * order)
     weight = np.zeros((n, n_ids))
     choices = [range(n_ids) if dark else [int(i)] for i, dark in zip(ids, hidden | (ids >= n_ids), strict=True)]
     for before in itertools.product(range(n_ids), repeat=order):
         for filled in itertools.product(*choices):
             whole = (*before, *filled)
-            p = chain.prior[before]
+            p = prior[before]
             for i in range(n):
-                p *= chain.transition[whole[i : i + order + 1]]
+                p *= transition[whole[i : i + order + 1]]
             weight[np.arange(n), list(filled)] += p
     return (weight / weight.sum(axis=1, keepdims=True))[hidden]
 
@@ -37,7 +46,7 @@ def test_marginals_equal_enumeration(data: st.DataObject, order: int, length: in
 
 def test_counts_are_the_frequencies_and_masks_break_contexts() -> None:
     chain = Markov.count([np.array([0, 1, 0, 1, 2, 0, 1])], n_ids=2, order=1, smoothing=0.0)
-    np.testing.assert_allclose(chain.transition, [[0, 1], [1, 0]])  # 0→1 three times, 1→0 once, nothing across the 2
+    np.testing.assert_allclose(table(chain), [[0, 1], [1, 0]])  # 0→1 three times, 1→0 once, nothing across the 2
 
 
 def test_a_long_known_stretch_changes_nothing() -> None:
