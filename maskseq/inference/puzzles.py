@@ -7,6 +7,7 @@ hidden with it (in a log, the next event's gap goes with an event's time), and a
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ class Window:
     units: RawUnits
     rng: np.random.Generator
 
-    @property
+    @cached_property
     def scorable(self) -> Bool[np.ndarray, "length fields"]:
         known = self.tokenizer.vocabulary.known(self.piece.ids)
         return known if self.piece.weights is None else known & (self.piece.weights > 0)
@@ -149,7 +150,7 @@ class Window:
         """All cells of these positions, and those that depend on what belongs to them."""
         return self.units.cells(hidden[np.minimum(self.units.owner, len(hidden) - 1)] & self._any)
 
-    @property
+    @cached_property
     def _any(self) -> Bool[np.ndarray, "line"]:
         return self.units.units(np.ones(self.piece.ids.shape, bool))
 
