@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -85,6 +86,13 @@ def one_line(event: Any) -> None:
 @contextmanager
 def counting(what: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
     """Progress of countable work: the yielded function takes how much is done, and of how much (None: unknown)."""
+    with stages(unit) as tell:
+        yield partial(tell, what)
+
+
+@contextmanager
+def stages(unit: str) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Progress of one thing after the other: the yielded function takes what is being done, and then as `counting`."""
     if talk.is_terminal:
         columns = (
             TextColumn("{task.description}"),
@@ -93,18 +101,21 @@ def counting(what: str, unit: str) -> Iterator[Callable[[int, int | None], None]
             TimeElapsedColumn(),
         )
         with Progress(*columns, console=talk, transient=True) as bar:
-            task = bar.add_task(what, total=None, count="")
-            yield lambda done, total: bar.update(task, completed=done, total=total, count=f"{done:,} {unit}")
+            task = bar.add_task("", total=None, count="")
+            yield lambda what, done, total: bar.update(
+                task, description=escape(what), completed=done, total=total, count=f"{done:,} {unit}" if done else ""
+            )
         return
     began = told = time.monotonic()
 
-    def tell(done: int, total: int | None) -> None:
+    def tell(what: str, done: int, total: int | None) -> None:
         nonlocal told
         now = time.monotonic()
         if now - told >= PLAIN_SECONDS:
             told = now
             of = f" of {total:,}" if total else ""
-            talk.print(f"{what}: {done:,}{of} {unit}, {now - began:.0f} s")
+            count = f"{done:,}{of} {unit}, " if done or total else ""
+            talk.print(f"{what}: {count}{now - began:.0f} s", markup=False)
 
     yield tell
 

@@ -40,9 +40,11 @@ MARKOV_ORDER = 2
 MARKOV_ENTRIES = 16
 """Of its table for each training position, at most: chains over many bins of few samples know nothing."""
 MODEL = "model"
+COUNTING = "counting on training data"
 FLOOR = "rounding to bins"
 """Of numbers, the error that the bins alone make."""
-Progress = Callable[[int, int | None], None]
+Progress = Callable[[str, int, int | None], None]
+"""Hears what is being done, for how many cells it is done, and for how many it will be (None: unknown)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,7 @@ def evaluate_run(
     format: str | None = None,
     symmetries: bool = True,
     trust_code: bool = False,
-    on_progress: Progress = lambda done, of: None,
+    on_progress: Progress = lambda what, done, of: None,
 ) -> dict[str, Any]:
     """Judge a run on a file, on what the corpus `data` holds out, or on what its own corpus holds out.
 
@@ -101,6 +103,7 @@ def evaluate_run(
     counted = Corpus.open(corpus or loaded.path / "corpus", trust_code=True)
     saved = read_json(loaded.path / RECIPE)["recipe"] if (loaded.path / RECIPE).exists() else {}
     records = _records(data, loaded.tokenizer, within, counted, lambda file: loaded.reader(file, format))
+    on_progress(COUNTING, 0, None)
     told = judge(
         question,
         records,
@@ -124,11 +127,12 @@ def evaluate_baselines(
     format: str | None = None,
     context: int = 1024,
     trust_code: bool = False,
-    on_progress: Progress = lambda done, of: None,
+    on_progress: Progress = lambda what, done, of: None,
 ) -> dict[str, Any]:
     """What a model of this corpus has to beat on the data that it holds out, or on a file (or `within` it)."""
     counted = Corpus.open(corpus, trust_code=trust_code)
     _check_fields(question, counted.tokenizer)
+    on_progress(COUNTING, 0, None)
     baselines = Baselines(counted.training_ids(), counted.tokenizer, question.depth)
     records = _records(data, counted.tokenizer, within, counted, lambda file: format_for(file, format))
     context = question.window or context
@@ -209,7 +213,7 @@ def judge(
     masking: MaskingConfig,
     predict: Predict | None = None,
     config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
-    on_progress: Progress = lambda done, of: None,
+    on_progress: Progress = lambda what, done, of: None,
 ) -> dict[str, Any]:
     """All figures of every protocol, as JSON takes them.
 
@@ -218,10 +222,10 @@ def judge(
     """
     who: dict[str, Predict] = {**({} if predict is None else {MODEL: predict}), **baselines.predicts}
     told = {}
-    for i, name in enumerate(question.protocols):
+    for name in question.protocols:
+        on_progress(f"{name}, drawing cells", 0, None)
         puzzles = draw(question, name, records, baselines.tokenizer, context=context, masking=masking)
-        told[name] = _judge(name, question, puzzles, who, baselines, config)
-        on_progress(i + 1, len(question.protocols))
+        told[name] = _judge(name, question, puzzles, who, baselines, config, on_progress)
     asked = {"cells": question.cells, "seed": question.seed, "context": context, "neighbours": question.depth}
     return {
         "protocols": told,
@@ -271,10 +275,19 @@ def _judge(
     who: Mapping[str, Predict],
     baselines: Baselines,
     config: InfillConfig,
+    on_progress: Progress,
 ) -> dict[str, Any]:
     tokenizer, vocabulary = baselines.tokenizer, baselines.tokenizer.vocabulary
     cells = Cells.of(puzzles)
-    answers = {name: evaluate.ask(predict, puzzles, vocabulary) for name, predict in who.items()}
+
+    def telling(what: str) -> Callable[[int], None]:
+        on_progress(f"{name}, {what}", 0, None)
+        return lambda done: on_progress(f"{name}, {what}", done, len(cells.truth))
+
+    answers = {
+        each: evaluate.ask(predict, puzzles, vocabulary, on_progress=telling(f"asking {each}"))
+        for each, predict in who.items()
+    }
     own = MODEL if MODEL in who else None
     told = evaluate.compare(cells, answers, model=own)
     told["puzzles"] = len(puzzles)
@@ -292,23 +305,35 @@ def _judge(
         )
         told["honesty"] = evaluate_numbers.ordinal_honesty(cells, answers, vocabulary)
     if name.startswith("gap") and None in vocabulary.centres:  # numbers are never exactly right
-        told["whole gaps"] = _gaps(puzzles, who, baselines, config)
+        told["whole gaps"] = _gaps(puzzles, who, baselines, config, telling)
     told["examples"] = [_example(puzzle, tokenizer) for puzzle in islice(puzzles, 3)]
     return told
 
 
 def _gaps(
-    puzzles: Sequence[Puzzle], who: Mapping[str, Predict], baselines: Baselines, config: InfillConfig
+    puzzles: Sequence[Puzzle],
+    who: Mapping[str, Predict],
+    baselines: Baselines,
+    config: InfillConfig,
+    telling: Callable[[str], Callable[[int], None]],
 ) -> dict[str, Any]:
     """Gaps filled jointly by the model and by tables, and by the most frequent span, field by field."""
-    vocabulary = baselines.tokenizer.vocabulary
+    tokenizer = baselines.tokenizer
     values = {
-        name: evaluate.fill(predict, puzzles, vocabulary, config, allowed=baselines.tokenizer.allowed)
-        for name, predict in who.items()
-        if name in (MODEL, baselines.tables)
+        name: evaluate.fill(
+            who[name],
+            puzzles,
+            tokenizer.vocabulary,
+            config,
+            allowed=tokenizer.allowed,
+            on_progress=telling(f"filling gaps by {name}"),
+        )
+        for name in (MODEL, baselines.tables)
+        if name in who
     }
+    telling("filling gaps by the most frequent span")
     told: dict[str, Any] = {}
-    for field, name in enumerate(vocabulary.names):
+    for field, name in enumerate(tokenizer.vocabulary.names):
         mine = [i for i, puzzle in enumerate(puzzles) if _has_gap(puzzle, field)]
         if not mine:
             continue

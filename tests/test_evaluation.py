@@ -166,6 +166,29 @@ def test_the_command_writes_json_and_a_page(run: Path, tmp_path: Path) -> None:
     assert json.loads(again.stdout)["protocols"]["masked"]["by"] == told["protocols"]["masked"]["by"]
 
 
+def test_progress_tells_of_counting_and_of_everybody_who_is_asked(run: Path) -> None:
+    heard: list[tuple[str, int, int | None]] = []
+    evaluate_run(
+        run,
+        question=Question(protocols=("gap-2",), cells=100),
+        trust_code=True,
+        on_progress=lambda *told: heard.append(told),
+    )
+    assert list(dict.fromkeys(what for what, _, _ in heard)) == [
+        "counting on training data",
+        "gap-2, drawing cells",
+        "gap-2, asking model",
+        "gap-2, asking frequencies",
+        "gap-2, asking 5 + 5 neighbours",
+        "gap-2, asking order-2 Markov chain",
+        "gap-2, filling gaps by model",
+        "gap-2, filling gaps by 5 + 5 neighbours",
+        "gap-2, filling gaps by the most frequent span",
+    ]
+    ends = {what: (done, of) for what, done, of in heard}
+    assert ends["gap-2, asking model"] == ends["gap-2, filling gaps by model"] == (100, 100)
+
+
 def test_baselines_need_no_model(run: Path) -> None:
     result = maskseq("baseline", run / "corpus", "--cells", 200, "--trust-code", "--json")
     assert result.exit_code == 0, result.output

@@ -81,7 +81,7 @@ def evaluate(
     """
     from maskseq.evaluation import evaluate_run
 
-    with console.counting("evaluating", "protocols") as counted:
+    with console.stages("cells") as counted:
         told = evaluate_run(
             run,
             data,
@@ -122,7 +122,7 @@ def baseline(
     """What a model of this corpus has to beat: tables and chains counted on its training data, in seconds."""
     from maskseq.evaluation import evaluate_baselines
 
-    with console.counting("evaluating", "protocols") as counted:
+    with console.stages("cells") as counted:
         told = evaluate_baselines(
             corpus,
             data,

@@ -80,13 +80,23 @@ class Answers:
     """Ordinal fields: between which quantiles of the stated distribution the truth lies; NaN likewise."""
 
 
-def ask(predict: Predict, puzzles: Sequence[Puzzle], vocabulary: Vocabulary, *, positions: int = 1 << 16) -> Answers:
-    """Ask for all cells, about so many positions at a time."""
+def ask(
+    predict: Predict,
+    puzzles: Sequence[Puzzle],
+    vocabulary: Vocabulary,
+    *,
+    positions: int = 1 << 16,
+    on_progress: Callable[[int], None] = lambda cells: None,
+) -> Answers:
+    """Ask for all cells, about so many positions at a time; `on_progress` hears how many cells are answered."""
     parts = []
+    answered = 0
     for batch in _batches(puzzles, positions):
         log_probs = predict([_seen(p, vocabulary) for p in batch], [p.cells for p in batch])
         for puzzle, found in zip(batch, log_probs, strict=True):
             parts.append(_answers(puzzle, np.asarray(found, np.float64), vocabulary))
+        answered += sum(map(len, log_probs))
+        on_progress(answered)
     columns = zip(*parts, strict=True)
     return Answers(*(np.concatenate(column) for column in columns))
 
@@ -99,10 +109,12 @@ def fill(
     *,
     allowed: Callable[[Integer[np.ndarray, "_ _"]], LegalCells | None] = lambda ids: None,
     positions: int = 1 << 16,
+    on_progress: Callable[[int], None] = lambda cells: None,
 ) -> list[Integer[np.ndarray, " _"]]:
     """Fill the scored cells of each puzzle jointly, as `infill` does; what else is hidden stays so.
 
-    `allowed` is the tokenizer's: what may stand in partly known sequences.
+    `allowed` is the tokenizer's: what may stand in partly known sequences. `on_progress` hears how many cells are
+    filled.
     """
     values: list[Integer[np.ndarray, " _"]] = []
     for batch in _batches(puzzles, positions):
@@ -116,6 +128,7 @@ def fill(
         values += [
             each.written(ids)[tuple(puzzle.cells.T)] for each, ids, puzzle in zip(fills, seen, batch, strict=True)
         ]
+        on_progress(sum(map(len, values)))
     return values
 
 
