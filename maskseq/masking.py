@@ -115,6 +115,9 @@ class MaskingConfig:
     tokens: Tokens = field(default_factory=Tokens)
     spans: Spans = field(default_factory=Spans)
     infill: Infill = field(default_factory=Infill)
+    field_weights: dict[str, float] = field(default_factory=dict)
+    """How much the loss weighs hidden cells of a field, by its name (others: 1). With 0 a field is hidden as ever and
+    never asked for: it only informs about the others."""
 
     def __post_init__(self) -> None:
         for name, ratio in (("ratio", self.ratio), ("final_ratio", self.final_ratio)):
@@ -125,6 +128,9 @@ class MaskingConfig:
             raise UsageError(f"masking.final_ratio = {self.final_ratio} does not fit schedule = {self.schedule!r}")
         if not (min(self.weights) >= 0 and 0 < sum(self.weights) < float("inf")):
             raise UsageError(f"masking: weights of tokens, spans, infill = {self.weights} must be ≥ 0, one above 0")
+        for name, weight in self.field_weights.items():
+            if not 0 <= weight < float("inf"):
+                raise UsageError(f"masking.field_weights: {name} = {weight} must be a number from 0 on")
         if not self.mode:
             raise UsageError("masking.mode is empty; name one of cell, field, position, tail")
 

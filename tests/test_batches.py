@@ -138,6 +138,20 @@ def test_unknown_cells_and_cells_of_weight_zero_are_never_scored(tmp_path: Path)
         assert set(np.unique(row.weights)) == {0, 2}
 
 
+def test_a_field_may_inform_without_being_asked_for(corpus: Corpus) -> None:
+    fields = corpus.tokenizer.fields
+    plain = rows_of(corpus).row(0)
+    quiet = rows_of(corpus, masking=dataclasses.replace(MIXED, field_weights={fields[0].name: 0.25})).row(0)
+    np.testing.assert_array_equal(plain.inputs, quiet.inputs)
+    np.testing.assert_array_equal(plain.weights * np.where(np.arange(len(fields)) == 0, 0.25, 1), quiet.weights)
+    with pytest.raises(UsageError, match="there is no field 'colour'"):
+        rows_of(corpus, masking=dataclasses.replace(MIXED, field_weights={"colour": 1.0}))
+    with pytest.raises(UsageError, match="one must weigh more than 0"):
+        rows_of(corpus, masking=dataclasses.replace(MIXED, field_weights={field.name: 0.0 for field in fields}))
+    with pytest.raises(UsageError, match=f"{fields[0].name} = -1.0 must be a number from 0 on"):
+        dataclasses.replace(MIXED, field_weights={fields[0].name: -1.0})
+
+
 def test_every_symmetry_is_drawn_and_turns_ids_and_weights_together(corpus: Corpus, truth: list[Encoded]) -> None:
     rows = rows_of(corpus, masking=MaskingConfig(ratio=1.0))
     (symmetry,) = corpus.tokenizer.symmetries()
