@@ -60,7 +60,7 @@ def pretrain(
     stage = origin.position.stage if origin else 0
     training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
     model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)
-    if model.config.context_table:
+    if model.config.context_table or model.config.linear_context:
         images = corpus.tokenizer.symmetries()
         sequences = [ids for each in corpus.training_ids() for ids in (each, *(g.ids(each) for g in images))]
         model.embeddings.count(sequences)

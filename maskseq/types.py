@@ -200,6 +200,11 @@ class Vocabulary:
     def n_fields(self) -> int:
         return len(self.names)
 
+    @property
+    def ordinal(self) -> list[int]:
+        """The fields whose ids are bins of numbers."""
+        return [field for field, centres in enumerate(self.centres) if centres is not None]
+
     @cached_property
     def offsets(self) -> Integer[np.ndarray, "fields"]:
         """First row of each field in the one shared embedding table."""

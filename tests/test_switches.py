@@ -62,7 +62,7 @@ ELSEWHERE = {  # and the file that tests it
     "context_sees_target": "test_one_way.py",
     "context_table": "test_neighbours.py",
     "waves": "test_waves.py",
-    "simple_fills": "test_simple_fills.py",
+    "linear_context": "test_linear_context.py",
     "embedding_dropout": "below, and test_dropout.py",
     "attention_dropout": "below, and test_dropout.py",
     "mlp_dropout": "below, and test_dropout.py",

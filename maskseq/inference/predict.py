@@ -22,6 +22,8 @@ class Packed:
     starts: list[int]
     """Where each begins in `hidden`."""
     hidden: Float[Tensor, "tokens hidden"]
+    predicted: Float[Tensor, "tokens ordinal 2"] | None
+    """What linear prediction says of hidden numbers."""
 
 
 class EncoderPredict:
@@ -75,7 +77,9 @@ class EncoderPredict:
                 mine = fields == field
                 asked = torch.from_numpy(tokens[mine]).to(packed.hidden.device)
                 with torch.inference_mode():
-                    answer = self.model.logits(packed.hidden[asked], field).log_softmax(dim=-1).cpu().numpy()
+                    predicted = None if packed.predicted is None else packed.predicted[asked]
+                    logits = self.model.logits(packed.hidden[asked], field, predicted)
+                    answer = logits.log_softmax(dim=-1).cpu().numpy()
                 log_probs[rows[mine], : answer.shape[1]] = answer
         return np.split(log_probs, ends[1:-1])
 
@@ -110,19 +114,22 @@ def run_packed(
     for which in batches([len(ids) for ids in sequences], batch_tokens):
         lengths = [len(sequences[i]) for i in which]
         ends = np.cumsum([0, *lengths])
-        ids = np.concatenate([sequences[i] for i in which]).astype(np.int64)
-        positions = np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)
-        target = ~model.config.vocabulary.known(ids).all(axis=1)
+        flat = np.concatenate([sequences[i] for i in which]).astype(np.int64)
+        target = ~model.config.vocabulary.known(flat).all(axis=1)
+        ids = torch.from_numpy(flat).to(device)
+        positions = torch.from_numpy(np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)).to(device)
         with torch.inference_mode():
+            predicted = model.predict_numbers(ids, positions)
             hidden = model(
-                torch.from_numpy(ids).to(device),
-                torch.from_numpy(positions).to(device),
+                ids,
+                positions,
                 torch.from_numpy(ends.astype(np.int32)).to(device),
                 max(lengths),
                 target=torch.from_numpy(target).to(device),
+                predicted=predicted,
                 dtype=dtype,
             )
-        yield Packed(which, ends[:-1].tolist(), hidden)
+        yield Packed(which, ends[:-1].tolist(), hidden, predicted)
 
 
 def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

@@ -10,6 +10,8 @@ from maskseq.types import Vocabulary
 
 MAX_NEIGHBOUR_ROWS = 1 << 20
 MAX_TABLE = 1 << 24
+MAX_VARIABLES = 512
+"""Numbers whose covariances `linear_context` may take: each hidden one costs a system of that many equations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +79,11 @@ class EncoderConfig:
     """Embeddings of ordinal fields as mixtures of so many waves over their bins, and of a line: neighbouring bins are
     alike from the first step on (see `maskseq.model.waves`). For numbers, of which there are few. 0: a row for each."""
 
-    simple_fills: int = 0
-    """Where a number is hidden, what simple fills would put there is a further input: the straight line between the
-    nearest known ones and, for each of `periods`, the mean of those one period before and after; embedded by so many
-    waves. Training then starts from what interpolation knows. 0: none."""
+    linear_context: tuple[int, ...] = ()
+    """How far away, in positions and on either side, numbers are from which hidden ones are predicted linearly, by the
+    covariances of all channels there and here (see `maskseq.model.linear_context`). They are counted on the training
+    data before the first step and then left as they are; the prediction is an input, and logits start from it. ():
+    none."""
 
     head: Literal["none", "gelu", "silu"] = "gelu"
     """Dense layer, this activation and a norm before the decoder, or nothing."""
@@ -137,14 +140,23 @@ class EncoderConfig:
                 f"context_table = {self.context_table} needs {size:,} probabilities for a field; at most {MAX_TABLE:,} "
                 f"are possible: name fewer neighbours, from 0 on"
             )
-        if (self.neighbours or self.context_table or self.simple_fills) and not self.context_sees_target:
+        if sorted({*self.linear_context} - {0}) != sorted(abs(distance) for distance in self.linear_context):
             raise UsageError(
-                "neighbours, context_table and simple_fills would show the target to its context: "
+                f"linear_context = {list(self.linear_context)} must be distances from 1 on, each of them once"
+            )
+        variables = (2 * len(self.linear_context) + 1) * len(self.vocabulary.ordinal)
+        if self.linear_context and variables > MAX_VARIABLES:
+            raise UsageError(
+                f"linear_context = {list(self.linear_context)} takes covariances of {variables} numbers, of which at "
+                f"most {MAX_VARIABLES} are possible: name fewer distances"
+            )
+        if (self.neighbours or self.context_table or self.linear_context) and not self.context_sees_target:
+            raise UsageError(
+                "neighbours, context_table and linear_context would show the target to its context: "
                 "context_sees_target must be true"
             )
-        for name in ("waves", "simple_fills"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} = {getattr(self, name)} must be 0 or more")
+        if self.waves < 0:
+            raise UsageError(f"waves = {self.waves} must be 0 or more")
         if not 0 < self.rope_fraction <= 1:
             raise UsageError(f"rope_fraction must be above 0 and at most 1, not {self.rope_fraction}")
         for name in ("embedding_dropout", "attention_dropout", "mlp_dropout"):

@@ -20,10 +20,10 @@ from maskseq.model.attention import packed_self_attention
 from maskseq.model.config import EncoderConfig as EncoderConfig
 from maskseq.model.dropout import dropout
 from maskseq.model.linear import Linear
+from maskseq.model.linear_context import LinearContext
 from maskseq.model.neighbours import ContextTable, combinations
 from maskseq.model.one_way import OneWay
 from maskseq.model.rotary import Rotation, rotation
-from maskseq.model.simple_fills import SimpleFills
 from maskseq.model.waves import rows_of_ids, table_rows
 
 Attend = Callable[..., Tensor]
@@ -62,6 +62,7 @@ class Encoder(nn.Module):
         max_seqlen: int,
         *,
         target: Bool[Tensor, "tokens"] | None = None,
+        predicted: Float[Tensor, "tokens ordinal 2"] | None = None,
         dropout_keys: Int[Tensor, "rows"] | None = None,
         dtype: torch.dtype | None = None,
         attend: Attend | None = None,
@@ -69,9 +70,9 @@ class Encoder(nn.Module):
         """Hidden states after the final norm, each piece as if it were alone.
 
         `target` says which positions an encoder with `context_sees_target = False` keeps from the others (None: none;
-        other encoders pay no heed). The tokens are rows of equal length, and `dropout_keys` seed the dropout of each
-        (None: no dropout). `dtype` is the residual stream's (None: the parameters'). `attend` replaces the attention
-        function, as the ONNX export does.
+        other encoders pay no heed). `predicted` is what `predict_numbers` gave (None: it is asked). The tokens are
+        rows of equal length, and `dropout_keys` seed the dropout of each (None: no dropout). `dtype` is the residual
+        stream's (None: the parameters'). `attend` replaces the attention function, as the ONNX export does.
         """
         config = self.config
         if config.positions == "learned" and max_seqlen > config.max_positions:
@@ -83,7 +84,9 @@ class Encoder(nn.Module):
             attend = packed_self_attention
             if target is not None and not config.context_sees_target:
                 attend = OneWay.of(target, cu_seqlens)
-        hidden = self.embeddings(ids, positions)
+        if predicted is None:
+            predicted = self.predict_numbers(ids, positions)
+        hidden = self.embeddings(ids, positions, predicted)
         hidden = dropout(hidden, config.embedding_dropout, dropout_keys, 0).to(dtype or hidden.dtype)
         everywhere, nearby = self.rotations(positions)
         for index, layer in enumerate(self.layers):
@@ -92,13 +95,30 @@ class Encoder(nn.Module):
             hidden = layer(hidden, turn, cu_seqlens, max_seqlen, window, dropout_keys, attend)
         return self.final_norm(hidden)  # type: ignore[no-any-return]
 
-    def logits(self, hidden: Float[Tensor, "n hidden"], field: int) -> Float[Tensor, "n outputs"]:
+    def predict_numbers(
+        self, ids: Int[Tensor, "tokens fields"], positions: Int[Tensor, "tokens"]
+    ) -> Float[Tensor, "tokens ordinal 2"] | None:
+        """What `linear_context` says of hidden numbers; None without it. Both `forward` and `logits` go on from it."""
+        linear = self.embeddings.linear_context
+        return None if linear is None else linear.predict(ids, positions)
+
+    def logits(
+        self, hidden: Float[Tensor, "n hidden"], field: int, predicted: Float[Tensor, "n ordinal 2"] | None = None
+    ) -> Float[Tensor, "n outputs"]:
         """Scores, in float32, of every id of `field` that has a head row; −inf for those never to be predicted.
 
-        Meant for the gathered hidden states of the cells in question, not for a whole row.
+        Meant for the gathered hidden states of the cells in question, not for a whole row. `predicted` is what
+        `predict_numbers` says there.
         """
         table = self.embeddings.table(field) if self.config.tied else None
-        return self.decoder(self.head(hidden), field, table)  # type: ignore[no-any-return]
+        logits = self.decoder(self.head(hidden), field, table)
+        linear = self.embeddings.linear_context
+        if linear is not None and field in linear.fields:
+            if predicted is None:
+                raise ValueError("logits of an encoder with linear_context need what predict_numbers says")
+            evidence = linear.evidence(hidden, field, predicted)
+            logits = logits + F.pad(evidence, (0, logits.shape[1] - evidence.shape[1]))
+        return logits  # type: ignore[no-any-return]
 
     def rotations(self, positions: Int[Tensor, "tokens"]) -> tuple[Rotation, Rotation]:
         """Rotary angles for global and for local layers, from the θ that `config` has now: nothing to invalidate."""
@@ -132,12 +152,14 @@ class Embeddings(nn.Module):
         )
         n_tables = config.vocabulary.n_fields if config.context_table else 0
         self.tables = nn.ModuleList(ContextTable(config, field) for field in range(n_tables))
-        ordinal = [field for field, centres in enumerate(config.vocabulary.centres) if centres is not None]
-        self.fills = nn.ModuleList(SimpleFills(config, field) for field in ordinal if config.simple_fills)
+        self.linear_context = LinearContext(config) if config.linear_context and config.vocabulary.ordinal else None
         self.norm = Norm(config) if config.embedding_norm else nn.Identity()
 
     def forward(
-        self, ids: Int[Tensor, "tokens fields"], positions: Int[Tensor, "tokens"]
+        self,
+        ids: Int[Tensor, "tokens fields"],
+        positions: Int[Tensor, "tokens"],
+        predicted: Float[Tensor, "tokens ordinal 2"] | None = None,
     ) -> Float[Tensor, "tokens hidden"]:
         config = self.config
         # Gradients add up in float32 whatever the stream is.
@@ -157,8 +179,8 @@ class Embeddings(nn.Module):
             codes = combinations(ids, positions, config.context_table, config.context_table, config.vocabulary)
             for field, counted in enumerate(self.tables):
                 hidden = hidden + counted(codes[:, field])
-        for fills in self.fills:
-            hidden = hidden + fills(ids, positions)
+        if self.linear_context is not None:
+            hidden = hidden + self.linear_context(predicted)
         if config.positions == "learned":
             hidden = hidden + self.positions(positions)
         elif config.positions == "sinusoidal":
@@ -174,10 +196,12 @@ class Embeddings(nn.Module):
         return learned if centres is None or not config.waves else rows_of_ids(learned, centres, config.waves)
 
     def count(self, sequences: Sequence[Integer[np.ndarray, "_ _"]]) -> None:
-        """Fill the context tables with counts of these sequences of ids."""
+        """Fill context tables and covariances with counts of these sequences of ids."""
         for module in self.tables:
             assert isinstance(module, ContextTable)
             module.count(sequences, self.config.vocabulary)
+        if self.linear_context is not None:
+            self.linear_context.count(sequences)
 
 
 class Layer(nn.Module):
