@@ -23,6 +23,8 @@ from maskseq_events.case import Case
 from maskseq_events.tokenizer import EventTokenizer
 from maskseq_genomics.kmer import KmerTokenizer
 from maskseq_genomics.nucleotide import NucleotideTokenizer
+from maskseq_signals.recording import Recording
+from maskseq_signals.tokenizer import QuantizeTokenizer
 
 ABC = Vocabulary.of([Field(name="x", tokens=tuple("abc"))])
 LEVELS = Vocabulary.of([Field(name="x", tokens=tuple("abcd"), centres=(0.0, 1.0, 2.0, 5.0), unit="V")])
@@ -304,7 +306,7 @@ def test_isolated_hides_every_word_over_the_base() -> None:
         assert len(overlap) >= 3 or position < 3 or position > 296
 
 
-@pytest.mark.parametrize("text", ["gap-5", "block-5", "point-20", "masked", "event", "isolated"])
+@pytest.mark.parametrize("text", ["gap-5", "block-5", "field-5", "point-20", "masked", "event", "isolated"])
 def test_protocols_depend_on_key_and_seed_alone(text: str) -> None:
     protocol, tokenizer = Protocol.parse(text, MaskingConfig()), NucleotideTokenizer()
     records = [("a", encoded(300, 1)), ("b", encoded(200, 2))]
@@ -371,6 +373,17 @@ def test_gaps_are_asked_at_every_place_and_their_other_fields_stay_hidden() -> N
     assert [p.cells.tolist() for p in puzzles] == [[[i + j, 0] for j in range(5)] for i in range(3)]
     for first, p in enumerate(puzzles):
         assert p.hidden[first : first + 5].all()
+
+
+def test_fields_are_asked_one_at_a_time() -> None:
+    leads = Recording(key="r", channels=np.random.default_rng(0).normal(size=(200, 2)), names=("I", "II"))
+    tokenizer = QuantizeTokenizer.fit([leads], bins=8)
+    protocol = Protocol.parse("field-30", MaskingConfig())
+    puzzles = list(protocol.puzzles([("r", tokenizer.encode(leads))], tokenizer, context=100))
+    assert [np.unique(p.cells[:, 1]).tolist() for p in puzzles] == [[0], [1], [0], [1]]
+    for p in puzzles:
+        assert np.count_nonzero(p.hidden) == p.span == 30 == np.ptp(p.cells[:, 0]) + 1
+        assert p.hidden[tuple(p.cells.T)].all()
 
 
 @pytest.mark.parametrize("text", ["gap", "gap-0", "gap-x", "everything", "point-1.5", "isolated-3"])

@@ -14,8 +14,8 @@ Protocols = Annotated[
     typer.Option(
         "--protocol",
         help="masked (as in training), isolated (one position in 64), event (each position, all its fields), gap-K "
-        "(K positions on end, one gap a sequence), gaps-K (the same, every place), block-K (K steps of each field) or "
-        "point-P (P per cent of the cells). Repeatable.",
+        "(K positions on end, one gap a sequence), gaps-K (the same, every place), block-K (K steps of each field), "
+        "field-K (K steps of one field, the others known) or point-P (P per cent of the cells). Repeatable.",
     ),
 ]
 Imputers = Annotated[

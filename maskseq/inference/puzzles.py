@@ -58,29 +58,31 @@ class Protocol:
 
     @classmethod
     def parse(cls, text: str, masking: MaskingConfig) -> "Protocol":
-        """`masked`, `isolated`, `event`, `gap-K`, `gaps-K`, `block-K` or `point-P`; `UsageError` for anything else.
+        """The protocol of this name; `UsageError` if there is none.
 
         masked: as in training, under `masking`. isolated: one position in 64, the others known. event: one position at
         a time, all its fields. gap-K: K positions on end, all their fields, at one place of each sequence. gaps-K: the
         same at every place, one at a time; events and gaps are never the mark of the end. block-K: K steps of each
-        field, at a place of its own, at least 24 from either end where there is room. point-P: P per cent of the cells.
+        field, at a place of its own, at least 24 from either end where there is room. field-K: K steps of one field at
+        a time, the other fields known. point-P: P per cent of the cells.
         """
         name, _, number = text.partition("-")
         if text in ("masked", "isolated", "event"):
             hide = {"masked": lambda w: _masked(w, masking), "isolated": _isolated, "event": _events}[text]
             return cls(text, hide)
-        if name in ("gap", "gaps", "block", "point") and re.fullmatch(r"[1-9]\d*", number):
+        if name in ("gap", "gaps", "block", "field", "point") and re.fullmatch(r"[1-9]\d*", number):
             n = int(number)
             makers: dict[str, Callable[[Window], Iterator[Hidden]]] = {
                 "gap": lambda w: _gap(w, n),
                 "gaps": lambda w: _gaps(w, n),
                 "block": lambda w: _blocks(w, n),
+                "field": lambda w: _each_field(w, n),
                 "point": lambda w: _points(w, n / 100),
             }
             return cls(text, makers[name])
         raise UsageError(
-            f"unknown protocol {text!r}; there are masked, isolated, event, gap-K, gaps-K, block-K and point-P, such "
-            f"as gap-5 (5 positions) or point-50 (50 % of the cells)"
+            f"unknown protocol {text!r}; there are masked, isolated, event, gap-K, gaps-K, block-K, field-K and "
+            f"point-P, such as gap-5 (5 positions) or point-50 (50 % of the cells)"
         )
 
     def puzzles(
@@ -206,6 +208,16 @@ def _blocks(window: Window, n: int) -> Iterator[Hidden]:
     first = window.rng.integers(margin, length - n - margin + 1, size=n_fields)
     offset = np.arange(length)[:, None] - first
     yield Hidden(window.with_all_that_tells((offset >= 0) & (offset < n)), span=n)
+
+
+def _each_field(window: Window, n: int) -> Iterator[Hidden]:
+    length, n_fields = window.piece.ids.shape
+    if length < n + 2:
+        return
+    for field, first in enumerate(window.rng.integers(1, length - n, size=n_fields).tolist()):
+        chosen = np.zeros((length, n_fields), bool)
+        chosen[first : first + n, field] = True
+        yield Hidden(window.with_all_that_tells(chosen), span=n)
 
 
 def _points(window: Window, share: float) -> Iterator[Hidden]:
