@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from maskseq.inference.span_table import SpanTable
 from maskseq.inference.tables import ContextTables
 from maskseq.masking import MaskingConfig
 from maskseq.model.checkpoint import read_json
+from maskseq.model.linear_context import Covariances, offsets
 from maskseq.plugins import format_for
 from maskseq.ranges import read_ranges
 from maskseq.ranges import within as stretches
@@ -41,6 +42,8 @@ MARKOV_ENTRIES = 16
 """Of its table for each training position, at most: chains over many bins of few samples know nothing."""
 MODEL = "model"
 COUNTING = "counting on training data"
+COVARIANCES = "covariances"
+"""The best linear prediction of numbers: what an encoder with `linear_context` starts from."""
 FLOOR = "rounding to bins"
 """Of numbers, the error that the bins alone make."""
 Progress = Callable[[str, int, int | None], None]
@@ -60,7 +63,8 @@ class Question:
     depth: int = 5
     """Neighbours on a side that tables look at, at most."""
     imputers: tuple[str, ...] = ("linear", "last")
-    """Simple fills of numbers that are judged beside: see `maskseq.inference.imputers`."""
+    """Simple fills of numbers that are judged beside: see `maskseq.inference.imputers`, and `COVARIANCES`. A run that
+    starts from covariances is judged beside them in any case."""
     window: int | None = None
     """Positions that everybody sees at a time (default: as many as the model was trained with)."""
     stride: int | None = None
@@ -73,7 +77,8 @@ class Question:
         for name in self.protocols:
             Protocol.parse(name, MaskingConfig())
         for name in self.imputers:
-            imputer(name)
+            if name != COVARIANCES:
+                imputer(name)
         if min(self.window or 1, self.stride or 1) < 1 or (self.window or 2) < 2:
             raise UsageError(f"windows of {self.window} positions, {self.stride} apart: there are none")
 
@@ -104,10 +109,13 @@ def evaluate_run(
     saved = read_json(loaded.path / RECIPE)["recipe"] if (loaded.path / RECIPE).exists() else {}
     records = _records(data, loaded.tokenizer, within, counted, lambda file: loaded.reader(file, format))
     on_progress(COUNTING, 0, None)
+    distances = loaded.model.config.linear_context
+    if distances and COVARIANCES not in question.imputers:
+        question = replace(question, imputers=(*question.imputers, COVARIANCES))
     told = judge(
         question,
         records,
-        Baselines(counted.training_ids(), loaded.tokenizer, question.depth),
+        Baselines(counted.training_ids(), loaded.tokenizer, question.depth, distances),
         context=question.window or loaded.model.config.max_positions,
         masking=load_recipe(saved).masking if saved else MaskingConfig(),
         predict=loaded.predict(symmetries=symmetries),
@@ -164,10 +172,17 @@ def _records(
 
 
 class Baselines:
-    """What is counted on training sequences: frequencies, a Markov chain, context tables and tables of spans."""
+    """What is counted on training sequences: frequencies, a Markov chain, tables of contexts and spans, covariances."""
 
-    def __init__(self, sequences: Iterable[Integer[np.ndarray, "_ _"]], tokenizer: Tokenizer[Any], depth: int) -> None:
-        self.tokenizer, self.depth = tokenizer, depth
+    def __init__(
+        self,
+        sequences: Iterable[Integer[np.ndarray, "_ _"]],
+        tokenizer: Tokenizer[Any],
+        depth: int,
+        distances: tuple[int, ...] = (),
+    ) -> None:
+        """Tables look at `depth` neighbours on a side, covariances at these distances (default: the same)."""
+        self.tokenizer, self.depth, self.distances = tokenizer, depth, distances or tuple(range(1, depth + 1))
         vocabulary, symmetries = tokenizer.vocabulary, tokenizer.symmetries()
         self.sequences = list(sequences)
         positions = sum(map(len, self.sequences))
@@ -195,6 +210,11 @@ class Baselines:
                 spread = float(np.asarray(centres)[ids[ids < len(centres)]].std()) if (ids < len(centres)).any() else 0
                 found[field] = spread or 1.0
         return found
+
+    @cached_property
+    def covariances(self) -> Covariances:
+        """Of the numbers around a position."""
+        return Covariances.count(self.sequences, self.tokenizer.vocabulary, offsets(self.distances))
 
     @cache  # noqa: B019 (as long-lived as the evaluation)
     def span_table(self, field: int, length: int) -> SpanTable:
@@ -296,7 +316,9 @@ def _judge(
     spreads = baselines.spreads()
     if any(vocabulary.centres[field] is not None for field in np.unique(cells.field)):
         means = {name: each.mean for name, each in answers.items()}
-        means |= {name: evaluate_numbers.imputed(imputer(name), puzzles, vocabulary) for name in question.imputers}
+        for each in question.imputers:
+            fill_in = baselines.covariances.fill if each == COVARIANCES else imputer(each)
+            means[each] = evaluate_numbers.imputed(fill_in, puzzles, vocabulary)
         means[FLOOR] = evaluate_numbers.rounded_numbers(cells, vocabulary)
         truth = evaluate_numbers.true_numbers(puzzles, vocabulary)
         told["errors"] = evaluate_numbers.ordinal_errors(cells, truth, means, vocabulary, spreads)

@@ -112,12 +112,13 @@ def test_numbers_are_judged_in_their_unit(tmp_path: Path) -> None:
     build_from_records(records, output=tmp_path / "c", tokenizer=Levels(), split=SPLIT)
     told = evaluate_baselines(
         tmp_path / "c",
-        question=Question(protocols=("block-5",), cells=400, imputers=("linear", "last", "mean")),
+        question=Question(protocols=("block-5",), cells=400, imputers=("linear", "last", "mean", "covariances")),
         context=400,
         trust_code=True,
     )["protocols"]["block-5"]
     (errors,) = (each["by"] for each in told["errors"].values())
     assert errors["linear"]["MSE"] < errors["last"]["MSE"] < errors["mean"]["MSE"]
+    assert errors["covariances"]["MSE"] < errors["last"]["MSE"]
     assert errors["linear"]["MAE, z-scored"] == pytest.approx(errors["linear"]["MAE"] / wave.std(), rel=0.1)
 
 

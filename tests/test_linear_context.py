@@ -79,6 +79,18 @@ def test_pieces_of_a_row_are_conditioned_each_alone(pieces: list[tuple[int, floa
         first += len(text)
 
 
+def test_gaps_of_a_piece_are_filled_in_its_units_and_the_rest_is_kept() -> None:
+    values = numbers(two_channels(40, 4), VOCABULARY)
+    gaps = np.random.default_rng(1).random(values.shape) < 0.4
+    filled = COUNTED.fill(np.where(gaps, np.nan, values))
+    np.testing.assert_array_equal(filled[~gaps], values[~gaps])
+    mean, std = COUNTED.mean.double().numpy(), COUNTED.std.double().numpy()
+    for position, channel in np.argwhere(gaps).tolist():
+        expected = conditioned(COUNTED, (values - mean) / std, ~gaps, position, channel)[0]
+        assert filled[position, channel] == pytest.approx(expected * std[channel] + mean[channel], abs=2e-3)
+    assert np.abs(filled - values)[gaps].mean() < 0.5 * np.abs(values)[gaps].mean()
+
+
 def test_many_positions_are_solved_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = two_channels(50, 3)
     values = torch.tensor(numbers(ids, VOCABULARY)).float()

@@ -22,7 +22,8 @@ Imputers = Annotated[
     list[str] | None,
     typer.Option(
         "--baseline",
-        help="For numbers, also: linear, last, mean, spline, neighbours, iterative, seasonal-N or mixed-N. Repeatable.",
+        help="For numbers, also: linear, last, mean, spline, neighbours, iterative, covariances, seasonal-N or "
+        "mixed-N. Repeatable.",
     ),
 ]
 Fields = Annotated[

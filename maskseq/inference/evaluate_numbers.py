@@ -102,7 +102,7 @@ def imputed(
     vocabulary: Vocabulary,
 ) -> Float[np.ndarray, " cells"]:
     """What an imputer puts into the scored cells of ordinal fields, in their units; NaN in other fields."""
-    ordinal = [field for field, centres in enumerate(vocabulary.centres) if centres is not None]
+    ordinal = vocabulary.ordinal
     parts = []
     for puzzle in puzzles:
         values = _numbers(puzzle, vocabulary)

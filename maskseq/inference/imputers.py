@@ -88,7 +88,9 @@ def imputer(name: str) -> Callable[[Values], Values]:
         return lambda values: fill(values, int(period))
     if name not in IMPUTERS:
         known = ", ".join(IMPUTERS)
-        raise UsageError(f"unknown baseline {name!r}; there are {known}, seasonal-N and mixed-N, N steps long")
+        raise UsageError(
+            f"unknown baseline {name!r}; there are {known}, covariances, seasonal-N and mixed-N, N steps long"
+        )
     return IMPUTERS[name]
 
 

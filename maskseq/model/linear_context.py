@@ -117,6 +117,13 @@ class Covariances:
         nothing = found.new_tensor([0.0, 1.0])
         return torch.where(wanted[..., None], found, nothing)
 
+    def fill(self, values: Float[np.ndarray, "length fields"]) -> Float[np.ndarray, "length fields"]:
+        """The numbers of one piece with means in place of NaN, in their units."""
+        known = torch.from_numpy(~np.isnan(values))
+        positions = torch.arange(len(values))
+        mean = self.predict(torch.from_numpy(values.astype(np.float32)), known, positions, ~known)[..., 0]
+        return np.where(np.isnan(values), (mean * self.std + self.mean).double().numpy(), values)
+
 
 class LinearContext(nn.Module):
     """The linear prediction of hidden numbers, as an input of the encoder and as where its logits start."""
