@@ -17,6 +17,8 @@ SHOWN = 8
 """Channels that are told of one by one."""
 SHORTEST_PERIOD = 4
 """In steps; shorter ones are noise, whose differences alternate."""
+MOST_VARIABLES = 128
+"""Numbers around a position whose covariances are worth their time: systems of so many equations are solved."""
 PERIODIC = 0.2
 """Autocorrelation of the differences, from which on a signal is called periodic."""
 
@@ -38,6 +40,7 @@ def suggest_bins(records: Sequence[Any]) -> Suggestion | None:
     left = f"constant: {', '.join(flat)}" if flat and len(kept) < len(first.names) else ""
     many = f"{MOST_CHANNELS} of {len(kept)} that vary" if len(chosen) < len(kept) else ""
     span = min(max(4, period // 4 if period else 8), 64)
+    around = _distances(len(chosen), period) if options["scheme"] != "level" else []
     return Suggestion(
         found=_channels(first, values, chosen)
         | clock(records, STEPS)
@@ -45,6 +48,7 @@ def suggest_bins(records: Sequence[Any]) -> Suggestion | None:
         context=min(max(64, 1 << (4 * period - 1).bit_length() if period else 256), 1024),
         recipe={
             "tokenizer": options,
+            "model": {"waves": 16} | ({"linear_context": around} if around else {}),
             "masking": {
                 "ratio": [0.1, 0.5],
                 "tokens": {"weight": 0.3, "replacement": {"mask": 1.0}},
@@ -55,6 +59,8 @@ def suggest_bins(records: Sequence[Any]) -> Suggestion | None:
         comments={
             "tokenizer.scheme": why,
             "tokenizer.channels": "; ".join(filter(None, (many, left))),
+            "model.waves": "neighbouring bins are alike from the first step on",
+            "model.linear_context": "it starts from what samples so far away say, of all channels",
             "masking.ratio": "share of the samples, drawn for each piece",
             "masking.spans": "gaps" + (", a quarter of the period long" if period else ""),
             "training.smoothing": "neighbouring bins are nearly right",
@@ -83,6 +89,12 @@ def _bins(values: Float64[np.ndarray, "steps channels"]) -> tuple[dict[str, Any]
         why = "its detail is small beside its range: a level, and what is left of it"
         return {"name": "quantize", "scheme": "level", "levels": 32, "bins": 32}, why
     return {"name": "quantize", "scheme": "quantile", "bins": bins}, "bins with about as many values each"
+
+
+def _distances(n_channels: int, period: int | None) -> list[int]:
+    """How far away samples are that predict others: the nearest, and those one period away; fewer of many channels."""
+    useful = dict.fromkeys([1, 2, 3, *([period] if period else []), 4, 6, 8])
+    return sorted(list(useful)[: (MOST_VARIABLES // n_channels - 1) // 2])
 
 
 def _period(values: Float64[np.ndarray, "steps channels"]) -> int | None:
