@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 import maskseq
 from maskseq.calibration import held_out_records
 from maskseq.data.corpus import Corpus
-from maskseq.evaluation import Baselines
+from maskseq.inference.baselines import Baselines
 from maskseq.inference.score import Score, score_records
 from maskseq.run import load
 from maskseq.types import OTHER, Encoded
@@ -56,9 +56,11 @@ def main() -> None:
     parser.add_argument("abnormal", type=Path)
     parser.add_argument("--output", type=Path, default=Path("runs/hdfs-anomaly"))
     parser.add_argument("--set", action="append", default=[], help="a key of the recipe")
+    parser.add_argument("--stride", type=int, action="append", help="hide one event of so many (default: 8)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
 
+    options.stride = options.stride or [8]
     normal = list(distinct(options.normal))
     n_train = int(TRAINING * len(normal))
     options.output.mkdir(parents=True, exist_ok=True)
@@ -79,10 +81,11 @@ def main() -> None:
     times = np.array(list(abnormal.values()))
     baselines = Baselines(corpus.training_ids(), tokenizer, 5)
     rows = {}
-    for name, predict in {"model": run.predict(), **baselines.predicts}.items():
+    context = run.model.config.max_positions
+    asked = {f"model, 1 of {stride} hidden": (run.predict(), stride) for stride in options.stride}
+    for name, (predict, stride) in (asked | {name: (each, 8) for name, each in baselines.predicts.items()}).items():
         scored: list[list[Score]] = [
-            list(score_records(predict, part, tokenizer=tokenizer, context=run.model.config.max_positions))
-            for part in parts
+            list(score_records(predict, part, tokenizer=tokenizer, context=context, stride=stride)) for part in parts
         ]
         for way, over in WAYS.items():
             rows[f"{name}, {way}"] = figures(*(np.array([over(each.bits) for each in part]) for part in scored), times)

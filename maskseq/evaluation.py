@@ -1,8 +1,7 @@
 """A run, or only what it would have to beat, on held-out data: one code path, the same masks for everybody."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,15 @@ from maskseq.calibration import held_out_records
 from maskseq.data.corpus import Corpus
 from maskseq.errors import UsageError
 from maskseq.inference import evaluate, evaluate_numbers
-from maskseq.inference.baselines import MAX_TABLE, Markov, MarkovPredict
+from maskseq.inference.baselines import Baselines
 from maskseq.inference.evaluate import Answers, Cells
 from maskseq.inference.fill import Predict
 from maskseq.inference.imputers import imputer
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.order import OrderName
 from maskseq.inference.puzzles import Protocol, Puzzle
-from maskseq.inference.span_table import SpanTable
-from maskseq.inference.tables import ContextTables
 from maskseq.masking import MaskingConfig
 from maskseq.model.checkpoint import read_json
-from maskseq.model.linear_context import Covariances, offsets
 from maskseq.plugins import format_for
 from maskseq.ranges import read_ranges
 from maskseq.ranges import within as stretches
@@ -33,13 +29,10 @@ from maskseq.recipe import load_recipe
 from maskseq.run import load
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.training.run import RECIPE
-from maskseq.types import END, Encoded
+from maskseq.types import Encoded
 
 ROUNDS = 32
 """How often the same data may be asked, with other cells hidden, until there are enough."""
-MARKOV_ORDER = 2
-MARKOV_ENTRIES = 16
-"""Of its table for each training position, at most: chains over many bins of few samples know nothing."""
 MODEL = "model"
 COUNTING = "counting on training data"
 COVARIANCES = "covariances"
@@ -169,59 +162,6 @@ def _records(
     if within:
         raise UsageError("stretches are taken of the records of a file\n\nhint: name the file that they are of")
     return list(held_out_records(data or Path(corpus.path)))
-
-
-class Baselines:
-    """What is counted on training sequences: frequencies, a Markov chain, tables of contexts and spans, covariances."""
-
-    def __init__(
-        self,
-        sequences: Iterable[Integer[np.ndarray, "_ _"]],
-        tokenizer: Tokenizer[Any],
-        depth: int,
-        distances: tuple[int, ...] = (),
-    ) -> None:
-        """Tables look at `depth` neighbours on a side, covariances at these distances (default: the same)."""
-        self.tokenizer, self.depth, self.distances = tokenizer, depth, distances or tuple(range(1, depth + 1))
-        vocabulary, symmetries = tokenizer.vocabulary, tokenizer.symmetries()
-        self.sequences = list(sequences)
-        positions = sum(map(len, self.sequences))
-        if not positions:
-            raise UsageError("there are no training sequences to count baselines on")
-        self.views = [view for ids in self.sequences for view in (ids, *(each.ids(ids) for each in symmetries))]
-        self.tables = f"{depth} + {depth} neighbours"
-        self.predicts: dict[str, Predict] = {
-            "frequencies": ContextTables(self.views, vocabulary=vocabulary, depth=0),
-            self.tables: ContextTables(self.views, vocabulary=vocabulary, depth=depth),
-        }
-        if max(vocabulary.n_outputs) ** (MARKOV_ORDER + 1) <= min(MAX_TABLE, MARKOV_ENTRIES * positions):
-            chains = [
-                Markov.count((ids[:, field] for ids in self.views), n_ids=n_ids, order=MARKOV_ORDER)
-                for field, n_ids in enumerate(vocabulary.n_outputs)
-            ]
-            self.predicts[f"order-{MARKOV_ORDER} Markov chain"] = MarkovPredict(chains)
-
-    def spreads(self) -> dict[int, float]:
-        """Of each ordinal field, the standard deviation of training values, in its unit."""
-        found = {}
-        for field, centres in enumerate(self.tokenizer.vocabulary.centres):
-            if centres is not None:
-                ids = np.concatenate([each[:, field] for each in self.sequences])
-                spread = float(np.asarray(centres)[ids[ids < len(centres)]].std()) if (ids < len(centres)).any() else 0
-                found[field] = spread or 1.0
-        return found
-
-    @cached_property
-    def covariances(self) -> Covariances:
-        """Of the numbers around a position."""
-        return Covariances.count(self.sequences, self.tokenizer.vocabulary, offsets(self.distances))
-
-    @cache  # noqa: B019 (as long-lived as the evaluation)
-    def span_table(self, field: int, length: int) -> SpanTable:
-        """The most frequent spans of a field."""
-        asked = self.tokenizer.fields[field]
-        end = asked.control_id(END) if END in asked.controls else None
-        return SpanTable((ids[:, field] for ids in self.views), length, self.depth, end)
 
 
 def judge(

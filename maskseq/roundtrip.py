@@ -17,9 +17,9 @@ from maskseq import __version__
 from maskseq.data.corpus import Corpus
 from maskseq.errors import MaskseqError, UsageError
 from maskseq.filling import Asked, FilledRecord
-from maskseq.inference.baselines import MAX_TABLE, Markov
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.journal import Journal
+from maskseq.inference.markov import MAX_TABLE, Markov
 from maskseq.inference.table import COLUMNS, Row, as_dict, rows
 from maskseq.inference.tabular import columns_of, table_writer
 from maskseq.missing import Sized

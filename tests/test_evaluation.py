@@ -15,7 +15,8 @@ from maskseq.data.build import build_from_records
 from maskseq.data.corpus import Corpus
 from maskseq.data.splits import SplitConfig
 from maskseq.errors import UsageError
-from maskseq.evaluation import Baselines, Question, draw, evaluate_baselines, evaluate_run, judge
+from maskseq.evaluation import Question, draw, evaluate_baselines, evaluate_run, judge
+from maskseq.inference.baselines import Baselines
 from maskseq.inference.tables import ContextTables
 from maskseq.masking import MaskingConfig
 from maskseq.tokenizer import Tokenizer

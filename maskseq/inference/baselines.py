@@ -1,130 +1,74 @@
-"""What a model must beat: tables that are counted in seconds and see both sides of a hole."""
+"""All that is counted on training data to judge a model beside."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Integer
 
 from maskseq.errors import UsageError
+from maskseq.inference.fill import Predict
+from maskseq.inference.markov import MAX_TABLE, Markov, MarkovPredict
+from maskseq.inference.span_table import SpanTable
+from maskseq.inference.tables import ContextTables
+from maskseq.model.linear_context import Covariances, offsets
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import END
 
-MAX_TABLE = 1 << 24
+MARKOV_ORDER = 2
+MARKOV_ENTRIES = 16
+"""Of its table for each training position, at most: chains over many bins of few samples know nothing."""
 
 
-@dataclass(frozen=True)
-class Markov:
-    """A Markov chain of one field: how probable each id is after the `order` ids before it.
+class Baselines:
+    """What is counted on training sequences: frequencies, a Markov chain, tables of contexts and spans, covariances."""
 
-    P(id | ids before) = (count + smoothing) / (total + smoothing · n_ids).
+    def __init__(
+        self,
+        sequences: Iterable[Integer[np.ndarray, "_ _"]],
+        tokenizer: Tokenizer[Any],
+        depth: int,
+        distances: tuple[int, ...] = (),
+    ) -> None:
+        """Tables look at `depth` neighbours on a side, covariances at these distances (default: the same)."""
+        self.tokenizer, self.depth, self.distances = tokenizer, depth, distances or tuple(range(1, depth + 1))
+        vocabulary, symmetries = tokenizer.vocabulary, tokenizer.symmetries()
+        self.sequences = list(sequences)
+        positions = sum(map(len, self.sequences))
+        if not positions:
+            raise UsageError("there are no training sequences to count baselines on")
+        self.views = [view for ids in self.sequences for view in (ids, *(each.ids(ids) for each in symmetries))]
+        self.tables = f"{depth} + {depth} neighbours"
+        self.predicts: dict[str, Predict] = {
+            "frequencies": ContextTables(self.views, vocabulary=vocabulary, depth=0),
+            self.tables: ContextTables(self.views, vocabulary=vocabulary, depth=depth),
+        }
+        if max(vocabulary.n_outputs) ** (MARKOV_ORDER + 1) <= min(MAX_TABLE, MARKOV_ENTRIES * positions):
+            chains = [
+                Markov.count((ids[:, field] for ids in self.views), n_ids=n_ids, order=MARKOV_ORDER)
+                for field, n_ids in enumerate(vocabulary.n_outputs)
+            ]
+            self.predicts[f"order-{MARKOV_ORDER} Markov chain"] = MarkovPredict(chains)
 
-    *Why* it is a fair opponent: `marginals` is exact inference, given everything known on both sides of a hole. *Why*
-    only what was seen is stored: of 128 bins of a signal, less than 1 % of all triples ever occur, and the rest of the
-    table is the smoothing alone, so that a step costs what was seen and not 128³.
-    """
-
-    n_ids: int
-    order: int
-    codes: Int[np.ndarray, " entries"]
-    """What was seen: `order` ids, oldest first, and the id after them, as digits of a number."""
-    counts: Int[np.ndarray, " entries"]
-    smoothing: float
-
-    @classmethod
-    def count(
-        cls, sequences: Iterable[Integer[np.ndarray, "_"]], *, n_ids: int, order: int = 2, smoothing: float = 0.5
-    ) -> "Markov":
-        """Count in training sequences; ids of `n_ids` and above (`[MASK]`) break a context. Dirichlet-smoothed."""
-        if order < 1 or n_ids ** (order + 1) > MAX_TABLE:
-            raise UsageError(
-                f"a Markov table of order {order} over {n_ids} ids has {n_ids}^{order + 1} entries; lower it"
-            )
-        seen = [np.empty(0, np.int64)]
-        for ids in sequences:
-            wide = ids.astype(np.int64)
-            codes = np.zeros(max(len(ids) - order, 0), np.int64)
-            whole = np.ones(len(codes), bool)
-            for back in range(order + 1):
-                part = wide[back : back + len(codes)]
-                codes = codes * n_ids + part
-                whole &= part < n_ids
-            seen.append(codes[whole])
-        codes, counts = np.unique(np.concatenate(seen), return_counts=True)
-        return cls(n_ids, order, codes, counts, smoothing)
+    def spreads(self) -> dict[int, float]:
+        """Of each ordinal field, the standard deviation of training values, in its unit."""
+        found = {}
+        for field, centres in enumerate(self.tokenizer.vocabulary.centres):
+            if centres is not None:
+                ids = np.concatenate([each[:, field] for each in self.sequences])
+                spread = float(np.asarray(centres)[ids[ids < len(centres)]].std()) if (ids < len(centres)).any() else 0
+                found[field] = spread or 1.0
+        return found
 
     @cached_property
-    def totals(self) -> Float[np.ndarray, " contexts"]:
-        """How often each context was seen, smoothing included; the denominators of all probabilities."""
-        seen = np.bincount(self.codes // self.n_ids, self.counts, self.n_ids**self.order)
-        return np.asarray(seen + self.smoothing * self.n_ids)
+    def covariances(self) -> Covariances:
+        """Of the numbers around a position."""
+        return Covariances.count(self.sequences, self.tokenizer.vocabulary, offsets(self.distances))
 
-    def marginals(
-        self, ids: Integer[np.ndarray, "length"], hidden: Bool[np.ndarray, "length"]
-    ) -> Float[np.ndarray, "cells ids"]:
-        """P(id | everything that is not hidden) of each hidden position, by the forward-backward algorithm.
-
-        Positions with ids outside the table count as hidden, too, but are not in the answer.
-        """
-        n_ids = self.n_ids
-        dark = hidden | (ids >= n_ids)
-        answer = np.zeros((len(ids), n_ids))
-        # What is more than `order` known ids away from a dark position says nothing about it.
-        near = np.convolve(dark, np.ones(2 * self.order + 1))[self.order : -self.order] > 0
-        edges = np.flatnonzero(np.diff(near, prepend=False, append=False)).reshape(-1, 2)
-        for start, stop in edges.tolist():
-            evidence = np.ones((stop - start, n_ids))
-            known = np.flatnonzero(~dark[start:stop])
-            evidence[known] = 0
-            evidence[known, ids[start + known]] = 1
-            answer[start:stop] = self._forward_backward(evidence)
-        return np.asarray(answer[hidden])
-
-    def _forward_backward(self, evidence: Float[np.ndarray, "length ids"]) -> Float[np.ndarray, "length ids"]:
-        """Posterior of each position; a state is the last `order` ids, as digits of a number."""
-        n_ids, n_states = self.n_ids, len(self.totals)
-        before, after = self.codes // n_ids, self.codes % n_states
-        states = np.empty((len(evidence) + 1, n_states))
-        states[0] = self.totals / self.totals.sum()
-        for i, seen in enumerate(evidence):
-            weight = states[i] / self.totals
-            counted = np.bincount(after, weight[before] * self.counts, n_states).reshape(-1, n_ids)
-            smoothed = self.smoothing * weight.reshape(n_ids, -1).sum(axis=0)[:, None]  # the same for every id
-            ahead = (counted + smoothed) * seen
-            states[i + 1] = ahead.ravel() / ahead.sum()
-        posterior = np.empty_like(evidence)
-        behind = np.ones(n_states)
-        for i in range(len(evidence) - 1, -1, -1):
-            both = (states[i + 1] * behind).reshape(-1, n_ids).sum(axis=0)
-            posterior[i] = both / both.sum()
-            onward = behind.reshape(-1, n_ids) * evidence[i]
-            counted = np.bincount(before, onward.ravel()[after] * self.counts, n_states).reshape(n_ids, -1)
-            smoothed = self.smoothing * onward.sum(axis=1)  # the same after every oldest id
-            behind = (counted + smoothed).ravel() / self.totals
-            behind /= behind.max()
-        return posterior
-
-
-class MarkovPredict:
-    """Chains of the fields of a sequence as a `Predict`: each asked cell given all known cells of its field."""
-
-    def __init__(self, chains: Sequence[Markov]) -> None:
-        self.chains = chains
-
-    def __call__(
-        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> list[Float[np.ndarray, "_ _"]]:
-        """Log-probabilities of the asked cells."""
-        width = max(chain.n_ids for chain in self.chains)
-        answers = []
-        for ids, asked in zip(sequences, cells, strict=True):
-            answer = np.full((len(asked), width), -np.inf)
-            for field, chain in enumerate(self.chains):
-                mine = np.flatnonzero(asked[:, 1] == field)
-                if len(mine):
-                    hidden = np.zeros(len(ids), bool)
-                    hidden[asked[mine, 0]] = True
-                    row = np.cumsum(hidden) - 1  # of each position among the hidden ones
-                    found = np.log(chain.marginals(ids[:, field], hidden))
-                    answer[mine, : found.shape[1]] = found[row[asked[mine, 0]]]
-            answers.append(answer)
-        return answers
+    @cache  # noqa: B019 (as long-lived as the evaluation)
+    def span_table(self, field: int, length: int) -> SpanTable:
+        """The most frequent spans of a field."""
+        asked = self.tokenizer.fields[field]
+        end = asked.control_id(END) if END in asked.controls else None
+        return SpanTable((ids[:, field] for ids in self.views), length, self.depth, end)

@@ -1,4 +1,4 @@
-"""Baselines against brute force: every completion enumerated."""
+"""Markov chains against brute force: every completion enumerated."""
 
 import itertools
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskseq.errors import UsageError
-from maskseq.inference.baselines import Markov
+from maskseq.inference.markov import Markov
 
 
 def table(chain: Markov) -> np.ndarray:
