@@ -156,6 +156,22 @@ def test_nothing_to_count_and_constant_channels_are_no_trouble() -> None:
         assert (found[..., 1] > 0).all()
 
 
+def test_equal_channels_that_hardly_move_can_be_solved() -> None:
+    """Hundreds of numbers that are nearly the same: the hardest matrix there is."""
+    smooth = np.sin(np.arange(6_000) / 500)
+    bins = np.abs(smooth[:, None] * 3 - np.array(CENTRES)).argmin(axis=1)
+    ids = np.stack([bins, np.zeros_like(bins), bins], axis=1)
+    counted = Covariances.count([ids], VOCABULARY, offsets(range(1, 128)))
+    assert len(counted.covariance) == 510
+    values = torch.tensor(numbers(ids[1_000:1_400], VOCABULARY)).float()
+    hidden = torch.zeros(values.shape, dtype=torch.bool)
+    hidden[::40] = True
+    mean, variance = counted.predict(values, ~hidden, torch.arange(400), hidden).unbind(-1)
+    error = (mean * counted.std + counted.mean - values)[hidden]
+    assert error.abs().max() < 0.15  # a bin and a half
+    assert (variance[hidden] < 0.01).all()
+
+
 def test_an_untrained_encoder_answers_with_the_predicted_normal_distribution() -> None:
     config = EncoderConfig(vocabulary=VOCABULARY, linear_context=DISTANCES, waves=4, decoder_bias=False, **SHAPE)
     model = Encoder(config, seed=0)

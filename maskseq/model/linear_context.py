@@ -28,8 +28,8 @@ SOLVED = 1 << 23
 """Entries of the matrices that are solved at a time."""
 ENOUGH = 10
 """Positions for each of the numbers around them, from which covariances are taken of whole neighbourhoods only."""
-LEAST_VARIANCE = 1e-6
-"""Of z-scored numbers: what keeps matrices of equal channels, or constant ones, invertible."""
+LEAST_VARIANCE = 1e-5
+"""Of z-scored numbers: what keeps matrices of equal channels invertible, rounded to float32 as they are stored."""
 
 
 @dataclass(frozen=True)
