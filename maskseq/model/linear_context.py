@@ -22,7 +22,7 @@ from maskseq.model.linear import Linear
 from maskseq.model.waves import n_shared, weights
 from maskseq.types import Vocabulary
 
-COUNTED = 1 << 16
+COUNTED = 1 << 14
 """Positions that are counted at a time."""
 SOLVED = 1 << 23
 """Entries of the matrices that are solved at a time."""
