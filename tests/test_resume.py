@@ -89,9 +89,11 @@ def break_off(step: int) -> Listener:
 
 def test_a_run_killed_between_checkpoints_ends_as_if_it_had_not_been(tmp_path: Path, whole: Path) -> None:
     kill_after(tmp_path, event="Step 13")
+    latest = (tmp_path / "latest").read_text().strip()
+    assert latest in ("step_5", "step_10")  # on a busy machine the thread may still be writing the second one
     events: list[Event] = []
     small_run(tmp_path, on_event=events.append)
-    assert [e.step for e in events if isinstance(e, Started)] == [10]
+    assert [f"step_{e.step}" for e in events if isinstance(e, Started)] == [latest]
     assert_same_run(tmp_path, whole)
 
 
