@@ -321,4 +321,4 @@ def test_the_co2_recipe_fits_what_ships(samples):
     table = tomllib.loads((samples.parent / "co2.toml").read_text())
     options = {name: value for name, value in table["tokenizer"].items() if name != "name"}
     tokenizer = QuantizeTokenizer.fit(SignalCsv().read(samples / "co2.csv"), **options)
-    assert tokenizer.describe() == {"co2": "128 bins, 313.238 to 373.662"}
+    assert tokenizer.describe() == {"co2": "512 bins, 313.059 to 373.841"}
