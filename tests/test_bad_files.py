@@ -230,6 +230,7 @@ SPECIAL: list[tuple[str, str, bytes, str]] = [
     ("wav", "as many samples as fit", _wav(size=BIG), "cut short|damaged"),
     ("wav", "wide samples", _wav(bits=64), "samples of 64 bits"),
     ("wav", "no rate", _wav(rate=0), "at a rate of 0"),
+    ("wav", "too high a rate", _wav(rate=0x7F000000), "more than a sound file can say"),
     ("wav", "no channels", _wav(channels=0), "damaged"),
     ("wav", "another coding", _wav(tag=85), "no PCM"),
     ("wfdb", "more samples than memory", WFDB_HEADER.replace(b"250 6", b"250 999999999999999"), "cut short"),

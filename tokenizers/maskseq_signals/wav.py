@@ -41,6 +41,8 @@ class Wav(Format[Recording]):
             raise DataError(path, f"is cut short: {got:,} of {n_frames:,} frames")
         if width > 4 or rate == 0:
             raise DataError(path, f"has samples of {8 * width} bits at a rate of {rate}; 8 to 32 bits are read")
+        if rate * n_channels * width >= 1 << 32:  # what the header itself says of bytes a second has 32 bits
+            raise DataError(path, f"has {rate:,} samples a second, more than a sound file can say it has")
         samples = _integers(frames, width).reshape(-1, n_channels)
         yield recorded(
             path,
