@@ -140,17 +140,16 @@ class EncoderConfig:
                 f"context_table = {self.context_table} needs {size:,} probabilities for a field; at most {MAX_TABLE:,} "
                 f"are possible: name fewer neighbours, from 0 on"
             )
-        if sorted({*self.linear_context} - {0}) != sorted(abs(distance) for distance in self.linear_context):
+        distances = self.linear_context
+        if min(distances, default=1) < 1 or len(set(distances)) < len(distances):
+            raise UsageError(f"linear_context = {list(distances)} must be distances from 1 on, each of them once")
+        variables = (2 * len(distances) + 1) * len(self.vocabulary.ordinal)
+        if distances and variables > MAX_VARIABLES:
             raise UsageError(
-                f"linear_context = {list(self.linear_context)} must be distances from 1 on, each of them once"
-            )
-        variables = (2 * len(self.linear_context) + 1) * len(self.vocabulary.ordinal)
-        if self.linear_context and variables > MAX_VARIABLES:
-            raise UsageError(
-                f"linear_context = {list(self.linear_context)} takes covariances of {variables} numbers, of which at "
+                f"linear_context = {list(distances)} takes covariances of {variables} numbers, of which at "
                 f"most {MAX_VARIABLES} are possible: name fewer distances"
             )
-        if (self.neighbours or self.context_table or self.linear_context) and not self.context_sees_target:
+        if (self.neighbours or self.context_table or distances) and not self.context_sees_target:
             raise UsageError(
                 "neighbours, context_table and linear_context would show the target to its context: "
                 "context_sees_target must be true"
