@@ -451,6 +451,67 @@ def test_no_unknown_time_becomes_absent_at_either_end_of_a_case(tokenizer, end):
     assert may_be_absent == first | {(1, "gap"): False, (2, "gap"): False, (2, "hour"): False, (2, "weekday"): False}
 
 
+def patients(rng, n_cases):
+    """Records of patients: static facts first, then events with times, some of either unknown."""
+    for number in range(n_cases):
+        facts = [(str(rng.choice(["F", "M", "born here"])), "never", None, None) for _ in range(rng.integers(1, 4))]
+        visits = random_case(rng, int(rng.integers(1, 8)), clean=True)
+        when = (visits.time - MONDAY) / SECOND
+        events = [(name, float(w), None, "x") for name, w in zip(visits.activity, when, strict=True)]
+        yield make_case(facts + events, f"p{number}")
+
+
+@pytest.mark.parametrize("end", [True, False])
+def test_static_facts_keep_the_contract(end):
+    records = list(patients(np.random.default_rng(3), 60))
+    tokenizer = EventTokenizer.fit(records, attributes=["room"], end=end, gap_bins=8)
+    assert tokenizer.static
+    assert "legal" in check_tokenizer(tokenizer, records).checked
+    assert not EventTokenizer.fit([record.cut(3, 20) for record in records if len(record) > 3], min_count=1).static
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_hidden_times_are_filled_with_facts_first_and_moments_behind(seed):
+    """Whatever the model prefers; and what is true stays allowed however much of it is hidden."""
+    rng = np.random.default_rng(seed)
+    records = list(patients(rng, 20))
+    tokenizer = EventTokenizer.fit(records, attributes=["room"], gap_bins=8, min_count=1)
+    sequences = [tokenizer.encode(record).ids.astype(np.int64) for record in records]
+    holes = []
+    for ids in sequences:
+        events = rng.random(len(ids) - 1) < rng.choice([0.3, 0.7, 1.0])
+        hidden = np.zeros(ids.shape, dtype=bool)
+        hidden[:-1, -2:] = events[:, None]
+        hidden[:-1, -3] = events | np.append(False, events[:-1])
+        legal = tokenizer.allowed(np.where(hidden, tokenizer.vocabulary.mask_ids, ids))
+        if legal is not None:
+            true = ids[tuple(legal.cells.T)]
+            backwards = (legal.cells[:, 1] == ids.shape[1] - 3) & (true == 0)
+            assert (legal.allowed[np.arange(len(true)), true] | backwards).all()
+        holes.append(hidden)
+
+    def undecided(sequences, cells):
+        return [np.log(rng.dirichlet(np.full(max(tokenizer.vocabulary.n_outputs), 0.1), size=len(c))) for c in cells]
+
+    fills = infill(
+        undecided,
+        [np.where(hidden, tokenizer.vocabulary.mask_ids, ids) for ids, hidden in zip(sequences, holes, strict=True)],
+        holes,
+        InfillConfig(temperature=1.0, samples=1),
+        vocabulary=tokenizer.vocabulary,
+        keys=list(range(20)),
+        constraints=[[Grammar(tokenizer.allowed)]] * 20,
+    )
+    for ids, hidden, fill in zip(sequences, holes, fills, strict=True):
+        filled = ids.copy()
+        filled[hidden] = fill.values[0]
+        absent = filled[:-1, -3:] == [field.control_id(ABSENT) for field in tokenizer.fields[-3:]]
+        facts = absent[:, 1]
+        assert (facts == absent[:, 2]).all()
+        assert (np.diff(facts.astype(int)) <= 0).all()
+        assert (absent[1:, 0] == facts[:-1]).all()
+
+
 def test_the_cells_of_a_case_attribute_are_filled_alike(tokenizer):
     record = random_case(np.random.default_rng(5), 12)
     index = [column.scope for column in tokenizer.columns].index("case") + 1

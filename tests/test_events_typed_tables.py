@@ -275,6 +275,11 @@ def test_meds_static_rows_have_no_time_and_stand_first(tmp_path):
     assert tokens == ["GENDER//F", "[ABSENT]", "[ABSENT]", "[ABSENT]", "[ABSENT]"]
     Meds().write([twelve, five], tmp_path / "again.parquet")
     assert pq.read_table(tmp_path / "again.parquet").equals(rows)
+    hidden = np.zeros((4, 5), dtype=bool)
+    hidden[0, -3:] = hidden[1, -3] = True
+    ids = tokenizer.encode(twelve).ids
+    time = replace(twelve, time=np.where([True, False, False], UNKNOWN_TIME, twelve.time))
+    assert tokenizer.splice(time, ids, hidden).time.tolist() == twelve.time.tolist()
 
 
 def good(tmp_path):

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from maskseq.errors import UsageError
 from maskseq_events.bins import NumberCounts, gap_bins, quantile_bins
-from maskseq_events.case import UNKNOWN, Case, Kind, Value
+from maskseq_events.case import ABSENT_TIME, UNKNOWN, Case, Kind, Value
 from maskseq_events.columns import Column, to_number
 from maskseq_events.drain import Drain, DrainTree, Templates
 from maskseq_events.rebuild import FIRST_MONDAY
@@ -94,7 +94,7 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
     tree = DrainTree(wanted.drain) if wanted.drain else None
     activities: Counter[str] = Counter()
     seen = {name: _Seen() for name in wanted.attributes}
-    gaps, start, offered = NumberCounts(), None, set[str]()
+    gaps, start, static, offered = NumberCounts(), None, False, set[str]()
     for case in records:
         if tree is None:
             activities.update(case.activity)
@@ -106,6 +106,7 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
             _count(name, what, case)
         offered.update(case.attributes, (f"case:{name}" for name in case.case_attributes))
         timed = case.timed
+        static = static or bool((case.time == ABSENT_TIME).any())
         if timed.any():
             first = int(case.time[timed][0])
             start = first if start is None else min(start, first)
@@ -126,6 +127,7 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
     }
     if start is not None and wanted.time is not False:
         state["start"] = (start - FIRST_MONDAY) // WEEK * WEEK + FIRST_MONDAY
+        state["static"] = static
         state["gaps"] = gap_bins(*gaps.sorted(), wanted.gap_bins)
     return state
 

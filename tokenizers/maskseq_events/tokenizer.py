@@ -41,6 +41,8 @@ class EventTokenizer(Tokenizer[Case]):
     start: int = FIRST_MONDAY
     """Where decoded logs begin: the Monday before the first training event; microseconds since 1970 UTC."""
     end: bool = True
+    static: bool = False
+    """Whether cases begin with static facts, which have no time, before the events that have."""
     templates: Templates | None = None
     """For activities that are log messages: which of `activities` each message is a case of."""
 
@@ -124,13 +126,15 @@ class EventTokenizer(Tokenizer[Case]):
         return ranges
 
     def allowed(self, ids: Integer[np.ndarray, "length fields"]) -> LegalCells | None:
-        """Of unknown cells: `[END]` stands at the last position only, no time is absent (but for the gap of the first
-        event) or runs backwards, and all cells of a case attribute say the same, so the first one filled decides.
+        """Of unknown cells: `[END]` stands at the last position only, no gap runs backwards, only static facts have no
+        time and only the first event and those behind a fact no gap, and all cells of a case attribute say the same.
+        So the first one filled decides, as it does of what is a fact.
         """
         unknown = ids == np.array([field.mask_id for field in self.fields])
         narrowed = unknown & np.array([field.name in ("activity", *TIME_FIELDS) for field in self.fields])
         activity = self.fields[0]
-        if self.end and np.isin(ids[-1:, 0], [activity.control_id(END), activity.mask_id]).any():
+        ends = self.end and bool(np.isin(ids[-1:, 0], [activity.control_id(END), activity.mask_id]).any())
+        if ends:
             narrowed[-1] = False  # it is the end, which has no time, or may be
         told = {}
         for index in np.flatnonzero(self._case_scope & unknown.any(axis=0) & ~unknown.all(axis=0)).tolist():
@@ -142,6 +146,7 @@ class EventTokenizer(Tokenizer[Case]):
         if len(cells) == 0:
             return None
         allowed = np.zeros((len(cells), max(field.n_predictable for field in self.fields)), dtype=bool)
+        must, may = self._facts(ids[: len(ids) - ends])
         for row, (position, index) in enumerate(cells):
             field = self.fields[index]
             if index in told:
@@ -152,10 +157,31 @@ class EventTokenizer(Tokenizer[Case]):
                 allowed[row, field.control_id(END)] = False
             if field.name == "gap":
                 allowed[row, 0] = False
-                allowed[row, field.control_id(ABSENT)] = position == 0
+                behind = max(position - 1, 0)
+                allowed[row, : field.n_tokens] &= not must[behind]
+                allowed[row, field.control_id(ABSENT)] = position == 0 or may[behind]
             elif field.name in TIME_FIELDS:
-                allowed[row, field.control_id(ABSENT)] = False
+                allowed[row, : field.n_tokens] = not must[position]
+                allowed[row, field.control_id(ABSENT)] = may[position]
         return LegalCells(cells, allowed)
+
+    def _facts(
+        self, ids: Integer[np.ndarray, "events fields"]
+    ) -> tuple[Bool[np.ndarray, "events"], Bool[np.ndarray, "events"]]:
+        """Which events must be static facts, and which may be, by what the others are: facts stand first."""
+        if not self.static or self.gaps is None:
+            none = np.zeros(len(ids), dtype=bool)
+            return none, none
+        fields, ids = self.fields[-3:], ids[:, -3:]
+        absent = ids == np.array([field.control_id(ABSENT) for field in fields])
+        known = ids < np.array([field.n_tokens for field in fields])
+        fact, timed = np.zeros((2, len(ids)), dtype=bool)
+        fact |= absent[:, 1:].any(axis=1)
+        timed |= known.any(axis=1)
+        fact[:-1] |= absent[1:, 0]  # a gap needs two times
+        timed[:-1] |= known[1:, 0]
+        may = ~np.logical_or.accumulate(timed)
+        return np.logical_or.accumulate(fact[::-1])[::-1] & may, may
 
     def splice(
         self, record: Case, ids: Integer[np.ndarray, "length fields"], holes: Bool[np.ndarray, "length fields"]
