@@ -13,7 +13,7 @@ from maskseq.calibration import held_out_records
 from maskseq.data.corpus import Corpus
 from maskseq.errors import UsageError
 from maskseq.inference import evaluate, evaluate_numbers
-from maskseq.inference.baselines import Baselines
+from maskseq.inference.baselines import FREQUENCIES, Baselines
 from maskseq.inference.evaluate import Answers, Cells
 from maskseq.inference.fill import Predict
 from maskseq.inference.imputers import imputer
@@ -258,7 +258,9 @@ def _judge(
         means = {name: each.mean for name, each in answers.items()}
         for each in question.imputers:
             fill_in = baselines.covariances.fill if each == COVARIANCES else imputer(each)
-            means[each] = evaluate_numbers.imputed(fill_in, puzzles, vocabulary)
+            filled = evaluate_numbers.imputed(fill_in, puzzles, vocabulary)
+            # Where a record shows no number to start from, whoever fills it says the training mean.
+            means[each] = np.where(np.isnan(filled), means[FREQUENCIES], filled)
         means[FLOOR] = evaluate_numbers.rounded_numbers(cells, vocabulary)
         truth = evaluate_numbers.true_numbers(puzzles, vocabulary)
         told["errors"] = evaluate_numbers.ordinal_errors(cells, truth, means, vocabulary, spreads)

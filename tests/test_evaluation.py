@@ -123,6 +123,16 @@ def test_numbers_are_judged_in_their_unit(tmp_path: Path) -> None:
     assert errors["linear"]["MAE, z-scored"] == pytest.approx(errors["linear"]["MAE"] / wave.std(), rel=0.1)
 
 
+def test_where_a_record_shows_no_number_simple_fills_say_the_training_mean(tmp_path: Path) -> None:
+    records = [ListRecord(key=str(i), values=[i % 64, i % 64]) for i in range(200)]
+    build_from_records(records, output=tmp_path / "c", tokenizer=Levels(), split=SPLIT)
+    asked = Question(protocols=("point-100",), imputers=("linear", "last", "mean"))
+    told = evaluate_baselines(tmp_path / "c", question=asked, context=8, trust_code=True)["protocols"]["point-100"]
+    (errors,) = (each["by"] for each in told["errors"].values())
+    assert errors["frequencies"]["MSE"] > 0
+    assert all(errors[name] == errors["frequencies"] for name in ("linear", "last", "mean"))
+
+
 def test_numbers_of_a_file_are_judged_as_they_are(tmp_path: Path) -> None:
     """A straight line between coarse bins: who draws it errs by nothing, though its bins would err by a lot."""
     line = np.linspace(0, 10, 401)

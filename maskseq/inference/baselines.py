@@ -16,6 +16,7 @@ from maskseq.model.linear_context import Covariances, offsets
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import END
 
+FREQUENCIES = "frequencies"
 MARKOV_ORDER = 2
 MARKOV_ENTRIES = 16
 """Of its table for each training position, at most: chains over many bins of few samples know nothing."""
@@ -41,7 +42,7 @@ class Baselines:
         self.views = [view for ids in self.sequences for view in (ids, *(each.ids(ids) for each in symmetries))]
         self.tables = f"{depth} + {depth} neighbours"
         self.predicts: dict[str, Predict] = {
-            "frequencies": ContextTables(self.views, vocabulary=vocabulary, depth=0),
+            FREQUENCIES: ContextTables(self.views, vocabulary=vocabulary, depth=0),
             self.tables: ContextTables(self.views, vocabulary=vocabulary, depth=depth),
         }
         if max(vocabulary.n_outputs) ** (MARKOV_ORDER + 1) <= min(MAX_TABLE, MARKOV_ENTRIES * positions):
