@@ -18,7 +18,7 @@ from maskseq.inference.puzzles import Protocol, Puzzle
 from maskseq.inference.span_table import SpanTable
 from maskseq.inference.tables import ContextTables
 from maskseq.masking import MaskingConfig
-from maskseq.types import Encoded, Field, Vocabulary
+from maskseq.types import Encoded, Field, LegalCells, Vocabulary
 from maskseq_events.case import Case
 from maskseq_events.tokenizer import EventTokenizer
 from maskseq_genomics.kmer import KmerTokenizer
@@ -187,6 +187,22 @@ def test_fill_is_joint() -> None:
     values = evaluate.fill(predict, puzzles, ABC, InfillConfig(temperature=1.0, seed=3))
     assert all(a == b for a, b in values)
     assert {int(a) for a, _ in values} == {0, 1}
+
+
+def test_fill_asks_what_is_allowed_again_after_each_value() -> None:
+    """Neighbours that may not be equal, which only the first of them to be filled tells."""
+
+    def predict(sequences, cells):
+        return [np.log(np.tile([0.2, 0.7, 0.1], (len(asked), 1))) for asked in cells]
+
+    def allowed(ids):
+        cells = np.argwhere(ids == ABC.mask_ids[0])
+        beside = [{int(ids[i, 0]) for i in (at - 1, at + 1) if 0 <= i < len(ids)} for at, _ in cells]
+        return LegalCells(cells, np.array([[i not in taken for i in range(3)] for taken in beside])) if beside else None
+
+    puzzles = [puzzle([2, 0, 1, 2], [1, 2], span=2)]
+    (values,) = evaluate.fill(predict, puzzles, ABC, InfillConfig(), allowed=allowed)
+    assert sorted(values.tolist()) == [0, 1]
 
 
 def test_fill_leaves_other_hidden_cells_hidden() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Shaped
 
+from maskseq.constraints import Grammar
 from maskseq.inference.calibrate import calibration_error
 from maskseq.inference.fill import Predict
 from maskseq.inference.infill import InfillConfig, infill
@@ -123,8 +124,8 @@ def fill(
         holes = [np.zeros(p.hidden.shape, bool) for p in batch]
         for hole, puzzle in zip(holes, batch, strict=True):
             hole[tuple(puzzle.cells.T)] = True
-        legal = [allowed(ids) for ids in seen]
-        fills = infill(predict, seen, holes, config, vocabulary=vocabulary, keys=list(keys), legal=legal)
+        grammar = [[Grammar(allowed)]] * len(batch)
+        fills = infill(predict, seen, holes, config, vocabulary=vocabulary, keys=list(keys), constraints=grammar)
         values += [
             each.written(ids)[tuple(puzzle.cells.T)] for each, ids, puzzle in zip(fills, seen, batch, strict=True)
         ]
