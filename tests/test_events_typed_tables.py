@@ -256,11 +256,12 @@ def test_a_value_that_does_not_fit_its_column_is_said(tmp_path):
         Parquet().write([odd, two], tmp_path / "again.parquet")
 
 
-def test_meds_static_rows_have_no_time_and_stand_first(tmp_path):
+@pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.string()])
+def test_meds_static_rows_have_no_time_and_stand_first(tmp_path, kind):
     rows = pa.table(
         {
             "subject_id": pa.array([12, 12, 12, 5], pa.int64()),
-            "time": pa.array([datetime(2020, 1, 2), None, datetime(2020, 1, 1), None], pa.timestamp("us")),
+            "time": pa.array([datetime(2020, 1, 2), None, datetime(2020, 1, 1), None], pa.timestamp("us")).cast(kind),
             "code": ["LAB//crp", "GENDER//F", "ADMISSION", "GENDER//M"],
             "numeric_value": pa.array([3.5, None, None, None], pa.float32()),
         }
@@ -278,8 +279,28 @@ def test_meds_static_rows_have_no_time_and_stand_first(tmp_path):
     hidden = np.zeros((4, 5), dtype=bool)
     hidden[0, -3:] = hidden[1, -3] = True
     ids = tokenizer.encode(twelve).ids
-    time = replace(twelve, time=np.where([True, False, False], UNKNOWN_TIME, twelve.time))
-    assert tokenizer.splice(time, ids, hidden).time.tolist() == twelve.time.tolist()
+    forgotten = replace(twelve, time=np.where([True, False, False], UNKNOWN_TIME, twelve.time))
+    filled = tokenizer.splice(forgotten, ids, hidden)
+    assert filled.time.tolist() == twelve.time.tolist()
+
+
+def test_a_fact_of_meds_that_is_found_to_be_one_is_written_without_time(tmp_path):
+    times = ["?", "2020-01-01T00:00:00", None, "2020-01-02T00:00:00"]
+    rows = pa.table(
+        {
+            "subject_id": pa.array([1, 1, 2, 2], pa.int64()),
+            "time": pa.array(times),
+            "code": ["F", "A", "F", "A"],
+            "numeric_value": pa.array([None, 1.5, None, 2.5], pa.float32()),
+        }
+    )
+    pq.write_table(rows, tmp_path / "0.parquet")
+    one, two = Meds().read(tmp_path / "0.parquet")
+    tokenizer = EventTokenizer.fit([one, two], min_count=1)
+    hidden = np.zeros((3, 4), dtype=bool)
+    hidden[0, -3:] = hidden[1, -3] = True
+    Meds().write([tokenizer.splice(one, tokenizer.encode(two).ids, hidden), two], tmp_path / "again.parquet")
+    assert pq.read_table(tmp_path / "again.parquet")["time"].to_pylist() == [None, *times[1:]]
 
 
 def good(tmp_path):

@@ -14,7 +14,7 @@ from jaxtyping import Int32, Int64
 
 from maskseq.errors import DataError, UsageError
 from maskseq.tokenizer import Format, OnBroken, attempted, stop
-from maskseq_events.case import UNKNOWN, UNKNOWN_TIME, Case, Kind, Value, no_time, time_order
+from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, Kind, Value, no_time, time_order
 from maskseq_events.durations import DURATION, durations, started
 from maskseq_events.grouping import group_rows
 from maskseq_events.mapping import Columns, find_columns
@@ -318,8 +318,9 @@ class EventTable(Format[Case]):
                 changes |= dict(zip(columns.activity, parts, strict=True))
             if columns.time is not None and (added or old.time[event] != case.time[event]):
                 moment, offset = int(case.time[event]), int(case.offset[event])
+                untimed = None if moment == self.missing_time == ABSENT_TIME else self.unknown[0]
                 known_now = bool(case.timed[event])
-                changes[columns.time] = self._layout.render(moment, offset, like) if known_now else self.unknown[0]
+                changes[columns.time] = self._layout.render(moment, offset, like) if known_now else untimed
             if columns.start is not None and (added or row[columns.start] in self._holes):
                 begun = started(int(case.time[event]), case.attributes[DURATION][event])
                 if begun is not None:
