@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,8 +204,9 @@ def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None, stage:
     )
     if not len(corpus.sequences("validation")):
         return training, None
+    whole = replace(recipe.batch, cut=0.0)
     return training, Rows(
-        corpus, split="validation", config=recipe.batch, masking=recipe.masking, seed=recipe.seed, mask_epoch=0
+        corpus, split="validation", config=whole, masking=recipe.masking, seed=recipe.seed, mask_epoch=0
     )
 
 

@@ -32,7 +32,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from maskseq.constraints import Constraint
 from maskseq.errors import DataError, UsageError
 from maskseq.survey import BY_NAME, Claim, Head, Suggestion
-from maskseq.types import Encoded, Field, LegalCells, Loss, Record, Vocabulary
+from maskseq.types import ABSENT, END, Encoded, Field, LegalCells, Loss, Record, Vocabulary
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T", bound="Tokenizer[Any]")  # not typing.Self, which the shape checks of the tests cannot read
@@ -202,6 +202,21 @@ class Tokenizer(ABC, Generic[R]):
     def allowed(self, ids: Integer[np.ndarray, "length fields"]) -> LegalCells | None:
         """The grammar: cells of a partly known sequence that may take only some ids. Default: no restriction."""
         return None
+
+    def closed(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields"]:
+        """These ids as those of a record that breaks off at the last of them, for `batch.cut` in recipes.
+
+        Default: where fields have `[END]`, records end with it, and it takes the place of the last position.
+        """
+        marks = [next((mark for mark in (END, ABSENT) if mark in field.controls), None) for field in self.fields]
+        if END not in marks or len(ids) == 0:
+            return ids
+        closed = ids.copy()
+        closed[-1] = [
+            last if mark is None else field.control_id(mark)
+            for last, mark, field in zip(ids[-1], marks, self.fields, strict=True)
+        ]
+        return closed
 
     def symmetries(self) -> tuple[Symmetry[R], ...]:
         """Exact symmetries, such as the reverse complement of DNA. Default: none."""

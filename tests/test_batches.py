@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from corpora import Letters, random_texts
 
+from maskseq import commands
 from maskseq.data import batches
 from maskseq.data.batches import Row, Rows, concatenate
 from maskseq.data.build import build_from_records
@@ -24,7 +25,10 @@ from maskseq.data.splits import SplitConfig
 from maskseq.data.threads import ahead_of
 from maskseq.errors import DataError, UsageError
 from maskseq.masking import Infill, MaskingConfig, Spans, Tokens, mask_piece
-from maskseq.types import Encoded
+from maskseq.recipe import load_recipe
+from maskseq.types import END, Encoded
+from maskseq_events.case import Case, no_time
+from maskseq_events.tokenizer import EventTokenizer
 
 CONFIG = BatchConfig(row_tokens=256, context=64)
 MIXED = MaskingConfig(tokens=Tokens(), spans=Spans(weight=1.0), infill=Infill(weight=1.0))
@@ -82,6 +86,55 @@ def test_every_token_of_the_split_is_in_exactly_one_row_of_each_epoch(
         assert all((counts == 1).all() for counts in seen.values())
         first += rows.n_rows(epoch)
     assert rows.n_tokens == sum(corpus.lengths[corpus.sequences(split)])
+
+
+def test_a_sequence_that_is_cut_is_seen_to_end_there_and_to_go_on_elsewhere(tmp_path: Path) -> None:
+    """Half of the cases: the mark of the end stands where each breaks off, and the rest of it is a piece of its own.
+
+    Windows of long cases are none that break off, and nothing is cut to be validated on.
+    """
+    rng = np.random.default_rng(0)
+    sizes = [*rng.integers(3, 20, size=400).tolist(), *[150] * 10]
+    cases = [
+        Case(
+            key=str(i),
+            activity=tuple(rng.choice(list("abc"), size=size).tolist()),
+            case_attributes={"kind": "xy"[i % 2]},
+            **_no_time(size),
+        )
+        for i, size in enumerate(sizes)
+    ]
+    tokenizer = EventTokenizer.fit(cases, attributes=["case:kind"])
+    corpus = build_from_records(cases, output=tmp_path / "c", tokenizer=tokenizer, split=SplitConfig(validation=0.2))
+    end = tokenizer.fields[0].control_id(END)
+    rows = rows_of(corpus, config=BatchConfig(row_tokens=256, context=64, cut=0.5))
+    heads = 0
+    for row in map(rows.row, range(rows.n_rows())):
+        for sequence, start, here in pieces(row):
+            stored, n_seen = corpus.read(sequence).ids, here.stop - here.start
+            seen, stop = row.targets[here], start + here.stop - here.start
+            expected = stored[start:stop].copy()
+            if start == 0 and n_seen < len(stored) <= 64:
+                expected[-1, 0] = end
+                heads += 1
+            np.testing.assert_array_equal(seen, expected)
+            assert n_seen > 1 or len(stored) > 64
+    n_short = sum(corpus.lengths[i] <= 64 for i in corpus.sequences("train"))
+    assert abs(heads - n_short / 2) < 4 * (n_short / 4) ** 0.5
+
+    recipe = load_recipe(
+        {"tokenizer": {"name": "event"}, "batch": dataclasses.asdict(rows.config), "data": {"files": ["x.csv"]}}
+    )
+    training, validation = commands.rows_of(recipe, corpus)
+    assert validation is not None
+    assert training.config == rows.config
+    for row in map(validation.row, range(validation.n_rows())):
+        for sequence, start, here in pieces(row):
+            assert here.stop - here.start == corpus.lengths[sequence] or start or corpus.lengths[sequence] > 64
+
+
+def _no_time(n_events: int) -> dict[str, Any]:
+    return dict(zip(("time", "offset"), no_time(n_events), strict=True))
 
 
 def test_a_row_is_well_formed(corpus: Corpus) -> None:

@@ -452,7 +452,7 @@ def test_no_unknown_time_becomes_absent_at_either_end_of_a_case(tokenizer, end):
 
 
 def patients(rng, n_cases):
-    """Records of patients: static facts first, then events with times, some of either unknown."""
+    """Records of patients: static facts first, then events with times."""
     for number in range(n_cases):
         facts = [(str(rng.choice(["F", "M", "born here"])), "never", None, None) for _ in range(rng.integers(1, 4))]
         visits = random_case(rng, int(rng.integers(1, 8)), clean=True)
@@ -468,6 +468,17 @@ def test_static_facts_keep_the_contract(end):
     assert tokenizer.static
     assert "legal" in check_tokenizer(tokenizer, records).checked
     assert not EventTokenizer.fit([record.cut(3, 20) for record in records if len(record) > 3], min_count=1).static
+
+
+def test_no_fact_is_written_behind_a_known_moment():
+    """As where a window of a long case does not show it."""
+    tokenizer = EventTokenizer.fit(patients(np.random.default_rng(3), 60), attributes=["room"])
+    case = make_case([("F", None, None, None), ("A", 0, None, "x"), ("B", None, None, "x"), ("C", 9, None, "x")])
+    ids = tokenizer.encode(case).ids
+    ids[[0, 2], -3:] = [field.control_id(ABSENT) for field in tokenizer.fields[-3:]]
+    holes = np.zeros(ids.shape, dtype=bool)
+    holes[[0, 2], -3:] = True
+    assert tokenizer.splice(case, ids, holes).time.tolist() == [ABSENT_TIME, MONDAY, UNKNOWN_TIME, MONDAY + 9 * SECOND]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -486,8 +497,7 @@ def test_hidden_times_are_filled_with_facts_first_and_moments_behind(seed):
         legal = tokenizer.allowed(np.where(hidden, tokenizer.vocabulary.mask_ids, ids))
         if legal is not None:
             true = ids[tuple(legal.cells.T)]
-            backwards = (legal.cells[:, 1] == ids.shape[1] - 3) & (true == 0)
-            assert (legal.allowed[np.arange(len(true)), true] | backwards).all()
+            assert legal.allowed[np.arange(len(true)), true].all()
         holes.append(hidden)
 
     def undecided(sequences, cells):
@@ -539,6 +549,16 @@ def test_the_cells_of_a_case_attribute_are_filled_alike(tokenizer):
     assert (fill.values == fill.values[:, :1]).all()
     assert (fill.values < n).all()
     assert len(set(fill.values[:, 0].tolist())) > 1
+
+
+def test_what_is_closed_is_the_case_as_it_was_then(tokenizer):
+    case = random_case(np.random.default_rng(4), 9)
+    ids = tokenizer.encode(case).ids
+    for n_events in range(1, 9):
+        closed = tokenizer.closed(ids[: n_events + 1])
+        np.testing.assert_array_equal(closed, tokenizer.encode(case.cut(0, n_events)).ids)
+    endless = replace(tokenizer, end=False)
+    np.testing.assert_array_equal(endless.closed(ids[:4]), ids[:4])
 
 
 def test_state_and_fingerprint_survive_json(tokenizer):

@@ -32,13 +32,14 @@ def log_normal(n: int, *, median: float = 160, seed: int = 0) -> Int64[np.ndarra
     row_tokens=st.integers(64, 200),
     chunk_tokens=st.integers(1, 500),
     epoch=st.integers(0, 3),
+    cut=st.sampled_from([0.0, 0.4, 1.0]),
 )
 def test_every_token_is_in_exactly_one_piece_and_every_piece_in_one_row(
-    lengths: list[int], context: int, row_tokens: int, chunk_tokens: int, epoch: int
+    lengths: list[int], context: int, row_tokens: int, chunk_tokens: int, epoch: int, cut: float
 ) -> None:
-    config = BatchConfig(row_tokens=row_tokens, context=context)
+    config = BatchConfig(row_tokens=row_tokens, context=context, cut=cut)
     plan = Plan(np.array(lengths), config, key=(7, 0), chunk_tokens=chunk_tokens)
-    seen = [np.zeros(length, int) for length in lengths]
+    seen, n_pieces = [np.zeros(length, int) for length in lengths], Counter[int]()
     for block in plan.epoch(epoch):
         assert block.rows[0] == 0
         assert block.rows[-1] == len(block.length)
@@ -47,9 +48,12 @@ def test_every_token_is_in_exactly_one_piece_and_every_piece_in_one_row(
             assert 1 <= block.length[pieces].sum() <= row_tokens
         for sequence, start, length in zip(block.sequence, block.start, block.length, strict=True):
             assert 1 <= length <= context
-            assert lengths[sequence] > context or (start, length) == (0, lengths[sequence])  # short ones are never cut
+            short = lengths[sequence] <= context
+            assert not short or length == lengths[sequence] or (cut and min(length, lengths[sequence] - length) >= 2)
+            n_pieces[sequence] += 1
             seen[sequence][start : start + length] += 1
     assert all((counts == 1).all() for counts in seen)
+    assert all(n_pieces[i] <= 1 + (cut > 0) for i, length in enumerate(lengths) if length <= context)
     assert plan.n_tokens == sum(lengths)
 
 
@@ -113,6 +117,24 @@ def test_window_edges_move_from_epoch_to_epoch_and_fall_everywhere_alike() -> No
     assert counts.sum() == 1000
     chi_square = ((counts - 1000 / 64) ** 2 / (1000 / 64)).sum()
     assert chi_square < 113  # p = 0.0001 at 63 degrees of freedom
+
+
+def test_the_wanted_share_of_short_sequences_is_cut_in_two_anywhere() -> None:
+    """Each anywhere alike, but that both pieces have two positions; others in another epoch; windows do not matter."""
+    lengths = np.array([10] * 20_000 + [1, 2, 3] * 100)
+    plan = Plan(lengths, BatchConfig(row_tokens=28, context=10, cut=0.3), key=(0, 0))
+    assert plan.config.window < 10
+    epochs = [np.concatenate([block.sequence[block.start > 0] for block in plan.epoch(epoch)]) for epoch in (0, 1)]
+    for cut in epochs:
+        assert abs(len(cut) - 6000) < 4 * (20_000 * 0.3 * 0.7) ** 0.5
+        assert len(np.unique(cut)) == len(cut)
+        assert cut.max() < 20_000
+    assert abs(len(np.intersect1d(*epochs)) - 1800) < 4 * (20_000 * 0.09 * 0.91) ** 0.5
+    places = np.bincount(np.concatenate([block.start[block.start > 0] for block in plan.epoch(0)]))
+    assert places[:2].sum() == 0
+    assert len(places) == 9
+    chi_square = ((places[2:] - places[2:].mean()) ** 2 / places[2:].mean()).sum()
+    assert chi_square < 28  # p = 0.0001 at 6 degrees of freedom
 
 
 def test_a_plan_is_a_pure_function_of_its_key() -> None:

@@ -241,6 +241,10 @@ def bases(**methods: Any) -> Tokenizer[Any]:
     return type("Broken", (Bases,), methods)()
 
 
+def log(**methods: Any) -> Tokenizer[Any]:
+    return type("Broken", (Log,), methods)()
+
+
 def encoding(change: Callable[[np.ndarray], np.ndarray]) -> Callable[..., Encoded]:
     return lambda self, record: Encoded(change(Weather.encode(self, record).ids))
 
@@ -376,6 +380,11 @@ def too_narrow(ids: np.ndarray) -> LegalCells:
     return LegalCells(np.array([[1, 0]]), np.ones((1, 2), dtype=bool))
 
 
+def first_sun(self: Any, ids: np.ndarray) -> np.ndarray:
+    ids[-1] = (ids[-1] + 1) % 3
+    return ids
+
+
 def drop_first(record: ListRecord) -> ListRecord:
     return replace(record, values=record.values[1:])
 
@@ -408,6 +417,9 @@ BROKEN: dict[str, tuple[Tokenizer[Any], list[ListRecord], str, str]] = {
     "legal nothing": (weather(encode=narrowing(nothing)), SKIES, "legal", "no id at all"),
     "legal too narrow": (weather(encode=narrowing(too_narrow)), SKIES, "legal", "shape"),
     "grammar without truth": (weather(allowed=no_rain), SKIES, "legal", "allowed excludes"),
+    "closed writes in place": (weather(closed=first_sun), SKIES, "closed", "writes into"),
+    "closed shortens": (weather(closed=lambda self, ids: ids[:-1]), SKIES, "closed", "more than the last"),
+    "closed stays open": (log(closed=lambda self, ids: ids), EVENTS, "closed", "do not end with [END]"),
     "no permutation": (symmetric(id_maps=((3, 2, 1, 1, 4),)), PLAIN_DNA, "symmetries", "no permutations"),
     "moves [MASK]": (symmetric(id_maps=((4, 3, 2, 1, 0),)), PLAIN_DNA, "symmetries", "move [MASK]"),
     "no involution of ids": (symmetric(id_maps=((1, 2, 3, 0, 4),)), PLAIN_DNA, "symmetries", "ids differ"),

@@ -9,7 +9,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -35,7 +35,7 @@ class Row:
     inputs: Integer[np.ndarray, "tokens fields"]
     """What the encoder sees."""
     targets: Integer[np.ndarray, "tokens fields"]
-    """The true ids."""
+    """The true ids; of a sequence that is cut, its end there."""
     weights: Float32[np.ndarray, "tokens fields"]
     """Loss weight of each cell: 0 where it is not scored."""
     positions: Int32[np.ndarray, "tokens"]
@@ -166,7 +166,10 @@ class Rows:
             rng = np.random.default_rng(
                 (*self._key, epoch if self._mask_epoch is None else self._mask_epoch, sequence, start)
             )
-            encoded = self._turned(loaded.piece(piece), rng)
+            encoded = loaded.piece(piece)
+            if start == 0 and len(encoded) < self.corpus.lengths[sequence] <= self.config.context:
+                encoded = replace(encoded, ids=self.corpus.tokenizer.closed(encoded.ids))
+            encoded = self._turned(encoded, rng)
             scorable = self._vocabulary.known(encoded.ids)
             if encoded.weights is not None:
                 scorable &= encoded.weights > 0

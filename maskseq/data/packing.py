@@ -3,9 +3,10 @@
     sequences ─cut→ pieces ─chunks, shuffled→ blocks ─best fit→ rows of T tokens
 
 A sequence longer than the context is cut into windows with a random phase an epoch, so that no position is always at
-an edge. The tokens of a split, one sequence after the other, are divided into *chunks*, which are stored contiguously;
-a *block* is a few chunks drawn at random, the unit that is read and packed. So memory holds one block, rows mix
-distant parts of the corpus, and any block can be planned alone. Everything is a pure function of lengths and a key.
+an edge; `cut` cuts some of the others in two. The tokens of a split, one sequence after the other, are divided into
+*chunks*, which are stored contiguously; a *block* is a few chunks drawn at random, the unit that is read and packed. So
+memory holds one block, rows mix distant parts of the corpus, and any block can be planned alone. Everything is a pure
+function of lengths and a key.
 
 The packer of ModernBERT (`sequence_packer.py`) is greedy over a buffer, and the last partial batch drops what it
 holds; here a block is packed whole.
@@ -25,6 +26,8 @@ from maskseq.errors import UsageError
 CHUNK_TOKENS = 1 << 19
 BLOCK_CHUNKS = 8  # a block is ~4 M tokens
 LENGTHS_AT_ONCE = 1 << 22
+SHORTEST_CUT = 2
+"""Positions of what is cut off, at least: an event and the mark of the end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +38,15 @@ class BatchConfig:
     """Tokens of a row, T."""
     context: int = 1024
     """The longest piece. Longer sequences are cut into windows, of the largest length up to this that fills rows."""
+    cut: float = 0.0
+    """In training, the share of other sequences that are cut in two at a random place, drawn anew each epoch: for data
+    that breaks off where recording does, as cases that still run do when a log is taken. Where sequences end with a
+    mark, the first piece's last position becomes one (`Tokenizer.closed`): the mark then tells nothing but the end of
+    what was recorded."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.cut <= 1:
+            raise UsageError(f"batch: cut = {self.cut} must be a share between 0 and 1")
         if not 1 <= self.context <= self.row_tokens:
             raise UsageError(
                 f"batch: context = {self.context} must be at least 1 and at most row_tokens = {self.row_tokens}"
@@ -130,18 +140,24 @@ class Plan:
         length = self.lengths[first : last + 1].astype(np.int64)
         stream = int(stream_start[chunk]) + np.cumsum(length) - length  # where each sequence begins in the split
 
-        window = self.config.window
-        phase = mixed(sequence.astype(np.uint64), (*self.key, epoch, 2)) % np.uint64(window)
-        head = np.where(length <= self.config.context, length, 1 + phase.astype(np.int64))  # the first piece's length
-        n_pieces = 1 + np.maximum(-(-(length - head) // window), 0)
-        # Piece 0 begins at 0, piece j at head + (j - 1) * window; this chunk has those from `low` to below `high`.
-        low = np.where(stream >= begin, 0, 1 + np.maximum(-(-(begin - stream - head) // window), 0))
-        high = np.where(stream >= end, 0, 1 + np.maximum(-(-(end - stream - head) // window), 0))
+        context, window = self.config.context, self.config.window
+        phase = mixed(sequence.astype(np.uint64), (*self.key, epoch, 2))
+        luck = mixed(sequence.astype(np.uint64), (*self.key, epoch, 3)) / 2.0**64
+        short = length <= context
+        cut = short & (luck < self.config.cut) & (length >= 2 * SHORTEST_CUT)
+        places = np.where(cut, length - 2 * SHORTEST_CUT + 1, window).astype(np.uint64)
+        head = np.where(cut, SHORTEST_CUT, 1) + (phase % places).astype(np.int64)  # the first piece's length
+        head = np.where(short & ~cut, length, head)
+        step = np.where(short, context, window)  # what is left of a short one is one piece
+        n_pieces = 1 + np.maximum(-(-(length - head) // step), 0)
+        # Piece 0 begins at 0, piece j at head + (j - 1) * step; this chunk has those from `low` to below `high`.
+        low = np.where(stream >= begin, 0, 1 + np.maximum(-(-(begin - stream - head) // step), 0))
+        high = np.where(stream >= end, 0, 1 + np.maximum(-(-(end - stream - head) // step), 0))
         count = np.maximum(np.minimum(high, n_pieces) - low, 0)
         of = np.repeat(np.arange(len(sequence)), count)
         j = np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count) + low[of]
-        piece_start = np.where(j == 0, 0, head[of] + (j - 1) * window)
-        piece_length = np.where(j == 0, head[of], np.minimum(window, length[of] - piece_start))
+        piece_start = np.where(j == 0, 0, head[of] + (j - 1) * step[of])
+        piece_length = np.where(j == 0, head[of], np.minimum(step[of], length[of] - piece_start))
         return sequence[of], piece_start, piece_length
 
     def _shuffled_chunks(self, epoch: int) -> Int[np.ndarray, "chunks"]:

@@ -28,6 +28,7 @@ RULES = {
     "decode": rules.decode,
     "units": rules.units,
     "legal": rules.legal,
+    "closed": rules.closed,
     "symmetries": rules.symmetries,
     "variants": rules.variants,
     "splice": leaks.splice,

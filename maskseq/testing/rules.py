@@ -12,7 +12,7 @@ from jaxtyping import Bool, Integer
 from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
 from maskseq.testing.case import Case, Tally, equal, require, require_cells
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import Encoded, LegalCells
+from maskseq.types import END, Encoded, LegalCells
 
 WINDOW = 512  # positions of a record that are looked at where the whole would take too long
 NEIGHBOURHOOD = 32  # positions whose cells are compared pair by pair
@@ -113,6 +113,21 @@ def legal(case: Case) -> None:
                 name = case.tokenizer.fields[column].name
                 case.tally.narrowed[name] += 1
                 case.tally.excluded[name] += not allowed[ids[position, column]]
+
+
+def closed(case: Case) -> None:
+    """What is closed keeps all but its last position, which says what the last one of the record says of its end."""
+    for length in (1, (len(case.ids) + 1) // 2):
+        ids = case.ids[:length]
+        asked = ids.copy()
+        told = case.tokenizer.closed(asked)
+        require(np.array_equal(asked, ids), "closed writes into the ids that it is given", "change a copy")
+        same = told.shape == ids.shape and told.dtype == ids.dtype and np.array_equal(told[:-1], ids[:-1])
+        require(same, "closed changes more than the last position", "the record breaks off there, and nothing else")
+        for index, field in enumerate(case.tokenizer.fields):
+            end = field.control_id(END) if END in field.controls else None
+            lost = len(ids) > 0 and case.ids[-1, index] == end != told[-1, index]
+            require(not lost, f"closed ids do not end with [END] in field {field.name!r}", "records do: put it there")
 
 
 def grammar_verdict(tally: Tally) -> None:

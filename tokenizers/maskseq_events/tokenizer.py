@@ -83,9 +83,13 @@ class EventTokenizer(Tokenizer[Case]):
             ids[:n_events, index] = lookup[None] if values is None else [lookup[value] for value in values]
         if self.gaps is not None:
             ids[:n_events, -3:] = self._time_ids(record.time, record.offset)
-        if self.end:
-            ids[n_events] = np.where(self._case_scope, ids[n_events], self._end_row)
-        return Encoded(ids)
+        return Encoded(self.closed(ids))
+
+    def closed(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields"]:
+        """As by default, but that what holds for the whole case holds at its end too."""
+        closed = super().closed(ids)
+        closed[-1:, self._case_scope] = ids[-1:, self._case_scope]
+        return closed
 
     def decode(self, ids: Integer[np.ndarray, "length fields"]) -> Case:
         """The events as a case called "decoded", its timestamps rebuilt from `start` on; `[MASK]` becomes `?`."""
@@ -248,7 +252,8 @@ class EventTokenizer(Tokenizer[Case]):
     ) -> tuple[Int64[np.ndarray, "events"], Int32[np.ndarray, "events"]]:
         hour = ids[:, -2]
         filled = holes & (hour < 24)
-        static = holes & (hour == self.fields[-2].control_id(ABSENT))
+        # A window does not show all that stands in front of it; a fact behind a known moment stays unknown.
+        static = holes & (hour == self.fields[-2].control_id(ABSENT)) & ~np.logical_or.accumulate(record.timed)
         time = np.where(holes, np.where(static, ABSENT_TIME, UNKNOWN_TIME), record.time)
         anchors = np.flatnonzero(time > ABSENT_TIME)
         offset = record.offset.copy()
@@ -304,7 +309,3 @@ class EventTokenizer(Tokenizer[Case]):
     def _case_scope(self) -> Bool[np.ndarray, "fields"]:
         scope = [False, *(column.scope == "case" for column in self.columns)]
         return np.array(scope + [False] * (len(self.fields) - len(scope)))
-
-    @cached_property
-    def _end_row(self) -> Int64[np.ndarray, "fields"]:
-        return np.array([field.control_id(END if field.name == "activity" else ABSENT) for field in self.fields])
