@@ -167,7 +167,7 @@ class Rows:
                 (*self._key, epoch if self._mask_epoch is None else self._mask_epoch, sequence, start)
             )
             encoded = loaded.piece(piece)
-            if start == 0 and len(encoded) < self.corpus.lengths[sequence] <= self.config.context:
+            if self.config.breaks_off(start, len(encoded), int(self.corpus.lengths[sequence])):
                 encoded = replace(encoded, ids=self.corpus.tokenizer.closed(encoded.ids))
             encoded = self._turned(encoded, rng)
             scorable = self._vocabulary.known(encoded.ids)

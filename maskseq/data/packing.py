@@ -57,6 +57,10 @@ class BatchConfig:
         """Length of the windows that long sequences are cut into."""
         return self.row_tokens // -(-self.row_tokens // self.context)
 
+    def breaks_off(self, start: int, length: int, of: int) -> bool:
+        """Whether a piece is the first of a sequence of so many positions that was cut in two."""
+        return start == 0 and length < of <= self.context
+
 
 @dataclass(frozen=True)
 class Block:

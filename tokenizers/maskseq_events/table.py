@@ -318,9 +318,10 @@ class EventTable(Format[Case]):
                 changes |= dict(zip(columns.activity, parts, strict=True))
             if columns.time is not None and (added or old.time[event] != case.time[event]):
                 moment, offset = int(case.time[event]), int(case.offset[event])
-                untimed = None if moment == self.missing_time == ABSENT_TIME else self.unknown[0]
-                known_now = bool(case.timed[event])
-                changes[columns.time] = self._layout.render(moment, offset, like) if known_now else untimed
+                if case.timed[event]:
+                    changes[columns.time] = self._layout.render(moment, offset, like)
+                else:  # a fact that has none, or one that nobody knows
+                    changes[columns.time] = None if moment == self.missing_time == ABSENT_TIME else self.unknown[0]
             if columns.start is not None and (added or row[columns.start] in self._holes):
                 begun = started(int(case.time[event]), case.attributes[DURATION][event])
                 if begun is not None:

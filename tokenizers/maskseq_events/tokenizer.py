@@ -88,7 +88,8 @@ class EventTokenizer(Tokenizer[Case]):
     def closed(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields"]:
         """As by default, but that what holds for the whole case holds at its end too."""
         closed = super().closed(ids)
-        closed[-1:, self._case_scope] = ids[-1:, self._case_scope]
+        if self.end:  # otherwise these are the ids that were given
+            closed[-1:, self._case_scope] = ids[-1:, self._case_scope]
         return closed
 
     def decode(self, ids: Integer[np.ndarray, "length fields"]) -> Case:
