@@ -147,7 +147,7 @@ def _around(
     them: they are unknown.
     """
     encoded = tokenizer.encode(record)
-    units = tokenizer.units(encoded.ids)
+    units = tokenizer.units_of(encoded)
     if not _one_position_a_unit(units, len(record)):
         raise UsageError(
             f"{type(tokenizer).__name__} has no position for each unit: how many are missing cannot be judged\n\n"

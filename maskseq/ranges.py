@@ -66,7 +66,7 @@ def hidden_cells(
         start, stop = _inside(record, each)
         wanted[start:stop] = True
     before = np.concatenate([[0], np.cumsum(wanted)])
-    for at, units in unit_blocks(tokenizer.units, encoded.ids):
+    for at, units in unit_blocks(tokenizer, encoded):
         first, last = np.clip(units, 0, len(record)).transpose(2, 0, 1)
         hidden[at : at + len(units)] = before[last] > before[first]
     return hidden
@@ -87,7 +87,7 @@ def field_cells(
     sources = {field.source for field in fields if field.name in names or field.source in names}
     columns = np.array([field.source in sources for field in fields])
     hidden = np.zeros(encoded.ids.shape, dtype=bool)
-    for at, units in unit_blocks(tokenizer.units, encoded.ids):
+    for at, units in unit_blocks(tokenizer, encoded):
         hidden[at : at + len(units)] = (units[..., 0] < n_units) & (units[..., 1] > 0) & columns
     return hidden
 

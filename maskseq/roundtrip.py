@@ -136,7 +136,7 @@ def _fill(
         def filled_records() -> Iterator[Any]:
             nonlocal n_records, n_filled
             for each in run.infill(reader.read(file), journal=journal, **asked):
-                written = rows(each.filled, each.before.ids, run.fills, posterior=each.posterior, numbers=each.numbers)
+                written = rows(each.filled, each.before, run.fills, posterior=each.posterior, numbers=each.numbers)
                 shown.extend(first := list(islice(written, SHOWN_ROWS - len(shown))))
                 write_rows(map(as_dict, chain(first, written)))
                 left.extend(f"{each.filled.key}:{start + 1}-{stop}" for start, stop in each.filled.left)

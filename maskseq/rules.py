@@ -60,7 +60,7 @@ class NamedRule:
             near = difflib.get_close_matches(self.name, rules, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"rules here: {', '.join(sorted(rules))}"
             raise UsageError(f"there is no rule called {self.name!r}\n\nhint: {hint}")
-        units = tokenizer.units(encoded.ids)[:, 0]
+        units = tokenizer.units_of(encoded)[:, 0]
         stop = int(units[:, 1].max(initial=0)) if self.stop is None else self.stop
         inside = np.flatnonzero((units[:, 0] >= self.start) & (units[:, 1] <= stop))
         if not len(inside):

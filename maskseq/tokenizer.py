@@ -88,7 +88,13 @@ class Symmetry(Generic[R]):
             sort = np.lexsort((column, position))
             legal = LegalCells(np.stack([position, column], axis=1)[sort], allowed[sort])
         weights = None if encoded.weights is None else self.cells(encoded.weights)
-        return Encoded(self.ids(encoded.ids), legal, weights)
+        units = encoded.units
+        if units is not None:
+            start, stop = (self.cells(units[..., end]) for end in (0, 1))
+            if self.reverse:
+                start, stop = units.max(initial=0) - stop, units.max(initial=0) - start
+            units = np.stack([start, stop], axis=-1)
+        return Encoded(self.ids(encoded.ids), legal, weights, units=units)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +157,7 @@ class Tokenizer(ABC, Generic[R]):
         """Of each cell, the half-open range of raw units that it depends on, in coordinates of its source.
 
         Computed from these ids alone; counts from the first id's first unit, so ranges may start below 0.
-        Default: cell (i, f) depends on unit i.
+        Where ids cannot tell, `encode` gives `Encoded.units`, which then count. Default: cell (i, f) depends on unit i.
         """
         start = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
         return np.stack([start, start + 1], axis=-1)
@@ -239,6 +245,10 @@ class Tokenizer(ABC, Generic[R]):
     @property
     def vocabulary(self) -> Vocabulary:
         return Vocabulary.of(self.fields)
+
+    def units_of(self, encoded: Encoded) -> Integer[np.ndarray, "length ..."]:
+        """The raw units of each cell, [length, fields, 2]: those that `encode` gave, else those that the ids tell."""
+        return self.units(encoded.ids) if encoded.units is None else encoded.units
 
     def state(self) -> dict[str, Any]:
         """The dataclass fields as JSON values."""

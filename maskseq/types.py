@@ -257,6 +257,9 @@ class Encoded:
     """Loss weight of each cell, a float ≥ 0 (None: all 1). Weight 0 is never scored."""
     numbers: Float[np.ndarray, "length fields"] | None = None
     """What `Tokenizer.numbers` says of the cells. Evaluation adds it; no corpus keeps it."""
+    units: Integer[np.ndarray, "length fields 2"] | None = None
+    """The raw units of each cell, half-open, where ids alone do not give them: an out-of-vocabulary word of any number
+    of letters. A tokenizer gives them for all of its records or for none (None: `Tokenizer.units(ids)`)."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -268,5 +271,7 @@ class Encoded:
             inside = slice(*np.searchsorted(legal.cells[:, 0], [start, stop]).tolist())
             legal = LegalCells(legal.cells[inside] - np.array([start, 0]), legal.allowed[inside])
             legal = legal if len(legal.cells) else None
-        weights, numbers = (each if each is None else each[start:stop] for each in (self.weights, self.numbers))
-        return Encoded(self.ids[start:stop], legal, weights, numbers)
+        weights, numbers, units = (
+            each if each is None else each[start:stop] for each in (self.weights, self.numbers, self.units)
+        )
+        return Encoded(self.ids[start:stop], legal, weights, numbers, units)

@@ -1,13 +1,15 @@
 """The raw units that the cells of a piece depend on, and what follows from hiding some of them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from maskseq.types import Field
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Encoded, Field
 
 BLOCK = 1 << 16
 """Positions of a long record that are looked at together."""
@@ -99,15 +101,23 @@ class RawUnits:
         return np.asarray(np.concatenate([[0], np.cumsum(~links)])[first])
 
 
+def raw_units(tokenizer: Tokenizer[Any], encoded: Encoded) -> RawUnits:
+    """The raw units of a piece, for planning what is masked together."""
+    return RawUnits.of(tokenizer.units_of(encoded), tokenizer.fields)
+
+
 def unit_blocks(
-    units: Callable[[Integer[np.ndarray, "length fields"]], Integer[np.ndarray, "length fields 2"]],
-    ids: Integer[np.ndarray, "length fields"],
+    tokenizer: Tokenizer[Any], encoded: Encoded
 ) -> Iterator[tuple[int, Integer[np.ndarray, "block fields 2"]]]:
-    """`tokenizer.units` of a record of any length, a block at a time: its first position, and its ranges of units."""
+    """`Tokenizer.units_of` a record of any length, a block at a time: its first position, and its ranges of units."""
+    if encoded.units is not None:
+        yield 0, encoded.units
+        return
+    ids = encoded.ids
     end = 0  # of the position before the block, which every block but the first reads again
     for start in range(0, len(ids), BLOCK):
         begin = max(start - 1, 0)
-        block = units(ids[begin : start + BLOCK])
+        block = tokenizer.units(ids[begin : start + BLOCK])
         origin = end - int(block[0, 0, 1]) if start else 0
         end = origin + int(block[-1, 0, 1])
         yield start, origin + block[start - begin :]

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from small_run import STEP, small_run, weights
 
+from maskseq.model import encoder as encoder_module
 from maskseq.model.dropout import dropout
 from maskseq.model.encoder import Encoder, EncoderConfig
 from maskseq.types import Field, Vocabulary
@@ -79,6 +80,20 @@ def test_rows_and_places_drop_independently() -> None:
     rows, place = dropout(x, 0.5, keys(5, 6), 0) > 0, dropout(x, 0.5, keys(5, 6), 1) > 0
     for one, other in ((rows[:200], rows[200:]), (rows, place)):
         assert (one == other).double().mean().item() == pytest.approx(0.5, abs=0.01)
+
+
+def test_no_two_calls_of_a_forward_pass_share_a_place(model: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one place for two of them, attention and MLP would drop the same entries."""
+    places: list[int] = []
+
+    def recording(x: Tensor, p: float, keys: Tensor | None, place: int) -> Tensor:
+        places.append(place)
+        return dropout(x, p, keys, place)
+
+    monkeypatch.setattr(encoder_module, "dropout", recording)
+    model(*row(), dropout_keys=keys(7))
+    assert len(places) == 1 + 2 * CONFIG.n_layers  # embeddings; attention and MLP of each layer
+    assert len(set(places)) == len(places)
 
 
 def test_what_is_dropped_has_no_gradient() -> None:

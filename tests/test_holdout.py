@@ -38,7 +38,7 @@ class Events(Letters):
 def test_spans_hide_known_cells_only_and_keep_to_their_share(length: int, share: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     ids = np.stack([rng.integers(0, 4, length), rng.integers(0, 3, length)], axis=1)
-    holes = hide_spans(ids, Events(), rng, lengths=(1, 2, 4), share=share)
+    holes = hide_spans(Encoded(ids), Events(), rng, lengths=(1, 2, 4), share=share)
     assert not (holes & (ids == np.array([3, 2]))).any()
     assert np.count_nonzero(holes.any(axis=1)) <= max(share * length, 1)
     for column in range(2):
@@ -47,7 +47,7 @@ def test_spans_hide_known_cells_only_and_keep_to_their_share(length: int, share:
 
 def test_every_length_gets_about_as_many_cells() -> None:
     ids = np.zeros((50_000, 1), int)
-    holes = hide_spans(ids, Letters(), np.random.default_rng(0), lengths=(1, 2, 4, 8), share=0.1)
+    holes = hide_spans(Encoded(ids), Letters(), np.random.default_rng(0), lengths=(1, 2, 4, 8), share=0.1)
     spans = [stop - start for start, stop in runs(holes[:, 0])]
     cells = np.bincount(spans, weights=spans)[[1, 2, 4, 8]]
     assert cells.sum() == pytest.approx(5_000, rel=0.02)
@@ -57,7 +57,7 @@ def test_every_length_gets_about_as_many_cells() -> None:
 def test_no_visible_word_gives_a_hidden_one_away() -> None:
     tokenizer = KmerTokenizer(k=3, overlapping=True)
     ids = np.random.default_rng(0).integers(0, 64, (300, 1))
-    holes = hide_spans(ids, tokenizer, np.random.default_rng(1), lengths=(1,), share=0.05)[:, 0]
+    holes = hide_spans(Encoded(ids), tokenizer, np.random.default_rng(1), lengths=(1,), share=0.05)[:, 0]
     inner = [stop - start for start, stop in runs(holes) if start > 0 and stop < len(ids)]
     assert min(inner) == 5  # one word, and the two on either side that share bases with it
 

@@ -157,6 +157,18 @@ def test_rows_mix_distant_parts_of_the_corpus() -> None:
     assert np.mean(spread) > 50_000
 
 
+def test_rows_of_a_block_come_in_random_order() -> None:
+    """Best fit places the longest pieces first: rows left in that order would run from long pieces to short ones."""
+    plan = Plan(log_normal(40_000), BatchConfig(row_tokens=1024, context=1024), key=(0, 0))
+    longest, edges = [], plan.block(0, 0)
+    for begin, end in zip(edges.rows[:-1], edges.rows[1:], strict=True):
+        longest.append(int(edges.length[begin:end].max()))
+    n = len(longest)
+    assert n > 1000
+    assert abs(np.corrcoef(np.arange(n), longest)[0, 1]) < 4 / n**0.5
+    assert longest != sorted(longest, reverse=True)
+
+
 def planned_sequences(n: int) -> tuple[float, float]:
     planner = child("plan", n)
     output, errors = planner.communicate()

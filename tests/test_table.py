@@ -56,7 +56,7 @@ def made() -> list[table_module.Row]:
     holes = np.array([[0, 0], [1, 0], [1, 1], [0, 0]], dtype=bool)  # the sky of day 3 was known: rain
     task = Task("week", Encoded(ids), holes)
     filled = fill_record(predict, task, InfillConfig(), vocabulary=tokenizer.vocabulary, context=8)
-    return list(rows(filled, ids, tokenizer, alternatives=2))
+    return list(rows(filled, Encoded(ids), tokenizer, alternatives=2))
 
 
 def test_rows_say_where_what_and_how_surely(made: list[table_module.Row]) -> None:
@@ -78,7 +78,7 @@ def test_the_number_that_was_written_is_told(made: list[table_module.Row]) -> No
     fill = fill_record(
         predict, Task("week", Encoded(ids), ids == 3), InfillConfig(), vocabulary=Weather().vocabulary, context=8
     )
-    (row,) = rows(fill, ids, Weather(), numbers=np.array([12.5]))
+    (row,) = rows(fill, Encoded(ids), Weather(), numbers=np.array([12.5]))
     assert (row.value, row.number) == ("sun", 12.5)
 
 
@@ -127,8 +127,8 @@ def test_units_of_a_long_record_are_found_block_by_block(
     every = np.stack([np.arange(100), np.zeros(100, int)], axis=1)
     expected = tokenizer.units(ids)[:, 0]
     monkeypatch.setattr(units_module, "BLOCK", 7)
-    assert np.array_equal(unit_ranges(tokenizer, ids, every), expected)
-    assert np.array_equal(unit_ranges(tokenizer, ids, every[::9]), expected[::9])
+    assert np.array_equal(unit_ranges(tokenizer, Encoded(ids), every), expected)
+    assert np.array_equal(unit_ranges(tokenizer, Encoded(ids), every[::9]), expected[::9])
 
 
 def test_posteriors_against_integrals_of_a_piecewise_constant_density() -> None:

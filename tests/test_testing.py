@@ -230,6 +230,22 @@ def test_an_event_log_passes_though_gap_and_hour_may_contradict_each_other() -> 
     assert 0.5 < report.round_trip["gap"] < 1.0
 
 
+def test_the_share_that_hiding_one_unit_hides_is_reported() -> None:
+    """A word of 3 letters hides with each of its letters; an average over units that can be counted by hand."""
+    plain = check_tokenizer(Weather(), [replace(SKIES[0], values=SKIES[0].values[:7])])
+    assert plain.hidden_by_one_unit == {"sky": pytest.approx(1 / 7)}
+    words = check_tokenizer(Kmers(), [replace(UPPER_DNA[0], values=UPPER_DNA[0].values[:7])])
+    assert words.hidden_by_one_unit == {"base": pytest.approx((1 + 2 + 3 + 3 + 3 + 2 + 1) / 7 / 5)}
+
+
+def test_units_that_ids_do_not_tell_come_with_the_ids() -> None:
+    report = check_tokenizer(Letters(given=True), WORDS)
+    assert "record units" in report.checked
+    assert report.hidden_by_one_unit["word"] == pytest.approx(
+        sum(13 * n for n in range(1, 30)) / sum(13 * n * 4 * n for n in range(1, 30))
+    )
+
+
 # --- broken tokenizers ----------------------------------------------------------------------------------------------
 
 
@@ -322,6 +338,52 @@ class Runs(Weather):
         return Encoded(ids[np.concatenate([[True], np.diff(ids[:, 0]) != 0])])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Text(ListRecord):
+    """Words; its raw units are their letters."""
+
+    def __len__(self):
+        return sum(map(len, self.values))
+
+    def cut(self, start, stop):
+        return Text(key=self.key, values=["".join(self.values)[start:stop]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letters(Tokenizer[Text]):
+    """Words of a list, and one token for all others: how many letters those have, the id does not tell."""
+
+    given: bool = False
+    """Whether `encode` tells the units."""
+    fields = (Field(name="word", tokens=("a", "be", "sea"), controls=(OTHER,)),)
+    boundaries_depend_on_data = True
+
+    def encode(self, record):
+        ids = [self.fields[0].tokens.index(w) if w in self.fields[0].tokens else 3 for w in record.values]
+        stops = np.cumsum([len(word) for word in record.values], dtype=np.int64)
+        units = np.stack([np.concatenate([[0], stops[:-1]]), stops], axis=-1)[:, None]
+        return Encoded(np.array(ids, dtype=np.uint8)[:, None], units=units if self.given else None)
+
+    def decode(self, ids):
+        return [self.fields[0].token(i) for i in ids[:, 0]]
+
+    def units(self, ids):
+        stops = np.cumsum(np.array([1, 2, 3, 1, 1])[ids[:, 0]])
+        return np.stack([stops - np.array([1, 2, 3, 1, 1])[ids[:, 0]], stops], axis=-1)[:, None]
+
+
+WORDS = [Text(key=f"t{n}", values=["a", "sea", "unknown", "be"] * n) for n in range(1, 30)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halved(ListRecord):
+    def cut(self, start, stop):
+        return replace(self, values=self.values[start // 2 : stop // 2])
+
+
+HALVED = [Halved(key=record.key, values=record.values) for record in SKIES]
+
+
 def allowed_all_but_truth(ids: np.ndarray) -> LegalCells:
     cells = np.argwhere(np.ones_like(ids, dtype=bool))
     return LegalCells(cells, np.arange(3) != ids)
@@ -334,6 +396,13 @@ def no_rain(self: Any, ids: np.ndarray) -> LegalCells:
 
 def plain_units(self: Any, ids: np.ndarray) -> np.ndarray:
     return Tokenizer.units(self, ids)
+
+
+def first_base_only(self: Any, ids: np.ndarray) -> np.ndarray:
+    """Each word is said to depend on its first base alone, the last one on all of its bases."""
+    units = Tokenizer.units(self, ids).copy()
+    units[-1:, :, 1] += self.k - 1
+    return units
 
 
 def greedy_splice(self: Any, record: ListRecord, ids: np.ndarray, holes: np.ndarray) -> ListRecord:
@@ -433,6 +502,8 @@ BROKEN: dict[str, tuple[Tokenizer[Any], list[ListRecord], str, str]] = {
     "DNABERT": (kmers(units=plain_units), UPPER_DNA, "no leak", "visible cell tells"),
     "greedy splice": (kmers(splice=greedy_splice), UPPER_DNA, "no leak", "visible cell tells"),
     "window-dependent scale": (Scaled(), SOUND, "no leak", "visible cell tells"),
+    "length of another kind": (Letters(), WORDS, "record units", "no cell depends on unit"),
+    "cut of another kind": (weather(), HALVED, "record units", "cut("),
     "lengths depend on the data": (Runs(), SKIES, "no leak", "boundaries_depend_on_data"),
 }
 
@@ -483,7 +554,7 @@ def test_a_leak_shows_through_splice_alone() -> None:
     contigs = [Contig(key=record.key, values=list(record.values)) for record in UPPER_DNA]
     assert "no leak" in check_tokenizer(Kmers(), contigs).checked  # type: ignore[arg-type]
     with pytest.raises(ContractViolation, match=r"not one of .* 'base'") as raised:
-        check_tokenizer(kmers(units=plain_units), contigs)
+        check_tokenizer(kmers(units=first_base_only), [contig for contig in contigs if len(contig) > 20])
     assert raised.value.rule == "no leak"
 
 
@@ -528,7 +599,8 @@ class Hashing(Tokenizer[ListRecord]):
         return np.stack(columns, axis=1)
 
 
-SHAPES = st.lists(st.tuples(st.sampled_from("abc"), st.integers(-3, 3), st.integers(2, 4)), min_size=1, max_size=4)
+SHAPE = st.tuples(st.sampled_from("abc"), st.integers(-3, 0), st.integers(2, 4))
+SHAPES = st.lists(SHAPE.filter(lambda shape: shape[1] + shape[2] >= 2), min_size=1, max_size=4)  # own value, not last
 VALUES = records(lambda rng: tuple(rng.integers(0, 100, 3).tolist()), n=4, length=40)
 
 

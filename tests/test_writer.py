@@ -1,6 +1,7 @@
 """Checkpoints that are written while training goes on: what they hold, who waits for them, what a full disk does."""
 
 import errno
+import json
 import os
 import signal
 import sys
@@ -121,6 +122,33 @@ def test_an_exception_elsewhere_costs_no_checkpoint(tmp_path: Path, monkeypatch:
     with pytest.raises(RuntimeError, match="of one's own"):
         small_run(tmp_path, on_event=listen)
     assert (tmp_path / "latest").read_text().strip() == "step_5"
+
+
+def test_metrics_are_on_the_disk_before_a_checkpoint_claims_their_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut, a checkpoint of step 10 whose metrics end at step 7 would leave a hole in them."""
+    flushed = 0
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        nonlocal flushed
+        fsync(descriptor)
+        metrics = tmp_path / "metrics.jsonl"
+        if metrics.exists() and os.path.samestat(metrics.stat(), os.fstat(descriptor)):
+            flushed = os.fstat(descriptor).st_size
+
+    claimed: list[int] = []
+
+    def saving(*arguments: Any) -> None:
+        lines = (tmp_path / "metrics.jsonl").read_bytes()[:flushed].splitlines()
+        claimed.append(max(json.loads(line)["step"] for line in lines if b'"step"' in line))
+        save_model(*arguments)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    monkeypatch.setattr(writer, "save_model", saving)
+    small_run(tmp_path, keep_last=9)
+    assert [last >= step for last, step in zip(claimed, (5, 10, 15, 20), strict=True)] == [True] * 4
 
 
 @pytest.mark.parametrize("failing", [2, 4], ids=["under way", "at the end"])

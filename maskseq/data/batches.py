@@ -175,7 +175,7 @@ class Rows:
                 scorable &= encoded.weights > 0
             mask = mask_piece(
                 encoded.ids,
-                self.corpus.tokenizer.units(encoded.ids),
+                self.corpus.tokenizer.units_of(encoded),
                 scorable,
                 self._fields,
                 self.masking,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int, Integer
+from jaxtyping import Int
 
 from maskseq.data.corpus import Corpus
 from maskseq.data.packing import Block
@@ -19,14 +19,13 @@ class LoadedBlock:
     """A planned block and its tokens."""
 
     plan: Block
-    ids: Integer[np.ndarray, "tokens fields"]
-    weights: Float32[np.ndarray, "tokens fields"] | None
+    content: Encoded
+    """Its pieces, one after the other."""
     at: Int[np.ndarray, "pieces"]
-    """Where each piece begins in `ids`."""
+    """Where each piece begins in `content`."""
 
     def piece(self, index: int) -> Encoded:
-        here = slice(int(self.at[index]), int(self.at[index] + self.plan.length[index]))
-        return Encoded(self.ids[here], None, None if self.weights is None else self.weights[here])
+        return self.content.cut(int(self.at[index]), int(self.at[index] + self.plan.length[index]))
 
 
 def load_block(corpus: Corpus, plan: Block, *, first_sequence: int) -> LoadedBlock:
@@ -37,7 +36,7 @@ def load_block(corpus: Corpus, plan: Block, *, first_sequence: int) -> LoadedBlo
     length = plan.length[order]
     destination = np.cumsum(length) - length
     ids = np.empty((int(length.sum()), vocabulary.n_fields), vocabulary.dtype)
-    weights = None
+    weights, units = None, None
     for runs in _spans(offset[order], length, ids.itemsize * ids.shape[1]):
         begin = runs[0][0]
         read = corpus.read_span(begin, runs[-1][1])
@@ -47,9 +46,12 @@ def load_block(corpus: Corpus, plan: Block, *, first_sequence: int) -> LoadedBlo
             if read.weights is not None:
                 weights = np.ones(ids.shape, np.float32) if weights is None else weights
                 weights[here] = read.weights[start - begin : stop - begin]
+            if read.units is not None:
+                units = np.empty((*ids.shape, 2), np.int64) if units is None else units
+                units[here] = read.units[start - begin : stop - begin]
     at = np.empty_like(destination)
     at[order] = destination
-    return LoadedBlock(plan, ids, weights, at)
+    return LoadedBlock(plan, Encoded(ids, weights=weights, units=units), at)
 
 
 def _spans(

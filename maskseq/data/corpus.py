@@ -140,10 +140,15 @@ class Corpus:
             return pieces[0]
         n_fields, dtype = len(self.tokenizer.fields), self.tokenizer.vocabulary.dtype
         ids = np.concatenate([p.ids for p in pieces] or [np.empty((0, n_fields), dtype)])
-        if all(p.weights is None for p in pieces):
-            return Encoded(ids)
-        weights = [np.ones(p.ids.shape, np.float32) if p.weights is None else p.weights for p in pieces]
-        return Encoded(ids, None, np.concatenate(weights))
+        weights = [p.weights for p in pieces if p.weights is not None]
+        if len(weights) < len(pieces):
+            weights = [np.ones(p.ids.shape, np.float32) if p.weights is None else p.weights for p in pieces if weights]
+        units = [p.units for p in pieces if p.units is not None]  # of all parts, or of none
+        return Encoded(
+            ids,
+            weights=np.concatenate(weights) if weights else None,
+            units=np.concatenate(units) if units else None,
+        )
 
     def each(self, split: Split, *, positions: int = 1 << 22) -> Iterator[tuple[int, Encoded]]:
         """The sequences of a split with their indices, in the order in which they are stored, read many at once."""

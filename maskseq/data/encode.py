@@ -89,6 +89,11 @@ def checked_tokens(rows: Sequence[Row], tokenizer: Tokenizer[Any]) -> Integer[np
             raise broken(row, f"ids of shape {ids.shape} instead of [length, {vocabulary.n_fields}]")
         if weights is not None and (weights.shape != ids.shape or not (weights >= 0).all() or np.isinf(weights).any()):
             raise broken(row, "loss weights that are not finite, not >= 0, or not of the ids' shape")
+        units = row.encoded.units
+        if (units is None) != (rows[0].encoded.units is None) or (
+            units is not None and (units.shape != (*ids.shape, 2) or units.dtype.kind not in "iu")
+        ):
+            raise broken(row, "units that are not integers [length, fields, 2], or only for some records")
     tokens = np.concatenate([row.encoded.ids for row in rows] or [np.empty((0, vocabulary.n_fields), vocabulary.dtype)])
     for field, n_rows in enumerate(vocabulary.n_rows):
         if len(tokens) and not 0 <= tokens[:, field].min() <= tokens[:, field].max() < n_rows:

@@ -191,12 +191,12 @@ def _positions_of(region: Region, corpus: Corpus, begin: int, end: int) -> tuple
     Read in chunks that share one position, because `units` counts from the first id that it is given.
     """
     tokenizer = corpus.tokenizer
-    if type(tokenizer).units is Tokenizer.units:
+    if type(tokenizer).units is Tokenizer.units and corpus.read_span(begin, min(begin + 1, end)).units is None:
         return region.start, region.stop, region.start, region.stop
     before_inside = before_inside_ends = before_meeting = before_meeting_ends = 0
     base = None
     for start in range(begin, end, UNITS_CHUNK):
-        ranges = tokenizer.units(corpus.read_span(start, min(start + UNITS_CHUNK + 1, end)).ids)
+        ranges = tokenizer.units_of(corpus.read_span(start, min(start + UNITS_CHUNK + 1, end)))
         ranges = ranges + (0 if base is None else base - ranges[0, 0, 0])
         base = ranges[-1, 0, 0]
         first, last = ranges[:UNITS_CHUNK, :, 0].min(axis=1), ranges[:UNITS_CHUNK, :, 1].max(axis=1)

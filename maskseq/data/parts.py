@@ -4,6 +4,7 @@
       part.json     counts, skipped records, and of every other file its size and one digest for each 64 KiB
       tokens        [positions, fields], the narrowest unsigned dtype; sharded, bit-shuffled zstd, crc32c
       weights       [positions, fields] float32, only where a tokenizer gives loss weights
+      cell_units    [positions, fields, 2] raw units of each cell, only where a tokenizer gives them with the ids
       offsets       [records + 1] first position of each record
       units         [records] raw units of each record
       hashes        [records, 2] of the key, and of the ids up to the declared symmetries
@@ -31,7 +32,7 @@ from maskseq.types import Encoded
 OnError = Literal["stop", "skip"]
 EXAMPLES = 10
 """Skipped records that are quoted; all are counted."""
-PAYLOAD = ("tokens/c/", "weights/c/")
+PAYLOAD = ("tokens/c/", "weights/c/", "cell_units/c/")
 """Files that zarr's crc32c guards while reading; all others are small and are checked whole."""
 
 
@@ -95,6 +96,7 @@ class Part:
             self._span("tokens", start, stop),
             None,
             self._span("weights", start, stop) if self._has("weights") else None,
+            units=self._span("cell_units", start, stop) if self._has("cell_units") else None,
         )
 
     def problems(self) -> Iterator[str]:
@@ -102,7 +104,7 @@ class Part:
         for file, entry in self.summary["files"].items():
             yield from (f"{self.folder}/{self.name}: {problem}" for problem in self._damage(file, entry))
 
-    def _span(self, array: str, start: int, stop: int) -> Shaped[np.ndarray, "length fields"]:
+    def _span(self, array: str, start: int, stop: int) -> Shaped[np.ndarray, "length ..."]:
         opened = self._open(array)
         try:
             span: np.ndarray = opened[start:stop]

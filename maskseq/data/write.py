@@ -78,6 +78,9 @@ def _arrays(rows: Sequence[Row], tokenizer: Tokenizer[Any]) -> dict[str, bytes]:
             np.ones(row.encoded.ids.shape) if row.encoded.weights is None else row.encoded.weights for row in rows
         ]
         _write(store, "weights", np.concatenate(weights).astype(np.float32))
+    units = [row.encoded.units for row in rows if row.encoded.units is not None]
+    if units:
+        _write(store, "cell_units", np.concatenate(units).astype(np.int64))
     _write(store, "offsets", offsets)
     if variants.any():
         _write(store, "variants", variants)

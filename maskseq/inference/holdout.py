@@ -12,7 +12,7 @@ from maskseq.inference.fill import Fill, Predict
 from maskseq.inference.infill import InfillConfig
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
-from maskseq.units import RawUnits
+from maskseq.units import raw_units
 
 MAX_POSITIONS = 1 << 22
 HIDDEN_SHARE = 0.2
@@ -40,7 +40,7 @@ def held_out_fills(
     def tasks() -> Iterator[Task]:
         for key, encoded in records:
             rng = np.random.default_rng((config.seed, key_number(key)))
-            holes = hide_spans(encoded.ids, tokenizer, rng, lengths=lengths, share=share)
+            holes = hide_spans(encoded, tokenizer, rng, lengths=lengths, share=share)
             truths.append(encoded.ids)
             yield Task(key, encoded, holes)
 
@@ -107,7 +107,7 @@ def calibrate_on(
 
 
 def hide_spans(
-    ids: Integer[np.ndarray, "length fields"],
+    encoded: Encoded,
     tokenizer: Tokenizer[Any],
     rng: np.random.Generator,
     *,
@@ -119,9 +119,9 @@ def hide_spans(
     A span takes all fields or, as often, one of them; spans of a field never touch. Cells that would give a hidden one
     away are hidden with it.
     """
-    length, n_fields = ids.shape
-    known = tokenizer.vocabulary.known(ids)
-    wanted = np.zeros(ids.shape, bool)
+    length, n_fields = encoded.ids.shape
+    known = tokenizer.vocabulary.known(encoded.ids)
+    wanted = np.zeros(known.shape, bool)
     if not length:
         return wanted
     room = max(share * length, 1)
@@ -138,5 +138,5 @@ def hide_spans(
         if free and span <= room:
             wanted[start : start + span, fields] = True
             room -= span
-    units = RawUnits.of(tokenizer.units(ids), tokenizer.fields)
+    units = raw_units(tokenizer, encoded)
     return np.asarray(units.cells(units.units(wanted)) & known)

@@ -18,7 +18,7 @@ from maskseq.inference.job import key_number
 from maskseq.masking import OBJECTIVES, MaskingConfig, mask_piece
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import END, Encoded
-from maskseq.units import RawUnits
+from maskseq.units import RawUnits, raw_units
 
 REGION = 10_000
 """Positions of a long sequence that the bootstrap draws together, at most."""
@@ -108,7 +108,7 @@ class Protocol:
             for start in range(0, stop, stride or context):
                 piece = encoded.cut(start, start + context)
                 rng = np.random.default_rng((seed, key_number(key), start))
-                window = Window(piece, tokenizer, RawUnits.of(tokenizer.units(piece.ids), tokenizer.fields), rng)
+                window = Window(piece, tokenizer, raw_units(tokenizer, piece), rng)
                 region = key if len(encoded) <= stretch else f"{key}:{start // stretch}"
                 for hidden in self.hide(window):
                     asked = hidden.cells & window.scorable & wanted
@@ -168,7 +168,7 @@ class Hidden:
 
 def _masked(window: Window, masking: MaskingConfig) -> Iterator[Hidden]:
     piece, tokenizer = window.piece, window.tokenizer
-    units = tokenizer.units(piece.ids)
+    units = tokenizer.units_of(piece)
     mask = mask_piece(piece.ids, units, window.scorable, tokenizer.fields, masking, rng=window.rng)
     yield Hidden(mask.hidden, objective=OBJECTIVES[mask.objective])
 

@@ -18,7 +18,7 @@ from maskseq.inference.fill import Predict
 from maskseq.inference.predict import windows
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Vocabulary
-from maskseq.units import RawUnits
+from maskseq.units import raw_units
 
 
 @dataclass(frozen=True)
@@ -143,11 +143,11 @@ def _passes(
     for key, encoded in records:
         record = _Scored(key, encoded.ids, np.full(encoded.ids.shape, np.nan, np.float32))
         for window, kept in windows(len(encoded), context):
-            ids = encoded.ids[window]
+            piece = encoded.cut(window.start, window.stop)
+            ids, units = piece.ids, raw_units(tokenizer, piece)
             wanted = tokenizer.vocabulary.known(ids)
             wanted[: kept.start - window.start] = False
             wanted[kept.stop - window.start :] = False
-            units = RawUnits.of(tokenizer.units(ids), tokenizer.fields)
             for group in _groups(wanted, stride, mode):
                 hidden = units.cells(units.units(group))
                 yield _Pass(record, window.start, np.where(hidden, mask_ids.astype(ids.dtype), ids), np.argwhere(group))

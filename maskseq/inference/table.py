@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Float, Int
 
 from maskseq.inference.chunks import Filled
 from maskseq.inference.ordinal import Posterior
 from maskseq.inference.tabular import columns_of
 from maskseq.tokenizer import Tokenizer
+from maskseq.types import Encoded
 from maskseq.units import unit_blocks
 
 
@@ -53,24 +54,24 @@ class Row:
 
 def rows(
     filled: Filled,
-    ids: Integer[np.ndarray, "length fields"],
+    before: Encoded,
     tokenizer: Tokenizer[Any],
     *,
     posterior: Posterior | None = None,
     numbers: Float[np.ndarray, " cells"] | None = None,
     alternatives: int = 3,
 ) -> Iterator[Row]:
-    """The rows of one record, whose `ids` are those from before it was filled: known ones in a hole are the truth.
+    """The rows of one record, as it was before it was filled: known ids in a hole are the truth.
 
     `posterior` is that of the fill, if it is at hand; `numbers` are those that were written in place of the centres of
     the bins, NaN for none.
     """
-    fill = filled.fill
-    units = unit_ranges(tokenizer, fill.written(ids), fill.cells)
+    fill, ids = filled.fill, before.ids
+    units = unit_ranges(tokenizer, replace(before, ids=fill.written(ids)), fill.cells)
     posterior = posterior or Posterior.of(fill, tokenizer.vocabulary.centres)
     for cell, (position, column) in enumerate(fill.cells.tolist()):
         field = tokenizer.fields[column]
-        before = int(ids[position, column])
+        known = int(ids[position, column])
         low, high = (list(map(_known, bounds[cell].tolist())) for bounds in (posterior.low, posterior.high))
         for sample, value in enumerate(fill.values[:, cell].tolist()):
             probabilities = fill.probabilities[sample, cell]
@@ -101,16 +102,16 @@ def rows(
                 high95=high[2],
                 outside=float(fill.other_mass[sample, cell]),
                 step=int(fill.step[sample, cell]),
-                truth=None if before == field.mask_id else field.token(before),
+                truth=None if known == field.mask_id else field.token(known),
             )
 
 
 def unit_ranges(
-    tokenizer: Tokenizer[Any], ids: Integer[np.ndarray, "length fields"], cells: Int[np.ndarray, "cells 2"]
+    tokenizer: Tokenizer[Any], encoded: Encoded, cells: Int[np.ndarray, "cells 2"]
 ) -> Int[np.ndarray, "cells 2"]:
     """The half-open range of raw units of each (sorted) cell, from 0."""
     ranges = np.zeros((len(cells), 2), np.int64)
-    for start, units in unit_blocks(tokenizer.units, ids):
+    for start, units in unit_blocks(tokenizer, encoded):
         first, last = np.searchsorted(cells[:, 0], [start, start + len(units)]).tolist()
         ranges[first:last] = units[cells[first:last, 0] - start, cells[first:last, 1]]
     return ranges

@@ -33,6 +33,7 @@ RULES = {
     "variants": rules.variants,
     "splice": leaks.splice,
     "no leak": leaks.no_leak,
+    "record units": rules.record_units,
 }
 """Checked for each record in this order; each relies on those before."""
 
@@ -52,6 +53,9 @@ class ContractReport:
     round_trip: Mapping[str, float]
     """Of each field, the share of cells that come back where a record's own ids are spliced into it: 1 where nothing is
     lost, less where several coarse cells describe one raw value together, such as gap and hour of a timestamp."""
+    hidden_by_one_unit: Mapping[str, float]
+    """Per source, the share of a record's cells that hiding one raw unit hides, on average. Near 1 / cells is best; a
+    large share means that a mask of single units hides most of the record."""
 
 
 def check_tokenizer(tokenizer: Tokenizer[Any], records: Iterable[Record], *, seed: int = 0) -> ContractReport:
@@ -78,6 +82,7 @@ def check_tokenizer(tokenizer: Tokenizer[Any], records: Iterable[Record], *, see
         checked=("JSON", *(name for name in RULES if name not in skipped)),
         skipped=skipped,
         round_trip={name: tally.returned[name] / n for name, n in tally.spliced.items() if n},
+        hidden_by_one_unit={source: tally.depending[source] / n for source, n in tally.cells.items() if n},
     )
 
 

@@ -71,6 +71,10 @@ class Tally:
     offered: Counter[str] = field(default_factory=Counter)
     """Of each source, cells into which another id was spliced; `moved`: those that then encode to another."""
     moved: Counter[str] = field(default_factory=Counter)
+    depending: Counter[str] = field(default_factory=Counter)
+    """Per source, cells that depend on a unit, summed over units; `cells`: all cells of records
+    that have them, each record counted once a unit."""
+    cells: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class Case:
 
     @cached_property
     def units(self) -> Integer[np.ndarray, "length fields 2"]:
-        return self.tokenizer.units(self.ids)
+        return self.tokenizer.units_of(self.encoded)
 
     @cached_property
     def known(self) -> Bool[np.ndarray, "length fields"]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Integer
 from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
 from maskseq.testing.case import Case, Tally, equal, require, require_cells
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import END, Encoded, LegalCells
+from maskseq.types import END, Encoded, LegalCells, Record
 
 WINDOW = 512  # positions of a record that are looked at where the whole would take too long
 NEIGHBOURHOOD = 32  # positions whose cells are compared pair by pair
@@ -56,7 +56,7 @@ def encode(case: Case) -> None:
 def determinism(case: Case) -> None:
     """Encoding again, and by a twin that has not seen the record before, gives the same; so do the units."""
     for other, what in ((case.tokenizer, "asked again"), (case.twin, "rebuilt from JSON")):
-        same_units = np.array_equal(other.units(case.ids), case.units)
+        same_units = np.array_equal(other.units_of(case.encoded), case.units)
         require(same_units, f"{what}, units differ", "compute units from the ids that are given alone")
         same = equal(other.encode(case.record), case.encoded)
         require(same, f"{what}, it encodes differently", "compute ids from the record and the dataclass fields alone")
@@ -83,11 +83,43 @@ def units(case: Case) -> None:
     require_cells(units[..., 0] < units[..., 1], "a cell depends on no unit", mend)
     window = case.window(NEIGHBOURHOOD)
     sources = [field.source for field in case.tokenizer.fields]
+    alone = case.tokenizer.units_of(case.encoded.cut(window.start, window.stop))
     require(
-        np.array_equal(_sharing(case.tokenizer.units(case.ids[window]), sources), _sharing(units[window], sources)),
+        np.array_equal(_sharing(alone, sources), _sharing(units[window], sources)),
         f"cells of positions {window.start} to {window.stop} share other units when seen alone",
         "compute units from the ids that are given, counting from the first of them",
     )
+
+
+def record_units(case: Case) -> None:
+    """Units of a whole record run from 0 to its length; each belongs to a cell, and each known value to one of them.
+
+    A cell may reach beyond (the gap before the first event); one that lies outside altogether stands for no raw value,
+    such as an end mark or padding.
+    """
+    length, starts, stops = len(case.record), case.units[..., 0], case.units[..., 1]
+    mend = (
+        "units are counted from 0 to len(record), which must be in the same units; where ids do not tell how many "
+        "units a token has, let encode give Encoded.units"
+    )
+    n_tokens = np.array([field.n_tokens for field in case.tokenizer.fields])
+    outside = ((stops <= 0) | (starts >= length)) & (case.ids < n_tokens)
+    require_cells(~outside, f"a value lies outside the record, which has the units 0 to {length}, half-open", mend)
+    covered = np.zeros(length + 1, np.int64)
+    for column, field in enumerate(case.tokenizer.fields):
+        first, last = np.clip(starts[:, column], 0, length), np.clip(stops[:, column], 0, length)
+        covered += np.bincount(first, minlength=length + 1) - np.bincount(last, minlength=length + 1)
+        case.tally.depending[field.source] += int((last - first).sum())
+    missing = np.flatnonzero(np.cumsum(covered)[:length] == 0)
+    if len(missing):
+        require(False, f"no cell depends on unit {missing[0]} of {length}", mend)
+    for source in {field.source for field in case.tokenizer.fields}:
+        case.tally.cells[source] += length * case.ids.size
+    if type(case.record).cut is not Record.cut:
+        start, stop = sorted(case.rng.integers(length + 1, size=2).tolist())
+        found = len(case.record.cut(start, stop))
+        problem = f"cut({start}, {stop}) of the record has {found} raw units instead of {stop - start}"
+        require(found == stop - start, problem, "cut counts what __len__ counts")
 
 
 def legal(case: Case) -> None:
@@ -143,13 +175,13 @@ def variants(case: Case) -> None:
     tokenizer, length = case.tokenizer, len(case.record)
     twins = case.twin.variants(case.record)
     for variant, twin in islice(zip(tokenizer.variants(case.record), twins, strict=True), VARIANTS):
-        name, ids = variant.name, variant.tokenizer.encode(variant.record).ids
+        name, encoded = variant.name, variant.tokenizer.encode(variant.record)
         require(variant.tokenizer.fields == tokenizer.fields, f"{name}: has other fields", "keep the fields")
         problem = f"{name}: has {len(variant.record)} raw units instead of {length}"
         require(len(variant.record) == length, problem, "transform records without adding or losing units")
-        same = np.array_equal(twin.tokenizer.encode(twin.record).ids, ids)
+        same = np.array_equal(twin.tokenizer.encode(twin.record).ids, encoded.ids)
         require(same, f"{name}: rebuilt from JSON, it differs", "derive variants from the record alone")
-        same = np.array_equal(tokenizer.units(ids), variant.tokenizer.units(ids))
+        same = np.array_equal(tokenizer.units_of(encoded), variant.tokenizer.units_of(encoded))
         require(same, f"{name}: units(ids) differ from its own", "leave out variants whose ids do not tell their units")
 
 
@@ -184,7 +216,7 @@ def symmetries(case: Case) -> None:
         moved = np.stack([symmetry.cells(case.units[..., end]) for end in (0, 1)], axis=-1)[window]
         require(
             np.array_equal(
-                _sharing(tokenizer.units(encoded.ids)[window], sources), _sharing(moved, [sources[f] for f in order])
+                _sharing(tokenizer.units_of(encoded)[window], sources), _sharing(moved, [sources[f] for f in order])
             ),
             f"{symmetry.name}: cells of the image share other units",
             "units must follow the symmetry, too",
