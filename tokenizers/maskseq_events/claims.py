@@ -7,7 +7,16 @@ from dataclasses import replace
 from maskseq.survey import BY_NAME, CERTAIN, LIKELY, POSSIBLE, Choice, Claim
 from maskseq_events.case import UNKNOWN, Value
 from maskseq_events.mapping import ACTIVITY_NAMES, CASE_NAMES, START_NAMES, TIME_NAMES, usual_column
-from maskseq_events.roles import Roles, are_numbers, layouts_of, likely_roles, moments_of, says_time, steps_back
+from maskseq_events.roles import (
+    NO_VALUES,
+    Roles,
+    are_numbers,
+    layouts_of,
+    likely_roles,
+    moments_of,
+    says_time,
+    steps_back,
+)
 from maskseq_events.times import EPOCH_UNITS
 
 ROWS = 1000
@@ -15,8 +24,6 @@ ROWS = 1000
 CHOICES = 4
 """Ways to read a table that are offered."""
 DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
-NO_VALUES = ("NA", "N/A", "NaN", "nan", "NULL", "Null", "null", "None", "none", "<NA>", "#N/A")
-"""How programs write that there is no value."""
 AS_LINES = Choice(
     format="textlog",
     why="each line is a message, a hundred of them are a session",

@@ -49,12 +49,19 @@ TIMES = (
 """Last words of names of times."""
 CLOCK = re.compile(r"\d{1,4}([:./-]\d{1,4}){1,2}([ T-]\d{1,2}([:.]\d{2}){1,2})?([.,]\d+)?")
 """Times of a day, dates, and both, also in layouts that cannot be read."""
-MOST_VALUES = 200
-"""Different values of an activity, unless they are messages."""
+MOST_VALUES, MOST_CODES = 200, 20
+"""Different values of an activity, unless they are messages; different numbers that may be codes."""
+NO_VALUES = ("NA", "N/A", "NaN", "nan", "NULL", "Null", "null", "None", "none", "<NA>", "#N/A")
+"""How programs write that there is no value."""
+ABSENT = (None, "", UNKNOWN, *NO_VALUES)
 LONGEST_KEY = 3
 """Words of a case's key; what has more is text."""
 LOCAL = 0.25
 """Most of the rows that may lie between the first and the last of a case, in the median, as a share of all."""
+SMALL = 0.02
+"""Share of the rows that a case has in the median, up to which its column is worth a question."""
+KNOWN = 0.95
+"""Share of the rows that must have an activity."""
 SHARED = 0.9
 """Share of the rows whose activity must occur in several cases."""
 BACK = 0.1
@@ -117,22 +124,38 @@ def likely_roles(columns: Mapping[str, Sequence[Value]]) -> tuple[list[Roles], b
     the case's name says so or its rows stand near each other.
     """
     time = time_column(columns)
-    moments = None if time is None else moments_of(layouts_of(columns[time])[0], columns[time])
+    moments = [] if time is None else [moments_of(each, columns[time]) for each in layouts_of(columns[time])]
     spread = {
         name: _spread(cells)
         for name, cells in columns.items()
-        if name != time and _may_be_case(name, cells) and (moments is None or _in_order(cells, moments))
+        if name != time and _may_be_case(name, cells) and (not moments or any(_in_order(cells, m) for m in moments))
     }
-    cases = [name for name, share in spread.items() if says_case(name) or says_source(name) or share <= LOCAL]
-    cases.sort(key=lambda name: (not says_case(name), spread[name] > LOCAL, -len(set(columns[name]))))
+    near = {name for name, share in spread.items() if share <= LOCAL}
+    cases = [name for name in spread if name in near or says_case(name) or says_source(name) or _small(columns[name])]
+    cases.sort(key=lambda name: (-len(set(columns[name])), not says_case(name)))  # the finest first
     found = [
         Roles(case, activity, time or "") for case in cases for activity in _activities(columns, case, but=(case, time))
     ]
-    preferred = [roles for roles in found if says_case(roles.case)] or found
-    preferred = [roles for roles in preferred if says_activity(roles.activity)] or preferred
-    sure = time is not None and len(preferred) == 1
-    sure = sure and (says_case(preferred[0].case) or spread[preferred[0].case] <= LOCAL)
+    preferred = _preferred(found, near, columns)
+    sure = time is not None and len(preferred) == 1 and _speaks(preferred[0], near, columns)
     return [*preferred, *(roles for roles in found if roles not in preferred)], sure
+
+
+def _preferred(found: Sequence[Roles], near: set[str], columns: Mapping[str, Sequence[Value]]) -> list[Roles]:
+    """Those that names say, or else that rows bear out; all where a column that is called a case has a finer one beside
+    it.
+    """
+    called = [roles for roles in found if says_case(roles.case)]
+    looking = [roles for roles in found if roles.case in near]
+    kept = list(found) if called and called[0] != found[0] else called or looking or list(found)
+    kept = [roles for roles in kept if says_activity(roles.activity)] or list(kept)
+    return [roles for roles in kept if not are_numbers(columns[roles.activity])] or kept
+
+
+def _speaks(roles: Roles, near: set[str], columns: Mapping[str, Sequence[Value]]) -> bool:
+    """Whether more than the lack of others speaks for a case and an activity."""
+    case = says_case(roles.case) or roles.case in near
+    return case and (says_activity(roles.activity) or not are_numbers(columns[roles.activity]))
 
 
 def _activities(columns: Mapping[str, Sequence[Value]], case: str, *, but: tuple[str | None, ...]) -> list[str]:
@@ -155,17 +178,22 @@ def _may_be_case(name: str, cells: Sequence[Value]) -> bool:
     return not is_counter(texts) and median(len(text.split()) for text in sizes) <= LONGEST_KEY
 
 
+def _small(cells: Sequence[Value]) -> bool:
+    return median(Counter(cells).values()) <= SMALL * len(cells)
+
+
 def _may_be_activity(name: str, cells: Sequence[Value], cases: Sequence[Value]) -> bool:
-    texts = [cell for cell in cells if cell and cell != UNKNOWN]
-    values = set(texts)
-    if says_time(name) or all(map(CLOCK.fullmatch, texts)) or (are_numbers(texts) and not says_activity(name)):
+    known = [(case, cell) for case, cell in zip(cases, cells, strict=True) if cell not in ABSENT]
+    texts = [cell for _, cell in known if cell is not None]
+    if len(texts) < KNOWN * len(cells) or says_time(name) or all(map(CLOCK.fullmatch, texts)):
         return False
     of_case: dict[Value, set[Value]] = {}
     of_value: dict[Value, set[Value]] = {}
-    for case, value in zip(cases, cells, strict=True):
+    for case, value in known:
         of_case.setdefault(case, set()).add(value)
         of_value.setdefault(value, set()).add(case)
-    if not 2 <= len(values) <= min(MOST_VALUES, len(of_case) - 1):
+    most = MOST_VALUES if says_activity(name) or not are_numbers(texts) else MOST_CODES
+    if not 2 <= len(of_value) <= min(most, len(of_case) - 1):
         return False
     shared = sum(len(of_value[text]) > 1 for text in texts)
     return shared >= SHARED * len(texts) and median(len(found) for found in of_case.values()) >= 2

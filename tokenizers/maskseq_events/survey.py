@@ -11,11 +11,9 @@ import numpy as np
 from maskseq.survey import Suggestion
 from maskseq_events.case import UNKNOWN, Case, Value
 from maskseq_events.columns import to_number
-from maskseq_events.roles import MOST_VALUES, is_identifier
+from maskseq_events.roles import MOST_CODES, MOST_VALUES, is_identifier
 
 MOST_ATTRIBUTES = 6
-MOST_CODES = 20
-"""Different whole numbers that may be codes, where the file says that they are numbers."""
 FEWEST_COUNTED = 10
 """Events from which on numbers that follow each other are those of rows, and no chance."""
 FEWEST_KNOWN = 0.05
