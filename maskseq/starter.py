@@ -4,13 +4,12 @@ What a domain knows, its plug-ins say (`Format.recognize`, `Tokenizer.suggest`);
 recipe is written so that it runs as it is.
 """
 
-import json
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,12 @@ import numpy as np
 from jaxtyping import Integer
 
 from maskseq import plugins
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.readings import Reading, Readings, UndecidedError, command, loaded_plugins, readings_of
 from maskseq.recipe import lay_over, load_recipe
-from maskseq.survey import CERTAIN, Claim, Head, Suggestion
+from maskseq.survey import Suggestion
 from maskseq.tokenizer import Format, Tokenizer
+from maskseq.toml_text import recipe_text
 from maskseq.types import Record
 
 SAMPLE_UNITS = 500_000
@@ -30,11 +31,10 @@ EPOCHS = 30
 FEWEST_TOKENS, MOST_TOKENS = 200_000, 4_000_000
 """How long a first training is: minutes on a CPU."""
 ROWS_AN_EPOCH = 64
-SECTIONS = (
-    *("", "data", "data.format_options", "data.split", "tokenizer", "model", "batch", "masking", "optimizer"),
-    *("schedule", "training"),
-)
-"""The tables of a recipe that are written as such, in this order; what lies deeper is written in one line."""
+MOST_READINGS = 6
+"""Ways to read the files that are tried where it is not clear which is right."""
+RECIPE = Path("recipe.toml")
+"""The recipe that is written where no other name is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,40 +51,52 @@ class Sample:
 
 
 def init(
-    files: Sequence[Path], output: Path, *, format: str | None = None, overrides: Sequence[str] = ()
+    files: Sequence[Path],
+    output: Path = RECIPE,
+    *,
+    format: str | None = None,
+    overrides: Sequence[str] = (),
+    yes: bool = False,
 ) -> dict[str, Any]:
     """Look at files, write the recipe `output` for them, and return what was found, for people to read.
 
-    `format` and `overrides` (`a.b=value`) take the place of what is recognized and chosen. Raises `UsageError` where
-    the recipe exists already, files are of different formats or no plug-in knows them; `DataError` for broken data.
+    `format` and `overrides` (`a.b=value`) take the place of what is recognized and chosen. Where the content does not
+    say how to read the files, `UndecidedError` has the ways to choose from; `yes` takes the first. Raises `UsageError`
+    where the recipe exists already, files are of different formats or no plug-in knows them; `DataError` for broken
+    data.
     """
-    if output.exists():
+    if os.path.lexists(output):
         raise UsageError(f"{output} exists already\n\nhint: choose another name with --output, or remove it")
     if not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent}")
     given: dict[str, Any] = {}
     for override in overrides:
         lay_over(given, override)
-    data, wanted = _section(given, "data"), _section(given, "tokenizer")
-    name, claim, told = _format_of(files, format or data.get("format"))
-    options = {**claim.options, **_section(data, "format_options")}
-    records, whole = _records(files, name, options)
-    tokenizer, suggestion = _suggestion(records, wanted.get("name"))
+    data = _section(given, "data")
+    readings = readings_of(files, format or data.get("format"), _section(data, "format_options"))
+    ask = partial(command, files, output, overrides=overrides, usual=RECIPE)
+    looked, doubt = _decided(files, readings, given, yes=yes, ask=ask)
+    reading = looked.reading
     known: dict[str, Any] = {
         "seed": 0,
-        "data": {"files": [_relative(file, output) for file in files], "format": name, "format_options": options},
-        "tokenizer": {"name": tokenizer},
+        "data": {
+            "files": [_relative(file, output) for file in files],
+            "format": reading.format,
+            "format_options": reading.options,
+        },
     }
-    draft = _merged(_merged(known, suggestion.recipe), given)
-    sample = _encoded(records, whole, draft["tokenizer"])
-    draft = _merged(_sizes(sample, suggestion), draft)
+    draft = _merged(_sizes(looked.sample, looked.suggestion), _merged(known, looked.draft))
     title = f"A first recipe for {', '.join(file.name for file in files)}."
-    text = _text(draft, {"data.format": claim.why, **suggestion.comments}, title)
+    text = recipe_text(draft, {"data.format": reading.why, **looked.suggestion.comments}, title)
     load_recipe(tomllib.loads(text))
     aside = output.with_name(output.name + ".tmp")
     aside.write_text(text, encoding="utf-8")
     aside.replace(output)
-    return {"files": told, "records": _facts(sample), "content": dict(suggestion.found), "recipe": str(output)}
+    told = dict(readings.told)
+    if doubt:
+        told[files[0].name] = f"{reading.format}: {reading.why} (a guess that you accepted: {doubt})"
+    facts = {"files": told, "records": _facts(looked.sample), "content": dict(looked.suggestion.found)}
+    return {**facts, "recipe": str(output)}
 
 
 def _section(table: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -97,54 +109,85 @@ def _section(table: Mapping[str, Any], name: str) -> dict[str, Any]:
     return section
 
 
-def _format_of(files: Sequence[Path], wanted: str | None) -> tuple[str, Claim, dict[str, str]]:
-    """The format of all files, what its claim says of the first of them, and what to tell of each."""
-    chosen: list[tuple[str, Claim]] = []
-    told: dict[str, str] = {}
-    for path in files:
-        head = Head.of(path)
-        claims = _claims(head, wanted)
-        if not claims:
-            known = ", ".join(sorted(plugins.available("formats")))
-            raise UsageError(
-                f"{path}: no format recognizes this file\n\nhint: name one with --format ({known}); its options, such "
-                f"as the names of columns, with --set data.format_options.OPTION=VALUE"
-            )
-        (name, claim), *others = claims
-        chosen.append((name, claim))
-        told[path.name] = f"{name}: {claim.why}"
-        if others:
-            also = "; ".join(f"{other} ({why.why})" for other, why in others)
-            told[path.name] += f". Also possible, with --format: {also}"
-    odd = next((i for i, (name, _) in enumerate(chosen) if name != chosen[0][0]), None)
-    if odd is not None:
-        raise UsageError(
-            f"{files[0]} looks like {chosen[0][0]}, but {files[odd]} like {chosen[odd][0]}; a recipe reads one "
-            f"format\n\nhint: begin a recipe for each, or say what they are with --format"
-        )
-    return *chosen[0], told
+@dataclass(frozen=True, kw_only=True)
+class _Looked:
+    """What one way to read the files finds in them."""
+
+    reading: Reading
+    sample: Sample
+    suggestion: Suggestion
+    draft: dict[str, Any]
+    """The recipe as far as the tokenizer and the user have a say in it."""
+
+    @property
+    def lengths(self) -> Integer[np.ndarray, "records"]:
+        return np.array([len(record) for record in self.sample.records])
+
+    @property
+    def single(self) -> bool:
+        """Most records are one unit, of which nothing can be learned from its neighbours."""
+        return len(self.lengths) > 1 and bool(np.median(self.lengths) < 2)
+
+    @property
+    def lonely(self) -> bool:
+        """So are those in which most units stand: it is not that a few long records hold nearly everything."""
+        return self.single and bool(np.median(np.repeat(self.lengths, self.lengths)) < 2)
 
 
-def _plugins(group: plugins.Group, *, all: bool = False) -> dict[str, Any]:
-    """Those that can be imported; a package that only some of them need may be missing. `all`: `UsageError` then."""
-    loaded = {}
-    for name in sorted(plugins.available(group)):
-        with nullcontext() if all else suppress(UsageError):
-            loaded[name] = plugins.load(group, name)
-    return loaded
+def _decided(
+    files: Sequence[Path], readings: Readings, given: Mapping[str, Any], *, yes: bool, ask: Callable[[Reading], str]
+) -> tuple[_Looked, str]:
+    """The reading that is clear, or that `yes` takes, and why it is in doubt; `UndecidedError` has those that work.
+
+    A clear one is in doubt after all where its records are single units and something else can be read.
+    """
+    doubt, found, problems = readings.doubt, [], []
+    if readings.each and not doubt:
+        found = [_looked_at(files, readings.each[0], given)]
+        if readings.chosen or not found[0].single:
+            return found[0], ""
+        so = found[0].reading.why
+        doubt = f"most of the {len(found[0].lengths):,} records are a single unit if it is read so: {so}"
+    for reading in readings.each[len(found) : MOST_READINGS]:
+        try:
+            found.append(_looked_at(files, reading, given))
+        except MaskseqError as error:
+            problems.append((reading, error))
+    if not found:
+        own = [error for reading, error in problems if reading.format == readings.format]
+        raise own[0] if own else UsageError(f"{files[0]}: {doubt}")
+    found.sort(key=lambda looked: looked.lonely)
+    if problems and problems[0][0] == readings.each[0]:
+        doubt += f"; as {readings.each[0].format} it cannot be read: {problems[0][1]}"
+    if len(found) == 1 and not readings.doubt:
+        return found[0], ""  # there is nothing else to choose
+    if yes:
+        return found[0], doubt
+    candidates = [
+        {
+            "format": looked.reading.format,
+            "overrides": looked.reading.overrides,
+            "why": looked.reading.why,
+            "records": f"{len(looked.lengths):,} records, {_range(looked.lengths)} units",
+            "command": ask(looked.reading),
+        }
+        for looked in found
+    ]
+    raise UndecidedError(files[0], doubt, candidates)
 
 
-def _claims(head: Head, wanted: str | None) -> list[tuple[str, Claim]]:
-    """Claims to a file, the surest first, without those that are far less sure."""
-    if wanted is not None:
-        claim = plugins.load("formats", wanted).recognize(head)
-        options = claim.options if claim else {}
-        return [(wanted, Claim(strength=CERTAIN, why="as you say", options=options))]
-    found = [(name, format.recognize(head)) for name, format in _plugins("formats").items()]
-    claims = sorted(((name, claim) for name, claim in found if claim), key=lambda pair: -pair[1].strength)
-    if not claims:
-        _plugins("formats", all=True)
-    return [pair for pair in claims if pair[1].strength >= claims[0][1].strength - 1]
+def _range(lengths: Integer[np.ndarray, "records"]) -> str:
+    return f"{lengths.min():,} to {lengths.max():,}, median {int(np.median(lengths)):,}"
+
+
+def _looked_at(files: Sequence[Path], reading: Reading, given: Mapping[str, Any]) -> _Looked:
+    """Records from the beginning of the files, and the tokenizer that suits them; raises what reading them raises."""
+    options = {**reading.options, **_section(_section(given, "data"), "format_options")}
+    records, whole = _records(files, reading.format, options)
+    tokenizer, suggestion = _suggestion(records, _section(given, "tokenizer").get("name"))
+    draft = _merged(_merged({"tokenizer": {"name": tokenizer}}, suggestion.recipe), given)
+    sample = _encoded(records, whole, draft["tokenizer"])
+    return _Looked(reading=replace(reading, options=options), sample=sample, suggestion=suggestion, draft=draft)
 
 
 def _records(files: Sequence[Path], format: str, options: Mapping[str, Any]) -> tuple[list[Record], bool]:
@@ -179,11 +222,11 @@ def _suggestion(records: Sequence[Record], wanted: str | None) -> tuple[str, Sug
     """The tokenizer that knows these records, and what it suggests."""
     if wanted is not None:
         return wanted, plugins.load("tokenizers", wanted).suggest(records) or Suggestion()
-    for name, tokenizer in _plugins("tokenizers").items():
+    for name, tokenizer in loaded_plugins("tokenizers").items():
         suggestion = tokenizer.suggest(records)
         if suggestion is not None:
             return name, suggestion
-    _plugins("tokenizers", all=True)
+    loaded_plugins("tokenizers", all=True)
     raise UsageError(
         f"no tokenizer has a suggestion for a {type(records[0]).__name__}\n\n"
         f"hint: name one with --set tokenizer.name=NAME ({', '.join(sorted(plugins.available('tokenizers')))})"
@@ -209,7 +252,7 @@ def _facts(sample: Sample) -> dict[str, Any]:
     lengths = np.array([len(record) for record in records])
     facts: dict[str, Any] = {
         "looked at": f"{'all' if sample.whole else 'the first'} {len(records):,} records, {lengths.sum():,} raw units",
-        "lengths": f"{lengths.min():,} to {lengths.max():,}, median {int(np.median(lengths)):,}",
+        "lengths": _range(lengths),
     }
     spans = [span for span in (record.span() for record in records) if span is not None]
     if spans:
@@ -257,35 +300,3 @@ def _merged(table: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
         key: _merged(table[key], above[key]) for key in table.keys() & above.keys() if isinstance(table[key], Mapping)
     }
     return {**table, **above, **both}
-
-
-def _text(recipe: Mapping[str, Any], comments: Mapping[str, str], title: str) -> str:
-    """The recipe as TOML, with comments behind its lines."""
-    lines = [f"# {_plain(title)}", "# `maskseq pretrain RECIPE --dry-run` shows every default."]
-    for section in SECTIONS:
-        table: Any = recipe
-        for part in section.split(".") if section else ():
-            table = table.get(part, {})
-        keys = [key for key in table if f"{section}.{key}".lstrip(".") not in SECTIONS]
-        if section and keys:
-            lines += ["", f"[{section}]"]
-        for key in keys:
-            why = comments.get(f"{section}.{key}")
-            lines.append(f"{key} = {_toml(table[key])}" + (f"  # {_plain(why)}" if why else ""))
-    return "\n".join(lines) + "\n"
-
-
-def _plain(text: str) -> str:
-    """In one line, as a comment must be, whatever columns and files are called."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def _toml(value: Any) -> str:
-    """A value as TOML writes it; strings, numbers and lists are written as in JSON."""
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:_}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -64,6 +64,17 @@ class Head:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One of several ways to read a file between which its content does not decide."""
+
+    why: str
+    """What this way takes the file for, for the user to read."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    format: str | None = None
+    """Default: the format whose claim it belongs to."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """A format can read a file."""
 
@@ -73,13 +84,22 @@ class Claim:
     """What speaks for it, for the user to read."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options that the format needs for this file."""
+    doubt: str = ""
+    """Why the options are no more than a guess, or, where there are none, why none can be guessed. `maskseq init` then
+    asks: these options are the first choice, those of `instead` follow."""
+    instead: tuple[Choice, ...] = ()
+    """Other ways to read the file, the likeliest first. Without a doubt they are offered only where most records turn
+    out to be a single unit."""
 
     def encoded(self, head: Head) -> "Claim":
         """With the encoding as an option, and a word about it, where it is not UTF-8."""
         if head.encoding == "utf-8":
             return self
         why = f"{self.why}; it is not UTF-8 and taken for {head.encoding} (Western European)"
-        return replace(self, why=why, options={**self.options, "encoding": head.encoding})
+        encoding = {"encoding": head.encoding}
+        instead = tuple(replace(choice, options={**choice.options, **encoding}) for choice in self.instead)
+        options = {} if self.doubt and not self.options else {**self.options, **encoding}
+        return replace(self, why=why, options=options, instead=instead)
 
 
 @dataclass(frozen=True, kw_only=True)

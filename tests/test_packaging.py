@@ -69,7 +69,7 @@ def test_an_installed_wheel_finds_its_plugins_and_recipes(built: Path, tmp_path:
     )
     assert copied == ""  # what was written is talk, on stderr
     assert (tmp_path / "samples" / "apache_access.log.gz").stat().st_size > 100_000
-    begun = ("-m", "maskseq", "init", "samples/apache_access.log.gz", "-o", "own.toml", "--json")
+    begun = ("-m", "maskseq", "init", "samples/apache_access.log.gz", "-o", "own.toml", "--yes", "--json")
     assert "textlog" in run(sys.executable, *begun, cwd=tmp_path, PYTHONPATH=str(site))
 
 

@@ -16,15 +16,24 @@ def init(
     output: Annotated[Path, typer.Option("--output", "-o", help="The recipe to write.")] = Path("recipe.toml"),
     format: FormatName = None,
     overrides: Set = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Take the first of several ways to read the files, without asking.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Look at your files, say what is in them, and write a first recipe, which runs as it is.
 
     Formats and columns are recognized by content; `--format`, and `--set data.format_options.OPTION=VALUE`, say better.
+    Where the content does not say how to read them, the ways to choose from are printed, and the exit code is 2.
     """
-    from maskseq import starter
+    from maskseq import readings, starter
 
-    found = starter.init(files, output, format=format, overrides=overrides or ())
+    try:
+        found = starter.init(files, output, format=format, overrides=overrides or (), yes=yes)
+    except readings.UndecidedError as question:
+        if as_json:
+            console.show(question.to_json(), as_json=True)
+        raise
     console.show(found, as_json=as_json)
     console.talk.print(f"wrote {output}; have a look, then: maskseq pretrain {output} --dry-run")
 

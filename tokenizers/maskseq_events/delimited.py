@@ -13,9 +13,9 @@ from maskseq.errors import DataError, UsageError
 from maskseq.files import create
 from maskseq.survey import Claim, Head
 from maskseq_events.case import Case, Value
+from maskseq_events.claims import claim_table
 from maskseq_events.files import read_lines
 from maskseq_events.new_table import NewTable
-from maskseq_events.survey import claim_table
 from maskseq_events.table import EventTable, Row, Rows
 
 
@@ -52,8 +52,8 @@ class Csv(EventTable):
             names, *rows = csv.reader(head.lines, delimiter=_delimiter(head.lines[0]), strict=True)
         except csv.Error:
             return super().recognize(head)
-        claim = claim_table(_numbered(names), rows)
-        return (claim and claim.encoded(head)) or super().recognize(head)
+        claim = claim_table(_numbered(names), rows, super().recognize(head), lines=True)
+        return claim and claim.encoded(head)
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
         lines = _Recorder(read_lines(path, self.encoding))

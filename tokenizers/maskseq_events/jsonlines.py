@@ -10,11 +10,11 @@ from maskseq.errors import DataError
 from maskseq.files import create
 from maskseq.survey import Claim, Head
 from maskseq_events.case import Case, Kind, Value
+from maskseq_events.claims import ROWS, claim_table
 from maskseq_events.files import read_lines
 from maskseq_events.json_text import as_json, object_spans, refuse_constant
 from maskseq_events.new_table import NewTable
 from maskseq_events.splicing import spliced
-from maskseq_events.survey import ROWS, claim_table
 from maskseq_events.table import EventTable, Row, Rows
 
 
@@ -52,7 +52,7 @@ class JsonLines(EventTable):
             return super().recognize(head)
         names = list(dict.fromkeys(name for event in events for name in event))
         rows = [[None if (v := event.get(n)) is None else str(v) for n in names] for event in events]
-        return claim_table(names, rows) or super().recognize(head)
+        return claim_table(names, rows, super().recognize(head), lines=True)
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
         names: dict[str, None] = {}

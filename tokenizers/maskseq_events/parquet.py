@@ -15,8 +15,8 @@ import numpy as np
 from maskseq.errors import DataError, UsageError
 from maskseq.survey import CERTAIN, LIKELY, Claim, Head
 from maskseq_events.case import ABSENT_TIME, UNKNOWN, Case, Kind, Value
+from maskseq_events.claims import ROWS, claim_table
 from maskseq_events.new_table import NewTable
-from maskseq_events.survey import ROWS, claim_table
 from maskseq_events.table import EventTable, Row, Rows
 from maskseq_events.times import TimeLayout
 
@@ -48,8 +48,9 @@ class Parquet(EventTable):
         if not head.content.startswith(b"PAR1"):
             return None
         names, _, rows = cls(case="", activity="")._open(head.path)
-        claim = claim_table(names, [cells for _, _, cells in itertools.islice(rows, ROWS)])
-        return (claim and replace(claim, strength=min(claim.strength, LIKELY))) or super().recognize(head)
+        sample = [cells for _, _, cells in itertools.islice(rows, ROWS)]
+        claim = claim_table(names, sample, super().recognize(head), lines=False)
+        return claim and replace(claim, strength=min(claim.strength, LIKELY))
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Source, Iterator[Row]]:
         pa, pq, _ = _arrow()

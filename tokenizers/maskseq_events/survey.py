@@ -1,149 +1,23 @@
-"""What `maskseq init` is told of event logs: which column is what, which attributes are worth a field."""
+"""What `maskseq init` is told of cases: their activities and times, and which attributes are worth a field."""
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from maskseq.survey import CERTAIN, LIKELY, POSSIBLE, Claim, Suggestion
+from maskseq.survey import Suggestion
 from maskseq_events.case import UNKNOWN, Case, Value
 from maskseq_events.columns import to_number
-from maskseq_events.mapping import ACTIVITY_NAMES, CASE_NAMES, START_NAMES, TIME_NAMES, usual_column
-from maskseq_events.times import TimeLayout
+from maskseq_events.roles import MOST_CODES, MOST_VALUES, is_identifier
 
-ROWS = 1000
-"""Rows of a table that are looked at to tell its columns apart."""
-LAYOUTS = (
-    *(None, "epoch_s", "epoch_ms", "epoch_us"),
-    *("%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M:%S"),
-    *("%m/%d/%Y %H:%M", "%d-%m-%Y %H:%M:%S", "%d-%m-%Y %H:%M", "%d/%b/%Y:%H:%M:%S %z"),
-)
-"""How timestamps are tried to be read, None for ISO 8601."""
-CASE_WORDS = re.compile(
-    "case|fall|caso|dossier|auftrag|trace|session|user|client|customer|patient|subject|order|ticket|_id$|^id$",
-    re.IGNORECASE,
-)
-ACTIVITY_WORDS = re.compile(
-    "activ|aktiv|vorgang|schritt|event|action|task|step|status|state|type|name|code|page", re.IGNORECASE
-)
-IDENTIFIER = re.compile(r"(?:^|[^a-z])(?:[pu]?id|index|number|nr|no)$", re.IGNORECASE)
-DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
-MOST_ATTRIBUTES, MOST_VALUES = 6, 200
-NO_VALUES = ("NA", "N/A", "NaN", "nan", "NULL", "Null", "null", "None", "none", "<NA>", "#N/A")
-"""How programs write that there is no value."""
-MOST_CODES = 20
-"""Different whole numbers that may be codes, where the file says that they are numbers."""
+MOST_ATTRIBUTES = 6
+FEWEST_COUNTED = 10
+"""Events from which on numbers that follow each other are those of rows, and no chance."""
 FEWEST_KNOWN = 0.05
 """Share of the events that must have an attribute for it to become a field."""
-
-
-def claim_table(names: Sequence[str], rows: Sequence[Sequence[Value]]) -> Claim | None:
-    """Whether a table holds events: by the usual names of columns, else by what the columns hold."""
-    rows = [row for row in rows[:ROWS] if len(row) == len(names)]
-    if not rows:
-        return None
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
-    case, activity, time = (usual_column(usual, names) for usual in (CASE_NAMES, ACTIVITY_NAMES, TIME_NAMES))
-    if case is not None and activity is not None:
-        layouts = () if time is None else layouts_of(columns[names[time]])
-        roles = [names[case], names[activity]] + ([] if time is None else [names[time]])
-        why = f"columns {', '.join(map(repr, roles))}"
-        if time is None:
-            return Claim(strength=LIKELY, why=why + " and none of timestamps", options={"time": ""})
-        if not layouts:
-            return Claim(strength=LIKELY, why=f"{why} (whose timestamps are of no layout that is known here)")
-        why, options = why + _reading(layouts), _layout_option(layouts)
-        start = usual_column(START_NAMES, names)
-        if start is not None and names[start] not in roles and layouts_of(columns[names[start]])[:1] == layouts[:1]:
-            why, options = f"{why}, each begun at {names[start]!r}", {**options, "start": names[start]}
-            roles.append(names[start])
-        claim = Claim(strength=CERTAIN, why=why, options=options)
-        return _of_attributes(claim, [cells for name, cells in columns.items() if name not in roles])
-    return _guess(columns)
-
-
-def _of_attributes(claim: Claim, attributes: Sequence[Sequence[Value]]) -> Claim:
-    """With what the cells of attributes say of how they are to be read."""
-    claim = _with_absent(claim, attributes)
-    values = [[cell for cell in cells if cell and cell not in (UNKNOWN, *NO_VALUES)] for cells in attributes]
-    commas = [any("," in v for v in of) and all(map(DECIMAL_COMMA.fullmatch, of)) for of in values]
-    points = [any("." in v for v in of) and _are_numbers(of) for of in values]
-    if not any(commas) or any(points):
-        return claim
-    return replace(claim, why=f"{claim.why}; with decimal commas", options={**claim.options, "decimal": ","})
-
-
-def _with_absent(claim: Claim, attributes: Sequence[Sequence[Value]]) -> Claim:
-    """Texts that stand for no value, in attributes: among numbers or truth values, or in several columns.
-
-    A case or an activity may well be called so.
-    """
-    found = []
-    for text in NO_VALUES:
-        columns = [set(cells) - {text, *NO_VALUES, "", None, UNKNOWN} for cells in attributes if text in cells]
-        plain = sum(_are_numbers(cells) or {str(c).lower() for c in cells} <= {"true", "false"} for cells in columns)
-        if plain or len(columns) > 1:
-            found.append(text)
-    if not found:
-        return claim
-    why = f"{claim.why}; an attribute {' or '.join(map(repr, found))} is taken for none, as an empty one is"
-    return replace(claim, why=why, options={**claim.options, "absent": [*found, ""]})
-
-
-def layouts_of(cells: Iterable[Value]) -> tuple[str | None, ...]:
-    """The layouts that fit all timestamps of a column; plain numbers count only where they are of our time."""
-    texts = [cell.strip() for cell in cells if cell and cell != UNKNOWN]
-    return tuple(layout for layout in LAYOUTS if texts and _fits(layout, texts))
-
-
-def _fits(layout: str | None, texts: Sequence[str]) -> bool:
-    reader = TimeLayout(layout)
-    try:
-        moments = [reader.parse(text)[0] / 1e6 for text in texts]
-    except ValueError:
-        return False
-    return min(moments) > 0 and max(moments) < 4e9 if str(layout).startswith("epoch") else True
-
-
-def _layout_option(layouts: Sequence[str | None]) -> dict[str, Any]:
-    return {} if layouts[0] is None else {"time_layout": layouts[0]}
-
-
-def _reading(layouts: Sequence[str | None]) -> str:
-    if layouts[0] is None:
-        return ""
-    other = f", which could be {layouts[1]} as well" if len(layouts) > 1 else ""
-    return f" (timestamps are {layouts[0]}{other})"
-
-
-def _guess(columns: dict[str, list[Value]]) -> Claim | None:
-    """By content: times can be read, a case has several events, an activity is one of few names."""
-    read = {name: layouts_of(cells) for name, cells in columns.items() if not _are_numbers(cells)}
-    times = [name for name, layouts in read.items() if layouts]
-    if not times:
-        return None
-    time = times[0]
-    n_values = {name: len(set(cells)) for name, cells in columns.items() if name not in times}
-    n_rows = len(columns[time])
-    cases = [name for name, n in n_values.items() if 1 < n < 0.8 * n_rows]
-    case = max(cases, key=lambda name: (bool(CASE_WORDS.search(name)), n_values[name]), default=None)
-    names = [n for n in cases if n != case and not _are_numbers(columns[n])]
-    if case is None or not names:
-        return None
-    # What happened changes within a case, more than who did it; few names, if there are any, and not texts.
-    changing = {n: len(set(zip(columns[case], columns[n], strict=True))) for n in names}
-    activity = min(names, key=lambda n: (not ACTIVITY_WORDS.search(n), n_values[n] > MOST_VALUES, -changing[n]))
-    why = f"by what they hold, {case!r} is taken for the case, {activity!r} for the activity, {time!r} for the time"
-    options = {"case": case, "activity": activity, "time": time} | _layout_option(read[time])
-    claim = Claim(strength=POSSIBLE, why=why + _reading(read[time]), options=options)
-    return _of_attributes(claim, [cells for name, cells in columns.items() if name not in (case, activity, time)])
-
-
-def _are_numbers(cells: Iterable[Value]) -> bool:
-    return all(to_number(cell) is not None for cell in cells if cell)
 
 
 @dataclass
@@ -156,13 +30,24 @@ class _Attribute:
     n: int = 0
     counts_up: bool = True
     """From one event to the next, its number grows by one."""
+    rises: bool = True
+    """It is a whole number, which grows from one event to the next."""
+    rows: list[tuple[int, float]] = field(default_factory=list)
+    """Time and number of each event, as long as it rises."""
 
-    def add(self, values: Sequence[Value], activities: Sequence[str]) -> None:
+    def add(self, values: Sequence[Value], case: Case | None) -> None:
         self.counts.update(values)
         self.n += len(values)
-        if self.counts_up:
-            numbers = [to_number(value) for value in values]
-            self.counts_up = None not in numbers and bool((np.diff(np.array(numbers, dtype=np.float64)) == 1).all())
+        if case is None:  # an attribute of the whole case
+            self.rises = False
+        if self.rises or self.counts_up:
+            numbers = np.array([to_number(value) for value in values], dtype=np.float64)
+            steps = np.diff(numbers)
+            self.counts_up &= not np.isnan(numbers).any() and bool((steps == 1).all())
+            self.rises &= bool((numbers == numbers.round()).all() and (steps > 0).all())
+            if case is not None and self.rises:
+                self.rows.extend(zip(case.time.tolist(), numbers.tolist(), strict=True))
+        activities = () if case is None else case.activity
         for value, activity in zip(values, activities, strict=False):
             if value is not None and len(self.with_activity) <= MOST_VALUES:
                 self.with_activity.setdefault(value, set()).add(activity)
@@ -171,6 +56,14 @@ class _Attribute:
     def tells_activity(self) -> bool:
         """Each value stands at one activity only."""
         return bool(self.with_activity) and all(len(of) == 1 for of in self.with_activity.values())
+
+    @property
+    def counts_rows(self) -> bool:
+        """Its numbers are all different, and follow each other without gaps or grow with the time of the whole log."""
+        numbers = [number for _, number in sorted(self.rows)]
+        if not self.rises or len(self.values) < max(self.n, FEWEST_COUNTED):
+            return False
+        return max(numbers) - min(numbers) == len(numbers) - 1 or numbers == sorted(numbers)
 
     @property
     def values(self) -> dict[str, int]:
@@ -189,12 +82,14 @@ class _Attribute:
             return "always the same" if values else "always empty"
         if self.counts_up and not name.startswith("case:"):
             return "the number of the event"
+        if self.counts_rows:
+            return "the number of the row"
         if known < FEWEST_KNOWN * self.n:
             return f"missing in {1 - known / self.n:.0%}"
         numbers = [to_number(value) for value in values]
         whole = all(number is not None and number == round(number) for number in numbers)
         most = MOST_CODES if declared else MOST_VALUES
-        if None not in numbers and (not whole or len(values) > most) and not IDENTIFIER.search(name):
+        if None not in numbers and (not whole or len(values) > most) and not is_identifier(name):
             return "numeric"
         if len(values) > min(MOST_VALUES, known / 4):
             return f"{len(values):,} different values, as identifiers and free text have"
@@ -260,11 +155,11 @@ def _attributes(records: Sequence[Case]) -> dict[str, _Attribute]:
     found: dict[str, _Attribute] = {}
     for case in records:
         for name, values in case.attributes.items():
-            found.setdefault(name, _Attribute()).add(values, case.activity)
+            found.setdefault(name, _Attribute()).add(values, case)
     n_events = sum(len(case) for case in records)
     for case in records:
         for name, value in case.case_attributes.items():
-            found.setdefault(f"case:{name}", _Attribute()).add([value], ())
+            found.setdefault(f"case:{name}", _Attribute()).add([value], None)
     for name, attribute in found.items():  # a case or an event without it does not name it at all
         attribute.n = len(records) if name.startswith("case:") else n_events
     return found

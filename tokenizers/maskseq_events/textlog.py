@@ -13,13 +13,16 @@ import numpy as np
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
-from maskseq.survey import BY_NAME, CERTAIN, Claim, Head
+from maskseq.survey import BY_NAME, CERTAIN, Choice, Claim, Head
 from maskseq.tokenizer import OnBroken
 from maskseq_events.case import Case, Value
 from maskseq_events.files import read_lines
 from maskseq_events.log_layouts import LAYOUTS, Layout
 from maskseq_events.table import EventTable, Row, Rows
 from maskseq_events.times import SECOND, TimeLayout
+
+LINES = 100
+"""Lines of a session, where nothing tells sessions apart."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,10 @@ class TextLog(EventTable):
                 return None
             return Claim(
                 strength=BY_NAME,
-                why="of no known layout: a line is a message, a hundred are a session",
-                options={"layout": "(?P<message>.*)", "session_lines": 100},
+                why="each line is a message, a hundred of them are a session",
+                options={"layout": "(?P<message>.*)", "session_lines": LINES},
+                doubt=f"its lines are of no layout that is known ({', '.join(LAYOUTS)}); another one is a regular "
+                "expression with groups such as time and message",
             )
         known = LAYOUTS[name]
         options: dict[str, Any] = {"layout": name}
@@ -105,13 +110,16 @@ class TextLog(EventTable):
         if known.needs_year:
             options["year"] = datetime.fromtimestamp(head.path.stat().st_mtime, UTC).year
             why += f", which says no year: {options['year']}, that of the file, is taken"
-        if known.session is None and known.session_pattern is None:
-            options["session_lines"] = 100
-            why += ", which knows no sessions: 100 lines are one"
-        elif known.session == "client":
-            options["idle"] = 1800
-            why += "; a visit ends after half an hour of silence"
-        return Claim(strength=CERTAIN, why=why, options=options)
+        by_number = Choice(why=f"{why}; {LINES} lines are a session", options={**options, "session_lines": LINES})
+        own = known.session or known.session_pattern
+        if own is None:
+            why += f", which knows no sessions: {LINES} lines are one"
+            return Claim(strength=CERTAIN, why=why, options=by_number.options)
+        by_key = Choice(why=f"{why}; each {own} is a session", options=options)
+        if own != "client":
+            return Claim(strength=CERTAIN, why=by_key.why, options=options, instead=(by_number,))
+        why = f"{by_key.why}, which ends after half an hour of silence"
+        return Claim(strength=CERTAIN, why=why, options={**options, "idle": 1800}, instead=(by_key, by_number))
 
     def _read(self, path: Path, n_rows: int | None, on_broken: OnBroken) -> Iterator[Case]:
         for case in super()._read(path, n_rows, on_broken):
