@@ -1,0 +1,121 @@
+"""All places of a line of ids, sorted by their neighbours: how often each id stood in any context, wide or narrow.
+
+*Why* sorted places and no table of codes: one sort, nearest neighbours first, serves all depths at once, because the
+places of a context and of each narrower one are stretches of the sorted places. It is exact for any number of ids and
+neighbours, and needs 4 bytes a place, however deep it is.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Int, Int32, Integer, UInt64
+
+BLOCK = 64
+"""Sorted places between two of which counts of each id are stored; those within are counted when they are asked for."""
+
+
+class Line:
+    """The ids of one field of several sequences, end to end, with marks for their ends between them."""
+
+    def __init__(self, columns: Sequence[Integer[np.ndarray, " _"]], n_ids: int, room: int) -> None:
+        """`room` marks stand beyond either end, so that neighbours up to so far away need no check."""
+        self.n_ids, self.room = n_ids, room
+        self.end, self.unknown = n_ids, n_ids + 1
+        lengths = np.array([len(column) for column in columns], np.int64)
+        self.starts = np.cumsum(lengths + room) - lengths
+        """Where each sequence begins."""
+        self.digits = np.full(int((lengths + room).sum()) + room, self.end, np.min_scalar_type(self.unknown))
+        for start, column in zip(self.starts.tolist(), columns, strict=True):
+            self.digits[start : start + len(column)] = np.minimum(column, self.unknown)
+            self.digits[start : start + len(column)][column >= n_ids] = self.unknown
+        inside = np.repeat(self.starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+        self.places = inside.astype(np.int32 if len(self.digits) < 1 << 31 else np.int64)
+        """Of all positions, in their order."""
+
+    @cached_property
+    def known(self) -> Bool[np.ndarray, " line"]:
+        """The ends of a sequence are known, too."""
+        return np.asarray(self.digits != self.unknown)
+
+
+class ContextIndex:
+    """Places sorted by the digits at the offsets of a path, the first offset first."""
+
+    def __init__(self, line: Line, places: Int[np.ndarray, " places"], path: tuple[int, ...]) -> None:
+        self.line, self.path = line, path
+        words = packed(line.digits, places, path, line.unknown + 1)
+        order = np.argsort(words[0], kind="stable") if len(words) == 1 else np.lexsort(words[::-1])
+        self.places = places[order]
+        self._targets: dict[int, tuple[np.ndarray, Int32[np.ndarray, "blocks ids"]]] = {}
+
+    def narrowed(
+        self,
+        low: Int[np.ndarray, " cells"],
+        high: Int[np.ndarray, " cells"],
+        step: int,
+        wanted: Integer[np.ndarray, " cells"],
+    ) -> tuple[Int[np.ndarray, " cells"], Int[np.ndarray, " cells"]]:
+        """Of stretches that agree on `path[:step]`, those with the wanted digit at `path[step]`."""
+        wide = wanted.astype(np.int64)
+        low = self._bound(low, high, self.path[step], wide)
+        return low, self._bound(low, high, self.path[step], wide + 1)
+
+    def counts(
+        self, low: Int[np.ndarray, " cells"], high: Int[np.ndarray, " cells"], target: int = 0
+    ) -> Int[np.ndarray, "cells ids"]:
+        """How often each id stands at this offset from the places of each stretch."""
+        ids, stored = self._target(target)
+        short = high - low <= BLOCK
+        found = np.where(short[:, None], 0, stored[high // BLOCK] - stored[low // BLOCK]).astype(np.int64)
+        # Short stretches are counted; of long ones, what their last block has too little and their first too much.
+        for start, stop, sign in (
+            (np.where(short, low, high // BLOCK * BLOCK), high, 1),
+            (low // BLOCK * BLOCK, np.where(short, low // BLOCK * BLOCK, low), -1),
+        ):
+            sizes = stop - start
+            cell = np.repeat(np.arange(len(low)), sizes)
+            seen = ids[np.arange(len(cell)) + np.repeat(stop - np.cumsum(sizes), sizes)].astype(np.int64)
+            counted = seen < self.line.n_ids
+            flat = cell[counted] * self.line.n_ids + seen[counted]
+            found += sign * np.bincount(flat, minlength=found.size).reshape(found.shape)
+        return np.asarray(found)
+
+    def _bound(
+        self, low: Int[np.ndarray, " cells"], high: Int[np.ndarray, " cells"], offset: int, least: Int[np.ndarray, "_"]
+    ) -> Int[np.ndarray, " cells"]:
+        """Where digits of at least this begin: bisection of all stretches at a time."""
+        low, high = low.copy(), high.copy()
+        (open_,) = np.nonzero(low < high)
+        while len(open_):
+            middle = (low[open_] + high[open_]) // 2
+            below = self.line.digits[self.places[middle] + offset] < least[open_]
+            low[open_[below]] = middle[below] + 1
+            high[open_[~below]] = middle[~below]
+            open_ = open_[low[open_] < high[open_]]
+        return low
+
+    def _target(self, target: int) -> tuple[np.ndarray, Int32[np.ndarray, "blocks ids"]]:
+        if target not in self._targets:
+            n_ids = self.line.n_ids
+            ids = self.line.digits[self.places + target]
+            counted = np.flatnonzero(ids < n_ids)
+            n_blocks = len(ids) // BLOCK + 1
+            each = np.bincount(counted // BLOCK * n_ids + ids[counted], minlength=n_blocks * n_ids)
+            stored = np.zeros((n_blocks + 1, n_ids), np.int32)
+            np.cumsum(each.reshape(n_blocks, n_ids), axis=0, out=stored[1:])
+            self._targets[target] = ids, stored
+        return self._targets[target]
+
+
+def packed(
+    digits: Integer[np.ndarray, " line"], places: Int[np.ndarray, " places"], offsets: Sequence[int], base: int
+) -> UInt64[np.ndarray, "words places"]:
+    """The digits at these offsets from each place as digits of numbers, as many to a number as 64 bits hold."""
+    room = next(n for n in range(64, 0, -1) if base**n <= 1 << 64)
+    words = np.zeros((max(-(-len(offsets) // room), 1), len(places)), np.uint64)
+    for i, offset in enumerate(offsets):
+        word = words[i // room]
+        word *= np.uint64(base)
+        word += digits[places + offset].astype(np.uint64)
+    return words

@@ -1,0 +1,305 @@
+"""Deep tables, spans and copies against counting by hand."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maskseq.inference import deep_tables
+from maskseq.inference.context_index import ContextIndex, Line
+from maskseq.inference.copies import CopyPredict, repeated
+from maskseq.inference.deep_tables import FLOOR, DeepTables, FieldIndex, merged
+from maskseq.inference.span_predict import SpanPredict, around
+from maskseq.plugins import format_for
+from maskseq.types import Field, Vocabulary
+from maskseq_genomics.nucleotide import NucleotideTokenizer
+
+ABC = Vocabulary.of([Field(name="x", tokens=tuple("abc"))])
+END, UNKNOWN = 3, 4
+SEQUENCES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=12), min_size=1, max_size=6)
+"""Id 3 is `[MASK]`."""
+
+
+def columns(sequences: list[list[int]]) -> list[np.ndarray]:
+    return [np.array(s) for s in sequences]
+
+
+def digit(s: list[int], at: int) -> int:
+    return END if not 0 <= at < len(s) else UNKNOWN if s[at] == 3 else s[at]
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEQUENCES, st.lists(st.sampled_from([-3, -2, -1, 1, 2, 3]), unique=True, max_size=4), st.integers(0, 10**6))
+def test_stretches_of_sorted_places_are_counted_as_by_hand(
+    sequences: list[list[int]], path: list[int], pick: int
+) -> None:
+    line = Line(columns(sequences), 3, 3)
+    index = ContextIndex(line, line.places, tuple(path))
+    asked = sequences[pick % len(sequences)]
+    at = pick % len(asked)
+    low, high = np.array([0]), np.array([len(index.places)])
+    for step, offset in enumerate(path):
+        low, high = index.narrowed(low, high, step, np.array([digit(asked, at + offset)]))
+        seen = [
+            digit(s, i)
+            for s in sequences
+            for i in range(len(s))
+            if all(digit(s, i + o) == digit(asked, at + o) for o in path[: step + 1])
+        ]
+        assert (high - low).tolist() == [len(seen)]
+        assert index.counts(low, high).tolist() == [[seen.count(x) for x in range(3)]]
+
+
+def test_long_stretches_are_counted_as_by_hand() -> None:
+    """Longer than the blocks between which counts are stored."""
+    ids = np.random.default_rng(0).integers(4, size=3000)
+    line = Line([ids], 3, 1)
+    index = ContextIndex(line, line.places, (-1,))
+    low, high = np.sort(np.random.default_rng(1).integers(len(ids) + 1, size=(2, 200)), axis=0)
+    at = line.digits[index.places]
+    expected = [[np.count_nonzero(at[a:b] == x) for x in range(3)] for a, b in zip(low, high, strict=True)]
+    assert index.counts(low, high).tolist() == expected
+
+
+def interpolated(
+    field: FieldIndex,
+    sequences: list[list[int]],
+    asked: list[int],
+    at: int,
+    path: tuple[int, ...],
+    used: int,
+    target: int,
+) -> np.ndarray:
+    """The formula, with counts of loops over lists; strengths are those that were fitted."""
+    answer = below = np.full(3, 1 / 3)
+    places = [(s, i) for s in sequences for i in range(len(s)) if digit(s, i) < 3 and digit(s, i + target) < 3]
+    for level, strengths in zip(field.levels(path), field.kept[path].strengths[target], strict=False):
+        if level > used:
+            break
+        kept = [(s, i) for s, i in places if all(digit(s, i + o) == digit(asked, at + o) for o in path[:level])]
+        below = below if len(kept) == len(places) else answer
+        places = kept
+        counts = np.bincount([digit(s, i + target) for s, i in kept], minlength=3)[:3]
+        size = min(int(np.ceil(np.log2(max(counts.sum(), 1)))), 9)
+        strength = strengths[2 * size + int(counts.max() == counts.sum())]
+        answer = (counts + strength * below) / (counts.sum() + strength)
+    return (1 - FLOOR) * answer + FLOOR / 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEQUENCES, st.integers(0, 10**6), st.booleans(), st.booleans())
+def test_deep_tables_interpolate_counts(
+    sequences: list[list[int]], pick: int, by_pairs: bool, past_holes: bool
+) -> None:
+    if not any(x != 3 for s in sequences for x in s):
+        return
+    table = DeepTables(
+        [c[:, None] for c in columns(sequences)],
+        vocabulary=ABC,
+        left=3,
+        right=3,
+        by_pairs=by_pairs,
+        past_holes=past_holes,
+    )
+    asked = list(sequences[pick % len(sequences)])
+    at = pick % len(asked)
+    asked[at] = 3
+    (answer,) = table([np.array(asked)[:, None]], [np.array([[at, 0]])])
+    pattern = np.array([digit(asked, at + o) != UNKNOWN for o in (-1, -2, -3, 1, 2, 3)])
+    path, used = table._path(pattern)
+    assert all(digit(asked, at + o) != UNKNOWN for o in path[:used])
+    expected = interpolated(table.fields[0], sequences, asked, at, path, used, 0)
+    np.testing.assert_allclose(np.exp(answer[0]), expected, rtol=1e-9)
+    assert answer[0].max() == pytest.approx(np.log(expected.max()))
+
+
+def test_paths_begin_at_the_nearest_known_neighbour() -> None:
+    table = DeepTables([np.zeros((3, 1), int)], vocabulary=ABC, left=3, right=3)
+    known = np.array([False, True, True, True, False, True])  # on the left from 2 away on; 1 and 3 away on the right
+    assert table._path(known) == ((-2, 1, -3, 2, 3), 3)
+    assert table._path(np.zeros(6, bool)) == ((), 0)
+    prefixes = DeepTables([np.zeros((3, 1), int)], vocabulary=ABC, left=3, right=0)
+    assert prefixes._path(np.ones(6, bool)) == ((-1, -2, -3), 3)
+    strict = DeepTables([np.zeros((3, 1), int)], vocabulary=ABC, left=3, right=3, past_holes=False)
+    assert strict._path(known) == ((1, 2, 3), 1)
+
+
+def test_prefix_tables_see_nothing_on_the_right() -> None:
+    ids = np.random.default_rng(0).integers(3, size=(200, 1))
+    table = DeepTables([ids], vocabulary=ABC, left=6, right=0)
+    other = ids.copy()
+    other[101:] = (other[101:] + 1) % 3
+    cell = [np.array([[100, 0]])]
+    np.testing.assert_array_equal(table([ids], cell)[0], table([other], cell)[0])
+
+
+def test_a_law_is_found_past_a_hole() -> None:
+    """Every fourth id repeats the one two before, and its neighbours are hidden."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(3, size=(3000, 1))
+    ids[2::4] = ids[::4]
+    hidden = ids.copy()
+    asked = np.arange(1002, 1602, 4)
+    hidden[asked - 1] = hidden[asked + 1] = hidden[asked] = 3
+    cells = np.stack([asked, 0 * asked], axis=1)
+    bits = {}
+    for past in (False, True):
+        answer = DeepTables([ids[:1000], ids[1600:]], vocabulary=ABC, past_holes=past)([hidden], [cells])[0]
+        bits[past] = -answer[np.arange(len(asked)), ids[asked, 0]].mean() / np.log(2)
+    assert bits[False] > 1.5 > 1.2 > bits[True]
+
+
+def test_what_was_kept_longest_ago_is_sorted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = np.random.default_rng(0).integers(3, size=500)
+    line = Line([ids], 3, 2)
+    field = FieldIndex(line)
+    first = field.probabilities(line, np.array([50]), (-1,), 1)
+    monkeypatch.setattr(deep_tables, "MAX_KEPT", 1)
+    field.probabilities(line, np.array([50]), (1,), 1)
+    assert list(field.kept) == [(1,)]
+    np.testing.assert_array_equal(field.probabilities(line, np.array([50]), (-1,), 1), first)
+
+
+def test_more_cells_than_fit_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deep_tables, "MAX_PLACES", 100)
+    table = DeepTables([np.zeros((1000, 1), int)], vocabulary=ABC)
+    assert table.step == 10
+    assert len(table.fields[0].places) == 100
+
+
+def test_symmetries_share_their_levels() -> None:
+    tokenizer = NucleotideTokenizer()
+    ids = np.random.default_rng(0).integers(4, size=(600, 1))
+    (mirror,) = tokenizer.symmetries()
+    table = DeepTables([ids, mirror.ids(ids)], vocabulary=tokenizer.vocabulary, by_pairs=True, past_holes=False)
+    positions = np.arange(20, 580, 31)
+    hidden = ids.copy()
+    hidden[positions] = 4
+    (here,) = table([hidden], [np.stack([positions, 0 * positions], axis=1)])
+    (there,) = table([mirror.ids(hidden)], [np.stack([599 - positions, 0 * positions], axis=1)])
+    np.testing.assert_allclose(here, there[:, np.asarray(mirror.id_maps[0])[:4]], rtol=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEQUENCES, st.integers(0, 10**6), st.integers(1, 4))
+def test_spans_are_distributions_of_what_stood_there(sequences: list[list[int]], pick: int, length: int) -> None:
+    """Cell by cell, the counts of the spans that agree with the gap's neighbours."""
+    whole = [s for s in sequences if len(s) >= length and 3 not in s]
+    if not whole:
+        return
+    table = SpanPredict([c[:, None] for c in columns(whole)], vocabulary=ABC, depth=2)
+    asked = list(whole[pick % len(whole)])
+    first = pick % (len(asked) - length + 1)
+    asked[first : first + length] = [3] * length
+    cells = np.array([[first + i, 0] for i in range(length)])
+    (answer,) = table([np.array(asked)[:, None]], [cells])
+    path = around(length, 2)
+    assert path == (-1, length, -2, length + 1)
+    for target in range(length):
+        answer_at = np.exp(answer[target])
+        inside = [s for s in whole if len(s) >= length]
+        expected = spans_by_hand(table, inside, asked, first, path, length, target)
+        np.testing.assert_allclose(answer_at, expected, rtol=1e-9)
+
+
+def spans_by_hand(
+    table: SpanPredict,
+    sequences: list[list[int]],
+    asked: list[int],
+    first: int,
+    path: tuple[int, ...],
+    length: int,
+    target: int,
+) -> np.ndarray:
+    field = table.index(0, length)
+    starts = {tuple(s): None for s in sequences}
+    assert starts
+    answer = below = np.full(3, 1 / 3)
+    places = [(s, i) for s in sequences for i in range(len(s) - length + 1)]
+    for level, strengths in zip(field.levels(path), field.kept[path].strengths[target], strict=False):
+        kept = [(s, i) for s, i in places if all(digit(s, i + o) == digit(asked, first + o) for o in path[:level])]
+        below = below if len(kept) == len(places) else answer
+        places = kept
+        counts = np.bincount([s[i + target] for s, i in kept], minlength=3)
+        size = min(int(np.ceil(np.log2(max(counts.sum(), 1)))), 9)
+        strength = strengths[2 * size + int(counts.max() == counts.sum())]
+        answer = (counts + strength * below) / (counts.sum() + strength)
+    return (1 - FLOOR) * answer + FLOOR / 3
+
+
+def test_copies_are_found_under_holes_and_on_the_other_strand() -> None:
+    tokenizer = NucleotideTokenizer()
+    (mirror,) = tokenizer.symmetries()
+    rng = np.random.default_rng(0)
+    genome = rng.integers(4, size=(20_000, 1))
+    copies = CopyPredict([genome, mirror.ids(genome)], vocabulary=tokenizer.vocabulary)
+    copied = mirror.ids(genome[5000:5200])
+    copied[::50] = (copied[::50] + 1) % 4  # some have changed since
+    hidden = copied.copy()
+    asked = np.array([30, 31, 32, 75, 120])
+    hidden[asked] = 4
+    (answer,) = copies([hidden], [np.stack([asked, 0 * asked], axis=1)])
+    assert (answer.argmax(axis=1) == copied[asked, 0]).all()
+    np.testing.assert_allclose(np.exp(answer).sum(axis=1), 1)
+    assert np.exp(answer.max(axis=1)).min() > 0.85
+    (elsewhere,) = copies([rng.integers(4, size=(200, 1))], [np.stack([asked, 0 * asked], axis=1)])
+    np.testing.assert_allclose(np.exp(elsewhere), 0.25, atol=0.02)
+
+
+def test_copies_are_the_posterior_mixture_over_all_diagonals() -> None:
+    """Two sources that disagree: weights are those of their scores, by the formula."""
+    vocabulary = NucleotideTokenizer().vocabulary
+    rng = np.random.default_rng(1)
+    source = rng.integers(4, size=(65, 1))
+    other = source.copy()
+    other[32] = (source[32] + 1) % 4
+    other[20] = (source[20] + 1) % 4  # a mismatch within reach
+    copies = CopyPredict([source, other], vocabulary=vocabulary)
+    hidden = source.copy()
+    hidden[32] = 4
+    (answer,) = copies([hidden], [np.array([[32, 0]])])
+    match, mismatch = np.log(0.9 * 4), np.log(0.1 * 4 / 3)
+    n_places = 2 * (65 - 12 + 1)
+    weights = 0.05 / n_places * np.exp([64 * match, 63 * match + mismatch])
+    chance = 0.95
+    expected = np.full(4, chance / 4)
+    for weight, id_ in zip(weights, (source[32, 0], other[32, 0]), strict=True):
+        expected += weight * np.where(np.arange(4) == id_, 0.9, 0.1 / 3)
+    np.testing.assert_allclose(np.exp(answer[0]), expected / expected.sum(), rtol=1e-6)
+
+
+def test_cells_in_exact_repeats_are_named() -> None:
+    rng = np.random.default_rng(0)
+    genome = rng.integers(4, size=(3000, 1))
+    test = rng.integers(4, size=(400, 1))
+    test[100:200] = genome[1000:1100]
+    test[150] = (test[150] + 1) % 4  # the cell itself may differ; its neighbours then have another flank
+    cells = np.array([[position, 0] for position in range(400)])
+    (found,) = repeated([genome], [test], [cells], n_ids=4, flank=12)
+    inside = [i for i in range(112, 188) if abs(i - 150) > 12 or i == 150]
+    assert np.flatnonzero(found).tolist() == inside
+
+
+def test_merged_takes_sides_in_turn() -> None:
+    assert merged([1, 2, 3], [1]) == (-1, 1, -2, -3)
+    assert all(abs(a) <= abs(b) for a, b in pairwise(merged(range(1, 5), range(1, 5))))
+
+
+@pytest.mark.soak
+def test_twelve_neighbours_on_a_side_find_the_repeats_of_e_coli(shared_data: Path) -> None:
+    """All isolated bases of the last fifth: 1.847 bits at 5 + 5, 1.792 at 12 + 12, in some seconds of CPU."""
+    path = shared_data / "genomics/ecoli_K12_MG1655.fasta.gz"
+    tokenizer = NucleotideTokenizer()
+    ids = tokenizer.encode(next(iter(format_for(path, None).read(path)))).ids
+    cut = int(0.8 * len(ids))
+    views = [ids[:cut], *(each.ids(ids[:cut]) for each in tokenizer.symmetries())]
+    positions = np.arange(32, len(ids) - cut, 64)
+    cells, truth = np.stack([positions, 0 * positions], axis=1), ids[cut:][positions, 0]
+    hidden = ids[cut:].copy()
+    hidden[positions] = 4
+    table = DeepTables(views, vocabulary=tokenizer.vocabulary, by_pairs=True, past_holes=False)
+    (answer,) = table([hidden], [cells])
+    assert -answer[np.arange(len(truth)), truth].mean() / np.log(2) == pytest.approx(1.792, abs=0.004)
