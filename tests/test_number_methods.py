@@ -1,0 +1,194 @@
+"""Gaussians, simple fills with variances and periods against formulas and made series."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maskseq.inference import gaussian, imputers
+from maskseq.inference.gaussian import Aligned, Stationary
+from maskseq.inference.numbers import NumberPredict, Spread, distance_groups
+from maskseq.inference.periods import found_period
+from maskseq.types import Field, Vocabulary
+
+
+def walk(rng: np.random.Generator, length: int, phi: float = 0.9) -> np.ndarray:
+    """An autoregressive series of variance 1, whose covariance at a lag is phi ** lag."""
+    noise = rng.normal(size=length + 200) * np.sqrt(1 - phi**2)
+    series = np.zeros(length + 200)
+    for i in range(1, len(series)):
+        series[i] = phi * series[i - 1] + noise[i]
+    return series[200:]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 3), st.integers(2, 30), st.integers(1, 12), st.integers(0, 10**6))
+def test_lagged_products_are_those_of_a_loop(n_fields: int, length: int, width: int, seed: int) -> None:
+    z = np.random.default_rng(seed).normal(size=(length, n_fields))
+    expected = np.zeros((width, n_fields, n_fields))
+    for lag in range(min(width, length)):
+        expected[lag] = z[: length - lag].T @ z[lag:]
+    np.testing.assert_allclose(gaussian.lagged(z, width), expected, atol=1e-9)
+
+
+def test_block_toeplitz_and_its_average_are_inverse() -> None:
+    by_lag = np.random.default_rng(0).normal(size=(5, 2, 2))
+    by_lag[0] = by_lag[0] + by_lag[0].T
+    matrix = gaussian.block_toeplitz(by_lag)
+    np.testing.assert_allclose(matrix, matrix.T)
+    for s, t, a, b in np.ndindex(5, 5, 2, 2):
+        assert matrix[2 * s + a, 2 * t + b] == (by_lag[t - s, a, b] if t >= s else by_lag[s - t, b, a])
+    np.testing.assert_allclose(gaussian.averaged(matrix, 2), matrix)
+
+
+def test_conditionals_are_those_of_the_inverse() -> None:
+    """By the precision matrix, another formula for the same (Bishop 2006, eq. 2.73)."""
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(6, 6))
+    covariance = root @ root.T
+    z = rng.normal(size=6)
+    z[[1, 4]] = np.nan
+    mean, variance = gaussian.conditional(covariance, z, np.isnan(z))
+    precision = np.linalg.inv(covariance + gaussian.NUGGET * np.diag(~np.isnan(z)))
+    h, k = [1, 4], [0, 2, 3, 5]
+    within = np.linalg.inv(precision[np.ix_(h, h)])
+    np.testing.assert_allclose(mean, -within @ precision[np.ix_(h, k)] @ z[k], rtol=1e-6)
+    np.testing.assert_allclose(variance, np.diag(within), rtol=1e-6)
+
+
+def test_a_stationary_gaussian_predicts_as_well_as_the_law_allows() -> None:
+    """Between two known neighbours an autoregressive number has the variance (1 − φ²) / (1 + φ²)."""
+    rng = np.random.default_rng(0)
+    model = Stationary.count([walk(rng, 20_000)[:, None]], window=60)
+    values = walk(rng, 20_000)[:, None]
+    hidden = values.copy()
+    hidden[50::100] = np.nan
+    mean, variance = model.posterior(hidden)
+    lawful = (1 - 0.81) / (1 + 0.81)
+    error = (mean - values)[50::100]
+    assert (error**2).mean() == pytest.approx(lawful, rel=0.25)
+    assert variance[50::100].mean() == pytest.approx(lawful, rel=0.1)
+    known = ~np.isnan(hidden)
+    np.testing.assert_allclose(mean[known], values[known])
+    assert (variance[known] == 0).all()
+
+
+def test_a_diffuse_level_moves_with_an_offset() -> None:
+    rng = np.random.default_rng(0)
+    model = Stationary.count([np.stack([walk(rng, 5000), walk(rng, 5000)], axis=1)], window=100)
+    values = np.stack([walk(rng, 50), walk(rng, 50)], axis=1)
+    values[20:28, 0] = np.nan
+    moved = values + np.array([3.0, 0.0])
+    error = {
+        name: abs(each.posterior(moved)[0] - each.posterior(values)[0] - [3.0, 0.0]).max()
+        for name, each in (("plain", model), ("level", model.diffuse()), ("trend", model.diffuse(trend=True)))
+    }
+    assert error["plain"] > 0.3
+    assert error["level"] < 0.05
+    assert error["trend"] < 0.05
+    sloped = values + 0.1 * np.arange(50)[:, None]
+    off = abs(model.diffuse(trend=True).posterior(sloped)[0] - model.diffuse(trend=True).posterior(values)[0])
+    np.testing.assert_allclose(off[20:28, 0], 0.1 * np.arange(20, 28), atol=0.15)
+
+
+def test_aligned_series_have_means_and_covariances_of_their_own() -> None:
+    """A beat at a fixed place: who knows positions fills it, who does not cannot."""
+    rng = np.random.default_rng(0)
+    beat = 5 * np.exp(-0.5 * ((np.arange(40) - 20) / 2.0) ** 2)
+
+    def one() -> np.ndarray:
+        return (beat * rng.normal(1, 0.1) + 0.1 * walk(rng, 40))[:, None]
+
+    train = [one() for _ in range(60)]
+    plain = Stationary.count(train)
+    aligned = Aligned.count(train, plain)
+    assert aligned is not None
+    errors = np.zeros(2)
+    for _ in range(30):
+        truth = one()
+        for hidden_length in (8, 20):  # short, and long
+            shown = truth.copy()
+            shown[16 : 16 + hidden_length] = np.nan
+            for i, each in enumerate((plain, aligned)):
+                errors[i] += ((each.posterior(shown)[0] - truth) ** 2).sum()
+    assert errors[1] < 0.2 * errors[0]
+    cut = one()[:30]
+    cut[5] = np.nan
+    np.testing.assert_array_equal(aligned.posterior(cut)[0], plain.posterior(cut)[0])
+    assert Aligned.count([*train, one()[:30]], plain) is None
+
+
+def test_shrinking_to_the_identity_is_that_of_scikit_learn() -> None:
+    from sklearn.covariance import ledoit_wolf
+
+    rows = np.random.default_rng(0).normal(size=(30, 12)) @ np.random.default_rng(1).normal(size=(12, 12))
+    rows -= rows.mean(axis=0)
+    expected, _ = ledoit_wolf(rows, assume_centered=True)
+    counted = rows.T @ rows / len(rows)
+    spread = ((rows**2).T @ rows**2 / len(rows) - counted**2) / len(rows)
+    target = np.eye(12) * np.trace(counted) / 12
+    np.testing.assert_allclose(gaussian.shrunk(counted, target, spread), expected, rtol=1e-9)
+
+
+def test_simple_fills_state_the_variance_of_their_errors() -> None:
+    rng = np.random.default_rng(0)
+    spread = Spread.count(imputers.linear, [walk(rng, 4000)[:, None] for _ in range(3)])
+    values = walk(rng, 8000)[:, None]
+    for length in (1, 16):
+        shown = values.copy()
+        for start in range(10, 7900, 60):
+            shown[start : start + length] = np.nan
+        mean, variance = spread.posterior(shown)
+        hidden = np.isnan(shown)
+        assert ((mean - values)[hidden] ** 2).mean() == pytest.approx(variance[hidden].mean(), rel=0.3)
+    assert spread.variance[0, 0] < spread.variance[0, 3] < spread.variance[0, 6]
+    nothing = np.full((20, 1), np.nan)
+    assert not np.isnan(np.stack(spread.posterior(nothing))).any()
+
+
+def test_distances_are_harmonic_means_of_both_sides() -> None:
+    values = np.full((12, 1), np.nan)
+    values[[3, 9]] = 1.0
+    groups = distance_groups(values)[:, 0].tolist()
+    for i, (before, after) in {4: (1, 5), 5: (2, 4), 6: (3, 3), 7: (4, 2), 8: (5, 1), 10: (1, 1e9)}.items():
+        assert groups[i] == int(2 * np.log2(2 / (1 / before + 1 / after)) - 1e-6)
+    assert distance_groups(np.array([[1.0], [np.nan], [1.0]])).tolist() == [[0], [0], [0]]
+
+
+def test_gaussians_over_bins_are_their_integrals() -> None:
+    centres = (-1.0, 0.0, 1.0, 2.0)
+    vocabulary = Vocabulary.of([Field(name="x", tokens=tuple("abcd"), centres=centres, controls=("[ABSENT]",))])
+    shares = [np.array([0.2, 0.2, 0.2, 0.2, 0.2])]
+    seen = []
+
+    def posterior(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        seen.append(values.copy())
+        return np.full(values.shape, 0.4), np.full(values.shape, 0.25)
+
+    predict = NumberPredict(posterior, vocabulary, shares)
+    (answer,) = predict([np.array([[0], [5], [4], [3]])], [np.array([[1, 0], [3, 0]])])
+    np.testing.assert_array_equal(seen[0][:, 0], [-1, np.nan, np.nan, np.nan])
+    draws = np.random.default_rng(0).normal(0.4, np.sqrt(0.25 + 1 / 12), size=400_000)
+    bins = np.bincount(np.digitize(draws, [-0.5, 0.5, 1.5]), minlength=4) / len(draws)
+    np.testing.assert_allclose(np.exp(answer[0, :4]), 0.8 * bins, atol=0.003)
+    assert np.exp(answer[0]).sum() == pytest.approx(1)
+    assert np.exp(answer[0, 4]) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("period", [7, 24, 96, 168])
+@pytest.mark.parametrize("noise", [0.1, 1.0])
+def test_periods_are_found(period: int, noise: float) -> None:
+    rng = np.random.default_rng(period)
+    at = np.arange(12 * period)
+    shape = np.interp(at % period, [0, period / 4, period], [0, 2, 0])
+    series = shape + noise * shape.std() * rng.normal(size=len(at)) + 0.003 * at
+    series[rng.random(len(at)) < 0.05] = np.nan
+    assert found_period([series[:, None]]) == pytest.approx(period, abs=max(1, 0.01 * period))
+
+
+def test_no_period_is_found_where_there_is_none() -> None:
+    rng = np.random.default_rng(0)
+    alarms = [found_period([walk(rng, 2000, phi)[:, None]]) for phi in (0.0, 0.5, 0.9, 0.99) for _ in range(5)]
+    assert sum(alarm is not None for alarm in alarms) <= 1
+    assert found_period([np.zeros((50, 1))]) is None
+    assert found_period([]) is None
