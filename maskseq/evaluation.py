@@ -1,19 +1,23 @@
 """A run, or only what it would have to beat, on held-out data: one code path, the same masks for everybody."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from jaxtyping import Integer
 
 from maskseq.calibration import held_out_records
-from maskseq.data.corpus import Corpus
+from maskseq.commands import prepare_corpus
+from maskseq.data.corpus import Corpus, holds_corpus
 from maskseq.errors import UsageError
 from maskseq.inference import evaluate, evaluate_numbers
 from maskseq.inference.baselines import FREQUENCIES, Baselines
+from maskseq.inference.copies import Repeats
 from maskseq.inference.evaluate import Answers, Cells
 from maskseq.inference.fill import Predict
 from maskseq.inference.imputers import imputer
@@ -58,6 +62,10 @@ class Question:
     imputers: tuple[str, ...] = ("linear", "last")
     """Simple fills of numbers that are judged beside: see `maskseq.inference.imputers`, and `COVARIANCES`. A run that
     starts from covariances is judged beside them in any case."""
+    every: bool = False
+    """Judge beside all simple methods that suit the data, and mixtures of them: see `docs/baselines.md`."""
+    periods: tuple[int, ...] = ()
+    """Of seasons, in positions (default: one is looked for in training data)."""
     window: int | None = None
     """Positions that everybody sees at a time (default: as many as the model was trained with)."""
     stride: int | None = None
@@ -72,6 +80,8 @@ class Question:
         for name in self.imputers:
             if name != COVARIANCES:
                 imputer(name)
+        if any(period < 1 for period in self.periods):
+            raise UsageError(f"periods of {', '.join(map(str, self.periods))} positions: each must be 1 or more")
         if min(self.window or 1, self.stride or 1) < 1 or (self.window or 2) < 2:
             raise UsageError(f"windows of {self.window} positions, {self.stride} apart: there are none")
 
@@ -108,7 +118,7 @@ def evaluate_run(
     told = judge(
         question,
         records,
-        Baselines(counted.training_ids(), loaded.tokenizer, question.depth, distances),
+        _baselines(question, counted, loaded.tokenizer, data, on_progress, distances),
         context=question.window or loaded.model.config.max_positions,
         masking=load_recipe(saved).masking if saved else MaskingConfig(),
         predict=loaded.predict(symmetries=symmetries),
@@ -120,7 +130,7 @@ def evaluate_run(
 
 
 def evaluate_baselines(
-    corpus: Path | str,
+    source: Path | str,
     data: Path | None = None,
     *,
     question: Question = Question(),
@@ -130,15 +140,58 @@ def evaluate_baselines(
     trust_code: bool = False,
     on_progress: Progress = lambda what, done, of: None,
 ) -> dict[str, Any]:
-    """What a model of this corpus has to beat on the data that it holds out, or on a file (or `within` it)."""
-    counted = Corpus.open(corpus, trust_code=trust_code)
-    _check_fields(question, counted.tokenizer)
-    on_progress(COUNTING, 0, None)
-    baselines = Baselines(counted.training_ids(), counted.tokenizer, question.depth)
-    records = _records(data, counted.tokenizer, within, counted, lambda file: format_for(file, format))
-    context = question.window or context
-    told = judge(question, records, baselines, context=context, masking=MaskingConfig(), on_progress=on_progress)
-    return {"of": {"corpus": str(corpus)}, **told}
+    """What a model has to beat on the data that a corpus holds out, or on a file (or `within` it).
+
+    `source` is the corpus, a run that has one, or a recipe, whose corpus is made for the moment if it names none.
+    """
+    with _corpus_of(Path(source), trust_code=trust_code, on_progress=on_progress) as counted:
+        _check_fields(question, counted.tokenizer)
+        on_progress(COUNTING, 0, None)
+        records = _records(data, counted.tokenizer, within, counted, lambda file: format_for(file, format))
+        baselines = _baselines(question, counted, counted.tokenizer, data, on_progress)
+        context = question.window or context
+        told = judge(question, records, baselines, context=context, masking=MaskingConfig(), on_progress=on_progress)
+    return {"of": {"corpus": str(source)}, **told}
+
+
+@contextmanager
+def _corpus_of(source: Path, *, trust_code: bool, on_progress: Progress) -> Iterator[Corpus]:
+    """The corpus at a path, that of a run, or that of a recipe: built in a temporary folder if it names files."""
+    if source.is_dir():
+        saved = read_json(source / RECIPE)["recipe"] if (source / RECIPE).exists() else {}
+        elsewhere = saved.get("data", {}).get("corpus")
+        places = [source, source / "corpus", *([elsewhere] if elsewhere else [])]
+        yield Corpus.open(next(filter(holds_corpus, places), source), trust_code=trust_code)
+    elif source.suffix == ".toml":
+        with TemporaryDirectory() as folder:
+            on_progress("building a corpus", 0, None)
+            yield prepare_corpus(load_recipe(source), default=Path(folder) / "corpus")
+    else:
+        yield Corpus.open(source, trust_code=trust_code)
+
+
+def _baselines(
+    question: Question,
+    corpus: Corpus,
+    tokenizer: Tokenizer[Any],
+    data: Path | None,
+    on_progress: Progress,
+    distances: tuple[int, ...] = (),
+) -> Baselines:
+    """Counted on the training data of a corpus; weights are fitted on what it holds out, if that is not asked about."""
+    held_out = () if data is None else (each.ids for _, each in corpus.each("validation"))
+    baselines = Baselines(
+        corpus.training_ids(),
+        tokenizer,
+        question.depth,
+        distances,
+        every=question.every,
+        selection=held_out if question.every else (),
+        periods=question.periods,
+    )
+    for note in baselines.notes:
+        on_progress(note, 0, None)
+    return baselines
 
 
 def _check_fields(question: Question, tokenizer: Tokenizer[Any]) -> None:
@@ -251,6 +304,8 @@ def _judge(
     own = MODEL if MODEL in who else None
     told = evaluate.compare(cells, answers, model=own)
     told["puzzles"] = len(puzzles)
+    if question.every and baselines.repeats is not None:
+        told["outside exact repeats"] = _outside_repeats(puzzles, cells, answers, baselines.repeats, own)
     told["breakdown"] = evaluate.breakdown(cells, answers, vocabulary.names)
     told["reliability"] = {name: reliability(cells, each) for name, each in answers.items()}
     spreads = baselines.spreads()
@@ -272,6 +327,18 @@ def _judge(
         told["whole gaps"] = _gaps(puzzles, who, baselines, config, telling)
     told["examples"] = [_example(puzzle, tokenizer) for puzzle in islice(puzzles, 3)]
     return told
+
+
+def _outside_repeats(
+    puzzles: Sequence[Puzzle], cells: Cells, answers: Mapping[str, Answers], repeats: Repeats, model: str | None
+) -> dict[str, Any]:
+    """The same figures without the cells whose flanks stand around one place of training, of all cells their share."""
+    inside = np.concatenate(repeats([puzzle.truth for puzzle in puzzles], [puzzle.cells for puzzle in puzzles]))
+    told = {"flank": repeats.flank, "share left out": float(inside.mean())}
+    if inside.all():
+        return told
+    kept = {name: each.at(~inside) for name, each in answers.items()}
+    return told | evaluate.compare(cells.at(~inside), kept, model=model)
 
 
 def _gaps(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from maskseq.inference import deep_tables
 from maskseq.inference.context_index import ContextIndex, Line
-from maskseq.inference.copies import CopyPredict, repeated
+from maskseq.inference.copies import CopyPredict, Repeats
 from maskseq.inference.deep_tables import FLOOR, DeepTables, FieldIndex, merged
 from maskseq.inference.span_predict import SpanPredict, around
 from maskseq.plugins import format_for
@@ -278,7 +278,7 @@ def test_cells_in_exact_repeats_are_named() -> None:
     test[100:200] = genome[1000:1100]
     test[150] = (test[150] + 1) % 4  # the cell itself may differ; its neighbours then have another flank
     cells = np.array([[position, 0] for position in range(400)])
-    (found,) = repeated([genome], [test], [cells], n_ids=4, flank=12)
+    (found,) = Repeats([genome], n_ids=4, flank=12)([test], [cells])
     inside = [i for i in range(112, 188) if abs(i - 150) > 12 or i == 150]
     assert np.flatnonzero(found).tolist() == inside
 

@@ -207,6 +207,52 @@ def test_baselines_need_no_model(run: Path) -> None:
     assert "model" not in json.loads(result.stdout)["protocols"]["masked"]["by"]
 
 
+def test_baselines_are_those_of_a_run_or_a_recipe_too(run: Path, tmp_path: Path) -> None:
+    """The same figures, whoever names the corpus."""
+    rng = np.random.default_rng(0)
+    fasta = tmp_path / "some.fasta"
+    fasta.write_text("".join(f">{i}\n{''.join(rng.choice(list('ACGT'), size=120))}\n" for i in range(40)))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f'[data]\nfiles = ["{fasta}"]\nformat = "fasta"\n[data.split]\nvalidation = 0.2\n'
+        '[tokenizer]\nname = "nucleotide"\n'
+    )
+    built = maskseq("tokenize", recipe, "--output", tmp_path / "corpus")
+    assert built.exit_code == 0, built.output
+    asked = ("--protocol", "isolated", "--cells", 100, "--json")
+    told = [json.loads(maskseq("baseline", source, *asked).stdout) for source in (recipe, tmp_path / "corpus")]
+    assert told[0]["protocols"] == told[1]["protocols"]
+    figures = told[0]["protocols"]["isolated"]
+    assert {"12 + 12 neighbours", "copies", "equal mixture", "frequencies"} <= set(figures["by"])
+    assert figures["outside exact repeats"]["share left out"] == 0
+    few = json.loads(maskseq("baseline", recipe, "--few", *asked).stdout)["protocols"]["isolated"]["by"]
+    assert set(few) == {"frequencies", "5 + 5 neighbours", "order-2 Markov chain"}
+    of_run = json.loads(maskseq("baseline", run, "--trust-code", *asked).stdout)
+    of_corpus = json.loads(maskseq("baseline", run / "corpus", "--trust-code", *asked).stdout)
+    assert of_run["protocols"] == of_corpus["protocols"]
+    nothing = maskseq("baseline", tmp_path / "nowhere")
+    assert nothing.exit_code in (2, 3)
+    assert "nowhere" in nothing.stderr
+
+
+def test_exact_repeats_are_left_out_of_the_same_figures() -> None:
+    """Half of the asked sequences stand in training: without them copies know nothing."""
+    rng = np.random.default_rng(0)
+    train = [rng.integers(4, size=(400, 1)).astype(np.uint8) for _ in range(4)]
+    others = [rng.integers(4, size=(400, 1)).astype(np.uint8) for _ in range(4)]
+    told = judge(
+        Question(protocols=("isolated",), cells=300, every=True),
+        [(str(i), Encoded(ids)) for i, ids in enumerate([*train, *others])],
+        Baselines(train, NucleotideTokenizer(), 5, every=True),
+        context=400,
+        masking=MaskingConfig(),
+    )["protocols"]["isolated"]
+    outside = told["outside exact repeats"]
+    assert 0.4 < outside["share left out"] < 0.55
+    assert outside["cells"] == round(told["cells"] * (1 - outside["share left out"]))
+    assert told["by"]["copies"]["bits"] < 1.3 < 1.9 < outside["by"]["copies"]["bits"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

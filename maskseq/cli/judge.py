@@ -42,6 +42,13 @@ Window = Annotated[
 Stride = Annotated[
     int | None, typer.Option(min=1, help="One window every so many positions, each whole (default: side by side).")
 ]
+Every = Annotated[
+    bool,
+    typer.Option("--all/--few", help="Judge beside all simple methods that suit the data, and mixtures of them."),
+]
+Period = Annotated[
+    list[int] | None, typer.Option(min=1, help="Positions of a season. Repeatable (default: one is looked for).")
+]
 Seed = Annotated[int, typer.Option(help="Key of which cells are hidden.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json and evaluation.html.")]
 
@@ -61,6 +68,8 @@ def evaluate(
     window: Window = None,
     stride: Stride = None,
     neighbours: Neighbours = 5,
+    every: Every = False,
+    period: Period = None,
     order: Annotated[OrderName, typer.Option(help="How gaps of several positions are filled.")] = "entropy_bounded",
     beam: Annotated[
         int, typer.Option(min=1, help="With left_to_right: keep so many partial fills, for the most probable whole.")
@@ -86,7 +95,7 @@ def evaluate(
         told = evaluate_run(
             run,
             data,
-            question=_question(protocol, baseline, field, cells, neighbours, window, stride, seed),
+            question=_question(protocol, baseline, field, cells, neighbours, window, stride, seed, every, period),
             within=within or (),
             corpus=corpus,
             order=order,
@@ -101,10 +110,10 @@ def evaluate(
 
 @app.command()
 def baseline(
-    corpus: Annotated[Path, typer.Argument(help="A corpus folder, whose training data baselines are counted on.")],
-    data: Annotated[
-        Path | None, typer.Argument(help="A file of other data (default: what the corpus holds out).")
-    ] = None,
+    source: Annotated[
+        Path, typer.Argument(help="A recipe, a corpus or a run, whose training data baselines are counted on.")
+    ],
+    data: Annotated[Path | None, typer.Argument(help="A file of other data (default: what is held out).")] = None,
     protocol: Protocols = None,
     baseline: Imputers = None,
     field: Fields = None,
@@ -113,6 +122,8 @@ def baseline(
     window: Window = None,
     stride: Stride = None,
     neighbours: Neighbours = 5,
+    every: Every = True,
+    period: Period = None,
     context: Annotated[int, typer.Option(min=8, help="Longest window that puzzles are cut from.")] = 1024,
     seed: Seed = 0,
     output: Output = None,
@@ -120,14 +131,14 @@ def baseline(
     trust_code: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """What a model of this corpus has to beat: tables and chains counted on its training data, in seconds."""
+    """What a model has to beat: all that can be counted on its training data, from tables to Gaussians."""
     from maskseq.evaluation import evaluate_baselines
 
     with console.stages("cells") as counted:
         told = evaluate_baselines(
-            corpus,
+            source,
             data,
-            question=_question(protocol, baseline, field, cells, neighbours, window, stride, seed),
+            question=_question(protocol, baseline, field, cells, neighbours, window, stride, seed, every, period),
             within=within or (),
             format=format,
             context=context,
@@ -146,6 +157,8 @@ def _question(
     window: int | None,
     stride: int | None,
     seed: int,
+    every: bool,
+    period: list[int] | None,
 ) -> Any:
     from maskseq.evaluation import Question
 
@@ -158,6 +171,8 @@ def _question(
         window=window,
         stride=stride,
         seed=seed,
+        every=every,
+        periods=tuple(period or ()),
     )
 
 

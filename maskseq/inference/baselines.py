@@ -1,6 +1,6 @@
 """All that is counted on training data to judge a model beside."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -8,8 +8,10 @@ import numpy as np
 from jaxtyping import Integer
 
 from maskseq.errors import UsageError
+from maskseq.inference.copies import Repeats
 from maskseq.inference.fill import Predict
 from maskseq.inference.markov import MAX_TABLE, Markov, MarkovPredict
+from maskseq.inference.simple_methods import mixtures, simple_methods, thinned
 from maskseq.inference.span_table import SpanTable
 from maskseq.inference.tables import ContextTables
 from maskseq.model.linear_context import Covariances, offsets
@@ -31,8 +33,22 @@ class Baselines:
         tokenizer: Tokenizer[Any],
         depth: int,
         distances: tuple[int, ...] = (),
+        *,
+        every: bool = False,
+        selection: Iterable[Integer[np.ndarray, "_ _"]] = (),
+        periods: Sequence[int] = (),
     ) -> None:
-        """Tables look at `depth` neighbours on a side, covariances at these distances (default: the same)."""
+        """Count on training sequences.
+
+        Args:
+            sequences: Ids of training sequences.
+            tokenizer: Theirs.
+            depth: Neighbours on a side that tables and spans look at, at most.
+            distances: Of the numbers that covariances look at (default: those of `depth`).
+            every: All methods of `maskseq.inference.simple_methods` that suit the vocabulary, and mixtures of them.
+            selection: Held-out sequences, on which the weights of a mixture are fitted.
+            periods: Of seasons, in positions (default: one is looked for).
+        """
         self.tokenizer, self.depth, self.distances = tokenizer, depth, distances or tuple(range(1, depth + 1))
         vocabulary, symmetries = tokenizer.vocabulary, tokenizer.symmetries()
         self.sequences = list(sequences)
@@ -51,6 +67,12 @@ class Baselines:
                 for field, n_ids in enumerate(vocabulary.n_outputs)
             ]
             self.predicts[f"order-{MARKOV_ORDER} Markov chain"] = MarkovPredict(chains)
+        self.notes: list[str] = []
+        """What was left out to save memory."""
+        if every:
+            self.notes += [note for note in (thinned(self.views),) if note]
+            added = simple_methods(self.sequences, self.views, tokenizer, periods=periods)
+            self.predicts |= added | mixtures(added, tokenizer, list(selection))
 
     def spreads(self) -> dict[int, float]:
         """Of each ordinal field, the standard deviation of training values, in its unit."""
@@ -66,6 +88,14 @@ class Baselines:
     def covariances(self) -> Covariances:
         """Of the numbers around a position."""
         return Covariances.count(self.sequences, self.tokenizer.vocabulary, offsets(self.distances))
+
+    @cached_property
+    def repeats(self) -> Repeats | None:
+        """Which cells stand in an exact repeat of training; None but for genomes: one field with a mirror image."""
+        vocabulary = self.tokenizer.vocabulary
+        if vocabulary.n_fields > 1 or None not in vocabulary.centres or not self.tokenizer.symmetries():
+            return None
+        return Repeats(self.views, n_ids=vocabulary.n_outputs[0])
 
     @cache  # noqa: B019 (as long-lived as the evaluation)
     def span_table(self, field: int, length: int) -> SpanTable:

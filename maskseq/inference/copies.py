@@ -102,24 +102,23 @@ def windows(good: Bool[np.ndarray, " line"], length: int) -> Bool[np.ndarray, " 
     return np.asarray(total[length : len(good) + length] - total[: len(good)] == length)
 
 
-def repeated(
-    training: Sequence[Integer[np.ndarray, "_ _"]],
-    sequences: Sequence[Integer[np.ndarray, "_ _"]],
-    cells: Sequence[Integer[np.ndarray, "_ 2"]],
-    *,
-    n_ids: int,
-    flank: int = 12,
-) -> list[Bool[np.ndarray, " _"]]:
-    """Whether both flanks of each cell of the first field, as they truly are, stand around one place in training.
+class Repeats:
+    """Which cells of the first field stand in an exact repeat of training: with both flanks as they stand there."""
 
-    A flank that a sequence's end cuts short counts with its end.
-    """
-    line = Line([ids[:, 0] for ids in training], n_ids, flank)
-    path = tuple(step for step in range(-flank, flank + 1) if step)
-    index = ContextIndex(line, line.places, path)
-    asked = Line([ids[:, 0] for ids in sequences], n_ids, flank)
-    places = np.concatenate([start + each[:, 0] for start, each in zip(asked.starts, cells, strict=True)])
-    low, high = np.zeros(len(places), np.int64), np.full(len(places), len(index.places))
-    for i, offset in enumerate(path):
-        low, high = index.narrowed(low, high, i, asked.digits[places + offset])
-    return np.split(high > low, np.cumsum([len(each) for each in cells])[:-1])
+    def __init__(self, sequences: Sequence[Integer[np.ndarray, "_ _"]], *, n_ids: int, flank: int = 12) -> None:
+        """Index training sequences and views of them by `flank` ids on both sides."""
+        self.flank = flank
+        self.path = tuple(step for step in range(-flank, flank + 1) if step)
+        line = Line([ids[:, 0] for ids in sequences], n_ids, flank)
+        self.index = ContextIndex(line, line.places, self.path)
+
+    def __call__(
+        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> list[Bool[np.ndarray, " _"]]:
+        """Of cells of sequences as they truly are; a flank that an end cuts short counts with that end."""
+        asked = Line([ids[:, 0] for ids in sequences], self.index.line.n_ids, self.flank)
+        places = np.concatenate([start + each[:, 0] for start, each in zip(asked.starts, cells, strict=True)])
+        low, high = np.zeros(len(places), np.int64), np.full(len(places), len(self.index.places))
+        for i, offset in enumerate(self.path):
+            low, high = self.index.narrowed(low, high, i, asked.digits[places + offset])
+        return np.split(high > low, np.cumsum([len(each) for each in cells])[:-1])

@@ -5,7 +5,7 @@ of the model over those of the best baseline. Intervals are from a bootstrap ove
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -62,6 +62,11 @@ class Cells:
             n_regions=len(regions),
         )
 
+    def at(self, which: Bool[np.ndarray, " cells"]) -> "Cells":
+        """Some of the cells; regions without any count for nothing."""
+        columns = ("region", "puzzle", "field", "truth", "span", "ratio", "objective")
+        return replace(self, **{name: getattr(self, name)[which] for name in columns})
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -79,6 +84,9 @@ class Answers:
     """Ordinal fields: the continuous ranked probability score, in the field's unit; NaN likewise."""
     rank: Float[np.ndarray, "cells 2"]
     """Ordinal fields: between which quantiles of the stated distribution the truth lies; NaN likewise."""
+
+    def at(self, which: Bool[np.ndarray, " cells"]) -> "Answers":
+        return Answers(*(getattr(self, each.name)[which] for each in fields(self)))
 
 
 def ask(

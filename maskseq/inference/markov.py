@@ -104,6 +104,25 @@ class Markov:
         return posterior
 
 
+def best_order(
+    sequences: Sequence[Integer[np.ndarray, "_"]], *, n_ids: int, largest: int, smoothing: float = 0.5
+) -> int:
+    """The order whose chain finds each training id most likely, itself left out; 1 where a longer one exceeds a table.
+
+    `largest` bounds the entries of a table, and with them the cost of a step.
+    """
+    worth = {}
+    for order in range(1, 64):
+        if order > 1 and n_ids ** (order + 1) > min(largest, MAX_TABLE):
+            break
+        chain = Markov.count(sequences, n_ids=n_ids, order=order, smoothing=smoothing)
+        totals = chain.totals[chain.codes // n_ids] - 1
+        likely = chain.counts * np.log((chain.counts - 1 + smoothing) / totals)
+        # Ids that begin a sequence have no context of this length: each chain is judged by those that have one.
+        worth[order] = float(likely.sum() / max(chain.counts.sum(), 1)) if len(chain.counts) else -np.inf
+    return max(worth, key=lambda order: worth[order])
+
+
 class MarkovPredict:
     """Chains of the fields of a sequence as a `Predict`: each asked cell given all known cells of its field."""
 

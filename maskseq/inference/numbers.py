@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Integer
 
 from maskseq.inference.ordinal import bin_edges
@@ -56,13 +57,12 @@ class NumberPredict:
     def _of_field(
         self, mean: Float[np.ndarray, " cells"], variance: Float[np.ndarray, " cells"], field: int
     ) -> Float[np.ndarray, "cells ids"]:
-        from scipy.special import ndtr
-
         centres = np.asarray(self.vocabulary.centres[field])
         shares = self.frequencies[field]
         edges = bin_edges(centres)
         within = (np.diff(edges).mean() / 2) ** 2 / 3  # a bin holds all its numbers
-        below = ndtr((edges[1:-1] - mean[:, None]) / np.sqrt(variance + within + 1e-12)[:, None])
+        z = (edges[1:-1] - mean[:, None]) / np.sqrt(variance + within + 1e-12)[:, None]
+        below = torch.special.ndtr(torch.from_numpy(z)).numpy()
         bins = np.diff(below, axis=1, prepend=0, append=1)
         found = np.tile(shares, (len(mean), 1))
         found[:, : len(centres)] = bins * shares[: len(centres)].sum()

@@ -62,7 +62,7 @@ class SpanPredict:
         return path, int(np.cumprod(known[first + np.array(path, int)]).sum())
 
     def _index(self, field: int, length: int) -> FieldIndex:
-        line = Line(self.columns[field], self.vocabulary.n_outputs[field], self.depth)
+        line = Line(self.columns[field], self.vocabulary.n_outputs[field], self.depth + length)
         return FieldIndex(line, length=length)
 
 
