@@ -359,7 +359,7 @@ def _gaps(
             allowed=tokenizer.allowed,
             on_progress=telling(f"filling gaps by {name}"),
         )
-        for name in (MODEL, baselines.tables)
+        for name in (MODEL, *baselines.fillers)
         if name in who
     }
     telling("filling gaps by the most frequent span")

@@ -31,14 +31,15 @@ def test_lagged_products_are_those_of_a_loop(n_fields: int, length: int, width: 
     np.testing.assert_allclose(gaussian.lagged(z, width), expected, atol=1e-9)
 
 
-def test_block_toeplitz_and_its_average_are_inverse() -> None:
+def test_block_toeplitz_matrices_are_their_tapered_averages() -> None:
     by_lag = np.random.default_rng(0).normal(size=(5, 2, 2))
     by_lag[0] = by_lag[0] + by_lag[0].T
     matrix = gaussian.block_toeplitz(by_lag)
     np.testing.assert_allclose(matrix, matrix.T)
     for s, t, a, b in np.ndindex(5, 5, 2, 2):
         assert matrix[2 * s + a, 2 * t + b] == (by_lag[t - s, a, b] if t >= s else by_lag[s - t, b, a])
-    np.testing.assert_allclose(gaussian.averaged(matrix, 2), matrix)
+    taper = 1 - abs(np.arange(5)[:, None] - np.arange(5)) / 5
+    np.testing.assert_allclose(gaussian.averaged(matrix, 2), matrix * np.kron(taper, np.ones((2, 2))))
 
 
 def test_conditionals_are_those_of_the_inverse() -> None:
@@ -71,6 +72,22 @@ def test_a_stationary_gaussian_predicts_as_well_as_the_law_allows() -> None:
     known = ~np.isnan(hidden)
     np.testing.assert_allclose(mean[known], values[known])
     assert (variance[known] == 0).all()
+
+
+def test_short_smooth_series_are_predicted_nearly_as_by_lines() -> None:
+    """Unbiased covariances of these are not positive definite, and their nearest such matrix predicts nonsense."""
+    rng = np.random.default_rng(0)
+    at = np.linspace(0, 1, 150)
+    made = [np.interp(at, [0, 0.3, 0.4, 0.6, 0.7, 1], [0, 0, 1, 1, 0, 0]) * rng.normal(1, 0.05) for _ in range(40)]
+    series = [(each + 0.003 * rng.normal(size=150))[:, None] for each in made]
+    model = Stationary.count(series[:20])
+    errors = np.zeros(2)
+    for truth in series[20:]:
+        shown = truth.copy()
+        shown[rng.random(150) < 0.3] = np.nan
+        for i, filled in enumerate((model.posterior(shown)[0], imputers.linear(shown))):
+            errors[i] += ((filled - truth) ** 2).sum()
+    assert errors[0] < 2.5 * errors[1]
 
 
 def test_a_diffuse_level_moves_with_an_offset() -> None:
@@ -116,6 +133,24 @@ def test_aligned_series_have_means_and_covariances_of_their_own() -> None:
     cut[5] = np.nan
     np.testing.assert_array_equal(aligned.posterior(cut)[0], plain.posterior(cut)[0])
     assert Aligned.count([*train, one()[:30]], plain) is None
+
+
+def test_shrunk_covariances_are_covariances() -> None:
+    """Only the ends vary, together: plain averages along diagonals have negative eigenvalues."""
+    rng = np.random.default_rng(0)
+    train = [1e-3 * rng.normal(size=(60, 1)) for _ in range(12)]
+    for each in train:
+        each[[0, -1]] += rng.normal() ** 5
+    averages = gaussian.averaged(sum(each @ each.T for each in train) / 12, 1)
+    assert np.linalg.eigvalsh(averages).min() > -1e-9
+    assert np.linalg.eigvalsh(averages / (1 - abs(np.arange(60)[:, None] - np.arange(60)) / 60)).min() < -0.1
+    aligned = Aligned.count(train, Stationary.count(train))
+    assert aligned is not None
+    for covariance in (aligned.short, aligned.long):
+        assert np.linalg.eigvalsh(covariance).min() > -1e-9
+    shown = train[0].copy()
+    shown[::2] = np.nan
+    assert np.isfinite(aligned.posterior(shown)[0]).all()
 
 
 def test_shrinking_to_the_identity_is_that_of_scikit_learn() -> None:

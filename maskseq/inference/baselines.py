@@ -11,7 +11,7 @@ from maskseq.errors import UsageError
 from maskseq.inference.copies import Repeats
 from maskseq.inference.fill import Predict
 from maskseq.inference.markov import MAX_TABLE, Markov, MarkovPredict
-from maskseq.inference.simple_methods import mixtures, simple_methods, thinned
+from maskseq.inference.simple_methods import DEEP, SPANS, mixtures, simple_methods, thinned
 from maskseq.inference.span_table import SpanTable
 from maskseq.inference.tables import ContextTables
 from maskseq.model.linear_context import Covariances, offsets
@@ -67,11 +67,14 @@ class Baselines:
                 for field, n_ids in enumerate(vocabulary.n_outputs)
             ]
             self.predicts[f"order-{MARKOV_ORDER} Markov chain"] = MarkovPredict(chains)
+        self.fillers = [self.tables]
+        """Methods that also fill whole gaps, cell by cell."""
         self.notes: list[str] = []
         """What was left out to save memory."""
         if every:
             self.notes += [note for note in (thinned(self.views),) if note]
             added = simple_methods(self.sequences, self.views, tokenizer, periods=periods)
+            self.fillers += [name for name in (DEEP, SPANS) if name in added]
             self.predicts |= added | mixtures(added, tokenizer, list(selection))
 
     def spreads(self) -> dict[int, float]:

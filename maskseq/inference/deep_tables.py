@@ -243,4 +243,4 @@ def _kinds(counts: Int[np.ndarray, "cells ids"]) -> Int[np.ndarray, " cells"]:
     """Contexts by how often they were seen, in powers of two, and whether always with the same id."""
     totals = counts.sum(axis=1)
     sizes = np.minimum(np.ceil(np.log2(np.maximum(totals, 1))).astype(np.int64), KINDS // 2 - 1)
-    return 2 * sizes + (counts.max(axis=1) == totals)
+    return np.asarray(2 * sizes + (counts.max(axis=1) == totals))

@@ -4,7 +4,7 @@
 
 `Stationary` takes Σ from the covariances at every lag, so that Σ is block-Toeplitz: what series without a common start
 allow. `Aligned` counts a mean and a covariance for each position of series that all have one length (heartbeats cut
-alike), and shrinks that covariance towards its own block-Toeplitz average (Schäfer & Strimmer 2005,
+alike), and shrinks that covariance towards its own tapered block-Toeplitz average (Schäfer & Strimmer 2005,
 doi:10.2202/1544-6115.1175); where a long stretch is hidden, towards the identity (Ledoit & Wolf 2004,
 doi:10.1016/S0047-259X(03)00096-4).
 """
@@ -38,18 +38,24 @@ class Stationary:
 
     @classmethod
     def count(cls, series: Sequence[Values], *, window: int = WINDOW) -> "Stationary":
-        """Covariances of all pairs of fields at all lags of these series, of the pairs that are known."""
+        """Covariances of all pairs of fields at all lags of these series, of the pairs that are known.
+
+        They are tapered as those of the series themselves are, of which fewer are as far apart: without it they need
+        not be positive definite (Brockwell & Davis 1991, §7.2).
+        """
         mean, std = moments(series)
         n_fields = len(mean)
         width = max(min(max(map(len, series)), window // n_fields), 1)
         products = np.zeros((width, n_fields, n_fields))
         pairs = np.zeros((width, n_fields, n_fields))
+        possible = np.zeros(width)
         for values in series:
             z = (values - mean) / std
             known = ~np.isnan(z)
             products += lagged(np.where(known, z, 0), width)
             pairs += lagged(known.astype(np.float64), width)
-        by_lag = products / np.maximum(pairs, 1)
+            possible += np.maximum(len(values) - np.arange(width), 0)
+        by_lag = products / np.maximum(pairs, 1) * (possible / possible[0])[:, None, None]
         return cls(mean, std, positive(block_toeplitz(by_lag)))
 
     @property
@@ -68,7 +74,7 @@ class Stationary:
         """Means and variances in place of NaN, from the known numbers around; known ones stay, with variance 0."""
         z = (values - self.mean) / self.std
         mean, variance = z.copy(), np.zeros_like(z)
-        block, n_fields = max(self.width // 4, 1), len(self.mean)
+        block = max(self.width // 4, 1)
         for start in range(0, len(z), block):
             stop = min(start + block, len(z))
             wanted = np.isnan(z[start:stop])
@@ -81,7 +87,6 @@ class Stationary:
             size = seen.size
             found = conditional(self.covariance[:size, :size], seen.ravel(), asked.ravel())
             mean[start:stop][wanted], variance[start:stop][wanted] = found
-        assert mean.shape[1] == n_fields
         return mean * self.std + self.mean, variance * self.std**2
 
 
@@ -113,7 +118,8 @@ class Aligned:
         spread = ((rows**2).T @ rows**2 / len(rows) - counted**2) / len(rows)
         toeplitz = averaged(counted, mean.shape[1])
         identity = np.eye(len(counted)) * np.trace(counted) / len(counted)
-        return cls(mean * std, std, *(shrunk(counted, target, spread) for target in (toeplitz, identity)), elsewhere)
+        short, long = (shrunk(counted, target, spread) for target in (toeplitz, identity))
+        return cls(mean * std, std, short, long, elsewhere)
 
     def posterior(self, values: Values) -> tuple[Values, Values]:
         """Means and variances in place of NaN; known numbers stay, with variance 0."""
@@ -156,14 +162,14 @@ def block_toeplitz(by_lag: Float[np.ndarray, "lags fields fields"]) -> Float[np.
     width, n_fields, _ = by_lag.shape
     lag = np.arange(width) - np.arange(width)[:, None]
     blocks = np.where((lag >= 0)[..., None, None], by_lag[abs(lag)], by_lag[abs(lag)].swapaxes(2, 3))
-    return blocks.transpose(0, 2, 1, 3).reshape(width * n_fields, width * n_fields)
+    return np.asarray(blocks.transpose(0, 2, 1, 3).reshape(width * n_fields, width * n_fields))
 
 
 def averaged(covariance: Float[np.ndarray, "numbers numbers"], n_fields: int) -> Float[np.ndarray, "numbers numbers"]:
-    """The block-Toeplitz matrix of its means over all pairs of positions that are as far apart."""
+    """The block-Toeplitz matrix of its means over pairs of positions as far apart, tapered: positive definite, too."""
     width = len(covariance) // n_fields
     blocks = covariance.reshape(width, n_fields, width, n_fields).transpose(0, 2, 1, 3)
-    return block_toeplitz(np.stack([np.diagonal(blocks, lag).mean(axis=-1) for lag in range(width)]))
+    return block_toeplitz(np.stack([np.diagonal(blocks, lag).sum(axis=-1) / width for lag in range(width)]))
 
 
 def shrunk(

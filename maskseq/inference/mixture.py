@@ -95,7 +95,7 @@ class Gate:
             weights = softplus(b + by_class)[group]
             mixed = torch.einsum("nm,mni->ni", weights, said).log_softmax(dim=-1)
             penalty = (b - start).square().sum() + by_class.square().sum()
-            loss = -mixed.gather(1, target[:, None]).mean() + PENALTY * penalty / n_cells
+            loss: Tensor = -mixed.gather(1, target[:, None]).mean() + PENALTY * penalty / n_cells
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
@@ -151,7 +151,7 @@ class Mixture:
             found = np.exp(np.concatenate([np.asarray(each, np.float64) for each in predict(sequences, cells)]))
             said.append((1 - FLOOR) * np.where(possible, found, 0) + FLOOR * uniform)
         with np.errstate(divide="ignore"):
-            return np.log(np.stack(said))
+            return np.asarray(np.log(np.stack(said)))
 
     def classes(
         self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]

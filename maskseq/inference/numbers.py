@@ -137,6 +137,6 @@ def distance_groups(values: Values) -> Integer[np.ndarray, "length fields"]:
     nowhere = 1 << DISTANCES
     before = np.maximum(at - np.maximum.accumulate(np.where(known, at, -nowhere), axis=0), 1)
     after = np.maximum(np.minimum.accumulate(np.where(known, at, length + nowhere)[::-1], axis=0)[::-1] - at, 1)
-    return np.minimum(
-        np.ceil(2 * np.log2(2 * before * after / (before + after)) - 1e-9).astype(np.int64), DISTANCES - 1
+    return np.asarray(
+        np.minimum(np.ceil(2 * np.log2(2 * before * after / (before + after)) - 1e-9).astype(np.int64), DISTANCES - 1)
     )

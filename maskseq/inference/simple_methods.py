@@ -27,6 +27,7 @@ PREFIX = 16
 """Ids before a position that prefixes are told apart by, at most."""
 CHAIN = 1 << 12
 """Entries of a chain's table: exact inference takes a step through all of them at each position."""
+DEEP, SPANS = f"{DEPTH} + {DEPTH} neighbours", "spans"
 EQUAL, FITTED = "equal mixture", "fitted mixture"
 CELLS = 4000
 """Held-out cells that weights are fitted on."""
@@ -88,12 +89,10 @@ def _of_ids(views: Sequences, tokenizer: Tokenizer[Any]) -> dict[str, Predict]:
     vocabulary = tokenizer.vocabulary
     small, mirrored = sum(map(len, views)) <= SMALL, bool(tokenizer.symmetries())
     found: dict[str, Predict] = {
-        f"{DEPTH} + {DEPTH} neighbours": DeepTables(
-            views, vocabulary=vocabulary, by_pairs=mirrored, past_holes=small and not mirrored
-        )
+        DEEP: DeepTables(views, vocabulary=vocabulary, by_pairs=mirrored, past_holes=small and not mirrored)
     }
     if small:
-        found["spans"] = SpanPredict(views, vocabulary=vocabulary)
+        found[SPANS] = SpanPredict(views, vocabulary=vocabulary)
         found["prefixes"] = DeepTables(views, vocabulary=vocabulary, left=PREFIX, right=0)
     columns = [[ids[:, field] for ids in views] for field in range(vocabulary.n_fields)]
     orders = [
