@@ -14,6 +14,7 @@ from jaxtyping import Integer
 from maskseq.calibration import held_out_records
 from maskseq.commands import prepare_corpus
 from maskseq.data.corpus import Corpus, holds_corpus
+from maskseq.data.storage import file_digest
 from maskseq.errors import UsageError
 from maskseq.inference import evaluate, evaluate_numbers
 from maskseq.inference.baselines import FREQUENCIES, Baselines
@@ -179,19 +180,29 @@ def _baselines(
     distances: tuple[int, ...] = (),
 ) -> Baselines:
     """Counted on the training data of a corpus; weights are fitted on what it holds out, if that is not asked about."""
-    held_out = () if data is None else (each.ids for _, each in corpus.each("validation"))
+    free = question.every and _is_other(data, corpus)
     baselines = Baselines(
         corpus.training_ids(),
         tokenizer,
         question.depth,
         distances,
         every=question.every,
-        selection=held_out if question.every else (),
+        selection=(each.ids for _, each in corpus.each("validation")) if free else (),
         periods=question.periods,
     )
     for note in baselines.notes:
         on_progress(note, 0, None)
     return baselines
+
+
+def _is_other(data: Path | None, corpus: Corpus) -> bool:
+    """Whether asked data cannot be what the corpus holds out: a file that it was not made of, or another corpus."""
+    if data is None or data.is_dir():
+        return data is not None and Corpus.open(data, trust_code=True).fingerprint != corpus.fingerprint
+    sources = corpus.manifest.get("sources", ())
+    sizes = {source["bytes"] for source in sources}
+    known = {source["sha256"] for source in sources}
+    return data.stat().st_size not in sizes or file_digest(data) not in known
 
 
 def _check_fields(question: Question, tokenizer: Tokenizer[Any]) -> None:
