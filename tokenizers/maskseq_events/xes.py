@@ -14,8 +14,9 @@ from maskseq.tokenizer import Format, OnBroken, attempted, stop
 from maskseq_events.case import UNKNOWN, Case, Value, time_order
 from maskseq_events.splicing import spliced
 from maskseq_events.times import TimeLayout
-from maskseq_events.xes_edit import Edit, locate, new_trace, set_values, tag_of
+from maskseq_events.xes_edit import locate, new_trace, set_values, tag_of
 from maskseq_events.xes_parse import ParsedLog, ParsedTrace, parse_traces
+from maskseq_events.xml_text import Edit
 
 HEAD = b"""<?xml version="1.0" encoding="utf-8"?>
 <log xes.version="1849-2016" xes.features="nested-attributes" xmlns="http://www.xes-standard.org/">
