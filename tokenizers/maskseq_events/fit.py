@@ -83,6 +83,8 @@ class _Seen:
 
     counts: Counter[Value] = field(default_factory=Counter)
     kinds: set[Kind] = field(default_factory=set)
+    absent: bool = False
+    """Whether an event or case was without it."""
 
 
 def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
@@ -134,10 +136,9 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
 
 def _count(name: str, seen: _Seen, case: Case) -> None:
     own = name.removeprefix("case:")
-    if own != name:
-        seen.counts[case.case_attributes.get(own)] += 1
-    elif (values := case.attributes.get(name)) is not None:
-        seen.counts.update(values)
+    values = [case.case_attributes.get(own)] if own != name else case.attributes.get(name)
+    seen.counts.update(values or ())
+    seen.absent = seen.absent or values is None or None in values
     if name in case.kinds:
         seen.kinds.add(case.kinds[name])
     if len(seen.counts) > MAX_VALUES:
@@ -165,8 +166,9 @@ def _column(name: str, seen: _Seen, wanted: FitOptions, offered: set[str]) -> Co
         if len(values) == 0:
             raise UsageError(f"attribute {name!r} is listed as numeric, but none of its values is a number")
         whole = bool((values == np.round(values)).all())
-        return Column(name=own, scope=scope, bins=quantile_bins(values, weights, wanted.numeric_bins), whole=whole)
-    return Column(name=own, scope=scope, values=_vocabulary(counts, wanted.min_count, name))
+        bins = quantile_bins(values, weights, wanted.numeric_bins)
+        return Column(name=own, scope=scope, bins=bins, whole=whole, absent=seen.absent)
+    return Column(name=own, scope=scope, values=_vocabulary(counts, wanted.min_count, name), absent=seen.absent)
 
 
 def _is_numeric(name: str, counts: dict[str, int], kinds: set[Kind], wanted: FitOptions) -> bool:

@@ -132,15 +132,15 @@ class EventTokenizer(Tokenizer[Case]):
 
     def allowed(self, ids: Integer[np.ndarray, "length fields"]) -> LegalCells | None:
         """Of unknown cells: `[END]` stands at the last position only, no gap runs backwards, only static facts have no
-        time and only the first event and those behind a fact no gap, and all cells of a case attribute say the same.
-        So the first one filled decides, as it does of what is a fact.
+        time and only the first event and those behind a fact no gap, no attribute is absent that never was in training,
+        and all cells of a case attribute say the same. So the first one filled decides, as it does of what is a fact.
         """
         unknown = ids == np.array([field.mask_id for field in self.fields])
-        narrowed = unknown & np.array([field.name in ("activity", *TIME_FIELDS) for field in self.fields])
+        narrowed = unknown & (self._never_absent | [field.name in ("activity", *TIME_FIELDS) for field in self.fields])
         activity = self.fields[0]
         ends = self.end and bool(np.isin(ids[-1:, 0], [activity.control_id(END), activity.mask_id]).any())
         if ends:
-            narrowed[-1] = False  # it is the end, which has no time, or may be
+            narrowed[-1] &= self._case_scope  # it is the end, which has no time and no attributes, or may be
         told = {}
         for index in np.flatnonzero(self._case_scope & unknown.any(axis=0) & ~unknown.all(axis=0)).tolist():
             first = int(ids[np.argmin(unknown[:, index]), index])
@@ -165,6 +165,8 @@ class EventTokenizer(Tokenizer[Case]):
                 behind = max(position - 1, 0)
                 allowed[row, : field.n_tokens] &= not must[behind]
                 allowed[row, field.control_id(ABSENT)] = position == 0 or may[behind]
+            elif self._never_absent[index]:
+                allowed[row, field.control_id(ABSENT)] = False
             elif field.name in TIME_FIELDS:
                 allowed[row, : field.n_tokens] = not must[position]
                 allowed[row, field.control_id(ABSENT)] = may[position]
@@ -296,6 +298,11 @@ class EventTokenizer(Tokenizer[Case]):
     def _gap_edges(self) -> Int64[np.ndarray, "edges"]:
         assert self.gaps is not None
         return np.asarray(self.gaps.edges, dtype=np.int64)
+
+    @cached_property
+    def _never_absent(self) -> Bool[np.ndarray, "fields"]:
+        never = [False, *(not column.absent for column in self.columns)]
+        return np.array(never + [False] * (len(self.fields) - len(never)))
 
     @cached_property
     def _activity_ids(self) -> dict[Value, int]:
