@@ -2,22 +2,24 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from maskseq.errors import UsageError
+from maskseq_events.activities import name_of, names_of
 from maskseq_events.bins import NumberCounts, gap_bins, quantile_bins
-from maskseq_events.case import ABSENT_TIME, UNKNOWN, Case, Kind, Value
+from maskseq_events.case import ABSENT_TIME, UNKNOWN, Case, Kind, Parts, Value
 from maskseq_events.columns import Column, to_number
 from maskseq_events.drain import Drain, DrainTree, Templates
 from maskseq_events.rebuild import FIRST_MONDAY
 from maskseq_events.times import WEEK
 
 MAX_VALUES = 1_000_000
+V = TypeVar("V", str, Parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +97,13 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
     wanted = FitOptions.of(options)
     tree = DrainTree(wanted.drain) if wanted.drain else None
     activities: Counter[str] = Counter()
+    several: Counter[Parts] = Counter()
     seen = {name: _Seen() for name in wanted.attributes}
     gaps, start, static, offered = NumberCounts(), None, False, set[str]()
     for case in records:
         if tree is None:
             activities.update(case.activity)
+            several.update(case.parts or ())
         else:
             for message in case.activity:
                 if message != UNKNOWN:
@@ -121,8 +125,15 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
         raise UsageError("the event tokenizer was given no training events to be fitted on")
     if wanted.time and start is None:
         raise UsageError("the tokenizer option time = true needs timestamps, but no training event has one")
+    parts: tuple[Parts, ...] = ()
+    if several.total() < activities.total():  # of some cases, names are all that there is
+        names = _vocabulary(activities, wanted.min_count, "activity")
+    else:
+        parts = _vocabulary(several, wanted.min_count, "activity")
+        names = names_of(parts)
     state: dict[str, Any] = {
-        "activities": _vocabulary(activities, wanted.min_count, "activity"),
+        "activities": names,
+        "parts": parts,
         "columns": tuple(_column(name, what, wanted, offered) for name, what in seen.items()),
         "end": wanted.end,
         "templates": wanted.drain and Templates(drain=wanted.drain, texts=tuple(activities)),
@@ -179,9 +190,10 @@ def _is_numeric(name: str, counts: dict[str, int], kinds: set[Kind], wanted: Fit
     return len(counts) > wanted.infer_above and all(to_number(value) is not None for value in counts)
 
 
-def _vocabulary(counts: dict[Any, int], min_count: int, name: str) -> tuple[str, ...]:
-    """Values by falling count, ties by their text."""
-    kept = [value for value, n in counts.items() if n >= min_count and value is not None and value != UNKNOWN]
+def _vocabulary(counts: Mapping[V, int], min_count: int, name: str) -> tuple[V, ...]:
+    """Values, or what several columns say, by falling count, ties by their text."""
+    texts = {value: name_of(value) if isinstance(value, tuple) else value for value in counts}
+    kept = [value for value, n in counts.items() if n >= min_count and texts[value] not in (None, UNKNOWN)]
     if not kept:
         raise UsageError(f"no value of {name!r} occurs {min_count} times or more in the training records (min_count)")
-    return tuple(sorted(kept, key=lambda value: (-counts[value], value)))
+    return tuple(sorted(kept, key=lambda value: (-counts[value], texts[value], str(value))))

@@ -96,13 +96,15 @@ def set_values(xml: bytes, holder: Holder, values: Mapping[str, tuple[str, Value
         yield _insertion(xml, holder, added)
 
 
-def new_trace(case: Case, *, name: str, activity: str, time: str, layout: TimeLayout) -> bytes:
-    """A case that comes from elsewhere, as a XES trace."""
+def new_trace(case: Case, *, name: str, activity: Sequence[str], time: str, layout: TimeLayout) -> bytes:
+    """A case that comes from elsewhere, as a XES trace; `activity` are the keys of what happened."""
     lines = ["\n\t<trace>", "\t\t" + _element("string", name, case.key)]
     for key, value in case.case_attributes.items():
         lines += _typed(key, value, case.kinds.get(f"case:{key}"), 2)
     for index, what in enumerate(case.activity):
-        lines += ["\t\t<event>", "\t\t\t" + _element("string", activity, what)]
+        lines.append("\t\t<event>")
+        for key, part in zip(activity, (what,) if case.parts is None else case.parts[index], strict=True):
+            lines += _typed(key, part, None, 3)
         if case.timed[index]:
             moment = layout.render(int(case.time[index]), int(case.offset[index]))
             lines.append("\t\t\t" + _element("date", time, moment))
