@@ -181,6 +181,18 @@ def test_a_part_that_no_activity_has_stays_alone_and_is_reported(run: Run, tmp_p
     assert len(run.tokenizer.unfillable(case)) == 1
 
 
+@pytest.mark.parametrize("asked", [{"unknown": ["activity"]}, {"ranges": {"b": [(0, 3)]}}], ids=["a field", "a range"])
+def test_a_part_that_no_activity_has_stays_alone_where_everything_is_hidden(
+    run: Run, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("case,activity,lifecycle\nb,Z,?\nb,?,start\nb,B,complete\n")
+    summary = infill_file(run, path, output=tmp_path / "out", **asked)
+    assert rows_of(tmp_path / "out" / "log.csv")[:2] == [["b", "Z", "?"], ["b", "A", "start"]]
+    assert summary["filled"]["cells"] == 2
+    assert "b:1" in summary["not filled"][0]
+
+
 def test_what_is_hidden_on_purpose_is_hidden_whole(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("case,activity,lifecycle\nb,B,complete\nb,?,start\nb,A,start\n")
