@@ -171,17 +171,18 @@ class TextLog(EventTable):
                 raise UsageError(f"this line has no {name!r} that could be changed: {raw.strip()[:60]!r}")
             text = self._written(changes[index])
             raw = raw[:start] + text + raw[stop:]
-        self._check(raw, changes)
+        self._check(raw, changes, header)
         return raw
 
     def _written(self, value: Value) -> str:
         return self.absent[0] if value is None else value
 
-    def _check(self, raw: str, changes: dict[int, Value]) -> None:
+    def _check(self, raw: str, changes: dict[int, Value], header: _Header) -> None:
         """A line must still be one of its layout, which says what was written into it."""
-        cells = self._cells(raw, None)
+        cells = self._cells(raw, header)
         for index, value in changes.items():
-            if not cells or (cells[index] or "") != self._written(value):
+            same = cells and ((cells[index] or "") == self._written(value) or self._holes >= {cells[index], value})
+            if not same:
                 name, said = list(self._pattern.groupindex)[index - 1], raw.strip()[:60]
                 problem = f"{self._written(value)!r} cannot be written as {name!r}: {said!r} would be read otherwise"
                 raise UsageError(f"{problem}\n\nhint: convert the log to CSV")
