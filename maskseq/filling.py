@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypedDict
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from maskseq.constraints import Constraint
 from maskseq.errors import UsageError
@@ -114,6 +114,7 @@ class Filler:
                     holes |= ~tokenizer.vocabulary.known(encoded.ids)
                 if unknown:
                     holes |= field_cells(tokenizer, encoded, len(record), unknown)
+                holes &= ~_settled(encoded, tokenizer)
                 task = Task(record.key, encoded, holes, _about(record.key, encoded, tokenizer, named))
                 waiting.append((record, sized, task))
                 yield task
@@ -150,6 +151,17 @@ class Filler:
             record, added = insert_missing(record, insertion, judge, self.tokenizer, context=self.context)
             chosen = [*chosen, *added]
         return record, chosen
+
+
+def _settled(encoded: Encoded, tokenizer: Tokenizer[Any]) -> Bool[np.ndarray, "length fields"]:
+    """Cells that are `[OTHER]` and can be nothing else: infill has nothing to put there, even where it is asked to."""
+    settled: Bool[np.ndarray, "length fields"] = np.zeros(encoded.ids.shape, dtype=bool)
+    if encoded.legal is not None:
+        cells, allowed = encoded.legal.cells, encoded.legal.allowed
+        committable = tokenizer.vocabulary.committable[cells[:, 1], : allowed.shape[1]]
+        settled[tuple(cells[~(allowed & committable).any(axis=1)].T)] = True
+    settled &= tokenizer.vocabulary.known(encoded.ids)
+    return settled
 
 
 def _about(

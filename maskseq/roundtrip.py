@@ -32,6 +32,7 @@ BASELINE_ORDER = 2
 SHOWN_ROWS = 5000
 """Rows that the report may show; the table has them all."""
 SHOWN_LENGTHS = 50
+SHOWN_UNFILLABLE = 20
 
 
 class AskedOfFile(Asked, total=False):
@@ -73,6 +74,8 @@ def infill_file(
                 f"{len(left)} holes longer than half the context were left: {', '.join(left[:3])}; --fill-long-holes "
                 f"fills them as well"
             )
+        if unfillable := summary.get("not filled"):
+            on_warning(f"unknown values were left, as no known value fits: {'; '.join(unfillable[:3])}")
         write_report(aside / "report.html", summary, shown)
         shutil.rmtree(journal.folder)
         aside.replace(output)
@@ -127,6 +130,7 @@ def _fill(
     score = Score(_baselines(run) if ranges or asked.get("unknown") else ())
     shown: list[Row] = []
     left: list[str] = []
+    unfillable: list[str] = []
     found: set[str] = set()
     writer, target = reader.written_as(folder / file.name)
     n_records = n_filled = 0
@@ -140,6 +144,7 @@ def _fill(
                 shown.extend(first := list(islice(written, SHOWN_ROWS - len(shown))))
                 write_rows(map(as_dict, chain(first, written)))
                 left.extend(f"{each.filled.key}:{start + 1}-{stop}" for start, stop in each.filled.left)
+                unfillable.extend(run.fills.unfillable(each.record))
                 score.add(each)
                 sized.extend(each.sized)
                 found.add(each.filled.key)
@@ -157,6 +162,9 @@ def _fill(
     }
     if left:
         summary["left"] = left
+    if unfillable:
+        more = len(unfillable) - SHOWN_UNFILLABLE
+        summary["not filled"] = [*unfillable[:SHOWN_UNFILLABLE], *[f"and {more:,} more"] * (more > 0)]
     if asked.get("lengths") or asked.get("insertion"):
         _check_found(asked.get("lengths", {}), found, n_records)
         summary["lengths"] = {

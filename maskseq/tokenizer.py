@@ -173,6 +173,13 @@ class Tokenizer(ABC, Generic[R]):
             f"{type(self).__name__} cannot write filled records\n\nhint: give it a splice(record, ids, holes) method"
         )
 
+    def unfillable(self, record: R) -> Sequence[str]:
+        """Which unknown values of a record infill leaves, as nothing in the vocabulary fits there; a line for each.
+
+        Their cells are encoded as `[OTHER]`. Default: there are none.
+        """
+        return ()
+
     def by_unit(self) -> "tuple[Tokenizer[R], Callable[[Any], Any]] | None":
         """For tokens that share raw units: a tokenizer of single units, and what makes a model of tokens one of units.
 

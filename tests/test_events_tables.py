@@ -368,6 +368,17 @@ def test_sessions_come_back_byte_for_byte_and_filled_keys_stand_where_they_stood
     assert (tmp_path / "known.txt").read_bytes() == b"\n5 5  22\t11 \r\n\n\n7\n\n11 3"
 
 
+def test_a_session_is_not_filled_with_what_would_be_two_keys(tmp_path):
+    (tmp_path / "a.sessions").write_text("5 ? 7\n")
+    (case,) = Sessions().read(tmp_path / "a.sessions")
+    for awkward in ("two words", "", " ", "a\tb", "a\n"):
+        with pytest.raises(UsageError, match="session 1"):
+            Sessions().write([replace(case, activity=("5", awkward, "7"))], tmp_path / "out.sessions")
+    for fine in ("x+y", '"', "a,b"):
+        Sessions().write([replace(case, activity=("5", fine, "7"))], tmp_path / "out.sessions")
+        assert (tmp_path / "out.sessions").read_text() == f"5 {fine} 7\n"
+
+
 # Damage
 
 BROKEN = [

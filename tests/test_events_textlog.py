@@ -32,6 +32,18 @@ def read(tmp_path, text, **options):
     return list(TextLog(**options).read(path))
 
 
+def test_a_line_that_would_say_something_else_is_refused(tmp_path):
+    path = tmp_path / "a.log"
+    path.write_text("INFO a\n? b\n")
+    log = TextLog(layout=r"(?P<level>\S+) (?P<message>.*)", activity="message", session_lines=100)
+    (case,) = log.read(path)
+    for awkward in ("two words", "", "line\nend"):
+        with pytest.raises(UsageError, match="level"):
+            log.write([replace(case, attributes={"level": ("INFO", awkward)})], tmp_path / "out.log")
+    log.write([replace(case, attributes={"level": ("INFO", 'a+"b"')})], tmp_path / "out.log")
+    assert (tmp_path / "out.log").read_text() == 'INFO a\na+"b" b\n'
+
+
 def test_access_logs_are_as_their_lines_say(tmp_path):
     one, two = read(tmp_path, ACCESS)
     assert (one.key, two.key) == ("10.0.0.1", "10.0.0.2")

@@ -18,6 +18,8 @@ ABSENT_TIME = UNKNOWN_TIME + 1
 
 Kind = Literal["categorical", "numeric"]
 Value = str | None
+Parts = tuple[Value, ...]
+"""What each of several columns says of one activity: None where it says nothing, `UNKNOWN` where nobody knows."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,7 +30,7 @@ class Case(Record):
     """
 
     activity: Sequence[str]
-    """What happened, `UNKNOWN` where nobody knows."""
+    """What happened, `UNKNOWN` where nobody knows. Of several columns, their parts joined by `+`, for people."""
     time: Int64[np.ndarray, "events"]
     """Microseconds since 1970 UTC, or `UNKNOWN_TIME` or `ABSENT_TIME`."""
     offset: Int32[np.ndarray, "events"]
@@ -39,6 +41,8 @@ class Case(Record):
     """Values that hold for the whole case."""
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     """Of the attributes whose type the file declares, whether they are numbers."""
+    parts: Sequence[Parts] | None = None
+    """Of each event, what the columns say that make its activity together; None for an activity of one column."""
     origin: Any = None
     """What the format that read the case needs to write it back byte for byte."""
 
@@ -52,7 +56,8 @@ class Case(Record):
 
     def _content(self) -> tuple[object, ...]:
         columns = {name: list(values) for name, values in self.attributes.items()}
-        return self.key, list(self.activity), self.time.tolist(), columns, dict(self.case_attributes)
+        activity = list(self.activity), list(self.parts or ())
+        return self.key, activity, self.time.tolist(), columns, dict(self.case_attributes)
 
     def between(self, start: str, stop: str) -> tuple[int, int]:
         """Moments in ISO 8601, of UTC."""
@@ -70,12 +75,14 @@ class Case(Record):
             return (*values[:start], *[UNKNOWN] * length, *values[stop:])
 
         gone = np.arange(start, stop)
+        unknown = (UNKNOWN,) * len(self.parts[0]) if self.parts else ()
         return replace(
             self,
             activity=tuple(map(str, put(self.activity))),
             time=np.insert(np.delete(self.time, gone), [start] * length, UNKNOWN_TIME),
             offset=np.insert(np.delete(self.offset, gone), [start] * length, 0),
             attributes={name: put(values) for name, values in self.attributes.items()},
+            parts=None if self.parts is None else (*self.parts[:start], *[unknown] * length, *self.parts[stop:]),
             origin=None if self.origin is None else self.origin.resized(start, stop, length),
         )
 
@@ -93,6 +100,7 @@ class Case(Record):
             time=self.time[here],
             offset=self.offset[here],
             attributes={name: values[here] for name, values in self.attributes.items()},
+            parts=None if self.parts is None else self.parts[here],
             origin=None,
         )
 

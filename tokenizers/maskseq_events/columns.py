@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+import pydantic
 
 from maskseq.types import ABSENT, OTHER, Field
 from maskseq_events.bins import Bins
@@ -25,6 +26,8 @@ class Column:
     bins: Bins | None = None
     whole: bool = False
     """All training numbers were whole: so are those that are written back."""
+    absent: Annotated[bool, pydantic.Field(exclude_if=bool)] = True
+    """Whether training showed events or cases without it: else no hole is filled as absent."""
 
     @cached_property
     def field(self) -> Field:

@@ -139,6 +139,7 @@ def _read_xml(log: ObjectLog) -> None:
         _, attributes = opened.pop()
         if tag == "attribute" and holder is not None and "name" in attributes:
             holder.attributes.setdefault(attributes["name"], "".join(text) or None)
+        text.clear()
         if len(opened) == 2:
             holder = None
 

@@ -14,7 +14,8 @@ from jaxtyping import Int32, Int64
 
 from maskseq.errors import DataError, UsageError
 from maskseq.tokenizer import Format, OnBroken, attempted, stop
-from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, Kind, Value, no_time, time_order
+from maskseq_events.activities import name_of, parts_of, to_write
+from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, Kind, Parts, Value, no_time, time_order
 from maskseq_events.durations import DURATION, durations, started
 from maskseq_events.grouping import group_rows
 from maskseq_events.mapping import Columns, find_columns
@@ -58,7 +59,8 @@ class EventTable(Format[Case]):
     """Options of every table of events. Columns are found by their usual names if they are not given.
 
     An empty cell of an attribute is absent (it does not apply), `?` is unknown: a hole. An activity and a timestamp
-    apply to every event, so there both mean unknown.
+    apply to every event, so there both mean unknown; of several columns that make an activity together, an empty one
+    is absent, unless all of them are.
     """
 
     missing_time: ClassVar[int] = UNKNOWN_TIME
@@ -66,7 +68,7 @@ class EventTable(Format[Case]):
 
     case: str | None = None
     activity: str | tuple[str, ...] | None = None
-    """The column that says what happened, or several that say it together, joined by `+` (activity and lifecycle)."""
+    """The column that says what happened, or several that say it together (activity and lifecycle)."""
     time: str | None = None
     """The column of timestamps; empty: this log has none."""
     start: str | None = None
@@ -81,7 +83,7 @@ class EventTable(Format[Case]):
     unknown: tuple[str, ...] = (UNKNOWN,)
     """Cells that mean: nobody knows. They take precedence over `absent`."""
     empty_unknown: tuple[str, ...] = ()
-    """Attribute columns in which an empty cell means unknown."""
+    """Columns of attributes, or of parts of an activity, in which an empty cell means unknown."""
     decimal: Literal[".", ","] = "."
     """What stands between the whole part of a number and its decimals; with a comma, points may part thousands."""
     time_layout: str | None = None
@@ -223,9 +225,11 @@ class EventTable(Format[Case]):
         attributes = {name: self._values(name, by_column[index]) for name, index in columns.attributes.items()}
         if columns.start is not None:
             attributes[DURATION] = durations(self._times(group, columns.start, columns, path)[0], time)
+        parts = self._parts(columns, by_column)
         case = Case(
             key=key,
-            activity=self._activities([by_column[index] for index in columns.activity]),
+            activity=self._names(by_column[columns.activity[0]]) if parts is None else tuple(map(name_of, parts)),
+            parts=parts,
             time=time,
             offset=offset,
             attributes=attributes,
@@ -273,11 +277,20 @@ class EventTable(Format[Case]):
             time[[moment is None or moment in self.absent for moment in moments]] = self.missing_time
         return time, offset
 
-    def _activities(self, columns: Sequence[Sequence[Any]]) -> tuple[str, ...]:
+    def _names(self, cells: Sequence[Any]) -> tuple[str, ...]:
         holes = self._holes  # an activity may well be called "NA"
-        if len(columns) == 1:
-            return tuple(UNKNOWN if cell in holes else cell for cell in columns[0])
-        return tuple(UNKNOWN if holes & set(parts) else "+".join(parts) for parts in zip(*columns, strict=True))
+        return tuple(UNKNOWN if cell in holes else cell for cell in cells)
+
+    def _parts(self, columns: Columns, by_column: Sequence[Sequence[Any]]) -> tuple[Parts, ...] | None:
+        """Of several columns that make the activity together, what each says."""
+        if len(columns.activity) == 1:
+            return None
+        said = []
+        for index in columns.activity:
+            empty = UNKNOWN if columns.names[index] in self.empty_unknown else None
+            meanings = {None: empty, "": empty, UNKNOWN: UNKNOWN} | dict.fromkeys(self.unknown, UNKNOWN)
+            said.append([meanings.get(cell, cell) for cell in by_column[index]])
+        return parts_of(said)
 
     def _case_value(self, name: str, cells: Sequence[Any], numbers: Sequence[int], path: Path) -> Value:
         """The one value that the rows of a case agree on; rows may leave it out."""
@@ -312,10 +325,10 @@ class EventTable(Format[Case]):
                 raw = self._beside(raw)
                 kept = {columns.case, *columns.case_attributes.values()}
                 changes = {index: None for index in range(len(columns.names)) if index not in kept}
-            if added or old.activity[event] != case.activity[event]:
-                parts = case.activity[event].rsplit("+", len(columns.activity) - 1)
-                parts += [UNKNOWN] * (len(columns.activity) - len(parts))
-                changes |= dict(zip(columns.activity, parts, strict=True))
+            was = (old.activity[event],) if old.parts is None else old.parts[event]
+            for index, part, before in zip(columns.activity, to_write(case, old, event), was, strict=True):
+                if added or part != before:  # one that becomes absent is an empty text, where there was a text
+                    changes[index] = "" if part is None and row[index] is not None else part
             if columns.time is not None and (added or old.time[event] != case.time[event]):
                 moment, offset = int(case.time[event]), int(case.offset[event])
                 if case.timed[event]:

@@ -177,9 +177,23 @@ class TextLog(EventTable):
             if start < 0:
                 name = list(self._pattern.groupindex)[index - 1]
                 raise UsageError(f"this line has no {name!r} that could be changed: {raw.strip()[:60]!r}")
-            value = changes[index]
-            raw = raw[:start] + (self.absent[0] if value is None else value) + raw[stop:]
+            text = self._written(changes[index])
+            raw = raw[:start] + text + raw[stop:]
+        self._check(raw, changes, header)
         return raw
+
+    def _written(self, value: Value) -> str:
+        return self.absent[0] if value is None else value
+
+    def _check(self, raw: str, changes: dict[int, Value], header: _Header) -> None:
+        """A line must still be one of its layout, which says what was written into it."""
+        cells = self._cells(raw, header)
+        for index, value in changes.items():
+            same = cells and ((cells[index] or "") == self._written(value) or self._holes >= {cells[index], value})
+            if not same:
+                name, said = list(self._pattern.groupindex)[index - 1], raw.strip()[:60]
+                problem = f"{self._written(value)!r} cannot be written as {name!r}: {said!r} would be read otherwise"
+                raise UsageError(f"{problem}\n\nhint: convert the log to CSV")
 
     def _owns(self, origin: Rows) -> bool:
         return isinstance(origin.header, _Header)
@@ -228,14 +242,6 @@ def _split(case: Case, idle: int) -> Iterator[Case]:
         return
     rows: Rows = case.origin
     for n, (start, stop) in enumerate(pairwise(cuts), 1):
-        part = replace(
-            case,
-            key=case.key if n == 1 else f"{case.key}#{n}",
-            activity=case.activity[start:stop],
-            time=case.time[start:stop],
-            offset=case.offset[start:stop],
-            attributes={name: values[start:stop] for name, values in case.attributes.items()},
-            origin=None,
-        )
+        part = replace(case.cut(start, stop), key=case.key if n == 1 else f"{case.key}#{n}")
         origin = replace(rows, was=part, numbers=rows.numbers[start:stop], raw=rows.raw[start:stop])
         yield replace(part, origin=origin)

@@ -3,17 +3,20 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from operator import not_
+from typing import Annotated, Any
 
 import numpy as np
+import pydantic
 from jaxtyping import Bool, Float64, Int32, Int64, Integer
 
 from maskseq.errors import UsageError
 from maskseq.survey import Suggestion
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells
+from maskseq_events.activities import Activities, name_of
 from maskseq_events.bins import Bins
-from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, Value
+from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, Parts, Value
 from maskseq_events.columns import TIME_FIELDS, Column, Ids, MessageIds
 from maskseq_events.drain import Templates
 from maskseq_events.fit import learn
@@ -45,6 +48,12 @@ class EventTokenizer(Tokenizer[Case]):
     """Whether cases begin with static facts, which have no time, before the events that have."""
     templates: Templates | None = None
     """For activities that are log messages: which of `activities` each message is a case of."""
+    parts: Annotated[tuple[Parts, ...], pydantic.Field(exclude_if=not_)] = ()
+    """What each of several columns says, for each of `activities`; none for activities of one column."""
+
+    def __post_init__(self) -> None:
+        if len(self.parts) not in (0, len(self.activities)):
+            raise ValueError(f"there are {len(self.activities)} activities, but parts of {len(self.parts)}")
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:  # type: ignore[override]
@@ -73,7 +82,7 @@ class EventTokenizer(Tokenizer[Case]):
     def encode(self, record: Case) -> Encoded:
         n_events = len(record)
         ids = np.empty((n_events + self.end, len(self.fields)), dtype=self._dtype)
-        ids[:n_events, 0] = [self._activity_ids[activity] for activity in record.activity]
+        ids[:n_events, 0], legal = self._activity_cells(record)
         for index, column in enumerate(self.columns, 1):
             lookup = column.ids
             if column.scope == "case":
@@ -83,7 +92,7 @@ class EventTokenizer(Tokenizer[Case]):
             ids[:n_events, index] = lookup[None] if values is None else [lookup[value] for value in values]
         if self.gaps is not None:
             ids[:n_events, -3:] = self._time_ids(record.time, record.offset)
-        return Encoded(self.closed(ids))
+        return Encoded(self.closed(ids), legal)
 
     def closed(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields"]:
         """As by default, but that what holds for the whole case holds at its end too."""
@@ -132,15 +141,15 @@ class EventTokenizer(Tokenizer[Case]):
 
     def allowed(self, ids: Integer[np.ndarray, "length fields"]) -> LegalCells | None:
         """Of unknown cells: `[END]` stands at the last position only, no gap runs backwards, only static facts have no
-        time and only the first event and those behind a fact no gap, and all cells of a case attribute say the same.
-        So the first one filled decides, as it does of what is a fact.
+        time and only the first event and those behind a fact no gap, no attribute is absent that never was in training,
+        and all cells of a case attribute say the same. So the first one filled decides, as it does of what is a fact.
         """
         unknown = ids == np.array([field.mask_id for field in self.fields])
-        narrowed = unknown & np.array([field.name in ("activity", *TIME_FIELDS) for field in self.fields])
+        narrowed = unknown & (self._never_absent | [field.name in ("activity", *TIME_FIELDS) for field in self.fields])
         activity = self.fields[0]
         ends = self.end and bool(np.isin(ids[-1:, 0], [activity.control_id(END), activity.mask_id]).any())
         if ends:
-            narrowed[-1] = False  # it is the end, which has no time, or may be
+            narrowed[-1] &= self._case_scope  # it is the end, which has no time and no attributes, or may be
         told = {}
         for index in np.flatnonzero(self._case_scope & unknown.any(axis=0) & ~unknown.all(axis=0)).tolist():
             first = int(ids[np.argmin(unknown[:, index]), index])
@@ -150,7 +159,7 @@ class EventTokenizer(Tokenizer[Case]):
         cells = np.argwhere(narrowed)
         if len(cells) == 0:
             return None
-        allowed = np.zeros((len(cells), max(field.n_predictable for field in self.fields)), dtype=bool)
+        allowed = np.zeros((len(cells), self._n_outputs), dtype=bool)
         must, may = self._facts(ids[: len(ids) - ends])
         for row, (position, index) in enumerate(cells):
             field = self.fields[index]
@@ -165,6 +174,8 @@ class EventTokenizer(Tokenizer[Case]):
                 behind = max(position - 1, 0)
                 allowed[row, : field.n_tokens] &= not must[behind]
                 allowed[row, field.control_id(ABSENT)] = position == 0 or may[behind]
+            elif self._never_absent[index]:
+                allowed[row, field.control_id(ABSENT)] = False
             elif field.name in TIME_FIELDS:
                 allowed[row, : field.n_tokens] = not must[position]
                 allowed[row, field.control_id(ABSENT)] = may[position]
@@ -194,12 +205,18 @@ class EventTokenizer(Tokenizer[Case]):
         """Write hole values into the case: names, values, and timestamps that stay between their known neighbours.
 
         A timestamp is a hole where its `hour` is. What was not filled, or is outside the vocabulary, becomes unknown.
+        Of an activity that is known in part, that part stays.
         """
         n_events = len(record)
-        activity = list(record.activity)
-        for event in np.flatnonzero(holes[:n_events, 0]):
+        activity, parts = list(record.activity), None if record.parts is None else list(record.parts)
+        for event in np.flatnonzero(holes[:n_events, 0]).tolist():
             token = int(ids[event, 0])
-            activity[event] = self.activities[token] if token < len(self.activities) else UNKNOWN
+            if parts is None:
+                activity[event] = self.activities[token] if token < len(self.activities) else UNKNOWN
+                continue
+            known = parts[event] if UNKNOWN in parts[event] else (UNKNOWN,) * len(parts[event])
+            parts[event] = self._several.fitting(known).get(token, known)
+            activity[event] = name_of(parts[event])
         attributes, case_attributes = dict(record.attributes), dict(record.case_attributes)
         for index, column in enumerate(self.columns, 1):
             events = np.flatnonzero(holes[:, index] if column.scope == "case" else holes[:n_events, index])
@@ -209,7 +226,7 @@ class EventTokenizer(Tokenizer[Case]):
                 case_attributes[column.name] = column.written(int(ids[events[0], index]))
                 continue
             values = list(attributes.get(column.name) or [None] * n_events)
-            for event in events:
+            for event in events.tolist():
                 values[event] = column.written(int(ids[event, index]))
             attributes[column.name] = tuple(values)
         time, offset = record.time, record.offset
@@ -218,11 +235,20 @@ class EventTokenizer(Tokenizer[Case]):
         return replace(
             record,
             activity=tuple(activity),
+            parts=None if parts is None else tuple(parts),
             time=time,
             offset=offset,
             attributes=attributes,
             case_attributes=case_attributes,
         )
+
+    def unfillable(self, record: Case) -> list[str]:
+        parts = [] if record.parts is None else record.parts
+        return [
+            f"{record.key}:{event + 1}, activity {' + '.join(repr(part) for part in known)}"
+            for event, known in enumerate(parts)
+            if UNKNOWN in known and not self._several.fitting(known)
+        ]
 
     def resized(self, record: Case, start: int, stop: int, length: int) -> Case:
         if record.origin is not None and not hasattr(record.origin, "resized"):
@@ -296,6 +322,40 @@ class EventTokenizer(Tokenizer[Case]):
     def _gap_edges(self) -> Int64[np.ndarray, "edges"]:
         assert self.gaps is not None
         return np.asarray(self.gaps.edges, dtype=np.int64)
+
+    def _activity_cells(self, record: Case) -> tuple[list[int], LegalCells | None]:
+        """The id of each activity, and of those that are known in part, which agree with that part.
+
+        One that none agrees with is outside the vocabulary, whatever the rest of it is.
+        """
+        if record.parts is None:
+            return [self._activity_ids[name] for name in record.activity], None
+        field, ids = self.fields[0], []
+        cells, allowed = [], []
+        for event, (name, parts) in enumerate(zip(record.activity, record.parts, strict=True)):
+            if UNKNOWN not in parts:
+                known = self._several.ids.get(parts, field.control_id(OTHER))
+                ids.append(known if self.parts else self._activity_ids[name])
+                continue
+            fitting = list(self._several.fitting(parts))
+            ids.append(field.mask_id if fitting else field.control_id(OTHER))
+            if len(fitting) < len(self.activities):
+                cells.append((event, 0))
+                allowed.append(np.isin(np.arange(self._n_outputs), fitting or ids[-1:]))
+        return ids, LegalCells(np.array(cells), np.array(allowed)) if cells else None
+
+    @cached_property
+    def _several(self) -> Activities:
+        return Activities(self.activities, self.parts)
+
+    @cached_property
+    def _n_outputs(self) -> int:
+        return max(field.n_predictable for field in self.fields)
+
+    @cached_property
+    def _never_absent(self) -> Bool[np.ndarray, "fields"]:
+        never = [False, *(not column.absent for column in self.columns)]
+        return np.array(never + [False] * (len(self.fields) - len(never)))
 
     @cached_property
     def _activity_ids(self) -> dict[Value, int]:
