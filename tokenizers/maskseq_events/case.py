@@ -1,7 +1,8 @@
 """A case of an event log, kept as columns: one activity, one timestamp and a value of each attribute per event."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -104,6 +105,23 @@ class Case(Record):
     def timed(self) -> Bool[np.ndarray, "events"]:
         """Which events have a known timestamp."""
         return self.time > ABSENT_TIME
+
+
+def padded(cells: Iterable[Value], unknown: Iterable[str] = ()) -> dict[Value, str]:
+    """Those cells that say that they are unknown, but with blanks or quotes around it (`" ?"`), as `UNKNOWN`."""
+    exact = {UNKNOWN, *unknown}
+    bare = {text.strip() for text in exact} - {""}
+    known = list(filter(None, cells))
+    text = "".join(known)
+    if not any(mark in text for mark in bare):  # as for most rows, which are not to be looked at cell by cell
+        return {}
+    return {cell: UNKNOWN for cell in set(known) if cell not in exact and cell.strip().strip('"').strip() in bare}
+
+
+def plain_rows(rows: Sequence[Sequence[Any]], unknown: Iterable[str] = ()) -> Sequence[Sequence[Any]]:
+    """Rows of cells, in which unknown ones stand without blanks or quotes."""
+    holes = padded(chain.from_iterable(rows), unknown)
+    return [[holes.get(cell, cell) for cell in cells] for cells in rows] if holes else rows
 
 
 def no_time(n_events: int) -> tuple[Int64[np.ndarray, "events"], Int32[np.ndarray, "events"]]:

@@ -12,7 +12,7 @@ from typing import ClassVar
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
 from maskseq.survey import Claim, Head
-from maskseq_events.case import Case, Value
+from maskseq_events.case import Case, Value, plain_rows
 from maskseq_events.files import read_lines
 from maskseq_events.new_table import NewTable
 from maskseq_events.survey import claim_table
@@ -52,7 +52,7 @@ class Csv(EventTable):
             names, *rows = csv.reader(head.lines, delimiter=_delimiter(head.lines[0]), strict=True)
         except csv.Error:
             return super().recognize(head)
-        claim = claim_table(_numbered(names), rows)
+        claim = claim_table(_numbered(names), plain_rows(rows))
         return (claim and claim.encoded(head)) or super().recognize(head)
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from maskseq.errors import DataError, UsageError
 from maskseq.survey import CERTAIN, LIKELY, Claim, Head
-from maskseq_events.case import ABSENT_TIME, UNKNOWN, Case, Kind, Value
+from maskseq_events.case import ABSENT_TIME, UNKNOWN, Case, Kind, Value, plain_rows
 from maskseq_events.new_table import NewTable
 from maskseq_events.survey import ROWS, claim_table
 from maskseq_events.table import EventTable, Row, Rows
@@ -48,7 +48,7 @@ class Parquet(EventTable):
         if not head.content.startswith(b"PAR1"):
             return None
         names, _, rows = cls(case="", activity="")._open(head.path)
-        claim = claim_table(names, [cells for _, _, cells in itertools.islice(rows, ROWS)])
+        claim = claim_table(names, plain_rows([cells for _, _, cells in itertools.islice(rows, ROWS)]))
         return (claim and replace(claim, strength=min(claim.strength, LIKELY))) or super().recognize(head)
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Source, Iterator[Row]]:

@@ -14,7 +14,7 @@ from jaxtyping import Int32, Int64
 
 from maskseq.errors import DataError, UsageError
 from maskseq.tokenizer import Format, OnBroken, attempted, stop
-from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, Kind, Value, no_time, time_order
+from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, Kind, Value, no_time, plain_rows, time_order
 from maskseq_events.durations import DURATION, durations, started
 from maskseq_events.grouping import group_rows
 from maskseq_events.mapping import Columns, find_columns
@@ -57,8 +57,8 @@ class Rows:
 class EventTable(Format[Case]):
     """Options of every table of events. Columns are found by their usual names if they are not given.
 
-    An empty cell of an attribute is absent (it does not apply), `?` is unknown: a hole. An activity and a timestamp
-    apply to every event, so there both mean unknown.
+    An empty cell of an attribute is absent (it does not apply), `?` is unknown: a hole, blanks or quotes around it or
+    not. An activity and a timestamp apply to every event, so there both mean unknown.
     """
 
     missing_time: ClassVar[int] = UNKNOWN_TIME
@@ -212,6 +212,9 @@ class EventTable(Format[Case]):
     # Rows to cases
 
     def _case(self, key: str, group: list[Row], columns: Columns, header: Any, path: Path) -> Case:
+        cells = [cells for _, _, cells in group]
+        if (plain := plain_rows(cells, self.unknown)) is not cells:
+            group = [(number, raw, row) for (number, raw, _), row in zip(group, plain, strict=True)]
         time, offset = no_time(len(group))
         if columns.time is not None:
             time, offset = self._times(group, columns.time, columns, path)
@@ -300,7 +303,7 @@ class EventTable(Format[Case]):
         if old == case and not origin.added:
             yield from zip(origin.numbers, origin.raw, strict=True)
             return
-        cells = [self._cells(raw, origin.header) for raw in origin.raw]
+        cells = plain_rows([self._cells(raw, origin.header) for raw in origin.raw], self.unknown)
         like: str | None = None
         if columns.time is not None:  # the longest is the most precise
             known = (row[columns.time] for row, there in zip(cells, old.timed, strict=True) if there)

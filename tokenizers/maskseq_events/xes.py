@@ -11,7 +11,7 @@ from maskseq.errors import DataError
 from maskseq.files import create
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format, OnBroken, attempted, stop
-from maskseq_events.case import UNKNOWN, Case, Value, time_order
+from maskseq_events.case import UNKNOWN, Case, Value, padded, time_order
 from maskseq_events.splicing import spliced
 from maskseq_events.times import TimeLayout
 from maskseq_events.xes_edit import Edit, locate, new_trace, set_values, tag_of
@@ -134,8 +134,8 @@ class Xes(Format[Case]):
     def _case(self, trace: ParsedTrace, log: ParsedLog, *, first: bool) -> Case:
         """`ValueError` for a timestamp that is none."""
         events = trace.events
-        meanings = self._meanings
         moments = [event.get(self.time) for event in events]
+        meanings = self._meanings | padded(moments, self.unknown)
         try:
             time, offset = self._layout.parse_all([None if moment in meanings else moment for moment in moments])
         except ValueError as error:
@@ -168,7 +168,7 @@ class Xes(Format[Case]):
         return replace(case, origin=text)
 
     def _values(self, values: Sequence[Value]) -> tuple[Value, ...]:
-        meanings = self._meanings
+        meanings = self._meanings | padded(values, self.unknown)
         return tuple([meanings.get(value, value) for value in values])
 
     def _activities(self, events: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
