@@ -4,6 +4,7 @@ import hashlib
 import math
 import shutil
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
@@ -73,6 +74,9 @@ def infill_file(
                 f"{len(left)} holes longer than half the context were left: {', '.join(left[:3])}; --fill-long-holes "
                 f"fills them as well"
             )
+        if unfilled := summary.get("without a field"):
+            columns = ", ".join(f"{name!r} ({n:,})" for name, n in unfilled.items())
+            on_warning(f"unknown values that stay unknown, as the run has no field for their columns: {columns}")
         write_report(aside / "report.html", summary, shown)
         shutil.rmtree(journal.folder)
         aside.replace(output)
@@ -131,6 +135,8 @@ def _fill(
     writer, target = reader.written_as(folder / file.name)
     n_records = n_filled = 0
     sized: list[Sized] = []
+    unfilled: Counter[str] = Counter()
+    sources = {field.source for field in run.tokenizer.fields}
     with table_writer(folder / f"fills.{table}", COLUMNS) as write_rows:
 
         def filled_records() -> Iterator[Any]:
@@ -143,6 +149,7 @@ def _fill(
                 score.add(each)
                 sized.extend(each.sized)
                 found.add(each.filled.key)
+                unfilled.update({name: n for name, n in each.record.unknown_values().items() if name not in sources})
                 n_records += 1
                 n_filled += len(each.filled.fill.cells)
                 on_progress(n_filled, None)
@@ -157,6 +164,8 @@ def _fill(
     }
     if left:
         summary["left"] = left
+    if +unfilled:
+        summary["without a field"] = dict(+unfilled)
     if asked.get("lengths") or asked.get("insertion"):
         _check_found(asked.get("lengths", {}), found, n_records)
         summary["lengths"] = {

@@ -3,16 +3,24 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from untrained import untrained
 
+from maskseq.roundtrip import infill_file
 from maskseq.survey import CERTAIN, Head
+from maskseq.types import ListRecord
 from maskseq_events.case import UNKNOWN, UNKNOWN_TIME
 from maskseq_events.delimited import Csv
 from maskseq_events.jsonlines import JsonLines
 from maskseq_events.ocel import Ocel
 from maskseq_events.parquet import Parquet
 from maskseq_events.textlog import TextLog
+from maskseq_events.tokenizer import EventTokenizer
 from maskseq_events.xes import Xes
+from maskseq_signals.delimited import SignalCsv
+from maskseq_signals.recording import Recording
+from maskseq_signals.tokenizer import QuantizeTokenizer
 
 HOLES = ("?", " ?", "? ", "\t? ", '"?"', '" ? "', "\u00a0?")
 KNOWN = ("what?", "? no", "??", " ? x")
@@ -164,3 +172,79 @@ def test_what_a_recipe_calls_unknown_is_so_with_blanks_around_it_too(tmp_path):
     path.write_text("case,activity,time,room\na,x,2024-01-01, NA \na,y,2024-01-02,NA\na,y,2024-01-03,ANA\n")
     (case,) = Csv(unknown=("NA",)).read(path)
     assert case.attributes["room"] == (UNKNOWN, UNKNOWN, "ANA")
+
+
+# What no field of a run stands for is not filled, and spoken of
+
+KNOWN_LOG = "case,activity,time,room,note,case:age\n" + "".join(
+    f"c{c},{'xy'[(c + e) % 2]},2024-01-{1 + c:02d}T{8 + e:02d}:30:00,{e % 2},n{e},{c}\n"
+    for c in range(9)
+    for e in range(4)
+)
+
+
+@pytest.fixture(scope="module")
+def log_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("log")
+    (folder / "log.csv").write_text(KNOWN_LOG)
+    return untrained(EventTokenizer.fit(Csv().read(folder / "log.csv"), attributes=["room"]), folder / "run")
+
+
+def filled(run, path):
+    warnings = []
+    summary = infill_file(run, path, output=path.with_name("out"), on_warning=warnings.append)
+    return summary, warnings, (path.with_name("out") / "report.html").read_text()
+
+
+def test_unknown_values_of_columns_without_a_field_are_counted(log_run, tmp_path):
+    path = tmp_path / "log.csv"
+    holes = KNOWN_LOG.replace(",n2,", ", ?,").replace("2024-01-09T08:30:00,0,n0,8", "?,?,n0,8")
+    holes = holes.replace(",7\n", ",?\n")
+    path.write_text(holes)
+    summary, (warning,), report = filled(log_run, path)
+    assert summary["without a field"] == {"note": 9, "case:age": 1}
+    assert "'note' (9)" in warning
+    assert "'case:age' (1)" in warning
+    assert "note" in report
+    assert "without a field" in report
+    assert summary["filled"]["cells"] == 4  # the room, and hour, weekday and the gap behind the time
+    after = (tmp_path / "out" / "log.csv").read_text()
+    assert (after.count(", ?,"), after.count(",?,"), after.count(",?\n")) == (9, 0, 4)
+
+
+def test_nothing_is_spoken_of_where_all_unknown_values_are_filled(log_run, tmp_path):
+    (tmp_path / "log.csv").write_text(KNOWN_LOG.replace("2024-01-09T08:30:00,0,n0,8", "?,?,n0,8"))
+    summary, warnings, _ = filled(log_run, tmp_path / "log.csv")
+    assert "without a field" not in summary
+    assert not warnings
+
+
+@each_format
+def test_unknown_values_count_in_every_format_and_in_columns_that_are_not_read(tmp_path, name, format, make):
+    make(tmp_path / name, " ?")
+    (case,) = format.read(tmp_path / name)
+    assert case.unknown_values() == {"activity": 1, "time": 1, "room": 1, "amount": 1}
+    if name != "log.ocel.json":  # which is read whole
+        (case,) = replace(format, attributes=("room",)).read(tmp_path / name)
+        assert list(case.attributes) == ["room"]
+        assert case.unknown_values() == {"activity": 1, "time": 1, "room": 1, "amount": 1}
+
+
+def test_unknown_values_of_a_signal_that_are_no_channel_of_the_run_are_counted(tmp_path):
+    values = np.random.default_rng(0).normal(size=(300, 1)).round(3)
+    learned = Recording(key="s", channels=values, names=("u",), decimals=(3,))
+    run = untrained(QuantizeTokenizer.fit([learned], bins=8), tmp_path / "run")
+    path = tmp_path / "s.csv"
+    path.write_text("time,u,v,note\n" + "".join(f"{t},{t % 3 or '?'},{t % 5 or ' ?'},\n" for t in range(30)))
+    reader = SignalCsv(channels=("u",))
+    (record,) = reader.read(path)
+    assert record.unknown_values() == {"u": 10, "v": 6}
+    warnings = []
+    path.write_text("time,u,v\n" + "".join(f"{t},{t % 3 or '?'},{t % 5 or ' ?'}\n" for t in range(30)))
+    summary = infill_file(run, path, output=tmp_path / "out", format="signal-csv", on_warning=warnings.append)
+    assert (summary["without a field"], len(warnings)) == ({"v": 6}, 1)
+    assert (tmp_path / "out" / "s.csv").read_text().count("?") == 6
+
+
+def test_records_of_plug_ins_need_not_count():
+    assert ListRecord(key="a", values=["?"]).unknown_values() == {}

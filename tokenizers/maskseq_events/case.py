@@ -1,5 +1,6 @@
 """A case of an event log, kept as columns: one activity, one timestamp and a value of each attribute per event."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -16,6 +17,8 @@ UNKNOWN_TIME = -(2**63)
 """A timestamp that nobody knows."""
 ABSENT_TIME = UNKNOWN_TIME + 1
 """An event that has no timestamp by its nature: of a log without time, or a static fact about a patient."""
+
+TIME_FIELDS = ("gap", "hour", "weekday")
 
 Kind = Literal["categorical", "numeric"]
 Value = str | None
@@ -40,6 +43,8 @@ class Case(Record):
     """Values that hold for the whole case."""
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     """Of the attributes whose type the file declares, whether they are numbers."""
+    unread: Mapping[str, int] = field(default_factory=dict)
+    """How many unknown values stand in columns of the file that are not read."""
     origin: Any = None
     """What the format that read the case needs to write it back byte for byte."""
 
@@ -85,6 +90,17 @@ class Case(Record):
         moments = self.time[self.timed]
         return (float(moments.min()) / 1e6, float(moments.max()) / 1e6) if len(moments) else None
 
+    def unknown_values(self) -> dict[str, int]:
+        """By the sources of the `event` tokenizer: `activity`, `time`, and attributes."""
+        counts = Counter(self.unread)
+        counts["activity"] += list(self.activity).count(UNKNOWN)
+        counts["time"] += int((self.time == UNKNOWN_TIME).sum())
+        for name, values in self.attributes.items():
+            counts[field_name(name)] += list(values).count(UNKNOWN)
+        for name, value in self.case_attributes.items():
+            counts[field_name(f"case:{name}")] += value == UNKNOWN
+        return dict(+counts)
+
     def cut(self, start: int, stop: int) -> "Case":
         """The events `start:stop` as a case of their own, which no longer belongs to a file."""
         here = slice(start, stop)
@@ -105,6 +121,11 @@ class Case(Record):
     def timed(self) -> Bool[np.ndarray, "events"]:
         """Which events have a known timestamp."""
         return self.time > ABSENT_TIME
+
+
+def field_name(attribute: str) -> str:
+    """What the field of an attribute is called."""
+    return f"{attribute} (attribute)" if attribute in ("activity", *TIME_FIELDS) else attribute
 
 
 def padded(cells: Iterable[Value], unknown: Iterable[str] = ()) -> dict[Value, str]:

@@ -237,6 +237,7 @@ class EventTable(Format[Case]):
                 for name, index in columns.case_attributes.items()
             },
             kinds={**self._kinds(header), **({} if columns.start is None else {DURATION: "numeric"})},
+            unread=self._unread(columns, by_column),
         )
         return replace(case, origin=Rows(was=case, columns=columns, header=header, numbers=numbers, raw=raw))
 
@@ -259,6 +260,14 @@ class EventTable(Format[Case]):
         if self.decimal == ",":
             return tuple([meanings.get(cell, with_point(cell)) for cell in cells])
         return tuple([meanings.get(cell, cell) for cell in cells])
+
+    def _unread(self, columns: Columns, by_column: Sequence[Sequence[Any]]) -> dict[str, int]:
+        """How many unknown cells stand in which columns that are not read."""
+        read = {columns.case, columns.time, columns.start, *columns.activity}
+        read |= {*columns.attributes.values(), *columns.case_attributes.values()}
+        cells = {name: by_column[index] for index, name in enumerate(columns.names) if index not in read}
+        counts = {name: sum(cell in self.unknown or cell == UNKNOWN for cell in own) for name, own in cells.items()}
+        return {name: n for name, n in counts.items() if n}
 
     def _times(
         self, group: Sequence[Row], index: int, columns: Columns, path: Path

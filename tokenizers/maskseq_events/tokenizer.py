@@ -13,8 +13,8 @@ from maskseq.survey import Suggestion
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells
 from maskseq_events.bins import Bins
-from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, Value
-from maskseq_events.columns import TIME_FIELDS, Column, Ids, MessageIds
+from maskseq_events.case import ABSENT_TIME, TIME_FIELDS, UNKNOWN, UNKNOWN_TIME, Case, Value
+from maskseq_events.columns import Column, Ids, MessageIds
 from maskseq_events.drain import Templates
 from maskseq_events.fit import learn
 from maskseq_events.rebuild import FIRST_MONDAY, Clues, first_moment, place

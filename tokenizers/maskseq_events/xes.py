@@ -1,6 +1,7 @@
 """Event logs in XES (IEEE 1849), plain or gzipped: streamed trace by trace, written back as they were."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -156,6 +157,7 @@ class Xes(Format[Case]):
             attributes={name: self._values([event.get(name) for event in events]) for name in names},
             case_attributes={n: self._values([v])[0] for n, v in trace.attributes.items() if n != self.case},
             kinds=log.kinds,
+            unread={} if self.attributes is None else self._unread(events, {*names, *self._keys, self.time}),
         )
         text = TraceText(
             was=case,
@@ -170,6 +172,13 @@ class Xes(Format[Case]):
     def _values(self, values: Sequence[Value]) -> tuple[Value, ...]:
         meanings = self._meanings | padded(values, self.unknown)
         return tuple([meanings.get(value, value) for value in values])
+
+    def _unread(self, events: Sequence[Mapping[str, str]], read: set[str]) -> dict[str, int]:
+        """How many unknown values the attributes have that are not read."""
+        values = [
+            (name, self._values([value])) for event in events for name, value in event.items() if name not in read
+        ]
+        return dict(Counter(name for name, value in values if value == (UNKNOWN,)))
 
     def _activities(self, events: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
         columns = [self._values([event.get(key) for event in events]) for key in self._keys]
