@@ -207,7 +207,7 @@ BROKEN = [
     ("no such attribute", ACCESS.encode(), {"attributes": ("country",)}, "no column 'country'"),
     ("no sessions", ACCESS.encode(), {"layout": "apache_error"}, "what is a session"),
     ("two rules", ACCESS.encode(), {"session": "client", "session_lines": 5}, "exclude each other"),
-    ("no year", b"", {"layout": "syslog"}, "say no year"),
+    ("a year too many", b"", {"layout": "hdfs", "year": 2024}, "say their year"),
     ("no regular expression", b"", {"layout": "(?P<a>"}, "no regular expression"),
     ("no groups", b"", {"layout": "accesss"}, "no named groups.*known layouts are access"),
     ("silence of no length", b"", {"idle": 0}, "above 0"),

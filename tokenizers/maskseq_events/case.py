@@ -43,6 +43,8 @@ class Case(Record):
     """Values that hold for the whole case."""
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     """Of the attributes whose type the file declares, whether they are numbers."""
+    dated: bool = True
+    """Whether the year of its timestamps is known, and with it the weekdays."""
     unread: Mapping[str, int] = field(default_factory=dict)
     """How many unknown values stand in columns of the file that are not read."""
     origin: Any = None
@@ -62,6 +64,8 @@ class Case(Record):
 
     def between(self, start: str, stop: str) -> tuple[int, int]:
         """Moments in ISO 8601, of UTC."""
+        if not self.dated:
+            raise ValueError("the timestamps of this log say no year; say it as the format's option year")
         try:
             since, until = (np.datetime64(text, "us").astype(np.int64) for text in (start, stop))
         except ValueError:
@@ -86,8 +90,8 @@ class Case(Record):
         )
 
     def span(self) -> tuple[float, float] | None:
-        """The first and the last known moment, in seconds since 1970 UTC."""
-        moments = self.time[self.timed]
+        """The first and the last known moment, in seconds since 1970 UTC; None where nobody knows the year."""
+        moments = self.time[self.timed & self.dated]
         return (float(moments.min()) / 1e6, float(moments.max()) / 1e6) if len(moments) else None
 
     def unknown_values(self) -> dict[str, int]:

@@ -18,7 +18,7 @@ from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, Kind, 
 from maskseq_events.durations import DURATION, durations, started
 from maskseq_events.grouping import group_rows
 from maskseq_events.mapping import Columns, find_columns
-from maskseq_events.times import TimeLayout
+from maskseq_events.times import TimeLayout, YearClock
 
 COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
 POINT = re.compile(r"[+-]?\d+\.\d+")
@@ -88,6 +88,9 @@ class EventTable(Format[Case]):
     """`strptime` pattern, or epoch_s, epoch_ms, epoch_us (default: ISO 8601 and its relatives)."""
     time_zone: str | None = None
     """IANA zone of timestamps that say none (default: UTC)."""
+    year: int | None = None
+    """The year of the first event of a file, for time layouts that say none; it rolls over at New Year. Without it,
+    there are no weekdays."""
     sort: bool = True
     """Sort each case by time, ties in file order; else keep the order of the file."""
     max_rows: int = 5_000_000
@@ -116,6 +119,7 @@ class EventTable(Format[Case]):
             empty_unknown=self.empty_unknown,
         )
         width = len(columns.names)
+        clock = YearClock(self._layout) if self._layout.yearless else None
 
         def keyed() -> Iterator[tuple[str, Row]]:
             for row in itertools.islice(rows, n_rows):
@@ -128,7 +132,7 @@ class EventTable(Format[Case]):
                 if problem:
                     on_broken(DataError(path, problem, place=self._place(number)))
                 else:
-                    yield str(cells[columns.case]), row
+                    yield str(cells[columns.case]), row if clock is None else self._dated(row, columns, clock)
 
         empty = True
         for key, group in group_rows(keyed(), max_rows=self.max_rows):
@@ -211,6 +215,15 @@ class EventTable(Format[Case]):
 
     # Rows to cases
 
+    def _dated(self, row: Row, columns: Columns, clock: YearClock) -> Row:
+        """The row with the years of its timestamps, which do not say them."""
+        number, raw, cells = row
+        cells = list(cells)
+        for index, year_of in ((columns.time, clock.dated), (columns.start, clock.begun)):
+            if index is not None and cells[index] not in self._holes and cells[index] not in self.absent:
+                cells[index] = year_of(cells[index])
+        return number, raw, cells
+
     def _case(self, key: str, group: list[Row], columns: Columns, header: Any, path: Path) -> Case:
         cells = [cells for _, _, cells in group]
         if (plain := plain_rows(cells, self.unknown)) is not cells:
@@ -238,12 +251,13 @@ class EventTable(Format[Case]):
             },
             kinds={**self._kinds(header), **({} if columns.start is None else {DURATION: "numeric"})},
             unread=self._unread(columns, by_column),
+            dated=self._layout.dated,
         )
         return replace(case, origin=Rows(was=case, columns=columns, header=header, numbers=numbers, raw=raw))
 
     @cached_property
     def _layout(self) -> TimeLayout:
-        return TimeLayout(self.time_layout, self.time_zone)
+        return TimeLayout(self.time_layout, self.time_zone, self.year)
 
     @cached_property
     def _holes(self) -> set[str | None]:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -50,8 +49,6 @@ class TextLog(EventTable):
     """A session ends when nothing happens for longer than this, in seconds; the next is called `KEY#2`."""
     continued: bool = False
     """A line that does not fit belongs to the event before it, as those of a stack trace do; else it is an error."""
-    year: int | None = None
-    """For layouts whose timestamps say none."""
     encoding: str = "utf-8"
     absent: tuple[str, ...] = ("-", "")
 
@@ -79,7 +76,7 @@ class TextLog(EventTable):
             raise UsageError(f"session_lines = {self.session_lines} must be at least 1")
         if self.idle is not None and not self.idle > 0:
             raise UsageError(f"idle = {self.idle} must be a number of seconds above 0")
-        assert self._layout is not None  # which checks it
+        assert self._layout  # which checks it
 
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
@@ -103,8 +100,7 @@ class TextLog(EventTable):
         if fits[name] < len(lines):
             options["continued"] = True
         if known.needs_year:
-            options["year"] = datetime.fromtimestamp(head.path.stat().st_mtime, UTC).year
-            why += f", which says no year: {options['year']}, that of the file, is taken"
+            why += ", which says no year: there are no weekdays unless year = … says that of the first line"
         if known.session is None and known.session_pattern is None:
             options["session_lines"] = 100
             why += ", which knows no sessions: 100 lines are one"

@@ -13,6 +13,7 @@ from maskseq.files import create
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format, OnBroken, attempted, stop
 from maskseq_events.case import UNKNOWN, Case, Value, padded, time_order
+from maskseq_events.new_table import refuse_undated
 from maskseq_events.splicing import spliced
 from maskseq_events.times import TimeLayout
 from maskseq_events.xes_edit import Edit, locate, new_trace, set_values, tag_of
@@ -109,6 +110,7 @@ class Xes(Format[Case]):
                 if index == 0 and not (text and text.first):
                     file.write(HEAD)
                 if text is None:
+                    refuse_undated(case)
                     new = new_trace(case, name=self.case, activity=self._keys[0], time=self.time, layout=self._layout)
                     file.write(new)
                     continue
