@@ -155,19 +155,36 @@ class TextLog(EventTable):
     def _cells(self, raw: str, header: _Header | None) -> Sequence[Value]:
         """The groups of the first line, behind the place of the session; none if it does not fit."""
         match = self._pattern.fullmatch(raw.partition("\n")[0].removesuffix("\r"))
-        return (None, *match.groups()) if match else ()
+        return (None, *self._groups(match)) if match else ()
+
+    def _groups(self, match: re.Match[str]) -> Sequence[Value]:
+        """What the groups of a line say; one that takes no part in it nothing, or what stands there instead."""
+        texts: list[Value] = list(match.groups())
+        if self._known.instead is None or (text := match[self._known.instead]) is None:
+            return texts
+        for name in self._activity_groups:
+            if match[name] is None:
+                texts[match.re.groupindex[name] - 1] = text or "-"  # it is known to be empty
+        if text in self._holes:  # one hole, not two
+            texts[match.re.groupindex[self._known.instead] - 1] = None
+        return texts
 
     def _replaced(self, raw: str, changes: dict[int, Value], header: _Header) -> str:
         match = self._pattern.fullmatch(raw.partition("\n")[0].removesuffix("\r"))
         assert match is not None
-        for index in sorted(changes, key=match.start, reverse=True):
-            start, stop = match.span(index)
-            if start < 0:
-                name = list(self._pattern.groupindex)[index - 1]
-                raise UsageError(f"this line has no {name!r} that could be changed: {raw.strip()[:60]!r}")
-            value = changes[index]
-            raw = raw[:start] + (self.absent[0] if value is None else value) + raw[stop:]
+        edits = {self._span(match, index): self.absent[0] if new is None else new for index, new in changes.items()}
+        for (start, stop), text in sorted(edits.items(), reverse=True):
+            raw = raw[:start] + text + raw[stop:]
         return raw
+
+    def _span(self, match: re.Match[str], index: int) -> tuple[int, int]:
+        """Where the text of a column stands in its line."""
+        name = list(self._pattern.groupindex)[index - 1]
+        if match[name] is None and name in self._activity_groups and self._known.instead is not None:
+            name = self._known.instead
+        if match[name] is None:
+            raise UsageError(f"this line has no {name!r} that could be changed: {match.string[:60]!r}")
+        return match.span(name)
 
     def _owns(self, origin: Rows) -> bool:
         return isinstance(origin.header, _Header)
@@ -183,6 +200,11 @@ class TextLog(EventTable):
             f"{path}: cases that come from elsewhere cannot be written as a text log\n\n"
             f"hint: write them as CSV, XES, JSON Lines or Parquet"
         )
+
+    @cached_property
+    def _activity_groups(self) -> tuple[str, ...]:
+        activity = self._roles()["activity"]
+        return (activity,) if isinstance(activity, str) else tuple(activity or ())
 
     @cached_property
     def _known(self) -> Layout:
