@@ -14,6 +14,7 @@ from maskseq.files import create
 from maskseq.survey import Claim, Head
 from maskseq_events.case import Case, Value, plain_rows
 from maskseq_events.files import read_lines
+from maskseq_events.mapping import numbered
 from maskseq_events.new_table import NewTable
 from maskseq_events.survey import claim_table
 from maskseq_events.table import EventTable, Row, Rows
@@ -52,7 +53,7 @@ class Csv(EventTable):
             names, *rows = csv.reader(head.lines, delimiter=_delimiter(head.lines[0]), strict=True)
         except csv.Error:
             return super().recognize(head)
-        claim = claim_table(_numbered(names), plain_rows(rows))
+        claim = claim_table(numbered(names), plain_rows(rows))
         return (claim and claim.encoded(head)) or super().recognize(head)
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
@@ -65,7 +66,7 @@ class Csv(EventTable):
             raise DataError(path, "the file is empty")
         names[0] = names[0].removeprefix("\ufeff")
         if len(set(names)) < len(names):
-            names = _numbered(names)
+            names = numbered(names)
         return names, _Header(text, delimiter), rows
 
     def _rows(self, lines: "_Recorder", delimiter: str, path: Path) -> Iterator[tuple[int, str, list[str]]]:
@@ -157,18 +158,6 @@ def _delimiter(header: str) -> str:
     plain = re.sub(r'"[^"]*"', "", header)
     counts = Counter({delimiter: plain.count(delimiter) for delimiter in ",;\t|"})
     return counts.most_common(1)[0][0]
-
-
-def _numbered(names: Sequence[str]) -> list[str]:
-    seen: Counter[str] = Counter()
-    numbered: dict[str, None] = {}
-    for name in names:
-        told = name
-        while told in numbered or seen[name] == 0:
-            seen[name] += 1
-            told = name if seen[name] == 1 else f"{name}#{seen[name]}"
-        numbered[told] = None
-    return list(numbered)
 
 
 def _spans(raw: str, delimiter: str) -> list[tuple[int, int]]:

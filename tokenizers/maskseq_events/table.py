@@ -109,15 +109,7 @@ class EventTable(Format[Case]):
 
     def _read(self, path: Path, n_rows: int | None, on_broken: OnBroken) -> Iterator[Case]:
         names, header, rows = self._open(path)
-        columns = find_columns(
-            names,
-            path,
-            **self._roles(),
-            start=self.start,
-            attributes=self.attributes,
-            case_attributes=self.case_attributes,
-            empty_unknown=self.empty_unknown,
-        )
+        columns = self._columns(names, path)
         width = len(columns.names)
         clock = YearClock(self._layout) if self._layout.yearless else None
 
@@ -205,6 +197,18 @@ class EventTable(Format[Case]):
     def _roles(self) -> dict[str, Any]:
         """Which columns are case, activity and time; None: found by name."""
         return {"case": self.case, "activity": self.activity, "time": self.time}
+
+    def _columns(self, names: Sequence[str], path: Path) -> Columns:
+        """Which column is what."""
+        return find_columns(
+            names,
+            path,
+            **self._roles(),
+            start=self.start,
+            attributes=self.attributes,
+            case_attributes=self.case_attributes,
+            empty_unknown=self.empty_unknown,
+        )
 
     def _place(self, number: int) -> str:
         return f"line {number}"
