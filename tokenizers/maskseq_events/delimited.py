@@ -26,6 +26,11 @@ class _Header:
     """The header line as it is, with a byte order mark and blank lines if there are any."""
     delimiter: str
 
+    @property
+    def end(self) -> str:
+        """What ends the lines."""
+        return "\r" if "\r" in self.text and "\n" not in self.text else "\n"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Csv(EventTable):
@@ -107,16 +112,16 @@ class Csv(EventTable):
             raw = raw[:start] + _quoted(cell, header.delimiter) + raw[stop:]
         return raw
 
-    def _beside(self, raw: str) -> str:
+    def _beside(self, raw: str, header: _Header) -> str:
         line = raw.rstrip("\r\n")
-        return line + (raw[len(line) :][:2] if raw[len(line) :].startswith("\r\n") else "\n")
+        return line + ("\r\n" if raw[len(line) :].startswith("\r\n") else header.end)
 
     def _write_rows(self, header: _Header, rows: Sequence[tuple[int, str]], path: Path) -> None:
         with create(path) as file:
             file.write(header.text.encode(self.encoding))
             for i, (_, raw) in enumerate(rows, 1):
                 unended = i < len(rows) and not raw.endswith(("\n", "\r"))  # the last line of the file that was read
-                file.write((raw + "\n" * unended).encode(self.encoding))
+                file.write((raw + header.end * unended).encode(self.encoding))
 
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         table = NewTable(cases)

@@ -190,7 +190,7 @@ class EventTable(Format[Case]):
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         """Write a `NewTable`."""
 
-    def _beside(self, raw: Any) -> Any:
+    def _beside(self, raw: Any, header: Any) -> Any:
         """A row for an event that was added next to this one. Default: rows cannot be added."""
         raise UsageError("events cannot be added to a log of this kind\n\nhint: convert it to CSV")
 
@@ -339,7 +339,7 @@ class EventTable(Format[Case]):
             changes: dict[int, Value] = {}
             added = event in origin.added
             if added:
-                raw = self._beside(raw)
+                raw = self._beside(raw, origin.header)
                 kept = {columns.case, *columns.case_attributes.values()}
                 changes = {index: None for index in range(len(columns.names)) if index not in kept}
             if added or old.activity[event] != case.activity[event]:

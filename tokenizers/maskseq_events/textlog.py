@@ -25,6 +25,8 @@ from maskseq_events.times import SECOND, TimeLayout
 class _Header:
     before: str
     """What precedes the first event."""
+    end: str
+    """What ends the lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,8 @@ class TextLog(EventTable):
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
         rows = self._rows(path)
         _, before, _ = next(rows)  # what precedes the first event
-        return ["session", *self._pattern.groupindex], _Header(before), rows
+        first = next(read_lines(path, self.encoding), "")
+        return ["session", *self._pattern.groupindex], _Header(before, "\r" if first.endswith("\r") else "\n"), rows
 
     def _rows(self, path: Path) -> Iterator[Row]:
         """First what precedes the first event; then each with its line, and the lines behind it that are none."""
@@ -154,8 +157,12 @@ class TextLog(EventTable):
 
     def _cells(self, raw: str, header: _Header | None) -> Sequence[Value]:
         """The groups of the first line, behind the place of the session; none if it does not fit."""
-        match = self._pattern.fullmatch(raw.partition("\n")[0].removesuffix("\r"))
+        match = self._match(raw, header)
         return (None, *self._groups(match)) if match else ()
+
+    def _match(self, raw: str, header: _Header | None) -> re.Match[str] | None:
+        end = "\n" if header is None else header.end
+        return self._pattern.fullmatch(raw.partition(end)[0].removesuffix("\r"))
 
     def _groups(self, match: re.Match[str]) -> Sequence[Value]:
         """What the groups of a line say; one that takes no part in it nothing, or what stands there instead."""
@@ -170,7 +177,7 @@ class TextLog(EventTable):
         return texts
 
     def _replaced(self, raw: str, changes: dict[int, Value], header: _Header) -> str:
-        match = self._pattern.fullmatch(raw.partition("\n")[0].removesuffix("\r"))
+        match = self._match(raw, header)
         assert match is not None
         edits = {self._span(match, index): self.absent[0] if new is None else new for index, new in changes.items()}
         for (start, stop), text in sorted(edits.items(), reverse=True):
