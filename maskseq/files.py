@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -49,6 +50,13 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
         if "null byte" in str(error):  # in the name
             raise DataError(repr(str(path)), "no file can have this name") from None
         raise
+
+
+def lines_of(file: BinaryIO, longest: int) -> Iterator[bytes]:
+    """Lines with their ends, of at most `longest` bytes; in a file without any newline, carriage returns end them."""
+    first = file.readline(longest)
+    yield from [first] if first.endswith(b"\n") or len(first) == longest else first.splitlines(keepends=True)
+    yield from iter(partial(file.readline, longest), b"")
 
 
 def is_gzipped(file: BinaryIO) -> bool:

@@ -4,6 +4,7 @@ import hashlib
 import math
 import shutil
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
@@ -76,6 +77,9 @@ def infill_file(
             )
         if unfillable := summary.get("not filled"):
             on_warning(f"unknown values were left, as no known value fits: {'; '.join(unfillable[:3])}")
+        if unfilled := summary.get("without a field"):
+            columns = ", ".join(f"{name!r} ({n:,})" for name, n in unfilled.items())
+            on_warning(f"unknown values that stay unknown, as the run has no field for their columns: {columns}")
         write_report(aside / "report.html", summary, shown)
         shutil.rmtree(journal.folder)
         aside.replace(output)
@@ -135,6 +139,8 @@ def _fill(
     writer, target = reader.written_as(folder / file.name)
     n_records = n_filled = 0
     sized: list[Sized] = []
+    unfilled: Counter[str] = Counter()
+    sources = {field.source for field in run.tokenizer.fields}
     with table_writer(folder / f"fills.{table}", COLUMNS) as write_rows:
 
         def filled_records() -> Iterator[Any]:
@@ -148,6 +154,7 @@ def _fill(
                 score.add(each)
                 sized.extend(each.sized)
                 found.add(each.filled.key)
+                unfilled.update({name: n for name, n in each.record.unknown_values().items() if name not in sources})
                 n_records += 1
                 n_filled += len(each.filled.fill.cells)
                 on_progress(n_filled, None)
@@ -165,6 +172,8 @@ def _fill(
     if unfillable:
         more = len(unfillable) - SHOWN_UNFILLABLE
         summary["not filled"] = [*unfillable[:SHOWN_UNFILLABLE], *[f"and {more:,} more"] * (more > 0)]
+    if +unfilled:
+        summary["without a field"] = dict(+unfilled)
     if asked.get("lengths") or asked.get("insertion"):
         _check_found(asked.get("lengths", {}), found, n_records)
         summary["lengths"] = {

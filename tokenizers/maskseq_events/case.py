@@ -1,7 +1,9 @@
 """A case of an event log, kept as columns: one activity, one timestamp and a value of each attribute per event."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +17,8 @@ UNKNOWN_TIME = -(2**63)
 """A timestamp that nobody knows."""
 ABSENT_TIME = UNKNOWN_TIME + 1
 """An event that has no timestamp by its nature: of a log without time, or a static fact about a patient."""
+
+TIME_FIELDS = ("gap", "hour", "weekday")
 
 Kind = Literal["categorical", "numeric"]
 Value = str | None
@@ -43,6 +47,10 @@ class Case(Record):
     """Of the attributes whose type the file declares, whether they are numbers."""
     parts: Sequence[Parts] | None = None
     """Of each event, what the columns say that make its activity together; None for an activity of one column."""
+    dated: bool = True
+    """Whether the year of its timestamps is known, and with it the weekdays."""
+    unread: Mapping[str, int] = field(default_factory=dict)
+    """How many unknown values stand in columns of the file that are not read."""
     origin: Any = None
     """What the format that read the case needs to write it back byte for byte."""
 
@@ -61,6 +69,8 @@ class Case(Record):
 
     def between(self, start: str, stop: str) -> tuple[int, int]:
         """Moments in ISO 8601, of UTC."""
+        if not self.dated:
+            raise ValueError("the timestamps of this log say no year; say it as the format's option year")
         try:
             since, until = (np.datetime64(text, "us").astype(np.int64) for text in (start, stop))
         except ValueError:
@@ -87,9 +97,20 @@ class Case(Record):
         )
 
     def span(self) -> tuple[float, float] | None:
-        """The first and the last known moment, in seconds since 1970 UTC."""
-        moments = self.time[self.timed]
+        """The first and the last known moment, in seconds since 1970 UTC; None where nobody knows the year."""
+        moments = self.time[self.timed & self.dated]
         return (float(moments.min()) / 1e6, float(moments.max()) / 1e6) if len(moments) else None
+
+    def unknown_values(self) -> dict[str, int]:
+        """By the sources of the `event` tokenizer: `activity`, `time`, and attributes."""
+        counts = Counter(self.unread)
+        counts["activity"] += list(self.activity).count(UNKNOWN)
+        counts["time"] += int((self.time == UNKNOWN_TIME).sum())
+        for name, values in self.attributes.items():
+            counts[field_name(name)] += list(values).count(UNKNOWN)
+        for name, value in self.case_attributes.items():
+            counts[field_name(f"case:{name}")] += value == UNKNOWN
+        return dict(+counts)
 
     def cut(self, start: int, stop: int) -> "Case":
         """The events `start:stop` as a case of their own, which no longer belongs to a file."""
@@ -112,6 +133,28 @@ class Case(Record):
     def timed(self) -> Bool[np.ndarray, "events"]:
         """Which events have a known timestamp."""
         return self.time > ABSENT_TIME
+
+
+def field_name(attribute: str) -> str:
+    """What the field of an attribute is called."""
+    return f"{attribute} (attribute)" if attribute in ("activity", *TIME_FIELDS) else attribute
+
+
+def padded(cells: Iterable[Value], unknown: Iterable[str] = ()) -> dict[Value, str]:
+    """Those cells that say that they are unknown, but with blanks or quotes around it (`" ?"`), as `UNKNOWN`."""
+    exact = {UNKNOWN, *unknown}
+    bare = {text.strip() for text in exact} - {""}
+    known = list(filter(None, cells))
+    text = "".join(known)
+    if not any(mark in text for mark in bare):  # as for most rows, which are not to be looked at cell by cell
+        return {}
+    return {cell: UNKNOWN for cell in set(known) if cell not in exact and cell.strip().strip('"').strip() in bare}
+
+
+def plain_rows(rows: Sequence[Sequence[Any]], unknown: Iterable[str] = ()) -> Sequence[Sequence[Any]]:
+    """Rows of cells, in which unknown ones stand without blanks or quotes."""
+    holes = padded(chain.from_iterable(rows), unknown)
+    return [[holes.get(cell, cell) for cell in cells] for cells in rows] if holes else rows
 
 
 def no_time(n_events: int) -> tuple[Int64[np.ndarray, "events"], Int32[np.ndarray, "events"]]:

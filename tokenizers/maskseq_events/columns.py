@@ -9,10 +9,8 @@ import pydantic
 
 from maskseq.types import ABSENT, OTHER, Field
 from maskseq_events.bins import Bins
-from maskseq_events.case import UNKNOWN, Value
+from maskseq_events.case import UNKNOWN, Value, field_name
 from maskseq_events.drain import Templates
-
-TIME_FIELDS = ("gap", "hour", "weekday")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +29,7 @@ class Column:
 
     @cached_property
     def field(self) -> Field:
-        taken = ("activity", *TIME_FIELDS)
-        name = f"case:{self.name}" if self.scope == "case" else self.name
-        name = f"{name} (attribute)" if name in taken else name
+        name = field_name(f"case:{self.name}" if self.scope == "case" else self.name)
         if self.bins is None:
             return Field(name=name, tokens=self.values, controls=(OTHER, ABSENT))
         return Field(name=name, tokens=self.bins.labels(), controls=(OTHER, ABSENT), centres=self.bins.centres)

@@ -99,7 +99,7 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
     activities: Counter[str] = Counter()
     several: Counter[Parts] = Counter()
     seen = {name: _Seen() for name in wanted.attributes}
-    gaps, start, static, offered = NumberCounts(), None, False, set[str]()
+    gaps, start, static, dated, offered = NumberCounts(), None, False, False, set[str]()
     for case in records:
         if tree is None:
             activities.update(case.activity)
@@ -114,6 +114,7 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
         timed = case.timed
         static = static or bool((case.time == ABSENT_TIME).any())
         if timed.any():
+            dated = dated or case.dated
             first = int(case.time[timed][0])
             start = first if start is None else min(start, first)
             steps = np.diff(case.time)[timed[1:] & timed[:-1]]
@@ -141,6 +142,7 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
     if start is not None and wanted.time is not False:
         state["start"] = (start - FIRST_MONDAY) // WEEK * WEEK + FIRST_MONDAY
         state["static"] = static
+        state["weekdays"] = dated
         state["gaps"] = gap_bins(*gaps.sorted(), wanted.gap_bins)
     return state
 

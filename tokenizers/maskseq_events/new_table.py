@@ -3,9 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from maskseq.errors import UsageError
 from maskseq_events.activities import columns_of
 from maskseq_events.case import UNKNOWN, UNKNOWN_TIME, Case, Value
 from maskseq_events.times import TimeLayout
+
+
+def refuse_undated(case: Case) -> None:
+    """A file whose timestamps say their year cannot take a case that knows none."""
+    if case.timed.any() and not case.dated:
+        raise UsageError(f"the timestamps of {case.key!r} say no year\n\nhint: read them with it: year = 2024")
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,8 @@ class NewTable:
     names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        for case in self.cases:
+            refuse_undated(case)
         timed = ("time",) if any(case.timed.any() for case in self.cases) else ()
         attributes = dict.fromkeys(name for case in self.cases for name in case.attributes)
         of_case = dict.fromkeys(f"case:{name}" for case in self.cases for name in case.case_attributes)

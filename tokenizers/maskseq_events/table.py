@@ -15,11 +15,22 @@ from jaxtyping import Int32, Int64
 from maskseq.errors import DataError, UsageError
 from maskseq.tokenizer import Format, OnBroken, attempted, stop
 from maskseq_events.activities import name_of, parts_of, to_write
-from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, Kind, Parts, Value, no_time, time_order
+from maskseq_events.case import (
+    ABSENT_TIME,
+    UNKNOWN,
+    UNKNOWN_TIME,
+    Case,
+    Kind,
+    Parts,
+    Value,
+    no_time,
+    plain_rows,
+    time_order,
+)
 from maskseq_events.durations import DURATION, durations, started
 from maskseq_events.grouping import group_rows
 from maskseq_events.mapping import Columns, find_columns
-from maskseq_events.times import TimeLayout
+from maskseq_events.times import TimeLayout, YearClock
 
 COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
 POINT = re.compile(r"[+-]?\d+\.\d+")
@@ -58,9 +69,9 @@ class Rows:
 class EventTable(Format[Case]):
     """Options of every table of events. Columns are found by their usual names if they are not given.
 
-    An empty cell of an attribute is absent (it does not apply), `?` is unknown: a hole. An activity and a timestamp
-    apply to every event, so there both mean unknown; of several columns that make an activity together, an empty one
-    is absent, unless all of them are.
+    An empty cell of an attribute is absent (it does not apply), `?` is unknown: a hole, blanks or quotes around it or
+    not. An activity and a timestamp apply to every event, so there both mean unknown; of several columns that make an
+    activity together, an empty one is absent, unless all of them are.
     """
 
     missing_time: ClassVar[int] = UNKNOWN_TIME
@@ -90,6 +101,9 @@ class EventTable(Format[Case]):
     """`strptime` pattern, or epoch_s, epoch_ms, epoch_us (default: ISO 8601 and its relatives)."""
     time_zone: str | None = None
     """IANA zone of timestamps that say none (default: UTC)."""
+    year: int | None = None
+    """The year of the first event of a file, for time layouts that say none; it rolls over at New Year. Without it,
+    there are no weekdays."""
     sort: bool = True
     """Sort each case by time, ties in file order; else keep the order of the file."""
     max_rows: int = 5_000_000
@@ -108,16 +122,9 @@ class EventTable(Format[Case]):
 
     def _read(self, path: Path, n_rows: int | None, on_broken: OnBroken) -> Iterator[Case]:
         names, header, rows = self._open(path)
-        columns = find_columns(
-            names,
-            path,
-            **self._roles(),
-            start=self.start,
-            attributes=self.attributes,
-            case_attributes=self.case_attributes,
-            empty_unknown=self.empty_unknown,
-        )
+        columns = self._columns(names, path)
         width = len(columns.names)
+        clock = YearClock(self._layout) if self._layout.yearless else None
 
         def keyed() -> Iterator[tuple[str, Row]]:
             for row in itertools.islice(rows, n_rows):
@@ -130,7 +137,7 @@ class EventTable(Format[Case]):
                 if problem:
                     on_broken(DataError(path, problem, place=self._place(number)))
                 else:
-                    yield str(cells[columns.case]), row
+                    yield str(cells[columns.case]), row if clock is None else self._dated(row, columns, clock)
 
         empty = True
         for key, group in group_rows(keyed(), max_rows=self.max_rows):
@@ -196,13 +203,25 @@ class EventTable(Format[Case]):
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         """Write a `NewTable`."""
 
-    def _beside(self, raw: Any) -> Any:
+    def _beside(self, raw: Any, header: Any) -> Any:
         """A row for an event that was added next to this one. Default: rows cannot be added."""
         raise UsageError("events cannot be added to a log of this kind\n\nhint: convert it to CSV")
 
     def _roles(self) -> dict[str, Any]:
         """Which columns are case, activity and time; None: found by name."""
         return {"case": self.case, "activity": self.activity, "time": self.time}
+
+    def _columns(self, names: Sequence[str], path: Path) -> Columns:
+        """Which column is what."""
+        return find_columns(
+            names,
+            path,
+            **self._roles(),
+            start=self.start,
+            attributes=self.attributes,
+            case_attributes=self.case_attributes,
+            empty_unknown=self.empty_unknown,
+        )
 
     def _place(self, number: int) -> str:
         return f"line {number}"
@@ -213,7 +232,19 @@ class EventTable(Format[Case]):
 
     # Rows to cases
 
+    def _dated(self, row: Row, columns: Columns, clock: YearClock) -> Row:
+        """The row with the years of its timestamps, which do not say them."""
+        number, raw, cells = row
+        cells = list(cells)
+        for index, year_of in ((columns.time, clock.dated), (columns.start, clock.begun)):
+            if index is not None and cells[index] not in self._holes and cells[index] not in self.absent:
+                cells[index] = year_of(cells[index])
+        return number, raw, cells
+
     def _case(self, key: str, group: list[Row], columns: Columns, header: Any, path: Path) -> Case:
+        cells = [cells for _, _, cells in group]
+        if (plain := plain_rows(cells, self.unknown)) is not cells:
+            group = [(number, raw, row) for (number, raw, _), row in zip(group, plain, strict=True)]
         time, offset = no_time(len(group))
         if columns.time is not None:
             time, offset = self._times(group, columns.time, columns, path)
@@ -238,12 +269,14 @@ class EventTable(Format[Case]):
                 for name, index in columns.case_attributes.items()
             },
             kinds={**self._kinds(header), **({} if columns.start is None else {DURATION: "numeric"})},
+            unread=self._unread(columns, by_column),
+            dated=self._layout.dated,
         )
         return replace(case, origin=Rows(was=case, columns=columns, header=header, numbers=numbers, raw=raw))
 
     @cached_property
     def _layout(self) -> TimeLayout:
-        return TimeLayout(self.time_layout, self.time_zone)
+        return TimeLayout(self.time_layout, self.time_zone, self.year)
 
     @cached_property
     def _holes(self) -> set[str | None]:
@@ -260,6 +293,14 @@ class EventTable(Format[Case]):
         if self.decimal == ",":
             return tuple([meanings.get(cell, with_point(cell)) for cell in cells])
         return tuple([meanings.get(cell, cell) for cell in cells])
+
+    def _unread(self, columns: Columns, by_column: Sequence[Sequence[Any]]) -> dict[str, int]:
+        """How many unknown cells stand in which columns that are not read."""
+        read = {columns.case, columns.time, columns.start, *columns.activity}
+        read |= {*columns.attributes.values(), *columns.case_attributes.values()}
+        cells = {name: by_column[index] for index, name in enumerate(columns.names) if index not in read}
+        counts = {name: sum(cell in self.unknown or cell == UNKNOWN for cell in own) for name, own in cells.items()}
+        return {name: n for name, n in counts.items() if n}
 
     def _times(
         self, group: Sequence[Row], index: int, columns: Columns, path: Path
@@ -313,7 +354,7 @@ class EventTable(Format[Case]):
         if old == case and not origin.added:
             yield from zip(origin.numbers, origin.raw, strict=True)
             return
-        cells = [self._cells(raw, origin.header) for raw in origin.raw]
+        cells = plain_rows([self._cells(raw, origin.header) for raw in origin.raw], self.unknown)
         like: str | None = None
         if columns.time is not None:  # the longest is the most precise
             known = (row[columns.time] for row, there in zip(cells, old.timed, strict=True) if there)
@@ -322,7 +363,7 @@ class EventTable(Format[Case]):
             changes: dict[int, Value] = {}
             added = event in origin.added
             if added:
-                raw = self._beside(raw)
+                raw = self._beside(raw, origin.header)
                 kept = {columns.case, *columns.case_attributes.values()}
                 changes = {index: None for index in range(len(columns.names)) if index not in kept}
             was = (old.activity[event],) if old.parts is None else old.parts[event]

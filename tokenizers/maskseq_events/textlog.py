@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +28,8 @@ LINES = 100
 class _Header:
     before: str
     """What precedes the first event."""
+    end: str
+    """What ends the lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +54,6 @@ class TextLog(EventTable):
     """A session ends when nothing happens for longer than this, in seconds; the next is called `KEY#2`."""
     continued: bool = False
     """A line that does not fit belongs to the event before it, as those of a stack trace do; else it is an error."""
-    year: int | None = None
-    """For layouts whose timestamps say none."""
     encoding: str = "utf-8"
     absent: tuple[str, ...] = ("-", "")
 
@@ -82,7 +81,7 @@ class TextLog(EventTable):
             raise UsageError(f"session_lines = {self.session_lines} must be at least 1")
         if self.idle is not None and not self.idle > 0:
             raise UsageError(f"idle = {self.idle} must be a number of seconds above 0")
-        assert self._layout is not None  # which checks it
+        assert self._layout  # which checks it
 
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
@@ -108,8 +107,7 @@ class TextLog(EventTable):
         if fits[name] < len(lines):
             options["continued"] = True
         if known.needs_year:
-            options["year"] = datetime.fromtimestamp(head.path.stat().st_mtime, UTC).year
-            why += f", which says no year: {options['year']}, that of the file, is taken"
+            why += ", which says no year: there are no weekdays unless year = … says that of the first line"
         by_number = Choice(why=f"{why}; {LINES} lines are a session", options={**options, "session_lines": LINES})
         own = known.session or known.session_pattern
         if own is None:
@@ -134,7 +132,8 @@ class TextLog(EventTable):
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
         rows = self._rows(path)
         _, before, _ = next(rows)  # what precedes the first event
-        return ["session", *self._pattern.groupindex], _Header(before), rows
+        first = next(read_lines(path, self.encoding), "")
+        return ["session", *self._pattern.groupindex], _Header(before, "\r" if first.endswith("\r") else "\n"), rows
 
     def _rows(self, path: Path) -> Iterator[Row]:
         """First what precedes the first event; then each with its line, and the lines behind it that are none."""
@@ -166,21 +165,42 @@ class TextLog(EventTable):
 
     def _cells(self, raw: str, header: _Header | None) -> Sequence[Value]:
         """The groups of the first line, behind the place of the session; none if it does not fit."""
-        match = self._pattern.fullmatch(raw.partition("\n")[0].removesuffix("\r"))
-        return (None, *match.groups()) if match else ()
+        match = self._match(raw, header)
+        return (None, *self._groups(match)) if match else ()
+
+    def _match(self, raw: str, header: _Header | None) -> re.Match[str] | None:
+        end = "\n" if header is None else header.end
+        return self._pattern.fullmatch(raw.partition(end)[0].removesuffix("\r"))
+
+    def _groups(self, match: re.Match[str]) -> Sequence[Value]:
+        """What the groups of a line say; one that takes no part in it nothing, or what stands there instead."""
+        texts: list[Value] = list(match.groups())
+        if self._known.instead is None or (text := match[self._known.instead]) is None:
+            return texts
+        for name in self._activity_groups:
+            if match[name] is None:
+                texts[match.re.groupindex[name] - 1] = text or "-"  # it is known to be empty
+        if text in self._holes:  # one hole, not two
+            texts[match.re.groupindex[self._known.instead] - 1] = None
+        return texts
 
     def _replaced(self, raw: str, changes: dict[int, Value], header: _Header) -> str:
-        match = self._pattern.fullmatch(raw.partition("\n")[0].removesuffix("\r"))
+        match = self._match(raw, header)
         assert match is not None
-        for index in sorted(changes, key=match.start, reverse=True):
-            start, stop = match.span(index)
-            if start < 0:
-                name = list(self._pattern.groupindex)[index - 1]
-                raise UsageError(f"this line has no {name!r} that could be changed: {raw.strip()[:60]!r}")
-            text = self._written(changes[index])
+        edits = {self._span(match, index): self._written(new) for index, new in changes.items()}
+        for (start, stop), text in sorted(edits.items(), reverse=True):
             raw = raw[:start] + text + raw[stop:]
         self._check(raw, changes, header)
         return raw
+
+    def _span(self, match: re.Match[str], index: int) -> tuple[int, int]:
+        """Where the text of a column stands in its line."""
+        name = list(self._pattern.groupindex)[index - 1]
+        if match[name] is None and name in self._activity_groups and self._known.instead is not None:
+            name = self._known.instead
+        if match[name] is None:
+            raise UsageError(f"this line has no {name!r} that could be changed: {match.string[:60]!r}")
+        return match.span(name)
 
     def _written(self, value: Value) -> str:
         return self.absent[0] if value is None else value
@@ -209,6 +229,11 @@ class TextLog(EventTable):
             f"{path}: cases that come from elsewhere cannot be written as a text log\n\n"
             f"hint: write them as CSV, XES, JSON Lines or Parquet"
         )
+
+    @cached_property
+    def _activity_groups(self) -> tuple[str, ...]:
+        activity = self._roles()["activity"]
+        return (activity,) if isinstance(activity, str) else tuple(activity or ())
 
     @cached_property
     def _known(self) -> Layout:

@@ -16,11 +16,11 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells
 from maskseq_events.activities import Activities, name_of
 from maskseq_events.bins import Bins
-from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, Parts, Value
-from maskseq_events.columns import TIME_FIELDS, Column, Ids, MessageIds
+from maskseq_events.case import ABSENT_TIME, TIME_FIELDS, UNKNOWN, UNKNOWN_TIME, Case, Parts, Value
+from maskseq_events.columns import Column, Ids, MessageIds
 from maskseq_events.drain import Templates
 from maskseq_events.fit import learn
-from maskseq_events.rebuild import FIRST_MONDAY, Clues, first_moment, place
+from maskseq_events.rebuild import FIRST_MONDAY, NO_CLUE, Clues, first_moment, place
 from maskseq_events.survey import suggest_events
 from maskseq_events.times import DAY, HOUR, SECOND
 
@@ -33,7 +33,8 @@ class EventTokenizer(Tokenizer[Case]):
 
     Fields: `activity`; one per column; then, for logs with time, `gap` (since the event before, logarithmic bins,
     `[ABSENT]` at the first event), `hour` and `weekday` (of the clock on the wall). All three belong to the source
-    `time`: hiding the timestamp of event e hides gap e, gap e+1, hour e and weekday e. With `end`, a last position
+    `time`: hiding the timestamp of event e hides gap e, gap e+1, hour e and weekday e. Logs that say no year have no
+    weekday: `[ABSENT]`, or no field where the training records had none. With `end`, a last position
     whose activity is `[END]` says that the case is over. Values outside a vocabulary are `[OTHER]`.
     """
 
@@ -46,6 +47,8 @@ class EventTokenizer(Tokenizer[Case]):
     end: bool = True
     static: bool = False
     """Whether cases begin with static facts, which have no time, before the events that have."""
+    weekdays: Annotated[bool, pydantic.Field(exclude_if=bool)] = True  # as runs did that are older than this field
+    """Whether there is a field for the weekday."""
     templates: Templates | None = None
     """For activities that are log messages: which of `activities` each message is a case of."""
     parts: Annotated[tuple[Parts, ...], pydantic.Field(exclude_if=not_)] = ()
@@ -66,8 +69,9 @@ class EventTokenizer(Tokenizer[Case]):
             fields += [
                 Field(name="gap", tokens=labels, controls=(ABSENT,), centres=seconds, unit="s", source="time"),
                 Field(name="hour", tokens=tuple(f"{h:02d}" for h in range(24)), controls=(ABSENT,), source="time"),
-                Field(name="weekday", tokens=WEEKDAYS, controls=(ABSENT,), source="time"),
             ]
+            if self.weekdays:
+                fields.append(Field(name="weekday", tokens=WEEKDAYS, controls=(ABSENT,), source="time"))
         return tuple(fields)
 
     @classmethod
@@ -91,7 +95,7 @@ class EventTokenizer(Tokenizer[Case]):
             values = record.attributes.get(column.name)
             ids[:n_events, index] = lookup[None] if values is None else [lookup[value] for value in values]
         if self.gaps is not None:
-            ids[:n_events, -3:] = self._time_ids(record.time, record.offset)
+            ids[:n_events, self._gap :] = self._time_ids(record)
         return Encoded(self.closed(ids), legal)
 
     def closed(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields"]:
@@ -112,8 +116,9 @@ class EventTokenizer(Tokenizer[Case]):
         time, offset = np.full(n_events, ABSENT_TIME, dtype=np.int64), np.zeros(n_events, dtype=np.int32)
         if self.gaps is not None and n_events:
             clues = self._clues(ids)
-            holes = ids[:, -2] < 24
-            time = np.where(ids[:, -2] == self.fields[-2].mask_id, UNKNOWN_TIME, time)
+            hour = ids[:, self._hour]
+            holes = hour < 24
+            time = np.where(hour == self.fields[self._hour].mask_id, UNKNOWN_TIME, time)
             if holes.any():
                 first = int(np.argmax(holes))
                 holes[first] = False
@@ -136,7 +141,7 @@ class EventTokenizer(Tokenizer[Case]):
         ranges = np.array(super().units(ids), dtype=np.int64)
         ranges[:, self._case_scope] = (0, 1)
         if self.gaps is not None:
-            ranges[:, -3, 0] -= 1
+            ranges[:, self._gap, 0] -= 1
         return ranges
 
     def allowed(self, ids: Integer[np.ndarray, "length fields"]) -> LegalCells | None:
@@ -188,7 +193,7 @@ class EventTokenizer(Tokenizer[Case]):
         if not self.static or self.gaps is None:
             none = np.zeros(len(ids), dtype=bool)
             return none, none
-        fields, ids = self.fields[-3:], ids[:, -3:]
+        fields, ids = self.fields[self._gap :], ids[:, self._gap :]
         absent = ids == np.array([field.control_id(ABSENT) for field in fields])
         known = ids < np.array([field.n_tokens for field in fields])
         fact, timed = np.zeros((2, len(ids)), dtype=bool)
@@ -230,8 +235,8 @@ class EventTokenizer(Tokenizer[Case]):
                 values[event] = column.written(int(ids[event, index]))
             attributes[column.name] = tuple(values)
         time, offset = record.time, record.offset
-        if self.gaps is not None and holes[:n_events, -2].any():
-            time, offset = self._fill_time(record, ids[:n_events], holes[:n_events, -2])
+        if self.gaps is not None and holes[:n_events, self._hour].any():
+            time, offset = self._fill_time(record, ids[:n_events], holes[:n_events, self._hour])
         return replace(
             record,
             activity=tuple(activity),
@@ -277,10 +282,10 @@ class EventTokenizer(Tokenizer[Case]):
     def _fill_time(
         self, record: Case, ids: Integer[np.ndarray, "events fields"], holes: Bool[np.ndarray, "events"]
     ) -> tuple[Int64[np.ndarray, "events"], Int32[np.ndarray, "events"]]:
-        hour = ids[:, -2]
+        hour = ids[:, self._hour]
         filled = holes & (hour < 24)
         # A window does not show all that stands in front of it; a fact behind a known moment stays unknown.
-        static = holes & (hour == self.fields[-2].control_id(ABSENT)) & ~np.logical_or.accumulate(record.timed)
+        static = holes & (hour == self.fields[self._hour].control_id(ABSENT)) & ~np.logical_or.accumulate(record.timed)
         time = np.where(holes, np.where(static, ABSENT_TIME, UNKNOWN_TIME), record.time)
         anchors = np.flatnonzero(time > ABSENT_TIME)
         offset = record.offset.copy()
@@ -291,28 +296,38 @@ class EventTokenizer(Tokenizer[Case]):
 
     def _clues(self, ids: Integer[np.ndarray, "events fields"]) -> Clues:
         assert self.gaps is not None
-        gap, hour, weekday = ids[:, -3:].astype(np.int64).T
-        return Clues.of(gap, hour, weekday, self.gaps)
+        gap, hour, *weekday = ids[:, self._gap :].astype(np.int64).T
+        return Clues.of(gap, hour, weekday[0] if weekday else np.full_like(hour, NO_CLUE), self.gaps)
 
-    def _time_ids(
-        self, time: Int64[np.ndarray, "events"], offset: Int32[np.ndarray, "events"]
-    ) -> Int64[np.ndarray, "events 3"]:
-        assert self.gaps is not None
-        gap_field, hour_field, weekday_field = self.fields[-3:]
-        wall = time + offset * np.int64(SECOND)
-        ids = np.empty((len(time), 3), dtype=np.int64)
+    def _time_ids(self, record: Case) -> Int64[np.ndarray, "events times"]:
+        time = record.time
+        gap_field, *clock_fields = self.fields[self._gap :]
+        wall = time + record.offset * np.int64(SECOND)
+        ids = np.empty((len(time), 1 + len(clock_fields)), dtype=np.int64)
         ids[:, 1] = wall // HOUR % 24
-        ids[:, 2] = (wall - FIRST_MONDAY) // DAY % 7
         ids[:1, 0] = gap_field.control_id(ABSENT)
         ids[1:, 0] = np.searchsorted(self._gap_edges, time[1:] - time[:-1], side="right")
+        if self.weekdays:
+            ids[:, 2] = (wall - FIRST_MONDAY) // DAY % 7
         if time.min(initial=0) <= ABSENT_TIME:
             unknown, absent = time == UNKNOWN_TIME, time == ABSENT_TIME
             ids[1:, 0][unknown[1:] | unknown[:-1]] = gap_field.mask_id
             ids[1:, 0][absent[1:] | absent[:-1]] = gap_field.control_id(ABSENT)
-            for column, field in ((1, hour_field), (2, weekday_field)):
+            for column, field in enumerate(clock_fields, 1):
                 ids[unknown, column] = field.mask_id
                 ids[absent, column] = field.control_id(ABSENT)
+        if self.weekdays and not record.dated:
+            ids[:, 2] = clock_fields[1].control_id(ABSENT)
         return ids
+
+    @property
+    def _gap(self) -> int:
+        """Which field is the gap, where there is time."""
+        return 1 + len(self.columns)
+
+    @property
+    def _hour(self) -> int:
+        return self._gap + 1
 
     @cached_property
     def _dtype(self) -> np.dtype[np.unsignedinteger]:

@@ -1,7 +1,8 @@
 """Event logs in XES (IEEE 1849), plain or gzipped: streamed trace by trace, written back as they were."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,8 @@ from maskseq.files import create
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format, OnBroken, attempted, stop
 from maskseq_events.activities import columns_of, name_of, parts_of, to_write
-from maskseq_events.case import UNKNOWN, Case, Value, time_order
+from maskseq_events.case import UNKNOWN, Case, Value, padded, time_order
+from maskseq_events.new_table import refuse_undated
 from maskseq_events.splicing import spliced
 from maskseq_events.times import TimeLayout
 from maskseq_events.xes_edit import locate, new_trace, set_values, tag_of
@@ -111,6 +113,7 @@ class Xes(Format[Case]):
                 if index == 0 and not (text and text.first):
                     file.write(HEAD)
                 if text is None:
+                    refuse_undated(case)
                     keys = columns_of(case, self._keys)
                     new = new_trace(case, name=self.case, activity=keys, time=self.time, layout=self._layout)
                     file.write(new)
@@ -138,8 +141,8 @@ class Xes(Format[Case]):
     def _case(self, trace: ParsedTrace, log: ParsedLog, *, first: bool) -> Case:
         """`ValueError` for a timestamp that is none."""
         events = trace.events
-        meanings = self._meanings
         moments = [event.get(self.time) for event in events]
+        meanings = self._meanings | padded(moments, self.unknown)
         try:
             time, offset = self._layout.parse_all([None if moment in meanings else moment for moment in moments])
         except ValueError as error:
@@ -163,6 +166,7 @@ class Xes(Format[Case]):
             attributes={name: self._values([event.get(name) for event in events]) for name in names},
             case_attributes={n: self._values([v])[0] for n, v in trace.attributes.items() if n != self.case},
             kinds=log.kinds,
+            unread={} if self.attributes is None else self._unread(events, {*names, *self._keys, self.time}),
         )
         text = TraceText(
             was=case,
@@ -175,8 +179,15 @@ class Xes(Format[Case]):
         return replace(case, origin=text)
 
     def _values(self, values: Sequence[Value]) -> tuple[Value, ...]:
-        meanings = self._meanings
+        meanings = self._meanings | padded(values, self.unknown)
         return tuple([meanings.get(value, value) for value in values])
+
+    def _unread(self, events: Sequence[Mapping[str, str]], read: set[str]) -> dict[str, int]:
+        """How many unknown values the attributes have that are not read."""
+        values = [
+            (name, self._values([value])) for event in events for name, value in event.items() if name not in read
+        ]
+        return dict(Counter(name for name, value in values if value == (UNKNOWN,)))
 
     # Cases to traces
 

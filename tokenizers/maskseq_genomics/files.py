@@ -30,13 +30,14 @@ def read_blocks(path: Path) -> Iterator[bytes]:
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """Lines with their newlines."""
+    """Lines with their ends; in a file without any newline, lone carriage returns end them."""
+    plain = True
     pieces: list[bytes] = []
     for block in read_blocks(path):
         *lines, last = block.split(b"\n")
         for line in lines:
             yield b"".join([*pieces, line, b"\n"])
-            pieces = []
+            pieces, plain = [], False
         pieces.append(last)
     if any(pieces):
-        yield b"".join(pieces)
+        yield from b"".join(pieces).splitlines(keepends=True) if plain else [b"".join(pieces)]

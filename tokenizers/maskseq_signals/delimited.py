@@ -139,6 +139,7 @@ class SignalCsv(Format[Recording]):
         steps: dict[str, list[int]] = {}
         for step, number in enumerate(rows):
             steps.setdefault(plain_name(path) if owner is None else cells[number][owner].strip(), []).append(step)
+        others = {name: c for c, name in enumerate(names) if c not in {*columns, time, owner}}
         for key, own in steps.items():
             yield recorded(
                 path,
@@ -148,6 +149,7 @@ class SignalCsv(Format[Recording]):
                 rate=self.rate,
                 times=None if time is None else tuple(cells[rows[step]][time] for step in own),
                 decimals=tuple(max(some, default=None) for some in digits),
+                unread={name: self._holes([cells[rows[step]][c] for step in own]) for name, c in others.items()},
                 origin=Table(
                     lines=lines,
                     rows=tuple(rows[step] for step in own),
@@ -198,6 +200,10 @@ class SignalCsv(Format[Recording]):
     def _plain(self, cell: str) -> str:
         """With a decimal point; a point that is none makes it no number."""
         return cell if self.decimal == "." else cell.replace(".", "'").replace(",", ".")
+
+    def _holes(self, cells: Sequence[str]) -> int:
+        """How many cells say that they are unknown; an empty cell of a column that is no channel may mean anything."""
+        return sum(cell.strip().lower() in self.unknown for cell in cells if cell.strip())
 
     def _number(self, cell: str) -> float | None:
         return _number(self._plain(cell))

@@ -94,6 +94,10 @@ class SignalParquet(Format[Recording]):
         chosen = self.channels or tuple(name for name in numeric if name not in (self.time, self.recording))
         if not chosen:
             raise DataError(path, f"there is no column of numbers; the columns are {found}", place="schema")
+        asked = (*chosen, *filter(None, (self.time, self.recording)))
+        twice = next((name for name in asked if table.column_names.count(name) > 1), None)
+        if twice is not None:
+            raise DataError(path, f"the column name {twice!r} occurs twice", place="schema")
         wrong = next((name for name in chosen if name not in numeric), None)
         if wrong is not None:
             raise DataError(path, f"{table.schema.field(wrong).type}, not numbers", place=f"column {wrong!r}")
@@ -126,17 +130,13 @@ def _loaded(path: Path) -> Any:
     arrow, parquet = _arrow()
     try:
         with path.open("rb") as file:  # given a path, it would read all files of a folder
-            table = parquet.read_table(file)
-        names = table.column_names
+            table = parquet.ParquetFile(file).read()
     except FileNotFoundError:
         raise DataError(path, "no such file") from None
     except (arrow.ArrowException, OSError, ValueError) as error:  # ValueError: a name that is no text
         raise DataError(path, f"not a readable Parquet file: {str(error).splitlines()[0]}") from None
     if not len(table):
         raise DataError(path, "there is no row of values")
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise DataError(path, f"the column name {min(twice)!r} occurs twice", place="schema")
     return table
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ class Recording(Record):
     """Digits behind the point that each channel is written with (None, the default: as many as its bins need)."""
     label: str | None = None
     """The class that an archive of labelled series gives; never encoded."""
+    unread: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """How many unknown values stand in columns of the file that are no channels."""
     origin: Any = field(default=None, compare=False, repr=False)
     """What the format that read it needs to write it back."""
 
@@ -58,6 +60,11 @@ class Recording(Record):
 
     def __len__(self) -> int:
         return len(self.channels)
+
+    def unknown_values(self) -> dict[str, int]:
+        """By channel."""
+        counts = dict(zip(self.names, np.isnan(self.channels).sum(axis=0).tolist(), strict=True)) | dict(self.unread)
+        return {name: n for name, n in counts.items() if n}
 
     def between(self, start: str, stop: str) -> tuple[int, int]:
         """By the column of times, where there is one; else in seconds from the start."""
