@@ -241,31 +241,24 @@ def xes(rng: Rng) -> File:
         for event in members:
             values = [("string", "concept:name", event.activity[0]), ("date", "time:timestamp", event.time)]
             values += [("string", "kind", event.kind), ("float", "number", event.number), ("boolean", "extra", "true")]
-            text.known("<event>" + gap())
+            text.known("<event>")
             for index in rng.permutation(len(values)):
                 tag, key, value = values[index]
                 if value is None:
                     continue
+                before = gap()
                 child = rng.random() < 0.25
                 inner = f'<string key="in" value="{escaped(pick(rng, WORDS))}"/>' if child else ""
                 close = f">{inner}</{tag}>" if child or rng.random() < 0.2 else pick(rng, ("/>", " />"))
-                if value == "?":
-                    whole = f'<{tag} key="{key}" value="?"{close}'
-                    kept = f'<{tag} key="{key}" value="'.encode(), b'"' + close.encode()
-                    form = re.escape(kept[0]) + rb'[^"<]*' + re.escape(kept[1])
-                    if child:  # what is known below an attribute stays, whatever becomes of the attribute
-                        form += (
-                            rb"|<[a-z]+ key=\""
-                            + re.escape(key.encode())
-                            + rb'"[^<>]*>'
-                            + re.escape(f"{inner}</{tag}>".encode())
-                        )
-                    elif key in ("kind", "number"):
-                        form += b"|"  # absent: the attribute goes
-                    text.hole(whole, form)
-                else:
-                    text.known(f'<{tag} key="{key}" value="{escaped(value)}"{close}')
-                text.known(gap())
+                if value != "?":
+                    text.known(f'{before}<{tag} key="{key}" value="{escaped(value)}"{close}')
+                    continue
+                start = f'{before}<{tag} key="{key}" value="'
+                form = re.escape(start.encode()) + rb'[^"<]*' + re.escape(f'"{close}'.encode())
+                if key in ("kind", "number") and not child:  # absent: it goes, with the blanks before it
+                    form += b"|" + (re.escape(before.encode()) if before.strip() else b"")
+                text.hole(f'{start}?"{close}', form)
+            text.known(gap())
             text.known("</event>" + gap())
         text.known("</trace>" + gap())
     return _ended(File("xes", "x.xes", b"", {}, "event", FIT), text.known("</log>\n"))
@@ -289,20 +282,20 @@ def access_log(rng: Rng) -> File:
     for number in range(rng.integers(3, 9)):
         host, path = f"10.0.0.{rng.integers(3)}", pick(rng, ("/", "/a?x=1&y=%20", "/é", "/b"))
         text.known(f'{host} - - [17/May/2015:10:{number:02}:03 +0000] "')
-        if rng.random() < 0.2:
+        if number and rng.random() < 0.2:
             text.hole("?", rb"[^ \"]+")
         else:
             text.known(pick(rng, ("GET", "POST")))
         text.known(f' {path} HTTP/1.1" ')
-        if rng.random() < 0.25:
+        if number and rng.random() < 0.25:
             text.hole("?", rb"[0-9]+|-")
         else:
             text.known(pick(rng, ("200", "404")))
         text.known(" ")
-        if rng.random() < 0.25:
+        if number and rng.random() < 0.25:
             text.hole("?", rb"[0-9]+|-")
         else:
-            text.known(pick(rng, ("-", "0", "203", "4096")))
+            text.known(pick(rng, ("-", "0", "203", "4096")) if number else "17")
         text.known(f' "{pick(rng, ("-", "http://x/?q=a"))}" "{pick(rng, ("-", "agent (x; y)"))}"\n')
     fit = {"attributes": ["method", "status", "bytes"], "numeric": ["bytes"], "categorical": ["status"], "min_count": 1}
     fit |= {"gap_bins": 6, "numeric_bins": 6}
