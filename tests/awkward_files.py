@@ -253,11 +253,11 @@ def xes(rng: Rng) -> File:
                 if value != "?":
                     text.known(f'{before}<{tag} key="{key}" value="{escaped(value)}"{close}')
                     continue
-                start = f'{before}<{tag} key="{key}" value="'
-                form = re.escape(start.encode()) + rb'[^"<]*' + re.escape(f'"{close}'.encode())
+                start = f'{before}<{tag} key="{key}" value='
+                form = re.escape(start.encode()) + rb"""(?:"[^"<]*"|'[^'<]*')""" + re.escape(close.encode())
                 if key in ("kind", "number") and not child:  # absent: it goes, with the blanks before it
                     form += b"|" + (re.escape(before.encode()) if before.strip() else b"")
-                text.hole(f'{start}?"{close}', form)
+                text.hole(f'{start}"?"{close}', form)
             text.known(gap())
             text.known("</event>" + gap())
         text.known("</trace>" + gap())
