@@ -4,7 +4,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +15,11 @@ from jaxtyping import Float64
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
 from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
-from maskseq.tokenizer import Format
-from maskseq_signals.clock import is_date
+from maskseq.tokenizer import ADDED, Format
 from maskseq_signals.files import plain_name, read_text
 from maskseq_signals.recording import Recording, distinct, recorded
+from maskseq_signals.timeline import Steps, Timeline, spread
+from maskseq_signals.times import is_date
 
 TIME_NAMES = {"date", "time", "timestamp", "datetime", "year", "month", "day", "index", "step", "t", ""}
 BOM = "\ufeff"
@@ -33,8 +34,8 @@ class Table:
 
     lines: tuple[str, ...]
     """All lines of the file with their line ends."""
-    rows: tuple[int, ...]
-    """The line of each time step, from 0."""
+    rows: tuple[int | None, ...]
+    """The line of each time step, from 0; None for one that is missing."""
     columns: tuple[int, ...]
     """The cell of each channel."""
     fixed: tuple[bool, ...]
@@ -70,6 +71,10 @@ class SignalCsv(Format[Recording]):
     rate: float | None = None
     """Samples a second."""
     encoding: str = "utf-8"
+    steps: Steps = field(default="times", metadata=ADDED)
+    """What the time steps are. times: rows in the order of their times; missing ones are unknown, and behind more than
+    64 of them a new recording begins; rows with equal times, or at irregular ones, are refused. rows: each row is one
+    step, whatever its time says. Times that are neither dates nor numbers count as rows."""
 
     def __post_init__(self) -> None:
         if self.delimiter is not None and len(self.delimiter) != 1:
@@ -136,26 +141,29 @@ class SignalCsv(Format[Recording]):
         numbers = [self._numbers(told, path, rows, names[c]) for told, c in zip(texts, columns, strict=True)]
         values = np.array([[known[text] for text in told] for told, known in zip(texts, numbers, strict=True)]).T
         digits = [{_decimals(text) for text, number in known.items() if number == number} for known in numbers]
-        steps: dict[str, list[int]] = {}
-        for step, number in enumerate(rows):
-            steps.setdefault(plain_name(path) if owner is None else cells[number][owner].strip(), []).append(step)
-        for key, own in steps.items():
+        owned: dict[str, list[int]] = {}
+        for row, number in enumerate(rows):
+            owned.setdefault(plain_name(path) if owner is None else cells[number][owner].strip(), []).append(row)
+        times = None if time is None else [cells[number][time] for number in rows]
+        timeline = Timeline(path, lambda row: f"line {rows[row] + 1}", steps=self.steps, decimal=self.decimal)
+        for key, steps in timeline.recordings(((key, np.array(own)) for key, own in owned.items()), times):
+            channels = spread(values, steps)
             yield recorded(
                 path,
                 key=key,
-                channels=values[own],
+                channels=channels,
                 names=tuple(names[column] for column in columns),
                 rate=self.rate,
-                times=None if time is None else tuple(cells[rows[step]][time] for step in own),
+                times=None if times is None else tuple(times[row] if row >= 0 else "" for row in steps.tolist()),
                 decimals=tuple(max(some, default=None) for some in digits),
                 origin=Table(
                     lines=lines,
-                    rows=tuple(rows[step] for step in own),
+                    rows=tuple(rows[row] if row >= 0 else None for row in steps.tolist()),
                     columns=columns,
                     fixed=tuple(len(some) == 1 for some in digits),
                     delimiter=delimiter,
                     decimal=self.decimal,
-                    was=values[own],
+                    was=channels,
                 ),
             )
 
@@ -227,14 +235,17 @@ def _update(lines: list[str], record: Recording) -> None:
         raise UsageError(f"recording {record.key!r} has other steps or channels than the table it was read from")
     changed = (record.channels != table.was) & ~(np.isnan(record.channels) & np.isnan(table.was))
     for step in np.flatnonzero(changed.any(axis=1)).tolist():
-        line = lines[table.rows[step]]
+        row = table.rows[step]
+        if row is None:
+            continue
+        line = lines[row]
         spans = _spans(line, table.delimiter)
         for channel in sorted(np.flatnonzero(changed[step]).tolist(), key=lambda c: -table.columns[c]):
             start, stop = spans[table.columns[channel]]
             decimals = record.decimals[channel] if table.fixed[channel] else None
             text = _number_text(float(record.channels[step, channel]), decimals).replace(".", table.decimal)
             line = line[:start] + text + line[stop:]
-        lines[table.rows[step]] = line
+        lines[row] = line
 
 
 def _new(record: Recording, delimiter: str, decimal: str) -> list[str]:
