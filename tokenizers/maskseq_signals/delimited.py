@@ -1,11 +1,13 @@
 """Signals in CSV and TSV: a row a time step, a column a channel, and a column of times that is kept as it is."""
 
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -168,14 +170,16 @@ class SignalCsv(Format[Recording]):
             )
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
-        """The table that the recordings were read from, with the cells that changed; else a new table of one."""
+        """The table that the recordings were read from, with the cells that changed; else a new table of one, or of the
+        stretches of one.
+        """
         recordings = list(records)
         tables = [record.origin for record in recordings if isinstance(record.origin, Table)]
         if not recordings or len(tables) != len(recordings) or len({table.lines for table in tables}) > 1:
-            if len(recordings) != 1:
+            if not _are_stretches(recordings):
                 told = f"{len(recordings)} recordings that were not read from one table cannot be written as one"
                 raise UsageError(f"{path}: {told}\n\nhint: write NPZ")
-            lines = _new(recordings[0], self.delimiter or ("," if self.decimal == "." else ";"), self.decimal)
+            lines = _new(recordings, self.delimiter or ("," if self.decimal == "." else ";"), self.decimal)
         else:
             lines = list(tables[0].lines)
             for record in recordings:
@@ -248,15 +252,32 @@ def _update(lines: list[str], record: Recording) -> None:
         lines[row] = line
 
 
-def _new(record: Recording, delimiter: str, decimal: str) -> list[str]:
-    """With its times; else the seconds since its start, if its rate is known, or the number of each step."""
-    rate = record.rate
-    times = record.times or [f"{step / rate:.9g}" if rate else str(step) for step in range(len(record))]
-    rows = [["time" if record.times or rate else "step", *record.names]]
-    for time, values in zip(times, record.channels.tolist(), strict=True):
-        texts = map(_number_text, values, record.decimals)
-        rows.append([time, *(text.replace(".", decimal) for text in texts)])
+def _are_stretches(recordings: Sequence[Recording]) -> bool:
+    """Whether these are one recording, or its stretches in order of time."""
+    channels = {record.names for record in recordings}
+    timed = all(record.rate and record.times is None for record in recordings)
+    ends = [(record.start, record.start + len(record) / (record.rate or 1)) for record in recordings]
+    after = all(start > end for (_, end), (start, _) in pairwise(ends))
+    return len(recordings) == 1 or (len(channels) == 1 and timed and after)
+
+
+def _new(recordings: Sequence[Recording], delimiter: str, decimal: str) -> list[str]:
+    """With their times; else the seconds on their clock, if their rate is known, or the number of each step."""
+    first = recordings[0]
+    rows = [["time" if first.times or first.rate else "step", *first.names]]
+    for record in recordings:
+        times = record.times or (_seconds(record, record.rate) if record.rate else map(str, range(len(record))))
+        for time, values in zip(times, record.channels.tolist(), strict=True):
+            texts = map(_number_text, values, record.decimals)
+            rows.append([time, *(text.replace(".", decimal) for text in texts)])
     return [delimiter.join(_quoted(cell, delimiter) for cell in row) + "\n" for row in rows]
+
+
+def _seconds(record: Recording, rate: float) -> list[str]:
+    """When each step was, with digits enough to tell it from the next."""
+    times = (record.start + np.arange(len(record)) / rate).tolist()
+    digits = max(9, len(str(int(abs(times[-1])))) + max(math.ceil(math.log10(rate)), 0) + 2)
+    return [f"{time:.{digits}g}" for time in times]
 
 
 def _number_text(value: float, decimals: int | None) -> str:

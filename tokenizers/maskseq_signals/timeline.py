@@ -15,7 +15,7 @@ from maskseq_signals.times import OddTimeError, to_moments
 
 Steps = Literal["times", "rows"]
 LONGEST_GAP = 64
-"""Steps. Behind a gap of more a new recording begins: training cuts unknown stretches of that length out anyway."""
+"""Steps from a row to the next. Behind more a new recording begins: training cuts such unknown stretches out anyway."""
 NEAR, FAR = 0.1, 0.35
 """Parts of a step that a time may be off: unnoticed, and at all."""
 FARTHEST = 1e15
@@ -110,15 +110,15 @@ class Timeline:
         if self.unread:
             found.append(f"the time {self.unread} is neither date nor number: each row is taken for one step")
         if self.late:
-            found.append(f"{self.late:,} rows are earlier than the row before: read in order of time")
+            found.append(f"{_counted(self.late, 'row')} earlier than the row before: read in order of time")
         if self.short_gaps:
-            gaps = f"{self.missing:,} time steps are missing in {len(self.short_gaps):,} gaps"
+            gaps = f"{_counted(self.missing, 'time step')} missing in {_counted(len(self.short_gaps), 'gap')}"
             found.append(f"{gaps}, the first behind {self.short_gaps[0]}: read as unknown, not written back")
         if self.long_gaps:
-            gaps = f"{len(self.long_gaps):,} gaps of more than {LONGEST_GAP} time steps"
+            gaps = f"{_counted(len(self.long_gaps), 'gap')} of {LONGEST_GAP} time steps or more"
             found.append(f"{gaps}, the first behind {self.long_gaps[0]}: a new recording begins behind each")
         if self.uneven:
-            found.append(f"{self.uneven:,} time steps are uneven by more than {NEAR:.0%}: taken for whole ones")
+            found.append(f"{_counted(self.uneven, 'time step')} uneven by more than {NEAR:.0%}: taken for whole ones")
         if found:
             hint = f" ({self.hint})" if self.hint and not self.unread else ""
             warnings.warn(f"{self.path}: {'; '.join(found)}{hint}", DataWarning, stacklevel=2)
@@ -171,3 +171,7 @@ class Timeline:
     def _error(self, problem: str, where: str, hint: str = "") -> DataError:
         hints = "; ".join(filter(None, (hint, self.hint)))
         return DataError(self.path, f"{problem}\n\nhint: {hints}", place=where)
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
