@@ -88,3 +88,74 @@ def test_the_side_that_arrays_share_is_that_of_the_channels(shapes, first, tmp_p
 def test_arrays_read_as_before_keep_the_identity_of_their_corpora():
     assert Npy().identity() == {"names": (), "units": (), "rate": None, "suffixes": (".npy",)}
     assert Npy(channels_first=True).identity()["channels_first"]
+
+
+DAYS = [f"2024-{1 + day // 28:02d}-{1 + day % 28:02d}" for day in range(84)]
+HOURS = [f"2024-03-{1 + hour // 24:02d} {hour % 24:02d}:00" for hour in range(120)]
+
+
+def table(path, header, rows):
+    path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n")
+    return path
+
+
+def level(key, step):
+    return "?" if step == 7 else f"{step % 24 + 100 * int(str(key)[-1], 36)}.5"
+
+
+LONG = {
+    "a row each in turn": ("time,id,value", [(t, k, level(k, t)) for t in range(200) for k in "AB"]),
+    "one after the other": ("unique_id,ds,y", [(k, t, level(k, i)) for k in "xyz" for i, t in enumerate(HOURS)]),
+    "numbers as names": (
+        "when,sensor,temp,hum",
+        [(t, k, level(k, i), i) for i, t in enumerate(HOURS) for k in (17, 18, 19)],
+    ),
+    "unusual names": ("t,where,v", [(t, k, level(k, t)) for t in range(90) for k in ("north1", "south2")]),
+    "more than is looked at": ("time,station,v", [(t, k, level(k, t)) for k in "ab" for t in range(3000)]),
+}
+TIMES, OWNERS, VALUES = ("time", "ds", "when", "t"), ("id", "unique_id", "sensor", "where", "station"), "value y temp v"
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_table_becomes_a_recording_for_each_id(name, tmp_path):
+    header, rows = LONG[name]
+    time, owner, value = (
+        next(i for i, column in enumerate(header.split(",")) if column in which)
+        for which in (TIMES, OWNERS, VALUES.split())
+    )
+    path = table(tmp_path / "s.csv", header, rows)
+    _, recipe = begun(path, tmp_path)
+    assert recipe["data"]["format"] == "signal-csv"
+    assert recipe["data"]["format_options"]["recording"] == header.split(",")[owner]
+    expected = {}
+    for row in rows:
+        number = np.nan if row[value] == "?" else float(row[value])
+        expected.setdefault(str(row[owner]), []).append((str(row[time]), number))
+    records = through(path, recipe, tmp_path)
+    assert [record.key for record in records] == list(expected)
+    for record in records:
+        times, numbers = zip(*expected[record.key], strict=True)
+        assert record.times == times
+        assert np.array_equal(record.channels[:, 0], numbers, equal_nan=True)
+    assert (tmp_path / "same.csv").read_bytes() == path.read_bytes()
+    assert (tmp_path / "filled.csv").read_text() == path.read_text().replace("?", "9.0")
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("time,a,b", [(t, t % 7, t % 3) for t in range(300)]),
+        ("time,a,mode", [(t, level("a", t), t % 2) for t in range(300)]),
+        ("date,a,status", [(t, i, "OK" if i % 5 else "ALARM") for i, t in enumerate(DAYS)]),
+    ],
+)
+def test_a_wide_table_stays_one_recording(header, rows, tmp_path):
+    _, recipe = begun(table(tmp_path / "s.csv", header, rows), tmp_path)
+    assert recipe["data"]["format"] == "signal-csv"
+    assert "recording" not in recipe["data"].get("format_options", {})
+
+
+def test_a_long_table_without_its_option_is_refused_with_it(tmp_path):
+    path = table(tmp_path / "s.csv", *LONG["a row each in turn"])
+    with pytest.raises(DataError, match="recording"):
+        list(format_for(path, "signal-csv", channels=("value",)).read(path))

@@ -19,6 +19,7 @@ from maskseq.files import create
 from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
 from maskseq.tokenizer import ADDED, Format
 from maskseq_signals.files import plain_name, read_text
+from maskseq_signals.long_table import told_apart
 from maskseq_signals.recording import Recording, distinct, recorded
 from maskseq_signals.timeline import Steps, Timeline, spread
 from maskseq_signals.times import is_date
@@ -99,19 +100,28 @@ class SignalCsv(Format[Recording]):
         reader = cls(decimal="," if commas else ".")
         headless = all(reader._number(cell) is not None for cell in first)
         names = tuple(f"channel_{i}" for i in range(1, len(first) + 1)) if headless else distinct(first)
-        time = reader._time_column(names, rows[0], head.path)
         columns = [list(column) for column in zip(*rows, strict=True)]
+        usual = time = reader._time_column(names, rows[0], head.path)
+        dates = [i for i, name in enumerate(names) if name.lower() in TIME_NAMES or all(map(is_date, columns[i]))]
+        apart = told_apart(names, columns, dates, decimal=reader.decimal)
+        time, owner = apart or (time, None)
         known = [any(reader._number(cell) is not None for cell in column) for column in columns]
         plain = [known[i] and not any(map(reader._text, column)) for i, column in enumerate(columns)]
-        numeric = [name for i, name in enumerate(names) if i != time and plain[i]]
-        dated = time is not None and (names[time].lower() in TIME_NAMES or all(map(is_date, columns[time])))
-        if not numeric or (len(numeric) < len(names) - (time is not None) and not dated):
+        numeric = [name for i, name in enumerate(names) if i not in (time, owner) and plain[i]]
+        dated = time in dates
+        others = [repr(name) for i, name in enumerate(names) if i not in (time, owner) and not plain[i]]
+        if not numeric or (others and not dated):
             return None
-        others = [repr(name) for i, name in enumerate(names) if i != time and not plain[i]]
-        why = "numbers in all columns" if not others else f"numbers in {len(numeric)} of {len(names)} columns"
-        if time is not None:
-            why += f" but the first, {names[time]!r}" if not others else f", and times in {names[time]!r}"
         options: dict[str, Any] = {"decimal": ","} if commas else {}
+        why = "numbers in all columns" if not others else f"numbers in {len(numeric)} of {len(names)} columns"
+        if owner is not None and time is not None:
+            options |= {"recording": names[owner]} | ({} if time == usual else {"time": names[time]})
+            why = (
+                f"{why} but {names[time]!r} and {names[owner]!r}" if not others else f"{why}, times in {names[time]!r}"
+            )
+            why += f"; {names[owner]!r} tells recordings apart"
+        elif time is not None:
+            why += f" but the first, {names[time]!r}" if not others else f", and times in {names[time]!r}"
         why += " (with decimal commas)" if commas else ""
         if others:
             why += f"; {', '.join(others[:5])}{', …' if len(others) > 5 else ''} left out"

@@ -63,13 +63,13 @@ class Timeline:
         keys, parts = [], []
         for key, rows in owned:
             own = None if times is None else [times[row] for row in rows.tolist()]
-            for steps in self._in_order(own, rows):
+            for steps in self.in_order(own, rows):
                 keys.append(key)
                 parts.append(steps)
         self.tell()
         return zip(distinct(keys), parts, strict=True)
 
-    def _in_order(
+    def in_order(
         self, times: Sequence[str] | None, rows: Int64[np.ndarray, "rows"]
     ) -> Iterator[Int64[np.ndarray, "_"]]:
         """The row of each time step of a recording, parted at long gaps; `times` are those of the `rows`."""
