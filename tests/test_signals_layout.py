@@ -155,7 +155,33 @@ def test_a_wide_table_stays_one_recording(header, rows, tmp_path):
     assert "recording" not in recipe["data"].get("format_options", {})
 
 
+def test_parts_of_a_date_tell_no_recordings_apart(tmp_path):
+    path = table(tmp_path / "s.csv", "year,month,a", [(1990 + m // 12, 1 + m % 12, m) for m in range(240)])
+    assert "steps=" in maskseq("init", path, "-o", tmp_path / "r.toml", code=3).output
+
+
 def test_a_long_table_without_its_option_is_refused_with_it(tmp_path):
     path = table(tmp_path / "s.csv", *LONG["a row each in turn"])
     with pytest.raises(DataError, match="recording"):
         list(format_for(path, "signal-csv", channels=("value",)).read(path))
+
+
+@pytest.mark.parametrize("comma", [False, True])
+def test_codes_for_missing_values_are_unknown_and_filled(comma, tmp_path):
+    rows = [
+        (f"{t}", f"{t % 50}.{t % 10}", "-9999" if t % 40 == 0 else f"{t % 30}.25", "999" if t % 9 else "998")
+        for t in range(200)
+    ]
+    text = "\n".join([";".join(row) for row in [("time", "a", "b", "c"), *rows]]) + "\n"
+    path = tmp_path / "s.csv"
+    path.write_text(text.replace(".", ",") if comma else text)
+    found, recipe = begun(path, tmp_path)
+    assert recipe["data"]["format_options"]["unknown"][-1] == "-9999"
+    assert "'-9999'" in found["files"]["s.csv"]
+    (record,) = through(path, recipe, tmp_path)
+    assert np.flatnonzero(np.isnan(record.channels)).tolist() == [3 * t + 1 for t in range(0, 200, 40)]
+    assert (tmp_path / "same.csv").read_bytes() == path.read_bytes()
+    assert (tmp_path / "filled.csv").read_text() == path.read_text().replace("-9999", "9,00" if comma else "9.00")
+    recipe["data"]["format_options"].pop("unknown")
+    (record,) = through(path, recipe, tmp_path)
+    assert not np.isnan(record.channels).any()

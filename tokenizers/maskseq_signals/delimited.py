@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
 from maskseq.tokenizer import ADDED, Format
 from maskseq_signals.files import plain_name, read_text
 from maskseq_signals.long_table import told_apart
+from maskseq_signals.missing_codes import missing_codes
 from maskseq_signals.recording import Recording, distinct, recorded
 from maskseq_signals.timeline import Steps, Timeline, spread
 from maskseq_signals.times import is_date
@@ -66,7 +68,7 @@ class SignalCsv(Format[Recording]):
     recording: str | None = None
     """The column that says which recording a row belongs to (default: the file is one)."""
     unknown: tuple[str, ...] = ("", "nan", "na", "n/a", "null", "none", "?")
-    """Cells, in lower case, that say that the value is not known."""
+    """Cells, in lower case, that say that the value is not known; numbers, too, such as -9999."""
     delimiter: str | None = None
     """Default: whichever of `,` `;` tab `|` cuts the first line into most columns."""
     decimal: Literal[".", ","] = "."
@@ -113,20 +115,22 @@ class SignalCsv(Format[Recording]):
         if not numeric or (others and not dated):
             return None
         options: dict[str, Any] = {"decimal": ","} if commas else {}
-        why = "numbers in all columns" if not others else f"numbers in {len(numeric)} of {len(names)} columns"
         if owner is not None and time is not None:
             options |= {"recording": names[owner]} | ({} if time == usual else {"time": names[time]})
-            why = (
-                f"{why} but {names[time]!r} and {names[owner]!r}" if not others else f"{why}, times in {names[time]!r}"
-            )
-            why += f"; {names[owner]!r} tells recordings apart"
-        elif time is not None:
-            why += f" but the first, {names[time]!r}" if not others else f", and times in {names[time]!r}"
-        why += " (with decimal commas)" if commas else ""
-        if others:
-            why += f"; {', '.join(others[:5])}{', …' if len(others) > 5 else ''} left out"
-            return Claim(strength=POSSIBLE, why=why, options={**options, "channels": numeric}).encoded(head)
-        return Claim(strength=LIKELY if dated else POSSIBLE, why=why, options=options).encoded(head)
+        plain_cells = [[*map(reader._plain, columns[names.index(name)])] for name in numeric]
+        codes = [code.replace(".", reader.decimal) for code in missing_codes(plain_cells)]
+        options |= {"unknown": [*reader.unknown, *codes]} if codes else {}
+        options |= {"channels": numeric} if others else {}
+        why = "; ".join(
+            [
+                _content(names, len(numeric), time, owner, others) + (" (with decimal commas)" if commas else ""),
+                *([f"{names[owner]!r} tells recordings apart"] if owner is not None else []),
+                *([f"{', '.join(map(repr, codes))} stands for no value"] if codes else []),
+                *([f"{', '.join(others[:5])}{', …' if len(others) > 5 else ''} left out"] if others else []),
+            ]
+        )
+        strength = LIKELY if dated and not others else POSSIBLE
+        return Claim(strength=strength, why=why, options=options).encoded(head)
 
     def read(self, path: Path) -> Iterator[Recording]:
         lines = tuple(io.StringIO(read_text(path, self.encoding), newline=""))
@@ -175,7 +179,7 @@ class SignalCsv(Format[Recording]):
                     fixed=tuple(len(some) == 1 for some in digits),
                     delimiter=delimiter,
                     decimal=self.decimal,
-                    was=channels,
+                    was=channels.copy(),
                 ),
             )
 
@@ -221,6 +225,11 @@ class SignalCsv(Format[Recording]):
         """With a decimal point; a point that is none makes it no number."""
         return cell if self.decimal == "." else cell.replace(".", "'").replace(",", ".")
 
+    @cached_property
+    def _unknown(self) -> frozenset[str]:
+        """As `_plain` cells are compared with them."""
+        return frozenset(map(self._plain, self.unknown))
+
     def _number(self, cell: str) -> float | None:
         return _number(self._plain(cell))
 
@@ -231,8 +240,9 @@ class SignalCsv(Format[Recording]):
         """What each different text of a column says."""
         numbers = {}
         for text in set(texts):
-            number = _number(text)
-            if number is None and text.lower() not in self.unknown:
+            unknown = text.lower() in self._unknown
+            number = None if unknown else _number(text)
+            if number is None and not unknown:
                 raise DataError(
                     path,
                     f"{text!r} is no finite number; if the column is no channel, list those that are: channels = [...]",
@@ -240,6 +250,18 @@ class SignalCsv(Format[Recording]):
                 )
             numbers[text] = np.nan if number is None else number
         return numbers
+
+
+def _content(names: Sequence[str], n: int, time: int | None, owner: int | None, others: Sequence[str]) -> str:
+    """Which columns hold what, for the user to read."""
+    if others:
+        return f"numbers in {n} of {len(names)} columns" + (
+            f", and times in {names[time]!r}" if time is not None else ""
+        )
+    if time is None:
+        return "numbers in all columns"
+    but = f"{names[time]!r} and {names[owner]!r}" if owner is not None else f"the first, {names[time]!r}"
+    return f"numbers in all columns but {but}"
 
 
 def _update(lines: list[str], record: Recording) -> None:

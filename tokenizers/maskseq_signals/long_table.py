@@ -9,6 +9,7 @@ from maskseq.errors import DataError
 from maskseq_signals.timeline import Timeline
 
 OWNER_NAMES = {"id", "uid", "unique_id", "item", "series", "sensor", "station", "device", "patient", "subject", "meter"}
+TIME_PARTS = {"year", "quarter", "month", "week", "day", "weekday", "hour", "minute", "second"}
 FEWEST_STEPS = 3
 """Rows of a recording, in the median, without which nothing can be called regular."""
 
@@ -35,6 +36,7 @@ def _owners(names: Sequence[str], columns: Sequence[Sequence[str]], time: int, d
         index
         for index, column in enumerate(columns)
         if index != time
+        and names[index].lower() not in TIME_PARTS
         and FEWEST_STEPS * len(set(column)) <= len(column)
         and all(_is_name(cell, decimal) for cell in set(column))
     ]

@@ -67,7 +67,7 @@ class SignalParquet(Format[Recording]):
                 rate=self.rate,
                 times=None if times is None else tuple(times[row] if row >= 0 else "" for row in rows.tolist()),
                 decimals=tuple(0 if each else None for each in whole),
-                origin=Rows(table=table, rows=rows, was=channels),
+                origin=Rows(table=table, rows=rows, was=channels.copy()),
             )
 
     def write(self, records: Iterable[Recording], path: Path) -> None:

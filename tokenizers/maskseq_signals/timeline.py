@@ -26,8 +26,12 @@ ROWS_ARE_STEPS = 'to take each row for one step whatever its time says, set step
 
 
 def spread(values: Shaped[np.ndarray, "rows channels"], steps: Int64[np.ndarray, "steps"]) -> np.ndarray:
-    """The values of each time step; NaN where it has no row."""
-    return np.where(steps[:, None] < 0, np.nan, values[steps])
+    """The values of each time step, NaN where it has no row; `values` themselves where nothing moves."""
+    if np.array_equal(steps, np.arange(len(values))):
+        return values
+    spaced = np.asarray(values[steps])
+    spaced[steps < 0] = np.nan
+    return spaced
 
 
 @dataclass
