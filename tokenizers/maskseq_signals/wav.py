@@ -112,14 +112,15 @@ def _described(content: bytes, layout: bytes, start: int, size: int, path: Path)
     plain, extended = layout[:2] == PCM, layout[:2] == EXTENSIBLE and layout[24:40] == PCM_SUBTYPE
     if len(layout) < 16 or not (plain or extended):
         raise DataError(path, f"no PCM sound file: its samples are of kind 0x{layout[1::-1].hex()}, or compressed")
-    n_channels, rate, _, frame, bits = struct.unpack_from("<HIIHH", layout, 2)
+    n_channels, rate, _, promised, bits = struct.unpack_from("<HIIHH", layout, 2)
     width = (bits + 7) // 8
+    frame = n_channels * width
     if not 1 <= width <= 4 or rate == 0:
         raise DataError(path, f"has samples of {bits} bits at a rate of {rate}; 8 to 32 bits are read")
-    if n_channels == 0 or frame != n_channels * width:
-        raise DataError(path, f"is damaged: {n_channels} channels of {bits} bits, but {frame} bytes for all of them")
     if rate * frame >= 1 << 32:  # what the header itself says of bytes a second has 32 bits
         raise DataError(path, f"has {rate:,} samples a second, more than a sound file can say it has")
+    if n_channels == 0 or promised not in (0, frame):  # 0: some writers leave it out
+        raise DataError(path, f"is damaged: {n_channels} channels of {bits} bits, but {promised} bytes for all of them")
     n_frames, there = size // frame, min(size, len(content) - start) // frame
     if there < n_frames or not n_frames:
         raise DataError(path, f"is cut short: {there:,} of {n_frames:,} frames")
