@@ -158,8 +158,11 @@ class SignalCsv(Format[Recording]):
         values = np.array([[known[text] for text in told] for told, known in zip(texts, numbers, strict=True)]).T
         digits = [{_decimals(text) for text, number in known.items() if number == number} for known in numbers]
         owned: dict[str, list[int]] = {}
-        for row, number in enumerate(rows):
-            owned.setdefault(plain_name(path) if owner is None else cells[number][owner].strip(), []).append(row)
+        if owner is None:
+            owned[plain_name(path)] = list(range(len(rows)))
+        else:
+            for row, number in enumerate(rows):
+                owned.setdefault(cells[number][owner].strip(), []).append(row)
         times = None if time is None else [cells[number][time] for number in rows]
         timeline = Timeline(path, lambda row: f"line {rows[row] + 1}", steps=self.steps, decimal=self.decimal)
         for key, steps in timeline.recordings(((key, np.array(own)) for key, own in owned.items()), times):

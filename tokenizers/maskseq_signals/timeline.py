@@ -87,7 +87,12 @@ class Timeline:
         rows = rows[order]
         with np.errstate(over="ignore"):
             lengths = np.diff(moments[order]).astype(np.float64)
-        self._refuse_equal(lengths, rows, [times[index] for index in order.tolist()])
+        equal = np.flatnonzero(lengths == 0)
+        if len(equal):
+            first = times[order[equal[0]]]
+            problem = f"{len(equal):,} of {len(rows):,} rows have the time of another one, first {first!r}"
+            hint = "if a column tells several recordings apart, name it with the option recording"
+            raise self._error(problem, self.place(int(rows[equal[0] + 1])), hint)
         return self.parted(rows, self._moves(lengths, rows))
 
     def parted(
@@ -139,15 +144,6 @@ class Timeline:
             self.unread = self.unread or f"{times[0]!r} ({self.place(int(rows[0]))})"
             return None
         return moments.astype(np.int64) if moments.dtype.kind == "M" else moments
-
-    def _refuse_equal(
-        self, lengths: Shaped[np.ndarray, "moves"], rows: Int64[np.ndarray, "rows"], times: Sequence[str]
-    ) -> None:
-        equal = np.flatnonzero(lengths == 0)
-        if len(equal):
-            problem = f"{len(equal):,} of {len(rows):,} rows have the time of another one, first {times[equal[0]]!r}"
-            hint = "if a column tells several recordings apart, name it with the option recording"
-            raise self._error(problem, self.place(int(rows[equal[0] + 1])), hint)
 
     def _moves(
         self, lengths: Shaped[np.ndarray, "moves"], rows: Int64[np.ndarray, "rows"]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -76,19 +77,25 @@ def _number(text: str, decimal: str) -> int | float:
 
 
 def _date(text: str) -> datetime:
-    text = text.strip()
+    moment = None
+    if text[4:5] == "-" == text[7:8]:  # the usual form takes a tenth of the time
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(text)
+    if moment is None:
+        moment = datetime.fromisoformat(_as_iso(text.strip()))
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _as_iso(text: str) -> str:
     if match := DATE.fullmatch(text):
         year, month, day, pointed_month, pointed_day, *european, clock = match.groups()
         if year is None:
             day, month, year = european
         month, day = month or pointed_month, day or pointed_day or "1"
-        plain = f"{year}-{int(month):02d}-{int(day):02d}" + (f"T{_padded(clock)}" if clock else "")
-    elif match := COMPACT.fullmatch(text):
-        plain = match[1] + (f"T{match[2]}" if match[2] else "")
-    else:
-        raise ValueError(f"{text!r} is not a date")
-    moment = datetime.fromisoformat(plain)
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return f"{year}-{int(month):02d}-{int(day):02d}" + (f"T{_padded(clock)}" if clock else "")
+    if match := COMPACT.fullmatch(text):
+        return match[1] + (f"T{match[2]}" if match[2] else "")
+    raise ValueError(f"{text!r} is not a date")
 
 
 def _padded(clock: str) -> str:
