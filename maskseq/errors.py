@@ -9,6 +9,10 @@ class MaskseqError(Exception):
     exit_code = 1
 
 
+class DataWarning(UserWarning):
+    """What a reader had to decide about a file, such as rows out of order. Commands show each once."""
+
+
 class UsageError(MaskseqError, ValueError):
     """A wrong option, recipe or argument: what was given, what was expected, how to mend it."""
 

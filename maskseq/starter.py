@@ -277,7 +277,9 @@ def _sizes(sample: Sample, suggestion: Suggestion) -> dict[str, dict[str, Any]]:
     total, longest = int(sample.positions.sum()), int(sample.positions.max())
     context = min(suggestion.context, -(-longest // 8) * 8)
     if len(sample.positions) == 1:
-        context = max(min(context, 1 << (total // 8).bit_length() - 1), 8)  # several pieces, one of them held out
+        context = max(
+            min(context, 1 << max((total // 8).bit_length() - 1, 0)), 8
+        )  # several pieces, one of them held out
     rows = [1 << power for power in range(8, 14) if ROWS_AN_EPOCH << power <= total]
     tokens = min(max(EPOCHS * total, FEWEST_TOKENS), MOST_TOKENS) if sample.whole else MOST_TOKENS
     return {

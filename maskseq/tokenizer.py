@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -287,6 +288,11 @@ def described(field: Field) -> str:
     return f"{field.n_tokens:,} bins, {field.centres[0]:.6g} to {field.centres[-1]:.6g} {field.unit}".rstrip()
 
 
+ADDED: Mapping[str, Any] = MappingProxyType({"added": True})
+"""For `field(default=…, metadata=ADDED)`: an option that a format got later. Corpora read with its default keep their
+identity."""
+
+
 OnBroken = Callable[[DataError], None]
 """What is done with a broken record: nothing else than `stop` where files are to be read whole or not at all."""
 
@@ -313,6 +319,16 @@ class Format(ABC, Generic[R]):
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     """File name endings that it reads, lower case, without the `.gz` of a compressed file."""
+
+    def identity(self) -> dict[str, Any]:
+        """The options that tell corpora apart: those of the first release, and of later ones what is not default."""
+        options = getattr(self, "__dataclass_fields__", {})
+        values = {name: getattr(self, name) for name in options}
+        return {
+            name: value
+            for name, value in values.items()
+            if not (options[name].metadata.get("added") and value == options[name].default)
+        }
 
     def sources(self, path: Path) -> Sequence[Path]:
         """Every file that `read(path)` takes content from: a corpus keeps their digests. Default: `path` alone."""

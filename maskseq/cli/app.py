@@ -16,7 +16,15 @@ class Group(TyperGroup):
     """Turns what a command raises into one clear line and an exit code: 1 failure, 2 usage, 3 data, 130 interrupted."""
 
     def invoke(self, ctx: Any) -> Any:
-        warnings.showwarning = lambda message, *_, **__: console.warn(str(message))
+        shown: set[str] = set()
+
+        def show(message: Warning | str, *_: object, **__: object) -> None:
+            text = str(message)
+            if text not in shown:  # a file may be read several times
+                shown.add(text)
+                console.warn(text)
+
+        warnings.showwarning = show
         try:
             return super().invoke(ctx)
         except MaskseqError as error:

@@ -162,8 +162,7 @@ def _job_of_files(
         sources.append({"name": path.name, "bytes": path.stat().st_size, "sha256": file_digest(path)})
     described: dict[str, Any] | None = None
     if format is not None:
-        options = {name: getattr(format, name) for name in getattr(format, "__dataclass_fields__", ())}
-        described = {"name": name_of("formats", type(format)), "options": options}
+        described = {"name": name_of("formats", type(format)), "options": format.identity()}
     return Job(tokenizer, tuple(sources), described, part_units or _default_part_units(tokenizer), on_error, variants)
 
 
