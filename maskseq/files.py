@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from maskseq.errors import DataError
+from maskseq.outputs import replacing
 
 COMPRESSED = (".gz", ".bgz")
 GZIP = b"\x1f\x8b"
@@ -115,19 +116,12 @@ def create(path: Path) -> Iterator[BinaryIO]:
     Compressed output (.gz, .bgz) is BGZF (what `bgzip` writes): gzip to every reader, indexable by samtools, the same
     bytes each time.
     """
-    aside = path.with_name(path.name + ".part")
-    try:
-        with aside.open("wb") as raw:
-            if path.name.lower().endswith(COMPRESSED):
-                with BgzfWriter(raw) as file:
-                    yield file
-            else:
-                yield raw
-        aside.replace(path)
-    except OSError as error:
-        raise DataError(path, f"cannot be written: {error.strerror or error}") from None
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(path, durable=False) as aside, aside.open("wb") as raw:
+        if path.name.lower().endswith(COMPRESSED):
+            with BgzfWriter(raw) as file:
+                yield file
+        else:
+            yield raw
 
 
 class BgzfWriter:

@@ -19,6 +19,7 @@ from jaxtyping import Integer
 
 from maskseq import plugins
 from maskseq.errors import DataError, UsageError
+from maskseq.outputs import write
 from maskseq.recipe import lay_over, load_recipe
 from maskseq.survey import CERTAIN, Claim, Head, Suggestion
 from maskseq.tokenizer import Format, Tokenizer
@@ -58,7 +59,7 @@ def init(
     `format` and `overrides` (`a.b=value`) take the place of what is recognized and chosen. Raises `UsageError` where
     the recipe exists already, files are of different formats or no plug-in knows them; `DataError` for broken data.
     """
-    if output.exists():
+    if os.path.lexists(output):
         raise UsageError(f"{output} exists already\n\nhint: choose another name with --output, or remove it")
     if not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent}")
@@ -81,9 +82,7 @@ def init(
     title = f"A first recipe for {', '.join(file.name for file in files)}."
     text = _text(draft, {"data.format": claim.why, **suggestion.comments}, title)
     load_recipe(tomllib.loads(text))
-    aside = output.with_name(output.name + ".tmp")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(output)
+    write(output, text, new=True)
     return {"files": told, "records": _facts(sample), "content": dict(suggestion.found), "recipe": str(output)}
 
 

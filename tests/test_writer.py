@@ -107,7 +107,7 @@ def test_a_signal_waits_for_its_checkpoint(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(Interrupted):
         small_run(tmp_path, on_event=listen)
     assert (tmp_path / "latest").read_text().strip() == "step_7"
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob(".*.maskseq"))
 
 
 def test_an_exception_elsewhere_costs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_a_full_disk_stops_the_run_in_one_line_and_leaves_the_checkpoint_before(
         small_run(tmp_path)
     assert "the same command again" in str(raised.value)
     assert (tmp_path / "latest").read_text().strip() == f"step_{5 * failing - 5}"
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob(".*.maskseq"))
     monkeypatch.undo()
     small_run(tmp_path)
     torch.testing.assert_close(weights(tmp_path), weights(plain), rtol=0, atol=0)
