@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a run after the step at hand, with a checkpoint; a SIGINT after that ends it at once."""
+"""SIGINT, SIGTERM and SIGHUP end a run after the step at hand, with a checkpoint; a SIGINT after that, at once."""
 
 import signal
 import threading
@@ -15,9 +15,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopSignals:
-    """While entered, remembers the first SIGINT or SIGTERM in `caught` instead of dying of it.
+    """While entered, remembers the first of the signals in `caught` instead of dying of it.
 
-    Only the main thread of a process may do that; elsewhere the signals keep their meaning.
+    Only the main thread of a process may do that; elsewhere the signals keep their meaning. Under nohup a
+    SIGHUP stays ignored.
     """
 
     def __init__(self) -> None:
@@ -26,8 +27,9 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._remember)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(self, *exception: object) -> None:
