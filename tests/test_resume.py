@@ -128,7 +128,7 @@ def test_what_a_kill_at_the_very_end_leaves_is_removed_by_the_next_start(tmp_pat
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("count", range(3, 103, 4))  # of the 117 operations on files that the whole run makes
+@pytest.mark.parametrize("count", range(3, 243, 9))  # of the 244 operations on files that the whole run makes
 def test_a_run_killed_at_any_file_operation_ends_as_if_it_had_not_been(tmp_path: Path, whole: Path, count: int) -> None:
     assert child(tmp_path, die_at=(count, "")).wait() == -9
     small_run(tmp_path)

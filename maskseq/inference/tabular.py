@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO, get_args
 
 from maskseq.errors import UsageError
-from maskseq.outputs import replacing
+from maskseq.outputs import explained, replacing
 
 PARQUET_ROWS = 1 << 14
 
@@ -34,7 +34,12 @@ def table_writer(path: Path, columns: Columns) -> Iterator[Sink]:
     if path.suffix not in _SINKS:
         raise UsageError(f"{path}: a table is written as {', '.join(_SINKS)}")
     with replacing(path) as aside, _SINKS[path.suffix](aside, columns) as sink:
-        yield sink
+
+        def named(rows: Iterable[Mapping[str, Any]]) -> None:
+            with explained(path):  # here, since other files may be open around this call
+                sink(rows)
+
+        yield named
 
 
 @contextmanager

@@ -8,6 +8,7 @@ adds, and `digests.json`, written last: a folder without it was interrupted. A r
 import hashlib
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -170,11 +171,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file; an `OSError` where there is no room for it."""
+    """Write a safetensors file; an `OSError` where the system refuses it, as for other files."""
     try:
         save_file(tensors, path, metadata)
     except SafetensorError as error:
-        raise OSError(None, str(error), str(path)) from None
+        found = re.search(r"os error (\d+)", str(error))
+        code = int(found[1]) if found else None
+        raise OSError(code, os.strerror(code) if code else str(error), str(path)) from error
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

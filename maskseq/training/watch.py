@@ -1,5 +1,7 @@
 """SIGINT, SIGTERM and SIGHUP end a run after the step at hand, with a checkpoint; a SIGINT after that, at once."""
 
+import os
+import select
 import signal
 import threading
 from types import FrameType
@@ -42,3 +44,17 @@ class StopSignals:
         if self.caught and number == signal.SIGINT:
             raise Interrupted("stopped at once, without a checkpoint of the last steps", number)
         self.caught = self.caught or number
+        if number == signal.SIGHUP:
+            _stop_talking_to_nobody()
+
+
+def _stop_talking_to_nobody() -> None:
+    """A terminal that is gone refuses what is shown on it, and that error would end the run before its checkpoint."""
+    poll = select.poll()
+    for stream in (1, 2):
+        poll.register(stream, 0)
+    for stream, state in poll.poll(0):
+        if state & (select.POLLHUP | select.POLLERR):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream)
+            os.close(nowhere)
