@@ -52,6 +52,14 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; one whose name would be too long is not there."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def is_gzipped(file: BinaryIO) -> bool:
     """Whether a file of `open_bytes` is being decompressed."""
     return isinstance(getattr(file, "raw", None), _Inflated)

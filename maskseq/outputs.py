@@ -119,11 +119,12 @@ def discard(path: Path) -> None:
 def sweep(folder: Path) -> None:
     """Remove the work folders that killed processes have left in `folder`."""
     for path in folder.glob(f".*{ENDING}"):
-        with suppress(UsageError, OSError):  # in use, not ours, or something to go on from
+        with ExitStack() as stack, suppress(UsageError, OSError):  # what is in use or not ours stays
             handle = _taken(path, path)
-            names = _names(path)
-            _clear(path, but=() if names <= {MARK, CONTENT} else names)
-            os.close(handle)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where no locks say what is in use
+            if _names(path) <= {MARK, CONTENT}:  # else there is something to go on from
+                _clear(path)
 
 
 def work_folder(target: Path) -> Path:
@@ -262,7 +263,7 @@ def _clear(folder: Path, *, but: Collection[str] = ()) -> None:
     """Empty a work folder that is held, and remove it where nothing is to stay; the mark goes last."""
     for path in folder.iterdir():
         if path.name not in (*but, MARK):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink()
     if MARK not in but:
         (folder / MARK).unlink(missing_ok=True)
         with suppress(OSError):  # the next process may be in it already
