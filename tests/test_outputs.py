@@ -153,6 +153,21 @@ def test_after_a_kill_only_the_state_is_found_again(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"out": b"done"}
 
 
+def test_after_an_interruption_the_state_stays_and_after_an_error_nothing(tmp_path: Path) -> None:
+    def fail(error: type[BaseException]) -> None:
+        with claimed(tmp_path / "out", state="state") as work:
+            (work.folder / "state").mkdir(exist_ok=True)
+            work.content.mkdir()
+            raise error
+
+    for error, stays in ((KeyboardInterrupt, True), (UsageError, False), (KeyboardInterrupt, True), (OSError, False)):
+        with pytest.raises((KeyboardInterrupt, UsageError, DataError)):
+            fail(error)
+        there = {path.name for path in work_folder(tmp_path / "out").glob("*")}
+        assert there == ({"mark", "state"} if stays else set())
+    assert tree(tmp_path) == {}
+
+
 def test_sweeping_takes_what_was_killed_and_nothing_that_is_in_use(tmp_path: Path) -> None:
     with claimed(tmp_path / "busy") as work:
         work.content.write_text("half")

@@ -20,7 +20,7 @@ from torch.distributed.tensor import DTensor
 from maskseq.errors import DataError
 from maskseq.model.checkpoint import checkpoints, save_model, write_json, write_tensors
 from maskseq.model.encoder import Encoder
-from maskseq.outputs import Work, claimed, discard, explained, replacing, work_folder, write
+from maskseq.outputs import Work, claimed, discard, explained, sync, work_folder, write
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.events import CheckpointSaved
 from maskseq.training.parallel import Ranks
@@ -114,10 +114,11 @@ class CheckpointWriter:
     def _write(
         self, work: Work, model: Encoder, own: dict[str, Tensor], layout: dict[str, list[str]], saved: Saved
     ) -> None:
-        folder = work.content / STATE
-        if own:  # and flushed here: only this machine can do so for what it has written to a network file system
-            with replacing(folder / rank_file(self.ranks.rank)) as part:
-                write_tensors(part, own)
+        folder, part = work.content / STATE, work.folder / rank_file(self.ranks.rank)
+        if own:
+            write_tensors(part, own)
+            sync(part)  # only this machine can flush what it has written to a network file system
+            part.replace(folder / part.name)
         if not self.ranks.first:
             return
         self._wait_for({folder / name for names in layout.values() for name in names})
