@@ -1,6 +1,5 @@
 """A calibration beside the checkpoint that it was fitted for: a JSON file that the digests there know nothing of."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.inference.calibrate import Calibration
 from maskseq.inference.ordinal import LEVELS
 from maskseq.model.checkpoint import DIGESTS, MODEL, read_json
+from maskseq.outputs import write
 from maskseq.types import Encoded, Field
 
 CALIBRATION = "calibration.json"
@@ -43,11 +43,7 @@ def write_calibration(checkpoint: Path, calibration: Calibration, *, order: str,
         fitted_on=data,
     )
     path = checkpoint / CALIBRATION
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_bytes(TypeAdapter(Fitted).dump_json(fitted, indent=1))
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
+    write(path, TypeAdapter(Fitted).dump_json(fitted, indent=1))
     return path
 
 

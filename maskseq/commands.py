@@ -1,6 +1,5 @@
 """From a recipe to a trained run: the corpus, the rows, the training. Only this module knows the whole."""
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from maskseq.errors import UsageError
 from maskseq.model.checkpoint import read_json, save_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.interop import import_hf
+from maskseq.outputs import replacing
 from maskseq.recipe import Recipe, load_recipe
 from maskseq.run import Run, load
 from maskseq.run_report import write_run_report
@@ -228,18 +228,13 @@ def import_checkpoint(folder: Path, output: Path, *, tokenizer: str | None = Non
 
     `tokenizer` names an installed one that needs no fitting; its tokens' rows are picked from theirs by their text.
     """
-    if output.exists():
-        raise UsageError(f"{output} exists already\n\nhint: choose another folder with --output")
     chosen = plugins.load("tokenizers", tokenizer).fit(()) if tokenizer else None
-    model, own = import_hf(folder, tokenizer=chosen, trust_code=trust_code)
-    if own is None:
-        raise UsageError(
-            f"{folder} was not written by maskseq: nothing here says how your data become its ids\n\n"
-            f"hint: name a tokenizer whose tokens are among theirs with --tokenizer"
-        )
-    aside = output.with_name(output.name + ".tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    save_model(aside, model, own)
-    aside.replace(output)
+    with replacing(output, new=True, parents=True) as aside:
+        model, own = import_hf(folder, tokenizer=chosen, trust_code=trust_code)
+        if own is None:
+            raise UsageError(
+                f"{folder} was not written by maskseq: nothing here says how your data become its ids\n\n"
+                f"hint: name a tokenizer whose tokens are among theirs with --tokenizer"
+            )
+        save_model(aside, model, own)
     return model.n_parameters

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from maskseq.errors import DataError
+from maskseq.outputs import replacing
 
 COMPRESSED = (".gz", ".bgz")
 GZIP = b"\x1f\x8b"
@@ -57,6 +58,14 @@ def lines_of(file: BinaryIO, longest: int) -> Iterator[bytes]:
     first = file.readline(longest)
     yield from [first] if first.endswith(b"\n") or len(first) == longest else first.splitlines(keepends=True)
     yield from iter(partial(file.readline, longest), b"")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; one whose name would be too long is not there."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def is_gzipped(file: BinaryIO) -> bool:
@@ -123,19 +132,12 @@ def create(path: Path) -> Iterator[BinaryIO]:
     Compressed output (.gz, .bgz) is BGZF (what `bgzip` writes): gzip to every reader, indexable by samtools, the same
     bytes each time.
     """
-    aside = path.with_name(path.name + ".part")
-    try:
-        with aside.open("wb") as raw:
-            if path.name.lower().endswith(COMPRESSED):
-                with BgzfWriter(raw) as file:
-                    yield file
-            else:
-                yield raw
-        aside.replace(path)
-    except OSError as error:
-        raise DataError(path, f"cannot be written: {error.strerror or error}") from None
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(path, durable=False) as aside, aside.open("wb") as raw:
+        if path.name.lower().endswith(COMPRESSED):
+            with BgzfWriter(raw) as file:
+                yield file
+        else:
+            yield raw
 
 
 class BgzfWriter:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from maskseq.outputs import write
+
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .8rem .2rem 0; text-align: left }
@@ -16,13 +18,11 @@ figure { display: inline-block; margin: 0 1.5rem 1rem 0 } figcaption { font-weig
 
 def write_page(path: Path, title: str, parts: Iterable[str]) -> None:
     """Write a page of HTML parts; it appears when it is whole."""
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_text(
+    write(
+        path,
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
         f"<body><h1>{escape(title)}</h1>{''.join(parts)}</body></html>",
-        encoding="utf-8",
     )
-    aside.replace(path)
 
 
 def section(name: str, value: object) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from maskseq.inference.table import COLUMNS, Row, as_dict, rows
 from maskseq.inference.tabular import columns_of, table_writer
 from maskseq.missing import Sized
 from maskseq.model.checkpoint import DIGESTS, read_json
+from maskseq.outputs import beside, claimed
 from maskseq.report import write_report
 from maskseq.run import Run
 from maskseq.tokenizer import Format
@@ -34,6 +34,7 @@ SHOWN_ROWS = 5000
 """Rows that the report may show; the table has them all."""
 SHOWN_LENGTHS = 50
 SHOWN_UNFILLABLE = 20
+JOURNAL = "journal"
 
 
 class AskedOfFile(Asked, total=False):
@@ -58,17 +59,17 @@ def infill_file(
 ) -> dict[str, Any]:
     """Fill a file as `asked` of `Run.infill`; write it, a table of fills and `report.html` to the folder `output`.
 
-    The folder appears when all is done. What an interrupted attempt has filled lies beside it, and the same call goes
-    on from there, to the same bits. Returns the summary that the report begins with; where known values were hidden, it
+    The folder appears when all is done. What an interrupted attempt has filled lies in its work folder, and the same
+    call goes on from there, to the same bits. A file of ours gives way to a filled one of the same name: the table is
+    `maskseq-fills.csv` then. Returns the summary that the report begins with; where known values were hidden, it
     scores the fills against them. Raises `UsageError` when `output` exists or a range names no record.
     """
-    if output.exists():
-        raise UsageError(f"{output} exists already\n\nhint: choose another folder with --output")
     reader = run.reader(file, format)
-    aside = output.with_name(output.name + ".tmp")
-    try:
-        journal = _begin(aside, run, asked)
-        summary, shown = _fill(run, reader, file, aside, journal, table, on_progress, asked)
+    with claimed(output, new=True, parents=True, state=JOURNAL) as work:
+        work.content.mkdir()
+        journal = Journal(work.folder / JOURNAL, _identity(run, asked))
+        summary, shown = _fill(run, reader, file, work.content, journal, table, on_progress, asked)
+        report = beside(work.content / summary["filled"]["file"], "report.html")
         summary["filled"]["file"] = str(output / summary["filled"]["file"])
         if left := summary.get("left"):
             on_warning(
@@ -80,29 +81,17 @@ def infill_file(
         if unfilled := summary.get("without a field"):
             columns = ", ".join(f"{name!r} ({n:,})" for name, n in unfilled.items())
             on_warning(f"unknown values that stay unknown, as the run has no field for their columns: {columns}")
-        write_report(aside / "report.html", summary, shown)
-        shutil.rmtree(journal.folder)
-        aside.replace(output)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; the same command goes on from here") from None
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+        write_report(report, summary, shown)
+        work.publish()
     return summary
 
 
-def _begin(aside: Path, run: Run, asked: AskedOfFile) -> Journal:
-    """The folder that the output is made in, empty but for the journal of an interrupted attempt at the same."""
-    journal = aside / "journal"
-    for left_behind in aside.iterdir() if aside.is_dir() else ():
-        if left_behind.is_dir() and left_behind != journal:
-            shutil.rmtree(left_behind)
-        elif left_behind.is_file():
-            left_behind.unlink()
+def _identity(run: Run, asked: AskedOfFile) -> dict[str, Any]:
+    """All that decides the fills but the windows themselves."""
     rules = [f"{rule}{_digest_of_file(rule)}" for rule in asked.get("rules", ()) if isinstance(rule, str)]
     if len(rules) < len(asked.get("rules", ())):
         rules.append(uuid4().hex)  # nobody knows whether functions are the same as last time
-    identity = {
+    return {
         "maskseq": __version__,
         "checkpoint": read_json(run.checkpoint / DIGESTS),
         "config": asdict(asked.get("config", InfillConfig())),
@@ -110,7 +99,6 @@ def _begin(aside: Path, run: Run, asked: AskedOfFile) -> Journal:
         "symmetries": asked.get("symmetries", True),
         "fill_long_holes": asked.get("fill_long_holes", False),
     }
-    return Journal(journal, identity)
 
 
 def _digest_of_file(rule: str) -> str:
@@ -141,7 +129,7 @@ def _fill(
     sized: list[Sized] = []
     unfilled: Counter[str] = Counter()
     sources = {field.source for field in run.tokenizer.fields}
-    with table_writer(folder / f"fills.{table}", COLUMNS) as write_rows:
+    with table_writer(beside(target, f"fills.{table}"), COLUMNS) as write_rows:
 
         def filled_records() -> Iterator[Any]:
             nonlocal n_records, n_filled
@@ -180,7 +168,7 @@ def _fill(
             f"{each.key}:{each.start}-{each.stop}": f"{each.length} (probability {each.probability:.2g})"
             for each in sized[:SHOWN_LENGTHS]
         }
-        with table_writer(folder / f"lengths.{table}", columns_of(Sized)) as write_rows:
+        with table_writer(beside(target, f"lengths.{table}"), columns_of(Sized)) as write_rows:
             write_rows(map(vars, sized))
     if score.cells:
         summary["against what was hidden"] = score.summary()

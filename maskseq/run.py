@@ -32,6 +32,7 @@ from maskseq.inference.variants import VariantScore, score_variants
 from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.interop import export_hf, export_onnx
+from maskseq.outputs import claimed, locked, sync
 from maskseq.plugins import format_for
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.types import Encoded
@@ -141,16 +142,17 @@ class Run:
         `records` are keys and encoded records that the run was not trained on; `data` is what to call them. Returns the
         run with its calibration.
         """
-        calibration = calibrate_on(
-            self.predict_fills(symmetries=symmetries),
-            records,
-            config,
-            tokenizer=self.fills,
-            context=self.model.config.max_positions,
-            cells=cells,
-            on_progress=on_progress,
-        )
-        write_calibration(self.checkpoint, calibration, order=config.order, symmetries=symmetries, data=data)
+        with locked(self.checkpoint, f"{self.checkpoint}: another process is calibrating it"):
+            calibration = calibrate_on(
+                self.predict_fills(symmetries=symmetries),
+                records,
+                config,
+                tokenizer=self.fills,
+                context=self.model.config.max_positions,
+                cells=cells,
+                on_progress=on_progress,
+            )
+            write_calibration(self.checkpoint, calibration, order=config.order, symmetries=symmetries, data=data)
         return replace(self, fitted=read_calibration(self.checkpoint))
 
     def fit_lengths(
@@ -168,10 +170,11 @@ class Run:
         """
         if self.fills is not self.tokenizer:
             raise UsageError("several tokens share each unit here: a length head counts tokens, not units")
-        fitted = fit_length_head(
-            self.model, records, tokenizer=self.tokenizer, most=most, gaps=gaps, seed=seed, on_progress=on_progress
-        )
-        save_length_head(self.checkpoint, fitted)
+        with locked(self.checkpoint, f"{self.checkpoint}: another process is fitting lengths for it"):
+            fitted = fit_length_head(
+                self.model, records, tokenizer=self.tokenizer, most=most, gaps=gaps, seed=seed, on_progress=on_progress
+            )
+            save_length_head(self.checkpoint, fitted)
         return fitted
 
     def score(
@@ -237,9 +240,14 @@ def _ending(name: str) -> str:
 
 def export_checkpoint(run: Run, output: Path, *, format: Literal["hf", "onnx"]) -> str:
     """Write a run's encoder for transformers or as ONNX; returns what was written."""
-    if output.exists():
-        raise UsageError(f"{output} exists already\n\nhint: choose another name with --output")
-    if format == "hf":
-        return export_hf(run.model, output, tokenizer=run.tokenizer)
-    export_onnx(run.model, output)
+    with claimed(output, new=True, parents=True) as work:
+        if format == "hf":
+            told = export_hf(run.model, work.content, tokenizer=run.tokenizer)
+            work.publish()
+            return told
+        work.content.mkdir()
+        export_onnx(run.model, work.content / output.name)
+        for path in work.content.iterdir():  # a large model comes with a file of its weights, which it names
+            sync(path)
+            path.replace(output.with_name(path.name))
     return "an ONNX model of one sequence of any length"

@@ -18,6 +18,7 @@ from jaxtyping import Integer
 
 from maskseq import plugins
 from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.outputs import write
 from maskseq.readings import Reading, Readings, UndecidedError, command, loaded_plugins, readings_of
 from maskseq.recipe import lay_over, load_recipe
 from maskseq.survey import Suggestion
@@ -89,9 +90,7 @@ def init(
     title = f"A first recipe for {', '.join(file.name for file in files)}."
     text = recipe_text(draft, {"data.format": reading.why, **looked.suggestion.comments}, title)
     load_recipe(tomllib.loads(text))
-    aside = output.with_name(output.name + ".tmp")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(output)
+    write(output, text, new=True)
     told = dict(readings.told)
     if doubt:
         told[files[0].name] = f"{reading.format}: {reading.why} (a guess that you accepted: {doubt})"

@@ -81,8 +81,9 @@ def evaluate(
     units.
     """
     from maskseq.evaluation import evaluate_run
+    from maskseq.evaluation_report import evaluation_writer
 
-    with console.stages("cells") as counted:
+    with evaluation_writer(output, data) as write, console.stages("cells") as counted:
         told = evaluate_run(
             run,
             data,
@@ -96,6 +97,7 @@ def evaluate(
             trust_code=trust_code,
             on_progress=counted,
         )
+        write(told)
     _show(told, output, as_json=as_json)
 
 
@@ -122,8 +124,9 @@ def baseline(
 ) -> None:
     """What a model of this corpus has to beat: tables and chains counted on its training data, in seconds."""
     from maskseq.evaluation import evaluate_baselines
+    from maskseq.evaluation_report import evaluation_writer
 
-    with console.stages("cells") as counted:
+    with evaluation_writer(output, data) as write, console.stages("cells") as counted:
         told = evaluate_baselines(
             corpus,
             data,
@@ -134,6 +137,7 @@ def baseline(
             trust_code=trust_code,
             on_progress=counted,
         )
+        write(told)
     _show(told, output, as_json=as_json)
 
 
@@ -162,10 +166,8 @@ def _question(
 
 
 def _show(told: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
-    from maskseq.evaluation_report import brief, brief_errors, brief_gaps, write_evaluation
+    from maskseq.evaluation_report import brief, brief_errors, brief_gaps
 
-    if output is not None:
-        write_evaluation(told, output)
     if as_json:
         console.show(told, as_json=True)
         return

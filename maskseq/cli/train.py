@@ -36,7 +36,8 @@ def pretrain(
 ) -> None:
     """Pretrain an encoder on the files of a recipe.
 
-    Ctrl-C (or SIGTERM) checkpoints and stops; the same command goes on from there, with the same order and masks.
+    Ctrl-C (or SIGTERM, or the loss of the terminal) checkpoints and stops; the same command goes on from there, with
+    the same order and masks.
     """
     from maskseq import commands, describe
     from maskseq.recipe import load_recipe

@@ -112,6 +112,7 @@ def infill(
     from maskseq import roundtrip
     from maskseq.inference.infill import InfillConfig
     from maskseq.missing import Insertion, read_lengths
+    from maskseq.outputs import derived
     from maskseq.ranges import read_ranges
     from maskseq.run import load
 
@@ -119,7 +120,7 @@ def infill(
         summary = roundtrip.infill_file(
             load(run, trust_code=trust_code),
             file,
-            output=output or file.with_name(f"{file.name.split('.')[0]}-filled"),
+            output=output or derived(file, "-filled"),
             ranges=read_ranges([*(mask or ()), *(region or ())]),
             only_ranges=bool(region),
             unknown=unknown or (),
@@ -250,9 +251,12 @@ def score(
     from maskseq.errors import UsageError
     from maskseq.inference import surprise
     from maskseq.inference.tabular import table_on_stdout, table_writer
+    from maskseq.outputs import require_apart
     from maskseq.plugins import variants_for
     from maskseq.run import load
 
+    if output is not None:
+        require_apart(output, file, variants)
     loaded = load(run, trust_code=trust_code)
     reader = loaded.reader(file, format)
     names = [field.name for field in loaded.tokenizer.fields]

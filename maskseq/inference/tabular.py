@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO, get_args
 
 from maskseq.errors import UsageError
+from maskseq.outputs import explained, replacing
 
 PARQUET_ROWS = 1 << 14
 
@@ -32,13 +33,13 @@ def table_writer(path: Path, columns: Columns) -> Iterator[Sink]:
     """
     if path.suffix not in _SINKS:
         raise UsageError(f"{path}: a table is written as {', '.join(_SINKS)}")
-    aside = path.with_name(path.name + ".tmp")
-    try:
-        with _SINKS[path.suffix](aside, columns) as sink:
-            yield sink
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(path) as aside, _SINKS[path.suffix](aside, columns) as sink:
+
+        def named(rows: Iterable[Mapping[str, Any]]) -> None:
+            with explained(path):  # here, since other files may be open around this call
+                sink(rows)
+
+        yield named
 
 
 @contextmanager

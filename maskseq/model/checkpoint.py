@@ -8,6 +8,7 @@ adds, and `digests.json`, written last: a folder without it was interrupted. A r
 import hashlib
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,9 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from maskseq.data.local import sync
 from maskseq.errors import DataError, UsageError
 from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.outputs import sync
 from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
 from maskseq.tokenizer import Tokenizer
 
@@ -38,7 +39,7 @@ def save_model(folder: Path, model: Encoder, tokenizer: Tokenizer[Any]) -> None:
         "encoder": TypeAdapter(EncoderConfig).dump_python(model.config, mode="json"),
         "tokenizer": saved_tokenizer["fingerprint"],
     }
-    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, folder / MODEL)
+    write_tensors(folder / MODEL, {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
     write_json(folder / CONFIG, config)
     write_json(folder / TOKENIZER, saved_tokenizer)
     seal(folder)
@@ -78,8 +79,7 @@ def read_model(folder: Path, *, trust_code: bool = False) -> tuple[Encoder, Toke
 
 def newest_checkpoint(run: Path, warn: Callable[[str], object]) -> Path:
     """The checkpoint that `latest` names, or the newest older one if that is damaged; `warn` is told which and why."""
-    steps = sorted((run / "checkpoints").glob("step_*"), key=_step, reverse=True)
-    steps = [folder for folder in steps if _step(folder) >= 0]
+    steps = checkpoints(run)[::-1]
     try:
         named = (run / "latest").read_text().strip()
     except (OSError, UnicodeDecodeError):
@@ -99,6 +99,11 @@ def newest_checkpoint(run: Path, warn: Callable[[str], object]) -> Path:
             warn(f"damaged: {'; '.join(problems)}. Going back to {folder.name}")
         return folder
     raise DataError(run, "; ".join(["has no sound checkpoint", *problems]))
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """All checkpoint folders of a run, in the order of their steps."""
+    return sorted((path for path in (run / "checkpoints").glob("step_*") if _step(path) >= 0), key=_step)
 
 
 def seal(folder: Path) -> None:
@@ -165,6 +170,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file; an `OSError` where the system refuses it, as for other files."""
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        found = re.search(r"os error (\d+)", str(error))
+        code = int(found[1]) if found else None
+        raise OSError(code, os.strerror(code) if code else str(error), str(path)) from error
+
+
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON object and flush it to disk."""
     with path.open("w", encoding="utf-8") as file:
@@ -204,7 +219,7 @@ def few(names: list[str]) -> str:
 
 
 def _step(folder: Path) -> int:
-    """N of `step_N`; −1 for anything else, such as the `step_N.tmp` of an interrupted write."""
+    """N of `step_N`; −1 for anything else, such as somebody's `step_N.tmp`."""
     number = folder.name.removeprefix("step_")
     return int(number) if number.isdecimal() else -1
 

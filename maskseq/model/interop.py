@@ -13,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from pydantic import TypeAdapter, ValidationError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from maskseq.errors import DataError, UsageError
-from maskseq.model.checkpoint import few, fill, read_json, read_tensors, write_json
+from maskseq.model.checkpoint import few, fill, read_json, read_tensors, write_json, write_tensors
 from maskseq.model.config import EncoderConfig
 from maskseq.model.encoder import Attend, Encoder
 from maskseq.model.hf_tokenizer import HFTokens, read_tokens, write_tokenizer
@@ -99,7 +98,7 @@ def export_hf(model: Encoder, folder: Path, *, tokenizer: Tokenizer[Any] | None 
     tensors = _to_theirs(layout, model, config)
     if native:
         _add_rows(layout, tensors)
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    write_tensors(folder / WEIGHTS, tensors, metadata={"format": "pt"})
     if tokenizer is not None:
         write_json(folder / OWN_TOKENIZER, tokenizer_to_json(tokenizer))
         write_tokenizer(folder, tokenizer.fields[0], max_length=config.max_positions)

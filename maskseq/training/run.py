@@ -1,18 +1,16 @@
 """The run folder: whose it is, who is at work in it, and the metrics that grow in it."""
 
 import dataclasses
-import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from maskseq.errors import UsageError
 from maskseq.metrics import METRICS
-from maskseq.model.checkpoint import read_json, write_json
+from maskseq.model.checkpoint import read_json
+from maskseq.outputs import explained, write
 from maskseq.training.events import CheckpointSaved, Finished, Started, Step, Stopped, Validation
 
 RECIPE = "recipe.json"
@@ -28,24 +26,6 @@ KINDS: dict[type, str] = {
 }
 """The `kind` of a line in `metrics.jsonl`. Steps and validations are those of one undisturbed run, each once; the
 others tell of the processes that made it."""
-
-
-@contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Be the only process that trains into `run`. However that process ends, the lock ends with it."""
-    run.mkdir(parents=True, exist_ok=True)
-    handle = os.open(run, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise UsageError(f"{run}: another process is training into this folder") from None
-    except OSError:
-        pass  # a file system without locks: nothing is checked there
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 def claim(run: Path, identity: dict[str, Any]) -> None:
@@ -64,11 +44,10 @@ def claim(run: Path, identity: dict[str, Any]) -> None:
                 + "\n\nhint: choose another output folder, or go on from this run with --extend"
             )
         return
-    if (run / "checkpoints").exists():
-        raise UsageError(f"{run} holds checkpoints but no {RECIPE}: it is not a run that could go on")
-    aside = recipe.with_suffix(".tmp")
-    write_json(aside, identity)
-    aside.replace(recipe)
+    for name in ("checkpoints", METRICS, "latest", "report.html"):  # which would be cut or replaced
+        if os.path.lexists(run / name):
+            raise UsageError(f"{run} holds {name} but no {RECIPE}: it is not a run that could go on")
+    write(recipe, json.dumps(identity, indent=1, ensure_ascii=False))
 
 
 class Metrics:
@@ -92,17 +71,20 @@ class Metrics:
                 values |= {"loss": whole.loss, "bits": whole.bits, "accuracy": whole.accuracy, "cells": whole.cells}
                 values |= split
             line = {"kind": KINDS[type(event)], "time": round(time.time(), 3), **values}
-            self._file.write(json.dumps(line, default=str) + "\n")
-            self._file.flush()
+            with explained(Path(self._file.name)):
+                self._file.write(json.dumps(line, default=str) + "\n")
+                self._file.flush()
 
     def sync(self) -> None:
         """Down to the disk, before a checkpoint claims that these steps were made."""
         if self._file is not None:
-            os.fsync(self._file.fileno())
+            with explained(Path(self._file.name)):
+                os.fsync(self._file.fileno())
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with explained(Path(self._file.name)):
+                self._file.close()
 
 
 def _cut(path: Path, step: int) -> Path:
@@ -110,9 +92,7 @@ def _cut(path: Path, step: int) -> Path:
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= step]
     if len(kept) < len(lines):
-        aside = path.with_suffix(".tmp")
-        aside.write_bytes(b"".join(kept))
-        aside.replace(path)
+        write(path, b"".join(kept))
     return path
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from maskseq.errors import DataError, UsageError
-from maskseq.files import COMPRESSED
+from maskseq.files import COMPRESSED, is_file
+from maskseq.outputs import derived
 from maskseq.survey import LIKELY, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_genomics.alphabet import reverse_complement
@@ -96,7 +97,7 @@ class Bed(Format[Sequence]):
         Fasta().write(records, path)
 
     def written_as(self, path: Path) -> tuple[Format[Sequence], Path]:
-        return Fasta(), path.with_name(path.name + ".fa")
+        return Fasta(), derived(path, ".fa")
 
 
 def _is_genome(path: Path) -> bool:
@@ -152,7 +153,7 @@ def _sequences(genome: Path) -> Iterator[tuple[str, "bytes | _Indexed"]]:
 
 def _is_current(index: Path, genome: Path) -> bool:
     plain = not genome.name.lower().endswith(COMPRESSED)
-    return plain and index.is_file() and genome.is_file() and index.stat().st_mtime >= genome.stat().st_mtime
+    return plain and is_file(index) and is_file(genome) and index.stat().st_mtime >= genome.stat().st_mtime
 
 
 @dataclass(frozen=True)
