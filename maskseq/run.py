@@ -35,7 +35,7 @@ from maskseq.model.interop import export_hf, export_onnx
 from maskseq.plugins import format_for
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.types import Encoded
-from maskseq.variants import ListedVariant, Records, stretches
+from maskseq.variants import Listed, Records, stretches
 
 
 def load(run: Path | str, *, trust_code: bool = False) -> "Run":
@@ -196,7 +196,7 @@ class Run:
 
     def score_variants(
         self,
-        variants: Iterable[ListedVariant[Any]],
+        variants: Iterable[Listed[Any]],
         read: Callable[[], Iterable[Any]],
         *,
         symmetries: bool = True,
@@ -204,6 +204,7 @@ class Run:
     ) -> Iterator[VariantScore]:
         """Log-likelihood ratios of variants of the records that `read()` streams; see `maskseq.inference.variants`.
 
+        One score a variant, in their order; those that cannot be scored have the reason instead.
         Averaged over the tokenizer's symmetries, such as the two strands of DNA. One record is in memory at a time.
         """
         return score_variants(
