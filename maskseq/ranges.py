@@ -146,7 +146,7 @@ def _is_number(text: str) -> bool:
 
 def _read_bed(path: Path) -> list[tuple[str, Range]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise DataError(path, "no such file") from None
     except (OSError, UnicodeDecodeError) as error:

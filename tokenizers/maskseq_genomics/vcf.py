@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from maskseq.errors import DataError
 from maskseq.variants import Listed, ListedVariant, Unscored, VariantFormat
-from maskseq_genomics.files import read_lines
+from maskseq_genomics.files import lines_of, read_text
 from maskseq_genomics.sequence import Sequence
 
 BASES = re.compile("[ACGTN]+", re.IGNORECASE)
@@ -54,8 +54,9 @@ class Vcf(VariantFormat[Sequence]):
     columns: ClassVar[tuple[str, ...]] = ("chrom", "pos", "id", "ref", "alt")
 
     def read(self, path: Path) -> Iterator[Listed[Sequence]]:
-        for number, raw in enumerate(read_lines(path), 1):
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8", errors="backslashreplace").rstrip("\r\n")
+        _, blocks = read_text(path)
+        for number, raw in enumerate(lines_of(blocks), 1):
+            line = raw.decode(errors="backslashreplace").rstrip("\r\n")
             if not line.startswith("#") and line.strip():
                 yield from _variants(line, path, f"line {number}")
 
