@@ -32,6 +32,7 @@ from maskseq.inference.variants import VariantScore, score_variants
 from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.interop import export_hf, export_onnx
+from maskseq.names import named
 from maskseq.plugins import format_for
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.types import Encoded
@@ -188,7 +189,7 @@ class Run:
         """
         return score_records(
             self._scoring(symmetries, calibrated),
-            ((record.key, self.tokenizer.encode(record)) for record in records),
+            ((name, self.tokenizer.encode(record)) for name, record in named(records)),
             tokenizer=self.tokenizer,
             context=self.model.config.max_positions,
             stride=stride,

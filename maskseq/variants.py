@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from maskseq.errors import DataError
+from maskseq.names import named
 from maskseq.types import Record
 
 R = TypeVar("R", bound=Record)
@@ -68,26 +69,26 @@ class Records:
     """The records that variants are about, one in memory at a time: quick where both files have the same order."""
 
     def __init__(self, read: Callable[[], Iterable[Record]]) -> None:
-        """`read()` streams the records from the first on."""
+        """`read()` streams the records from the first on; they are called as `maskseq.names` says."""
         self._read = read
-        self._stream: Iterator[Record] = iter(())
-        self._current: Record | None = None
+        self._stream: Iterator[tuple[str, Record]] = iter(())
+        self._current: tuple[str, Record] | None = None
         self._names: set[str] | None = None
         """All keys, once the records were read to their end from the first on."""
 
     def find(self, key: str) -> Record:
-        """The record of that key; `LookupError` says which records there are."""
-        if self._current is not None and self._current.key == key:
-            return self._current
+        """The record of that name; `LookupError` says which records there are."""
+        if self._current is not None and self._current[0] == key:
+            return self._current[1]
         if self._names is None or key in self._names:
             for again in (False, True):
                 if again:
-                    self._stream = iter(self._read())
+                    self._stream = named(self._read())
                 names = set()
-                for record in self._stream:
-                    names.add(record.key)
-                    if record.key == key:
-                        self._current = record
+                for name, record in self._stream:
+                    names.add(name)
+                    if name == key:
+                        self._current = name, record
                         return record
             self._names = names
         raise LookupError(f"there is no record {key!r}; there are {', '.join(sorted(self._names)[:5])}")
