@@ -21,6 +21,7 @@ def write_page(path: Path, title: str, parts: Iterable[str]) -> None:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
         f"<body><h1>{escape(title)}</h1>{''.join(parts)}</body></html>",
         encoding="utf-8",
+        errors="backslashreplace",  # names of files need not be text
     )
     aside.replace(path)
 

@@ -26,7 +26,7 @@ def init(
 
     found = starter.init(files, output, format=format, overrides=overrides or ())
     console.show(found, as_json=as_json)
-    console.talk.print(f"wrote {output}; have a look, then: maskseq pretrain {output} --dry-run")
+    console.say(f"wrote {output}; have a look, then: maskseq pretrain {output} --dry-run")
 
 
 @app.command()
