@@ -21,6 +21,8 @@ from maskseq.outputs import replacing
 
 COMPRESSED = (".gz", ".bgz")
 GZIP = b"\x1f\x8b"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What some programs put before UTF-8 text, without meaning anything by it."""
 FREE = 1 << 30
 """Bytes that any compressed file may become, however small it is."""
 RATIO = 200

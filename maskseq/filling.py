@@ -19,7 +19,8 @@ from maskseq.inference.journal import Journal
 from maskseq.inference.lengths import Judge
 from maskseq.inference.ordinal import Posterior
 from maskseq.missing import Insertion, Sized, Unsized, by_evidence, give_lengths, insert_missing
-from maskseq.ranges import Range, field_cells, hidden_cells
+from maskseq.names import Name, Names
+from maskseq.ranges import Range, field_cells, hidden_cells, requests
 from maskseq.rules import NamedRule
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, LegalCells
@@ -30,7 +31,7 @@ NO_LENGTHS: Mapping[str, Sequence[Unsized]] = MappingProxyType({})
 
 
 class Asked(TypedDict, total=False):
-    """What may be asked of `Run.infill`; records are meant by their keys, "" is the only one of a file."""
+    """What may be asked of `Run.infill`, of records by their names (`maskseq.names`); "" is the only one of a file."""
 
     ranges: Mapping[str, Sequence[Range]]
     """Stretches to fill besides what is unknown, whatever is there."""
@@ -100,13 +101,14 @@ class Filler:
         tokenizer = self.tokenizer
         waiting: deque[tuple[Any, list[Sized], Task]] = deque()
         named = [NamedRule.parse(rule) if isinstance(rule, str) else rule for rule in rules]
+        names = Names([*ranges, *lengths, *(rule.key for rule in named if isinstance(rule, NamedRule) and rule.key)])
 
         def tasks() -> Iterator[Task]:
             for given in records:
-                hidden = [*ranges.get(given.key, ()), *ranges.get("", ())]
-                unsized = [*lengths.get(given.key, ()), *lengths.get("", ())]
+                name = names.next(given.key)
+                hidden, unsized = requests(ranges, name), requests(lengths, name)
                 if (unsized or insertion) and hidden:
-                    raise UsageError(f"{given.key}: stretches to hide cannot be counted where lengths are unknown")
+                    raise UsageError(f"{name.text}: stretches to hide cannot be counted where lengths are unknown")
                 record, sized = self._sized(given, unsized, insertion)
                 encoded = tokenizer.encode(record)
                 holes = hidden_cells(tokenizer, encoded, record, hidden)
@@ -115,9 +117,10 @@ class Filler:
                 if unknown:
                     holes |= field_cells(tokenizer, encoded, len(record), unknown)
                 holes &= ~_settled(encoded, tokenizer)
-                task = Task(record.key, encoded, holes, _about(record.key, encoded, tokenizer, named))
-                waiting.append((record, sized, task))
+                task = Task(name.text, encoded, holes, _about(name, encoded, tokenizer, named))
+                waiting.append((record, [replace(each, key=name.text) for each in sized], task))
                 yield task
+            names.check()
 
         has_grammar = type(tokenizer).allowed is not Tokenizer.allowed
         for filled in fill_records(
@@ -165,13 +168,13 @@ def _settled(encoded: Encoded, tokenizer: Tokenizer[Any]) -> Bool[np.ndarray, "l
 
 
 def _about(
-    key: str, encoded: Encoded, tokenizer: Tokenizer[Any], rules: Sequence[NamedRule | Constraint]
+    name: Name, encoded: Encoded, tokenizer: Tokenizer[Any], rules: Sequence[NamedRule | Constraint]
 ) -> list[LegalCells | Constraint]:
     """The rules for one record."""
     return [
         rule.about(tokenizer, encoded) if isinstance(rule, NamedRule) else rule
         for rule in rules
-        if not isinstance(rule, NamedRule) or rule.key in ("", key)
+        if not isinstance(rule, NamedRule) or rule.key in name.meant_by
     ]
 
 

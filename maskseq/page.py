@@ -18,11 +18,11 @@ figure { display: inline-block; margin: 0 1.5rem 1rem 0 } figcaption { font-weig
 
 def write_page(path: Path, title: str, parts: Iterable[str]) -> None:
     """Write a page of HTML parts; it appears when it is whole."""
-    write(
-        path,
+    page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-        f"<body><h1>{escape(title)}</h1>{''.join(parts)}</body></html>",
+        f"<body><h1>{escape(title)}</h1>{''.join(parts)}</body></html>"
     )
+    write(path, page.encode(errors="backslashreplace"))  # names of files need not be text
 
 
 def section(name: str, value: object) -> str:

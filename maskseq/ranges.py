@@ -3,15 +3,18 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool
 
 from maskseq.errors import DataError, UsageError
+from maskseq.names import ONLY, Name, Names
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Record
 from maskseq.units import unit_blocks
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,10 @@ Range = tuple[int, int] | Moments
 
 
 def read_ranges(texts: Iterable[str]) -> dict[str, list[Range]]:
-    """Ranges by record key, in the order given; "" for ranges of the only record of a file."""
+    """Ranges by record key, in the order given; "" for ranges of the only record of a file.
+
+    Of several records of one key, the n-th is called KEY#n (`maskseq.names`).
+    """
     ranges: dict[str, list[Range]] = {}
     for text in texts:
         found = _read_bed(Path(text)) if text.endswith(".bed") else [_parse(text)]
@@ -39,19 +45,23 @@ def read_ranges(texts: Iterable[str]) -> dict[str, list[Range]]:
 def within(records: Iterable[Record], ranges: Mapping[str, Sequence[Range]]) -> Iterator[Record]:
     """These stretches of the records, each as a record of its own; without ranges, the records.
 
-    `UsageError` for a range that leaves its record, or of a record that is not there.
+    `UsageError` for a range that leaves its record, or of a record that is not there. Records are called as
+    `maskseq.names` says.
     """
-    missing = set(ranges)
+    names = Names(set(ranges) - {ONLY})
     for record in records:
-        wanted = [*ranges.get(record.key, ()), *ranges.get("", ())]
-        missing -= {record.key, ""}
-        for each in wanted:
+        name = names.next(record.key)
+        for each in requests(ranges, name):
             start, stop = _inside(record, each)
-            yield replace(record.cut(start, stop), key=f"{record.key}@{start}")
+            yield replace(record.cut(start, stop), key=f"{name.text}@{start}")
         if not ranges:
-            yield record
-    if missing:
-        raise UsageError(f"there is no record {min(missing)!r} to take a stretch of")
+            yield record if name.text == record.key else replace(record, key=name.text)
+    names.check()
+
+
+def requests(asked: Mapping[str, Sequence[T]], name: Name) -> list[T]:
+    """What is asked of the record of that name."""
+    return [each for text in name.meant_by for each in asked.get(text, ())]
 
 
 def hidden_cells(
@@ -146,7 +156,7 @@ def _is_number(text: str) -> bool:
 
 def _read_bed(path: Path) -> list[tuple[str, Range]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise DataError(path, "no such file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -4,7 +4,7 @@ import hashlib
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 
 from maskseq import __version__
 from maskseq.data.corpus import Corpus
-from maskseq.errors import MaskseqError, UsageError
+from maskseq.errors import MaskseqError
 from maskseq.filling import Asked, FilledRecord
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.journal import Journal
@@ -123,7 +123,6 @@ def _fill(
     shown: list[Row] = []
     left: list[str] = []
     unfillable: list[str] = []
-    found: set[str] = set()
     writer, target = reader.written_as(folder / file.name)
     n_records = n_filled = 0
     sized: list[Sized] = []
@@ -141,7 +140,6 @@ def _fill(
                 unfillable.extend(run.fills.unfillable(each.record))
                 score.add(each)
                 sized.extend(each.sized)
-                found.add(each.filled.key)
                 unfilled.update({name: n for name, n in each.record.unknown_values().items() if name not in sources})
                 n_records += 1
                 n_filled += len(each.filled.fill.cells)
@@ -149,7 +147,6 @@ def _fill(
                 yield each.record
 
         writer.write(filled_records(), target)
-    _check_found(ranges, found, n_records)
     summary: dict[str, Any] = {
         "filled": {"file": target.name, "records": n_records, "cells": n_filled},
         "order": config.order,
@@ -163,7 +160,6 @@ def _fill(
     if +unfilled:
         summary["without a field"] = dict(+unfilled)
     if asked.get("lengths") or asked.get("insertion"):
-        _check_found(asked.get("lengths", {}), found, n_records)
         summary["lengths"] = {
             f"{each.key}:{each.start}-{each.stop}": f"{each.length} (probability {each.probability:.2g})"
             for each in sized[:SHOWN_LENGTHS]
@@ -182,14 +178,6 @@ def _calibration(run: Run, asked: AskedOfFile) -> str:
     with warnings.catch_warnings(action="ignore"):
         used = run.calibration(asked.get("config", InfillConfig()), symmetries=asked.get("symmetries", True))
     return f"fitted on {run.fitted.fitted_on}" if used and asked.get("calibrated", True) else "not used"
-
-
-def _check_found(ranges: Mapping[str, object], found: set[str], n_records: int) -> None:
-    missing = sorted(set(ranges) - found - {""})
-    if missing:
-        raise UsageError(f"no record is called {missing[0]!r}; the file has {', '.join(sorted(found)[:3])}")
-    if "" in ranges and n_records != 1:
-        raise UsageError(f"the file has {n_records} records\n\nhint: say which one, as in KEY:START-END")
 
 
 @dataclass

@@ -32,11 +32,12 @@ from maskseq.inference.variants import VariantScore, score_variants
 from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.interop import export_hf, export_onnx
+from maskseq.names import named
 from maskseq.outputs import claimed, locked, sync
 from maskseq.plugins import format_for
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.types import Encoded
-from maskseq.variants import ListedVariant, Records, stretches
+from maskseq.variants import Listed, Records, stretches
 
 
 def load(run: Path | str, *, trust_code: bool = False) -> "Run":
@@ -191,7 +192,7 @@ class Run:
         """
         return score_records(
             self._scoring(symmetries, calibrated),
-            ((record.key, self.tokenizer.encode(record)) for record in records),
+            ((name, self.tokenizer.encode(record)) for name, record in named(records)),
             tokenizer=self.tokenizer,
             context=self.model.config.max_positions,
             stride=stride,
@@ -199,7 +200,7 @@ class Run:
 
     def score_variants(
         self,
-        variants: Iterable[ListedVariant[Any]],
+        variants: Iterable[Listed[Any]],
         read: Callable[[], Iterable[Any]],
         *,
         symmetries: bool = True,
@@ -207,6 +208,7 @@ class Run:
     ) -> Iterator[VariantScore]:
         """Log-likelihood ratios of variants of the records that `read()` streams; see `maskseq.inference.variants`.
 
+        One score a variant, in their order; those that cannot be scored have the reason instead.
         Averaged over the tokenizer's symmetries, such as the two strands of DNA. One record is in memory at a time.
         """
         return score_variants(

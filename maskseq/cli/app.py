@@ -2,6 +2,9 @@
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,12 +13,38 @@ from typer.core import TyperGroup
 
 from maskseq import __version__, console
 from maskseq.errors import MaskseqError
+from maskseq.terminal import escaped
+
+
+@contextmanager
+def _shown_by_typer() -> Iterator[None]:
+    """What is wrong with arguments, typer itself prints: it must not hold what `console` would escape."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message") and isinstance(message := getattr(error, "message", None), str):
+            vars(error)["message"] = escaped(message)
+        raise
 
 
 class Group(TyperGroup):
     """Turns what a command raises into one clear line and an exit code: 1 failure, 2 usage, 3 data, 130 interrupted."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # a terminal that lacks a letter shows its number
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _shown_by_typer():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
+        with _shown_by_typer():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: Any) -> Any:
         shown: set[str] = set()
 
         def show(message: Warning | str, *_: object, **__: object) -> None:

@@ -35,7 +35,7 @@ def init(
             console.show(question.to_json(), as_json=True)
         raise
     console.show(found, as_json=as_json)
-    console.talk.print(f"wrote {output}; have a look, then: maskseq pretrain {output} --dry-run")
+    console.say(f"wrote {output}; have a look, then: maskseq pretrain {output} --dry-run")
 
 
 @app.command()

@@ -172,10 +172,10 @@ def _show(told: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
         console.show(told, as_json=True)
         return
     for protocol, figures in told["protocols"].items():
-        console.talk.print(brief(protocol, figures))
+        console.say(brief(protocol, figures))
         if figures.get("whole gaps"):
-            console.talk.print(brief_gaps(protocol, figures["whole gaps"]))
+            console.say(brief_gaps(protocol, figures["whole gaps"]))
         if "errors of all fields" in figures:
-            console.talk.print(brief_errors(protocol, figures["errors of all fields"]))
+            console.say(brief_errors(protocol, figures["errors of all fields"]))
     if output is not None:
-        console.talk.print(f"wrote {output / 'evaluation.json'} and {output / 'evaluation.html'}")
+        console.say(f"wrote {output / 'evaluation.json'} and {output / 'evaluation.html'}")

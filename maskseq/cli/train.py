@@ -64,7 +64,7 @@ def pretrain(
             branch=branch,
             on_event=lambda event: console.tell_all(listeners, event),
         )
-    console.talk.print(f"run folder: {folder}; fill a file with: maskseq infill {folder} FILE")
+    console.say(f"run folder: {folder}; fill a file with: maskseq infill {folder} FILE")
 
 
 @app.command()

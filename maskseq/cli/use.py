@@ -1,9 +1,9 @@
 """A trained run at work."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +12,7 @@ from maskseq.cli.app import Calibrated, FormatName, Json, RunFolder, Symmetries,
 from maskseq.inference.order import OrderName
 
 if TYPE_CHECKING:
+    from maskseq.inference.variants import VariantScore
     from maskseq.run import Run
     from maskseq.types import Encoded
 
@@ -228,7 +229,8 @@ def score(
     variants: Annotated[
         Path | None,
         typer.Option(
-            help="A VCF: how much likelier each variant is than what is there, log-likelihood ratios in nats."
+            help="A VCF: how much likelier each variant is than what is there, log-likelihood ratios in nats; of "
+            "insertions and deletions, how much likelier they make their flanks, in a column of their own."
         ),
     ] = None,
     output: Annotated[
@@ -268,7 +270,7 @@ def score(
         found = loaded.score_variants(
             listed.read(variants), lambda: reader.read(file), symmetries=symmetries, calibrated=calibration
         )
-        rows = ([surprise.variant_row(each, listed.columns)] for each in found)
+        rows = _variant_rows(found, listed.columns)
     else:
         scores = loaded.score(reader.read(file), stride=stride, symmetries=symmetries, calibrated=calibration)
         columns = surprise.position_columns(names) if per_position else surprise.RECORD_COLUMNS
@@ -316,6 +318,19 @@ def embed(
             on_progress=counted,
         )
     console.show(summary, as_json=as_json)
+
+
+def _variant_rows(scores: "Iterable[VariantScore]", columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    """A row for each variant, and a warning at the end where some have a reason instead of a score."""
+    from maskseq.inference.surprise import variant_row
+
+    n = unscored = 0
+    for score in scores:
+        n += 1
+        unscored += bool(score.reason)
+        yield [variant_row(score, columns)]
+    if unscored:
+        console.warn(f"{unscored:,} of {n:,} variants have no score: the column reason says why")
 
 
 def known_records(run: "Run", file: Path | None, format: str | None) -> "Iterator[tuple[str, Encoded]]":

@@ -61,12 +61,14 @@ def position_rows(score: Score, fields: Sequence[str]) -> Iterator[dict[str, Any
 
 
 def variant_columns(columns: Sequence[str]) -> Columns:
-    """What the file says of a variant, then nats."""
-    return dict.fromkeys(columns, str) | {"log_ratio": float, "log_before": float, "log_after": float}
+    """What the file says of a variant, then nats (of flanks where the length changes), or why there are none."""
+    numbers = ("log_ratio", "log_before", "log_after", "flank_log_ratio")
+    return dict.fromkeys(columns, str) | dict.fromkeys(numbers, float) | {"reason": str}
 
 
 def variant_row(score: VariantScore, columns: Sequence[str]) -> dict[str, Any]:
     """A variant and its score; empty where there is none."""
-    numbers = {"log_ratio": score.log_ratio, "log_before": score.before, "log_after": score.after}
-    told = {name: value if value == value else None for name, value in numbers.items()}
-    return dict(zip(columns, score.variant.columns, strict=True)) | told
+    numbers = {"log_ratio": score.log_ratio, "flank_log_ratio": score.flank_log_ratio}
+    numbers |= {} if score.flanks else {"log_before": score.before, "log_after": score.after}
+    row = dict.fromkeys(variant_columns(columns)) | dict(zip(columns, score.variant.columns, strict=True))
+    return row | {name: value for name, value in numbers.items() if value == value} | {"reason": score.reason or None}

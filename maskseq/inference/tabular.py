@@ -11,6 +11,7 @@ from typing import Any, TextIO, get_args
 
 from maskseq.errors import UsageError
 from maskseq.outputs import explained, replacing
+from maskseq.terminal import in_one_line
 
 PARQUET_ROWS = 1 << 14
 
@@ -44,11 +45,11 @@ def table_writer(path: Path, columns: Columns) -> Iterator[Sink]:
 
 @contextmanager
 def table_on_stdout(columns: Columns, *, as_json: bool) -> Iterator[Sink]:
-    """Rows as lines on stdout: tab-separated, numbers to four digits, or JSON."""
+    """Rows as lines on stdout: tab-separated, numbers to four digits, control characters escaped; or JSON."""
     if as_json:
         yield lambda rows: _json_lines(rows, sys.stdout)
         return
-    print("\t".join(columns))
+    print("\t".join(map(in_one_line, columns)))
 
     def sink(rows: Iterable[Mapping[str, Any]]) -> None:
         for row in rows:
@@ -60,7 +61,7 @@ def table_on_stdout(columns: Columns, *, as_json: bool) -> Iterator[Sink]:
 def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
-    return "" if value is None else str(value)
+    return "" if value is None else in_one_line(str(value))
 
 
 def _json_lines(rows: Iterable[Mapping[str, Any]], file: TextIO) -> None:
