@@ -103,13 +103,14 @@ class _Question:
 
 def _pair(variant: Listed[Any], stretch: Stretch, tokenizer: Tokenizer[Any]) -> _Pair:
     try:
-        before, after = (tokenizer.encode(record).ids for record in (stretch.before, stretch.after))
+        encoded = [tokenizer.encode(record) for record in (stretch.before, stretch.after)]
     except UsageError:  # not the variant's fault
         raise
     except ValueError as error:
         return _Pair(variant, reason=str(error))
     longer = len(stretch.after) - len(stretch.before)
-    sides = _Sides(before, after, tokenizer.units(before), tokenizer.units(after), longer)
+    before, after = (each.ids for each in encoded)
+    sides = _Sides(before, after, *map(tokenizer.units_of, encoded), longer)
     hidden, cells = sides.flanks(tokenizer) if longer else sides.changed(stretch.changed, tokenizer)
     old, new = (_chain(*each, tokenizer) for each in zip((before, after), hidden, map(np.argwhere, cells), strict=True))
     missing = NOTHING_AROUND if longer else UNKNOWN
