@@ -281,10 +281,8 @@ class EventTable(Format[Case]):
 
     def _unread(self, columns: Columns, by_column: Sequence[Sequence[Any]]) -> dict[str, int]:
         """How many unknown cells stand in which columns that are not read."""
-        read = {columns.case, columns.time, columns.start, *columns.activity}
-        read |= {*columns.attributes.values(), *columns.case_attributes.values()}
-        cells = {name: by_column[index] for index, name in enumerate(columns.names) if index not in read}
-        counts = {name: sum(cell in self.unknown or cell == UNKNOWN for cell in own) for name, own in cells.items()}
+        marks = {UNKNOWN, *self.unknown}
+        counts = {name: sum(cell in marks for cell in by_column[index]) for name, index in columns.unread.items()}
         return {name: n for name, n in counts.items() if n}
 
     def _times(
