@@ -89,8 +89,8 @@ class EventTable(Format[Case]):
     time_zone: str | None = None
     """IANA zone of timestamps that say none (default: UTC)."""
     year: int | None = None
-    """The year of the first event of a file, for time layouts that say none; it rolls over at New Year. Without it,
-    there are no weekdays."""
+    """The year of the first event of a file, for time layouts that say none, in files in the order of time; it rolls
+    over at New Year. Without it, there are no weekdays."""
     sort: bool = True
     """Sort each case by time, ties in file order; else keep the order of the file."""
     max_rows: int = 5_000_000

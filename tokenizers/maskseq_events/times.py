@@ -61,6 +61,10 @@ class TimeLayout:
         named = self.layout is not None and self.layout not in EPOCH_UNITS
         if named and not self.yearless and self.year is not None:
             raise UsageError(f"timestamps of the layout {self.layout!r} say their year\n\nhint: leave out `year`")
+        if self.yearless and self.year is None and not re.search("%j|%d.*%[mbB]|%[mbB].*%d", self.layout or ""):
+            raise UsageError(
+                f"timestamps of the layout {self.layout!r} say no date\n\nhint: name a column that says day and month"
+            )
         try:
             object.__setattr__(self, "_zone", ZoneInfo(self.zone) if self.zone else None)
         except (ZoneInfoNotFoundError, ValueError, OSError):
