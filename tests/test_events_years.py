@@ -186,6 +186,12 @@ def test_times_are_filled_over_new_year_without_a_year(tmp_path):
     assert again.time.tolist() == sorted(again.time.tolist())
 
 
+@pytest.mark.parametrize("layout", ["%H:%M:%S", "%d %H:%M", "%a %H:%M"])
+def test_times_without_a_date_are_refused(layout):
+    with pytest.raises(UsageError, match="say no date"):
+        TextLog(layout=r"(?P<time>\S+) (?P<message>.*)", session_lines=9, time_layout=layout)
+
+
 def test_nothing_makes_up_a_year(tmp_path):
     path = log(tmp_path / "my.log", [datetime(2023, 5, 1) + timedelta(hours=n) for n in range(20)])
     assert "year" not in TextLog.recognize(Head.of(path)).options

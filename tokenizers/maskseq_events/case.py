@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import chain
 from typing import Any, Literal
 
@@ -142,13 +143,19 @@ def field_name(attribute: str) -> str:
 
 def padded(cells: Iterable[Value], unknown: Iterable[str] = ()) -> dict[Value, str]:
     """Those cells that say that they are unknown, but with blanks or quotes around it (`" ?"`), as `UNKNOWN`."""
-    exact = {UNKNOWN, *unknown}
-    bare = {text.strip() for text in exact} - {""}
+    exact, bare = _marks(tuple(unknown))
     known = list(filter(None, cells))
     text = "".join(known)
     if not any(mark in text for mark in bare):  # as for most rows, which are not to be looked at cell by cell
         return {}
     return {cell: UNKNOWN for cell in set(known) if cell not in exact and cell.strip().strip('"').strip() in bare}
+
+
+@cache
+def _marks(unknown: tuple[str, ...]) -> tuple[set[str], set[str]]:
+    """What says that a value is unknown, as it is and without blanks."""
+    exact = {UNKNOWN, *unknown}
+    return exact, {text.strip() for text in exact} - {""}
 
 
 def plain_rows(rows: Sequence[Sequence[Any]], unknown: Iterable[str] = ()) -> Sequence[Sequence[Any]]:

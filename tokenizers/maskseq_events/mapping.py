@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from maskseq.errors import DataError
@@ -26,6 +27,13 @@ class Columns:
     start: int | None
     attributes: dict[str, int]
     case_attributes: dict[str, int]
+
+    @cached_property
+    def unread(self) -> dict[str, int]:
+        """The other columns."""
+        read = {self.case, self.time, self.start, *self.activity}
+        read |= {*self.attributes.values(), *self.case_attributes.values()}
+        return {name: index for index, name in enumerate(self.names) if index not in read}
 
 
 def find_columns(

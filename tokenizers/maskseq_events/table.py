@@ -102,8 +102,8 @@ class EventTable(Format[Case]):
     time_zone: str | None = None
     """IANA zone of timestamps that say none (default: UTC)."""
     year: int | None = None
-    """The year of the first event of a file, for time layouts that say none; it rolls over at New Year. Without it,
-    there are no weekdays."""
+    """The year of the first event of a file, for time layouts that say none, in files in the order of time; it rolls
+    over at New Year. Without it, there are no weekdays."""
     sort: bool = True
     """Sort each case by time, ties in file order; else keep the order of the file."""
     max_rows: int = 5_000_000
@@ -296,10 +296,8 @@ class EventTable(Format[Case]):
 
     def _unread(self, columns: Columns, by_column: Sequence[Sequence[Any]]) -> dict[str, int]:
         """How many unknown cells stand in which columns that are not read."""
-        read = {columns.case, columns.time, columns.start, *columns.activity}
-        read |= {*columns.attributes.values(), *columns.case_attributes.values()}
-        cells = {name: by_column[index] for index, name in enumerate(columns.names) if index not in read}
-        counts = {name: sum(cell in self.unknown or cell == UNKNOWN for cell in own) for name, own in cells.items()}
+        marks = {UNKNOWN, *self.unknown}
+        counts = {name: sum(cell in marks for cell in by_column[index]) for name, index in columns.unread.items()}
         return {name: n for name, n in counts.items() if n}
 
     def _times(

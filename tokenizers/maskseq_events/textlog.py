@@ -1,6 +1,5 @@
 """Raw text logs: lines cut by a pattern, events to sessions by a key, by silence, or by number."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +16,7 @@ from maskseq.tokenizer import OnBroken
 from maskseq_events.case import Case, Value
 from maskseq_events.files import read_lines
 from maskseq_events.log_layouts import LAYOUTS, Layout
+from maskseq_events.patterns import Pattern
 from maskseq_events.table import EventTable, Row, Rows
 from maskseq_events.times import SECOND, TimeLayout
 
@@ -59,11 +59,11 @@ class TextLog(EventTable):
 
     def __post_init__(self) -> None:
         try:
-            groups = self._pattern.groupindex
+            groups = self._pattern.groups
             if self.session_pattern is not None:
-                re.compile(self.session_pattern)
-        except re.error as error:
-            raise UsageError(f"the pattern is no regular expression: {error}") from None
+                Pattern(self.session_pattern)
+        except ValueError as error:
+            raise UsageError(f"the pattern {error}") from None
         if not groups:
             known = ", ".join(LAYOUTS)
             raise UsageError(f"the layout {self.layout!r} has no named groups\n\nhint: known layouts are {known}")
@@ -124,7 +124,7 @@ class TextLog(EventTable):
             yield from [case] if self.idle is None else _split(case, round(self.idle * SECOND))
 
     def _roles(self) -> dict[str, Any]:
-        groups = self._pattern.groupindex
+        groups = self._pattern.groups
         activity = self.activity or (self._known.activity if self._known.activity in groups else None)
         time = self.time if self.time is not None else ("time" if "time" in groups else "")
         return {"case": "session", "activity": activity, "time": time}
@@ -133,19 +133,22 @@ class TextLog(EventTable):
         rows = self._rows(path)
         _, before, _ = next(rows)  # what precedes the first event
         first = next(read_lines(path, self.encoding), "")
-        return ["session", *self._pattern.groupindex], _Header(before, "\r" if first.endswith("\r") else "\n"), rows
+        return ["session", *self._pattern.groups], _Header(before, "\r" if first.endswith("\r") else "\n"), rows
 
     def _rows(self, path: Path) -> Iterator[Row]:
         """First what precedes the first event; then each with its line, and the lines behind it that are none."""
         held: tuple[int, str, Sequence[Value]] = (0, "", ())
         n_events = 0
         for number, line in enumerate(read_lines(path, self.encoding), 1):
-            cells = self._cells(line, None)
+            try:
+                cells = self._cells(line, None)
+                session = self._key(cells, n_events) if cells else None
+            except UsageError as error:
+                raise UsageError(f"{path}, line {number}: {error}") from None
             if not cells and line.strip() and not (self.continued and n_events):
                 shown = line.strip()[:60]
                 hint = "say continued = true if it belongs to the line before, or name another layout"
                 raise DataError(path, f"{shown!r} is not of the layout {self.layout!r}; {hint}", place=f"line {number}")
-            session = self._key(cells, n_events) if cells else None
             if session is None:
                 held = held[0], held[1] + line, held[2]
                 continue
@@ -157,7 +160,7 @@ class TextLog(EventTable):
     def _key(self, cells: Sequence[Value], index: int) -> str | None:
         """The session of an event; None for one that belongs to none."""
         if self._session is not None:
-            return cells[1 + list(self._pattern.groupindex).index(self._session)]
+            return cells[1 + self._pattern.groups.index(self._session)]
         if self._session_pattern is not None:
             found = self._session_pattern.search(" ".join(cell for cell in cells if cell))
             return found.group() if found else None
@@ -165,27 +168,30 @@ class TextLog(EventTable):
 
     def _cells(self, raw: str, header: _Header | None) -> Sequence[Value]:
         """The groups of the first line, behind the place of the session; none if it does not fit."""
-        match = self._match(raw, header)
-        return (None, *self._groups(match)) if match else ()
+        match = self._pattern.fullmatch(self._line(raw, header))
+        if match is None:
+            return ()
+        instead = self._known.instead
+        if instead is None or match[instead] is None:
+            return (None, *self._pattern.texts(match))
+        return (None, *self._with_instead(match, match[instead]))
 
-    def _match(self, raw: str, header: _Header | None) -> re.Match[str] | None:
-        end = "\n" if header is None else header.end
-        return self._pattern.fullmatch(raw.partition(end)[0].removesuffix("\r"))
+    def _line(self, raw: str, header: _Header | None) -> str:
+        """The first line of an event, without its end."""
+        return raw.partition("\n" if header is None else header.end)[0].removesuffix("\r")
 
-    def _groups(self, match: re.Match[str]) -> Sequence[Value]:
-        """What the groups of a line say; one that takes no part in it nothing, or what stands there instead."""
-        texts: list[Value] = list(match.groups())
-        if self._known.instead is None or (text := match[self._known.instead]) is None:
-            return texts
+    def _with_instead(self, match: Any, text: str) -> Sequence[Value]:
+        """What the groups of a line say in which something else stands for the activity."""
+        names, texts = self._pattern.groups, list(self._pattern.texts(match))
         for name in self._activity_groups:
             if match[name] is None:
-                texts[match.re.groupindex[name] - 1] = text or "-"  # it is known to be empty
+                texts[names.index(name)] = text or "-"  # it is known to be empty
         if text in self._holes:  # one hole, not two
-            texts[match.re.groupindex[self._known.instead] - 1] = None
+            texts[names.index(str(self._known.instead))] = None
         return texts
 
     def _replaced(self, raw: str, changes: dict[int, Value], header: _Header) -> str:
-        match = self._match(raw, header)
+        match = self._pattern.fullmatch(self._line(raw, header))
         assert match is not None
         edits = {self._span(match, index): self._written(new) for index, new in changes.items()}
         for (start, stop), text in sorted(edits.items(), reverse=True):
@@ -193,14 +199,15 @@ class TextLog(EventTable):
         self._check(raw, changes, header)
         return raw
 
-    def _span(self, match: re.Match[str], index: int) -> tuple[int, int]:
+    def _span(self, match: Any, index: int) -> tuple[int, int]:
         """Where the text of a column stands in its line."""
-        name = list(self._pattern.groupindex)[index - 1]
+        name = self._pattern.groups[index - 1]
         if match[name] is None and name in self._activity_groups and self._known.instead is not None:
             name = self._known.instead
         if match[name] is None:
             raise UsageError(f"this line has no {name!r} that could be changed: {match.string[:60]!r}")
-        return match.span(name)
+        start, stop = match.span(name)
+        return start, stop
 
     def _written(self, value: Value) -> str:
         return self.absent[0] if value is None else value
@@ -240,8 +247,8 @@ class TextLog(EventTable):
         return LAYOUTS.get(self.layout) or Layout(self.layout)
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        return re.compile(self._known.pattern)
+    def _pattern(self) -> Pattern:
+        return Pattern(self._known.pattern, ours=self.layout in LAYOUTS)
 
     @property
     def _session(self) -> str | None:
@@ -249,9 +256,9 @@ class TextLog(EventTable):
         return self.session or (self._known.session if own else None)
 
     @cached_property
-    def _session_pattern(self) -> re.Pattern[str] | None:
+    def _session_pattern(self) -> Pattern | None:
         pattern = self.session_pattern or (None if self._session or self.session_lines else self._known.session_pattern)
-        return None if pattern is None else re.compile(pattern)
+        return None if pattern is None else Pattern(pattern)
 
     @cached_property
     def _layout(self) -> TimeLayout:

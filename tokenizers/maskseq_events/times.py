@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import cached_property
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -18,6 +19,8 @@ MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
 WEEK = 7 * DAY
 
 EPOCH_UNITS = {"epoch_s": 1_000_000, "epoch_ms": 1000, "epoch_us": 1}
+LONGEST = 200
+"""Characters of a timestamp: no more are looked at, as a pattern takes the square of their number."""
 UNDATED = 2000
 """The year that timestamps begin in where nobody knows it: a leap year, which has all days."""
 HALF_A_YEAR, ELEVEN_MONTHS = timedelta(days=183), timedelta(days=335)
@@ -58,6 +61,10 @@ class TimeLayout:
         named = self.layout is not None and self.layout not in EPOCH_UNITS
         if named and not self.yearless and self.year is not None:
             raise UsageError(f"timestamps of the layout {self.layout!r} say their year\n\nhint: leave out `year`")
+        if self.yearless and self.year is None and not re.search("%j|%d.*%[mbB]|%[mbB].*%d", self.layout or ""):
+            raise UsageError(
+                f"timestamps of the layout {self.layout!r} say no date\n\nhint: name a column that says day and month"
+            )
         try:
             object.__setattr__(self, "_zone", ZoneInfo(self.zone) if self.zone else None)
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -65,7 +72,7 @@ class TimeLayout:
                 f"there is no time zone called {self.zone!r}\n\nhint: use an IANA name such as Europe/Rome"
             ) from None
 
-    @property
+    @cached_property
     def yearless(self) -> bool:
         """Its timestamps say no year."""
         named = self.layout is not None and self.layout not in EPOCH_UNITS
@@ -78,6 +85,8 @@ class TimeLayout:
 
     def parse(self, text: str) -> tuple[int, int]:
         """(microseconds since 1970 UTC, seconds of offset from UTC); `ValueError` says what is wrong."""
+        if len(text) > LONGEST:
+            raise ValueError(_not_a_time(text[:LONGEST], self.layout))
         if self.layout in EPOCH_UNITS:
             return _parse_epoch(text, EPOCH_UNITS[self.layout]), 0
         try:
