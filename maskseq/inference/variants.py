@@ -110,7 +110,8 @@ def _pair(variant: Listed[Any], stretch: Stretch, tokenizer: Tokenizer[Any]) -> 
         return _Pair(variant, reason=str(error))
     longer = len(stretch.after) - len(stretch.before)
     before, after = (each.ids for each in encoded)
-    sides = _Sides(before, after, *map(tokenizer.units_of, encoded), longer)
+    units = [tokenizer.units_of(each) for each in encoded]
+    sides = _Sides(before, after, units[0], units[1], longer)
     hidden, cells = sides.flanks(tokenizer) if longer else sides.changed(stretch.changed, tokenizer)
     old, new = (_chain(*each, tokenizer) for each in zip((before, after), hidden, map(np.argwhere, cells), strict=True))
     missing = NOTHING_AROUND if longer else UNKNOWN
