@@ -14,9 +14,11 @@ from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.inference.calibrate import Calibration
 from maskseq.inference.ordinal import LEVELS
 from maskseq.model.checkpoint import DIGESTS, MODEL, read_json
+from maskseq.standard_json import to_json
 from maskseq.types import Encoded, Field
 
 CALIBRATION = "calibration.json"
+HINT = "hint: run `maskseq calibrate` again, or do without it: --no-calibration"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ def write_calibration(checkpoint: Path, calibration: Calibration, *, order: str,
     )
     path = checkpoint / CALIBRATION
     aside = path.with_name(path.name + ".tmp")
-    aside.write_bytes(TypeAdapter(Fitted).dump_json(fitted, indent=1))
+    aside.write_text(to_json(TypeAdapter(Fitted).dump_python(fitted), lossless=True, indent=1), encoding="utf-8")
     with aside.open("rb") as file:
         os.fsync(file.fileno())
     aside.replace(path)
@@ -56,14 +58,15 @@ def read_calibration(checkpoint: Path) -> Fitted | None:
     path = checkpoint / CALIBRATION
     if not path.exists():
         return None
-    hint = "run `maskseq calibrate` again, or delete the file"
     try:
         fitted = TypeAdapter(Fitted).validate_python(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(path, f"{first['msg']}; {hint}", place=".".join(map(str, first["loc"]))) from None
+        raise DataError(path, f"{first['msg']}\n\n{HINT}", place=".".join(map(str, first["loc"]))) from None
+    except DataError as error:
+        raise DataError(path, f"{error.problem}\n\n{HINT}") from None
     if fitted.model != _weights(checkpoint):
-        raise DataError(path, f"was fitted for other weights than those beside it; {hint}")
+        raise DataError(path, f"was fitted for other weights than those beside it\n\n{HINT}")
     return fitted
 
 

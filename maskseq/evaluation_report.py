@@ -1,6 +1,5 @@
 """An evaluation as a table for the terminal, as JSON and as one self-contained page."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -9,13 +8,14 @@ from typing import Any
 from rich.table import Table
 
 from maskseq.page import table, write_page
+from maskseq.standard_json import to_json
 
 
 def write_evaluation(told: Mapping[str, Any], folder: Path) -> None:
     """`evaluation.json` and `evaluation.html`; each appears when it is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / "evaluation.json.tmp"
-    aside.write_text(json.dumps(told, indent=1), encoding="utf-8")
+    aside.write_text(to_json(told, indent=1), encoding="utf-8")
     aside.replace(folder / "evaluation.json")
     write_page(folder / "evaluation.html", "Evaluation", _parts(told))
 

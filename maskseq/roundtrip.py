@@ -172,11 +172,13 @@ def _fill(
 
 def _calibration(run: Run, asked: AskedOfFile) -> str:
     """Whether probabilities and intervals are calibrated, and on what."""
+    if not asked.get("calibrated", True):
+        return "not used"
     if run.fitted is None:
         return "none: `maskseq calibrate` makes probabilities and intervals honest"
     with warnings.catch_warnings(action="ignore"):
         used = run.calibration(asked.get("config", InfillConfig()), symmetries=asked.get("symmetries", True))
-    return f"fitted on {run.fitted.fitted_on}" if used and asked.get("calibrated", True) else "not used"
+    return f"fitted on {run.fitted.fitted_on}" if used else "not used"
 
 
 def _check_found(ranges: Mapping[str, object], found: set[str], n_records: int) -> None:

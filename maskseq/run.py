@@ -46,7 +46,7 @@ def load(run: Path | str, *, trust_code: bool = False) -> "Run":
         )
     checkpoint = find_checkpoint(Path(run))
     model, tokenizer = read_model(checkpoint, trust_code=trust_code)
-    return Run(Path(run), model, tokenizer, checkpoint, read_calibration(checkpoint))
+    return Run(Path(run), model, tokenizer, checkpoint)
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,11 @@ class Run:
     tokenizer: Tokenizer[Any]
     checkpoint: Path
     """Which one of the run's."""
-    fitted: Fitted | None = None
-    """Its calibration, if there is one."""
+
+    @cached_property
+    def fitted(self) -> Fitted | None:
+        """Its calibration, if there is one; `DataError` if that cannot be read."""
+        return read_calibration(self.checkpoint)
 
     def reader(self, file: Path, name: str | None = None) -> Format[Any]:
         """The format called `name`; by default that of the training files, with its options, if `file` ends as one."""
@@ -151,7 +154,7 @@ class Run:
             on_progress=on_progress,
         )
         write_calibration(self.checkpoint, calibration, order=config.order, symmetries=symmetries, data=data)
-        return replace(self, fitted=read_calibration(self.checkpoint))
+        return replace(self)
 
     def fit_lengths(
         self,

@@ -25,6 +25,7 @@ from maskseq.inference.lengths import Judge
 from maskseq.inference.predict import run_packed
 from maskseq.model.checkpoint import DIGESTS, MODEL, read_json
 from maskseq.model.encoder import Encoder
+from maskseq.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
 
@@ -100,7 +101,7 @@ def save_length_head(checkpoint: Path, fitted: FittedHead) -> Path:
     path = checkpoint / LENGTH_HEAD
     told = {"most": fitted.head.most, "accuracy": fitted.accuracy, "nats": fitted.nats, "model": _weights(checkpoint)}
     aside = path.with_name(path.name + ".tmp")
-    save_file(fitted.head.state_dict(), aside, metadata={"length_head": json.dumps(told)})
+    save_file(fitted.head.state_dict(), aside, metadata={"length_head": to_json(told)})
     aside.replace(path)
     return path
 

@@ -1,6 +1,5 @@
 """Scores as tables: of records, of positions, of variants. What surprises a model most is where to look first."""
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from maskseq.inference.score import Score
 from maskseq.inference.tabular import Columns
 from maskseq.inference.variants import VariantScore
+from maskseq.standard_json import to_json
 
 RECORD_COLUMNS: Columns = {
     "key": str,
@@ -39,7 +39,7 @@ def record_row(score: Score, fields: Sequence[str]) -> dict[str, Any]:
         "max_bits": float(score.bits[position, column]),
         "max_position": int(position) + 1,
         "max_field": fields[int(column)],
-        "fields": json.dumps(told, ensure_ascii=False),
+        "fields": to_json(told, ascii=False),
     }
 
 

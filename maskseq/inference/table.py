@@ -1,6 +1,5 @@
 """A table of what was filled and how surely: one row for each filled cell and sample."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from jaxtyping import Float, Int, Integer
 from maskseq.inference.chunks import Filled
 from maskseq.inference.ordinal import Posterior
 from maskseq.inference.tabular import columns_of
+from maskseq.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 from maskseq.units import unit_blocks
 
@@ -122,7 +122,7 @@ COLUMNS = columns_of(Row)
 
 def as_dict(row: Row) -> dict[str, Any]:
     """The row as a table takes it: its alternatives as JSON, probabilities to 6 digits."""
-    return vars(row) | {"alternatives": json.dumps([[value, round(p, 6)] for value, p in row.alternatives])}
+    return vars(row) | {"alternatives": to_json([[value, round(p, 6)] for value, p in row.alternatives])}
 
 
 def _known(number: float) -> float | None:

@@ -1,7 +1,6 @@
 """Tables that are written row by row: CSV, TSV, JSON Lines, or Parquet where pyarrow is installed."""
 
 import csv
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO, get_args
 
 from maskseq.errors import UsageError
+from maskseq.standard_json import to_json
 
 PARQUET_ROWS = 1 << 14
 
@@ -64,8 +64,7 @@ def _short(value: object) -> str:
 
 def _json_lines(rows: Iterable[Mapping[str, Any]], file: TextIO) -> None:
     for row in rows:
-        finite = {name: None if value != value else value for name, value in row.items()}  # JSON has no NaN
-        file.write(json.dumps(finite) + "\n")
+        file.write(to_json(row) + "\n")
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from maskseq.data.local import sync
 from maskseq.errors import DataError, UsageError
 from maskseq.model.encoder import Encoder, EncoderConfig
 from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
+from maskseq.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 
 MODEL, CONFIG, TOKENIZER, DIGESTS = "model.safetensors", "config.json", "tokenizer.json", "digests.json"
@@ -168,7 +169,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON object and flush it to disk."""
     with path.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False)
+        file.write(to_json(value, lossless=True, ascii=False, indent=1))
         file.flush()
         os.fsync(file.fileno())
 
