@@ -68,6 +68,8 @@ class FilledRecord:
     """What was written into the record in place of the centres of bins; NaN where that is what was written."""
     sized: Sequence[Sized] = ()
     """Lengths that were chosen; `before` is the record with holes of these lengths."""
+    beyond: Float[np.ndarray, "length fields"] | None = None
+    """How far its numbers lie outside the training range, as `Tokenizer.beyond` says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +135,10 @@ class Filler:
             fill = filled.fill if self.calibration is None else self.calibration.apply(filled.fill)
             posterior = Posterior.of(fill, tokenizer.vocabulary.centres)
             given = _numbers(fill, posterior, tokenizer, numbers or _usual_numbers(config, task))
+            beyond = tokenizer.beyond(record)
             if task.holes.any():
                 record = _written(record, task.encoded, tokenizer, fill, given)
-            yield FilledRecord(record, task.encoded, replace(filled, fill=fill), posterior, given, sized)
+            yield FilledRecord(record, task.encoded, replace(filled, fill=fill), posterior, given, sized, beyond)
 
     def _sized(self, record: Any, unsized: Sequence[Unsized], insertion: Insertion | None) -> tuple[Any, list[Sized]]:
         """The record with unknown units where some are missing, as many as are most probable."""

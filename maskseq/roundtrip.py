@@ -14,8 +14,10 @@ from uuid import uuid4
 import numpy as np
 
 from maskseq import __version__
+from maskseq.beyond import Beyond, beside
+from maskseq.chance import Chance, read_frequencies
 from maskseq.data.corpus import Corpus
-from maskseq.errors import MaskseqError, UsageError
+from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.filling import Asked, FilledRecord
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.journal import Journal
@@ -32,6 +34,7 @@ BASELINE_ORDER = 2
 SHOWN_ROWS = 5000
 """Rows that the report may show; the table has them all."""
 SHOWN_LENGTHS = 50
+UNCOUNTED = "not known: the run keeps no frequencies, and its corpus is gone"
 
 
 class AskedOfFile(Asked, total=False):
@@ -68,11 +71,8 @@ def infill_file(
         journal = _begin(aside, run, asked)
         summary, shown = _fill(run, reader, file, aside, journal, table, on_progress, asked)
         summary["filled"]["file"] = str(output / summary["filled"]["file"])
-        if left := summary.get("left"):
-            on_warning(
-                f"{len(left)} holes longer than half the context were left: {', '.join(left[:3])}; --fill-long-holes "
-                f"fills them as well"
-            )
+        for text in summary.get("warnings", ()):
+            on_warning(text)
         write_report(aside / "report.html", summary, shown)
         shutil.rmtree(journal.folder)
         aside.replace(output)
@@ -124,6 +124,8 @@ def _fill(
 ) -> tuple[dict[str, Any], list[Row]]:
     """Write the filled file and the table into the folder; the summary, and the rows to show."""
     ranges, config = asked.get("ranges", {}), asked.get("config", InfillConfig())
+    chance, broken = _chance(run)
+    beyond = Beyond(run.fills.fields)
     score = Score(_baselines(run) if ranges or asked.get("unknown") else ())
     shown: list[Row] = []
     left: list[str] = []
@@ -136,7 +138,16 @@ def _fill(
         def filled_records() -> Iterator[Any]:
             nonlocal n_records, n_filled
             for each in run.infill(reader.read(file), journal=journal, **asked):
-                written = rows(each.filled, each.before.ids, run.fills, posterior=each.posterior, numbers=each.numbers)
+                beyond.add(each.beyond)
+                written = rows(
+                    each.filled,
+                    each.before.ids,
+                    run.fills,
+                    posterior=each.posterior,
+                    numbers=each.numbers,
+                    gains=chance.add(each.filled.fill),
+                    clipped=beside(each.beyond, each.filled.fill.cells),
+                )
                 shown.extend(first := list(islice(written, SHOWN_ROWS - len(shown))))
                 write_rows(map(as_dict, chain(first, written)))
                 left.extend(f"{each.filled.key}:{start + 1}-{stop}" for start, stop in each.filled.left)
@@ -157,6 +168,12 @@ def _fill(
     }
     if left:
         summary["left"] = left
+    if n_filled:
+        summary["beyond frequencies"] = chance.shares() if chance.frequencies else UNCOUNTED
+    if shares := beyond.shares():
+        summary["outside the training range"] = shares
+    if told := [text for text in (broken, _of_long_holes(left), chance.warning(), beyond.warning()) if text]:
+        summary["warnings"] = told
     if asked.get("lengths") or asked.get("insertion"):
         _check_found(asked.get("lengths", {}), found, n_records)
         summary["lengths"] = {
@@ -168,6 +185,24 @@ def _fill(
     if score.cells:
         summary["against what was hidden"] = score.summary()
     return summary, shown
+
+
+def _chance(run: Run) -> tuple[Chance, str | None]:
+    """What fills are compared with, and why it is not known if its file is broken."""
+    names = [each.name for each in run.fills.fields]
+    try:
+        return Chance(names, read_frequencies(run.checkpoint, run.path, run.tokenizer)), None
+    except DataError as error:
+        return Chance(names, None), str(error)
+
+
+def _of_long_holes(left: Sequence[str]) -> str | None:
+    if not left:
+        return None
+    return (
+        f"{len(left)} holes longer than half the context were left: {', '.join(left[:3])}; --fill-long-holes fills "
+        f"them as well"
+    )
 
 
 def _calibration(run: Run, asked: AskedOfFile) -> str:

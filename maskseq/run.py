@@ -10,6 +10,7 @@ from typing import Any, Literal, Unpack
 import numpy as np
 from jaxtyping import Float
 
+from maskseq.beyond import watched
 from maskseq.calibration import Fitted, read_calibration, write_calibration
 from maskseq.errors import UsageError
 from maskseq.filling import Asked, FilledRecord, Filler
@@ -187,11 +188,12 @@ class Run:
     ) -> Iterator[Score]:
         """Bits of every known cell given the others, streaming; see `maskseq.inference.score.score_records`.
 
-        Calibrated as cells that are hidden alone, unless told otherwise, if the run is.
+        Calibrated as cells that are hidden alone, unless told otherwise, if the run is. Warns at the end where numbers
+        lie outside the training range.
         """
         return score_records(
             self._scoring(symmetries, calibrated),
-            ((record.key, self.tokenizer.encode(record)) for record in records),
+            ((record.key, self.tokenizer.encode(record)) for record in watched(records, self.tokenizer)),
             tokenizer=self.tokenizer,
             context=self.model.config.max_positions,
             stride=stride,

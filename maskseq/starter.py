@@ -7,6 +7,7 @@ recipe is written so that it runs as it is.
 import json
 import os
 import tomllib
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ import numpy as np
 from jaxtyping import Integer
 
 from maskseq import plugins
-from maskseq.errors import DataError, UsageError
+from maskseq.beyond import Beyond
+from maskseq.data.splits import SplitConfig, training_records
+from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.recipe import lay_over, load_recipe
 from maskseq.survey import CERTAIN, Claim, Head, Suggestion
 from maskseq.tokenizer import Format, Tokenizer
@@ -80,7 +83,9 @@ def init(
     draft = _merged(_sizes(sample, suggestion), draft)
     title = f"A first recipe for {', '.join(file.name for file in files)}."
     text = _text(draft, {"data.format": claim.why, **suggestion.comments}, title)
-    load_recipe(tomllib.loads(text))
+    split = load_recipe(tomllib.loads(text)).data.split
+    if warning := _of_what_is_held_out(sample, split, draft["tokenizer"]):
+        warnings.warn(warning, stacklevel=2)
     aside = output.with_name(output.name + ".tmp")
     aside.write_text(text, encoding="utf-8")
     aside.replace(output)
@@ -201,6 +206,25 @@ def _encoded(records: Sequence[Record], whole: bool, options: Mapping[str, Any])
         positions[index] = len(ids)
         unknown += (~tokenizer.vocabulary.known(ids)).sum(axis=0)
     return Sample(records=records, whole=whole, tokenizer=tokenizer, positions=positions, unknown=unknown)
+
+
+def _of_what_is_held_out(sample: Sample, split: SplitConfig, options: Mapping[str, Any]) -> str | None:
+    """What to say if its numbers lie outside the range of those that the recipe's split leaves for training."""
+    if type(sample.tokenizer).beyond is Tokenizer.beyond:
+        return None
+    kept, training = dict(options), []
+    try:
+        training = list(training_records(lambda: sample.records, split))
+        with warnings.catch_warnings(action="ignore"):  # those of the first fit were shown
+            tokenizer = plugins.load("tokenizers", kept.pop("name")).fit(training, **kept)
+    except MaskseqError:  # of the whole file, the split leaves more
+        return None
+    seen, held_out = Beyond(tokenizer.fields), Beyond(tokenizer.fields)
+    for record in training:
+        seen.add(tokenizer.beyond(record))
+    for record in sample.records:
+        held_out.add(tokenizer.beyond(record))
+    return held_out.without(seen).warning("held-out numbers")
 
 
 def _facts(sample: Sample) -> dict[str, Any]:

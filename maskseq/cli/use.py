@@ -137,7 +137,8 @@ def infill(
             on_progress=counted,
             on_warning=console.warn,
         )
-    console.show(summary, as_json=as_json)
+    # The terminal has shown its warnings already.
+    console.show(summary if as_json else {k: v for k, v in summary.items() if k != "warnings"}, as_json=as_json)
 
 
 @app.command()

@@ -49,6 +49,10 @@ class Row:
     """The forward pass after which it was committed."""
     truth: str | None = None
     """What had been there, where a known value was hidden on purpose."""
+    gain: float | None = None
+    """Bits that the distribution, given the known cells alone, says beyond the frequencies of the training data."""
+    clipped: int | None = None
+    """Of the 8 nearest known numbers of its field on either side, how many lie outside the training range."""
 
 
 def rows(
@@ -58,12 +62,14 @@ def rows(
     *,
     posterior: Posterior | None = None,
     numbers: Float[np.ndarray, " cells"] | None = None,
+    gains: Float[np.ndarray, " cells"] | None = None,
+    clipped: Float[np.ndarray, " cells"] | None = None,
     alternatives: int = 3,
 ) -> Iterator[Row]:
     """The rows of one record, whose `ids` are those from before it was filled: known ones in a hole are the truth.
 
     `posterior` is that of the fill, if it is at hand; `numbers` are those that were written in place of the centres of
-    the bins, NaN for none.
+    the bins, NaN for none; `gains` and `clipped` are those columns, NaN where they say nothing.
     """
     fill = filled.fill
     units = unit_ranges(tokenizer, fill.written(ids), fill.cells)
@@ -102,6 +108,8 @@ def rows(
                 outside=float(fill.other_mass[sample, cell]),
                 step=int(fill.step[sample, cell]),
                 truth=None if before == field.mask_id else field.token(before),
+                gain=None if gains is None else _known(float(gains[cell])),
+                clipped=None if clipped is None or np.isnan(clipped[cell]) else int(clipped[cell]),
             )
 
 

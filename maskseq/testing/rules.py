@@ -54,6 +54,15 @@ def encode(case: Case) -> None:
         require_cells(np.isfinite(weights) & (weights >= 0), "a weight is negative or not finite", "0 is the least")
 
 
+def numbers(case: Case) -> None:
+    """`numbers` and `beyond` say a float of each cell, or nothing at all."""
+    for name in ("numbers", "beyond"):
+        said = getattr(case.tokenizer, name)(case.record)
+        if said is not None:
+            problem = f"{name} has shape {said.shape} and dtype {said.dtype}, the ids have {case.ids.shape}"
+            require(said.shape == case.ids.shape and said.dtype.kind == "f", problem, "return a float for each id")
+
+
 def determinism(case: Case) -> None:
     """Encoding again, and by a twin that has not seen the record before, gives the same; so do the units."""
     for other, what in ((case.tokenizer, "asked again"), (case.twin, "rebuilt from JSON")):
