@@ -19,7 +19,7 @@ from maskseq.inference.journal import Journal
 from maskseq.inference.lengths import Judge
 from maskseq.inference.ordinal import Posterior
 from maskseq.missing import Insertion, Sized, Unsized, by_evidence, give_lengths, insert_missing
-from maskseq.ranges import Range, field_cells, hidden_cells
+from maskseq.ranges import Range, Sought, check_fields, field_cells, hidden_cells
 from maskseq.rules import NamedRule
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, LegalCells
@@ -102,9 +102,13 @@ class Filler:
         tokenizer = self.tokenizer
         waiting: deque[tuple[Any, list[Sized], Task]] = deque()
         named = [NamedRule.parse(rule) if isinstance(rule, str) else rule for rule in rules]
+        about = {rule.key for rule in named if isinstance(rule, NamedRule)} - {""}  # "" are rules of all records
+        sought = Sought({*ranges, *lengths, *about})
+        check_fields(tokenizer, unknown)
 
         def tasks() -> Iterator[Task]:
             for given in records:
+                sought.saw(given.key)
                 hidden = [*ranges.get(given.key, ()), *ranges.get("", ())]
                 unsized = [*lengths.get(given.key, ()), *lengths.get("", ())]
                 if (unsized or insertion) and hidden:
@@ -139,6 +143,7 @@ class Filler:
             if task.holes.any():
                 record = _written(record, task.encoded, tokenizer, fill, given)
             yield FilledRecord(record, task.encoded, replace(filled, fill=fill), posterior, given, sized, beyond)
+        sought.check()
 
     def _sized(self, record: Any, unsized: Sequence[Unsized], insertion: Insertion | None) -> tuple[Any, list[Sized]]:
         """The record with unknown units where some are missing, as many as are most probable."""

@@ -99,7 +99,7 @@ def give_lengths(
     """The record with its holes as long as they most probably are, and what was chosen; last holes first."""
     chosen = []
     for hole in sorted(holes, key=lambda hole: -hole.start):
-        if hole.stop > len(record):
+        if not 0 <= hole.start < hole.stop <= len(record):
             raise UsageError(
                 f"{record.key}:{hole.start + 1}-{hole.stop} leaves the record, which has {len(record)} units"
             )

@@ -13,6 +13,9 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Record
 from maskseq.units import unit_blocks
 
+SHOWN_KEYS = 3
+"""Of a file, in a message."""
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -36,39 +39,69 @@ def read_ranges(texts: Iterable[str]) -> dict[str, list[Range]]:
     return ranges
 
 
+class Sought:
+    """The records that a user names, all of which must come; "" is the only one of a file."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self.missing, self.only_one = set(keys) - {""}, "" in keys
+        self.n_records = 0
+        self.first: list[str] = []
+
+    def saw(self, key: str) -> None:
+        """A record has come."""
+        self.missing.discard(key)
+        self.n_records += 1
+        if self.n_records <= SHOWN_KEYS:
+            self.first.append(key)
+
+    def check(self) -> None:
+        """When the last record has come: `UsageError` if a record did not, or one was meant where there are several."""
+        if self.missing:
+            others = ", ".join(self.first) + ", …" * (self.n_records > SHOWN_KEYS)
+            raise UsageError(f"there is no record {min(self.missing)!r}; there are {others or 'none at all'}")
+        if self.only_one and self.n_records != 1:
+            raise UsageError(f"there are {self.n_records} records\n\nhint: say which one is meant, as in KEY:START-END")
+
+
 def within(records: Iterable[Record], ranges: Mapping[str, Sequence[Range]]) -> Iterator[Record]:
     """These stretches of the records, each as a record of its own; without ranges, the records.
 
     `UsageError` for a range that leaves its record, or of a record that is not there.
     """
-    missing = set(ranges)
+    sought = Sought(ranges)
     for record in records:
         wanted = [*ranges.get(record.key, ()), *ranges.get("", ())]
-        missing -= {record.key, ""}
+        sought.saw(record.key)
         for each in wanted:
             start, stop = _inside(record, each)
             yield replace(record.cut(start, stop), key=f"{record.key}@{start}")
         if not ranges:
             yield record
-    if missing:
-        raise UsageError(f"there is no record {min(missing)!r} to take a stretch of")
+    sought.check()
 
 
 def hidden_cells(
     tokenizer: Tokenizer[Any], encoded: Encoded, record: Record, ranges: Sequence[Range]
 ) -> Bool[np.ndarray, "length fields"]:
-    """Every cell that depends on a unit of the ranges; `UsageError` where a range leaves the record."""
+    """Every cell that depends on a unit of the ranges; `UsageError` where a range leaves the record or hides none."""
     hidden = np.zeros(encoded.ids.shape, dtype=bool)
     if not ranges:
         return hidden
+    stretches = [_inside(record, each) for each in ranges]
     wanted = np.zeros(len(record) + 1, dtype=bool)
-    for each in ranges:
-        start, stop = _inside(record, each)
+    changes = np.zeros(len(record) + 1, dtype=np.int64)  # of how many hidden cells depend on a unit
+    for start, stop in stretches:
         wanted[start:stop] = True
     before = np.concatenate([[0], np.cumsum(wanted)])
     for at, units in unit_blocks(tokenizer.units, encoded.ids):
         first, last = np.clip(units, 0, len(record)).transpose(2, 0, 1)
-        hidden[at : at + len(units)] = before[last] > before[first]
+        here = before[last] > before[first]
+        hidden[at : at + len(units)] = here
+        changes += np.bincount(first[here], minlength=len(changes)) - np.bincount(last[here], minlength=len(changes))
+    hides = np.cumsum(changes)
+    for start, stop in stretches:
+        if not hides[start:stop].any():
+            raise UsageError(f"{record.key}:{start + 1}-{stop} hides nothing: no cell says anything about these units")
     return hidden
 
 
@@ -80,10 +113,7 @@ def field_cells(
     Fields that are computed from the same raw column go together. `UsageError` if there is no such field.
     """
     fields = tokenizer.fields
-    known = sorted({name for field in fields for name in (field.name, field.source)})
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        raise UsageError(f"there is no field {unknown[0]!r}\n\nhint: the fields are {', '.join(known)}")
+    check_fields(tokenizer, names)
     sources = {field.source for field in fields if field.name in names or field.source in names}
     columns = np.array([field.source in sources for field in fields])
     hidden = np.zeros(encoded.ids.shape, dtype=bool)
@@ -92,8 +122,18 @@ def field_cells(
     return hidden
 
 
+def check_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> None:
+    """`UsageError` if there is no field, nor source of fields, of one of these names."""
+    known = sorted({name for field in tokenizer.fields for name in (field.name, field.source)})
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise UsageError(f"there is no field {unknown[0]!r}\n\nhint: the fields are {', '.join(known)}")
+
+
 def _inside(record: Record, wanted: Range) -> tuple[int, int]:
     start, stop = _units(record, wanted)
+    if not 0 <= start < stop:
+        raise UsageError(f"{record.key}: ({start}, {stop}) is no range: it counts from 0 and ends behind its start")
     if stop > len(record):
         raise UsageError(f"{record.key}:{start + 1}-{stop} leaves the record, which has the units 1-{len(record)}")
     return start, stop

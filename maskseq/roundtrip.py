@@ -4,7 +4,7 @@ import hashlib
 import math
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -129,7 +129,6 @@ def _fill(
     score = Score(_baselines(run) if ranges or asked.get("unknown") else ())
     shown: list[Row] = []
     left: list[str] = []
-    found: set[str] = set()
     writer, target = reader.written_as(folder / file.name)
     n_records = n_filled = 0
     sized: list[Sized] = []
@@ -153,14 +152,12 @@ def _fill(
                 left.extend(f"{each.filled.key}:{start + 1}-{stop}" for start, stop in each.filled.left)
                 score.add(each)
                 sized.extend(each.sized)
-                found.add(each.filled.key)
                 n_records += 1
                 n_filled += len(each.filled.fill.cells)
                 on_progress(n_filled, None)
                 yield each.record
 
         writer.write(filled_records(), target)
-    _check_found(ranges, found, n_records)
     summary: dict[str, Any] = {
         "filled": {"file": target.name, "records": n_records, "cells": n_filled},
         "order": config.order,
@@ -175,7 +172,6 @@ def _fill(
     if told := [text for text in (broken, _of_long_holes(left), chance.warning(), beyond.warning()) if text]:
         summary["warnings"] = told
     if asked.get("lengths") or asked.get("insertion"):
-        _check_found(asked.get("lengths", {}), found, n_records)
         summary["lengths"] = {
             f"{each.key}:{each.start}-{each.stop}": f"{each.length} (probability {each.probability:.2g})"
             for each in sized[:SHOWN_LENGTHS]
@@ -214,14 +210,6 @@ def _calibration(run: Run, asked: AskedOfFile) -> str:
     with warnings.catch_warnings(action="ignore"):
         used = run.calibration(asked.get("config", InfillConfig()), symmetries=asked.get("symmetries", True))
     return f"fitted on {run.fitted.fitted_on}" if used else "not used"
-
-
-def _check_found(ranges: Mapping[str, object], found: set[str], n_records: int) -> None:
-    missing = sorted(set(ranges) - found - {""})
-    if missing:
-        raise UsageError(f"no record is called {missing[0]!r}; the file has {', '.join(sorted(found)[:3])}")
-    if "" in ranges and n_records != 1:
-        raise UsageError(f"the file has {n_records} records\n\nhint: say which one, as in KEY:START-END")
 
 
 @dataclass
