@@ -58,7 +58,7 @@ class Sought:
         """When the last record has come: `UsageError` if a record did not, or one was meant where there are several."""
         if self.missing:
             others = ", ".join(self.first) + ", …" * (self.n_records > SHOWN_KEYS)
-            raise UsageError(f"there is no record {min(self.missing)!r}; there are {others or 'none at all'}")
+            raise UsageError(f"no record is called {min(self.missing)!r}; there are {others or 'none at all'}")
         if self.only_one and self.n_records != 1:
             raise UsageError(f"there are {self.n_records} records\n\nhint: say which one is meant, as in KEY:START-END")
 

@@ -126,7 +126,8 @@ def _fill(
     ranges, config = asked.get("ranges", {}), asked.get("config", InfillConfig())
     chance, broken = _chance(run)
     beyond = Beyond(run.fills.fields)
-    score = Score(_baselines(run) if ranges or asked.get("unknown") else ())
+    asks_known = bool(ranges or asked.get("unknown"))
+    score = Score(_baselines(run) if asks_known else (), run.fills.vocabulary.n_outputs)
     shown: list[Row] = []
     left: list[str] = []
     writer, target = reader.written_as(folder / file.name)
@@ -235,6 +236,8 @@ class Score:
 
     baselines: Sequence[Markov | None]
     """Of each field."""
+    n_outputs: Sequence[int]
+    """Of each field, the ids that are values: others are unknown and no truth."""
     cells: int = 0
     right: int = 0
     holes: int = 0
@@ -248,7 +251,8 @@ class Score:
         fill, ids = each.filled.fill, each.before.ids
         for column, markov in enumerate(self.baselines):
             positions = fill.cells[:, 0]
-            scored = np.flatnonzero((fill.cells[:, 1] == column) & (ids[positions, column] < fill.marginals.shape[1]))
+            known = ids[positions, column] < self.n_outputs[column]
+            scored = np.flatnonzero((fill.cells[:, 1] == column) & known)
             if not len(scored):
                 continue
             where = positions[scored]

@@ -277,6 +277,8 @@ def score(
     with opened as sink:
         for some in rows:
             sink(some)
+    if output is not None:
+        console.show({"table": str(output)}, as_json=as_json)
 
 
 @app.command()

@@ -10,7 +10,6 @@ from jaxtyping import Float, Int, Integer
 from maskseq.inference.chunks import Filled
 from maskseq.inference.ordinal import Posterior
 from maskseq.inference.tabular import columns_of
-from maskseq.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 from maskseq.units import unit_blocks
 
@@ -129,8 +128,8 @@ COLUMNS = columns_of(Row)
 
 
 def as_dict(row: Row) -> dict[str, Any]:
-    """The row as a table takes it: its alternatives as JSON, probabilities to 6 digits."""
-    return vars(row) | {"alternatives": to_json([[value, round(p, 6)] for value, p in row.alternatives])}
+    """The row as a table takes it: probabilities of its alternatives to 6 digits."""
+    return vars(row) | {"alternatives": [[value, round(p, 6)] for value, p in row.alternatives]}
 
 
 def _known(number: float) -> float | None:
