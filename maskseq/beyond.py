@@ -22,7 +22,7 @@ FEWEST = 3
 FAR = 1.5
 """Widths of the training range by which a single number is too far outside to be passed over, as −9999 would be."""
 NEAR = 8
-"""Known numbers on either side that a fill is beside."""
+"""Known numbers on either side that count as near a fill."""
 
 
 @dataclass
@@ -57,17 +57,17 @@ class Beyond:
 
     def warning(self, among: str = "numbers") -> str | None:
         """The columns of which too many numbers are outside, or some too far; `among` says which they are."""
-        told = [
+        columns = [
             f"{name} ({outside / numbers:.1%} of {numbers:,})"
             for name, (numbers, outside, far) in self._columns().items()
             if far or (outside > 0 and outside >= max(SHARE * numbers, min(FEWEST, numbers / 10)))
         ]
-        if not told:
+        if not columns:
             return None
-        shown = ", ".join(told[:5]) + (f" and {len(told) - 5} more" if len(told) > 5 else "")
+        shown = ", ".join(columns[:5]) + (f" and {len(columns) - 5} more" if len(columns) > 5 else "")
         return (
-            f"{among} outside the range that is trained on: {shown}; they are clipped to it, and nothing that is said "
-            f"beside them can be trusted. Are units, codes for missing values and the file right?"
+            f"{among} outside the range that is trained on: {shown}; they are clipped to it, and values near "
+            f"them cannot be trusted. Are units, codes for missing values and the file right?"
         )
 
     def _columns(self) -> dict[str, tuple[int, int, int]]:
@@ -88,7 +88,7 @@ def watched(records: Iterable[R], tokenizer: Tokenizer[Any]) -> Iterator[R]:
         warnings.warn(text, stacklevel=2)
 
 
-def beside(
+def nearby(
     beyond: Float[np.ndarray, "length fields"] | None, cells: Int[np.ndarray, "cells 2"]
 ) -> Float[np.ndarray, " cells"]:
     """Of each filled cell, how many of the `NEAR` nearest known numbers of its field on either side lie outside.

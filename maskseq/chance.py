@@ -1,4 +1,4 @@
-"""Whether fills say more than frequencies do: a model's distributions beside how often values occur in training."""
+"""Whether fills say more than frequencies do: a model's distributions against training frequencies."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -64,7 +64,7 @@ class Frequencies:
 
 @dataclass
 class Chance:
-    """What was filled, field by field, beside frequencies (None: they are not known)."""
+    """What was filled, field by field, against frequencies (None: they are not known)."""
 
     names: Sequence[str]
     frequencies: Frequencies | None

@@ -133,7 +133,9 @@ def check_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> None:
 def _inside(record: Record, wanted: Range) -> tuple[int, int]:
     start, stop = _units(record, wanted)
     if not 0 <= start < stop:
-        raise UsageError(f"{record.key}: ({start}, {stop}) is no range: it counts from 0 and ends behind its start")
+        raise UsageError(
+            f"{record.key}: ({start}, {stop}) is not a valid range: it counts from 0, and its end is after its start"
+        )
     if stop > len(record):
         raise UsageError(f"{record.key}:{start + 1}-{stop} leaves the record, which has the units 1-{len(record)}")
     return start, stop

@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 
 from maskseq import __version__
-from maskseq.beyond import Beyond, beside
+from maskseq.beyond import Beyond, nearby
 from maskseq.chance import Chance, read_frequencies
 from maskseq.data.corpus import Corpus
 from maskseq.errors import DataError, MaskseqError, UsageError
@@ -146,7 +146,7 @@ def _fill(
                     posterior=each.posterior,
                     numbers=each.numbers,
                     gains=chance.add(each.filled.fill),
-                    clipped=beside(each.beyond, each.filled.fill.cells),
+                    clipped=nearby(each.beyond, each.filled.fill.cells),
                 )
                 shown.extend(first := list(islice(written, SHOWN_ROWS - len(shown))))
                 write_rows(map(as_dict, chain(first, written)))

@@ -1,4 +1,4 @@
-"""Known numbers outside the training range are told, by column, in every command that reads them, and beside fills."""
+"""Known numbers outside the training range are told, by column, in every command that reads them, and near fills."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 from untrained import untrained
 
-from maskseq.beyond import NEAR, OUTSIDE, Beyond, beside
+from maskseq.beyond import NEAR, OUTSIDE, Beyond, nearby
 from maskseq.cli import app
 from maskseq.data.build import build_from_records
 from maskseq.tokenizer import Tokenizer
@@ -142,13 +142,13 @@ def test_tokenizers_that_say_nothing_are_left_alone() -> None:
     assert told(tokenizer, record).warning() is None
 
 
-def test_fills_are_beside_what_a_loop_finds() -> None:
+def test_fills_are_near_what_a_loop_finds() -> None:
     rng = np.random.default_rng(0)
     beyond = np.where(rng.random((80, 2)) < 0.3, rng.exponential(1, (80, 2)), 0.0)
     beyond[rng.random((80, 2)) < 0.3] = np.nan
     beyond[:, 1] = np.nan
     cells = np.argwhere(rng.random((80, 2)) < 0.2)
-    found = beside(beyond, cells)
+    found = nearby(beyond, cells)
     filled = {tuple(cell) for cell in cells.tolist()}
     known = [p for p in range(80) if not np.isnan(beyond[p, 0]) and (p, 0) not in filled]
     for (position, column), number in zip(cells.tolist(), found.tolist(), strict=True):
