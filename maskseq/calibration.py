@@ -14,9 +14,11 @@ from maskseq.inference.calibrate import Calibration
 from maskseq.inference.ordinal import LEVELS
 from maskseq.model.checkpoint import DIGESTS, MODEL, read_json
 from maskseq.outputs import write
+from maskseq.standard_json import to_json
 from maskseq.types import Encoded, Field
 
 CALIBRATION = "calibration.json"
+HINT = "hint: run `maskseq calibrate` again, or do without it: --no-calibration"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ def write_calibration(checkpoint: Path, calibration: Calibration, *, order: str,
         fitted_on=data,
     )
     path = checkpoint / CALIBRATION
-    write(path, TypeAdapter(Fitted).dump_json(fitted, indent=1))
+    write(path, to_json(TypeAdapter(Fitted).dump_python(fitted), lossless=True, indent=1))
     return path
 
 
@@ -52,14 +54,15 @@ def read_calibration(checkpoint: Path) -> Fitted | None:
     path = checkpoint / CALIBRATION
     if not path.exists():
         return None
-    hint = "run `maskseq calibrate` again, or delete the file"
     try:
         fitted = TypeAdapter(Fitted).validate_python(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(path, f"{first['msg']}; {hint}", place=".".join(map(str, first["loc"]))) from None
+        raise DataError(path, f"{first['msg']}\n\n{HINT}", place=".".join(map(str, first["loc"]))) from None
+    except DataError as error:
+        raise DataError(path, f"{error.problem}\n\n{HINT}") from None
     if fitted.model != _weights(checkpoint):
-        raise DataError(path, f"was fitted for other weights than those beside it; {hint}")
+        raise DataError(path, f"was fitted for other weights than those beside it\n\n{HINT}")
     return fitted
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from maskseq import plugins
+from maskseq.chance import write_frequencies
 from maskseq.data.batches import Rows
 from maskseq.data.build import Progress, build_corpus, build_from_records, build_share
 from maskseq.data.corpus import Corpus
@@ -23,7 +24,7 @@ from maskseq.run import Run, load
 from maskseq.run_report import write_run_report
 from maskseq.tokenizer import Tokenizer
 from maskseq.training import parallel, state
-from maskseq.training.events import Listener
+from maskseq.training.events import Event, Listener, Started
 from maskseq.training.run import RECIPE
 from maskseq.training.trainer import train
 from maskseq.types import Record
@@ -60,6 +61,12 @@ def pretrain(
     origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
     stage = origin.position.stage if origin else 0
     training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Started):  # the folder is this run's from now on
+            write_frequencies(output, corpus)
+        on_event(event)
+
     model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)
     if model.config.context_table or model.config.linear_context:
         images = corpus.tokenizer.symmetries()
@@ -77,7 +84,7 @@ def pretrain(
         seed=resolved.seed,
         identity=resolved.identity() | {"corpus": corpus.fingerprint},
         origin=origin,
-        on_event=on_event,
+        on_event=hear,
     )
     run = load(output, trust_code=True)
     if parallel.join(resolved.training.device).first:

@@ -1,7 +1,6 @@
 """What the command line prints: progress on stderr (bars on a terminal, plain lines elsewhere), results on stdout."""
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.segment import Segment
 from rich.table import Table
 
+from maskseq.standard_json import to_json
 from maskseq.terminal import escaped
 
 
@@ -53,7 +53,7 @@ def warn(message: str) -> None:
 def show(summary: Mapping[str, Any], *, as_json: bool) -> None:
     """A nested summary: as one JSON object, or as aligned lines under their section's name."""
     if as_json:
-        print(json.dumps(summary, default=str))
+        print(to_json(summary))
         return
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     out = Terminal(highlight=False, soft_wrap=True, width=None if results.is_terminal else FILE_WIDTH)
@@ -92,12 +92,12 @@ def _text(value: object) -> str:
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
         return ", ".join(_text(item) for item in value)
-    return json.dumps(value, default=str)
+    return to_json(value, ascii=False)
 
 
 def one_line(event: Any) -> None:
     """An event as a JSON object with its kind, for `--json`."""
-    print(json.dumps({"event": type(event).__name__, **dataclasses.asdict(event)}, default=str), flush=True)
+    print(to_json({"event": type(event).__name__, **dataclasses.asdict(event)}), flush=True)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from maskseq import plugins
+from maskseq import plugins, standard_json
 from maskseq.data.storage import file_digest, to_json
 from maskseq.errors import DataError, UsageError
 from maskseq.inference.embed import Embedder, Pooling
@@ -238,7 +238,7 @@ def _write_parquet(path: Path, parts: Parts, about: dict[str, Any]) -> None:
     per_token = about["pooling"] == "none"
     vector = pa.list_(pa.float32(), parts.hidden_size)
     columns = [("key", pa.string()), *([("position", pa.int64())] if per_token else []), ("vector", vector)]
-    schema = pa.schema(columns, metadata={"maskseq": json.dumps(about)})
+    schema = pa.schema(columns, metadata={"maskseq": standard_json.to_json(about)})
     named = _named(parts)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for block in parts.vectors(BLOCK_ROWS):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from maskseq.beyond import watched
 from maskseq.calibration import held_out_records
 from maskseq.data.corpus import Corpus
 from maskseq.errors import UsageError
@@ -157,7 +158,7 @@ def _records(
 ) -> list[tuple[str, Encoded]]:
     """What is asked about: of a file, of the corpus that `data` is, or what `corpus` holds out."""
     if data is not None and not data.is_dir():
-        cut = stretches(reader(data).read(data), read_ranges(within))
+        cut = watched(stretches(reader(data).read(data), read_ranges(within)), tokenizer)
         return [(each.key, replace(tokenizer.encode(each), numbers=tokenizer.numbers(each))) for each in cut]
     if within:
         raise UsageError("stretches are taken of the records of a file\n\nhint: name the file that they are of")

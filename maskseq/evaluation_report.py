@@ -1,6 +1,5 @@
 """An evaluation as a table for the terminal, as JSON and as one self-contained page."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from maskseq.outputs import replacing, require_apart
 from maskseq.page import table, write_page
+from maskseq.standard_json import to_json
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def evaluation_writer(folder: Path | None, *inputs: Path | None) -> Iterator[Cal
     with replacing(figures, parents=True) as aside:
 
         def write(told: Mapping[str, Any]) -> None:
-            aside.write_text(json.dumps(told, indent=1), encoding="utf-8")
+            aside.write_text(to_json(told, indent=1), encoding="utf-8")
             write_page(page, "Evaluation", _parts(told))
 
         yield write

@@ -20,7 +20,7 @@ from maskseq.inference.lengths import Judge
 from maskseq.inference.ordinal import Posterior
 from maskseq.missing import Insertion, Sized, Unsized, by_evidence, give_lengths, insert_missing
 from maskseq.names import Name, Names
-from maskseq.ranges import Range, field_cells, hidden_cells, requests
+from maskseq.ranges import Range, check_fields, field_cells, hidden_cells, requests
 from maskseq.rules import NamedRule
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, LegalCells
@@ -69,6 +69,8 @@ class FilledRecord:
     """What was written into the record in place of the centres of bins; NaN where that is what was written."""
     sized: Sequence[Sized] = ()
     """Lengths that were chosen; `before` is the record with holes of these lengths."""
+    beyond: Float[np.ndarray, "length fields"] | None = None
+    """How far its numbers lie outside the training range, as `Tokenizer.beyond` says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,7 @@ class Filler:
         waiting: deque[tuple[Any, list[Sized], Task]] = deque()
         named = [NamedRule.parse(rule) if isinstance(rule, str) else rule for rule in rules]
         names = Names([*ranges, *lengths, *(rule.key for rule in named if isinstance(rule, NamedRule) and rule.key)])
+        check_fields(tokenizer, unknown)
 
         def tasks() -> Iterator[Task]:
             for given in records:
@@ -137,9 +140,10 @@ class Filler:
             fill = filled.fill if self.calibration is None else self.calibration.apply(filled.fill)
             posterior = Posterior.of(fill, tokenizer.vocabulary.centres)
             given = _numbers(fill, posterior, tokenizer, numbers or _usual_numbers(config, task))
+            beyond = tokenizer.beyond(record)
             if task.holes.any():
                 record = _written(record, task.encoded, tokenizer, fill, given)
-            yield FilledRecord(record, task.encoded, replace(filled, fill=fill), posterior, given, sized)
+            yield FilledRecord(record, task.encoded, replace(filled, fill=fill), posterior, given, sized, beyond)
 
     def _sized(self, record: Any, unsized: Sequence[Unsized], insertion: Insertion | None) -> tuple[Any, list[Sized]]:
         """The record with unknown units where some are missing, as many as are most probable."""

@@ -4,7 +4,6 @@ Lengths are chosen by evidence, the probability of what is known around the hole
 (`maskseq.inference.lengths`). The record is then given as many unknown units, and filled as any other.
 """
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from jaxtyping import Float, Int, Integer
 from maskseq.errors import UsageError
 from maskseq.inference.fill import Predict
 from maskseq.inference.lengths import Judge, length_evidence
+from maskseq.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 
 FLANK = 8
@@ -99,7 +99,7 @@ def give_lengths(
     """The record with its holes as long as they most probably are, and what was chosen; last holes first."""
     chosen = []
     for hole in sorted(holes, key=lambda hole: -hole.start):
-        if hole.stop > len(record):
+        if not 0 <= hole.start < hole.stop <= len(record):
             raise UsageError(
                 f"{record.key}:{hole.start + 1}-{hole.stop} leaves the record, which has {len(record)} units"
             )
@@ -175,5 +175,5 @@ def _sized(
 ) -> Sized:
     probabilities = np.exp(evidence - np.logaddexp.reduce(evidence))
     order = [i for i in np.argsort(-probabilities, kind="stable").tolist() if i != best][:5]
-    others = json.dumps([[low + i, round(float(probabilities[i]), 6)] for i in order])
+    others = to_json([[low + i, round(float(probabilities[i]), 6)] for i in order])
     return Sized(key, start + 1, stop, low + best, float(probabilities[best]), told, others)

@@ -1,11 +1,11 @@
 """Self-contained HTML pages: one style, no scripts, no links."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from maskseq.outputs import write
+from maskseq.standard_json import to_json
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -44,4 +44,4 @@ def text(value: object) -> str:
     """A value as a reader wants it: four digits, thousands apart."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else value if isinstance(value, str) else json.dumps(value)
+    return f"{value:,}" if isinstance(value, int) else value if isinstance(value, str) else to_json(value, ascii=False)

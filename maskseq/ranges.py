@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from maskseq.errors import DataError, UsageError
-from maskseq.names import ONLY, Name, Names
+from maskseq.names import Name, Names
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Record
 from maskseq.units import unit_blocks
@@ -48,7 +48,7 @@ def within(records: Iterable[Record], ranges: Mapping[str, Sequence[Range]]) -> 
     `UsageError` for a range that leaves its record, or of a record that is not there. Records are called as
     `maskseq.names` says.
     """
-    names = Names(set(ranges) - {ONLY})
+    names = Names(ranges)
     for record in records:
         name = names.next(record.key)
         for each in requests(ranges, name):
@@ -67,18 +67,25 @@ def requests(asked: Mapping[str, Sequence[T]], name: Name) -> list[T]:
 def hidden_cells(
     tokenizer: Tokenizer[Any], encoded: Encoded, record: Record, ranges: Sequence[Range]
 ) -> Bool[np.ndarray, "length fields"]:
-    """Every cell that depends on a unit of the ranges; `UsageError` where a range leaves the record."""
+    """Every cell that depends on a unit of the ranges; `UsageError` where a range leaves the record or hides none."""
     hidden = np.zeros(encoded.ids.shape, dtype=bool)
     if not ranges:
         return hidden
+    stretches = [_inside(record, each) for each in ranges]
     wanted = np.zeros(len(record) + 1, dtype=bool)
-    for each in ranges:
-        start, stop = _inside(record, each)
+    changes = np.zeros(len(record) + 1, dtype=np.int64)  # of how many hidden cells depend on a unit
+    for start, stop in stretches:
         wanted[start:stop] = True
     before = np.concatenate([[0], np.cumsum(wanted)])
     for at, units in unit_blocks(tokenizer, encoded):
         first, last = np.clip(units, 0, len(record)).transpose(2, 0, 1)
-        hidden[at : at + len(units)] = before[last] > before[first]
+        here = before[last] > before[first]
+        hidden[at : at + len(units)] = here
+        changes += np.bincount(first[here], minlength=len(changes)) - np.bincount(last[here], minlength=len(changes))
+    hides = np.cumsum(changes)
+    for start, stop in stretches:
+        if not hides[start:stop].any():
+            raise UsageError(f"{record.key}:{start + 1}-{stop} hides nothing: no cell says anything about these units")
     return hidden
 
 
@@ -90,10 +97,7 @@ def field_cells(
     Fields that are computed from the same raw column go together. `UsageError` if there is no such field.
     """
     fields = tokenizer.fields
-    known = sorted({name for field in fields for name in (field.name, field.source)})
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        raise UsageError(f"there is no field {unknown[0]!r}\n\nhint: the fields are {', '.join(known)}")
+    check_fields(tokenizer, names)
     sources = {field.source for field in fields if field.name in names or field.source in names}
     columns = np.array([field.source in sources for field in fields])
     hidden = np.zeros(encoded.ids.shape, dtype=bool)
@@ -102,8 +106,20 @@ def field_cells(
     return hidden
 
 
+def check_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> None:
+    """`UsageError` if there is no field, nor source of fields, of one of these names."""
+    known = sorted({name for field in tokenizer.fields for name in (field.name, field.source)})
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise UsageError(f"there is no field {unknown[0]!r}\n\nhint: the fields are {', '.join(known)}")
+
+
 def _inside(record: Record, wanted: Range) -> tuple[int, int]:
     start, stop = _units(record, wanted)
+    if not 0 <= start < stop:
+        raise UsageError(
+            f"{record.key}: ({start}, {stop}) is not a valid range: it counts from 0, and its end is after its start"
+        )
     if stop > len(record):
         raise UsageError(f"{record.key}:{start + 1}-{stop} leaves the record, which has the units 1-{len(record)}")
     return start, stop

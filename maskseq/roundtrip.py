@@ -14,8 +14,10 @@ from uuid import uuid4
 import numpy as np
 
 from maskseq import __version__
+from maskseq.beyond import Beyond, nearby
+from maskseq.chance import Chance, read_frequencies
 from maskseq.data.corpus import Corpus
-from maskseq.errors import MaskseqError
+from maskseq.errors import DataError, MaskseqError
 from maskseq.filling import Asked, FilledRecord
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.journal import Journal
@@ -35,6 +37,7 @@ SHOWN_ROWS = 5000
 SHOWN_LENGTHS = 50
 SHOWN_UNFILLABLE = 20
 JOURNAL = "journal"
+UNCOUNTED = "not known: the run keeps no frequencies, and its corpus is gone"
 
 
 class AskedOfFile(Asked, total=False):
@@ -71,16 +74,8 @@ def infill_file(
         summary, shown = _fill(run, reader, file, work.content, journal, table, on_progress, asked)
         report = beside(work.content / summary["filled"]["file"], "report.html")
         summary["filled"]["file"] = str(output / summary["filled"]["file"])
-        if left := summary.get("left"):
-            on_warning(
-                f"{len(left)} holes longer than half the context were left: {', '.join(left[:3])}; --fill-long-holes "
-                f"fills them as well"
-            )
-        if unfillable := summary.get("not filled"):
-            on_warning(f"unknown values were left, as no known value fits: {'; '.join(unfillable[:3])}")
-        if unfilled := summary.get("without a field"):
-            columns = ", ".join(f"{name!r} ({n:,})" for name, n in unfilled.items())
-            on_warning(f"unknown values that stay unknown, as the run has no field for their columns: {columns}")
+        for text in summary.get("warnings", ()):
+            on_warning(text)
         write_report(report, summary, shown)
         work.publish()
     return summary
@@ -119,7 +114,10 @@ def _fill(
 ) -> tuple[dict[str, Any], list[Row]]:
     """Write the filled file and the table into the folder; the summary, and the rows to show."""
     ranges, config = asked.get("ranges", {}), asked.get("config", InfillConfig())
-    score = Score(_baselines(run) if ranges or asked.get("unknown") else ())
+    chance, broken = _chance(run)
+    beyond = Beyond(run.fills.fields)
+    asks_known = bool(ranges or asked.get("unknown"))
+    score = Score(_baselines(run) if asks_known else (), run.fills.vocabulary.n_outputs)
     shown: list[Row] = []
     left: list[str] = []
     unfillable: list[str] = []
@@ -133,7 +131,16 @@ def _fill(
         def filled_records() -> Iterator[Any]:
             nonlocal n_records, n_filled
             for each in run.infill(reader.read(file), journal=journal, **asked):
-                written = rows(each.filled, each.before, run.fills, posterior=each.posterior, numbers=each.numbers)
+                beyond.add(each.beyond)
+                written = rows(
+                    each.filled,
+                    each.before,
+                    run.fills,
+                    posterior=each.posterior,
+                    numbers=each.numbers,
+                    gains=chance.add(each.filled.fill),
+                    clipped=nearby(each.beyond, each.filled.fill.cells),
+                )
                 shown.extend(first := list(islice(written, SHOWN_ROWS - len(shown))))
                 write_rows(map(as_dict, chain(first, written)))
                 left.extend(f"{each.filled.key}:{start + 1}-{stop}" for start, stop in each.filled.left)
@@ -159,6 +166,13 @@ def _fill(
         summary["not filled"] = [*unfillable[:SHOWN_UNFILLABLE], *[f"and {more:,} more"] * (more > 0)]
     if +unfilled:
         summary["without a field"] = dict(+unfilled)
+    if n_filled:
+        summary["beyond frequencies"] = chance.shares() if chance.frequencies else UNCOUNTED
+    if shares := beyond.shares():
+        summary["outside the training range"] = shares
+    about = (_of_long_holes(left), _of_unfillable(unfillable), _of_unread(unfilled), chance.warning(), beyond.warning())
+    if told := [text for text in (broken, *about) if text]:
+        summary["warnings"] = told
     if asked.get("lengths") or asked.get("insertion"):
         summary["lengths"] = {
             f"{each.key}:{each.start}-{each.stop}": f"{each.length} (probability {each.probability:.2g})"
@@ -171,13 +185,44 @@ def _fill(
     return summary, shown
 
 
+def _chance(run: Run) -> tuple[Chance, str | None]:
+    """What fills are compared with, and why it is not known if its file is broken."""
+    names = [each.name for each in run.fills.fields]
+    try:
+        return Chance(names, read_frequencies(run.checkpoint, run.path, run.tokenizer)), None
+    except DataError as error:
+        return Chance(names, None), str(error)
+
+
+def _of_long_holes(left: Sequence[str]) -> str | None:
+    if not left:
+        return None
+    return (
+        f"{len(left)} holes longer than half the context were left: {', '.join(left[:3])}; --fill-long-holes fills "
+        f"them as well"
+    )
+
+
+def _of_unfillable(cells: Sequence[str]) -> str:
+    """Of unknown values that nothing known fits."""
+    return f"unknown values were left, as no known value fits: {'; '.join(cells[:3])}" if cells else ""
+
+
+def _of_unread(unfilled: Counter[str]) -> str:
+    """Of unknown values in columns that the run has no field for."""
+    columns = ", ".join(f"{name!r} ({n:,})" for name, n in (+unfilled).items())
+    return f"unknown values that stay unknown, as the run has no field for their columns: {columns}" if columns else ""
+
+
 def _calibration(run: Run, asked: AskedOfFile) -> str:
     """Whether probabilities and intervals are calibrated, and on what."""
+    if not asked.get("calibrated", True):
+        return "not used"
     if run.fitted is None:
         return "none: `maskseq calibrate` makes probabilities and intervals honest"
     with warnings.catch_warnings(action="ignore"):
         used = run.calibration(asked.get("config", InfillConfig()), symmetries=asked.get("symmetries", True))
-    return f"fitted on {run.fitted.fitted_on}" if used and asked.get("calibrated", True) else "not used"
+    return f"fitted on {run.fitted.fitted_on}" if used else "not used"
 
 
 @dataclass
@@ -203,6 +248,8 @@ class Score:
 
     baselines: Sequence[Markov | None]
     """Of each field."""
+    n_outputs: Sequence[int]
+    """Of each field, the ids that are values: others are unknown and no truth."""
     cells: int = 0
     right: int = 0
     holes: int = 0
@@ -216,7 +263,8 @@ class Score:
         fill, ids = each.filled.fill, each.before.ids
         for column, markov in enumerate(self.baselines):
             positions = fill.cells[:, 0]
-            scored = np.flatnonzero((fill.cells[:, 1] == column) & (ids[positions, column] < fill.marginals.shape[1]))
+            known = ids[positions, column] < self.n_outputs[column]
+            scored = np.flatnonzero((fill.cells[:, 1] == column) & known)
             if not len(scored):
                 continue
             where = positions[scored]

@@ -10,6 +10,7 @@ from typing import Any, Literal, Unpack
 import numpy as np
 from jaxtyping import Float
 
+from maskseq.beyond import watched
 from maskseq.calibration import Fitted, read_calibration, write_calibration
 from maskseq.errors import UsageError
 from maskseq.filling import Asked, FilledRecord, Filler
@@ -48,7 +49,7 @@ def load(run: Path | str, *, trust_code: bool = False) -> "Run":
         )
     checkpoint = find_checkpoint(Path(run))
     model, tokenizer = read_model(checkpoint, trust_code=trust_code)
-    return Run(Path(run), model, tokenizer, checkpoint, read_calibration(checkpoint))
+    return Run(Path(run), model, tokenizer, checkpoint)
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,11 @@ class Run:
     tokenizer: Tokenizer[Any]
     checkpoint: Path
     """Which one of the run's."""
-    fitted: Fitted | None = None
-    """Its calibration, if there is one."""
+
+    @cached_property
+    def fitted(self) -> Fitted | None:
+        """Its calibration, if there is one; `DataError` if that cannot be read."""
+        return read_calibration(self.checkpoint)
 
     def reader(self, file: Path, name: str | None = None) -> Format[Any]:
         """The format called `name`; by default that of the training files, with its options, if `file` ends as one."""
@@ -154,7 +158,7 @@ class Run:
                 on_progress=on_progress,
             )
             write_calibration(self.checkpoint, calibration, order=config.order, symmetries=symmetries, data=data)
-        return replace(self, fitted=read_calibration(self.checkpoint))
+        return replace(self)
 
     def fit_lengths(
         self,
@@ -188,11 +192,12 @@ class Run:
     ) -> Iterator[Score]:
         """Bits of every known cell given the others, streaming; see `maskseq.inference.score.score_records`.
 
-        Calibrated as cells that are hidden alone, unless told otherwise, if the run is.
+        Calibrated as cells that are hidden alone, unless told otherwise, if the run is. Warns at the end where numbers
+        lie outside the training range.
         """
         return score_records(
             self._scoring(symmetries, calibrated),
-            ((name, self.tokenizer.encode(record)) for name, record in named(records)),
+            ((name, self.tokenizer.encode(record)) for name, record in named(watched(records, self.tokenizer))),
             tokenizer=self.tokenizer,
             context=self.model.config.max_positions,
             stride=stride,

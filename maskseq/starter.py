@@ -6,6 +6,7 @@ recipe is written so that it runs as it is.
 
 import os
 import tomllib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ import numpy as np
 from jaxtyping import Integer
 
 from maskseq import plugins
+from maskseq.beyond import Beyond
+from maskseq.data.splits import SplitConfig, training_records
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.outputs import write
 from maskseq.readings import Reading, Readings, UndecidedError, command, loaded_plugins, readings_of
@@ -89,7 +92,9 @@ def init(
     draft = _merged(_sizes(looked.sample, looked.suggestion), _merged(known, looked.draft))
     title = f"A first recipe for {', '.join(file.name for file in files)}."
     text = recipe_text(draft, {"data.format": reading.why, **looked.suggestion.comments}, title)
-    load_recipe(tomllib.loads(text))
+    split = load_recipe(tomllib.loads(text)).data.split
+    if warning := _of_what_is_held_out(looked.sample, split, draft["tokenizer"]):
+        warnings.warn(warning, stacklevel=2)
     write(output, text, new=True)
     told = dict(readings.told)
     if doubt:
@@ -243,6 +248,25 @@ def _encoded(records: Sequence[Record], whole: bool, options: Mapping[str, Any])
         positions[index] = len(ids)
         unknown += (~tokenizer.vocabulary.known(ids)).sum(axis=0)
     return Sample(records=records, whole=whole, tokenizer=tokenizer, positions=positions, unknown=unknown)
+
+
+def _of_what_is_held_out(sample: Sample, split: SplitConfig, options: Mapping[str, Any]) -> str | None:
+    """What to say if its numbers lie outside the range of those that the recipe's split leaves for training."""
+    if type(sample.tokenizer).beyond is Tokenizer.beyond:
+        return None
+    kept, training = dict(options), []
+    try:
+        training = list(training_records(lambda: sample.records, split))
+        with warnings.catch_warnings(action="ignore"):  # those of the first fit were shown
+            tokenizer = plugins.load("tokenizers", kept.pop("name")).fit(training, **kept)
+    except MaskseqError:  # of the whole file, the split leaves more
+        return None
+    seen, held_out = Beyond(tokenizer.fields), Beyond(tokenizer.fields)
+    for record in training:
+        seen.add(tokenizer.beyond(record))
+    for record in sample.records:
+        held_out.add(tokenizer.beyond(record))
+    return held_out.without(seen).warning("held-out numbers")
 
 
 def _facts(sample: Sample) -> dict[str, Any]:

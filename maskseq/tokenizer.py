@@ -150,6 +150,14 @@ class Tokenizer(ABC, Generic[R]):
         """
         return None
 
+    def beyond(self, record: R) -> Float[np.ndarray, "length fields"] | None:
+        """How far the numbers that the cells of `encode(record)` stand for lie outside those that were fitted on.
+
+        In widths of their range: 0 inside, NaN where there is no number. Such numbers are clipped, and commands warn of
+        them. Default: nothing is known.
+        """
+        return None
+
     def describe(self) -> Mapping[str, str]:
         """Of each field, in words, what was inferred and fitted, for people to check. Default: tokens and range."""
         return {field.name: described(field) for field in self.fields}

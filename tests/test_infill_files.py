@@ -265,6 +265,18 @@ def test_a_column_declared_unknown_is_filled_throughout_and_scored(log_run: Run,
     assert not (tmp_path / "no").exists()
 
 
+def test_what_was_a_hole_is_no_truth(log_run: Run, tmp_path: Path) -> None:
+    """`who` has the fewest values, so that the id of its holes is a value of other fields."""
+    lines = LOG.splitlines(keepends=True)
+    holes = range(1, len(lines), 7)
+    for at in holes:
+        lines[at] = lines[at].rsplit(",", 1)[0] + ",?\n"
+    (tmp_path / "log.csv").write_text("".join(lines))
+    summary = infill_file(log_run, tmp_path / "log.csv", output=tmp_path / "out", unknown=["who"])
+    assert summary["filled"]["cells"] == len(lines) - 1
+    assert summary["against what was hidden"]["cells"] == len(lines) - 1 - len(holes)
+
+
 def test_hours_and_weekdays_are_unknown_together_with_the_time(log_run: Run, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text(LOG)
     infill_file(log_run, tmp_path / "log.csv", output=tmp_path / "out", unknown=["hour"])

@@ -1,6 +1,5 @@
 """Variants are scored as the law that wrote the sequence would, and surprises are found where they are."""
 
-import json
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -294,7 +293,7 @@ def test_rows_tell_where_the_surprise_is() -> None:
     row = record_row(Score("case 1", bits), ["activity", "gap"])
     assert (row["max_bits"], row["max_position"], row["max_field"], row["cells"]) == (7.0, 2, "gap", 5)
     assert row["bits"] == pytest.approx(12 / 5)
-    assert list(json.loads(row["fields"]).items()) == [("gap", 4.5), ("activity", 1.0)]
+    assert list(row["fields"].items()) == [("gap", 4.5), ("activity", 1.0)]
     rows = list(position_rows(Score("case 1", bits), ["activity", "gap"]))
     found = [(each["bits"], each["top_field"]) for each in rows]
     assert found == [(1.0, "activity"), (7.5, "gap"), (None, None), (3.5, "gap")]

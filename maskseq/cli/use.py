@@ -139,7 +139,8 @@ def infill(
             on_progress=counted,
             on_warning=console.warn,
         )
-    console.show(summary, as_json=as_json)
+    # The terminal has shown its warnings already.
+    console.show(summary if as_json else {k: v for k, v in summary.items() if k != "warnings"}, as_json=as_json)
 
 
 @app.command()
@@ -282,6 +283,8 @@ def score(
     with opened as sink:
         for some in rows:
             sink(some)
+    if output is not None:
+        console.show({"table": str(output)}, as_json=as_json)
 
 
 @app.command()

@@ -1,13 +1,14 @@
 """Where a corpus lies: a folder of this machine or of an object store, behind the same few operations; and digests."""
 
 import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from maskseq import standard_json
 
 BLOCK = 1 << 16
 """Bytes that one digest covers: how exactly `verify` says where a file is damaged."""
@@ -88,4 +89,4 @@ def block_digests(data: bytes) -> list[str]:
 
 def to_json(value: Any) -> bytes:
     """The one way that a value is written, so that equal content is equal bytes."""
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    return standard_json.to_json(value, lossless=True, ascii=False, indent=1, sort_keys=True).encode() + b"\n"

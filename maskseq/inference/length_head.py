@@ -25,6 +25,7 @@ from maskseq.inference.predict import run_packed
 from maskseq.model.checkpoint import DIGESTS, MODEL, read_json, write_tensors
 from maskseq.model.encoder import Encoder
 from maskseq.outputs import replacing
+from maskseq.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
 
@@ -100,7 +101,7 @@ def save_length_head(checkpoint: Path, fitted: FittedHead) -> Path:
     path = checkpoint / LENGTH_HEAD
     told = {"most": fitted.head.most, "accuracy": fitted.accuracy, "nats": fitted.nats, "model": _weights(checkpoint)}
     with replacing(path) as aside:
-        write_tensors(aside, fitted.head.state_dict(), metadata={"length_head": json.dumps(told)})
+        write_tensors(aside, fitted.head.state_dict(), metadata={"length_head": to_json(told)})
     return path
 
 

@@ -1,6 +1,5 @@
 """Scores as tables: of records, of positions, of variants. What surprises a model most is where to look first."""
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,12 +18,12 @@ RECORD_COLUMNS: Columns = {
     "max_field": str,
     "fields": str,
 }
-"""Bits: the mean over scored cells; the most surprising of them, and where it is; JSON of each field's mean."""
+"""Bits: the mean over scored cells; the most surprising of them, and where it is; each field's mean."""
 
 
 def record_row(score: Score, fields: Sequence[str]) -> dict[str, Any]:
     """How surprising a record is, and where most; its fields, the most surprising first."""
-    row: dict[str, Any] = dict.fromkeys(RECORD_COLUMNS) | {"key": score.key, "cells": score.n_cells, "fields": "{}"}
+    row: dict[str, Any] = dict.fromkeys(RECORD_COLUMNS) | {"key": score.key, "cells": score.n_cells, "fields": {}}
     scored = ~np.isnan(score.bits)
     if not scored.any():
         return row
@@ -39,7 +38,7 @@ def record_row(score: Score, fields: Sequence[str]) -> dict[str, Any]:
         "max_bits": float(score.bits[position, column]),
         "max_position": int(position) + 1,
         "max_field": fields[int(column)],
-        "fields": json.dumps(told, ensure_ascii=False),
+        "fields": told,
     }
 
 

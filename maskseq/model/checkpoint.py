@@ -23,6 +23,7 @@ from maskseq.errors import DataError, UsageError
 from maskseq.model.encoder import Encoder, EncoderConfig
 from maskseq.outputs import sync
 from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
+from maskseq.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 
 MODEL, CONFIG, TOKENIZER, DIGESTS = "model.safetensors", "config.json", "tokenizer.json", "digests.json"
@@ -183,7 +184,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[s
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON object and flush it to disk."""
     with path.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False)
+        file.write(to_json(value, lossless=True, ascii=False, indent=1))
         file.flush()
         os.fsync(file.fileno())
 

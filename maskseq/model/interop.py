@@ -1,6 +1,5 @@
 """Encoders from and to other projects: Hugging Face folders both ways, ONNX out."""
 
-import json
 import re
 import warnings
 from dataclasses import replace
@@ -24,6 +23,7 @@ from maskseq.model.layouts import Layout
 from maskseq.model.published import LAYOUTS
 from maskseq.model.rotary import Rotation, rotate
 from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
+from maskseq.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Vocabulary
 
@@ -128,8 +128,8 @@ def export_onnx(model: Encoder, path: Path) -> None:
             verbose=False,
         )
     assert program is not None
-    program.model.metadata_props["maskseq.vocabulary"] = json.dumps(
-        TypeAdapter(Vocabulary).dump_python(vocabulary, mode="json")
+    program.model.metadata_props["maskseq.vocabulary"] = to_json(
+        TypeAdapter(Vocabulary).dump_python(vocabulary, mode="json"), lossless=True
     )
     program.save(path)
 

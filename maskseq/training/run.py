@@ -11,6 +11,7 @@ from maskseq.errors import UsageError
 from maskseq.metrics import METRICS
 from maskseq.model.checkpoint import read_json
 from maskseq.outputs import explained, write
+from maskseq.standard_json import to_json
 from maskseq.training.events import CheckpointSaved, Finished, Started, Step, Stopped, Validation
 
 RECIPE = "recipe.json"
@@ -33,7 +34,7 @@ def claim(run: Path, identity: dict[str, Any]) -> None:
 
     `UsageError` when the folder holds a run of another identity, naming where the two differ, or holds something else.
     """
-    identity = json.loads(json.dumps(identity))  # as it will be read back: tuples are lists
+    identity = json.loads(to_json(identity, lossless=True))  # as it will be read back: tuples are lists
     recipe = run / RECIPE
     if recipe.exists():
         differences = _differences(read_json(recipe), identity)
@@ -72,7 +73,7 @@ class Metrics:
                 values |= split
             line = {"kind": KINDS[type(event)], "time": round(time.time(), 3), **values}
             with explained(Path(self._file.name)):
-                self._file.write(json.dumps(line, default=str) + "\n")
+                self._file.write(to_json(line) + "\n")
                 self._file.flush()
 
     def sync(self) -> None:
@@ -112,5 +113,5 @@ def _differences(old: Any, new: Any, where: str = "") -> list[str]:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value)
+    text = to_json(value, ascii=False)
     return text if len(text) <= 40 else text[:37] + "..."

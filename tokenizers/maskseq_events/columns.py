@@ -1,11 +1,13 @@
 """One attribute as a field: by a list of its values, or by bins of its numbers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal
 
 import numpy as np
 import pydantic
+from jaxtyping import Float64
 
 from maskseq.types import ABSENT, OTHER, Field
 from maskseq_events.bins import Bins
@@ -102,3 +104,8 @@ def to_number(value: Value) -> float | None:
     except ValueError:
         return None
     return number if np.isfinite(number) else None
+
+
+def to_numbers(values: Sequence[Value]) -> Float64[np.ndarray, "n"]:
+    """What texts say as numbers, NaN where they say none."""
+    return np.array([np.nan if (number := to_number(value)) is None else number for value in values])

@@ -17,7 +17,7 @@ from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells
 from maskseq_events.activities import Activities, name_of
 from maskseq_events.bins import Bins
 from maskseq_events.case import ABSENT_TIME, TIME_FIELDS, UNKNOWN, UNKNOWN_TIME, Case, Parts, Value
-from maskseq_events.columns import Column, Ids, MessageIds
+from maskseq_events.columns import Column, Ids, MessageIds, to_numbers
 from maskseq_events.drain import Templates
 from maskseq_events.fit import learn
 from maskseq_events.rebuild import FIRST_MONDAY, NO_CLUE, Clues, first_moment, place
@@ -135,6 +135,24 @@ class EventTokenizer(Tokenizer[Case]):
             },
             kinds={c.name: "categorical" if c.bins is None else "numeric" for c in self.columns},
         )
+
+    def beyond(self, record: Case) -> Float64[np.ndarray, "length fields"]:
+        """Of numeric attributes and, where an event is later than the one before, of gaps."""
+        n_events = len(record)
+        found = np.full((n_events + self.end, len(self.fields)), np.nan)
+        for index, column in enumerate(self.columns, 1):
+            if column.bins is None:
+                continue
+            if column.scope == "case":
+                values = [record.case_attributes.get(column.name)]
+                found[:1, index] = column.bins.widths_beyond(to_numbers(values))
+            elif (values_of_events := record.attributes.get(column.name)) is not None:
+                found[:n_events, index] = column.bins.widths_beyond(to_numbers(values_of_events))
+        if self.gaps is not None and n_events > 1:
+            gap = np.diff(record.time).astype(np.float64)
+            gap[~(record.timed[1:] & record.timed[:-1])] = np.nan
+            found[1:n_events, -3] = self.gaps.widths_beyond(np.where(gap < 0, 0, gap))
+        return found
 
     def units(self, ids: Integer[np.ndarray, "length fields"]) -> Int64[np.ndarray, "length fields 2"]:
         """Event e of the cell's own column; of `gap`, timestamps e-1 and e; of a case attribute, always unit 0."""
