@@ -19,7 +19,7 @@ from maskseq.calibration import CALIBRATION, read_calibration, write_calibration
 from maskseq.data.build import build_from_records
 from maskseq.data.corpus import MANIFEST, Corpus
 from maskseq.embeddings import Parts
-from maskseq.evaluation_report import write_evaluation
+from maskseq.evaluation_report import evaluation_writer
 from maskseq.inference.calibrate import Calibration, Group, fit_calibration
 from maskseq.inference.fill import Fill
 from maskseq.inference.journal import Journal
@@ -186,7 +186,8 @@ def test_metrics_of_a_run_that_went_wrong(tmp_path: Path) -> None:
 
 
 def test_evaluations(tmp_path: Path) -> None:
-    write_evaluation({"protocols": {}, "of": {"run": "größe"}, "asked": {"numbers": AWKWARD}, "infill": {}}, tmp_path)
+    with evaluation_writer(tmp_path) as write:
+        write({"protocols": {}, "of": {"run": "größe"}, "asked": {"numbers": AWKWARD}, "infill": {}})
     read = standard((tmp_path / "evaluation.json").read_bytes())
     assert read["of"]["run"] == "größe"
     assert read["asked"]["numbers"][:3] == [None, None, None]
