@@ -14,11 +14,12 @@ from maskseq.data.corpus import Corpus
 from maskseq.data.places import Place, local_files
 from maskseq.data.source import Source
 from maskseq.data.splits import training_records
-from maskseq.errors import UsageError
+from maskseq.errors import DataError, UsageError
+from maskseq.fence import fit
 from maskseq.model.checkpoint import read_json, save_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.interop import import_hf
-from maskseq.recipe import Recipe, load_recipe
+from maskseq.recipe import Recipe, check_memory, load_recipe
 from maskseq.run import Run, load
 from maskseq.run_report import write_run_report
 from maskseq.tokenizer import Tokenizer
@@ -52,6 +53,7 @@ def pretrain(
     for broken data, and `KeyboardInterrupt` when interrupted, after a checkpoint.
     """
     resolved = load_recipe(recipe, overrides)
+    check_memory(resolved)
     output = Path(output)
     if extend is not None and branch is not None:
         raise UsageError("a run either extends another or branches from it, not both")
@@ -79,7 +81,7 @@ def pretrain(
         origin=origin,
         on_event=on_event,
     )
-    run = load(output, trust_code=True)
+    run = load(output, trust_code=resolved.code, tokenizer=corpus.tokenizer)
     if parallel.join(resolved.training.device).first:
         write_run_report(run, corpus, (validation_rows or training_rows).row(0), resolved.identity()["recipe"])
     return run
@@ -103,11 +105,11 @@ def prepare_corpus(
     if records is None and not recipe.data.files:
         if recipe.data.corpus is None:
             raise UsageError(NO_DATA)
-        return Corpus.open(recipe.data.corpus)
+        return Corpus.open(recipe.data.corpus, trust_code=recipe.code, known=tokenizer)
     ranks = parallel.join(recipe.training.device)
     if not ranks.first:
         ranks.wait()
-        return Corpus.open(folder, trust_code=True)
+        return Corpus.open(folder, trust_code=recipe.code, known=tokenizer)
     split, unknown, on_error = recipe.data.split, recipe.data.unknown, recipe.data.on_error
     if records is not None:
         kept = list(records)
@@ -173,7 +175,7 @@ def recipe_tokenizer(recipe: Recipe) -> Tokenizer[Any]:
             return tokenizer
     if recipe.data.corpus is None:
         raise UsageError(NO_DATA)
-    return Corpus.open(recipe.data.corpus).tokenizer
+    return Corpus.open(recipe.data.corpus, trust_code=recipe.code).tokenizer
 
 
 def fit_tokenizer(recipe: Recipe, records: Iterable[Record]) -> Tokenizer[Any]:
@@ -181,10 +183,9 @@ def fit_tokenizer(recipe: Recipe, records: Iterable[Record]) -> Tokenizer[Any]:
     options = dict(recipe.tokenizer)
     name = options.pop("name", None)
     if not isinstance(name, str):
-        known = ", ".join(sorted(plugins.available("tokenizers")))
+        known = plugins.listed("tokenizers")
         raise UsageError(f'[tokenizer] needs a name, such as name = "nucleotide"\n\nhint: installed are {known}')
-    fitted: Tokenizer[Any] = plugins.load("tokenizers", name).fit(records, **options)
-    return fitted
+    return fit(plugins.load("tokenizers", name, trust_code=True), records, options)
 
 
 def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None, stage: int = 0) -> tuple[Rows, Rows | None]:
@@ -210,17 +211,27 @@ def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None, stage:
     )
 
 
-def rows_of_run(run: Path | str, *, corpus: Path | str | None = None) -> Rows:
+def rows_of_run(
+    run: Path | str,
+    *,
+    corpus: Path | str | None = None,
+    tokenizer: Tokenizer[Any] | None = None,
+    trust_code: bool = False,
+) -> Rows:
     """The training rows of a run, as its folder describes them, to look at one that a message names.
 
     `rows_of_run("runs/mine").row(1234)` is row 1234 as it was trained on: tokens, masks, weights. `corpus` is for one
-    that lies elsewhere. Raises `UsageError` when it is not the one that the run was trained on.
+    that lies elsewhere; `tokenizer` and `trust_code` are as in `maskseq.load`. Raises `UsageError` when the corpus is
+    not the one that the run was trained on.
     """
     saved = read_json(Path(run) / RECIPE)
-    found = Corpus.open(corpus or Path(run) / "corpus", trust_code=True)
-    if found.fingerprint != saved["corpus"]:
+    found = Corpus.open(corpus or Path(run) / "corpus", trust_code=trust_code, known=tokenizer)
+    if found.fingerprint != saved.get("corpus"):
         raise UsageError(f"{found.path} is not the corpus that {run} was trained on: their fingerprints differ")
-    return rows_of(load_recipe(saved["recipe"]), found, stage=saved.get("origin", {}).get("stage", 0))[0]
+    recipe, origin = saved.get("recipe"), saved.get("origin", {})
+    if not isinstance(recipe, dict) or not isinstance(origin, dict):
+        raise DataError(Path(run) / RECIPE, "holds no recipe")
+    return rows_of(load_recipe(recipe), found, stage=int(origin.get("stage", 0)))[0]
 
 
 def import_checkpoint(folder: Path, output: Path, *, tokenizer: str | None = None, trust_code: bool = False) -> int:
@@ -230,7 +241,7 @@ def import_checkpoint(folder: Path, output: Path, *, tokenizer: str | None = Non
     """
     if output.exists():
         raise UsageError(f"{output} exists already\n\nhint: choose another folder with --output")
-    chosen = plugins.load("tokenizers", tokenizer).fit(()) if tokenizer else None
+    chosen = fit(plugins.load("tokenizers", tokenizer, trust_code=True), (), {}) if tokenizer else None
     model, own = import_hf(folder, tokenizer=chosen, trust_code=trust_code)
     if own is None:
         raise UsageError(

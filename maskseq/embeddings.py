@@ -28,6 +28,7 @@ from maskseq import plugins
 from maskseq.data.local import replacing, sync, sync_tree
 from maskseq.data.storage import file_digest, to_json
 from maskseq.errors import DataError, UsageError
+from maskseq.fence import encode, naming, read
 from maskseq.inference.embed import Embedder, Pooling
 from maskseq.run import Run
 
@@ -76,9 +77,10 @@ def embed_file(
     }
     parts = Parts(output.with_name(output.name + ".partial"), about | {"batch": [batch_tokens, part_bytes]})
     resumed = parts.n_records
-    rest = islice(reader.read(file), resumed, None)
-    encoded = ((record.key, run.tokenizer.encode(record)) for record in rest)
-    parts.append(embedder, embedder.groups(encoded), part_bytes, on_progress)
+    rest = islice(read(reader, file), resumed, None)
+    encoded = ((record.key, encode(run.tokenizer, record)) for record in rest)
+    with naming(file):
+        parts.append(embedder, embedder.groups(encoded), part_bytes, on_progress)
     if not parts.n_records:
         shutil.rmtree(parts.folder)
         raise DataError(file, "holds no records: there is nothing to embed")

@@ -16,6 +16,7 @@ import numpy as np
 from maskseq import __version__
 from maskseq.data.corpus import Corpus
 from maskseq.errors import MaskseqError, UsageError
+from maskseq.fence import Given, fenced, naming, read
 from maskseq.filling import Asked, FilledRecord
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.journal import Journal
@@ -135,7 +136,7 @@ def _fill(
 
         def filled_records() -> Iterator[Any]:
             nonlocal n_records, n_filled
-            for each in run.infill(reader.read(file), journal=journal, **asked):
+            for each in run.infill(read(reader, file), journal=journal, **asked):
                 written = rows(each.filled, each.before.ids, run.fills, posterior=each.posterior, numbers=each.numbers)
                 shown.extend(first := list(islice(written, SHOWN_ROWS - len(shown))))
                 write_rows(map(as_dict, chain(first, written)))
@@ -148,7 +149,9 @@ def _fill(
                 on_progress(n_filled, None)
                 yield each.record
 
-        writer.write(filled_records(), target)
+        records = Given(filled_records())
+        with naming(file), fenced(writer, "write", file=file, given=records):
+            writer.write(records, target)
     _check_found(ranges, found, n_records)
     summary: dict[str, Any] = {
         "filled": {"file": target.name, "records": n_records, "cells": n_filled},
@@ -264,7 +267,7 @@ def _baselines(run: Run) -> list[Markov | None]:
     if run.fills is not run.tokenizer:
         return [None] * len(run.fills.fields)
     try:
-        return count_baselines(Corpus.open(run.path / "corpus", trust_code=True))
+        return count_baselines(run.corpus())
     except MaskseqError:
         return [None] * len(run.tokenizer.fields)
 

@@ -7,10 +7,11 @@ recipe is written so that it runs as it is.
 import json
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import numpy as np
 from jaxtyping import Integer
 
 from maskseq import plugins
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError, PluginError, UsageError
+from maskseq.fence import encode, fenced, fit, reading
 from maskseq.recipe import lay_over, load_recipe
 from maskseq.survey import CERTAIN, Claim, Head, Suggestion
 from maskseq.tokenizer import Format, Tokenizer
@@ -105,7 +107,7 @@ def _format_of(files: Sequence[Path], wanted: str | None) -> tuple[str, Claim, d
         head = Head.of(path)
         claims = _claims(head, wanted)
         if not claims:
-            known = ", ".join(sorted(plugins.available("formats")))
+            known = plugins.listed("formats")
             raise UsageError(
                 f"{path}: no format recognizes this file\n\nhint: name one with --format ({known}); its options, such "
                 f"as the names of columns, with --set data.format_options.OPTION=VALUE"
@@ -125,31 +127,34 @@ def _format_of(files: Sequence[Path], wanted: str | None) -> tuple[str, Claim, d
     return *chosen[0], told
 
 
-def _plugins(group: plugins.Group, *, all: bool = False) -> dict[str, Any]:
-    """Those that can be imported; a package that only some of them need may be missing. `all`: `UsageError` then."""
-    loaded = {}
-    for name in sorted(plugins.available(group)):
-        with nullcontext() if all else suppress(UsageError):
-            loaded[name] = plugins.load(group, name)
-    return loaded
-
-
 def _claims(head: Head, wanted: str | None) -> list[tuple[str, Claim]]:
     """Claims to a file, the surest first, without those that are far less sure."""
     if wanted is not None:
-        claim = plugins.load("formats", wanted).recognize(head)
+        cls = plugins.load("formats", wanted, trust_code=True)
+        with fenced(cls, "recognize", file=head.path):
+            claim = cls.recognize(head)
         options = claim.options if claim else {}
         return [(wanted, Claim(strength=CERTAIN, why="as you say", options=options))]
-    found = [(name, format.recognize(head)) for name, format in _plugins("formats").items()]
-    claims = sorted(((name, claim) for name, claim in found if claim), key=lambda pair: -pair[1].strength)
-    if not claims:
-        _plugins("formats", all=True)
+    asked = _ask("formats", "recognize", head)
+    claims = sorted(((name, claim) for name, claim in asked if claim), key=lambda pair: -pair[1].strength)
     return [pair for pair in claims if pair[1].strength >= claims[0][1].strength - 1]
+
+
+def _ask(group: plugins.Group, method: str, about: Any) -> Iterator[tuple[str, Any]]:
+    """What each plug-in that can be loaded answers; one that fails, and that nobody named, is passed over."""
+    for name, cls in plugins.usable(group).items():
+        try:
+            with fenced(cls, method):
+                answer = getattr(cls, method)(about)
+        except PluginError as error:
+            warnings.warn(str(error).partition("\n")[0], stacklevel=2)
+            continue
+        yield name, answer
 
 
 def _records(files: Sequence[Path], format: str, options: Mapping[str, Any]) -> tuple[list[Record], bool]:
     """Records from the beginning of the files, and whether these are all."""
-    reader = plugins.format_for(files[0], format, **options)
+    reader = plugins.open_format(files[0], format, dict(options), trust_code=True)
     try:
         return _sampled(files, reader)
     except DataError as error:
@@ -164,7 +169,7 @@ def _sampled(files: Sequence[Path], reader: Format[Any]) -> tuple[list[Record], 
     records: list[Record] = []
     left = SAMPLE_UNITS
     for path in files:
-        found = reader.preview(path, left)
+        found = reading(reader, path, "preview", partial(reader.preview, n_units=left))
         for record in found:
             records.append(record)
             left -= len(record)
@@ -178,26 +183,26 @@ def _sampled(files: Sequence[Path], reader: Format[Any]) -> tuple[list[Record], 
 def _suggestion(records: Sequence[Record], wanted: str | None) -> tuple[str, Suggestion]:
     """The tokenizer that knows these records, and what it suggests."""
     if wanted is not None:
-        return wanted, plugins.load("tokenizers", wanted).suggest(records) or Suggestion()
-    for name, tokenizer in _plugins("tokenizers").items():
-        suggestion = tokenizer.suggest(records)
+        cls = plugins.load("tokenizers", wanted, trust_code=True)
+        with fenced(cls, "suggest", records[0]):
+            return wanted, cls.suggest(records) or Suggestion()
+    for name, suggestion in _ask("tokenizers", "suggest", records):
         if suggestion is not None:
             return name, suggestion
-    _plugins("tokenizers", all=True)
     raise UsageError(
         f"no tokenizer has a suggestion for a {type(records[0]).__name__}\n\n"
-        f"hint: name one with --set tokenizer.name=NAME ({', '.join(sorted(plugins.available('tokenizers')))})"
+        f"hint: name one with --set tokenizer.name=NAME ({plugins.listed('tokenizers')})"
     )
 
 
 def _encoded(records: Sequence[Record], whole: bool, options: Mapping[str, Any]) -> Sample:
     """Fit and encode: what cannot be encoded is better known now than when the recipe runs."""
     kept = dict(options)
-    tokenizer: Tokenizer[Any] = plugins.load("tokenizers", kept.pop("name")).fit(records, **kept)
+    tokenizer = fit(plugins.load("tokenizers", kept.pop("name"), trust_code=True), records, kept)
     positions = np.zeros(len(records), np.int64)
     unknown = np.zeros(tokenizer.vocabulary.n_fields, np.int64)
     for index, record in enumerate(records):
-        ids = tokenizer.encode(record).ids
+        ids = encode(tokenizer, record).ids
         positions[index] = len(ids)
         unknown += (~tokenizer.vocabulary.known(ids)).sum(axis=0)
     return Sample(records=records, whole=whole, tokenizer=tokenizer, positions=positions, unknown=unknown)

@@ -1,6 +1,7 @@
 """The program: its name, its exit codes, and the options that several commands share."""
 
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,8 @@ class Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except MaskseqError as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
             console.fail(str(error))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as stop:
@@ -64,11 +67,16 @@ Symmetries = Annotated[
     bool, typer.Option(help="Average over the tokenizer's symmetries, such as the reverse complement.")
 ]
 Calibrated = Annotated[bool, typer.Option("--calibration/--no-calibration", help="Use the run's calibration.")]
-Trust = Annotated[bool, typer.Option("--trust-code", help="Let the folder load tokenizer code that is not installed.")]
+Trust = Annotated[bool, typer.Option("--trust-code", help="Let the folder load code that is not installed.")]
 
 
 @app.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error comes from: maskseq --debug COMMAND.")
+    ] = False,
+) -> None:
     """Options of the program itself."""
     if version:
         print(__version__)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
-from maskseq.data.storage import Folder
+from maskseq.data.storage import Folder, inside
 from maskseq.errors import DataError, UsageError
 
 
@@ -28,11 +28,11 @@ class LocalFolder(Folder):
         return LocalFolder, (self.path.absolute(),)
 
     def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
+        return (self.path / inside(self, name)).read_bytes()
 
     @contextmanager
     def local_file(self, name: str) -> Iterator[Path]:
-        yield self.path / name
+        yield self.path / inside(self, name)
 
     @cached_property
     def chunks(self) -> Any:

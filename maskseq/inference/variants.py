@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int, Integer
 
+from maskseq.fence import encode
 from maskseq.inference.fill import Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq.units import RawUnits
@@ -71,7 +72,7 @@ class _Question:
 
 def _questions(stretch: Stretch, tokenizer: Tokenizer[Any]) -> tuple[list[_Question], list[_Question]]:
     """What is asked of the stretch before and after the change."""
-    before, after = (tokenizer.encode(record).ids for record in (stretch.before, stretch.after))
+    before, after = (encode(tokenizer, record).ids for record in (stretch.before, stretch.after))
     units = [tokenizer.units(ids) for ids in (before, after)]
     known = tokenizer.vocabulary.known
     if np.array_equal(units[0], units[1]):

@@ -27,6 +27,7 @@ from maskseq.model.encoder import Encoder
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.events import CheckpointSaved
 from maskseq.training.parallel import Ranks
+from maskseq.training.run import RECIPE
 from maskseq.training.state import LAYOUT, STATE, Saved, n_shards, rank_file, read_saved
 
 POLL_SECONDS = 0.05
@@ -137,6 +138,7 @@ class CheckpointWriter:
             return
         self._wait_for({aside / STATE / name for names in layout.values() for name in names})
         write_json(aside / STATE / LAYOUT, dataclasses.asdict(saved) | {"tensors": layout})
+        shutil.copyfile(self.run / RECIPE, aside / RECIPE)  # so that the seal covers it
         save_model(aside, model, self.tokenizer)  # flushes and seals everything in the folder
         final = self._folder(saved)
         if final.exists():  # from a future that a damaged or unfinished checkpoint has undone

@@ -1,0 +1,185 @@
+"""The one place where plug-ins are called: what they raise becomes one line with the file, the record and the plug-in.
+
+Errors of ours (`MaskseqError`) and of the operating system pass unchanged. A `ValueError` of `encode` and `read` says
+that the data are broken, as their contract has it; everything else is a fault of the plug-in, a `PluginError`.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_args, get_origin
+
+import numpy as np
+
+from maskseq.errors import DataError, MaskseqError, PluginError, UsageError
+from maskseq.tokenizer import Format, Tokenizer
+from maskseq.types import Encoded, Record
+
+T = TypeVar("T")
+
+
+@contextmanager
+def fenced(
+    plugin: object,
+    method: str,
+    record: object = None,
+    *,
+    file: Path | str = "",
+    given: "Given[Any] | None" = None,
+    data: bool = False,
+) -> Iterator[None]:
+    """Around a call of `plugin.method` about `record`. With `data`, a `ValueError` means broken data.
+
+    What `given` raised, which the plug-in was handed to iterate over, is not the plug-in's fault and passes.
+    """
+    key = str(getattr(record, "key", ""))
+    try:
+        yield
+    except (MaskseqError, OSError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        if given is not None and error is given.error:
+            raise
+        _refuse_other_kind(plugin, record, error)
+        if data and isinstance(error, ValueError):
+            place = f"record {key!r}" if key else ""
+            raise DataError(file or place, str(error), place=place if file else "") from error
+        problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        one_line = " ".join(f"{method}: {problem}".split())
+        raise PluginError(
+            describe(plugin),
+            f"{one_line}\n\nhint: a fault of the plug-in, or it was given what it is not for; `maskseq --debug …` "
+            f"shows where",
+            record=key,
+            file=file,
+        ) from error
+
+
+@contextmanager
+def naming(file: Path | str) -> Iterator[None]:
+    """Adds the file to the errors of plug-ins that were handed its records only."""
+    try:
+        yield
+    except PluginError as error:
+        error.file = error.file or str(file)
+        raise
+
+
+class Given(Generic[T]):
+    """What a plug-in is handed to iterate over; keeps what that raised."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items, self.error = items, None
+
+    error: BaseException | None
+
+    def __iter__(self) -> Iterator[T]:
+        try:
+            yield from self._items
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+def encode(tokenizer: Tokenizer[Any], record: Any) -> Encoded:
+    """`tokenizer.encode(record)`, checked for what it promises."""
+    with fenced(tokenizer, "encode", record, data=True):
+        encoded = tokenizer.encode(record)
+    check_shape(tokenizer, record, encoded)
+    check_ids(tokenizer, record, encoded)
+    return encoded
+
+
+def numbers_of(tokenizer: Tokenizer[Any], record: Any) -> Any:
+    """`tokenizer.numbers(record)`."""
+    with fenced(tokenizer, "numbers", record):
+        return tokenizer.numbers(record)
+
+
+def check_shape(tokenizer: Tokenizer[Any], record: Record, encoded: object) -> None:
+    """`PluginError` unless it is a cell for each position and field, with fitting weights."""
+    if not isinstance(encoded, Encoded):
+        raise _broken(tokenizer, record, f"a {type(encoded).__name__} instead of an Encoded")
+    ids, weights, n_fields = encoded.ids, encoded.weights, tokenizer.vocabulary.n_fields
+    if not isinstance(ids, np.ndarray) or ids.ndim != 2 or ids.shape[1] != n_fields or ids.dtype.kind not in "iu":
+        shape, dtype = list(np.shape(ids)), getattr(ids, "dtype", type(ids).__name__)
+        raise _broken(
+            tokenizer, record, f"ids of shape {shape} and type {dtype}, not whole numbers [length, {n_fields}]"
+        )
+    if weights is not None and (weights.shape != ids.shape or not (weights >= 0).all() or np.isinf(weights).any()):
+        raise _broken(tokenizer, record, "loss weights that are not finite, not >= 0, or not of the ids' shape")
+
+
+def check_ids(tokenizer: Tokenizer[Any], record: Record, encoded: Encoded) -> None:
+    """`PluginError` names the record, the field, the position and the value of an id that does not exist."""
+    vocabulary = tokenizer.vocabulary
+    n_rows = np.asarray(vocabulary.n_rows)
+    wrong = np.argwhere((encoded.ids < 0) | (encoded.ids >= n_rows))
+    if len(wrong):
+        at, field = wrong[0].tolist()
+        known = f"field {vocabulary.names[field]!r} has the ids 0 to {n_rows[field] - 1}"
+        raise _broken(tokenizer, record, f"id {encoded.ids[at, field]} at position {at + 1}, but {known}")
+
+
+def _broken(tokenizer: Tokenizer[Any], record: Record, problem: str) -> PluginError:
+    return PluginError(describe(tokenizer), f"encode gave {problem}: a fault of the tokenizer", record=record.key)
+
+
+def read(reader: Format[Any], path: Path) -> Iterator[Any]:
+    """The records of a file."""
+    return reading(reader, path, "read", reader.read)
+
+
+def reading(reader: object, path: Path, method: str, open_: Callable[[Path], Iterator[T]]) -> Iterator[T]:
+    """What a method of a format streams from a file."""
+    n_read = 0
+    try:
+        with fenced(reader, method, file=path, data=True):
+            for record in open_(path):
+                yield record
+                n_read += 1
+    except PluginError as error:
+        error.record = error.record or f"number {n_read + 1}"
+        raise
+
+
+def fit(cls: type[Tokenizer[Any]], records: Iterable[Record], options: Mapping[str, Any]) -> Tokenizer[Any]:
+    """`cls.fit(records, **options)`; `UsageError` lists the options where one of them is unknown or missing."""
+    signature, given = inspect.signature(cls.fit), Given(records)
+    try:
+        signature.bind(given, **options)
+    except TypeError as error:
+        variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        known = [each.name for each in signature.parameters.values() if each.kind not in variable][1:]
+        raise UsageError(f"tokenizer {cls.__name__}: {error} (options: {', '.join(known) or 'none'})") from None
+    with fenced(cls, "fit", given=given):
+        return cls.fit(given, **options)
+
+
+def record_type(plugin: object) -> type | None:
+    """What a tokenizer or format says that its records are, as the parameter of its base; None where it does not."""
+    cls = plugin if isinstance(plugin, type) else type(plugin)
+    for base in cls.__mro__:
+        for generic in base.__dict__.get("__orig_bases__", ()):
+            origin, arguments = get_origin(generic), get_args(generic)
+            if isinstance(origin, type) and issubclass(origin, Tokenizer | Format) and isinstance(arguments[0], type):
+                return arguments[0]
+    return None
+
+
+def describe(plugin: object) -> str:
+    """A plug-in as errors call it."""
+    cls = plugin if isinstance(plugin, type) else type(plugin)
+    kind = "tokenizer" if issubclass(cls, Tokenizer) else "format" if issubclass(cls, Format) else "plug-in"
+    return f"{kind} {cls.__name__} of {cls.__module__.partition('.')[0]}"
+
+
+def _refuse_other_kind(plugin: object, record: object, error: BaseException) -> None:
+    """Only once a call has failed: what is declared is a hint for readers and type checkers, and duck typing works."""
+    wanted = record_type(plugin)
+    if wanted is not None and isinstance(record, Record) and not isinstance(record, wanted):
+        raise UsageError(
+            f"record {record.key!r} is a {type(record).__name__}, but {describe(plugin)} reads records of the kind "
+            f"{wanted.__name__}\n\nhint: give a file of that kind, or choose another format with --format"
+        ) from error
