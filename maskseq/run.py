@@ -56,8 +56,8 @@ def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any
         )
     checkpoint = find_checkpoint(Path(run))
     model, own = read_model(checkpoint, trust_code=trust_code, known=tokenizer)
-    data = trained_on(Path(run), checkpoint)
-    return Run(Path(run), model, own, checkpoint, read_calibration(checkpoint), data, trust_code)
+    trained_on(Path(run), checkpoint)  # a changed recipe is reported now
+    return Run(Path(run), model, own, checkpoint, read_calibration(checkpoint), trust_code)
 
 
 @dataclass(frozen=True)
@@ -110,18 +110,16 @@ class Run:
     """Which one of the run's."""
     fitted: Fitted | None = None
     """Its calibration, if there is one."""
-    data: TrainedOn = TrainedOn()
-    """What it was trained on, as its recipe says."""
     trust_code: Trust = False
     """Which code that is not installed may be loaded for it: what `load` was given."""
 
     def reader(self, file: Path, name: str | None = None) -> Format[Any]:
         """The format called `name`; by default that of the training files, with its options, if `file` ends as one."""
         trust_code = self.trust_code if name is None else True  # who names code in this call means it
-        alike = any(_ending(other) == _ending(file.name) for other in self.data.files)
-        if alike and name in (None, self.data.format):
-            options, source = self.data.format_options, self.data.source
-            return open_format(file, self.data.format, options, trust_code=trust_code, source=source)
+        data = trained_on(self.path, self.checkpoint)
+        alike = any(_ending(other) == _ending(file.name) for other in data.files)
+        if alike and name in (None, data.format):
+            return open_format(file, data.format, data.format_options, trust_code=trust_code, source=data.source)
         return open_format(file, name, {}, trust_code=trust_code)
 
     def corpus(self, place: Place | None = None) -> Corpus:

@@ -42,7 +42,8 @@ def encode_records(
         except DataError as error:
             if on_error == "stop":
                 raise
-            skipped.append(str(error) if record.key in str(error) else f"{record.key}: {error}")
+            problem = str(error).removeprefix(f"record {record.key!r}: ")
+            skipped.append(f"{record.key}: {problem}")
             continue
         encoded.append(result)
         kept.append(record)
