@@ -41,10 +41,11 @@ def fenced(
     except (Exception, SystemExit) as error:
         if given is not None and error is given.error:
             raise
-        _refuse_other_kind(plugin, record, error)
+        given_record = record if given is None else given.last
+        if _is_of_other_kind(plugin, given_record):
+            raise RecordKindError(plugin, given_record, file) from error
         if data and isinstance(error, ValueError):
-            place = f"record {key!r}" if key else ""
-            raise DataError(file or place, str(error), place=place if file else "") from error
+            raise DataError(file, str(error), place=f"record {key!r}" if key else "") from error
         problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         one_line = " ".join(f"{method}: {problem}".split())
         raise PluginError(
@@ -61,22 +62,45 @@ def naming(file: Path | str) -> Iterator[None]:
     """Adds the file to the errors of plug-ins that were handed its records only."""
     try:
         yield
-    except PluginError as error:
+    except (PluginError, RecordKindError) as error:
         error.file = error.file or str(file)
         raise
+    except DataError as error:
+        if error.path:
+            raise
+        raise DataError(file, error.problem, place=error.place) from error.__cause__
+
+
+class RecordKindError(UsageError):
+    """A record is not of the kind that a plug-in is for."""
+
+    def __init__(self, plugin: object, record: Any, file: Path | str) -> None:
+        self.file = str(file)
+        self._given = f"record {record.key!r}", f"{type(record).__name__} records"
+        self._needed = f"{describe(plugin)} reads {getattr(record_type(plugin), '__name__', '')} records"
+        super().__init__(*self._given, self._needed)
+
+    def __str__(self) -> str:
+        record, kind = self._given
+        return (
+            f"{self.file or record}: these are {kind}, and {self._needed}\n\nhint: give a file of that kind, or choose "
+            f"another format with --format"
+        )
 
 
 class Given(Generic[T]):
-    """What a plug-in is handed to iterate over; keeps what that raised."""
+    """What a plug-in is handed to iterate over; keeps the last item, and what it raised."""
 
     def __init__(self, items: Iterable[T]) -> None:
-        self._items, self.error = items, None
-
-    error: BaseException | None
+        self._items = items
+        self.last: T | None = None
+        self.error: BaseException | None = None
 
     def __iter__(self) -> Iterator[T]:
         try:
-            yield from self._items
+            for item in self._items:
+                self.last = item
+                yield item
         except BaseException as error:
             self.error = error
             raise
@@ -175,11 +199,7 @@ def describe(plugin: object) -> str:
     return f"{kind} {cls.__name__} of {cls.__module__.partition('.')[0]}"
 
 
-def _refuse_other_kind(plugin: object, record: object, error: BaseException) -> None:
-    """Only once a call has failed: what is declared is a hint for readers and type checkers, and duck typing works."""
+def _is_of_other_kind(plugin: object, record: object) -> bool:
+    """Asked only once a call has failed: what is declared is a hint for readers and type checkers, ducks may work."""
     wanted = record_type(plugin)
-    if wanted is not None and isinstance(record, Record) and not isinstance(record, wanted):
-        raise UsageError(
-            f"record {record.key!r} is a {type(record).__name__}, but {describe(plugin)} reads records of the kind "
-            f"{wanted.__name__}\n\nhint: give a file of that kind, or choose another format with --format"
-        ) from error
+    return wanted is not None and isinstance(record, Record) and not isinstance(record, wanted)

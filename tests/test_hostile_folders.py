@@ -8,12 +8,12 @@ import copy
 import hashlib
 import json
 import random
-import shutil
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from maskseq.data.storage import block_digests, digest, to_json
 from maskseq.describe import inspect
 from maskseq.errors import MaskseqError
 from maskseq.evaluation import Question, evaluate_baselines, evaluate_run
+from maskseq.fence import read
+from maskseq.roundtrip import count_baselines
 from maskseq.run import load
 from maskseq_events.tokenizer import EventTokenizer
 
@@ -113,7 +115,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def paths_of(value: Any, most: int = 2) -> Iterator[tuple[str | int, ...]]:
     """The place of each value in a JSON value, and of the first few in each list."""
-    items: Any = value.items() if isinstance(value, dict) else enumerate(value[:most]) if isinstance(value, list) else ()
+    items: Any = (
+        value.items() if isinstance(value, dict) else enumerate(value[:most]) if isinstance(value, list) else ()
+    )
     for key, inner in items:
         yield (key,)
         yield from ((key, *rest) for rest in paths_of(inner, most))
@@ -196,18 +200,18 @@ class Hostile:
 
 def uses_of_run(hostile: Hostile) -> dict[str, Callable[[], object]]:
     """What people do with a run, each as small as it comes."""
-    run, log, output = hostile.run, hostile.folder / "log.csv", hostile.folder / "filled"
+    run, log = hostile.run, hostile.folder / "log.csv"
 
     def infill() -> None:
-        from maskseq.roundtrip import infill_file
-
-        shutil.rmtree(output, ignore_errors=True)
-        infill_file(load(run), log, output=output, ranges={"c1": [(0, 2)]}, only_ranges=True)
+        """With what `infill --mask` reads of the corpus beside it, but without writing a report."""
+        loaded = load(run)
+        records = islice(read(loaded.reader(log), log), 2)
+        list(loaded.infill(records, ranges={"c1": [(0, 2)]}, only_ranges=True))
+        count_baselines(loaded.corpus())
 
     def score() -> None:
         loaded = load(run)
-        records = loaded.reader(log).read(log)
-        list(loaded.score([next(records), next(records)]))
+        list(loaded.score(islice(read(loaded.reader(log), log), 2)))
 
     return {
         "inspect": lambda: inspect(run, layers=True),

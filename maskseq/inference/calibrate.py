@@ -45,6 +45,14 @@ class Group:
     coverage_after: tuple[float, ...] | None = None
     """The share of true values within each interval, of each half of the positions as above."""
 
+    def __post_init__(self) -> None:
+        for name in ("temperature", "marginal_temperature"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"{name} must be a number above 0, not {getattr(self, name)}")
+        shares = [share for pair in self.tails or () for share in pair]
+        if self.tails is not None and (len(self.tails) != len(LEVELS) or not all(0 <= share <= 1 for share in shares)):
+            raise UsageError(f"tails must be {len(LEVELS)} pairs of shares, not {list(self.tails)}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:

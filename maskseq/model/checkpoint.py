@@ -226,7 +226,7 @@ def _read_config(path: Path) -> tuple[EncoderConfig, str]:
         raise DataError(path, f"lacks the key {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        problem = first["msg"].removeprefix("Value error, ")
+        problem = first["msg"].removeprefix("Value error, ")[:300]
         raise DataError(path, problem, place=".".join(map(str, ("encoder", *first["loc"])))) from None
 
 
