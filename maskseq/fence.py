@@ -5,6 +5,7 @@ that the data are broken, as their contract has it; everything else is a fault o
 """
 
 import inspect
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from maskseq.errors import DataError, MaskseqError, PluginError, UsageError
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.types import Encoded, Record
+from maskseq.variants import VariantFormat
 
 T = TypeVar("T")
 
@@ -46,15 +48,27 @@ def fenced(
             raise RecordKindError(plugin, given_record, file) from error
         if data and isinstance(error, ValueError):
             raise DataError(file, str(error), place=f"record {key!r}" if key else "") from error
-        problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        one_line = " ".join(f"{method}: {problem}".split())
-        raise PluginError(
-            describe(plugin),
-            f"{one_line}\n\nhint: a fault of the plug-in, or it was given what it is not for; `maskseq --debug …` "
-            f"shows where",
-            record=key,
-            file=file,
-        ) from error
+        raise _fault(plugin, method, error, record=key, file=file) from error
+
+
+def blame(error: BaseException) -> PluginError | None:
+    """The fault of the plug-in that an exception passed through, from a method that no fence is around; None if none.
+
+    For the command line, where nothing else reads the trace.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        plugin = frame.f_locals.get("self", frame.f_locals.get("cls"))
+        cls = plugin if isinstance(plugin, type) else type(plugin)
+        if issubclass(cls, Tokenizer | Format | VariantFormat) and not cls.__module__.startswith("maskseq."):
+            return _fault(plugin, frame.f_code.co_name, error)
+    return None
+
+
+def _fault(plugin: object, method: str, error: BaseException, **where: Any) -> PluginError:
+    problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    one_line = " ".join(f"{method}: {problem}".split())
+    hint = "a fault of the plug-in, or it was given what it is not for; `maskseq --debug …` shows where"
+    return PluginError(describe(plugin), f"{one_line}\n\nhint: {hint}", **where)
 
 
 @contextmanager

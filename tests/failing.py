@@ -48,6 +48,10 @@ class FailingLetters(Letters):
             encoded.ids[1, 0] = 200
         return encoded
 
+    def units(self, ids: np.ndarray) -> np.ndarray:
+        self._at("units")
+        return super().units(ids)
+
     def decode(self, ids: np.ndarray) -> str:
         self._at("decode")
         return super().decode(ids)

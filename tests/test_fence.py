@@ -154,6 +154,14 @@ def test_the_trace_is_shown_where_it_is_asked_for(tmp_path: Path) -> None:
     assert "KeyError" in shown.stderr
 
 
+def test_a_method_without_a_fence_is_blamed_on_its_plug_in(tmp_path: Path) -> None:
+    path = lines(tmp_path)
+    untrained(FailingLetters(method="units"), tmp_path / "run", context=32)
+    arguments = ("score", tmp_path / "run", path, "--format", "failing:FailingLines", "--trust-code")
+    said(cli(*arguments), 1, "FailingLetters", "units", "KeyError")
+    assert isinstance(cli("--debug", *arguments).exception, KeyError)
+
+
 def test_init_goes_on_without_what_fails_unasked_and_names_it_where_it_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from maskseq import __version__, console
 from maskseq.errors import MaskseqError
+from maskseq.fence import blame
 
 
 class Group(TyperGroup):
@@ -39,6 +40,12 @@ class Group(TyperGroup):
         except OSError as error:  # a full disk, a folder without permission: the message names the path
             console.fail(str(error))
             raise typer.Exit(1) from None
+        except Exception as error:
+            fault = blame(error)
+            if fault is None or ctx.params.get("debug"):
+                raise
+            console.fail(str(fault))
+            raise typer.Exit(fault.exit_code) from None
 
 
 app = typer.Typer(
