@@ -36,6 +36,8 @@ from maskseq_events.tokenizer import EventTokenizer
 BAIT = "hostile_bait"
 VALUES: tuple[Any, ...] = (f"{BAIT}:Class", "http.server:test", "../../outside.txt", 10**15, -1, [], {"a": 1}, None)
 """Code names, a path, a huge number and a negative one, wrong types."""
+READ_BY_EVALUATE = ("recipe.json", "manifest.json", "tokenizer.json")
+"""Evaluation takes longest: with other files, only where there is time for it."""
 SECONDS = 20
 """More than any of it may take."""
 FORBIDDEN = ("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "pty.")
@@ -276,7 +278,7 @@ def cases(hostile: Hostile, every: int) -> Iterator[tuple[Path, tuple[str | int,
 SOAK = (pytest.mark.soak, pytest.mark.timeout(7200))
 
 
-@pytest.mark.parametrize("every", [37, pytest.param(1, marks=SOAK)])
+@pytest.mark.parametrize("every", [29, pytest.param(1, marks=SOAK)])
 def test_no_field_of_a_folder_does_harm(folder: Path, watch: Watch, every: int) -> None:
     hostile = Hostile(folder)
     for use in (uses_of_run(hostile) | uses_of_corpus(hostile)).values():
@@ -290,6 +292,8 @@ def test_no_field_of_a_folder_does_harm(folder: Path, watch: Watch, every: int) 
         uses = uses_of_corpus if file.is_relative_to(hostile.corpus) else uses_of_run
         with watch.over(folder) as seen:
             for name, use in uses(hostile).items():
+                if name == "evaluate" and file.name not in READ_BY_EVALUATE and every > 1:
+                    continue
                 if problem := outcome(use):
                     found.append(f"{file.relative_to(folder)} {path} = {value!r}: {name}: {problem}")
         found += [f"{file.relative_to(folder)} {path} = {value!r}: {event}" for event in seen]
