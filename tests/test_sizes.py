@@ -15,8 +15,10 @@ from maskseq.errors import DataError, MaskseqError
 from maskseq.model.checkpoint import load_model, seal
 from maskseq.model.config import EncoderConfig
 from maskseq.model.encoder import Encoder
+from maskseq.model.interop import export_hf, import_hf
 from maskseq.recipe import check_memory, load_recipe
 from maskseq.types import Field, Vocabulary
+from maskseq_genomics.nucleotide import NucleotideTokenizer
 
 ABSURD: dict[str, tuple[Any, ...]] = {
     "n_layers": (10**7, 10**15, 0, -1, 1.5, "x", None),
@@ -63,6 +65,16 @@ def test_a_config_that_the_weights_do_not_have_allocates_nothing(tmp_path: Path,
             assert name in ("n_heads", "window", "global_every", "mlp_dropout"), f"{name} = {value} was accepted"
     assert memory("VmRSS") - before < 100e6
     assert time.process_time() - began < 5
+
+
+def test_a_hugging_face_folder_whose_weights_are_others_allocates_nothing(tmp_path: Path) -> None:
+    export_hf(untrained(NucleotideTokenizer(), tmp_path / "run").model, tmp_path / "hf")
+    config = json.loads((tmp_path / "hf" / "config.json").read_text())
+    before = memory("VmRSS")
+    (tmp_path / "hf" / "config.json").write_text(json.dumps(config | {"intermediate_size": 10**7}))
+    with pytest.raises(DataError, match=r"config\.json"):
+        import_hf(tmp_path / "hf")
+    assert memory("VmRSS") - before < 100e6
 
 
 @pytest.mark.parametrize(
