@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from maskseq.data.corpus import Corpus
-from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.errors import DataError, UsageError
 from maskseq.inference.calibrate import Calibration
 from maskseq.inference.ordinal import LEVELS
 from maskseq.model.checkpoint import DIGESTS, MODEL, read_json
@@ -92,16 +92,10 @@ def summary(fitted: Fitted, fields: Sequence[Field]) -> dict[str, Any]:
     return told
 
 
-def held_out_records(folder: Path) -> Iterator[tuple[str, Encoded]]:
-    """Keys and ids of the sequences that a corpus holds out; `UsageError` if it is gone or holds out nothing."""
-    try:
-        corpus = Corpus.open(folder, trust_code=True)
-    except MaskseqError as error:
-        raise UsageError(
-            f"{error}\n\nhint: name a file, or another corpus, of data that the run has not seen"
-        ) from None
+def held_out_records(corpus: Corpus) -> Iterator[tuple[str, Encoded]]:
+    """Keys and ids of the sequences that a corpus holds out; `UsageError` if it holds out nothing."""
     if not len(corpus.sequences("validation")):
-        raise UsageError(f"{folder} holds nothing out\n\nhint: name a file of data that the run has not seen")
+        raise UsageError(f"{corpus.path} holds nothing out\n\nhint: name a file of data that the run has not seen")
     for sequence, piece in corpus.each("validation"):
         yield f"{corpus.key(sequence)}@{corpus.starts[sequence]}", Encoded(piece.ids, weights=piece.weights)
 

@@ -26,6 +26,7 @@ from jaxtyping import Float32
 from maskseq import plugins, standard_json
 from maskseq.data.storage import file_digest, to_json
 from maskseq.errors import DataError, UsageError
+from maskseq.fence import encode, naming, read
 from maskseq.inference.embed import Embedder, Pooling
 from maskseq.outputs import Work, claimed, write
 from maskseq.run import Run
@@ -75,9 +76,10 @@ def embed_file(
     with claimed(output, new=True, parents=True, state=PARTS) as work:
         parts = Parts(work, about | {"batch": [batch_tokens, part_bytes]})
         resumed = parts.n_records
-        rest = islice(reader.read(file), resumed, None)
-        encoded = ((record.key, run.tokenizer.encode(record)) for record in rest)
-        parts.append(embedder, embedder.groups(encoded), part_bytes, on_progress)
+        rest = islice(read(reader, file), resumed, None)
+        encoded = ((record.key, encode(run.tokenizer, record)) for record in rest)
+        with naming(file):
+            parts.append(embedder, embedder.groups(encoded), part_bytes, on_progress)
         if not parts.n_records:
             raise DataError(file, "holds no records: there is nothing to embed")
         write_vectors(work.content, parts, about)

@@ -32,5 +32,29 @@ class DataError(MaskseqError, ValueError):
         return _rebuild_data_error, (self.path, self.problem, self.place)
 
 
+class PluginError(MaskseqError):
+    """A plug-in failed in a way that its contract does not know: which one, where in it, and on what.
+
+    `__cause__` is what it raised.
+    """
+
+    def __init__(self, plugin: str, problem: str, *, record: str = "", file: Path | str = "") -> None:
+        self.plugin, self.problem, self.record, self.file = plugin, problem, record, str(file)
+        super().__init__(plugin, problem)
+
+    def __str__(self) -> str:
+        """The file may have been added since, by who knows it."""
+        record = f"record {self.record!r}" if self.record else ""
+        place = ": ".join(part for part in (self.file, record) if part)
+        return f"{place}{': ' * bool(place)}{self.plugin} failed: {self.problem}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_plugin_error, (self.plugin, self.problem, self.record, self.file)
+
+
+def _rebuild_plugin_error(plugin: str, problem: str, record: str, file: str) -> PluginError:
+    return PluginError(plugin, problem, record=record, file=file)
+
+
 def _rebuild_data_error(path: str, problem: str, place: str) -> DataError:
     return DataError(path, problem, place=place)

@@ -13,6 +13,7 @@ from maskseq.beyond import watched
 from maskseq.calibration import held_out_records
 from maskseq.data.corpus import Corpus
 from maskseq.errors import UsageError
+from maskseq.fence import encode, naming, numbers_of, read
 from maskseq.inference import evaluate, evaluate_numbers
 from maskseq.inference.baselines import FREQUENCIES, Baselines
 from maskseq.inference.evaluate import Answers, Cells
@@ -27,9 +28,8 @@ from maskseq.plugins import format_for
 from maskseq.ranges import read_ranges
 from maskseq.ranges import within as stretches
 from maskseq.recipe import load_recipe
-from maskseq.run import load
+from maskseq.run import load, recipe_file
 from maskseq.tokenizer import Format, Tokenizer
-from maskseq.training.run import RECIPE
 from maskseq.types import Encoded
 
 ROUNDS = 32
@@ -99,9 +99,12 @@ def evaluate_run(
     """
     loaded = load(run, trust_code=trust_code)
     _check_fields(question, loaded.tokenizer)
-    counted = Corpus.open(corpus or loaded.path / "corpus", trust_code=True)
-    saved = read_json(loaded.path / RECIPE)["recipe"] if (loaded.path / RECIPE).exists() else {}
-    records = _records(data, loaded.tokenizer, within, counted, lambda file: loaded.reader(file, format))
+    counted = loaded.corpus(corpus)
+    recipe = recipe_file(loaded.path, loaded.checkpoint)
+    saved = read_json(recipe).get("recipe") if recipe else None
+    masking = load_recipe(saved).masking if isinstance(saved, dict) else MaskingConfig()
+    held_out = counted if data is None else loaded.corpus(data) if data.is_dir() else None
+    records = _records(data, held_out, loaded.tokenizer, within, lambda file: loaded.reader(file, format))
     on_progress(COUNTING, 0, None)
     distances = loaded.model.config.linear_context
     if distances and COVARIANCES not in question.imputers:
@@ -111,7 +114,7 @@ def evaluate_run(
         records,
         Baselines(counted.training_ids(), loaded.tokenizer, question.depth, distances),
         context=question.window or loaded.model.config.max_positions,
-        masking=load_recipe(saved).masking if saved else MaskingConfig(),
+        masking=masking,
         predict=loaded.predict(symmetries=symmetries),
         config=InfillConfig(order=order, beam=beam, seed=question.seed),
         on_progress=on_progress,
@@ -133,10 +136,13 @@ def evaluate_baselines(
 ) -> dict[str, Any]:
     """What a model of this corpus has to beat on the data that it holds out, or on a file (or `within` it)."""
     counted = Corpus.open(corpus, trust_code=trust_code)
+    held_out: Corpus | None = counted
+    if data is not None:
+        held_out = Corpus.open(data, trust_code=trust_code, known=counted.tokenizer) if data.is_dir() else None
     _check_fields(question, counted.tokenizer)
     on_progress(COUNTING, 0, None)
     baselines = Baselines(counted.training_ids(), counted.tokenizer, question.depth)
-    records = _records(data, counted.tokenizer, within, counted, lambda file: format_for(file, format))
+    records = _records(data, held_out, counted.tokenizer, within, lambda file: format_for(file, format))
     context = question.window or context
     told = judge(question, records, baselines, context=context, masking=MaskingConfig(), on_progress=on_progress)
     return {"of": {"corpus": str(corpus)}, **told}
@@ -151,18 +157,20 @@ def _check_fields(question: Question, tokenizer: Tokenizer[Any]) -> None:
 
 def _records(
     data: Path | None,
+    held_out: Corpus | None,
     tokenizer: Tokenizer[Any],
     within: Sequence[str],
-    corpus: Corpus,
     reader: Callable[[Path], Format[Any]],
 ) -> list[tuple[str, Encoded]]:
-    """What is asked about: of a file, of the corpus that `data` is, or what `corpus` holds out."""
-    if data is not None and not data.is_dir():
-        cut = watched(stretches(reader(data).read(data), read_ranges(within)), tokenizer)
-        return [(each.key, replace(tokenizer.encode(each), numbers=tokenizer.numbers(each))) for each in cut]
+    """What is asked about: what a corpus holds out, or the records of the file `data`."""
+    if held_out is None:
+        assert data is not None
+        with naming(data):
+            cut = watched(stretches(read(reader(data), data), read_ranges(within)), tokenizer)
+            return [(each.key, replace(encode(tokenizer, each), numbers=numbers_of(tokenizer, each))) for each in cut]
     if within:
         raise UsageError("stretches are taken of the records of a file\n\nhint: name the file that they are of")
-    return list(held_out_records(data or Path(corpus.path)))
+    return list(held_out_records(held_out))
 
 
 def judge(

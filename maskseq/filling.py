@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 
 from maskseq.constraints import Constraint
 from maskseq.errors import UsageError
+from maskseq.fence import encode, fenced
 from maskseq.inference.calibrate import Calibration
 from maskseq.inference.chunks import Filled, Task, fill_records
 from maskseq.inference.fill import Fill, Predict
@@ -113,7 +114,7 @@ class Filler:
                 if (unsized or insertion) and hidden:
                     raise UsageError(f"{name.text}: stretches to hide cannot be counted where lengths are unknown")
                 record, sized = self._sized(given, unsized, insertion)
-                encoded = tokenizer.encode(record)
+                encoded = encode(tokenizer, record)
                 holes = hidden_cells(tokenizer, encoded, record, hidden)
                 if not only_ranges:
                     holes |= ~tokenizer.vocabulary.known(encoded.ids)
@@ -188,9 +189,13 @@ def _written(
     """The record with the first sample in it."""
     cells = np.zeros(before.ids.shape, bool)
     cells[tuple(fill.cells.T)] = True
-    record = tokenizer.splice(record, fill.written(before.ids), cells)
+    with fenced(tokenizer, "splice", record):
+        record = tokenizer.splice(record, fill.written(before.ids), cells)
     given = ~np.isnan(numbers)
-    return tokenizer.put_numbers(record, fill.cells[given], numbers[given]) if given.any() else record
+    if not given.any():
+        return record
+    with fenced(tokenizer, "put_numbers", record):
+        return tokenizer.put_numbers(record, fill.cells[given], numbers[given])
 
 
 def _usual_numbers(config: InfillConfig, task: Task) -> Numbers:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, Integer
 
 from maskseq.errors import UsageError
+from maskseq.fence import encode, fenced
 from maskseq.inference.fill import Predict
 from maskseq.inference.lengths import Judge, length_evidence
 from maskseq.standard_json import to_json
@@ -105,14 +106,14 @@ def give_lengths(
             )
         if hole.high > context // 2:
             raise UsageError(f"{record.key}: a hole of {hole.high} is longer than half the model's context, {context}")
-        closed = tokenizer.resized(record, hole.start, hole.stop, 0)
+        closed = _resized(tokenizer, record, hole.start, hole.stop, 0)
         ids, at = _around(tokenizer, closed, [hole.start], context - hole.high)
         (evidence,) = judge(ids, at, (hole.low, hole.high))
         best = int(evidence.argmax())
         others = np.delete(evidence, best)
         margin = float(evidence[best] - others.max()) if len(others) else math.inf
         chosen.append(_sized(record.key, hole.start, hole.stop, hole.low, evidence, best, margin))
-        record = tokenizer.resized(record, hole.start, hole.stop, hole.low + best)
+        record = _resized(tokenizer, record, hole.start, hole.stop, hole.low + best)
     return record, chosen[::-1]
 
 
@@ -134,8 +135,13 @@ def insert_missing(
         if best and evidence[best] - evidence[0] >= insertion.threshold:
             told = float(evidence[best] - evidence[0])
             chosen.append(_sized(record.key, place, place, 0, evidence, best, told))
-            record = tokenizer.resized(record, place, place, best)
+            record = _resized(tokenizer, record, place, place, best)
     return record, chosen[::-1]
+
+
+def _resized(tokenizer: Tokenizer[Any], record: Any, start: int, stop: int, length: int) -> Any:
+    with fenced(tokenizer, "resized", record):
+        return tokenizer.resized(record, start, stop, length)
 
 
 def _around(
@@ -146,7 +152,7 @@ def _around(
     Cells that depend on units of both sides (the time between two events) say nothing once something stands between
     them: they are unknown.
     """
-    encoded = tokenizer.encode(record)
+    encoded = encode(tokenizer, record)
     units = tokenizer.units_of(encoded)
     if not _one_position_a_unit(units, len(record)):
         raise UsageError(

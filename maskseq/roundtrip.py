@@ -18,6 +18,7 @@ from maskseq.beyond import Beyond, nearby
 from maskseq.chance import Chance, read_frequencies
 from maskseq.data.corpus import Corpus
 from maskseq.errors import DataError, MaskseqError
+from maskseq.fence import Given, fenced, naming, read
 from maskseq.filling import Asked, FilledRecord
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.journal import Journal
@@ -130,7 +131,7 @@ def _fill(
 
         def filled_records() -> Iterator[Any]:
             nonlocal n_records, n_filled
-            for each in run.infill(reader.read(file), journal=journal, **asked):
+            for each in run.infill(read(reader, file), journal=journal, **asked):
                 beyond.add(each.beyond)
                 written = rows(
                     each.filled,
@@ -153,7 +154,9 @@ def _fill(
                 on_progress(n_filled, None)
                 yield each.record
 
-        writer.write(filled_records(), target)
+        records = Given(filled_records())
+        with naming(file), fenced(writer, "write", file=file, given=records):
+            writer.write(records, target)
     summary: dict[str, Any] = {
         "filled": {"file": target.name, "records": n_records, "cells": n_filled},
         "order": config.order,
@@ -305,7 +308,7 @@ def _baselines(run: Run) -> list[Markov | None]:
     if run.fills is not run.tokenizer:
         return [None] * len(run.fills.fields)
     try:
-        return count_baselines(Corpus.open(run.path / "corpus", trust_code=True))
+        return count_baselines(run.corpus())
     except MaskseqError:
         return [None] * len(run.tokenizer.fields)
 

@@ -2,17 +2,21 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import TypeAdapter, ValidationError
 
 from maskseq.beyond import watched
 from maskseq.calibration import Fitted, read_calibration, write_calibration
-from maskseq.errors import UsageError
+from maskseq.data.corpus import Corpus
+from maskseq.data.places import Place
+from maskseq.errors import DataError, UsageError
+from maskseq.fence import encode
 from maskseq.filling import Asked, FilledRecord, Filler
 from maskseq.inference.calibrate import Calibration
 from maskseq.inference.embed import Pooling, embed_records
@@ -35,21 +39,67 @@ from maskseq.model.encoder import Encoder
 from maskseq.model.interop import export_hf, export_onnx
 from maskseq.names import named
 from maskseq.outputs import claimed, locked, sync
-from maskseq.plugins import format_for
+from maskseq.plugins import Trust, open_format
 from maskseq.tokenizer import Format, Tokenizer
+from maskseq.training.run import RECIPE
 from maskseq.types import Encoded
 from maskseq.variants import Listed, Records, stretches
 
 
-def load(run: Path | str, *, trust_code: bool = False) -> "Run":
-    """A run folder, or one of its checkpoints, ready to infill, score and embed."""
+def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any] | None = None) -> "Run":
+    """A run folder, or one of its checkpoints, ready to infill, score and embed.
+
+    Loading executes nothing that is not installed: names of code in the folder are refused unless `trust_code` allows
+    them, here and in whatever the run opens later. `tokenizer` is an object that is here already, such as the one that
+    the run was trained with: it needs no trust.
+    """
     if not Path(run).is_dir():
         raise UsageError(
             f"{run}: there is no such run folder\n\nhint: `maskseq pretrain RECIPE --output {run}` makes one"
         )
     checkpoint = find_checkpoint(Path(run))
-    model, tokenizer = read_model(checkpoint, trust_code=trust_code)
-    return Run(Path(run), model, tokenizer, checkpoint)
+    model, own = read_model(checkpoint, trust_code=trust_code, known=tokenizer)
+    trained_on(Path(run), checkpoint)  # a changed recipe is reported now
+    return Run(Path(run), model, own, checkpoint, trust_code)
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What `recipe.json` says of the files that a run was trained on."""
+
+    source: str = RECIPE
+    """That file itself."""
+    files: tuple[str, ...] = ()
+    format: str | None = None
+    format_options: dict[str, Any] = field(default_factory=dict)
+
+
+def trained_on(run: Path, checkpoint: Path) -> TrainedOn:
+    """What the run's recipe says of its files; nothing where there is no recipe, as beside an imported encoder."""
+    source = recipe_file(run, checkpoint)
+    recipe = read_json(source).get("recipe") if source else None
+    data = recipe.get("data", {}) if isinstance(recipe, dict) else {}
+    if not isinstance(data, dict):
+        raise DataError(source or run, "should be a section", place="recipe.data")
+    known = {name: data[name] for name in ("files", "format", "format_options") if name in data}
+    try:
+        return TypeAdapter(TrainedOn).validate_python(known | {"source": str(source or "")})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, ("recipe", "data", *first["loc"])))
+        raise DataError(source or run, first["msg"], place=where) from None
+
+
+def recipe_file(run: Path, checkpoint: Path) -> Path | None:
+    """Where the recipe of a run is; `DataError` if it was changed since the checkpoint was sealed with its own copy."""
+    ours, sealed = run / RECIPE, checkpoint / RECIPE
+    if not sealed.exists():  # written before checkpoints had one
+        return ours if ours.exists() else None
+    if ours.exists() and ours.read_bytes() != sealed.read_bytes():
+        raise DataError(
+            ours, f"was changed since {checkpoint.name} was written, which has the recipe as it was: {sealed}"
+        )
+    return sealed
 
 
 @dataclass(frozen=True)
@@ -61,6 +111,8 @@ class Run:
     tokenizer: Tokenizer[Any]
     checkpoint: Path
     """Which one of the run's."""
+    trust_code: Trust = False
+    """Which code that is not installed may be loaded for it: what `load` was given."""
 
     @cached_property
     def fitted(self) -> Fitted | None:
@@ -69,12 +121,25 @@ class Run:
 
     def reader(self, file: Path, name: str | None = None) -> Format[Any]:
         """The format called `name`; by default that of the training files, with its options, if `file` ends as one."""
-        known = (self.path / "recipe.json").exists()
-        data = read_json(self.path / "recipe.json").get("recipe", {}).get("data", {}) if known else {}
-        alike = any(_ending(other) == _ending(file.name) for other in data.get("files", ()))
-        if alike and name in (None, data.get("format")):
-            return format_for(file, data.get("format"), **data.get("format_options", {}))
-        return format_for(file, name)
+        trust_code = self.trust_code if name is None else True  # who names code in this call means it
+        data = trained_on(self.path, self.checkpoint)
+        alike = any(_ending(other) == _ending(file.name) for other in data.files)
+        if alike and name in (None, data.format):
+            return open_format(file, data.format, data.format_options, trust_code=trust_code, source=data.source)
+        return open_format(file, name, {}, trust_code=trust_code)
+
+    def corpus(self, place: Place | None = None) -> Corpus:
+        """The corpus that it was trained on, if it is still there, or another one whose tokens are the same.
+
+        `UsageError` for one whose ids mean something else.
+        """
+        found = Corpus.open(place or self.path / "corpus", trust_code=self.trust_code, known=self.tokenizer)
+        if found.tokenizer.fields != self.tokenizer.fields:
+            raise UsageError(
+                f"{found.path} was not tokenized as {self.path} needs it: its ids mean other values\n\n"
+                f"hint: build one with `maskseq tokenize` and the recipe of the run"
+            )
+        return found
 
     @cached_property
     def fills(self) -> Tokenizer[Any]:
@@ -197,7 +262,7 @@ class Run:
         """
         return score_records(
             self._scoring(symmetries, calibrated),
-            ((name, self.tokenizer.encode(record)) for name, record in named(watched(records, self.tokenizer))),
+            ((name, encode(self.tokenizer, record)) for name, record in named(watched(records, self.tokenizer))),
             tokenizer=self.tokenizer,
             context=self.model.config.max_positions,
             stride=stride,
@@ -233,7 +298,7 @@ class Run:
         """Keys and float32 vectors: one a record, or with pooling "none" one a position; streaming."""
         return embed_records(
             self.model,
-            ((record.key, self.tokenizer.encode(record)) for record in records),
+            ((record.key, encode(self.tokenizer, record)) for record in records),
             pooling=pooling,
             symmetries=self.tokenizer.symmetries() if symmetries else (),
             context=self.model.config.max_positions,

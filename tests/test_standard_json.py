@@ -18,7 +18,7 @@ import maskseq
 from maskseq.calibration import CALIBRATION, read_calibration, write_calibration
 from maskseq.data.build import build_from_records
 from maskseq.data.corpus import MANIFEST, Corpus
-from maskseq.embeddings import Parts
+from maskseq.embeddings import PARTS, Parts
 from maskseq.evaluation_report import evaluation_writer
 from maskseq.inference.calibrate import Calibration, Group, fit_calibration
 from maskseq.inference.fill import Fill
@@ -28,6 +28,7 @@ from maskseq.inference.ordinal import LEVELS
 from maskseq.inference.tabular import table_writer
 from maskseq.metrics import METRICS, Watched
 from maskseq.model.checkpoint import DIGESTS, check, read_json, read_model, write_json
+from maskseq.outputs import claimed
 from maskseq.recipe import load_recipe
 from maskseq.run_report import CHARTS, _chart
 from maskseq.standard_json import to_json
@@ -89,7 +90,7 @@ def test_numbers_of_numpy_and_what_json_has_no_word_for() -> None:
 
 def test_nothing_else_writes_json() -> None:
     """But for what is hashed or validated and not kept, and TOML, whose strings are those of JSON."""
-    others = {"tokenizer.py", "recipe.py", "starter.py", "standard_json.py"}
+    others = {"tokenizer.py", "recipe.py", "readings.py", "toml_text.py", "standard_json.py"}
     package = Path(maskseq.__file__).parent
     writers = [
         path.relative_to(package).as_posix()
@@ -220,12 +221,13 @@ def test_length_heads(tmp_path: Path) -> None:
 
 def test_embeddings_in_progress(tmp_path: Path) -> None:
     about = {"hidden_size": 4, "file": "größe.fa", "x": [*AWKWARD]}
-    Parts(tmp_path, about)
-    (tmp_path / "000000.json").write_bytes(
-        maskseq.data.storage.to_json({"keys": [each.key for each in odd_records()], "counts": [1] * 20})
-    )
-    assert list(Parts(tmp_path, about).keys()) == [each.key for each in odd_records()]
-    assert folder_is_standard(tmp_path) == 2
+    with claimed(tmp_path / "vectors.npz", new=True, state=PARTS) as work:
+        folder = Parts(work, about).folder
+        (folder / "000000.json").write_bytes(
+            maskseq.data.storage.to_json({"keys": [each.key for each in odd_records()], "counts": [1] * 20})
+        )
+        assert list(Parts(work, about).keys()) == [each.key for each in odd_records()]
+        assert folder_is_standard(folder) == 2
 
 
 def test_tables_as_json_lines(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The program: its name, its exit codes, and the options that several commands share."""
 
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typer.core import TyperGroup
 
 from maskseq import __version__, console
 from maskseq.errors import MaskseqError
+from maskseq.fence import blame
 from maskseq.terminal import escaped
 
 
@@ -57,6 +59,8 @@ class Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except MaskseqError as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
             console.fail(str(error))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as stop:
@@ -73,6 +77,12 @@ class Group(TyperGroup):
         except OSError as error:  # a full disk, a folder without permission: the message names the path
             console.fail(str(error))
             raise typer.Exit(1) from None
+        except Exception as error:
+            fault = blame(error)
+            if fault is None or ctx.params.get("debug"):
+                raise
+            console.fail(str(fault))
+            raise typer.Exit(fault.exit_code) from None
 
 
 app = typer.Typer(
@@ -101,11 +111,16 @@ Symmetries = Annotated[
     bool, typer.Option(help="Average over the tokenizer's symmetries, such as the reverse complement.")
 ]
 Calibrated = Annotated[bool, typer.Option("--calibration/--no-calibration", help="Use the run's calibration.")]
-Trust = Annotated[bool, typer.Option("--trust-code", help="Let the folder load tokenizer code that is not installed.")]
+Trust = Annotated[bool, typer.Option("--trust-code", help="Let the folder load code that is not installed.")]
 
 
 @app.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error comes from: maskseq --debug COMMAND.")
+    ] = False,
+) -> None:
     """Options of the program itself."""
     if version:
         print(__version__)

@@ -40,7 +40,7 @@ def pretrain(
     the same order and masks.
     """
     from maskseq import commands, describe
-    from maskseq.recipe import load_recipe
+    from maskseq.recipe import check_memory, load_recipe
     from maskseq.training.loggers import logging_to
 
     resolved = load_recipe(recipe, with_seed(overrides, seed))
@@ -48,6 +48,7 @@ def pretrain(
     if dry_run:
         console.show(describe.dry_run(resolved, output=folder), as_json=as_json)
         return
+    check_memory(resolved)
     new = not (folder / "corpus").exists()
     with console.counting("tokenizing", "units") as counted:
         corpus = commands.prepare_corpus(resolved, default=folder / "corpus", on_build=lambda p: counted(p.units, None))

@@ -252,6 +252,7 @@ def score(
     lines.
     """
     from maskseq.errors import UsageError
+    from maskseq.fence import naming, read, streamed
     from maskseq.inference import surprise
     from maskseq.inference.tabular import table_on_stdout, table_writer
     from maskseq.outputs import require_apart
@@ -269,18 +270,21 @@ def score(
         listed = variants_for(variants)
         columns = surprise.variant_columns(listed.columns)
         found = loaded.score_variants(
-            listed.read(variants), lambda: reader.read(file), symmetries=symmetries, calibrated=calibration
+            streamed(listed, variants, "read", listed.read),
+            lambda: read(reader, file),
+            symmetries=symmetries,
+            calibrated=calibration,
         )
         rows = _variant_rows(found, listed.columns)
     else:
-        scores = loaded.score(reader.read(file), stride=stride, symmetries=symmetries, calibrated=calibration)
+        scores = loaded.score(read(reader, file), stride=stride, symmetries=symmetries, calibrated=calibration)
         columns = surprise.position_columns(names) if per_position else surprise.RECORD_COLUMNS
         rows = (
             surprise.position_rows(each, names) if per_position else [surprise.record_row(each, names)]
             for each in scores
         )
     opened = table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
-    with opened as sink:
+    with opened as sink, naming(file):
         for some in rows:
             sink(some)
     if output is not None:
@@ -339,10 +343,22 @@ def _variant_rows(scores: "Iterable[VariantScore]", columns: Sequence[str]) -> I
 def known_records(run: "Run", file: Path | None, format: str | None) -> "Iterator[tuple[str, Encoded]]":
     """Keys and ids of known data: of a file, or of what a corpus (the run's by default) holds out."""
     from maskseq.calibration import held_out_records
-    from maskseq.errors import UsageError
+    from maskseq.errors import MaskseqError, UsageError
+    from maskseq.fence import encode, naming, read
 
     if file is not None and not file.is_dir():
-        return ((record.key, run.fills.encode(record)) for record in run.reader(file, format).read(file))
+        reader = run.reader(file, format)
+        with naming(file):
+            for record in read(reader, file):
+                yield record.key, encode(run.fills, record)
+        return
     if run.fills is not run.tokenizer:
         raise UsageError("infill fills single units of these tokens, not tokens\n\nhint: name a file")
-    return held_out_records(file or run.path / "corpus")
+    try:
+        corpus = run.corpus(file)
+    except MaskseqError as error:
+        problem = str(error).partition("\n\n")[0]
+        raise UsageError(
+            f"{problem}\n\nhint: name a file, or another corpus, of data that the run has not seen"
+        ) from None
+    yield from held_out_records(corpus)

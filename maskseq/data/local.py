@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from maskseq.data.storage import Folder
+from maskseq.data.storage import Folder, inside
 from maskseq.outputs import claimed, discard, explained, locked, replacing, sweep
 
 
@@ -23,11 +23,11 @@ class LocalFolder(Folder):
         return LocalFolder, (self.path.absolute(),)
 
     def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
+        return (self.path / inside(self, name)).read_bytes()
 
     @contextmanager
     def local_file(self, name: str) -> Iterator[Path]:
-        yield self.path / name
+        yield self.path / inside(self, name)
 
     @cached_property
     def chunks(self) -> Any:

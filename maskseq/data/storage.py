@@ -5,10 +5,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from maskseq import standard_json
+from maskseq.errors import DataError
 
 BLOCK = 1 << 16
 """Bytes that one digest covers: how exactly `verify` says where a file is damaged."""
@@ -66,6 +67,14 @@ class Folder(ABC):
 
         `UsageError` where another is at work. A builder that was killed blocks nobody (in an object store: for long).
         """
+
+
+def inside(folder: object, name: str) -> str:
+    """The name, which was read from a file of the folder; `DataError` if it leads out of the folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise DataError(str(folder), f"names the file {name!r}, which would lie outside of it")
+    return name
 
 
 def digest(*pieces: bytes | memoryview) -> str:

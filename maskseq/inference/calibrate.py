@@ -50,6 +50,8 @@ class Group:
             raise ValueError("a temperature is a number above 0")
         if any(each is not None and len(each) != len(LEVELS) for each in (self.tails, self.coverage_before)):
             raise ValueError(f"intervals have {len(LEVELS)} levels")
+        if not all(0 <= share <= 1 for pair in self.tails or () for share in pair):
+            raise ValueError("the tails of intervals are shares")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Integer
 
 from maskseq.errors import UsageError
+from maskseq.fence import encode
 from maskseq.inference.fill import Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq.units import RawUnits
@@ -103,7 +104,7 @@ class _Question:
 
 def _pair(variant: Listed[Any], stretch: Stretch, tokenizer: Tokenizer[Any]) -> _Pair:
     try:
-        encoded = [tokenizer.encode(record) for record in (stretch.before, stretch.after)]
+        encoded = [encode(tokenizer, record) for record in (stretch.before, stretch.after)]
     except UsageError:  # not the variant's fault
         raise
     except ValueError as error:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from maskseq.data.storage import inside
 from maskseq.errors import DataError, UsageError
 from maskseq.model.checkpoint import few, fill, read_json, read_tensors, write_json, write_tensors
 from maskseq.model.config import EncoderConfig
@@ -59,8 +60,13 @@ def import_hf(
     except DataError as error:
         raise DataError(folder / CONFIG, error.problem) from None
 
-    model = Encoder(config, seed=None)
     tensors = {layout.normal(name): value for name, value in _read_weights(folder).items()}
+    n_given = sum(value.numel() for value in tensors.values())
+    if config.least_parameters > n_given:  # before anything of that size is made
+        raise DataError(
+            folder / CONFIG, f"needs {config.least_parameters:,} parameters or more, and the weights have {n_given:,}"
+        )
+    model = Encoder(config, seed=None)
     if own is not None:
         _drop_rows(layout, tensors, own)
     fill(model, _to_ours(layout, model, tensors, folder / WEIGHTS), folder / WEIGHTS)
@@ -278,7 +284,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder, from one safetensors file or from the shards that its index lists."""
     if (folder / INDEX).exists():
         shards = sorted(set(read_json(folder / INDEX)["weight_map"].values()))
-        return {name: value for shard in shards for name, value in read_tensors(folder / shard).items()}
+        return {name: value for shard in shards for name, value in read_tensors(folder / inside(folder, shard)).items()}
     if not (folder / WEIGHTS).exists() and (folder / "pytorch_model.bin").exists():
         raise DataError(
             folder / "pytorch_model.bin",

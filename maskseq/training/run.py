@@ -48,7 +48,7 @@ def claim(run: Path, identity: dict[str, Any]) -> None:
     for name in ("checkpoints", METRICS, "latest", "report.html"):  # which would be cut or replaced
         if os.path.lexists(run / name):
             raise UsageError(f"{run} holds {name} but no {RECIPE}: it is not a run that could go on")
-    write(recipe, json.dumps(identity, indent=1, ensure_ascii=False))
+    write(recipe, to_json(identity, lossless=True, ascii=False, indent=1))
 
 
 class Metrics:

@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from maskseq.outputs import Work, claimed, discard, explained, sync, work_folder
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.events import CheckpointSaved
 from maskseq.training.parallel import Ranks
+from maskseq.training.run import RECIPE
 from maskseq.training.state import LAYOUT, STATE, Saved, n_shards, rank_file, read_saved
 
 POLL_SECONDS = 0.05
@@ -123,6 +125,7 @@ class CheckpointWriter:
             return
         self._wait_for({folder / name for names in layout.values() for name in names})
         write_json(folder / LAYOUT, dataclasses.asdict(saved) | {"tensors": layout})
+        shutil.copyfile(self.run / RECIPE, work.content / RECIPE)  # so that the seal covers it
         save_model(work.content, model, self.tokenizer)  # flushes and seals everything in the folder
         if work.target.exists():  # from a future that a damaged or unfinished checkpoint has undone
             work.target.replace(work.folder / "undone")
