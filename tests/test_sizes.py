@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from untrained import untrained
 
 from maskseq.cli import app
-from maskseq.errors import DataError, MaskseqError
+from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.model.checkpoint import load_model, seal
 from maskseq.model.config import EncoderConfig
 from maskseq.model.encoder import Encoder
@@ -67,14 +67,27 @@ def test_a_config_that_the_weights_do_not_have_allocates_nothing(tmp_path: Path,
     assert time.process_time() - began < 5
 
 
-def test_a_hugging_face_folder_whose_weights_are_others_allocates_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"intermediate_size": 10**7},
+        {"num_hidden_layers": 10**7},
+        {"num_hidden_layers": 10**7, "layer_types": None},
+        {"hidden_size": 10**9},
+    ],
+    ids=str,
+)
+def test_a_hugging_face_folder_whose_weights_are_others_allocates_nothing(
+    tmp_path: Path, wrong: dict[str, Any]
+) -> None:
     export_hf(untrained(NucleotideTokenizer(), tmp_path / "run").model, tmp_path / "hf")
     config = json.loads((tmp_path / "hf" / "config.json").read_text())
-    before = memory("VmRSS")
-    (tmp_path / "hf" / "config.json").write_text(json.dumps(config | {"intermediate_size": 10**7}))
-    with pytest.raises(DataError, match=r"config\.json"):
+    before, began = memory("VmRSS"), time.process_time()
+    (tmp_path / "hf" / "config.json").write_text(json.dumps(config | wrong))
+    with pytest.raises((DataError, UsageError), match=r"config\.json|hidden_size"):
         import_hf(tmp_path / "hf")
     assert memory("VmRSS") - before < 100e6
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(
