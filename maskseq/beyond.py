@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float, Int
 
+from maskseq.fence import beyond_of
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Field, Record
 
@@ -82,7 +83,7 @@ def watched(records: Iterable[R], tokenizer: Tokenizer[Any]) -> Iterator[R]:
     """The records; a warning follows the last one where too many of their numbers lie outside the training range."""
     seen = Beyond(tokenizer.fields)
     for record in records:
-        seen.add(tokenizer.beyond(record))
+        seen.add(beyond_of(tokenizer, record))
         yield record
     if text := seen.warning():
         warnings.warn(text, stacklevel=2)

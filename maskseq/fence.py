@@ -135,6 +135,12 @@ def numbers_of(tokenizer: Tokenizer[Any], record: Any) -> Any:
         return tokenizer.numbers(record)
 
 
+def beyond_of(tokenizer: Tokenizer[Any], record: Any) -> Any:
+    """`tokenizer.beyond(record)`."""
+    with fenced(tokenizer, "beyond", record):
+        return tokenizer.beyond(record)
+
+
 def check_shape(tokenizer: Tokenizer[Any], record: Record, encoded: object) -> None:
     """`PluginError` unless it is a cell for each position and field, with fitting weights."""
     if not isinstance(encoded, Encoded):

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from maskseq.constraints import Constraint
 from maskseq.errors import UsageError
-from maskseq.fence import encode, fenced
+from maskseq.fence import beyond_of, encode, fenced
 from maskseq.inference.calibrate import Calibration
 from maskseq.inference.chunks import Filled, Task, fill_records
 from maskseq.inference.fill import Fill, Predict
@@ -141,7 +141,7 @@ class Filler:
             fill = filled.fill if self.calibration is None else self.calibration.apply(filled.fill)
             posterior = Posterior.of(fill, tokenizer.vocabulary.centres)
             given = _numbers(fill, posterior, tokenizer, numbers or _usual_numbers(config, task))
-            beyond = tokenizer.beyond(record)
+            beyond = beyond_of(tokenizer, record)
             if task.holes.any():
                 record = _written(record, task.encoded, tokenizer, fill, given)
             yield FilledRecord(record, task.encoded, replace(filled, fill=fill), posterior, given, sized, beyond)

@@ -166,7 +166,7 @@ def test_init_goes_on_without_what_fails_unasked_and_names_it_where_it_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from maskseq import plugins
-    from maskseq.starter import _ask
+    from maskseq.readings import answers
     from maskseq.survey import Head
 
     lines(tmp_path)
@@ -182,8 +182,8 @@ def test_init_goes_on_without_what_fails_unasked_and_names_it_where_it_is_asked(
     usable = plugins.usable("formats")
     monkeypatch.setattr(plugins, "usable", lambda group: usable | {"failing": FailingLines})
     with pytest.warns(UserWarning, match="FailingLines"):
-        answers = dict(_ask("formats", "recognize", Head.of(tmp_path / "x.lines")))
-    assert usable.keys() == answers.keys()
+        answered = dict(answers("formats", "recognize", Head.of(tmp_path / "x.lines")))
+    assert usable.keys() == answered.keys()
 
 
 def test_records_of_another_kind_are_said_as_that(tmp_path: Path) -> None:

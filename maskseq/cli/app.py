@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from maskseq import __version__, console
-from maskseq.errors import MaskseqError
+from maskseq.errors import DataWarning, MaskseqError
 from maskseq.fence import blame
 from maskseq.terminal import escaped
 
@@ -56,6 +56,7 @@ class Group(TyperGroup):
                 console.warn(text)
 
         warnings.showwarning = show
+        warnings.simplefilter("always", DataWarning)  # by default one of another command would silence this one's
         try:
             return super().invoke(ctx)
         except MaskseqError as error:

@@ -49,8 +49,12 @@ class Parquet(EventTable):
         if not head.content.startswith(b"PAR1"):
             return None
         file, names = _opened(head.path)
-        batch = next(file.iter_batches(ROWS), None)
-        texts = [] if batch is None else [_any_texts(column)[0] for column in batch.columns]
+        pa, _, _ = _arrow()
+        try:
+            batch = next(file.iter_batches(ROWS), None)
+            texts = [] if batch is None else [_any_texts(column)[0] for column in batch.columns]
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+            raise _damaged(head.path, error, place="first rows") from None
         rows = plain_rows(list(zip(*texts, strict=True)))
         claim = claim_table(numbered(names), rows, super().recognize(head), lines=False)
         return claim and replace(claim, strength=min(claim.strength, LIKELY))
@@ -104,7 +108,7 @@ class Parquet(EventTable):
                     number += 1
                     yield number, cells, cells
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-            raise DataError(path, f"damaged Parquet: {_first_line(error)}", place=f"after row {number}") from None
+            raise _damaged(path, error, place=f"after row {number}") from None
         for name, problem in odd.items():
             told = f"values of column {name!r} that have no text are left out: {problem}"
             warnings.warn(f"{path.name}: {told}", stacklevel=2)
@@ -187,6 +191,11 @@ def _arrow() -> tuple[ModuleType, ModuleType, ModuleType]:
         return import_module("pyarrow"), import_module("pyarrow.parquet"), import_module("pyarrow.compute")
     except ImportError:
         raise UsageError("Parquet needs pyarrow\n\nhint: pip install 'maskseq[events]'") from None
+
+
+def _damaged(path: Path, error: Exception, *, place: str) -> DataError:
+    """What Arrow found in the data of a file whose schema it could read."""
+    return DataError(path, f"damaged Parquet: {_first_line(error)}", place=place)
 
 
 def _opened(path: Path) -> tuple[Any, list[str]]:

@@ -107,11 +107,11 @@ class Edf(Format[Recording]):
             yield recorded(
                 path,
                 key=key,
-                channels=spread(values, stretch),
+                channels=values if stretch is None else spread(values, stretch),
                 names=wanted,
                 units=units,
                 rate=rate,
-                start=float(onsets[stretch[0] // per_record]),
+                start=float(onsets[0 if stretch is None else stretch[0] // per_record]),
                 decimals=decimals,
             )
 
@@ -124,16 +124,18 @@ class Edf(Format[Recording]):
 
 def _in_order(
     path: Path, onsets: Float64[np.ndarray, "records"], rate: float, per_record: int
-) -> Iterator[tuple[str, Int64[np.ndarray, "steps"]]]:
-    """The samples of each stretch without a long gap, -1 where they are missing."""
-    samples = np.arange(len(onsets) * per_record)
-    moves = np.ones(len(samples) - 1, np.int64)
+) -> Iterator[tuple[str, Int64[np.ndarray, "steps"] | None]]:
+    """The samples of each stretch without a long gap, -1 where they are missing; None for all of them, without gaps."""
     gaps = np.clip(np.rint((np.diff(onsets) - per_record / rate) * rate), -1, FARTHEST).astype(np.int64)
     back = np.flatnonzero(gaps < 0)
     if len(back):
         before, after = onsets[back[0]], onsets[back[0] + 1]
         problem = f"begins at {after:g} s, before the end of the one that begins at {before:g} s"
         raise DataError(path, problem, place=f"data record {back[0] + 2}")
+    if not gaps.any():  # a day of samples has no room for their numbers
+        return iter([(plain_name(path), None)])
+    samples = np.arange(len(onsets) * per_record)
+    moves = np.ones(len(samples) - 1, np.int64)
     moves[per_record - 1 :: per_record][: len(gaps)] += gaps
     timeline = Timeline(path, lambda sample: f"data record {sample // per_record + 1}", hint="")
     parts = list(timeline.parted(samples, moves))
