@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import maskseq
 from benchmarks.panel import walk
 from benchmarks.panel.cut import cut
 from benchmarks.panel.drift import DRIFTS, SENTINEL, drifted
 from benchmarks.panel.questions import Export, draw, questions
-from benchmarks.panel.report import write_report
+from benchmarks.panel.report import lines_of, write_report
 from benchmarks.panel.sets import SETS, Set
 from benchmarks.panel.walk import Ended, Panel
 from maskseq.cli import app
+from maskseq.inference.evaluate import ask
 
 HERE = Path(walk.__file__).parent
 
@@ -109,6 +111,11 @@ def test_a_panel_of_three_domains_has_rows_resumes_and_makes_its_page(panel: Pan
             for method, mean in each["means"].items():
                 assert sum(each["sums"][method]) / sum(each["sizes"]) == pytest.approx(mean, rel=1e-3)
     assert {f"{kind}/gap" for kind in DRIFTS} <= set(told["waves"]["protocols"])
+    reads = panel.folder(sets[0])
+    _, puzzles = questions(Export.read(reads / "encoded"), "genome", cells=panel.cells)["test/masked"]
+    run = maskseq.load(reads / "run")
+    direct = ask(run.predict(), puzzles, run.tokenizer.vocabulary)
+    assert told["reads"]["protocols"]["test/masked"]["means"]["shipped"] == pytest.approx(direct.bits.mean(), rel=1e-4)
     logged = [json.loads(line) for line in (tmp_path / "results" / "report_runs.jsonl").read_text().splitlines()]
     assert [(line["set"], line["commit"]) for line in logged] == [("log", "0" * 40)]
 
@@ -228,3 +235,24 @@ def test_every_set_of_the_panel_can_be_found_and_is_named_once(shared_data: Path
     for each in SETS:
         assert (shared_data / each.file).exists()
         assert not each.test or (shared_data / each.test).exists()
+
+
+def test_the_reference_is_chosen_on_the_selection_part_and_is_never_a_mixture() -> None:
+    means = {"shipped": 1.0, "tables": 1.2, "chain": 1.1, "mixture of simple methods": 0.9}
+    sizes = [10] * 12
+    test = {
+        "protocol": "event",
+        "metric": "bits",
+        "means": means,
+        "sizes": sizes,
+        "sums": {name: [10 * mean] * 12 for name, mean in means.items()},
+        "independent": 12,
+    }
+    selection = test | {"means": {"tables": 1.0, "chain": 1.3, "mixture of simple methods": 0.8}}
+    result = {"set": "s", "half": "tuning", "family": "s", "domain": "log"}
+    (line,) = lines_of(result | {"protocols": {"test/single": test, "selection/single": selection}})
+    assert (line.reference, line.best) == ("tables", "chain")
+    assert line.beside_reference.gain == pytest.approx(1 - 1.0 / 1.2)
+    assert line.beside_best.gain == pytest.approx(1 - 1.0 / 1.1)
+    assert line.beside_mix is not None
+    assert line.beside_mix.gain == pytest.approx(1 - 1.0 / 0.9)

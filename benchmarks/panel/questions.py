@@ -81,7 +81,7 @@ class Export:
             )
             for each in about["fields"]
         )
-        images = tuple(
+        images: tuple[Symmetry[Any], ...] = tuple(
             Symmetry(
                 name=each["name"],
                 transform=lambda record: record,
@@ -101,7 +101,7 @@ class Export:
     def records(self, part: str) -> list[tuple[str, Encoded]]:
         """Keys and records of the selection or a test part."""
         ends = np.cumsum(self.arrays[f"{part}/lengths"])[:-1]
-        columns = {
+        columns: dict[str, Any] = {
             name: np.split(self.arrays[f"{part}/{name}"], ends)
             for name in ("ids", "weights", "numbers", "units")
             if f"{part}/{name}" in self.arrays

@@ -258,11 +258,11 @@ def _drifts(lines: Sequence[Line]) -> Iterator[str]:
 def _pooled(lines: Sequence[Line]) -> Comparison:
     """Several sets as one: a gap counts as a gap, however many channels and steps it has."""
     weights = [line.independent / line.sizes.sum() for line in lines]
-    columns = (
+    ours, theirs, sizes = (
         np.concatenate([getattr(line, name) * weight for line, weight in zip(lines, weights, strict=True)])
         for name in ("ours", "theirs", "sizes")
     )
-    return compared(*columns, "squared error")
+    return compared(ours, theirs, sizes, "squared error")
 
 
 def _trainings(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.panel import answers, questions
 from benchmarks.panel.cut import cut
@@ -38,6 +38,7 @@ class Ended:
     """It was interrupted at the limit."""
 
 
+T = TypeVar("T")
 Call = Callable[[list[str], float | None], Ended]
 """Run Python with these words, for so many CPU seconds at most (None: without a limit)."""
 
@@ -269,7 +270,7 @@ def _cpu_of(pid: int) -> float:
     return 0.0
 
 
-def _write(path: Path, value: Any) -> Any:
+def _write(path: Path, value: T) -> T:
     aside = path.with_suffix(".tmp")
     aside.write_text(json.dumps(value), encoding="utf-8")
     aside.replace(path)
