@@ -106,10 +106,17 @@ def test_holm_rejects_what_its_definition_rejects() -> None:
 
 
 def test_families_count_alike_however_many_sets_they_have() -> None:
-    mean, low, high = pooled({"many": [0.1] * 9, "one": [0.3]})
+    mean, low, high = pooled({"many": [0.1] * 9, "one": [0.3]}, "exact")
     assert mean == pytest.approx(0.2)
     assert (low, high) == pytest.approx((0.1, 0.3))  # both draws may be of one family
-    assert pooled({"only": [0.1, 0.3]}) == pytest.approx((0.2, 0.2, 0.2))
+    assert pooled({"only": [0.1, 0.3]}, "exact") == pytest.approx((0.2, 0.2, 0.2))
+
+
+def test_a_tenfold_loss_and_a_tenth_of_it_pool_to_a_tie() -> None:
+    assert pooled({"a": [1 - 10], "b": [1 - 0.1]}, "squared error") == pytest.approx((0.0, -9.0, 0.9))
+    ratios = np.array([0.9, 1.2, 0.8])
+    gains = {str(i): [1 - ratio] for i, ratio in enumerate(ratios)}
+    assert pooled(gains, "bits")[0] == pytest.approx(1 - stats.gmean(ratios))
 
 
 def test_the_reference_is_the_largest_share_or_the_smallest_loss() -> None:
@@ -137,7 +144,7 @@ def test_the_verdict_names_what_is_lost_and_how_surely() -> None:
     assert verdict.after_holm == ("lost",)
     assert verdict.allowed == 1
     assert not verdict.never_worse
-    assert verdict.pools["log, single"][0] == pytest.approx(np.mean([0.10, -0.005, -0.05, -0.02]))
+    assert verdict.pools["log, single"][0] == pytest.approx(1 - stats.gmean([0.90, 1.005, 1.05, 1.02]))
     assert [row.name for row in verdict.worst[:2]] == ["lost", "open"]
     assert judged(rows[:1]).never_worse
     assert judged(rows[:1]).better

@@ -93,12 +93,22 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(each) for each in corrected]
 
 
-def pooled(gains: Mapping[str, Sequence[float]], *, seed: int = 0) -> tuple[float, float, float]:
-    """The mean over families of the mean gain of each, and its 95 % interval: families drawn with replacement."""
-    means = np.array([np.mean(each) for each in gains.values()])
+def pooled(gains: Mapping[str, Sequence[float]], metric: Metric, *, seed: int = 0) -> tuple[float, float, float]:
+    """The mean over families of the mean gain of each, and its 95 % interval: families drawn with replacement.
+
+    Shares that are saved are averaged as ratios, by their logarithms: ten times the loss here and a tenth of it there
+    are no gain and no loss.
+    """
+    scale, back = (np.asarray, np.asarray) if metric == "exact" else (_logarithm, lambda mean: 1 - np.exp(mean))
+    means = np.array([np.mean(scale(each)) for each in gains.values()])
     drawn = np.random.default_rng(seed).integers(len(means), size=(RESAMPLES, len(means)))
-    low, high = np.quantile(means[drawn].mean(axis=1), [LEVEL, 1 - LEVEL])
-    return float(means.mean()), float(low), float(high)
+    low, high = np.quantile(back(means[drawn].mean(axis=1)), [LEVEL, 1 - LEVEL])
+    return float(back(means.mean())), float(low), float(high)
+
+
+def _logarithm(gains: Sequence[float]) -> np.ndarray:
+    """Of ours over theirs."""
+    return np.asarray(np.log(np.maximum(1 - np.asarray(gains), 1e-9)))
 
 
 def reference(selection: Mapping[str, float], metric: Metric) -> str:
@@ -156,15 +166,15 @@ def judged(rows: Sequence[Row]) -> Verdict:
     """The rule, over the rows of which something can be claimed."""
     rows = [row for row in rows if row.claimed]
     corrected = holm([row.comparison.p_loss for row in rows])
-    pools: dict[str, dict[str, list[float]]] = {}
+    pools: dict[tuple[str, Metric], dict[str, list[float]]] = {}
     for row in rows:
-        pools.setdefault(row.kind, {}).setdefault(row.family, []).append(row.comparison.gain)
+        pools.setdefault((row.kind, row.metric), {}).setdefault(row.family, []).append(row.comparison.gain)
     return Verdict(
         comparisons=len(rows),
         real=tuple(row.name for row in rows if row.comparison.loses_by(MARGINS[row.metric])),
         nominal=tuple(row.name for row in rows if row.comparison.loses()),
         allowed=allowed_losses(len(rows)),
         after_holm=tuple(row.name for row, p in zip(rows, corrected, strict=True) if p < 0.05),
-        pools={kind: pooled(families) for kind, families in pools.items()},
+        pools={kind: pooled(families, metric) for (kind, metric), families in pools.items()},
         worst=tuple(sorted(rows, key=lambda row: row.comparison.gain / MARGINS[row.metric])[:10]),
     )
