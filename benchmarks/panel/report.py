@@ -67,7 +67,7 @@ class Line:
         return gain if self.claimed else f"({gain})"
 
     def row(self, comparison: Comparison) -> Row:
-        kind = f"{self.domain}, {'drift' if self.drift else self.kind}"
+        kind = f"{self.domain}, {self.kind}"
         return Row(f"{self.set}, {self.kind}", self.family, kind, self.metric, comparison, len(self.sizes))
 
 
