@@ -77,7 +77,7 @@ def main() -> None:
         return [(key, tokenizer.encode(Case(key=key, activity=keys, time=empty, offset=empty))) for key, keys in cases]
 
     abnormal = distinct(options.abnormal)
-    parts = [list(held_out_records(Path(corpus.path))), encoded(normal[n_train:]), encoded(abnormal)]
+    parts = [list(held_out_records(corpus)), encoded(normal[n_train:]), encoded(abnormal)]
     times = np.array(list(abnormal.values()))
     baselines = Baselines(corpus.training_ids(), tokenizer, 5)
     rows = {}

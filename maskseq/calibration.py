@@ -1,6 +1,5 @@
 """A calibration beside the checkpoint that it was fitted for: a JSON file that the digests there know nothing of."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,16 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from maskseq.data.corpus import Corpus
-from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.errors import DataError, UsageError
 from maskseq.inference.calibrate import Calibration
 from maskseq.inference.ordinal import LEVELS
 from maskseq.model.checkpoint import DIGESTS, MODEL, read_json
+from maskseq.outputs import write
+from maskseq.standard_json import to_json
 from maskseq.types import Encoded, Field
 
 CALIBRATION = "calibration.json"
+HINT = "hint: run `maskseq calibrate` again, or do without it: --no-calibration"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +45,7 @@ def write_calibration(checkpoint: Path, calibration: Calibration, *, order: str,
         fitted_on=data,
     )
     path = checkpoint / CALIBRATION
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_bytes(TypeAdapter(Fitted).dump_json(fitted, indent=1))
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
+    write(path, to_json(TypeAdapter(Fitted).dump_python(fitted), lossless=True, indent=1))
     return path
 
 
@@ -56,14 +54,15 @@ def read_calibration(checkpoint: Path) -> Fitted | None:
     path = checkpoint / CALIBRATION
     if not path.exists():
         return None
-    hint = "run `maskseq calibrate` again, or delete the file"
     try:
         fitted = TypeAdapter(Fitted).validate_python(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(path, f"{first['msg']}; {hint}", place=".".join(map(str, first["loc"]))) from None
+        raise DataError(path, f"{first['msg']}\n\n{HINT}", place=".".join(map(str, first["loc"]))) from None
+    except DataError as error:
+        raise DataError(path, f"{error.problem}\n\n{HINT}") from None
     if fitted.model != _weights(checkpoint):
-        raise DataError(path, f"was fitted for other weights than those beside it; {hint}")
+        raise DataError(path, f"was fitted for other weights than those beside it\n\n{HINT}")
     return fitted
 
 
@@ -93,16 +92,10 @@ def summary(fitted: Fitted, fields: Sequence[Field]) -> dict[str, Any]:
     return told
 
 
-def held_out_records(folder: Path) -> Iterator[tuple[str, Encoded]]:
-    """Keys and ids of the sequences that a corpus holds out; `UsageError` if it is gone or holds out nothing."""
-    try:
-        corpus = Corpus.open(folder, trust_code=True)
-    except MaskseqError as error:
-        raise UsageError(
-            f"{error}\n\nhint: name a file, or another corpus, of data that the run has not seen"
-        ) from None
+def held_out_records(corpus: Corpus) -> Iterator[tuple[str, Encoded]]:
+    """Keys and ids of the sequences that a corpus holds out; `UsageError` if it holds out nothing."""
     if not len(corpus.sequences("validation")):
-        raise UsageError(f"{folder} holds nothing out\n\nhint: name a file of data that the run has not seen")
+        raise UsageError(f"{corpus.path} holds nothing out\n\nhint: name a file of data that the run has not seen")
     for sequence, piece in corpus.each("validation"):
         yield f"{corpus.key(sequence)}@{corpus.starts[sequence]}", Encoded(piece.ids, weights=piece.weights)
 

@@ -1,6 +1,5 @@
 """From a recipe to a trained run: the corpus, the rows, the training. Only this module knows the whole."""
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,22 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from maskseq import plugins
+from maskseq.chance import write_frequencies
 from maskseq.data.batches import Rows
-from maskseq.data.build import Progress, build_corpus, build_from_records, build_share
-from maskseq.data.corpus import Corpus
+from maskseq.data.build import Progress, build_corpus, build_from_records, build_share, sources_of
+from maskseq.data.corpus import Corpus, holds_corpus
 from maskseq.data.places import Place, local_files
 from maskseq.data.source import Source
 from maskseq.data.splits import training_records
-from maskseq.errors import UsageError
+from maskseq.errors import DataError, UsageError
+from maskseq.fence import fit
 from maskseq.model.checkpoint import read_json, save_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.interop import import_hf
-from maskseq.recipe import Recipe, load_recipe
+from maskseq.outputs import replacing
+from maskseq.recipe import Recipe, check_memory, load_recipe
 from maskseq.run import Run, load
 from maskseq.run_report import write_run_report
 from maskseq.tokenizer import Tokenizer
 from maskseq.training import parallel, state
-from maskseq.training.events import Listener
+from maskseq.training.events import Event, Listener, Started
 from maskseq.training.run import RECIPE
 from maskseq.training.trainer import train
 from maskseq.types import Record
@@ -52,14 +54,21 @@ def pretrain(
     for broken data, and `KeyboardInterrupt` when interrupted, after a checkpoint.
     """
     resolved = load_recipe(recipe, overrides)
+    check_memory(resolved)
     output = Path(output)
     if extend is not None and branch is not None:
         raise UsageError("a run either extends another or branches from it, not both")
     if corpus is None:
-        corpus = prepare_corpus(resolved, default=output / "corpus", tokenizer=tokenizer, records=records)
+        corpus = prepare_corpus(resolved, default=output / "corpus", tokenizer=tokenizer, records=records, run=output)
     origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
     stage = origin.position.stage if origin else 0
     training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Started):  # the folder is this run's from now on
+            write_frequencies(output, corpus)
+        on_event(event)
+
     model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)
     if model.config.context_table or model.config.linear_context:
         images = corpus.tokenizer.symmetries()
@@ -77,9 +86,9 @@ def pretrain(
         seed=resolved.seed,
         identity=resolved.identity() | {"corpus": corpus.fingerprint},
         origin=origin,
-        on_event=on_event,
+        on_event=hear,
     )
-    run = load(output, trust_code=True)
+    run = load(output, trust_code=resolved.code, tokenizer=corpus.tokenizer)
     if parallel.join(resolved.training.device).first:
         write_run_report(run, corpus, (validation_rows or training_rows).row(0), resolved.identity()["recipe"])
     return run
@@ -91,23 +100,24 @@ def prepare_corpus(
     default: Place,
     tokenizer: Tokenizer[Any] | None = None,
     records: Iterable[Record] | None = None,
+    run: Path | None = None,
     scheduler: str | None = None,
     on_build: Callable[[Progress], None] | None = None,
 ) -> Corpus:
     """Open the recipe's corpus, building it (or what is missing of it) first where the recipe names files.
 
     Of several processes under torchrun the first one builds, the others wait for it. `scheduler` is the address of a
-    Dask cluster that builds instead of this machine.
+    Dask cluster that builds instead of this machine. `run` is the folder of a run that may have begun from this corpus.
     """
     folder = recipe.data.corpus or default
     if records is None and not recipe.data.files:
         if recipe.data.corpus is None:
             raise UsageError(NO_DATA)
-        return Corpus.open(recipe.data.corpus)
+        return Corpus.open(recipe.data.corpus, trust_code=recipe.code, known=tokenizer)
     ranks = parallel.join(recipe.training.device)
     if not ranks.first:
         ranks.wait()
-        return Corpus.open(folder, trust_code=True)
+        return Corpus.open(folder, trust_code=recipe.code, known=tokenizer)
     split, unknown, on_error = recipe.data.split, recipe.data.unknown, recipe.data.on_error
     if records is not None:
         kept = list(records)
@@ -121,6 +131,8 @@ def prepare_corpus(
             variants=recipe.data.variants,
             on_error=on_error,
         )
+    elif tokenizer is None and run is not None and (begun := _corpus_of_run(run, recipe, folder)):
+        corpus = begun
     else:
         with _source(recipe, tokenizer) as (source, tokenizer):
             corpus = build_corpus(
@@ -139,6 +151,24 @@ def prepare_corpus(
             )
     ranks.wait()
     return corpus
+
+
+def _corpus_of_run(run: Path, recipe: Recipe, folder: Place) -> Corpus | None:
+    """The corpus that a run began from, if the recipe and the files still say the same: it need not be made again.
+
+    *Why* nothing is fitted and compared instead: a later version may fit another tokenizer to the same records, and the
+    run must go on with its own.
+    """
+    if not (run / RECIPE).exists() or not holds_corpus(folder):
+        return None
+    saved, now = read_json(run / RECIPE), recipe.identity()["recipe"]
+    before = saved.get("recipe", {})
+    if any(before.get(section) != now.get(section) for section in ("data", "tokenizer")):
+        return None
+    corpus = Corpus.open(folder, trust_code=recipe.code)
+    with local_files(recipe.data.files) as paths:
+        same = sources_of(paths, recipe.reader(paths[0])) == corpus.manifest["sources"]
+    return corpus if same and corpus.fingerprint == saved.get("corpus") else None
 
 
 def build_part(
@@ -173,7 +203,7 @@ def recipe_tokenizer(recipe: Recipe) -> Tokenizer[Any]:
             return tokenizer
     if recipe.data.corpus is None:
         raise UsageError(NO_DATA)
-    return Corpus.open(recipe.data.corpus).tokenizer
+    return Corpus.open(recipe.data.corpus, trust_code=recipe.code).tokenizer
 
 
 def fit_tokenizer(recipe: Recipe, records: Iterable[Record]) -> Tokenizer[Any]:
@@ -181,10 +211,9 @@ def fit_tokenizer(recipe: Recipe, records: Iterable[Record]) -> Tokenizer[Any]:
     options = dict(recipe.tokenizer)
     name = options.pop("name", None)
     if not isinstance(name, str):
-        known = ", ".join(sorted(plugins.available("tokenizers")))
+        known = plugins.listed("tokenizers")
         raise UsageError(f'[tokenizer] needs a name, such as name = "nucleotide"\n\nhint: installed are {known}')
-    fitted: Tokenizer[Any] = plugins.load("tokenizers", name).fit(records, **options)
-    return fitted
+    return fit(plugins.load("tokenizers", name, trust_code=True), records, options)
 
 
 def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None, stage: int = 0) -> tuple[Rows, Rows | None]:
@@ -210,17 +239,27 @@ def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None, stage:
     )
 
 
-def rows_of_run(run: Path | str, *, corpus: Path | str | None = None) -> Rows:
+def rows_of_run(
+    run: Path | str,
+    *,
+    corpus: Path | str | None = None,
+    tokenizer: Tokenizer[Any] | None = None,
+    trust_code: bool = False,
+) -> Rows:
     """The training rows of a run, as its folder describes them, to look at one that a message names.
 
     `rows_of_run("runs/mine").row(1234)` is row 1234 as it was trained on: tokens, masks, weights. `corpus` is for one
-    that lies elsewhere. Raises `UsageError` when it is not the one that the run was trained on.
+    that lies elsewhere; `tokenizer` and `trust_code` are as in `maskseq.load`. Raises `UsageError` when the corpus is
+    not the one that the run was trained on.
     """
     saved = read_json(Path(run) / RECIPE)
-    found = Corpus.open(corpus or Path(run) / "corpus", trust_code=True)
-    if found.fingerprint != saved["corpus"]:
+    found = Corpus.open(corpus or Path(run) / "corpus", trust_code=trust_code, known=tokenizer)
+    if found.fingerprint != saved.get("corpus"):
         raise UsageError(f"{found.path} is not the corpus that {run} was trained on: their fingerprints differ")
-    return rows_of(load_recipe(saved["recipe"]), found, stage=saved.get("origin", {}).get("stage", 0))[0]
+    recipe, origin = saved.get("recipe"), saved.get("origin", {})
+    if not isinstance(recipe, dict) or not isinstance(origin, dict):
+        raise DataError(Path(run) / RECIPE, "holds no recipe")
+    return rows_of(load_recipe(recipe), found, stage=int(origin.get("stage", 0)))[0]
 
 
 def import_checkpoint(folder: Path, output: Path, *, tokenizer: str | None = None, trust_code: bool = False) -> int:
@@ -228,18 +267,13 @@ def import_checkpoint(folder: Path, output: Path, *, tokenizer: str | None = Non
 
     `tokenizer` names an installed one that needs no fitting; its tokens' rows are picked from theirs by their text.
     """
-    if output.exists():
-        raise UsageError(f"{output} exists already\n\nhint: choose another folder with --output")
-    chosen = plugins.load("tokenizers", tokenizer).fit(()) if tokenizer else None
-    model, own = import_hf(folder, tokenizer=chosen, trust_code=trust_code)
-    if own is None:
-        raise UsageError(
-            f"{folder} was not written by maskseq: nothing here says how your data become its ids\n\n"
-            f"hint: name a tokenizer whose tokens are among theirs with --tokenizer"
-        )
-    aside = output.with_name(output.name + ".tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    save_model(aside, model, own)
-    aside.replace(output)
+    chosen = fit(plugins.load("tokenizers", tokenizer, trust_code=True), (), {}) if tokenizer else None
+    with replacing(output, new=True, parents=True) as aside:
+        model, own = import_hf(folder, tokenizer=chosen, trust_code=trust_code)
+        if own is None:
+            raise UsageError(
+                f"{folder} was not written by maskseq: nothing here says how your data become its ids\n\n"
+                f"hint: name a tokenizer whose tokens are among theirs with --tokenizer"
+            )
+        save_model(aside, model, own)
     return model.n_parameters

@@ -1,20 +1,32 @@
 """What the command line prints: progress on stderr (bars on a terminal, plain lines elsewhere), results on stdout."""
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 
-talk = Console(stderr=True, highlight=False, soft_wrap=True)
-results = Console(highlight=False)
+from maskseq.standard_json import to_json
+from maskseq.terminal import escaped
+
+
+class Terminal(Console):
+    """Where everything is shown: what stands in files can neither steer the terminal nor deceive its reader."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=escaped(segment.text))
+
+
+talk = Terminal(stderr=True, highlight=False, soft_wrap=True)
+results = Terminal(highlight=False)
 FILE_WIDTH = 160
 """Columns of a table that goes to a file or another program."""
 PLAIN_SECONDS = 10.0
@@ -29,6 +41,11 @@ def fail(message: str) -> None:
         talk.print(escape(hint))
 
 
+def say(what: RenderableType) -> None:
+    """A line or a table beside the results, as it is: brackets in names are no markup."""
+    talk.print(what, markup=False)
+
+
 def warn(message: str) -> None:
     talk.print(f"[yellow]warning:[/] {escape(message)}")
 
@@ -36,10 +53,10 @@ def warn(message: str) -> None:
 def show(summary: Mapping[str, Any], *, as_json: bool) -> None:
     """A nested summary: as one JSON object, or as aligned lines under their section's name."""
     if as_json:
-        print(json.dumps(summary, default=str))
+        print(to_json(summary))
         return
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    out = Console(highlight=False, soft_wrap=True, width=None if results.is_terminal else FILE_WIDTH)
+    out = Terminal(highlight=False, soft_wrap=True, width=None if results.is_terminal else FILE_WIDTH)
     tables: dict[str, Sequence[Mapping[str, Any]]] = {}
     for key, value in summary.items():
         if isinstance(value, list) and value and isinstance(value[0], Mapping):
@@ -75,12 +92,12 @@ def _text(value: object) -> str:
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
         return ", ".join(_text(item) for item in value)
-    return json.dumps(value, default=str)
+    return to_json(value, ascii=False)
 
 
 def one_line(event: Any) -> None:
     """An event as a JSON object with its kind, for `--json`."""
-    print(json.dumps({"event": type(event).__name__, **dataclasses.asdict(event)}, default=str), flush=True)
+    print(to_json({"event": type(event).__name__, **dataclasses.asdict(event)}), flush=True)
 
 
 @contextmanager

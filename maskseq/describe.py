@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from maskseq import plugins
 from maskseq.commands import prepare_corpus, recipe_tokenizer, rows_of
 from maskseq.data.corpus import Corpus, holds_corpus
 from maskseq.data.places import Place, is_url
-from maskseq.errors import UsageError
+from maskseq.errors import DataError, UsageError
+from maskseq.fence import fenced
 from maskseq.metrics import METRICS, Watched
 from maskseq.model.attention import explain
-from maskseq.model.checkpoint import load_model, read_json
+from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
 from maskseq.model.cpu import bf16_is_fast
 from maskseq.model.encoder import Encoder, parameter_table
 from maskseq.model.flops import row_flops
-from maskseq.recipe import Recipe, load_recipe
+from maskseq.recipe import Recipe, check_memory, load_recipe
+from maskseq.run import recipe_file
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.device import choose_device, choose_precision
 from maskseq.training.optimizer import OptimizerConfig, parameter_groups
@@ -35,10 +37,11 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
 
     The corpus is read where it exists; otherwise it is built in a temporary folder that is removed again.
     """
+    check_memory(recipe)
     with tempfile.TemporaryDirectory() as aside:
         there = recipe.data.corpus or output / "corpus"
         if holds_corpus(there):
-            corpus = Corpus.open(there)
+            corpus = Corpus.open(there, trust_code=recipe.code)
         else:
             corpus = prepare_corpus(
                 replace(recipe, data=replace(recipe.data, corpus=None)), default=Path(aside) / "corpus"
@@ -92,7 +95,8 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
 
 
 def _glimpse(tokenizer: Tokenizer[Any], ids: Any) -> str:
-    text = str(tokenizer.decode(ids[:60]))
+    with fenced(tokenizer, "decode"):
+        text = str(tokenizer.decode(ids[:60]))
     return text if len(text) <= 200 else text[:200] + "…"
 
 
@@ -106,7 +110,9 @@ def inspect(place: Place, *, layers: bool = False, trust_code: bool = False) -> 
         return _corpus(Corpus.open(place, trust_code=trust_code))
     if not (path / "latest").exists() and not (path / "config.json").exists():
         raise UsageError(f"{path} is no recipe (.toml), corpus, run folder or checkpoint")
-    model, tokenizer = load_model(path, trust_code=trust_code)
+    checkpoint = find_checkpoint(path)
+    model, tokenizer = read_model(checkpoint, trust_code=trust_code)
+    made_by = recipe_file(path, checkpoint)
     config = model.config
     summary: dict[str, Any] = {
         "model": {
@@ -123,9 +129,9 @@ def inspect(place: Place, *, layers: bool = False, trust_code: bool = False) -> 
         watched = Watched(path).update()
         for kind, line in (("step", watched.last), ("validation", next(reversed(watched.validations), None))):
             if line:
-                summary[f"last {kind}"] = {key: line[key] for key in ("step", "tokens", "bits", "accuracy")}
+                summary[f"last {kind}"] = {key: line.get(key) for key in ("step", "tokens", "bits", "accuracy")}
     if layers:
-        summary["layers"] = _layers(model, _optimizer(path))
+        summary["layers"] = _layers(model, _optimizer(made_by or path.parent.parent / RECIPE))
     return summary
 
 
@@ -156,14 +162,16 @@ def _layers(model: Encoder, optimizer: OptimizerConfig | None) -> list[dict[str,
     ]
 
 
-def _optimizer(path: Path) -> OptimizerConfig | None:
+def _optimizer(recipe: Path) -> OptimizerConfig | None:
     """What the recipe of a run, or of the run that a checkpoint lies in, says; None for a checkpoint of its own."""
-    for folder in (path, path.parent.parent):
-        if (folder / RECIPE).exists():
-            saved = read_json(folder / RECIPE).get("recipe")
-            if isinstance(saved, dict) and "optimizer" in saved:
-                return TypeAdapter(OptimizerConfig).validate_python(saved["optimizer"])
-    return None
+    saved = read_json(recipe).get("recipe") if recipe.exists() else None
+    if not isinstance(saved, dict) or "optimizer" not in saved:
+        return None
+    try:
+        return TypeAdapter(OptimizerConfig).validate_python(saved["optimizer"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(recipe, first["msg"], place=".".join(map(str, ("recipe.optimizer", *first["loc"])))) from None
 
 
 def _corpus(corpus: Corpus) -> dict[str, Any]:
@@ -205,7 +213,7 @@ def _tokenizer(tokenizer: Tokenizer[Any]) -> dict[str, Any]:
 
 
 def doctor() -> dict[str, Any]:
-    """What this machine offers, and why something is not used."""
+    """What this machine offers, which plug-ins are installed, and why something is not used."""
     device = choose_device("auto")
     dtype = torch.bfloat16 if choose_precision("auto", device) == "bf16" else torch.float32
     return {
@@ -217,6 +225,5 @@ def doctor() -> dict[str, Any]:
             "trains in": str(dtype).removeprefix("torch."),
         },
         "attention": explain(device.type, dtype),
-        "tokenizers": sorted(plugins.available("tokenizers")),
-        "formats": sorted(plugins.available("formats")),
+        "plug-ins": plugins.inventory(),
     }

@@ -7,14 +7,13 @@ What an output holds, by its ending:
     .parquet  a row a vector: `key`, `vector`, and per token `position` (from 1), in the order of the file
     .npz      the arrays of .zarr; all vectors must fit into memory
 
-Vectors are first written to parts beside the output (`OUTPUT.partial`), each flushed and named when it is whole. A part
-begins where a group of records that are embedded together begins, and depends on nothing before it.
+Vectors are first written to parts in the output's work folder, each flushed and named when it is whole. A part begins
+where a group of records that are embedded together begins, and depends on nothing before it.
 """
 
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -24,15 +23,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from maskseq import plugins
-from maskseq.data.local import replacing, sync, sync_tree
+from maskseq import plugins, standard_json
 from maskseq.data.storage import file_digest, to_json
 from maskseq.errors import DataError, UsageError
+from maskseq.fence import encode, naming, read
 from maskseq.inference.embed import Embedder, Pooling
+from maskseq.outputs import Work, claimed, write
 from maskseq.run import Run
 
 PART_BYTES = 1 << 26
 """Vectors of a part: how much is computed again after a kill at most, but for one record that is longer."""
+PARTS = "parts"
 BLOCK_ROWS = 4096
 CHUNK_BYTES, SHARD_CHUNKS = 1 << 20, 8
 
@@ -53,11 +54,9 @@ def embed_file(
 
     Raises `UsageError` when the output exists, has an unknown ending, or was begun from another run, file or options.
     """
-    write = WRITERS.get(output.suffix)
-    if write is None:
+    write_vectors = WRITERS.get(output.suffix)
+    if write_vectors is None:
         raise UsageError(f"{output}: the ending says how vectors are written; it can be {', '.join(WRITERS)}")
-    if output.exists():
-        raise UsageError(f"{output} exists already\n\nhint: choose another name with --output")
     embedder = Embedder(
         model=run.model,
         context=run.model.config.max_positions,
@@ -74,24 +73,17 @@ def embed_file(
         "tokenizer": run.tokenizer.fingerprint,
         "file": {"name": file.name, "sha256": file_digest(file), "format": plugins.name_of("formats", type(reader))},
     }
-    parts = Parts(output.with_name(output.name + ".partial"), about | {"batch": [batch_tokens, part_bytes]})
-    resumed = parts.n_records
-    rest = islice(reader.read(file), resumed, None)
-    encoded = ((record.key, run.tokenizer.encode(record)) for record in rest)
-    parts.append(embedder, embedder.groups(encoded), part_bytes, on_progress)
-    if not parts.n_records:
-        shutil.rmtree(parts.folder)
-        raise DataError(file, "holds no records: there is nothing to embed")
-    aside = output.with_name(output.name + ".tmp")
-    _remove(aside)
-    try:
-        write(aside, parts, about)
-        sync_tree(aside) if aside.is_dir() else sync(aside)
-        aside.rename(output)
-    finally:
-        _remove(aside)
-    sync(output.parent)
-    shutil.rmtree(parts.folder)
+    with claimed(output, new=True, parents=True, state=PARTS) as work:
+        parts = Parts(work, about | {"batch": [batch_tokens, part_bytes]})
+        resumed = parts.n_records
+        rest = islice(read(reader, file), resumed, None)
+        encoded = ((record.key, encode(run.tokenizer, record)) for record in rest)
+        with naming(file):
+            parts.append(embedder, embedder.groups(encoded), part_bytes, on_progress)
+        if not parts.n_records:
+            raise DataError(file, "holds no records: there is nothing to embed")
+        write_vectors(work.content, parts, about)
+        work.publish()
     return {
         "output": str(output),
         "records": parts.n_records,
@@ -117,20 +109,19 @@ class Part:
 class Parts:
     """The parts that are finished, in order; a part without its `.json` was interrupted and is written again."""
 
-    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
-        """Begin or go on in `folder`, which must have been begun about the same."""
-        self.folder, self.hidden_size = folder, int(about["hidden_size"])
-        folder.mkdir(parents=True, exist_ok=True)
-        saved = folder / "about.json"
-        if saved.exists():
-            if saved.read_bytes() != to_json(about):
-                raise UsageError(
-                    f"{folder} holds the beginning of another embedding: another run, file or option\n\nhint: give the "
-                    f"same command to go on with that one, or remove the folder"
-                )
-        else:
-            with replacing(saved) as file:
-                file.write(to_json(about))
+    def __init__(self, work: Work, about: dict[str, Any]) -> None:
+        """Begin or go on in a work folder; what is there must have been begun about the same."""
+        self.folder, self.hidden_size = work.folder / PARTS, int(about["hidden_size"])
+        self.folder.mkdir(exist_ok=True)
+        saved = self.folder / "about.json"
+        if not saved.exists():
+            write(saved, to_json(about))
+        elif saved.read_bytes() != to_json(about):
+            work.stays = True
+            raise UsageError(
+                f"{work.folder} holds the beginning of another embedding: another run, file or option\n\nhint: give "
+                f"the same command to go on with that one, or remove the folder"
+            )
         self.parts: list[Part] = []
         while self._name(len(self.parts)).exists():
             described = json.loads(self._name(len(self.parts)).read_bytes())
@@ -169,8 +160,7 @@ class Parts:
                         break
                 file.flush()
                 os.fsync(file.fileno())
-            with replacing(self._name(len(self.parts))) as described:
-                described.write(to_json({"keys": part.keys, "counts": part.counts}))
+            write(self._name(len(self.parts)), to_json({"keys": part.keys, "counts": part.counts}))
             self.parts.append(part)
 
     def vectors(self, rows: int) -> Iterator[Float32[np.ndarray, "rows hidden"]]:
@@ -250,7 +240,7 @@ def _write_parquet(path: Path, parts: Parts, about: dict[str, Any]) -> None:
     per_token = about["pooling"] == "none"
     vector = pa.list_(pa.float32(), parts.hidden_size)
     columns = [("key", pa.string()), *([("position", pa.int64())] if per_token else []), ("vector", vector)]
-    schema = pa.schema(columns, metadata={"maskseq": json.dumps(about)})
+    schema = pa.schema(columns, metadata={"maskseq": standard_json.to_json(about)})
     named = _named(parts)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for block in parts.vectors(BLOCK_ROWS):
@@ -291,10 +281,3 @@ def _digest(run: Run) -> str:
         found.update(name.encode())
         found.update(parameter.detach().cpu().contiguous().numpy().data)
     return found.hexdigest()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

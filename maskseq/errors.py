@@ -9,6 +9,10 @@ class MaskseqError(Exception):
     exit_code = 1
 
 
+class DataWarning(UserWarning):
+    """What a reader had to decide about a file, such as rows out of order. Commands show each once."""
+
+
 class UsageError(MaskseqError, ValueError):
     """A wrong option, recipe or argument: what was given, what was expected, how to mend it."""
 
@@ -26,6 +30,30 @@ class DataError(MaskseqError, ValueError):
 
     def __reduce__(self) -> tuple[object, ...]:  # survives the trip back from a worker process
         return _rebuild_data_error, (self.path, self.problem, self.place)
+
+
+class PluginError(MaskseqError):
+    """A plug-in failed in a way that its contract does not know: which one, where in it, and on what.
+
+    `__cause__` is what it raised.
+    """
+
+    def __init__(self, plugin: str, problem: str, *, record: str = "", file: Path | str = "") -> None:
+        self.plugin, self.problem, self.record, self.file = plugin, problem, record, str(file)
+        super().__init__(plugin, problem)
+
+    def __str__(self) -> str:
+        """The file may have been added since, by who knows it."""
+        record = f"record {self.record!r}" if self.record else ""
+        place = ": ".join(part for part in (self.file, record) if part)
+        return f"{place}{': ' * bool(place)}{self.plugin} failed: {self.problem}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_plugin_error, (self.plugin, self.problem, self.record, self.file)
+
+
+def _rebuild_plugin_error(plugin: str, problem: str, record: str, file: str) -> PluginError:
+    return PluginError(plugin, problem, record=record, file=file)
 
 
 def _rebuild_data_error(path: str, problem: str, place: str) -> DataError:

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from maskseq.beyond import watched
 from maskseq.calibration import held_out_records
 from maskseq.commands import prepare_corpus
 from maskseq.data.corpus import Corpus, holds_corpus
 from maskseq.data.storage import file_digest
 from maskseq.errors import UsageError
+from maskseq.fence import encode, naming, numbers_of, read
 from maskseq.inference import evaluate, evaluate_numbers
 from maskseq.inference.baselines import FREQUENCIES, Baselines
 from maskseq.inference.copies import Repeats
@@ -31,9 +33,8 @@ from maskseq.plugins import format_for
 from maskseq.ranges import read_ranges
 from maskseq.ranges import within as stretches
 from maskseq.recipe import load_recipe
-from maskseq.run import load
+from maskseq.run import load, recipe_file
 from maskseq.tokenizer import Format, Tokenizer
-from maskseq.training.run import RECIPE
 from maskseq.types import Encoded
 
 ROUNDS = 32
@@ -109,9 +110,12 @@ def evaluate_run(
     """
     loaded = load(run, trust_code=trust_code)
     _check_fields(question, loaded.tokenizer)
-    counted = Corpus.open(corpus or loaded.path / "corpus", trust_code=True)
-    saved = read_json(loaded.path / RECIPE)["recipe"] if (loaded.path / RECIPE).exists() else {}
-    records = _records(data, loaded.tokenizer, within, counted, lambda file: loaded.reader(file, format))
+    counted = loaded.corpus(corpus)
+    recipe = recipe_file(loaded.path, loaded.checkpoint)
+    saved = read_json(recipe).get("recipe") if recipe else None
+    masking = load_recipe(saved).masking if isinstance(saved, dict) else MaskingConfig()
+    held_out = counted if data is None else loaded.corpus(data) if data.is_dir() else None
+    records = _records(data, held_out, loaded.tokenizer, within, lambda file: loaded.reader(file, format))
     on_progress(COUNTING, 0, None)
     distances = loaded.model.config.linear_context
     if distances and COVARIANCES not in question.imputers:
@@ -119,9 +123,9 @@ def evaluate_run(
     told = judge(
         question,
         records,
-        _baselines(question, counted, loaded.tokenizer, data, on_progress, distances),
+        _baselines(question, counted, loaded.tokenizer, data, held_out, on_progress, distances),
         context=question.window or loaded.model.config.max_positions,
-        masking=load_recipe(saved).masking if saved else MaskingConfig(),
+        masking=masking,
         predict=loaded.predict(symmetries=symmetries),
         config=InfillConfig(order=order, beam=beam, seed=question.seed),
         on_progress=on_progress,
@@ -146,10 +150,13 @@ def evaluate_baselines(
     `source` is the corpus, a run that has one, or a recipe, whose corpus is made for the moment if it names none.
     """
     with _corpus_of(Path(source), trust_code=trust_code, on_progress=on_progress) as counted:
+        held_out: Corpus | None = counted
+        if data is not None:
+            held_out = Corpus.open(data, trust_code=trust_code, known=counted.tokenizer) if data.is_dir() else None
         _check_fields(question, counted.tokenizer)
         on_progress(COUNTING, 0, None)
-        records = _records(data, counted.tokenizer, within, counted, lambda file: format_for(file, format))
-        baselines = _baselines(question, counted, counted.tokenizer, data, on_progress)
+        records = _records(data, held_out, counted.tokenizer, within, lambda file: format_for(file, format))
+        baselines = _baselines(question, counted, counted.tokenizer, data, held_out, on_progress)
         context = question.window or context
         told = judge(question, records, baselines, context=context, masking=MaskingConfig(), on_progress=on_progress)
     return {"of": {"corpus": str(source)}, **told}
@@ -159,8 +166,8 @@ def evaluate_baselines(
 def _corpus_of(source: Path, *, trust_code: bool, on_progress: Progress) -> Iterator[Corpus]:
     """The corpus at a path, that of a run, or that of a recipe: built in a temporary folder if it names files."""
     if source.is_dir():
-        saved = read_json(source / RECIPE)["recipe"] if (source / RECIPE).exists() else {}
-        elsewhere = saved.get("data", {}).get("corpus")
+        recipe = recipe_file(source, source)
+        elsewhere = read_json(recipe).get("recipe", {}).get("data", {}).get("corpus") if recipe else None
         places = [source, source / "corpus", *([elsewhere] if elsewhere else [])]
         yield Corpus.open(next(filter(holds_corpus, places), source), trust_code=trust_code)
     elif source.suffix == ".toml":
@@ -176,11 +183,12 @@ def _baselines(
     corpus: Corpus,
     tokenizer: Tokenizer[Any],
     data: Path | None,
+    held_out: Corpus | None,
     on_progress: Progress,
     distances: tuple[int, ...] = (),
 ) -> Baselines:
     """Counted on the training data of a corpus; weights are fitted on what it holds out, if that is not asked about."""
-    free = question.every and _is_other(data, corpus)
+    free = question.every and _is_other(data, held_out, corpus)
     baselines = Baselines(
         corpus.training_ids(),
         tokenizer,
@@ -195,10 +203,10 @@ def _baselines(
     return baselines
 
 
-def _is_other(data: Path | None, corpus: Corpus) -> bool:
+def _is_other(data: Path | None, held_out: Corpus | None, corpus: Corpus) -> bool:
     """Whether asked data cannot be what the corpus holds out: a file that it was not made of, or another corpus."""
-    if data is None or data.is_dir():
-        return data is not None and Corpus.open(data, trust_code=True).fingerprint != corpus.fingerprint
+    if data is None or held_out is not None:
+        return held_out is not None and held_out.fingerprint != corpus.fingerprint
     sources = corpus.manifest.get("sources", ())
     sizes = {source["bytes"] for source in sources}
     known = {source["sha256"] for source in sources}
@@ -214,18 +222,20 @@ def _check_fields(question: Question, tokenizer: Tokenizer[Any]) -> None:
 
 def _records(
     data: Path | None,
+    held_out: Corpus | None,
     tokenizer: Tokenizer[Any],
     within: Sequence[str],
-    corpus: Corpus,
     reader: Callable[[Path], Format[Any]],
 ) -> list[tuple[str, Encoded]]:
-    """What is asked about: of a file, of the corpus that `data` is, or what `corpus` holds out."""
-    if data is not None and not data.is_dir():
-        cut = stretches(reader(data).read(data), read_ranges(within))
-        return [(each.key, replace(tokenizer.encode(each), numbers=tokenizer.numbers(each))) for each in cut]
+    """What is asked about: what a corpus holds out, or the records of the file `data`."""
+    if held_out is None:
+        assert data is not None
+        with naming(data):
+            cut = watched(stretches(read(reader(data), data), read_ranges(within)), tokenizer)
+            return [(each.key, replace(encode(tokenizer, each), numbers=numbers_of(tokenizer, each))) for each in cut]
     if within:
         raise UsageError("stretches are taken of the records of a file\n\nhint: name the file that they are of")
-    return list(held_out_records(data or Path(corpus.path)))
+    return list(held_out_records(held_out))
 
 
 def judge(

@@ -1,23 +1,37 @@
 """An evaluation as a table for the terminal, as JSON and as one self-contained page."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from maskseq.outputs import replacing, require_apart
 from maskseq.page import table, write_page
+from maskseq.standard_json import to_json
 
 
-def write_evaluation(told: Mapping[str, Any], folder: Path) -> None:
-    """`evaluation.json` and `evaluation.html`; each appears when it is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / "evaluation.json.tmp"
-    aside.write_text(json.dumps(told, indent=1), encoding="utf-8")
-    aside.replace(folder / "evaluation.json")
-    write_page(folder / "evaluation.html", "Evaluation", _parts(told))
+@contextmanager
+def evaluation_writer(folder: Path | None, *inputs: Path | None) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Takes an evaluation and writes it to `evaluation.json` and `evaluation.html`, if there is a folder for them.
+
+    It holds them from the beginning, and they appear when they are whole.
+    """
+    if folder is None:
+        yield lambda told: None
+        return
+    figures, page = folder / "evaluation.json", folder / "evaluation.html"
+    for path in (figures, page):
+        require_apart(path, *inputs)
+    with replacing(figures, parents=True) as aside:
+
+        def write(told: Mapping[str, Any]) -> None:
+            aside.write_text(to_json(told, indent=1), encoding="utf-8")
+            write_page(page, "Evaluation", _parts(told))
+
+        yield write
 
 
 def brief(protocol: str, figures: Mapping[str, Any]) -> Table:

@@ -12,13 +12,17 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from maskseq.errors import DataError
+from maskseq.outputs import replacing
 
 COMPRESSED = (".gz", ".bgz")
 GZIP = b"\x1f\x8b"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What some programs put before UTF-8 text, without meaning anything by it."""
 FREE = 1 << 30
 """Bytes that any compressed file may become, however small it is."""
 RATIO = 200
@@ -49,6 +53,21 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
         if "null byte" in str(error):  # in the name
             raise DataError(repr(str(path)), "no file can have this name") from None
         raise
+
+
+def lines_of(file: BinaryIO, longest: int) -> Iterator[bytes]:
+    """Lines with their ends, of at most `longest` bytes; in a file without any newline, carriage returns end them."""
+    first = file.readline(longest)
+    yield from [first] if first.endswith(b"\n") or len(first) == longest else first.splitlines(keepends=True)
+    yield from iter(partial(file.readline, longest), b"")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; one whose name would be too long is not there."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def is_gzipped(file: BinaryIO) -> bool:
@@ -115,19 +134,12 @@ def create(path: Path) -> Iterator[BinaryIO]:
     Compressed output (.gz, .bgz) is BGZF (what `bgzip` writes): gzip to every reader, indexable by samtools, the same
     bytes each time.
     """
-    aside = path.with_name(path.name + ".part")
-    try:
-        with aside.open("wb") as raw:
-            if path.name.lower().endswith(COMPRESSED):
-                with BgzfWriter(raw) as file:
-                    yield file
-            else:
-                yield raw
-        aside.replace(path)
-    except OSError as error:
-        raise DataError(path, f"cannot be written: {error.strerror or error}") from None
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(path, durable=False) as aside, aside.open("wb") as raw:
+        if path.name.lower().endswith(COMPRESSED):
+            with BgzfWriter(raw) as file:
+                yield file
+        else:
+            yield raw
 
 
 class BgzfWriter:

@@ -7,10 +7,11 @@ from types import MappingProxyType
 from typing import Any, Literal, TypedDict
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from maskseq.constraints import Constraint
 from maskseq.errors import UsageError
+from maskseq.fence import beyond_of, encode, fenced
 from maskseq.inference.calibrate import Calibration
 from maskseq.inference.chunks import Filled, Task, fill_records
 from maskseq.inference.fill import Fill, Predict
@@ -19,7 +20,8 @@ from maskseq.inference.journal import Journal
 from maskseq.inference.lengths import Judge
 from maskseq.inference.ordinal import Posterior
 from maskseq.missing import Insertion, Sized, Unsized, by_evidence, give_lengths, insert_missing
-from maskseq.ranges import Range, field_cells, hidden_cells
+from maskseq.names import Name, Names
+from maskseq.ranges import Range, check_fields, field_cells, hidden_cells, requests
 from maskseq.rules import NamedRule
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, LegalCells
@@ -30,7 +32,7 @@ NO_LENGTHS: Mapping[str, Sequence[Unsized]] = MappingProxyType({})
 
 
 class Asked(TypedDict, total=False):
-    """What may be asked of `Run.infill`; records are meant by their keys, "" is the only one of a file."""
+    """What may be asked of `Run.infill`, of records by their names (`maskseq.names`); "" is the only one of a file."""
 
     ranges: Mapping[str, Sequence[Range]]
     """Stretches to fill besides what is unknown, whatever is there."""
@@ -68,6 +70,8 @@ class FilledRecord:
     """What was written into the record in place of the centres of bins; NaN where that is what was written."""
     sized: Sequence[Sized] = ()
     """Lengths that were chosen; `before` is the record with holes of these lengths."""
+    beyond: Float[np.ndarray, "length fields"] | None = None
+    """How far its numbers lie outside the training range, as `Tokenizer.beyond` says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,23 +104,27 @@ class Filler:
         tokenizer = self.tokenizer
         waiting: deque[tuple[Any, list[Sized], Task]] = deque()
         named = [NamedRule.parse(rule) if isinstance(rule, str) else rule for rule in rules]
+        names = Names([*ranges, *lengths, *(rule.key for rule in named if isinstance(rule, NamedRule) and rule.key)])
+        check_fields(tokenizer, unknown)
 
         def tasks() -> Iterator[Task]:
             for given in records:
-                hidden = [*ranges.get(given.key, ()), *ranges.get("", ())]
-                unsized = [*lengths.get(given.key, ()), *lengths.get("", ())]
+                name = names.next(given.key)
+                hidden, unsized = requests(ranges, name), requests(lengths, name)
                 if (unsized or insertion) and hidden:
-                    raise UsageError(f"{given.key}: stretches to hide cannot be counted where lengths are unknown")
+                    raise UsageError(f"{name.text}: stretches to hide cannot be counted where lengths are unknown")
                 record, sized = self._sized(given, unsized, insertion)
-                encoded = tokenizer.encode(record)
+                encoded = encode(tokenizer, record)
                 holes = hidden_cells(tokenizer, encoded, record, hidden)
                 if not only_ranges:
                     holes |= ~tokenizer.vocabulary.known(encoded.ids)
                 if unknown:
                     holes |= field_cells(tokenizer, encoded, len(record), unknown)
-                task = Task(record.key, encoded, holes, _about(record.key, encoded, tokenizer, named))
-                waiting.append((record, sized, task))
+                holes &= ~_settled(encoded, tokenizer)
+                task = Task(name.text, encoded, holes, _about(name, encoded, tokenizer, named))
+                waiting.append((record, [replace(each, key=name.text) for each in sized], task))
                 yield task
+            names.check()
 
         has_grammar = type(tokenizer).allowed is not Tokenizer.allowed
         for filled in fill_records(
@@ -133,9 +141,10 @@ class Filler:
             fill = filled.fill if self.calibration is None else self.calibration.apply(filled.fill)
             posterior = Posterior.of(fill, tokenizer.vocabulary.centres)
             given = _numbers(fill, posterior, tokenizer, numbers or _usual_numbers(config, task))
+            beyond = beyond_of(tokenizer, record)
             if task.holes.any():
                 record = _written(record, task.encoded, tokenizer, fill, given)
-            yield FilledRecord(record, task.encoded, replace(filled, fill=fill), posterior, given, sized)
+            yield FilledRecord(record, task.encoded, replace(filled, fill=fill), posterior, given, sized, beyond)
 
     def _sized(self, record: Any, unsized: Sequence[Unsized], insertion: Insertion | None) -> tuple[Any, list[Sized]]:
         """The record with unknown units where some are missing, as many as are most probable."""
@@ -152,14 +161,25 @@ class Filler:
         return record, chosen
 
 
+def _settled(encoded: Encoded, tokenizer: Tokenizer[Any]) -> Bool[np.ndarray, "length fields"]:
+    """Cells that are `[OTHER]` and can be nothing else: infill has nothing to put there, even where it is asked to."""
+    settled: Bool[np.ndarray, "length fields"] = np.zeros(encoded.ids.shape, dtype=bool)
+    if encoded.legal is not None:
+        cells, allowed = encoded.legal.cells, encoded.legal.allowed
+        committable = tokenizer.vocabulary.committable[cells[:, 1], : allowed.shape[1]]
+        settled[tuple(cells[~(allowed & committable).any(axis=1)].T)] = True
+    settled &= tokenizer.vocabulary.known(encoded.ids)
+    return settled
+
+
 def _about(
-    key: str, encoded: Encoded, tokenizer: Tokenizer[Any], rules: Sequence[NamedRule | Constraint]
+    name: Name, encoded: Encoded, tokenizer: Tokenizer[Any], rules: Sequence[NamedRule | Constraint]
 ) -> list[LegalCells | Constraint]:
     """The rules for one record."""
     return [
         rule.about(tokenizer, encoded) if isinstance(rule, NamedRule) else rule
         for rule in rules
-        if not isinstance(rule, NamedRule) or rule.key in ("", key)
+        if not isinstance(rule, NamedRule) or rule.key in name.meant_by
     ]
 
 
@@ -169,9 +189,13 @@ def _written(
     """The record with the first sample in it."""
     cells = np.zeros(before.ids.shape, bool)
     cells[tuple(fill.cells.T)] = True
-    record = tokenizer.splice(record, fill.written(before.ids), cells)
+    with fenced(tokenizer, "splice", record):
+        record = tokenizer.splice(record, fill.written(before.ids), cells)
     given = ~np.isnan(numbers)
-    return tokenizer.put_numbers(record, fill.cells[given], numbers[given]) if given.any() else record
+    if not given.any():
+        return record
+    with fenced(tokenizer, "put_numbers", record):
+        return tokenizer.put_numbers(record, fill.cells[given], numbers[given])
 
 
 def _usual_numbers(config: InfillConfig, task: Task) -> Numbers:

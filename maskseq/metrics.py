@@ -4,6 +4,7 @@ Nothing else of the run folder is read, so a copy of that one file on another ma
 """
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -82,13 +83,13 @@ class Watched:
         if kind == "started":
             self.started, self.ended = line, {}
         elif kind == "step":
-            self.last = line
+            self.last = line = _numbers(line)
             self.tokens.append(line["tokens"])
             self.seconds.append(line["seconds"])
             for name, values in self.curves.items():
                 values.append(line.get(name, 0.0))
         elif kind == "validation":
-            self.validations.append(line)
+            self.validations.append(_numbers(line))
         elif kind == "checkpoint":
             self.checkpoint = line["step"]
         elif kind in ("stopped", "finished"):
@@ -144,6 +145,13 @@ class Watched:
             "checkpoint": self.checkpoint,
             "silent_s": (time.time() if now is None else now) - self.spoken if self.spoken else None,
         }
+
+
+def _numbers(line: Any) -> Any:
+    """Of a step or a validation: what is null is a number that was not finite."""
+    if isinstance(line, Mapping):
+        return {name: _numbers(value) for name, value in line.items()}
+    return math.nan if line is None else line
 
 
 def thinned(xs: list[int], ys: list[float], n: int) -> list[tuple[float, float]]:

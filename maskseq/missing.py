@@ -4,7 +4,6 @@ Lengths are chosen by evidence, the probability of what is known around the hole
 (`maskseq.inference.lengths`). The record is then given as many unknown units, and filled as any other.
 """
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,10 @@ import numpy as np
 from jaxtyping import Float, Int, Integer
 
 from maskseq.errors import UsageError
+from maskseq.fence import encode, fenced
 from maskseq.inference.fill import Predict
 from maskseq.inference.lengths import Judge, length_evidence
+from maskseq.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 
 FLANK = 8
@@ -99,20 +100,20 @@ def give_lengths(
     """The record with its holes as long as they most probably are, and what was chosen; last holes first."""
     chosen = []
     for hole in sorted(holes, key=lambda hole: -hole.start):
-        if hole.stop > len(record):
+        if not 0 <= hole.start < hole.stop <= len(record):
             raise UsageError(
                 f"{record.key}:{hole.start + 1}-{hole.stop} leaves the record, which has {len(record)} units"
             )
         if hole.high > context // 2:
             raise UsageError(f"{record.key}: a hole of {hole.high} is longer than half the model's context, {context}")
-        closed = tokenizer.resized(record, hole.start, hole.stop, 0)
+        closed = _resized(tokenizer, record, hole.start, hole.stop, 0)
         ids, at = _around(tokenizer, closed, [hole.start], context - hole.high)
         (evidence,) = judge(ids, at, (hole.low, hole.high))
         best = int(evidence.argmax())
         others = np.delete(evidence, best)
         margin = float(evidence[best] - others.max()) if len(others) else math.inf
         chosen.append(_sized(record.key, hole.start, hole.stop, hole.low, evidence, best, margin))
-        record = tokenizer.resized(record, hole.start, hole.stop, hole.low + best)
+        record = _resized(tokenizer, record, hole.start, hole.stop, hole.low + best)
     return record, chosen[::-1]
 
 
@@ -134,8 +135,13 @@ def insert_missing(
         if best and evidence[best] - evidence[0] >= insertion.threshold:
             told = float(evidence[best] - evidence[0])
             chosen.append(_sized(record.key, place, place, 0, evidence, best, told))
-            record = tokenizer.resized(record, place, place, best)
+            record = _resized(tokenizer, record, place, place, best)
     return record, chosen[::-1]
+
+
+def _resized(tokenizer: Tokenizer[Any], record: Any, start: int, stop: int, length: int) -> Any:
+    with fenced(tokenizer, "resized", record):
+        return tokenizer.resized(record, start, stop, length)
 
 
 def _around(
@@ -146,7 +152,7 @@ def _around(
     Cells that depend on units of both sides (the time between two events) say nothing once something stands between
     them: they are unknown.
     """
-    encoded = tokenizer.encode(record)
+    encoded = encode(tokenizer, record)
     units = tokenizer.units_of(encoded)
     if not _one_position_a_unit(units, len(record)):
         raise UsageError(
@@ -175,5 +181,5 @@ def _sized(
 ) -> Sized:
     probabilities = np.exp(evidence - np.logaddexp.reduce(evidence))
     order = [i for i in np.argsort(-probabilities, kind="stable").tolist() if i != best][:5]
-    others = json.dumps([[low + i, round(float(probabilities[i]), 6)] for i in order])
+    others = to_json([[low + i, round(float(probabilities[i]), 6)] for i in order])
     return Sized(key, start + 1, stop, low + best, float(probabilities[best]), told, others)

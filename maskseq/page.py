@@ -1,9 +1,11 @@
 """Self-contained HTML pages: one style, no scripts, no links."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+
+from maskseq.outputs import write
+from maskseq.standard_json import to_json
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -16,13 +18,11 @@ figure { display: inline-block; margin: 0 1.5rem 1rem 0 } figcaption { font-weig
 
 def write_page(path: Path, title: str, parts: Iterable[str]) -> None:
     """Write a page of HTML parts; it appears when it is whole."""
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_text(
+    page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-        f"<body><h1>{escape(title)}</h1>{''.join(parts)}</body></html>",
-        encoding="utf-8",
+        f"<body><h1>{escape(title)}</h1>{''.join(parts)}</body></html>"
     )
-    aside.replace(path)
+    write(path, page.encode(errors="backslashreplace"))  # names of files need not be text
 
 
 def section(name: str, value: object) -> str:
@@ -44,4 +44,4 @@ def text(value: object) -> str:
     """A value as a reader wants it: four digits, thousands apart."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else value if isinstance(value, str) else json.dumps(value)
+    return f"{value:,}" if isinstance(value, int) else value if isinstance(value, str) else to_json(value, ascii=False)

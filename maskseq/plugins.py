@@ -1,7 +1,11 @@
-"""Tokenizers and formats, found lazily by entry point or by `module:Class`. Built-ins use the same door."""
+"""Tokenizers and formats, found lazily by entry point or by `module:Class`. Built-ins use the same door.
+
+`load` is the only place where a name becomes code. Names that the user gives in a call may be `module:Class`; names
+found inside a folder (a run, a checkpoint, a corpus) load installed entry points only, unless that call trusts them.
+"""
 
 import difflib
-import importlib
+import warnings
 from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -10,65 +14,108 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from maskseq.errors import UsageError
+from maskseq.errors import DataError, UsageError
+from maskseq.fence import fenced
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.variants import VariantFormat
 
 Group = Literal["tokenizers", "formats", "variants"]
+BASES: dict[Group, type] = {"tokenizers": Tokenizer, "formats": Format, "variants": VariantFormat}
+Trust = bool | frozenset[str]
+"""Which code may be loaded that is not an installed plug-in: any, none, or what these names mean."""
 
 
 @cache
-def available(group: Group) -> dict[str, EntryPoint]:
-    """Installed plug-ins by name; two distributions that claim one name are an error."""
-    found: dict[str, EntryPoint] = {}
+def offers(group: Group) -> dict[str, tuple[EntryPoint, ...]]:
+    """Installed plug-ins by name; more than one where several packages offer different classes under it."""
+    found: dict[str, tuple[EntryPoint, ...]] = {}
     for point in entry_points(group=f"maskseq.{group}"):
-        other = found.setdefault(point.name, point)
-        if other.value != point.value:
-            raise UsageError(
-                f"{group[:-1]} {point.name!r} is offered twice: by {_origin(other)} and by {_origin(point)}\n\n"
-                f"hint: uninstall one of them, or name the class as module:Class"
-            )
+        others = found.get(point.name, ())
+        if point.value not in [other.value for other in others]:
+            found[point.name] = (*others, point)
     return found
 
 
-def load(group: Group, name: str, *, trust_code: bool = True) -> type[Any]:
-    """The class behind a plug-in name or `module:Class`.
+def available(group: Group) -> list[str]:
+    """The names of installed plug-ins, whether or not they can be loaded."""
+    return sorted(offers(group))
 
-    `trust_code=False` is for names found inside a run folder or corpus: those load installed entry points only.
+
+def load(group: Group, name: str, *, trust_code: Trust = False) -> type[Any]:
+    """The class behind a plug-in name, or behind `module:Class` where `trust_code` allows it.
+
+    `UsageError` says why there is none: an unknown name, one that two packages offer, code that cannot be imported.
     """
-    points = available(group)
-    if name in points:
-        try:
-            return points[name].load()  # type: ignore[no-any-return]
-        except ImportError as error:
-            raise UsageError(
-                f"{group[:-1]} {name!r} of {_origin(points[name])} cannot be imported: {error}\n\n"
-                f"hint: pip install 'maskseq[genomics,events,signals]' installs what the built-in ones need"
-            ) from error
+    kind = group[:-1]
+    points = offers(group).get(name, ())
+    if len(points) > 1:
+        raise UsageError(
+            f"{kind} {name!r} is offered twice: by {' and by '.join(map(_origin, points))}\n\n"
+            f"hint: uninstall one of them, or name the class as module:Class"
+        )
+    if points:
+        return _imported(group, name, points[0])
     if ":" not in name:
-        near = difflib.get_close_matches(name, points, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"installed: {', '.join(sorted(points)) or 'none'}"
-        raise UsageError(f"there is no {group[:-1]} called {name!r}\n\nhint: {hint}")
-    if not trust_code:
+        near = difflib.get_close_matches(name, available(group), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"installed: {listed(group)}"
+        raise UsageError(f"there is no {kind} called {name!r}\n\nhint: {hint}")
+    if trust_code is not True and name not in (trust_code or ()):
         raise UsageError(
             f"this folder asks for the code {name!r}, which is not an installed plug-in\n\n"
-            f"hint: pass --trust-code if you know where the folder comes from"
+            f"hint: pass --trust-code (trust_code=True in Python) if you know where the folder comes from"
         )
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
-    except (ImportError, AttributeError) as error:
-        raise UsageError(
-            f"cannot load {group[:-1]} {name!r}: {error}\n\nhint: the form is module:Class, and the module must be "
-            f"importable from here (installed, or its folder on PYTHONPATH)"
-        ) from error
+    return _imported(group, name, EntryPoint(name, name, f"maskseq.{group}"))
+
+
+def usable(group: Group) -> dict[str, type[Any]]:
+    """All that can be loaded, by name. The others are left out, with one warning that says why."""
+    loaded, skipped = {}, []
+    for name in available(group):
+        try:
+            loaded[name] = load(group, name)
+        except UsageError as error:
+            skipped.append(str(error).partition("\n")[0])
+    if skipped:
+        warnings.warn(f"skipped, as `maskseq doctor` lists: {'; '.join(skipped)}", stacklevel=2)
+    return loaded
+
+
+def listed(group: Group) -> str:
+    """The names that can be used, for a hint, and why others cannot."""
+    rows = inventory(group)
+    broken = dict.fromkeys(row["loads"] for row in rows if row["loads"] != "yes")
+    names = ", ".join(row["name"] for row in rows if row["loads"] == "yes") or "none"
+    return names + (f"; not {'; '.join(broken)}" if broken else "")
+
+
+def inventory(*groups: Group) -> list[dict[str, str]]:
+    """Every installed plug-in: its name, group, package and version, and whether it loads or why not."""
+    rows = []
+    for group in groups or BASES:
+        for name, points in sorted(offers(group).items()):
+            try:
+                load(group, name)
+                loads = "yes"
+            except UsageError as error:
+                loads = " ".join(str(error).partition("\n\n")[0].split())
+            rows += [
+                {
+                    "name": name,
+                    "group": group,
+                    "package": _origin(point),
+                    "version": point.dist.version if point.dist else "",
+                    "loads": loads,
+                }
+                for point in points
+            ]
+    return rows
 
 
 def name_of(group: Group, cls: type) -> str:
     """The name that `load` finds the class by: its entry point's if it has one, else `module:Class`."""
     value = f"{cls.__module__}:{cls.__qualname__}"
-    for name, point in available(group).items():
-        if point.attr == cls.__qualname__ and (point.value == value or _same(point, cls)):
+    for name, points in offers(group).items():
+        if any(point.attr == cls.__qualname__ and (point.value == value or _same(point, cls)) for point in points):
             return name
     return value
 
@@ -82,39 +129,60 @@ def tokenizer_to_json(tokenizer: Tokenizer[Any]) -> dict[str, Any]:
     }
 
 
-def tokenizer_from_json(saved: dict[str, Any], *, trust_code: bool = False) -> Tokenizer[Any]:
-    """Rebuild a saved tokenizer and check that it is the one that was saved."""
-    tokenizer: Tokenizer[Any] = load("tokenizers", saved["name"], trust_code=trust_code).from_state(saved["state"])
-    if tokenizer.fingerprint != saved["fingerprint"]:
+def tokenizer_from_json(
+    saved: object, *, trust_code: Trust = False, known: Tokenizer[Any] | None = None, file: Path | str = ""
+) -> Tokenizer[Any]:
+    """Rebuild a saved tokenizer and check that it is the one that was saved.
+
+    `known` is one that is here already: where it is the one that was saved, nothing is loaded. `file` is where it was
+    saved, for errors.
+    """
+    match saved:
+        case {"name": str(name), "state": dict(state), "fingerprint": str(fingerprint)}:
+            pass
+        case _:
+            raise DataError(file, "is not a saved tokenizer: it needs a name, a state and a fingerprint")
+    if known is not None and known.fingerprint == fingerprint:
+        return known
+    cls = load("tokenizers", name, trust_code=trust_code)
+    with fenced(cls, "from_state", file=file):
+        tokenizer: Tokenizer[Any] = cls.from_state(state)
+        rebuilt, _ = tokenizer.fingerprint, tokenizer.vocabulary
+    if rebuilt != fingerprint:
         raise UsageError(
-            f"tokenizer {saved['name']!r} was saved with fingerprint {saved['fingerprint'][:8]} but rebuilds as "
-            f"{tokenizer.fingerprint[:8]}: the state was edited, or another version of the plug-in is installed"
+            f"{file}{': ' * bool(file)}tokenizer {name!r} was saved with fingerprint {fingerprint[:8]} but rebuilds as "
+            f"{rebuilt[:8]}: the state was edited, or another version of the plug-in is installed"
         )
     return tokenizer
 
 
 def format_for(path: Path, name: str | None = None, **options: Any) -> Format[Any]:
-    """The format called `name`, or the one that reads files ending like `path`."""
+    """The format that the caller calls `name`, or the one that reads files ending like `path`."""
+    return open_format(path, name, options, trust_code=True)
+
+
+def open_format(
+    path: Path, name: str | None, options: dict[str, Any], *, trust_code: Trust, source: Path | str = ""
+) -> Format[Any]:
+    """The format called `name`, or the one that reads files ending like `path`; `source` is where options are from."""
     if name is not None:
-        return _with_options(name, options)
+        return _with_options(name, load("formats", name, trust_code=trust_code), options, source)
     plain = path.name.lower().removesuffix(".gz").removesuffix(".bgz")
-    suffixes: dict[str, str] = {}
-    for candidate in available("formats"):
-        for suffix in load("formats", candidate).suffixes:
-            suffixes[suffix] = candidate
-            if plain.endswith(suffix):
-                return _with_options(candidate, options)
+    formats = usable("formats")
+    for candidate, cls in formats.items():
+        if any(plain.endswith(suffix) for suffix in cls.suffixes):
+            return _with_options(candidate, cls, options, source)
+    known = sorted({suffix for cls in formats.values() for suffix in cls.suffixes})
     raise UsageError(
         f"{path}: no format reads files that end like this\n\n"
-        f"hint: name one with --format ({', '.join(sorted(available('formats')))}); known endings: "
-        f"{', '.join(sorted(suffixes))}"
+        f"hint: name one with --format ({listed('formats')}); known endings: {', '.join(known)}"
     )
 
 
 def variants_for(path: Path) -> VariantFormat[Any]:
     """The format that reads variants from files ending like `path`."""
     plain = path.name.lower().removesuffix(".gz").removesuffix(".bgz")
-    formats = {name: load("variants", name) for name in sorted(available("variants"))}
+    formats = usable("variants")
     for each in formats.values():
         if plain.endswith(each.suffixes):
             return each()  # type: ignore[no-any-return]
@@ -122,22 +190,43 @@ def variants_for(path: Path) -> VariantFormat[Any]:
     raise UsageError(f"{path}: no format reads variants from files that end like this\n\nhint: known endings: {known}")
 
 
-def _with_options(name: str, options: dict[str, Any]) -> Format[Any]:
+def _imported(group: Group, name: str, point: EntryPoint) -> type[Any]:
+    """The class that an entry point names. Whatever importing raises, exits with or lacks: a `UsageError`."""
+    kind, base = group[:-1], BASES[group]
+    try:
+        found = point.load()
+    except (Exception, SystemExit) as error:
+        problem = " ".join(f"{type(error).__name__}: {error}".split())
+        installed = name != point.value
+        hint = (
+            "pip install 'maskseq[genomics,events,signals]' installs what the built-in ones need"
+            if installed
+            else "the form is module:Class, and the module must be importable from here (installed, or its folder on "
+            "PYTHONPATH)"
+        )
+        raise UsageError(
+            f"{kind} {name!r}{f' of {_origin(point)}' * installed} cannot be imported: {problem}\n\nhint: {hint}"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise UsageError(f"{kind} {name!r}: {point.value} is not a subclass of maskseq's {base.__name__}")
+    return found
+
+
+def _with_options(name: str, cls: type[Any], options: dict[str, Any], source: Path | str) -> Format[Any]:
     """A format with its options, which are its dataclass fields; `UsageError` names a wrong one."""
-    cls = load("formats", name)
+    where = f"{source}: format {name!r}" if str(source) else f"format {name!r}"
     known = {field.name for field in fields(cls)} if is_dataclass(cls) else set()
     unknown = sorted(options.keys() - known)
     if unknown:
-        raise UsageError(
-            f"format {name!r} has no option {unknown[0]!r} (options: {', '.join(sorted(known)) or 'none'})"
-        )
-    if not options:
-        return cls()  # type: ignore[no-any-return]
-    try:
-        return TypeAdapter(cls).validate_python(options)  # type: ignore[no-any-return]
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"format {name!r}, option {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise UsageError(f"{where} has no option {unknown[0]!r} (options: {', '.join(sorted(known)) or 'none'})")
+    with fenced(cls, "__init__", file=source):
+        if not options:
+            return cls()  # type: ignore[no-any-return]
+        try:
+            return TypeAdapter(cls).validate_python(options)  # type: ignore[no-any-return]
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UsageError(f"{where}, option {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _origin(point: EntryPoint) -> str:
@@ -145,4 +234,9 @@ def _origin(point: EntryPoint) -> str:
 
 
 def _same(point: EntryPoint, cls: type) -> bool:
-    return point.module.split(".")[0] == cls.__module__.split(".")[0] and point.load() is cls
+    if point.module.split(".")[0] != cls.__module__.split(".")[0]:
+        return False
+    try:
+        return point.load() is cls
+    except (Exception, SystemExit):  # one that cannot be imported is not the class that we hold
+        return False

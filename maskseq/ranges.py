@@ -3,15 +3,18 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool
 
 from maskseq.errors import DataError, UsageError
+from maskseq.names import Name, Names
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Record
 from maskseq.units import unit_blocks
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,10 @@ Range = tuple[int, int] | Moments
 
 
 def read_ranges(texts: Iterable[str]) -> dict[str, list[Range]]:
-    """Ranges by record key, in the order given; "" for ranges of the only record of a file."""
+    """Ranges by record key, in the order given; "" for ranges of the only record of a file.
+
+    Of several records of one key, the n-th is called KEY#n (`maskseq.names`).
+    """
     ranges: dict[str, list[Range]] = {}
     for text in texts:
         found = _read_bed(Path(text)) if text.endswith(".bed") else [_parse(text)]
@@ -39,36 +45,47 @@ def read_ranges(texts: Iterable[str]) -> dict[str, list[Range]]:
 def within(records: Iterable[Record], ranges: Mapping[str, Sequence[Range]]) -> Iterator[Record]:
     """These stretches of the records, each as a record of its own; without ranges, the records.
 
-    `UsageError` for a range that leaves its record, or of a record that is not there.
+    `UsageError` for a range that leaves its record, or of a record that is not there. Records are called as
+    `maskseq.names` says.
     """
-    missing = set(ranges)
+    names = Names(ranges)
     for record in records:
-        wanted = [*ranges.get(record.key, ()), *ranges.get("", ())]
-        missing -= {record.key, ""}
-        for each in wanted:
+        name = names.next(record.key)
+        for each in requests(ranges, name):
             start, stop = _inside(record, each)
-            yield replace(record.cut(start, stop), key=f"{record.key}@{start}")
+            yield replace(record.cut(start, stop), key=f"{name.text}@{start}")
         if not ranges:
-            yield record
-    if missing:
-        raise UsageError(f"there is no record {min(missing)!r} to take a stretch of")
+            yield record if name.text == record.key else replace(record, key=name.text)
+    names.check()
+
+
+def requests(asked: Mapping[str, Sequence[T]], name: Name) -> list[T]:
+    """What is asked of the record of that name."""
+    return [each for text in name.meant_by for each in asked.get(text, ())]
 
 
 def hidden_cells(
     tokenizer: Tokenizer[Any], encoded: Encoded, record: Record, ranges: Sequence[Range]
 ) -> Bool[np.ndarray, "length fields"]:
-    """Every cell that depends on a unit of the ranges; `UsageError` where a range leaves the record."""
+    """Every cell that depends on a unit of the ranges; `UsageError` where a range leaves the record or hides none."""
     hidden = np.zeros(encoded.ids.shape, dtype=bool)
     if not ranges:
         return hidden
+    stretches = [_inside(record, each) for each in ranges]
     wanted = np.zeros(len(record) + 1, dtype=bool)
-    for each in ranges:
-        start, stop = _inside(record, each)
+    changes = np.zeros(len(record) + 1, dtype=np.int64)  # of how many hidden cells depend on a unit
+    for start, stop in stretches:
         wanted[start:stop] = True
     before = np.concatenate([[0], np.cumsum(wanted)])
     for at, units in unit_blocks(tokenizer, encoded):
         first, last = np.clip(units, 0, len(record)).transpose(2, 0, 1)
-        hidden[at : at + len(units)] = before[last] > before[first]
+        here = before[last] > before[first]
+        hidden[at : at + len(units)] = here
+        changes += np.bincount(first[here], minlength=len(changes)) - np.bincount(last[here], minlength=len(changes))
+    hides = np.cumsum(changes)
+    for start, stop in stretches:
+        if not hides[start:stop].any():
+            raise UsageError(f"{record.key}:{start + 1}-{stop} hides nothing: no cell says anything about these units")
     return hidden
 
 
@@ -80,10 +97,7 @@ def field_cells(
     Fields that are computed from the same raw column go together. `UsageError` if there is no such field.
     """
     fields = tokenizer.fields
-    known = sorted({name for field in fields for name in (field.name, field.source)})
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        raise UsageError(f"there is no field {unknown[0]!r}\n\nhint: the fields are {', '.join(known)}")
+    check_fields(tokenizer, names)
     sources = {field.source for field in fields if field.name in names or field.source in names}
     columns = np.array([field.source in sources for field in fields])
     hidden = np.zeros(encoded.ids.shape, dtype=bool)
@@ -92,8 +106,20 @@ def field_cells(
     return hidden
 
 
+def check_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> None:
+    """`UsageError` if there is no field, nor source of fields, of one of these names."""
+    known = sorted({name for field in tokenizer.fields for name in (field.name, field.source)})
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise UsageError(f"there is no field {unknown[0]!r}\n\nhint: the fields are {', '.join(known)}")
+
+
 def _inside(record: Record, wanted: Range) -> tuple[int, int]:
     start, stop = _units(record, wanted)
+    if not 0 <= start < stop:
+        raise UsageError(
+            f"{record.key}: ({start}, {stop}) is not a valid range: it counts from 0, and its end is after its start"
+        )
     if stop > len(record):
         raise UsageError(f"{record.key}:{start + 1}-{stop} leaves the record, which has the units 1-{len(record)}")
     return start, stop
@@ -146,7 +172,7 @@ def _is_number(text: str) -> bool:
 
 def _read_bed(path: Path) -> list[tuple[str, Range]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise DataError(path, "no such file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -6,14 +6,15 @@ A reading is a format with its options. What speaks for it, the formats say (`Cl
 import json
 import shlex
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from maskseq import plugins
-from maskseq.errors import UsageError
+from maskseq.errors import PluginError, UsageError
+from maskseq.fence import fenced
 from maskseq.survey import BY_NAME, CERTAIN, Choice, Claim, Head
 from maskseq.toml_text import toml_value
 
@@ -71,7 +72,7 @@ def readings_of(files: Sequence[Path], wanted: str | None, given: Mapping[str, A
     claims = {path: _claims(Head.of(path), wanted) for path in files}
     for path, found in claims.items():
         if not found:
-            known = ", ".join(sorted(plugins.available("formats")))
+            known = plugins.listed("formats")
             raise UsageError(
                 f"{path}: no format recognizes this file\n\nhint: name one with --format ({known}); its options, such "
                 f"as the names of columns, with --set data.format_options.OPTION=VALUE"
@@ -101,28 +102,31 @@ def _told(name: str, claims: Sequence[tuple[str, Claim]]) -> str:
     return f"{name}: {own.why}" + (f". Also possible, with --format: {also}" if also else "")
 
 
-def loaded_plugins(group: plugins.Group, *, all: bool = False) -> dict[str, Any]:
-    """Those that can be imported; a package that only some of them need may be missing. `all`: `UsageError` then."""
-    loaded = {}
-    for name in sorted(plugins.available(group)):
-        with nullcontext() if all else suppress(UsageError):
-            loaded[name] = plugins.load(group, name)
-    return loaded
+def answers(group: plugins.Group, method: str, about: Any) -> Iterator[tuple[str, Any]]:
+    """What each plug-in that can be loaded answers; one that fails, and that nobody named, is passed over."""
+    for name, cls in plugins.usable(group).items():
+        try:
+            with fenced(cls, method):
+                answer = getattr(cls, method)(about)
+        except PluginError as error:
+            warnings.warn(str(error).partition("\n")[0], stacklevel=2)
+            continue
+        yield name, answer
 
 
 def _claims(head: Head, wanted: str | None) -> list[tuple[str, Claim]]:
     """Claims to a file, the surest first, without those that are far less sure."""
     if wanted is not None:
-        claim = plugins.load("formats", wanted).recognize(head)
+        cls = plugins.load("formats", wanted, trust_code=True)
+        with fenced(cls, "recognize", file=head.path):
+            claim = cls.recognize(head)
         if claim is None:
             return [(wanted, Claim(strength=CERTAIN, why="as you say"))]
         own = tuple(choice for choice in claim.instead if choice.format in (None, wanted))
         said = {"options": claim.options, "doubt": claim.doubt if own or claim.options else "", "instead": own}
         return [(wanted, Claim(strength=CERTAIN, why="as you say", **said))]
-    found = [(name, format.recognize(head)) for name, format in loaded_plugins("formats").items()]
-    claims = sorted(((name, claim) for name, claim in found if claim), key=lambda pair: -pair[1].strength)
-    if not claims:
-        loaded_plugins("formats", all=True)
+    found = [(name, claim) for name, claim in answers("formats", "recognize", head) if claim]
+    claims = sorted(found, key=lambda pair: -pair[1].strength)
     return [pair for pair in claims if pair[1].strength >= claims[0][1].strength - 1]
 
 

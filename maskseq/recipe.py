@@ -6,6 +6,7 @@ Each section is owned by the part that uses it; this module only reads, override
 import dataclasses
 import difflib
 import json
+import os
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
@@ -90,8 +91,13 @@ class Recipe:
             )
         return config
 
+    @property
+    def code(self) -> frozenset[str]:
+        """The names of code in it. Who runs a recipe means them; those in the folders that it names are not meant."""
+        return frozenset(str(name) for name in (self.data.format, self.tokenizer.get("name")) if name)
+
     def reader(self, path: Path) -> Format[Any]:
-        return plugins.format_for(path, self.data.format, **self.data.format_options)
+        return plugins.open_format(path, self.data.format, self.data.format_options, trust_code=self.code)
 
     def to_json(self) -> dict[str, Any]:
         """The resolved recipe, every default visible."""
@@ -130,6 +136,24 @@ def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequ
     recipe: Recipe = _validated(Recipe, table, name)
     recipe.encoder_config(Vocabulary.of([Field(name="any", tokens=("any",))]))  # fails now, not once a corpus is built
     return recipe
+
+
+def check_memory(recipe: Recipe) -> None:
+    """`UsageError` where the weights alone, or one row's hidden states, do not fit into the memory of this machine."""
+    encoder = recipe.encoder_config(Vocabulary.of([Field(name="any", tokens=("any",))]))
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for name, n in (
+        (
+            f"{encoder.n_layers:,} layers of {encoder.hidden_size:,} and {encoder.intermediate_size:,}",
+            encoder.least_parameters,
+        ),
+        (f"rows of {recipe.batch.row_tokens:,} tokens", recipe.batch.row_tokens * encoder.hidden_size),
+    ):
+        if 4 * n > memory:
+            raise UsageError(
+                f"{name} take at least {4 * n / 2**30:,.0f} GiB, and this machine has {memory / 2**30:,.0f}\n\n"
+                f"hint: make them smaller, in [model] or [batch]"
+            )
 
 
 def _beside(recipe: Path, name: object) -> object:

@@ -19,7 +19,8 @@ def write_report(path: Path, summary: Mapping[str, Any], rows: Sequence[Row]) ->
         path,
         "maskseq infill",
         [
-            *(section(name, value) for name, value in summary.items()),
+            *(f'<p class="wrong"><b>Warning</b> {escape(text)}</p>' for text in summary.get("warnings", ())),
+            *(section(name, value) for name, value in summary.items() if name != "warnings"),
             _reliability(first),
             "<h2>Holes</h2><p>Each value is shaded by its probability; where the truth is known, "
             '<span class="right">right</span> and <span class="wrong">wrong</span>.</p>',

@@ -2,9 +2,9 @@
 
 import hashlib
 import math
-import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -14,8 +14,11 @@ from uuid import uuid4
 import numpy as np
 
 from maskseq import __version__
+from maskseq.beyond import Beyond, nearby
+from maskseq.chance import Chance, read_frequencies
 from maskseq.data.corpus import Corpus
-from maskseq.errors import MaskseqError, UsageError
+from maskseq.errors import DataError, MaskseqError
+from maskseq.fence import Given, fenced, naming, read
 from maskseq.filling import Asked, FilledRecord
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.journal import Journal
@@ -24,6 +27,7 @@ from maskseq.inference.table import COLUMNS, Row, as_dict, rows
 from maskseq.inference.tabular import columns_of, table_writer
 from maskseq.missing import Sized
 from maskseq.model.checkpoint import DIGESTS, read_json
+from maskseq.outputs import beside, claimed
 from maskseq.report import write_report
 from maskseq.run import Run
 from maskseq.tokenizer import Format
@@ -32,6 +36,9 @@ BASELINE_ORDER = 2
 SHOWN_ROWS = 5000
 """Rows that the report may show; the table has them all."""
 SHOWN_LENGTHS = 50
+SHOWN_UNFILLABLE = 20
+JOURNAL = "journal"
+UNCOUNTED = "not known: the run keeps no frequencies, and its corpus is gone"
 
 
 class AskedOfFile(Asked, total=False):
@@ -56,46 +63,31 @@ def infill_file(
 ) -> dict[str, Any]:
     """Fill a file as `asked` of `Run.infill`; write it, a table of fills and `report.html` to the folder `output`.
 
-    The folder appears when all is done. What an interrupted attempt has filled lies beside it, and the same call goes
-    on from there, to the same bits. Returns the summary that the report begins with; where known values were hidden, it
+    The folder appears when all is done. What an interrupted attempt has filled lies in its work folder, and the same
+    call goes on from there, to the same bits. A file of ours gives way to a filled one of the same name: the table is
+    `maskseq-fills.csv` then. Returns the summary that the report begins with; where known values were hidden, it
     scores the fills against them. Raises `UsageError` when `output` exists or a range names no record.
     """
-    if output.exists():
-        raise UsageError(f"{output} exists already\n\nhint: choose another folder with --output")
     reader = run.reader(file, format)
-    aside = output.with_name(output.name + ".tmp")
-    try:
-        journal = _begin(aside, run, asked)
-        summary, shown = _fill(run, reader, file, aside, journal, table, on_progress, asked)
+    with claimed(output, new=True, parents=True, state=JOURNAL) as work:
+        work.content.mkdir()
+        journal = Journal(work.folder / JOURNAL, _identity(run, asked))
+        summary, shown = _fill(run, reader, file, work.content, journal, table, on_progress, asked)
+        report = beside(work.content / summary["filled"]["file"], "report.html")
         summary["filled"]["file"] = str(output / summary["filled"]["file"])
-        if left := summary.get("left"):
-            on_warning(
-                f"{len(left)} holes longer than half the context were left: {', '.join(left[:3])}; --fill-long-holes "
-                f"fills them as well"
-            )
-        write_report(aside / "report.html", summary, shown)
-        shutil.rmtree(journal.folder)
-        aside.replace(output)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; the same command goes on from here") from None
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+        for text in summary.get("warnings", ()):
+            on_warning(text)
+        write_report(report, summary, shown)
+        work.publish()
     return summary
 
 
-def _begin(aside: Path, run: Run, asked: AskedOfFile) -> Journal:
-    """The folder that the output is made in, empty but for the journal of an interrupted attempt at the same."""
-    journal = aside / "journal"
-    for left_behind in aside.iterdir() if aside.is_dir() else ():
-        if left_behind.is_dir() and left_behind != journal:
-            shutil.rmtree(left_behind)
-        elif left_behind.is_file():
-            left_behind.unlink()
+def _identity(run: Run, asked: AskedOfFile) -> dict[str, Any]:
+    """All that decides the fills but the windows themselves."""
     rules = [f"{rule}{_digest_of_file(rule)}" for rule in asked.get("rules", ()) if isinstance(rule, str)]
     if len(rules) < len(asked.get("rules", ())):
         rules.append(uuid4().hex)  # nobody knows whether functions are the same as last time
-    identity = {
+    return {
         "maskseq": __version__,
         "checkpoint": read_json(run.checkpoint / DIGESTS),
         "config": asdict(asked.get("config", InfillConfig())),
@@ -103,7 +95,6 @@ def _begin(aside: Path, run: Run, asked: AskedOfFile) -> Journal:
         "symmetries": asked.get("symmetries", True),
         "fill_long_holes": asked.get("fill_long_holes", False),
     }
-    return Journal(journal, identity)
 
 
 def _digest_of_file(rule: str) -> str:
@@ -124,32 +115,48 @@ def _fill(
 ) -> tuple[dict[str, Any], list[Row]]:
     """Write the filled file and the table into the folder; the summary, and the rows to show."""
     ranges, config = asked.get("ranges", {}), asked.get("config", InfillConfig())
-    score = Score(_baselines(run) if ranges or asked.get("unknown") else ())
+    chance, broken = _chance(run)
+    beyond = Beyond(run.fills.fields)
+    asks_known = bool(ranges or asked.get("unknown"))
+    score = Score(_baselines(run) if asks_known else (), run.fills.vocabulary.n_outputs)
     shown: list[Row] = []
     left: list[str] = []
-    found: set[str] = set()
+    unfillable: list[str] = []
     writer, target = reader.written_as(folder / file.name)
     n_records = n_filled = 0
     sized: list[Sized] = []
-    with table_writer(folder / f"fills.{table}", COLUMNS) as write_rows:
+    unfilled: Counter[str] = Counter()
+    sources = {field.source for field in run.tokenizer.fields}
+    with table_writer(beside(target, f"fills.{table}"), COLUMNS) as write_rows:
 
         def filled_records() -> Iterator[Any]:
             nonlocal n_records, n_filled
-            for each in run.infill(reader.read(file), journal=journal, **asked):
-                written = rows(each.filled, each.before, run.fills, posterior=each.posterior, numbers=each.numbers)
+            for each in run.infill(read(reader, file), journal=journal, **asked):
+                beyond.add(each.beyond)
+                written = rows(
+                    each.filled,
+                    each.before,
+                    run.fills,
+                    posterior=each.posterior,
+                    numbers=each.numbers,
+                    gains=chance.add(each.filled.fill),
+                    clipped=nearby(each.beyond, each.filled.fill.cells),
+                )
                 shown.extend(first := list(islice(written, SHOWN_ROWS - len(shown))))
                 write_rows(map(as_dict, chain(first, written)))
                 left.extend(f"{each.filled.key}:{start + 1}-{stop}" for start, stop in each.filled.left)
+                unfillable.extend(run.fills.unfillable(each.record))
                 score.add(each)
                 sized.extend(each.sized)
-                found.add(each.filled.key)
+                unfilled.update({name: n for name, n in each.record.unknown_values().items() if name not in sources})
                 n_records += 1
                 n_filled += len(each.filled.fill.cells)
                 on_progress(n_filled, None)
                 yield each.record
 
-        writer.write(filled_records(), target)
-    _check_found(ranges, found, n_records)
+        records = Given(filled_records())
+        with naming(file), fenced(writer, "write", file=file, given=records):
+            writer.write(records, target)
     summary: dict[str, Any] = {
         "filled": {"file": target.name, "records": n_records, "cells": n_filled},
         "order": config.order,
@@ -157,34 +164,68 @@ def _fill(
     }
     if left:
         summary["left"] = left
+    if unfillable:
+        more = len(unfillable) - SHOWN_UNFILLABLE
+        summary["not filled"] = [*unfillable[:SHOWN_UNFILLABLE], *[f"and {more:,} more"] * (more > 0)]
+    if +unfilled:
+        summary["without a field"] = dict(+unfilled)
+    if n_filled:
+        summary["beyond frequencies"] = chance.shares() if chance.frequencies else UNCOUNTED
+    if shares := beyond.shares():
+        summary["outside the training range"] = shares
+    about = (_of_long_holes(left), _of_unfillable(unfillable), _of_unread(unfilled), chance.warning(), beyond.warning())
+    if told := [text for text in (broken, *about) if text]:
+        summary["warnings"] = told
     if asked.get("lengths") or asked.get("insertion"):
-        _check_found(asked.get("lengths", {}), found, n_records)
         summary["lengths"] = {
             f"{each.key}:{each.start}-{each.stop}": f"{each.length} (probability {each.probability:.2g})"
             for each in sized[:SHOWN_LENGTHS]
         }
-        with table_writer(folder / f"lengths.{table}", columns_of(Sized)) as write_rows:
+        with table_writer(beside(target, f"lengths.{table}"), columns_of(Sized)) as write_rows:
             write_rows(map(vars, sized))
     if score.cells:
         summary["against what was hidden"] = score.summary()
     return summary, shown
 
 
+def _chance(run: Run) -> tuple[Chance, str | None]:
+    """What fills are compared with, and why it is not known if its file is broken."""
+    names = [each.name for each in run.fills.fields]
+    try:
+        return Chance(names, read_frequencies(run.checkpoint, run.path, run.tokenizer)), None
+    except DataError as error:
+        return Chance(names, None), str(error)
+
+
+def _of_long_holes(left: Sequence[str]) -> str | None:
+    if not left:
+        return None
+    return (
+        f"{len(left)} holes longer than half the context were left: {', '.join(left[:3])}; --fill-long-holes fills "
+        f"them as well"
+    )
+
+
+def _of_unfillable(cells: Sequence[str]) -> str:
+    """Of unknown values that nothing known fits."""
+    return f"unknown values were left, as no known value fits: {'; '.join(cells[:3])}" if cells else ""
+
+
+def _of_unread(unfilled: Counter[str]) -> str:
+    """Of unknown values in columns that the run has no field for."""
+    columns = ", ".join(f"{name!r} ({n:,})" for name, n in (+unfilled).items())
+    return f"unknown values that stay unknown, as the run has no field for their columns: {columns}" if columns else ""
+
+
 def _calibration(run: Run, asked: AskedOfFile) -> str:
     """Whether probabilities and intervals are calibrated, and on what."""
+    if not asked.get("calibrated", True):
+        return "not used"
     if run.fitted is None:
         return "none: `maskseq calibrate` makes probabilities and intervals honest"
     with warnings.catch_warnings(action="ignore"):
         used = run.calibration(asked.get("config", InfillConfig()), symmetries=asked.get("symmetries", True))
-    return f"fitted on {run.fitted.fitted_on}" if used and asked.get("calibrated", True) else "not used"
-
-
-def _check_found(ranges: Mapping[str, object], found: set[str], n_records: int) -> None:
-    missing = sorted(set(ranges) - found - {""})
-    if missing:
-        raise UsageError(f"no record is called {missing[0]!r}; the file has {', '.join(sorted(found)[:3])}")
-    if "" in ranges and n_records != 1:
-        raise UsageError(f"the file has {n_records} records\n\nhint: say which one, as in KEY:START-END")
+    return f"fitted on {run.fitted.fitted_on}" if used else "not used"
 
 
 @dataclass
@@ -210,6 +251,8 @@ class Score:
 
     baselines: Sequence[Markov | None]
     """Of each field."""
+    n_outputs: Sequence[int]
+    """Of each field, the ids that are values: others are unknown and no truth."""
     cells: int = 0
     right: int = 0
     holes: int = 0
@@ -223,7 +266,8 @@ class Score:
         fill, ids = each.filled.fill, each.before.ids
         for column, markov in enumerate(self.baselines):
             positions = fill.cells[:, 0]
-            scored = np.flatnonzero((fill.cells[:, 1] == column) & (ids[positions, column] < fill.marginals.shape[1]))
+            known = ids[positions, column] < self.n_outputs[column]
+            scored = np.flatnonzero((fill.cells[:, 1] == column) & known)
             if not len(scored):
                 continue
             where = positions[scored]
@@ -264,7 +308,7 @@ def _baselines(run: Run) -> list[Markov | None]:
     if run.fills is not run.tokenizer:
         return [None] * len(run.fills.fields)
     try:
-        return count_baselines(Corpus.open(run.path / "corpus", trust_code=True))
+        return count_baselines(run.corpus())
     except MaskseqError:
         return [None] * len(run.tokenizer.fields)
 

@@ -2,16 +2,21 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import TypeAdapter, ValidationError
 
+from maskseq.beyond import watched
 from maskseq.calibration import Fitted, read_calibration, write_calibration
-from maskseq.errors import UsageError
+from maskseq.data.corpus import Corpus
+from maskseq.data.places import Place
+from maskseq.errors import DataError, UsageError
+from maskseq.fence import encode
 from maskseq.filling import Asked, FilledRecord, Filler
 from maskseq.inference.calibrate import Calibration
 from maskseq.inference.embed import Pooling, embed_records
@@ -32,21 +37,69 @@ from maskseq.inference.variants import VariantScore, score_variants
 from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.interop import export_hf, export_onnx
-from maskseq.plugins import format_for
+from maskseq.names import named
+from maskseq.outputs import claimed, locked, sync
+from maskseq.plugins import Trust, open_format
 from maskseq.tokenizer import Format, Tokenizer
+from maskseq.training.run import RECIPE
 from maskseq.types import Encoded
-from maskseq.variants import ListedVariant, Records, stretches
+from maskseq.variants import Listed, Records, stretches
 
 
-def load(run: Path | str, *, trust_code: bool = False) -> "Run":
-    """A run folder, or one of its checkpoints, ready to infill, score and embed."""
+def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any] | None = None) -> "Run":
+    """A run folder, or one of its checkpoints, ready to infill, score and embed.
+
+    Loading executes nothing that is not installed: names of code in the folder are refused unless `trust_code` allows
+    them, here and in whatever the run opens later. `tokenizer` is an object that is here already, such as the one that
+    the run was trained with: it needs no trust.
+    """
     if not Path(run).is_dir():
         raise UsageError(
             f"{run}: there is no such run folder\n\nhint: `maskseq pretrain RECIPE --output {run}` makes one"
         )
     checkpoint = find_checkpoint(Path(run))
-    model, tokenizer = read_model(checkpoint, trust_code=trust_code)
-    return Run(Path(run), model, tokenizer, checkpoint, read_calibration(checkpoint))
+    model, own = read_model(checkpoint, trust_code=trust_code, known=tokenizer)
+    trained_on(Path(run), checkpoint)  # a changed recipe is reported now
+    return Run(Path(run), model, own, checkpoint, trust_code)
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What `recipe.json` says of the files that a run was trained on."""
+
+    source: str = RECIPE
+    """That file itself."""
+    files: tuple[str, ...] = ()
+    format: str | None = None
+    format_options: dict[str, Any] = field(default_factory=dict)
+
+
+def trained_on(run: Path, checkpoint: Path) -> TrainedOn:
+    """What the run's recipe says of its files; nothing where there is no recipe, as beside an imported encoder."""
+    source = recipe_file(run, checkpoint)
+    recipe = read_json(source).get("recipe") if source else None
+    data = recipe.get("data", {}) if isinstance(recipe, dict) else {}
+    if not isinstance(data, dict):
+        raise DataError(source or run, "should be a section", place="recipe.data")
+    known = {name: data[name] for name in ("files", "format", "format_options") if name in data}
+    try:
+        return TypeAdapter(TrainedOn).validate_python(known | {"source": str(source or "")})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, ("recipe", "data", *first["loc"])))
+        raise DataError(source or run, first["msg"], place=where) from None
+
+
+def recipe_file(run: Path, checkpoint: Path) -> Path | None:
+    """Where the recipe of a run is; `DataError` if it was changed since the checkpoint was sealed with its own copy."""
+    ours, sealed = run / RECIPE, checkpoint / RECIPE
+    if not sealed.exists():  # written before checkpoints had one
+        return ours if ours.exists() else None
+    if ours.exists() and ours.read_bytes() != sealed.read_bytes():
+        raise DataError(
+            ours, f"was changed since {checkpoint.name} was written, which has the recipe as it was: {sealed}"
+        )
+    return sealed
 
 
 @dataclass(frozen=True)
@@ -58,17 +111,35 @@ class Run:
     tokenizer: Tokenizer[Any]
     checkpoint: Path
     """Which one of the run's."""
-    fitted: Fitted | None = None
-    """Its calibration, if there is one."""
+    trust_code: Trust = False
+    """Which code that is not installed may be loaded for it: what `load` was given."""
+
+    @cached_property
+    def fitted(self) -> Fitted | None:
+        """Its calibration, if there is one; `DataError` if that cannot be read."""
+        return read_calibration(self.checkpoint)
 
     def reader(self, file: Path, name: str | None = None) -> Format[Any]:
         """The format called `name`; by default that of the training files, with its options, if `file` ends as one."""
-        known = (self.path / "recipe.json").exists()
-        data = read_json(self.path / "recipe.json").get("recipe", {}).get("data", {}) if known else {}
-        alike = any(_ending(other) == _ending(file.name) for other in data.get("files", ()))
-        if alike and name in (None, data.get("format")):
-            return format_for(file, data.get("format"), **data.get("format_options", {}))
-        return format_for(file, name)
+        trust_code = self.trust_code if name is None else True  # who names code in this call means it
+        data = trained_on(self.path, self.checkpoint)
+        alike = any(_ending(other) == _ending(file.name) for other in data.files)
+        if alike and name in (None, data.format):
+            return open_format(file, data.format, data.format_options, trust_code=trust_code, source=data.source)
+        return open_format(file, name, {}, trust_code=trust_code)
+
+    def corpus(self, place: Place | None = None) -> Corpus:
+        """The corpus that it was trained on, if it is still there, or another one whose tokens are the same.
+
+        `UsageError` for one whose ids mean something else.
+        """
+        found = Corpus.open(place or self.path / "corpus", trust_code=self.trust_code, known=self.tokenizer)
+        if found.tokenizer.fields != self.tokenizer.fields:
+            raise UsageError(
+                f"{found.path} was not tokenized as {self.path} needs it: its ids mean other values\n\n"
+                f"hint: build one with `maskseq tokenize` and the recipe of the run"
+            )
+        return found
 
     @cached_property
     def fills(self) -> Tokenizer[Any]:
@@ -141,17 +212,18 @@ class Run:
         `records` are keys and encoded records that the run was not trained on; `data` is what to call them. Returns the
         run with its calibration.
         """
-        calibration = calibrate_on(
-            self.predict_fills(symmetries=symmetries),
-            records,
-            config,
-            tokenizer=self.fills,
-            context=self.model.config.max_positions,
-            cells=cells,
-            on_progress=on_progress,
-        )
-        write_calibration(self.checkpoint, calibration, order=config.order, symmetries=symmetries, data=data)
-        return replace(self, fitted=read_calibration(self.checkpoint))
+        with locked(self.checkpoint, f"{self.checkpoint}: another process is calibrating it"):
+            calibration = calibrate_on(
+                self.predict_fills(symmetries=symmetries),
+                records,
+                config,
+                tokenizer=self.fills,
+                context=self.model.config.max_positions,
+                cells=cells,
+                on_progress=on_progress,
+            )
+            write_calibration(self.checkpoint, calibration, order=config.order, symmetries=symmetries, data=data)
+        return replace(self)
 
     def fit_lengths(
         self,
@@ -168,10 +240,11 @@ class Run:
         """
         if self.fills is not self.tokenizer:
             raise UsageError("several tokens share each unit here: a length head counts tokens, not units")
-        fitted = fit_length_head(
-            self.model, records, tokenizer=self.tokenizer, most=most, gaps=gaps, seed=seed, on_progress=on_progress
-        )
-        save_length_head(self.checkpoint, fitted)
+        with locked(self.checkpoint, f"{self.checkpoint}: another process is fitting lengths for it"):
+            fitted = fit_length_head(
+                self.model, records, tokenizer=self.tokenizer, most=most, gaps=gaps, seed=seed, on_progress=on_progress
+            )
+            save_length_head(self.checkpoint, fitted)
         return fitted
 
     def score(
@@ -184,11 +257,12 @@ class Run:
     ) -> Iterator[Score]:
         """Bits of every known cell given the others, streaming; see `maskseq.inference.score.score_records`.
 
-        Calibrated as cells that are hidden alone, unless told otherwise, if the run is.
+        Calibrated as cells that are hidden alone, unless told otherwise, if the run is. Warns at the end where numbers
+        lie outside the training range.
         """
         return score_records(
             self._scoring(symmetries, calibrated),
-            ((record.key, self.tokenizer.encode(record)) for record in records),
+            ((name, encode(self.tokenizer, record)) for name, record in named(watched(records, self.tokenizer))),
             tokenizer=self.tokenizer,
             context=self.model.config.max_positions,
             stride=stride,
@@ -196,7 +270,7 @@ class Run:
 
     def score_variants(
         self,
-        variants: Iterable[ListedVariant[Any]],
+        variants: Iterable[Listed[Any]],
         read: Callable[[], Iterable[Any]],
         *,
         symmetries: bool = True,
@@ -204,6 +278,7 @@ class Run:
     ) -> Iterator[VariantScore]:
         """Log-likelihood ratios of variants of the records that `read()` streams; see `maskseq.inference.variants`.
 
+        One score a variant, in their order; those that cannot be scored have the reason instead.
         Averaged over the tokenizer's symmetries, such as the two strands of DNA. One record is in memory at a time.
         """
         return score_variants(
@@ -223,7 +298,7 @@ class Run:
         """Keys and float32 vectors: one a record, or with pooling "none" one a position; streaming."""
         return embed_records(
             self.model,
-            ((record.key, self.tokenizer.encode(record)) for record in records),
+            ((record.key, encode(self.tokenizer, record)) for record in records),
             pooling=pooling,
             symmetries=self.tokenizer.symmetries() if symmetries else (),
             context=self.model.config.max_positions,
@@ -237,9 +312,14 @@ def _ending(name: str) -> str:
 
 def export_checkpoint(run: Run, output: Path, *, format: Literal["hf", "onnx"]) -> str:
     """Write a run's encoder for transformers or as ONNX; returns what was written."""
-    if output.exists():
-        raise UsageError(f"{output} exists already\n\nhint: choose another name with --output")
-    if format == "hf":
-        return export_hf(run.model, output, tokenizer=run.tokenizer)
-    export_onnx(run.model, output)
+    with claimed(output, new=True, parents=True) as work:
+        if format == "hf":
+            told = export_hf(run.model, work.content, tokenizer=run.tokenizer)
+            work.publish()
+            return told
+        work.content.mkdir()
+        export_onnx(run.model, work.content / output.name)
+        for path in work.content.iterdir():  # a large model comes with a file of its weights, which it names
+            sync(path)
+            path.replace(output.with_name(path.name))
     return "an ONNX model of one sequence of any length"

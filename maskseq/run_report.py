@@ -1,6 +1,6 @@
 """`report.html` of a training run: how it went, what it predicts, what it was made from."""
 
-import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,6 +15,7 @@ from maskseq.data.corpus import Corpus
 from maskseq.metrics import Watched, thinned
 from maskseq.page import section, table, write_page
 from maskseq.run import Run
+from maskseq.standard_json import to_json
 from maskseq.types import Field
 
 REPORT = "report.html"
@@ -78,7 +79,7 @@ def _parts(watched: Watched, run: Run, corpus: Corpus, row: Row, recipe: Mapping
     yield from map(_example, _examples(run, row), _names(corpus, row))
     yield section("Machine", {key: started.get(key) for key in ("device", "precision", "world", "gemm_peak")})
     yield section("Made from", _provenance(corpus))
-    yield f"<h2>Recipe</h2><pre>{escape(json.dumps(recipe, indent=1, ensure_ascii=False))}</pre>"
+    yield f"<h2>Recipe</h2><pre>{escape(to_json(recipe, ascii=False, indent=1))}</pre>"
 
 
 # ---- curves and tables --------------------------------------------------------------------------------------------
@@ -96,8 +97,8 @@ def _groups(told: Mapping[str, Any], key: str, name: str) -> str:
 
 def _chart(watched: Watched, name: str, title: str) -> str:
     """One curve as a drawing of its own, with the validations where there are any."""
-    line = thinned(watched.tokens, watched.curves[name], POINTS)
-    dots = [(v["tokens"], v[name]) for v in watched.validations if name in v]
+    line = [point for point in thinned(watched.tokens, watched.curves[name], POINTS) if math.isfinite(point[1])]
+    dots = [(v["tokens"], v[name]) for v in watched.validations if name in v and math.isfinite(v[name])]
     values = [y for _, y in line + dots]
     if not values:
         return ""

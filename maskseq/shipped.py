@@ -1,12 +1,14 @@
 """The recipes and samples that ship with maskseq: inside the installed package, or in the repository."""
 
 import difflib
+import os
 import shutil
 import tomllib
 from importlib.resources import files
 from pathlib import Path
 
 from maskseq.errors import UsageError
+from maskseq.outputs import replacing
 
 
 def folder() -> Path:
@@ -42,12 +44,10 @@ def copy(name: str, destination: Path) -> list[Path]:
     data = tomllib.loads(known[name].read_text(encoding="utf-8")).get("data", {})
     samples = [f for f in data.get("files", []) if (folder() / f).is_file()]
     pairs = [(known[name], target), *((folder() / f, target.parent / f) for f in samples)]
-    if target.exists():
-        raise UsageError(f"{target} exists already\n\nhint: choose another name")
     written = []
     for source, copied in pairs:
-        if not copied.exists():
-            copied.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copied)
+        if copied == target or not os.path.lexists(copied):
+            with replacing(copied, new=True, parents=True) as aside:
+                shutil.copyfile(source, aside)
             written.append(copied)
     return written

@@ -6,6 +6,7 @@ recipe is written so that it runs as it is.
 
 import os
 import tomllib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,8 +18,12 @@ import numpy as np
 from jaxtyping import Integer
 
 from maskseq import plugins
+from maskseq.beyond import Beyond
+from maskseq.data.splits import SplitConfig, training_records
 from maskseq.errors import DataError, MaskseqError, UsageError
-from maskseq.readings import Reading, Readings, UndecidedError, command, loaded_plugins, readings_of
+from maskseq.fence import encode, fenced, fit, streamed
+from maskseq.outputs import write
+from maskseq.readings import Reading, Readings, UndecidedError, answers, command, readings_of
 from maskseq.recipe import lay_over, load_recipe
 from maskseq.survey import Suggestion
 from maskseq.tokenizer import Format, Tokenizer
@@ -88,10 +93,10 @@ def init(
     draft = _merged(_sizes(looked.sample, looked.suggestion), _merged(known, looked.draft))
     title = f"A first recipe for {', '.join(file.name for file in files)}."
     text = recipe_text(draft, {"data.format": reading.why, **looked.suggestion.comments}, title)
-    load_recipe(tomllib.loads(text))
-    aside = output.with_name(output.name + ".tmp")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(output)
+    split = load_recipe(tomllib.loads(text)).data.split
+    if warning := _of_what_is_held_out(looked.sample, split, draft["tokenizer"]):
+        warnings.warn(warning, stacklevel=2)
+    write(output, text, new=True)
     told = dict(readings.told)
     if doubt:
         told[files[0].name] = f"{reading.format}: {reading.why} (a guess that you accepted: {doubt})"
@@ -192,7 +197,7 @@ def _looked_at(files: Sequence[Path], reading: Reading, given: Mapping[str, Any]
 
 def _records(files: Sequence[Path], format: str, options: Mapping[str, Any]) -> tuple[list[Record], bool]:
     """Records from the beginning of the files, and whether these are all."""
-    reader = plugins.format_for(files[0], format, **options)
+    reader = plugins.open_format(files[0], format, dict(options), trust_code=True)
     try:
         return _sampled(files, reader)
     except DataError as error:
@@ -207,7 +212,7 @@ def _sampled(files: Sequence[Path], reader: Format[Any]) -> tuple[list[Record], 
     records: list[Record] = []
     left = SAMPLE_UNITS
     for path in files:
-        found = reader.preview(path, left)
+        found = streamed(reader, path, "preview", partial(reader.preview, n_units=left))
         for record in found:
             records.append(record)
             left -= len(record)
@@ -221,29 +226,48 @@ def _sampled(files: Sequence[Path], reader: Format[Any]) -> tuple[list[Record], 
 def _suggestion(records: Sequence[Record], wanted: str | None) -> tuple[str, Suggestion]:
     """The tokenizer that knows these records, and what it suggests."""
     if wanted is not None:
-        return wanted, plugins.load("tokenizers", wanted).suggest(records) or Suggestion()
-    for name, tokenizer in loaded_plugins("tokenizers").items():
-        suggestion = tokenizer.suggest(records)
+        cls = plugins.load("tokenizers", wanted, trust_code=True)
+        with fenced(cls, "suggest", records[0]):
+            return wanted, cls.suggest(records) or Suggestion()
+    for name, suggestion in answers("tokenizers", "suggest", records):
         if suggestion is not None:
             return name, suggestion
-    loaded_plugins("tokenizers", all=True)
     raise UsageError(
         f"no tokenizer has a suggestion for a {type(records[0]).__name__}\n\n"
-        f"hint: name one with --set tokenizer.name=NAME ({', '.join(sorted(plugins.available('tokenizers')))})"
+        f"hint: name one with --set tokenizer.name=NAME ({plugins.listed('tokenizers')})"
     )
 
 
 def _encoded(records: Sequence[Record], whole: bool, options: Mapping[str, Any]) -> Sample:
     """Fit and encode: what cannot be encoded is better known now than when the recipe runs."""
     kept = dict(options)
-    tokenizer: Tokenizer[Any] = plugins.load("tokenizers", kept.pop("name")).fit(records, **kept)
+    tokenizer = fit(plugins.load("tokenizers", kept.pop("name"), trust_code=True), records, kept)
     positions = np.zeros(len(records), np.int64)
     unknown = np.zeros(tokenizer.vocabulary.n_fields, np.int64)
     for index, record in enumerate(records):
-        ids = tokenizer.encode(record).ids
+        ids = encode(tokenizer, record).ids
         positions[index] = len(ids)
         unknown += (~tokenizer.vocabulary.known(ids)).sum(axis=0)
     return Sample(records=records, whole=whole, tokenizer=tokenizer, positions=positions, unknown=unknown)
+
+
+def _of_what_is_held_out(sample: Sample, split: SplitConfig, options: Mapping[str, Any]) -> str | None:
+    """What to say if its numbers lie outside the range of those that the recipe's split leaves for training."""
+    if type(sample.tokenizer).beyond is Tokenizer.beyond:
+        return None
+    kept, training = dict(options), []
+    try:
+        training = list(training_records(lambda: sample.records, split))
+        with warnings.catch_warnings(action="ignore"):  # those of the first fit were shown
+            tokenizer = fit(plugins.load("tokenizers", kept.pop("name"), trust_code=True), training, kept)
+    except MaskseqError:  # of the whole file, the split leaves more
+        return None
+    seen, held_out = Beyond(tokenizer.fields), Beyond(tokenizer.fields)
+    for record in training:
+        seen.add(tokenizer.beyond(record))
+    for record in sample.records:
+        held_out.add(tokenizer.beyond(record))
+    return held_out.without(seen).warning("held-out numbers")
 
 
 def _facts(sample: Sample) -> dict[str, Any]:
@@ -277,7 +301,9 @@ def _sizes(sample: Sample, suggestion: Suggestion) -> dict[str, dict[str, Any]]:
     total, longest = int(sample.positions.sum()), int(sample.positions.max())
     context = min(suggestion.context, -(-longest // 8) * 8)
     if len(sample.positions) == 1:
-        context = max(min(context, 1 << (total // 8).bit_length() - 1), 8)  # several pieces, one of them held out
+        context = max(
+            min(context, 1 << max((total // 8).bit_length() - 1, 0)), 8
+        )  # several pieces, one of them held out
     rows = [1 << power for power in range(8, 14) if ROWS_AN_EPOCH << power <= total]
     tokens = min(max(EPOCHS * total, FEWEST_TOKENS), MOST_TOKENS) if sample.whole else MOST_TOKENS
     return {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maskseq.errors import DataError
-from maskseq.files import open_bytes
+from maskseq.files import BYTE_ORDER_MARK, open_bytes
 
 HEAD_BYTES = 1 << 18
 
@@ -21,7 +21,7 @@ BY_NAME, POSSIBLE, LIKELY, CERTAIN = range(1, 5)
 
 @dataclass(frozen=True)
 class Head:
-    """The beginning of a file, decompressed where it is gzipped."""
+    """The beginning of a file, decompressed where it is gzipped, without a byte-order mark."""
 
     path: Path
     content: bytes
@@ -35,7 +35,7 @@ class Head:
             content = file.read(HEAD_BYTES + 1)
         if not content:
             raise DataError(path, "the file is empty")
-        return cls(path, content[:HEAD_BYTES], len(content) <= HEAD_BYTES)
+        return cls(path, content[:HEAD_BYTES].removeprefix(BYTE_ORDER_MARK), len(content) <= HEAD_BYTES)
 
     @property
     def name(self) -> str:
@@ -57,7 +57,7 @@ class Head:
         """Its lines that are not blank, without line ends, nor one that is cut off; none if it is no text."""
         if b"\0" in self.content:
             return []
-        lines = self.content.decode(self.encoding, errors="replace").removeprefix("\ufeff").splitlines()
+        lines = self.content.decode(self.encoding, errors="replace").splitlines()
         if not self.whole and len(lines) > 1:
             lines.pop()
         return [line for line in lines if line.strip()]

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -149,6 +150,14 @@ class Tokenizer(ABC, Generic[R]):
         """
         return None
 
+    def beyond(self, record: R) -> Float[np.ndarray, "length fields"] | None:
+        """How far the numbers that the cells of `encode(record)` stand for lie outside those that were fitted on.
+
+        In widths of their range: 0 inside, NaN where there is no number. Such numbers are clipped, and commands warn of
+        them. Default: nothing is known.
+        """
+        return None
+
     def describe(self) -> Mapping[str, str]:
         """Of each field, in words, what was inferred and fitted, for people to check. Default: tokens and range."""
         return {field.name: described(field) for field in self.fields}
@@ -172,6 +181,13 @@ class Tokenizer(ABC, Generic[R]):
         raise UsageError(
             f"{type(self).__name__} cannot write filled records\n\nhint: give it a splice(record, ids, holes) method"
         )
+
+    def unfillable(self, record: R) -> Sequence[str]:
+        """Which unknown values of a record infill leaves, as nothing in the vocabulary fits there; a line for each.
+
+        Their cells are encoded as `[OTHER]`. Default: there are none.
+        """
+        return ()
 
     def by_unit(self) -> "tuple[Tokenizer[R], Callable[[Any], Any]] | None":
         """For tokens that share raw units: a tokenizer of single units, and what makes a model of tokens one of units.
@@ -280,6 +296,11 @@ def described(field: Field) -> str:
     return f"{field.n_tokens:,} bins, {field.centres[0]:.6g} to {field.centres[-1]:.6g} {field.unit}".rstrip()
 
 
+ADDED: Mapping[str, Any] = MappingProxyType({"added": True})
+"""For `field(default=…, metadata=ADDED)`: an option that a format got later. Corpora read with its default keep their
+identity."""
+
+
 OnBroken = Callable[[DataError], None]
 """What is done with a broken record: nothing else than `stop` where files are to be read whole or not at all."""
 
@@ -306,6 +327,16 @@ class Format(ABC, Generic[R]):
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     """File name endings that it reads, lower case, without the `.gz` of a compressed file."""
+
+    def identity(self) -> dict[str, Any]:
+        """The options that tell corpora apart: those of the first release, and of later ones what is not default."""
+        options = getattr(self, "__dataclass_fields__", {})
+        values = {name: getattr(self, name) for name in options}
+        return {
+            name: value
+            for name, value in values.items()
+            if not (options[name].metadata.get("added") and value == options[name].default)
+        }
 
     def sources(self, path: Path) -> Sequence[Path]:
         """Every file that `read(path)` takes content from: a corpus keeps their digests. Default: `path` alone."""

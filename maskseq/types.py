@@ -4,7 +4,7 @@ Ids of a field are dense from 0: first the domain tokens, then the *predictable 
 values), last the input-only `[MASK]`, for which a native head has no row. An unknown cell is encoded as `[MASK]`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import SupportsIndex
@@ -40,6 +40,13 @@ class Record:
         `ValueError` says what is wrong with them. Default: the record has no clock.
         """
         raise ValueError("its units have no times; count them, as in KEY:START-END")
+
+    def unknown_values(self) -> Mapping[str, int]:
+        """How many values are unknown, by their source (the raw column), those included that its format did not read.
+
+        Infill warns of the sources that a run has no field for. Default: they are not counted.
+        """
+        return {}
 
     def cut(self, start: int, stop: int) -> "Record":
         """The raw units `start:stop` as a record of their own, which need not remember how they stood in a file.

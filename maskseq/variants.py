@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from maskseq.errors import DataError
+from maskseq.names import named
 from maskseq.types import Record
 
 R = TypeVar("R", bound=Record)
@@ -35,6 +36,18 @@ class ListedVariant(ABC, Generic[R]):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Unscored:
+    """A listed change that has no score."""
+
+    columns: tuple[str, ...]
+    """What the file says of it, as the `columns` of its format."""
+    reason: str
+
+
+Listed = ListedVariant[R] | Unscored
+
+
 class VariantFormat(ABC, Generic[R]):
     """Files that list variants; plug-ins of the entry-point group `maskseq.variants`."""
 
@@ -44,37 +57,41 @@ class VariantFormat(ABC, Generic[R]):
     """Names of what identifies a variant."""
 
     @abstractmethod
-    def read(self, path: Path) -> Iterator[ListedVariant[R]]:
-        """Stream the variants; `DataError` with file and line where it is broken."""
+    def read(self, path: Path) -> Iterator[Listed[R]]:
+        """Stream the variants of a file.
+
+        An entry that is broken, or of a kind that has no score, is an `Unscored`, so that it ends neither the file nor
+        its own row; `DataError` where the file itself cannot be read.
+        """
 
 
 class Records:
     """The records that variants are about, one in memory at a time: quick where both files have the same order."""
 
     def __init__(self, read: Callable[[], Iterable[Record]]) -> None:
-        """`read()` streams the records from the first on."""
+        """`read()` streams the records from the first on; they are called as `maskseq.names` says."""
         self._read = read
-        self._stream: Iterator[Record] = iter(())
-        self._current: Record | None = None
+        self._stream: Iterator[tuple[str, Record]] = iter(())
+        self._current: tuple[str, Record] | None = None
+        self._names: set[str] | None = None
+        """All keys, once the records were read to their end from the first on."""
 
-    def find(self, variant: ListedVariant[Any]) -> Record:
-        """The record of a variant; `DataError` if there is none."""
-        if self._current is not None and self._current.key == variant.key:
-            return self._current
-        names: list[str] = []
-        for again in (False, True):
-            if again:
-                self._stream = iter(self._read())
-            for record in self._stream:
-                if record.key == variant.key:
-                    self._current = record
-                    return record
-                names.append(record.key)
-        raise DataError(
-            variant.path,
-            f"there is no record {variant.key!r}; there are {', '.join(sorted(set(names))[:5])}",
-            place=variant.place,
-        )
+    def find(self, key: str) -> Record:
+        """The record of that name; `LookupError` says which records there are."""
+        if self._current is not None and self._current[0] == key:
+            return self._current[1]
+        if self._names is None or key in self._names:
+            for again in (False, True):
+                if again:
+                    self._stream = named(self._read())
+                names = set()
+                for name, record in self._stream:
+                    names.add(name)
+                    if name == key:
+                        self._current = name, record
+                        return record
+            self._names = names
+        raise LookupError(f"there is no record {key!r}; there are {', '.join(sorted(self._names)[:5])}")
 
 
 @dataclass(frozen=True)
@@ -88,17 +105,37 @@ class Stretch:
 
 
 def stretches(
-    variants: Iterable[ListedVariant[Any]], records: Records, context: int
-) -> Iterator[tuple[ListedVariant[Any], Stretch | None]]:
+    variants: Iterable[Listed[Any]], records: Records, context: int
+) -> Iterator[tuple[ListedVariant[Any], Stretch] | tuple[Listed[Any], str]]:
     """Each variant with as much around it as the context holds, itself in the middle but for the ends of the record.
 
-    None if it is longer than half the context.
+    Or with the reason why it has no score.
     """
     for variant in variants:
-        record = records.find(variant)
-        replaced = variant.stop - variant.start
-        size = context - max(variant.length - replaced, 0)
-        start = max(min((variant.start + variant.stop - size) // 2, len(record) - size), 0)
-        before, after = variant.pair(record, start, min(start + size, len(record)))
-        fits = max(variant.length, replaced) <= context // 2
-        yield variant, Stretch(before, after, (variant.start - start, variant.stop - start)) if fits else None
+        if isinstance(variant, Unscored):
+            yield variant, variant.reason
+            continue
+        try:
+            yield variant, _stretch(variant, records.find(variant.key), context)
+        except LookupError as error:
+            yield variant, str(error.args[0])
+        except DataError as error:
+            yield variant, error.problem
+
+
+def _stretch(variant: ListedVariant[Any], record: Record, context: int) -> Stretch:
+    """`DataError` where the variant does not lie in the record, or is too long to be seen with what is around it."""
+    replaced = variant.stop - variant.start
+    problem = ""
+    if not 0 <= variant.start <= variant.stop <= len(record):
+        problem = (
+            f"it reaches from {variant.start + 1:,} to {variant.stop:,}, but {record.key!r} ends at {len(record):,}"
+        )
+    elif (longest := max(variant.length, replaced)) > context // 2:
+        problem = f"it has {longest:,} units, more than half of the model's context of {context:,}"
+    if problem:
+        raise DataError(variant.path, problem, place=variant.place)
+    size = context - max(variant.length - replaced, 0)
+    start = max(min((variant.start + variant.stop - size) // 2, len(record) - size), 0)
+    before, after = variant.pair(record, start, min(start + size, len(record)))
+    return Stretch(before, after, (variant.start - start, variant.stop - start))

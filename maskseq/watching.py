@@ -1,5 +1,6 @@
 """`maskseq watch`: runs side by side in a terminal, from their metrics alone."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -89,10 +90,11 @@ def _curves(run: Watched) -> Table:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Eight heights from the least to the greatest of the values."""
-    low, high = min(values), max(values)
+    """Eight heights from the least to the greatest of the values; blank where one is not finite."""
+    finite = [value for value in values if math.isfinite(value)] or [0.0]
+    low, high = min(finite), max(finite)
     scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
-    return "".join(BLOCKS[round((value - low) * scale)] for value in values)
+    return "".join(BLOCKS[round((value - low) * scale)] if math.isfinite(value) else " " for value in values)
 
 
 def duration(seconds: float) -> str:

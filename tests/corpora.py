@@ -112,7 +112,8 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def child(*arguments: object, **options: Any) -> "subprocess.Popen[str]":
     """Run this module as a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    inherited = filter(None, [os.environ.get("PYTHONPATH")])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *inherited])}
     command = [sys.executable, __file__, *map(str, arguments)]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options

@@ -247,7 +247,7 @@ EXAMPLES = {
     "edf": Example("edf", lambda: {"x.edf": _edf()}),
     "ts": Example("ts", _just("x.ts", TS)),
     "ucr": Example("ucr", _just("x.tsv", UCR)),
-    "wav": Example("wav", lambda: {"x.wav": _wav()}),
+    "wav": Example("wav", lambda: {"x.wav": _wav()}, returns=True),
     "wfdb": Example("wfdb", lambda: {"r.hea": WFDB_HEADER, "r.dat": DIGITAL.astype("<i2").tobytes()}),
     "wfdb, 212": Example("wfdb", lambda: {"r.hea": WFDB_212, "r.dat": _packed_212()}),
 }  # fmt: skip

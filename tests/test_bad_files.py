@@ -143,7 +143,6 @@ def _parquet_without_name(name: str) -> bytes:
 EVENT = OCEL["events"][1]  # type: ignore[index]
 SPECIAL: list[tuple[str, str, bytes, str]] = [
     ("fasta", "a name twice broken", FASTA.replace(b"\n>chr2", b">chr2"), "line 4, column 4: '>' inside"),
-    ("fasta", "byte order mark", b"\xef\xbb\xbf" + FASTA, "line 1: expected a header"),
     ("fasta", "record without sequence", b">a\n>b\nAC\n", "line 1: record 'a' has no sequence"),
     ("fastq", "FASTA", FASTA, "line 1: expected a line that begins with '@'"),
     ("fastq", "a quality lost", b"@r\nACGT\n+\nIII\n", "line 4: .*4 bases but 3 qualities"),
@@ -163,7 +162,6 @@ SPECIAL: list[tuple[str, str, bytes, str]] = [
     ("sequence-table", "no such column", b"dna,label\nACGT,1\n", "line 1: has no column 'sequence'"),
     ("sequence-table", "a quote never closed", b'sequence,label\n"ACGT,1\n', "line 2: a quote is not closed"),
     ("sequence-lines", "a control character", b"ACGT\nAC\x07GT\n", "line 2: .*no letters"),
-    ("sequence-lines", "a byte order mark", b"\xef\xbb\xbfACGT\n", "line 1: .*no letters"),
     ("event-csv", "a row too short", EVENTS + b"a,x\n", "line 7: 2 cells, but the header names 5"),
     ("event-csv", "no case column", EVENTS.replace(b"case", b"fall"), "header: which column is the case"),
     ("event-csv", "wrong encoding", EVENTS.replace(b"triage", b"Pr\xfcfung"), "line 4: byte 0xfc is not utf-8"),

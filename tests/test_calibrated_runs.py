@@ -2,8 +2,10 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,6 +122,46 @@ def test_one_that_is_damaged_or_belongs_to_another_model_is_named(calibrated: Pa
     assert result.exit_code == 3
     assert "other weights" in result.stderr
     assert "Traceback" not in result.output
+
+
+BROKEN = {
+    "null": lambda text: re.sub(r'"temperature": [0-9.e-]+', '"temperature": null', text, count=1),
+    "zero": lambda text: re.sub(r'"temperature": [0-9.e-]+', '"temperature": 0', text, count=1),
+    "levels": lambda text: json.dumps(_with_one_level(json.loads(text))),
+    "cut": lambda text: text[: len(text) // 2],
+    "list": lambda text: f"[{text}]",
+    "empty": lambda text: "",
+}
+
+
+def _with_one_level(saved: dict[str, Any]) -> dict[str, Any]:
+    for group in saved["calibration"]["groups"]:
+        group["tails"] = [[0.1, 0.9]]
+    return saved
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_one_is_named_and_can_be_done_without(calibrated: Path, tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(calibrated, folder)
+    path = folder / CALIBRATION
+    path.write_text(BROKEN[how](path.read_text()))
+    file = write(tmp_path / "gaps.csv", np.where(np.arange(200)[:, None] % 9, waves(200, 3), np.nan))
+    given = (folder, file, "--format", "signal-csv")
+    commands = ("infill", *given, "-o", tmp_path / "out"), ("score", *given)
+    for command in commands:
+        refused = maskseq(*command)
+        assert refused.exit_code == 3, refused.output
+        assert CALIBRATION in refused.stderr
+        assert "--no-calibration" in refused.stderr
+        assert "Traceback" not in refused.output
+        assert not (tmp_path / "out").exists()
+    for command in commands:
+        done = maskseq(*command, "--no-calibration")
+        assert done.exit_code == 0, done.output
+    again = maskseq("calibrate", *given[:2], "--format", "signal-csv", "--cells", 200)
+    assert again.exit_code == 0, again.output
+    assert read_calibration(folder) is not None
 
 
 def test_written_numbers_are_means_and_drawn_ones_are_bins(run: Run) -> None:

@@ -196,7 +196,7 @@ def test_a_full_disk_is_one_clear_line_and_the_corpus_before_stays(tmp_path: Pat
     after = tree(path)
     assert {name: after[name] for name in before} == before
     assert verify_corpus(path, trust_code=True) == []
-    assert not list(path.rglob("*.tmp"))  # and its space is free again
+    assert not list(path.rglob(".*.maskseq"))  # and its space is free again
 
 
 def test_a_second_builder_stops_with_a_clear_word(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from maskseq.errors import DataError, UsageError
 from maskseq.model.checkpoint import save_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
+from maskseq.outputs import work_folder
 from maskseq_genomics.fasta import Fasta
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 
@@ -119,7 +120,7 @@ def killed(checkpoint: Path, fasta: Path, output: Path, *, pooling: str, at: str
     return process.returncode
 
 
-KILLS = ["4", "9", "000002.json", "OUTPUT.tmp"]
+KILLS = ["4", "9", "000002.json", "OUTPUT"]
 
 
 @pytest.mark.parametrize(("pooling", "ending"), [("mean", ".parquet"), ("none", ".zarr")])
@@ -130,11 +131,11 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(
     whole = tmp_path / f"whole{ending}"
     embed_file(run, fasta, output=whole, pooling=pooling, **SMALL)
     broken = tmp_path / f"broken{ending}"
-    resumed = []
+    made_at, resumed = f"{work_folder(broken)}/content", []
     for at in KILLS:
-        assert killed(checkpoint, fasta, broken, pooling=pooling, at=at.replace("OUTPUT", broken.name)) == -9
+        assert killed(checkpoint, fasta, broken, pooling=pooling, at=at.replace("OUTPUT", made_at)) == -9
         assert not broken.exists()
-        resumed.append(len(list((tmp_path / f"{broken.name}.partial").glob("0*.json"))))
+        resumed.append(len(list((work_folder(broken) / "parts").glob("0*.json"))))
     assert resumed == sorted(resumed)
     assert resumed[-1] > resumed[0]
     summary = embed_file(run, fasta, output=broken, pooling=pooling, **SMALL)

@@ -55,6 +55,11 @@ def test_bits_accuracy_and_confidence_of_a_known_distribution() -> None:
     np.testing.assert_allclose(answers.confidence, 0.5)
 
 
+def test_nothing_is_saved_on_nothing() -> None:
+    found = evaluate.saved(np.array([1.0, 0.0, 3.0]), np.array([2.0, 0.0, 0.0]))
+    np.testing.assert_array_equal(found, [0.5, np.nan, np.nan])
+
+
 def test_nobody_sees_what_is_hidden() -> None:
     seen = []
 

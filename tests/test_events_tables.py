@@ -368,6 +368,17 @@ def test_sessions_come_back_byte_for_byte_and_filled_keys_stand_where_they_stood
     assert (tmp_path / "known.txt").read_bytes() == b"\n5 5  22\t11 \r\n\n\n7\n\n11 3"
 
 
+def test_a_session_is_not_filled_with_what_would_be_two_keys(tmp_path):
+    (tmp_path / "a.sessions").write_text("5 ? 7\n")
+    (case,) = Sessions().read(tmp_path / "a.sessions")
+    for awkward in ("two words", "", " ", "a\tb", "a\n"):
+        with pytest.raises(UsageError, match="session 1"):
+            Sessions().write([replace(case, activity=("5", awkward, "7"))], tmp_path / "out.sessions")
+    for fine in ("x+y", '"', "a,b"):
+        Sessions().write([replace(case, activity=("5", fine, "7"))], tmp_path / "out.sessions")
+        assert (tmp_path / "out.sessions").read_text() == f"5 {fine} 7\n"
+
+
 # Damage
 
 BROKEN = [
@@ -396,7 +407,6 @@ BROKEN = [
     ("no such encoding", LOG.encode(), {"encoding": "utf-9"}, "utf-9"),
     ("quote never closed", LOG.replace("a,triage", 'a,"triage').encode(), {}, "line 3: not valid CSV.*never closed"),
     ("junk behind a quote", LOG.replace("a,triage", 'a,"tri"age').encode(), {}, "line 3: not valid CSV"),
-    ("carriage returns only", LOG.replace("\n", "\r").encode(), {}, "not valid CSV"),
     ("gzip cut short", gzip.compress(LOG.encode() * 500)[:-20], {}, "cut short"),
     ("gzip damaged", gzip.compress(LOG.encode())[:-8] + b"12345678", {}, "damaged"),
     ("not gzip inside", b"\x1f\x8b" + b"x" * 50, {}, "damaged|cannot be read"),

@@ -10,8 +10,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from untrained import untrained
 
 from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.roundtrip import infill_file
 from maskseq.types import OTHER
 from maskseq_events.case import UNKNOWN, UNKNOWN_TIME
 from maskseq_events.drain import Drain, DrainTree, Templates
@@ -32,10 +34,22 @@ def read(tmp_path, text, **options):
     return list(TextLog(**options).read(path))
 
 
+def test_a_line_that_would_say_something_else_is_refused(tmp_path):
+    path = tmp_path / "a.log"
+    path.write_text("INFO a\n? b\n")
+    log = TextLog(layout=r"(?P<level>\S+) (?P<message>.*)", activity="message", session_lines=100)
+    (case,) = log.read(path)
+    for awkward in ("two words", "", "line\nend"):
+        with pytest.raises(UsageError, match="level"):
+            log.write([replace(case, attributes={"level": ("INFO", awkward)})], tmp_path / "out.log")
+    log.write([replace(case, attributes={"level": ("INFO", 'a+"b"')})], tmp_path / "out.log")
+    assert (tmp_path / "out.log").read_text() == 'INFO a\na+"b" b\n'
+
+
 def test_access_logs_are_as_their_lines_say(tmp_path):
     one, two = read(tmp_path, ACCESS)
     assert (one.key, two.key) == ("10.0.0.1", "10.0.0.2")
-    assert one.activity == ("/first", "/a.png", UNKNOWN, UNKNOWN)  # sorted, the unknown time behind its line
+    assert one.activity == ("/first", "/a.png", UNKNOWN, "-")  # sorted, the unknown time behind its line
     assert two.activity == ("/b",)
     start = datetime(2015, 5, 17, 8, 5, 3, tzinfo=UTC).timestamp()
     assert one.time.tolist() == [(start - 1) * 1e6, start * 1e6, (start + 3600) * 1e6, UNKNOWN_TIME]
@@ -43,6 +57,38 @@ def test_access_logs_are_as_their_lines_say(tmp_path):
     assert one.attributes["status"] == ("200", "200", UNKNOWN, "408")
     assert one.attributes["agent"] == (None, r"Agent \"1\"", None, None)
     assert (two.attributes["user"], two.attributes["bytes"], two.attributes["query"]) == (("ann",), (None,), ("?q=1",))
+
+
+REQUESTS = [
+    "-",
+    "",
+    r"\x16\x03\x01\x00",
+    "GET",
+    r"quit\r\n",
+    r"GET /a\"b HTTP/1.1",
+    "get / http/1.0",
+    "GET /a b c",
+    r"\\",
+]
+
+
+def test_requests_that_are_none_are_known_and_come_back(tmp_path):
+    start = "10.0.0.1 - - [17/May/2015:10:05:0"
+    lines = "".join(f'{start}{n} +0200] "{text}" 400 0 "-" "-"\n' for n, text in enumerate(REQUESTS))
+    hole = '10.0.0.1 - - [17/May/2015:10:06:00 +0200] "?" 400 ?\n10.0.0.1 - - [17/May/2015:10:06:01 +0200] "-" 408 -\n'
+    (case,) = read(tmp_path, lines + hole)
+    expected = [{"GET /a b c": "/a", "": "-"}.get(r, r) for r in REQUESTS]
+    assert [*case.activity] == [*expected, UNKNOWN, "-"]
+    assert case.attributes["malformed"][-2] is None
+    TextLog().write([case], tmp_path / "again.log")
+    assert (tmp_path / "again.log").read_text() == lines + hole
+    run = untrained(EventTokenizer.fit([case], attributes=["status", "bytes"], min_count=1), tmp_path / "run")
+    summary = infill_file(run, tmp_path / "my.log", output=tmp_path / "out", format="textlog")
+    assert summary["filled"]["cells"] == 2
+    after = (tmp_path / "out" / "my.log").read_text()
+    assert after.startswith(lines)
+    assert '"?"' not in after
+    assert after.splitlines()[-1] == hole.splitlines()[-1]
 
 
 def test_an_empty_query_is_no_hole(tmp_path):
@@ -53,7 +99,7 @@ def test_an_empty_query_is_no_hole(tmp_path):
 def test_a_session_ends_with_silence(tmp_path):
     one, again, two = read(tmp_path, ACCESS, idle=1800)
     assert [case.key for case in (one, again, two)] == ["10.0.0.1", "10.0.0.1#2", "10.0.0.2"]
-    assert (one.activity, again.activity) == (("/first", "/a.png"), (UNKNOWN, UNKNOWN))
+    assert (one.activity, again.activity) == (("/first", "/a.png"), (UNKNOWN, "-"))
     TextLog().write([two, again, one], tmp_path / "again.log")
     assert (tmp_path / "again.log").read_text() == ACCESS
 
@@ -77,7 +123,7 @@ def test_only_what_was_filled_differs_in_the_lines(tmp_path):
     time[3] = time[2] + 9_000_000
     filled = replace(
         one,
-        activity=("/first", "/a.png", "/new", UNKNOWN),
+        activity=("/first", "/a.png", "/new", "-"),
         time=time,
         offset=np.full(4, 7200, dtype=np.int32),
         attributes=one.attributes | {"status": ("200", "200", "304", "408"), "bytes": ("1", None, "5", "0")},
@@ -207,7 +253,7 @@ BROKEN = [
     ("no such attribute", ACCESS.encode(), {"attributes": ("country",)}, "no column 'country'"),
     ("no sessions", ACCESS.encode(), {"layout": "apache_error"}, "what is a session"),
     ("two rules", ACCESS.encode(), {"session": "client", "session_lines": 5}, "exclude each other"),
-    ("no year", b"", {"layout": "syslog"}, "say no year"),
+    ("a year too many", b"", {"layout": "hdfs", "year": 2024}, "say their year"),
     ("no regular expression", b"", {"layout": "(?P<a>"}, "no regular expression"),
     ("no groups", b"", {"layout": "accesss"}, "no named groups.*known layouts are access"),
     ("silence of no length", b"", {"idle": 0}, "above 0"),

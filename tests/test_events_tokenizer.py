@@ -366,7 +366,7 @@ def test_values_below_the_frequency_floor_are_other(tokenizer):
     )
     fitted = EventTokenizer.fit([case], attributes=["room"], min_count=3)
     assert fitted.activities == ("A",)
-    assert fitted.columns == (Column(name="room", values=("x",)),)
+    assert fitted.columns == (Column(name="room", values=("x",), absent=False),)
     assert [row[0] for row in tokens(fitted, fitted.encode(case).ids)] == ["A", "A", "A", OTHER, OTHER, END]
 
 

@@ -13,11 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.survey import Head
 from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME
 from maskseq_events.delimited import Csv
 from maskseq_events.jsonlines import JsonLines
 from maskseq_events.parquet import Meds, Parquet
 from maskseq_events.tokenizer import EventTokenizer
+from maskseq_signals.parquet import SignalParquet
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -303,6 +305,69 @@ def test_a_fact_of_meds_that_is_found_to_be_one_is_written_without_time(tmp_path
     assert pq.read_table(tmp_path / "again.parquet")["time"].to_pylist() == [None, *times[1:]]
 
 
+def exotic():
+    """Columns of types that have no Python value, no text, or none that is a name."""
+    offsets, bad = pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")
+    columns = {
+        "binary": pa.array([b"\xff\xfe", b"x"]),
+        "fixed": pa.array([b"\xff\xfe", b"ab"], pa.binary(2)),
+        "duration": pa.array([2**62, None], pa.duration("s")),
+        "nanoseconds": pa.array([1, None], pa.time64("ns")),
+        "zone": pa.array([1, None], pa.timestamp("us", "Nowhere/Here")),
+        "nested": pa.array([{"a": 1}, None], pa.struct([("a", pa.timestamp("ns"))])),
+        "codes": pa.array([b"\xff", None]).dictionary_encode(),
+        "map": pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int32())),
+        "views": pa.array(["a", None], pa.string_view()),
+        "no text": pa.Array.from_buffers(pa.string(), 2, [None, offsets, bad]),
+        "nothing": pa.nulls(2),
+        "bad.name": pa.array([[b"\xff"], None]),
+    }
+    return [pytest.param(name, column, id=name) for name, column in columns.items()]
+
+
+@pytest.mark.filterwarnings("ignore:.*have no text")
+@pytest.mark.parametrize(("name", "column"), exotic())
+def test_a_column_that_is_not_asked_for_may_be_of_any_type(tmp_path, name, column):
+    plain = {"case": ["a", "a"], "activity": ["x", "?"], "time": ["2024-01-01", "2024-01-02"], "room": ["1", "2"]}
+    path = write(tmp_path, pa.table({**plain, name: column}))
+    claim = Parquet.recognize(Head.of(path))
+    assert "'case', 'activity', 'time'" in claim.why
+    for options in ({}, {"attributes": ("room",)}):
+        (case,) = Parquet(**options).read(path)
+        assert (case.activity, case.attributes["room"]) == (("x", UNKNOWN), ("1", "2"))
+        Parquet(**options).write([replace(case, activity=("x", "y"))], tmp_path / "new.parquet")
+        expected = pa.table({**plain, "activity": ["x", "y"], name: column})
+        assert pq.ParquetFile(tmp_path / "new.parquet").read().equals(expected)
+
+
+def test_a_value_without_a_text_is_named_where_it_is_asked_for_and_left_out_with_a_warning_else(tmp_path):
+    columns = {"case": ["a", "a"], "activity": ["x", "y"], "time": ["2024-01-01"] * 2, "odd": [b"\xff", b"fine"]}
+    path = write(tmp_path, pa.table(columns))
+    with pytest.raises(DataError, match="column 'odd'"):
+        list(Parquet(attributes=("odd",)).read(path))
+    with pytest.warns(UserWarning, match="'odd'"):
+        (case,) = Parquet().read(path)
+    assert case.attributes["odd"] == (None, "fine")
+
+
+def test_names_that_occur_twice_matter_only_where_they_are_asked_for(tmp_path):
+    names = ["case", "activity", "time", "room", "room"]
+    rows = pa.table([["a"], ["x"], ["2024-01-01"], ["1"], ["?"]], names=names)
+    path = write(tmp_path, rows)
+    (case,) = Parquet().read(path)
+    assert case.attributes == {"room": ("1",), "room#2": (UNKNOWN,)}
+    filled = replace(case, attributes={"room": ("1",), "room#2": ("2",)})
+    Parquet().write([filled], tmp_path / "new.parquet")
+    new = pq.ParquetFile(tmp_path / "new.parquet").read()
+    assert (new.column_names, new.column(3).to_pylist(), new.column(4).to_pylist()) == (names, ["1"], ["2"])
+    signals = pa.table([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], names=["u", "v", "v"])
+    (record,) = SignalParquet(channels=("u",)).read(write(tmp_path, signals))
+    SignalParquet().write([replace(record, channels=record.channels + 1)], tmp_path / "new.parquet")
+    assert [c.to_pylist() for c in pq.ParquetFile(tmp_path / "new.parquet").read().columns] == [[2, 3], [3, 4], [5, 6]]
+    with pytest.raises(DataError, match="'v' occurs twice"):
+        list(SignalParquet().read(write(tmp_path, signals)))
+
+
 def good(tmp_path):
     return write(
         tmp_path,
@@ -350,8 +415,8 @@ BROKEN_TABLES = [
     ("no rows", lambda t: write(t, table().slice(0, 0)).read_bytes(), {}, "no events"),
     (
         "a name twice",
-        lambda t: write(t, pa.table([["a"], ["b"]], names=["case", "case"])).read_bytes(),
-        {},
+        lambda t: write(t, pa.table([["a"]] * 3, names=["case", "case", "activity"])).read_bytes(),
+        {"time": ""},
         "occurs twice",
     ),
 ]

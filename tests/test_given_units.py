@@ -10,7 +10,7 @@ import maskseq
 from maskseq.data.batches import Rows
 from maskseq.data.build import build_from_records
 from maskseq.data.packing import BatchConfig
-from maskseq.errors import UsageError
+from maskseq.errors import PluginError
 from maskseq.masking import MaskingConfig
 from maskseq.ranges import hidden_cells
 from maskseq.tokenizer import Symmetry, Tokenizer
@@ -128,5 +128,5 @@ def test_units_for_some_records_only_are_refused(tmp_path: Path) -> None:
             encoded = super().encode(record)
             return encoded if record.key == "t0" else replace(encoded, units=None)
 
-    with pytest.raises(UsageError, match="units"):
+    with pytest.raises(PluginError, match="units"):
         build_from_records(TEXTS, output=tmp_path / "c", tokenizer=Some())

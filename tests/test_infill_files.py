@@ -24,6 +24,7 @@ from untrained import untrained
 from maskseq.errors import UsageError
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.predict import EncoderPredict
+from maskseq.outputs import work_folder
 from maskseq.plugins import format_for
 from maskseq.ranges import Moments, read_ranges
 from maskseq.roundtrip import infill_file
@@ -264,6 +265,18 @@ def test_a_column_declared_unknown_is_filled_throughout_and_scored(log_run: Run,
     assert not (tmp_path / "no").exists()
 
 
+def test_what_was_a_hole_is_no_truth(log_run: Run, tmp_path: Path) -> None:
+    """`who` has the fewest values, so that the id of its holes is a value of other fields."""
+    lines = LOG.splitlines(keepends=True)
+    holes = range(1, len(lines), 7)
+    for at in holes:
+        lines[at] = lines[at].rsplit(",", 1)[0] + ",?\n"
+    (tmp_path / "log.csv").write_text("".join(lines))
+    summary = infill_file(log_run, tmp_path / "log.csv", output=tmp_path / "out", unknown=["who"])
+    assert summary["filled"]["cells"] == len(lines) - 1
+    assert summary["against what was hidden"]["cells"] == len(lines) - 1 - len(holes)
+
+
 def test_hours_and_weekdays_are_unknown_together_with_the_time(log_run: Run, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text(LOG)
     infill_file(log_run, tmp_path / "log.csv", output=tmp_path / "out", unknown=["hour"])
@@ -384,7 +397,7 @@ def test_an_interrupted_fill_goes_on_to_the_same_bits(
     whole, resumed = snapshot(tmp_path / "whole"), snapshot(tmp_path / "out")
     assert whole["g.fa"] == resumed["g.fa"]
     assert whole["fills.csv"] == resumed["fills.csv"]
-    assert not (tmp_path / "out.tmp").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"g.fa", "whole", "counted", "out"}
 
 
 def interrupting(monkeypatch: pytest.MonkeyPatch, after: int | None) -> Callable[[], int]:
@@ -424,7 +437,7 @@ def test_a_damaged_journal_is_done_again(genome_run: Run, tmp_path: Path, monkey
     with pytest.raises(KeyboardInterrupt):
         infill_file(genome_run, file, output=tmp_path / "out")
     monkeypatch.undo()
-    first, second, *_ = sorted((tmp_path / "out.tmp" / "journal").glob("*.npz"))
+    first, second, *_ = sorted((work_folder(tmp_path / "out") / "journal").glob("*.npz"))
     first.write_bytes(first.read_bytes()[:-30])
     data = bytearray(second.read_bytes())
     data[len(data) // 2] ^= 255
@@ -433,20 +446,24 @@ def test_a_damaged_journal_is_done_again(genome_run: Run, tmp_path: Path, monkey
     assert snapshot(tmp_path / "whole")["fills.csv"] == snapshot(tmp_path / "out")["fills.csv"]
 
 
+def child_path() -> str:
+    return os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def killed(run: Run, file: Path, out: Path, *, at: int) -> int:
     """Fill in another process, which is killed before it touches its nth file of the journal; its exit code."""
     command = [sys.executable, __file__, str(run.path), str(file), str(out), str(at)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    environment = os.environ | {"PYTHONPATH": child_path()}
     return subprocess.run(command, env=environment, timeout=120).returncode
 
 
-@pytest.mark.parametrize("at", [9, *(pytest.param(n, marks=pytest.mark.soak) for n in range(6, 40, 3))])
+@pytest.mark.parametrize("at", [29, *(pytest.param(n, marks=pytest.mark.soak) for n in range(6, 120, 9))])
 def test_a_killed_fill_goes_on_to_the_same_bits(genome_run: Run, tmp_path: Path, at: int) -> None:
     file = holey_genome(tmp_path / "g.fa")
     infill_file(genome_run, file, output=tmp_path / "whole")
     assert killed(genome_run, file, tmp_path / "out", at=at) == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
-    assert list((tmp_path / "out.tmp" / "journal").glob("*.npz"))
+    assert list((work_folder(tmp_path / "out") / "journal").glob("*.npz"))
     infill_file(genome_run, file, output=tmp_path / "out")
     whole, resumed = snapshot(tmp_path / "whole"), snapshot(tmp_path / "out")
     assert (whole["g.fa"], whole["fills.csv"]) == (resumed["g.fa"], resumed["fills.csv"])
@@ -454,7 +471,7 @@ def test_a_killed_fill_goes_on_to_the_same_bits(genome_run: Run, tmp_path: Path,
 
 def peak_bytes(run: Run, file: Path, out: Path) -> int:
     """Of the memory of a process that fills the file (VmHWM)."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    environment = os.environ | {"PYTHONPATH": child_path()}
     command = [sys.executable, __file__, str(run.path), str(file), str(out), "0"]
     told = subprocess.run(command, env=environment, timeout=280, stdout=subprocess.PIPE, text=True, check=True).stdout
     return 1024 * int(told)
@@ -503,6 +520,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     run, file, out, at = sys.argv[1:]
     if int(at):
-        die_at(int(at), "", Path(out).with_name(Path(out).name + ".tmp") / "journal")
+        die_at(int(at), "", work_folder(Path(out)) / "journal")
     infill_file(load(run), Path(file), output=Path(out))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -196,7 +196,9 @@ def test_two_formats_that_know_a_file_alike_are_a_question(tmp_path: Path, monke
     from maskseq_signals.delimited import SignalCsv
 
     path = tmp_path / "levels.csv"
-    path.write_text("when,level\n" + "\n".join(f"2024-01-01 {h % 24:02d}:00:00,{h * h % 7}" for h in range(96)))
+    path.write_text(
+        "when,level\n" + "\n".join(f"2024-01-{1 + h // 24:02d} {h % 24:02d}:00:00,{h * h % 7}" for h in range(96))
+    )
     strength = Claim.strength if isinstance(getattr(Claim, "strength", None), int) else 3
     recognize = SignalCsv.recognize
 

@@ -103,7 +103,7 @@ def test_two_ranks_go_on_where_one_stopped(runs: Path, strategy: str) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("count", range(4, 104, 12))  # of the file operations of the first rank
+@pytest.mark.parametrize("count", range(4, 220, 24))  # of the file operations of the first rank
 def test_two_ranks_killed_at_any_file_operation_end_as_if_they_had_not_been(
     tmp_path: Path, sharded: Path, count: int
 ) -> None:

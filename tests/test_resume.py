@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_run import STEP, child, small_run, weights
 
 from maskseq.errors import DataError
+from maskseq.outputs import work_folder
 from maskseq.training.events import Event, Listener, Started, Step, Warned
 
 CHANGES: list[dict[str, Any]] = [
@@ -51,7 +52,7 @@ def assert_same_run(run: Path, whole: Path) -> None:
     states = [load_file(folder / "training_state" / "rank_0.safetensors") for folder in end]
     torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
     assert timeless(run) == timeless(whole)
-    assert not list(run.rglob("*.tmp"))
+    assert not list(run.rglob(".*.maskseq"))
 
 
 def timeless(run: Path) -> list[dict[str, Any]]:
@@ -87,6 +88,11 @@ def break_off(step: int) -> Listener:
     return on_event
 
 
+def in_work(name: str, file: str = "content") -> str:
+    """How the path of a file in the work folder of an output ends."""
+    return f"{work_folder(Path(name))}/{file}"
+
+
 def test_a_run_killed_between_checkpoints_ends_as_if_it_had_not_been(tmp_path: Path, whole: Path) -> None:
     kill_after(tmp_path, event="Step 13")
     latest = (tmp_path / "latest").read_text().strip()
@@ -99,7 +105,7 @@ def test_a_run_killed_between_checkpoints_ends_as_if_it_had_not_been(tmp_path: P
 
 @pytest.mark.parametrize(
     ("count", "ending"),
-    [(4, "rank_0.safetensors"), (4, "latest.tmp")],
+    [(2, in_work("step_10", "rank_0.safetensors")), (6, in_work("latest"))],
     ids=["while the second checkpoint is written", "when it has its name and is not yet the latest"],
 )
 def test_a_run_killed_inside_a_checkpoint_ends_as_if_it_had_not_been(
@@ -113,15 +119,16 @@ def test_a_run_killed_inside_a_checkpoint_ends_as_if_it_had_not_been(
 
 def test_what_a_kill_at_the_very_end_leaves_is_removed_by_the_next_start(tmp_path: Path, whole: Path) -> None:
     """The run is finished by then: no later checkpoint would come and do it."""
-    assert child(tmp_path, die_at=(1, "step_10.old.tmp")).wait() == -9
+    assert child(tmp_path, die_at=(6, in_work("step_10"))).wait() == -9
     assert (tmp_path / "latest").read_text().strip() == "step_20"
-    assert (tmp_path / "checkpoints" / "step_10.old.tmp").is_dir()
+    assert work_folder(tmp_path / "checkpoints" / "step_10").is_dir()
+    assert not (tmp_path / "checkpoints" / "step_10").exists()
     small_run(tmp_path)
     assert_same_run(tmp_path, whole)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("count", range(3, 103, 4))  # of the 117 operations on files that the whole run makes
+@pytest.mark.parametrize("count", range(3, 219, 9))  # of the 220 operations on files that the whole run makes
 def test_a_run_killed_at_any_file_operation_ends_as_if_it_had_not_been(tmp_path: Path, whole: Path, count: int) -> None:
     assert child(tmp_path, die_at=(count, "")).wait() == -9
     small_run(tmp_path)

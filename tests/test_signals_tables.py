@@ -2,6 +2,7 @@
 
 import gzip
 from dataclasses import replace
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
@@ -201,7 +202,7 @@ def test_broken_arrays_are_told(tmp_path):
 
 
 GERMAN = "Zeit;Druck;Notiz;Leer\n" + "".join(
-    f"{1 + i % 28:02d}.01.2024 {i // 28:02d}:00;{i},{i % 10}0;x;\n" for i in range(60)
+    f"{date(2024, 1, 1) + timedelta(days=i):%d.%m.%Y} 00:00;{i},{i % 10}0;x;\n" for i in range(60)
 )
 
 

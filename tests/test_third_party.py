@@ -42,7 +42,7 @@ def test_a_package_of_ones_own_works_from_the_command_line(tmp_path: Path) -> No
     said = run("bash", "-e", "-c", commands)
     assert "dice" in said
     games = (package / "games.rolls").read_text()
-    filled = (package / "games-filled" / "games.rolls").read_text()
+    filled = (package / "games.rolls-filled" / "games.rolls").read_text()
     assert "?" in games
     assert "?" not in filled
     assert all(old in (new, "?") for old, new in zip(games, filled, strict=True))

@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import pty
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -226,9 +228,9 @@ def test_two_processes_do_not_train_into_one_folder(tmp_path: Path) -> None:
     small_run(tmp_path)  # the lock ended with the run that held it
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(tmp_path: Path, number: int, code: int) -> None:
-    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
 
     def interrupt(event: Event) -> None:
         if isinstance(event, Step) and event.step == 7:
@@ -238,7 +240,70 @@ def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(tmp_path: Path, 
         small_run(tmp_path, on_event=interrupt)
     assert stopped.value.exit_code == code
     assert (tmp_path / "latest").read_text().strip() == "step_7"
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
+
+
+def test_a_run_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    def hang_up(event: Event) -> None:
+        if isinstance(event, Step) and event.step == 7:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        small_run(tmp_path, on_event=hang_up)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (tmp_path / "latest").read_text().strip() == "step_20"
+
+
+def test_a_run_whose_terminal_is_closed_writes_its_checkpoint(tmp_path: Path) -> None:
+    """What it shows has nowhere to go any more, which must not end it first."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(
+            sys.executable,
+            [
+                sys.executable,
+                str(Path(__file__).parent / "small_run.py"),
+                json.dumps([(str(tmp_path), {"tokens": 10**9})]),
+            ],
+        )
+    seen = b""
+    while b"Step 6" not in seen:
+        seen += os.read(terminal, 4096)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0  # `small_run` takes `Interrupted` for an end
+    latest = (tmp_path / "latest").read_text().strip()
+    assert int(latest.removeprefix("step_")) > 5
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert (last["kind"], f"step_{last['step']}") == ("stopped", latest)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_is_no_checkpoint_neither_blocks_a_run_nor_is_removed(tmp_path: Path, kind: str) -> None:
+    valuable, stray = tmp_path / "valuable", tmp_path / "run" / "checkpoints" / "step_99.tmp"
+    valuable.mkdir()
+    (valuable / "thesis").write_text("all of it")
+    small_run(tmp_path / "run", tokens=3 * STEP)
+    if kind == "file":
+        stray.write_text("a user's")
+    elif kind == "folder":
+        shutil.copytree(valuable, stray)
+    else:
+        stray.symlink_to(valuable)
+    small_run(tmp_path / "run", tokens=6 * STEP)
+    assert (tmp_path / "run" / "latest").read_text().strip() == "step_6"
+    assert stray.is_file() if kind == "file" else (stray / "thesis").is_file()
+    assert (valuable / "thesis").is_file()
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "report.html", "latest"])
+def test_a_users_file_in_a_new_run_folder_is_not_written_over(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("a user's")
+    with pytest.raises(UsageError, match=name):
+        small_run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "a user's"
 
 
 def test_a_second_signal_ends_the_run_at_once(tmp_path: Path) -> None:

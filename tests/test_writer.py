@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -108,7 +109,7 @@ def test_a_signal_waits_for_its_checkpoint(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(Interrupted):
         small_run(tmp_path, on_event=listen)
     assert (tmp_path / "latest").read_text().strip() == "step_7"
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob(".*.maskseq"))
 
 
 def test_an_exception_elsewhere_costs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,8 +169,21 @@ def test_a_full_disk_stops_the_run_in_one_line_and_leaves_the_checkpoint_before(
         small_run(tmp_path)
     assert "the same command again" in str(raised.value)
     assert (tmp_path / "latest").read_text().strip() == f"step_{5 * failing - 5}"
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob(".*.maskseq"))
     monkeypatch.undo()
+    small_run(tmp_path)
+    torch.testing.assert_close(weights(tmp_path), weights(plain), rtol=0, atol=0)
+
+
+def test_a_disk_that_is_full_for_the_metrics_is_one_line_with_their_path(tmp_path: Path, plain: Path) -> None:
+    """A limit on the size of files stands in for the full disk: the kernel refuses the write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(DataError, match=r"metrics\.jsonl: cannot be written"):
+            small_run(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     small_run(tmp_path)
     torch.testing.assert_close(weights(tmp_path), weights(plain), rtol=0, atol=0)
 

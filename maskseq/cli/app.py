@@ -1,7 +1,11 @@
 """The program: its name, its exit codes, and the options that several commands share."""
 
 import sys
+import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,17 +13,55 @@ import typer
 from typer.core import TyperGroup
 
 from maskseq import __version__, console
-from maskseq.errors import MaskseqError
+from maskseq.errors import DataWarning, MaskseqError
+from maskseq.fence import blame
+from maskseq.terminal import escaped
+
+
+@contextmanager
+def _shown_by_typer() -> Iterator[None]:
+    """What is wrong with arguments, typer itself prints: it must not hold what `console` would escape."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message") and isinstance(message := getattr(error, "message", None), str):
+            vars(error)["message"] = escaped(message)
+        raise
 
 
 class Group(TyperGroup):
     """Turns what a command raises into one clear line and an exit code: 1 failure, 2 usage, 3 data, 130 interrupted."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # a terminal that lacks a letter shows its number
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _shown_by_typer():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
-        warnings.showwarning = lambda message, *_, **__: console.warn(str(message))
+        with _shown_by_typer():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: Any) -> Any:
+        shown: set[str] = set()
+
+        def show(message: Warning | str, *_: object, **__: object) -> None:
+            text = str(message)
+            if text not in shown:  # a file may be read several times
+                shown.add(text)
+                console.warn(text)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", DataWarning)  # by default one of another command would silence this one's
         try:
             return super().invoke(ctx)
         except MaskseqError as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
             console.fail(str(error))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as stop:
@@ -36,6 +78,12 @@ class Group(TyperGroup):
         except OSError as error:  # a full disk, a folder without permission: the message names the path
             console.fail(str(error))
             raise typer.Exit(1) from None
+        except Exception as error:
+            fault = blame(error)
+            if fault is None or ctx.params.get("debug"):
+                raise
+            console.fail(str(fault))
+            raise typer.Exit(fault.exit_code) from None
 
 
 app = typer.Typer(
@@ -64,11 +112,16 @@ Symmetries = Annotated[
     bool, typer.Option(help="Average over the tokenizer's symmetries, such as the reverse complement.")
 ]
 Calibrated = Annotated[bool, typer.Option("--calibration/--no-calibration", help="Use the run's calibration.")]
-Trust = Annotated[bool, typer.Option("--trust-code", help="Let the folder load tokenizer code that is not installed.")]
+Trust = Annotated[bool, typer.Option("--trust-code", help="Let the folder load code that is not installed.")]
 
 
 @app.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error comes from: maskseq --debug COMMAND.")
+    ] = False,
+) -> None:
     """Options of the program itself."""
     if version:
         print(__version__)

@@ -35,7 +35,7 @@ def init(
             console.show(question.to_json(), as_json=True)
         raise
     console.show(found, as_json=as_json)
-    console.talk.print(f"wrote {output}; have a look, then: maskseq pretrain {output} --dry-run")
+    console.say(f"wrote {output}; have a look, then: maskseq pretrain {output} --dry-run")
 
 
 @app.command()
@@ -63,6 +63,7 @@ def tokenize(
     with console.counting("tokenizing", "units") as counted:
         if part is not None:
             commands.build_part(resolved, _share(part), output=output, on_build=lambda p: counted(p.units, None))
+            console.show({"corpus": output, "part": part}, as_json=as_json)
             return
         commands.prepare_corpus(
             resolved, default=output, scheduler=scheduler, on_build=lambda p: counted(p.units, None)

@@ -90,8 +90,9 @@ def evaluate(
     units.
     """
     from maskseq.evaluation import evaluate_run
+    from maskseq.evaluation_report import evaluation_writer
 
-    with console.stages("cells") as counted:
+    with evaluation_writer(output, data) as write, console.stages("cells") as counted:
         told = evaluate_run(
             run,
             data,
@@ -105,6 +106,7 @@ def evaluate(
             trust_code=trust_code,
             on_progress=counted,
         )
+        write(told)
     _show(told, output, as_json=as_json)
 
 
@@ -133,8 +135,9 @@ def baseline(
 ) -> None:
     """What a model has to beat: all that can be counted on its training data, from tables to Gaussians."""
     from maskseq.evaluation import evaluate_baselines
+    from maskseq.evaluation_report import evaluation_writer
 
-    with console.stages("cells") as counted:
+    with evaluation_writer(output, data) as write, console.stages("cells") as counted:
         told = evaluate_baselines(
             source,
             data,
@@ -145,6 +148,7 @@ def baseline(
             trust_code=trust_code,
             on_progress=counted,
         )
+        write(told)
     _show(told, output, as_json=as_json)
 
 
@@ -177,18 +181,16 @@ def _question(
 
 
 def _show(told: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
-    from maskseq.evaluation_report import brief, brief_errors, brief_gaps, write_evaluation
+    from maskseq.evaluation_report import brief, brief_errors, brief_gaps
 
-    if output is not None:
-        write_evaluation(told, output)
     if as_json:
         console.show(told, as_json=True)
         return
     for protocol, figures in told["protocols"].items():
-        console.talk.print(brief(protocol, figures))
+        console.say(brief(protocol, figures))
         if figures.get("whole gaps"):
-            console.talk.print(brief_gaps(protocol, figures["whole gaps"]))
+            console.say(brief_gaps(protocol, figures["whole gaps"]))
         if "errors of all fields" in figures:
-            console.talk.print(brief_errors(protocol, figures["errors of all fields"]))
+            console.say(brief_errors(protocol, figures["errors of all fields"]))
     if output is not None:
-        console.talk.print(f"wrote {output / 'evaluation.json'} and {output / 'evaluation.html'}")
+        console.say(f"wrote {output / 'evaluation.json'} and {output / 'evaluation.html'}")

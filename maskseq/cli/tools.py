@@ -49,7 +49,7 @@ def import_hf(
     from maskseq import commands
 
     parameters = commands.import_checkpoint(folder, output, tokenizer=tokenizer, trust_code=trust_code)
-    console.talk.print(f"wrote {output}: {parameters:,} parameters")
+    console.say(f"wrote {output}: {parameters:,} parameters")
 
 
 @app.command()
@@ -63,7 +63,7 @@ def export(
     from maskseq.run import export_checkpoint, load
 
     what = export_checkpoint(load(run, trust_code=trust_code), output, format=format)
-    console.talk.print(f"wrote {output}: {what}")
+    console.say(f"wrote {output}: {what}")
 
 
 @recipes_app.command("list")
@@ -83,4 +83,4 @@ def recipes_copy(
     from maskseq import shipped
 
     for written in shipped.copy(name, destination):
-        console.talk.print(f"wrote {written}")
+        console.say(f"wrote {written}")

@@ -36,10 +36,11 @@ def pretrain(
 ) -> None:
     """Pretrain an encoder on the files of a recipe.
 
-    Ctrl-C (or SIGTERM) checkpoints and stops; the same command goes on from there, with the same order and masks.
+    Ctrl-C (or SIGTERM, or the loss of the terminal) checkpoints and stops; the same command goes on from there, with
+    the same order and masks.
     """
     from maskseq import commands, describe
-    from maskseq.recipe import load_recipe
+    from maskseq.recipe import check_memory, load_recipe
     from maskseq.training.loggers import logging_to
 
     resolved = load_recipe(recipe, with_seed(overrides, seed))
@@ -47,6 +48,7 @@ def pretrain(
     if dry_run:
         console.show(describe.dry_run(resolved, output=folder), as_json=as_json)
         return
+    check_memory(resolved)
     new = not (folder / "corpus").exists()
     with console.counting("tokenizing", "units") as counted:
         corpus = commands.prepare_corpus(resolved, default=folder / "corpus", on_build=lambda p: counted(p.units, None))
@@ -63,7 +65,7 @@ def pretrain(
             branch=branch,
             on_event=lambda event: console.tell_all(listeners, event),
         )
-    console.talk.print(f"run folder: {folder}; fill a file with: maskseq infill {folder} FILE")
+    console.say(f"run folder: {folder}; fill a file with: maskseq infill {folder} FILE")
 
 
 @app.command()

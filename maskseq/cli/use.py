@@ -1,9 +1,9 @@
 """A trained run at work."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +12,7 @@ from maskseq.cli.app import Calibrated, FormatName, Json, RunFolder, Symmetries,
 from maskseq.inference.order import OrderName
 
 if TYPE_CHECKING:
+    from maskseq.inference.variants import VariantScore
     from maskseq.run import Run
     from maskseq.types import Encoded
 
@@ -112,6 +113,7 @@ def infill(
     from maskseq import roundtrip
     from maskseq.inference.infill import InfillConfig
     from maskseq.missing import Insertion, read_lengths
+    from maskseq.outputs import derived
     from maskseq.ranges import read_ranges
     from maskseq.run import load
 
@@ -119,7 +121,7 @@ def infill(
         summary = roundtrip.infill_file(
             load(run, trust_code=trust_code),
             file,
-            output=output or file.with_name(f"{file.name.split('.')[0]}-filled"),
+            output=output or derived(file, "-filled"),
             ranges=read_ranges([*(mask or ()), *(region or ())]),
             only_ranges=bool(region),
             unknown=unknown or (),
@@ -137,7 +139,8 @@ def infill(
             on_progress=counted,
             on_warning=console.warn,
         )
-    console.show(summary, as_json=as_json)
+    # The terminal has shown its warnings already.
+    console.show(summary if as_json else {k: v for k, v in summary.items() if k != "warnings"}, as_json=as_json)
 
 
 @app.command()
@@ -227,7 +230,8 @@ def score(
     variants: Annotated[
         Path | None,
         typer.Option(
-            help="A VCF: how much likelier each variant is than what is there, log-likelihood ratios in nats."
+            help="A VCF: how much likelier each variant is than what is there, log-likelihood ratios in nats; of "
+            "insertions and deletions, how much likelier they make their flanks, in a column of their own."
         ),
     ] = None,
     output: Annotated[
@@ -248,11 +252,15 @@ def score(
     lines.
     """
     from maskseq.errors import UsageError
+    from maskseq.fence import naming, read, streamed
     from maskseq.inference import surprise
     from maskseq.inference.tabular import table_on_stdout, table_writer
+    from maskseq.outputs import require_apart
     from maskseq.plugins import variants_for
     from maskseq.run import load
 
+    if output is not None:
+        require_apart(output, file, variants)
     loaded = load(run, trust_code=trust_code)
     reader = loaded.reader(file, format)
     names = [field.name for field in loaded.tokenizer.fields]
@@ -262,20 +270,25 @@ def score(
         listed = variants_for(variants)
         columns = surprise.variant_columns(listed.columns)
         found = loaded.score_variants(
-            listed.read(variants), lambda: reader.read(file), symmetries=symmetries, calibrated=calibration
+            streamed(listed, variants, "read", listed.read),
+            lambda: read(reader, file),
+            symmetries=symmetries,
+            calibrated=calibration,
         )
-        rows = ([surprise.variant_row(each, listed.columns)] for each in found)
+        rows = _variant_rows(found, listed.columns)
     else:
-        scores = loaded.score(reader.read(file), stride=stride, symmetries=symmetries, calibrated=calibration)
+        scores = loaded.score(read(reader, file), stride=stride, symmetries=symmetries, calibrated=calibration)
         columns = surprise.position_columns(names) if per_position else surprise.RECORD_COLUMNS
         rows = (
             surprise.position_rows(each, names) if per_position else [surprise.record_row(each, names)]
             for each in scores
         )
     opened = table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
-    with opened as sink:
+    with opened as sink, naming(file):
         for some in rows:
             sink(some)
+    if output is not None:
+        console.show({"table": str(output)}, as_json=as_json)
 
 
 @app.command()
@@ -314,13 +327,38 @@ def embed(
     console.show(summary, as_json=as_json)
 
 
+def _variant_rows(scores: "Iterable[VariantScore]", columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    """A row for each variant, and a warning at the end where some have a reason instead of a score."""
+    from maskseq.inference.surprise import variant_row
+
+    n = unscored = 0
+    for score in scores:
+        n += 1
+        unscored += bool(score.reason)
+        yield [variant_row(score, columns)]
+    if unscored:
+        console.warn(f"{unscored:,} of {n:,} variants have no score: the column reason says why")
+
+
 def known_records(run: "Run", file: Path | None, format: str | None) -> "Iterator[tuple[str, Encoded]]":
     """Keys and ids of known data: of a file, or of what a corpus (the run's by default) holds out."""
     from maskseq.calibration import held_out_records
-    from maskseq.errors import UsageError
+    from maskseq.errors import MaskseqError, UsageError
+    from maskseq.fence import encode, naming, read
 
     if file is not None and not file.is_dir():
-        return ((record.key, run.fills.encode(record)) for record in run.reader(file, format).read(file))
+        reader = run.reader(file, format)
+        with naming(file):
+            for record in read(reader, file):
+                yield record.key, encode(run.fills, record)
+        return
     if run.fills is not run.tokenizer:
         raise UsageError("infill fills single units of these tokens, not tokens\n\nhint: name a file")
-    return held_out_records(file or run.path / "corpus")
+    try:
+        corpus = run.corpus(file)
+    except MaskseqError as error:
+        problem = str(error).partition("\n\n")[0]
+        raise UsageError(
+            f"{problem}\n\nhint: name a file, or another corpus, of data that the run has not seen"
+        ) from None
+    yield from held_out_records(corpus)

@@ -19,12 +19,12 @@ from jaxtyping import Bool, Float32, Int, Int8, Int32, Integer
 
 from maskseq.data.blocks import LoadedBlock, load_block
 from maskseq.data.corpus import Corpus, Split
-from maskseq.data.local import replacing
 from maskseq.data.packing import CHUNK_TOKENS, BatchConfig, Plan
 from maskseq.data.storage import digest, to_json
 from maskseq.data.threads import ahead_of
 from maskseq.errors import UsageError
 from maskseq.masking import MaskingConfig, mask_piece
+from maskseq.outputs import write
 from maskseq.types import Encoded
 
 
@@ -254,8 +254,7 @@ class Rows:
         if self.cache is not None:
             self.cache.mkdir(parents=True, exist_ok=True)
             body = np.array(ends, "<i8").tobytes()
-            with replacing(self._cache_file(epoch)) as file:
-                file.write(body + zlib.crc32(body).to_bytes(4, "little"))
+            write(self._cache_file(epoch), body + zlib.crc32(body).to_bytes(4, "little"), shared=True)
 
     def _cache_file(self, epoch: int) -> Path:
         assert self.cache is not None

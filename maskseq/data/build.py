@@ -151,6 +151,15 @@ def _job_of_files(
     on_error: OnError,
     variants: int,
 ) -> Job:
+    sources = sources_of(files, format)
+    described: dict[str, Any] | None = None
+    if format is not None:
+        described = {"name": name_of("formats", type(format)), "options": format.identity()}
+    return Job(tokenizer, tuple(sources), described, part_units or _default_part_units(tokenizer), on_error, variants)
+
+
+def sources_of(files: Sequence[Path], format: Format[Any] | None) -> list[dict[str, Any]]:
+    """Name, size and digest of every file that is read, as a corpus keeps them."""
     if not files:
         raise UsageError("no input files are given")
     for path in files:
@@ -160,11 +169,7 @@ def _job_of_files(
     for path in read:
         _require(path)
         sources.append({"name": path.name, "bytes": path.stat().st_size, "sha256": file_digest(path)})
-    described: dict[str, Any] | None = None
-    if format is not None:
-        options = {name: getattr(format, name) for name in getattr(format, "__dataclass_fields__", ())}
-        described = {"name": name_of("formats", type(format)), "options": options}
-    return Job(tokenizer, tuple(sources), described, part_units or _default_part_units(tokenizer), on_error, variants)
+    return sources
 
 
 def _require(path: Path) -> None:

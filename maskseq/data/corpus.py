@@ -17,17 +17,17 @@ from typing import Any, Literal, NamedTuple, SupportsIndex
 import numpy as np
 from jaxtyping import Int, Integer
 
+from maskseq.data.manifest import check_manifest
 from maskseq.data.parts import Part
 from maskseq.data.places import Place, open_folder
 from maskseq.data.storage import Folder, file_digest, to_json
 from maskseq.data.storage import digest as digest_of
-from maskseq.errors import DataError, UsageError
-from maskseq.plugins import tokenizer_from_json
+from maskseq.errors import DataError
+from maskseq.plugins import Trust, tokenizer_from_json
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
 
 MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
 OPEN_PARTS = 16
 COUNTED = 1 << 25
 """Positions of training data that tables are counted on."""
@@ -57,14 +57,16 @@ class Corpus:
         self._first_record = np.concatenate([[0], np.cumsum(records)]).astype(np.int64)
 
     @classmethod
-    def open(cls, place: Place, *, trust_code: bool = False) -> "Corpus":
+    def open(cls, place: Place, *, trust_code: Trust = False, known: Tokenizer[Any] | None = None) -> "Corpus":
         """Open a corpus by its path or URL.
 
-        `DataError` when it is unfinished or damaged, `UsageError` when its tokenizer is unknown.
+        `known` is a tokenizer that is here already: where it is the corpus's own, no code is loaded. `DataError` when
+        the corpus is unfinished or damaged, `UsageError` when its tokenizer is unknown.
         """
         folder = open_folder(place)
         manifest = read_manifest(folder)
-        return cls(folder, manifest, tokenizer_from_json(manifest["tokenizer"], trust_code=trust_code))
+        saved, file = manifest["tokenizer"], f"{folder}/{MANIFEST}"
+        return cls(folder, manifest, tokenizer_from_json(saved, trust_code=trust_code, known=known, file=file))
 
     @property
     def path(self) -> str:
@@ -179,7 +181,7 @@ class Corpus:
         """Check every digest of every file; each problem names the file and the bytes."""
         problems: list[str] = []
         try:
-            read_table(self.folder, **self.manifest["sequences"])
+            self._read_table()
         except DataError as error:
             problems.append(str(error))
         for entry in self.manifest["parts"]:
@@ -192,11 +194,24 @@ class Corpus:
     @cached_property
     def table(self) -> SequenceTable:
         """All sequences; mapped, not loaded. Of a remote corpus a temporary copy is."""
-        return read_table(self.folder, **self.manifest["sequences"])
+        return self._read_table()
+
+    def _read_table(self) -> SequenceTable:
+        entry = self.manifest["sequences"]
+        table = read_table(self.folder, entry["file"], entry["digest"], entry["count"])
+        begin, end = int(table.offset.min(initial=0)), int((table.offset + table.length).max(initial=0))
+        records = int(table.record.min(initial=0)), int(table.record.max(initial=0))
+        sound = 0 <= begin <= end <= self._first_position[-1] and 0 <= records[0] <= records[1] < self._first_record[-1]
+        if not sound or int(table.length.min(initial=1)) < 1 or int(table.start.min(initial=0)) < 0:
+            raise DataError(f"{self.folder}/{entry['file']}", "names positions or records that the parts do not have")
+        return table
 
     def _open_part(self, index: int) -> Part:
         entry = self.manifest["parts"][index]
-        return Part(self.folder, entry["name"], entry["digest"])
+        part = Part(self.folder, entry["name"], entry["digest"])
+        if (part.n_records, part.n_positions) != (entry["records"], entry["positions"]):
+            raise DataError(f"{self.folder}/{part.name}", "does not have the records and positions of the manifest")
+        return part
 
 
 def holds_corpus(place: Place) -> bool:
@@ -207,7 +222,7 @@ def holds_corpus(place: Place) -> bool:
         return False
 
 
-def verify_corpus(place: Place, *, trust_code: bool = False) -> list[str]:
+def verify_corpus(place: Place, *, trust_code: Trust = False) -> list[str]:
     """Every problem of a corpus, also of one whose manifest cannot be read; empty when all is well."""
     try:
         return Corpus.open(place, trust_code=trust_code).verify()
@@ -230,19 +245,14 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(raw)
         content = {name: value for name, value in manifest.items() if name != "digest"}
         intact = manifest.get("digest") == digest_of(to_json(content)) and to_json(manifest) == raw
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         intact = False
     if not intact:
         raise DataError(place, f"bytes 0-{len(raw)}: damaged, it does not have the digest that it was written with")
-    if manifest["format_version"] != FORMAT_VERSION:
-        raise UsageError(
-            f"{place}: written in corpus format {manifest['format_version']}, this maskseq reads {FORMAT_VERSION}\n\n"
-            f"hint: install the maskseq that wrote it ({manifest['maskseq']}), or tokenize the source files again"
-        )
-    return manifest
+    return check_manifest(raw, place)
 
 
-def read_table(folder: Folder, *, file: str, digest: str, count: int) -> SequenceTable:
+def read_table(folder: Folder, file: str, digest: str, count: int) -> SequenceTable:
     """The table of sequences, after checking its digest."""
     place = f"{folder}/{file}"
     try:
@@ -253,5 +263,8 @@ def read_table(folder: Folder, *, file: str, digest: str, count: int) -> Sequenc
             columns = np.load(path, mmap_mode="r")
     except FileNotFoundError:
         raise DataError(place, "is missing") from None
-    assert columns.shape == (4, count)
+    except (ValueError, EOFError) as error:
+        raise DataError(place, f"is not a table of sequences ({error})") from None
+    if columns.shape != (4, count) or columns.dtype != np.int64:
+        raise DataError(place, f"is not a table of {count:,} sequences, as the manifest has it")
     return SequenceTable(*columns)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from maskseq.data.corpus import FORMAT_VERSION, MANIFEST, Corpus, read_manifest
+from maskseq.data.corpus import MANIFEST, Corpus, read_manifest
+from maskseq.data.manifest import FORMAT_VERSION
 from maskseq.data.parts import EXAMPLES, OnError, Part
 from maskseq.data.splits import RecordTable, Region, Segments, SplitConfig, split_records
 from maskseq.data.storage import Folder, digest, to_json

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from maskseq.errors import MaskseqError, UsageError
+from maskseq.outputs import explained
 
 NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist", re.IGNORECASE)
 RETRIES: dict[str, Any] = {}
@@ -45,7 +46,9 @@ class Objects:
     def download(self, name: str, path: Path) -> None:
         with self.explained(name), path.open("wb") as file:
             for block in self._obstore.get(self.client, name):
-                file.write(block)
+                with explained(path):
+                    file.write(block)
+                    file.flush()
 
     def put(self, name: str, *pieces: bytes | memoryview) -> None:
         with self.explained(name):

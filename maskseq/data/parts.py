@@ -17,14 +17,15 @@
 A part is a pure function of its records and the tokenizer, so any engine, order or retry gives the same bytes.
 """
 
-import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Int8, Shaped, UInt8, UInt64
 
+from maskseq.data.manifest import check_summary
 from maskseq.data.storage import BLOCK, SEAL, Folder, block_digests, digest, to_json
 from maskseq.errors import DataError, MaskseqError
 from maskseq.types import Encoded
@@ -64,31 +65,34 @@ class Part:
 
     @cached_property
     def offsets(self) -> Int[np.ndarray, "records_plus_1"]:
-        return self._array("offsets")
+        return self._array("offsets", self.n_records + 1)
 
     @cached_property
     def units(self) -> Int[np.ndarray, "records"]:
-        return self._array("units")
+        return self._array("units", self.n_records)
 
     @cached_property
     def hashes(self) -> UInt64[np.ndarray, "records 2"]:
-        return self._array("hashes")
+        return self._array("hashes", self.n_records)
 
     @cached_property
     def spans(self) -> Float[np.ndarray, "records 2"] | None:
-        return self._array("spans") if self._has("spans") else None
+        return self._array("spans", self.n_records) if self._has("spans") else None
 
     @cached_property
     def variants(self) -> Int8[np.ndarray, "records"]:
-        return self._array("variants") if self._has("variants") else np.zeros(self.n_records, np.int8)
+        return self._array("variants", self.n_records) if self._has("variants") else np.zeros(self.n_records, np.int8)
 
     @cached_property
     def unknown(self) -> Int[np.ndarray, "runs 2"]:
         return self._array("unknown") if self._has("unknown") else np.empty((0, 2), np.int64)
 
     def key(self, record: int) -> str:
-        start, stop = self._key_offsets[record : record + 2]
-        return self._keys[start:stop].tobytes().decode()
+        start, stop = self._key_offsets[record : record + 2].tolist()
+        try:
+            return self._keys[start:stop].tobytes().decode()
+        except UnicodeDecodeError as error:
+            raise self._error(f"the key of record {record + 1} is not UTF-8: {error}") from None
 
     def read(self, start: int, stop: int) -> Encoded:
         """Positions `start:stop` of the part; `DataError` with the place when anything there is damaged."""
@@ -105,22 +109,32 @@ class Part:
             yield from (f"{self.folder}/{self.name}: {problem}" for problem in self._damage(file, entry))
 
     def _span(self, array: str, start: int, stop: int) -> Shaped[np.ndarray, "length ..."]:
-        opened = self._open(array)
+        with self._explained(f"{array} {start}:{stop}"):
+            span: np.ndarray = self._open(array, self.n_positions)[start:stop]
+        n_axes, kinds = {"tokens": (2, "u"), "weights": (2, "f"), "cell_units": (3, "i")}[array]
+        if span.ndim != n_axes or len(span) != stop - start or span.dtype.kind not in kinds:
+            raise self._error(f"{array} {start}:{stop} has the shape {list(span.shape)} and the type {span.dtype}")
+        return span
+
+    def _array(self, name: str, rows: int | None = None) -> Shaped[np.ndarray, "..."]:
+        with self._explained(name):
+            values: np.ndarray = self._open(name, rows)[:]
+        return values
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
         try:
-            span: np.ndarray = opened[start:stop]
+            yield
         except FileNotFoundError as missing:
             raise self._error(f"{str(missing).removeprefix(self.name + '/')} is missing") from None
         except MaskseqError:
             raise
         except Exception as error:  # whatever the codecs make of damaged bytes
-            raise self._error(f"{array} {start}:{stop} cannot be read: {error}") from error
-        return span
+            problem = str(error).partition("\n")[0] or type(error).__name__
+            raise self._error(f"{what} cannot be read: {problem}") from error
 
-    def _array(self, name: str) -> Shaped[np.ndarray, "..."]:
-        values: np.ndarray = self._open(name)[:]
-        return values
-
-    def _open(self, array: str) -> Any:
+    def _open(self, array: str, rows: int | None) -> Any:
+        """The array, which must have so many `rows` (None: unknown) before any of it is read."""
         if array not in self._opened:
             import zarr
 
@@ -128,16 +142,19 @@ class Part:
                 if file.startswith(f"{array}/") and not file.startswith(PAYLOAD):
                     for problem in self._damage(file, entry):
                         raise self._error(problem)
-            self._opened[array] = zarr.open_array(store=self.folder.chunks, path=f"{self.name}/{array}", mode="r")
+            opened = zarr.open_array(store=self.folder.chunks, path=f"{self.name}/{array}", mode="r")
+            if not opened.shape or opened.shape[0] != (opened.shape[0] if rows is None else rows):
+                raise self._error(f"{array} has the shape {list(opened.shape)}, not {rows} rows")
+            self._opened[array] = opened
         return self._opened[array]
 
     @cached_property
     def _keys(self) -> UInt8[np.ndarray, "bytes"]:
-        return self._array("keys")
+        return self._array("keys", int(self._key_offsets[-1]))
 
     @cached_property
     def _key_offsets(self) -> Int[np.ndarray, "records_plus_1"]:
-        return self._array("key_offsets")
+        return self._array("key_offsets", self.n_records + 1)
 
     def _has(self, array: str) -> bool:
         return f"{array}/zarr.json" in self.summary["files"]
@@ -149,8 +166,7 @@ class Part:
             raise self._error(f"{SEAL} is missing") from None
         if expected is not None and digest(raw) != expected:
             raise self._error(f"{SEAL}, bytes 0-{len(raw)}: does not have the digest that the manifest gives")
-        summary: dict[str, Any] = json.loads(raw)
-        return summary
+        return check_summary(raw, f"{self.folder}/{self.name}/{SEAL}")
 
     def _damage(self, file: str, entry: dict[str, Any]) -> Iterator[str]:
         try:

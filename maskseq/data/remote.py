@@ -15,7 +15,7 @@ from typing import Any
 
 from maskseq.data.lease import Lease
 from maskseq.data.objects import Objects
-from maskseq.data.storage import SEAL, Folder
+from maskseq.data.storage import SEAL, Folder, inside
 from maskseq.errors import UsageError
 
 AT_ONCE = 8  # objects of a part in flight: a small one costs a round trip, too
@@ -37,13 +37,13 @@ class RemoteFolder(Folder):
         return RemoteFolder, (self._objects.url,)
 
     def read(self, name: str) -> bytes:
-        return self._objects.get(name)
+        return self._objects.get(inside(self, name))
 
     @contextmanager
     def local_file(self, name: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="maskseq-") as aside:
             copy = Path(aside, PurePosixPath(name).name)
-            self._objects.download(name, copy)
+            self._objects.download(inside(self, name), copy)
             yield copy
 
     @cached_property

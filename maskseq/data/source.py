@@ -6,6 +6,7 @@ from typing import Any
 
 from maskseq.data.parts import OnError
 from maskseq.errors import DataError
+from maskseq.fence import streamed
 from maskseq.plugins import format_for
 from maskseq.tokenizer import Format
 from maskseq.types import Record
@@ -47,5 +48,6 @@ class Source:
     def _read(self) -> Iterator[Record | DataError]:
         for path in self.files:
             reader = self.format or format_for(path)
-            for item in reader.read(path) if self.on_error == "stop" else reader.attempts(path):
+            method = "read" if self.on_error == "stop" else "attempts"
+            for item in streamed(reader, path, method, getattr(reader, method)):
                 yield item if isinstance(item, DataError) else item.bare()

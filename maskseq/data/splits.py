@@ -80,7 +80,15 @@ class RecordTable:
         return RecordTable(self.positions[own], self.units[own], self.key_hashes[own], self.content_hashes[own], spans)
 
     def find(self, key: str) -> list[int]:
-        """The records with that key."""
+        """The records with that key; KEY#n also means the n-th of several with one key (`maskseq.names`)."""
+        found = self._of_key(key)
+        first, _, number = key.rpartition("#")
+        alike = self._of_key(first) if number.isdecimal() and len(number) < 10 else []
+        if len(alike) > 1 and 1 <= int(number) <= len(alike):
+            found.append(alike[int(number) - 1])
+        return found
+
+    def _of_key(self, key: str) -> list[int]:
         found: list[int] = np.flatnonzero(self.key_hashes == np.uint64(hash64(key.encode()))).tolist()
         return found
 
@@ -285,7 +293,9 @@ def _parse(text: str, table: RecordTable) -> Region:
     records = table.find(key) if key else list(range(len(table)))
     if len(records) != 1:
         what = f"{len(records)} records have the key {key!r}" if key else f"there are {len(table)} records"
-        raise UsageError(f'region {text!r}: {what}\n\nhint: name one record, as in "KEY:START-END"')
+        raise UsageError(
+            f'region {text!r}: {what}\n\nhint: name one record, as in "KEY:START-END"; the second of a key is KEY#2'
+        )
     units = int(table.units[records[0]])
     if not 1 <= int(first) <= int(last) <= units:
         raise UsageError(f"region {text!r} does not lie within the record, which has the units 1-{units}")

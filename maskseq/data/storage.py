@@ -1,13 +1,15 @@
 """Where a corpus lies: a folder of this machine or of an object store, behind the same few operations; and digests."""
 
 import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+from maskseq import standard_json
+from maskseq.errors import DataError
 
 BLOCK = 1 << 16
 """Bytes that one digest covers: how exactly `verify` says where a file is damaged."""
@@ -67,6 +69,14 @@ class Folder(ABC):
         """
 
 
+def inside(folder: object, name: str) -> str:
+    """The name, which was read from a file of the folder; `DataError` if it leads out of the folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise DataError(str(folder), f"names the file {name!r}, which would lie outside of it")
+    return name
+
+
 def digest(*pieces: bytes | memoryview) -> str:
     """SHA-256 of the pieces, one after the other."""
     together = hashlib.sha256()
@@ -88,4 +98,4 @@ def block_digests(data: bytes) -> list[str]:
 
 def to_json(value: Any) -> bytes:
     """The one way that a value is written, so that equal content is equal bytes."""
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    return standard_json.to_json(value, lossless=True, ascii=False, indent=1, sort_keys=True).encode() + b"\n"

@@ -45,6 +45,14 @@ class Group:
     coverage_after: tuple[float, ...] | None = None
     """The share of true values within each interval, of each half of the positions as above."""
 
+    def __post_init__(self) -> None:
+        if not (0 < self.temperature < np.inf and 0 < self.marginal_temperature < np.inf):
+            raise ValueError("a temperature is a number above 0")
+        if any(each is not None and len(each) != len(LEVELS) for each in (self.tails, self.coverage_before)):
+            raise ValueError(f"intervals have {len(LEVELS)} levels")
+        if not all(0 <= share <= 1 for pair in self.tails or () for share in pair):
+            raise ValueError("the tails of intervals are shares")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
@@ -147,22 +155,8 @@ def _fit_group(
     for judge, found in after:
         confidence[judge] = cells.confident(judge, found)
     marginal, after = _fit_temperature(cells.marginals, cells, fitted_on, halves)
-    intervals: dict[str, Any] = {}
-    if n_bins and halves:
-        before = cells.ranks(mine, 1.0, n_bins).coverage(NOMINAL)
-        learned = zip(halves, after, strict=True)
-        told = [
-            cells.ranks(judge, found, n_bins).coverage(cells.ranks(learn, found, n_bins).tails())
-            for (learn, judge), (_, found) in learned
-        ]
-        held = np.average(told, axis=0, weights=[np.count_nonzero(judge) for _, judge in halves])
-        helps = np.abs(held - LEVELS).sum() < np.abs(np.array(before) - LEVELS).sum()
-        tails = cells.ranks(fitted_on, marginal, n_bins).tails() if helps else NOMINAL
-        intervals = {
-            "tails": tuple((low, high) for low, high in tails.tolist()),
-            "coverage_before": tuple(before),
-            "coverage_after": tuple(held.tolist()) if helps else tuple(before),
-        }
+    judged = [(learn, judge, found) for (learn, judge), (_, found) in zip(halves, after, strict=True)]
+    intervals = _fit_intervals(cells, mine, fitted_on, n_bins, marginal, judged) if n_bins else {}
     return Group(
         field=field,
         span=span,
@@ -173,6 +167,33 @@ def _fit_group(
         ece_after=calibration_error(confidence[mine], cells.right[mine]),
         **intervals,
     )
+
+
+def _fit_intervals(
+    cells: "_Cells",
+    mine: Bool[np.ndarray, " cells"],
+    fitted_on: Bool[np.ndarray, " cells"],
+    n_bins: int,
+    temperature: float,
+    halves: Sequence[tuple[Bool[np.ndarray, " cells"], Bool[np.ndarray, " cells"], float]],
+) -> dict[str, Any]:
+    """What a group says of intervals; nothing where its cells have no numbers. A half is learned from, judged, at T."""
+    plain, fitted = cells.ranks(mine, 1.0, n_bins), cells.ranks(fitted_on, temperature, n_bins)
+    pairs = [(cells.ranks(learn, found, n_bins), cells.ranks(judge, found, n_bins)) for learn, judge, found in halves]
+    pairs = [(learn, judge) for learn, judge in pairs if len(learn) and len(judge)]
+    if not (len(plain) and len(fitted) and pairs):
+        return {}
+    before = plain.coverage(NOMINAL)
+    held = np.average(
+        [judge.coverage(learn.tails()) for learn, judge in pairs], axis=0, weights=[len(judge) for _, judge in pairs]
+    )
+    helps = np.abs(held - LEVELS).sum() < np.abs(np.array(before) - LEVELS).sum()
+    tails = fitted.tails() if helps else NOMINAL
+    return {
+        "tails": tuple((low, high) for low, high in tails.tolist()),
+        "coverage_before": tuple(before),
+        "coverage_after": tuple(held.tolist()) if helps else tuple(before),
+    }
 
 
 def _fit_temperature(
@@ -303,7 +324,11 @@ class _Cells:
         return np.asarray(scaled[np.arange(len(scaled)), self.value[which]])
 
     def ranks(self, which: Bool[np.ndarray, " cells"], temperature: float, n_bins: int) -> Ranks:
-        """Of these cells that have a value in a bin, where it stands in the marginals at a temperature."""
+        """Of these cells that have a value in a bin, where it stands in the marginals at a temperature.
+
+        Cells that no bin is left possible for are passed over: no interval can be made of them.
+        """
         rows = which & (self.truth < n_bins)
         scaled = tempered(self.marginals[rows], np.full(np.count_nonzero(rows), temperature))
-        return Ranks.of(scaled, n_bins, self.truth[rows])
+        possible = scaled[:, :n_bins].sum(axis=1) > 0
+        return Ranks.of(scaled[possible], n_bins, self.truth[rows][possible])

@@ -164,6 +164,12 @@ def interval(resamples: Float[np.ndarray, "resamples"]) -> list[float]:
     return [float(low), float(high)]
 
 
+def saved(ours: Float[np.ndarray, "..."], theirs: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """By which share ours is less than theirs; NaN where theirs is 0."""
+    ratio = np.divide(ours, theirs, out=np.full(np.shape(theirs), np.nan), where=np.asarray(theirs) != 0)
+    return np.asarray(1 - ratio)
+
+
 def compare(cells: Cells, answers: Mapping[str, Answers], *, model: str | None) -> dict[str, Any]:
     """Bits and accuracy of everybody, with intervals; the model's skill over the best baseline, paired by region."""
     table: dict[str, Any] = {}
@@ -192,8 +198,8 @@ def compare(cells: Cells, answers: Mapping[str, Answers], *, model: str | None) 
         "regions": cells.n_regions,
         "by": table,
         "best baseline": best,
-        "skill": 1 - table[model]["bits"] / table[best]["bits"],
-        "skill, 95 %": interval(1 - ours / theirs),
+        "skill": float(saved(np.array(own.bits.mean()), np.array(other.bits.mean()))),
+        "skill, 95 %": interval(saved(ours, theirs)),
         "wins in bits": interval(theirs - ours)[0] > 0,
         "most often right": most,
         "accuracy gained, 95 %": interval(right - their_right),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from maskseq.inference.evaluate import Answers, Cells, bootstrap, interval
+from maskseq.inference.evaluate import Answers, Cells, bootstrap, interval, saved
 from maskseq.inference.ordinal import LEVELS, NOMINAL, Ranks
 from maskseq.inference.puzzles import Puzzle
 from maskseq.types import Vocabulary
@@ -75,8 +75,8 @@ def compare_errors(
     if model is None or not simple:
         return told
     best = min(simple, key=lambda name: float((errors[name] ** 2).mean()))
-    saved = interval(1 - resamples[model] / resamples[best])
-    return told | {"best baseline": best, "MSE saved, 95 %": saved, "wins in MSE": saved[0] > 0}
+    low, high = interval(saved(resamples[model], resamples[best]))
+    return told | {"best baseline": best, "MSE saved, 95 %": [low, high], "wins in MSE": low > 0}
 
 
 def ordinal_honesty(cells: Cells, answers: Mapping[str, Answers], vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:

@@ -5,8 +5,6 @@ that went into it. Asked again for the same batch, the journal answers with the 
 """
 
 import hashlib
-import json
-import os
 import shutil
 import zipfile
 from collections.abc import Callable, Sequence
@@ -17,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from maskseq.inference.fill import Fill
+from maskseq.outputs import replacing
+from maskseq.standard_json import to_json
 
 IDENTITY = "identity.json"
 _OF_CELLS = tuple(field.name for field in fields(Fill) if field.name not in ("n_passes", "tails"))
@@ -28,7 +28,7 @@ class Journal:
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
         """`identity` is all that decides the fills but the batches themselves; a journal of other work is emptied."""
         self.folder = folder
-        told = json.dumps(identity, sort_keys=True)
+        told = to_json(identity, lossless=True, sort_keys=True)
         try:
             same = (folder / IDENTITY).read_text(encoding="utf-8") == told
         except (OSError, UnicodeDecodeError):
@@ -53,12 +53,8 @@ def _write(path: Path, fills: Sequence[Fill]) -> None:
     arrays = {name: getattr(joined, name) for name in _OF_CELLS}
     counts = np.array([len(fill.cells) for fill in fills])
     passes = np.array([int(fill.n_passes[0]) for fill in fills])
-    aside = path.with_suffix(".tmp")
-    with aside.open("wb") as file:
+    with replacing(path) as aside, aside.open("wb") as file:
         np.savez(file, counts=counts, passes=passes, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 def _read(path: Path) -> list[Fill] | None:

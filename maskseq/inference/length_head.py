@@ -16,15 +16,16 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, Integer
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from maskseq.errors import DataError, UsageError
 from maskseq.inference.job import key_number
 from maskseq.inference.lengths import Judge
 from maskseq.inference.predict import run_packed
-from maskseq.model.checkpoint import DIGESTS, MODEL, read_json
+from maskseq.model.checkpoint import DIGESTS, MODEL, read_json, write_tensors
 from maskseq.model.encoder import Encoder
+from maskseq.outputs import replacing
+from maskseq.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
 
@@ -99,9 +100,8 @@ def save_length_head(checkpoint: Path, fitted: FittedHead) -> Path:
     """Write it beside the checkpoint's model, which it names by its digest."""
     path = checkpoint / LENGTH_HEAD
     told = {"most": fitted.head.most, "accuracy": fitted.accuracy, "nats": fitted.nats, "model": _weights(checkpoint)}
-    aside = path.with_name(path.name + ".tmp")
-    save_file(fitted.head.state_dict(), aside, metadata={"length_head": json.dumps(told)})
-    aside.replace(path)
+    with replacing(path) as aside:
+        write_tensors(aside, fitted.head.state_dict(), metadata={"length_head": to_json(told)})
     return path
 
 

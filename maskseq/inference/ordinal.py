@@ -100,6 +100,9 @@ class Ranks:
         cumulative, rows = cumulated(probabilities, n_bins), np.arange(len(truth))
         return cls(cumulative[rows, truth], cumulative[rows, truth + 1])
 
+    def __len__(self) -> int:
+        return len(self.low)
+
     def at(self, which: Bool[np.ndarray, " cells"]) -> "Ranks":
         return Ranks(self.low[which], self.high[which])
 

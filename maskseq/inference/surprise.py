@@ -1,6 +1,5 @@
 """Scores as tables: of records, of positions, of variants. What surprises a model most is where to look first."""
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,12 +18,12 @@ RECORD_COLUMNS: Columns = {
     "max_field": str,
     "fields": str,
 }
-"""Bits: the mean over scored cells; the most surprising of them, and where it is; JSON of each field's mean."""
+"""Bits: the mean over scored cells; the most surprising of them, and where it is; each field's mean."""
 
 
 def record_row(score: Score, fields: Sequence[str]) -> dict[str, Any]:
     """How surprising a record is, and where most; its fields, the most surprising first."""
-    row: dict[str, Any] = dict.fromkeys(RECORD_COLUMNS) | {"key": score.key, "cells": score.n_cells, "fields": "{}"}
+    row: dict[str, Any] = dict.fromkeys(RECORD_COLUMNS) | {"key": score.key, "cells": score.n_cells, "fields": {}}
     scored = ~np.isnan(score.bits)
     if not scored.any():
         return row
@@ -39,7 +38,7 @@ def record_row(score: Score, fields: Sequence[str]) -> dict[str, Any]:
         "max_bits": float(score.bits[position, column]),
         "max_position": int(position) + 1,
         "max_field": fields[int(column)],
-        "fields": json.dumps(told, ensure_ascii=False),
+        "fields": told,
     }
 
 
@@ -61,12 +60,14 @@ def position_rows(score: Score, fields: Sequence[str]) -> Iterator[dict[str, Any
 
 
 def variant_columns(columns: Sequence[str]) -> Columns:
-    """What the file says of a variant, then nats."""
-    return dict.fromkeys(columns, str) | {"log_ratio": float, "log_before": float, "log_after": float}
+    """What the file says of a variant, then nats (of flanks where the length changes), or why there are none."""
+    numbers = ("log_ratio", "log_before", "log_after", "flank_log_ratio")
+    return dict.fromkeys(columns, str) | dict.fromkeys(numbers, float) | {"reason": str}
 
 
 def variant_row(score: VariantScore, columns: Sequence[str]) -> dict[str, Any]:
     """A variant and its score; empty where there is none."""
-    numbers = {"log_ratio": score.log_ratio, "log_before": score.before, "log_after": score.after}
-    told = {name: value if value == value else None for name, value in numbers.items()}
-    return dict(zip(columns, score.variant.columns, strict=True)) | told
+    numbers = {"log_ratio": score.log_ratio, "flank_log_ratio": score.flank_log_ratio}
+    numbers |= {} if score.flanks else {"log_before": score.before, "log_after": score.after}
+    row = dict.fromkeys(variant_columns(columns)) | dict(zip(columns, score.variant.columns, strict=True))
+    return row | {name: value for name, value in numbers.items() if value == value} | {"reason": score.reason or None}

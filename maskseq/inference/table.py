@@ -1,6 +1,5 @@
 """A table of what was filled and how surely: one row for each filled cell and sample."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,6 +49,10 @@ class Row:
     """The forward pass after which it was committed."""
     truth: str | None = None
     """What had been there, where a known value was hidden on purpose."""
+    gain: float | None = None
+    """Bits that the distribution, given the known cells alone, says beyond the frequencies of the training data."""
+    clipped: int | None = None
+    """Of the 8 nearest known numbers of its field on either side, how many lie outside the training range."""
 
 
 def rows(
@@ -59,12 +62,14 @@ def rows(
     *,
     posterior: Posterior | None = None,
     numbers: Float[np.ndarray, " cells"] | None = None,
+    gains: Float[np.ndarray, " cells"] | None = None,
+    clipped: Float[np.ndarray, " cells"] | None = None,
     alternatives: int = 3,
 ) -> Iterator[Row]:
     """The rows of one record, as it was before it was filled: known ids in a hole are the truth.
 
     `posterior` is that of the fill, if it is at hand; `numbers` are those that were written in place of the centres of
-    the bins, NaN for none.
+    the bins, NaN for none; `gains` and `clipped` are those columns, NaN where they say nothing.
     """
     fill, ids = filled.fill, before.ids
     units = unit_ranges(tokenizer, replace(before, ids=fill.written(ids)), fill.cells)
@@ -103,6 +108,8 @@ def rows(
                 outside=float(fill.other_mass[sample, cell]),
                 step=int(fill.step[sample, cell]),
                 truth=None if known == field.mask_id else field.token(known),
+                gain=None if gains is None else _known(float(gains[cell])),
+                clipped=None if clipped is None or np.isnan(clipped[cell]) else int(clipped[cell]),
             )
 
 
@@ -122,8 +129,8 @@ COLUMNS = columns_of(Row)
 
 
 def as_dict(row: Row) -> dict[str, Any]:
-    """The row as a table takes it: its alternatives as JSON, probabilities to 6 digits."""
-    return vars(row) | {"alternatives": json.dumps([[value, round(p, 6)] for value, p in row.alternatives])}
+    """The row as a table takes it: probabilities of its alternatives to 6 digits."""
+    return vars(row) | {"alternatives": [[value, round(p, 6)] for value, p in row.alternatives]}
 
 
 def _known(number: float) -> float | None:

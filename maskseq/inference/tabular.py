@@ -1,7 +1,9 @@
-"""Tables that are written row by row: CSV, TSV, JSON Lines, or Parquet where pyarrow is installed."""
+"""Tables that are written row by row: CSV, TSV, JSON Lines, or Parquet where pyarrow is installed.
+
+Texts that a spreadsheet would run as formulas stand in CSV and TSV behind an apostrophe; `unquoted` takes it away.
+"""
 
 import csv
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,8 +12,14 @@ from pathlib import Path
 from typing import Any, TextIO, get_args
 
 from maskseq.errors import UsageError
+from maskseq.outputs import explained, replacing
+from maskseq.standard_json import to_json
+from maskseq.terminal import in_one_line
 
 PARQUET_ROWS = 1 << 14
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a text begins with that a spreadsheet takes for a formula."""
 
 Columns = Mapping[str, type]
 """Names, each with the type of its values, of which any may be None."""
@@ -32,22 +40,22 @@ def table_writer(path: Path, columns: Columns) -> Iterator[Sink]:
     """
     if path.suffix not in _SINKS:
         raise UsageError(f"{path}: a table is written as {', '.join(_SINKS)}")
-    aside = path.with_name(path.name + ".tmp")
-    try:
-        with _SINKS[path.suffix](aside, columns) as sink:
-            yield sink
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(path) as aside, _SINKS[path.suffix](aside, columns) as sink:
+
+        def named(rows: Iterable[Mapping[str, Any]]) -> None:
+            with explained(path):  # here, since other files may be open around this call
+                sink(rows)
+
+        yield named
 
 
 @contextmanager
 def table_on_stdout(columns: Columns, *, as_json: bool) -> Iterator[Sink]:
-    """Rows as lines on stdout: tab-separated, numbers to four digits, or JSON."""
+    """Rows as lines on stdout: tab-separated, numbers to four digits, control characters escaped; or JSON."""
     if as_json:
         yield lambda rows: _json_lines(rows, sys.stdout)
         return
-    print("\t".join(columns))
+    print("\t".join(map(in_one_line, columns)))
 
     def sink(rows: Iterable[Mapping[str, Any]]) -> None:
         for row in rows:
@@ -56,24 +64,48 @@ def table_on_stdout(columns: Columns, *, as_json: bool) -> Iterator[Sink]:
     yield sink
 
 
+def quoted(value: object) -> object:
+    """A value as CSV and TSV hold it: texts that look like formulas behind an apostrophe, but for numbers."""
+    if not isinstance(value, str) or not value.lstrip("'").startswith(FORMULA) or _is_number(value):
+        return value
+    return f"'{value}"
+
+
+def unquoted(text: str) -> str:
+    """The text that `quoted` was given."""
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return not text[:1].isspace()
+
+
+def _flat(value: object) -> object:
+    """A value as a cell holds it: lists and tables as JSON."""
+    return to_json(value, ascii=False) if isinstance(value, Mapping | list | tuple) else value
+
+
 def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
-    return "" if value is None else str(value)
+    return "" if value is None else in_one_line(str(_flat(value)))
 
 
 def _json_lines(rows: Iterable[Mapping[str, Any]], file: TextIO) -> None:
     for row in rows:
-        finite = {name: None if value != value else value for name, value in row.items()}  # JSON has no NaN
-        file.write(json.dumps(finite) + "\n")
+        file.write(to_json(row) + "\n")
 
 
 @contextmanager
 def _delimited(path: Path, columns: Columns, delimiter: str) -> Iterator[Sink]:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\r\n" if delimiter == "," else "\n")
-        writer.writerow(columns)
-        yield lambda rows: writer.writerows([row[name] for name in columns] for row in rows)
+        writer.writerow(map(quoted, columns))
+        yield lambda rows: writer.writerows([quoted(_flat(row[name])) for name in columns] for row in rows)
 
 
 @contextmanager
@@ -96,7 +128,7 @@ def _parquet(path: Path, columns: Columns) -> Iterator[Sink]:
 
         def sink(rows: Iterable[Mapping[str, Any]]) -> None:
             for row in rows:
-                waiting.append(row)
+                waiting.append({name: _flat(row[name]) for name in columns})
                 if len(waiting) == PARQUET_ROWS:
                     flush()
 

@@ -8,24 +8,29 @@ adds, and `digests.json`, written last: a folder without it was interrupted. A r
 import hashlib
 import json
 import os
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from maskseq.data.local import sync
+from maskseq.data.storage import inside
 from maskseq.errors import DataError, UsageError
 from maskseq.model.encoder import Encoder, EncoderConfig
-from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
+from maskseq.outputs import sync
+from maskseq.plugins import Trust, tokenizer_from_json, tokenizer_to_json
+from maskseq.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 
 MODEL, CONFIG, TOKENIZER, DIGESTS = "model.safetensors", "config.json", "tokenizer.json", "digests.json"
 FORMAT = 1
+Shapes = dict[str, tuple[int, ...]]
 
 
 def save_model(folder: Path, model: Encoder, tokenizer: Tokenizer[Any]) -> None:
@@ -38,14 +43,14 @@ def save_model(folder: Path, model: Encoder, tokenizer: Tokenizer[Any]) -> None:
         "encoder": TypeAdapter(EncoderConfig).dump_python(model.config, mode="json"),
         "tokenizer": saved_tokenizer["fingerprint"],
     }
-    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, folder / MODEL)
+    write_tensors(folder / MODEL, {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
     write_json(folder / CONFIG, config)
     write_json(folder / TOKENIZER, saved_tokenizer)
     seal(folder)
 
 
 def load_model(
-    folder: Path, *, trust_code: bool = False, warn: Callable[[str], object] = warnings.warn
+    folder: Path, *, trust_code: Trust = False, warn: Callable[[str], object] = warnings.warn
 ) -> tuple[Encoder, Tokenizer[Any]]:
     """The model and tokenizer of a checkpoint folder, or of the newest sound checkpoint of a run folder.
 
@@ -63,23 +68,43 @@ def find_checkpoint(folder: Path, warn: Callable[[str], object] = warnings.warn)
     return folder
 
 
-def read_model(folder: Path, *, trust_code: bool = False) -> tuple[Encoder, Tokenizer[Any]]:
-    """The model and tokenizer of a checkpoint folder that was found sound."""
+def read_model(
+    folder: Path, *, trust_code: Trust = False, known: Tokenizer[Any] | None = None
+) -> tuple[Encoder, Tokenizer[Any]]:
+    """The model and tokenizer of a checkpoint folder that was found sound.
+
+    `known` is a tokenizer that is here already: where it is the one that was saved, no code is loaded. The encoder is
+    made only once the weights are known to be those of one of its size.
+    """
     config, fingerprint = _read_config(folder / CONFIG)
     saved_tokenizer = read_json(folder / TOKENIZER)
     if saved_tokenizer.get("fingerprint") != fingerprint:
         raise DataError(folder / TOKENIZER, f"is not the tokenizer that {CONFIG} names: they come from two checkpoints")
-    tokenizer = tokenizer_from_json(saved_tokenizer, trust_code=trust_code)
+    tokenizer = tokenizer_from_json(saved_tokenizer, trust_code=trust_code, known=known, file=folder / TOKENIZER)
     _same_vocabulary(config, tokenizer)
+    _check_size(config, folder / MODEL)
     model = Encoder(config, seed=None)
     fill(model, read_tensors(folder / MODEL), folder / MODEL)
     return model, tokenizer
 
 
+def _check_size(config: EncoderConfig, source: Path) -> None:
+    """`DataError` unless the weights are those of such an encoder. Nothing of their size is allocated."""
+    given = read_shapes(source)
+    if config.n_layers > len(given):
+        raise DataError(source, f"holds {len(given)} tensors, too few for the {config.n_layers:,} layers of {CONFIG}")
+    try:
+        with torch.device("meta"):
+            expected = {name: tuple(value.shape) for name, value in Encoder(config, seed=None).state_dict().items()}
+    except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
+        problem = str(error).partition("\n")[0]
+        raise DataError(source.with_name(CONFIG), f"its sizes are not those of an encoder ({problem})") from error
+    compare(expected, given, source)
+
+
 def newest_checkpoint(run: Path, warn: Callable[[str], object]) -> Path:
     """The checkpoint that `latest` names, or the newest older one if that is damaged; `warn` is told which and why."""
-    steps = sorted((run / "checkpoints").glob("step_*"), key=_step, reverse=True)
-    steps = [folder for folder in steps if _step(folder) >= 0]
+    steps = checkpoints(run)[::-1]
     try:
         named = (run / "latest").read_text().strip()
     except (OSError, UnicodeDecodeError):
@@ -99,6 +124,11 @@ def newest_checkpoint(run: Path, warn: Callable[[str], object]) -> Path:
             warn(f"damaged: {'; '.join(problems)}. Going back to {folder.name}")
         return folder
     raise DataError(run, "; ".join(["has no sound checkpoint", *problems]))
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """All checkpoint folders of a run, in the order of their steps."""
+    return sorted((path for path in (run / "checkpoints").glob("step_*") if _step(path) >= 0), key=_step)
 
 
 def seal(folder: Path) -> None:
@@ -121,6 +151,7 @@ def check(folder: Path) -> None:
             folder, f"is no finished checkpoint: it has no {DIGESTS} (the last file to be written), only {found}"
         )
     for name, digest in read_json(folder / DIGESTS).items():
+        inside(folder, name)
         if not (folder / name).is_file():
             raise DataError(folder / name, "is missing")
         if _digest(folder / name) != digest:
@@ -129,23 +160,41 @@ def check(folder: Path) -> None:
 
 def fill(model: Encoder, tensors: dict[str, torch.Tensor], source: Path) -> None:
     """Copy `tensors` into the model; `DataError` says which are missing, unknown or of another shape."""
-    expected = model.state_dict()
-    missing = sorted(set(expected) - set(tensors))
-    unknown = sorted(set(tensors) - set(expected))
+    expected, given = (
+        {name: tuple(value.shape) for name, value in each.items()} for each in (model.state_dict(), tensors)
+    )
+    compare(expected, given, source)
+    model.load_state_dict(tensors)
+
+
+def compare(expected: Shapes, given: Shapes, source: Path) -> None:
+    """`DataError` says which tensors are missing, unknown or of another shape."""
+    missing = sorted(set(expected) - set(given))
+    unknown = sorted(set(given) - set(expected))
     if missing or unknown:
         parts = [f"lacks {few(missing)}"] * bool(missing) + [f"has unexpected {few(unknown)}"] * bool(unknown)
         raise DataError(source, f"does not fit {CONFIG}: it {' and '.join(parts)}")
-    for name, value in expected.items():
-        if value.shape != tensors[name].shape:
-            given, wanted = tuple(tensors[name].shape), tuple(value.shape)
-            raise DataError(source, f"is {given} but {CONFIG} says {wanted}", place=f"tensor {name}")
-    model.load_state_dict(tensors)
+    for name, shape in expected.items():
+        if shape != given[name]:
+            raise DataError(source, f"is {given[name]} but {CONFIG} says {shape}", place=f"tensor {name}")
+
+
+def read_shapes(path: Path) -> Shapes:
+    """The shapes of all tensors of a safetensors file, from its header."""
+    with _safetensors(path), safe_open(path, framework="pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (it is no dict)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """All tensors of a safetensors file."""
-    try:
+    with _safetensors(path):
         return load_file(path)
+
+
+@contextmanager
+def _safetensors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise DataError(path, "is missing") from None
     except (SafetensorError, OSError) as error:
@@ -158,17 +207,27 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(path, "is missing") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(path, f"is not readable JSON ({error})") from error
     if not isinstance(value, dict):
         raise DataError(path, "should hold one JSON object")
     return value
 
 
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file; an `OSError` where the system refuses it, as for other files."""
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        found = re.search(r"os error (\d+)", str(error))
+        code = int(found[1]) if found else None
+        raise OSError(code, os.strerror(code) if code else str(error), str(path)) from error
+
+
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON object and flush it to disk."""
     with path.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False)
+        file.write(to_json(value, lossless=True, ascii=False, indent=1))
         file.flush()
         os.fsync(file.fileno())
 
@@ -178,12 +237,13 @@ def _read_config(path: Path) -> tuple[EncoderConfig, str]:
     if saved.get("format") != FORMAT:
         raise DataError(path, f"has format {saved.get('format')!r}; this version of maskseq reads format {FORMAT}")
     try:
-        return TypeAdapter(EncoderConfig).validate_python(saved["encoder"]), saved["tokenizer"]
+        return TypeAdapter(EncoderConfig).validate_python(saved["encoder"]), str(saved["tokenizer"])
     except KeyError as error:
         raise DataError(path, f"lacks the key {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(path, first["msg"], place=".".join(map(str, ("encoder", *first["loc"])))) from None
+        problem = first["msg"].removeprefix("Value error, ")[:300]
+        raise DataError(path, problem, place=".".join(map(str, ("encoder", *first["loc"])))) from None
 
 
 def _same_vocabulary(config: EncoderConfig, tokenizer: Tokenizer[Any]) -> None:
@@ -204,7 +264,7 @@ def few(names: list[str]) -> str:
 
 
 def _step(folder: Path) -> int:
-    """N of `step_N`; −1 for anything else, such as the `step_N.tmp` of an interrupted write."""
+    """N of `step_N`; −1 for anything else, such as somebody's `step_N.tmp`."""
     number = folder.name.removeprefix("step_")
     return int(number) if number.isdecimal() else -1
 

@@ -1,6 +1,6 @@
 """The switches of an encoder: one dataclass, without torch, so that recipes are checked before anything is loaded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
@@ -10,6 +10,8 @@ from maskseq.types import Vocabulary
 
 MAX_NEIGHBOUR_ROWS = 1 << 20
 MAX_TABLE = 1 << 24
+MAX_SIZE = 1 << 31
+"""What no single size comes near: beyond it, tensors are not even described."""
 MAX_VARIABLES = 512
 """Numbers whose covariances `linear_context` may take: each hidden one costs a system of that many equations."""
 
@@ -18,7 +20,7 @@ MAX_VARIABLES = 512
 class EncoderConfig:
     """Shape and switches of an encoder; the defaults are the ModernBERT family's."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     vocabulary: Vocabulary
     n_layers: int
@@ -105,6 +107,16 @@ class EncoderConfig:
     """Where truncated normals are cut, in standard deviations."""
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and not value <= MAX_SIZE:
+                raise UsageError(f"{field.name} must be a number up to {MAX_SIZE:,}, not {value}")
+        for name in ("rope_theta", "rope_theta_local", "init_std", "init_cutoff"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name in ("norm_eps", "token_types"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} must be at least 0, not {getattr(self, name)}")
         for name in ("n_layers", "hidden_size", "n_heads", "intermediate_size", "max_positions", "global_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -125,23 +137,32 @@ class EncoderConfig:
                 f"context_sees_target = false needs every layer to attend to whole pieces: "
                 f"global_every must be 1, not {self.global_every}"
             )
-        if any(period < 2 for period in self.periods):
+        if any(not 2 <= period <= MAX_SIZE for period in self.periods):
             raise UsageError(f"periods are whole numbers of positions from 2 on, not {list(self.periods)}")
         for pair in self.neighbours:
-            if min(pair) < 0 or not 1 <= self.neighbour_rows(pair) <= MAX_NEIGHBOUR_ROWS or pair == (0, 0):
+            if (
+                min(pair) < 0
+                or max(pair) > MAX_SIZE
+                or not 1 <= self.neighbour_rows(pair) <= MAX_NEIGHBOUR_ROWS
+                or pair == (0, 0)
+            ):
                 raise UsageError(
                     f"neighbours = {list(pair)} needs {self.neighbour_rows(pair):,} embeddings; name at least one "
                     f"neighbour, and so few that there are at most {MAX_NEIGHBOUR_ROWS:,} combinations of their ids"
                 )
         rows = zip(self.vocabulary.n_rows, self.vocabulary.n_outputs, strict=True)
-        size = max(n ** (2 * self.context_table) * outputs for n, outputs in rows)
+        size = max(power(n, 2 * self.context_table) * outputs for n, outputs in rows)
         if self.context_table < 0 or size > MAX_TABLE:
             raise UsageError(
                 f"context_table = {self.context_table} needs {size:,} probabilities for a field; at most {MAX_TABLE:,} "
                 f"are possible: name fewer neighbours, from 0 on"
             )
         distances = self.linear_context
-        if min(distances, default=1) < 1 or len(set(distances)) < len(distances):
+        if (
+            min(distances, default=1) < 1
+            or max(distances, default=1) > MAX_SIZE
+            or len(set(distances)) < len(distances)
+        ):
             raise UsageError(f"linear_context = {list(distances)} must be distances from 1 on, each of them once")
         variables = (2 * len(distances) + 1) * len(self.vocabulary.ordinal)
         if distances and variables > MAX_VARIABLES:
@@ -164,7 +185,14 @@ class EncoderConfig:
 
     def neighbour_rows(self, pair: tuple[int, int]) -> int:
         """Combinations of the ids of so many neighbours, over all fields."""
-        return sum(n_rows ** max(sum(pair), 0) for n_rows in self.vocabulary.n_rows)
+        return sum(power(n_rows, sum(pair)) for n_rows in self.vocabulary.n_rows)
+
+    @property
+    def least_parameters(self) -> int:
+        """The matrices of the layers and the table of positions: what an encoder has in any case."""
+        h, width = self.hidden_size, self.intermediate_size * (2 if self.mlp == "gelu" else 3)
+        positions = self.max_positions if self.positions == "learned" else 0
+        return self.n_layers * (4 * h * h + h * width) + positions * h
 
     @property
     def head_size(self) -> int:
@@ -178,3 +206,8 @@ class EncoderConfig:
     def window_of(self, layer: int) -> int | None:
         """How far layer `layer` sees on either side; None: everything."""
         return self.window if layer % self.global_every else None
+
+
+def power(base: int, exponent: int) -> int:
+    """`base ** exponent`, or something beyond all limits instead of a number with a billion digits."""
+    return int(base ** max(min(exponent, 64), 0))

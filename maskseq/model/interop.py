@@ -1,6 +1,5 @@
 """Encoders from and to other projects: Hugging Face folders both ways, ONNX out."""
 
-import json
 import re
 import warnings
 from dataclasses import replace
@@ -13,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from pydantic import TypeAdapter, ValidationError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from maskseq.data.storage import inside
 from maskseq.errors import DataError, UsageError
-from maskseq.model.checkpoint import few, fill, read_json, read_tensors, write_json
+from maskseq.model.checkpoint import few, fill, read_json, read_tensors, write_json, write_tensors
 from maskseq.model.config import EncoderConfig
 from maskseq.model.encoder import Attend, Encoder
 from maskseq.model.hf_tokenizer import HFTokens, read_tokens, write_tokenizer
@@ -25,6 +24,7 @@ from maskseq.model.layouts import Layout
 from maskseq.model.published import LAYOUTS
 from maskseq.model.rotary import Rotation, rotate
 from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
+from maskseq.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Vocabulary
 
@@ -60,8 +60,13 @@ def import_hf(
     except DataError as error:
         raise DataError(folder / CONFIG, error.problem) from None
 
-    model = Encoder(config, seed=None)
     tensors = {layout.normal(name): value for name, value in _read_weights(folder).items()}
+    n_given = sum(value.numel() for value in tensors.values())
+    if config.least_parameters > 2 * n_given:  # before anything of that size is made; what is missing is named below
+        raise DataError(
+            folder / CONFIG, f"needs {config.least_parameters:,} parameters or more, and the weights have {n_given:,}"
+        )
+    model = Encoder(config, seed=None)
     if own is not None:
         _drop_rows(layout, tensors, own)
     fill(model, _to_ours(layout, model, tensors, folder / WEIGHTS), folder / WEIGHTS)
@@ -99,7 +104,7 @@ def export_hf(model: Encoder, folder: Path, *, tokenizer: Tokenizer[Any] | None 
     tensors = _to_theirs(layout, model, config)
     if native:
         _add_rows(layout, tensors)
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    write_tensors(folder / WEIGHTS, tensors, metadata={"format": "pt"})
     if tokenizer is not None:
         write_json(folder / OWN_TOKENIZER, tokenizer_to_json(tokenizer))
         write_tokenizer(folder, tokenizer.fields[0], max_length=config.max_positions)
@@ -129,8 +134,8 @@ def export_onnx(model: Encoder, path: Path) -> None:
             verbose=False,
         )
     assert program is not None
-    program.model.metadata_props["maskseq.vocabulary"] = json.dumps(
-        TypeAdapter(Vocabulary).dump_python(vocabulary, mode="json")
+    program.model.metadata_props["maskseq.vocabulary"] = to_json(
+        TypeAdapter(Vocabulary).dump_python(vocabulary, mode="json"), lossless=True
     )
     program.save(path)
 
@@ -279,7 +284,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder, from one safetensors file or from the shards that its index lists."""
     if (folder / INDEX).exists():
         shards = sorted(set(read_json(folder / INDEX)["weight_map"].values()))
-        return {name: value for shard in shards for name, value in read_tensors(folder / shard).items()}
+        return {name: value for shard in shards for name, value in read_tensors(folder / inside(folder, shard)).items()}
     if not (folder / WEIGHTS).exists() and (folder / "pytorch_model.bin").exists():
         raise DataError(
             folder / "pytorch_model.bin",

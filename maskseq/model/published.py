@@ -28,8 +28,10 @@ def _read_modernbert(config: Json) -> Json:
     every = config.get("global_attn_every_n_layers", 3)
     if config.get("layer_types") is not None:
         is_global = [kind == "full_attention" for kind in config["layer_types"]]
-        candidates = [every, *range(1, n_layers + 1)]
-        every = next((n for n in candidates if is_global == [i % n == 0 for i in range(n_layers)]), None)
+        if len(is_global) != n_layers:
+            raise DataError("config.json", f"has {len(is_global):,} layer_types for {n_layers:,} layers")
+        second = next((i for i in range(1, n_layers) if is_global[i]), n_layers)
+        every = next((n for n in (every, second) if is_global == [i % n == 0 for i in range(n_layers)]), None)
         if every is None:
             raise DataError("config.json", "layer_types makes other layers global than every n-th, from the first")
     rope = config.get("rope_parameters") or {}

@@ -24,6 +24,7 @@ __all__ = ["ContractReport", "ContractViolation", "check_tokenizer"]
 
 RULES = {
     "encode": rules.encode,
+    "numbers": rules.numbers,
     "determinism": rules.determinism,
     "decode": rules.decode,
     "units": rules.units,

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
+from maskseq.standard_json import to_json
 from maskseq.testing.case import Case, Tally, equal, require, require_cells
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import END, Encoded, LegalCells, Record
@@ -25,9 +26,9 @@ def rebuild(tokenizer: Tokenizer[Any]) -> Tokenizer[Any]:
     names = [field.name for field in tokenizer.fields]
     require(names and len(set(names)) == len(names), f"its fields are {names}", "name at least one, each differently")
     cls = type(tokenizer)
-    twin = cls.from_state(json.loads(json.dumps(tokenizer.state())))
+    twin = cls.from_state(json.loads(to_json(tokenizer.state(), lossless=True)))
     if getattr(sys.modules[cls.__module__], cls.__qualname__, None) is cls:
-        twin = tokenizer_from_json(json.loads(json.dumps(tokenizer_to_json(tokenizer))), trust_code=True)
+        twin = tokenizer_from_json(json.loads(to_json(tokenizer_to_json(tokenizer), lossless=True)), trust_code=True)
     require(
         twin.fingerprint == tokenizer.fingerprint and twin.fields == tokenizer.fields,
         "rebuilt from its JSON state, it is another tokenizer",
@@ -51,6 +52,15 @@ def encode(case: Case) -> None:
         problem = f"weights have shape {weights.shape} and dtype {weights.dtype}"
         require(weights.shape == ids.shape and weights.dtype.kind == "f", problem, "return floats, one for each id")
         require_cells(np.isfinite(weights) & (weights >= 0), "a weight is negative or not finite", "0 is the least")
+
+
+def numbers(case: Case) -> None:
+    """`numbers` and `beyond` say a float of each cell, or nothing at all."""
+    for name in ("numbers", "beyond"):
+        said = getattr(case.tokenizer, name)(case.record)
+        if said is not None:
+            problem = f"{name} has shape {said.shape} and dtype {said.dtype}, the ids have {case.ids.shape}"
+            require(said.shape == case.ids.shape and said.dtype.kind == "f", problem, "return a float for each id")
 
 
 def determinism(case: Case) -> None:

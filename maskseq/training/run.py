@@ -1,18 +1,17 @@
 """The run folder: whose it is, who is at work in it, and the metrics that grow in it."""
 
 import dataclasses
-import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from maskseq.errors import UsageError
 from maskseq.metrics import METRICS
-from maskseq.model.checkpoint import read_json, write_json
+from maskseq.model.checkpoint import read_json
+from maskseq.outputs import explained, write
+from maskseq.standard_json import to_json
 from maskseq.training.events import CheckpointSaved, Finished, Started, Step, Stopped, Validation
 
 RECIPE = "recipe.json"
@@ -30,30 +29,12 @@ KINDS: dict[type, str] = {
 others tell of the processes that made it."""
 
 
-@contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Be the only process that trains into `run`. However that process ends, the lock ends with it."""
-    run.mkdir(parents=True, exist_ok=True)
-    handle = os.open(run, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise UsageError(f"{run}: another process is training into this folder") from None
-    except OSError:
-        pass  # a file system without locks: nothing is checked there
-    try:
-        yield
-    finally:
-        os.close(handle)
-
-
 def claim(run: Path, identity: dict[str, Any]) -> None:
     """Make `run` the folder of the run that `identity` describes, new or begun before.
 
     `UsageError` when the folder holds a run of another identity, naming where the two differ, or holds something else.
     """
-    identity = json.loads(json.dumps(identity))  # as it will be read back: tuples are lists
+    identity = json.loads(to_json(identity, lossless=True))  # as it will be read back: tuples are lists
     recipe = run / RECIPE
     if recipe.exists():
         differences = _differences(read_json(recipe), identity)
@@ -64,11 +45,10 @@ def claim(run: Path, identity: dict[str, Any]) -> None:
                 + "\n\nhint: choose another output folder, or go on from this run with --extend"
             )
         return
-    if (run / "checkpoints").exists():
-        raise UsageError(f"{run} holds checkpoints but no {RECIPE}: it is not a run that could go on")
-    aside = recipe.with_suffix(".tmp")
-    write_json(aside, identity)
-    aside.replace(recipe)
+    for name in ("checkpoints", METRICS, "latest", "report.html"):  # which would be cut or replaced
+        if os.path.lexists(run / name):
+            raise UsageError(f"{run} holds {name} but no {RECIPE}: it is not a run that could go on")
+    write(recipe, to_json(identity, lossless=True, ascii=False, indent=1))
 
 
 class Metrics:
@@ -92,17 +72,20 @@ class Metrics:
                 values |= {"loss": whole.loss, "bits": whole.bits, "accuracy": whole.accuracy, "cells": whole.cells}
                 values |= split
             line = {"kind": KINDS[type(event)], "time": round(time.time(), 3), **values}
-            self._file.write(json.dumps(line, default=str) + "\n")
-            self._file.flush()
+            with explained(Path(self._file.name)):
+                self._file.write(to_json(line) + "\n")
+                self._file.flush()
 
     def sync(self) -> None:
         """Down to the disk, before a checkpoint claims that these steps were made."""
         if self._file is not None:
-            os.fsync(self._file.fileno())
+            with explained(Path(self._file.name)):
+                os.fsync(self._file.fileno())
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with explained(Path(self._file.name)):
+                self._file.close()
 
 
 def _cut(path: Path, step: int) -> Path:
@@ -110,9 +93,7 @@ def _cut(path: Path, step: int) -> Path:
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= step]
     if len(kept) < len(lines):
-        aside = path.with_suffix(".tmp")
-        aside.write_bytes(b"".join(kept))
-        aside.replace(path)
+        write(path, b"".join(kept))
     return path
 
 
@@ -132,5 +113,5 @@ def _differences(old: Any, new: Any, where: str = "") -> list[str]:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value)
+    text = to_json(value, ascii=False)
     return text if len(text) <= 40 else text[:37] + "..."

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from maskseq.data.storage import inside
 from maskseq.errors import DataError
 from maskseq.model.checkpoint import DIGESTS, check, newest_checkpoint, read_json
 
@@ -106,7 +107,7 @@ def read_tensors(checkpoint: Path, adapt: Callable[[str, Tensor], Tensor]) -> di
     layout = read_json(folder / LAYOUT)["tensors"]
     tensors = {}
     try:
-        files = {name: safe_open(folder / name, "pt") for names in layout.values() for name in names}
+        files = {name: safe_open(folder / inside(folder, name), "pt") for names in layout.values() for name in names}
         for name, where in layout.items():
             parts = [files[file].get_tensor(name) for file in where]  # type: ignore[no-untyped-call]
             tensors[name] = adapt(name, torch.cat(parts) if len(parts) > 1 else parts[0])

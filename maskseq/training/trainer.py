@@ -20,6 +20,7 @@ from maskseq.model import checkpoint
 from maskseq.model.cpu import keep_freed_memory
 from maskseq.model.encoder import Encoder
 from maskseq.model.flops import row_flops
+from maskseq.outputs import locked, sweep
 from maskseq.tokenizer import Tokenizer
 from maskseq.training import parallel, state
 from maskseq.training.config import TrainingConfig as TrainingConfig
@@ -27,11 +28,11 @@ from maskseq.training.device import choose_precision, gemm_peak, peak_memory
 from maskseq.training.events import Finished, Listener, Scores, Started, Step, Stopped, Validation, Warned
 from maskseq.training.learner import Learner
 from maskseq.training.optimizer import OptimizerConfig
-from maskseq.training.run import Metrics, Recorded, claim, locked
+from maskseq.training.run import Metrics, Recorded, claim
 from maskseq.training.schedule import ScheduleConfig, lr_at, n_rows
 from maskseq.training.state import Origin, Position, Saved
 from maskseq.training.watch import Interrupted, StopSignals
-from maskseq.training.writer import CheckpointWriter, sweep
+from maskseq.training.writer import CheckpointWriter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,19 +67,21 @@ def train(
 
     `identity` is what makes two runs the same: the resolved recipe and the corpus fingerprint. `seed` keys dropout.
     `origin`, from `state.next_stage` or `state.branch`, is where a new run takes its weights and moments from; rows
-    must be of its stage. Raises `Interrupted` after SIGINT or SIGTERM, with a checkpoint written; `UsageError` when
-    the folder holds another run or the ranks cannot share a step's rows; `DivergenceError` when the loss is no longer
-    finite.
+    must be of its stage. Raises `Interrupted` after SIGINT, SIGTERM or SIGHUP, with a checkpoint written; `UsageError`
+    when the folder holds another run or the ranks cannot share a step's rows; `DivergenceError` when the loss is no
+    longer finite.
     """
     ranks = parallel.join(config.device)
     parallel.check_shares(config.sizes, ranks.world)
     schedule.lengths(config.tokens)  # one that does not fit fails now
     if ranks.device.type == "cpu":
         keep_freed_memory()
-    with locked(run) if ranks.first else nullcontext():
+    run.mkdir(parents=True, exist_ok=True)
+    with locked(run, f"{run}: another process is training into this folder") if ranks.first else nullcontext():
         if ranks.first:
             claim(run, identity | ({"origin": state.identity(origin)} if origin else {}))
-            sweep(run)
+            for folder in (run, run / "checkpoints"):
+                sweep(folder)
         ranks.wait()
         trainer = Trainer(
             model=model,
@@ -241,8 +244,7 @@ class Trainer:
 
     def _newest(self) -> Path | None:
         """The checkpoint of this run to go on from, if there is one."""
-        written = [p for p in (self.run / "checkpoints").glob("step_*") if p.suffix != ".tmp"]
-        return checkpoint.newest_checkpoint(self.run, self._warn) if written else None
+        return checkpoint.newest_checkpoint(self.run, self._warn) if checkpoint.checkpoints(self.run) else None
 
     def _tell(self, *events: Recorded) -> None:
         for event in events:

@@ -1,5 +1,7 @@
-"""SIGINT and SIGTERM end a run after the step at hand, with a checkpoint; a SIGINT after that ends it at once."""
+"""SIGINT, SIGTERM and SIGHUP end a run after the step at hand, with a checkpoint; a SIGINT after that, at once."""
 
+import os
+import select
 import signal
 import threading
 from types import FrameType
@@ -15,9 +17,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopSignals:
-    """While entered, remembers the first SIGINT or SIGTERM in `caught` instead of dying of it.
+    """While entered, remembers the first of the signals in `caught` instead of dying of it.
 
-    Only the main thread of a process may do that; elsewhere the signals keep their meaning.
+    Only the main thread of a process may do that; elsewhere the signals keep their meaning. Under nohup a
+    SIGHUP stays ignored.
     """
 
     def __init__(self) -> None:
@@ -26,8 +29,9 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._remember)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -40,3 +44,17 @@ class StopSignals:
         if self.caught and number == signal.SIGINT:
             raise Interrupted("stopped at once, without a checkpoint of the last steps", number)
         self.caught = self.caught or number
+        if number == signal.SIGHUP:
+            _stop_talking_to_nobody()
+
+
+def _stop_talking_to_nobody() -> None:
+    """A terminal that is gone refuses what is shown on it, and that error would end the run before its checkpoint."""
+    poll = select.poll()
+    for stream in (1, 2):
+        poll.register(stream, 0)
+    for stream, state in poll.poll(0):
+        if state & (select.POLLHUP | select.POLLERR):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream)
+            os.close(nowhere)

@@ -1,32 +1,31 @@
 """Checkpoints written beside the training: copies are made on its thread, files are written on another.
 
-`step_N.tmp` is filled, sealed with digests, renamed, and only then named by `latest`. A kill at any moment leaves the
-checkpoint before or this one, whole; what ends in `.tmp` is never read.
+`step_N` is made in its work folder (`maskseq.outputs`), sealed with digests, put in its place, and only then named by
+`latest`. A kill at any moment leaves the checkpoint before or this one, whole.
 """
 
 import dataclasses
-import os
 import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from maskseq.data.local import sync
 from maskseq.errors import DataError
-from maskseq.model.checkpoint import save_model, write_json
+from maskseq.model.checkpoint import checkpoints, save_model, write_json, write_tensors
 from maskseq.model.encoder import Encoder
+from maskseq.outputs import Work, claimed, discard, explained, sync, work_folder, write
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.events import CheckpointSaved
 from maskseq.training.parallel import Ranks
+from maskseq.training.run import RECIPE
 from maskseq.training.state import LAYOUT, STATE, Saved, n_shards, rank_file, read_saved
 
 POLL_SECONDS = 0.05
@@ -59,34 +58,27 @@ class CheckpointWriter:
         """
         began = time.monotonic()
         events = self.finish()
-        aside = self._folder(saved).with_suffix(".tmp")
+        folder, claim = self.run / "checkpoints" / f"step_{saved.position.step}", ExitStack()
+        work = Work(folder, work_folder(folder))
         if self.ranks.first:
-            (aside / STATE).mkdir(parents=True)
+            folder.parent.mkdir(exist_ok=True)
+            work = claim.enter_context(claimed(folder))
+            (work.content / STATE).mkdir(parents=True)
         own, layout = _own_part(tensors, self.ranks.rank), _layout(tensors, self.ranks.world)
         self.ranks.wait()
         stall = time.monotonic() - began
 
-        def work() -> None:
+        def task() -> None:
             try:
-                before()
-                self._write(aside, model, own, layout, saved)
-                self._written = CheckpointSaved(
-                    step=saved.position.step,
-                    path=self._folder(saved),
-                    seconds=time.monotonic() - began,
-                    stall=stall,
-                )
-            except (OSError, SafetensorError) as error:
-                shutil.rmtree(aside, ignore_errors=True)  # a full disk gets its space back
-                self._error = DataError(
-                    self._folder(saved),
-                    f"cannot be written: {error}\n\nhint: the checkpoints before it are whole; mend that (is the disk "
-                    f"full?) and run the same command again",
-                )
+                with claim, explained(folder, work.folder):
+                    before()
+                    self._write(work, model, own, layout, saved)
+                seconds = time.monotonic() - began
+                self._written = CheckpointSaved(step=saved.position.step, path=folder, seconds=seconds, stall=stall)
             except BaseException as error:  # all of them: a lost one would let the run go on without checkpoints
                 self._error = error
 
-        self._thread = threading.Thread(target=work, name="maskseq-checkpoint")
+        self._thread = threading.Thread(target=task, name="maskseq-checkpoint")
         self._thread.start()
         return events
 
@@ -121,42 +113,33 @@ class CheckpointWriter:
         if self._thread is not None:
             self._thread.join()
 
-    def _folder(self, saved: Saved) -> Path:
-        return self.run / "checkpoints" / f"step_{saved.position.step}"
-
     def _write(
-        self, aside: Path, model: Encoder, own: dict[str, Tensor], layout: dict[str, list[str]], saved: Saved
+        self, work: Work, model: Encoder, own: dict[str, Tensor], layout: dict[str, list[str]], saved: Saved
     ) -> None:
+        folder, part = work.content / STATE, work.folder / rank_file(self.ranks.rank)
         if own:
-            part = aside / STATE / rank_file(self.ranks.rank)
-            unfinished = part.with_suffix(".tmp")
-            save_file(own, unfinished)
-            sync(unfinished)  # only this machine can flush what it has written to a network file system
-            unfinished.rename(part)
+            write_tensors(part, own)
+            sync(part)  # only this machine can flush what it has written to a network file system
+            part.replace(folder / part.name)
         if not self.ranks.first:
             return
-        self._wait_for({aside / STATE / name for names in layout.values() for name in names})
-        write_json(aside / STATE / LAYOUT, dataclasses.asdict(saved) | {"tensors": layout})
-        save_model(aside, model, self.tokenizer)  # flushes and seals everything in the folder
-        final = self._folder(saved)
-        if final.exists():  # from a future that a damaged or unfinished checkpoint has undone
-            _remove(final)
-        aside.rename(final)
-        sync(final.parent)
-        _name_latest(self.run, final.name)
-        _prune(final.parent, self.keep_last, newest=final)
+        self._wait_for({folder / name for names in layout.values() for name in names})
+        write_json(folder / LAYOUT, dataclasses.asdict(saved) | {"tensors": layout})
+        shutil.copyfile(self.run / RECIPE, work.content / RECIPE)  # so that the seal covers it
+        save_model(work.content, model, self.tokenizer)  # flushes and seals everything in the folder
+        if work.target.exists():  # from a future that a damaged or unfinished checkpoint has undone
+            work.target.replace(work.folder / "undone")
+        work.publish()
+        write(self.run / "latest", work.target.name + "\n")
+        for folder in checkpoints(self.run)[: -self.keep_last]:
+            if folder != work.target and not _kept(folder):
+                discard(folder)
 
     def _wait_for(self, parts: set[Path]) -> None:
         """Until all ranks have written theirs."""
         while not all(part.exists() for part in parts):
             if self._alone.wait(POLL_SECONDS):
                 raise OSError("the other processes have ended before their parts were written")
-
-
-def sweep(run: Path) -> None:
-    """Remove what a kill has left half written or half removed."""
-    for left in (run / "checkpoints").glob("*.tmp"):
-        shutil.rmtree(left)
 
 
 def _own_part(tensors: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
@@ -177,32 +160,6 @@ def _layout(tensors: dict[str, Tensor], world: int) -> dict[str, list[str]]:
         else [rank_file(0)]
         for name, tensor in tensors.items()
     }
-
-
-def _name_latest(run: Path, name: str) -> None:
-    aside = run / "latest.tmp"
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(name + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(run / "latest")
-    sync(run)
-
-
-def _prune(checkpoints: Path, keep_last: int, newest: Path) -> None:
-    """Remove all but the last `keep_last` checkpoints and those marked to be kept."""
-    folders = [p for p in checkpoints.glob("step_*") if p.name.removeprefix("step_").isdecimal()]
-    folders.sort(key=lambda p: int(p.name.removeprefix("step_")))
-    for folder in folders[:-keep_last]:
-        if folder != newest and not _kept(folder):
-            _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    """At no moment is a part of the folder left under its name."""
-    aside = folder.with_name(f"{folder.name}.old.tmp")
-    folder.rename(aside)
-    shutil.rmtree(aside)
 
 
 def _kept(folder: Path) -> bool:

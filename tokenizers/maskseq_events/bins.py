@@ -9,6 +9,9 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 MAX_DISTINCT = 100_000
+TAIL = 9
+"""Values of an outermost bin may lie this many times as far out as their mean: of an exponential tail,
+1 in 20,000 lies farther."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,19 @@ class Bins:
             raise ValueError(f"{len(self.edges)} inner edges make {len(self.edges) + 1} bins, not {len(self.centres)}")
         if not all(a < b for values in (self.edges, self.centres) for a, b in pairwise(values)):
             raise ValueError("edges and centres of bins must increase")
+
+    def widths_beyond(self, values: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
+        """How far values lie outside what was fitted on, in widths of that range; 0 inside, NaN of NaN.
+
+        The ends are not on record: the outermost bins say by their means how far their values reach.
+        """
+        if self.edges:
+            low = self.centres[0] - TAIL * (self.edges[0] - self.centres[0])
+            high = self.centres[-1] + TAIL * (self.centres[-1] - self.edges[-1])
+        else:
+            low = high = self.centres[0]
+        width = (high - low) or abs(high) or 1.0
+        return np.maximum(np.maximum(low - values, values - high), 0) / width
 
     def texts(self, *, whole: bool) -> tuple[str, ...]:
         """Each centre as a file would write it, as short as still lies in the bin; `whole` numbers stay whole."""

@@ -1,17 +1,18 @@
 """One attribute as a field: by a list of its values, or by bins of its numbers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+import pydantic
+from jaxtyping import Float64
 
 from maskseq.types import ABSENT, OTHER, Field
 from maskseq_events.bins import Bins
-from maskseq_events.case import UNKNOWN, Value
+from maskseq_events.case import UNKNOWN, Value, field_name
 from maskseq_events.drain import Templates
-
-TIME_FIELDS = ("gap", "hour", "weekday")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +26,12 @@ class Column:
     bins: Bins | None = None
     whole: bool = False
     """All training numbers were whole: so are those that are written back."""
+    absent: Annotated[bool, pydantic.Field(exclude_if=bool)] = True
+    """Whether training showed events or cases without it: else no hole is filled as absent."""
 
     @cached_property
     def field(self) -> Field:
-        taken = ("activity", *TIME_FIELDS)
-        name = f"case:{self.name}" if self.scope == "case" else self.name
-        name = f"{name} (attribute)" if name in taken else name
+        name = field_name(f"case:{self.name}" if self.scope == "case" else self.name)
         if self.bins is None:
             return Field(name=name, tokens=self.values, controls=(OTHER, ABSENT))
         return Field(name=name, tokens=self.bins.labels(), controls=(OTHER, ABSENT), centres=self.bins.centres)
@@ -103,3 +104,8 @@ def to_number(value: Value) -> float | None:
     except ValueError:
         return None
     return number if np.isfinite(number) else None
+
+
+def to_numbers(values: Sequence[Value]) -> Float64[np.ndarray, "n"]:
+    """What texts say as numbers, NaN where they say none."""
+    return np.array([np.nan if (number := to_number(value)) is None else number for value in values])

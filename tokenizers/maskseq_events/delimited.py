@@ -12,9 +12,10 @@ from typing import ClassVar
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
 from maskseq.survey import Claim, Head
-from maskseq_events.case import Case, Value
+from maskseq_events.case import Case, Value, plain_rows
 from maskseq_events.claims import claim_table
 from maskseq_events.files import read_lines
+from maskseq_events.mapping import numbered
 from maskseq_events.new_table import NewTable
 from maskseq_events.table import EventTable, Row, Rows
 
@@ -24,6 +25,11 @@ class _Header:
     text: str
     """The header line as it is, with a byte order mark and blank lines if there are any."""
     delimiter: str
+
+    @property
+    def end(self) -> str:
+        """What ends the lines."""
+        return "\r" if "\r" in self.text and "\n" not in self.text else "\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +58,7 @@ class Csv(EventTable):
             names, *rows = csv.reader(head.lines, delimiter=_delimiter(head.lines[0]), strict=True)
         except csv.Error:
             return super().recognize(head)
-        claim = claim_table(_numbered(names), rows, super().recognize(head), lines=True)
+        claim = claim_table(numbered(names), plain_rows(rows), super().recognize(head), lines=True)
         return claim and claim.encoded(head)
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
@@ -65,7 +71,7 @@ class Csv(EventTable):
             raise DataError(path, "the file is empty")
         names[0] = names[0].removeprefix("\ufeff")
         if len(set(names)) < len(names):
-            names = _numbered(names)
+            names = numbered(names)
         return names, _Header(text, delimiter), rows
 
     def _rows(self, lines: "_Recorder", delimiter: str, path: Path) -> Iterator[tuple[int, str, list[str]]]:
@@ -106,16 +112,16 @@ class Csv(EventTable):
             raw = raw[:start] + _quoted(cell, header.delimiter) + raw[stop:]
         return raw
 
-    def _beside(self, raw: str) -> str:
+    def _beside(self, raw: str, header: _Header) -> str:
         line = raw.rstrip("\r\n")
-        return line + (raw[len(line) :][:2] if raw[len(line) :].startswith("\r\n") else "\n")
+        return line + ("\r\n" if raw[len(line) :].startswith("\r\n") else header.end)
 
     def _write_rows(self, header: _Header, rows: Sequence[tuple[int, str]], path: Path) -> None:
         with create(path) as file:
             file.write(header.text.encode(self.encoding))
             for i, (_, raw) in enumerate(rows, 1):
                 unended = i < len(rows) and not raw.endswith(("\n", "\r"))  # the last line of the file that was read
-                file.write((raw + "\n" * unended).encode(self.encoding))
+                file.write((raw + header.end * unended).encode(self.encoding))
 
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         table = NewTable(cases)
@@ -157,18 +163,6 @@ def _delimiter(header: str) -> str:
     plain = re.sub(r'"[^"]*"', "", header)
     counts = Counter({delimiter: plain.count(delimiter) for delimiter in ",;\t|"})
     return counts.most_common(1)[0][0]
-
-
-def _numbered(names: Sequence[str]) -> list[str]:
-    seen: Counter[str] = Counter()
-    numbered: dict[str, None] = {}
-    for name in names:
-        told = name
-        while told in numbered or seen[name] == 0:
-            seen[name] += 1
-            told = name if seen[name] == 1 else f"{name}#{seen[name]}"
-        numbered[told] = None
-    return list(numbered)
 
 
 def _spans(raw: str, delimiter: str) -> list[tuple[int, int]]:

@@ -4,10 +4,11 @@ Our own, because drain3 (MIT, last released in 2022) pins a `jsonpickle` of 2021
 a tokenizer's state must be plain JSON: here it is the list of templates.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+
+from maskseq_events.patterns import Pattern
 
 WILDCARD = "<*>"
 _CACHED = 100_000
@@ -31,9 +32,9 @@ class Drain:
             raise ValueError("depth must be at least 3, max_children at least 1 and similarity above 0 and at most 1")
         for mask in self.masks:
             try:
-                re.compile(mask)
-            except re.error as error:
-                raise ValueError(f"the mask {mask!r} is no regular expression: {error}") from None
+                Pattern(mask)
+            except ValueError as error:
+                raise ValueError(f"the mask {error}") from None
 
     def words(self, message: str) -> tuple[str, ...]:
         for mask in self._masks:
@@ -41,8 +42,8 @@ class Drain:
         return tuple(message.split())
 
     @cached_property
-    def _masks(self) -> tuple[re.Pattern[str], ...]:
-        return tuple(map(re.compile, self.masks))
+    def _masks(self) -> tuple[Pattern, ...]:
+        return tuple(map(Pattern, self.masks))
 
 
 @dataclass(slots=True, eq=False)

@@ -1,11 +1,10 @@
 """The lines of event logs, gzipped or not; whatever is wrong with one becomes a `DataError` with its place."""
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 from maskseq.errors import DataError, UsageError
-from maskseq.files import open_bytes
+from maskseq.files import lines_of, open_bytes
 
 BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 LONGEST = 1 << 28
@@ -20,7 +19,7 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
     number = 0
     try:
         with open_bytes(path) as file:
-            for number, line in enumerate(iter(partial(file.readline, LONGEST), b""), 1):
+            for number, line in enumerate(lines_of(file, LONGEST), 1):
                 if number == 1 and line[:2] in BOMS:
                     raise DataError(path, f"this is {BOMS[line[:2]]}; save or convert it as UTF-8 (iconv -t utf-8)")
                 if len(line) == LONGEST:

@@ -2,22 +2,24 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from maskseq.errors import UsageError
+from maskseq_events.activities import name_of, names_of
 from maskseq_events.bins import NumberCounts, gap_bins, quantile_bins
-from maskseq_events.case import ABSENT_TIME, UNKNOWN, Case, Kind, Value
+from maskseq_events.case import ABSENT_TIME, UNKNOWN, Case, Kind, Parts, Value
 from maskseq_events.columns import Column, to_number
 from maskseq_events.drain import Drain, DrainTree, Templates
 from maskseq_events.rebuild import FIRST_MONDAY
 from maskseq_events.times import WEEK
 
 MAX_VALUES = 1_000_000
+V = TypeVar("V", str, Parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,8 @@ class _Seen:
 
     counts: Counter[Value] = field(default_factory=Counter)
     kinds: set[Kind] = field(default_factory=set)
+    absent: bool = False
+    """Whether an event or case was without it."""
 
 
 def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
@@ -93,11 +97,13 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
     wanted = FitOptions.of(options)
     tree = DrainTree(wanted.drain) if wanted.drain else None
     activities: Counter[str] = Counter()
+    several: Counter[Parts] = Counter()
     seen = {name: _Seen() for name in wanted.attributes}
-    gaps, start, static, offered = NumberCounts(), None, False, set[str]()
+    gaps, start, static, dated, offered = NumberCounts(), None, False, False, set[str]()
     for case in records:
         if tree is None:
             activities.update(case.activity)
+            several.update(case.parts or ())
         else:
             for message in case.activity:
                 if message != UNKNOWN:
@@ -108,6 +114,7 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
         timed = case.timed
         static = static or bool((case.time == ABSENT_TIME).any())
         if timed.any():
+            dated = dated or case.dated
             first = int(case.time[timed][0])
             start = first if start is None else min(start, first)
             steps = np.diff(case.time)[timed[1:] & timed[:-1]]
@@ -119,8 +126,15 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
         raise UsageError("the event tokenizer was given no training events to be fitted on")
     if wanted.time and start is None:
         raise UsageError("the tokenizer option time = true needs timestamps, but no training event has one")
+    parts: tuple[Parts, ...] = ()
+    if several.total() < activities.total():  # of some cases, names are all that there is
+        names = _vocabulary(activities, wanted.min_count, "activity")
+    else:
+        parts = _vocabulary(several, wanted.min_count, "activity")
+        names = names_of(parts)
     state: dict[str, Any] = {
-        "activities": _vocabulary(activities, wanted.min_count, "activity"),
+        "activities": names,
+        "parts": parts,
         "columns": tuple(_column(name, what, wanted, offered) for name, what in seen.items()),
         "end": wanted.end,
         "templates": wanted.drain and Templates(drain=wanted.drain, texts=tuple(activities)),
@@ -128,16 +142,16 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
     if start is not None and wanted.time is not False:
         state["start"] = (start - FIRST_MONDAY) // WEEK * WEEK + FIRST_MONDAY
         state["static"] = static
+        state["weekdays"] = dated
         state["gaps"] = gap_bins(*gaps.sorted(), wanted.gap_bins)
     return state
 
 
 def _count(name: str, seen: _Seen, case: Case) -> None:
     own = name.removeprefix("case:")
-    if own != name:
-        seen.counts[case.case_attributes.get(own)] += 1
-    elif (values := case.attributes.get(name)) is not None:
-        seen.counts.update(values)
+    values = [case.case_attributes.get(own)] if own != name else case.attributes.get(name)
+    seen.counts.update(values or ())
+    seen.absent = seen.absent or values is None or None in values
     if name in case.kinds:
         seen.kinds.add(case.kinds[name])
     if len(seen.counts) > MAX_VALUES:
@@ -165,8 +179,9 @@ def _column(name: str, seen: _Seen, wanted: FitOptions, offered: set[str]) -> Co
         if len(values) == 0:
             raise UsageError(f"attribute {name!r} is listed as numeric, but none of its values is a number")
         whole = bool((values == np.round(values)).all())
-        return Column(name=own, scope=scope, bins=quantile_bins(values, weights, wanted.numeric_bins), whole=whole)
-    return Column(name=own, scope=scope, values=_vocabulary(counts, wanted.min_count, name))
+        bins = quantile_bins(values, weights, wanted.numeric_bins)
+        return Column(name=own, scope=scope, bins=bins, whole=whole, absent=seen.absent)
+    return Column(name=own, scope=scope, values=_vocabulary(counts, wanted.min_count, name), absent=seen.absent)
 
 
 def _is_numeric(name: str, counts: dict[str, int], kinds: set[Kind], wanted: FitOptions) -> bool:
@@ -177,9 +192,10 @@ def _is_numeric(name: str, counts: dict[str, int], kinds: set[Kind], wanted: Fit
     return len(counts) > wanted.infer_above and all(to_number(value) is not None for value in counts)
 
 
-def _vocabulary(counts: dict[Any, int], min_count: int, name: str) -> tuple[str, ...]:
-    """Values by falling count, ties by their text."""
-    kept = [value for value, n in counts.items() if n >= min_count and value is not None and value != UNKNOWN]
+def _vocabulary(counts: Mapping[V, int], min_count: int, name: str) -> tuple[V, ...]:
+    """Values, or what several columns say, by falling count, ties by their text."""
+    texts = {value: name_of(value) if isinstance(value, tuple) else value for value in counts}
+    kept = [value for value, n in counts.items() if n >= min_count and texts[value] not in (None, UNKNOWN)]
     if not kept:
         raise UsageError(f"no value of {name!r} occurs {min_count} times or more in the training records (min_count)")
-    return tuple(sorted(kept, key=lambda value: (-counts[value], value)))
+    return tuple(sorted(kept, key=lambda value: (-counts[value], texts[value], str(value))))

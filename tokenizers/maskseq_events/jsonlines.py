@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from maskseq.errors import DataError
 from maskseq.files import create
 from maskseq.survey import Claim, Head
-from maskseq_events.case import Case, Kind, Value
+from maskseq_events.case import Case, Kind, Value, padded, plain_rows
 from maskseq_events.claims import ROWS, claim_table
 from maskseq_events.files import read_lines
 from maskseq_events.json_text import as_json, object_spans, refuse_constant
@@ -52,7 +52,7 @@ class JsonLines(EventTable):
             return super().recognize(head)
         names = list(dict.fromkeys(name for event in events for name in event))
         rows = [[None if (v := event.get(n)) is None else str(v) for n in names] for event in events]
-        return claim_table(names, rows, super().recognize(head), lines=True)
+        return claim_table(names, plain_rows(rows), super().recognize(head), lines=True)
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
         names: dict[str, None] = {}
@@ -60,15 +60,19 @@ class JsonLines(EventTable):
         for _, _, event in self._objects(path):
             names |= dict.fromkeys(event)
             for name, value in event.items():
-                if value is not None and value not in self.unknown:
-                    kinds.setdefault(name, set()).add(type(value))
+                types = kinds.setdefault(name, set())
+                if value is not None and type(value) not in types and not self._says_unknown(value):
+                    types.add(type(value))
         if not names:
             raise DataError(path, "there are no events in this file")
         numeric = frozenset(name for name, types in kinds.items() if float in types <= {int, float})
-        unquoted = frozenset(name for name, types in kinds.items() if types <= {int, float, bool})
+        unquoted = frozenset(name for name, types in kinds.items() if types and types <= {int, float, bool})
         header = _Header(tuple(names), numeric, unquoted, self._blank(path))
         rows = ((number, raw, self._row(event, header)) for number, raw, event in self._objects(path))
         return list(names), header, rows
+
+    def _says_unknown(self, value: Any) -> bool:
+        return value in self.unknown or (isinstance(value, str) and bool(padded([value], self.unknown)))
 
     def _objects(self, path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
         """Each object with the number of its line and its raw text, blank lines behind it included."""

@@ -8,7 +8,7 @@ from maskseq_events.times import TimeLayout
 _REQUEST = (
     r'"(?:(?P<method>[A-Z]+|\?) (?P<path>\?(?=[ "])|[^ "?]*)(?:\?(?=[ "])|(?P<query>\?[^ "]+))?'  # a lone ? is none
     r'(?: (?P<protocol>[^"]*))?'
-    r'|(?P<malformed>[^"]*))"'
+    r'|(?P<malformed>(?:[^"\\]|\\.)*))"'
 )
 _AGENT = r'(?: "(?P<referer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)")?'
 
@@ -21,6 +21,8 @@ class Layout:
     time_layout: str | None = None
     session: str | None = None
     activity: str = "message"
+    instead: str | None = None
+    """The group that is the activity of lines in which the other takes no part: a request that is none."""
     session_pattern: str | None = None
 
     @property
@@ -48,6 +50,7 @@ LAYOUTS = {
         "%d/%b/%Y:%H:%M:%S %z",
         session="client",
         activity="path",
+        instead="malformed",
     ),
     "apache_error": Layout(
         r"\[(?P<time>[^\]]+)\] \[(?P<level>[^\]]+)\] (?:\[client (?P<client>[^\]]+)\] )?(?P<message>.*)",

@@ -12,7 +12,7 @@ from maskseq.errors import DataError, UsageError
 from maskseq.files import create
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
-from maskseq_events.case import UNKNOWN, Case, Value, time_order
+from maskseq_events.case import UNKNOWN, Case, Value, padded, time_order
 from maskseq_events.ocel_edit import Changes, edited
 from maskseq_events.ocel_read import ObjectLog, read_ocel
 from maskseq_events.times import TimeLayout
@@ -151,7 +151,8 @@ class Ocel(Format[Case]):
     def _case(self, key: str, numbers: Sequence[int], log: ObjectLog) -> Case:
         events, what = [log.events[number] for number in numbers], log.objects[key]
         try:
-            moments = [None if event.time in ("", UNKNOWN) else event.time for event in events]
+            none = {"", UNKNOWN, *padded(event.time for event in events)}
+            moments = [None if event.time in none else event.time for event in events]
             time, offset = self._layout.parse_all(moments)
         except ValueError as error:
             problem, index = error.args
@@ -163,7 +164,7 @@ class Ocel(Format[Case]):
         names = dict.fromkeys(name for event in events for name in event.attributes)
         case = Case(
             key=key,
-            activity=tuple(event.activity or UNKNOWN for event in events),
+            activity=tuple(str(_known(event.activity) or UNKNOWN) for event in events),
             time=time,
             offset=offset,
             attributes={name: tuple([self._value(name, event.attributes) for event in events]) for name in names},
@@ -172,8 +173,12 @@ class Ocel(Format[Case]):
         return replace(case, origin=ObjectEvents(was=case, log=log, numbers=tuple(numbers)))
 
     def _value(self, name: str, attributes: Mapping[str, Value]) -> Value:
-        value = attributes.get(name)
+        value = _known(attributes.get(name))
         return UNKNOWN if value is None and name in attributes and name in self.empty_unknown else value
+
+
+def _known(value: Value) -> Value:
+    return UNKNOWN if value is not None and UNKNOWN in value and padded([value]) else value
 
 
 def _join(changes: Changes, others: Changes) -> int:

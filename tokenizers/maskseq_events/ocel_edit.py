@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
-from xml.sax.saxutils import escape, quoteattr
 
 from maskseq.errors import DataError
 from maskseq_events.case import Value
 from maskseq_events.json_text import Span, array_spans, as_json, object_spans
 from maskseq_events.ocel_read import SQLITE, ObjectLog, select, typed_tables
 from maskseq_events.splicing import spliced
-from maskseq_events.xes_edit import start_tag
+from maskseq_events.xml_text import escaped, first_inside, is_empty_tag, quoted, start_tag
 
 
 @dataclass(slots=True)
@@ -97,16 +96,21 @@ class _Xml:
         self.log, self.events, self.objects = log, events, objects
         self.encoding = "utf-8"
         self.number = -1
-        self.opened: list[tuple[str, dict[str, str], int]] = []  # name, attributes, where the start tag ends
+        self.opened: list[tuple[str, dict[str, str], tuple[int, int]]] = []  # name, attributes, the start tag
+        self.texts: list[tuple[int, int]] = []
+        """Where the text stands that the reader takes for a value: all since the last tag."""
+        self.in_text = False
         self.changes: Changes | None = None
         self.wanted: dict[int, dict[str, Value]] = {}
         """What is still to be written of the attributes, by the identity of the changes."""
-        self.room: int | None = None
-        """Where the start tag of `<attributes>` in the event ends."""
+        self.room: tuple[int, int] | None = None
+        """The start tag of `<attributes>` in the event."""
         self.edits: list[tuple[int, int, bytes]] = []
         self.parser = expat.ParserCreate()
         self.parser.XmlDeclHandler = self._declare
         self.parser.StartElementHandler, self.parser.EndElementHandler = self._start, self._end
+        self.parser.CharacterDataHandler = self.parser.StartCdataSectionHandler = self._in_text
+        self.parser.CommentHandler = self.parser.ProcessingInstructionHandler = self._behind_text
 
     def edited(self) -> bytes:
         if b"\0" in self.log.content[:64]:
@@ -117,10 +121,22 @@ class _Xml:
     def _declare(self, version: str, encoding: str | None, standalone: int) -> None:
         self.encoding = encoding or "utf-8"
 
+    def _in_text(self, *_: object) -> None:
+        if not self.in_text:
+            self.texts.append((self.parser.CurrentByteIndex, 0))
+        self.in_text = True
+
+    def _behind_text(self, *_: object) -> None:
+        if self.in_text:
+            self.texts[-1] = (self.texts[-1][0], self.parser.CurrentByteIndex)
+        self.in_text = False
+
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._behind_text()
+        self.texts.clear()
         begin = self.parser.CurrentByteIndex
         spans, stop = start_tag(self.log.content, begin)
-        self.opened.append((tag, attributes, stop))
+        self.opened.append((tag, attributes, (begin, stop)))
         path = [name for name, *_ in self.opened[:8]]
         if path == ["log", "objects", "object"]:
             self.changes = self.objects.get(attributes["id"])
@@ -128,7 +144,7 @@ class _Xml:
             self.number += 1
             self.changes = self.events.get(self.number)
         elif len(path) == 4 and tag == "attributes" and self.room is None:
-            self.room = stop
+            self.room = begin, stop
             return
         else:
             return
@@ -139,57 +155,59 @@ class _Xml:
         for name, value in (("type", self.changes.activity), ("time", self.changes.time)):
             if value is not None:
                 at = spans.get(name.encode())
-                end = stop - len(self._closing(stop))
-                quoted = quoteattr(value)
-                self._edit(*(at or (end, end)), quoted if at else f" {name}={quoted}")
+                end = stop - (2 if is_empty_tag(self.log.content, stop) else 1)
+                self._edit(*(at or (end, end)), quoted(value) if at else f" {name}={quoted(value)}")
 
     def _end(self, tag: str) -> None:
-        _, attributes, stop = self.opened.pop()
+        self._behind_text()
+        _, attributes, own_tag = self.opened.pop()
         if self.changes is not None:
             wanted = self.wanted[id(self.changes)]
             name = attributes.get("name", "")
             if tag == "attribute" and name in wanted:
-                self._fill(tag, stop, _text(wanted.pop(name)))
+                self._fill(own_tag, _text(wanted.pop(name)))
             elif len(self.opened) == 2 and tag == "event":
-                self._add(tag, stop, {name: value for name, value in wanted.items() if value is not None})
+                self._add(own_tag, {name: value for name, value in wanted.items() if value is not None})
+        self.texts.clear()
         if len(self.opened) == 2:
             self.changes = None
 
-    def _add(self, tag: str, stop: int, values: Mapping[str, Value]) -> None:
+    def _add(self, own_tag: tuple[int, int], values: Mapping[str, Value]) -> None:
         """Attributes that the event did not have."""
         if not values:
             return
         elements = "".join(
-            f"<attribute name={quoteattr(name)}>{_text(value)}</attribute>" for name, value in values.items()
+            f"<attribute name={quoted(name)}>{_text(value)}</attribute>" for name, value in values.items()
         )
         if self.room is not None:
-            self._insert("attributes", self.room, elements)
+            self._insert(self.room, elements)
         else:
-            self._insert(tag, stop, f"<attributes>{elements}</attributes>")
+            self._insert(own_tag, f"<attributes>{elements}</attributes>")
 
-    def _fill(self, tag: str, stop: int, text: str) -> None:
-        """Put a text in place of all that an element contains."""
-        if self._closing(stop) == b"/>":
-            self._edit(stop - 2, stop, f">{text}</{tag}>")
-        else:
-            self._edit(stop, self.parser.CurrentByteIndex, text)
+    def _fill(self, own_tag: tuple[int, int], text: str) -> None:
+        """Put a text in place of that of an element; comments and elements in it stay."""
+        if is_empty_tag(self.log.content, own_tag[1]):
+            self._insert(own_tag, text)
+            return
+        end = self.parser.CurrentByteIndex
+        first, *others = self.texts or [(end, end)]
+        self._edit(*first, text)
+        for start, stop in others:
+            self._edit(start, stop, "")
 
-    def _insert(self, tag: str, stop: int, elements: str) -> None:
-        """Put elements first into another, whose start tag ends at `stop`."""
-        if self._closing(stop) == b"/>":
-            self._edit(stop - 2, stop, f">{elements}</{tag}>")
-        else:
-            self._edit(stop, stop, elements)
-
-    def _closing(self, stop: int) -> bytes:
-        return b"/>" if self.log.content[stop - 2 : stop] == b"/>" else b">"
+    def _insert(self, tag: tuple[int, int], elements: str) -> None:
+        """Put elements, or text, first into another element."""
+        self.edits.append(first_inside(self.log.content, *tag, self._encoded(elements)))
 
     def _edit(self, start: int, stop: int, text: str) -> None:
-        self.edits.append((start, stop, text.encode(self.encoding, "xmlcharrefreplace")))
+        self.edits.append((start, stop, self._encoded(text)))
+
+    def _encoded(self, text: str) -> bytes:
+        return text.encode(self.encoding, "xmlcharrefreplace")
 
 
 def _text(value: Value) -> str:
-    return escape(value or "", {"\r": "&#13;"})
+    return escaped(value or "")
 
 
 class _Database:

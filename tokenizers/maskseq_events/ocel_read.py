@@ -11,7 +11,7 @@ from xml.parsers import expat
 
 from maskseq.errors import DataError
 from maskseq.files import broken, open_bytes
-from maskseq_events.case import UNKNOWN, Value
+from maskseq_events.case import UNKNOWN, Value, padded
 
 SQLITE = b"SQLite format 3\0"
 
@@ -97,7 +97,8 @@ def _read_json(log: ObjectLog) -> None:
             event = ObjectEvent(str(each["id"]), _name(each["type"]), moment if moment is None else _name(moment))
             event.attributes = {_name(a["name"]): _text(a.get("value")) for a in each.get("attributes", [])}
             for attribute in each.get("attributes", []):
-                if (value := attribute.get("value")) not in (None, UNKNOWN):
+                value = attribute.get("value")
+                if value not in (None, UNKNOWN) and not padded([_text(value)]):
                     kinds.setdefault(attribute["name"], set()).add(type(value))
             event.objects = [str(r["objectId"]) for r in each.get("relationships", [])]
             log.events.append(event)
@@ -139,6 +140,7 @@ def _read_xml(log: ObjectLog) -> None:
         _, attributes = opened.pop()
         if tag == "attribute" and holder is not None and "name" in attributes:
             holder.attributes.setdefault(attributes["name"], "".join(text) or None)
+        text.clear()
         if len(opened) == 2:
             holder = None
 

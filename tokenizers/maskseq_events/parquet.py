@@ -1,8 +1,8 @@
 """Event logs in Parquet, one row an event, and MEDS, the standard for health records in Parquet. Needs pyarrow."""
 
-import itertools
 import json
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
@@ -14,8 +14,9 @@ import numpy as np
 
 from maskseq.errors import DataError, UsageError
 from maskseq.survey import CERTAIN, LIKELY, Claim, Head
-from maskseq_events.case import ABSENT_TIME, UNKNOWN, Case, Kind, Value
+from maskseq_events.case import ABSENT_TIME, UNKNOWN, Case, Kind, Value, plain_rows
 from maskseq_events.claims import ROWS, claim_table
+from maskseq_events.mapping import numbered
 from maskseq_events.new_table import NewTable
 from maskseq_events.table import EventTable, Row, Rows
 from maskseq_events.times import TimeLayout
@@ -47,37 +48,70 @@ class Parquet(EventTable):
     def recognize(cls, head: Head) -> Claim | None:
         if not head.content.startswith(b"PAR1"):
             return None
-        names, _, rows = cls(case="", activity="")._open(head.path)
-        sample = [cells for _, _, cells in itertools.islice(rows, ROWS)]
-        claim = claim_table(names, sample, super().recognize(head), lines=False)
+        file, names = _opened(head.path)
+        pa, _, _ = _arrow()
+        try:
+            batch = next(file.iter_batches(ROWS), None)
+            texts = [] if batch is None else [_any_texts(column)[0] for column in batch.columns]
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+            raise _damaged(head.path, error, place="first rows") from None
+        rows = plain_rows(list(zip(*texts, strict=True)))
+        claim = claim_table(numbered(names), rows, super().recognize(head), lines=False)
         return claim and replace(claim, strength=min(claim.strength, LIKELY))
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Source, Iterator[Row]]:
-        pa, pq, _ = _arrow()
-        try:
-            file = pq.ParquetFile(path)
-            schema = file.schema_arrow
-            names = [field.name for field in schema]
-        except FileNotFoundError:
-            raise DataError(path, "no such file") from None
-        except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a name that is no text
-            raise DataError(path, f"not a readable Parquet file: {_first_line(error)}") from None
-        numeric = frozenset(f.name for f in schema if pa.types.is_floating(f.type) or pa.types.is_decimal(f.type))
-        status = path.stat()
-        if len(set(names)) < len(names):
-            raise DataError(path, f"a column name occurs twice: {', '.join(names)}", place="schema")
-        return names, _Source(path, status.st_size, status.st_mtime_ns, numeric), self._rows(file, path)
-
-    def _rows(self, file: Any, path: Path) -> Iterator[Row]:
         pa, _, _ = _arrow()
-        number = 0
+        file, plain = _opened(path)
+        names = numbered(plain)
+        columns = self._columns(names, path)
+        roles = (columns.case, columns.time, columns.start, *columns.activity)
+        needed = {index for index in roles if index is not None}
+        read = needed | {*columns.attributes.values(), *columns.case_attributes.values()}
+        if self.attributes is not None:
+            needed = read
+        twice = [plain[index] for index in sorted(needed) if plain.count(plain[index]) > 1]
+        if twice:
+            raise DataError(path, f"the column name {twice[0]!r} occurs twice", place="schema")
+        types = [field.type for field in file.schema_arrow]
+        numeric = [n for n, t in zip(names, types, strict=True) if pa.types.is_floating(t) or pa.types.is_decimal(t)]
+        status = path.stat()
+        source = _Source(path, status.st_size, status.st_mtime_ns, frozenset(numeric))
+        return names, source, self._rows(file, path, needed, read)
+
+    def _rows(self, file: Any, path: Path, needed: Collection[int], read: Collection[int]) -> Iterator[Row]:
+        """Rows with the cells of columns that are read, and with the holes of others that hold text.
+
+        What is not needed may be of any type: a value that has no text is none.
+        """
+        pa, _, _ = _arrow()
+        fields = list(file.schema_arrow)
+        wanted = [i for i, field in enumerate(fields) if i in read or _holds_text(field.type)]
+        number, odd = 0, dict[str, str]()
         try:
-            for batch in file.iter_batches(BATCH_ROWS):
-                for cells in zip(*map(_texts, batch.columns), strict=True):
+            for batch in file.iter_batches(BATCH_ROWS, columns=sorted({fields[i].name for i in wanted})):
+                found: dict[str, list[Any]] = {}
+                for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                    found.setdefault(name, []).append(column)
+                texts: list[Sequence[Value]] = [[None] * batch.num_rows] * len(fields)
+                for i in wanted:
+                    name, column = fields[i].name, found[fields[i].name].pop(0)
+                    if i not in read:
+                        texts[i] = _holes(column, self.unknown)
+                        continue
+                    texts[i], problem = _any_texts(column)
+                    if problem and i in needed:
+                        told = f"a value of the type {fields[i].type} has no text: {problem}"
+                        raise DataError(path, told, place=f"column {name!r}")
+                    if problem and name not in odd:
+                        odd[name] = problem
+                for cells in zip(*texts, strict=True):
                     number += 1
                     yield number, cells, cells
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-            raise DataError(path, f"damaged Parquet: {_first_line(error)}", place=f"after row {number}") from None
+            raise _damaged(path, error, place=f"after row {number}") from None
+        for name, problem in odd.items():
+            told = f"values of column {name!r} that have no text are left out: {problem}"
+            warnings.warn(f"{path.name}: {told}", stacklevel=2)
 
     def _place(self, number: int) -> str:
         return f"row {number}"
@@ -99,8 +133,9 @@ class Parquet(EventTable):
         status = header.path.stat() if header.path.is_file() else None
         if status is None or (status.st_size, status.st_mtime_ns) != (header.size, header.modified):
             raise DataError(header.path, "the file has changed since its cases were read, and rows are taken from it")
-        table = pq.read_table(header.path, partitioning=None)
-        table = table.take(pa.array([number - 1 for number, _ in rows]))
+        table = pq.ParquetFile(header.path).read()
+        if [number for number, _ in rows] != list(range(1, len(table) + 1)):
+            table = table.take(pa.array([number - 1 for number, _ in rows]))
         for index in range(table.num_columns):
             changes = {row: raw[index] for row, (_, raw) in enumerate(rows) if isinstance(raw, dict) and index in raw}
             if changes:
@@ -139,7 +174,7 @@ class Meds(Parquet):
     def recognize(cls, head: Head) -> Claim | None:
         if not head.content.startswith(b"PAR1"):
             return None
-        names, _, _ = cls()._open(head.path)
+        _, names = _opened(head.path)
         if not {"subject_id", "time", "code", "numeric_value"} <= set(names):
             return None
         return Claim(strength=CERTAIN, why="the columns of MEDS: subject_id, time, code, numeric_value")
@@ -156,6 +191,54 @@ def _arrow() -> tuple[ModuleType, ModuleType, ModuleType]:
         return import_module("pyarrow"), import_module("pyarrow.parquet"), import_module("pyarrow.compute")
     except ImportError:
         raise UsageError("Parquet needs pyarrow\n\nhint: pip install 'maskseq[events]'") from None
+
+
+def _damaged(path: Path, error: Exception, *, place: str) -> DataError:
+    """What Arrow found in the data of a file whose schema it could read."""
+    return DataError(path, f"damaged Parquet: {_first_line(error)}", place=place)
+
+
+def _opened(path: Path) -> tuple[Any, list[str]]:
+    """The file, and the names of its columns as they are."""
+    pa, pq, _ = _arrow()
+    try:
+        file = pq.ParquetFile(path)
+        return file, [field.name for field in file.schema_arrow]
+    except FileNotFoundError:
+        raise DataError(path, "no such file") from None
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a name that is no text
+        raise DataError(path, f"not a readable Parquet file: {_first_line(error)}") from None
+
+
+def _holds_text(kind: Any) -> bool:
+    pa, _, _ = _arrow()
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _holes(column: Any, unknown: Sequence[str]) -> Sequence[Value]:
+    """Which texts of a column say that they are unknown; of the others, which may even be none, nothing."""
+    pa, _, pc = _arrow()
+    texts = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    bare = pc.ascii_trim_whitespace(pc.ascii_trim(pc.ascii_trim_whitespace(texts), characters='"'))
+    marks = pa.array(sorted({UNKNOWN, *(mark.strip() for mark in unknown)} - {""}), texts.type)
+    return [UNKNOWN if hole else None for hole in pc.is_in(bare, value_set=marks).to_pylist()]
+
+
+def _any_texts(column: Any) -> tuple[Sequence[Value], str]:
+    """The values of a column as texts; and why, if some have none, which are left out."""
+    pa, _, _ = _arrow()
+    try:
+        return _texts(column), ""
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        problem = _first_line(error)
+    texts: list[Value] = []
+    for index in range(len(column)):
+        try:
+            texts += _texts(column.slice(index, 1))
+        except (pa.ArrowException, ValueError, OverflowError):
+            texts.append(None)
+    return texts, problem
 
 
 def _texts(column: Any) -> Sequence[Value]:

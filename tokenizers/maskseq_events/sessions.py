@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from maskseq.errors import DataError
+from maskseq.errors import DataError, UsageError
 from maskseq.files import create
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
@@ -62,6 +62,10 @@ class Sessions(Format[Case]):
         with create(path) as file:
             for case in records:
                 text = case.origin.text if isinstance(case.origin, _Lines) else " ".join(case.activity) + "\n"
+                wrong = [key for key in case.activity if key.split() != [key]]
+                if wrong:
+                    problem = f"session {case.key}: {wrong[0]!r} cannot be written as one key, as blanks part keys"
+                    raise UsageError(f"{path}: {problem}\n\nhint: write the sessions as CSV")
                 keys = iter(case.activity)
                 file.write(re.sub(r"\S+", lambda _, keys=keys: next(keys), text).encode(self.encoding))
 

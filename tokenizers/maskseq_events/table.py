@@ -14,11 +14,23 @@ from jaxtyping import Int32, Int64
 
 from maskseq.errors import DataError, UsageError
 from maskseq.tokenizer import Format, OnBroken, attempted, stop
-from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, Kind, Value, no_time, time_order
+from maskseq_events.activities import name_of, parts_of, to_write
+from maskseq_events.case import (
+    ABSENT_TIME,
+    UNKNOWN,
+    UNKNOWN_TIME,
+    Case,
+    Kind,
+    Parts,
+    Value,
+    no_time,
+    plain_rows,
+    time_order,
+)
 from maskseq_events.durations import DURATION, durations, started
 from maskseq_events.grouping import group_rows
 from maskseq_events.mapping import Columns, find_columns
-from maskseq_events.times import TimeLayout
+from maskseq_events.times import TimeLayout, YearClock
 
 COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
 POINT = re.compile(r"[+-]?\d+\.\d+")
@@ -57,8 +69,9 @@ class Rows:
 class EventTable(Format[Case]):
     """Options of every table of events. Columns are found by their usual names if they are not given.
 
-    An empty cell of an attribute is absent (it does not apply), `?` is unknown: a hole. An activity and a timestamp
-    apply to every event, so there both mean unknown.
+    An empty cell of an attribute is absent (it does not apply), `?` is unknown: a hole, blanks or quotes around it or
+    not. An activity and a timestamp apply to every event, so there both mean unknown; of several columns that make an
+    activity together, an empty one is absent, unless all of them are.
     """
 
     missing_time: ClassVar[int] = UNKNOWN_TIME
@@ -66,7 +79,7 @@ class EventTable(Format[Case]):
 
     case: str | None = None
     activity: str | tuple[str, ...] | None = None
-    """The column that says what happened, or several that say it together, joined by `+` (activity and lifecycle)."""
+    """The column that says what happened, or several that say it together (activity and lifecycle)."""
     time: str | None = None
     """The column of timestamps; empty: this log has none."""
     start: str | None = None
@@ -81,13 +94,16 @@ class EventTable(Format[Case]):
     unknown: tuple[str, ...] = (UNKNOWN,)
     """Cells that mean: nobody knows. They take precedence over `absent`."""
     empty_unknown: tuple[str, ...] = ()
-    """Attribute columns in which an empty cell means unknown."""
+    """Columns of attributes, or of parts of an activity, in which an empty cell means unknown."""
     decimal: Literal[".", ","] = "."
     """What stands between the whole part of a number and its decimals; with a comma, points may part thousands."""
     time_layout: str | None = None
     """`strptime` pattern, or epoch_s, epoch_ms, epoch_us (default: ISO 8601 and its relatives)."""
     time_zone: str | None = None
     """IANA zone of timestamps that say none (default: UTC)."""
+    year: int | None = None
+    """The year of the first event of a file, for time layouts that say none, in files in the order of time; it rolls
+    over at New Year. Without it, there are no weekdays."""
     sort: bool = True
     """Sort each case by time, ties in file order; else keep the order of the file."""
     max_rows: int = 5_000_000
@@ -106,16 +122,9 @@ class EventTable(Format[Case]):
 
     def _read(self, path: Path, n_rows: int | None, on_broken: OnBroken) -> Iterator[Case]:
         names, header, rows = self._open(path)
-        columns = find_columns(
-            names,
-            path,
-            **self._roles(),
-            start=self.start,
-            attributes=self.attributes,
-            case_attributes=self.case_attributes,
-            empty_unknown=self.empty_unknown,
-        )
+        columns = self._columns(names, path)
         width = len(columns.names)
+        clock = YearClock(self._layout) if self._layout.yearless else None
 
         def keyed() -> Iterator[tuple[str, Row]]:
             for row in itertools.islice(rows, n_rows):
@@ -128,7 +137,7 @@ class EventTable(Format[Case]):
                 if problem:
                     on_broken(DataError(path, problem, place=self._place(number)))
                 else:
-                    yield str(cells[columns.case]), row
+                    yield str(cells[columns.case]), row if clock is None else self._dated(row, columns, clock)
 
         empty = True
         for key, group in group_rows(keyed(), max_rows=self.max_rows):
@@ -194,13 +203,25 @@ class EventTable(Format[Case]):
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         """Write a `NewTable`."""
 
-    def _beside(self, raw: Any) -> Any:
+    def _beside(self, raw: Any, header: Any) -> Any:
         """A row for an event that was added next to this one. Default: rows cannot be added."""
         raise UsageError("events cannot be added to a log of this kind\n\nhint: convert it to CSV")
 
     def _roles(self) -> dict[str, Any]:
         """Which columns are case, activity and time; None: found by name."""
         return {"case": self.case, "activity": self.activity, "time": self.time}
+
+    def _columns(self, names: Sequence[str], path: Path) -> Columns:
+        """Which column is what."""
+        return find_columns(
+            names,
+            path,
+            **self._roles(),
+            start=self.start,
+            attributes=self.attributes,
+            case_attributes=self.case_attributes,
+            empty_unknown=self.empty_unknown,
+        )
 
     def _place(self, number: int) -> str:
         return f"line {number}"
@@ -211,7 +232,19 @@ class EventTable(Format[Case]):
 
     # Rows to cases
 
+    def _dated(self, row: Row, columns: Columns, clock: YearClock) -> Row:
+        """The row with the years of its timestamps, which do not say them."""
+        number, raw, cells = row
+        cells = list(cells)
+        for index, year_of in ((columns.time, clock.dated), (columns.start, clock.begun)):
+            if index is not None and cells[index] not in self._holes and cells[index] not in self.absent:
+                cells[index] = year_of(cells[index])
+        return number, raw, cells
+
     def _case(self, key: str, group: list[Row], columns: Columns, header: Any, path: Path) -> Case:
+        cells = [cells for _, _, cells in group]
+        if (plain := plain_rows(cells, self.unknown)) is not cells:
+            group = [(number, raw, row) for (number, raw, _), row in zip(group, plain, strict=True)]
         time, offset = no_time(len(group))
         if columns.time is not None:
             time, offset = self._times(group, columns.time, columns, path)
@@ -223,9 +256,11 @@ class EventTable(Format[Case]):
         attributes = {name: self._values(name, by_column[index]) for name, index in columns.attributes.items()}
         if columns.start is not None:
             attributes[DURATION] = durations(self._times(group, columns.start, columns, path)[0], time)
+        parts = self._parts(columns, by_column)
         case = Case(
             key=key,
-            activity=self._activities([by_column[index] for index in columns.activity]),
+            activity=self._names(by_column[columns.activity[0]]) if parts is None else tuple(map(name_of, parts)),
+            parts=parts,
             time=time,
             offset=offset,
             attributes=attributes,
@@ -234,12 +269,14 @@ class EventTable(Format[Case]):
                 for name, index in columns.case_attributes.items()
             },
             kinds={**self._kinds(header), **({} if columns.start is None else {DURATION: "numeric"})},
+            unread=self._unread(columns, by_column),
+            dated=self._layout.dated,
         )
         return replace(case, origin=Rows(was=case, columns=columns, header=header, numbers=numbers, raw=raw))
 
     @cached_property
     def _layout(self) -> TimeLayout:
-        return TimeLayout(self.time_layout, self.time_zone)
+        return TimeLayout(self.time_layout, self.time_zone, self.year)
 
     @cached_property
     def _holes(self) -> set[str | None]:
@@ -257,6 +294,12 @@ class EventTable(Format[Case]):
             return tuple([meanings.get(cell, with_point(cell)) for cell in cells])
         return tuple([meanings.get(cell, cell) for cell in cells])
 
+    def _unread(self, columns: Columns, by_column: Sequence[Sequence[Any]]) -> dict[str, int]:
+        """How many unknown cells stand in which columns that are not read."""
+        marks = {UNKNOWN, *self.unknown}
+        counts = {name: sum(cell in marks for cell in by_column[index]) for name, index in columns.unread.items()}
+        return {name: n for name, n in counts.items() if n}
+
     def _times(
         self, group: Sequence[Row], index: int, columns: Columns, path: Path
     ) -> tuple[Int64[np.ndarray, "events"], Int32[np.ndarray, "events"]]:
@@ -273,11 +316,20 @@ class EventTable(Format[Case]):
             time[[moment is None or moment in self.absent for moment in moments]] = self.missing_time
         return time, offset
 
-    def _activities(self, columns: Sequence[Sequence[Any]]) -> tuple[str, ...]:
+    def _names(self, cells: Sequence[Any]) -> tuple[str, ...]:
         holes = self._holes  # an activity may well be called "NA"
-        if len(columns) == 1:
-            return tuple(UNKNOWN if cell in holes else cell for cell in columns[0])
-        return tuple(UNKNOWN if holes & set(parts) else "+".join(parts) for parts in zip(*columns, strict=True))
+        return tuple(UNKNOWN if cell in holes else cell for cell in cells)
+
+    def _parts(self, columns: Columns, by_column: Sequence[Sequence[Any]]) -> tuple[Parts, ...] | None:
+        """Of several columns that make the activity together, what each says."""
+        if len(columns.activity) == 1:
+            return None
+        said = []
+        for index in columns.activity:
+            empty = UNKNOWN if columns.names[index] in self.empty_unknown else None
+            meanings = {None: empty, "": empty, UNKNOWN: UNKNOWN} | dict.fromkeys(self.unknown, UNKNOWN)
+            said.append([meanings.get(cell, cell) for cell in by_column[index]])
+        return parts_of(said)
 
     def _case_value(self, name: str, cells: Sequence[Any], numbers: Sequence[int], path: Path) -> Value:
         """The one value that the rows of a case agree on; rows may leave it out."""
@@ -300,7 +352,7 @@ class EventTable(Format[Case]):
         if old == case and not origin.added:
             yield from zip(origin.numbers, origin.raw, strict=True)
             return
-        cells = [self._cells(raw, origin.header) for raw in origin.raw]
+        cells = plain_rows([self._cells(raw, origin.header) for raw in origin.raw], self.unknown)
         like: str | None = None
         if columns.time is not None:  # the longest is the most precise
             known = (row[columns.time] for row, there in zip(cells, old.timed, strict=True) if there)
@@ -309,13 +361,13 @@ class EventTable(Format[Case]):
             changes: dict[int, Value] = {}
             added = event in origin.added
             if added:
-                raw = self._beside(raw)
+                raw = self._beside(raw, origin.header)
                 kept = {columns.case, *columns.case_attributes.values()}
                 changes = {index: None for index in range(len(columns.names)) if index not in kept}
-            if added or old.activity[event] != case.activity[event]:
-                parts = case.activity[event].rsplit("+", len(columns.activity) - 1)
-                parts += [UNKNOWN] * (len(columns.activity) - len(parts))
-                changes |= dict(zip(columns.activity, parts, strict=True))
+            was = (old.activity[event],) if old.parts is None else old.parts[event]
+            for index, part, before in zip(columns.activity, to_write(case, old, event), was, strict=True):
+                if added or part != before:  # one that becomes absent is an empty text, where there was a text
+                    changes[index] = "" if part is None and row[index] is not None else part
             if columns.time is not None and (added or old.time[event] != case.time[event]):
                 moment, offset = int(case.time[event]), int(case.offset[event])
                 if case.timed[event]:

@@ -1,9 +1,7 @@
 """Raw text logs: lines cut by a pattern, events to sessions by a key, by silence, or by number."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +16,7 @@ from maskseq.tokenizer import OnBroken
 from maskseq_events.case import Case, Value
 from maskseq_events.files import read_lines
 from maskseq_events.log_layouts import LAYOUTS, Layout
+from maskseq_events.patterns import Pattern
 from maskseq_events.table import EventTable, Row, Rows
 from maskseq_events.times import SECOND, TimeLayout
 
@@ -29,6 +28,8 @@ LINES = 100
 class _Header:
     before: str
     """What precedes the first event."""
+    end: str
+    """What ends the lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +54,16 @@ class TextLog(EventTable):
     """A session ends when nothing happens for longer than this, in seconds; the next is called `KEY#2`."""
     continued: bool = False
     """A line that does not fit belongs to the event before it, as those of a stack trace do; else it is an error."""
-    year: int | None = None
-    """For layouts whose timestamps say none."""
     encoding: str = "utf-8"
     absent: tuple[str, ...] = ("-", "")
 
     def __post_init__(self) -> None:
         try:
-            groups = self._pattern.groupindex
+            groups = self._pattern.groups
             if self.session_pattern is not None:
-                re.compile(self.session_pattern)
-        except re.error as error:
-            raise UsageError(f"the pattern is no regular expression: {error}") from None
+                Pattern(self.session_pattern)
+        except ValueError as error:
+            raise UsageError(f"the pattern {error}") from None
         if not groups:
             known = ", ".join(LAYOUTS)
             raise UsageError(f"the layout {self.layout!r} has no named groups\n\nhint: known layouts are {known}")
@@ -82,7 +81,7 @@ class TextLog(EventTable):
             raise UsageError(f"session_lines = {self.session_lines} must be at least 1")
         if self.idle is not None and not self.idle > 0:
             raise UsageError(f"idle = {self.idle} must be a number of seconds above 0")
-        assert self._layout is not None  # which checks it
+        assert self._layout  # which checks it
 
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
@@ -108,8 +107,7 @@ class TextLog(EventTable):
         if fits[name] < len(lines):
             options["continued"] = True
         if known.needs_year:
-            options["year"] = datetime.fromtimestamp(head.path.stat().st_mtime, UTC).year
-            why += f", which says no year: {options['year']}, that of the file, is taken"
+            why += ", which says no year: there are no weekdays unless year = … says that of the first line"
         by_number = Choice(why=f"{why}; {LINES} lines are a session", options={**options, "session_lines": LINES})
         own = known.session or known.session_pattern
         if own is None:
@@ -126,7 +124,7 @@ class TextLog(EventTable):
             yield from [case] if self.idle is None else _split(case, round(self.idle * SECOND))
 
     def _roles(self) -> dict[str, Any]:
-        groups = self._pattern.groupindex
+        groups = self._pattern.groups
         activity = self.activity or (self._known.activity if self._known.activity in groups else None)
         time = self.time if self.time is not None else ("time" if "time" in groups else "")
         return {"case": "session", "activity": activity, "time": time}
@@ -134,19 +132,23 @@ class TextLog(EventTable):
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
         rows = self._rows(path)
         _, before, _ = next(rows)  # what precedes the first event
-        return ["session", *self._pattern.groupindex], _Header(before), rows
+        first = next(read_lines(path, self.encoding), "")
+        return ["session", *self._pattern.groups], _Header(before, "\r" if first.endswith("\r") else "\n"), rows
 
     def _rows(self, path: Path) -> Iterator[Row]:
         """First what precedes the first event; then each with its line, and the lines behind it that are none."""
         held: tuple[int, str, Sequence[Value]] = (0, "", ())
         n_events = 0
         for number, line in enumerate(read_lines(path, self.encoding), 1):
-            cells = self._cells(line, None)
+            try:
+                cells = self._cells(line, None)
+                session = self._key(cells, n_events) if cells else None
+            except UsageError as error:
+                raise UsageError(f"{path}, line {number}: {error}") from None
             if not cells and line.strip() and not (self.continued and n_events):
                 shown = line.strip()[:60]
                 hint = "say continued = true if it belongs to the line before, or name another layout"
                 raise DataError(path, f"{shown!r} is not of the layout {self.layout!r}; {hint}", place=f"line {number}")
-            session = self._key(cells, n_events) if cells else None
             if session is None:
                 held = held[0], held[1] + line, held[2]
                 continue
@@ -158,7 +160,7 @@ class TextLog(EventTable):
     def _key(self, cells: Sequence[Value], index: int) -> str | None:
         """The session of an event; None for one that belongs to none."""
         if self._session is not None:
-            return cells[1 + list(self._pattern.groupindex).index(self._session)]
+            return cells[1 + self._pattern.groups.index(self._session)]
         if self._session_pattern is not None:
             found = self._session_pattern.search(" ".join(cell for cell in cells if cell))
             return found.group() if found else None
@@ -166,20 +168,59 @@ class TextLog(EventTable):
 
     def _cells(self, raw: str, header: _Header | None) -> Sequence[Value]:
         """The groups of the first line, behind the place of the session; none if it does not fit."""
-        match = self._pattern.fullmatch(raw.partition("\n")[0].removesuffix("\r"))
-        return (None, *match.groups()) if match else ()
+        match = self._pattern.fullmatch(self._line(raw, header))
+        if match is None:
+            return ()
+        instead = self._known.instead
+        if instead is None or match[instead] is None:
+            return (None, *self._pattern.texts(match))
+        return (None, *self._with_instead(match, match[instead]))
+
+    def _line(self, raw: str, header: _Header | None) -> str:
+        """The first line of an event, without its end."""
+        return raw.partition("\n" if header is None else header.end)[0].removesuffix("\r")
+
+    def _with_instead(self, match: Any, text: str) -> Sequence[Value]:
+        """What the groups of a line say in which something else stands for the activity."""
+        names, texts = self._pattern.groups, list(self._pattern.texts(match))
+        for name in self._activity_groups:
+            if match[name] is None:
+                texts[names.index(name)] = text or "-"  # it is known to be empty
+        if text in self._holes:  # one hole, not two
+            texts[names.index(str(self._known.instead))] = None
+        return texts
 
     def _replaced(self, raw: str, changes: dict[int, Value], header: _Header) -> str:
-        match = self._pattern.fullmatch(raw.partition("\n")[0].removesuffix("\r"))
+        match = self._pattern.fullmatch(self._line(raw, header))
         assert match is not None
-        for index in sorted(changes, key=match.start, reverse=True):
-            start, stop = match.span(index)
-            if start < 0:
-                name = list(self._pattern.groupindex)[index - 1]
-                raise UsageError(f"this line has no {name!r} that could be changed: {raw.strip()[:60]!r}")
-            value = changes[index]
-            raw = raw[:start] + (self.absent[0] if value is None else value) + raw[stop:]
+        edits = {self._span(match, index): self._written(new) for index, new in changes.items()}
+        for (start, stop), text in sorted(edits.items(), reverse=True):
+            raw = raw[:start] + text + raw[stop:]
+        self._check(raw, changes, header)
         return raw
+
+    def _span(self, match: Any, index: int) -> tuple[int, int]:
+        """Where the text of a column stands in its line."""
+        name = self._pattern.groups[index - 1]
+        if match[name] is None and name in self._activity_groups and self._known.instead is not None:
+            name = self._known.instead
+        if match[name] is None:
+            raise UsageError(f"this line has no {name!r} that could be changed: {match.string[:60]!r}")
+        start, stop = match.span(name)
+        return start, stop
+
+    def _written(self, value: Value) -> str:
+        return self.absent[0] if value is None else value
+
+    def _check(self, raw: str, changes: dict[int, Value], header: _Header) -> None:
+        """A line must still be one of its layout, which says what was written into it."""
+        cells = self._cells(raw, header)
+        for index, value in changes.items():
+            same = cells and ((cells[index] or "") == self._written(value) or self._holes >= {cells[index], value})
+            if not same:
+                name, said = self._pattern.groups[index - 1], raw.strip()[:60]
+                problem = f"{self._written(value)!r} cannot be written as {name!r}: {said!r} would be read otherwise"
+                raise UsageError(f"{problem}\n\nhint: convert the log to CSV")
 
     def _owns(self, origin: Rows) -> bool:
         return isinstance(origin.header, _Header)
@@ -197,12 +238,17 @@ class TextLog(EventTable):
         )
 
     @cached_property
+    def _activity_groups(self) -> tuple[str, ...]:
+        activity = self._roles()["activity"]
+        return (activity,) if isinstance(activity, str) else tuple(activity or ())
+
+    @cached_property
     def _known(self) -> Layout:
         return LAYOUTS.get(self.layout) or Layout(self.layout)
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        return re.compile(self._known.pattern)
+    def _pattern(self) -> Pattern:
+        return Pattern(self._known.pattern, ours=self.layout in LAYOUTS)
 
     @property
     def _session(self) -> str | None:
@@ -210,9 +256,9 @@ class TextLog(EventTable):
         return self.session or (self._known.session if own else None)
 
     @cached_property
-    def _session_pattern(self) -> re.Pattern[str] | None:
+    def _session_pattern(self) -> Pattern | None:
         pattern = self.session_pattern or (None if self._session or self.session_lines else self._known.session_pattern)
-        return None if pattern is None else re.compile(pattern)
+        return None if pattern is None else Pattern(pattern)
 
     @cached_property
     def _layout(self) -> TimeLayout:
@@ -228,14 +274,6 @@ def _split(case: Case, idle: int) -> Iterator[Case]:
         return
     rows: Rows = case.origin
     for n, (start, stop) in enumerate(pairwise(cuts), 1):
-        part = replace(
-            case,
-            key=case.key if n == 1 else f"{case.key}#{n}",
-            activity=case.activity[start:stop],
-            time=case.time[start:stop],
-            offset=case.offset[start:stop],
-            attributes={name: values[start:stop] for name, values in case.attributes.items()},
-            origin=None,
-        )
+        part = replace(case.cut(start, stop), key=case.key if n == 1 else f"{case.key}#{n}")
         origin = replace(rows, was=part, numbers=rows.numbers[start:stop], raw=rows.raw[start:stop])
         yield replace(part, origin=origin)

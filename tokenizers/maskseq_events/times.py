@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import cached_property
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -18,6 +19,12 @@ MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
 WEEK = 7 * DAY
 
 EPOCH_UNITS = {"epoch_s": 1_000_000, "epoch_ms": 1000, "epoch_us": 1}
+LONGEST = 200
+"""Characters of a timestamp: no more are looked at, as a pattern takes the square of their number."""
+UNDATED = 2000
+"""The year that timestamps begin in where nobody knows it: a leap year, which has all days."""
+HALF_A_YEAR, ELEVEN_MONTHS = timedelta(days=183), timedelta(days=335)
+_DATED = re.compile(r"\d{4}-\d\d-\d\dT")
 _EPOCH = datetime(1970, 1, 1)
 YEAR_1, YEAR_10000 = ((datetime(year, 1, 1) - _EPOCH).days * DAY for year in (1, 9999))
 YEAR_10000 += 365 * DAY
@@ -47,16 +54,17 @@ class TimeLayout:
     layout: str | None = None
     zone: str | None = None
     year: int | None = None
-    """The year of timestamps that say none, as those of syslog; a log must not run into another one."""
+    """Of the first timestamp, where they say none, as those of syslog (default: it is not known)."""
     _zone: ZoneInfo | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        timed = self.layout is not None and self.layout not in EPOCH_UNITS
-        says_year = timed and re.search("%[YyGcxD]", self.layout or "") is not None
-        if timed and self.year is None and not says_year:
-            raise UsageError(f"timestamps of the layout {self.layout!r} say no year\n\nhint: give it: year = 2024")
-        if says_year and self.year is not None:
+        named = self.layout is not None and self.layout not in EPOCH_UNITS
+        if named and not self.yearless and self.year is not None:
             raise UsageError(f"timestamps of the layout {self.layout!r} say their year\n\nhint: leave out `year`")
+        if self.yearless and self.year is None and not re.search("%j|%d.*%[mbB]|%[mbB].*%d", self.layout or ""):
+            raise UsageError(
+                f"timestamps of the layout {self.layout!r} say no date\n\nhint: name a column that says day and month"
+            )
         try:
             object.__setattr__(self, "_zone", ZoneInfo(self.zone) if self.zone else None)
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -64,14 +72,28 @@ class TimeLayout:
                 f"there is no time zone called {self.zone!r}\n\nhint: use an IANA name such as Europe/Rome"
             ) from None
 
+    @cached_property
+    def yearless(self) -> bool:
+        """Its timestamps say no year."""
+        named = self.layout is not None and self.layout not in EPOCH_UNITS
+        return named and not re.search("%[YyGcxD]", self.layout or "")
+
+    @property
+    def dated(self) -> bool:
+        """The year is known, and with it the weekday."""
+        return not self.yearless or self.year is not None
+
     def parse(self, text: str) -> tuple[int, int]:
         """(microseconds since 1970 UTC, seconds of offset from UTC); `ValueError` says what is wrong."""
+        if len(text) > LONGEST:
+            raise ValueError(_not_a_time(text[:LONGEST], self.layout))
         if self.layout in EPOCH_UNITS:
             return _parse_epoch(text, EPOCH_UNITS[self.layout]), 0
         try:
             moment = _parse_iso(text.strip()) if self.layout is None else self._strptime(text.strip())
         except ValueError:
-            raise ValueError(_not_a_time(text, self.layout)) from None
+            begin = f"; its year is counted on from {self.first_year} (year = … says another)" if self.yearless else ""
+            raise ValueError(_not_a_time(text, self.layout) + begin) from None
         if moment.tzinfo is None and self._zone is not None:
             moment = moment.replace(tzinfo=self._zone)
         wall = moment.replace(tzinfo=None) - _EPOCH
@@ -84,13 +106,22 @@ class TimeLayout:
 
     def _strptime(self, text: str) -> datetime:
         assert self.layout is not None
-        if self.year is None:
+        if not self.yearless:
             return datetime.strptime(text, self.layout)
-        return datetime.strptime(f"{self.year} {text}", f"%Y {self.layout}")
+        return datetime.fromisoformat(text) if _DATED.match(text) else self.in_year(text, self.first_year)
+
+    def in_year(self, text: str, year: int) -> datetime:
+        """What a timestamp that says no year stands for in this one; `ValueError` if that has no such day."""
+        return datetime.strptime(f"{year:04d} {text}", f"%Y {self.layout}")
+
+    @property
+    def first_year(self) -> int:
+        return UNDATED if self.year is None else self.year
 
     def parse_all(self, texts: Sequence[str | None]) -> tuple[Int64[np.ndarray, "events"], Int32[np.ndarray, "events"]]:
         """`parse` of each text; None gives `UNKNOWN_TIME`. The `ValueError` has the index of the text, too."""
-        fast = _parse_alike(texts) if self.layout is None and self.zone is None else None
+        iso = self.layout is None or self.yearless
+        fast = _parse_alike(texts) if iso and self.zone is None else None
         if fast is not None:
             return fast
         time, offset = np.full(len(texts), UNKNOWN_TIME, dtype=np.int64), np.zeros(len(texts), dtype=np.int32)
@@ -122,6 +153,48 @@ class TimeLayout:
         if form["digits"]:
             text += form["point"] + f"{moment.microsecond:06d}".ljust(9, "0")[: len(form["digits"])]
         return text + _zone_like(form["zone"], offset)
+
+
+@dataclass
+class YearClock:
+    """Gives timestamps that say no year theirs, read in the order of the file: they roll over at New Year.
+
+    A step back by more than half a year goes on into the next one; a step of eleven months or more is a line out of
+    order at New Year.
+    """
+
+    layout: TimeLayout
+    _last: datetime | None = None
+
+    def dated(self, text: str) -> str:
+        """The timestamp in ISO 8601, with its year; a text that is none stays as it is."""
+        last = self._last
+        year = self.layout.first_year if last is None else last.year
+        moment = self._moment(text, year)
+        if last is not None and moment is None:  # 29 February
+            later = self._moment(text, year + 1)
+            moment = later if later is not None and later - last < HALF_A_YEAR else None
+        elif last is not None and moment is not None and moment - last < -HALF_A_YEAR:
+            moment = self._moment(text, year + 1)
+        elif last is not None and moment is not None and moment - last > ELEVEN_MONTHS:
+            moment = self._moment(text, year - 1) or moment
+        if moment is None:
+            return text
+        self._last = moment
+        return moment.isoformat()
+
+    def begun(self, text: str) -> str:
+        """The timestamp in ISO 8601 of what began before, or at, the moment that was dated last."""
+        if self._last is None:
+            return text
+        moments = [self._moment(text, year) for year in (self._last.year, self._last.year - 1)]
+        return next((m.isoformat() for m in moments if m is not None and m <= self._last), text)
+
+    def _moment(self, text: str, year: int) -> datetime | None:
+        try:
+            return self.layout.in_year(text.strip(), year)
+        except ValueError:
+            return None
 
 
 def _parse_iso(text: str) -> datetime:

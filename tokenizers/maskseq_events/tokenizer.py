@@ -3,21 +3,24 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from operator import not_
+from typing import Annotated, Any
 
 import numpy as np
+import pydantic
 from jaxtyping import Bool, Float64, Int32, Int64, Integer
 
 from maskseq.errors import UsageError
 from maskseq.survey import Suggestion
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells
+from maskseq_events.activities import Activities, name_of
 from maskseq_events.bins import Bins
-from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, Value
-from maskseq_events.columns import TIME_FIELDS, Column, Ids, MessageIds
+from maskseq_events.case import ABSENT_TIME, TIME_FIELDS, UNKNOWN, UNKNOWN_TIME, Case, Parts, Value
+from maskseq_events.columns import Column, Ids, MessageIds, to_numbers
 from maskseq_events.drain import Templates
 from maskseq_events.fit import learn
-from maskseq_events.rebuild import FIRST_MONDAY, Clues, first_moment, place
+from maskseq_events.rebuild import FIRST_MONDAY, NO_CLUE, Clues, first_moment, place
 from maskseq_events.survey import suggest_events
 from maskseq_events.times import DAY, HOUR, SECOND
 
@@ -30,7 +33,8 @@ class EventTokenizer(Tokenizer[Case]):
 
     Fields: `activity`; one per column; then, for logs with time, `gap` (since the event before, logarithmic bins,
     `[ABSENT]` at the first event), `hour` and `weekday` (of the clock on the wall). All three belong to the source
-    `time`: hiding the timestamp of event e hides gap e, gap e+1, hour e and weekday e. With `end`, a last position
+    `time`: hiding the timestamp of event e hides gap e, gap e+1, hour e and weekday e. Logs that say no year have no
+    weekday: `[ABSENT]`, or no field where the training records had none. With `end`, a last position
     whose activity is `[END]` says that the case is over. Values outside a vocabulary are `[OTHER]`.
     """
 
@@ -43,8 +47,16 @@ class EventTokenizer(Tokenizer[Case]):
     end: bool = True
     static: bool = False
     """Whether cases begin with static facts, which have no time, before the events that have."""
+    weekdays: Annotated[bool, pydantic.Field(exclude_if=bool)] = True  # as runs did that are older than this field
+    """Whether there is a field for the weekday."""
     templates: Templates | None = None
     """For activities that are log messages: which of `activities` each message is a case of."""
+    parts: Annotated[tuple[Parts, ...], pydantic.Field(exclude_if=not_)] = ()
+    """What each of several columns says, for each of `activities`; none for activities of one column."""
+
+    def __post_init__(self) -> None:
+        if len(self.parts) not in (0, len(self.activities)):
+            raise ValueError(f"there are {len(self.activities)} activities, but parts of {len(self.parts)}")
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:  # type: ignore[override]
@@ -57,8 +69,9 @@ class EventTokenizer(Tokenizer[Case]):
             fields += [
                 Field(name="gap", tokens=labels, controls=(ABSENT,), centres=seconds, unit="s", source="time"),
                 Field(name="hour", tokens=tuple(f"{h:02d}" for h in range(24)), controls=(ABSENT,), source="time"),
-                Field(name="weekday", tokens=WEEKDAYS, controls=(ABSENT,), source="time"),
             ]
+            if self.weekdays:
+                fields.append(Field(name="weekday", tokens=WEEKDAYS, controls=(ABSENT,), source="time"))
         return tuple(fields)
 
     @classmethod
@@ -73,7 +86,7 @@ class EventTokenizer(Tokenizer[Case]):
     def encode(self, record: Case) -> Encoded:
         n_events = len(record)
         ids = np.empty((n_events + self.end, len(self.fields)), dtype=self._dtype)
-        ids[:n_events, 0] = [self._activity_ids[activity] for activity in record.activity]
+        ids[:n_events, 0], legal = self._activity_cells(record)
         for index, column in enumerate(self.columns, 1):
             lookup = column.ids
             if column.scope == "case":
@@ -82,8 +95,8 @@ class EventTokenizer(Tokenizer[Case]):
             values = record.attributes.get(column.name)
             ids[:n_events, index] = lookup[None] if values is None else [lookup[value] for value in values]
         if self.gaps is not None:
-            ids[:n_events, -3:] = self._time_ids(record.time, record.offset)
-        return Encoded(self.closed(ids))
+            ids[:n_events, self._gap :] = self._time_ids(record)
+        return Encoded(self.closed(ids), legal)
 
     def closed(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields"]:
         """As by default, but that what holds for the whole case holds at its end too."""
@@ -103,8 +116,9 @@ class EventTokenizer(Tokenizer[Case]):
         time, offset = np.full(n_events, ABSENT_TIME, dtype=np.int64), np.zeros(n_events, dtype=np.int32)
         if self.gaps is not None and n_events:
             clues = self._clues(ids)
-            holes = ids[:, -2] < 24
-            time = np.where(ids[:, -2] == self.fields[-2].mask_id, UNKNOWN_TIME, time)
+            hour = ids[:, self._hour]
+            holes = hour < 24
+            time = np.where(hour == self.fields[self._hour].mask_id, UNKNOWN_TIME, time)
             if holes.any():
                 first = int(np.argmax(holes))
                 holes[first] = False
@@ -122,25 +136,43 @@ class EventTokenizer(Tokenizer[Case]):
             kinds={c.name: "categorical" if c.bins is None else "numeric" for c in self.columns},
         )
 
+    def beyond(self, record: Case) -> Float64[np.ndarray, "length fields"]:
+        """Of numeric attributes and, where an event is later than the one before, of gaps."""
+        n_events = len(record)
+        found = np.full((n_events + self.end, len(self.fields)), np.nan)
+        for index, column in enumerate(self.columns, 1):
+            if column.bins is None:
+                continue
+            if column.scope == "case":
+                values = [record.case_attributes.get(column.name)]
+                found[:1, index] = column.bins.widths_beyond(to_numbers(values))
+            elif (values_of_events := record.attributes.get(column.name)) is not None:
+                found[:n_events, index] = column.bins.widths_beyond(to_numbers(values_of_events))
+        if self.gaps is not None and n_events > 1:
+            gap = np.diff(record.time).astype(np.float64)
+            gap[~(record.timed[1:] & record.timed[:-1])] = np.nan
+            found[1:n_events, -3] = self.gaps.widths_beyond(np.where(gap < 0, 0, gap))
+        return found
+
     def units(self, ids: Integer[np.ndarray, "length fields"]) -> Int64[np.ndarray, "length fields 2"]:
         """Event e of the cell's own column; of `gap`, timestamps e-1 and e; of a case attribute, always unit 0."""
         ranges = np.array(super().units(ids), dtype=np.int64)
         ranges[:, self._case_scope] = (0, 1)
         if self.gaps is not None:
-            ranges[:, -3, 0] -= 1
+            ranges[:, self._gap, 0] -= 1
         return ranges
 
     def allowed(self, ids: Integer[np.ndarray, "length fields"]) -> LegalCells | None:
         """Of unknown cells: `[END]` stands at the last position only, no gap runs backwards, only static facts have no
-        time and only the first event and those behind a fact no gap, and all cells of a case attribute say the same.
-        So the first one filled decides, as it does of what is a fact.
+        time and only the first event and those behind a fact no gap, no attribute is absent that never was in training,
+        and all cells of a case attribute say the same. So the first one filled decides, as it does of what is a fact.
         """
         unknown = ids == np.array([field.mask_id for field in self.fields])
-        narrowed = unknown & np.array([field.name in ("activity", *TIME_FIELDS) for field in self.fields])
+        narrowed = unknown & (self._never_absent | [field.name in ("activity", *TIME_FIELDS) for field in self.fields])
         activity = self.fields[0]
         ends = self.end and bool(np.isin(ids[-1:, 0], [activity.control_id(END), activity.mask_id]).any())
         if ends:
-            narrowed[-1] = False  # it is the end, which has no time, or may be
+            narrowed[-1] &= self._case_scope  # it is the end, which has no time and no attributes, or may be
         told = {}
         for index in np.flatnonzero(self._case_scope & unknown.any(axis=0) & ~unknown.all(axis=0)).tolist():
             first = int(ids[np.argmin(unknown[:, index]), index])
@@ -150,7 +182,7 @@ class EventTokenizer(Tokenizer[Case]):
         cells = np.argwhere(narrowed)
         if len(cells) == 0:
             return None
-        allowed = np.zeros((len(cells), max(field.n_predictable for field in self.fields)), dtype=bool)
+        allowed = np.zeros((len(cells), self._n_outputs), dtype=bool)
         must, may = self._facts(ids[: len(ids) - ends])
         for row, (position, index) in enumerate(cells):
             field = self.fields[index]
@@ -165,6 +197,8 @@ class EventTokenizer(Tokenizer[Case]):
                 behind = max(position - 1, 0)
                 allowed[row, : field.n_tokens] &= not must[behind]
                 allowed[row, field.control_id(ABSENT)] = position == 0 or may[behind]
+            elif self._never_absent[index]:
+                allowed[row, field.control_id(ABSENT)] = False
             elif field.name in TIME_FIELDS:
                 allowed[row, : field.n_tokens] = not must[position]
                 allowed[row, field.control_id(ABSENT)] = may[position]
@@ -177,7 +211,7 @@ class EventTokenizer(Tokenizer[Case]):
         if not self.static or self.gaps is None:
             none = np.zeros(len(ids), dtype=bool)
             return none, none
-        fields, ids = self.fields[-3:], ids[:, -3:]
+        fields, ids = self.fields[self._gap :], ids[:, self._gap :]
         absent = ids == np.array([field.control_id(ABSENT) for field in fields])
         known = ids < np.array([field.n_tokens for field in fields])
         fact, timed = np.zeros((2, len(ids)), dtype=bool)
@@ -194,12 +228,18 @@ class EventTokenizer(Tokenizer[Case]):
         """Write hole values into the case: names, values, and timestamps that stay between their known neighbours.
 
         A timestamp is a hole where its `hour` is. What was not filled, or is outside the vocabulary, becomes unknown.
+        Of an activity that is known in part, that part stays.
         """
         n_events = len(record)
-        activity = list(record.activity)
-        for event in np.flatnonzero(holes[:n_events, 0]):
+        activity, parts = list(record.activity), None if record.parts is None else list(record.parts)
+        for event in np.flatnonzero(holes[:n_events, 0]).tolist():
             token = int(ids[event, 0])
-            activity[event] = self.activities[token] if token < len(self.activities) else UNKNOWN
+            if parts is None:
+                activity[event] = self.activities[token] if token < len(self.activities) else UNKNOWN
+                continue
+            known = parts[event] if UNKNOWN in parts[event] else (UNKNOWN,) * len(parts[event])
+            parts[event] = self._several.fitting(known).get(token, known)
+            activity[event] = name_of(parts[event])
         attributes, case_attributes = dict(record.attributes), dict(record.case_attributes)
         for index, column in enumerate(self.columns, 1):
             events = np.flatnonzero(holes[:, index] if column.scope == "case" else holes[:n_events, index])
@@ -209,20 +249,29 @@ class EventTokenizer(Tokenizer[Case]):
                 case_attributes[column.name] = column.written(int(ids[events[0], index]))
                 continue
             values = list(attributes.get(column.name) or [None] * n_events)
-            for event in events:
+            for event in events.tolist():
                 values[event] = column.written(int(ids[event, index]))
             attributes[column.name] = tuple(values)
         time, offset = record.time, record.offset
-        if self.gaps is not None and holes[:n_events, -2].any():
-            time, offset = self._fill_time(record, ids[:n_events], holes[:n_events, -2])
+        if self.gaps is not None and holes[:n_events, self._hour].any():
+            time, offset = self._fill_time(record, ids[:n_events], holes[:n_events, self._hour])
         return replace(
             record,
             activity=tuple(activity),
+            parts=None if parts is None else tuple(parts),
             time=time,
             offset=offset,
             attributes=attributes,
             case_attributes=case_attributes,
         )
+
+    def unfillable(self, record: Case) -> list[str]:
+        parts = [] if record.parts is None else record.parts
+        return [
+            f"{record.key}:{event + 1}, activity {' + '.join(repr(part) for part in known)}"
+            for event, known in enumerate(parts)
+            if UNKNOWN in known and not self._several.fitting(known)
+        ]
 
     def resized(self, record: Case, start: int, stop: int, length: int) -> Case:
         if record.origin is not None and not hasattr(record.origin, "resized"):
@@ -251,10 +300,10 @@ class EventTokenizer(Tokenizer[Case]):
     def _fill_time(
         self, record: Case, ids: Integer[np.ndarray, "events fields"], holes: Bool[np.ndarray, "events"]
     ) -> tuple[Int64[np.ndarray, "events"], Int32[np.ndarray, "events"]]:
-        hour = ids[:, -2]
+        hour = ids[:, self._hour]
         filled = holes & (hour < 24)
         # A window does not show all that stands in front of it; a fact behind a known moment stays unknown.
-        static = holes & (hour == self.fields[-2].control_id(ABSENT)) & ~np.logical_or.accumulate(record.timed)
+        static = holes & (hour == self.fields[self._hour].control_id(ABSENT)) & ~np.logical_or.accumulate(record.timed)
         time = np.where(holes, np.where(static, ABSENT_TIME, UNKNOWN_TIME), record.time)
         anchors = np.flatnonzero(time > ABSENT_TIME)
         offset = record.offset.copy()
@@ -265,28 +314,38 @@ class EventTokenizer(Tokenizer[Case]):
 
     def _clues(self, ids: Integer[np.ndarray, "events fields"]) -> Clues:
         assert self.gaps is not None
-        gap, hour, weekday = ids[:, -3:].astype(np.int64).T
-        return Clues.of(gap, hour, weekday, self.gaps)
+        gap, hour, *weekday = ids[:, self._gap :].astype(np.int64).T
+        return Clues.of(gap, hour, weekday[0] if weekday else np.full_like(hour, NO_CLUE), self.gaps)
 
-    def _time_ids(
-        self, time: Int64[np.ndarray, "events"], offset: Int32[np.ndarray, "events"]
-    ) -> Int64[np.ndarray, "events 3"]:
-        assert self.gaps is not None
-        gap_field, hour_field, weekday_field = self.fields[-3:]
-        wall = time + offset * np.int64(SECOND)
-        ids = np.empty((len(time), 3), dtype=np.int64)
+    def _time_ids(self, record: Case) -> Int64[np.ndarray, "events times"]:
+        time = record.time
+        gap_field, *clock_fields = self.fields[self._gap :]
+        wall = time + record.offset * np.int64(SECOND)
+        ids = np.empty((len(time), 1 + len(clock_fields)), dtype=np.int64)
         ids[:, 1] = wall // HOUR % 24
-        ids[:, 2] = (wall - FIRST_MONDAY) // DAY % 7
         ids[:1, 0] = gap_field.control_id(ABSENT)
         ids[1:, 0] = np.searchsorted(self._gap_edges, time[1:] - time[:-1], side="right")
+        if self.weekdays:
+            ids[:, 2] = (wall - FIRST_MONDAY) // DAY % 7
         if time.min(initial=0) <= ABSENT_TIME:
             unknown, absent = time == UNKNOWN_TIME, time == ABSENT_TIME
             ids[1:, 0][unknown[1:] | unknown[:-1]] = gap_field.mask_id
             ids[1:, 0][absent[1:] | absent[:-1]] = gap_field.control_id(ABSENT)
-            for column, field in ((1, hour_field), (2, weekday_field)):
+            for column, field in enumerate(clock_fields, 1):
                 ids[unknown, column] = field.mask_id
                 ids[absent, column] = field.control_id(ABSENT)
+        if self.weekdays and not record.dated:
+            ids[:, 2] = clock_fields[1].control_id(ABSENT)
         return ids
+
+    @property
+    def _gap(self) -> int:
+        """Which field is the gap, where there is time."""
+        return 1 + len(self.columns)
+
+    @property
+    def _hour(self) -> int:
+        return self._gap + 1
 
     @cached_property
     def _dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -296,6 +355,40 @@ class EventTokenizer(Tokenizer[Case]):
     def _gap_edges(self) -> Int64[np.ndarray, "edges"]:
         assert self.gaps is not None
         return np.asarray(self.gaps.edges, dtype=np.int64)
+
+    def _activity_cells(self, record: Case) -> tuple[list[int], LegalCells | None]:
+        """The id of each activity, and of those that are known in part, which agree with that part.
+
+        One that none agrees with is outside the vocabulary, whatever the rest of it is.
+        """
+        if record.parts is None:
+            return [self._activity_ids[name] for name in record.activity], None
+        field, ids = self.fields[0], []
+        cells, allowed = [], []
+        for event, (name, parts) in enumerate(zip(record.activity, record.parts, strict=True)):
+            if UNKNOWN not in parts:
+                known = self._several.ids.get(parts, field.control_id(OTHER))
+                ids.append(known if self.parts else self._activity_ids[name])
+                continue
+            fitting = list(self._several.fitting(parts))
+            ids.append(field.mask_id if fitting else field.control_id(OTHER))
+            if len(fitting) < len(self.activities):
+                cells.append((event, 0))
+                allowed.append(np.isin(np.arange(self._n_outputs), fitting or ids[-1:]))
+        return ids, LegalCells(np.array(cells), np.array(allowed)) if cells else None
+
+    @cached_property
+    def _several(self) -> Activities:
+        return Activities(self.activities, self.parts)
+
+    @cached_property
+    def _n_outputs(self) -> int:
+        return max(field.n_predictable for field in self.fields)
+
+    @cached_property
+    def _never_absent(self) -> Bool[np.ndarray, "fields"]:
+        never = [False, *(not column.absent for column in self.columns)]
+        return np.array(never + [False] * (len(self.fields) - len(never)))
 
     @cached_property
     def _activity_ids(self) -> dict[Value, int]:

@@ -1,6 +1,7 @@
 """Event logs in XES (IEEE 1849), plain or gzipped: streamed trace by trace, written back as they were."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,11 +12,14 @@ from maskseq.errors import DataError
 from maskseq.files import create
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format, OnBroken, attempted, stop
-from maskseq_events.case import UNKNOWN, Case, Value, time_order
+from maskseq_events.activities import columns_of, name_of, parts_of, to_write
+from maskseq_events.case import UNKNOWN, Case, Value, padded, time_order
+from maskseq_events.new_table import refuse_undated
 from maskseq_events.splicing import spliced
 from maskseq_events.times import TimeLayout
-from maskseq_events.xes_edit import Edit, locate, new_trace, set_values, tag_of
+from maskseq_events.xes_edit import locate, new_trace, set_values, tag_of
 from maskseq_events.xes_parse import ParsedLog, ParsedTrace, parse_traces
+from maskseq_events.xml_text import Edit
 
 HEAD = b"""<?xml version="1.0" encoding="utf-8"?>
 <log xes.version="1849-2016" xes.features="nested-attributes" xmlns="http://www.xes-standard.org/">
@@ -45,8 +49,9 @@ class Xes(Format[Case]):
     """Event logs in XES. A trace is a case; what it says of itself are case attributes (`case:AMOUNT_REQ`).
 
     An attribute that an event lacks is absent; `?` is unknown: a hole. An event without `concept:name` has an unknown
-    activity, one without `time:timestamp` an unknown time. Nested attributes, and traces without events, stay in the
-    file but are not read. Written back, everything but the values that changed is copied from the file as it was.
+    activity, one without `time:timestamp` an unknown time; of several keys that make an activity together, one that is
+    not there is absent, unless none is. Nested attributes, and traces without events, stay in the file but are not
+    read. Written back, everything but the values that changed is copied from the file as it was.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".xes",)
@@ -54,7 +59,7 @@ class Xes(Format[Case]):
     case: str = "concept:name"
     """Trace attribute that names the case; one without it is called by its number, `#12`."""
     activity: str | tuple[str, ...] = "concept:name"
-    """Event attribute that says what happened, or several, joined by `+`: a classifier."""
+    """Event attribute that says what happened, or several that say it together: a classifier."""
     time: str = "time:timestamp"
     attributes: tuple[str, ...] | None = None
     """Event attributes to read (default: all others)."""
@@ -108,7 +113,9 @@ class Xes(Format[Case]):
                 if index == 0 and not (text and text.first):
                     file.write(HEAD)
                 if text is None:
-                    new = new_trace(case, name=self.case, activity=self._keys[0], time=self.time, layout=self._layout)
+                    refuse_undated(case)
+                    keys = columns_of(case, self._keys)
+                    new = new_trace(case, name=self.case, activity=keys, time=self.time, layout=self._layout)
                     file.write(new)
                     continue
                 file.write(text.before if text.first == (index == 0) else b"\n\t")
@@ -134,8 +141,8 @@ class Xes(Format[Case]):
     def _case(self, trace: ParsedTrace, log: ParsedLog, *, first: bool) -> Case:
         """`ValueError` for a timestamp that is none."""
         events = trace.events
-        meanings = self._meanings
         moments = [event.get(self.time) for event in events]
+        meanings = self._meanings | padded(moments, self.unknown)
         try:
             time, offset = self._layout.parse_all([None if moment in meanings else moment for moment in moments])
         except ValueError as error:
@@ -148,14 +155,18 @@ class Xes(Format[Case]):
         if self.attributes is None:
             found = dict.fromkeys([name for event in events for name in event])
             names = [name for name in found if name not in self._keys and name != self.time]
+        said = [self._values([event.get(key) for event in events]) for key in self._keys]
+        parts = None if len(said) == 1 else parts_of(said)
         case = Case(
             key=trace.attributes.get(self.case, f"#{trace.number}"),
-            activity=self._activities(events),
+            activity=tuple([each or UNKNOWN for each in said[0]]) if parts is None else tuple(map(name_of, parts)),
+            parts=parts,
             time=time,
             offset=offset,
             attributes={name: self._values([event.get(name) for event in events]) for name in names},
             case_attributes={n: self._values([v])[0] for n, v in trace.attributes.items() if n != self.case},
             kinds=log.kinds,
+            unread={} if self.attributes is None else self._unread(events, {*names, *self._keys, self.time}),
         )
         text = TraceText(
             was=case,
@@ -168,17 +179,15 @@ class Xes(Format[Case]):
         return replace(case, origin=text)
 
     def _values(self, values: Sequence[Value]) -> tuple[Value, ...]:
-        meanings = self._meanings
+        meanings = self._meanings | padded(values, self.unknown)
         return tuple([meanings.get(value, value) for value in values])
 
-    def _activities(self, events: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
-        columns = [self._values([event.get(key) for event in events]) for key in self._keys]
-        if len(columns) == 1:
-            return tuple([value or UNKNOWN for value in columns[0]])
-        return tuple(
-            UNKNOWN if None in parts or UNKNOWN in parts else "+".join(map(str, parts))
-            for parts in zip(*columns, strict=True)
-        )
+    def _unread(self, events: Sequence[Mapping[str, str]], read: set[str]) -> dict[str, int]:
+        """How many unknown values the attributes have that are not read."""
+        values = [
+            (name, self._values([value])) for event in events for name, value in event.items() if name not in read
+        ]
+        return dict(Counter(name for name, value in values if value == (UNKNOWN,)))
 
     # Cases to traces
 
@@ -195,10 +204,10 @@ class Xes(Format[Case]):
         edits: list[Edit] = []
         for index, event in enumerate(events):
             changed: dict[str, tuple[str, Value]] = {}
-            if case.activity[index] != old.activity[index]:
-                parts = case.activity[index].rsplit("+", len(self._keys) - 1)
-                parts += [UNKNOWN] * (len(self._keys) - len(parts))
-                changed |= {key: ("string", self._text(part)) for key, part in zip(self._keys, parts, strict=True)}
+            was = (old.activity[index],) if old.parts is None else old.parts[index]
+            for key, part, before in zip(self._keys, to_write(case, old, index), was, strict=True):
+                if part != before:
+                    changed[key] = ("string", self._text(part))
             if case.time[index] != old.time[index]:
                 moment, offset = int(case.time[index]), int(case.offset[index])
                 shown = self._layout.render(moment, offset, like) if case.timed[index] else self._text(UNKNOWN)

@@ -11,6 +11,7 @@ from maskseq.files import open_bytes
 from maskseq_events.case import Kind
 from maskseq_events.files import BOMS
 from maskseq_events.xes_plain import PlainTraces
+from maskseq_events.xml_text import end_tag_end
 
 BLOCK = 1 << 18
 OPEN, CLOSE, EMPTY = b"<trace>", b"</trace>", b"<trace/>"
@@ -177,7 +178,7 @@ class _Parser:
         elif self.depth == 1 and self.trace is not None:
             if self.trace.events:
                 index = self.expat.CurrentByteIndex + self.skipped - self.base
-                self._finish(self.trace, element_end(self.raw, index) + self.base)
+                self._finish(self.trace, end_tag_end(self.raw, index) + self.base)
             self.trace = None
 
     def _add(self, tag: str, attributes: dict[str, str], holder: dict[str, str], prefix: str) -> None:
@@ -208,11 +209,6 @@ class _NotXes(Exception):  # noqa: N818
 
 class _NoShortCut(Exception):  # noqa: N818
     pass
-
-
-def element_end(xml: bytes | bytearray, index: int) -> int:
-    """Where an element ends whose end expat reports at `index`: behind its end tag, or right there if it has none."""
-    return xml.index(b">", index) + 1 if xml[index : index + 2] == b"</" else index
 
 
 def _local(tag: str) -> str:

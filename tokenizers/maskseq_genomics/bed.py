@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from maskseq.errors import DataError, UsageError
-from maskseq.files import COMPRESSED
+from maskseq.files import COMPRESSED, is_file
+from maskseq.outputs import derived
 from maskseq.survey import LIKELY, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_genomics.alphabet import reverse_complement
 from maskseq_genomics.fasta import Fasta
-from maskseq_genomics.files import read_blocks
+from maskseq_genomics.files import read_text
 from maskseq_genomics.sequence import Sequence
 from maskseq_genomics.twobit import TwoBit
 
@@ -96,7 +97,7 @@ class Bed(Format[Sequence]):
         Fasta().write(records, path)
 
     def written_as(self, path: Path) -> tuple[Format[Sequence], Path]:
-        return Fasta(), path.with_name(path.name + ".fa")
+        return Fasta(), derived(path, ".fa")
 
 
 def _is_genome(path: Path) -> bool:
@@ -106,13 +107,18 @@ def _is_genome(path: Path) -> bool:
 def _windows(path: Path) -> dict[str, list[Window]]:
     """The windows of each sequence, still without bases."""
     found: dict[str, list[Window]] = {}
-    for number, line in enumerate(b"".join(read_blocks(path)).splitlines(), 1):
+    for number, line in enumerate(_lines(path), 1):
         if line.strip() and not line.startswith(OTHER_LINES):
             window = _window(line, number, path)
             found.setdefault(window.chromosome, []).append(window)
     if not found:
         raise DataError(path, "lists no windows")
     return found
+
+
+def _lines(path: Path) -> list[bytes]:
+    _, blocks = read_text(path)
+    return b"".join(blocks).splitlines()
 
 
 def _window(line: bytes, number: int, path: Path) -> Window:
@@ -143,7 +149,7 @@ def _sequences(genome: Path) -> Iterator[tuple[str, "bytes | _Indexed"]]:
     index = genome.with_name(genome.name + ".fai")
     if _is_current(index, genome):
         with genome.open("rb") as file:
-            for number, line in enumerate(b"".join(read_blocks(index)).splitlines(), 1):
+            for number, line in enumerate(_lines(index), 1):
                 yield _Indexed.parse(line, number, file, index)
         return
     for record in (TwoBit() if genome.name.lower().endswith(TwoBit.suffixes) else Fasta()).read(genome):
@@ -152,7 +158,7 @@ def _sequences(genome: Path) -> Iterator[tuple[str, "bytes | _Indexed"]]:
 
 def _is_current(index: Path, genome: Path) -> bool:
     plain = not genome.name.lower().endswith(COMPRESSED)
-    return plain and index.is_file() and genome.is_file() and index.stat().st_mtime >= genome.stat().st_mtime
+    return plain and is_file(index) and is_file(genome) and index.stat().st_mtime >= genome.stat().st_mtime
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from maskseq.errors import DataError
 from maskseq.files import create
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format, OnBroken, attempted, stop
-from maskseq_genomics.files import read_blocks
+from maskseq_genomics.files import read_text
 from maskseq_genomics.sequence import Sequence
 
 __all__ = ["Fasta", "FastaSequence", "Sequence"]
@@ -29,6 +29,8 @@ class FastaSequence(Sequence):
 
     header: bytes
     """The header line, verbatim, without `>` and line end."""
+    before: bytes = b""
+    """What stands before the `>`: the byte-order mark of a file, with its first record."""
     width: int = WIDTH
     """Residues a line."""
     newline: bytes = b"\n"
@@ -74,9 +76,10 @@ class Fasta(Format[Sequence]):
 
     def _read(self, path: Path, on_broken: OnBroken) -> Iterator[FastaSequence]:
         line = 1
-        for header, body, newline in _texts(path):
+        before, blocks = read_text(path)
+        for header, body, newline in _texts(blocks, path):
             try:
-                record = _parse(header, body, newline, path=str(path), line=line)
+                record = _parse(header, body, newline, before=before if line == 1 else b"", path=str(path), line=line)
             except DataError as error:
                 on_broken(error)
             else:
@@ -89,11 +92,11 @@ class Fasta(Format[Sequence]):
                 file.write(_lay_out(record))
 
 
-def _texts(path: Path) -> Iterator[tuple[bytes, bytes, bytes]]:
+def _texts(blocks: Iterator[bytes], path: Path) -> Iterator[tuple[bytes, bytes, bytes]]:
     """Of each record, the header without `>`, the lines after it, and the last newline, which a file may lack."""
     pieces: list[bytes] = []
     held = b""  # a newline at the end of a block: the next block may begin with `>`
-    for block in read_blocks(path):
+    for block in blocks:
         if not pieces:
             if not block.startswith(b">"):
                 line = block.split(b"\n", 1)[0][:40].decode(errors="backslashreplace").strip()
@@ -116,7 +119,7 @@ def _join(pieces: list[bytes]) -> tuple[bytes, bytes]:
     return header, b"".join([first, *pieces[1:]])
 
 
-def _parse(header: bytes, body: bytes, last_newline: bytes, *, path: str, line: int) -> FastaSequence:
+def _parse(header: bytes, body: bytes, last_newline: bytes, *, before: bytes, path: str, line: int) -> FastaSequence:
     newline = b"\r\n" if header.endswith(b"\r") else b"\n"
     header = header.removesuffix(b"\r")
     if len(header.translate(None, CONTROL)) < len(header):
@@ -143,6 +146,7 @@ def _parse(header: bytes, body: bytes, last_newline: bytes, *, path: str, line: 
         path=path,
         line=line,
         header=header,
+        before=before,
         width=width,
         newline=newline,
         end=body[len(content) :] + last_newline,
@@ -181,7 +185,7 @@ def _lay_out(record: Sequence) -> bytes:
         letters = np.frombuffer(body, np.uint8).copy()
         letters[~IS_SPACE[letters]] = np.frombuffer(record.residues, np.uint8)
         content = letters.tobytes()
-    return b"".join([b">", record.header, record.newline, content, record.end])
+    return b"".join([record.before, b">", record.header, record.newline, content, record.end])
 
 
 def _wrap(residues: bytes, width: int, newline: bytes) -> bytes:

@@ -13,7 +13,7 @@ from maskseq.files import create
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_genomics.fasta import PRINTABLE
-from maskseq_genomics.files import read_blocks
+from maskseq_genomics.files import read_text
 from maskseq_genomics.sequence import Sequence
 
 QUALITIES = bytes(range(0x21, 0x7F))
@@ -25,6 +25,8 @@ class Read(Sequence):
 
     header: bytes
     """The first line, verbatim, without `@` and newline."""
+    before: bytes = b""
+    """What stands before the `@`: the byte-order mark of a file, with its first read."""
     rest: bytes = field(repr=False)
     """What follows the bases, verbatim: the line that begins with `+`, the qualities, line ends."""
 
@@ -55,8 +57,9 @@ class Fastq(Format[Sequence]):
         return Claim(strength=CERTAIN, why="lines of reads: '@', bases, '+', qualities")
 
     def read(self, path: Path) -> Iterator[Read]:
-        for number, (lines, end) in enumerate(_fours(path)):
-            yield _parse(lines, end, path=str(path), line=4 * number + 1)
+        before, blocks = read_text(path)
+        for number, (lines, end) in enumerate(_fours(blocks)):
+            yield _parse(lines, end, before=b"" if number else before, path=str(path), line=4 * number + 1)
 
     def write(self, records: Iterable[Sequence], path: Path) -> None:
         with create(path) as file:
@@ -66,13 +69,13 @@ class Fastq(Format[Sequence]):
                         f"record {record.key!r} has no quality for each of its {len(record)} bases, which FASTQ needs"
                         f"\n\nhint: write FASTA instead, by an output name that ends in .fa"
                     )
-                file.write(b"".join([b"@", record.header, b"\n", record.residues, record.rest]))
+                file.write(b"".join([record.before, b"@", record.header, b"\n", record.residues, record.rest]))
 
 
-def _fours(path: Path) -> Iterator[tuple[list[bytes], bytes]]:
+def _fours(blocks: Iterator[bytes]) -> Iterator[tuple[list[bytes], bytes]]:
     """Lines by fours, without newlines, and the newline after the fourth; the file may end without it."""
     lines, held = [b""], list[bytes]()
-    for block in read_blocks(path):
+    for block in blocks:
         held.append(block)
         if b"\n" not in block:  # a line of many blocks is joined once
             continue
@@ -87,7 +90,7 @@ def _fours(path: Path) -> Iterator[tuple[list[bytes], bytes]]:
         yield lines, b""
 
 
-def _parse(lines: list[bytes], end: bytes, *, path: str, line: int) -> Read:
+def _parse(lines: list[bytes], end: bytes, *, before: bytes, path: str, line: int) -> Read:
     first = lines[0]
     if not first.startswith(b"@"):
         raise DataError(path, f"expected a line that begins with '@', found {_shown(first)}", place=f"line {line}")
@@ -115,7 +118,7 @@ def _parse(lines: list[bytes], end: bytes, *, path: str, line: int) -> Read:
     if scores.translate(None, QUALITIES):
         raise DataError(path, f"read {key!r} has characters that are no qualities", place=f"line {line + 3}")
     rest = b"".join([bases[len(residues) :], b"\n", plus, b"\n", qualities, end])
-    return Read(key=key, residues=residues, path=path, line=line, header=first[1:], rest=rest)
+    return Read(key=key, residues=residues, path=path, line=line, header=first[1:], before=before, rest=rest)
 
 
 def _shown(line: bytes) -> str:

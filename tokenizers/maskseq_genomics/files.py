@@ -1,22 +1,34 @@
 """Text files in blocks and lines, plain or gzipped; every fault is a `DataError` that says where."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from maskseq.errors import DataError
-from maskseq.files import COMPRESSED, is_gzipped, open_bytes
+from maskseq.files import BYTE_ORDER_MARK, COMPRESSED, is_gzipped, open_bytes
 
 BLOCK = 1 << 20  # bytes: fits the cache, so that the passes over a block run at memory-free speed
 
+EMPTY = "the file is empty"
 _NOT_GZIP = "is not a gzip file although its name ends like one; rename it, or compress it with gzip"
 _GZIP = "is a gzip file although its name does not say so; give it a name that ends in .gz"
 
 
-def read_blocks(path: Path) -> Iterator[bytes]:
-    """The decompressed content of a file in blocks of at most 1 MiB; several gzip members are read as one text.
+def read_text(path: Path) -> tuple[bytes, Iterator[bytes]]:
+    """The byte-order mark that the text begins with, or nothing, and what follows it, in blocks of at most 1 MiB.
 
-    The name must say whether it is compressed, as an index beside it counts plain bytes.
+    Several gzip members are read as one text. The name must say whether it is compressed, as an index beside it counts
+    plain bytes.
     """
+    blocks = _blocks(path)
+    first = next(blocks)
+    text = first.removeprefix(BYTE_ORDER_MARK)
+    if not text:
+        raise DataError(path, EMPTY)
+    return first[: len(first) - len(text)], chain([text], blocks)
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
     compressed = path.name.lower().endswith(COMPRESSED)
     done = 0
     with open_bytes(path) as file:
@@ -26,17 +38,18 @@ def read_blocks(path: Path) -> Iterator[bytes]:
             yield block
             done += len(block)
     if not done:
-        raise DataError(path, "the file is empty")
+        raise DataError(path, EMPTY)
 
 
-def read_lines(path: Path) -> Iterator[bytes]:
-    """Lines with their newlines."""
+def lines_of(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines with their ends; in a text without any newline, lone carriage returns end them."""
+    plain = True
     pieces: list[bytes] = []
-    for block in read_blocks(path):
+    for block in blocks:
         *lines, last = block.split(b"\n")
         for line in lines:
             yield b"".join([*pieces, line, b"\n"])
-            pieces = []
+            pieces, plain = [], False
         pieces.append(last)
     if any(pieces):
-        yield b"".join(pieces)
+        yield from b"".join(pieces).splitlines(keepends=True) if plain else [b"".join(pieces)]

@@ -9,12 +9,11 @@ from maskseq.files import create
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_genomics.fasta import PRINTABLE
-from maskseq_genomics.files import read_lines
+from maskseq_genomics.files import lines_of, read_text
 from maskseq_genomics.sequence import Sequence
 from maskseq_genomics.survey import looks_like_a_sequence
 
 DELIMITERS = (b",", b"\t", b";")
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +63,9 @@ class SequenceTable(Format[Sequence]):
         return None
 
     def read(self, path: Path) -> Iterator[Row]:
-        lines = _lines(path)
+        mark, lines = _lines(path)
         _, header, header_end = next(lines)
-        delimiter, names = self._columns(header.removeprefix(BYTE_ORDER_MARK), path)
+        delimiter, names = self._columns(header, path)
         column, number = names.index(self.column), 0
         for number, (line, text, end) in enumerate(lines, 1):
             cells = _cells(text, delimiter, path, line)
@@ -82,7 +81,7 @@ class SequenceTable(Format[Sequence]):
                 line=line,
                 before=before,
                 after=after + end,
-                header=header + header_end,
+                header=mark + header + header_end,
                 label=values.get(self.label, ""),
             )
         if not number:
@@ -114,18 +113,26 @@ class SequenceLines(Format[Sequence]):
         return None
 
     def read(self, path: Path) -> Iterator[Row]:
-        for line, text, end in _lines(path):
+        mark, lines = _lines(path)
+        for line, text, end in lines:
             before, residues, after = _around(text, 0, len(text), path, line)
+            before = mark + before if line == 1 else before
             yield Row(key=str(line), residues=residues, path=str(path), line=line, before=before, after=after + end)
 
     def write(self, records: Iterable[Sequence], path: Path) -> None:
         _write(records, path, header=b"")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes, bytes]]:
+def _lines(path: Path) -> tuple[bytes, Iterator[tuple[int, bytes, bytes]]]:
+    """The file's byte-order mark, and its lines."""
+    mark, blocks = read_text(path)
+    return mark, _numbered(lines_of(blocks))
+
+
+def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes, bytes]]:
     """Number, text and line end of each line; blank lines count to the line end before them."""
     pending: tuple[int, bytes, bytes] | None = None
-    for number, raw in enumerate(read_lines(path), 1):
+    for number, raw in enumerate(lines, 1):
         if pending is not None and not raw.strip():
             pending = (*pending[:2], pending[2] + raw)
             continue

@@ -1,19 +1,41 @@
-"""Signals in NumPy files: `.npy` holds one recording, `.npz` one an array; [length] or [length, channels]."""
+"""Signals in NumPy files: `.npy` holds one recording, `.npz` one an array; [length], [length, channels] or [channels,
+length].
+"""
 
 import io
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Float64
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create, read_bytes, refuse_bomb
 from maskseq.survey import CERTAIN, Claim, Head
-from maskseq.tokenizer import Format
+from maskseq.tokenizer import ADDED, Format
 from maskseq_signals.files import plain_name
 from maskseq_signals.recording import Recording, recorded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What a recording remembers: the array it was read from."""
+
+    array: np.ndarray
+    channels_first: bool
+
+    def by_step(self, array: np.ndarray) -> np.ndarray:
+        """A view of such an array as [length, channels]."""
+        if array.ndim == 1:
+            return array[:, None]
+        return array.T if self.channels_first else array
+
+    def values(self) -> Float64[np.ndarray, "length channels"]:
+        with np.errstate(invalid="ignore"):  # a NaN that signals is a NaN
+            return self.by_step(self.array).astype(np.float64, order="C")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +47,9 @@ class ArrayFormat(Format[Recording]):
     units: tuple[str, ...] = ()
     rate: float | None = None
     """Samples a second."""
+    channels_first: bool | None = field(default=None, metadata=ADDED)
+    """Whether arrays are [channels, length] (default: [length, channels], but arrays that would have fewer steps than
+    channels are refused, unless `names` names the channels)."""
 
     def _recording(self, key: str, array: np.ndarray, path: Path) -> Recording:
         if array.ndim not in (1, 2) or array.dtype.kind not in "fiu" or not array.size:
@@ -34,12 +59,18 @@ class ArrayFormat(Format[Recording]):
                 f"[length, channels] of real numbers",
                 place=key,
             )
-        values = array.astype(np.float64).reshape(len(array), -1)
+        if self.channels_first is None and not self.names and array.ndim == 2 and array.shape[0] < array.shape[1]:
+            problem = f"{array.shape[0]} steps of {array.shape[1]} channels, or as many channels as steps?"
+            hint = "set channels_first = true for arrays of [channels, length], or = false"
+            raise DataError(path, f"{problem}\n\nhint: {hint}", place=key)
+        held = Held(array=array, channels_first=bool(self.channels_first))
+        values = held.values()
         names = self.names or tuple(f"channel_{index}" for index in range(1, values.shape[1] + 1))
         if len(names) != values.shape[1]:
             problem = f"{values.shape[1]} channels, but the format option names has {len(names)}"
-            hint = "; arrays are [length, channels]: transpose it" if len(names) == len(values) else ""
-            raise DataError(path, problem + hint, place=key)
+            other = "true" if not self.channels_first else "false"
+            hint = f"; arrays are [length, channels]: transpose it, or set channels_first = {other}"
+            raise DataError(path, problem + (hint if len(names) == len(values) else ""), place=key)
         return recorded(
             path,
             key=key,
@@ -48,8 +79,25 @@ class ArrayFormat(Format[Recording]):
             units=self.units,
             rate=self.rate,
             decimals=(None if array.dtype.kind == "f" else 0,) * len(names),
-            origin=array,
+            origin=held,
         )
+
+
+def _layout(shapes: Sequence[tuple[int, ...]]) -> tuple[dict[str, Any], str]:
+    """The option that says what arrays of these shapes are, and what to tell of it.
+
+    A recording has more steps than channels; of several arrays, all have the same channels.
+    """
+    tables = [shape for shape in shapes if len(shape) == 2]
+    if not tables:
+        return {}, ""
+    rows, columns = ({shape[side] for shape in tables} for side in (0, 1))
+    alike = (len(rows) == 1) - (len(columns) == 1)
+    wide = [shape for shape in tables if shape[0] < shape[1]]
+    first = alike > 0 or (alike == 0 and len(wide) > len(tables) / 2)
+    shown = (wide or tables)[0]
+    why = f"; {shown[0]:,} x {shown[1]:,} numbers are taken for [{'channels, length' if first else 'length, channels'}]"
+    return {"channels_first": first}, why
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +110,8 @@ class Npy(ArrayFormat):
     def recognize(cls, head: Head) -> Claim | None:
         if not head.content.startswith(b"\x93NUMPY"):
             return super().recognize(head)
-        return Claim(strength=CERTAIN, why="it begins with the signature of NumPy arrays")
+        options, why = _layout([_shape(io.BytesIO(head.content))])
+        return Claim(strength=CERTAIN, why=f"it begins with the signature of NumPy arrays{why}", options=options)
 
     def read(self, path: Path) -> Iterator[Recording]:
         yield self._recording(plain_name(path), _loaded(path, np.ndarray), path)
@@ -80,6 +129,19 @@ class Npz(ArrayFormat):
     """Several arrays a file; each recording is called like its array."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".npz",)
+
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        claim = super().recognize(head)
+        if claim is None:
+            return None
+        try:
+            with zipfile.ZipFile(head.path) as archive:
+                shapes = [_shape(file) for name in archive.namelist() for file in [archive.open(name)]]
+        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+            return claim  # reading it says what is wrong
+        options, why = _layout(shapes)
+        return replace(claim, why=claim.why + why, options=options)
 
     def read(self, path: Path) -> Iterator[Recording]:
         archive = _loaded(path, np.lib.npyio.NpzFile)
@@ -112,17 +174,30 @@ def _loaded(path: Path, kind: type) -> Any:
     return loaded
 
 
+def _shape(file: Any) -> tuple[int, ...]:
+    """Of the array of a .npy, from its header; () if it has none that can be read."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return tuple(read(file)[0])
+    except Exception:  # as in `_loaded`
+        return ()
+
+
 def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def _array(record: Recording) -> np.ndarray:
     """The array that the recording was read from, with the values that changed."""
-    if not isinstance(record.origin, np.ndarray):
+    held = record.origin
+    if not isinstance(held, Held):
         return record.channels
-    array = record.origin.copy(order="K")
-    flat = array.reshape(record.channels.shape)
-    was = flat.astype(np.float64)
+    array = held.array.copy(order="K")
+    values = held.by_step(array)
+    if values.shape != record.channels.shape:
+        raise UsageError(f"recording {record.key!r} has other steps or channels than the array it was read from")
+    was = held.values()
     changed = (record.channels != was) & ~(np.isnan(record.channels) & np.isnan(was))
-    flat[changed] = record.channels[changed]
+    values[changed] = record.channels[changed]
     return array

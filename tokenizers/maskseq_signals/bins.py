@@ -72,6 +72,12 @@ class Bins:
         return np.array(self.centres, dtype=np.float64)
 
 
+def widths_beyond(values: Float64[np.ndarray, "length"], low: float, high: float) -> Float64[np.ndarray, "length"]:
+    """How far values lie outside a range, in widths of it; 0 inside, NaN of NaN."""
+    width = (high - low) or abs(high) or 1.0
+    return np.maximum(np.maximum(low - values, values - high), 0) / width
+
+
 def fitting_decimals(distance: float) -> int:
     """Digits behind the point whose last is worth a tenth of the distance or less; at most 300."""
     return min(max(1 - math.floor(math.log10(distance)), 0), 300) if math.isfinite(distance) else 6

@@ -1,11 +1,14 @@
 """Signals in CSV and TSV: a row a time step, a column a channel, and a column of times that is kept as it is."""
 
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +18,13 @@ from jaxtyping import Float64
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
 from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
-from maskseq.tokenizer import Format
-from maskseq_signals.clock import is_date
+from maskseq.tokenizer import ADDED, Format
 from maskseq_signals.files import plain_name, read_text
+from maskseq_signals.long_table import told_apart
+from maskseq_signals.missing_codes import missing_codes
 from maskseq_signals.recording import Recording, distinct, recorded
+from maskseq_signals.timeline import Steps, Timeline, spread
+from maskseq_signals.times import is_date
 
 TIME_NAMES = {"date", "time", "timestamp", "datetime", "year", "month", "day", "index", "step", "t", ""}
 BOM = "\ufeff"
@@ -33,8 +39,8 @@ class Table:
 
     lines: tuple[str, ...]
     """All lines of the file with their line ends."""
-    rows: tuple[int, ...]
-    """The line of each time step, from 0."""
+    rows: tuple[int | None, ...]
+    """The line of each time step, from 0; None for one that is missing."""
     columns: tuple[int, ...]
     """The cell of each channel."""
     fixed: tuple[bool, ...]
@@ -62,7 +68,7 @@ class SignalCsv(Format[Recording]):
     recording: str | None = None
     """The column that says which recording a row belongs to (default: the file is one)."""
     unknown: tuple[str, ...] = ("", "nan", "na", "n/a", "null", "none", "?")
-    """Cells, in lower case, that say that the value is not known."""
+    """Cells, in lower case, that say that the value is not known; numbers, too, such as -9999."""
     delimiter: str | None = None
     """Default: whichever of `,` `;` tab `|` cuts the first line into most columns."""
     decimal: Literal[".", ","] = "."
@@ -70,6 +76,10 @@ class SignalCsv(Format[Recording]):
     rate: float | None = None
     """Samples a second."""
     encoding: str = "utf-8"
+    steps: Steps = field(default="times", metadata=ADDED)
+    """What the time steps are. times: rows in the order of their times; missing ones are unknown, and behind more than
+    64 of them a new recording begins; rows with equal times, or at irregular ones, are refused. rows: each row is one
+    step, whatever its time says. Times that are neither dates nor numbers count as rows."""
 
     def __post_init__(self) -> None:
         if self.delimiter is not None and len(self.delimiter) != 1:
@@ -92,24 +102,35 @@ class SignalCsv(Format[Recording]):
         reader = cls(decimal="," if commas else ".")
         headless = all(reader._number(cell) is not None for cell in first)
         names = tuple(f"channel_{i}" for i in range(1, len(first) + 1)) if headless else distinct(first)
-        time = reader._time_column(names, rows[0], head.path)
         columns = [list(column) for column in zip(*rows, strict=True)]
+        usual = time = reader._time_column(names, rows[0], head.path)
+        dates = [i for i, name in enumerate(names) if name.lower() in TIME_NAMES or all(map(is_date, columns[i]))]
+        apart = told_apart(names, columns, dates, decimal=reader.decimal)
+        time, owner = apart or (time, None)
         known = [any(reader._number(cell) is not None for cell in column) for column in columns]
         plain = [known[i] and not any(map(reader._text, column)) for i, column in enumerate(columns)]
-        numeric = [name for i, name in enumerate(names) if i != time and plain[i]]
-        dated = time is not None and (names[time].lower() in TIME_NAMES or all(map(is_date, columns[time])))
-        if not numeric or (len(numeric) < len(names) - (time is not None) and not dated):
+        numeric = [name for i, name in enumerate(names) if i not in (time, owner) and plain[i]]
+        dated = time in dates
+        others = [repr(name) for i, name in enumerate(names) if i not in (time, owner) and not plain[i]]
+        if not numeric or (others and not dated):
             return None
-        others = [repr(name) for i, name in enumerate(names) if i != time and not plain[i]]
-        why = "numbers in all columns" if not others else f"numbers in {len(numeric)} of {len(names)} columns"
-        if time is not None:
-            why += f" but the first, {names[time]!r}" if not others else f", and times in {names[time]!r}"
         options: dict[str, Any] = {"decimal": ","} if commas else {}
-        why += " (with decimal commas)" if commas else ""
-        if others:
-            why += f"; {', '.join(others[:5])}{', …' if len(others) > 5 else ''} left out"
-            return Claim(strength=POSSIBLE, why=why, options={**options, "channels": numeric}).encoded(head)
-        return Claim(strength=LIKELY if dated else POSSIBLE, why=why, options=options).encoded(head)
+        if owner is not None and time is not None:
+            options |= {"recording": names[owner]} | ({} if time == usual else {"time": names[time]})
+        plain_cells = [[*map(reader._plain, columns[names.index(name)])] for name in numeric]
+        codes = [code.replace(".", reader.decimal) for code in missing_codes(plain_cells)]
+        options |= {"unknown": [*reader.unknown, *codes]} if codes else {}
+        options |= {"channels": numeric} if others else {}
+        why = "; ".join(
+            [
+                _content(names, len(numeric), time, owner, others) + (" (with decimal commas)" if commas else ""),
+                *([f"{names[owner]!r} tells recordings apart"] if owner is not None else []),
+                *([f"{', '.join(map(repr, codes))} stands for no value"] if codes else []),
+                *([f"{', '.join(others[:5])}{', …' if len(others) > 5 else ''} left out"] if others else []),
+            ]
+        )
+        strength = LIKELY if dated and not others else POSSIBLE
+        return Claim(strength=strength, why=why, options=options).encoded(head)
 
     def read(self, path: Path) -> Iterator[Recording]:
         lines = tuple(io.StringIO(read_text(path, self.encoding), newline=""))
@@ -136,38 +157,51 @@ class SignalCsv(Format[Recording]):
         numbers = [self._numbers(told, path, rows, names[c]) for told, c in zip(texts, columns, strict=True)]
         values = np.array([[known[text] for text in told] for told, known in zip(texts, numbers, strict=True)]).T
         digits = [{_decimals(text) for text, number in known.items() if number == number} for known in numbers]
-        steps: dict[str, list[int]] = {}
-        for step, number in enumerate(rows):
-            steps.setdefault(plain_name(path) if owner is None else cells[number][owner].strip(), []).append(step)
-        for key, own in steps.items():
+        owned: dict[str, list[int]] = {}
+        if owner is None:
+            owned[plain_name(path)] = list(range(len(rows)))
+        else:
+            for row, number in enumerate(rows):
+                owned.setdefault(cells[number][owner].strip(), []).append(row)
+        others = {name: c for c, name in enumerate(names) if c not in {*columns, time, owner}}
+        times = None if time is None else [cells[number][time] for number in rows]
+        timeline = Timeline(path, lambda row: f"line {rows[row] + 1}", steps=self.steps, decimal=self.decimal)
+        for key, steps in timeline.recordings(((key, np.array(own)) for key, own in owned.items()), times):
+            channels = spread(values, steps)
             yield recorded(
                 path,
                 key=key,
-                channels=values[own],
+                channels=channels,
                 names=tuple(names[column] for column in columns),
                 rate=self.rate,
-                times=None if time is None else tuple(cells[rows[step]][time] for step in own),
+                times=None if times is None else tuple(times[row] if row >= 0 else "" for row in steps.tolist()),
                 decimals=tuple(max(some, default=None) for some in digits),
+                unread={
+                    name: self._holes([cells[rows[row]][c] for row in steps.tolist() if row >= 0])
+                    for name, c in others.items()
+                },
                 origin=Table(
                     lines=lines,
-                    rows=tuple(rows[step] for step in own),
+                    rows=tuple(rows[row] if row >= 0 else None for row in steps.tolist()),
                     columns=columns,
                     fixed=tuple(len(some) == 1 for some in digits),
                     delimiter=delimiter,
                     decimal=self.decimal,
-                    was=values[own],
+                    was=channels.copy(),
                 ),
             )
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
-        """The table that the recordings were read from, with the cells that changed; else a new table of one."""
+        """The table that the recordings were read from, with the cells that changed; else a new table of one, or of the
+        stretches of one.
+        """
         recordings = list(records)
         tables = [record.origin for record in recordings if isinstance(record.origin, Table)]
         if not recordings or len(tables) != len(recordings) or len({table.lines for table in tables}) > 1:
-            if len(recordings) != 1:
+            if not _are_stretches(recordings):
                 told = f"{len(recordings)} recordings that were not read from one table cannot be written as one"
                 raise UsageError(f"{path}: {told}\n\nhint: write NPZ")
-            lines = _new(recordings[0], self.delimiter or ("," if self.decimal == "." else ";"), self.decimal)
+            lines = _new(recordings, self.delimiter or ("," if self.decimal == "." else ";"), self.decimal)
         else:
             lines = list(tables[0].lines)
             for record in recordings:
@@ -199,6 +233,15 @@ class SignalCsv(Format[Recording]):
         """With a decimal point; a point that is none makes it no number."""
         return cell if self.decimal == "." else cell.replace(".", "'").replace(",", ".")
 
+    def _holes(self, cells: Sequence[str]) -> int:
+        """How many cells say that they are unknown; an empty cell of a column that is no channel may mean anything."""
+        return sum(self._plain(cell.strip().lower()) in self._unknown for cell in cells if cell.strip())
+
+    @cached_property
+    def _unknown(self) -> frozenset[str]:
+        """As `_plain` cells are compared with them."""
+        return frozenset(map(self._plain, self.unknown))
+
     def _number(self, cell: str) -> float | None:
         return _number(self._plain(cell))
 
@@ -209,8 +252,9 @@ class SignalCsv(Format[Recording]):
         """What each different text of a column says."""
         numbers = {}
         for text in set(texts):
-            number = _number(text)
-            if number is None and text.lower() not in self.unknown:
+            unknown = text.lower() in self._unknown
+            number = None if unknown else _number(text)
+            if number is None and not unknown:
                 raise DataError(
                     path,
                     f"{text!r} is no finite number; if the column is no channel, list those that are: channels = [...]",
@@ -220,6 +264,18 @@ class SignalCsv(Format[Recording]):
         return numbers
 
 
+def _content(names: Sequence[str], n: int, time: int | None, owner: int | None, others: Sequence[str]) -> str:
+    """Which columns hold what, for the user to read."""
+    if others:
+        return f"numbers in {n} of {len(names)} columns" + (
+            f", and times in {names[time]!r}" if time is not None else ""
+        )
+    if time is None:
+        return "numbers in all columns"
+    but = f"{names[time]!r} and {names[owner]!r}" if owner is not None else f"the first, {names[time]!r}"
+    return f"numbers in all columns but {but}"
+
+
 def _update(lines: list[str], record: Recording) -> None:
     """Change the cells of a table's lines that have changed in the recording."""
     table: Table = record.origin
@@ -227,25 +283,45 @@ def _update(lines: list[str], record: Recording) -> None:
         raise UsageError(f"recording {record.key!r} has other steps or channels than the table it was read from")
     changed = (record.channels != table.was) & ~(np.isnan(record.channels) & np.isnan(table.was))
     for step in np.flatnonzero(changed.any(axis=1)).tolist():
-        line = lines[table.rows[step]]
+        row = table.rows[step]
+        if row is None:
+            continue
+        line = lines[row]
         spans = _spans(line, table.delimiter)
         for channel in sorted(np.flatnonzero(changed[step]).tolist(), key=lambda c: -table.columns[c]):
             start, stop = spans[table.columns[channel]]
             decimals = record.decimals[channel] if table.fixed[channel] else None
             text = _number_text(float(record.channels[step, channel]), decimals).replace(".", table.decimal)
             line = line[:start] + text + line[stop:]
-        lines[table.rows[step]] = line
+        lines[row] = line
 
 
-def _new(record: Recording, delimiter: str, decimal: str) -> list[str]:
-    """With its times; else the seconds since its start, if its rate is known, or the number of each step."""
-    rate = record.rate
-    times = record.times or [f"{step / rate:.9g}" if rate else str(step) for step in range(len(record))]
-    rows = [["time" if record.times or rate else "step", *record.names]]
-    for time, values in zip(times, record.channels.tolist(), strict=True):
-        texts = map(_number_text, values, record.decimals)
-        rows.append([time, *(text.replace(".", decimal) for text in texts)])
+def _are_stretches(recordings: Sequence[Recording]) -> bool:
+    """Whether these are one recording, or its stretches in order of time."""
+    channels = {record.names for record in recordings}
+    timed = all(record.rate and record.times is None for record in recordings)
+    ends = [(record.start, record.start + len(record) / (record.rate or 1)) for record in recordings]
+    after = all(start > end for (_, end), (start, _) in pairwise(ends))
+    return len(recordings) == 1 or (len(channels) == 1 and timed and after)
+
+
+def _new(recordings: Sequence[Recording], delimiter: str, decimal: str) -> list[str]:
+    """With their times; else the seconds on their clock, if their rate is known, or the number of each step."""
+    first = recordings[0]
+    rows = [["time" if first.times or first.rate else "step", *first.names]]
+    for record in recordings:
+        times = record.times or (_seconds(record, record.rate) if record.rate else map(str, range(len(record))))
+        for time, values in zip(times, record.channels.tolist(), strict=True):
+            texts = map(_number_text, values, record.decimals)
+            rows.append([time, *(text.replace(".", decimal) for text in texts)])
     return [delimiter.join(_quoted(cell, delimiter) for cell in row) + "\n" for row in rows]
+
+
+def _seconds(record: Recording, rate: float) -> list[str]:
+    """When each step was, with digits enough to tell it from the next."""
+    times = (record.start + np.arange(len(record)) / rate).tolist()
+    digits = max(9, len(str(int(abs(times[-1])))) + max(math.ceil(math.log10(rate)), 0) + 2)
+    return [f"{time:.{digits}g}" for time in times]
 
 
 def _number_text(value: float, decimals: int | None) -> str:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64, Int64, Integer
 from maskseq.errors import UsageError
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import ABSENT, Encoded, Field, LegalCells, Loss
-from maskseq_signals.bins import Bins, mulaw_bins, uniform_bins
+from maskseq_signals.bins import Bins, mulaw_bins, uniform_bins, widths_beyond
 from maskseq_signals.fit import Sample
 from maskseq_signals.recording import Recording
 
@@ -147,6 +147,13 @@ class DifferenceTokenizer(Tokenizer[Recording]):
         if not len(cells):
             return None
         return LegalCells(cells, np.arange(max(masks)) < masks[cells[:, 1], None] - 1)
+
+    def beyond(self, record: Recording) -> Float64[np.ndarray, "length fields"]:
+        found = [
+            widths_beyond(record.channels[:, column], channel.low, channel.high)
+            for channel, column in self._matched(record)
+        ]
+        return np.repeat(np.stack(found, axis=1), 2, axis=1)
 
     def splice(
         self, record: Recording, ids: Integer[np.ndarray, "length fields"], holes: Bool[np.ndarray, "length fields"]

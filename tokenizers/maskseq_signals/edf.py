@@ -5,6 +5,7 @@ right length may still be garbage, so the structure within is checked, too.
 """
 
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Float64, Int64, UInt8
 
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.files import read_bytes
@@ -22,7 +24,9 @@ from maskseq_signals.bins import fitting_decimals
 from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.files import plain_name
 from maskseq_signals.recording import Recording, distinct, recorded
+from maskseq_signals.timeline import FARTHEST, Timeline, spread
 
+ONSET = re.compile(rb"([+-]\d{1,15}(?:\.\d{0,15})?)(?:\x15[\d.]*)?\x14")
 ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 
 
@@ -39,11 +43,14 @@ class Header:
     """Bytes a sample."""
     extended: bool
     """EDF+ or BDF+: the first annotation of each data record says when it begins."""
+    discontinuous: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Edf(Format[Recording]):
-    """One recording a file, in physical units. Its channels must be of one rate: else choose some."""
+    """One recording a file, in physical units; several where the file has long gaps. Its channels must be of one rate:
+    else choose some.
+    """
 
     suffixes: ClassVar[tuple[str, ...]] = (".edf", ".bdf")
 
@@ -68,7 +75,8 @@ class Edf(Format[Recording]):
 
     def read(self, path: Path) -> Iterator[Recording]:
         content = read_bytes(path)
-        _check(content, path)
+        header = _header(content, path)
+        _check(content, header, path)
         with _explained(path):
             signals = _signals(content, path)
             names = distinct([signal.label for signal in signals])
@@ -91,21 +99,48 @@ class Edf(Format[Recording]):
             values = np.empty((len(chosen[0].digital), len(chosen)))
             for index, signal in enumerate(chosen):  # a day of them is long: no more than one beside the result
                 values[:, index] = signal.data
-        yield recorded(
-            path,
-            key=plain_name(path),
-            channels=values,
-            names=wanted,
-            units=units,
-            rate=rates.pop(),
-            decimals=decimals,
-        )
+        rate, per_record = rates.pop(), len(values) // header.n_records
+        onsets = _onsets(content, header, path)
+        if onsets is None:
+            onsets = np.arange(header.n_records) * (per_record / rate)
+        for key, stretch in _in_order(path, onsets, rate, per_record):
+            yield recorded(
+                path,
+                key=key,
+                channels=values if stretch is None else spread(values, stretch),
+                names=wanted,
+                units=units,
+                rate=rate,
+                start=float(onsets[0 if stretch is None else stretch[0] // per_record]),
+                decimals=decimals,
+            )
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
         raise UsageError(f"{path}: EDF is read only\n\nhint: write the recordings as CSV or NPZ")
 
     def written_as(self, path: Path) -> tuple[Format[Recording], Path]:
         return SignalCsv(), path.with_suffix(".csv")
+
+
+def _in_order(
+    path: Path, onsets: Float64[np.ndarray, "records"], rate: float, per_record: int
+) -> Iterator[tuple[str, Int64[np.ndarray, "steps"] | None]]:
+    """The samples of each stretch without a long gap, -1 where they are missing; None for all of them, without gaps."""
+    gaps = np.clip(np.rint((np.diff(onsets) - per_record / rate) * rate), -1, FARTHEST).astype(np.int64)
+    back = np.flatnonzero(gaps < 0)
+    if len(back):
+        before, after = onsets[back[0]], onsets[back[0] + 1]
+        problem = f"begins at {after:g} s, before the end of the one that begins at {before:g} s"
+        raise DataError(path, problem, place=f"data record {back[0] + 2}")
+    if not gaps.any():  # a day of samples has no room for their numbers
+        return iter([(plain_name(path), None)])
+    samples = np.arange(len(onsets) * per_record)
+    moves = np.ones(len(samples) - 1, np.int64)
+    moves[per_record - 1 :: per_record][: len(gaps)] += gaps
+    timeline = Timeline(path, lambda sample: f"data record {sample // per_record + 1}", hint="")
+    parts = list(timeline.parted(samples, moves))
+    timeline.tell()
+    return zip(distinct([plain_name(path)] * len(parts)), parts, strict=True)
 
 
 def _signals(content: bytes, path: Path) -> list[Any]:
@@ -128,24 +163,18 @@ def _explained(path: Path) -> Iterator[None]:
         raise DataError(path, f"is no valid EDF: {error or type(error).__name__}".replace("\n", " ")) from None
 
 
-def _check(content: bytes, path: Path) -> None:
+def _check(content: bytes, header: Header, path: Path) -> None:
     """Refuse a file whose length, padding or time-keeping annotations are not what its header says."""
-    header = _header(content, path)
-    per_record = sum(header.samples) * header.width
-    expected = header.size + header.n_records * per_record
+    expected = header.size + header.n_records * sum(header.samples) * header.width
     if len(content) != expected:
         mangled = content.count(b"\xef\xbf\xbd") > 100
         why = "; every byte above 127 was replaced (U+FFFD), as if it were text" if mangled else ""
         raise DataError(
             path, f"has {len(content):,} bytes, but its header promises {expected:,}{why}: get a whole copy"
         )
-    body = np.frombuffer(content, dtype=np.uint8)[header.size :].reshape(header.n_records, per_record)
-    ends = np.cumsum(header.samples) * header.width
-    annotations = [i for i, label in enumerate(header.labels) if label in ANNOTATIONS]
-    if header.extended and annotations:
-        first = annotations[0]
-        begins = body[:, ends[first] - header.samples[first] * header.width]
-        wrong = np.flatnonzero((begins != ord("+")) & (begins != ord("-")))
+    keepers = _time_keepers(content, header)
+    if keepers is not None:
+        wrong = np.flatnonzero((keepers[:, 0] != ord("+")) & (keepers[:, 0] != ord("-")))
         if len(wrong):
             raise DataError(
                 path,
@@ -153,10 +182,35 @@ def _check(content: bytes, path: Path) -> None:
                 "was turned into CR LF in transit; get a whole copy",
                 place=f"data record {wrong[0] + 1}",
             )
-    values = body.reshape(-1)
+    values = np.frombuffer(content, dtype=np.uint8)[header.size :]
     feeds = np.flatnonzero(values == 0x0A)
     if len(feeds) >= 1000 and (values[np.maximum(feeds - 1, 0)] == 0x0D).all():
         raise DataError(path, f"each of its {len(feeds):,} line feed bytes follows a CR: it was transferred as text")
+
+
+def _time_keepers(content: bytes, header: Header) -> UInt8[np.ndarray, "records bytes"] | None:
+    """The annotations of each data record that begin with its time; None where the file has none."""
+    annotations = [i for i, label in enumerate(header.labels) if label in ANNOTATIONS]
+    if not header.extended or not annotations:
+        return None
+    body = np.frombuffer(content, dtype=np.uint8)[header.size :].reshape(header.n_records, -1)
+    before = sum(header.samples[: annotations[0]]) * header.width
+    return body[:, before : before + header.samples[annotations[0]] * header.width]
+
+
+def _onsets(content: bytes, header: Header, path: Path) -> Float64[np.ndarray, "records"] | None:
+    """When each data record begins, in seconds; None where the file does not say it, as it has no gaps."""
+    keepers = _time_keepers(content, header)
+    if keepers is None:
+        if header.discontinuous:
+            raise DataError(path, "has gaps, as its header says, but no annotations that say where")
+        return None
+    found = [ONSET.match(keeper.tobytes()) for keeper in keepers]
+    if None in found:
+        number = found.index(None)
+        told = keepers[number].tobytes().partition(b"\x14")[0][:20]
+        raise DataError(path, f"{told!r} is not the time at which it begins", place=f"data record {number + 1}")
+    return np.array([float(match[1]) for match in found if match])
 
 
 def _header(content: bytes, path: Path) -> Header:
@@ -183,4 +237,5 @@ def _header(content: bytes, path: Path) -> Header:
         samples=tuple(samples),
         width=3 if content[:1] == b"\xff" else 2,
         extended=content[192:197] in (b"EDF+C", b"EDF+D", b"BDF+C", b"BDF+D"),
+        discontinuous=content[192:197] in (b"EDF+D", b"BDF+D"),
     )

@@ -1,7 +1,7 @@
 """Signals in Parquet: a row a time step, a column a channel; of one recording, or of several that a column names."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,9 +11,10 @@ from jaxtyping import Float64, Int64
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
-from maskseq.tokenizer import Format
+from maskseq.tokenizer import ADDED, Format
 from maskseq_signals.files import plain_name
 from maskseq_signals.recording import Recording, recorded
+from maskseq_signals.timeline import Steps, Timeline, spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class Rows:
     table: Any
     """The `pyarrow.Table` that it was read from, shared by all recordings of the file."""
     rows: Int64[np.ndarray, "length"]
+    """The row of each time step; -1 for one that is missing."""
     was: Float64[np.ndarray, "length channels"]
 
 
@@ -37,30 +39,35 @@ class SignalParquet(Format[Recording]):
     suffixes: ClassVar[tuple[str, ...]] = ()
 
     time: str | None = None
-    """The column of times (default: none; a column that holds no numbers is no channel in any case)."""
+    """The column of times (default: the first of timestamps or dates; "": there is none)."""
     channels: tuple[str, ...] | None = None
     """Columns to read (default: all of numbers, but those of times and recordings)."""
     recording: str | None = None
     """The column that says which recording a row belongs to (default: the file is one, called like the file)."""
     rate: float | None = None
     """Samples a second."""
+    steps: Steps = field(default="times", metadata=ADDED)
+    """As in `signal-csv`: "times" takes the rows in order of their times, "rows" takes each for one step."""
 
     def read(self, path: Path) -> Iterator[Recording]:
         table = _loaded(path)
         names = self._channels(table, path)
         values = np.stack([_numbers(table.column(name), path, name) for name in names], axis=1)
         whole = [_is_whole(table.schema.field(name).type) for name in names]
-        times = table.column(self.time).to_pylist() if self.time else None
-        for key, rows in self._rows(table, path):
+        time = self._time(table) if self.time is None else self.time
+        times = _times(table.column(time)) if time else None
+        timeline = Timeline(path, lambda row: f"row {row + 1}", steps=self.steps)
+        for key, rows in timeline.recordings(self._rows(table, path), times):
+            channels = spread(values, rows)
             yield recorded(
                 path,
                 key=key,
-                channels=values[rows],
+                channels=channels,
                 names=names,
                 rate=self.rate,
-                times=None if times is None else tuple(str(times[row]) for row in rows.tolist()),
+                times=None if times is None else tuple(times[row] if row >= 0 else "" for row in rows.tolist()),
                 decimals=tuple(0 if each else None for each in whole),
-                origin=Rows(table=table, rows=rows, was=values[rows]),
+                origin=Rows(table=table, rows=rows, was=channels.copy()),
             )
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
@@ -94,10 +101,22 @@ class SignalParquet(Format[Recording]):
         chosen = self.channels or tuple(name for name in numeric if name not in (self.time, self.recording))
         if not chosen:
             raise DataError(path, f"there is no column of numbers; the columns are {found}", place="schema")
+        asked = (*chosen, *filter(None, (self.time, self.recording)))
+        twice = next((name for name in asked if table.column_names.count(name) > 1), None)
+        if twice is not None:
+            raise DataError(path, f"the column name {twice!r} occurs twice", place="schema")
         wrong = next((name for name in chosen if name not in numeric), None)
         if wrong is not None:
             raise DataError(path, f"{table.schema.field(wrong).type}, not numbers", place=f"column {wrong!r}")
         return chosen
+
+    def _time(self, table: Any) -> str | None:
+        """The first column of moments that is not asked for as something else."""
+        arrow, _ = _arrow()
+        others = (*(self.channels or ()), self.recording)
+        temporal = (arrow.types.is_timestamp, arrow.types.is_date)
+        columns = (field.name for field in table.schema if any(is_kind(field.type) for is_kind in temporal))
+        return next((name for name in columns if name not in others), None)
 
     def _rows(self, table: Any, path: Path) -> Iterator[tuple[str, Int64[np.ndarray, "rows"]]]:
         """Each recording and its rows, in the order of the file."""
@@ -126,17 +145,13 @@ def _loaded(path: Path) -> Any:
     arrow, parquet = _arrow()
     try:
         with path.open("rb") as file:  # given a path, it would read all files of a folder
-            table = parquet.read_table(file)
-        names = table.column_names
+            table = parquet.ParquetFile(file).read()
     except FileNotFoundError:
         raise DataError(path, "no such file") from None
     except (arrow.ArrowException, OSError, ValueError) as error:  # ValueError: a name that is no text
         raise DataError(path, f"not a readable Parquet file: {str(error).splitlines()[0]}") from None
     if not len(table):
         raise DataError(path, "there is no row of values")
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise DataError(path, f"the column name {min(twice)!r} occurs twice", place="schema")
     return table
 
 
@@ -146,6 +161,17 @@ def _numbers(column: Any, path: Path, name: str) -> Float64[np.ndarray, "length"
     if len(endless):
         raise DataError(path, "the value is infinite", place=f"row {endless[0] + 1}, column {name!r}")
     return np.asarray(values, dtype=np.float64)
+
+
+def _times(column: Any) -> list[str]:
+    """As text; what text has no room for, such as nanoseconds, is left out."""
+    arrow, _ = _arrow()
+    kind = column.type
+    if arrow.types.is_timestamp(kind):
+        column = column.cast(arrow.timestamp("us", kind.tz and "UTC"), safe=False)
+    elif arrow.types.is_duration(kind):
+        column = column.cast("int64")
+    return [str(value) for value in column.to_pylist()]
 
 
 def _is_whole(kind: Any) -> bool:
@@ -161,7 +187,7 @@ def _updated(recordings: Sequence[Recording]) -> Any:
         new: dict[int, float | None] = {}
         for record in recordings:
             now, was = record.channels[:, index], record.origin.was[:, index]
-            changed = np.flatnonzero((now != was) & ~(np.isnan(now) & np.isnan(was)))
+            changed = np.flatnonzero((now != was) & ~(np.isnan(now) & np.isnan(was)) & (record.origin.rows >= 0))
             rows, values = record.origin.rows[changed].tolist(), now[changed].tolist()
             new |= {row: None if value != value else value for row, value in zip(rows, values, strict=True)}
         if not new:

@@ -96,13 +96,19 @@ class PatchTokenizer(Tokenizer[Recording]):
         return self.steps.losses(record, self._by_step(ids)[: len(record)])
 
     def numbers(self, record: Recording) -> Float64[np.ndarray, "length fields"]:
-        steps = self.steps.numbers(record)
-        padded = np.full((-(-len(steps) // self.patch) * self.patch, steps.shape[1]), np.nan)
-        padded[: len(steps)] = steps
-        return padded.reshape(-1, self.patch * steps.shape[1])
+        return self._by_patch(self.steps.numbers(record))
+
+    def beyond(self, record: Recording) -> Float64[np.ndarray, "length fields"]:
+        return self._by_patch(self.steps.beyond(record))
 
     def describe(self) -> Mapping[str, str]:
         return {name: f"{what}, {self.patch} steps a position" for name, what in self.steps.describe().items()}
+
+    def _by_patch(self, steps: Float64[np.ndarray, "steps fields_of_step"]) -> Float64[np.ndarray, "length fields"]:
+        """Numbers of steps as `encode` lays them out; NaN behind the end."""
+        padded = np.full((-(-len(steps) // self.patch) * self.patch, steps.shape[1]), np.nan)
+        padded[: len(steps)] = steps
+        return padded.reshape(-1, self.patch * steps.shape[1])
 
     def _by_step(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "steps fields_of_step"]:
         """Ids of `quantize`; absent steps are unknown to it."""

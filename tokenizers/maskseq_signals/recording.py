@@ -2,16 +2,17 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float64
 
 from maskseq.errors import DataError
 from maskseq.types import Record
+from maskseq_signals.times import to_moments
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,12 +25,16 @@ class Recording(Record):
     """Physical unit of each channel, "" where the file does not say (default: nowhere)."""
     rate: float | None = None
     """Samples a second, where the file says it."""
+    start: float = 0.0
+    """Where the first step is, in seconds on the clock of the file; of use where there is a rate."""
     times: tuple[str, ...] | None = None
-    """The time column of a table, verbatim."""
+    """The time column of a table, verbatim; "" at steps that it has no row for."""
     decimals: tuple[int | None, ...] = ()
     """Digits behind the point that each channel is written with (None, the default: as many as its bins need)."""
     label: str | None = None
     """The class that an archive of labelled series gives; never encoded."""
+    unread: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """How many unknown values stand in columns of the file that are no channels."""
     origin: Any = field(default=None, compare=False, repr=False)
     """What the format that read it needs to write it back."""
 
@@ -59,38 +64,50 @@ class Recording(Record):
     def __len__(self) -> int:
         return len(self.channels)
 
+    def unknown_values(self) -> dict[str, int]:
+        """By channel."""
+        counts = dict(zip(self.names, np.isnan(self.channels).sum(axis=0).tolist(), strict=True)) | dict(self.unread)
+        return {name: n for name, n in counts.items() if n}
+
     def between(self, start: str, stop: str) -> tuple[int, int]:
-        """By the column of times, where there is one; else in seconds from the start."""
+        """By the column of times, where there is one; else in seconds on the clock of the file."""
         try:
             if self.times is not None:
-                moments, (since, until) = to_moments(self.times), to_moments([start, stop])
-                if moments.dtype == since.dtype:
-                    first, last = np.searchsorted(moments, [since, until])
-                    return int(first), int(last)
+                known = [(step, time) for step, time in enumerate(self.times) if time]
+                moments, ends = to_moments([time for _, time in known]), to_moments([start, stop])
+                if (moments.dtype.kind == "M") == (ends.dtype.kind == "M"):
+                    steps = [*(step for step, _ in known), len(self)]
+                    first, last = np.searchsorted(moments, ends).tolist()
+                    return steps[first], steps[last]
             seconds = float(start), float(stop)
         except ValueError:
             raise ValueError("these are no times as the recording has them, nor seconds from its start") from None
         if self.rate is None:
             raise ValueError("the recording says neither times nor how many samples a second it has")
-        first, last = (math.ceil(each * self.rate - 1e-9) for each in seconds)
+        first, last = (math.ceil((each - self.start) * self.rate - 1e-9) for each in seconds)
         return max(first, 0), min(last, len(self))
 
     def cut(self, start: int, stop: int) -> "Recording":
         """The steps `start:stop` as a recording of their own, which no longer belongs to a file."""
         times = None if self.times is None else self.times[start:stop]
-        return replace(self, channels=self.channels[start:stop], times=times, origin=None)
+        begin = self.start + start / self.rate if self.rate else self.start
+        return replace(self, channels=self.channels[start:stop], start=begin, times=times, origin=None)
 
     def span(self) -> tuple[float, float] | None:
-        """By the column of times, if it holds dates: those of the first and the last step, in seconds since 1970."""
-        if not self.times:
+        """By the column of times, if it holds dates: those of the first and the last step, in seconds since 1970.
+
+        Numbers are none, even those that may be dates, such as 20240131.
+        """
+        known = [time for time in self.times or () if time]
+        if not known or known[0].strip().isdecimal():
             return None
         try:
-            ends = to_moments([self.times[0], self.times[-1]])
+            ends = to_moments([known[0], known[-1]])
         except ValueError:
             return None
         if ends.dtype.kind != "M":
             return None
-        first, last = (ends.astype("datetime64[us]").astype(np.int64) / 1e6).tolist()
+        first, last = (ends.astype(np.int64) / 1e6).tolist()
         return min(first, last), max(first, last)
 
     def bare(self) -> "Recording":
@@ -110,14 +127,6 @@ class Recording(Record):
                     f"channel {name!r} is in {found or 'no unit'}, but the tokenizer knows it in {unit or 'none'}",
                 )
         return [places[name] for name in names]
-
-
-def to_moments(texts: Sequence[str]) -> Shaped[np.ndarray, "times"]:
-    """Times as numbers, or as datetimes if they are such; `ValueError` if they are neither."""
-    try:
-        return np.array([float(text) for text in texts])
-    except ValueError:
-        return np.array([text.strip().replace("/", "-") for text in texts], dtype="datetime64[us]")
 
 
 def distinct(names: Sequence[str]) -> tuple[str, ...]:

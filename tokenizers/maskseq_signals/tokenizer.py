@@ -12,6 +12,7 @@ from maskseq.errors import DataError
 from maskseq.survey import Suggestion
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, Loss
+from maskseq_signals.bins import widths_beyond
 from maskseq_signals.channel import Channel
 from maskseq_signals.fit import Scheme, learn
 from maskseq_signals.recording import Recording
@@ -71,6 +72,12 @@ class QuantizeTokenizer(Tokenizer[Recording]):
         return np.concatenate(
             [channel.numbers(record.channels[:, column]) for channel, column, _ in self._matched(record)], axis=1
         )
+
+    def beyond(self, record: Recording) -> Float64[np.ndarray, "length fields"]:
+        found = np.empty((len(record), len(self.fields)))
+        for channel, column, parts in self._matched(record):
+            found[:, parts] = widths_beyond(record.channels[:, column], channel.low, channel.high)[:, None]
+        return found
 
     def splice(
         self, record: Recording, ids: Integer[np.ndarray, "length fields"], holes: Bool[np.ndarray, "length fields"]

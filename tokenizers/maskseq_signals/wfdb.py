@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int16
 
 from maskseq.errors import DataError, UsageError
-from maskseq.files import read_bytes
+from maskseq.files import is_file, read_bytes
 from maskseq.survey import Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_signals.bins import fitting_decimals
@@ -56,7 +56,7 @@ class Wfdb(Format[Recording]):
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
         header = head.path.with_suffix(".hea")
-        if head.path.suffix not in (".hea", "") and header.is_file() and head.path.name in _files(_header(header)[2]):
+        if head.path.suffix not in (".hea", "") and is_file(header) and head.path.name in _files(_header(header)[2]):
             raise DataError(head.path, f"has the samples of a WFDB record; give its header, {header.name}")
         return super().recognize(head)
 

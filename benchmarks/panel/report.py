@@ -1,0 +1,320 @@
+"""docs/panel.md from the results that are there: every figure of it is computed here from sums by region."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.panel.answers import MIX
+from benchmarks.panel.drift import DRIFTS
+from benchmarks.panel.rule import FEWEST_REGIONS, MARGINS, Comparison, Metric, Row, Verdict, compared, judged, reference
+from benchmarks.panel.sets import LEFT_OUT
+
+SHIPPED = "shipped"
+OWN = (SHIPPED, "without the encoder", "encoder alone")
+"""What a run predicts with; everything else is a simple method."""
+FEWEST_GAPS = 100
+"""Of a set, independent ones under a drift: with fewer its row is shown without a claim."""
+POOLED_GAPS = 400
+"""Of all sets together, for a claim about a drift."""
+UNITS: Mapping[Metric, str] = {
+    "bits": "bits",
+    "squared error": "z-scored squared error",
+    "exact": "share exactly right",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A protocol of a set: everybody's figures, and the run beside its reference."""
+
+    set: str
+    half: str
+    family: str
+    domain: str
+    kind: str
+    """single, gap or masked; the name of a drift."""
+    protocol: str
+    metric: Metric
+    means: Mapping[str, float]
+    reference: str
+    best: str
+    """The simple method that is best on the test part."""
+    beside_reference: Comparison
+    beside_best: Comparison
+    beside_mix: Comparison | None
+    ours: np.ndarray
+    theirs: np.ndarray
+    sizes: np.ndarray
+    independent: int
+    beside: Mapping[str, float]
+    """Further figures of the shipped prediction."""
+
+    @property
+    def drift(self) -> bool:
+        return self.kind in DRIFTS
+
+    @property
+    def claimed(self) -> bool:
+        return len(self.sizes) >= FEWEST_REGIONS and (not self.drift or self.independent >= FEWEST_GAPS)
+
+    def told(self, comparison: Comparison) -> str:
+        """The gain, in brackets where nothing is claimed."""
+        gain = _marked(comparison, self.metric) if self.claimed else _gain(comparison)
+        return gain if self.claimed else f"({gain})"
+
+    def row(self, comparison: Comparison) -> Row:
+        kind = f"{self.domain}, {self.kind}"
+        return Row(f"{self.set}, {self.kind}", self.family, kind, self.metric, comparison, len(self.sizes))
+
+
+def lines_of(result: Mapping[str, Any]) -> Iterator[Line]:
+    """The comparisons of one set; protocols of which the selection part has nothing take the best on the test part."""
+    protocols = result.get("protocols", {})
+    for where, told in protocols.items():
+        part, _, kind = where.rpartition("/")
+        if part == "selection" or not told["means"]:
+            continue
+        metric: Metric = told["metric"]
+        simple = {name: mean for name, mean in told["means"].items() if name not in OWN}
+        single = {name: mean for name, mean in simple.items() if not name.startswith(MIX)}
+        selection = protocols.get(f"selection/{kind}", {}).get("means", {})
+        known = {name: mean for name, mean in selection.items() if name in single}
+        chosen = reference(known or single, metric)
+        best = reference(single, metric)
+        mix = next((name for name in simple if name.startswith(MIX)), None)
+        sums = {name: np.array(each) for name, each in told["sums"].items()}
+        sizes = np.array(told["sizes"])
+
+        def beside(
+            name: str, sums: Mapping[str, np.ndarray] = sums, sizes: np.ndarray = sizes, m: Metric = metric
+        ) -> Comparison:
+            return compared(sums[SHIPPED], sums[name], sizes, m)
+
+        yield Line(
+            set=result["set"],
+            half=result["half"],
+            family=result["family"],
+            domain=result["domain"],
+            kind=kind if part == "test" else part,
+            protocol=told["protocol"],
+            metric=metric,
+            means=told["means"],
+            reference=chosen,
+            best=best,
+            beside_reference=beside(chosen),
+            beside_best=beside(best),
+            beside_mix=beside(mix) if mix else None,
+            ours=sums[SHIPPED],
+            theirs=sums[chosen],
+            sizes=sizes,
+            independent=told["independent"],
+            beside=told.get("beside", {}).get(SHIPPED, {}),
+        )
+
+
+def over_seeds(results: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """One result of the several seeds of a set: sums are averaged where the same questions were asked."""
+    first = results[0]
+    if len(results) == 1:
+        return first
+    protocols = {}
+    for where, told in first.get("protocols", {}).items():
+        others = [each.get("protocols", {}).get(where, {}) for each in results]
+        same = [each for each in others if each.get("sizes") == told["sizes"]]
+        averaged = {
+            key: {name: np.mean([each[key][name] for each in same], axis=0).tolist() for name in told[key]}
+            for key in ("means", "sums")
+        }
+        protocols[where] = told | averaged
+    return {**first, "protocols": protocols, "seeds": len(results)}
+
+
+def write_report(results: Path, output: Path) -> str:
+    """Write the page; returns a line that says what is on it."""
+    text = [HEAD]
+    n = 0
+    for folder in sorted(path for path in results.glob("*") if path.is_dir()):
+        found: dict[str, list[Mapping[str, Any]]] = {}
+        for file in sorted(folder.glob("*.json")):
+            each = json.loads(file.read_text(encoding="utf-8"))
+            found.setdefault(each["set"], []).append(each)
+            n += 1
+        if found:
+            text += _of_commit(folder.name, [over_seeds(each) for each in found.values()])
+    output.write_text("\n".join(text) + "\n", encoding="utf-8")
+    return f"wrote {output}: {n} results"
+
+
+HEAD = f"""# The panel
+
+What `maskseq init` and `maskseq pretrain` reach, with nothing changed and at most a few CPU minutes a file, beside
+simple methods that are counted on the same training part, on every suitable file of a collection. This page is made
+from `benchmarks/results/panel` by `python -m benchmarks.panel --report`; `benchmarks/panel` has the code.
+
+- **Parts.** Each file is cut in two; the larger part goes to `init` and `pretrain`, whose own split holds a selection
+  part out; nothing is chosen on the test part. The reference of a protocol is the simple method that is best on the
+  selection part; the one that is best on the test part is shown beside it.
+- **Figures.** Bits of single cells, of cells masked as in training and of gaps of bases; the share of gaps of events
+  that are exactly right; squared errors of numbers, in units of each channel's training variance. A gain is the share
+  of bits or squared error that is saved, or the difference of the shares, with a 95 % interval from a bootstrap over
+  records or stretches. Beside it stand further figures of the shipped prediction: CRPS in standard deviations,
+  accuracy, and of gaps bits and accuracy by cell.
+- **Rule.** δ is {MARGINS["bits"]:.0%} of bits, {MARGINS["squared error"]:.0%} of squared error and one point of exact
+  gaps. (a) No interval lies wholly beyond −δ. (b) There are no more nominal losses than chance makes, and none after
+  Holm's correction. (c) Pooled by family of files (shares saved as ratios, by their logarithms), the lower
+  bound of the gain is above 0 in each class of protocols;
+  against a mixture of simple methods (a) and (b) alone count, and a tie is allowed.
+- **Drifts.** Test parts of signals are moved as instruments drift. Their reference is that of the same gaps without
+  drift. A set with fewer than {FEWEST_GAPS} independent gaps is shown without a claim, in brackets, and so are
+  figures of fewer than {FEWEST_REGIONS} records or stretches.
+
+Left out: {"; ".join(f"`{name}`, {why}" for name, why in LEFT_OUT.items())}.
+"""
+
+
+def _of_commit(name: str, results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    first = results[0]
+    machine = first["machine"]
+    yield f"\n## The code of {name}\n"
+    versions = ", ".join(f"{each} {number}" for each, number in machine["versions"].items())
+    yield (
+        f"{len(results)} files; {machine['processor']}, {machine['cores']} cores, one thread; {versions}; "
+        f"{min(each['date'] for each in results)} to {max(each['date'] for each in results)}. "
+        f"`{first['command']}`"
+    )
+    lines = [line for each in results for line in lines_of(each)]
+    for half in ("tuning", "report"):
+        mine = [line for line in lines if line.half == half]
+        if mine:
+            yield f"\n### The {half} half\n"
+            yield from _verdicts(mine)
+            yield from _tables([line for line in mine if not line.drift])
+            yield from _drifts([line for line in mine if line.drift])
+    yield from _trainings(results)
+
+
+def _verdicts(lines: Sequence[Line]) -> Iterator[str]:
+    claimed = [line for line in lines if line.claimed]
+    verdict = judged([line.row(line.beside_reference) for line in claimed])
+    yield from _verdict("each protocol's reference", verdict)
+    mixed = [line.row(line.beside_mix) for line in claimed if line.beside_mix is not None]
+    if mixed:
+        yield from _verdict("the mixture of simple methods", judged(mixed), pools=False)
+    wanted = [f"{line.set}, {line.kind}" for line in claimed if line.beside_reference.undecided(MARGINS[line.metric])]
+    if wanted:
+        yield f"\nMore seeds are needed for: {'; '.join(wanted)}."
+
+
+def _verdict(against: str, verdict: Verdict, *, pools: bool = True) -> Iterator[str]:
+    yield f"Against {against}, {verdict.comparisons} comparisons:\n"
+    yield f"- (a) wholly beyond −δ: {len(verdict.real)}{_listed(verdict.real)}"
+    yield (
+        f"- (b) nominal losses: {len(verdict.nominal)}, where chance makes up to {verdict.allowed}; after Holm's "
+        f"correction {len(verdict.after_holm)}{_listed(verdict.after_holm)}"
+    )
+    if pools:
+        told = "; ".join(f"{kind} {_gained(*gain)}" for kind, gain in sorted(verdict.pools.items()))
+        yield f"- (c) pooled by family: {told}"
+    worst = "; ".join(
+        f"{row.name} {_gained(row.comparison.gain, row.comparison.low, row.comparison.high)}" for row in verdict.worst
+    )
+    yield f"- (d) the worst: {worst}\n"
+
+
+def _tables(lines: Sequence[Line]) -> Iterator[str]:
+    for domain, kind in dict.fromkeys((line.domain, line.kind) for line in lines):
+        mine = [line for line in lines if (line.domain, line.kind) == (domain, kind)]
+        methods = list(dict.fromkeys(name for line in mine for name in line.means))
+        yield f"\n**{domain}, {kind}** ({UNITS[mine[0].metric]})\n"
+        columns = ["set", "asked", "regions", *methods, "reference", "gain on it", "gain on the best on test", "beside"]
+        yield f"| {' | '.join(columns)} |"
+        yield f"|---|---|---:|{'---:|' * len(methods)}---|---|---|---|"
+        for line in mine:
+            figures = " | ".join(_figure(line.means.get(name)) for name in methods)
+            best = "the same" if line.best == line.reference else f"{line.best}: {line.told(line.beside_best)}"
+            beside = ", ".join(f"{name} {_figure(value)}" for name, value in line.beside.items())
+            yield (
+                f"| {line.set} | {line.protocol} | {len(line.sizes)} | {figures} | {line.reference} | "
+                f"{line.told(line.beside_reference)} | {best} | {beside} |"
+            )
+
+
+def _drifts(lines: Sequence[Line]) -> Iterator[str]:
+    if not lines:
+        return
+    yield "\n**signal, gaps under drift** (z-scored squared error)\n"
+    yield "| drift | set | asked | gaps | shipped | reference | of it | gain on it |"
+    yield "|---|---|---|---:|---:|---|---:|---|"
+    for drift in DRIFTS:
+        mine = [line for line in lines if line.kind == drift]
+        for line in mine:
+            yield (
+                f"| {drift} | {line.set} | {line.protocol} | {line.independent} | {_figure(line.means[SHIPPED])} | "
+                f"{line.reference} | {_figure(line.means[line.reference])} | {line.told(line.beside_reference)} |"
+            )
+        if mine:
+            gaps = sum(line.independent for line in mine)
+            gain = _marked(_pooled(mine), "squared error")
+            yield f"| {drift} | **all** | | {gaps} | | | | {gain if gaps >= POOLED_GAPS else f'({gain})'} |"
+
+
+def _pooled(lines: Sequence[Line]) -> Comparison:
+    """Several sets as one: a gap counts as a gap, however many channels and steps it has."""
+    weights = [line.independent / line.sizes.sum() for line in lines]
+    ours, theirs, sizes = (
+        np.concatenate([getattr(line, name) * weight for line, weight in zip(lines, weights, strict=True)])
+        for name in ("ours", "theirs", "sizes")
+    )
+    return compared(ours, theirs, sizes, "squared error")
+
+
+def _trainings(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield "\n**The files and their trainings**\n"
+    yield "| set | file | cut | tokenizer | training positions | tokens seen | CPU s | |"
+    yield "|---|---|---|---|---:|---:|---:|---|"
+    for each in results:
+        training = each.get("training", {})
+        remarks = [f"failed: {_cell(each['failed'])}"] if "failed" in each else []
+        if training.get("stopped at the limit"):
+            remarks.append(f"stopped at {training['limit']:.0f} CPU seconds")
+        if each.get("seeds", 1) > 1:
+            remarks.append(f"{each['seeds']} seeds")
+        yield (
+            f"| {each['set']} | {each['file']} | {each.get('cut', '')} | {each.get('tokenizer', {}).get('name', '')} | "
+            f"{each.get('positions', {}).get('train', 0):,} | {training.get('tokens') or 0:,} | "
+            f"{training.get('cpu seconds', '')} | {', '.join(remarks)} |"
+        )
+
+
+def _marked(comparison: Comparison, metric: Metric) -> str:
+    """The gain, in bold where it is surely above 0, with a mark where it is surely lost."""
+    told = _gain(comparison)
+    if comparison.wins():
+        return f"**{told}**"
+    if comparison.loses_by(MARGINS[metric]):
+        return f"{told} lost"
+    return f"{told} (lost, within δ)" if comparison.loses() else told
+
+
+def _gain(comparison: Comparison) -> str:
+    return _gained(comparison.gain, comparison.low, comparison.high)
+
+
+def _gained(gain: float, low: float, high: float) -> str:
+    return f"{100 * gain:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] %"
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f" ({'; '.join(names)})" if names else ""
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "/").split())[:200]

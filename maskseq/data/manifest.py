@@ -1,0 +1,147 @@
+"""What the JSON files of a corpus must hold before anything of it is used: whoever wrote a file may have signed it."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from maskseq.errors import DataError, UsageError
+from maskseq.types import Loss
+
+FORMAT_VERSION = 1
+Count = Annotated[int, Field(ge=0, le=1 << 48)]
+
+
+@dataclass
+class PartEntry:
+    """A part, as the manifest lists it."""
+
+    name: str
+    digest: str
+    records: Count
+    positions: Count
+
+
+@dataclass
+class Table:
+    """The file of the sequences."""
+
+    file: str
+    digest: str
+    count: Count
+
+
+@dataclass
+class Side:
+    """What one side of the split has."""
+
+    sequences: Count
+    positions: Count
+
+
+@dataclass
+class Split:
+    """How the data were split."""
+
+    by: str
+    train: Side
+    validation: Side
+    left_out: dict[str, Count]
+    duplicate_records: Count
+    repeated_keys: Count
+
+
+@dataclass
+class Skipped:
+    """Records that could not be read or encoded."""
+
+    records: Count
+    examples: list[str]
+
+
+@dataclass
+class SourceEntry:
+    """A file that the corpus was made of."""
+
+    name: str
+    bytes: Count
+
+
+@dataclass
+class Manifest:
+    """What readers use of `manifest.json`; it may hold more."""
+
+    maskseq: str
+    tokenizer: dict[str, Any]
+    parts_folder: str
+    parts: list[PartEntry]
+    records: Count
+    positions: Count
+    units: Count
+    skipped: Skipped
+    sources: list[SourceEntry]
+    sequences: Table
+    split: Split
+    variant_records: Count = 0
+    losses: dict[str, Loss] = field(default_factory=dict)
+
+
+@dataclass
+class FileEntry:
+    """A file of a part: its size, and a digest for each block of it."""
+
+    size: Count
+    blocks: list[str]
+
+
+@dataclass
+class Summary:
+    """What readers use of `part.json`."""
+
+    records: Count
+    positions: Count
+    variants: Count
+    units: Count
+    skipped: Skipped
+    losses: dict[str, Loss]
+    files: dict[str, FileEntry]
+
+
+def check_manifest(raw: bytes, place: str) -> dict[str, Any]:
+    """The manifest; `DataError` for a field of the wrong kind, or that contradicts others.
+
+    `UsageError` for another format version.
+    """
+    manifest: dict[str, Any] = json.loads(raw)
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise UsageError(
+            f"{place}: written in corpus format {manifest.get('format_version')!r}, this maskseq reads "
+            f"{FORMAT_VERSION}\n\nhint: install the maskseq that wrote it ({manifest.get('maskseq')}), or tokenize the "
+            f"source files again"
+        )
+    checked: Manifest = _checked(Manifest, raw, place)
+    n_sequences = checked.split.train.sequences + checked.split.validation.sequences
+    for name, given, counted in (
+        ("positions", checked.positions, sum(part.positions for part in checked.parts)),
+        ("records", checked.records + checked.variant_records, sum(part.records for part in checked.parts)),
+        ("sequences.count", checked.sequences.count, n_sequences),
+    ):
+        if given != counted:
+            raise DataError(place, f"says {given:,}, but what it lists comes to {counted:,}", place=name)
+    return manifest
+
+
+def check_summary(raw: bytes, place: str) -> dict[str, Any]:
+    """The summary of a part; `DataError` for a field of the wrong kind."""
+    _checked(Summary, raw, place)
+    summary: dict[str, Any] = json.loads(raw)
+    return summary
+
+
+def _checked(cls: type, raw: bytes, place: str) -> Any:
+    try:
+        return TypeAdapter(cls).validate_json(raw, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(place, first["msg"], place=".".join(map(str, first["loc"]))) from None

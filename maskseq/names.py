@@ -1,0 +1,86 @@
+"""What records are called, so that those of one key are told apart.
+
+A record answers to its key and, as the n-th record of that key in its file, to KEY#n. The first is called by its key in
+all that is written about it, the others KEY#2, KEY#3, …; if a key reads like that itself, it gets a number behind it as
+well. A request that two records answer to is refused, so that none is ever meant by accident.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeVar
+
+from maskseq.errors import UsageError
+from maskseq.types import Record
+
+R = TypeVar("R", bound=Record)
+ONLY = ""
+"""The name that means the only record of a file."""
+
+
+class Name(NamedTuple):
+    """How one record is called."""
+
+    text: str
+    """No other record of the file has it."""
+    meant_by: tuple[str, ...]
+    """The requests that mean it, `ONLY` among them."""
+
+
+class Names:
+    """The names of the records of one file, which are given in order."""
+
+    def __init__(self, asked: Iterable[str] = ()) -> None:
+        """`asked` are the names that requests use."""
+        self._asked = set(asked)
+        self._counts = Counter[str]()
+        self._numbered: set[str] = set()
+        """Names that are not the record's key."""
+        self._answered: dict[str, str] = {}
+        """Of each request, the name of the record that answered to it."""
+
+    def next(self, key: str) -> Name:
+        """How the next record is called, whose key is this.
+
+        Raises:
+            UsageError: A request means this record as well as an earlier one.
+        """
+        self._counts[key] += 1
+        number = self._counts[key]
+        text = key
+        if number > 1 or text in self._numbered:
+            text = f"{key}#{number}"
+            while text in self._counts or text in self._numbered:
+                text += f"#{number}"
+            self._numbered.add(text)
+        answers = {key, text, f"{key}#{number}"}
+        if number == 1:  # the number of a key that stays alone is needed by none, another record's key may be
+            answers -= {f"{key}#1"} & self._counts.keys()
+        meant_by = sorted(answers & self._asked - {ONLY})
+        for asked in meant_by:
+            self._answer(asked, text)
+        if ONLY in self._asked and self._counts.total() > 1:
+            raise UsageError("the file has several records\n\nhint: say which one, as in KEY:START-END")
+        return Name(text, (*meant_by, ONLY))
+
+    def check(self) -> None:
+        """After the last record: `UsageError` if no record answered to a request."""
+        missing = sorted(self._asked - self._answered.keys() - {ONLY})
+        if missing:
+            known = ", ".join(sorted(self._counts)[:3]) or "none"
+            raise UsageError(f"no record is called {missing[0]!r}; the file has {known}")
+        if ONLY in self._asked and not self._counts:
+            raise UsageError("the file has no records")
+
+    def _answer(self, asked: str, name: str) -> None:
+        other = self._answered.setdefault(asked, name)
+        if other != name:
+            raise UsageError(
+                f"several records answer to {asked!r}\n\n"
+                f"hint: the n-th record of a key is KEY#n: {asked}#1, {asked}#2 and so on"
+            )
+
+
+def named(records: Iterable[R]) -> Iterator[tuple[str, R]]:
+    """Each record behind the name that it is called by."""
+    names = Names()
+    return ((names.next(record.key).text, record) for record in records)

@@ -1,0 +1,258 @@
+"""The panel as a whole on made-up files of the three domains, and what its parts promise."""
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import maskseq
+from benchmarks.panel import walk
+from benchmarks.panel.cut import cut
+from benchmarks.panel.drift import DRIFTS, SENTINEL, drifted
+from benchmarks.panel.questions import Export, draw, questions
+from benchmarks.panel.report import lines_of, write_report
+from benchmarks.panel.sets import SETS, Set
+from benchmarks.panel.walk import Ended, Panel
+from maskseq.cli import app
+from maskseq.inference.evaluate import ask
+
+HERE = Path(walk.__file__).parent
+
+
+def _write(folder: Path) -> list[Set]:
+    rng = np.random.default_rng(0)
+    phrases = ["".join(rng.choice(list("ACGT"), 40)) for _ in range(5)]
+    with (folder / "reads.fa").open("w") as file:
+        for number in range(60):
+            file.write(f">read{number}\n{''.join(rng.choice(phrases, 3))}\n")
+    with (folder / "log.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["case", "activity", "time"])
+        for case in range(60):
+            for event in range(int(rng.integers(6, 10))):
+                hour = case * 24 + event
+                rows.writerow(
+                    [
+                        f"c{case}",
+                        "abcab"[event % 5],
+                        f"2024-{1 + hour // 720:02}-{1 + hour // 24 % 30 % 28:02} {hour % 24:02}:00:00",
+                    ]
+                )
+    steps = np.arange(1200)
+    waves = np.stack([np.sin(steps / 4), np.cos(steps / 7)], axis=1) + rng.normal(0, 0.1, (1200, 2))
+    np.save(folder / "waves.npy", waves)
+    some = {"half": "tuning", "options": ()}
+    return [
+        Set(name="reads", domain="genome", family="reads", file="reads.fa", cut="fasta", **some),
+        Set(
+            name="log",
+            half="report",
+            domain="log",
+            family="log",
+            file="log.csv",
+            cut="cases",
+            options=(("case", "case"), ("time", "time")),
+        ),
+        Set(name="waves", domain="signal", family="waves", file="waves.npy", cut="recording", season=25, **some),
+    ]
+
+
+@pytest.fixture
+def panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Panel:
+    """A panel whose judged code runs in this process and trains for a moment only."""
+    monkeypatch.syspath_prepend(HERE)
+    spec = importlib.util.spec_from_file_location("panel_model", HERE / "model.py")
+    assert spec is not None
+    assert spec.loader is not None
+    model = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(model)
+
+    def call(words: list[str], limit: float | None) -> Ended:
+        if words[:2] != ["-m", "maskseq"]:
+            model.main(words[1:])
+            return Ended(0, 0.0, "", False)
+        short = ["--set", "training.tokens=3000", "--set", "model.n_layers=1"] if words[2] == "pretrain" else []
+        result = CliRunner().invoke(app, [*words[2:], *short])
+        return Ended(result.exit_code, 0.0, result.output[-500:], False)
+
+    return Panel(
+        root=HERE.parents[1],
+        code=HERE.parents[1],
+        commit="0" * 40,
+        data=tmp_path,
+        work=tmp_path / "work",
+        results=tmp_path / "results",
+        cells=120,
+        call=call,
+    )
+
+
+def test_a_panel_of_three_domains_has_rows_resumes_and_makes_its_page(panel: Panel, tmp_path: Path) -> None:
+    sets = _write(tmp_path)
+    assert panel.run(sets) == []
+    told = {each.name: json.loads(panel.result(each).read_text()) for each in sets}
+    for name, methods in (
+        ("reads", {"frequencies"}),
+        ("log", {"most frequent span"}),
+        ("waves", {"linear", "covariances"}),
+    ):
+        protocols = told[name]["protocols"]
+        assert {f"{part}/{kind}" for part in ("test", "selection") for kind in ("single", "gap", "masked")} <= set(
+            protocols
+        )
+        assert methods | {"shipped"} <= set(protocols["test/gap"]["means"])
+        assert "shipped" not in protocols["selection/gap"]["means"]  # nothing is chosen by the model's own figure there
+        for each in protocols.values():
+            assert each["regions"] == len(each["sizes"])
+            for method, mean in each["means"].items():
+                assert sum(each["sums"][method]) / sum(each["sizes"]) == pytest.approx(mean, rel=1e-3)
+    assert {f"{kind}/gap" for kind in DRIFTS} <= set(told["waves"]["protocols"])
+    reads = panel.folder(sets[0])
+    _, puzzles = questions(Export.read(reads / "encoded"), "genome", cells=panel.cells)["test/masked"]
+    run = maskseq.load(reads / "run")
+    direct = ask(run.predict(), puzzles, run.tokenizer.vocabulary)
+    assert told["reads"]["protocols"]["test/masked"]["means"]["shipped"] == pytest.approx(direct.bits.mean(), rel=1e-4)
+    logged = [json.loads(line) for line in (tmp_path / "results" / "report_runs.jsonl").read_text().splitlines()]
+    assert [(line["set"], line["commit"]) for line in logged] == [("log", "0" * 40)]
+
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("*") if path.is_file()}
+    panel.result(sets[0]).unlink()
+    assert panel.run(sets) == []  # from what its steps have left behind
+    assert json.loads(panel.result(sets[0]).read_text())["protocols"] == told["reads"]["protocols"]
+    assert before == before | {p: p.stat().st_mtime_ns for p in before if p != panel.result(sets[0])}
+
+    write_report(tmp_path / "results", tmp_path / "panel.md")
+    page = (tmp_path / "panel.md").read_text()
+    assert all(word in page for word in ("reads", "waves", "sentinel", "linear", "Holm"))
+
+
+def test_a_set_that_fails_has_a_row_that_says_so_and_the_others_go_on(panel: Panel, tmp_path: Path) -> None:
+    (tmp_path / "odd.bin").write_bytes(bytes(range(256)))
+    odd = Set(name="odd", half="tuning", domain="log", family="odd", file="odd.bin", cut="lines")
+    assert panel.run([odd]) == ["odd"]
+    assert "init" in json.loads(panel.result(odd).read_text())["failed"]
+    write_report(tmp_path / "results", tmp_path / "panel.md")
+    assert "failed" in (tmp_path / "panel.md").read_text()
+
+
+def test_a_command_is_interrupted_once_at_its_limit_and_may_end_in_peace(tmp_path: Path) -> None:
+    program = (
+        "import sys\ntry:\n    while True: sum(range(1000))\n"
+        "except KeyboardInterrupt:\n    print('checkpointed', file=sys.stderr); sys.exit(130)"
+    )
+    ended = walk._process(["-c", program], 1.5, tmp_path)
+    assert (ended.code, ended.stopped, ended.said) == (130, True, "checkpointed")
+    assert 1.5 <= ended.cpu < 6
+
+
+def _export(n_fields: int = 2, length: int = 400) -> Export:
+    from benchmarks.panel.questions import Exported
+    from maskseq.masking import MaskingConfig
+    from maskseq.types import Field
+
+    fields = tuple(Field(name=f"f{i}", tokens=tuple("abcd")) for i in range(n_fields))
+    ids = np.random.default_rng(0).integers(4, size=(length, n_fields)).astype(np.uint8)
+    arrays = {f"{part}/{name}": array for part in ("test", "selection") for name, array in
+              (("ids", ids), ("lengths", np.array([length // 2, length // 2])))}  # fmt: skip
+    keys = {"test": ["one", "two"], "selection": ["three", "four"]}
+    return Export(Exported(fields=fields), 64, (), MaskingConfig(), {"keys": keys}, arrays)
+
+
+def test_questions_depend_on_ids_and_seed_alone_and_ask_about_as_many_cells_as_wanted() -> None:
+    export = _export()
+    first, again = (questions(export, "genome", cells=300) for _ in range(2))
+    for where, (name, puzzles) in first.items():
+        assert name == again[where][0]
+        for one, other in zip(puzzles, again[where][1], strict=True):
+            assert np.array_equal(one.cells, other.cells)
+            assert np.array_equal(one.hidden, other.hidden)
+            assert one.hidden[tuple(one.cells.T)].all()
+        assert 300 <= sum(len(puzzle.cells) for puzzle in puzzles) < 360
+    other = draw(export, export.records("test"), "masked", cells=300, thin=True, seed=1)
+    assert any(not np.array_equal(a.hidden, b.hidden) for a, b in zip(other, first["test/masked"][1], strict=False))
+
+
+@pytest.mark.parametrize("kind", DRIFTS)
+def test_a_drift_moves_what_it_says_and_nothing_else(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    values = rng.normal(7, 2, size=(400, 3))
+    values[5, 1] = np.nan
+    mean, sd = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+    found = drifted(values, kind, mean, sd, np.random.default_rng(2))
+    assert found.shape == values.shape
+    assert np.isnan(found[5, 1])
+    moved = (found - values)[np.arange(400) != 5]
+    kept = values[np.arange(400) != 5]
+    if kind == "offset 5 sd":
+        assert moved == pytest.approx(np.broadcast_to(5 * sd, moved.shape))
+    elif kind == "ramp":
+        assert (np.diff(moved, axis=0) > 0).all()
+        assert moved[[0, -1]] == pytest.approx(np.stack([0 * sd, 5 * sd]))
+    elif kind == "sentinel":
+        hit = found == SENTINEL
+        assert 0 < hit.mean() < 0.03
+        assert (moved[~hit[np.arange(400) != 5]] == 0).all()
+    elif kind == "one channel re-zeroed":
+        (channel,) = np.flatnonzero(np.abs(moved).sum(axis=0))
+        assert (moved[:199, channel] == 0).all()
+        assert moved[199:, channel] == pytest.approx(np.full(200, -3 * sd[channel]))
+    else:
+        factor = float(kind.split()[1])
+        assert moved == pytest.approx((factor - 1) * (kept - mean))
+
+
+def test_cuts_lose_nothing_keep_cases_whole_and_put_later_ones_in_the_test_part(tmp_path: Path) -> None:
+    _write(tmp_path)
+    train, test, _ = cut("cases", tmp_path / "log.csv", tmp_path / "a", case="case", time="time")
+    rows = [list(csv.DictReader(path.open(newline=""))) for path in (train, test)]
+    cases = [{row["case"] for row in part} for part in rows]
+    assert not cases[0] & cases[1]
+    assert len(cases[1]) == pytest.approx(12, abs=1)
+    assert sum(map(len, rows)) == len(list(csv.DictReader((tmp_path / "log.csv").open(newline=""))))
+    starts = [
+        [min(r["time"] for r in part if r["case"] == case) for case in have]
+        for part, have in zip(rows, cases, strict=True)
+    ]
+    assert max(starts[0]) <= min(starts[1])
+
+    train, test, _ = cut("fasta", tmp_path / "reads.fa", tmp_path / "b")
+    entries = [set(path.read_text().split(">")[1:]) for path in (train, test)]
+    assert entries[0] | entries[1] == set((tmp_path / "reads.fa").read_text().split(">")[1:])
+    assert len(entries[1]) == pytest.approx(12, abs=1)
+
+    train, test, _ = cut("recording", tmp_path / "waves.npy", tmp_path / "c")
+    parts = [np.load(path) for path in (train, test)]
+    assert np.array_equal(np.concatenate(parts), np.load(tmp_path / "waves.npy"))
+    assert len(parts[1]) == 240
+
+
+def test_every_set_of_the_panel_can_be_found_and_is_named_once(shared_data: Path) -> None:
+    assert len({each.name for each in SETS}) == len(SETS)
+    for each in SETS:
+        assert (shared_data / each.file).exists()
+        assert not each.test or (shared_data / each.test).exists()
+
+
+def test_the_reference_is_chosen_on_the_selection_part_and_is_never_a_mixture() -> None:
+    means = {"shipped": 1.0, "tables": 1.2, "chain": 1.1, "mixture of simple methods": 0.9}
+    sizes = [10] * 12
+    test = {
+        "protocol": "event",
+        "metric": "bits",
+        "means": means,
+        "sizes": sizes,
+        "sums": {name: [10 * mean] * 12 for name, mean in means.items()},
+        "independent": 12,
+    }
+    selection = test | {"means": {"tables": 1.0, "chain": 1.3, "mixture of simple methods": 0.8}}
+    result = {"set": "s", "half": "tuning", "family": "s", "domain": "log"}
+    (line,) = lines_of(result | {"protocols": {"test/single": test, "selection/single": selection}})
+    assert (line.reference, line.best) == ("tables", "chain")
+    assert line.beside_reference.gain == pytest.approx(1 - 1.0 / 1.2)
+    assert line.beside_best.gain == pytest.approx(1 - 1.0 / 1.1)
+    assert line.beside_mix is not None
+    assert line.beside_mix.gain == pytest.approx(1 - 1.0 / 0.9)

@@ -1,0 +1,70 @@
+"""Long tables: a row says when, of what, and how much; a column tells the recordings apart."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from maskseq.errors import DataError
+from maskseq_signals.timeline import Timeline
+
+OWNER_NAMES = {"id", "uid", "unique_id", "item", "series", "sensor", "station", "device", "patient", "subject", "meter"}
+TIME_PARTS = {"year", "quarter", "month", "week", "day", "weekday", "hour", "minute", "second"}
+FEWEST_STEPS = 3
+"""Rows of a recording, in the median, without which nothing can be called regular."""
+
+
+def told_apart(
+    names: Sequence[str], columns: Sequence[Sequence[str]], times: Sequence[int], *, decimal: str
+) -> tuple[int, int] | None:
+    """The column of times, of those that may be it, and the one that tells recordings apart; None: the table is one.
+
+    Times repeat, but not within a recording, where they are regular. What is called like an identifier may tell
+    recordings apart though no time repeats: the rows may be those of the first one.
+    """
+    for time in times:
+        repeat = len(set(columns[time])) < len(columns[time])
+        for owner in _owners(names, columns, time, decimal):
+            if (repeat or _is_identifier(names[owner])) and _regular(columns[time], columns[owner], decimal):
+                return time, owner
+    return None
+
+
+def _owners(names: Sequence[str], columns: Sequence[Sequence[str]], time: int, decimal: str) -> Iterator[int]:
+    """Columns of few different texts or whole numbers; identifiers and texts first."""
+    few = [
+        index
+        for index, column in enumerate(columns)
+        if index != time
+        and names[index].lower() not in TIME_PARTS
+        and FEWEST_STEPS * len(set(column)) <= len(column)
+        and all(_is_name(cell, decimal) for cell in set(column))
+    ]
+    yield from sorted(few, key=lambda i: (not _is_identifier(names[i]), all(map(str.isdecimal, columns[i]))))
+
+
+def _is_name(cell: str, decimal: str) -> bool:
+    """A text, or a whole number that is not negative."""
+    try:
+        float(cell.replace(decimal, "."))
+    except ValueError:
+        return bool(cell)
+    return cell.isdecimal()
+
+
+def _is_identifier(name: str) -> bool:
+    return name.lower() in OWNER_NAMES or name.lower().removesuffix("_id").removesuffix("id").strip("_ ") in OWNER_NAMES
+
+
+def _regular(times: Sequence[str], owners: Sequence[str], decimal: str) -> bool:
+    """Whether the rows of each recording are at times that are dates or numbers, and those of steps."""
+    rows: dict[str, list[str]] = {}
+    for time, owner in zip(times, owners, strict=True):
+        rows.setdefault(owner, []).append(time)
+    timeline = Timeline(Path(), str, decimal=decimal)
+    try:
+        for own in rows.values():
+            list(timeline.in_order(own, np.arange(len(own))))
+    except DataError:
+        return False
+    return not timeline.unread and float(np.median([len(own) for own in rows.values()])) >= FEWEST_STEPS

@@ -1,0 +1,102 @@
+"""Times as tables write them: dates or numbers, from which steps can be computed."""
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from jaxtyping import Shaped
+
+DATE = re.compile(
+    r"(?:(\d{4})(?:[-/](\d{1,2})(?:[-/](\d{1,2}))?|\.(\d{1,2})\.(\d{1,2}))|(\d{1,2})\.(\d{1,2})\.(\d{4}))"
+    r"(?:[T ]+(\S.*))?"
+)
+"""Year first; or day.month.year. Day and month around a slash are told apart by nothing, so they are not read."""
+COMPACT = re.compile(r"((?:1[6-9]|2[01])\d{6})(\d{4}|\d{6})?")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def to_moments(texts: Sequence[str], *, decimal: str = ".") -> Shaped[np.ndarray, "times"]:
+    """Times as datetimes (UTC where they name no zone) if all are dates, else as numbers; `ValueError` if they are
+    neither, `OddTimeError` if that holds for a few only.
+    """
+    kinds: tuple[Callable[[str], object], ...] = (_date, lambda text: _number(text, decimal))
+    for parse in kinds:
+        try:
+            return _as_array([parse(text) for text in texts])
+        except ValueError:
+            continue
+    for parse in kinds:
+        wrong = [text for text in texts if not _can(parse, text)]
+        if 10 * len(wrong) <= len(texts):
+            raise OddTimeError(wrong[0], len(wrong))
+    raise ValueError("these are neither dates nor numbers")
+
+
+class OddTimeError(ValueError):
+    """A time that cannot be understood among others that can."""
+
+    def __init__(self, text: str, count: int) -> None:
+        self.text, self.count = text, count
+        super().__init__(f"{text!r} is not a time, unlike most others")
+
+
+def is_date(text: str) -> bool:
+    """Whether a text is a date in ISO 8601, so written with slashes or points, or as day.month.year."""
+    return _can(_date, text)
+
+
+def _can(parse: Callable[[str], object], text: str) -> bool:
+    try:
+        parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _as_array(values: Sequence[object]) -> Shaped[np.ndarray, "times"]:
+    """Whole numbers and datetimes exactly."""
+    if values and isinstance(values[0], datetime):
+        moments = [(moment - EPOCH) // MICROSECOND for moment in values]  # type: ignore[operator]
+        return np.array(moments, dtype=np.int64).view("datetime64[us]")
+    whole = all(isinstance(value, int) and abs(value) < 1 << 62 for value in values)
+    return np.array(values, dtype=np.int64 if whole else np.float64)
+
+
+def _number(text: str, decimal: str) -> int | float:
+    plain = text.strip() if decimal == "." else text.strip().replace(decimal, ".")
+    try:
+        return int(plain) if len(plain) < 20 else float(plain)
+    except ValueError:
+        number = float(plain)
+    if not np.isfinite(number):
+        raise ValueError(f"{text!r} is not finite")
+    return number
+
+
+def _date(text: str) -> datetime:
+    moment = None
+    if text[4:5] == "-" == text[7:8]:  # the usual form takes a tenth of the time
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(text)
+    if moment is None:
+        moment = datetime.fromisoformat(_as_iso(text.strip()))
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _as_iso(text: str) -> str:
+    if match := DATE.fullmatch(text):
+        year, month, day, pointed_month, pointed_day, *european, clock = match.groups()
+        if year is None:
+            day, month, year = european
+        month, day = month or pointed_month, day or pointed_day or "1"
+        return f"{year}-{int(month):02d}-{int(day):02d}" + (f"T{_padded(clock)}" if clock else "")
+    if match := COMPACT.fullmatch(text):
+        return match[1] + (f"T{match[2]}" if match[2] else "")
+    raise ValueError(f"{text!r} is not a date")
+
+
+def _padded(clock: str) -> str:
+    return f"0{clock}" if clock[1:2] == ":" else clock.replace(" ", "")
