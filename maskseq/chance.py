@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, Integer
 
 from maskseq.data.corpus import Corpus
 from maskseq.errors import DataError, MaskseqError
+from maskseq.identity import is_named
 from maskseq.inference.fill import Fill
 from maskseq.model.checkpoint import read_json, write_json
 from maskseq.tokenizer import Tokenizer
@@ -148,7 +149,7 @@ def _read(path: Path, tokenizer: Tokenizer[Any]) -> list[Int[np.ndarray, "_"]]:
     except (KeyError, TypeError, ValueError, OverflowError):
         counts = []
     fits = [each.shape for each in counts] == [(n,) for n in tokenizer.vocabulary.n_outputs]
-    if not fits or min(each.min() for each in counts) < 0 or saved.get("tokenizer") != tokenizer.fingerprint:
+    if not fits or min(each.min() for each in counts) < 0 or not is_named(saved.get("tokenizer"), tokenizer):
         raise DataError(path, "does not hold how often each value of this run's fields occurs\n\nhint: delete it")
     return counts
 

@@ -18,6 +18,7 @@ from maskseq.data.places import Place
 from maskseq.errors import DataError, UsageError
 from maskseq.fence import encode
 from maskseq.filling import Asked, FilledRecord, Filler
+from maskseq.identity import in_fields, saved_form
 from maskseq.inference.calibrate import Calibration
 from maskseq.inference.embed import Pooling, embed_records
 from maskseq.inference.fill import Predict
@@ -134,9 +135,9 @@ class Run:
         `UsageError` for one whose ids mean something else.
         """
         found = Corpus.open(place or self.path / "corpus", trust_code=self.trust_code, known=self.tokenizer)
-        if found.tokenizer.fields != self.tokenizer.fields:
+        if other := in_fields(saved_form(found.tokenizer), self.tokenizer):
             raise UsageError(
-                f"{found.path} was not tokenized as {self.path} needs it: its ids mean other values\n\n"
+                f"{found.path} was not tokenized as {self.path} needs it: its ids mean other values ({other})\n\n"
                 f"hint: build one with `maskseq tokenize` and the recipe of the run"
             )
         return found

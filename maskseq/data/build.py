@@ -74,7 +74,7 @@ def build_corpus(
     """
     job = _job_of_files(files, tokenizer, format, part_units, on_error, variants)
     folder = open_folder(output)
-    prepare(folder, job, overwrite=overwrite)
+    job = prepare(folder, job, overwrite=overwrite)
     with folder.exclusive():
         if not is_built(folder, job):
             remove_leftovers(folder, keep={*_in_use(folder), job.parts})
@@ -104,7 +104,7 @@ def build_share(
         raise UsageError(f"share {number}/{of}: the first number must be between 1 and the second")
     job = _job_of_files(files, tokenizer, format, part_units, on_error, variants)
     folder = open_folder(output)
-    prepare(folder, job, overwrite=False)
+    job = prepare(folder, job, overwrite=False)
     with folder.exclusive(shared_as=f"{number}-of-{of}"):
         groups = enumerate(_grouped(Source(files, format, on_error), job.part_units))
         mine = ((index, group) for index, group in groups if index % of == number - 1)

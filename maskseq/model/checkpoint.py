@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from maskseq.data.storage import inside
 from maskseq.errors import DataError, UsageError
+from maskseq.identity import another, checked_form, difference, in_fields
 from maskseq.model.encoder import Encoder, EncoderConfig
 from maskseq.outputs import sync
 from maskseq.plugins import Trust, tokenizer_from_json, tokenizer_to_json
@@ -86,6 +87,17 @@ def read_model(
     model = Encoder(config, seed=None)
     fill(model, read_tensors(folder / MODEL), folder / MODEL)
     return model, tokenizer
+
+
+def check_tokenizer(folder: Path, tokenizer: Tokenizer[Any], *, state: bool = True) -> None:
+    """`UsageError` unless the ids of a checkpoint mean to this tokenizer what they meant when it was written.
+
+    `state`: and its options are the same.
+    """
+    file = folder / TOKENIZER
+    saved = checked_form(read_json(file), file)
+    if other := difference(saved, tokenizer) if state else in_fields(saved, tokenizer):
+        raise another(saved["name"], other, file)
 
 
 def _check_size(config: EncoderConfig, source: Path) -> None:

@@ -120,6 +120,7 @@ class Trainer:
         self.resumed_from = own or (origin.checkpoint if origin else None)
         moments = False
         if self.resumed_from:
+            checkpoint.check_tokenizer(self.resumed_from, self.tokenizer, state=own is not None)
             saved = state.read_saved(self.resumed_from)
             moments = saved.optimizer == self.optimizer.name
             if own:
