@@ -13,6 +13,7 @@ from maskseq.errors import DataError, MaskseqError
 from maskseq.identity import is_named
 from maskseq.inference.fill import Fill
 from maskseq.model.checkpoint import read_json, write_json
+from maskseq.renamed import in_folder
 from maskseq.tokenizer import Tokenizer
 
 FREQUENCIES = "frequencies.json"
@@ -134,7 +135,7 @@ def read_frequencies(checkpoint: Path, run: Path, tokenizer: Tokenizer[Any]) -> 
             return Frequencies.of(_read(path, tokenizer), tokenizer)
     for folder in folders:
         try:
-            corpus = Corpus.open(folder / "corpus")
+            corpus = Corpus.open(in_folder(folder, "corpus"))
         except MaskseqError:
             continue
         if corpus.tokenizer.fingerprint == tokenizer.fingerprint:

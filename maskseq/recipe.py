@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from maskseq import plugins
+from maskseq import plugins, renamed
 from maskseq.data.packing import BatchConfig
 from maskseq.data.places import is_url
 from maskseq.data.splits import SplitConfig
@@ -114,6 +114,27 @@ class Recipe:
         return {"recipe": resolved}
 
 
+def canonical(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """What `identity` says, or said in an older version, under today's names and with what it left out written out."""
+    recipe = saved.get("recipe")
+    if not isinstance(recipe, Mapping):
+        return dict(saved)
+    return {**saved, "recipe": _with_defaults(Recipe, renamed.with_added(recipe))}
+
+
+def _with_defaults(cls: type, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Every key of a section that it lacks, with its default, down to the inner sections."""
+    found, hints = dict(table), typing.get_type_hints(cls)
+    for each in dataclasses.fields(cls):
+        default = each.default if each.default_factory is dataclasses.MISSING else each.default_factory()
+        if default is not dataclasses.MISSING:
+            found.setdefault(each.name, TypeAdapter(hints[each.name]).dump_python(default, mode="json"))
+        inner = _dataclass_in(hints[each.name])
+        if inner is not None and isinstance(found.get(each.name), Mapping):
+            found[each.name] = _with_defaults(inner, found[each.name])
+    return found
+
+
 def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file (or take a dict) and lay `a.b=value` overrides on top; values are TOML.
 
@@ -132,6 +153,7 @@ def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequ
             table["data"]["files"] = [_beside(path, name) for name in files]
     for override in overrides:
         lay_over(table, override)
+    table = renamed.of_recipe(table)
     _reject_unknown(Recipe, table, name)
     recipe: Recipe = _validated(Recipe, table, name)
     recipe.encoder_config(Vocabulary.of([Field(name="any", tokens=("any",))]))  # fails now, not once a corpus is built

@@ -1,6 +1,7 @@
 """What makes a run, a corpus and a tokenizer the same: not the version, not where code lies, but what ids mean."""
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import dataclass, field, make_dataclass
@@ -10,14 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from corpora import Letters, Lines, random_texts, tree
+from corpora import Letters, Lines, Text, random_texts, tree
 from swapping import RECORDS, Weather
 
 import maskseq
 from maskseq import installed, plugins, renamed
+from maskseq.cli import app
+from maskseq.commands import rows_of_run
 from maskseq.data import finish
 from maskseq.data.build import build_corpus, build_from_records, build_share
 from maskseq.data.corpus import Corpus, verify_corpus
@@ -25,6 +29,7 @@ from maskseq.data.splits import SplitConfig
 from maskseq.data.storage import digest, to_json
 from maskseq.errors import UsageError
 from maskseq.identity import former_fingerprint
+from maskseq.model.checkpoint import seal
 from maskseq.run import load
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord
@@ -275,3 +280,124 @@ def test_an_option_that_is_added_or_renamed_changes_no_tokenizer(monkeypatch: py
             assert plugins.tokenizer_from_json(saved, known=cls(**{option: 3})) == cls(**{option: 3})
             with pytest.raises(UsageError):
                 plugins.tokenizer_from_json(saved, known=cls(**{option: 4}), trust_code=False)
+
+
+# ---- runs from records ---------------------------------------------------------------------------------------------
+
+
+def test_the_same_records_go_on_and_others_are_refused(tmp_path: Path) -> None:
+    records = random_texts(40, 60)
+    recipe = TINY | {"tokenizer": {"name": "corpora:Letters"}}
+
+    def pretrain(given: Any, **options: Any) -> maskseq.Run:
+        return maskseq.pretrain(recipe, output=tmp_path / "run", records=given, **options)
+
+    first = pretrain(records)
+    before = tree(tmp_path / "run" / "corpus")
+    assert pretrain(iter(random_texts(40, 60))).checkpoint == first.checkpoint
+    assert pretrain(records, tokenizer=Letters()).checkpoint == first.checkpoint
+    changed = [*records[:-1], Text(key=records[-1].key, text=records[-1].text[::-1] + "a")]
+    renamed_key = [*records[:-1], Text(key="else", text=records[-1].text)]
+    for others in (records[:-1], [*records, records[0]], changed, renamed_key):
+        with pytest.raises(UsageError, match="other records"):
+            pretrain(others)
+        with pytest.raises(UsageError, match="records"):
+            maskseq.pretrain(recipe, output=tmp_path / "run", records=others)
+    with pytest.raises(UsageError):
+        pretrain(records, tokenizer=Letters(weighted=True))
+    assert tree(tmp_path / "run" / "corpus") == before
+
+
+def test_records_are_compared_by_what_they_hold_not_by_how_it_was_compressed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = random_texts(60, 300)
+    options: dict[str, Any] = {"output": tmp_path / "c", "tokenizer": Letters(weighted=True), "part_units": 2000}
+    first = build_from_records(texts, **options)
+    assert len(first.manifest["parts"]) > 3
+    monkeypatch.setattr("maskseq.data.write.CHUNK_BYTES", 128)
+    assert build_from_records(texts, **options).fingerprint == first.fingerprint
+    asked: list[Text] = []
+    with pytest.raises(UsageError, match="other records"):
+        build_from_records((asked.append(text) or text for text in texts[1:]), **options)
+    assert len(asked) < len(texts) // 2  # the first part tells
+
+
+def test_no_hint_names_an_option_that_no_command_has(tmp_path: Path, lines: Path) -> None:
+    build_corpus([lines], output=tmp_path / "c", tokenizer=Letters(), format=Lines())
+    with pytest.raises(UsageError) as caught:
+        build_corpus([lines], output=tmp_path / "c", tokenizer=Letters(weighted=True), format=Lines())
+    assert "weighted" in str(caught.value)
+    package = Path(maskseq.__file__).parent
+    text = "".join(path.read_text() for path in package.rglob("*.py"))
+    known = set(re.findall(r"--[a-z][a-z-]+", "".join(path.read_text() for path in (package / "cli").glob("*.py"))))
+    commands = get_command(app)
+    for command in commands.commands.values():  # type: ignore[attr-defined]
+        known |= {word for parameter in command.params for word in (*parameter.opts, *parameter.secondary_opts)}
+    named = set(re.findall(r"hint: [^\n]*?(--[a-z][a-z-]+)", text))
+    assert "--trust-code" in named
+    assert named <= known
+
+
+# ---- what is counted once ------------------------------------------------------------------------------------------
+
+
+def test_tables_are_counted_where_no_checkpoint_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = random_texts(40, 60)
+    recipe = TINY | {"tokenizer": {"name": "corpora:Letters"}, "model": TINY["model"] | {"context_table": 1}}
+    whole = maskseq.pretrain(recipe, output=tmp_path / "whole", records=records)
+    few = TINY["training"] | {"checkpoint_every": 128}
+
+    def stop(event: Any) -> None:
+        if type(event).__name__ == "CheckpointSaved" and event.step == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        maskseq.pretrain(recipe | {"training": few}, output=tmp_path / "run", records=records, on_event=stop)
+    monkeypatch.setattr("maskseq.model.encoder.Embeddings.count", None)
+    resumed = maskseq.pretrain(recipe | {"training": few}, output=tmp_path / "run", records=records)
+    maskseq.pretrain(recipe, output=tmp_path / "more", records=records, extend=whole.path)
+    ours, theirs = resumed.model.state_dict(), whole.model.state_dict()
+    assert all(bool((ours[name] == theirs[name]).all()) for name in theirs)
+
+
+# ---- recipes of other versions -------------------------------------------------------------------------------------
+
+
+def test_a_run_goes_on_under_a_recipe_with_more_keys_and_other_names(
+    lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if `optimizer.momentum` had come later, `masking.ratio` had been `masking.share`, and the corpus `data`."""
+    recipe, run = recipe_of(lines), tmp_path / "run"
+    recipe = recipe | {"masking": {"ratio": 0.25}}
+    first = maskseq.pretrain(recipe, output=run)
+
+    def rewritten(change: Any) -> None:
+        saved = json.loads((run / "recipe.json").read_text())
+        change(saved["recipe"])
+        for path in (run, *(run / "checkpoints").iterdir()):
+            (path / "recipe.json").write_text(json.dumps(saved))
+            if path != run:
+                (path / "digests.json").unlink()
+                seal(path)
+
+    def older(saved: dict[str, Any]) -> None:
+        saved["masking"]["share"] = saved["masking"].pop("ratio")
+        del saved["optimizer"]["momentum"]
+
+    rewritten(older)
+    before = (run / "recipe.json").read_bytes()
+    with pytest.raises(UsageError, match="masking"):
+        maskseq.pretrain(recipe, output=run)
+    monkeypatch.setattr(renamed, "RECIPE", {"masking.share": "masking.ratio"})
+    monkeypatch.setattr(renamed, "FOLDERS", {"corpus": ("data",)})
+    (run / "corpus").rename(run / "data")
+    assert maskseq.pretrain(recipe, output=run).checkpoint == first.checkpoint
+    assert maskseq.pretrain(recipe | {"masking": {"share": 0.25}}, output=run).checkpoint == first.checkpoint
+    assert (run / "recipe.json").read_bytes() == before
+    assert rows_of_run(run, tokenizer=Letters()).masking.ratio == 0.25
+    assert load(run, trust_code=True).corpus().fingerprint == first.corpus(run / "data").fingerprint
+    monkeypatch.setattr(renamed, "ADDED", {"optimizer.momentum": 0.5})
+    with pytest.raises(UsageError, match=r"momentum"):
+        maskseq.pretrain(recipe, output=run)
+    assert maskseq.pretrain(recipe | {"optimizer": {"momentum": 0.5}}, output=run).checkpoint == first.checkpoint

@@ -26,10 +26,12 @@ from maskseq.identity import another, checked_form, difference, in_fields
 from maskseq.model.encoder import Encoder, EncoderConfig
 from maskseq.outputs import sync
 from maskseq.plugins import Trust, tokenizer_from_json, tokenizer_to_json
+from maskseq.renamed import in_folder
 from maskseq.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 
 MODEL, CONFIG, TOKENIZER, DIGESTS = "model.safetensors", "config.json", "tokenizer.json", "digests.json"
+CHECKPOINTS = "checkpoints"
 FORMAT = 1
 Shapes = dict[str, tuple[int, ...]]
 
@@ -63,7 +65,7 @@ def load_model(
 
 def find_checkpoint(folder: Path, warn: Callable[[str], object] = warnings.warn) -> Path:
     """The folder itself if it is a sound checkpoint; of a run folder, its newest sound one."""
-    if (folder / "latest").exists() or (folder / "checkpoints").is_dir():
+    if (folder / "latest").exists() or in_folder(folder, CHECKPOINTS).is_dir():
         return newest_checkpoint(folder, warn)
     check(folder)
     return folder
@@ -140,7 +142,7 @@ def newest_checkpoint(run: Path, warn: Callable[[str], object]) -> Path:
 
 def checkpoints(run: Path) -> list[Path]:
     """All checkpoint folders of a run, in the order of their steps."""
-    return sorted((path for path in (run / "checkpoints").glob("step_*") if _step(path) >= 0), key=_step)
+    return sorted((path for path in in_folder(run, CHECKPOINTS).glob("step_*") if _step(path) >= 0), key=_step)
 
 
 def seal(folder: Path) -> None:
