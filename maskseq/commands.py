@@ -119,6 +119,7 @@ def prepare_corpus(
             raise UsageError(NO_DATA)
         return Corpus.open(recipe.data.corpus, trust_code=recipe.code, known=tokenizer)
     ranks = parallel.join(recipe.training.device)
+    parallel.check_shares(recipe.training.sizes, ranks.world)
     if not ranks.first:
         ranks.wait()
         return Corpus.open(folder, trust_code=recipe.code, known=tokenizer)
@@ -128,6 +129,7 @@ def prepare_corpus(
         if tokenizer is None and (begun := _begun(run, recipe, folder)):
             tokenizer = begun.tokenizer
         tokenizer = tokenizer or fit_tokenizer(recipe, training_records(lambda: kept, split))
+        recipe.check_fields(tokenizer.fields)
         corpus = build_from_records(
             kept,
             output=folder,
@@ -207,7 +209,9 @@ def _source(recipe: Recipe, tokenizer: Tokenizer[Any] | None) -> Iterator[tuple[
     """The recipe's files, and the tokenizer, fitted on what will be training records."""
     with local_files(recipe.data.files) as paths:
         source = Source(paths, recipe.reader(paths[0]), recipe.data.on_error)
-        yield source, tokenizer or fit_tokenizer(recipe, training_records(source.records, recipe.data.split))
+        tokenizer = tokenizer or fit_tokenizer(recipe, training_records(source.records, recipe.data.split))
+        recipe.check_fields(tokenizer.fields)
+        yield source, tokenizer
 
 
 def recipe_tokenizer(recipe: Recipe) -> Tokenizer[Any]:

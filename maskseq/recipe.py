@@ -91,6 +91,26 @@ class Recipe:
             )
         return config
 
+    def check(self) -> None:
+        """`UsageError` where sections contradict each other, as far as that shows before there are data."""
+        encoder = self.encoder_config(Vocabulary.of([Field(name="any", tokens=("any",))]))
+        self.schedule.lengths(self.training.tokens)
+        if self.training.length(self.training.rows_warmup) > self.training.tokens:
+            raise UsageError(
+                f"training.rows_warmup is longer than the run of {self.training.tokens:,} tokens: no step would have "
+                f"{self.training.rows} rows\n\nhint: values up to 1 are shares of the run, above 1 numbers of tokens"
+            )
+        if encoder.positions == "learned" and encoder.max_positions < self.batch.context:
+            raise UsageError(
+                f"batch.context = {self.batch.context} is longer than the {encoder.max_positions} learned positions of "
+                f"the model\n\nhint: set model.max_positions = {self.batch.context}, or shorten the context"
+            )
+
+    def check_fields(self, fields: Sequence[Field]) -> None:
+        """The same of what depends on the fields of the data, which a tokenizer says before a corpus is built."""
+        self.encoder_config(Vocabulary.of(fields))
+        self.masking.weights_of([field.name for field in fields])
+
     @property
     def code(self) -> frozenset[str]:
         """The names of code in it. Who runs a recipe means them; those in the folders that it names are not meant."""
@@ -156,7 +176,7 @@ def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequ
     table = renamed.of_recipe(table)
     _reject_unknown(Recipe, table, name)
     recipe: Recipe = _validated(Recipe, table, name)
-    recipe.encoder_config(Vocabulary.of([Field(name="any", tokens=("any",))]))  # fails now, not once a corpus is built
+    recipe.check()  # fails now, not once a corpus is built
     return recipe
 
 
