@@ -28,7 +28,7 @@ class Weather(Tokenizer[ListRecord]):
 class Hashed(Weather):
     """Its vocabulary is in the order of a set."""
 
-    fields = (Field(name="sky", tokens=tuple({"sun", "cloud", "rain", "snow", "fog", "hail"})),)
+    fields = (Field(name="sky", tokens=tuple({"sun", "cloud", "rain", "snow", "fog", "hail", "dew", "ice", "wind"})),)
 
 
 RECORDS = [
