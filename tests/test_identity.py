@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -32,6 +33,7 @@ from maskseq.identity import former_fingerprint
 from maskseq.model.checkpoint import seal
 from maskseq.run import load
 from maskseq.tokenizer import Tokenizer
+from maskseq.toml_text import recipe_text
 from maskseq.types import Encoded, Field, ListRecord
 
 TINY: dict[str, Any] = {
@@ -337,6 +339,18 @@ def test_no_hint_names_an_option_that_no_command_has(tmp_path: Path, lines: Path
     named = set(re.findall(r"hint: [^\n]*?(--[a-z][a-z-]+)", text))
     assert "--trust-code" in named
     assert named <= known
+
+
+def test_the_command_goes_on_with_the_tokenizer_that_it_began_with(
+    lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later version may fit another one to the same file: nothing is fitted again."""
+    (tmp_path / "recipe.toml").write_text(recipe_text(recipe_of(lines), {}, "a test"))
+    command = ["pretrain", str(tmp_path / "recipe.toml"), "-o", str(tmp_path / "run")]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    monkeypatch.setattr("maskseq.commands.fit_tokenizer", None)
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 0, again.output
 
 
 # ---- what is counted once ------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def pretrain(
     place = in_folder(folder, "corpus")
     new = not place.exists()
     with console.counting("tokenizing", "units") as counted:
-        corpus = commands.prepare_corpus(resolved, default=place, on_build=lambda p: counted(p.units, None))
+        corpus = commands.prepare_corpus(resolved, default=place, run=folder, on_build=lambda p: counted(p.units, None))
     if new and not as_json:
         console.fitted(corpus.tokenizer.describe())
     with ExitStack() as stack:
