@@ -10,8 +10,10 @@ from jaxtyping import Float, Int, Integer
 
 from maskseq.data.corpus import Corpus
 from maskseq.errors import DataError, MaskseqError
+from maskseq.identity import is_named
 from maskseq.inference.fill import Fill
 from maskseq.model.checkpoint import read_json, write_json
+from maskseq.renamed import in_folder
 from maskseq.tokenizer import Tokenizer
 
 FREQUENCIES = "frequencies.json"
@@ -133,7 +135,7 @@ def read_frequencies(checkpoint: Path, run: Path, tokenizer: Tokenizer[Any]) -> 
             return Frequencies.of(_read(path, tokenizer), tokenizer)
     for folder in folders:
         try:
-            corpus = Corpus.open(folder / "corpus")
+            corpus = Corpus.open(in_folder(folder, "corpus"))
         except MaskseqError:
             continue
         if corpus.tokenizer.fingerprint == tokenizer.fingerprint:
@@ -148,7 +150,7 @@ def _read(path: Path, tokenizer: Tokenizer[Any]) -> list[Int[np.ndarray, "_"]]:
     except (KeyError, TypeError, ValueError, OverflowError):
         counts = []
     fits = [each.shape for each in counts] == [(n,) for n in tokenizer.vocabulary.n_outputs]
-    if not fits or min(each.min() for each in counts) < 0 or saved.get("tokenizer") != tokenizer.fingerprint:
+    if not fits or min(each.min() for each in counts) < 0 or not is_named(saved.get("tokenizer"), tokenizer):
         raise DataError(path, "does not hold how often each value of this run's fields occurs\n\nhint: delete it")
     return counts
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from maskseq import plugins
+from maskseq import plugins, renamed
 from maskseq.chance import write_frequencies
 from maskseq.data.batches import Rows
 from maskseq.data.build import Progress, build_corpus, build_from_records, build_share, sources_of
@@ -16,11 +16,11 @@ from maskseq.data.source import Source
 from maskseq.data.splits import training_records
 from maskseq.errors import DataError, UsageError
 from maskseq.fence import fit
-from maskseq.model.checkpoint import read_json, save_model
+from maskseq.model.checkpoint import checkpoints, read_json, save_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.interop import import_hf
 from maskseq.outputs import replacing
-from maskseq.recipe import Recipe, check_memory, load_recipe
+from maskseq.recipe import Recipe, canonical, check_memory, load_recipe
 from maskseq.run import Run, load
 from maskseq.run_report import write_run_report
 from maskseq.tokenizer import Tokenizer
@@ -59,7 +59,9 @@ def pretrain(
     if extend is not None and branch is not None:
         raise UsageError("a run either extends another or branches from it, not both")
     if corpus is None:
-        corpus = prepare_corpus(resolved, default=output / "corpus", tokenizer=tokenizer, records=records, run=output)
+        corpus = prepare_corpus(
+            resolved, default=renamed.in_folder(output, "corpus"), tokenizer=tokenizer, records=records, run=output
+        )
     origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
     stage = origin.position.stage if origin else 0
     training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
@@ -70,7 +72,8 @@ def pretrain(
         on_event(event)
 
     model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)
-    if model.config.context_table or model.config.linear_context:
+    begun = origin is not None or checkpoints(output)
+    if not begun and (model.config.context_table or model.config.linear_context):  # else the checkpoint has them
         images = corpus.tokenizer.symmetries()
         sequences = [ids for each in corpus.training_ids() for ids in (each, *(g.ids(each) for g in images))]
         model.embeddings.count(sequences)
@@ -85,6 +88,7 @@ def pretrain(
         tokenizer=corpus.tokenizer,
         seed=resolved.seed,
         identity=resolved.identity() | {"corpus": corpus.fingerprint},
+        canonical=canonical,
         origin=origin,
         on_event=hear,
     )
@@ -115,13 +119,17 @@ def prepare_corpus(
             raise UsageError(NO_DATA)
         return Corpus.open(recipe.data.corpus, trust_code=recipe.code, known=tokenizer)
     ranks = parallel.join(recipe.training.device)
+    parallel.check_shares(recipe.training.sizes, ranks.world)
     if not ranks.first:
         ranks.wait()
         return Corpus.open(folder, trust_code=recipe.code, known=tokenizer)
     split, unknown, on_error = recipe.data.split, recipe.data.unknown, recipe.data.on_error
     if records is not None:
         kept = list(records)
+        if tokenizer is None and (begun := _begun(run, recipe, folder)):
+            tokenizer = begun.tokenizer
         tokenizer = tokenizer or fit_tokenizer(recipe, training_records(lambda: kept, split))
+        recipe.check_fields(tokenizer.fields)
         corpus = build_from_records(
             kept,
             output=folder,
@@ -131,7 +139,7 @@ def prepare_corpus(
             variants=recipe.data.variants,
             on_error=on_error,
         )
-    elif tokenizer is None and run is not None and (begun := _corpus_of_run(run, recipe, folder)):
+    elif tokenizer is None and (begun := _corpus_of_run(run, recipe, folder)):
         corpus = begun
     else:
         with _source(recipe, tokenizer) as (source, tokenizer):
@@ -153,22 +161,30 @@ def prepare_corpus(
     return corpus
 
 
-def _corpus_of_run(run: Path, recipe: Recipe, folder: Place) -> Corpus | None:
-    """The corpus that a run began from, if the recipe and the files still say the same: it need not be made again.
+def _begun(run: Path | None, recipe: Recipe, folder: Place) -> Corpus | None:
+    """The corpus that a run began from, if the recipe still says the same of it.
 
     *Why* nothing is fitted and compared instead: a later version may fit another tokenizer to the same records, and the
     run must go on with its own.
     """
-    if not (run / RECIPE).exists() or not holds_corpus(folder):
+    if run is None or not (run / RECIPE).exists() or not holds_corpus(folder):
         return None
-    saved, now = read_json(run / RECIPE), recipe.identity()["recipe"]
-    before = saved.get("recipe", {})
+    saved = read_json(run / RECIPE)
+    before, now = (canonical(each).get("recipe", {}) for each in (saved, recipe.identity()))
     if any(before.get(section) != now.get(section) for section in ("data", "tokenizer")):
         return None
     corpus = Corpus.open(folder, trust_code=recipe.code)
+    return corpus if corpus.fingerprint == saved.get("corpus") else None
+
+
+def _corpus_of_run(run: Path | None, recipe: Recipe, folder: Place) -> Corpus | None:
+    """The same of a recipe that names files, if they are the same as well: it need not be made again."""
+    corpus = _begun(run, recipe, folder)
+    if corpus is None:
+        return None
     with local_files(recipe.data.files) as paths:
         same = sources_of(paths, recipe.reader(paths[0])) == corpus.manifest["sources"]
-    return corpus if same and corpus.fingerprint == saved.get("corpus") else None
+    return corpus if same else None
 
 
 def build_part(
@@ -193,7 +209,9 @@ def _source(recipe: Recipe, tokenizer: Tokenizer[Any] | None) -> Iterator[tuple[
     """The recipe's files, and the tokenizer, fitted on what will be training records."""
     with local_files(recipe.data.files) as paths:
         source = Source(paths, recipe.reader(paths[0]), recipe.data.on_error)
-        yield source, tokenizer or fit_tokenizer(recipe, training_records(source.records, recipe.data.split))
+        tokenizer = tokenizer or fit_tokenizer(recipe, training_records(source.records, recipe.data.split))
+        recipe.check_fields(tokenizer.fields)
+        yield source, tokenizer
 
 
 def recipe_tokenizer(recipe: Recipe) -> Tokenizer[Any]:
@@ -253,13 +271,13 @@ def rows_of_run(
     not the one that the run was trained on.
     """
     saved = read_json(Path(run) / RECIPE)
-    found = Corpus.open(corpus or Path(run) / "corpus", trust_code=trust_code, known=tokenizer)
+    found = Corpus.open(corpus or renamed.in_folder(Path(run), "corpus"), trust_code=trust_code, known=tokenizer)
     if found.fingerprint != saved.get("corpus"):
         raise UsageError(f"{found.path} is not the corpus that {run} was trained on: their fingerprints differ")
     recipe, origin = saved.get("recipe"), saved.get("origin", {})
     if not isinstance(recipe, dict) or not isinstance(origin, dict):
         raise DataError(Path(run) / RECIPE, "holds no recipe")
-    return rows_of(load_recipe(recipe), found, stage=int(origin.get("stage", 0)))[0]
+    return rows_of(load_recipe(renamed.with_added(recipe)), found, stage=int(origin.get("stage", 0)))[0]
 
 
 def import_checkpoint(folder: Path, output: Path, *, tokenizer: str | None = None, trust_code: bool = False) -> int:

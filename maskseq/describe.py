@@ -23,6 +23,7 @@ from maskseq.model.cpu import bf16_is_fast
 from maskseq.model.encoder import Encoder, parameter_table
 from maskseq.model.flops import row_flops
 from maskseq.recipe import Recipe, check_memory, load_recipe
+from maskseq.renamed import in_folder
 from maskseq.run import recipe_file
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.device import choose_device, choose_precision
@@ -39,7 +40,7 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
     """
     check_memory(recipe)
     with tempfile.TemporaryDirectory() as aside:
-        there = recipe.data.corpus or output / "corpus"
+        there = recipe.data.corpus or in_folder(output, "corpus")
         if holds_corpus(there):
             corpus = Corpus.open(there, trust_code=recipe.code)
         else:

@@ -14,10 +14,11 @@ where a group of records that are embedded together begins, and depends on nothi
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from maskseq import plugins, standard_json
 from maskseq.data.storage import file_digest, to_json
 from maskseq.errors import DataError, UsageError
 from maskseq.fence import encode, naming, read
+from maskseq.identity import former_fingerprint
 from maskseq.inference.embed import Embedder, Pooling
 from maskseq.outputs import Work, claimed, write
 from maskseq.run import Run
@@ -34,6 +36,7 @@ from maskseq.run import Run
 PART_BYTES = 1 << 26
 """Vectors of a part: how much is computed again after a kill at most, but for one record that is longer."""
 PARTS = "parts"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 BLOCK_ROWS = 4096
 CHUNK_BYTES, SHARD_CHUNKS = 1 << 20, 8
 
@@ -74,7 +77,8 @@ def embed_file(
         "file": {"name": file.name, "sha256": file_digest(file), "format": plugins.name_of("formats", type(reader))},
     }
     with claimed(output, new=True, parents=True, state=PARTS) as work:
-        parts = Parts(work, about | {"batch": [batch_tokens, part_bytes]})
+        former = {"tokenizer": former_fingerprint(run.tokenizer)}
+        parts = Parts(work, about | {"batch": [batch_tokens, part_bytes]}, former)
         resumed = parts.n_records
         rest = islice(read(reader, file), resumed, None)
         encoded = ((record.key, encode(run.tokenizer, record)) for record in rest)
@@ -109,14 +113,17 @@ class Part:
 class Parts:
     """The parts that are finished, in order; a part without its `.json` was interrupted and is written again."""
 
-    def __init__(self, work: Work, about: dict[str, Any]) -> None:
-        """Begin or go on in a work folder; what is there must have been begun about the same."""
+    def __init__(self, work: Work, about: dict[str, Any], former: Mapping[str, Any] = NOTHING) -> None:
+        """Begin or go on in a work folder; what is there must have been begun about the same.
+
+        `former` is what older versions say otherwise about the same.
+        """
         self.folder, self.hidden_size = work.folder / PARTS, int(about["hidden_size"])
         self.folder.mkdir(exist_ok=True)
         saved = self.folder / "about.json"
         if not saved.exists():
             write(saved, to_json(about))
-        elif saved.read_bytes() != to_json(about):
+        elif saved.read_bytes() not in map(to_json, (about, {**about, **former})):
             work.stays = True
             raise UsageError(
                 f"{work.folder} holds the beginning of another embedding: another run, file or option\n\nhint: give "

@@ -138,6 +138,16 @@ class MaskingConfig:
     def weights(self) -> tuple[float, ...]:
         return self.tokens.weight, self.spans.weight, self.infill.weight
 
+    def weights_of(self, names: Sequence[str]) -> list[float]:
+        """The weights of the fields of these names; `UsageError` if there is no such field, or all weigh nothing."""
+        unknown = sorted(set(self.field_weights) - set(names))
+        if unknown:
+            raise UsageError(f"masking.field_weights: there is no field {unknown[0]!r}\n\nhint: {', '.join(names)}")
+        weights = [self.field_weights.get(name, 1.0) for name in names]
+        if not any(weights):
+            raise UsageError("masking.field_weights: of the fields that are masked, one must weigh more than 0")
+        return weights
+
 
 def ratio_at(config: MaskingConfig, *, progress: float, in_decay: bool = False) -> tuple[float, float]:
     """The lowest and highest ratio at `progress` (0 … 1, in tokens) of training."""

@@ -7,33 +7,23 @@ found inside a folder (a run, a checkpoint, a corpus) load installed entry point
 import difflib
 import warnings
 from dataclasses import fields, is_dataclass
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from maskseq.errors import DataError, UsageError
+from maskseq import renamed
+from maskseq.errors import UsageError
 from maskseq.fence import fenced
+from maskseq.identity import another, checked_form, difference, in_fields, saved_form
+from maskseq.installed import Group, entry_name, identity_name, offers
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.variants import VariantFormat
 
-Group = Literal["tokenizers", "formats", "variants"]
 BASES: dict[Group, type] = {"tokenizers": Tokenizer, "formats": Format, "variants": VariantFormat}
 Trust = bool | frozenset[str]
 """Which code may be loaded that is not an installed plug-in: any, none, or what these names mean."""
-
-
-@cache
-def offers(group: Group) -> dict[str, tuple[EntryPoint, ...]]:
-    """Installed plug-ins by name; more than one where several packages offer different classes under it."""
-    found: dict[str, tuple[EntryPoint, ...]] = {}
-    for point in entry_points(group=f"maskseq.{group}"):
-        others = found.get(point.name, ())
-        if point.value not in [other.value for other in others]:
-            found[point.name] = (*others, point)
-    return found
 
 
 def available(group: Group) -> list[str]:
@@ -113,20 +103,12 @@ def inventory(*groups: Group) -> list[dict[str, str]]:
 
 def name_of(group: Group, cls: type) -> str:
     """The name that `load` finds the class by: its entry point's if it has one, else `module:Class`."""
-    value = f"{cls.__module__}:{cls.__qualname__}"
-    for name, points in offers(group).items():
-        if any(point.attr == cls.__qualname__ and (point.value == value or _same(point, cls)) for point in points):
-            return name
-    return value
+    return entry_name(group, cls) or f"{cls.__module__}:{cls.__qualname__}"
 
 
 def tokenizer_to_json(tokenizer: Tokenizer[Any]) -> dict[str, Any]:
     """What `tokenizer.json` and the corpus manifest hold."""
-    return {
-        "name": name_of("tokenizers", type(tokenizer)),
-        "state": tokenizer.state(),
-        "fingerprint": tokenizer.fingerprint,
-    }
+    return saved_form(tokenizer)
 
 
 def tokenizer_from_json(
@@ -137,22 +119,21 @@ def tokenizer_from_json(
     `known` is one that is here already: where it is the one that was saved, nothing is loaded. `file` is where it was
     saved, for errors.
     """
-    match saved:
-        case {"name": str(name), "state": dict(state), "fingerprint": str(fingerprint)}:
-            pass
-        case _:
-            raise DataError(file, "is not a saved tokenizer: it needs a name, a state and a fingerprint")
-    if known is not None and known.fingerprint == fingerprint:
-        return known
+    form = checked_form(saved, file)
+    name = form["name"]
+    if known is not None:
+        with fenced(known, "fields", file=file):
+            other = difference(form, known)
+        if other is None:
+            return known
+        if name == name_of("tokenizers", type(known)) and in_fields(form, known):
+            raise another(name, other, file)
     cls = load("tokenizers", name, trust_code=trust_code)
     with fenced(cls, "from_state", file=file):
-        tokenizer: Tokenizer[Any] = cls.from_state(state)
-        rebuilt, _ = tokenizer.fingerprint, tokenizer.vocabulary
-    if rebuilt != fingerprint:
-        raise UsageError(
-            f"{file}{': ' * bool(file)}tokenizer {name!r} was saved with fingerprint {fingerprint[:8]} but rebuilds as "
-            f"{rebuilt[:8]}: the state was edited, or another version of the plug-in is installed"
-        )
+        tokenizer: Tokenizer[Any] = cls.from_state(renamed.of_state(identity_name("tokenizers", cls), form["state"]))
+        other, _ = difference(form, tokenizer), tokenizer.vocabulary
+    if other is not None:
+        raise another(name, other, file)
     return tokenizer
 
 
@@ -231,12 +212,3 @@ def _with_options(name: str, cls: type[Any], options: dict[str, Any], source: Pa
 
 def _origin(point: EntryPoint) -> str:
     return point.dist.name if point.dist else point.value
-
-
-def _same(point: EntryPoint, cls: type) -> bool:
-    if point.module.split(".")[0] != cls.__module__.split(".")[0]:
-        return False
-    try:
-        return point.load() is cls
-    except (Exception, SystemExit):  # one that cannot be imported is not the class that we hold
-        return False

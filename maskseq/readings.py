@@ -15,6 +15,7 @@ from typing import Any
 from maskseq import plugins
 from maskseq.errors import PluginError, UsageError
 from maskseq.fence import fenced
+from maskseq.installed import Group
 from maskseq.survey import BY_NAME, CERTAIN, Choice, Claim, Head
 from maskseq.toml_text import toml_value
 
@@ -102,7 +103,7 @@ def _told(name: str, claims: Sequence[tuple[str, Claim]]) -> str:
     return f"{name}: {own.why}" + (f". Also possible, with --format: {also}" if also else "")
 
 
-def answers(group: plugins.Group, method: str, about: Any) -> Iterator[tuple[str, Any]]:
+def answers(group: Group, method: str, about: Any) -> Iterator[tuple[str, Any]]:
     """What each plug-in that can be loaded answers; one that fails, and that nobody named, is passed over."""
     for name, cls in plugins.usable(group).items():
         try:

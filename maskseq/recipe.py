@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from maskseq import plugins
+from maskseq import plugins, renamed
 from maskseq.data.packing import BatchConfig
 from maskseq.data.places import is_url
 from maskseq.data.splits import SplitConfig
@@ -91,6 +91,26 @@ class Recipe:
             )
         return config
 
+    def check(self) -> None:
+        """`UsageError` where sections contradict each other, as far as that shows before there are data."""
+        encoder = self.encoder_config(Vocabulary.of([Field(name="any", tokens=("any",))]))
+        self.schedule.lengths(self.training.tokens)
+        if self.training.length(self.training.rows_warmup) > self.training.tokens:
+            raise UsageError(
+                f"training.rows_warmup is longer than the run of {self.training.tokens:,} tokens: no step would have "
+                f"{self.training.rows} rows\n\nhint: values up to 1 are shares of the run, above 1 numbers of tokens"
+            )
+        if encoder.positions == "learned" and encoder.max_positions < self.batch.context:
+            raise UsageError(
+                f"batch.context = {self.batch.context} is longer than the {encoder.max_positions} learned positions of "
+                f"the model\n\nhint: set model.max_positions = {self.batch.context}, or shorten the context"
+            )
+
+    def check_fields(self, fields: Sequence[Field]) -> None:
+        """The same of what depends on the fields of the data, which a tokenizer says before a corpus is built."""
+        self.encoder_config(Vocabulary.of(fields))
+        self.masking.weights_of([field.name for field in fields])
+
     @property
     def code(self) -> frozenset[str]:
         """The names of code in it. Who runs a recipe means them; those in the folders that it names are not meant."""
@@ -114,6 +134,27 @@ class Recipe:
         return {"recipe": resolved}
 
 
+def canonical(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """What `identity` says, or said in an older version, under today's names and with what it left out written out."""
+    recipe = saved.get("recipe")
+    if not isinstance(recipe, Mapping):
+        return dict(saved)
+    return {**saved, "recipe": _with_defaults(Recipe, renamed.with_added(recipe))}
+
+
+def _with_defaults(cls: type, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Every key of a section that it lacks, with its default, down to the inner sections."""
+    found, hints = dict(table), typing.get_type_hints(cls)
+    for each in dataclasses.fields(cls):
+        default = each.default if each.default_factory is dataclasses.MISSING else each.default_factory()
+        if default is not dataclasses.MISSING:
+            found.setdefault(each.name, TypeAdapter(hints[each.name]).dump_python(default, mode="json"))
+        inner = _dataclass_in(hints[each.name])
+        if inner is not None and isinstance(found.get(each.name), Mapping):
+            found[each.name] = _with_defaults(inner, found[each.name])
+    return found
+
+
 def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file (or take a dict) and lay `a.b=value` overrides on top; values are TOML.
 
@@ -132,9 +173,10 @@ def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequ
             table["data"]["files"] = [_beside(path, name) for name in files]
     for override in overrides:
         lay_over(table, override)
+    table = renamed.of_recipe(table)
     _reject_unknown(Recipe, table, name)
     recipe: Recipe = _validated(Recipe, table, name)
-    recipe.encoder_config(Vocabulary.of([Field(name="any", tokens=("any",))]))  # fails now, not once a corpus is built
+    recipe.check()  # fails now, not once a corpus is built
     return recipe
 
 

@@ -13,7 +13,6 @@ from uuid import uuid4
 
 import numpy as np
 
-from maskseq import __version__
 from maskseq.beyond import Beyond, nearby
 from maskseq.chance import Chance, read_frequencies
 from maskseq.data.corpus import Corpus
@@ -88,7 +87,6 @@ def _identity(run: Run, asked: AskedOfFile) -> dict[str, Any]:
     if len(rules) < len(asked.get("rules", ())):
         rules.append(uuid4().hex)  # nobody knows whether functions are the same as last time
     return {
-        "maskseq": __version__,
         "checkpoint": read_json(run.checkpoint / DIGESTS),
         "config": asdict(asked.get("config", InfillConfig())),
         "rules": rules,

@@ -18,6 +18,7 @@ from maskseq.data.places import Place
 from maskseq.errors import DataError, UsageError
 from maskseq.fence import encode
 from maskseq.filling import Asked, FilledRecord, Filler
+from maskseq.identity import in_fields, saved_form
 from maskseq.inference.calibrate import Calibration
 from maskseq.inference.embed import Pooling, embed_records
 from maskseq.inference.fill import Predict
@@ -40,6 +41,7 @@ from maskseq.model.interop import export_hf, export_onnx
 from maskseq.names import named
 from maskseq.outputs import claimed, locked, sync
 from maskseq.plugins import Trust, open_format
+from maskseq.renamed import in_folder, of_recipe
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.training.run import RECIPE
 from maskseq.types import Encoded
@@ -78,6 +80,7 @@ def trained_on(run: Path, checkpoint: Path) -> TrainedOn:
     """What the run's recipe says of its files; nothing where there is no recipe, as beside an imported encoder."""
     source = recipe_file(run, checkpoint)
     recipe = read_json(source).get("recipe") if source else None
+    recipe = of_recipe(recipe) if isinstance(recipe, dict) else recipe
     data = recipe.get("data", {}) if isinstance(recipe, dict) else {}
     if not isinstance(data, dict):
         raise DataError(source or run, "should be a section", place="recipe.data")
@@ -133,10 +136,10 @@ class Run:
 
         `UsageError` for one whose ids mean something else.
         """
-        found = Corpus.open(place or self.path / "corpus", trust_code=self.trust_code, known=self.tokenizer)
-        if found.tokenizer.fields != self.tokenizer.fields:
+        found = Corpus.open(place or in_folder(self.path, "corpus"), trust_code=self.trust_code, known=self.tokenizer)
+        if other := in_fields(saved_form(found.tokenizer), self.tokenizer):
             raise UsageError(
-                f"{found.path} was not tokenized as {self.path} needs it: its ids mean other values\n\n"
+                f"{found.path} was not tokenized as {self.path} needs it: its ids mean other values ({other})\n\n"
                 f"hint: build one with `maskseq tokenize` and the recipe of the run"
             )
         return found

@@ -20,7 +20,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -32,6 +32,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from maskseq.constraints import Constraint
 from maskseq.errors import DataError, UsageError
+from maskseq.installed import identity_name
+from maskseq.standard_json import to_json
 from maskseq.survey import BY_NAME, Claim, Head, Suggestion
 from maskseq.types import ABSENT, END, Encoded, Field, LegalCells, Loss, Record, Vocabulary
 
@@ -284,9 +286,33 @@ class Tokenizer(ABC, Generic[R]):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of class and state: two tokenizers with the same fingerprint encode alike."""
-        identity = json.dumps([type(self).__module__, type(self).__qualname__, self.state()], sort_keys=True)
-        return hashlib.sha256(identity.encode()).hexdigest()
+        """SHA-256 of name, state and fields: two tokenizers with the same fingerprint encode alike.
+
+        The name is that of the entry point, or else of the class: the file of code may move. Options and attributes of
+        fields that have their defaults are left out: one that is added later changes nothing.
+        """
+        state = {key: value for key, value in self.state().items() if not has_default(self, key)}
+        fields = [
+            {key: value for key, value in asdict(field).items() if not has_default(field, key)} for field in self.fields
+        ]
+        identity = [identity_name("tokenizers", type(self)), state, fields]
+        return hashlib.sha256(to_json(identity, lossless=True, sort_keys=True).encode()).hexdigest()
+
+
+def has_default(value: Any, name: str) -> bool:
+    """Whether the field `name` of a dataclass has its default."""
+    field = type(value).__dataclass_fields__.get(name)
+    if field is None:
+        return False
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    if default is MISSING:
+        return False
+    given = getattr(value, name)
+    try:
+        equal = bool(given == default)
+    except (TypeError, ValueError):
+        equal = False
+    return equal or to_json(given, lossless=True) == to_json(default, lossless=True)  # NaN is not equal to itself
 
 
 def described(field: Field) -> str:

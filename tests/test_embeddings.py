@@ -1,5 +1,6 @@
 """Files of vectors against the Python call; killed and begun again, they have the same bytes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -16,8 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from corpora import memory
 
 import maskseq
+from maskseq.data.storage import to_json
 from maskseq.embeddings import embed_file
 from maskseq.errors import DataError, UsageError
+from maskseq.identity import former_fingerprint
 from maskseq.model.checkpoint import save_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
@@ -154,6 +157,17 @@ def test_what_was_begun_otherwise_is_not_gone_on_with(checkpoint: Path, fasta: P
     other.write_text(fasta.read_text().replace("A", "C"))
     with pytest.raises(UsageError, match="another embedding"):
         embed_file(run, other, output=output, **SMALL)
+
+
+def test_what_an_older_version_began_goes_on(checkpoint: Path, fasta: Path, tmp_path: Path) -> None:
+    """It says the tokenizer's fingerprint as it was, of module, class and state."""
+    run, output = maskseq.load(checkpoint), tmp_path / "v.npz"
+    assert killed(checkpoint, fasta, output, pooling="mean", at="9") == -9
+    about = work_folder(output) / "parts" / "about.json"
+    told = json.loads(about.read_text())
+    assert told["tokenizer"] == run.tokenizer.fingerprint != former_fingerprint(run.tokenizer)
+    about.write_bytes(to_json(told | {"tokenizer": former_fingerprint(run.tokenizer)}))
+    assert embed_file(run, fasta, output=output, **SMALL)["records resumed"] > 0
 
 
 def test_what_cannot_be_written_is_said_before_anything_is(checkpoint: Path, fasta: Path, tmp_path: Path) -> None:

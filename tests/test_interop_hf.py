@@ -3,6 +3,7 @@
 NeoBERT is not in transformers; its reference here is written from the formulas of its published code.
 """
 
+import dataclasses
 import json
 import math
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from maskseq.errors import DataError, UsageError
 from maskseq.model.encoder import Encoder, EncoderConfig
 from maskseq.model.interop import export_hf, import_hf
 from maskseq.model.presets import preset
-from maskseq.model.published import NEOBERT
+from maskseq.model.published import LAYOUTS, NEOBERT
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord, Vocabulary
 
@@ -531,3 +532,21 @@ def test_folders_that_cannot_be_read_right_are_refused(tmp_path: Path) -> None:
     edit(tmp_path, layer_types=["full_attention"] * 4)
     with pytest.raises(DataError, match="is a pickle, which can run code"):
         import_hf(tmp_path, mask_id=MASK_ID)
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_no_switch_of_a_published_model_is_a_default_of_ours(kind: str) -> None:
+    """With what the smallest config of each may leave unsaid."""
+    sizes = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
+    least: dict[str, Any] = dict.fromkeys(sizes, 12) | {"max_position_embeddings": 64, "max_length": 64}
+    least |= {"hidden_act": {"bert": "gelu", "nomic_bert": "silu"}.get(kind), "type_vocab_size": 2}
+    least |= {"norm_eps": 1e-5, "layer_norm_eps": 1e-5}
+    switches = LAYOUTS[kind].switches(least)
+    assert switches.keys() == {field.name for field in dataclasses.fields(EncoderConfig)} - {"vocabulary"}
+
+
+def test_modernbert_of_few_words_is_what_transformers_makes_of_it() -> None:
+    theirs = transformers.ModernBertConfig().to_dict()
+    said = {name: theirs[name] for name in ("hidden_size", "num_attention_heads", "intermediate_size")}
+    least = LAYOUTS["modernbert"].switches(said | {"num_hidden_layers": theirs["num_hidden_layers"]})
+    assert least == LAYOUTS["modernbert"].switches(theirs)

@@ -1,5 +1,6 @@
 """Outputs appear whole or not at all, one process writes each, and nothing that is not ours is touched."""
 
+import json
 import resource
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +112,7 @@ def test_a_link_that_is_replaced_does_not_change_what_it_points_to(tmp_path: Pat
 WRITER = """
 import os, sys, time
 from pathlib import Path
+from typing import Any
 from maskseq.errors import MaskseqError
 from maskseq.outputs import claimed
 try:
@@ -280,6 +283,26 @@ def test_two_infills_of_one_output_and_a_kill_end_in_the_same_bits(genome_run: R
     for name in ("g.fa", "fills.csv"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"g.fa", "whole", "out"}
+
+
+def test_an_infill_that_an_older_version_began_goes_on(genome_run: Run, tmp_path: Path, monkeypatch: Any) -> None:
+    file, out = genome(tmp_path / "g.fa", n=2000), tmp_path / "out"
+    infill_file(genome_run, file, output=tmp_path / "whole")
+
+    def interrupt(done: int, of: int | None) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        infill_file(genome_run, file, output=out, on_progress=interrupt)
+    journal = work_folder(out) / "journal"
+    told = json.loads((journal / "identity.json").read_text())
+    assert "maskseq" not in told
+    (journal / "identity.json").write_text(json.dumps(told | {"maskseq": "0.0.1"}))
+    written: list[Path] = []
+    monkeypatch.setattr("maskseq.inference.journal._write", lambda path, fills: written.append(path))
+    infill_file(genome_run, file, output=out)
+    assert not written
+    assert (out / "fills.csv").read_bytes() == (tmp_path / "whole" / "fills.csv").read_bytes()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from corpora import Letters, Lines, random_texts
 from typer.testing import CliRunner, Result
 
 import maskseq
-from maskseq import plugins
+from maskseq import installed, plugins
 from maskseq.cli import app
 from maskseq.commands import rows_of_run
 from maskseq.data.corpus import Corpus
@@ -66,7 +66,7 @@ def bad_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     (tmp_path / "garbled_plugin.py").write_text("def (:\n")
     (tmp_path / "raising_plugin.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(tmp_path)
-    real = plugins.entry_points
+    real = installed.entry_points
 
     def entry_points(*, group: str) -> list[EntryPoint]:
         package = Package("mess")
@@ -75,10 +75,10 @@ def bad_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
             points += [EntryPoint("fasta", "other:Fasta", group)._for(Package("other-fasta"))]
         return [*points, *real(group=group)]
 
-    monkeypatch.setattr(plugins, "entry_points", entry_points)
-    plugins.offers.cache_clear()
+    monkeypatch.setattr(installed, "entry_points", entry_points)
+    installed.offers.cache_clear()
     yield
-    plugins.offers.cache_clear()
+    installed.offers.cache_clear()
 
 
 @pytest.mark.usefixtures("bad_packages")

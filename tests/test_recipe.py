@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from maskseq.commands import pretrain
 from maskseq.errors import UsageError
 from maskseq.recipe import Recipe, load_recipe
 from maskseq.shipped import recipes
@@ -109,3 +110,26 @@ def test_the_model_section_is_checked_against_the_encoder() -> None:
         load_recipe(MINIMAL, ["model.n_layers=lots"]).encoder_config(vocabulary)
     with pytest.raises(UsageError, match="no preset"):
         load_recipe(MINIMAL, ["model.preset=nan"]).encoder_config(vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["schedule.warmup=0.5", "schedule.decay=0.6"], "schedule"),
+        (["training.tokens=1000", "schedule.decay=2000"], "schedule"),
+        (["training.tokens=1000", "training.first_rows=1", "training.rows_warmup=2000"], "rows_warmup"),
+        (["model.preset=bert-base", "batch.context=1024"], "max_positions"),
+        (["model.context_sees_target=false"], "infill"),
+        (["masking.field_weights.nothing=2"], "nothing"),
+        (["masking.field_weights.base=0"], "field_weights"),
+        (["model.context_table=9"], "context_table"),
+    ],
+)
+def test_sections_that_do_not_fit_are_refused_before_a_corpus_is_built(
+    overrides: list[str], named: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.fa").write_text(">x\n" + "ACGT" * 100 + "\n")
+    recipe = MINIMAL | {"data": {"files": [str(tmp_path / "a.fa")]}}
+    with pytest.raises(UsageError, match=named):
+        pretrain(recipe, output=tmp_path / "run", overrides=overrides)
+    assert not (tmp_path / "run").exists()

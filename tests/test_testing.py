@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from swapping import Hashed
 
 from maskseq.errors import MaskseqError, UsageError
 from maskseq.testing import ContractViolation, check_tokenizer
@@ -623,3 +624,22 @@ def check_honest_and_forgetful(shapes: list[Any], forgotten: int) -> None:
     with pytest.raises(ContractViolation) as raised:
         check_tokenizer(Hashing(shapes=tuple(shapes), forgotten=(forgotten,)), VALUES)
     assert raised.value.rule == "no leak"
+
+
+def test_a_vocabulary_in_the_order_of_a_set_is_found_by_another_process() -> None:
+    records = [ListRecord(key="r", values=["sun", "rain", "cloud"])]
+    with pytest.raises(ContractViolation) as broken:
+        check_tokenizer(Hashed(), records)
+    assert broken.value.rule == "another process"
+    assert "'sky'" in str(broken.value)
+    assert "set" in broken.value.mend
+    assert "another process" in check_tokenizer(Weather(), records).checked
+
+
+def test_a_class_that_no_other_process_can_import_is_left_out_and_said() -> None:
+    class Local(Weather):
+        pass
+
+    report = check_tokenizer(Local(), [ListRecord(key="r", values=["sun", "rain", "cloud"])])
+    assert "another process" not in report.checked
+    assert "imported" in report.skipped["another process"]

@@ -41,6 +41,7 @@ def pretrain(
     """
     from maskseq import commands, describe
     from maskseq.recipe import check_memory, load_recipe
+    from maskseq.renamed import in_folder
     from maskseq.training.loggers import logging_to
 
     resolved = load_recipe(recipe, with_seed(overrides, seed))
@@ -49,9 +50,10 @@ def pretrain(
         console.show(describe.dry_run(resolved, output=folder), as_json=as_json)
         return
     check_memory(resolved)
-    new = not (folder / "corpus").exists()
+    place = in_folder(folder, "corpus")
+    new = not place.exists()
     with console.counting("tokenizing", "units") as counted:
-        corpus = commands.prepare_corpus(resolved, default=folder / "corpus", on_build=lambda p: counted(p.units, None))
+        corpus = commands.prepare_corpus(resolved, default=place, run=folder, on_build=lambda p: counted(p.units, None))
     if new and not as_json:
         console.fitted(corpus.tokenizer.describe())
     with ExitStack() as stack:

@@ -93,7 +93,7 @@ class Rows:
         self._plan = Plan(corpus.lengths[span], config, key=self._key, chunk_tokens=chunk_tokens)
         tokenizer = corpus.tokenizer
         self._fields, self._vocabulary = tokenizer.fields, tokenizer.vocabulary
-        self._field_weights = _field_weights(masking, self._vocabulary.names)
+        self._field_weights = np.array(masking.weights_of(self._vocabulary.names), np.float32)
         self._symmetries = tokenizer.symmetries() if symmetry else ()
         self._mask_ids = np.asarray(self._vocabulary.mask_ids, np.int64)
         identity = [corpus.fingerprint, split, asdict(config), self._key, chunk_tokens]
@@ -290,16 +290,6 @@ def concatenate(rows: Sequence[Row]) -> Row:
         max_seqlen=max(row.max_seqlen for row in rows),
         n_tokens=sum(row.n_tokens for row in rows),
     )
-
-
-def _field_weights(masking: MaskingConfig, names: Sequence[str]) -> Float32[np.ndarray, " fields"]:
-    unknown = sorted(set(masking.field_weights) - set(names))
-    if unknown:
-        raise UsageError(f"masking.field_weights: there is no field {unknown[0]!r}\n\nhint: {', '.join(names)}")
-    weights = np.array([masking.field_weights.get(name, 1.0) for name in names], np.float32)
-    if not weights.any():
-        raise UsageError("masking.field_weights: of the fields that are masked, one must weigh more than 0")
-    return weights
 
 
 def _filler_lengths(n_tokens: int, context: int) -> list[int]:

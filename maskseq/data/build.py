@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 from maskseq.data.corpus import Corpus
 from maskseq.data.engines import engine_for
 from maskseq.data.finish import Job, current_manifest, finish, is_built, prepare, remove_leftovers
-from maskseq.data.parts import OnError, part_name
+from maskseq.data.parts import OnError, Part, part_name
 from maskseq.data.places import Place, open_folder
 from maskseq.data.source import Source
 from maskseq.data.splits import SplitConfig
 from maskseq.data.storage import Folder, file_digest
 from maskseq.data.unknown import UnknownRuns
-from maskseq.data.write import write_part
+from maskseq.data.write import holds, write_part
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.plugins import format_for, name_of
 from maskseq.tokenizer import Format, Tokenizer
@@ -74,7 +74,7 @@ def build_corpus(
     """
     job = _job_of_files(files, tokenizer, format, part_units, on_error, variants)
     folder = open_folder(output)
-    prepare(folder, job, overwrite=overwrite)
+    job = prepare(folder, job, overwrite=overwrite)
     with folder.exclusive():
         if not is_built(folder, job):
             remove_leftovers(folder, keep={*_in_use(folder), job.parts})
@@ -104,7 +104,7 @@ def build_share(
         raise UsageError(f"share {number}/{of}: the first number must be between 1 and the second")
     job = _job_of_files(files, tokenizer, format, part_units, on_error, variants)
     folder = open_folder(output)
-    prepare(folder, job, overwrite=False)
+    job = prepare(folder, job, overwrite=False)
     with folder.exclusive(shared_as=f"{number}-of-{of}"):
         groups = enumerate(_grouped(Source(files, format, on_error), job.part_units))
         mine = ((index, group) for index, group in groups if index % of == number - 1)
@@ -125,16 +125,40 @@ def build_from_records(
 ) -> Corpus:
     """The same from records of any origin, in this process.
 
-    Nothing tells whether they will be the same the next time, so an interrupted build starts over.
+    Where there is a corpus of such a build already, the records are encoded and compared with it: equal ones go on with
+    it. Nothing else tells whether they are the same as the last time, so an interrupted build starts over.
     """
     folder = open_folder(output)
-    replaces = (current_manifest(folder) or {}).get("digest", "")
-    job = Job(tokenizer, (), None, part_units or _default_part_units(tokenizer), on_error, variants, replaces)
-    prepare(folder, job, overwrite=overwrite)
+    there = current_manifest(folder) or {}
+    units = part_units or _default_part_units(tokenizer)
+    job = Job(tokenizer, (), None, units, on_error, variants, there.get("replaces", "")).found_in(folder)
+    if not overwrite and is_built(folder, job):
+        with folder.exclusive():
+            if not _holds(folder, there["parts"], records, job):
+                raise UsageError(
+                    f"{folder} already holds a corpus of other records\n\nhint: give another output folder, or remove "
+                    f"this one if it is not needed any more"
+                )
+            return finish(folder, job, split or SplitConfig(), unknown or UnknownRuns())
+    job = replace(job, replaces=there.get("digest", ""), lies_in="")
+    job = prepare(folder, job, overwrite=overwrite)
     with folder.exclusive():
         remove_leftovers(folder, keep=_in_use(folder))
         _write_parts(enumerate(_grouped(records, job.part_units)), folder, job)
         return finish(folder, job, split or SplitConfig(), unknown or UnknownRuns())
+
+
+def _holds(folder: Folder, parts: Sequence[dict[str, Any]], records: Iterable[Record], job: Job) -> bool:
+    """Whether parts are those of the records: as many are read as it takes to tell."""
+    entries = iter(parts)
+    for group in _grouped(records, job.part_units):
+        entry = next(entries, None)
+        if entry is None:
+            return False
+        part = Part(folder, entry["name"], entry["digest"])
+        if not holds(part, group, job.tokenizer, job.on_error, job.variants):
+            return False
+    return next(entries, None) is None
 
 
 def _in_use(folder: Folder) -> set[str]:

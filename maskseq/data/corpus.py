@@ -74,8 +74,11 @@ class Corpus:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the data, the tokenizer and the split: the digest of the manifest."""
-        return str(self.manifest["digest"])
+        """Identifies the data, the tokenizer and the split, whatever version wrote it.
+
+        Where a manifest does not say, the digest of the manifest does.
+        """
+        return str(self.manifest.get("identity") or self.manifest["digest"])
 
     def sequences(self, split: Split) -> Int[np.ndarray, "n"]:
         """The indices of a split's sequences, in the order in which they are stored."""

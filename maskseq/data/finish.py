@@ -1,6 +1,6 @@
 """The two ends of a build: what is in the folder already, and the split and manifest that make parts a corpus."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from io import BytesIO
@@ -16,11 +16,14 @@ from maskseq.data.splits import RecordTable, Region, Segments, SplitConfig, spli
 from maskseq.data.storage import Folder, digest, to_json
 from maskseq.data.unknown import RECORDED, UnknownRuns
 from maskseq.errors import DataError, UsageError
+from maskseq.identity import difference
 from maskseq.plugins import tokenizer_to_json
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Loss
 
 PARTS = "parts"
+SIGNED = ("maskseq", "identity", "digest")
+"""What a manifest says of itself: the version that wrote it, what its content is known by, and its digest."""
 UNITS_CHUNK = 1 << 20  # positions whose raw units are looked up at a time
 
 
@@ -38,6 +41,8 @@ class Job:
     """Of each record, how many of the tokenizer's variants are stored."""
     replaces: str = ""
     """For records of unknown origin, the corpus that is there already: its parts must not be taken for these."""
+    lies_in: str = ""
+    """The folder of the parts, where they have one already."""
 
     def __post_init__(self) -> None:
         if self.variants < 0:
@@ -58,23 +63,40 @@ class Job:
             "unknown_runs_from": RECORDED,
         }
 
-    @cached_property
+    @property
     def parts(self) -> str:
         """The folder of the parts, within the corpus."""
-        return f"{PARTS}/{digest(to_json(self.description))[:12]}"
+        return self.lies_in or self.names[0]
+
+    @cached_property
+    def names(self) -> tuple[str, str]:
+        """What the folder of the parts is called, and what it was as long as tokenizers were known by their modules."""
+        former = {key: self.description["tokenizer"][key] for key in ("name", "state", "fingerprint")}
+        described = (self.description | {"tokenizer": each} for each in (self.tokenizer.fingerprint, former))
+        first, second = (f"{PARTS}/{digest(to_json(each))[:12]}" for each in described)
+        return first, second
+
+    def found_in(self, folder: Folder) -> "Job":
+        """The same, by the name that its parts have there."""
+        there = [(current_manifest(folder) or {}).get("parts_folder"), *(f"{PARTS}/{n}" for n in folder.names(PARTS))]
+        return replace(self, lies_in=next((name for name in there if name in self.names), ""))
 
 
-def prepare(folder: Folder, job: Job, *, overwrite: bool) -> None:
-    """Refuse to build where something else is."""
+def prepare(folder: Folder, job: Job, *, overwrite: bool) -> Job:
+    """The job as it is known there. Refuse to build where something else is."""
     names = [name for name in folder.names() if not name.startswith(".")]
+    job = job.found_in(folder)
     if MANIFEST in names:
-        if not (overwrite or (current_manifest(folder) or {}).get("parts_folder") == job.parts):
+        manifest = current_manifest(folder) or {}
+        if not (overwrite or manifest.get("parts_folder") == job.parts):
+            other = difference(manifest["tokenizer"], job.tokenizer) if manifest else None
             raise UsageError(
-                f"{folder} already holds a corpus of other input or another tokenizer\n\n"
-                f"hint: give another output folder, or replace it with --overwrite"
+                f"{folder} already holds a corpus of other input or another tokenizer{f': {other}' if other else ''}"
+                f"\n\nhint: give another output folder, or remove this one if it is not needed any more"
             )
     elif any(name != PARTS for name in names):
         raise UsageError(f"{folder} is not a corpus and not empty\n\nhint: give a new folder as output")
+    return job
 
 
 def is_built(folder: Folder, job: Job) -> bool:
@@ -142,10 +164,18 @@ def finish(folder: Folder, job: Job, split: SplitConfig, unknown: UnknownRuns) -
         region["key"] = unsplit.record_key(region.pop("record"))
     manifest["split"] = report
     manifest["sequences"] = _write_sequences(folder, train, validation, first_position)
-    manifest["digest"] = digest(to_json(manifest))
-    folder.write(MANIFEST, to_json(manifest))
+    before = current_manifest(folder)
+    if before is None or to_json(_content(before)) != to_json(_content(manifest)):
+        manifest["identity"] = digest(to_json(_content(manifest) | {"tokenizer": job.tokenizer.fingerprint}))
+        manifest["digest"] = digest(to_json(manifest))
+        folder.write(MANIFEST, to_json(manifest))
     remove_leftovers(folder, keep={job.parts, manifest["sequences"]["file"]})
     return Corpus(folder, read_manifest(folder), job.tokenizer)
+
+
+def _content(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What tells a corpus from another, but for its tokenizer, which the name of the parts tells as well."""
+    return {key: value for key, value in manifest.items() if key not in (*SIGNED, "tokenizer")}
 
 
 def _losses(parts: list[Part]) -> dict[str, dict[str, Any]]:

@@ -83,6 +83,7 @@ class Manifest:
     sources: list[SourceEntry]
     sequences: Table
     split: Split
+    identity: str = ""
     variant_records: Count = 0
     losses: dict[str, Loss] = field(default_factory=dict)
 

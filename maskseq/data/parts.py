@@ -103,6 +103,18 @@ class Part:
             units=self._span("cell_units", start, stop) if self._has("cell_units") else None,
         )
 
+    @property
+    def arrays(self) -> set[str]:
+        """The names of all that it holds."""
+        return {file.partition("/")[0] for file in self.summary["files"] if "/" in file}
+
+    def has(self, array: str, values: Shaped[np.ndarray, "n ..."]) -> bool:
+        """Whether it holds such an array with exactly these values."""
+        if array not in self.arrays:
+            return False
+        found = self._array(array)
+        return found.dtype == values.dtype and np.array_equal(found, values)
+
     def problems(self) -> Iterator[str]:
         """Everything in the part that differs from what was written, with file and bytes."""
         for file, entry in self.summary["files"].items():

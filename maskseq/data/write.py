@@ -1,6 +1,6 @@
 """Records to one part: encode, check, compress, write. Runs in the workers of a build."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
@@ -10,7 +10,7 @@ from jaxtyping import Int, Integer, Shaped, UInt64
 
 from maskseq.data.encode import Row, checked_tokens, encode_records, offsets_of, with_variants
 from maskseq.data.hashing import hash64
-from maskseq.data.parts import EXAMPLES, OnError, part_name
+from maskseq.data.parts import EXAMPLES, OnError, Part, part_name
 from maskseq.data.storage import SEAL, Folder, block_digests, to_json
 from maskseq.data.unknown import find_runs
 from maskseq.errors import DataError
@@ -35,9 +35,35 @@ def write_part(
 
     A `DataError` stands for a record that could not be read: it counts as skipped.
     """
+    arrays, summary = _contents(records, tokenizer, on_error, n_variants)
+    files = _files(arrays)
+    summary["files"] = {name: {"size": len(data), "blocks": block_digests(data)} for name, data in files.items()}
+    folder.write_part(f"{parts}/{part_name(index)}", files | {SEAL: to_json(summary)})
+
+
+def holds(
+    part: Part,
+    records: Sequence[Record | DataError],
+    tokenizer: Tokenizer[Any],
+    on_error: OnError,
+    n_variants: int = 0,
+) -> bool:
+    """Whether a part is what `write_part` would make of these records, whatever its bytes were compressed with."""
+    arrays, summary = _contents(records, tokenizer, on_error, n_variants)
+    names = set()
+    for name, values in arrays:
+        names.add(name)
+        if not part.has(name, values):
+            return False
+    return names == part.arrays and part.summary["skipped"] == summary["skipped"]
+
+
+def _contents(
+    records: Sequence[Record | DataError], tokenizer: Tokenizer[Any], on_error: OnError, n_variants: int
+) -> tuple[Iterator[tuple[str, Shaped[np.ndarray, "n ..."]]], dict[str, Any]]:
+    """The arrays of a part, by name, one after the other, and what its summary says of them."""
     kept, encoded, skipped = encode_records(records, tokenizer, on_error)
     rows = with_variants(kept, encoded, tokenizer, n_variants)
-    files = _arrays(rows, tokenizer)
     summary = {
         "records": len(rows),
         "variants": len(rows) - len(kept),
@@ -45,9 +71,8 @@ def write_part(
         "units": sum(len(r) for r in kept),
         "skipped": {"records": len(skipped), "examples": skipped[:EXAMPLES]},
         "losses": _losses(kept, encoded, tokenizer),
-        "files": {name: {"size": len(data), "blocks": block_digests(data)} for name, data in files.items()},
     }
-    folder.write_part(f"{parts}/{part_name(index)}", files | {SEAL: to_json(summary)})
+    return _arrays(rows, tokenizer), summary
 
 
 def _losses(
@@ -61,44 +86,50 @@ def _losses(
     return {source: asdict(loss) for source, loss in total.items()}
 
 
-def _arrays(rows: Sequence[Row], tokenizer: Tokenizer[Any]) -> dict[str, bytes]:
-    """The files of a zarr group with everything that a part holds."""
-    import zarr
-
-    written: dict[str, Any] = {}
-    store = zarr.storage.MemoryStore(written)
+def _arrays(rows: Sequence[Row], tokenizer: Tokenizer[Any]) -> Iterator[tuple[str, Shaped[np.ndarray, "n ..."]]]:
+    """Everything that a part holds; arrays that would say nothing are left out."""
     tokens = checked_tokens(rows, tokenizer)
     keys = [row.record.key.encode() for row in rows]
     offsets = offsets_of([len(row.encoded) for row in rows])
     variants = np.array([row.variant for row in rows], np.int8)
-    zarr.create_group(store)
-    _write(store, "tokens", tokens)
+    yield ("tokens", tokens)
     if any(row.encoded.weights is not None for row in rows):
         weights = [
             np.ones(row.encoded.ids.shape) if row.encoded.weights is None else row.encoded.weights for row in rows
         ]
-        _write(store, "weights", np.concatenate(weights).astype(np.float32))
+        yield ("weights", np.concatenate(weights).astype(np.float32))
     units = [row.encoded.units for row in rows if row.encoded.units is not None]
     if units:
-        _write(store, "cell_units", np.concatenate(units).astype(np.int64))
-    _write(store, "offsets", offsets)
+        yield ("cell_units", np.concatenate(units).astype(np.int64))
+    yield ("offsets", offsets)
     if variants.any():
-        _write(store, "variants", variants)
+        yield ("variants", variants)
     unknown = find_runs(np.logical_not(tokenizer.vocabulary.known(tokens).any(axis=1)), offsets)
     if len(unknown):
-        _write(store, "unknown", unknown)
-    _write(store, "units", np.array([len(row.record) for row in rows], np.int64))
+        yield ("unknown", unknown)
+    yield ("units", np.array([len(row.record) for row in rows], np.int64))
     contents = content_hashes(tokens, offsets, tokenizer.symmetries())
     for index, row in enumerate(rows):
         if row.also is not None:
             own = index - abs(row.variant)
             contents[own] = min(int(contents[own]), row.also)
-    _write(store, "hashes", np.stack([np.array([hash64(key) for key in keys], np.uint64), contents], axis=1))
-    _write(store, "keys", np.frombuffer(b"".join(keys), np.uint8))
-    _write(store, "key_offsets", offsets_of([len(key) for key in keys]))
+    yield ("hashes", np.stack([np.array([hash64(key) for key in keys], np.uint64), contents], axis=1))
+    yield ("keys", np.frombuffer(b"".join(keys), np.uint8))
+    yield ("key_offsets", offsets_of([len(key) for key in keys]))
     spans = [row.record.span() for row in rows]
     if spans and all(s is not None for s in spans):
-        _write(store, "spans", np.array(spans, np.float64))
+        yield ("spans", np.array(spans, np.float64))
+
+
+def _files(arrays: Iterable[tuple[str, Shaped[np.ndarray, "n ..."]]]) -> dict[str, bytes]:
+    """The files of a zarr group with these arrays."""
+    import zarr
+
+    written: dict[str, Any] = {}
+    store = zarr.storage.MemoryStore(written)
+    zarr.create_group(store)
+    for name, values in arrays:
+        _write(store, name, values)
     return {name: content.to_bytes() for name, content in written.items()}
 
 

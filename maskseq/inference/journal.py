@@ -5,6 +5,7 @@ that went into it. Asked again for the same batch, the journal answers with the 
 """
 
 import hashlib
+import json
 import shutil
 import zipfile
 from collections.abc import Callable, Sequence
@@ -29,11 +30,7 @@ class Journal:
         """`identity` is all that decides the fills but the batches themselves; a journal of other work is emptied."""
         self.folder = folder
         told = to_json(identity, lossless=True, sort_keys=True)
-        try:
-            same = (folder / IDENTITY).read_text(encoding="utf-8") == told
-        except (OSError, UnicodeDecodeError):
-            same = False
-        if not same:
+        if _identity_in(folder) != json.loads(told):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             (folder / IDENTITY).write_text(told, encoding="utf-8")
@@ -46,6 +43,15 @@ class Journal:
             found = make()
             _write(path, found)
         return found
+
+
+def _identity_in(folder: Path) -> Any:
+    """What a journal says that it is of; None if nothing does. Which version began it, as some say, does not count."""
+    try:
+        found = json.loads((folder / IDENTITY).read_text(encoding="utf-8"))
+        return {key: value for key, value in found.items() if key != "maskseq"}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
 
 
 def _write(path: Path, fills: Sequence[Fill]) -> None:

@@ -22,13 +22,16 @@ from safetensors.torch import load_file, save_file
 
 from maskseq.data.storage import inside
 from maskseq.errors import DataError, UsageError
+from maskseq.identity import another, checked_form, difference, in_fields
 from maskseq.model.encoder import Encoder, EncoderConfig
 from maskseq.outputs import sync
 from maskseq.plugins import Trust, tokenizer_from_json, tokenizer_to_json
+from maskseq.renamed import in_folder
 from maskseq.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 
 MODEL, CONFIG, TOKENIZER, DIGESTS = "model.safetensors", "config.json", "tokenizer.json", "digests.json"
+CHECKPOINTS = "checkpoints"
 FORMAT = 1
 Shapes = dict[str, tuple[int, ...]]
 
@@ -62,7 +65,7 @@ def load_model(
 
 def find_checkpoint(folder: Path, warn: Callable[[str], object] = warnings.warn) -> Path:
     """The folder itself if it is a sound checkpoint; of a run folder, its newest sound one."""
-    if (folder / "latest").exists() or (folder / "checkpoints").is_dir():
+    if (folder / "latest").exists() or in_folder(folder, CHECKPOINTS).is_dir():
         return newest_checkpoint(folder, warn)
     check(folder)
     return folder
@@ -86,6 +89,17 @@ def read_model(
     model = Encoder(config, seed=None)
     fill(model, read_tensors(folder / MODEL), folder / MODEL)
     return model, tokenizer
+
+
+def check_tokenizer(folder: Path, tokenizer: Tokenizer[Any], *, state: bool = True) -> None:
+    """`UsageError` unless the ids of a checkpoint mean to this tokenizer what they meant when it was written.
+
+    `state`: and its options are the same.
+    """
+    file = folder / TOKENIZER
+    saved = checked_form(read_json(file), file)
+    if other := difference(saved, tokenizer) if state else in_fields(saved, tokenizer):
+        raise another(saved["name"], other, file)
 
 
 def _check_size(config: EncoderConfig, source: Path) -> None:
@@ -128,7 +142,7 @@ def newest_checkpoint(run: Path, warn: Callable[[str], object]) -> Path:
 
 def checkpoints(run: Path) -> list[Path]:
     """All checkpoint folders of a run, in the order of their steps."""
-    return sorted((path for path in (run / "checkpoints").glob("step_*") if _step(path) >= 0), key=_step)
+    return sorted((path for path in in_folder(run, CHECKPOINTS).glob("step_*") if _step(path) >= 0), key=_step)
 
 
 def seal(folder: Path) -> None:

@@ -1,7 +1,6 @@
 """The published layouts that load: ModernBERT, BERT, NomicBERT and NeoBERT. All but the last are also written."""
 
 import re
-from dataclasses import MISSING, fields
 
 from torch import Tensor
 
@@ -15,6 +14,38 @@ BODY: dict[str, tuple[str, ...]] = {
     "n_heads": ("num_attention_heads",),
     "intermediate_size": ("intermediate_size",),
 }
+PLAIN: Json = {
+    "positions": "rope",
+    "rope_theta": 10_000.0,
+    "rope_theta_local": 10_000.0,
+    "rope_fraction": 1.0,
+    "rope_style": "half",
+    "global_every": 1,
+    "window": None,
+    "norm": "layernorm",
+    "norm_bias": False,
+    "placement": "pre",
+    "embedding_norm": True,
+    "first_norm": False,
+    "final_norm": True,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "head_bias": False,
+    "token_types": 0,
+    "embedding_dropout": 0.0,
+    "attention_dropout": 0.0,
+    "mlp_dropout": 0.0,
+    "init_cutoff": 2.0,
+} | {
+    "periods": (),
+    "neighbours": (),
+    "context_table": 0,
+    "waves": 0,
+    "linear_context": (),
+    "context_sees_target": True,
+}
+"""What all of these models are where a layout says nothing else; the last six none of them has. Written out here, so
+that another default of `EncoderConfig` changes no published model."""
 POST_NORM: Json = {"placement": "post", "final_norm": False} | {"norm_bias": True, "head_bias": True}
 ONE_DROPOUT = {
     "embedding_dropout": ("hidden_dropout_prob", "embd_pdrop"),
@@ -66,7 +97,7 @@ def _write_modernbert(config: EncoderConfig) -> Json:
 
 MODERNBERT = Layout(
     architecture="ModernBertForMaskedLM",
-    always={},
+    always=PLAIN | {"init": "full_megatron"},
     spelling=BODY
     | {
         "max_positions": ("max_position_embeddings",),
@@ -85,7 +116,8 @@ MODERNBERT = Layout(
         "init_std": ("initializer_range",),
         "init_cutoff": ("initializer_cutoff_factor",),
     },
-    defaults={f.name: f.default for f in fields(EncoderConfig) if f.default is not MISSING},  # they are ModernBERT's
+    defaults={"max_positions": 8192, "mlp": "geglu", "norm_eps": 1e-5, "head": "gelu", "tied": True, "init_std": 0.02}
+    | {"decoder_bias": True},
     values={"mlp": {"gelu": "geglu", "silu": "swiglu"}, "head": {"gelu": "gelu", "silu": "silu"}},
     read=_read_modernbert,
     write=_write_modernbert,
@@ -119,7 +151,8 @@ def _read_bert(config: Json) -> Json:
 
 BERT = Layout(
     architecture="BertForMaskedLM",
-    always=POST_NORM
+    always=PLAIN
+    | POST_NORM
     | {"positions": "learned", "attention_bias": True, "mlp_bias": True, "decoder_bias": True}
     | {"init": "truncated_normal"},
     spelling=BODY
@@ -168,7 +201,7 @@ def _read_nomic(config: Json) -> Json:
 
 NOMIC = Layout(
     architecture="NomicBertForMaskedLM",
-    always=POST_NORM | {"decoder_bias": True, "init": "normal"},
+    always=PLAIN | POST_NORM | {"decoder_bias": True, "init": "normal"},
     spelling={
         "n_layers": ("num_hidden_layers", "n_layer"),
         "hidden_size": ("hidden_size", "n_embd"),
@@ -228,8 +261,10 @@ def _neobert_qkv(name: str, value: Tensor, config: EncoderConfig) -> Tensor:
 
 NEOBERT = Layout(
     architecture="NeoBERTLMHead",
-    always={"embedding_norm": False, "first_norm": True, "norm": "rmsnorm", "mlp": "swiglu", "head": "none"}
-    | {"rope_style": "interleaved", "rope_theta": 10_000.0, "tied": False, "init": "uniform"},
+    always=PLAIN
+    | {"embedding_norm": False, "first_norm": True, "norm": "rmsnorm", "mlp": "swiglu", "head": "none"}
+    | {"rope_style": "interleaved", "rope_theta": 10_000.0, "tied": False, "decoder_bias": True}
+    | {"init": "uniform"},
     spelling=BODY
     | {"norm_eps": ("norm_eps",), "max_positions": ("max_length",), "init_std": ("embedding_init_range",)},
     defaults={"init_std": 0.02},

@@ -1,7 +1,6 @@
 """Rules about encoding, each a function of a `Case` that raises where the rule is broken."""
 
 import json
-import sys
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
@@ -12,6 +11,7 @@ from jaxtyping import Bool, Integer
 from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
 from maskseq.standard_json import to_json
 from maskseq.testing.case import Case, Tally, equal, require, require_cells
+from maskseq.testing.twin import importable
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import END, Encoded, LegalCells, Record
 
@@ -27,7 +27,7 @@ def rebuild(tokenizer: Tokenizer[Any]) -> Tokenizer[Any]:
     require(names and len(set(names)) == len(names), f"its fields are {names}", "name at least one, each differently")
     cls = type(tokenizer)
     twin = cls.from_state(json.loads(to_json(tokenizer.state(), lossless=True)))
-    if getattr(sys.modules[cls.__module__], cls.__qualname__, None) is cls:
+    if importable(cls):
         twin = tokenizer_from_json(json.loads(to_json(tokenizer_to_json(tokenizer), lossless=True)), trust_code=True)
     require(
         twin.fingerprint == tokenizer.fingerprint and twin.fields == tokenizer.fields,

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,11 @@ KINDS: dict[type, str] = {
 others tell of the processes that made it."""
 
 
-def claim(run: Path, identity: dict[str, Any]) -> None:
+Canonical = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""What two identities are compared as, one of them perhaps of an older version."""
+
+
+def claim(run: Path, identity: dict[str, Any], canonical: Canonical = dict) -> None:
     """Make `run` the folder of the run that `identity` describes, new or begun before.
 
     `UsageError` when the folder holds a run of another identity, naming where the two differ, or holds something else.
@@ -37,7 +42,7 @@ def claim(run: Path, identity: dict[str, Any]) -> None:
     identity = json.loads(to_json(identity, lossless=True))  # as it will be read back: tuples are lists
     recipe = run / RECIPE
     if recipe.exists():
-        differences = _differences(read_json(recipe), identity)
+        differences = _differences(canonical(read_json(recipe)), canonical(identity))
         if differences:
             raise UsageError(
                 f"{run} holds another run: {'; '.join(differences[:3])}"

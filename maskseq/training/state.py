@@ -17,7 +17,8 @@ from torch import Tensor
 
 from maskseq.data.storage import inside
 from maskseq.errors import DataError
-from maskseq.model.checkpoint import DIGESTS, check, newest_checkpoint, read_json
+from maskseq.model.checkpoint import CHECKPOINTS, DIGESTS, check, newest_checkpoint, read_json
+from maskseq.renamed import in_folder
 
 STATE, LAYOUT = "training_state", "layout.json"
 
@@ -117,7 +118,7 @@ def read_tensors(checkpoint: Path, adapt: Callable[[str, Tensor], Tensor]) -> di
 
 
 def _sound_checkpoint(source: Path, warn: Callable[[str], object]) -> Path:
-    if (source / "checkpoints").is_dir():
+    if in_folder(source, CHECKPOINTS).is_dir():
         return newest_checkpoint(source, warn)
     check(source)
     return source

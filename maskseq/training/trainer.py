@@ -21,6 +21,7 @@ from maskseq.model.cpu import keep_freed_memory
 from maskseq.model.encoder import Encoder
 from maskseq.model.flops import row_flops
 from maskseq.outputs import locked, sweep
+from maskseq.renamed import in_folder
 from maskseq.tokenizer import Tokenizer
 from maskseq.training import parallel, state
 from maskseq.training.config import TrainingConfig as TrainingConfig
@@ -28,7 +29,7 @@ from maskseq.training.device import choose_precision, gemm_peak, peak_memory
 from maskseq.training.events import Finished, Listener, Scores, Started, Step, Stopped, Validation, Warned
 from maskseq.training.learner import Learner
 from maskseq.training.optimizer import OptimizerConfig
-from maskseq.training.run import Metrics, Recorded, claim
+from maskseq.training.run import Canonical, Metrics, Recorded, claim
 from maskseq.training.schedule import ScheduleConfig, lr_at, n_rows
 from maskseq.training.state import Origin, Position, Saved
 from maskseq.training.watch import Interrupted, StopSignals
@@ -60,12 +61,14 @@ def train(
     tokenizer: Tokenizer[Any],
     seed: int,
     identity: dict[str, Any],
+    canonical: Canonical = dict,
     origin: Origin | None = None,
     on_event: Listener = lambda event: None,
 ) -> TrainingResult:
     """Train `model` into the run folder `run`, or go on with the run of the same `identity` that is there.
 
-    `identity` is what makes two runs the same: the resolved recipe and the corpus fingerprint. `seed` keys dropout.
+    `identity` is what makes two runs the same: the resolved recipe and the corpus fingerprint, compared as `canonical`
+    has them. `seed` keys dropout.
     `origin`, from `state.next_stage` or `state.branch`, is where a new run takes its weights and moments from; rows
     must be of its stage. Raises `Interrupted` after SIGINT, SIGTERM or SIGHUP, with a checkpoint written; `UsageError`
     when the folder holds another run or the ranks cannot share a step's rows; `DivergenceError` when the loss is no
@@ -79,8 +82,8 @@ def train(
     run.mkdir(parents=True, exist_ok=True)
     with locked(run, f"{run}: another process is training into this folder") if ranks.first else nullcontext():
         if ranks.first:
-            claim(run, identity | ({"origin": state.identity(origin)} if origin else {}))
-            for folder in (run, run / "checkpoints"):
+            claim(run, identity | ({"origin": state.identity(origin)} if origin else {}), canonical)
+            for folder in (run, in_folder(run, checkpoint.CHECKPOINTS)):
                 sweep(folder)
         ranks.wait()
         trainer = Trainer(
@@ -120,6 +123,7 @@ class Trainer:
         self.resumed_from = own or (origin.checkpoint if origin else None)
         moments = False
         if self.resumed_from:
+            checkpoint.check_tokenizer(self.resumed_from, self.tokenizer, state=own is not None)
             saved = state.read_saved(self.resumed_from)
             moments = saved.optimizer == self.optimizer.name
             if own:

@@ -19,9 +19,10 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from maskseq.errors import DataError
-from maskseq.model.checkpoint import checkpoints, save_model, write_json, write_tensors
+from maskseq.model.checkpoint import CHECKPOINTS, checkpoints, save_model, write_json, write_tensors
 from maskseq.model.encoder import Encoder
 from maskseq.outputs import Work, claimed, discard, explained, sync, work_folder, write
+from maskseq.renamed import in_folder
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.events import CheckpointSaved
 from maskseq.training.parallel import Ranks
@@ -58,7 +59,7 @@ class CheckpointWriter:
         """
         began = time.monotonic()
         events = self.finish()
-        folder, claim = self.run / "checkpoints" / f"step_{saved.position.step}", ExitStack()
+        folder, claim = in_folder(self.run, CHECKPOINTS) / f"step_{saved.position.step}", ExitStack()
         work = Work(folder, work_folder(folder))
         if self.ranks.first:
             folder.parent.mkdir(exist_ok=True)

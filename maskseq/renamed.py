@@ -1,0 +1,74 @@
+"""What older recipes, tokenizers and folders call by another name: the one table, and what is read through it.
+
+Whatever tells two runs apart is taken over today's names, with what was left out written out: so neither a new name nor
+an option that came later, at its default, makes a run another one.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+RECIPE: Mapping[str, str] = {}
+"""Today's name of a key of recipes by the older one, as `section.key`; both with all sections that they are in."""
+ADDED: Mapping[str, Any] = {}
+"""What a recipe that lacks a key means by that, where it is not the key's default, by today's `section.key`."""
+STATE: Mapping[str, Mapping[str, str]] = {}
+"""Of a tokenizer, by the name of its entry point, today's names of its options by the older ones."""
+FOLDERS: Mapping[str, tuple[str, ...]] = {}
+"""Older names of what lies in a run folder, by today's."""
+CLASSES: Mapping[str, tuple[str, str]] = {
+    "nucleotide": ("maskseq_genomics.nucleotide", "NucleotideTokenizer"),
+    "kmer": ("maskseq_genomics.kmer", "KmerTokenizer"),
+    "bpe": ("maskseq_genomics.bpe", "BpeTokenizer"),
+    "codon": ("maskseq_genomics.codon", "CodonTokenizer"),
+    "protein": ("maskseq_genomics.protein", "ProteinTokenizer"),
+    "event": ("maskseq_events.tokenizer", "EventTokenizer"),
+    "quantize": ("maskseq_signals.tokenizer", "QuantizeTokenizer"),
+    "quantize-patches": ("maskseq_signals.patches", "PatchTokenizer"),
+    "quantize-differences": ("maskseq_signals.differences", "DifferenceTokenizer"),
+}
+"""Module and name of the built-in tokenizers as they were when folders knew tokenizers by them. Never changed."""
+
+
+def of_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe under today's names. A key that is there under both keeps what today's says."""
+    found = _copied(recipe)
+    for old, new in RECIPE.items():
+        *sections, key = old.split(".")
+        holder: Any = found
+        for section in sections:
+            holder = holder.get(section) if isinstance(holder, dict) else None
+        if isinstance(holder, dict) and key in holder:
+            _put(found, new, holder.pop(key))
+    return found
+
+
+def with_added(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored recipe under today's names, with what it means by the keys that were added since."""
+    found = of_recipe(recipe)
+    for key, value in ADDED.items():
+        _put(found, key, value)
+    return found
+
+
+def of_state(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of the tokenizer `name` under today's names."""
+    names = STATE.get(name, {})
+    return {names.get(key, key): value for key, value in state.items()}
+
+
+def in_folder(folder: Path, name: str) -> Path:
+    """The path of `name` in a folder: under an older name where it lies under that."""
+    older = (folder / old for old in FOLDERS.get(name, ()))
+    return next((path for path in older if path.exists() and not (folder / name).exists()), folder / name)
+
+
+def _put(table: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        table = table.setdefault(section, {})
+    table.setdefault(last, value)
+
+
+def _copied(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copied(each) if isinstance(each, Mapping) else each for key, each in value.items()}
