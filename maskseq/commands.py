@@ -182,6 +182,7 @@ def build_part(
             output=output,
             tokenizer=tokenizer,
             format=source.format,
+            split=recipe.data.split,
             variants=recipe.data.variants,
             on_error=recipe.data.on_error,
             progress=on_build,

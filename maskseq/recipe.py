@@ -31,6 +31,9 @@ from maskseq.training.config import OptimizerConfig, TrainingConfig
 from maskseq.training.schedule import ScheduleConfig
 from maskseq.types import Field, Vocabulary
 
+RENAMED: Mapping[str, str] = {"data.split.validation": "data.split.selection"}
+"""Today's names of keys by older ones, which recipes may use as well."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -102,13 +105,15 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """The resolved recipe, every default visible."""
         resolved: dict[str, Any] = TypeAdapter(Recipe).dump_python(self, mode="json")
+        del resolved["data"]["split"]["validation"]  # the old name of what is there
         return resolved
 
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same: all that has a say in their weights. Where the files lie has not."""
         resolved = self.to_json()
-        kept = {key: resolved["data"][key] for key in ("format", "format_options", "split")}
-        resolved["data"] = {"files": [Path(name).name for name in self.data.files]} | kept
+        kept = {key: resolved["data"][key] for key in ("format", "format_options")}
+        files = [Path(name).name for name in self.data.files]
+        resolved["data"] = {"files": files, **kept, "split": self.data.split.identity()}
         for key in ("device", "checkpoint_every", "keep_last", "keep_every"):
             del resolved["training"][key]
         return {"recipe": resolved}
@@ -130,6 +135,7 @@ def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequ
         files = table.get("data", {}).get("files") if isinstance(table.get("data"), dict) else None
         if isinstance(files, list):
             table["data"]["files"] = [_beside(path, name) for name in files]
+    table = renamed(table)
     for override in overrides:
         lay_over(table, override)
     _reject_unknown(Recipe, table, name)
@@ -173,8 +179,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def lay_over(table: dict[str, Any], override: str) -> None:
     """Lay one `a.b=value` on the table; a value that is no TOML is taken as a string."""
+    top = table
     key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
+    parts = RENAMED.get(key.strip(), key.strip()).split(".")
     if not equals or not all(parts):
         raise UsageError(f"--set {override}: expected section.key=value, such as --set masking.ratio=0.4")
     try:
@@ -187,6 +194,29 @@ def lay_over(table: dict[str, Any], override: str) -> None:
             raise UsageError(f"--set {override}: {'.'.join(parts[: depth + 1])} is a value, not a section")
         table = inner
     table[parts[-1]] = value
+    if isinstance(value, dict):
+        top.update(renamed(top))
+
+
+def renamed(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with today's names of its keys; `UsageError` where a key stands under both its names."""
+    found = {key: dict(value) if isinstance(value, Mapping) else value for key, value in table.items()}
+    for old, new in RENAMED.items():
+        section, _, last = old.rpartition(".")
+        holder: Any = found
+        for part in section.split("."):
+            inner = holder.get(part) if isinstance(holder, dict) else None
+            if isinstance(inner, Mapping):
+                holder[part] = inner = dict(inner)
+            holder = inner
+        if isinstance(holder, dict) and last in holder:
+            name = new.rpartition(".")[2]
+            if name in holder:
+                raise UsageError(
+                    f"{section} has {name!r} and, under its old name, {last!r}\n\nhint: give {name!r} alone"
+                )
+            holder[name] = holder.pop(last)
+    return found
 
 
 def _reject_unknown(cls: type, table: object, where: str) -> None:

@@ -72,7 +72,8 @@ def build_corpus(
     (workers + 2) times `part_units` raw units (default: 16 M divided by the number of fields), or as many of the
     longest record.
     """
-    job = _job_of_files(files, tokenizer, format, part_units, on_error, variants)
+    split = split or SplitConfig()
+    job = _job_of_files(files, tokenizer, format, part_units, on_error, variants, split.group)
     folder = open_folder(output)
     prepare(folder, job, overwrite=overwrite)
     with folder.exclusive():
@@ -80,7 +81,7 @@ def build_corpus(
             remove_leftovers(folder, keep={*_in_use(folder), job.parts})
             groups = _grouped(source or Source(files, format, on_error), job.part_units)
             _write_parts(enumerate(groups), folder, job, workers=workers, scheduler=scheduler, progress=progress)
-        return finish(folder, job, split or SplitConfig(), unknown or UnknownRuns())
+        return finish(folder, job, split, unknown or UnknownRuns())
 
 
 def build_share(
@@ -90,6 +91,7 @@ def build_share(
     output: Place,
     tokenizer: Tokenizer[Any],
     format: Format[Any] | None = None,
+    split: SplitConfig | None = None,
     variants: int = 1,
     part_units: int | None = None,
     on_error: OnError = "stop",
@@ -102,7 +104,7 @@ def build_share(
     number, of = share
     if not 1 <= number <= of:
         raise UsageError(f"share {number}/{of}: the first number must be between 1 and the second")
-    job = _job_of_files(files, tokenizer, format, part_units, on_error, variants)
+    job = _job_of_files(files, tokenizer, format, part_units, on_error, variants, (split or SplitConfig()).group)
     folder = open_folder(output)
     prepare(folder, job, overwrite=False)
     with folder.exclusive(shared_as=f"{number}-of-{of}"):
@@ -129,12 +131,14 @@ def build_from_records(
     """
     folder = open_folder(output)
     replaces = (current_manifest(folder) or {}).get("digest", "")
-    job = Job(tokenizer, (), None, part_units or _default_part_units(tokenizer), on_error, variants, replaces)
+    split = split or SplitConfig()
+    units = part_units or _default_part_units(tokenizer)
+    job = Job(tokenizer, (), None, units, on_error, variants, group=split.group, replaces=replaces)
     prepare(folder, job, overwrite=overwrite)
     with folder.exclusive():
         remove_leftovers(folder, keep=_in_use(folder))
         _write_parts(enumerate(_grouped(records, job.part_units)), folder, job)
-        return finish(folder, job, split or SplitConfig(), unknown or UnknownRuns())
+        return finish(folder, job, split, unknown or UnknownRuns())
 
 
 def _in_use(folder: Folder) -> set[str]:
@@ -150,12 +154,14 @@ def _job_of_files(
     part_units: int | None,
     on_error: OnError,
     variants: int,
+    group: str,
 ) -> Job:
     sources = sources_of(files, format)
     described: dict[str, Any] | None = None
     if format is not None:
         described = {"name": name_of("formats", type(format)), "options": format.identity()}
-    return Job(tokenizer, tuple(sources), described, part_units or _default_part_units(tokenizer), on_error, variants)
+    units = part_units or _default_part_units(tokenizer)
+    return Job(tokenizer, tuple(sources), described, units, on_error, variants, group=group)
 
 
 def sources_of(files: Sequence[Path], format: Format[Any] | None) -> list[dict[str, Any]]:
@@ -213,7 +219,15 @@ def _write_parts(
                     n_parts += _collect(pending)
                 pending.add(
                     engine.submit(
-                        write_part, folder, job.parts, index, group, job.tokenizer, job.on_error, job.variants
+                        write_part,
+                        folder,
+                        job.parts,
+                        index,
+                        group,
+                        job.tokenizer,
+                        job.on_error,
+                        job.variants,
+                        job.group,
                     )
                 )
             report()

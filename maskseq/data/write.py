@@ -11,6 +11,7 @@ from jaxtyping import Int, Integer, Shaped, UInt64
 from maskseq.data.encode import Row, checked_tokens, encode_records, offsets_of, with_variants
 from maskseq.data.hashing import hash64
 from maskseq.data.parts import EXAMPLES, OnError, part_name
+from maskseq.data.record_table import group_number
 from maskseq.data.storage import SEAL, Folder, block_digests, to_json
 from maskseq.data.unknown import find_runs
 from maskseq.errors import DataError
@@ -30,14 +31,16 @@ def write_part(
     tokenizer: Tokenizer[Any],
     on_error: OnError,
     n_variants: int = 0,
+    group: str = "",
 ) -> None:
     """Encode `records` and write them as part `index` below `parts`. It is made in memory: nobody sees half of it.
 
-    A `DataError` stands for a record that could not be read: it counts as skipped.
+    A `DataError` stands for a record that could not be read: it counts as skipped. `group` is the attribute by which
+    the split keeps records together.
     """
     kept, encoded, skipped = encode_records(records, tokenizer, on_error)
     rows = with_variants(kept, encoded, tokenizer, n_variants)
-    files = _arrays(rows, tokenizer)
+    files = _arrays(rows, tokenizer, group)
     summary = {
         "records": len(rows),
         "variants": len(rows) - len(kept),
@@ -61,7 +64,7 @@ def _losses(
     return {source: asdict(loss) for source, loss in total.items()}
 
 
-def _arrays(rows: Sequence[Row], tokenizer: Tokenizer[Any]) -> dict[str, bytes]:
+def _arrays(rows: Sequence[Row], tokenizer: Tokenizer[Any], group: str) -> dict[str, bytes]:
     """The files of a zarr group with everything that a part holds."""
     import zarr
 
@@ -99,6 +102,8 @@ def _arrays(rows: Sequence[Row], tokenizer: Tokenizer[Any]) -> dict[str, bytes]:
     spans = [row.record.span() for row in rows]
     if spans and all(s is not None for s in spans):
         _write(store, "spans", np.array(spans, np.float64))
+    if group:
+        _write(store, "groups", np.array([group_number(row.record, group) for row in rows], np.uint64))
     return {name: content.to_bytes() for name, content in written.items()}
 
 
