@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from maskseq import plugins
 from maskseq.chance import write_frequencies
@@ -63,6 +63,7 @@ def pretrain(
     origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
     stage = origin.position.stage if origin else 0
     training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
+    test_rows = held_out_rows(resolved, corpus, "test")
 
     def hear(event: Event) -> None:
         if isinstance(event, Started):  # the folder is this run's from now on
@@ -86,6 +87,7 @@ def pretrain(
         seed=resolved.seed,
         identity=resolved.identity() | {"corpus": corpus.fingerprint},
         origin=origin,
+        test_rows=test_rows,
         on_event=hear,
     )
     run = load(output, trust_code=resolved.code, tokenizer=corpus.tokenizer)
@@ -218,7 +220,7 @@ def fit_tokenizer(recipe: Recipe, records: Iterable[Record]) -> Tokenizer[Any]:
 
 
 def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None, stage: int = 0) -> tuple[Rows, Rows | None]:
-    """Training rows, and validation rows under one fixed mask key (None where nothing is held out)."""
+    """Training rows, and those of the selection data (None where there are none)."""
     total = recipe.training.tokens
     _, decay = recipe.schedule.lengths(total)
     training = Rows(
@@ -232,12 +234,15 @@ def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None, stage:
         decay_start=1 - decay / total,
         cache=cache,
     )
-    if not len(corpus.sequences("validation")):
-        return training, None
+    return training, held_out_rows(recipe, corpus, "selection")
+
+
+def held_out_rows(recipe: Recipe, corpus: Corpus, part: Literal["selection", "test"]) -> Rows | None:
+    """The rows of a held-out part under one fixed mask key; None where there are none."""
+    if not len(corpus.sequences(part)):
+        return None
     whole = replace(recipe.batch, cut=0.0)
-    return training, Rows(
-        corpus, split="validation", config=whole, masking=recipe.masking, seed=recipe.seed, mask_epoch=0
-    )
+    return Rows(corpus, split=part, config=whole, masking=recipe.masking, seed=recipe.seed, mask_epoch=0)
 
 
 def rows_of_run(

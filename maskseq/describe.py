@@ -67,7 +67,8 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
             "recipe": recipe.to_json(),
             "data": {
                 "training tokens": int(corpus.lengths[corpus.sequences("train")].sum()),
-                "validation tokens": int(corpus.lengths[corpus.sequences("validation")].sum()),
+                "validation tokens": int(corpus.lengths[corpus.sequences("selection")].sum()),
+                "test tokens": int(corpus.lengths[corpus.sequences("test")].sum()),
                 "rows an epoch": training_rows.n_rows(0),
                 "validation rows": validation_rows.n_rows(0) if validation_rows else 0,
             },
@@ -127,9 +128,10 @@ def inspect(place: Place, *, layers: bool = False, trust_code: bool = False) -> 
     }
     if (path / METRICS).exists():
         watched = Watched(path).update()
-        for kind, line in (("step", watched.last), ("validation", next(reversed(watched.validations), None))):
+        validation = next(reversed(watched.validations), None)
+        for kind, line in (("last step", watched.last), ("last validation", validation), ("test", watched.test)):
             if line:
-                summary[f"last {kind}"] = {key: line.get(key) for key in ("step", "tokens", "bits", "accuracy")}
+                summary[kind] = {key: line.get(key) for key in ("step", "tokens", "bits", "accuracy")}
     if layers:
         summary["layers"] = _layers(model, _optimizer(made_by or path.parent.parent / RECIPE))
     return summary
@@ -193,6 +195,8 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
             "by": split["by"],
             "training positions": split["train"]["positions"],
             "validation positions": split["validation"]["positions"],
+            "test positions": split.get("test", {}).get("positions", 0),
+            "figures are of": f"{corpus.judged} data",
             "left out": split["left_out"],
             "duplicate records": split["duplicate_records"],
             "repeated keys": split["repeated_keys"],

@@ -93,6 +93,8 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Judge a run on a file, on what the corpus `data` holds out, or on what its own corpus holds out.
 
+    Of a corpus the test part is read; where it has none, the selection data, and the figures are labelled so.
+
     `within` are stretches of the file's records, as `maskseq.ranges` reads them: nothing else of it is asked. Numbers
     of a file are judged as they are, those of a corpus as the centres of their bins. Baselines are counted on the
     training data of `corpus` (default: the run's own).
@@ -119,7 +121,7 @@ def evaluate_run(
         config=InfillConfig(order=order, beam=beam, seed=question.seed),
         on_progress=on_progress,
     )
-    of = {"run": str(run), "data": str(data or "what the run's corpus holds out"), "symmetries": symmetries}
+    of = {"run": str(run), "data": _named(data, held_out, "the run's corpus"), "symmetries": symmetries}
     return {"of": of | ({"within": list(within)} if within else {}), **told}
 
 
@@ -134,7 +136,7 @@ def evaluate_baselines(
     trust_code: bool = False,
     on_progress: Progress = lambda what, done, of: None,
 ) -> dict[str, Any]:
-    """What a model of this corpus has to beat on the data that it holds out, or on a file (or `within` it)."""
+    """What a model of this corpus has to beat on its test part, its selection data, or a file (or `within` it)."""
     counted = Corpus.open(corpus, trust_code=trust_code)
     held_out: Corpus | None = counted
     if data is not None:
@@ -145,7 +147,15 @@ def evaluate_baselines(
     records = _records(data, held_out, counted.tokenizer, within, lambda file: format_for(file, format))
     context = question.window or context
     told = judge(question, records, baselines, context=context, masking=MaskingConfig(), on_progress=on_progress)
-    return {"of": {"corpus": str(corpus)}, **told}
+    return {"of": {"corpus": str(corpus), "data": _named(data, held_out, "the corpus")}, **told}
+
+
+def _named(data: Path | None, held_out: Corpus | None, own: str) -> str:
+    """What is asked about: a file, or the part of a corpus."""
+    if held_out is None:
+        return str(data)
+    part = "test data" if held_out.judged == "test" else "selection data (there is no test part)"
+    return f"{part} of {data or own}"
 
 
 def _check_fields(question: Question, tokenizer: Tokenizer[Any]) -> None:
@@ -170,7 +180,7 @@ def _records(
             return [(each.key, replace(encode(tokenizer, each), numbers=numbers_of(tokenizer, each))) for each in cut]
     if within:
         raise UsageError("stretches are taken of the records of a file\n\nhint: name the file that they are of")
-    return list(held_out_records(held_out))
+    return list(held_out_records(held_out, held_out.judged))
 
 
 def judge(
