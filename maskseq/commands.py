@@ -1,5 +1,6 @@
 """From a recipe to a trained run: the corpus, the rows, the training. Only this module knows the whole."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from maskseq.chance import write_frequencies
 from maskseq.data.batches import Rows
 from maskseq.data.build import Progress, build_corpus, build_from_records, build_share, sources_of
 from maskseq.data.corpus import Corpus, holds_corpus
+from maskseq.data.overlap import Overlap, overlap_of
 from maskseq.data.places import Place, local_files
 from maskseq.data.source import Source
 from maskseq.data.splits import training_records
@@ -60,6 +62,7 @@ def pretrain(
         raise UsageError("a run either extends another or branches from it, not both")
     if corpus is None:
         corpus = prepare_corpus(resolved, default=output / "corpus", tokenizer=tokenizer, records=records, run=output)
+    warn_of_overlap(corpus)
     origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
     stage = origin.position.stage if origin else 0
     training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
@@ -94,6 +97,14 @@ def pretrain(
     if parallel.join(resolved.training.device).first:
         write_run_report(run, corpus, (validation_rows or training_rows).row(0), resolved.identity()["recipe"])
     return run
+
+
+def warn_of_overlap(corpus: Corpus) -> Overlap | None:
+    """What the split of a corpus leaves out at a time boundary; warns where that is much."""
+    left = overlap_of(corpus)
+    if left is not None and left.warning:
+        warnings.warn(left.warning, stacklevel=3)
+    return left
 
 
 def prepare_corpus(

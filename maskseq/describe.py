@@ -11,8 +11,9 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from maskseq import plugins
-from maskseq.commands import prepare_corpus, recipe_tokenizer, rows_of
+from maskseq.commands import prepare_corpus, recipe_tokenizer, rows_of, warn_of_overlap
 from maskseq.data.corpus import Corpus, holds_corpus
+from maskseq.data.overlap import overlap_of
 from maskseq.data.places import Place, is_url
 from maskseq.errors import DataError, UsageError
 from maskseq.fence import fenced
@@ -46,6 +47,7 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
             corpus = prepare_corpus(
                 replace(recipe, data=replace(recipe.data, corpus=None)), default=Path(aside) / "corpus"
             )
+        left = warn_of_overlap(corpus)
         training_rows, validation_rows = rows_of(recipe, corpus)
         config = recipe.encoder_config(corpus.tokenizer.vocabulary)
         model = Encoder(config, seed=None)
@@ -69,6 +71,7 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
                 "training tokens": int(corpus.lengths[corpus.sequences("train")].sum()),
                 "validation tokens": int(corpus.lengths[corpus.sequences("selection")].sum()),
                 "test tokens": int(corpus.lengths[corpus.sequences("test")].sum()),
+                **({"left out at a time boundary": left.told} if left else {}),
                 "rows an epoch": training_rows.n_rows(0),
                 "validation rows": validation_rows.n_rows(0) if validation_rows else 0,
             },
@@ -179,6 +182,7 @@ def _optimizer(recipe: Path) -> OptimizerConfig | None:
 def _corpus(corpus: Corpus) -> dict[str, Any]:
     manifest = corpus.manifest
     split = manifest["split"]
+    left = overlap_of(corpus)
     losses = {source: str(Loss(**loss)) for source, loss in manifest.get("losses", {}).items()}
     return {
         "corpus": {
@@ -198,6 +202,7 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
             "test positions": split.get("test", {}).get("positions", 0),
             "figures are of": f"{corpus.judged} data",
             "left out": split["left_out"],
+            **({"at a time boundary": left.told} if left else {}),
             "duplicate records": split["duplicate_records"],
             "repeated keys": split["repeated_keys"],
         },

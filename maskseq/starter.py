@@ -19,7 +19,8 @@ from jaxtyping import Integer
 
 from maskseq import plugins
 from maskseq.beyond import Beyond
-from maskseq.data.splits import SplitConfig, training_records
+from maskseq.data.overlap import Overlap, overlap
+from maskseq.data.splits import SplitConfig, table_of, training_records
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.fence import encode, fenced, fit, streamed
 from maskseq.outputs import write
@@ -100,7 +101,12 @@ def init(
     told = dict(readings.told)
     if doubt:
         told[files[0].name] = f"{reading.format}: {reading.why} (a guess that you accepted: {doubt})"
-    facts = {"files": told, "records": _facts(looked.sample), "content": dict(looked.suggestion.found)}
+    records = _facts(looked.sample)
+    if left := _overlap(looked.sample, split):
+        records["left out at a time boundary"] = left.told
+        if left.warning:
+            warnings.warn(left.warning, stacklevel=2)
+    facts = {"files": told, "records": records, "content": dict(looked.suggestion.found)}
     return {**facts, "recipe": str(output)}
 
 
@@ -268,6 +274,15 @@ def _of_what_is_held_out(sample: Sample, split: SplitConfig, options: Mapping[st
     for record in sample.records:
         held_out.add(tokenizer.beyond(record))
     return held_out.without(seen).warning("held-out numbers")
+
+
+def _overlap(sample: Sample, split: SplitConfig) -> Overlap | None:
+    """What a split by time would leave out of the records that were looked at."""
+    table = table_of(sample.records, split)
+    try:
+        return None if table is None else overlap(replace(table, positions=sample.positions), split)
+    except MaskseqError:  # records without times, which the build will name
+        return None
 
 
 def _facts(sample: Sample) -> dict[str, Any]:

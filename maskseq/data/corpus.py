@@ -17,10 +17,13 @@ from typing import Any, Literal, NamedTuple, SupportsIndex
 
 import numpy as np
 from jaxtyping import Int, Integer
+from pydantic import TypeAdapter, ValidationError
 
 from maskseq.data.manifest import check_manifest
 from maskseq.data.parts import Part
 from maskseq.data.places import Place, open_folder
+from maskseq.data.record_table import RecordTable, record_table
+from maskseq.data.split_config import SplitConfig
 from maskseq.data.storage import Folder, file_digest, to_json
 from maskseq.data.storage import digest as digest_of
 from maskseq.errors import DataError, UsageError
@@ -97,6 +100,21 @@ class Corpus:
                 return slice(begin, begin + count)
             begin += count
         raise AssertionError(stored)
+
+    @property
+    def records(self) -> RecordTable:
+        """What the split was decided by: a row for each record."""
+        return record_table([self._part(index) for index in range(len(self.manifest["parts"]))])
+
+    @property
+    def split_config(self) -> SplitConfig:
+        """How the split was asked for; `DataError` for a manifest that does not say it as it should."""
+        try:
+            config: SplitConfig = TypeAdapter(SplitConfig).validate_json(to_json(self.manifest["split"]["config"]))
+        except (KeyError, ValidationError) as error:
+            problem = str(error).partition("\n")[0]
+            raise DataError(f"{self.folder}/{MANIFEST}", problem, place="split.config") from None
+        return config
 
     @property
     def judged(self) -> Literal["selection", "test"]:

@@ -82,22 +82,9 @@ def training_records(read: Callable[[], Iterable[Record]], config: SplitConfig) 
     What is held out is what the build holds out, except where that needs the ids: duplicates and skipped records. Of a
     record with held-out regions come the segments between them, without the guard gaps, by its `cut(start, stop)`.
     """
-    rows = [
-        (len(record), hash64(record.key.encode()), record.span(), group_number(record, config.group))
-        for record in read()
-    ]
-    if not rows:
+    table = table_of(read(), config)
+    if table is None:
         return
-    units = np.array([row[0] for row in rows])
-    spans = [row[2] for row in rows if row[2] is not None]
-    table = RecordTable(
-        units,
-        units,
-        key_hashes=np.array([row[1] for row in rows], np.uint64),
-        content_hashes=np.arange(len(rows), dtype=np.uint64),  # each its own
-        spans=np.array(spans) if len(spans) == len(rows) else None,
-        groups=np.array([row[3] for row in rows], np.uint64) if config.group else None,
-    )
     choice = choose(table, config)
     (train, *_), _ = _segments(table, choice, config, lambda region: (region.start, region.stop) * 2)
     first = np.searchsorted(train.record, np.arange(len(table) + 1))
@@ -105,6 +92,29 @@ def training_records(read: Callable[[], Iterable[Record]], config: SplitConfig) 
         for segment in range(first[index], first[index + 1]):
             start, length = int(train.start[segment]), int(train.length[segment])
             yield record if length == len(record) else record.cut(start, start + length)
+
+
+def table_of(records: Iterable[Record], config: SplitConfig) -> RecordTable | None:
+    """What a split may depend on before there are ids: each raw unit is a position, and no two records are copies.
+
+    None where there is no record.
+    """
+    rows = [
+        (len(record), hash64(record.key.encode()), record.span(), group_number(record, config.group))
+        for record in records
+    ]
+    if not rows:
+        return None
+    units = np.array([row[0] for row in rows])
+    spans = [row[2] for row in rows if row[2] is not None]
+    return RecordTable(
+        units,
+        units,
+        key_hashes=np.array([row[1] for row in rows], np.uint64),
+        content_hashes=np.arange(len(rows), dtype=np.uint64),  # each its own
+        spans=np.array(spans) if len(spans) == len(rows) else None,
+        groups=np.array([row[3] for row in rows], np.uint64) if config.group else None,
+    )
 
 
 def _held_out_of(regions: Iterable[Region]) -> dict[int, list[Region]]:
