@@ -199,7 +199,7 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
             "by": split["by"],
             "training positions": split["train"]["positions"],
             "validation positions": split["validation"]["positions"],
-            "test positions": split.get("test", {}).get("positions", 0),
+            "test positions": (split.get("test") or {"positions": 0})["positions"],
             "figures are of": f"{corpus.judged} data",
             "left out": split["left_out"],
             **({"at a time boundary": left.told} if left else {}),

@@ -16,6 +16,8 @@ from maskseq.describe import inspect
 from maskseq.evaluation import Question, evaluate_baselines, evaluate_run
 from maskseq.metrics import Watched
 from maskseq.recipe import load_recipe
+from maskseq.starter import init
+from maskseq.survey import Suggestion
 from maskseq.training.learner import Learner
 
 RECIPE: dict[str, Any] = {
@@ -125,3 +127,39 @@ def test_the_last_line_names_the_part(three: Path, tmp_path: Path) -> None:
         asked = command("evaluate", folder / "run", "--cells", 200)
         assert words in asked.stderr
         assert inspect(folder / "run" / "corpus")["split"]["figures are of"] == words
+
+
+@pytest.mark.parametrize(
+    ("n", "options", "parts"),
+    [
+        (400, (), (0.1, 0.1)),
+        (400, ("data.split.validation=0.3",), (0.3, 0.1)),
+        (400, ("data.split.test=0.0",), (0.1, 0.0)),
+        (60, (), (0.1, 0.0)),  # six records would be held out for the test
+        (60, ("data.split.test=0.2",), (0.1, 0.2)),
+        (1, (), (0.1, 0.0)),
+    ],
+)
+def test_init_writes_the_shares(tmp_path: Path, n: int, options: tuple[str, ...], parts: tuple[float, float]) -> None:
+    rng = np.random.default_rng(0)
+    records = (f">r{i}\n{''.join(rng.choice(list('ACGT'), 200))}\n" for i in range(n))
+    (tmp_path / "x.fa").write_text("".join(records))
+    init([tmp_path / "x.fa"], tmp_path / "recipe.toml", overrides=options)
+    text = (tmp_path / "recipe.toml").read_text()
+    split = load_recipe(tmp_path / "recipe.toml").data.split
+    assert (split.selection, split.test) == parts
+    assert ("selection = " in text, "test = " in text, "validation = " in text) == (True, True, False)
+    dry = json.loads(command("pretrain", tmp_path / "recipe.toml", "--dry-run", "--json").stdout)
+    for name, share in zip(("validation tokens", "test tokens"), parts, strict=True):
+        assert dry["data"][name] == pytest.approx(share * 200 * n, abs=201)
+    assert dry["data"]["training tokens"] > 0
+
+
+def test_a_suggestion_under_the_old_name_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maskseq_genomics.nucleotide import NucleotideTokenizer
+
+    suggestion = Suggestion(recipe={"data": {"split": {"by": "record", "validation": 0.25}}})
+    monkeypatch.setattr(NucleotideTokenizer, "suggest", classmethod(lambda cls, records: suggestion))
+    recipe(tmp_path, test=0.0)
+    init([tmp_path / "x.fa"], tmp_path / "first.toml", overrides=["tokenizer.name=nucleotide"])
+    assert load_recipe(tmp_path / "first.toml").data.split.selection == 0.25

@@ -95,7 +95,7 @@ class Corpus:
         """The same indices as one contiguous range: training sequences come first, then selection, then test."""
         stored, begin = stored_name(split), 0
         for name in dict.fromkeys(SPLITS.values()):
-            count = int(self.manifest["split"].get(name, {}).get("sequences", 0))
+            count = int((self.manifest["split"].get(name) or {"sequences": 0})["sequences"])
             if name == stored:
                 return slice(begin, begin + count)
             begin += count
