@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -92,11 +92,14 @@ def summary(fitted: Fitted, fields: Sequence[Field]) -> dict[str, Any]:
     return told
 
 
-def held_out_records(corpus: Corpus) -> Iterator[tuple[str, Encoded]]:
-    """Keys and ids of the sequences that a corpus holds out; `UsageError` if it holds out nothing."""
-    if not len(corpus.sequences("validation")):
-        raise UsageError(f"{corpus.path} holds nothing out\n\nhint: name a file of data that the run has not seen")
-    for sequence, piece in corpus.each("validation"):
+def held_out_records(corpus: Corpus, part: Literal["selection", "test"] = "selection") -> Iterator[tuple[str, Encoded]]:
+    """Keys and ids of what a corpus holds out for selection or the test; `UsageError` if that is nothing."""
+    if not len(corpus.sequences(part)):
+        raise UsageError(
+            f"{corpus.path} holds nothing out for {'selection' if part == 'selection' else 'the test'}\n\n"
+            f"hint: name a file of data that the run has not seen"
+        )
+    for sequence, piece in corpus.each(part):
         yield f"{corpus.key(sequence)}@{corpus.starts[sequence]}", Encoded(piece.ids, weights=piece.weights)
 
 

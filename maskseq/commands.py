@@ -1,16 +1,18 @@
 """From a recipe to a trained run: the corpus, the rows, the training. Only this module knows the whole."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from maskseq import plugins, renamed
 from maskseq.chance import write_frequencies
 from maskseq.data.batches import Rows
 from maskseq.data.build import Progress, build_corpus, build_from_records, build_share, sources_of
 from maskseq.data.corpus import Corpus, holds_corpus
+from maskseq.data.overlap import Overlap, overlap_of
 from maskseq.data.places import Place, local_files
 from maskseq.data.source import Source
 from maskseq.data.splits import training_records
@@ -62,9 +64,11 @@ def pretrain(
         corpus = prepare_corpus(
             resolved, default=renamed.in_folder(output, "corpus"), tokenizer=tokenizer, records=records, run=output
         )
+    warn_of_overlap(corpus)
     origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
     stage = origin.position.stage if origin else 0
     training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
+    test_rows = held_out_rows(resolved, corpus, "test")
 
     def hear(event: Event) -> None:
         if isinstance(event, Started):  # the folder is this run's from now on
@@ -90,12 +94,21 @@ def pretrain(
         identity=resolved.identity() | {"corpus": corpus.fingerprint},
         canonical=canonical,
         origin=origin,
+        test_rows=test_rows,
         on_event=hear,
     )
     run = load(output, trust_code=resolved.code, tokenizer=corpus.tokenizer)
     if parallel.join(resolved.training.device).first:
         write_run_report(run, corpus, (validation_rows or training_rows).row(0), resolved.identity()["recipe"])
     return run
+
+
+def warn_of_overlap(corpus: Corpus) -> Overlap | None:
+    """What the split of a corpus leaves out at a time boundary; warns where that is much."""
+    left = overlap_of(corpus)
+    if left is not None and left.warning:
+        warnings.warn(left.warning, stacklevel=3)
+    return left
 
 
 def prepare_corpus(
@@ -198,6 +211,7 @@ def build_part(
             output=output,
             tokenizer=tokenizer,
             format=source.format,
+            split=recipe.data.split,
             variants=recipe.data.variants,
             on_error=recipe.data.on_error,
             progress=on_build,
@@ -235,7 +249,7 @@ def fit_tokenizer(recipe: Recipe, records: Iterable[Record]) -> Tokenizer[Any]:
 
 
 def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None, stage: int = 0) -> tuple[Rows, Rows | None]:
-    """Training rows, and validation rows under one fixed mask key (None where nothing is held out)."""
+    """Training rows, and those of the selection data (None where there are none)."""
     total = recipe.training.tokens
     _, decay = recipe.schedule.lengths(total)
     training = Rows(
@@ -249,12 +263,15 @@ def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None, stage:
         decay_start=1 - decay / total,
         cache=cache,
     )
-    if not len(corpus.sequences("validation")):
-        return training, None
+    return training, held_out_rows(recipe, corpus, "selection")
+
+
+def held_out_rows(recipe: Recipe, corpus: Corpus, part: Literal["selection", "test"]) -> Rows | None:
+    """The rows of a held-out part under one fixed mask key; None where there are none."""
+    if not len(corpus.sequences(part)):
+        return None
     whole = replace(recipe.batch, cut=0.0)
-    return training, Rows(
-        corpus, split="validation", config=whole, masking=recipe.masking, seed=recipe.seed, mask_epoch=0
-    )
+    return Rows(corpus, split=part, config=whole, masking=recipe.masking, seed=recipe.seed, mask_epoch=0)
 
 
 def rows_of_run(

@@ -143,6 +143,7 @@ class TrainingProgress:
     def __init__(self, bar: Progress | None) -> None:
         self._bar = bar
         self._told, self._speed = 0.0, 0.0
+        self._held_out = ""
 
     def __call__(self, event: Any) -> None:
         handler = getattr(self, f"_{type(event).__name__.lower()}", None)
@@ -172,17 +173,25 @@ class TrainingProgress:
             talk.print(f"step {event.step}  {share:4.0%}  {text}  ETA {max(left, 0):.0f} s")
 
     def _validation(self, event: Any) -> None:
+        self._scored("selection data", event)
+
+    def _tested(self, event: Any) -> None:
+        self._scored("test data", event)
+
+    def _scored(self, what: str, event: Any) -> None:
         score = event.scores.all
-        talk.print(
-            f"validation at {event.tokens:,} tokens: {score.bits:.4f} bits/token, {score.accuracy:.1%} right "
-            f"of {score.cells:,}"
-        )
+        figures = f"{score.bits:.4f} bits/token, {score.accuracy:.1%} right"
+        self._held_out = f"; {what}: {figures}"
+        talk.print(f"{what} at {event.tokens:,} tokens: {figures} of {score.cells:,}")
 
     def _warned(self, event: Any) -> None:
         warn(event.text)
 
     def _finished(self, event: Any) -> None:
-        talk.print(f"finished: {event.step:,} steps, {event.tokens:,} tokens, {event.seconds:.0f} s")
+        talk.print(
+            f"finished: {event.step:,} steps, {event.tokens:,} tokens, {event.seconds:.0f} s{self._held_out}",
+            markup=False,
+        )
 
 
 @contextmanager

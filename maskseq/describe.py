@@ -11,8 +11,9 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from maskseq import plugins
-from maskseq.commands import prepare_corpus, recipe_tokenizer, rows_of
+from maskseq.commands import prepare_corpus, recipe_tokenizer, rows_of, warn_of_overlap
 from maskseq.data.corpus import Corpus, holds_corpus
+from maskseq.data.overlap import overlap_of
 from maskseq.data.places import Place, is_url
 from maskseq.errors import DataError, UsageError
 from maskseq.fence import fenced
@@ -47,6 +48,7 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
             corpus = prepare_corpus(
                 replace(recipe, data=replace(recipe.data, corpus=None)), default=Path(aside) / "corpus"
             )
+        left = warn_of_overlap(corpus)
         training_rows, validation_rows = rows_of(recipe, corpus)
         config = recipe.encoder_config(corpus.tokenizer.vocabulary)
         model = Encoder(config, seed=None)
@@ -68,7 +70,9 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
             "recipe": recipe.to_json(),
             "data": {
                 "training tokens": int(corpus.lengths[corpus.sequences("train")].sum()),
-                "validation tokens": int(corpus.lengths[corpus.sequences("validation")].sum()),
+                "validation tokens": int(corpus.lengths[corpus.sequences("selection")].sum()),
+                "test tokens": int(corpus.lengths[corpus.sequences("test")].sum()),
+                **({"left out at a time boundary": left.told} if left else {}),
                 "rows an epoch": training_rows.n_rows(0),
                 "validation rows": validation_rows.n_rows(0) if validation_rows else 0,
             },
@@ -128,9 +132,10 @@ def inspect(place: Place, *, layers: bool = False, trust_code: bool = False) -> 
     }
     if (path / METRICS).exists():
         watched = Watched(path).update()
-        for kind, line in (("step", watched.last), ("validation", next(reversed(watched.validations), None))):
+        validation = next(reversed(watched.validations), None)
+        for kind, line in (("last step", watched.last), ("last validation", validation), ("test", watched.test)):
             if line:
-                summary[f"last {kind}"] = {key: line.get(key) for key in ("step", "tokens", "bits", "accuracy")}
+                summary[kind] = {key: line.get(key) for key in ("step", "tokens", "bits", "accuracy")}
     if layers:
         summary["layers"] = _layers(model, _optimizer(made_by or path.parent.parent / RECIPE))
     return summary
@@ -178,6 +183,7 @@ def _optimizer(recipe: Path) -> OptimizerConfig | None:
 def _corpus(corpus: Corpus) -> dict[str, Any]:
     manifest = corpus.manifest
     split = manifest["split"]
+    left = overlap_of(corpus)
     losses = {source: str(Loss(**loss)) for source, loss in manifest.get("losses", {}).items()}
     return {
         "corpus": {
@@ -194,7 +200,10 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
             "by": split["by"],
             "training positions": split["train"]["positions"],
             "validation positions": split["validation"]["positions"],
+            "test positions": (split.get("test") or {"positions": 0})["positions"],
+            "figures are of": f"{corpus.judged} data",
             "left out": split["left_out"],
+            **({"at a time boundary": left.told} if left else {}),
             "duplicate records": split["duplicate_records"],
             "repeated keys": split["repeated_keys"],
         },

@@ -104,6 +104,8 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Judge a run on a file, on what the corpus `data` holds out, or on what its own corpus holds out.
 
+    Of a corpus the test part is read; where it has none, the selection data, and the figures are labelled so.
+
     `within` are stretches of the file's records, as `maskseq.ranges` reads them: nothing else of it is asked. Numbers
     of a file are judged as they are, those of a corpus as the centres of their bins. Baselines are counted on the
     training data of `corpus` (default: the run's own).
@@ -130,7 +132,7 @@ def evaluate_run(
         config=InfillConfig(order=order, beam=beam, seed=question.seed),
         on_progress=on_progress,
     )
-    of = {"run": str(run), "data": str(data or "what the run's corpus holds out"), "symmetries": symmetries}
+    of = {"run": str(run), "data": _named(data, held_out, "the run's corpus"), "symmetries": symmetries}
     return {"of": of | ({"within": list(within)} if within else {}), **told}
 
 
@@ -145,7 +147,7 @@ def evaluate_baselines(
     trust_code: bool = False,
     on_progress: Progress = lambda what, done, of: None,
 ) -> dict[str, Any]:
-    """What a model has to beat on the data that a corpus holds out, or on a file (or `within` it).
+    """What a model has to beat on a corpus's test part, its selection data, or a file (or `within` it).
 
     `source` is the corpus, a run that has one, or a recipe, whose corpus is made for the moment if it names none.
     """
@@ -159,7 +161,7 @@ def evaluate_baselines(
         baselines = _baselines(question, counted, counted.tokenizer, data, held_out, on_progress)
         context = question.window or context
         told = judge(question, records, baselines, context=context, masking=MaskingConfig(), on_progress=on_progress)
-    return {"of": {"corpus": str(source)}, **told}
+    return {"of": {"corpus": str(source), "data": _named(data, held_out, "the corpus")}, **told}
 
 
 @contextmanager
@@ -187,7 +189,7 @@ def _baselines(
     on_progress: Progress,
     distances: tuple[int, ...] = (),
 ) -> Baselines:
-    """Counted on the training data of a corpus; weights are fitted on what it holds out, if that is not asked about."""
+    """Counted on the training data of a corpus; weights are fitted on its selection data, unless that is asked about."""
     free = question.every and _is_other(data, held_out, corpus)
     baselines = Baselines(
         corpus.training_ids(),
@@ -195,7 +197,7 @@ def _baselines(
         question.depth,
         distances,
         every=question.every,
-        selection=(each.ids for _, each in corpus.each("validation")) if free else (),
+        selection=(each.ids for _, each in corpus.each("selection")) if free else (),
         periods=question.periods,
     )
     for note in baselines.notes:
@@ -204,13 +206,21 @@ def _baselines(
 
 
 def _is_other(data: Path | None, held_out: Corpus | None, corpus: Corpus) -> bool:
-    """Whether asked data cannot be what the corpus holds out: a file that it was not made of, or another corpus."""
+    """Whether asked data cannot be the corpus's selection data: its test part, other files, another corpus."""
     if data is None or held_out is not None:
-        return held_out is not None and held_out.fingerprint != corpus.fingerprint
+        return held_out is not None and (held_out.judged == "test" or held_out.fingerprint != corpus.fingerprint)
     sources = corpus.manifest.get("sources", ())
     sizes = {source["bytes"] for source in sources}
     known = {source["sha256"] for source in sources}
     return data.stat().st_size not in sizes or file_digest(data) not in known
+
+
+def _named(data: Path | None, held_out: Corpus | None, own: str) -> str:
+    """What is asked about: a file, or the part of a corpus."""
+    if held_out is None:
+        return str(data)
+    part = "test data" if held_out.judged == "test" else "selection data (there is no test part)"
+    return f"{part} of {data or own}"
 
 
 def _check_fields(question: Question, tokenizer: Tokenizer[Any]) -> None:
@@ -235,7 +245,7 @@ def _records(
             return [(each.key, replace(encode(tokenizer, each), numbers=numbers_of(tokenizer, each))) for each in cut]
     if within:
         raise UsageError("stretches are taken of the records of a file\n\nhint: name the file that they are of")
-    return list(held_out_records(held_out))
+    return list(held_out_records(held_out, held_out.judged))
 
 
 def judge(

@@ -40,6 +40,8 @@ class Watched:
         self.last: Mapping[str, Any] = {}
         """The last step."""
         self.validations: list[Mapping[str, Any]] = []
+        self.test: Mapping[str, Any] = {}
+        """The test at the end, if there was one."""
         self.tokens: list[int] = []
         """Tokens seen after each step: what `curves` are drawn over."""
         self.curves: dict[str, list[float]] = {name: [] for name in CURVES}
@@ -90,6 +92,8 @@ class Watched:
                 values.append(line.get(name, 0.0))
         elif kind == "validation":
             self.validations.append(_numbers(line))
+        elif kind == "test":
+            self.test = _numbers(line)
         elif kind == "checkpoint":
             self.checkpoint = line["step"]
         elif kind in ("stopped", "finished"):
@@ -142,6 +146,7 @@ class Watched:
             **{key: self.last.get(key) for key in kept},
             "peak_memory": self.last.get("peak_memory"),
             **{f"validation_{key}": validation.get(key) for key in ("step", "bits", "accuracy")},
+            **{f"test_{key}": self.test.get(key) for key in ("step", "bits", "accuracy")},
             "checkpoint": self.checkpoint,
             "silent_s": (time.time() if now is None else now) - self.spoken if self.spoken else None,
         }

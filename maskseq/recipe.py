@@ -122,13 +122,15 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """The resolved recipe, every default visible."""
         resolved: dict[str, Any] = TypeAdapter(Recipe).dump_python(self, mode="json")
+        del resolved["data"]["split"]["validation"]  # the old name of what is there
         return resolved
 
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same: all that has a say in their weights. Where the files lie has not."""
         resolved = self.to_json()
-        kept = {key: resolved["data"][key] for key in ("format", "format_options", "split")}
-        resolved["data"] = {"files": [Path(name).name for name in self.data.files]} | kept
+        kept = {key: resolved["data"][key] for key in ("format", "format_options")}
+        files = [Path(name).name for name in self.data.files]
+        resolved["data"] = {"files": files, **kept, "split": self.data.split.identity()}
         for key in ("device", "checkpoint_every", "keep_last", "keep_every"):
             del resolved["training"][key]
         return {"recipe": resolved}
@@ -171,9 +173,9 @@ def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequ
         files = table.get("data", {}).get("files") if isinstance(table.get("data"), dict) else None
         if isinstance(files, list):
             table["data"]["files"] = [_beside(path, name) for name in files]
+    table = today(table)
     for override in overrides:
         lay_over(table, override)
-    table = renamed.of_recipe(table)
     _reject_unknown(Recipe, table, name)
     recipe: Recipe = _validated(Recipe, table, name)
     recipe.check()  # fails now, not once a corpus is built
@@ -215,8 +217,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def lay_over(table: dict[str, Any], override: str) -> None:
     """Lay one `a.b=value` on the table; a value that is no TOML is taken as a string."""
+    top = table
     key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
+    parts = renamed.RECIPE.get(key.strip(), key.strip()).split(".")
     if not equals or not all(parts):
         raise UsageError(f"--set {override}: expected section.key=value, such as --set masking.ratio=0.4")
     try:
@@ -229,6 +232,16 @@ def lay_over(table: dict[str, Any], override: str) -> None:
             raise UsageError(f"--set {override}: {'.'.join(parts[: depth + 1])} is a value, not a section")
         table = inner
     table[parts[-1]] = value
+    if isinstance(value, dict):
+        top.update(today(top))
+
+
+def today(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with today's names of its keys; `UsageError` where a key stands under both its names."""
+    if both := renamed.twice(table):
+        (section, _, old), new = both[0].rpartition("."), both[1].rpartition(".")[2]
+        raise UsageError(f"{section} has {new!r} and, under its old name, {old!r}\n\nhint: give {new!r} alone")
+    return renamed.of_recipe(table)
 
 
 def _reject_unknown(cls: type, table: object, where: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-RECIPE: Mapping[str, str] = {}
+RECIPE: Mapping[str, str] = {"data.split.validation": "data.split.selection"}
 """Today's name of a key of recipes by the older one, as `section.key`; both with all sections that they are in."""
 ADDED: Mapping[str, Any] = {}
 """What a recipe that lacks a key means by that, where it is not the key's default, by today's `section.key`."""
@@ -41,6 +41,19 @@ def of_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(holder, dict) and key in holder:
             _put(found, new, holder.pop(key))
     return found
+
+
+def twice(recipe: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The first key that a recipe has under an older name as well as under today's: both names."""
+
+    def has(key: str) -> bool:
+        *sections, last = key.split(".")
+        holder: Any = recipe
+        for section in sections:
+            holder = holder.get(section) if isinstance(holder, Mapping) else None
+        return isinstance(holder, Mapping) and last in holder
+
+    return next(((old, new) for old, new in RECIPE.items() if has(old) and has(new)), None)
 
 
 def with_added(recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -58,21 +58,24 @@ def _parts(watched: Watched, run: Run, corpus: Corpus, row: Row, recipe: Mapping
             "state": summary["state"],
             "tokens": summary["tokens"],
             "parameters": run.model.n_parameters,
-            "validation, bits per scored cell": summary["validation_bits"],
-            "validation, right": summary["validation_accuracy"],
+            "selection data, bits per scored cell": summary["validation_bits"],
+            "selection data, right": summary["validation_accuracy"],
+            **_tested(summary),
             "tokens per second": summary["tokens_per_s"],
             "seconds in steps": sum(watched.seconds),
             "share of the matrix product peak": summary["peak_share"],
             "peak memory, GiB": (summary["peak_memory"] or 0) / 2**30,
         },
     )
-    yield "<h2>Curves</h2><p>Over tokens. Lines are training steps, dots validations.</p>"
+    yield "<h2>Curves</h2><p>Over tokens. Lines are training steps, dots selection data.</p>"
     yield from (_chart(watched, name, title) for name, title in CHARTS.items())
-    told = watched.validations[-1] if watched.validations else watched.last
-    yield f"<h2>By kind of question</h2><p>The last {told.get('kind', 'step')}, by what was asked of the model.</p>"
+    told = watched.test or (watched.validations[-1] if watched.validations else watched.last)
+    what = {"test": "The test data", "validation": "The selection data, at the last validation"}
+    of = what.get(told.get("kind", ""), "The last step")
+    yield f"<h2>By kind of question</h2><p>{of}, by what was asked of the model.</p>"
     yield from (_groups(told, key, name) for key, name in GROUPS.items())
     yield (
-        "<h2>Examples</h2><p>Pieces of the validation rows as the model sees them, which may be turned by a symmetry. "
+        "<h2>Examples</h2><p>Pieces of the selection data as the model sees them, which may be turned by a symmetry. "
         'Hidden values are shaded by how sure the model is, <span class="right">right</span> or '
         '<span class="wrong">wrong</span>, above what is true.</p>'
     )
@@ -80,6 +83,16 @@ def _parts(watched: Watched, run: Run, corpus: Corpus, row: Row, recipe: Mapping
     yield section("Machine", {key: started.get(key) for key in ("device", "precision", "world", "gemm_peak")})
     yield section("Made from", _provenance(corpus))
     yield f"<h2>Recipe</h2><pre>{escape(to_json(recipe, ascii=False, indent=1))}</pre>"
+
+
+def _tested(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What the test at the end came to, or that there was none."""
+    if summary["test_bits"] is None:
+        return {"test data": "none: there are two parts, and choices were made by the selection data"}
+    return {
+        "test data, bits per scored cell": summary["test_bits"],
+        "test data, right": summary["test_accuracy"],
+    }
 
 
 # ---- curves and tables --------------------------------------------------------------------------------------------

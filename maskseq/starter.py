@@ -19,12 +19,14 @@ from jaxtyping import Integer
 
 from maskseq import plugins
 from maskseq.beyond import Beyond
-from maskseq.data.splits import SplitConfig, training_records
+from maskseq.data.overlap import Overlap, overlap
+from maskseq.data.sides import choose
+from maskseq.data.splits import SplitConfig, table_of, training_records
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.fence import encode, fenced, fit, streamed
 from maskseq.outputs import write
 from maskseq.readings import Reading, Readings, UndecidedError, answers, command, readings_of
-from maskseq.recipe import lay_over, load_recipe
+from maskseq.recipe import lay_over, load_recipe, today
 from maskseq.survey import Suggestion
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.toml_text import recipe_text
@@ -38,6 +40,13 @@ FEWEST_TOKENS, MOST_TOKENS = 200_000, 4_000_000
 ROWS_AN_EPOCH = 64
 MOST_READINGS = 6
 """Ways to read the files that are tried where it is not clear which is right."""
+FEWEST_RECORDS, FEWEST_POSITIONS = 10, 500
+"""What a test part has at least (the records where whole ones are held out); with less there are two parts."""
+SHARES = {
+    "data.split.selection": "stopping and calibration go by it",
+    "data.split.test": "figures are of it; 0 where a file of its own is the test: maskseq evaluate RUN FILE",
+}
+TOO_LITTLE = "too little data for a third part: figures are of the selection data"
 RECIPE = Path("recipe.toml")
 """The recipe that is written where no other name is given."""
 
@@ -91,8 +100,12 @@ def init(
         },
     }
     draft = _merged(_sizes(looked.sample, looked.suggestion), _merged(known, looked.draft))
+    comments = {"data.format": reading.why, **SHARES, **looked.suggestion.comments}
+    if "test" not in _section(data, "split") and _too_little(looked.sample, load_recipe(draft).data.split):
+        draft["data"]["split"]["test"] = 0.0
+        comments |= {"data.split.test": TOO_LITTLE}
     title = f"A first recipe for {', '.join(file.name for file in files)}."
-    text = recipe_text(draft, {"data.format": reading.why, **looked.suggestion.comments}, title)
+    text = recipe_text(draft, comments, title)
     split = load_recipe(tomllib.loads(text)).data.split
     if warning := _of_what_is_held_out(looked.sample, split, draft["tokenizer"]):
         warnings.warn(warning, stacklevel=2)
@@ -100,7 +113,12 @@ def init(
     told = dict(readings.told)
     if doubt:
         told[files[0].name] = f"{reading.format}: {reading.why} (a guess that you accepted: {doubt})"
-    facts = {"files": told, "records": _facts(looked.sample), "content": dict(looked.suggestion.found)}
+    records = _facts(looked.sample)
+    if left := _overlap(looked.sample, split):
+        records["left out at a time boundary"] = left.told
+        if left.warning:
+            warnings.warn(left.warning, stacklevel=2)
+    facts = {"files": told, "records": records, "content": dict(looked.suggestion.found)}
     return {**facts, "recipe": str(output)}
 
 
@@ -190,7 +208,8 @@ def _looked_at(files: Sequence[Path], reading: Reading, given: Mapping[str, Any]
     options = {**reading.options, **_section(_section(given, "data"), "format_options")}
     records, whole = _records(files, reading.format, options)
     tokenizer, suggestion = _suggestion(records, _section(given, "tokenizer").get("name"))
-    draft = _merged(_merged({"tokenizer": {"name": tokenizer}}, suggestion.recipe), given)
+    suggested = today(suggestion.recipe)
+    draft = _merged(_merged({"tokenizer": {"name": tokenizer}}, suggested), given)
     sample = _encoded(records, whole, draft["tokenizer"])
     return _Looked(reading=replace(reading, options=options), sample=sample, suggestion=suggestion, draft=draft)
 
@@ -251,6 +270,19 @@ def _encoded(records: Sequence[Record], whole: bool, options: Mapping[str, Any])
     return Sample(records=records, whole=whole, tokenizer=tokenizer, positions=positions, unknown=unknown)
 
 
+def _too_little(sample: Sample, split: SplitConfig) -> bool:
+    """Whether a test part of these records would be too small to tell anything."""
+    table = table_of(sample.records, split)
+    if table is None or not split.test or not sample.whole:
+        return False
+    try:
+        by = choose(table, split).by
+    except MaskseqError:  # which the build will name
+        return False
+    few_records = by != "region" and split.test * len(table) < FEWEST_RECORDS
+    return few_records or split.test * int(sample.positions.sum()) < FEWEST_POSITIONS
+
+
 def _of_what_is_held_out(sample: Sample, split: SplitConfig, options: Mapping[str, Any]) -> str | None:
     """What to say if its numbers lie outside the range of those that the recipe's split leaves for training."""
     if type(sample.tokenizer).beyond is Tokenizer.beyond:
@@ -268,6 +300,15 @@ def _of_what_is_held_out(sample: Sample, split: SplitConfig, options: Mapping[st
     for record in sample.records:
         held_out.add(tokenizer.beyond(record))
     return held_out.without(seen).warning("held-out numbers")
+
+
+def _overlap(sample: Sample, split: SplitConfig) -> Overlap | None:
+    """What a split by time would leave out of the records that were looked at."""
+    table = table_of(sample.records, split)
+    try:
+        return None if table is None else overlap(replace(table, positions=sample.positions), split)
+    except MaskseqError:  # records without times, which the build will name
+        return None
 
 
 def _facts(sample: Sample) -> dict[str, Any]:
@@ -307,7 +348,7 @@ def _sizes(sample: Sample, suggestion: Suggestion) -> dict[str, dict[str, Any]]:
     rows = [1 << power for power in range(8, 14) if ROWS_AN_EPOCH << power <= total]
     tokens = min(max(EPOCHS * total, FEWEST_TOKENS), MOST_TOKENS) if sample.whole else MOST_TOKENS
     return {
-        "data": {"split": {"validation": 0.05 if total > 1_000_000 else 0.1}},
+        "data": {"split": dict.fromkeys(("selection", "test"), 0.05 if total > 1_000_000 else 0.1)},
         "model": {"preset": "nano"},
         "batch": {"row_tokens": max(context, max(rows, default=256)), "context": context},
         "optimizer": {"name": "stable_adamw", "lr": 2e-3},

@@ -34,6 +34,13 @@ class Record:
         """Start and end, in seconds since 1970 UTC, for the split by time. Default: the record has no time."""
         return None
 
+    def group(self, attribute: str) -> str | None:
+        """The value of an attribute of the whole record, for `data.split.group`: records that share it stay together.
+
+        Default: the record has no such attribute, and belongs to no others.
+        """
+        return None
+
     def between(self, start: str, stop: str) -> tuple[int, int]:
         """The half-open range of raw units from one moment up to, and without, another, both as the user writes them.
 

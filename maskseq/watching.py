@@ -63,9 +63,11 @@ def _lines(run: Watched) -> list[RenderableType]:
     if run.validations:
         last, best = run.validations[-1], min(v["bits"] for v in run.validations)
         lines.append(
-            f"validation at step {last['step']:,}: {last['bits']:.4f} bits, {last['accuracy']:.1%} right"
+            f"selection data at step {last['step']:,}: {last['bits']:.4f} bits, {last['accuracy']:.1%} right"
             f"  (best {best:.4f} bits)"
         )
+    if run.test:
+        lines.append(f"test data: {run.test['bits']:.4f} bits, {run.test['accuracy']:.1%} right")
     saved = "none yet" if run.checkpoint is None else f"step {run.checkpoint:,}"
     lines.append(f"last checkpoint: {saved}")
     return lines

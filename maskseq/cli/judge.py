@@ -58,7 +58,9 @@ def evaluate(
     run: RunFolder,
     data: Annotated[
         Path | None,
-        typer.Argument(help="A file that the run was not trained on, or a corpus (default: what the run's held out)."),
+        typer.Argument(
+            help="A file that the run was not trained on, or a corpus, whose test part is read (default: the run's)."
+        ),
     ] = None,
     protocol: Protocols = None,
     baseline: Imputers = None,
@@ -84,7 +86,9 @@ def evaluate(
     trust_code: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Judge a run on held-out data beside simple baselines, by the same masks.
+    """Judge a run on test data beside simple baselines, by the same masks.
+
+    Of a corpus without a test part the selection data are read, and the figures say so.
 
     Bits and accuracy with 95 % intervals, skill over the best baseline, calibration, whole gaps, errors in physical
     units.
@@ -186,6 +190,7 @@ def _show(told: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
     if as_json:
         console.show(told, as_json=True)
         return
+    console.say(f"asked about {told['of']['data']}")
     for protocol, figures in told["protocols"].items():
         console.say(brief(protocol, figures))
         if figures.get("whole gaps"):

@@ -40,6 +40,7 @@ def pretrain(
     the same order and masks.
     """
     from maskseq import commands, describe
+    from maskseq.data.overlap import overlap_of
     from maskseq.recipe import check_memory, load_recipe
     from maskseq.renamed import in_folder
     from maskseq.training.loggers import logging_to
@@ -56,6 +57,9 @@ def pretrain(
         corpus = commands.prepare_corpus(resolved, default=place, run=folder, on_build=lambda p: counted(p.units, None))
     if new and not as_json:
         console.fitted(corpus.tokenizer.describe())
+    left = overlap_of(corpus)
+    if left and not left.warning:  # else training warns
+        console.say(str(left))
     with ExitStack() as stack:
         listeners = [stack.enter_context(console.training_progress(as_json=as_json))]
         listeners += [stack.enter_context(logging_to(name, folder, resolved.identity())) for name in log or ()]

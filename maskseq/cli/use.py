@@ -178,7 +178,7 @@ def calibrate(
             config=InfillConfig(order=order, seed=seed),
             symmetries=symmetries,
             cells=cells,
-            data="the validation data" if file is None else file.name,
+            data="the selection data" if file is None else file.name,
             on_progress=counted,
         )
     assert loaded.fitted is not None
@@ -341,7 +341,7 @@ def _variant_rows(scores: "Iterable[VariantScore]", columns: Sequence[str]) -> I
 
 
 def known_records(run: "Run", file: Path | None, format: str | None) -> "Iterator[tuple[str, Encoded]]":
-    """Keys and ids of known data: of a file, or of what a corpus (the run's by default) holds out."""
+    """Keys and ids of known data: of a file, or of what a corpus (the run's by default) holds out for selection."""
     from maskseq.calibration import held_out_records
     from maskseq.errors import MaskseqError, UsageError
     from maskseq.fence import encode, naming, read

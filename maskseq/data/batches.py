@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int, Int8, Int32, Integer
 
 from maskseq.data.blocks import LoadedBlock, load_block
-from maskseq.data.corpus import Corpus, Split
+from maskseq.data.corpus import Corpus, Split, stored_name
 from maskseq.data.packing import CHUNK_TOKENS, BatchConfig, Plan
 from maskseq.data.storage import digest, to_json
 from maskseq.data.threads import ahead_of
@@ -96,7 +96,7 @@ class Rows:
         self._field_weights = np.array(masking.weights_of(self._vocabulary.names), np.float32)
         self._symmetries = tokenizer.symmetries() if symmetry else ()
         self._mask_ids = np.asarray(self._vocabulary.mask_ids, np.int64)
-        identity = [corpus.fingerprint, split, asdict(config), self._key, chunk_tokens]
+        identity = [corpus.fingerprint, stored_name(split), asdict(config), self._key, chunk_tokens]
         self._plan_id = digest(to_json(identity))
         self.fingerprint = digest(to_json([*identity, asdict(masking), symmetry, mask_epoch]))
         """Identifies the whole stream of rows: what a checkpoint must agree with to continue it."""

@@ -72,7 +72,8 @@ def build_corpus(
     (workers + 2) times `part_units` raw units (default: 16 M divided by the number of fields), or as many of the
     longest record.
     """
-    job = _job_of_files(files, tokenizer, format, part_units, on_error, variants)
+    split = split or SplitConfig()
+    job = _job_of_files(files, tokenizer, format, part_units, on_error, variants, split.group)
     folder = open_folder(output)
     job = prepare(folder, job, overwrite=overwrite)
     with folder.exclusive():
@@ -80,7 +81,7 @@ def build_corpus(
             remove_leftovers(folder, keep={*_in_use(folder), job.parts})
             groups = _grouped(source or Source(files, format, on_error), job.part_units)
             _write_parts(enumerate(groups), folder, job, workers=workers, scheduler=scheduler, progress=progress)
-        return finish(folder, job, split or SplitConfig(), unknown or UnknownRuns())
+        return finish(folder, job, split, unknown or UnknownRuns())
 
 
 def build_share(
@@ -90,6 +91,7 @@ def build_share(
     output: Place,
     tokenizer: Tokenizer[Any],
     format: Format[Any] | None = None,
+    split: SplitConfig | None = None,
     variants: int = 1,
     part_units: int | None = None,
     on_error: OnError = "stop",
@@ -102,7 +104,7 @@ def build_share(
     number, of = share
     if not 1 <= number <= of:
         raise UsageError(f"share {number}/{of}: the first number must be between 1 and the second")
-    job = _job_of_files(files, tokenizer, format, part_units, on_error, variants)
+    job = _job_of_files(files, tokenizer, format, part_units, on_error, variants, (split or SplitConfig()).group)
     folder = open_folder(output)
     job = prepare(folder, job, overwrite=False)
     with folder.exclusive(shared_as=f"{number}-of-{of}"):
@@ -130,8 +132,10 @@ def build_from_records(
     """
     folder = open_folder(output)
     there = current_manifest(folder) or {}
+    split = split or SplitConfig()
     units = part_units or _default_part_units(tokenizer)
-    job = Job(tokenizer, (), None, units, on_error, variants, there.get("replaces", "")).found_in(folder)
+    made = Job(tokenizer, (), None, units, on_error, variants, group=split.group, replaces=there.get("replaces", ""))
+    job = made.found_in(folder)
     if not overwrite and is_built(folder, job):
         with folder.exclusive():
             if not _holds(folder, there["parts"], records, job):
@@ -139,13 +143,13 @@ def build_from_records(
                     f"{folder} already holds a corpus of other records\n\nhint: give another output folder, or remove "
                     f"this one if it is not needed any more"
                 )
-            return finish(folder, job, split or SplitConfig(), unknown or UnknownRuns())
+            return finish(folder, job, split, unknown or UnknownRuns())
     job = replace(job, replaces=there.get("digest", ""), lies_in="")
     job = prepare(folder, job, overwrite=overwrite)
     with folder.exclusive():
         remove_leftovers(folder, keep=_in_use(folder))
         _write_parts(enumerate(_grouped(records, job.part_units)), folder, job)
-        return finish(folder, job, split or SplitConfig(), unknown or UnknownRuns())
+        return finish(folder, job, split, unknown or UnknownRuns())
 
 
 def _holds(folder: Folder, parts: Sequence[dict[str, Any]], records: Iterable[Record], job: Job) -> bool:
@@ -156,7 +160,7 @@ def _holds(folder: Folder, parts: Sequence[dict[str, Any]], records: Iterable[Re
         if entry is None:
             return False
         part = Part(folder, entry["name"], entry["digest"])
-        if not holds(part, group, job.tokenizer, job.on_error, job.variants):
+        if not holds(part, group, job.tokenizer, job.on_error, job.variants, job.group):
             return False
     return next(entries, None) is None
 
@@ -174,12 +178,14 @@ def _job_of_files(
     part_units: int | None,
     on_error: OnError,
     variants: int,
+    group: str,
 ) -> Job:
     sources = sources_of(files, format)
     described: dict[str, Any] | None = None
     if format is not None:
         described = {"name": name_of("formats", type(format)), "options": format.identity()}
-    return Job(tokenizer, tuple(sources), described, part_units or _default_part_units(tokenizer), on_error, variants)
+    units = part_units or _default_part_units(tokenizer)
+    return Job(tokenizer, tuple(sources), described, units, on_error, variants, group=group)
 
 
 def sources_of(files: Sequence[Path], format: Format[Any] | None) -> list[dict[str, Any]]:
@@ -237,7 +243,15 @@ def _write_parts(
                     n_parts += _collect(pending)
                 pending.add(
                     engine.submit(
-                        write_part, folder, job.parts, index, group, job.tokenizer, job.on_error, job.variants
+                        write_part,
+                        folder,
+                        job.parts,
+                        index,
+                        group,
+                        job.tokenizer,
+                        job.on_error,
+                        job.variants,
+                        job.group,
                     )
                 )
             report()

@@ -2,27 +2,31 @@
 
     my.corpus/
       manifest.json              the only thing a reader trusts: parts, digests, tokenizer, split, provenance
-      sequences-<digest>.npy     int64 [4, sequences]: offset, length, record, start; training first, then validation
+      sequences-<digest>.npy     int64 [4, sequences]: offset, length, record, start; part after part of the split
       parts/<build>/NNNNNN.zarr  see `maskseq.data.parts`
 
-A *sequence* is a contiguous segment of a record that lies wholly in one split: the whole record, or, where a region
-is held out, what is left on either side of it. *Offsets* count positions through all parts, one after the other.
+A *sequence* is a contiguous segment of a record that lies wholly in training, selection or test data: the whole record,
+or, where a region is held out, what is left on either side of it. *Offsets* count positions through all parts, one
+after the other.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, SupportsIndex
 
 import numpy as np
 from jaxtyping import Int, Integer
+from pydantic import TypeAdapter, ValidationError
 
 from maskseq.data.manifest import check_manifest
 from maskseq.data.parts import Part
 from maskseq.data.places import Place, open_folder
+from maskseq.data.record_table import RecordTable, record_table
+from maskseq.data.split_config import SplitConfig
 from maskseq.data.storage import Folder, file_digest, to_json
 from maskseq.data.storage import digest as digest_of
-from maskseq.errors import DataError
+from maskseq.errors import DataError, UsageError
 from maskseq.plugins import Trust, tokenizer_from_json
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
@@ -31,14 +35,17 @@ MANIFEST = "manifest.json"
 OPEN_PARTS = 16
 COUNTED = 1 << 25
 """Positions of training data that tables are counted on."""
-Split = Literal["train", "validation"]
+Split = Literal["train", "selection", "test", "validation"]
+"""A part of the split; validation is the old name of selection."""
+SPLITS: Mapping[str, str] = {"train": "train", "selection": "validation", "validation": "validation", "test": "test"}
+"""What each part is called in manifests and identities: the names of the first release."""
 
 
 class SequenceTable(NamedTuple):
-    """One entry for each sequence: training sequences first, then validation, each in file order."""
+    """One entry for each sequence: training sequences first, then selection, then test, each in file order."""
 
     offset: Int[np.ndarray, "sequences"]
-    """Where it begins, in positions through all parts; increasing within a split."""
+    """Where it begins, in positions through all parts; increasing within a part of the split."""
     length: Int[np.ndarray, "sequences"]
     record: Int[np.ndarray, "sequences"]
     start: Int[np.ndarray, "sequences"]
@@ -81,13 +88,42 @@ class Corpus:
         return str(self.manifest.get("identity") or self.manifest["digest"])
 
     def sequences(self, split: Split) -> Int[np.ndarray, "n"]:
-        """The indices of a split's sequences, in the order in which they are stored."""
+        """The indices of a part's sequences, in the order in which they are stored; none of a part that is not there.
+
+        `UsageError` for an unknown name.
+        """
         return np.arange(len(self.lengths))[self.span_of(split)]
 
     def span_of(self, split: Split) -> slice:
-        """The same indices as one contiguous range: training sequences come first."""
-        n_train, n_all = self.manifest["split"]["train"]["sequences"], self.manifest["sequences"]["count"]
-        return slice(0, n_train) if split == "train" else slice(n_train, n_all)
+        """The same indices as one contiguous range: training sequences come first, then selection, then test."""
+        stored, begin = stored_name(split), 0
+        for name in dict.fromkeys(SPLITS.values()):
+            count = int((self.manifest["split"].get(name) or {"sequences": 0})["sequences"])
+            if name == stored:
+                return slice(begin, begin + count)
+            begin += count
+        raise AssertionError(stored)
+
+    @property
+    def records(self) -> RecordTable:
+        """What the split was decided by: a row for each record."""
+        return record_table([self._part(index) for index in range(len(self.manifest["parts"]))])
+
+    @property
+    def split_config(self) -> SplitConfig:
+        """How the split was asked for; `DataError` for a manifest that does not say it as it should."""
+        try:
+            config: SplitConfig = TypeAdapter(SplitConfig).validate_json(to_json(self.manifest["split"]["config"]))
+        except (KeyError, ValidationError) as error:
+            problem = str(error).partition("\n")[0]
+            raise DataError(f"{self.folder}/{MANIFEST}", problem, place="split.config") from None
+        return config
+
+    @property
+    def judged(self) -> Literal["selection", "test"]:
+        """The part that figures are reported of: the test, where there is one."""
+        test = self.span_of("test")
+        return "test" if test.start < test.stop else "selection"
 
     @property
     def offsets(self) -> Int[np.ndarray, "n_sequences"]:
@@ -156,9 +192,12 @@ class Corpus:
         )
 
     def each(self, split: Split, *, positions: int = 1 << 22) -> Iterator[tuple[int, Encoded]]:
-        """The sequences of a split with their indices, in the order in which they are stored, read many at once."""
+        """The sequences of a part with their indices, in the order in which they are stored, read many at once."""
+        return self._each(self.sequences(split).tolist(), positions)  # an unknown name fails here, not at the first
+
+    def _each(self, sequences: list[int], positions: int) -> Iterator[tuple[int, Encoded]]:
         waiting: list[int] = []
-        for sequence in (*self.sequences(split).tolist(), -1):
+        for sequence in (*sequences, -1):
             begin = int(self.offsets[waiting[0]]) if waiting else 0
             if waiting and (sequence < 0 or self.offsets[sequence] < begin or self._end(sequence) - begin > positions):
                 span = self.read_span(begin, max(map(self._end, waiting)))
@@ -215,6 +254,13 @@ class Corpus:
         if (part.n_records, part.n_positions) != (entry["records"], entry["positions"]):
             raise DataError(f"{self.folder}/{part.name}", "does not have the records and positions of the manifest")
         return part
+
+
+def stored_name(split: str) -> str:
+    """What manifests and identities call a part of the split; `UsageError` for an unknown name."""
+    if split not in SPLITS:
+        raise UsageError(f"there is no part {split!r} of a split\n\nhint: the parts are train, selection and test")
+    return SPLITS[split]
 
 
 def holds_corpus(place: Place) -> bool:

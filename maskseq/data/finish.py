@@ -1,5 +1,6 @@
 """The two ends of a build: what is in the folder already, and the split and manifest that make parts a corpus."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -12,7 +13,8 @@ from jaxtyping import Int
 from maskseq.data.corpus import MANIFEST, Corpus, read_manifest
 from maskseq.data.manifest import FORMAT_VERSION
 from maskseq.data.parts import EXAMPLES, OnError, Part
-from maskseq.data.splits import RecordTable, Region, Segments, SplitConfig, split_records
+from maskseq.data.record_table import Region, Segments, record_table
+from maskseq.data.splits import SplitConfig, split_records
 from maskseq.data.storage import Folder, digest, to_json
 from maskseq.data.unknown import RECORDED, UnknownRuns
 from maskseq.errors import DataError, UsageError
@@ -39,6 +41,8 @@ class Job:
     on_error: OnError
     variants: int
     """Of each record, how many of the tokenizer's variants are stored."""
+    group: str = ""
+    """The attribute by which the split keeps records together; "" for none."""
     replaces: str = ""
     """For records of unknown origin, the corpus that is there already: its parts must not be taken for these."""
     lies_in: str = ""
@@ -61,6 +65,7 @@ class Job:
             "variants": self.variants,
             "replaces": self.replaces,
             "unknown_runs_from": RECORDED,
+            **({"group": self.group} if self.group else {}),
         }
 
     @property
@@ -152,18 +157,18 @@ def finish(folder: Folder, job: Job, split: SplitConfig, unknown: UnknownRuns) -
         },
         "losses": _losses(parts),
     }
-    table = _record_table(parts)
+    table = record_table(parts)
     unsplit = Corpus(folder, manifest, job.tokenizer)
     first_position = np.concatenate([[0], np.cumsum(table.positions)])
 
     def locate(region: Region) -> tuple[int, int, int, int]:
         return _positions_of(region, unsplit, *(int(p) for p in first_position[region.record : region.record + 2]))
 
-    train, validation, report = split_records(table, split, unknown, locate=locate)
+    segments, report = split_records(table, split, unknown, locate=locate)
     for region in report["regions"]:
         region["key"] = unsplit.record_key(region.pop("record"))
     manifest["split"] = report
-    manifest["sequences"] = _write_sequences(folder, train, validation, first_position)
+    manifest["sequences"] = _write_sequences(folder, segments, first_position)
     before = current_manifest(folder)
     if before is None or to_json(_content(before)) != to_json(_content(manifest)):
         manifest["identity"] = digest(to_json(_content(manifest) | {"tokenizer": job.tokenizer.fingerprint}))
@@ -186,27 +191,12 @@ def _losses(parts: list[Part]) -> dict[str, dict[str, Any]]:
     return {source: asdict(loss) for source, loss in total.items()}
 
 
-def _record_table(parts: list[Part]) -> RecordTable:
-    spans = [part.spans for part in parts if part.n_records]
-    hashes = np.concatenate([part.hashes for part in parts])
-    first = np.cumsum([0] + [part.n_positions for part in parts])
-    return RecordTable(
-        positions=np.concatenate([np.diff(part.offsets) for part in parts]),
-        units=np.concatenate([part.units for part in parts]),
-        key_hashes=hashes[:, 0],
-        content_hashes=hashes[:, 1],
-        spans=np.concatenate([s for s in spans if s is not None]) if all(s is not None for s in spans) else None,
-        variant=np.concatenate([part.variants for part in parts]),
-        unknown=np.concatenate([part.unknown + begin for part, begin in zip(parts, first, strict=False)]),
-    )
-
-
 def _write_sequences(
-    folder: Folder, train: Segments, validation: Segments, first_position: Int[np.ndarray, "records_plus_1"]
+    folder: Folder, segments: Sequence[Segments], first_position: Int[np.ndarray, "records_plus_1"]
 ) -> dict[str, Any]:
-    record = np.concatenate([train.record, validation.record])
-    start = np.concatenate([train.start, validation.start])
-    length = np.concatenate([train.length, validation.length])
+    record = np.concatenate([part.record for part in segments])
+    start = np.concatenate([part.start for part in segments])
+    length = np.concatenate([part.length for part in segments])
     table = np.stack([first_position[record] + start, length, record, start])
     name = f"sequences-{digest(table.data)[:12]}.npy"  # a new name: the manifest of before keeps its own
     header = BytesIO()

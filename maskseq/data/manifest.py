@@ -34,7 +34,7 @@ class Table:
 
 @dataclass
 class Side:
-    """What one side of the split has."""
+    """What one part of the split has."""
 
     sequences: Count
     positions: Count
@@ -47,9 +47,11 @@ class Split:
     by: str
     train: Side
     validation: Side
+    """What is held out for selection."""
     left_out: dict[str, Count]
     duplicate_records: Count
     repeated_keys: Count
+    test: Side | None = None
 
 
 @dataclass
@@ -122,7 +124,8 @@ def check_manifest(raw: bytes, place: str) -> dict[str, Any]:
             f"source files again"
         )
     checked: Manifest = _checked(Manifest, raw, place)
-    n_sequences = checked.split.train.sequences + checked.split.validation.sequences
+    split = checked.split
+    n_sequences = sum(part.sequences for part in (split.train, split.validation, split.test) if part is not None)
     for name, given, counted in (
         ("positions", checked.positions, sum(part.positions for part in checked.parts)),
         ("records", checked.records + checked.variant_records, sum(part.records for part in checked.parts)),

@@ -13,6 +13,8 @@
       variants      [records] int8: 0 for a record as it is, n for its n-th variant, -n where that runs backwards; only
                     where there are any, behind the record that they are variants of
       spans         [records, 2] start and end time in seconds, only where every record has a time
+      groups        [records] uint64, equal for records that the split keeps together, 0 for a record that belongs to
+                    no others; only where it is to keep some together
 
 A part is a pure function of its records and the tokenizer, so any engine, order or retry gives the same bytes.
 """
@@ -78,6 +80,10 @@ class Part:
     @cached_property
     def spans(self) -> Float[np.ndarray, "records 2"] | None:
         return self._array("spans", self.n_records) if self._has("spans") else None
+
+    @cached_property
+    def groups(self) -> UInt64[np.ndarray, "records"] | None:
+        return self._array("groups", self.n_records) if self._has("groups") else None
 
     @cached_property
     def variants(self) -> Int8[np.ndarray, "records"]:

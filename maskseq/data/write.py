@@ -11,6 +11,7 @@ from jaxtyping import Int, Integer, Shaped, UInt64
 from maskseq.data.encode import Row, checked_tokens, encode_records, offsets_of, with_variants
 from maskseq.data.hashing import hash64
 from maskseq.data.parts import EXAMPLES, OnError, Part, part_name
+from maskseq.data.record_table import group_number
 from maskseq.data.storage import SEAL, Folder, block_digests, to_json
 from maskseq.data.unknown import find_runs
 from maskseq.errors import DataError
@@ -30,12 +31,14 @@ def write_part(
     tokenizer: Tokenizer[Any],
     on_error: OnError,
     n_variants: int = 0,
+    group: str = "",
 ) -> None:
     """Encode `records` and write them as part `index` below `parts`. It is made in memory: nobody sees half of it.
 
-    A `DataError` stands for a record that could not be read: it counts as skipped.
+    A `DataError` stands for a record that could not be read: it counts as skipped. `group` is the attribute by which
+    the split keeps records together.
     """
-    arrays, summary = _contents(records, tokenizer, on_error, n_variants)
+    arrays, summary = _contents(records, tokenizer, on_error, n_variants, group)
     files = _files(arrays)
     summary["files"] = {name: {"size": len(data), "blocks": block_digests(data)} for name, data in files.items()}
     folder.write_part(f"{parts}/{part_name(index)}", files | {SEAL: to_json(summary)})
@@ -47,9 +50,10 @@ def holds(
     tokenizer: Tokenizer[Any],
     on_error: OnError,
     n_variants: int = 0,
+    group: str = "",
 ) -> bool:
     """Whether a part is what `write_part` would make of these records, whatever its bytes were compressed with."""
-    arrays, summary = _contents(records, tokenizer, on_error, n_variants)
+    arrays, summary = _contents(records, tokenizer, on_error, n_variants, group)
     names = set()
     for name, values in arrays:
         names.add(name)
@@ -59,7 +63,7 @@ def holds(
 
 
 def _contents(
-    records: Sequence[Record | DataError], tokenizer: Tokenizer[Any], on_error: OnError, n_variants: int
+    records: Sequence[Record | DataError], tokenizer: Tokenizer[Any], on_error: OnError, n_variants: int, group: str
 ) -> tuple[Iterator[tuple[str, Shaped[np.ndarray, "n ..."]]], dict[str, Any]]:
     """The arrays of a part, by name, one after the other, and what its summary says of them."""
     kept, encoded, skipped = encode_records(records, tokenizer, on_error)
@@ -72,7 +76,7 @@ def _contents(
         "skipped": {"records": len(skipped), "examples": skipped[:EXAMPLES]},
         "losses": _losses(kept, encoded, tokenizer),
     }
-    return _arrays(rows, tokenizer), summary
+    return _arrays(rows, tokenizer, group), summary
 
 
 def _losses(
@@ -86,7 +90,9 @@ def _losses(
     return {source: asdict(loss) for source, loss in total.items()}
 
 
-def _arrays(rows: Sequence[Row], tokenizer: Tokenizer[Any]) -> Iterator[tuple[str, Shaped[np.ndarray, "n ..."]]]:
+def _arrays(
+    rows: Sequence[Row], tokenizer: Tokenizer[Any], group: str
+) -> Iterator[tuple[str, Shaped[np.ndarray, "n ..."]]]:
     """Everything that a part holds; arrays that would say nothing are left out."""
     tokens = checked_tokens(rows, tokenizer)
     keys = [row.record.key.encode() for row in rows]
@@ -119,6 +125,8 @@ def _arrays(rows: Sequence[Row], tokenizer: Tokenizer[Any]) -> Iterator[tuple[st
     spans = [row.record.span() for row in rows]
     if spans and all(s is not None for s in spans):
         yield ("spans", np.array(spans, np.float64))
+    if group:
+        yield ("groups", np.array([group_number(row.record, group) for row in rows], np.uint64))
 
 
 def _files(arrays: Iterable[tuple[str, Shaped[np.ndarray, "n ..."]]]) -> dict[str, bytes]:

@@ -77,7 +77,17 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """The validation rows were scored, under masks that are the same every time."""
+    """The rows of selection data were scored, under masks that are the same every time."""
+
+    step: int
+    tokens: int
+    scores: Scores
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """The test rows were scored, at the end and only then: nothing was chosen by them."""
 
     step: int
     tokens: int
@@ -122,5 +132,5 @@ class Finished:
     seconds: float
 
 
-Event = Started | Step | Validation | CheckpointSaved | Warned | Stopped | Finished
+Event = Started | Step | Validation | Tested | CheckpointSaved | Warned | Stopped | Finished
 Listener = Callable[[Event], None]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from maskseq.errors import UsageError
-from maskseq.training.events import Event, Listener, Scores, Started, Step, Validation
+from maskseq.training.events import Event, Listener, Scores, Started, Step, Tested, Validation
 
 
 class Logger(Protocol):
@@ -36,7 +36,7 @@ def logging_to(name: str, run: Path, identity: dict[str, Any]) -> Iterator[Liste
     def listen(event: Event) -> None:
         if isinstance(event, Started):
             opened.append(open_logger(run, identity, event.step))
-        elif isinstance(event, Step | Validation):
+        elif isinstance(event, Step | Validation | Tested):
             opened[-1].log(numbers(event), event.step)
 
     try:
@@ -52,10 +52,12 @@ NUMBERS = (
 """Of a step, besides its scores."""
 
 
-def numbers(event: Step | Validation) -> dict[str, float]:
+def numbers(event: Step | Validation | Tested) -> dict[str, float]:
     """What is worth a curve, by names such as `train/bits` and `validation/objective/spans/accuracy`."""
     if isinstance(event, Validation):
         return _scores("validation", event.scores)
+    if isinstance(event, Tested):
+        return _scores("test", event.scores)
     return _scores("train", event.scores) | {f"train/{key}": getattr(event, key) for key in NUMBERS}
 
 

@@ -13,15 +13,16 @@ from maskseq.metrics import METRICS
 from maskseq.model.checkpoint import read_json
 from maskseq.outputs import explained, write
 from maskseq.standard_json import to_json
-from maskseq.training.events import CheckpointSaved, Finished, Started, Step, Stopped, Validation
+from maskseq.training.events import CheckpointSaved, Finished, Started, Step, Stopped, Tested, Validation
 
 RECIPE = "recipe.json"
 
-Recorded = Started | Step | Validation | CheckpointSaved | Stopped | Finished
+Recorded = Started | Step | Validation | Tested | CheckpointSaved | Stopped | Finished
 KINDS: dict[type, str] = {
     Started: "started",
     Step: "step",
     Validation: "validation",
+    Tested: "test",
     CheckpointSaved: "checkpoint",
     Stopped: "stopped",
     Finished: "finished",
@@ -71,7 +72,7 @@ class Metrics:
         """One line, flushed: the event's class as its `kind`, the time, and what it says."""
         if self._file is not None:
             values = dataclasses.asdict(event)
-            if isinstance(event, Step | Validation):
+            if isinstance(event, Step | Validation | Tested):
                 split, whole = values.pop("scores"), event.scores.all
                 del split["all"]
                 values |= {"loss": whole.loss, "bits": whole.bits, "accuracy": whole.accuracy, "cells": whole.cells}

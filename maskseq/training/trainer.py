@@ -26,7 +26,7 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.training import parallel, state
 from maskseq.training.config import TrainingConfig as TrainingConfig
 from maskseq.training.device import choose_precision, gemm_peak, peak_memory
-from maskseq.training.events import Finished, Listener, Scores, Started, Step, Stopped, Validation, Warned
+from maskseq.training.events import Finished, Listener, Scores, Started, Step, Stopped, Tested, Validation, Warned
 from maskseq.training.learner import Learner
 from maskseq.training.optimizer import OptimizerConfig
 from maskseq.training.run import Canonical, Metrics, Recorded, claim
@@ -63,6 +63,7 @@ def train(
     identity: dict[str, Any],
     canonical: Canonical = dict,
     origin: Origin | None = None,
+    test_rows: Rows | None = None,
     on_event: Listener = lambda event: None,
 ) -> TrainingResult:
     """Train `model` into the run folder `run`, or go on with the run of the same `identity` that is there.
@@ -70,9 +71,9 @@ def train(
     `identity` is what makes two runs the same: the resolved recipe and the corpus fingerprint, compared as `canonical`
     has them. `seed` keys dropout.
     `origin`, from `state.next_stage` or `state.branch`, is where a new run takes its weights and moments from; rows
-    must be of its stage. Raises `Interrupted` after SIGINT, SIGTERM or SIGHUP, with a checkpoint written; `UsageError`
-    when the folder holds another run or the ranks cannot share a step's rows; `DivergenceError` when the loss is no
-    longer finite.
+    must be of its stage. `test_rows` are scored once, at the end. Raises `Interrupted` after SIGINT, SIGTERM or SIGHUP,
+    with a checkpoint written; `UsageError` when the folder holds another run or the ranks cannot share a step's rows;
+    `DivergenceError` when the loss is no longer finite.
     """
     ranks = parallel.join(config.device)
     parallel.check_shares(config.sizes, ranks.world)
@@ -99,7 +100,7 @@ def train(
             on_event=on_event if ranks.first else lambda event: None,
         )
         with StopSignals() as signals:
-            return trainer.fit(train_rows, validation_rows, signals)
+            return trainer.fit(train_rows, validation_rows, test_rows, signals)
 
 
 @dataclass(kw_only=True)
@@ -144,8 +145,10 @@ class Trainer:
         if self.resumed_from:
             self.learner.load(functools.partial(state.read_tensors, self.resumed_from), moments=moments)
 
-    def fit(self, train_rows: Rows, validation_rows: Rows | None, signals: StopSignals) -> TrainingResult:
-        """Steps until the configured tokens are seen, with validations and checkpoints between them."""
+    def fit(
+        self, train_rows: Rows, validation_rows: Rows | None, test_rows: Rows | None, signals: StopSignals
+    ) -> TrainingResult:
+        """Steps until all tokens are seen, with validations and checkpoints between them, and a test at the end."""
         config, began, validation = self.config, time.monotonic(), None
         if self.position.tokens >= config.tokens:
             self.on_event(self._started())
@@ -165,6 +168,8 @@ class Trainer:
                     result = self.validate(validation_rows)
                     validation = result.scores
                     self._tell(result)
+                if test_rows is not None and ends:
+                    self._tell(Tested(**vars(self.validate(test_rows))))
                 self._tell(*self.writer.poll())
                 stop = self.ranks.any(signals.caught > 0)
                 keep = config.crosses(config.keep_every, before, after)
@@ -223,7 +228,7 @@ class Trainer:
         )
 
     def validate(self, rows: Rows) -> Validation:
-        """Score the validation rows; their masks are the same every time, whatever the ranks."""
+        """Score rows that are held out; their masks are the same every time, whatever the ranks."""
         began = time.monotonic()
         result = self.learner.validate(rows)
         seconds = time.monotonic() - began

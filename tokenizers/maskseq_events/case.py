@@ -102,6 +102,14 @@ class Case(Record):
         moments = self.time[self.timed & self.dated]
         return (float(moments.min()) / 1e6, float(moments.max()) / 1e6) if len(moments) else None
 
+    def group(self, attribute: str) -> str | None:
+        """The value of a case attribute (`case:` may stand before its name), or of an attribute of the first event."""
+        name = attribute.removeprefix("case:")
+        if name in self.case_attributes:
+            return self.case_attributes[name]
+        values = self.attributes.get(attribute, ())
+        return values[0] if len(values) else None
+
     def unknown_values(self) -> dict[str, int]:
         """By the sources of the `event` tokenizer: `activity`, `time`, and attributes."""
         counts = Counter(self.unread)

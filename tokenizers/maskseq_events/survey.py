@@ -125,7 +125,7 @@ def suggest_events(records: Sequence[Any]) -> Suggestion | None:
             if of_kind := [name for name in chosen if kinds[name] == kind]:
                 options[kind] = of_kind
     by_time = bool(times) and len(records) >= 50
-    split = {"by": "time", "validation": 0.2} if by_time else {"by": "record"} if len(records) >= 20 else {}
+    split = {"by": "time"} if by_time else {"by": "record"} if len(records) >= 20 else {}
     longest = int(np.quantile([len(case) for case in records], 0.99)) + 1
     return Suggestion(
         found=found | times,

@@ -1,0 +1,97 @@
+"""What a split by time leaves out at its boundaries is counted, shown and, where it is much, warned of."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from maskseq import starter
+from maskseq.cli import app
+from maskseq.commands import prepare_corpus
+from maskseq.data.overlap import overlap_of
+from maskseq.describe import inspect
+from maskseq.recipe import load_recipe
+
+
+def log(path: Path, *, long: int, n: int = 80) -> Path:
+    """Short cases, one an hour, and `long` ones that run through the whole time."""
+    rows = ["case,activity,time"]
+    for case in range(n):
+        rows += [f"c{case},{'abc'[i]},{moment(case, i)}" for i in range(3)]
+    for case in range(long):
+        rows += [f"long{case},{'xyz'[i % 3]},{moment(i * n // 20, case)}" for i in range(20)]
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def moment(hours: int, minutes: int) -> str:
+    return str(np.datetime64("2024-01-01T00:00:00") + np.timedelta64(60 * hours + minutes, "m")).replace("T", " ")
+
+
+def recipe(path: Path, split: str) -> Path:
+    file = path.with_suffix(".toml")
+    file.write_text(
+        f'data = {{ files = ["{path.name}"], format = "event-csv", split = {{ {split} }} }}\n'
+        'tokenizer = { name = "event" }\nmodel = { preset = "nano", n_layers = 1 }\n'
+        "batch = { row_tokens = 256, context = 64 }\ntraining = { tokens = 300 }\n"
+    )
+    return file
+
+
+@pytest.mark.parametrize("split", ['by = "time", selection = 0.2', 'by = "time", selection = 0.2, test = 0.2'])
+def test_what_is_left_out_is_what_no_part_has(tmp_path: Path, split: str) -> None:
+    file = recipe(log(tmp_path / "log.csv", long=5), split)
+    corpus = prepare_corpus(load_recipe(file), default=tmp_path / "c")
+    left = overlap_of(corpus)
+    assert left is not None
+    table = corpus.records
+    kept = np.isin(np.arange(len(table)), corpus.table.record)
+    assert left.records == (~kept).sum() == corpus.manifest["split"]["left_out"]["overlapping_the_boundary"]
+    assert left.share == pytest.approx(table.positions[~kept].sum() / table.positions.sum())
+    assert left.mean_length == pytest.approx(table.positions[~kept].mean())
+    assert left.mean_length_of_kept == pytest.approx(table.positions[kept].mean())
+    assert inspect(tmp_path / "c")["split"]["at a time boundary"]["records"] == left.records
+
+
+def test_much_is_warned_of_with_alternatives_and_little_is_told(tmp_path: Path) -> None:
+    much, little = log(tmp_path / "much.csv", long=9), log(tmp_path / "little.csv", long=1)
+    for path, warned in ((much, True), (little, False)):
+        file = recipe(path, 'by = "time", selection = 0.2')
+        for command in (("pretrain", file, "--dry-run"), ("pretrain", file, "-o", tmp_path / path.stem)):
+            result = CliRunner().invoke(app, [str(argument) for argument in command])
+            assert result.exit_code == 0, result.output
+            assert ('"start"' in result.stderr and '"record"' in result.stderr) == warned
+            assert "time boundary" in result.stdout + result.stderr
+    dry = CliRunner().invoke(app, ["pretrain", str(recipe(much, 'by = "time"')), "--dry-run", "--json"])
+    left = json.loads(dry.stdout)["data"]["left out at a time boundary"]
+    assert set(left) == {"records", "share of tokens", "mean length", "mean length of those kept"}
+    assert left["mean length"] > left["mean length of those kept"]
+    for split in ('by = "start"', 'by = "record"'):
+        corpus = prepare_corpus(load_recipe(recipe(much, split)), default=tmp_path / split[6:10])
+        assert overlap_of(corpus) is None
+
+
+@pytest.mark.parametrize("name", ["sepsis.csv", "helpdesk_full.csv"])
+def test_init_says_what_is_left_out_of_real_logs(shared_data: Path, tmp_path: Path, name: str) -> None:
+    """All cases are gone through by hand."""
+    output = tmp_path / "recipe.toml"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found: dict[str, Any] = starter.init([shared_data / "events" / name], output, yes=True)
+    told = found["records"]["left out at a time boundary"]
+    assert any("time boundary" in str(each.message) for each in caught) == (told["share of tokens"] > 0.25)
+    recipe = load_recipe(output)
+    assert recipe.data.split.by == "time"
+    file = Path(recipe.data.files[0])
+    cases = [(*(case.span() or (0, 0)), len(case) + 1) for case in recipe.reader(file).read(file)]  # with its end
+    starts = sorted(start for start, _, _ in cases)
+    held_out = (recipe.data.split.test, recipe.data.split.selection + recipe.data.split.test)
+    boundaries = [starts[-round(share * len(cases))] for share in held_out if share]
+    left = [length for start, end, length in cases if any(start < boundary <= end for boundary in boundaries)]
+    assert told["records"] == len(left)
+    assert told["share of tokens"] == pytest.approx(sum(left) / sum(length for *_, length in cases), abs=1e-3)
+    assert told["mean length"] == pytest.approx(np.mean(left), abs=0.1)

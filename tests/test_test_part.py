@@ -1,0 +1,165 @@
+"""Who reads which part: choices are made by selection, figures are of the test, or of selection where there is none."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import maskseq
+from maskseq.calibration import held_out_records
+from maskseq.cli import app
+from maskseq.commands import held_out_rows, rows_of
+from maskseq.describe import inspect
+from maskseq.evaluation import Question, evaluate_baselines, evaluate_run
+from maskseq.metrics import Watched
+from maskseq.recipe import load_recipe
+from maskseq.starter import init
+from maskseq.survey import Suggestion
+from maskseq.training.learner import Learner
+
+RECIPE: dict[str, Any] = {
+    "data": {"split": {"by": "record", "selection": 0.2}},
+    "tokenizer": {"name": "nucleotide"},
+    "model": {"preset": "nano", "n_layers": 1},
+    "batch": {"row_tokens": 256, "context": 64},
+    "training": {"tokens": 3_000, "validate_every": 0.5, "precision": "fp32"},
+}
+
+
+def recipe(folder: Path, *, test: float) -> Path:
+    rng = np.random.default_rng(0)
+    records = (f">r{i}\n{''.join(rng.choice(list('ACGT'), 200))}\n" for i in range(60))
+    (folder / "x.fa").write_text("".join(records))
+    table = {**RECIPE, "data": {"files": ["x.fa"], "split": {**RECIPE["data"]["split"], "test": test}}}
+    path = folder / "recipe.toml"
+    text = "\n".join(f"{name} = {_toml(value)}" for name, value in table.items())
+    path.write_text(text)
+    return path
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {_toml(inner)}" for name, inner in value.items()) + " }"
+    return json.dumps(value)
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("three")
+    maskseq.pretrain(recipe(folder, test=0.2), output=folder / "run")
+    return folder
+
+
+def command(*arguments: object) -> Any:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_pretrain_chooses_by_selection_and_reports_the_test_once(three: Path) -> None:
+    lines = [json.loads(line) for line in (three / "run" / "metrics.jsonl").read_text().splitlines()]
+    kinds = [line["kind"] for line in lines]
+    assert kinds.count("test") == 1
+    assert kinds.count("validation") == 2
+    run = maskseq.load(three / "run")
+    resolved = load_recipe(three / "recipe.toml")
+    learner = _learner(run.model, resolved)
+    corpus = run.corpus()
+    _, selection = rows_of(resolved, corpus)
+    test = held_out_rows(resolved, corpus, "test")
+    assert selection is not None
+    assert test is not None
+    told = {line["kind"]: line for line in lines}
+    assert told["validation"]["loss"] == pytest.approx(learner.validate(selection).all.loss, rel=1e-5)
+    assert told["test"]["loss"] == pytest.approx(learner.validate(test).all.loss, rel=1e-5)
+    page = (three / "run" / "report.html").read_text()
+    assert "test data" in page
+    assert f"{told['test']['bits']:.4g}" in page
+    summary = Watched(three / "run").update().summary()
+    assert summary["test_bits"] == told["test"]["bits"]
+    assert inspect(three / "run")["test"]["bits"] == told["test"]["bits"]
+
+
+def _learner(model: Any, resolved: Any) -> Learner:
+    from maskseq.training import parallel
+
+    return Learner(
+        model, resolved.training, resolved.optimizer, parallel.join("cpu"), precision="fp32", dropout_key=(0, 0)
+    )
+
+
+def test_evaluate_reads_the_test_and_calibrate_reads_selection(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maskseq import evaluation
+    from maskseq.cli import use
+
+    run = maskseq.load(three / "run")
+    corpus = run.corpus()
+    keys = {part: {corpus.key(i) for i in corpus.sequences(part)} for part in ("train", "selection", "test")}
+    seen: list[set[str]] = []
+
+    def draw(question: Any, protocol: str, records: Any, *rest: Any, **options: Any) -> Any:
+        seen.append({key.partition("@")[0] for key, _ in records})
+        return original(question, protocol, records, *rest, **options)
+
+    original = evaluation.draw
+    monkeypatch.setattr(evaluation, "draw", draw)
+    question = Question(cells=300)
+    told = evaluate_run(three / "run", question=question)
+    assert "test data" in told["of"]["data"]
+    assert "test data" in evaluate_run(three / "run", three / "run" / "corpus", question=question)["of"]["data"]
+    assert "test data" in evaluate_baselines(three / "run" / "corpus", question=question)["of"]["data"]
+    assert seen == [keys["test"]] * 3
+    chosen_by = {key.partition("@")[0] for key, _ in use.known_records(run, None, None)}
+    assert chosen_by == keys["selection"] == {key.partition("@")[0] for key, _ in held_out_records(corpus)}
+
+
+def test_the_last_line_names_the_part(three: Path, tmp_path: Path) -> None:
+    for folder, test, words in ((tmp_path, 0.0, "selection data"), (tmp_path / "b", 0.2, "test data")):
+        folder.mkdir(exist_ok=True)
+        said = command("pretrain", recipe(folder, test=test), "-o", folder / "run", "--set", "training.tokens=600")
+        (last,) = (line for line in said.stderr.splitlines() if line.startswith("finished"))
+        assert words in last
+        kinds = [json.loads(line)["kind"] for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+        assert kinds.count("test") == (test > 0)
+        asked = command("evaluate", folder / "run", "--cells", 200)
+        assert words in asked.stderr
+        assert inspect(folder / "run" / "corpus")["split"]["figures are of"] == words
+
+
+@pytest.mark.parametrize(
+    ("n", "options", "parts"),
+    [
+        (400, (), (0.1, 0.1)),
+        (400, ("data.split.validation=0.3",), (0.3, 0.1)),
+        (400, ("data.split.test=0.0",), (0.1, 0.0)),
+        (60, (), (0.1, 0.0)),  # six records would be held out for the test
+        (60, ("data.split.test=0.2",), (0.1, 0.2)),
+        (1, (), (0.1, 0.0)),
+    ],
+)
+def test_init_writes_the_shares(tmp_path: Path, n: int, options: tuple[str, ...], parts: tuple[float, float]) -> None:
+    rng = np.random.default_rng(0)
+    records = (f">r{i}\n{''.join(rng.choice(list('ACGT'), 200))}\n" for i in range(n))
+    (tmp_path / "x.fa").write_text("".join(records))
+    init([tmp_path / "x.fa"], tmp_path / "recipe.toml", overrides=options)
+    text = (tmp_path / "recipe.toml").read_text()
+    split = load_recipe(tmp_path / "recipe.toml").data.split
+    assert (split.selection, split.test) == parts
+    assert ("selection = " in text, "test = " in text, "validation = " in text) == (True, True, False)
+    dry = json.loads(command("pretrain", tmp_path / "recipe.toml", "--dry-run", "--json").stdout)
+    for name, share in zip(("validation tokens", "test tokens"), parts, strict=True):
+        assert dry["data"][name] == pytest.approx(share * 200 * n, abs=201)
+    assert dry["data"]["training tokens"] > 0
+
+
+def test_a_suggestion_under_the_old_name_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maskseq_genomics.nucleotide import NucleotideTokenizer
+
+    suggestion = Suggestion(recipe={"data": {"split": {"by": "record", "validation": 0.25}}})
+    monkeypatch.setattr(NucleotideTokenizer, "suggest", classmethod(lambda cls, records: suggestion))
+    recipe(tmp_path, test=0.0)
+    init([tmp_path / "x.fa"], tmp_path / "first.toml", overrides=["tokenizer.name=nucleotide"])
+    assert load_recipe(tmp_path / "first.toml").data.split.selection == 0.25
