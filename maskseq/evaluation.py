@@ -189,7 +189,7 @@ def _baselines(
     on_progress: Progress,
     distances: tuple[int, ...] = (),
 ) -> Baselines:
-    """Counted on the training data of a corpus; weights are fitted on its selection data, unless that is asked about."""
+    """Counted on a corpus's training data; weights are fitted on its selection data, unless that is asked about."""
     free = question.every and _is_other(data, held_out, corpus)
     baselines = Baselines(
         corpus.training_ids(),
