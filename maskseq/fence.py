@@ -19,6 +19,7 @@ from maskseq.types import Encoded, Record
 from maskseq.variants import VariantFormat
 
 T = TypeVar("T")
+PLUGINS = (Tokenizer, Format, VariantFormat)
 
 
 @contextmanager
@@ -59,7 +60,7 @@ def blame(error: BaseException) -> PluginError | None:
     for frame, _ in traceback.walk_tb(error.__traceback__):
         plugin = frame.f_locals.get("self", frame.f_locals.get("cls"))
         cls = plugin if isinstance(plugin, type) else type(plugin)
-        if issubclass(cls, Tokenizer | Format | VariantFormat) and not cls.__module__.startswith("maskseq."):
+        if issubclass(cls, PLUGINS) and not cls.__module__.startswith("maskseq."):
             return _fault(plugin, frame.f_code.co_name, error)
     return None
 
@@ -205,14 +206,24 @@ def fit(cls: type[Tokenizer[Any]], records: Iterable[Record], options: Mapping[s
 
 
 def record_type(plugin: object) -> type | None:
-    """What a tokenizer or format says that its records are, as the parameter of its base; None where it does not."""
+    """What a plug-in says that its records are, as the parameter of its base; None where it does not."""
     cls = plugin if isinstance(plugin, type) else type(plugin)
     for base in cls.__mro__:
         for generic in base.__dict__.get("__orig_bases__", ()):
             origin, arguments = get_origin(generic), get_args(generic)
-            if isinstance(origin, type) and issubclass(origin, Tokenizer | Format) and isinstance(arguments[0], type):
+            if isinstance(origin, type) and issubclass(origin, PLUGINS) and isinstance(arguments[0], type):
                 return arguments[0]
     return None
+
+
+def check_variants(variants: VariantFormat[Any], tokenizer: Tokenizer[Any]) -> None:
+    """`UsageError` where variants are changes of other records than the tokenizer reads."""
+    changed, read_ = record_type(variants), record_type(tokenizer)
+    if changed is not None and read_ is not None and not issubclass(read_, changed):
+        raise UsageError(
+            f"{describe(variants)} lists changes of {changed.__name__} records, and this run reads {read_.__name__} "
+            f"records: they cannot be scored"
+        )
 
 
 def describe(plugin: object) -> str:

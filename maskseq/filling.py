@@ -106,6 +106,9 @@ class Filler:
         named = [NamedRule.parse(rule) if isinstance(rule, str) else rule for rule in rules]
         names = Names([*ranges, *lengths, *(rule.key for rule in named if isinstance(rule, NamedRule) and rule.key)])
         check_fields(tokenizer, unknown)
+        for key, asked in (*ranges.items(), *lengths.items()):
+            if not asked:
+                raise UsageError(f"no stretch of {key!r} is named")
 
         def tasks() -> Iterator[Task]:
             for given in records:

@@ -190,4 +190,6 @@ def _read_bed(path: Path) -> list[tuple[str, Range]]:
                 path, f"the stretch {start}-{stop} is empty (BED is 0-based, half-open)", place=f"line {number}"
             )
         ranges.append((columns[0], (start, stop)))
+    if not ranges:
+        raise DataError(path, "names no stretch")
     return ranges

@@ -17,7 +17,7 @@ from maskseq.beyond import Beyond, nearby
 from maskseq.chance import Chance, read_frequencies
 from maskseq.data.corpus import Corpus
 from maskseq.errors import DataError, MaskseqError
-from maskseq.fence import Given, fenced, naming, read
+from maskseq.fence import Given, encode, fenced, naming, read
 from maskseq.filling import Asked, FilledRecord
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.journal import Journal
@@ -29,7 +29,7 @@ from maskseq.model.checkpoint import DIGESTS, read_json
 from maskseq.outputs import beside, claimed
 from maskseq.report import write_report
 from maskseq.run import Run
-from maskseq.tokenizer import Format
+from maskseq.tokenizer import Format, Tokenizer
 
 BASELINE_ORDER = 2
 SHOWN_ROWS = 5000
@@ -124,6 +124,7 @@ def _fill(
     n_records = n_filled = 0
     sized: list[Sized] = []
     unfilled: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
     sources = {field.source for field in run.tokenizer.fields}
     with table_writer(beside(target, f"fills.{table}"), COLUMNS) as write_rows:
 
@@ -147,6 +148,7 @@ def _fill(
                 score.add(each)
                 sized.extend(each.sized)
                 unfilled.update({name: n for name, n in each.record.unknown_values().items() if name not in sources})
+                lost.update(_lost(each, run.fills))
                 n_records += 1
                 n_filled += len(each.filled.fill.cells)
                 on_progress(n_filled, None)
@@ -167,11 +169,14 @@ def _fill(
         summary["not filled"] = [*unfillable[:SHOWN_UNFILLABLE], *[f"and {more:,} more"] * (more > 0)]
     if +unfilled:
         summary["without a field"] = dict(+unfilled)
+    if lost:
+        summary["without a place"] = dict(lost)
     if n_filled:
         summary["beyond frequencies"] = chance.shares() if chance.frequencies else UNCOUNTED
     if shares := beyond.shares():
         summary["outside the training range"] = shares
-    about = (_of_long_holes(left), _of_unfillable(unfillable), _of_unread(unfilled), chance.warning(), beyond.warning())
+    places = _of_unfillable(unfillable), _of_unread(unfilled), _of_lost(lost)
+    about = (_of_long_holes(left), *places, chance.warning(), beyond.warning())
     if told := [text for text in (broken, *about) if text]:
         summary["warnings"] = told
     if asked.get("lengths") or asked.get("insertion"):
@@ -207,6 +212,29 @@ def _of_long_holes(left: Sequence[str]) -> str | None:
 def _of_unfillable(cells: Sequence[str]) -> str:
     """Of unknown values that nothing known fits."""
     return f"unknown values were left, as no known value fits: {'; '.join(cells[:3])}" if cells else ""
+
+
+def _lost(each: FilledRecord, tokenizer: Tokenizer[Any]) -> Counter[str]:
+    """By field, values that were filled and that the filled record does not have: a gap beside no known time."""
+    fill = each.filled.fill
+    if not len(fill.cells):
+        return Counter()
+    now = encode(tokenizer, each.record).ids
+    if now.shape != each.before.ids.shape:
+        return Counter()
+    position, column = fill.cells.T
+    n_tokens = np.array([field.n_tokens for field in tokenizer.fields])
+    valued = fill.values[0] < n_tokens[column]
+    gone = valued & ~tokenizer.vocabulary.known(now)[position, column]
+    return Counter(tokenizer.fields[index].name for index in column[gone].tolist())
+
+
+def _of_lost(lost: Counter[str]) -> str:
+    """Of values that were filled and could not be written."""
+    fields = ", ".join(f"{name!r} ({n:,})" for name, n in lost.items())
+    return (
+        f"values that were filled and stay unknown, as their records have no place for them: {fields}" if lost else ""
+    )
 
 
 def _of_unread(unfilled: Counter[str]) -> str:

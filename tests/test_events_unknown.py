@@ -212,6 +212,22 @@ def test_unknown_values_of_columns_without_a_field_are_counted(log_run, tmp_path
     assert (after.count(", ?,"), after.count(",?,"), after.count(",?\n")) == (9, 0, 4)
 
 
+def test_times_that_cannot_be_placed_are_counted(log_run, tmp_path):
+    """Where no event of a case has a time, gaps and hours are filled, and there is no moment to write."""
+    lines = KNOWN_LOG.splitlines()
+    names = lines[0].split(",")
+    time = names.index("time")
+    rows = [row.split(",") for row in lines[1:]]
+    (tmp_path / "log.csv").write_text("\n".join(",".join([*r[:time], "?", *r[time + 1 :]]) for r in [names, *rows][1:]))
+    content = ",".join(names) + "\n" + (tmp_path / "log.csv").read_text() + "\n"
+    (tmp_path / "log.csv").write_text(content)
+    summary, warnings, report = filled(log_run, tmp_path / "log.csv")
+    assert summary["without a place"]["hour"] == len(rows)
+    assert any("'hour'" in each for each in warnings)
+    assert "without a place" in report
+    assert (tmp_path / "out" / "log.csv").read_text() == content
+
+
 def test_nothing_is_spoken_of_where_all_unknown_values_are_filled(log_run, tmp_path):
     (tmp_path / "log.csv").write_text(KNOWN_LOG.replace("2024-01-09T08:30:00,0,n0,8", "?,?,n0,8"))
     summary, warnings, _ = filled(log_run, tmp_path / "log.csv")

@@ -186,6 +186,14 @@ def test_init_goes_on_without_what_fails_unasked_and_names_it_where_it_is_asked(
     assert usable.keys() == answered.keys()
 
 
+def test_variants_of_another_kind_are_said_as_that(tmp_path: Path) -> None:
+    untrained(EventTokenizer(activities=("a", "b")), tmp_path / "run")
+    (tmp_path / "x.csv").write_text("case,activity,time\np,a,2024-01-01\np,b,2024-01-02\n")
+    (tmp_path / "x.vcf").write_text("p\t2\ta\tA\tC\n")
+    result = cli("score", tmp_path / "run", tmp_path / "x.csv", "--variants", tmp_path / "x.vcf")
+    said(result, 2, "Sequence", "Case")
+
+
 def test_records_of_another_kind_are_said_as_that(tmp_path: Path) -> None:
     run = untrained(EventTokenizer(activities=("a", "b")), tmp_path / "run")
     (tmp_path / "x.fa").write_text(">s\nACGT\n")

@@ -25,6 +25,8 @@ WRONG: dict[str, dict[str, Any]] = {
     "one of them": {"ranges": {"a": [(0, 1)], "c": [(0, 1)]}},
     "the only record of several": {"ranges": {"": [(0, 1)]}},
     "nothing": {"ranges": {"a": [(3, 3)]}},
+    "no stretch": {"ranges": {"a": []}},
+    "no lengths": {"lengths": {"a": []}},
     "backwards": {"ranges": {"a": [(5, 3)]}},
     "before the record": {"ranges": {"a": [(-3, 2)]}},
     "behind the record": {"ranges": {"a": [(8, 12)]}},
@@ -121,3 +123,12 @@ def test_units_that_no_cell_depends_on_hide_nothing(tokenizer: Any, empty: list[
 def test_stretches_of_what_is_not_there(take: Callable[[], Any]) -> None:
     with pytest.raises(UsageError):
         list(take())
+
+
+def test_a_bed_that_names_nothing_is_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "x.fa").write_text(">a\nACGTN\n")
+    (tmp_path / "none.bed").write_text("# nothing\n")
+    arguments = ["infill", str(run.path), str(tmp_path / "x.fa"), "--mask", str(tmp_path / "none.bed")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 3, result.output
+    assert "none.bed" in result.output

@@ -252,7 +252,7 @@ def score(
     lines.
     """
     from maskseq.errors import UsageError
-    from maskseq.fence import naming, read, streamed
+    from maskseq.fence import check_variants, naming, read, streamed
     from maskseq.inference import surprise
     from maskseq.inference.tabular import table_on_stdout, table_writer
     from maskseq.outputs import require_apart
@@ -268,6 +268,7 @@ def score(
         raise UsageError("either --variants or --per-position")
     if variants is not None:
         listed = variants_for(variants)
+        check_variants(listed, loaded.tokenizer)
         columns = surprise.variant_columns(listed.columns)
         found = loaded.score_variants(
             streamed(listed, variants, "read", listed.read),
