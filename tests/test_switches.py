@@ -74,7 +74,8 @@ ELSEWHERE = {  # and the file that tests it
 
 def config(*switches: str) -> EncoderConfig:
     """What `--set model.SWITCH` makes of the smallest preset."""
-    return load_recipe(RECIPE, [f"model.{switch}" for switch in (*SMALL, *switches)]).encoder_config(VOCABULARY)
+    overrides = ["batch.context=32", *(f"model.{switch}" for switch in (*SMALL, *switches))]
+    return load_recipe(RECIPE, overrides).encoder_config(VOCABULARY)
 
 
 def randomized(config: EncoderConfig) -> Encoder:

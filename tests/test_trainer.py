@@ -228,6 +228,15 @@ def test_two_processes_do_not_train_into_one_folder(tmp_path: Path) -> None:
     small_run(tmp_path)  # the lock ended with the run that held it
 
 
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    """Of whoever runs the tests under nohup, a SIGHUP would be ignored here and in all that is started."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(tmp_path: Path, number: int, code: int) -> None:
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
@@ -256,6 +265,7 @@ def test_a_run_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
     assert (tmp_path / "latest").read_text().strip() == "step_20"
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_run_whose_terminal_is_closed_writes_its_checkpoint(tmp_path: Path) -> None:
     """What it shows has nowhere to go any more, which must not end it first."""
     process, terminal = pty.fork()
