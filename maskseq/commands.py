@@ -245,7 +245,7 @@ def fit_tokenizer(recipe: Recipe, records: Iterable[Record]) -> Tokenizer[Any]:
     if not isinstance(name, str):
         known = plugins.listed("tokenizers")
         raise UsageError(f'[tokenizer] needs a name, such as name = "nucleotide"\n\nhint: installed are {known}')
-    return fit(plugins.load("tokenizers", name, trust_code=True), records, options)
+    return fit(plugins.load("tokenizers", name, trust_code=recipe.code), records, options)
 
 
 def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None, stage: int = 0) -> tuple[Rows, Rows | None]:

@@ -6,7 +6,7 @@ well. A request that two records answer to is refused, so that none is ever mean
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from maskseq.errors import UsageError
@@ -84,3 +84,16 @@ def named(records: Iterable[R]) -> Iterator[tuple[str, R]]:
     """Each record behind the name that it is called by."""
     names = Names()
     return ((names.next(record.key).text, record) for record in records)
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of columns or channels, a number added to those that occur again: `EEG`, `EEG#2`."""
+    seen: Counter[str] = Counter()
+    found: dict[str, None] = {}
+    for name in names:
+        text = name
+        while text in found or seen[name] == 0:
+            seen[name] += 1
+            text = name if seen[name] == 1 else f"{name}#{seen[name]}"
+        found[text] = None
+    return tuple(found)

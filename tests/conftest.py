@@ -46,6 +46,15 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_cases(shared_data: Path) -> Path:
+    """Small inputs of awkward kinds, which lie beside the shared data."""
+    folder = shared_data.parent / "cases"
+    if not folder.is_dir():
+        pytest.skip("needs the shared folder of small cases, which is not part of the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def samples() -> Path:
     """The small real data that ships in the repository."""
     return REPOSITORY / "recipes" / "samples"

@@ -44,10 +44,8 @@ def stamps(moments):
 
 
 @pytest.mark.parametrize("year", [None, 2023])
-def test_the_order_of_a_file_is_kept_over_new_year(shared_data, tmp_path, year):
-    path = shared_data.parent / "cases/events/syslog_dec_jan.log"
-    if not path.is_file():
-        pytest.skip("needs the shared cases")
+def test_the_order_of_a_file_is_kept_over_new_year(shared_cases, tmp_path, year):
+    path = shared_cases / "events/syslog_dec_jan.log"
     (case,) = TextLog(layout="syslog", session_lines=1000, year=year).read(path)
     assert [activity.split()[-1] for activity in case.activity] == [str(n) for n in range(300)]
     assert (np.diff(case.time) >= 0).all()

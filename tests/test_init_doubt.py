@@ -301,8 +301,7 @@ def test_of_real_logs_without_cases_nothing_is_stated_as_a_fact(name: str, share
 
 
 @pytest.mark.parametrize("name", ["date_time_cols.csv", "docker.jsonl", "rfc5424.log"])
-def test_of_small_files_without_cases_nothing_is_stated_as_a_fact(name: str, shared_data: Path, tmp_path: Path) -> None:
-    path = shared_data.parent / "cases" / "events" / name
-    if not path.is_file():
-        pytest.skip("needs the shared folder of small cases")
-    asked(path, folder=tmp_path)
+def test_of_small_files_without_cases_nothing_is_stated_as_a_fact(
+    name: str, shared_cases: Path, tmp_path: Path
+) -> None:
+    asked(shared_cases / "events" / name, folder=tmp_path)

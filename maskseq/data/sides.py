@@ -14,7 +14,7 @@ from maskseq.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
-class Choice:
+class Division:
     """What becomes of each record."""
 
     by: str
@@ -27,26 +27,26 @@ class Choice:
     """By time, when each held-out part begins."""
 
 
-def choose(table: RecordTable, config: SplitConfig) -> Choice:
+def choose(table: RecordTable, config: SplitConfig) -> Division:
     """The side of every record, and the regions that are held out of training records."""
     by, notes = _resolve(table, config)
     leader = _leaders(table, config)
     side = np.full(len(table), TRAIN, np.int8)
     if by == "record":
-        return Choice(by, notes, _by_record(table, config, leader))
+        return Division(by, notes, _by_record(table, config, leader))
     if by in ("time", "start"):
         side, boundaries = _by_time(table, config, overlapping=by == "time")
         for part in (SELECTION, TEST):  # a copy of what an earlier part holds
             side[(side == part) & np.isin(leader, leader[side < part])] = DUPLICATE
-        return Choice(by, notes, side, boundaries=boundaries)
+        return Division(by, notes, side, boundaries=boundaries)
     if by == "none":
-        return Choice(by, notes, side)
+        return Division(by, notes, side)
     regions = _regions(table, config)
     cut = np.unique([region.record for region in regions])
     _, first = np.unique(leader[cut], return_index=True)
     side[np.isin(leader, leader[cut])] = DUPLICATE  # a copy would carry the held-out region into training
     side[cut[first]] = TRAIN
-    return Choice(by, notes, side, [region for region in regions if side[region.record] == TRAIN])
+    return Division(by, notes, side, [region for region in regions if side[region.record] == TRAIN])
 
 
 def _resolve(table: RecordTable, config: SplitConfig) -> tuple[str, list[str]]:

@@ -17,7 +17,7 @@ from jaxtyping import Int, Int8
 from maskseq.data.hashing import hash64
 from maskseq.data.record_table import RecordTable, Region, Segments, group_number
 from maskseq.data.regions import GAPS
-from maskseq.data.sides import Choice, choose, first_alike
+from maskseq.data.sides import Division, choose, first_alike
 from maskseq.data.split_config import DUPLICATE, OVERLAPPING, PARTS, SELECTION, TEST, TRAIN
 from maskseq.data.split_config import SplitConfig as SplitConfig
 from maskseq.data.unknown import UnknownRuns, cut_out
@@ -125,7 +125,7 @@ def _held_out_of(regions: Iterable[Region]) -> dict[int, list[Region]]:
 
 
 def _segments(
-    table: RecordTable, choice: Choice, config: SplitConfig, locate: Locate
+    table: RecordTable, choice: Division, config: SplitConfig, locate: Locate
 ) -> tuple[list[Segments], list[dict[str, Any]]]:
     """Whole records by their side; a record with regions: training, guard gap, held out, guard gap, training.
 

@@ -39,7 +39,7 @@ MAX_KEPT = 1 << 30
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedPath:
     """A sorted view of the training cells, and how much each of its levels is worth."""
 
     index: ContextIndex
@@ -64,7 +64,7 @@ class FieldIndex:
         self.step = -(-len(places) // MAX_PLACES) or 1
         """One in so many training cells is looked at: 1 unless there are more than `MAX_PLACES`."""
         self.places = places[:: self.step]
-        self.kept: dict[tuple[int, ...], Fitted] = {}
+        self.kept: dict[tuple[int, ...], FittedPath] = {}
 
     def probabilities(
         self, line: Line, places: Int[np.ndarray, " cells"], path: tuple[int, ...], used: int, target: int = 0
@@ -99,8 +99,8 @@ class FieldIndex:
             pairs += 1
         return [*range(0, 2 * pairs + 1, 2), *range(2 * pairs + 1, len(path) + 1)]
 
-    def _fitted(self, path: tuple[int, ...]) -> Fitted:
-        found = self.kept.pop(path, None) or Fitted(ContextIndex(self.line, self.places, path), {})
+    def _fitted(self, path: tuple[int, ...]) -> FittedPath:
+        found = self.kept.pop(path, None) or FittedPath(ContextIndex(self.line, self.places, path), {})
         self.kept[path] = found  # the last one used is the last of the dictionary
         each = len(self.places) * (self.places.itemsize + self.line.digits.itemsize + 4 * self.line.n_ids / 64)
         while len(self.kept) > max(MAX_KEPT // max(each, 1), 1):

@@ -11,11 +11,11 @@ from typing import ClassVar
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
+from maskseq.names import distinct
 from maskseq.survey import Claim, Head
 from maskseq_events.case import Case, Value, plain_rows
 from maskseq_events.claims import claim_table
 from maskseq_events.files import read_lines
-from maskseq_events.mapping import numbered
 from maskseq_events.new_table import NewTable
 from maskseq_events.table import EventTable, Row, Rows
 
@@ -58,7 +58,7 @@ class Csv(EventTable):
             names, *rows = csv.reader(head.lines, delimiter=_delimiter(head.lines[0]), strict=True)
         except csv.Error:
             return super().recognize(head)
-        claim = claim_table(numbered(names), plain_rows(rows), super().recognize(head), lines=True)
+        claim = claim_table(list(distinct(names)), plain_rows(rows), super().recognize(head), lines=True)
         return claim and claim.encoded(head)
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
@@ -71,7 +71,7 @@ class Csv(EventTable):
             raise DataError(path, "the file is empty")
         names[0] = names[0].removeprefix("\ufeff")
         if len(set(names)) < len(names):
-            names = numbered(names)
+            names = list(distinct(names))
         return names, _Header(text, delimiter), rows
 
     def _rows(self, lines: "_Recorder", delimiter: str, path: Path) -> Iterator[tuple[int, str, list[str]]]:

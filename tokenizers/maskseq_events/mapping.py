@@ -1,7 +1,6 @@
 """Which column of a table of events is what: as the user says, else by the names that such columns usually have."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,19 +75,6 @@ def find_columns(
         attributes={name: index for name, index in others.items() if index not in of_case},
         case_attributes={name.removeprefix("case:"): index for name, index in others.items() if index in of_case},
     )
-
-
-def numbered(names: Sequence[str]) -> list[str]:
-    """Names of columns, of which one that occurs again gets a number."""
-    seen: Counter[str] = Counter()
-    numbered: dict[str, None] = {}
-    for name in names:
-        told = name
-        while told in numbered or seen[name] == 0:
-            seen[name] += 1
-            told = name if seen[name] == 1 else f"{name}#{seen[name]}"
-        numbered[told] = None
-    return list(numbered)
 
 
 def usual_column(usual: Sequence[str], names: Sequence[str]) -> int | None:

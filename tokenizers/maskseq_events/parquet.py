@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from maskseq.errors import DataError, UsageError
+from maskseq.names import distinct
 from maskseq.survey import CERTAIN, LIKELY, Claim, Head
 from maskseq_events.case import ABSENT_TIME, UNKNOWN, Case, Kind, Value, plain_rows
 from maskseq_events.claims import ROWS, claim_table
-from maskseq_events.mapping import numbered
 from maskseq_events.new_table import NewTable
 from maskseq_events.table import EventTable, Row, Rows
 from maskseq_events.times import TimeLayout
@@ -56,13 +56,13 @@ class Parquet(EventTable):
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             raise _damaged(head.path, error, place="first rows") from None
         rows = plain_rows(list(zip(*texts, strict=True)))
-        claim = claim_table(numbered(names), rows, super().recognize(head), lines=False)
+        claim = claim_table(list(distinct(names)), rows, super().recognize(head), lines=False)
         return claim and replace(claim, strength=min(claim.strength, LIKELY))
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Source, Iterator[Row]]:
         pa, _, _ = _arrow()
         file, plain = _opened(path)
-        names = numbered(plain)
+        names = list(distinct(plain))
         columns = self._columns(names, path)
         roles = (columns.case, columns.time, columns.start, *columns.activity)
         needed = {index for index in roles if index is not None}

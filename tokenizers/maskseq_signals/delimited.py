@@ -17,12 +17,13 @@ from jaxtyping import Float64
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
+from maskseq.names import distinct
 from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
 from maskseq.tokenizer import ADDED, Format
 from maskseq_signals.files import plain_name, read_text
 from maskseq_signals.long_table import told_apart
 from maskseq_signals.missing_codes import missing_codes
-from maskseq_signals.recording import Recording, distinct, recorded
+from maskseq_signals.recording import Recording, recorded
 from maskseq_signals.timeline import Steps, Timeline, spread
 from maskseq_signals.times import is_date
 

@@ -18,12 +18,13 @@ from jaxtyping import Float64, Int64, UInt8
 
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.files import read_bytes
+from maskseq.names import distinct
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_signals.bins import fitting_decimals
 from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.files import plain_name
-from maskseq_signals.recording import Recording, distinct, recorded
+from maskseq_signals.recording import Recording, recorded
 from maskseq_signals.timeline import FARTHEST, Timeline, spread
 
 ONSET = re.compile(rb"([+-]\d{1,15}(?:\.\d{0,15})?)(?:\x15[\d.]*)?\x14")

@@ -129,19 +129,6 @@ class Recording(Record):
         return [places[name] for name in names]
 
 
-def distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of channels, a number added to those that occur again: `EEG`, `EEG#2`."""
-    seen: Counter[str] = Counter()
-    numbered: dict[str, None] = {}
-    for name in names:
-        told = name
-        while told in numbered or seen[name] == 0:
-            seen[name] += 1
-            told = name if seen[name] == 1 else f"{name}#{seen[name]}"
-        numbered[told] = None
-    return tuple(numbered)
-
-
 def recorded(path: Path, **content: Any) -> Recording:
     """A `Recording` that was read from a file, which the `DataError` names if it is none."""
     try:

@@ -11,12 +11,13 @@ from jaxtyping import Int16
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import is_file, read_bytes
+from maskseq.names import distinct
 from maskseq.survey import Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_signals.bins import fitting_decimals
 from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.files import plain_name, read_text
-from maskseq_signals.recording import Recording, distinct, recorded
+from maskseq_signals.recording import Recording, recorded
 
 UNKNOWN = {"16": -(1 << 15), "80": -(1 << 7), "212": -(1 << 11)}
 """The value of each format that says that a sample is not known."""
