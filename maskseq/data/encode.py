@@ -10,6 +10,7 @@ from jaxtyping import Int, Integer
 from maskseq.data.hashing import hash64
 from maskseq.errors import DataError, PluginError, UsageError
 from maskseq.fence import broken, check_ids, check_shape, encode, fenced
+from maskseq.intake import hinted
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Record
 
@@ -41,7 +42,7 @@ def encode_records(
                 raise DataError(f"record {record.key!r}", "there is nothing in it to tokenize")
         except DataError as error:
             if on_error == "stop":
-                raise
+                raise (hinted(error) if len(records) > 1 else error) from error
             problem = str(error).removeprefix(f"record {record.key!r}: ")
             skipped.append(f"{record.key}: {problem}")
             continue

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from maskseq.data.parts import OnError
 from maskseq.errors import DataError
-from maskseq.fence import streamed
+from maskseq.intake import Intake, Left, OnError
 from maskseq.plugins import format_for
 from maskseq.tokenizer import Format
 from maskseq.types import Record
@@ -47,7 +46,6 @@ class Source:
 
     def _read(self) -> Iterator[Record | DataError]:
         for path in self.files:
-            reader = self.format or format_for(path)
-            method = "read" if self.on_error == "stop" else "attempts"
-            for item in streamed(reader, path, method, getattr(reader, method)):
-                yield item if isinstance(item, DataError) else item.bare()
+            with Intake(self.format or format_for(path), path, on_error=self.on_error) as intake:
+                for item in intake.items():
+                    yield item.why if isinstance(item, Left) else item.bare()

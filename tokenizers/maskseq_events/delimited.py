@@ -4,10 +4,10 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
@@ -41,6 +41,11 @@ class Csv(EventTable):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
+    dress: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "delimiter": (None,),
+        "decimal": (".", ","),
+        "encoding": ("utf-8", "cp1252"),
+    }
 
     delimiter: str | None = None
     """Default: whichever of `,` `;` tab `|` cuts the header into most columns."""

@@ -77,23 +77,27 @@ class Fasta(Format[Sequence]):
     def _read(self, path: Path, on_broken: OnBroken) -> Iterator[FastaSequence]:
         line = 1
         before, blocks = read_text(path)
-        for header, body, newline in _texts(blocks, path):
+        for header, break_, body, newline in _texts(blocks, path):
+            own = before if line == 1 else b""
             try:
-                record = _parse(header, body, newline, before=before if line == 1 else b"", path=str(path), line=line)
+                record = _parse(header, body, newline, before=own, path=str(path), line=line)
             except DataError as error:
+                error.kept = b"".join([own, b">", header, break_, body, newline])
                 on_broken(error)
             else:
                 yield record
-            line += body.count(b"\n") + 2
+            line += body.count(b"\n") + len(break_) + 1
 
-    def write(self, records: Iterable[Sequence], path: Path) -> None:
+    def write(self, records: Iterable[Sequence | DataError], path: Path) -> None:
         with create(path) as file:
             for record in records:
-                file.write(_lay_out(record))
+                file.write(record.kept if isinstance(record, DataError) else _lay_out(record))
 
 
-def _texts(blocks: Iterator[bytes], path: Path) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Of each record, the header without `>`, the lines after it, and the last newline, which a file may lack."""
+def _texts(blocks: Iterator[bytes], path: Path) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
+    """Of each record, the header without `>`, the newline behind it, if another line follows, the lines after it, and
+    the last newline, which a file may lack.
+    """
     pieces: list[bytes] = []
     held = b""  # a newline at the end of a block: the next block may begin with `>`
     for block in blocks:
@@ -112,11 +116,11 @@ def _texts(blocks: Iterator[bytes], path: Path) -> Iterator[tuple[bytes, bytes, 
     yield *_join(pieces), held
 
 
-def _join(pieces: list[bytes]) -> tuple[bytes, bytes]:
+def _join(pieces: list[bytes]) -> tuple[bytes, bytes, bytes]:
     if b"\n" not in pieces[0]:
         pieces = [b"".join(pieces)]
-    header, _, first = pieces[0].partition(b"\n")
-    return header, b"".join([first, *pieces[1:]])
+    header, break_, first = pieces[0].partition(b"\n")
+    return header, break_, b"".join([first, *pieces[1:]])
 
 
 def _parse(header: bytes, body: bytes, last_newline: bytes, *, before: bytes, path: str, line: int) -> FastaSequence:

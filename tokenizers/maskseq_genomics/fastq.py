@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,9 +12,9 @@ from jaxtyping import UInt8
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
 from maskseq.survey import CERTAIN, Claim, Head
-from maskseq.tokenizer import Format
+from maskseq.tokenizer import Format, OnBroken, attempted
 from maskseq_genomics.fasta import PRINTABLE
-from maskseq_genomics.files import read_text
+from maskseq_genomics.files import lines_of, read_text
 from maskseq_genomics.sequence import Sequence
 
 QUALITIES = bytes(range(0x21, 0x7F))
@@ -61,9 +62,15 @@ class Fastq(Format[Sequence]):
         for number, (lines, end) in enumerate(_fours(blocks)):
             yield _parse(lines, end, before=b"" if number else before, path=str(path), line=4 * number + 1)
 
-    def write(self, records: Iterable[Sequence], path: Path) -> None:
+    def attempts(self, path: Path) -> Iterator[Read | DataError]:
+        return attempted(lambda on_broken: _whole_reads(path, on_broken))
+
+    def write(self, records: Iterable[Sequence | DataError], path: Path) -> None:
         with create(path) as file:
             for record in records:
+                if isinstance(record, DataError):
+                    file.write(record.kept)
+                    continue
                 if not isinstance(record, Read) or len(record.rest.splitlines()[-1]) != len(record):
                     raise UsageError(
                         f"record {record.key!r} has no quality for each of its {len(record)} bases, which FASTQ needs"
@@ -88,6 +95,31 @@ def _fours(blocks: Iterator[bytes]) -> Iterator[tuple[list[bytes], bytes]]:
     lines[-1] += b"".join(held)
     if lines != [b""]:
         yield lines, b""
+
+
+def _whole_reads(path: Path, on_broken: OnBroken) -> Iterator[Read]:
+    """The reads that are whole; behind a broken one, reading goes on where four lines make a read again."""
+    before, blocks = read_text(path)
+    lines = lines_of(blocks)
+    broken: DataError | None = None
+    window, number = [*islice(lines, 4)], 1
+    while window:
+        *plain, last = (line.removesuffix(b"\n") for line in window)
+        end, own = window[-1][len(last) :], before if number == 1 else b""
+        try:
+            read = _parse([*plain, last], end, before=own, path=str(path), line=number)
+        except DataError as error:
+            broken = broken or error
+            broken.kept = (broken.kept or b"") + own + window[0]
+            window, number = [*window[1:], *islice(lines, 1)], number + 1
+            continue
+        if broken is not None:
+            on_broken(broken)
+            broken = None
+        yield read
+        window, number = [*islice(lines, 4)], number + 4
+    if broken is not None:
+        on_broken(broken)
 
 
 def _parse(lines: list[bytes], end: bytes, *, before: bytes, path: str, line: int) -> Read:
