@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from maskseq import plugins
 from maskseq.beyond import watched
 from maskseq.calibration import held_out_records
 from maskseq.commands import prepare_corpus
@@ -171,7 +172,7 @@ def evaluate_baselines(
         on_progress(COUNTING, 0, None)
         intake = None
         if held_out is None and data is not None:
-            trained = _trained_on(Path(source), counted)
+            trained = _trained_on(Path(source), counted, trust_code)
             reader = reader_for(data, counted.tokenizer, trained, format, options, trust_code=trust_code)
             intake = Intake(reader, data, on_error=on_error, tokenizer=counted.tokenizer)
         records = _records(intake or held_out, counted.tokenizer, within)
@@ -262,16 +263,21 @@ def _records(
     return list(held_out_records(asked, asked.judged))
 
 
-def _trained_on(source: Path, corpus: Corpus) -> TrainedOn:
+def _trained_on(source: Path, corpus: Corpus, trust_code: bool) -> TrainedOn:
     """What is known of the files that baselines are counted on: by a recipe, by a run, or by the corpus alone."""
     if source.suffix == ".toml":
         data = load_recipe(source).data
         return TrainedOn(str(source), data.files, data.format, data.format_options)
     if source.is_dir() and recipe_file(source, source):
         return trained_on(source, source)
-    described = corpus.manifest.get("format") or {}
     names = tuple(each["name"] for each in corpus.manifest.get("sources", ()))
-    return TrainedOn(str(corpus.path), names, described.get("name"), described.get("options", {}))
+    described = corpus.manifest.get("format")
+    if described is None:
+        return TrainedOn(str(corpus.path), names)
+    cls = plugins.load("formats", described["name"], trust_code=trust_code)
+    known = {each.name for each in fields(cls)} if is_dataclass(cls) else set()  # manifests have class variables, too
+    options = {name: value for name, value in described["options"].items() if name in known}
+    return TrainedOn(str(corpus.path), names, described["name"], options)
 
 
 def judge(

@@ -111,7 +111,7 @@ FormatName = Annotated[str | None, typer.Option("--format", help="The file's for
 OnBroken = Annotated[
     Literal["stop", "skip"],
     typer.Option(
-        "--on-error", help="At a record that cannot be read: stop, or skip it, count it, and leave it as it is."
+        "--on-error", help="At a record that cannot be read: stop, or skip it, count it and leave it as it is."
     ),
 ]
 OnBuildError = Annotated[

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from maskseq.errors import DataError
-from maskseq.intake import Intake, Left, OnError
+from maskseq.fence import streamed
+from maskseq.intake import Intake, OnError
 from maskseq.plugins import format_for
 from maskseq.tokenizer import Format
 from maskseq.types import Record
@@ -46,6 +47,10 @@ class Source:
 
     def _read(self) -> Iterator[Record | DataError]:
         for path in self.files:
-            with Intake(self.format or format_for(path), path, on_error=self.on_error) as intake:
-                for item in intake.items():
-                    yield item.why if isinstance(item, Left) else item.bare()
+            reader = self.format or format_for(path)
+            if self.on_error == "skip":
+                items: Iterator[Any] = streamed(reader, path, "attempts", reader.attempts)
+                yield from (item if isinstance(item, DataError) else item.bare() for item in items)
+            else:
+                with Intake(reader, path) as records:
+                    yield from (record.bare() for record in records)

@@ -4,10 +4,11 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import ClassVar
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
@@ -41,11 +42,7 @@ class Csv(EventTable):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
-    dress: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "delimiter": (None,),
-        "decimal": (".", ","),
-        "encoding": ("utf-8", "cp1252"),
-    }
+    dress = MappingProxyType({"delimiter": (None,), "decimal": (".", ","), "encoding": ("utf-8", "cp1252")})
 
     delimiter: str | None = None
     """Default: whichever of `,` `;` tab `|` cuts the header into most columns."""

@@ -4,13 +4,14 @@ import io
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -62,11 +63,7 @@ class SignalCsv(Format[Recording]):
     `format = "signal-csv"`.
     """
 
-    dress: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "delimiter": (None,),
-        "decimal": (".", ","),
-        "encoding": ("utf-8", "cp1252"),
-    }
+    dress = MappingProxyType({"delimiter": (None,), "decimal": (".", ","), "encoding": ("utf-8", "cp1252")})
 
     time: str | None = None
     """The column of times (default: the first, if it is called like one or holds no numbers; "": there is none)."""
@@ -162,31 +159,29 @@ class SignalCsv(Format[Recording]):
             rows, names = filled[1:], distinct([cell.removeprefix(BOM).strip() for cell in first])
         if not rows:
             raise DataError(path, "there is a header but no row of values")
-        broken: set[int] = set()
-
-        def pass_over(number: int, problem: str, name: str = "") -> None:
-            if number not in broken:
-                place = f"line {number + 1}" + f", column {name!r}" * bool(name)
-                on_broken(DataError(path, problem, place=place, kept=()))
-                broken.add(number)
-
+        broken: dict[int, tuple[str, str]] = {}
+        """Why rows cannot be read, and the column that says so."""
         for number in rows:
             if len(cells[number]) != len(names):
-                pass_over(number, f"{len(cells[number])} cells, but the first line has {len(names)}")
+                broken[number] = f"{len(cells[number])} cells, but the first line has {len(names)}", ""
                 cells[number] = [""] * len(names)
         first = cells[next((number for number in rows if number not in broken), rows[0])]
         time = self._time_column(names, first, path)
         owner = None if self.recording is None else self._named(self.recording, names, path)
         columns = self._columns(names, {time, owner}, path)
         texts = [[self._plain(cells[number][column].strip()) for number in rows] for column in columns]
-        numbers = [self._numbers(told, rows, names[c], pass_over) for told, c in zip(texts, columns, strict=True)]
+        numbers = [self._numbers(told, rows, names[c], broken) for told, c in zip(texts, columns, strict=True)]
         values = np.array([[known[text] for text in told] for told, known in zip(texts, numbers, strict=True)]).T
         digits = [{_decimals(text) for text, number in known.items() if number == number} for known in numbers]
         if time is not None and on_broken is not stop:
             odd = odd_times([cells[number][time] for number in rows if number not in broken], decimal=self.decimal)
             for number in rows:
                 if cells[number][time] in odd:
-                    pass_over(number, f"the time {cells[number][time]!r} cannot be understood", names[time])
+                    problem = f"the time {cells[number][time]!r} cannot be understood"
+                    broken.setdefault(number, (problem, names[time]))
+        for number, (problem, name) in sorted(broken.items()):
+            place = f"line {number + 1}" + f", column {name!r}" * bool(name)
+            on_broken(DataError(path, problem, place=place, kept=()))
         placed = owner is None and (time is None or self.steps == "rows")  # a row is a step, whatever it says
         owned: dict[str, list[int]] = {} if owner is not None else {plain_name(path): []}
         for row, number in enumerate(rows):
@@ -283,9 +278,9 @@ class SignalCsv(Format[Recording]):
         return self._number(cell) is None and cell.strip().lower() not in self.unknown
 
     def _numbers(
-        self, texts: Sequence[str], rows: Sequence[int], name: str, pass_over: Callable[[int, str, str], None]
+        self, texts: Sequence[str], rows: Sequence[int], name: str, broken: dict[int, tuple[str, str]]
     ) -> dict[str, float]:
-        """What each different text of a column says; rows whose text says nothing are passed over."""
+        """What each different text of a column says; rows whose text says nothing are added to the broken ones."""
         numbers = {}
         for text in dict.fromkeys(texts):
             unknown = text.lower() in self._unknown
@@ -294,7 +289,7 @@ class SignalCsv(Format[Recording]):
                 problem = f"{text!r} is no finite number; if the column is no channel, list those that are: "
                 for row, other in zip(rows, texts, strict=True):
                     if other == text:
-                        pass_over(row, problem + "channels = [...]", name)
+                        broken.setdefault(row, (f"{problem}channels = [...]", name))
             numbers[text] = np.nan if number is None else number
         return numbers
 
