@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from maskseq.errors import UsageError
+from maskseq.names import nearest
 from maskseq.types import Field
 from maskseq.units import RawUnits, distinct
 
@@ -142,7 +143,10 @@ class MaskingConfig:
         """The weights of the fields of these names; `UsageError` if there is no such field, or all weigh nothing."""
         unknown = sorted(set(self.field_weights) - set(names))
         if unknown:
-            raise UsageError(f"masking.field_weights: there is no field {unknown[0]!r}\n\nhint: {', '.join(names)}")
+            raise UsageError(
+                f"masking.field_weights: there is no field {unknown[0]!r}\n\n"
+                f"hint: the fields are {nearest(unknown[0], names)}"
+            )
         weights = [self.field_weights.get(name, 1.0) for name in names]
         if not any(weights):
             raise UsageError("masking.field_weights: of the fields that are masked, one must weigh more than 0")

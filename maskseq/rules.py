@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from maskseq.constraints import Automaton, Constraint, Total
 from maskseq.errors import DataError, UsageError
+from maskseq.names import nearest
 from maskseq.tokenizer import Rule, Tokenizer
 from maskseq.types import Encoded, Field, LegalCells
 
@@ -138,7 +139,7 @@ def _of_field(tokenizer: Tokenizer[Any], make: FieldRule) -> Rule:
         name, _, rest = argument.partition(":")
         names = [field.name for field in tokenizer.fields]
         if name not in names:
-            raise UsageError(f"there is no field {name!r}; the fields are {', '.join(names)}")
+            raise UsageError(f"there is no field {name!r}; the fields are {nearest(name, names)}")
         column = names.index(name)
         return make(tokenizer.fields[column], rest, column, start, stop)
 

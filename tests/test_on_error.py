@@ -9,6 +9,8 @@ import pytest
 from three_domains import DOMAINS, Prepared, command, prepared
 
 from maskseq.cli.use import known_records
+from maskseq.errors import DataError, DataWarning
+from maskseq.intake import Intake, Restored
 from maskseq.plugins import format_for
 from maskseq.run import load
 
@@ -134,3 +136,106 @@ def test_what_a_format_passes_over_it_can_put_back(ready: Prepared, tmp_path: Pa
     reader = format_for(file, ready.domain.data["format"])
     reader.write(reader.attempts(file), tmp_path / file.name)
     assert (tmp_path / file.name).read_bytes() == file.read_bytes()
+
+
+TABLES = {
+    "event-csv": (
+        ".csv",
+        {},
+        ["case,activity,time\n", "a,x,2024-01-01\n", 'a,"x"y,2024-01-02\n', "a,y,2024-01-03\n", "\n", "b\n", "b,?,\n"],
+        [2, 5],
+    ),
+    "event-jsonl": (
+        ".jsonl",
+        {},
+        [
+            '{"case": "a", "activity": "x"\n',
+            '{"case": "a", "activity": "x", "time": "2024-01-01"}\n\n',
+            "[1]\n",
+            '{"case": "b", "activity": "?", "time": "2024-01-02"}\n',
+        ],
+        [0, 2],
+    ),
+    "textlog": (
+        ".log",
+        {"layout": r"(?P<time>\d+) (?P<message>.*)", "session_lines": 2, "time_layout": "epoch_s"},
+        ["broken\n", "17 a\n", "18 b\n", "also broken\n", "19 c\n"],
+        [0, 3],
+    ),
+    "xes": (
+        ".xes",
+        {},
+        [
+            '<?xml version="1.0" encoding="UTF-8"?>\n<log>\n',
+            '<trace><string key="concept:name" value="a"/><event><string key="concept:name" value="x"/>'
+            '<date key="time:timestamp" value="never"/></event></trace>\n',
+            '<trace><string key="concept:name" value="b"/><event><string key="concept:name" value="x"/>'
+            '<date key="time:timestamp" value="2024-01-01T00:00:00Z"/></event></trace>\n',
+            '<trace><string key="concept:name" value="c"/><event><string key="concept:name" value="x"/>'
+            '<date key="time:timestamp" value="0000-01-01T00:00:00Z"/></event></trace>\n',
+            "</log>\n",
+        ],
+        [1, 3],
+    ),
+    "sequence-table": (
+        ".csv",
+        {},
+        ["sequence,label\n", "AC\x07GT,1\n", "ACGT,0\n", '"ACGT,1\n', "ACG,1,2\n", "GGCC,1\n"],
+        [1, 3, 4],
+    ),
+    "sequence-lines": (".txt", {}, ["A\x01\n", "ACGT\n", "A\x02\n"], [0, 2]),
+    "signal-csv": (".csv", {}, ["a,b\n", "1,2\n", "3\n", "5,x\n", "7,8\n"], [2, 3]),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_each_format_of_rows_goes_on_behind_a_broken_one(name: str, tmp_path: Path) -> None:
+    ending, options, pieces, broken = TABLES[name]
+    path = tmp_path / f"x{ending}"
+    path.write_bytes("".join(pieces).encode())
+    reader = format_for(path, name, **options)
+    items = list(reader.attempts(path))
+    errors = [item for item in items if isinstance(item, DataError)]
+    assert len(errors) == len(broken)
+    assert not any(error.ends for error in errors)
+    reader.write(iter(items), tmp_path / f"y{ending}")
+    assert (tmp_path / f"y{ending}").read_bytes() == path.read_bytes()
+    with pytest.raises(DataError) as stopped:
+        list(reader.read(path))
+    assert str(stopped.value) == str(errors[0])
+    good = tmp_path / "good" / path.name
+    good.parent.mkdir()
+    good.write_bytes("".join(piece for at, piece in enumerate(pieces) if at not in broken).encode())
+    records = [item for item in items if not isinstance(item, DataError)]
+    without = list(reader.read(good))
+    assert [record.key for record in records if name not in ("sequence-table", "sequence-lines")] == [
+        record.key for record in without if name not in ("sequence-table", "sequence-lines")
+    ]
+    assert len(records) == len(without)
+
+
+def test_a_step_without_time_keeps_its_place(tmp_path: Path) -> None:
+    """Where rows are steps, a broken one is a step of unknown values, which is not written into."""
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n1,2\n3\n5,6\n")
+    reader = format_for(path, "signal-csv")
+    error, record = reader.attempts(path)
+    assert isinstance(error, DataError)
+    np.testing.assert_array_equal(record.channels, [[1, 2], [np.nan, np.nan], [5, 6]])
+    record.channels[1] = 7, 8
+    record.channels[2] = 9, 9
+    reader.write([error, record], tmp_path / "y.csv")
+    assert (tmp_path / "y.csv").read_text() == "a,b\n1,2\n3\n9,9\n"
+
+
+def test_what_cannot_be_put_back_is_not_skipped_in_silence(tmp_path: Path) -> None:
+    """A damaged end of a file: what is before it can be read, but no shortened file is written."""
+    path = tmp_path / "x.ts"
+    path.write_text("@data\n1,2,3:a\n1,2,4:a\n1,inf:b\n1,2,3:b\n")
+    with pytest.warns(DataWarning, match="1 of 3 records skipped.*nothing behind it"):  # noqa: SIM117
+        with Intake(format_for(path), path, on_error="skip") as records:
+            assert len(list(records)) == 2
+    restored = Restored[Any](records.items())
+    with pytest.raises(DataError, match="inf"):
+        list(restored.among(restored.records()))
+    assert len(list(Restored[Any](()).among([1, 2]))) == 2

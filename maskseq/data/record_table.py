@@ -1,14 +1,16 @@
 """What a split is decided by: a row for each record, and the pieces of records that it results in."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 from jaxtyping import Float, Int, Int8, UInt64
 
 from maskseq.data.hashing import hash64
 from maskseq.data.parts import Part
+from maskseq.names import COMPARED, nearest
 from maskseq.types import Record
 
 
@@ -27,6 +29,8 @@ class RecordTable:
     """0 for a record; not 0 for its variants, which stand behind it; negative where they run backwards."""
     groups: UInt64[np.ndarray, "records"] | None = None
     """The same number for records that must stand in one part; 0 for a record that belongs to no others."""
+    names: Callable[[], Sequence[str]] = tuple
+    """Keys of the first records, for messages."""
 
     @cached_property
     def own(self) -> "RecordTable":
@@ -41,6 +45,7 @@ class RecordTable:
             self.content_hashes[own],
             spans=None if self.spans is None else self.spans[own],
             groups=None if self.groups is None else self.groups[own],
+            names=self.names,
         )
 
     def find(self, key: str) -> list[int]:
@@ -51,6 +56,11 @@ class RecordTable:
         if len(alike) > 1 and 1 <= int(number) <= len(alike):
             found.append(alike[int(number) - 1])
         return found
+
+    def hint(self, key: str) -> str:
+        """Which keys there are instead of one that no record has, for a message."""
+        names = dict.fromkeys(self.names())
+        return f"\n\nhint: there are {nearest(key, names)}" if names else ""
 
     def _of_key(self, key: str) -> list[int]:
         found: list[int] = np.flatnonzero(self.key_hashes == np.uint64(hash64(key.encode()))).tolist()
@@ -75,6 +85,7 @@ def record_table(parts: Sequence[Part]) -> RecordTable:
         variant=np.concatenate([part.variants for part in parts]),
         unknown=np.concatenate([part.unknown + begin for part, begin in zip(parts, first, strict=False)]),
         groups=np.concatenate([g for g in groups if g is not None]) if all(g is not None for g in groups) else None,
+        names=lambda: [*islice((part.key(record) for part in parts for record in range(part.n_records)), COMPARED)],
     )
 
 

@@ -24,6 +24,8 @@ def parse_region(text: str, table: RecordTable, part: int) -> Region:
         raise UsageError(f'region {text!r} is not of the form "KEY:START-END", such as "chrI:10001-20000"')
     records = table.find(key) if key else list(range(len(table)))
     if len(records) != 1:
+        if key and not records:
+            raise UsageError(f"region {text!r}: no record has the key {key!r}{table.hint(key)}")
         what = f"{len(records)} records have the key {key!r}" if key else f"there are {len(table)} records"
         raise UsageError(
             f'region {text!r}: {what}\n\nhint: name one record, as in "KEY:START-END"; the second of a key is KEY#2'

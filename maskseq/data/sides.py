@@ -131,7 +131,7 @@ def _by_record(
 def _named(table: RecordTable, key: str) -> list[int]:
     found = table.find(key)
     if not found:
-        raise UsageError(f"the split names the record {key!r}, and no record has this key")
+        raise UsageError(f"the split names the record {key!r}, and no record has this key{table.hint(key)}")
     return found
 
 

@@ -22,6 +22,7 @@ from maskseq.data.split_config import DUPLICATE, OVERLAPPING, PARTS, SELECTION, 
 from maskseq.data.split_config import SplitConfig as SplitConfig
 from maskseq.data.unknown import UnknownRuns, cut_out
 from maskseq.errors import UsageError
+from maskseq.names import COMPARED
 from maskseq.types import Record
 
 Locate = Callable[[Region], tuple[int, int, int, int]]
@@ -99,10 +100,10 @@ def table_of(records: Iterable[Record], config: SplitConfig) -> RecordTable | No
 
     None where there is no record.
     """
-    rows = [
-        (len(record), hash64(record.key.encode()), record.span(), group_number(record, config.group))
-        for record in records
-    ]
+    rows, names = [], list[str]()
+    for record in records:
+        rows.append((len(record), hash64(record.key.encode()), record.span(), group_number(record, config.group)))
+        names += [record.key] * (len(names) < COMPARED)
     if not rows:
         return None
     units = np.array([row[0] for row in rows])
@@ -114,6 +115,7 @@ def table_of(records: Iterable[Record], config: SplitConfig) -> RecordTable | No
         content_hashes=np.arange(len(rows), dtype=np.uint64),  # each its own
         spans=np.array(spans) if len(spans) == len(rows) else None,
         groups=np.array([row[3] for row in rows], np.uint64) if config.group else None,
+        names=lambda: names,
     )
 
 

@@ -18,7 +18,7 @@ from maskseq_events.case import Case, Value, plain_rows
 from maskseq_events.claims import claim_table
 from maskseq_events.files import read_lines
 from maskseq_events.new_table import NewTable
-from maskseq_events.table import EventTable, Row, Rows
+from maskseq_events.table import EventTable, Rows, Tried
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,14 @@ class Csv(EventTable):
         claim = claim_table(list(distinct(names)), plain_rows(rows), super().recognize(head), lines=True)
         return claim and claim.encoded(head)
 
-    def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
+    def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Tried]]:
         lines = _Recorder(read_lines(path, self.encoding))
         first = next(lines, "")
         delimiter = self.delimiter or _delimiter(first)
         rows = self._rows(lines.again(first), delimiter, path)
         _, text, names = next(rows, (0, "", []))
+        if isinstance(names, DataError):
+            raise names
         if not names:
             raise DataError(path, "the file is empty")
         names[0] = names[0].removeprefix("\ufeff")
@@ -76,26 +78,30 @@ class Csv(EventTable):
             names = list(distinct(names))
         return names, _Header(text, delimiter), rows
 
-    def _rows(self, lines: "_Recorder", delimiter: str, path: Path) -> Iterator[tuple[int, str, list[str]]]:
+    def _rows(self, lines: "_Recorder", delimiter: str, path: Path) -> Iterator[tuple[int, str, list[str] | DataError]]:
         """Each row with the number of its first line and its raw text, blank lines behind it included."""
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
-        held: tuple[int, str, list[str]] | None = None
+        held: tuple[int, str, list[str] | DataError] | None = None
         number, before = 1, ""
-        try:
-            for cells in reader:
-                raw, before = before + lines.taken(), ""
-                if not cells and held is not None:
-                    held = (held[0], held[1] + raw, held[2])
-                elif cells:
-                    if held is not None:
-                        yield held
-                    held = (number, raw, cells)
-                else:  # blank lines before the header
-                    before = raw
-                number = reader.line_num + 1
-        except csv.Error as error:
-            hint = " (a quote is opened and never closed)" if "unexpected end" in str(error) else ""
-            raise DataError(path, f"not valid CSV: {error}{hint}", place=f"line {number}") from None
+        while True:
+            cells: list[str] | DataError | None
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                hint = " (a quote is opened and never closed)" if "unexpected end" in str(error) else ""
+                cells = DataError(path, f"not valid CSV: {error}{hint}", place=f"line {number}")
+            if cells is None:
+                break
+            raw, before = before + lines.taken(), ""
+            if not cells and held is not None:
+                held = (held[0], held[1] + raw, held[2])
+            elif cells:
+                if held is not None:
+                    yield held
+                held = (number, raw, cells)
+            else:  # blank lines before the header
+                before = raw
+            number = reader.line_num + 1
         if held is not None:
             yield held
 

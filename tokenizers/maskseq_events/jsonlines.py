@@ -15,7 +15,7 @@ from maskseq_events.files import read_lines
 from maskseq_events.json_text import as_json, object_spans, refuse_constant
 from maskseq_events.new_table import NewTable
 from maskseq_events.splicing import spliced
-from maskseq_events.table import EventTable, Row, Rows
+from maskseq_events.table import EventTable, Rows, Tried
 
 
 @dataclass(frozen=True)
@@ -54,29 +54,35 @@ class JsonLines(EventTable):
         rows = [[None if (v := event.get(n)) is None else str(v) for n in names] for event in events]
         return claim_table(names, plain_rows(rows), super().recognize(head), lines=True)
 
-    def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
+    def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Tried]]:
         names: dict[str, None] = {}
         kinds: dict[str, set[type]] = {}
         for _, _, event in self._objects(path):
+            if isinstance(event, DataError):
+                continue
             names |= dict.fromkeys(event)
             for name, value in event.items():
                 types = kinds.setdefault(name, set())
                 if value is not None and type(value) not in types and not self._says_unknown(value):
                     types.add(type(value))
         if not names:
-            raise DataError(path, "there are no events in this file")
+            problems = (event for _, _, event in self._objects(path) if isinstance(event, DataError))
+            raise next(problems, DataError(path, "there are no events in this file"))
         numeric = frozenset(name for name, types in kinds.items() if float in types <= {int, float})
         unquoted = frozenset(name for name, types in kinds.items() if types and types <= {int, float, bool})
         header = _Header(tuple(names), numeric, unquoted, self._blank(path))
-        rows = ((number, raw, self._row(event, header)) for number, raw, event in self._objects(path))
+        rows = (
+            (number, raw, event if isinstance(event, DataError) else self._row(event, header))
+            for number, raw, event in self._objects(path)
+        )
         return list(names), header, rows
 
     def _says_unknown(self, value: Any) -> bool:
         return value in self.unknown or (isinstance(value, str) and bool(padded([value], self.unknown)))
 
-    def _objects(self, path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
-        """Each object with the number of its line and its raw text, blank lines behind it included."""
-        held: tuple[int, str, dict[str, Any]] | None = None
+    def _objects(self, path: Path) -> Iterator[tuple[int, str, dict[str, Any] | DataError]]:
+        """Each object, or why it is none, with the number of its line and its raw text, and blank lines behind."""
+        held: tuple[int, str, dict[str, Any] | DataError] | None = None
         for number, line in enumerate(read_lines(path, self.encoding), 1):
             if not line.strip():
                 held = held and (held[0], held[1] + line, held[2])
@@ -84,24 +90,9 @@ class JsonLines(EventTable):
             if held is not None:
                 yield held
             try:
-                event = json.loads(
-                    line.removeprefix("\ufeff"), parse_constant=refuse_constant, object_pairs_hook=_unique
-                )
-                if "\\u" in line:
-                    json.dumps(event, ensure_ascii=False).encode()
-            except json.JSONDecodeError as error:
-                place = f"line {number}, column {error.colno}"
-                raise DataError(path, f"not valid JSON: {error.msg}", place=place) from None
-            except UnicodeEncodeError:
-                raise DataError(
-                    path, "half of a surrogate pair, which is no character", place=f"line {number}"
-                ) from None
-            except (ValueError, RecursionError) as error:
-                raise DataError(path, f"not valid JSON: {error}", place=f"line {number}") from None
-            if not isinstance(event, dict):
-                shown = line.strip()[:40]
-                raise DataError(path, f"a line must be one object, not {shown!r}", place=f"line {number}")
-            held = number, line, event
+                held = number, line, _object(line, number, path)
+            except DataError as error:
+                held = number, line, error
         if held is not None:
             yield held
 
@@ -166,3 +157,20 @@ def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _object(line: str, number: int, path: Path) -> dict[str, Any]:
+    try:
+        event = json.loads(line.removeprefix("\ufeff"), parse_constant=refuse_constant, object_pairs_hook=_unique)
+        if "\\u" in line:
+            json.dumps(event, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        place = f"line {number}, column {error.colno}"
+        raise DataError(path, f"not valid JSON: {error.msg}", place=place) from None
+    except UnicodeEncodeError:
+        raise DataError(path, "half of a surrogate pair, which is no character", place=f"line {number}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(path, f"not valid JSON: {error}", place=f"line {number}") from None
+    if not isinstance(event, dict):
+        raise DataError(path, f"a line must be one object, not {line.strip()[:40]!r}", place=f"line {number}")
+    return event

@@ -36,6 +36,8 @@ COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
 POINT = re.compile(r"[+-]?\d+\.\d+")
 Row = tuple[int, Any, Sequence[Any]]
 """Where the row is in its file (a line or row number), what it was read from, and its cells."""
+Tried = tuple[int, Any, Sequence[Any] | DataError]
+"""The same, or why it has no cells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,10 @@ class EventTable(Format[Case]):
             for row in itertools.islice(rows, n_rows):
                 number, raw, cells = row
                 problem = ""
+                if isinstance(cells, DataError):
+                    cells.kept = [(number, raw)]
+                    on_broken(cells)
+                    continue
                 if len(cells) != width:
                     problem = f"{len(cells)} cells, but the header names {width} columns"
                 elif cells[columns.case] in (None, ""):
@@ -137,7 +143,7 @@ class EventTable(Format[Case]):
                 if problem:
                     on_broken(DataError(path, problem, place=self._place(number), kept=[(number, raw)]))
                 else:
-                    yield str(cells[columns.case]), row if clock is None else self._dated(row, columns, clock)
+                    yield str(cells[columns.case]), self._dated((number, raw, cells), columns, clock)
 
         empty = True
         for key, group in group_rows(keyed(), max_rows=self.max_rows):
@@ -184,7 +190,7 @@ class EventTable(Format[Case]):
     # What a format of this kind defines
 
     @abstractmethod
-    def _open(self, path: Path) -> tuple[Sequence[str], Any, Iterator[Row]]:
+    def _open(self, path: Path) -> tuple[Sequence[str], Any, Iterator[Tried]]:
         """Column names, whatever else `_write_rows` needs, and the rows with cells of text, or None for absent."""
 
     @abstractmethod
@@ -236,8 +242,10 @@ class EventTable(Format[Case]):
 
     # Rows to cases
 
-    def _dated(self, row: Row, columns: Columns, clock: YearClock) -> Row:
-        """The row with the years of its timestamps, which do not say them."""
+    def _dated(self, row: Row, columns: Columns, clock: YearClock | None) -> Row:
+        """The row with the years of its timestamps, which do not say them; a clock of none leaves it as it is."""
+        if clock is None:
+            return row
         number, raw, cells = row
         cells = list(cells)
         for index, year_of in ((columns.time, clock.dated), (columns.start, clock.begun)):

@@ -17,7 +17,7 @@ from maskseq_events.case import Case, Value
 from maskseq_events.files import read_lines
 from maskseq_events.log_layouts import LAYOUTS, Layout
 from maskseq_events.patterns import Pattern
-from maskseq_events.table import EventTable, Row, Rows
+from maskseq_events.table import EventTable, Rows, Tried
 from maskseq_events.times import SECOND, TimeLayout
 
 LINES = 100
@@ -129,15 +129,15 @@ class TextLog(EventTable):
         time = self.time if self.time is not None else ("time" if "time" in groups else "")
         return {"case": "session", "activity": activity, "time": time}
 
-    def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
+    def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Tried]]:
         rows = self._rows(path)
         _, before, _ = next(rows)  # what precedes the first event
         first = next(read_lines(path, self.encoding), "")
         return ["session", *self._pattern.groups], _Header(before, "\r" if first.endswith("\r") else "\n"), rows
 
-    def _rows(self, path: Path) -> Iterator[Row]:
+    def _rows(self, path: Path) -> Iterator[Tried]:
         """First what precedes the first event; then each with its line, and the lines behind it that are none."""
-        held: tuple[int, str, Sequence[Value]] = (0, "", ())
+        held: tuple[int, str, Sequence[Value] | DataError] = (0, "", ())
         n_events = 0
         for number, line in enumerate(read_lines(path, self.encoding), 1):
             try:
@@ -148,7 +148,10 @@ class TextLog(EventTable):
             if not cells and line.strip() and not (self.continued and n_events):
                 shown = line.strip()[:60]
                 hint = "say continued = true if it belongs to the line before, or name another layout"
-                raise DataError(path, f"{shown!r} is not of the layout {self.layout!r}; {hint}", place=f"line {number}")
+                problem = f"{shown!r} is not of the layout {self.layout!r}; {hint}"
+                yield held
+                held = number, line, DataError(path, problem, place=f"line {number}")
+                continue
             if session is None:
                 held = held[0], held[1] + line, held[2]
                 continue
