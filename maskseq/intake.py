@@ -46,8 +46,12 @@ class Intake:
         on_error: OnError = "stop",
         tokenizer: Tokenizer[Any] | None = None,
         preview: int | None = None,
+        warns: bool = True,
     ) -> None:
-        """Without a tokenizer, records are not tried to be encoded. `preview` is how many raw units will do."""
+        """Without a tokenizer, records are not tried to be encoded. `preview` is how many raw units will do; `warns`
+        is whether a warning says at the end what was passed over.
+        """
+        self.warns = warns
         self.reader, self.file, self.on_error, self.tokenizer, self.preview = reader, file, on_error, tokenizer, preview
         self.n_read = self.n_left = 0
         self.why: list[str] = []
@@ -107,7 +111,7 @@ class Intake:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Errors get the file's name and, where another record can be read, the way to pass them over."""
-        if error is None and self.n_left:
+        if error is None and self.n_left and self.warns:
             warnings.warn(report(self.n_left, self.n_read, self.why), DataWarning, stacklevel=2)
         if isinstance(error, DataError):
             placed = self._placed(error)
@@ -136,9 +140,13 @@ class Intake:
 
 def hinted(error: DataError) -> DataError:
     """The error with the option that passes it over as its hint."""
-    problem, _, hint = error.problem.partition("\n\nhint: ")
-    way = "--on-error skip leaves out what cannot be read, and counts it"
-    hint = f"{hint}; or {way}" if hint else way
+    return with_hint(error, "--on-error skip leaves out what cannot be read, and counts it")
+
+
+def with_hint(error: DataError, hint: str) -> DataError:
+    """The error with a hint, behind the one that it may have."""
+    problem, _, before = error.problem.partition("\n\nhint: ")
+    hint = f"{before}; or {hint}" if before else hint
     return DataError(error.path, f"{problem}\n\nhint: {hint}", place=error.place, kept=error.kept)
 
 

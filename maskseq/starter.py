@@ -22,9 +22,9 @@ from maskseq.beyond import Beyond
 from maskseq.data.overlap import Overlap, overlap
 from maskseq.data.sides import choose
 from maskseq.data.splits import SplitConfig, table_of, training_records
-from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.errors import DataError, DataWarning, MaskseqError, UsageError
 from maskseq.fence import encode, fenced, fit
-from maskseq.intake import Intake, OnError, hinted, skipped
+from maskseq.intake import Intake, OnError, hinted, report, skipped, with_hint
 from maskseq.outputs import write
 from maskseq.readings import Reading, Readings, UndecidedError, answers, command, readings_of
 from maskseq.recipe import lay_over, load_recipe, today
@@ -52,6 +52,17 @@ RECIPE = Path("recipe.toml")
 """The recipe that is written where no other name is given."""
 
 
+@dataclass(frozen=True)
+class Passed:
+    """How many records were passed over, and why the first ones were."""
+
+    n: int = 0
+    why: tuple[str, ...] = ()
+
+    def and_also(self, n: int, why: Sequence[str]) -> "Passed":
+        return Passed(self.n + n, (*self.why, *why))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """Some records from the beginning of the files, and how a tokenizer encodes them."""
@@ -63,8 +74,8 @@ class Sample:
     positions: Integer[np.ndarray, "records"]
     unknown: Integer[np.ndarray, "fields"]
     """How many cells of each field are unknown."""
-    left: Sequence[str] = ()
-    """Why other records were passed over."""
+    passed: Passed
+    """Other records, which were passed over."""
 
 
 def init(
@@ -97,6 +108,8 @@ def init(
     readings = readings_of(files, format or data.get("format"), _section(data, "format_options"))
     ask = partial(command, files, output, overrides=overrides, usual=RECIPE)
     looked, doubt = _decided(files, readings, given, yes=yes, ask=ask)
+    if (passed := looked.sample.passed).n:
+        warnings.warn(report(passed.n, len(looked.sample.records), passed.why), DataWarning, stacklevel=2)
     reading = looked.reading
     known: dict[str, Any] = {
         "seed": 0,
@@ -121,10 +134,10 @@ def init(
     if doubt:
         told[files[0].name] = f"{reading.format}: {reading.why} (a guess that you accepted: {doubt})"
     records = _facts(looked.sample)
-    if left := _overlap(looked.sample, split):
-        records["left out at a time boundary"] = left.told
-        if left.warning:
-            warnings.warn(left.warning, stacklevel=2)
+    if crossing := _overlap(looked.sample, split):
+        records["left out at a time boundary"] = crossing.told
+        if crossing.warning:
+            warnings.warn(crossing.warning, stacklevel=2)
     facts = {"files": told, "records": records, "content": dict(looked.suggestion.found)}
     return {**facts, "recipe": str(output)}
 
@@ -214,17 +227,17 @@ def _looked_at(files: Sequence[Path], reading: Reading, given: Mapping[str, Any]
     """Records from the beginning of the files, and the tokenizer that suits them; raises what reading them raises."""
     options = {**reading.options, **_section(_section(given, "data"), "format_options")}
     on_error = _section(given, "data").get("on_error", "stop")
-    records, whole, left = _records(files, reading.format, options, on_error)
+    records, whole, passed = _records(files, reading.format, options, on_error)
     tokenizer, suggestion = _suggestion(records, _section(given, "tokenizer").get("name"))
     suggested = today(suggestion.recipe)
     draft = _merged(_merged({"tokenizer": {"name": tokenizer}}, suggested), given)
-    sample = _encoded(records, whole, draft["tokenizer"], on_error, left)
+    sample = _encoded(records, whole, draft["tokenizer"], on_error, passed)
     return _Looked(reading=replace(reading, options=options), sample=sample, suggestion=suggestion, draft=draft)
 
 
 def _records(
     files: Sequence[Path], format: str, options: Mapping[str, Any], on_error: OnError
-) -> tuple[list[Record], bool, list[str]]:
+) -> tuple[list[Record], bool, Passed]:
     """Records from the beginning of the files, whether these are all, and why others were passed over."""
     reader = plugins.open_format(files[0], format, dict(options), trust_code=True)
     try:
@@ -233,26 +246,26 @@ def _records(
         asked = [name for name in vars(reader) if f" {name} = " in error.problem]
         if not asked:
             raise
-        hint = f"here: --set data.format_options.{asked[0]}=VALUE"
-        raise DataError(error.path, f"{error.problem}\n\nhint: {hint}", place=error.place) from None
+        raise with_hint(error, f"here: --set data.format_options.{asked[0]}=VALUE") from None
 
 
-def _sampled(files: Sequence[Path], reader: Format[Any], on_error: OnError) -> tuple[list[Record], bool, list[str]]:
+def _sampled(files: Sequence[Path], reader: Format[Any], on_error: OnError) -> tuple[list[Record], bool, Passed]:
     records: list[Record] = []
-    why: list[str] = []
+    passed = Passed()
     left = SAMPLE_UNITS
     for path in files:
-        with Intake(reader, path, on_error=on_error, preview=left) as intake:
+        with Intake(reader, path, on_error=on_error, preview=left, warns=False) as intake:
             found = iter(intake)
             for record in found:
                 records.append(record)
                 left -= len(record)
                 if left <= 0:
-                    return records, path == files[-1] and next(found, None) is None, [*why, *intake.why]
-        why += intake.why
+                    whole = path == files[-1] and next(found, None) is None
+                    return records, whole, passed.and_also(intake.n_left, intake.why)
+        passed = passed.and_also(intake.n_left, intake.why)
     if not records:
         raise DataError(files[0], "there are no records in this file")
-    return records, True, why
+    return records, True, passed
 
 
 def _suggestion(records: Sequence[Record], wanted: str | None) -> tuple[str, Suggestion]:
@@ -271,7 +284,7 @@ def _suggestion(records: Sequence[Record], wanted: str | None) -> tuple[str, Sug
 
 
 def _encoded(
-    records: Sequence[Record], whole: bool, options: Mapping[str, Any], on_error: OnError, left: Sequence[str]
+    records: Sequence[Record], whole: bool, options: Mapping[str, Any], on_error: OnError, passed: Passed
 ) -> Sample:
     """Fit and encode: what cannot be encoded is better known now than when the recipe runs."""
     options = dict(options)
@@ -285,20 +298,20 @@ def _encoded(
         except DataError as error:
             if on_error == "stop":
                 raise hinted(error) from error
-            left = [*left, str(error)]
+            passed = passed.and_also(1, [str(error)])
             continue
         kept.append(record)
         positions.append(len(ids))
         unknown += (~tokenizer.vocabulary.known(ids)).sum(axis=0)
     if not kept:
-        raise UsageError(f"no record can be encoded: {left[-1]}")
+        raise UsageError(f"no record can be encoded: {passed.why[-1]}")
     return Sample(
         records=kept,
         whole=whole,
         tokenizer=tokenizer,
         positions=np.array(positions, np.int64),
         unknown=unknown,
-        left=left,
+        passed=passed,
     )
 
 
@@ -364,8 +377,8 @@ def _facts(sample: Sample) -> dict[str, Any]:
         for field, n in zip(sample.tokenizer.fields, sample.unknown.tolist(), strict=True)
         if n
     ]
-    if sample.left:
-        facts["skipped"] = skipped(len(sample.left), len(records), sample.left)
+    if sample.passed.n:
+        facts["skipped"] = skipped(sample.passed.n, len(records), sample.passed.why)
     facts["unknown, which infill fills"] = ", ".join(holes[:8]) + ", …" * (len(holes) > 8) if holes else "none"
     facts["fields (tokens)"] = ", ".join(f"{field.name} ({field.n_tokens})" for field in sample.tokenizer.fields[:12])
     return facts
