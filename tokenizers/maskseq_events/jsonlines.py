@@ -57,17 +57,22 @@ class JsonLines(EventTable):
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Tried]]:
         names: dict[str, None] = {}
         kinds: dict[str, set[type]] = {}
+        broken: DataError | None = None
         for _, _, event in self._objects(path):
             if isinstance(event, DataError):
+                broken = broken or event
                 continue
             names |= dict.fromkeys(event)
             for name, value in event.items():
                 types = kinds.setdefault(name, set())
                 if value is not None and type(value) not in types and not self._says_unknown(value):
                     types.add(type(value))
-        if not names:
-            problems = (event for _, _, event in self._objects(path) if isinstance(event, DataError))
-            raise next(problems, DataError(path, "there are no events in this file"))
+        try:
+            if not names:
+                raise DataError(path, "there are no events in this file")
+            self._columns(list(names), path)
+        except DataError as error:  # the lines that cannot be read may have what is missing
+            raise broken or error from None
         numeric = frozenset(name for name, types in kinds.items() if float in types <= {int, float})
         unquoted = frozenset(name for name, types in kinds.items() if types and types <= {int, float, bool})
         header = _Header(tuple(names), numeric, unquoted, self._blank(path))
