@@ -1,6 +1,7 @@
 """Errors that a user can act on; each class knows the exit code that the command line ends with."""
 
 from pathlib import Path
+from typing import Any
 
 
 class MaskseqError(Exception):
@@ -20,12 +21,18 @@ class UsageError(MaskseqError, ValueError):
 
 
 class DataError(MaskseqError, ValueError):
-    """Broken or unexpected data, with the file and the place in it where that was seen."""
+    """Broken or unexpected data, with the file and the place in it where that was seen.
+
+    `kept` is for formats: what stands there in the file, for `Format.write`, which is given the error among the records
+    where it was passed over.
+    """
 
     exit_code = 3
+    ends = False
+    """Nothing behind it can be read."""
 
-    def __init__(self, path: Path | str, problem: str, *, place: str = "") -> None:
-        self.path, self.place, self.problem = str(path), place, problem
+    def __init__(self, path: Path | str, problem: str, *, place: str = "", kept: Any = None) -> None:
+        self.path, self.place, self.problem, self.kept = str(path), place, problem, kept
         super().__init__(": ".join(part for part in (self.path, place, problem) if part))
 
     def __reduce__(self) -> tuple[object, ...]:  # survives the trip back from a worker process
