@@ -41,6 +41,7 @@ from maskseq.model.interop import export_hf, export_onnx
 from maskseq.names import named
 from maskseq.outputs import claimed, locked, sync
 from maskseq.plugins import Trust, open_format
+from maskseq.readings import reading_for
 from maskseq.renamed import in_folder, of_recipe
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.training.run import RECIPE
@@ -123,13 +124,18 @@ class Run:
         return read_calibration(self.checkpoint)
 
     def reader(self, file: Path, name: str | None = None) -> Format[Any]:
-        """The format called `name`; by default that of the training files, with its options, if `file` ends as one."""
+        """The format called `name`; by default that of the training files, with its options, if `file` ends as one, else
+        the one that knows its content among those whose records the tokenizer takes.
+        """
         trust_code = self.trust_code if name is None else True  # who names code in this call means it
         data = trained_on(self.path, self.checkpoint)
         alike = any(_ending(other) == _ending(file.name) for other in data.files)
         if alike and name in (None, data.format):
             return open_format(file, data.format, data.format_options, trust_code=trust_code, source=data.source)
-        return open_format(file, name, {}, trust_code=trust_code)
+        found = reading_for(file, self.tokenizer, name)
+        if found is None:
+            return open_format(file, name, {}, trust_code=trust_code)
+        return open_format(file, found.format, dict(found.options), trust_code=trust_code)
 
     def corpus(self, place: Place | None = None) -> Corpus:
         """The corpus that it was trained on, if it is still there, or another one whose tokens are the same.
