@@ -16,8 +16,9 @@ from maskseq.data.overlap import Overlap, overlap_of
 from maskseq.data.places import Place, local_files
 from maskseq.data.source import Source
 from maskseq.data.splits import training_records
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError, DataWarning, UsageError
 from maskseq.fence import fit
+from maskseq.intake import report
 from maskseq.model.checkpoint import checkpoints, read_json, save_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.interop import import_hf
@@ -170,8 +171,15 @@ def prepare_corpus(
                 progress=on_build,
                 source=source,
             )
+        _report_skipped(corpus)
     ranks.wait()
     return corpus
+
+
+def _report_skipped(corpus: Corpus) -> None:
+    left = corpus.manifest["skipped"]
+    if left["records"]:
+        warnings.warn(report(left["records"], corpus.manifest["records"], left["examples"]), DataWarning, stacklevel=3)
 
 
 def _begun(run: Path | None, recipe: Recipe, folder: Place) -> Corpus | None:

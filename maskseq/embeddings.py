@@ -24,12 +24,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from maskseq import plugins, standard_json
+from maskseq import plugins, standard_json, unfamiliar
 from maskseq.data.storage import file_digest, to_json
+from maskseq.dress import NO_OPTIONS
 from maskseq.errors import DataError, UsageError
-from maskseq.fence import encode, naming, read
 from maskseq.identity import former_fingerprint
 from maskseq.inference.embed import Embedder, Pooling
+from maskseq.intake import Intake, OnError
 from maskseq.outputs import Work, claimed, write
 from maskseq.run import Run
 
@@ -48,6 +49,8 @@ def embed_file(
     output: Path,
     pooling: Pooling = "mean",
     format: str | None = None,
+    options: Mapping[str, Any] = NO_OPTIONS,
+    on_error: OnError = "stop",
     symmetries: bool = True,
     batch_tokens: int = 16384,
     part_bytes: int = PART_BYTES,
@@ -67,7 +70,8 @@ def embed_file(
         symmetries=run.tokenizer.symmetries() if symmetries else (),
         batch_tokens=batch_tokens,
     )
-    reader = run.reader(file, format)
+    reader = run.reader(file, format, options)
+    intake = Intake(reader, file, on_error=on_error, tokenizer=run.tokenizer)
     about = {
         "pooling": pooling,
         "hidden_size": run.model.config.hidden_size,
@@ -80,9 +84,9 @@ def embed_file(
         former = {"tokenizer": former_fingerprint(run.tokenizer)}
         parts = Parts(work, about | {"batch": [batch_tokens, part_bytes]}, former)
         resumed = parts.n_records
-        rest = islice(read(reader, file), resumed, None)
-        encoded = ((record.key, encode(run.tokenizer, record)) for record in rest)
-        with naming(file):
+        with intake:
+            rest = islice(intake, resumed, None)
+            encoded = ((record.key, ids) for record, ids in unfamiliar.encoded(rest, run.tokenizer))
             parts.append(embedder, embedder.groups(encoded), part_bytes, on_progress)
         if not parts.n_records:
             raise DataError(file, "holds no records: there is nothing to embed")
@@ -96,6 +100,7 @@ def embed_file(
         "pooling": pooling,
         "symmetries": about["symmetries"],
         "records resumed": resumed,
+        **intake.summary,
     }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from maskseq import plugins
 from maskseq.beyond import watched
 from maskseq.calibration import held_out_records
 from maskseq.commands import prepare_corpus
 from maskseq.data.corpus import Corpus, holds_corpus
 from maskseq.data.storage import file_digest
+from maskseq.dress import NO_OPTIONS, TrainedOn, reader_for
 from maskseq.errors import UsageError
-from maskseq.fence import encode, naming, numbers_of, read
+from maskseq.fence import numbers_of
 from maskseq.inference import evaluate, evaluate_numbers
 from maskseq.inference.baselines import FREQUENCIES, Baselines
 from maskseq.inference.copies import Repeats
@@ -27,15 +29,17 @@ from maskseq.inference.imputers import imputer
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.order import OrderName
 from maskseq.inference.puzzles import Protocol, Puzzle
+from maskseq.intake import Intake, OnError
 from maskseq.masking import MaskingConfig
 from maskseq.model.checkpoint import read_json
-from maskseq.plugins import format_for
+from maskseq.names import nearest
 from maskseq.ranges import read_ranges
 from maskseq.ranges import within as stretches
 from maskseq.recipe import load_recipe
-from maskseq.run import load, recipe_file
-from maskseq.tokenizer import Format, Tokenizer
+from maskseq.run import load, recipe_file, trained_on
+from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
+from maskseq.unfamiliar import encoded
 
 ROUNDS = 32
 """How often the same data may be asked, with other cells hidden, until there are enough."""
@@ -98,6 +102,8 @@ def evaluate_run(
     order: OrderName = "entropy_bounded",
     beam: int = 1,
     format: str | None = None,
+    options: Mapping[str, Any] = NO_OPTIONS,
+    on_error: OnError = "stop",
     symmetries: bool = True,
     trust_code: bool = False,
     on_progress: Progress = lambda what, done, of: None,
@@ -117,7 +123,11 @@ def evaluate_run(
     saved = read_json(recipe).get("recipe") if recipe else None
     masking = load_recipe(saved).masking if isinstance(saved, dict) else MaskingConfig()
     held_out = counted if data is None else loaded.corpus(data) if data.is_dir() else None
-    records = _records(data, held_out, loaded.tokenizer, within, lambda file: loaded.reader(file, format))
+    intake = None
+    if held_out is None and data is not None:
+        reader = loaded.reader(data, format, options)
+        intake = Intake(reader, data, on_error=on_error, tokenizer=loaded.tokenizer)
+    records = _records(intake or held_out, loaded.tokenizer, within)
     on_progress(COUNTING, 0, None)
     distances = loaded.model.config.linear_context
     if distances and COVARIANCES not in question.imputers:
@@ -133,6 +143,7 @@ def evaluate_run(
         on_progress=on_progress,
     )
     of = {"run": str(run), "data": _named(data, held_out, "the run's corpus"), "symmetries": symmetries}
+    of |= intake.summary if intake else {}
     return {"of": of | ({"within": list(within)} if within else {}), **told}
 
 
@@ -143,6 +154,8 @@ def evaluate_baselines(
     question: Question = Question(),
     within: Sequence[str] = (),
     format: str | None = None,
+    options: Mapping[str, Any] = NO_OPTIONS,
+    on_error: OnError = "stop",
     context: int = 1024,
     trust_code: bool = False,
     on_progress: Progress = lambda what, done, of: None,
@@ -157,11 +170,17 @@ def evaluate_baselines(
             held_out = Corpus.open(data, trust_code=trust_code, known=counted.tokenizer) if data.is_dir() else None
         _check_fields(question, counted.tokenizer)
         on_progress(COUNTING, 0, None)
-        records = _records(data, held_out, counted.tokenizer, within, lambda file: format_for(file, format))
+        intake = None
+        if held_out is None and data is not None:
+            trained = _trained_on(Path(source), counted, trust_code)
+            reader = reader_for(data, counted.tokenizer, trained, format, options, trust_code=trust_code)
+            intake = Intake(reader, data, on_error=on_error, tokenizer=counted.tokenizer)
+        records = _records(intake or held_out, counted.tokenizer, within)
         baselines = _baselines(question, counted, counted.tokenizer, data, held_out, on_progress)
         context = question.window or context
         told = judge(question, records, baselines, context=context, masking=MaskingConfig(), on_progress=on_progress)
-    return {"of": {"corpus": str(source), "data": _named(data, held_out, "the corpus")}, **told}
+    of = {"corpus": str(source), "data": _named(data, held_out, "the corpus")} | (intake.summary if intake else {})
+    return {"of": of, **told}
 
 
 @contextmanager
@@ -227,25 +246,38 @@ def _check_fields(question: Question, tokenizer: Tokenizer[Any]) -> None:
     names = [field.name for field in tokenizer.fields]
     for name in question.fields:
         if name not in names:
-            raise UsageError(f"there is no field {name!r}\n\nhint: {', '.join(names)}")
+            raise UsageError(f"there is no field {name!r}\n\nhint: the fields are {nearest(name, names)}")
 
 
 def _records(
-    data: Path | None,
-    held_out: Corpus | None,
-    tokenizer: Tokenizer[Any],
-    within: Sequence[str],
-    reader: Callable[[Path], Format[Any]],
+    asked: Intake | Corpus | None, tokenizer: Tokenizer[Any], within: Sequence[str]
 ) -> list[tuple[str, Encoded]]:
-    """What is asked about: what a corpus holds out, or the records of the file `data`."""
-    if held_out is None:
-        assert data is not None
-        with naming(data):
-            cut = watched(stretches(read(reader(data), data), read_ranges(within)), tokenizer)
-            return [(each.key, replace(encode(tokenizer, each), numbers=numbers_of(tokenizer, each))) for each in cut]
+    """What is asked about: the records of a file, or what a corpus holds out."""
+    if isinstance(asked, Intake):
+        with asked:
+            cut = encoded(watched(stretches(asked, read_ranges(within)), tokenizer), tokenizer)
+            return [(each.key, replace(ids, numbers=numbers_of(tokenizer, each))) for each, ids in cut]
+    assert asked is not None
     if within:
         raise UsageError("stretches are taken of the records of a file\n\nhint: name the file that they are of")
-    return list(held_out_records(held_out, held_out.judged))
+    return list(held_out_records(asked, asked.judged))
+
+
+def _trained_on(source: Path, corpus: Corpus, trust_code: bool) -> TrainedOn:
+    """What is known of the files that baselines are counted on: by a recipe, by a run, or by the corpus alone."""
+    if source.suffix == ".toml":
+        data = load_recipe(source).data
+        return TrainedOn(str(source), data.files, data.format, data.format_options)
+    if source.is_dir() and recipe_file(source, source):
+        return trained_on(source, source)
+    names = tuple(each["name"] for each in corpus.manifest.get("sources", ()))
+    described = corpus.manifest.get("format")
+    if described is None:
+        return TrainedOn(str(corpus.path), names)
+    cls = plugins.load("formats", described["name"], trust_code=trust_code)
+    known = {each.name for each in fields(cls)} if is_dataclass(cls) else set()  # manifests have class variables, too
+    options = {name: value for name, value in described["options"].items() if name in known}
+    return TrainedOn(str(corpus.path), names, described["name"], options)
 
 
 def judge(

@@ -216,12 +216,6 @@ def record_type(plugin: object) -> type | None:
     return None
 
 
-def reads(tokenizer: object, reader: object) -> bool:
-    """Whether a tokenizer takes the records of a format, as far as both declare theirs."""
-    made, taken = record_type(reader), record_type(tokenizer)
-    return made is None or taken is None or issubclass(made, taken)
-
-
 def check_variants(variants: VariantFormat[Any], tokenizer: Tokenizer[Any]) -> None:
     """`UsageError` where variants are changes of other records than the tokenizer reads."""
     changed, read_ = record_type(variants), record_type(tokenizer)

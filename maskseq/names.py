@@ -5,14 +5,17 @@ all that is written about it, the others KEY#2, KEY#3, …; if a key reads like 
 well. A request that two records answer to is refused, so that none is ever meant by accident.
 """
 
+import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from maskseq.errors import UsageError
 from maskseq.types import Record
 
 R = TypeVar("R", bound=Record)
+COMPARED = 20_000
+"""Names that a wrong one is compared with."""
 ONLY = ""
 """The name that means the only record of a file."""
 
@@ -66,8 +69,9 @@ class Names:
         """After the last record: `UsageError` if no record answered to a request."""
         missing = sorted(self._asked - self._answered.keys() - {ONLY})
         if missing:
-            known = ", ".join(sorted(self._counts)[:3]) or "none"
-            raise UsageError(f"no record is called {missing[0]!r}; the file has {known}")
+            raise UsageError(
+                f"no record is called {missing[0]!r}; the file has {nearest(missing[0], self._counts) or 'none'}"
+            )
         if ONLY in self._asked and not self._counts:
             raise UsageError("the file has no records")
 
@@ -78,6 +82,16 @@ class Names:
                 f"several records answer to {asked!r}\n\n"
                 f"hint: the n-th record of a key is KEY#n: {asked}#1, {asked}#2 and so on"
             )
+
+
+def nearest(name: str, known: Collection[str], most: int = 10) -> str:
+    """Names that there are, for a message: those most like `name` first, and how many more."""
+    some = list(known)[:COMPARED]
+    plain = name.lower()
+    ratio = {each: difflib.SequenceMatcher(None, each.lower(), plain).ratio() for each in some}
+    shown = sorted(some, key=lambda each: -ratio[each])[:most]
+    more = len(known) - len(shown)
+    return ", ".join(shown) + f" and {more:,} more" * (more > 0)
 
 
 def named(records: Iterable[R]) -> Iterator[tuple[str, R]]:

@@ -14,10 +14,9 @@ from typing import Any
 
 from maskseq import plugins
 from maskseq.errors import PluginError, UsageError
-from maskseq.fence import fenced, reads
+from maskseq.fence import fenced
 from maskseq.installed import Group
 from maskseq.survey import BY_NAME, CERTAIN, Choice, Claim, Head
-from maskseq.tokenizer import Tokenizer
 from maskseq.toml_text import toml_value
 
 
@@ -98,16 +97,6 @@ def readings_of(files: Sequence[Path], wanted: str | None, given: Mapping[str, A
     return Readings(each=kept, format=name, doubt=doubt, chosen=False, told=told)
 
 
-def reading_for(file: Path, tokenizer: Tokenizer[Any], wanted: str | None = None) -> Reading | None:
-    """What the content of a file says of how to read it, by the format `wanted` or one whose records the tokenizer takes.
-
-    None where it says nothing, or nothing sure.
-    """
-    head = Head.of(file)
-    claims = [(name, claim) for name, claim in _claims(head, wanted, taken_by=tokenizer) if not claim.doubt]
-    return next((Reading(format=name, options=claim.options, why=claim.why) for name, claim in claims), None)
-
-
 def _told(name: str, claims: Sequence[tuple[str, Claim]]) -> str:
     (own,), others = ([claim for of, claim in claims if of == name], [pair for pair in claims if pair[0] != name])
     also = "; ".join(f"{other} ({claim.why})" for other, claim in others)
@@ -126,10 +115,8 @@ def answers(group: Group, method: str, about: Any) -> Iterator[tuple[str, Any]]:
         yield name, answer
 
 
-def _claims(head: Head, wanted: str | None, taken_by: Tokenizer[Any] | None = None) -> list[tuple[str, Claim]]:
-    """Claims to a file, the surest first, without those that are far less sure; only of formats whose records a
-    tokenizer takes, if there is one.
-    """
+def _claims(head: Head, wanted: str | None) -> list[tuple[str, Claim]]:
+    """Claims to a file, the surest first, without those that are far less sure."""
     if wanted is not None:
         cls = plugins.load("formats", wanted, trust_code=True)
         with fenced(cls, "recognize", file=head.path):
@@ -139,12 +126,7 @@ def _claims(head: Head, wanted: str | None, taken_by: Tokenizer[Any] | None = No
         own = tuple(choice for choice in claim.instead if choice.format in (None, wanted))
         said = {"options": claim.options, "doubt": claim.doubt if own or claim.options else "", "instead": own}
         return [(wanted, Claim(strength=CERTAIN, why="as you say", **said))]
-    kinds = plugins.usable("formats") if taken_by is not None else {}
-    found = [
-        (name, claim)
-        for name, claim in answers("formats", "recognize", head)
-        if claim and (taken_by is None or reads(taken_by, kinds[name]))
-    ]
+    found = [(name, claim) for name, claim in answers("formats", "recognize", head) if claim]
     claims = sorted(found, key=lambda pair: -pair[1].strength)
     return [pair for pair in claims if pair[1].strength >= claims[0][1].strength - 1]
 

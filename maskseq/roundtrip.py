@@ -4,7 +4,7 @@ import hashlib
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -16,20 +16,23 @@ import numpy as np
 from maskseq.beyond import Beyond, nearby
 from maskseq.chance import Chance, read_frequencies
 from maskseq.data.corpus import Corpus
+from maskseq.dress import NO_OPTIONS
 from maskseq.errors import DataError, MaskseqError
-from maskseq.fence import Given, encode, fenced, naming, read
+from maskseq.fence import Given, encode, fenced
 from maskseq.filling import Asked, FilledRecord
 from maskseq.inference.infill import InfillConfig
 from maskseq.inference.journal import Journal
 from maskseq.inference.markov import MAX_TABLE, Markov
 from maskseq.inference.table import COLUMNS, Row, as_dict, rows
 from maskseq.inference.tabular import columns_of, table_writer
+from maskseq.intake import Intake, OnError, Restored
 from maskseq.missing import Sized
 from maskseq.model.checkpoint import DIGESTS, read_json
 from maskseq.outputs import beside, claimed
 from maskseq.report import write_report
 from maskseq.run import Run
-from maskseq.tokenizer import Format, Tokenizer
+from maskseq.tokenizer import Tokenizer
+from maskseq.unfamiliar import Unfamiliar
 
 BASELINE_ORDER = 2
 SHOWN_ROWS = 5000
@@ -55,6 +58,8 @@ def infill_file(
     *,
     output: Path,
     format: str | None = None,
+    options: Mapping[str, Any] = NO_OPTIONS,
+    on_error: OnError = "stop",
     table: Literal["csv", "parquet"] = "csv",
     on_progress: Callable[[int, int | None], None] = lambda done, of: None,
     on_warning: Callable[[str], None] = lambda text: None,
@@ -63,15 +68,17 @@ def infill_file(
     """Fill a file as `asked` of `Run.infill`; write it, a table of fills and `report.html` to the folder `output`.
 
     The folder appears when all is done. What an interrupted attempt has filled lies in its work folder, and the same
-    call goes on from there, to the same bits. A file of ours gives way to a filled one of the same name: the table is
-    `maskseq-fills.csv` then. Returns the summary that the report begins with; where known values were hidden, it
-    scores the fills against them. Raises `UsageError` when `output` exists or a range names no record.
+    call goes on from there, to the same bits. `options` of the format say how this file is read, where it is written
+    otherwise than the training files; with `on_error="skip"`, what cannot be read stays as it is. A file of ours gives
+    way to a filled one of the same name: the table is `maskseq-fills.csv` then. Returns the summary that the report
+    begins with; where known values were hidden, it scores the fills against them. Raises `UsageError` when `output`
+    exists or a range names no record.
     """
-    reader = run.reader(file, format)
+    intake = Intake(run.reader(file, format, options), file, on_error=on_error, tokenizer=run.fills)
     with claimed(output, new=True, parents=True, state=JOURNAL) as work:
         work.content.mkdir()
         journal = Journal(work.folder / JOURNAL, _identity(run, asked))
-        summary, shown = _fill(run, reader, file, work.content, journal, table, on_progress, asked)
+        summary, shown = _fill(run, intake, work.content, journal, table, on_progress, asked)
         report = beside(work.content / summary["filled"]["file"], "report.html")
         summary["filled"]["file"] = str(output / summary["filled"]["file"])
         for text in summary.get("warnings", ()):
@@ -103,8 +110,7 @@ def _digest_of_file(rule: str) -> str:
 
 def _fill(
     run: Run,
-    reader: Format[Any],
-    file: Path,
+    intake: Intake,
     folder: Path,
     journal: Journal,
     table: str,
@@ -120,7 +126,10 @@ def _fill(
     shown: list[Row] = []
     left: list[str] = []
     unfillable: list[str] = []
+    file, reader = intake.file, intake.reader
     writer, target = reader.written_as(folder / file.name)
+    restored: Restored[Any] = Restored(intake.items())
+    strange = Unfamiliar(run.fills)
     n_records = n_filled = 0
     sized: list[Sized] = []
     unfilled: Counter[str] = Counter()
@@ -130,8 +139,9 @@ def _fill(
 
         def filled_records() -> Iterator[Any]:
             nonlocal n_records, n_filled
-            for each in run.infill(read(reader, file), journal=journal, **asked):
+            for each in run.infill(restored.records(), journal=journal, **asked):
                 beyond.add(each.beyond)
+                strange.add(each.record, each.before.ids)
                 written = rows(
                     each.filled,
                     each.before,
@@ -154,11 +164,13 @@ def _fill(
                 on_progress(n_filled, None)
                 yield each.record
 
-        records = Given(filled_records())
-        with naming(file), fenced(writer, "write", file=file, given=records):
+        # What was passed over can be kept by its own format alone.
+        records = Given(restored.among(filled_records(), kept=writer is reader))
+        with intake, fenced(writer, "write", file=file, given=records):
             writer.write(records, target)
     summary: dict[str, Any] = {
         "filled": {"file": target.name, "records": n_records, "cells": n_filled},
+        **intake.summary,
         "order": config.order,
         "calibration": _calibration(run, asked),
     }
@@ -176,7 +188,7 @@ def _fill(
     if shares := beyond.shares():
         summary["outside the training range"] = shares
     places = _of_unfillable(unfillable), _of_unread(unfilled), _of_lost(lost)
-    about = (_of_long_holes(left), *places, chance.warning(), beyond.warning())
+    about = (_of_long_holes(left), *places, chance.warning(), beyond.warning(), *strange.warnings())
     if told := [text for text in (broken, *about) if text]:
         summary["warnings"] = told
     if asked.get("lengths") or asked.get("insertion"):

@@ -1,8 +1,8 @@
 """A trained run at work: fill, score and embed records, and take the encoder elsewhere."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -15,6 +15,7 @@ from maskseq.beyond import watched
 from maskseq.calibration import Fitted, read_calibration, write_calibration
 from maskseq.data.corpus import Corpus
 from maskseq.data.places import Place
+from maskseq.dress import NO_OPTIONS, TrainedOn, reader_for
 from maskseq.errors import DataError, UsageError
 from maskseq.fence import encode
 from maskseq.filling import Asked, FilledRecord, Filler
@@ -38,14 +39,14 @@ from maskseq.inference.variants import VariantScore, score_variants
 from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.interop import export_hf, export_onnx
-from maskseq.names import named
+from maskseq.names import Names
 from maskseq.outputs import claimed, locked, sync
-from maskseq.plugins import Trust, open_format
-from maskseq.readings import reading_for
+from maskseq.plugins import Trust
 from maskseq.renamed import in_folder, of_recipe
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.training.run import RECIPE
 from maskseq.types import Encoded
+from maskseq.unfamiliar import encoded
 from maskseq.variants import Listed, Records, stretches
 
 
@@ -64,17 +65,6 @@ def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any
     model, own = read_model(checkpoint, trust_code=trust_code, known=tokenizer)
     trained_on(Path(run), checkpoint)  # a changed recipe is reported now
     return Run(Path(run), model, own, checkpoint, trust_code)
-
-
-@dataclass(frozen=True)
-class TrainedOn:
-    """What `recipe.json` says of the files that a run was trained on."""
-
-    source: str = RECIPE
-    """That file itself."""
-    files: tuple[str, ...] = ()
-    format: str | None = None
-    format_options: dict[str, Any] = field(default_factory=dict)
 
 
 def trained_on(run: Path, checkpoint: Path) -> TrainedOn:
@@ -123,19 +113,13 @@ class Run:
         """Its calibration, if there is one; `DataError` if that cannot be read."""
         return read_calibration(self.checkpoint)
 
-    def reader(self, file: Path, name: str | None = None) -> Format[Any]:
-        """The format called `name`; by default that of the training files, with its options, if `file` ends as one, else
-        the one that knows its content among those whose records the tokenizer takes.
+    def reader(self, file: Path, name: str | None = None, options: Mapping[str, Any] = NO_OPTIONS) -> Format[Any]:
+        """The format called `name`; by default that of the training files, if it reads this one: see `maskseq.dress`.
+
+        `options` take the place of those that the training files were read with.
         """
-        trust_code = self.trust_code if name is None else True  # who names code in this call means it
         data = trained_on(self.path, self.checkpoint)
-        alike = any(_ending(other) == _ending(file.name) for other in data.files)
-        if alike and name in (None, data.format):
-            return open_format(file, data.format, data.format_options, trust_code=trust_code, source=data.source)
-        found = reading_for(file, self.tokenizer, name)
-        if found is None:
-            return open_format(file, name, {}, trust_code=trust_code)
-        return open_format(file, found.format, dict(found.options), trust_code=trust_code)
+        return reader_for(file, self.tokenizer, data, name, options, trust_code=self.trust_code)
 
     def corpus(self, place: Place | None = None) -> Corpus:
         """The corpus that it was trained on, if it is still there, or another one whose tokens are the same.
@@ -269,9 +253,10 @@ class Run:
         Calibrated as cells that are hidden alone, unless told otherwise, if the run is. Warns at the end where numbers
         lie outside the training range.
         """
+        names, seen = Names(), watched(records, self.tokenizer)
         return score_records(
             self._scoring(symmetries, calibrated),
-            ((name, encode(self.tokenizer, record)) for name, record in named(watched(records, self.tokenizer))),
+            ((names.next(record.key).text, ids) for record, ids in encoded(seen, self.tokenizer)),
             tokenizer=self.tokenizer,
             context=self.model.config.max_positions,
             stride=stride,
@@ -312,11 +297,6 @@ class Run:
             symmetries=self.tokenizer.symmetries() if symmetries else (),
             context=self.model.config.max_positions,
         )
-
-
-def _ending(name: str) -> str:
-    """Of a file name, without that of a compressed file."""
-    return Path(name.lower().removesuffix(".gz").removesuffix(".bgz")).suffix
 
 
 def export_checkpoint(run: Run, output: Path, *, format: Literal["hf", "onnx"]) -> str:

@@ -23,7 +23,8 @@ from maskseq.data.overlap import Overlap, overlap
 from maskseq.data.sides import choose
 from maskseq.data.splits import SplitConfig, table_of, training_records
 from maskseq.errors import DataError, MaskseqError, UsageError
-from maskseq.fence import encode, fenced, fit, streamed
+from maskseq.fence import encode, fenced, fit
+from maskseq.intake import Intake, OnError, hinted, skipped
 from maskseq.outputs import write
 from maskseq.readings import Reading, Readings, UndecidedError, answers, command, readings_of
 from maskseq.recipe import lay_over, load_recipe, today
@@ -62,6 +63,8 @@ class Sample:
     positions: Integer[np.ndarray, "records"]
     unknown: Integer[np.ndarray, "fields"]
     """How many cells of each field are unknown."""
+    left: Sequence[str] = ()
+    """Why other records were passed over."""
 
 
 def init(
@@ -71,11 +74,13 @@ def init(
     format: str | None = None,
     overrides: Sequence[str] = (),
     yes: bool = False,
+    on_error: OnError = "stop",
 ) -> dict[str, Any]:
     """Look at files, write the recipe `output` for them, and return what was found, for people to read.
 
     `format` and `overrides` (`a.b=value`) take the place of what is recognized and chosen. Where the content does not
-    say how to read the files, `UndecidedError` has the ways to choose from; `yes` takes the first. Raises `UsageError`
+    say how to read the files, `UndecidedError` has the ways to choose from; `yes` takes the first. `on_error="skip"`
+    leaves out records that cannot be read, here and in the recipe. Raises `UsageError`
     where the recipe exists already, files are of different formats or no plug-in knows them; `DataError` for broken
     data.
     """
@@ -86,6 +91,8 @@ def init(
     given: dict[str, Any] = {}
     for override in overrides:
         lay_over(given, override)
+    if on_error != "stop":
+        lay_over(given, f'data.on_error="{on_error}"')
     data = _section(given, "data")
     readings = readings_of(files, format or data.get("format"), _section(data, "format_options"))
     ask = partial(command, files, output, overrides=overrides, usual=RECIPE)
@@ -206,19 +213,22 @@ def _range(lengths: Integer[np.ndarray, "records"]) -> str:
 def _looked_at(files: Sequence[Path], reading: Reading, given: Mapping[str, Any]) -> _Looked:
     """Records from the beginning of the files, and the tokenizer that suits them; raises what reading them raises."""
     options = {**reading.options, **_section(_section(given, "data"), "format_options")}
-    records, whole = _records(files, reading.format, options)
+    on_error = _section(given, "data").get("on_error", "stop")
+    records, whole, left = _records(files, reading.format, options, on_error)
     tokenizer, suggestion = _suggestion(records, _section(given, "tokenizer").get("name"))
     suggested = today(suggestion.recipe)
     draft = _merged(_merged({"tokenizer": {"name": tokenizer}}, suggested), given)
-    sample = _encoded(records, whole, draft["tokenizer"])
+    sample = _encoded(records, whole, draft["tokenizer"], on_error, left)
     return _Looked(reading=replace(reading, options=options), sample=sample, suggestion=suggestion, draft=draft)
 
 
-def _records(files: Sequence[Path], format: str, options: Mapping[str, Any]) -> tuple[list[Record], bool]:
-    """Records from the beginning of the files, and whether these are all."""
+def _records(
+    files: Sequence[Path], format: str, options: Mapping[str, Any], on_error: OnError
+) -> tuple[list[Record], bool, list[str]]:
+    """Records from the beginning of the files, whether these are all, and why others were passed over."""
     reader = plugins.open_format(files[0], format, dict(options), trust_code=True)
     try:
-        return _sampled(files, reader)
+        return _sampled(files, reader, on_error)
     except DataError as error:
         asked = [name for name in vars(reader) if f" {name} = " in error.problem]
         if not asked:
@@ -227,19 +237,22 @@ def _records(files: Sequence[Path], format: str, options: Mapping[str, Any]) -> 
         raise DataError(error.path, f"{error.problem}\n\nhint: {hint}", place=error.place) from None
 
 
-def _sampled(files: Sequence[Path], reader: Format[Any]) -> tuple[list[Record], bool]:
+def _sampled(files: Sequence[Path], reader: Format[Any], on_error: OnError) -> tuple[list[Record], bool, list[str]]:
     records: list[Record] = []
+    why: list[str] = []
     left = SAMPLE_UNITS
     for path in files:
-        found = streamed(reader, path, "preview", partial(reader.preview, n_units=left))
-        for record in found:
-            records.append(record)
-            left -= len(record)
-            if left <= 0:
-                return records, path == files[-1] and next(found, None) is None
+        with Intake(reader, path, on_error=on_error, preview=left) as intake:
+            found = iter(intake)
+            for record in found:
+                records.append(record)
+                left -= len(record)
+                if left <= 0:
+                    return records, path == files[-1] and next(found, None) is None, [*why, *intake.why]
+        why += intake.why
     if not records:
         raise DataError(files[0], "there are no records in this file")
-    return records, True
+    return records, True, why
 
 
 def _suggestion(records: Sequence[Record], wanted: str | None) -> tuple[str, Suggestion]:
@@ -257,17 +270,36 @@ def _suggestion(records: Sequence[Record], wanted: str | None) -> tuple[str, Sug
     )
 
 
-def _encoded(records: Sequence[Record], whole: bool, options: Mapping[str, Any]) -> Sample:
+def _encoded(
+    records: Sequence[Record], whole: bool, options: Mapping[str, Any], on_error: OnError, left: Sequence[str]
+) -> Sample:
     """Fit and encode: what cannot be encoded is better known now than when the recipe runs."""
-    kept = dict(options)
-    tokenizer = fit(plugins.load("tokenizers", kept.pop("name"), trust_code=True), records, kept)
-    positions = np.zeros(len(records), np.int64)
+    options = dict(options)
+    tokenizer = fit(plugins.load("tokenizers", options.pop("name"), trust_code=True), records, options)
+    kept: list[Record] = []
+    positions: list[int] = []
     unknown = np.zeros(tokenizer.vocabulary.n_fields, np.int64)
-    for index, record in enumerate(records):
-        ids = encode(tokenizer, record).ids
-        positions[index] = len(ids)
+    for record in records:
+        try:
+            ids = encode(tokenizer, record).ids
+        except DataError as error:
+            if on_error == "stop":
+                raise hinted(error) from error
+            left = [*left, str(error)]
+            continue
+        kept.append(record)
+        positions.append(len(ids))
         unknown += (~tokenizer.vocabulary.known(ids)).sum(axis=0)
-    return Sample(records=records, whole=whole, tokenizer=tokenizer, positions=positions, unknown=unknown)
+    if not kept:
+        raise UsageError(f"no record can be encoded: {left[-1]}")
+    return Sample(
+        records=kept,
+        whole=whole,
+        tokenizer=tokenizer,
+        positions=np.array(positions, np.int64),
+        unknown=unknown,
+        left=left,
+    )
 
 
 def _too_little(sample: Sample, split: SplitConfig) -> bool:
@@ -332,6 +364,8 @@ def _facts(sample: Sample) -> dict[str, Any]:
         for field, n in zip(sample.tokenizer.fields, sample.unknown.tolist(), strict=True)
         if n
     ]
+    if sample.left:
+        facts["skipped"] = skipped(len(sample.left), len(records), sample.left)
     facts["unknown, which infill fills"] = ", ".join(holes[:8]) + ", …" * (len(holes) > 8) if holes else "none"
     facts["fields (tokens)"] = ", ".join(f"{field.name} ({field.n_tokens})" for field in sample.tokenizer.fields[:12])
     return facts

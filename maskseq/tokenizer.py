@@ -336,7 +336,7 @@ def stop(error: DataError) -> None:
 
 
 def attempted(read: Callable[[OnBroken], Iterator[R]]) -> Iterator[R | DataError]:
-    """Records in between the errors that `read` told of; one that it raised comes last."""
+    """Records in between the errors that `read` told of; one that it raised ends them."""
     broken: list[DataError] = []
     try:
         for record in read(broken.append):
@@ -344,6 +344,7 @@ def attempted(read: Callable[[OnBroken], Iterator[R]]) -> Iterator[R | DataError
             broken.clear()
             yield record
     except DataError as error:
+        error.ends = True
         broken.append(error)
     yield from broken
 
@@ -353,6 +354,10 @@ class Format(ABC, Generic[R]):
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     """File name endings that it reads, lower case, without the `.gz` of a compressed file."""
+    dress: ClassVar[Mapping[str, tuple[Any, ...]]] = MappingProxyType({})
+    """Options that only say how a text is written, such as its decimal sign, and the values that they may have. A run
+    tries them on a file that is written otherwise than its training files.
+    """
 
     def identity(self) -> dict[str, Any]:
         """The options that tell corpora apart: those of the first release, and of later ones what is not default."""
@@ -375,6 +380,7 @@ class Format(ABC, Generic[R]):
     def attempts(self, path: Path) -> Iterator[R | DataError]:
         """`read` that does not stop: in place of a record that is broken comes its `DataError`, then the next record.
 
+        An error whose `kept` is given comes back to `write` among the records, which puts that in its place.
         Default: what follows the first error is not read, which is right for formats of one record a file. Others read
         with `attempted`.
         """

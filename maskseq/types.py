@@ -4,7 +4,7 @@ Ids of a field are dense from 0: first the domain tokens, then the *predictable 
 values), last the input-only `[MASK]`, for which a native head has no row. An unknown cell is encoded as `[MASK]`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import SupportsIndex
@@ -54,6 +54,13 @@ class Record:
         Infill warns of the sources that a run has no field for. Default: they are not counted.
         """
         return {}
+
+    def sources(self) -> Collection[str] | None:
+        """The raw columns that it has values of, known or not, by the names of the sources of fields.
+
+        Commands warn of sources that no record of a file has. Default: None, it does not say.
+        """
+        return None
 
     def cut(self, start: int, stop: int) -> "Record":
         """The raw units `start:stop` as a record of their own, which need not remember how they stood in a file.

@@ -133,9 +133,10 @@ def test_the_tokenizer_of_a_run_chooses_among_formats(name: str, run: Run, tmp_p
         assert maskseq(command, run.path, tmp_path / name, *more).exit_code == 0
 
 
-def test_a_named_format_gets_the_options_that_its_file_needs(run: Run, tmp_path: Path) -> None:
+def test_a_named_format_is_given_its_options(run: Run, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(TABLES["x.csv"])
-    result = maskseq("score", run.path, tmp_path / "x.csv", "--format", "sequence-table")
+    options = ("--format", "sequence-table", "--set", "data.format_options.column=seq")
+    result = maskseq("score", run.path, tmp_path / "x.csv", *options)
     assert result.exit_code == 0, result.output
     assert len(result.stdout.splitlines()) == 3
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from maskseq import __version__, console
-from maskseq.errors import DataWarning, MaskseqError
+from maskseq.errors import DataWarning, MaskseqError, UsageError
 from maskseq.fence import blame
 from maskseq.terminal import escaped
 
@@ -108,6 +108,24 @@ Set = Annotated[
 Seed = Annotated[int | None, typer.Option(help="Override the recipe's seed.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, or one of its checkpoints.")]
 FormatName = Annotated[str | None, typer.Option("--format", help="The file's format (default: by its ending).")]
+OnBroken = Annotated[
+    Literal["stop", "skip"],
+    typer.Option(
+        "--on-error", help="At a record that cannot be read: stop, or skip it, count it and leave it as it is."
+    ),
+]
+OnBuildError = Annotated[
+    Literal["stop", "skip"] | None,
+    typer.Option("--on-error", help="Override the recipe's data.on_error: at a record that cannot be read."),
+]
+Dress = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="data.format_options.NAME=VALUE",
+        help="How this file is read, where it is written otherwise than the training files. Repeatable.",
+    ),
+]
 Symmetries = Annotated[
     bool, typer.Option(help="Average over the tokenizer's symmetries, such as the reverse complement.")
 ]
@@ -130,3 +148,22 @@ def root(
 
 def with_seed(overrides: list[str] | None, seed: int | None) -> list[str]:
     return [*(overrides or ()), *(() if seed is None else (f"seed={seed}",))]
+
+
+def with_on_error(overrides: list[str] | None, on_error: str | None) -> list[str]:
+    return [*(overrides or ()), *(() if on_error is None else (f'data.on_error="{on_error}"',))]
+
+
+def format_options(overrides: list[str] | None) -> dict[str, Any]:
+    """What `--set data.format_options.NAME=VALUE` says; `UsageError` for any other key."""
+    from maskseq.recipe import lay_over
+
+    given: dict[str, Any] = {}
+    for override in overrides or ():
+        if not override.strip().startswith("data.format_options."):
+            raise UsageError(
+                f"--set {override}: only data.format_options.NAME=VALUE can be set here; the run decides all else"
+            )
+        lay_over(given, override)
+    options: dict[str, Any] = given.get("data", {}).get("format_options", {})
+    return options

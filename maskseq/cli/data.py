@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from maskseq import console
-from maskseq.cli.app import FormatName, Json, RecipeFile, Set, Trust, app
+from maskseq.cli.app import FormatName, Json, OnBroken, OnBuildError, RecipeFile, Set, Trust, app, with_on_error
 from maskseq.errors import UsageError
 
 
@@ -19,6 +19,7 @@ def init(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Take the first of several ways to read the files, without asking.")
     ] = False,
+    on_error: OnBroken = "stop",
     as_json: Json = False,
 ) -> None:
     """Look at your files, say what is in them, and write a first recipe, which runs as it is.
@@ -29,7 +30,7 @@ def init(
     from maskseq import readings, starter
 
     try:
-        found = starter.init(files, output, format=format, overrides=overrides or (), yes=yes)
+        found = starter.init(files, output, format=format, overrides=overrides or (), yes=yes, on_error=on_error)
     except readings.UndecidedError as question:
         if as_json:
             console.show(question.to_json(), as_json=True)
@@ -43,6 +44,7 @@ def tokenize(
     recipe: RecipeFile,
     output: Annotated[str, typer.Option("--output", "-o", help="The corpus folder, or its URL: s3://bucket/corpus.")],
     overrides: Set = None,
+    on_error: OnBuildError = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler whose workers build the parts (extra: cluster).")
     ] = None,
@@ -59,7 +61,7 @@ def tokenize(
     from maskseq import commands, describe
     from maskseq.recipe import load_recipe
 
-    resolved = load_recipe(recipe, overrides or ())
+    resolved = load_recipe(recipe, with_on_error(overrides, on_error))
     with console.counting("tokenizing", "units") as counted:
         if part is not None:
             commands.build_part(resolved, _share(part), output=output, on_build=lambda p: counted(p.units, None))

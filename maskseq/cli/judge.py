@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from maskseq import console
-from maskseq.cli.app import FormatName, Json, RunFolder, Symmetries, Trust, app
+from maskseq.cli.app import Dress, FormatName, Json, OnBroken, RunFolder, Symmetries, Trust, app, format_options
 from maskseq.inference.order import OrderName
 
 Protocols = Annotated[
@@ -82,6 +82,8 @@ def evaluate(
         Path | None, typer.Option(help="Corpus whose training data baselines are counted on (default: the run's).")
     ] = None,
     format: FormatName = None,
+    overrides: Dress = None,
+    on_error: OnBroken = "stop",
     symmetries: Symmetries = True,
     trust_code: Trust = False,
     as_json: Json = False,
@@ -106,6 +108,8 @@ def evaluate(
             order=order,
             beam=beam,
             format=format,
+            options=format_options(overrides),
+            on_error=on_error,
             symmetries=symmetries,
             trust_code=trust_code,
             on_progress=counted,
@@ -134,6 +138,8 @@ def baseline(
     seed: Seed = 0,
     output: Output = None,
     format: FormatName = None,
+    overrides: Dress = None,
+    on_error: OnBroken = "stop",
     trust_code: Trust = False,
     as_json: Json = False,
 ) -> None:
@@ -148,6 +154,8 @@ def baseline(
             question=_question(protocol, baseline, field, cells, neighbours, window, stride, seed, every, period),
             within=within or (),
             format=format,
+            options=format_options(overrides),
+            on_error=on_error,
             context=context,
             trust_code=trust_code,
             on_progress=counted,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from maskseq import console
-from maskseq.cli.app import Json, RecipeFile, Seed, Set, app, with_seed
+from maskseq.cli.app import Json, OnBuildError, RecipeFile, Seed, Set, app, with_on_error, with_seed
 
 
 @app.command()
@@ -17,6 +17,7 @@ def pretrain(
         Path | None, typer.Option("--output", "-o", help="The run folder (default: runs/NAME of the recipe).")
     ] = None,
     overrides: Set = None,
+    on_error: OnBuildError = None,
     seed: Seed = None,
     extend: Annotated[
         Path | None,
@@ -45,7 +46,7 @@ def pretrain(
     from maskseq.renamed import in_folder
     from maskseq.training.loggers import logging_to
 
-    resolved = load_recipe(recipe, with_seed(overrides, seed))
+    resolved = load_recipe(recipe, with_on_error(with_seed(overrides, seed), on_error))
     folder = output or Path("runs") / recipe.stem
     if dry_run:
         console.show(describe.dry_run(resolved, output=folder), as_json=as_json)

@@ -8,11 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from maskseq import console
-from maskseq.cli.app import Calibrated, FormatName, Json, RunFolder, Symmetries, Trust, app
+from maskseq.cli.app import (
+    Calibrated,
+    Dress,
+    FormatName,
+    Json,
+    OnBroken,
+    RunFolder,
+    Symmetries,
+    Trust,
+    app,
+    format_options,
+)
 from maskseq.inference.order import OrderName
 
 if TYPE_CHECKING:
     from maskseq.inference.variants import VariantScore
+    from maskseq.intake import OnError
     from maskseq.run import Run
     from maskseq.types import Encoded
 
@@ -80,6 +92,8 @@ def infill(
         ),
     ] = None,
     format: FormatName = None,
+    overrides: Dress = None,
+    on_error: OnBroken = "stop",
     order: Annotated[OrderName, typer.Option(help="Which cells are committed first, and how many at a time.")] = (
         "entropy_bounded"
     ),
@@ -130,6 +144,8 @@ def infill(
             insertion=None if insert_missing is None else Insertion(most=insert_missing, threshold=evidence),
             rules=rule or (),
             format=format,
+            options=format_options(overrides),
+            on_error=on_error,
             config=InfillConfig(order=order, temperature=temperature, samples=samples, beam=beam, seed=seed),
             fill_long_holes=fill_long_holes,
             symmetries=symmetries,
@@ -157,6 +173,8 @@ def calibrate(
     order: Annotated[OrderName, typer.Option(help="The order of filling that it is for.")] = "entropy_bounded",
     seed: Annotated[int, typer.Option(help="Key of which cells are hidden.")] = 0,
     format: FormatName = None,
+    overrides: Dress = None,
+    on_error: OnBroken = "stop",
     symmetries: Symmetries = True,
     trust_code: Trust = False,
     as_json: Json = False,
@@ -174,7 +192,7 @@ def calibrate(
     loaded = load(run, trust_code=trust_code)
     with console.counting("calibrating", "cells") as counted:
         loaded = loaded.calibrate(
-            known_records(loaded, file, format),
+            known_records(loaded, file, format, format_options(overrides), on_error),
             config=InfillConfig(order=order, seed=seed),
             symmetries=symmetries,
             cells=cells,
@@ -196,6 +214,8 @@ def fit_lengths(
     gaps: Annotated[int, typer.Option(min=100, help="About how many gaps to learn from.")] = 20_000,
     seed: Annotated[int, typer.Option(help="Key of which gaps are made.")] = 0,
     format: FormatName = None,
+    overrides: Dress = None,
+    on_error: OnBroken = "stop",
     trust_code: Trust = False,
     as_json: Json = False,
 ) -> None:
@@ -209,7 +229,11 @@ def fit_lengths(
     loaded = load(run, trust_code=trust_code)
     with console.counting("reading gaps", "gaps") as counted:
         fitted = loaded.fit_lengths(
-            known_records(loaded, file, format), most=most, gaps=gaps, seed=seed, on_progress=counted
+            known_records(loaded, file, format, format_options(overrides), on_error),
+            most=most,
+            gaps=gaps,
+            seed=seed,
+            on_progress=counted,
         )
     told = {
         "right": fitted.accuracy,
@@ -241,6 +265,8 @@ def score(
         int, typer.Option(help="Hide every n-th position in one pass; larger is slower and exacter.")
     ] = 8,
     format: FormatName = None,
+    overrides: Dress = None,
+    on_error: OnBroken = "stop",
     calibration: Calibrated = True,
     symmetries: Symmetries = True,
     trust_code: Trust = False,
@@ -252,9 +278,10 @@ def score(
     lines.
     """
     from maskseq.errors import UsageError
-    from maskseq.fence import check_variants, naming, read, streamed
+    from maskseq.fence import check_variants, streamed
     from maskseq.inference import surprise
     from maskseq.inference.tabular import table_on_stdout, table_writer
+    from maskseq.intake import Intake
     from maskseq.outputs import require_apart
     from maskseq.plugins import variants_for
     from maskseq.run import load
@@ -262,7 +289,8 @@ def score(
     if output is not None:
         require_apart(output, file, variants)
     loaded = load(run, trust_code=trust_code)
-    reader = loaded.reader(file, format)
+    reader = loaded.reader(file, format, format_options(overrides))
+    records = Intake(reader, file, on_error=on_error, tokenizer=loaded.tokenizer)
     names = [field.name for field in loaded.tokenizer.fields]
     if variants is not None and per_position:
         raise UsageError("either --variants or --per-position")
@@ -272,24 +300,24 @@ def score(
         columns = surprise.variant_columns(listed.columns)
         found = loaded.score_variants(
             streamed(listed, variants, "read", listed.read),
-            lambda: read(reader, file),
+            lambda: iter(records),
             symmetries=symmetries,
             calibrated=calibration,
         )
         rows = _variant_rows(found, listed.columns)
     else:
-        scores = loaded.score(read(reader, file), stride=stride, symmetries=symmetries, calibrated=calibration)
+        scores = loaded.score(records, stride=stride, symmetries=symmetries, calibrated=calibration)
         columns = surprise.position_columns(names) if per_position else surprise.RECORD_COLUMNS
         rows = (
             surprise.position_rows(each, names) if per_position else [surprise.record_row(each, names)]
             for each in scores
         )
     opened = table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
-    with opened as sink, naming(file):
+    with opened as sink, records:
         for some in rows:
             sink(some)
     if output is not None:
-        console.show({"table": str(output)}, as_json=as_json)
+        console.show({"table": str(output), **records.summary}, as_json=as_json)
 
 
 @app.command()
@@ -304,6 +332,8 @@ def embed(
         typer.Option(help="How positions become one vector; none: a vector a position, with offsets of the records."),
     ] = "mean",
     format: FormatName = None,
+    overrides: Dress = None,
+    on_error: OnBroken = "stop",
     symmetries: Symmetries = True,
     trust_code: Trust = False,
     as_json: Json = False,
@@ -322,6 +352,8 @@ def embed(
             output=output,
             pooling=pooling,
             format=format,
+            options=format_options(overrides),
+            on_error=on_error,
             symmetries=symmetries,
             on_progress=counted,
         )
@@ -341,17 +373,19 @@ def _variant_rows(scores: "Iterable[VariantScore]", columns: Sequence[str]) -> I
         console.warn(f"{unscored:,} of {n:,} variants have no score: the column reason says why")
 
 
-def known_records(run: "Run", file: Path | None, format: str | None) -> "Iterator[tuple[str, Encoded]]":
+def known_records(
+    run: "Run", file: Path | None, format: str | None, options: dict[str, Any], on_error: "OnError"
+) -> "Iterator[tuple[str, Encoded]]":
     """Keys and ids of known data: of a file, or of what a corpus (the run's by default) holds out for selection."""
     from maskseq.calibration import held_out_records
     from maskseq.errors import MaskseqError, UsageError
-    from maskseq.fence import encode, naming, read
+    from maskseq.intake import Intake
+    from maskseq.unfamiliar import encoded
 
     if file is not None and not file.is_dir():
-        reader = run.reader(file, format)
-        with naming(file):
-            for record in read(reader, file):
-                yield record.key, encode(run.fills, record)
+        reader = run.reader(file, format, options)
+        with Intake(reader, file, on_error=on_error, tokenizer=run.fills) as records:
+            yield from ((record.key, ids) for record, ids in encoded(records, run.fills))
         return
     if run.fills is not run.tokenizer:
         raise UsageError("infill fills single units of these tokens, not tokens\n\nhint: name a file")

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from maskseq.data.corpus import Corpus
 from maskseq.data.engines import engine_for
 from maskseq.data.finish import Job, current_manifest, finish, is_built, prepare, remove_leftovers
-from maskseq.data.parts import OnError, Part, part_name
+from maskseq.data.parts import Part, part_name
 from maskseq.data.places import Place, open_folder
 from maskseq.data.source import Source
 from maskseq.data.splits import SplitConfig
@@ -25,6 +25,7 @@ from maskseq.data.storage import Folder, file_digest
 from maskseq.data.unknown import UnknownRuns
 from maskseq.data.write import holds, write_part
 from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.intake import OnError
 from maskseq.plugins import format_for, name_of
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.types import Record

@@ -10,9 +10,9 @@ from jaxtyping import Int, Integer
 from maskseq.data.hashing import hash64
 from maskseq.errors import DataError, PluginError, UsageError
 from maskseq.fence import broken, check_ids, check_shape, encode, fenced
+from maskseq.intake import hinted
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Record
-
 
 EMPTY = "it is empty"
 
@@ -50,7 +50,7 @@ def encode_records(
                 raise DataError(f"record {record.key!r}", "there is nothing in it to tokenize")
         except DataError as error:
             if on_error == "stop":
-                raise
+                raise (hinted(error) if len(records) > 1 else error) from error
             problem = str(error).removeprefix(f"record {record.key!r}: ")
             skipped.append(f"{record.key}: {problem}")
             continue
@@ -61,9 +61,7 @@ def encode_records(
     return kept, encoded, skipped
 
 
-def _without_empty(
-    records: list[Record], encoded: list[Encoded]
-) -> tuple[list[Record], list[Encoded], list[str]]:
+def _without_empty(records: list[Record], encoded: list[Encoded]) -> tuple[list[Record], list[Encoded], list[str]]:
     empty = [f"{record.key}: {EMPTY}" for record, own in zip(records, encoded, strict=True) if not len(own)]
     if empty:
         records = [record for record, own in zip(records, encoded, strict=True) if len(own)]

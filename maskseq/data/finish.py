@@ -12,13 +12,14 @@ from jaxtyping import Int
 
 from maskseq.data.corpus import MANIFEST, Corpus, read_manifest
 from maskseq.data.manifest import FORMAT_VERSION
-from maskseq.data.parts import EXAMPLES, OnError, Part
+from maskseq.data.parts import EXAMPLES, Part
 from maskseq.data.record_table import Region, Segments, record_table
 from maskseq.data.splits import SplitConfig, split_records
 from maskseq.data.storage import Folder, digest, to_json
 from maskseq.data.unknown import RECORDED, UnknownRuns
 from maskseq.errors import DataError, UsageError
 from maskseq.identity import difference
+from maskseq.intake import OnError
 from maskseq.plugins import tokenizer_to_json
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Loss

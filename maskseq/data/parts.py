@@ -22,7 +22,7 @@ A part is a pure function of its records and the tokenizer, so any engine, order
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Int8, Shaped, UInt8, UInt64
@@ -32,7 +32,6 @@ from maskseq.data.storage import BLOCK, SEAL, Folder, block_digests, digest, to_
 from maskseq.errors import DataError, MaskseqError
 from maskseq.types import Encoded
 
-OnError = Literal["stop", "skip"]
 EXAMPLES = 10
 """Skipped records that are quoted; all are counted."""
 PAYLOAD = ("tokens/c/", "weights/c/", "cell_units/c/")

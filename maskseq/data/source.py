@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from maskseq.data.parts import OnError
 from maskseq.errors import DataError
 from maskseq.fence import streamed
+from maskseq.intake import Intake, OnError
 from maskseq.plugins import format_for
 from maskseq.tokenizer import Format
 from maskseq.types import Record
@@ -48,6 +48,9 @@ class Source:
     def _read(self) -> Iterator[Record | DataError]:
         for path in self.files:
             reader = self.format or format_for(path)
-            method = "read" if self.on_error == "stop" else "attempts"
-            for item in streamed(reader, path, method, getattr(reader, method)):
-                yield item if isinstance(item, DataError) else item.bare()
+            if self.on_error == "skip":
+                items: Iterator[Any] = streamed(reader, path, "attempts", reader.attempts)
+                yield from (item if isinstance(item, DataError) else item.bare() for item in items)
+            else:
+                with Intake(reader, path) as records:
+                    yield from (record.bare() for record in records)

@@ -10,11 +10,12 @@ from jaxtyping import Int, Integer, Shaped, UInt64
 
 from maskseq.data.encode import Row, checked_tokens, encode_records, offsets_of, with_variants
 from maskseq.data.hashing import hash64
-from maskseq.data.parts import EXAMPLES, OnError, Part, part_name
+from maskseq.data.parts import EXAMPLES, Part, part_name
 from maskseq.data.record_table import group_number
 from maskseq.data.storage import SEAL, Folder, block_digests, to_json
 from maskseq.data.unknown import find_runs
 from maskseq.errors import DataError
+from maskseq.intake import OnError
 from maskseq.tokenizer import Symmetry, Tokenizer
 from maskseq.types import Encoded, Loss, Record
 

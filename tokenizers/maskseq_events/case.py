@@ -110,6 +110,10 @@ class Case(Record):
         values = self.attributes.get(attribute, ())
         return values[0] if len(values) else None
 
+    def sources(self) -> set[str]:
+        names = [*self.attributes, *(f"case:{name}" for name in self.case_attributes)]
+        return {"activity", "time", *map(field_name, names)}
+
     def unknown_values(self) -> dict[str, int]:
         """By the sources of the `event` tokenizer: `activity`, `time`, and attributes."""
         counts = Counter(self.unread)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 from maskseq.errors import DataError, UsageError
@@ -41,6 +42,7 @@ class Csv(EventTable):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
+    dress = MappingProxyType({"delimiter": (None,), "decimal": (".", ","), "encoding": ("utf-8", "cp1252")})
 
     delimiter: str | None = None
     """Default: whichever of `,` `;` tab `|` cuts the header into most columns."""

@@ -128,14 +128,14 @@ class EventTable(Format[Case]):
 
         def keyed() -> Iterator[tuple[str, Row]]:
             for row in itertools.islice(rows, n_rows):
-                number, _, cells = row
+                number, raw, cells = row
                 problem = ""
                 if len(cells) != width:
                     problem = f"{len(cells)} cells, but the header names {width} columns"
                 elif cells[columns.case] in (None, ""):
                     problem = f"no case id in column {names[columns.case]!r}"
                 if problem:
-                    on_broken(DataError(path, problem, place=self._place(number)))
+                    on_broken(DataError(path, problem, place=self._place(number), kept=[(number, raw)]))
                 else:
                     yield str(cells[columns.case]), row if clock is None else self._dated(row, columns, clock)
 
@@ -145,13 +145,14 @@ class EventTable(Format[Case]):
             try:
                 case = self._case(key, group, columns, header, path)
             except DataError as error:
+                error.kept = [(number, raw) for number, raw, _ in group]
                 on_broken(error)
             else:
                 yield case
         if empty:
             raise DataError(path, "there are no events in this file")
 
-    def write(self, records: Iterable[Case], path: Path) -> None:
+    def write(self, records: Iterable[Case | DataError], path: Path) -> None:
         """Rows in the order of the file they came from; cells that did not change are copied as they were.
 
         All rows are held in memory. Cases that came from elsewhere are written as a plain new table.
@@ -161,6 +162,9 @@ class EventTable(Format[Case]):
         rows: list[tuple[int, Any]] = []
         new: list[Case] = []
         for case in records:
+            if isinstance(case, DataError):
+                rows.extend(case.kept)
+                continue
             origin = case.origin
             if not (isinstance(origin, Rows) and self._owns(origin)):
                 new.append(case)

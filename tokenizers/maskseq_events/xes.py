@@ -91,24 +91,36 @@ class Xes(Format[Case]):
     def _read(self, path: Path, on_broken: OnBroken) -> Iterator[Case]:
         log = ParsedLog()
         held: Case | None = None  # the last case gets what follows it
-        for trace in parse_traces(path, log):
+        broken: list[DataError] = []  # behind that case
+        for number, trace in enumerate(parse_traces(path, log)):
             try:
-                case = self._case(trace, log, first=held is None)
+                case = self._case(trace, log, first=number == 0)
             except ValueError as error:
-                on_broken(DataError(path, str(error), place=f"trace {trace.number} at line {trace.line}"))
+                place = f"trace {trace.number} at line {trace.line}"
+                broken.append(DataError(path, str(error), place=place, kept=trace.before + trace.xml))
+                if held is None:
+                    on_broken(broken.pop())
                 continue
             if held is not None:
                 yield held
+                for each in broken:
+                    on_broken(each)
+                broken.clear()
             held = case
         if held is None:
             raise DataError(path, "there are no traces with events in this log")
         yield replace(held, origin=replace(held.origin, after=log.after))
+        for each in broken:
+            on_broken(each)
 
-    def write(self, records: Iterable[Case], path: Path) -> None:
+    def write(self, records: Iterable[Case | DataError], path: Path) -> None:
         """Traces in the order of the records, untouched ones as they were. Cases from elsewhere become plain XES."""
         after = b""
         with create(path) as file:
             for index, case in enumerate(records):
+                if isinstance(case, DataError):
+                    file.write(case.kept)
+                    continue
                 text = case.origin if isinstance(case.origin, TraceText) else None
                 if index == 0 and not (text and text.first):
                     file.write(HEAD)

@@ -8,7 +8,7 @@ from pathlib import Path
 from maskseq.errors import DataError
 from maskseq.files import create
 from maskseq.survey import CERTAIN, Claim, Head
-from maskseq.tokenizer import Format
+from maskseq.tokenizer import Format, OnBroken, attempted, stop
 from maskseq_genomics.files import lines_of, read_text
 from maskseq_genomics.layout import PRINTABLE
 from maskseq_genomics.sequence import Sequence
@@ -65,17 +65,28 @@ class SequenceTable(Format[Sequence]):
         return None
 
     def read(self, path: Path) -> Iterator[Row]:
+        return self._read(path, stop)
+
+    def attempts(self, path: Path) -> Iterator[Row | DataError]:
+        return attempted(lambda on_broken: self._read(path, on_broken))
+
+    def _read(self, path: Path, on_broken: OnBroken) -> Iterator[Row]:
         mark, lines = _lines(path)
         first, header, header_end = next(lines)
         delimiter, names = self._columns(header, path, first)
         column, number = names.index(self.column), 0
         for number, (line, text, end) in enumerate(lines, 1):
-            cells = _cells(text, delimiter, path, line)
-            if len(cells) != len(names):
-                raise DataError(path, f"has {len(cells)} cell(s), the header {len(names)}", place=f"line {line}")
+            try:
+                cells = _cells(text, delimiter, path, line)
+                if len(cells) != len(names):
+                    raise DataError(path, f"has {len(cells)} cell(s), the header {len(names)}", place=f"line {line}")
+                start = sum(map(len, cells[:column])) + column
+                before, residues, after = _around(text, start, start + len(cells[column]), path, line)
+            except DataError as error:
+                error.kept = text + end
+                on_broken(error)
+                continue
             values = dict(zip(names, map(_value, cells), strict=True)) if self.key or self.label in names else {}
-            start = sum(map(len, cells[:column])) + column
-            before, residues, after = _around(text, start, start + len(cells[column]), path, line)
             yield Row(
                 key=values[self.key] if self.key else str(number),
                 residues=residues,
@@ -100,7 +111,7 @@ class SequenceTable(Format[Sequence]):
         problem = f"has no column {wanted}, but {found!r}; name the right one as the format's option column or key"
         raise DataError(path, problem, place=f"line {line}")
 
-    def write(self, records: Iterable[Sequence], path: Path) -> None:
+    def write(self, records: Iterable[Sequence | DataError], path: Path) -> None:
         _write(records, path, header=self.column.encode() + b"\n")
 
 
@@ -115,13 +126,25 @@ class SequenceLines(Format[Sequence]):
         return None
 
     def read(self, path: Path) -> Iterator[Row]:
+        return self._read(path, stop)
+
+    def attempts(self, path: Path) -> Iterator[Row | DataError]:
+        return attempted(lambda on_broken: self._read(path, on_broken))
+
+    def _read(self, path: Path, on_broken: OnBroken) -> Iterator[Row]:
         mark, lines = _lines(path)
         for line, text, end in lines:
-            before, residues, after = _around(text, 0, len(text), path, line)
-            before, mark = mark + before, b""
+            own, mark = mark, b""
+            try:
+                before, residues, after = _around(text, 0, len(text), path, line)
+            except DataError as error:
+                error.kept = own + text + end
+                on_broken(error)
+                continue
+            before = own + before
             yield Row(key=str(line), residues=residues, path=str(path), line=line, before=before, after=after + end)
 
-    def write(self, records: Iterable[Sequence], path: Path) -> None:
+    def write(self, records: Iterable[Sequence | DataError], path: Path) -> None:
         _write(records, path, header=b"")
 
 
@@ -182,8 +205,16 @@ def _around(text: bytes, start: int, stop: int, path: Path, line: int) -> tuple[
     return text[:first], residues, text[first + len(residues) :]
 
 
-def _write(records: Iterable[Sequence], path: Path, *, header: bytes) -> None:
+def _write(records: Iterable[Sequence | DataError], path: Path, *, header: bytes) -> None:
+    started = False
+    kept: list[bytes] = []  # of rows that come before the first record, which has the header
     with create(path) as file:
-        for number, record in enumerate(records):
+        for record in records:
+            if isinstance(record, DataError):
+                kept.append(record.kept)
+                continue
             row = record if isinstance(record, Row) else Row(key=record.key, residues=record.residues, header=header)
-            file.write(b"".join([b"" if number else row.header, row.before, row.residues, row.after]))
+            file.write(b"".join([b"" if started else row.header, *kept, row.before, row.residues, row.after]))
+            started = True
+            kept.clear()
+        file.write(b"".join(kept))

@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -19,13 +20,13 @@ from maskseq.errors import DataError, UsageError
 from maskseq.files import create
 from maskseq.names import distinct
 from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
-from maskseq.tokenizer import ADDED, Format
+from maskseq.tokenizer import ADDED, Format, OnBroken, attempted, stop
 from maskseq_signals.files import plain_name, read_text
 from maskseq_signals.long_table import told_apart
 from maskseq_signals.missing_codes import missing_codes
 from maskseq_signals.recording import Recording, recorded
 from maskseq_signals.timeline import Steps, Timeline, spread
-from maskseq_signals.times import is_date
+from maskseq_signals.times import is_date, odd_times
 
 TIME_NAMES = {"date", "time", "timestamp", "datetime", "year", "month", "day", "index", "step", "t", ""}
 BOM = "\ufeff"
@@ -61,6 +62,8 @@ class SignalCsv(Format[Recording]):
     not change is copied from the file as it was. There is no `suffixes`: a .csv is an event log unless a recipe says
     `format = "signal-csv"`.
     """
+
+    dress = MappingProxyType({"delimiter": (None,), "decimal": (".", ","), "encoding": ("utf-8", "cp1252")})
 
     time: str | None = None
     """The column of times (default: the first, if it is called like one or holds no numbers; "": there is none)."""
@@ -134,6 +137,15 @@ class SignalCsv(Format[Recording]):
         return Claim(strength=strength, why=why, options=options).encoded(head)
 
     def read(self, path: Path) -> Iterator[Recording]:
+        return self._read(path, stop)
+
+    def attempts(self, path: Path) -> Iterator[Recording | DataError]:
+        """A row that cannot be read is a missing one if times tell so, else a step of unknown values. It stays in the
+        table as it is.
+        """
+        return attempted(lambda on_broken: self._read(path, on_broken))
+
+    def _read(self, path: Path, on_broken: OnBroken) -> Iterator[Recording]:
         lines = tuple(io.StringIO(read_text(path, self.encoding), newline=""))
         filled = [number for number, line in enumerate(lines) if line.strip("\r\n" + BOM)]
         if not filled:
@@ -147,23 +159,39 @@ class SignalCsv(Format[Recording]):
             rows, names = filled[1:], distinct([cell.removeprefix(BOM).strip() for cell in first])
         if not rows:
             raise DataError(path, "there is a header but no row of values")
+        broken: dict[int, tuple[str, str]] = {}
+        """Why rows cannot be read, and the column that says so."""
         for number in rows:
             if len(cells[number]) != len(names):
-                problem = f"{len(cells[number])} cells, but the first line has {len(names)}"
-                raise DataError(path, problem, place=f"line {number + 1}")
-        time = self._time_column(names, cells[rows[0]], path)
+                broken[number] = f"{len(cells[number])} cells, but the first line has {len(names)}", ""
+                cells[number] = [""] * len(names)
+        first = cells[next((number for number in rows if number not in broken), rows[0])]
+        time = self._time_column(names, first, path)
         owner = None if self.recording is None else self._named(self.recording, names, path)
         columns = self._columns(names, {time, owner}, path)
         texts = [[self._plain(cells[number][column].strip()) for number in rows] for column in columns]
-        numbers = [self._numbers(told, path, rows, names[c]) for told, c in zip(texts, columns, strict=True)]
+        numbers = [self._numbers(told, rows, names[c], broken) for told, c in zip(texts, columns, strict=True)]
         values = np.array([[known[text] for text in told] for told, known in zip(texts, numbers, strict=True)]).T
         digits = [{_decimals(text) for text, number in known.items() if number == number} for known in numbers]
-        owned: dict[str, list[int]] = {}
-        if owner is None:
-            owned[plain_name(path)] = list(range(len(rows)))
-        else:
-            for row, number in enumerate(rows):
-                owned.setdefault(cells[number][owner].strip(), []).append(row)
+        if time is not None and on_broken is not stop:
+            odd = odd_times([cells[number][time] for number in rows if number not in broken], decimal=self.decimal)
+            for number in rows:
+                if cells[number][time] in odd:
+                    problem = f"the time {cells[number][time]!r} cannot be understood"
+                    broken.setdefault(number, (problem, names[time]))
+        for number, (problem, name) in sorted(broken.items()):
+            place = f"line {number + 1}" + f", column {name!r}" * bool(name)
+            on_broken(DataError(path, problem, place=place, kept=()))
+        placed = owner is None and (time is None or self.steps == "rows")  # a row is a step, whatever it says
+        owned: dict[str, list[int]] = {} if owner is not None else {plain_name(path): []}
+        for row, number in enumerate(rows):
+            if number in broken:
+                values[row] = np.nan
+            if number not in broken or placed:
+                key = plain_name(path) if owner is None else cells[number][owner].strip()
+                owned.setdefault(key, []).append(row)
+        if len(broken) == len(rows):
+            raise DataError(path, "no row of values can be read")
         others = {name: c for c, name in enumerate(names) if c not in {*columns, time, owner}}
         times = None if time is None else [cells[number][time] for number in rows]
         timeline = Timeline(path, lambda row: f"line {rows[row] + 1}", steps=self.steps, decimal=self.decimal)
@@ -183,7 +211,7 @@ class SignalCsv(Format[Recording]):
                 },
                 origin=Table(
                     lines=lines,
-                    rows=tuple(rows[row] if row >= 0 else None for row in steps.tolist()),
+                    rows=tuple(rows[row] if row >= 0 and rows[row] not in broken else None for row in steps.tolist()),
                     columns=columns,
                     fixed=tuple(len(some) == 1 for some in digits),
                     delimiter=delimiter,
@@ -192,11 +220,11 @@ class SignalCsv(Format[Recording]):
                 ),
             )
 
-    def write(self, records: Iterable[Recording], path: Path) -> None:
+    def write(self, records: Iterable[Recording | DataError], path: Path) -> None:
         """The table that the recordings were read from, with the cells that changed; else a new table of one, or of the
         stretches of one.
         """
-        recordings = list(records)
+        recordings = [record for record in records if not isinstance(record, DataError)]  # of which the lines are kept
         tables = [record.origin for record in recordings if isinstance(record.origin, Table)]
         if not recordings or len(tables) != len(recordings) or len({table.lines for table in tables}) > 1:
             if not _are_stretches(recordings):
@@ -249,18 +277,19 @@ class SignalCsv(Format[Recording]):
     def _text(self, cell: str) -> bool:
         return self._number(cell) is None and cell.strip().lower() not in self.unknown
 
-    def _numbers(self, texts: Sequence[str], path: Path, rows: Sequence[int], name: str) -> dict[str, float]:
-        """What each different text of a column says."""
+    def _numbers(
+        self, texts: Sequence[str], rows: Sequence[int], name: str, broken: dict[int, tuple[str, str]]
+    ) -> dict[str, float]:
+        """What each different text of a column says; rows whose text says nothing are added to the broken ones."""
         numbers = {}
-        for text in set(texts):
+        for text in dict.fromkeys(texts):
             unknown = text.lower() in self._unknown
             number = None if unknown else _number(text)
             if number is None and not unknown:
-                raise DataError(
-                    path,
-                    f"{text!r} is no finite number; if the column is no channel, list those that are: channels = [...]",
-                    place=f"line {rows[texts.index(text)] + 1}, column {name!r}",
-                )
+                problem = f"{text!r} is no finite number; if the column is no channel, list those that are: "
+                for row, other in zip(rows, texts, strict=True):
+                    if other == text:
+                        broken.setdefault(row, (f"{problem}channels = [...]", name))
             numbers[text] = np.nan if number is None else number
         return numbers
 

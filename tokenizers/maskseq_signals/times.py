@@ -31,16 +31,27 @@ def to_moments(texts: Sequence[str], *, decimal: str = ".") -> Shaped[np.ndarray
     for parse in kinds:
         wrong = [text for text in texts if not _can(parse, text)]
         if 10 * len(wrong) <= len(texts):
-            raise OddTimeError(wrong[0], len(wrong))
+            raise OddTimeError(wrong)
     raise ValueError("these are neither dates nor numbers")
 
 
 class OddTimeError(ValueError):
-    """A time that cannot be understood among others that can."""
+    """Times that cannot be understood among others that can."""
 
-    def __init__(self, text: str, count: int) -> None:
-        self.text, self.count = text, count
-        super().__init__(f"{text!r} is not a time, unlike most others")
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts, self.text, self.count = texts, texts[0], len(texts)
+        super().__init__(f"{texts[0]!r} is not a time, unlike most others")
+
+
+def odd_times(texts: Sequence[str], *, decimal: str = ".") -> set[str]:
+    """The few that cannot be understood among others that can."""
+    try:
+        to_moments(texts, decimal=decimal)
+    except OddTimeError as error:
+        return set(error.texts)
+    except ValueError:
+        pass
+    return set()
 
 
 def is_date(text: str) -> bool:
