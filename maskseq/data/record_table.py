@@ -27,6 +27,8 @@ class RecordTable:
     """0 for a record; not 0 for its variants, which stand behind it; negative where they run backwards."""
     groups: UInt64[np.ndarray, "records"] | None = None
     """The same number for records that must stand in one part; 0 for a record that belongs to no others."""
+    near: Int[np.ndarray, "records"] | None = None
+    """The same number for records that are nearly the same; None where none are."""
 
     @cached_property
     def own(self) -> "RecordTable":
@@ -41,6 +43,7 @@ class RecordTable:
             self.content_hashes[own],
             spans=None if self.spans is None else self.spans[own],
             groups=None if self.groups is None else self.groups[own],
+            near=None if self.near is None else self.near[own],
         )
 
     def find(self, key: str) -> list[int]:
