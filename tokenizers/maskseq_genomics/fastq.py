@@ -22,6 +22,7 @@ from maskseq_genomics.sequence import Sequence
 
 QUALITIES = bytes(range(0x21, 0x7F))
 LINE_END = b"\r\n"
+LOOK_AHEAD = 256  # lines that are read at a time
 FIRST_READ = re.compile(rb"\s*@[^\r\n]*(?:\r\n?|\n)(?:[^@+]*[\r\n])?\+")
 
 
@@ -121,9 +122,10 @@ class _Lines:
         """Of line 0."""
 
     def __getitem__(self, index: int) -> bytes:
-        if len(self._ahead) <= index:
-            self._ahead.extend(islice(self._lines, index + 1 - len(self._ahead)))
-        return self._ahead[index] if index < len(self._ahead) else b""
+        ahead = self._ahead
+        if len(ahead) <= index:
+            ahead.extend(islice(self._lines, max(index + 1 - len(ahead), LOOK_AHEAD)))
+        return ahead[index] if index < len(ahead) else b""
 
     def take(self, n: int) -> list[bytes]:
         self.number += n
@@ -131,7 +133,7 @@ class _Lines:
 
     def blank(self, index: int) -> int:
         """The first line from `index` on that is not blank."""
-        while self[index] and not self[index].strip(SPACE):
+        while (line := self[index]) and line.isspace():
             index += 1
         return index
 
@@ -155,24 +157,26 @@ def _next(lines: _Lines, *, before: bytes, path: str) -> Read:
         raise fault(0, "the read has no name; write one after the '@'")
     key = words[0].decode(errors="backslashreplace")
 
-    plus = 1
-    while lines[plus] and not lines[plus].startswith(b"+"):
-        letters = lines[plus].strip(LINE_END)
+    plus, bases = 1, b""
+    while (line := lines[plus]) and not line.startswith(b"+"):
+        letters = line.strip(LINE_END)
         if letters.startswith(b"@"):
             raise fault(plus, f"expected a line that begins with '+', found {_shown(letters)}")
         if not letters.isalpha() and letters.translate(None, PRINTABLE):
             raise fault(plus, f"read {key!r} has characters that are no letters")
         plus += 1
-    bases = b"".join(lines[index] for index in range(1, plus))
+        bases = line if plus == 2 else b""
+    if plus > 2:
+        bases = b"".join(lines[index] for index in range(1, plus))
     residues = bases.translate(None, SPACE)
-    if not lines[plus] or (residues and not lines[plus + 1]):
-        raise fault(plus - (not lines[plus]), f"the file ends inside read {key!r}; get a whole copy")
-    if lines[plus].rstrip() not in (b"+", b"+" + header.rstrip()):
+    if not line or (residues and not lines[plus + 1]):
+        raise fault(plus - (not line), f"the file ends inside read {key!r}; get a whole copy")
+    if line.rstrip() not in (b"+", b"+" + header.rstrip()):
         raise fault(plus, f"this name is not that of read {key!r} in line {lines.number}")
 
     stop, n_qualities = plus + 1, 0
-    while n_qualities < len(residues) and lines[stop] and (plus > 2 or stop == plus + 1):
-        scores = lines[stop].rstrip(LINE_END)
+    while n_qualities < len(residues) and (line := lines[stop]) and (plus > 2 or stop == plus + 1):
+        scores = line.rstrip(LINE_END)
         if scores.translate(None, QUALITIES):
             raise fault(stop, f"read {key!r} has characters that are no qualities")
         n_qualities += len(scores)
