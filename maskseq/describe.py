@@ -205,6 +205,7 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
             "left out": split["left_out"],
             **({"at a time boundary": left.told} if left else {}),
             "duplicate records": split["duplicate_records"],
+            **({"near-copies": split["near_copies"]} if split.get("near_copies") else {}),
             "repeated keys": split["repeated_keys"],
         },
         "tokenizer": _tokenizer(corpus.tokenizer),

@@ -19,6 +19,7 @@ from jaxtyping import Integer
 
 from maskseq import plugins
 from maskseq.beyond import Beyond
+from maskseq.data.near_copies import near_copies
 from maskseq.data.overlap import Overlap, overlap
 from maskseq.data.sides import choose
 from maskseq.data.splits import SplitConfig, table_of, training_records
@@ -138,6 +139,8 @@ def init(
         records["left out at a time boundary"] = crossing.told
         if crossing.warning:
             warnings.warn(crossing.warning, stacklevel=2)
+    if near := _near_copies(looked.sample, split):
+        records["near-copies"] = f"{near:,} records, which the split keeps on one side of it with what they are like"
     facts = {"files": told, "records": records, "content": dict(looked.suggestion.found)}
     return {**facts, "recipe": str(output)}
 
@@ -354,6 +357,16 @@ def _overlap(sample: Sample, split: SplitConfig) -> Overlap | None:
         return None if table is None else overlap(replace(table, positions=sample.positions), split)
     except MaskseqError:  # records without times, which the build will name
         return None
+
+
+def _near_copies(sample: Sample, split: SplitConfig) -> int:
+    """How many of the records are nearly another one, as the build will find."""
+    if not split.seeks_near_copies:
+        return 0
+    units = np.array([len(record) for record in sample.records])
+    tokenizer, records = sample.tokenizer, sample.records
+    found = near_copies(tokenizer, units, lambda n: [encode(tokenizer, records[n]).ids], split.near_copies)
+    return 0 if found is None else int((found != np.arange(len(found))).sum())
 
 
 def _facts(sample: Sample) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer, Shaped
+from jaxtyping import Bool, Float, Integer, Shaped, UInt8
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from maskseq.constraints import Constraint
@@ -39,6 +39,9 @@ from maskseq.types import ABSENT, END, Encoded, Field, LegalCells, Loss, Record,
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T", bound="Tokenizer[Any]")  # not typing.Self, which the shape checks of the tests cannot read
+
+UNKNOWN_LETTER = 255
+"""In `Tokenizer.strands`, a unit that is not known."""
 
 Rule = Callable[[str, int, int], LegalCells | Constraint]
 """What infill must keep at the positions `start:stop`, made from the user's argument, `start` and `stop`."""
@@ -253,6 +256,14 @@ class Tokenizer(ABC, Generic[R]):
         of every split; `units` must tell the units of their ids as their own tokenizers do. Default: none.
         """
         return iter(())
+
+    def strands(self, ids: Integer[np.ndarray, "length fields"]) -> Sequence[UInt8[np.ndarray, "letters"]]:
+        """The raw units of some ids as letters from 0, `UNKNOWN_LETTER` where one is not known; where a sequence can be
+        read in two directions, also as it reads backwards.
+
+        By their words, a build finds records that are nearly the same. Default: nothing, and no build looks for them.
+        """
+        return ()
 
     def rules(self) -> Mapping[str, Rule]:
         """Rules of the domain that infill can keep, by name, such as the GC content of DNA. Default: none."""

@@ -143,7 +143,7 @@ def _parquet_without_name(name: str) -> bytes:
 EVENT = OCEL["events"][1]  # type: ignore[index]
 SPECIAL: list[tuple[str, str, bytes, str]] = [
     ("fasta", "a name twice broken", FASTA.replace(b"\n>chr2", b">chr2"), "line 4, column 4: '>' inside"),
-    ("fasta", "record without sequence", b">a\n>b\nAC\n", "line 1: record 'a' has no sequence"),
+    ("fasta", "record without name", b">a\n>\nAC\n", "line 2: the header has no name"),
     ("fastq", "FASTA", FASTA, "line 1: expected a line that begins with '@'"),
     ("fastq", "a quality lost", b"@r\nACGT\n+\nIII\n", "line 4: .*4 bases but 3 qualities"),
     ("fastq", "cut in a read", b"@r\nACGT\n+\nIIII\n@s\nAC", "line 6: the file ends inside read 's'"),

@@ -178,8 +178,8 @@ def test_what_cannot_be_written_is_said_before_anything_is(checkpoint: Path, fas
     with pytest.raises(UsageError, match="exists already"):
         embed_file(run, fasta, output=tmp_path / "v.npz")
     empty = tmp_path / "empty.fa"
-    empty.write_text(">nothing\n")
-    with pytest.raises((DataError, UsageError), match="nothing"):
+    empty.write_text(";nothing\n")
+    with pytest.raises((DataError, UsageError), match="no records"):
         embed_file(run, empty, output=tmp_path / "w.npz")
     assert not (tmp_path / "w.npz").exists()
 

@@ -96,6 +96,8 @@ def test_a_vcf_is_scored_line_by_line(run: Run, genome: Path, tmp_path: Path) ->
         ("one\tten\t.\tA\tC", "'ten'"),
         ("one\t{huge}\t.\tA\tC", "position"),
         ("one\t0\t.\tA\tC", "position 0"),
+        ("one\t-4\t.\tA\tC", "position -4"),
+        ("one\t2²\t.\tA\tC", "whole number"),
         ("one\t10\t.\tA", "4 column"),
         ("one\t10\t.\tA\tC!", "'C!'"),
         ("one\t10\t.\t\tC", "reference allele"),

@@ -14,19 +14,24 @@ from maskseq.intake import hinted
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Record
 
+EMPTY = "it is empty"
+
 
 def encode_records(
     records: Sequence[Record | DataError], tokenizer: Tokenizer[Any], on_error: str
 ) -> tuple[list[Record], list[Encoded], list[str]]:
-    """The records that can be encoded, and why others cannot: together, and one by one where something is wrong."""
+    """The records that can be encoded, and why others cannot: together, and one by one where something is wrong.
+
+    Records without units are passed over whatever `on_error` says: nothing in them is broken.
+    """
     readable = [record for record in records if not isinstance(record, DataError)]
     together: Exception | None = None
     if len(readable) == len(records):
         try:
             with fenced(tokenizer, "encode_many"):
                 encoded = tokenizer.encode_many(readable)
-                if all(map(len, encoded)):
-                    return readable, encoded, []
+                if all(len(own) or not len(record) for record, own in zip(readable, encoded, strict=True)):
+                    return _without_empty(readable, encoded)
         except UsageError:  # not the records' fault
             raise
         except (DataError, PluginError) as error:  # of which record?
@@ -38,6 +43,9 @@ def encode_records(
             continue
         try:
             result = encode(tokenizer, record)
+            if not len(result) and not len(record):
+                skipped.append(f"{record.key}: {EMPTY}")
+                continue
             if not len(result):
                 raise DataError(f"record {record.key!r}", "there is nothing in it to tokenize")
         except DataError as error:
@@ -51,6 +59,13 @@ def encode_records(
     if isinstance(together, PluginError) and len(kept) == len(records):
         raise together
     return kept, encoded, skipped
+
+
+def _without_empty(records: list[Record], encoded: list[Encoded]) -> tuple[list[Record], list[Encoded], list[str]]:
+    empty = [f"{record.key}: {EMPTY}" for record, own in zip(records, encoded, strict=True) if not len(own)]
+    if empty:
+        records = [record for record, own in zip(records, encoded, strict=True) if len(own)]
+    return records, [own for own in encoded if len(own)], empty
 
 
 class Row(NamedTuple):

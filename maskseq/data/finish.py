@@ -1,6 +1,6 @@
 """The two ends of a build: what is in the folder already, and the split and manifest that make parts a corpus."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -8,12 +8,13 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 
 from maskseq.data.corpus import MANIFEST, Corpus, read_manifest
 from maskseq.data.manifest import FORMAT_VERSION
+from maskseq.data.near_copies import STRETCH, WORD, near_copies
 from maskseq.data.parts import EXAMPLES, Part
-from maskseq.data.record_table import Region, Segments, record_table
+from maskseq.data.record_table import RecordTable, Region, Segments, record_table
 from maskseq.data.splits import SplitConfig, split_records
 from maskseq.data.storage import Folder, digest, to_json
 from maskseq.data.unknown import RECORDED, UnknownRuns
@@ -160,6 +161,8 @@ def finish(folder: Folder, job: Job, split: SplitConfig, unknown: UnknownRuns) -
     }
     table = record_table(parts)
     unsplit = Corpus(folder, manifest, job.tokenizer)
+    if split.seeks_near_copies:
+        table = replace(table, near=_near_copies(unsplit, table, split.near_copies))
     first_position = np.concatenate([[0], np.cumsum(table.positions)])
 
     def locate(region: Region) -> tuple[int, int, int, int]:
@@ -177,6 +180,18 @@ def finish(folder: Folder, job: Job, split: SplitConfig, unknown: UnknownRuns) -
         folder.write(MANIFEST, to_json(manifest))
     remove_leftovers(folder, keep={job.parts, manifest["sequences"]["file"]})
     return Corpus(folder, read_manifest(folder), job.tokenizer)
+
+
+def _near_copies(corpus: Corpus, table: RecordTable, share: float) -> Int[np.ndarray, "records"] | None:
+    """The same number for records that are nearly the same; None where none are. Variants are not looked at."""
+    starts = np.cumsum(table.positions) - table.positions
+    units = table.units if table.variant is None else np.where(table.variant == 0, table.units, 0)
+
+    def read(record: int) -> Iterator[Integer[np.ndarray, "_ _"]]:
+        start, stop = int(starts[record]), int(starts[record] + table.positions[record])
+        return (corpus.read_span(at, min(at + STRETCH + WORD - 1, stop)).ids for at in range(start, stop, STRETCH))
+
+    return near_copies(corpus.tokenizer, units, read, share)
 
 
 def _content(manifest: dict[str, Any]) -> dict[str, Any]:

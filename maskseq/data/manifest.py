@@ -51,6 +51,7 @@ class Split:
     left_out: dict[str, Count]
     duplicate_records: Count
     repeated_keys: Count
+    near_copies: Count = 0
     test: Side | None = None
 
 

@@ -31,6 +31,8 @@ class RecordTable:
     """The same number for records that must stand in one part; 0 for a record that belongs to no others."""
     names: Callable[[], Sequence[str]] = tuple
     """Keys of the first records, for messages."""
+    near: Int[np.ndarray, "records"] | None = None
+    """The same number for records that are nearly the same; None where none are."""
 
     @cached_property
     def own(self) -> "RecordTable":
@@ -46,6 +48,7 @@ class RecordTable:
             spans=None if self.spans is None else self.spans[own],
             groups=None if self.groups is None else self.groups[own],
             names=self.names,
+            near=None if self.near is None else self.near[own],
         )
 
     def find(self, key: str) -> list[int]:

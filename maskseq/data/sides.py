@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Int, Int8, UInt64
+from jaxtyping import Bool, Int, Int8, Integer, UInt64
 
 from maskseq.data.hashing import mixed
 from maskseq.data.record_table import RecordTable, Region
@@ -69,20 +69,22 @@ def _resolve(table: RecordTable, config: SplitConfig) -> tuple[str, list[str]]:
     return "record", []
 
 
-def first_alike(labels: UInt64[np.ndarray, "records"]) -> Int[np.ndarray, "records"]:
+def first_alike(labels: Integer[np.ndarray, "records"]) -> Int[np.ndarray, "records"]:
     """Of each record, the first one with the same label."""
     _, first, group = np.unique(labels, return_index=True, return_inverse=True)
     return first[group]
 
 
 def _leaders(table: RecordTable, config: SplitConfig) -> Int[np.ndarray, "records"]:
-    """Of each record, the first one that it must stand with: of its group or of the same content, over any number of
-    records between them.
+    """Of each record, the first one that it must stand with: of its group or of (nearly) the same content, over any
+    number of records between them.
     """
     leader = themselves = np.arange(len(table))
     links = [_groups(table, config)]
     if config.duplicates == "together":
         links.append(first_alike(table.content_hashes))
+        if table.near is not None:
+            links.append(first_alike(table.near))
     while True:
         before = leader
         for link in links:

@@ -44,6 +44,9 @@ class SplitConfig:
     """By record: those that share the value of this attribute stand in one part, such as the cases of one customer."""
     duplicates: Literal["together", "ignore"] = "together"
     """together: duplicates stand in one part; where place or time decides the part, the later copies are left out."""
+    near_copies: float = 0.9
+    """Records of 500 units or more count as duplicates as well where more than this share of the words of one (31 bases
+    or amino acids, on either strand) occurs in the other; 1: none do. For tokenizers with `strands`."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -60,6 +63,8 @@ class SplitConfig:
                 raise UsageError(f"the {name} share is {share}; give a number from 0 to below 1")
         if not self.selection + self.test < 1:
             raise UsageError(f"selection ({self.selection}) and test ({self.test}) leave nothing to train on")
+        if not 0 < self.near_copies <= 1:
+            raise UsageError(f"near_copies is {self.near_copies}; give a share above 0, or 1 to look for none")
         if self.guard is not None and self.guard < 0:
             raise UsageError(f"the guard gap is {self.guard} positions; give 0 or more")
         for given, what, by in (
@@ -83,6 +88,11 @@ class SplitConfig:
     def holds_out(self) -> bool:
         """Whether anything is to be held out."""
         return bool(self.selection or self.regions or self.keys or self.has_test)
+
+    @property
+    def seeks_near_copies(self) -> bool:
+        """Whether it matters which records are nearly the same."""
+        return self.holds_out and self.by != "none" and self.duplicates == "together" and self.near_copies < 1
 
     @property
     def gap(self) -> int:

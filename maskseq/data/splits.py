@@ -3,7 +3,7 @@
 What is not trained on is *selection* (choices are made by it: stopping, calibration) or *test* (figures are reported
 of it). Never by random window: a window overlaps its neighbours. Whole records are drawn by a keyed hash of their
 names, so most keep their part when others join the file; exact duplicates, also up to the tokenizer's symmetries (a
-contig and its reverse complement), follow the first of them.
+contig and its reverse complement), and near-copies follow the first of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,6 +45,7 @@ def split_records(
         "notes": choice.notes,
         "regions": placed,
         "duplicate_records": int((leaders != np.arange(len(leaders))).sum()),
+        **_near_copies(table.own),
         "repeated_keys": len(table.own) - len(np.unique(table.own.key_hashes)),
         "left_out": {
             "positions": int(table.positions.sum()) - sum(part.positions for part in parts),
@@ -77,11 +78,19 @@ def split_records(
     return parts, report
 
 
+def _near_copies(own: RecordTable) -> dict[str, int]:
+    """How many records are nearly another one; nothing where none are."""
+    if own.near is None:
+        return {}
+    return {"near_copies": int((first_alike(own.near) != np.arange(len(own))).sum())}
+
+
 def training_records(read: Callable[[], Iterable[Record]], config: SplitConfig) -> Iterator[Record]:
     """The records that training will see, for what is fitted before there is a corpus; `read` is called twice.
 
-    What is held out is what the build holds out, except where that needs the ids: duplicates and skipped records. Of a
-    record with held-out regions come the segments between them, without the guard gaps, by its `cut(start, stop)`.
+    What is held out is what the build holds out, except where that needs the ids: copies, near or exact, and skipped
+    records. Of a record with held-out regions come the segments between them, without the guard gaps, by its
+    `cut(start, stop)`.
     """
     table = table_of(read(), config)
     if table is None:

@@ -45,8 +45,6 @@ class Embedder:
         group: list[Keyed] = []
         room = self.batch_tokens
         for key, encoded in records:
-            if not len(encoded):
-                raise UsageError(f"record {key!r} is empty: there is nothing to embed")
             if group and len(encoded) > room:
                 yield group
                 group, room = [], self.batch_tokens
@@ -58,14 +56,17 @@ class Embedder:
     def vectors(self, group: Sequence[Keyed]) -> Iterator[tuple[int, Float[np.ndarray, "vectors hidden"]]]:
         """The index of a record in the group and float32 vectors of it: one, or with pooling "none" one a position.
 
-        Those of a long record come in several runs of positions, so that no record is too long for memory.
+        Those of a long record come in several runs of positions, so that no record is too long for memory. The one of
+        a record without positions is NaN.
         """
         if self.pooling == "none":
             yield from self._states(group)
             return
-        n, total = 0, np.zeros(0)
+        n, total, done = 0, np.zeros(0), 0
         lengths = [len(encoded) for _, encoded in group]
+        nothing = np.full((1, self.model.config.hidden_size), np.nan, np.float32)
         for index, states in self._states(group):
+            yield from ((empty, nothing) for empty in range(done, index))
             found = states.sum(axis=0, dtype=np.float64) if self.pooling == "mean" else states.max(axis=0)
             if n:
                 found = total + found if self.pooling == "mean" else np.maximum(total, found)
@@ -73,13 +74,15 @@ class Embedder:
             if n == lengths[index]:
                 yield index, (total / n if self.pooling == "mean" else total).astype(np.float32)[None]
                 n = 0
+            done = index + (n == 0)
+        yield from ((empty, nothing) for empty in range(done, len(group)))
 
     def _states(self, group: Sequence[Keyed]) -> Iterator[tuple[int, Float[np.ndarray, "positions hidden"]]]:
         """The hidden states of every position, record after record."""
         batch: list[_Window] = []
         room = self.batch_tokens
         for index, (_, encoded) in enumerate(group):
-            for window, kept in windows(len(encoded), self.context):
+            for window, kept in windows(len(encoded), self.context) if len(encoded) else ():
                 batch.append(
                     _Window(index, encoded.ids[window], slice(kept.start - window.start, kept.stop - window.start))
                 )
@@ -139,9 +142,10 @@ def embed_records(
         batch_tokens=batch_tokens,
         precision=precision,
     )
+    none = np.empty((0, model.config.hidden_size), np.float32)
     for group in embedder.groups(records):
         parts: list[list[Float[np.ndarray, "_ hidden"]]] = [[] for _ in group]
         for index, vectors in embedder.vectors(group):
             parts[index].append(vectors)
         for (key, _), found in zip(group, parts, strict=True):
-            yield key, np.concatenate(found) if pooling == "none" else found[0][0]
+            yield key, np.concatenate([none, *found]) if pooling == "none" else found[0][0]

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Bool, Integer, UInt8
 
+from maskseq.tokenizer import UNKNOWN_LETTER
 from maskseq_genomics.sequence import Sequence
 
 S = TypeVar("S", bound=Sequence)
@@ -119,6 +120,15 @@ def reverse_complement(record: S) -> S:
     """The other strand, read in its own direction; IUPAC codes, case and U are kept."""
     table = _COMPLEMENT_RNA if record.is_rna else _COMPLEMENT
     return replace(record, residues=record.residues.translate(table)[::-1])
+
+
+def both_strands(
+    codes: Integer[np.ndarray, "length"],
+) -> tuple[UInt8[np.ndarray, "length"], UInt8[np.ndarray, "length"]]:
+    """Codes of bases as letters, and as the other strand reads them."""
+    known = codes < NUCLEOTIDES.unknown
+    letters = np.where(known, codes, UNKNOWN_LETTER).astype(np.uint8)
+    return letters, np.where(known, 3 - codes, UNKNOWN_LETTER).astype(np.uint8)[::-1]
 
 
 def _complement_table(base_a: str, base_t: str) -> bytes:

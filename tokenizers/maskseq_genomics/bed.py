@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from maskseq.errors import DataError, UsageError
-from maskseq.files import COMPRESSED, is_file
+from maskseq.files import GZIP, is_file
 from maskseq.outputs import derived
 from maskseq.survey import LIKELY, Claim, Head
 from maskseq.tokenizer import Format
@@ -157,8 +157,11 @@ def _sequences(genome: Path) -> Iterator[tuple[str, "bytes | _Indexed"]]:
 
 
 def _is_current(index: Path, genome: Path) -> bool:
-    plain = not genome.name.lower().endswith(COMPRESSED)
-    return plain and is_file(index) and is_file(genome) and index.stat().st_mtime >= genome.stat().st_mtime
+    """Whether there is an index of plain bytes that is not older than the file."""
+    if not (is_file(index) and is_file(genome)) or index.stat().st_mtime < genome.stat().st_mtime:
+        return False
+    with genome.open("rb") as file:
+        return file.read(len(GZIP)) != GZIP
 
 
 @dataclass(frozen=True)

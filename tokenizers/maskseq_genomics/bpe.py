@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import abc
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from tokenizers import models, trainers
 from maskseq.errors import UsageError
 from maskseq.tokenizer import Tokenizer, Variant
 from maskseq.types import Encoded, Field, LegalCells, Vocabulary
-from maskseq_genomics.alphabet import NUCLEOTIDES, reverse_complement
+from maskseq_genomics.alphabet import NUCLEOTIDES, both_strands, reverse_complement
 from maskseq_genomics.sequence import Sequence
 
 BLOCK = 4096  # bases: no token crosses a multiple of it, so that a change is felt in its own block only
@@ -115,6 +116,9 @@ class BpeTokenizer(Tokenizer[Sequence]):
     def decode(self, ids: Integer[np.ndarray, "length 1"]) -> str:
         """The tokens with blanks between them; `[MASK]` as N."""
         return " ".join(self._texts(ids))
+
+    def strands(self, ids: Integer[np.ndarray, "length 1"]) -> abc.Sequence[UInt8[np.ndarray, "letters"]]:
+        return both_strands(NUCLEOTIDES.codes(Sequence(key="", residues="".join(self._texts(ids)).encode())))
 
     def _texts(self, ids: Integer[np.ndarray, "length 1"]) -> list[str]:
         texts = [*self.tokens, NUCLEOTIDES.anything]

@@ -1,11 +1,12 @@
 """One token a codon, for coding sequences."""
 
+from collections import abc
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Int, Integer
+from jaxtyping import Bool, Int, Integer, UInt8
 
 from maskseq.tokenizer import Tokenizer, Variant
 from maskseq.types import Encoded, Field, LegalCells
@@ -64,6 +65,9 @@ class CodonTokenizer(Tokenizer[Sequence]):
     def decode(self, ids: Integer[np.ndarray, "length 1"]) -> str:
         """The codons with blanks between them; `[MASK]` as NNN."""
         return self._kmers.decode(ids)
+
+    def strands(self, ids: Integer[np.ndarray, "length 1"]) -> abc.Sequence[UInt8[np.ndarray, "letters"]]:
+        return self._kmers.strands(ids)
 
     def translate(self, ids: Integer[np.ndarray, "length 1"]) -> str:
         """The amino acids of the codons, X for unknown ones; bases left over at the ends are not translated."""

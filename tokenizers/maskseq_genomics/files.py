@@ -5,20 +5,17 @@ from itertools import chain
 from pathlib import Path
 
 from maskseq.errors import DataError
-from maskseq.files import BYTE_ORDER_MARK, COMPRESSED, is_gzipped, open_bytes
+from maskseq.files import BYTE_ORDER_MARK, open_bytes
 
 BLOCK = 1 << 20  # bytes: fits the cache, so that the passes over a block run at memory-free speed
 
 EMPTY = "the file is empty"
-_NOT_GZIP = "is not a gzip file although its name ends like one; rename it, or compress it with gzip"
-_GZIP = "is a gzip file although its name does not say so; give it a name that ends in .gz"
 
 
 def read_text(path: Path) -> tuple[bytes, Iterator[bytes]]:
     """The byte-order mark that the text begins with, or nothing, and what follows it, in blocks of at most 1 MiB.
 
-    Several gzip members are read as one text. The name must say whether it is compressed, as an index beside it counts
-    plain bytes.
+    Several gzip members are read as one text. Whether it is compressed, its content says, not its name.
     """
     blocks = _blocks(path)
     first = next(blocks)
@@ -29,16 +26,13 @@ def read_text(path: Path) -> tuple[bytes, Iterator[bytes]]:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    compressed = path.name.lower().endswith(COMPRESSED)
-    done = 0
     with open_bytes(path) as file:
-        while block := file.read(BLOCK):
-            if not done and is_gzipped(file) != compressed:
-                raise DataError(path, _NOT_GZIP if compressed else _GZIP)
+        block = file.read(BLOCK)
+        if not block:
+            raise DataError(path, EMPTY)
+        while block:
             yield block
-            done += len(block)
-    if not done:
-        raise DataError(path, EMPTY)
+            block = file.read(BLOCK)
 
 
 def lines_of(blocks: Iterable[bytes]) -> Iterator[bytes]:

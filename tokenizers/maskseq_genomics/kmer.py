@@ -8,15 +8,15 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int, Integer
+from jaxtyping import Bool, Int, Integer, UInt8
 
 from maskseq.tokenizer import Symmetry, Tokenizer, Variant
 from maskseq.types import Encoded, Field, LegalCells
-from maskseq_genomics.alphabet import NUCLEOTIDES, reverse_complement
+from maskseq_genomics.alphabet import NUCLEOTIDES, both_strands, reverse_complement
 from maskseq_genomics.by_base import ByBase
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 from maskseq_genomics.sequence import Sequence
-from maskseq_genomics.words import Frame, Words, words
+from maskseq_genomics.words import NOTHING, Frame, Words, words
 
 LEGAL_BYTES = 1 << 26  # of the table of legal words; in a record with more unknown bases, later ones are not narrowed
 
@@ -98,6 +98,12 @@ class KmerTokenizer(Tokenizer[Sequence]):
         """The words with blanks between them; `[MASK]` as Ns."""
         texts = [*self._words.tokens, NUCLEOTIDES.anything * self.k]
         return " ".join(texts[i] for i in ids[:, 0].tolist())
+
+    def strands(self, ids: Integer[np.ndarray, "length 1"]) -> abc.Sequence[UInt8[np.ndarray, "letters"]]:
+        """Of words that overlap, the first base of each, and the others of the last."""
+        bases = self._words.bases[ids[:, 0]]
+        codes = np.append(bases[:, 0], bases[-1:, 1:]) if self.overlapping else bases.ravel()
+        return both_strands(codes[codes != NOTHING])
 
     def units(self, ids: Integer[np.ndarray, "length 1"]) -> Int[np.ndarray, "length 1 2"]:
         lengths = self._words.lengths[ids[:, 0]].astype(np.int64)

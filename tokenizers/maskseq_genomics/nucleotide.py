@@ -5,10 +5,13 @@ from collections.abc import Sequence as Records
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from jaxtyping import Integer, UInt8
+
 from maskseq.survey import Suggestion
 from maskseq.tokenizer import Rule, Symmetry
 from maskseq.types import Field
-from maskseq_genomics.alphabet import NUCLEOTIDES, reverse_complement
+from maskseq_genomics.alphabet import NUCLEOTIDES, both_strands, reverse_complement
 from maskseq_genomics.letters import LetterTokenizer
 from maskseq_genomics.rules import gc_content, motif, open_frame
 from maskseq_genomics.sequence import Sequence
@@ -33,6 +36,9 @@ class NucleotideTokenizer(LetterTokenizer):
     def symmetries(self) -> tuple[Symmetry[Sequence], ...]:
         complement = (3, 2, 1, 0, 4)  # of A, C, G, T, [MASK]
         return (Symmetry(name="reverse complement", transform=reverse_complement, id_maps=(complement,), reverse=True),)
+
+    def strands(self, ids: Integer[np.ndarray, "length 1"]) -> Records[UInt8[np.ndarray, "letters"]]:
+        return both_strands(ids[:, 0])
 
     def rules(self) -> Mapping[str, Rule]:
         return {"motif": motif, "gc": gc_content, "open-frame": open_frame}

@@ -4,7 +4,11 @@ from collections.abc import Sequence as Records
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from jaxtyping import Integer, UInt8
+
 from maskseq.survey import Suggestion
+from maskseq.tokenizer import UNKNOWN_LETTER
 from maskseq.types import Field
 from maskseq_genomics.alphabet import AMINO_ACIDS
 from maskseq_genomics.letters import LetterTokenizer
@@ -17,6 +21,10 @@ class ProteinTokenizer(LetterTokenizer):
 
     alphabet = AMINO_ACIDS
     fields = (Field(name="residue", tokens=tuple(AMINO_ACIDS.known)),)
+
+    def strands(self, ids: Integer[np.ndarray, "length 1"]) -> Records[UInt8[np.ndarray, "letters"]]:
+        known = ids[:, 0] < AMINO_ACIDS.unknown
+        return (np.where(known, ids[:, 0], UNKNOWN_LETTER).astype(np.uint8),)
 
     @classmethod
     def suggest(cls, records: Records[Any]) -> Suggestion | None:

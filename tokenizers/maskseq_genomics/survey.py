@@ -37,7 +37,7 @@ def written_in(alphabet: Alphabet, letters: Counter[str]) -> bool:
 def suggest_nucleotides(records: Records[Any]) -> Suggestion | None:
     """For DNA and RNA."""
     letters = letters_of(records)
-    if letters is None or not _mostly_bases(letters):
+    if letters is None or not _mostly_bases(letters) or _has_stops(records):
         return None
     total = letters.total()
     upper = Counter({letter: letters[letter] + letters[letter.lower()] for letter in map(str.upper, letters)})
@@ -81,7 +81,7 @@ def suggest_nucleotides(records: Records[Any]) -> Suggestion | None:
 def suggest_proteins(records: Records[Any]) -> Suggestion | None:
     """For amino acids: sequences that are not of bases."""
     letters = letters_of(records)
-    if letters is None or _mostly_bases(letters):
+    if letters is None or (_mostly_bases(letters) and not _has_stops(records)):
         return None
     return Suggestion(
         found={"letters": f"amino acids, {len(set(''.join(letters).upper()))} different"} | _duplicates(records),
@@ -106,8 +106,14 @@ def _mostly_bases(letters: Counter[str]) -> bool:
     return sum(n for letter, n in letters.items() if letter.upper() in "ACGTUN") > 0.8 * letters.total()
 
 
+def _has_stops(records: Records[Sequence]) -> bool:
+    """Whether sequences end in the stop of a translation, whatever letters come before."""
+    return any(record.residues.endswith(b"*") for record in records)
+
+
 def _duplicates(records: Records[Sequence]) -> dict[str, object]:
-    copies = len(records) - len({record.residues for record in records})
+    full = [record.residues for record in records if len(record)]
+    copies = len(full) - len(set(full))
     return {"exact duplicates": f"{copies:,} records, which the split keeps on one side"} if copies else {}
 
 

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from maskseq.errors import DataError
 from maskseq.files import create
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format, OnBroken, attempted, stop
-from maskseq_genomics.fasta import PRINTABLE
 from maskseq_genomics.files import lines_of, read_text
+from maskseq_genomics.layout import PRINTABLE
 from maskseq_genomics.sequence import Sequence
 from maskseq_genomics.survey import looks_like_a_sequence
 
@@ -46,7 +47,7 @@ class SequenceTable(Format[Sequence]):
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
         """One column holds sequences in all rows."""
-        if len(head.lines) < 2 or head.content[:1] in b">@":
+        if len(head.lines) < 2 or head.lines[0].startswith((">", "@", ";")):
             return None
         lines = [line.encode() for line in head.lines[:200]]
         for delimiter in DELIMITERS:
@@ -57,7 +58,8 @@ class SequenceTable(Format[Sequence]):
             if any(len(row) != len(names) for row in rows) or len(set(names)) < len(names):
                 continue
             for name, column in zip(names, zip(*rows, strict=True), strict=True):
-                if all(map(looks_like_a_sequence, column)) and not looks_like_a_sequence(name):
+                filled = [cell for cell in column if cell]
+                if filled and all(map(looks_like_a_sequence, filled)) and not looks_like_a_sequence(name):
                     options = {} if name == "sequence" else {"column": name}
                     return Claim(strength=CERTAIN, why=f"column {name!r} holds sequences", options=options)
         return None
@@ -70,8 +72,8 @@ class SequenceTable(Format[Sequence]):
 
     def _read(self, path: Path, on_broken: OnBroken) -> Iterator[Row]:
         mark, lines = _lines(path)
-        _, header, header_end = next(lines)
-        delimiter, names = self._columns(header, path)
+        first, header, header_end = next(lines)
+        delimiter, names = self._columns(header, path, first)
         column, number = names.index(self.column), 0
         for number, (line, text, end) in enumerate(lines, 1):
             try:
@@ -98,16 +100,16 @@ class SequenceTable(Format[Sequence]):
         if not number:
             raise DataError(path, "has a header but no rows")
 
-    def _columns(self, header: bytes, path: Path) -> tuple[bytes, list[str]]:
+    def _columns(self, header: bytes, path: Path, line: int) -> tuple[bytes, list[str]]:
         """What separates the columns, and their names."""
         for delimiter in DELIMITERS:
-            names = [_value(cell) for cell in _cells(header, delimiter, path, 1)]
+            names = [_value(cell) for cell in _cells(header, delimiter, path, line)]
             if self.column in names and (not self.key or self.key in names):
                 return delimiter, names
         wanted = " or ".join(repr(name) for name in (self.column, self.key) if name)
         found = header[:60].decode(errors="backslashreplace")
         problem = f"has no column {wanted}, but {found!r}; name the right one as the format's option column or key"
-        raise DataError(path, problem, place="line 1")
+        raise DataError(path, problem, place=f"line {line}")
 
     def write(self, records: Iterable[Sequence | DataError], path: Path) -> None:
         _write(records, path, header=self.column.encode() + b"\n")
@@ -132,7 +134,7 @@ class SequenceLines(Format[Sequence]):
     def _read(self, path: Path, on_broken: OnBroken) -> Iterator[Row]:
         mark, lines = _lines(path)
         for line, text, end in lines:
-            own = mark if line == 1 else b""
+            own, mark = mark, b""
             try:
                 before, residues, after = _around(text, 0, len(text), path, line)
             except DataError as error:
@@ -147,15 +149,20 @@ class SequenceLines(Format[Sequence]):
 
 
 def _lines(path: Path) -> tuple[bytes, Iterator[tuple[int, bytes, bytes]]]:
-    """The file's byte-order mark, and its lines."""
+    """What stands before the first line that is not blank, and the lines from there on."""
     mark, blocks = read_text(path)
-    return mark, _numbered(lines_of(blocks))
+    lines, before = lines_of(blocks), [mark]
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            return b"".join(before), _numbered(chain([line], lines), number)
+        before.append(line)
+    raise DataError(path, "has only blank lines")
 
 
-def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes, bytes]]:
+def _numbered(lines: Iterable[bytes], first: int) -> Iterator[tuple[int, bytes, bytes]]:
     """Number, text and line end of each line; blank lines count to the line end before them."""
     pending: tuple[int, bytes, bytes] | None = None
-    for number, raw in enumerate(lines, 1):
+    for number, raw in enumerate(lines, first):
         if pending is not None and not raw.strip():
             pending = (*pending[:2], pending[2] + raw)
             continue
@@ -189,8 +196,9 @@ def _value(cell: bytes) -> str:
 def _around(text: bytes, start: int, stop: int, path: Path, line: int) -> tuple[bytes, bytes, bytes]:
     """What is before the sequence in the cell `start:stop` of a line, the sequence, and what is after it."""
     residues = text[start:stop].strip(b' \t"')
-    if not residues:
-        raise DataError(path, "the sequence is empty", place=f"line {line}")
+    if not residues:  # it would stand between the quotes, if there are any
+        first = start + text[start:stop].find(b'"') + 1
+        return text[:first], b"", text[first:]
     if not residues.isalpha() and residues.translate(None, PRINTABLE):
         raise DataError(path, "the sequence has characters that are no letters", place=f"line {line}")
     first = text.index(residues, start, stop)

@@ -12,6 +12,7 @@ from maskseq_genomics.files import lines_of, read_text
 from maskseq_genomics.sequence import Sequence
 
 BASES = re.compile("[ACGTN]+", re.IGNORECASE)
+WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
 OTHER_ALTERNATIVES = (
     (r"\.", "it lists no alternative"),
     (r"\*", "the base is deleted by another variant (*)"),
@@ -89,10 +90,10 @@ def _problem(n_cells: int, position: str, reference: str) -> str:
     """What makes a whole line useless."""
     if n_cells < 5:
         return f"it has {n_cells} column(s); CHROM, POS, ID, REF and ALT, separated by tabs, are needed"
-    if not (position.isdecimal() and len(position) <= 18):
+    if not WHOLE_NUMBER.fullmatch(position):
         return f"the position {position[:40]!r} is not a whole number"
-    if not int(position):
-        return "position 0 lies before the first base (a telomere)"
+    if int(position) < 1:
+        return f"position {int(position):,} lies before the first base{' (a telomere)' * (int(position) == 0)}"
     if not BASES.fullmatch(reference):
         return f"the reference allele {reference[:40]!r} is not written in A, C, G, T and N"
     return ""
