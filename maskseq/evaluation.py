@@ -14,7 +14,7 @@ from jaxtyping import Integer
 from maskseq.beyond import watched
 from maskseq.calibration import held_out_records
 from maskseq.commands import prepare_corpus
-from maskseq.data.corpus import Corpus, holds_corpus
+from maskseq.data.corpus import SPLITS, Corpus, holds_corpus
 from maskseq.data.storage import file_digest
 from maskseq.errors import UsageError
 from maskseq.fence import encode, naming, numbers_of, read
@@ -209,7 +209,8 @@ def _is_other(data: Path | None, held_out: Corpus | None, corpus: Corpus) -> boo
     """Whether asked data cannot be the corpus's selection data: its test part, other files, another corpus."""
     if data is None or held_out is not None:
         return held_out is not None and (held_out.judged == "test" or held_out.fingerprint != corpus.fingerprint)
-    sources = corpus.manifest.get("sources", ())
+    test = SPLITS["test"]
+    sources = [source for source in corpus.manifest.get("sources", ()) if source.get("part") != test]
     sizes = {source["bytes"] for source in sources}
     known = {source["sha256"] for source in sources}
     return data.stat().st_size not in sizes or file_digest(data) not in known

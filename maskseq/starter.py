@@ -20,7 +20,9 @@ from jaxtyping import Integer
 from maskseq import plugins
 from maskseq.beyond import Beyond
 from maskseq.data.overlap import Overlap, overlap
+from maskseq.data.places import is_url
 from maskseq.data.sides import choose
+from maskseq.data.split_config import TEST
 from maskseq.data.splits import SplitConfig, table_of, training_records
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.fence import encode, fenced, fit, streamed
@@ -44,7 +46,7 @@ FEWEST_RECORDS, FEWEST_POSITIONS = 10, 500
 """What a test part has at least (the records where whole ones are held out); with less there are two parts."""
 SHARES = {
     "data.split.selection": "stopping and calibration go by it",
-    "data.split.test": "figures are of it; 0 where a file of its own is the test: maskseq evaluate RUN FILE",
+    "data.split.test": 'figures are of it; a file of its own may be the test: test = "FILE"',
 }
 TOO_LITTLE = "too little data for a third part: figures are of the selection data"
 RECIPE = Path("recipe.toml")
@@ -101,6 +103,9 @@ def init(
     }
     draft = _merged(_sizes(looked.sample, looked.suggestion), _merged(known, looked.draft))
     comments = {"data.format": reading.why, **SHARES, **looked.suggestion.comments}
+    for key, value in draft["data"]["split"].items():
+        if key in ("selection", "test") and isinstance(value, str) and not is_url(value):
+            draft["data"]["split"][key] = _relative(Path(value), output)
     if "test" not in _section(data, "split") and _too_little(looked.sample, load_recipe(draft).data.split):
         draft["data"]["split"]["test"] = 0.0
         comments |= {"data.split.test": TOO_LITTLE}
@@ -273,14 +278,15 @@ def _encoded(records: Sequence[Record], whole: bool, options: Mapping[str, Any])
 def _too_little(sample: Sample, split: SplitConfig) -> bool:
     """Whether a test part of these records would be too small to tell anything."""
     table = table_of(sample.records, split)
-    if table is None or not split.test or not sample.whole:
+    share = split.shares[TEST]
+    if table is None or not share or not sample.whole:
         return False
     try:
         by = choose(table, split).by
     except MaskseqError:  # which the build will name
         return False
-    few_records = by != "region" and split.test * len(table) < FEWEST_RECORDS
-    return few_records or split.test * int(sample.positions.sum()) < FEWEST_POSITIONS
+    few_records = by != "region" and share * len(table) < FEWEST_RECORDS
+    return few_records or share * int(sample.positions.sum()) < FEWEST_POSITIONS
 
 
 def _of_what_is_held_out(sample: Sample, split: SplitConfig, options: Mapping[str, Any]) -> str | None:

@@ -137,7 +137,10 @@ def finish(folder: Folder, job: Job, split: SplitConfig, unknown: UnknownRuns) -
     parts = [Part(folder, f"{job.parts}/{name}") for name in folder.parts(job.parts)]
     n_records = sum(part.n_records for part in parts)
     n_variants = sum(part.summary["variants"] for part in parts)
-    if not n_records:
+    for given, file in split.files.items():
+        if not any(part.n_records for part in parts if part.given == given):
+            raise DataError(file, "has no records that could be tokenized")
+    if not any(part.n_records for part in parts if not part.given):
         raise DataError(str(folder), "the input has no records that could be tokenized")
     manifest: dict[str, Any] = {
         **job.description,

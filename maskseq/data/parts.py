@@ -1,7 +1,8 @@
 """One part of a corpus: a bounded number of records, tokenized, immutable, checked by digests.
 
     parts/<build>/000000.zarr/
-      part.json     counts, skipped records, and of every other file its size and one digest for each 64 KiB
+      part.json     counts, skipped records, the part of the split if its records were given as one, and of every other
+                  file its size and one digest for each 64 KiB
       tokens        [positions, fields], the narrowest unsigned dtype; sharded, bit-shuffled zstd, crc32c
       weights       [positions, fields] float32, only where a tokenizer gives loss weights
       cell_units    [positions, fields, 2] raw units of each cell, only where a tokenizer gives them with the ids
@@ -28,6 +29,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int8, Shaped, UInt8, UInt64
 
 from maskseq.data.manifest import check_summary
+from maskseq.data.split_config import PARTS, TRAIN
 from maskseq.data.storage import BLOCK, SEAL, Folder, block_digests, digest, to_json
 from maskseq.errors import DataError, MaskseqError
 from maskseq.types import Encoded
@@ -60,6 +62,11 @@ class Part:
     @property
     def n_positions(self) -> int:
         return int(self.summary["positions"])
+
+    @property
+    def given(self) -> int:
+        """The part of the split that its records were given as; 0 where they are to be divided."""
+        return next((part for part, name in PARTS.items() if name == self.summary.get("given")), TRAIN)
 
     @cached_property
     def digest(self) -> str:

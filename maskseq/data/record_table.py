@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int, Int8, UInt64
+from jaxtyping import Bool, Float, Int, Int8, UInt64
 
 from maskseq.data.hashing import hash64
 from maskseq.data.parts import Part
@@ -27,20 +27,26 @@ class RecordTable:
     """0 for a record; not 0 for its variants, which stand behind it; negative where they run backwards."""
     groups: UInt64[np.ndarray, "records"] | None = None
     """The same number for records that must stand in one part; 0 for a record that belongs to no others."""
+    given: Int8[np.ndarray, "records"] | None = None
+    """Of records of a file that is a part as a whole, that part; they follow the others, for which it is 0."""
 
     @cached_property
     def own(self) -> "RecordTable":
         """The records alone, by which everything is decided."""
         if self.variant is None or not self.variant.any():
             return self
-        own = self.variant == 0
+        return self.at(self.variant == 0)
+
+    def at(self, kept: Bool[np.ndarray, "records"]) -> "RecordTable":
+        """Some of the records, without their unknown runs; none of them may be a variant."""
         return RecordTable(
-            self.positions[own],
-            self.units[own],
-            self.key_hashes[own],
-            self.content_hashes[own],
-            spans=None if self.spans is None else self.spans[own],
-            groups=None if self.groups is None else self.groups[own],
+            self.positions[kept],
+            self.units[kept],
+            self.key_hashes[kept],
+            self.content_hashes[kept],
+            spans=None if self.spans is None else self.spans[kept],
+            groups=None if self.groups is None else self.groups[kept],
+            given=None if self.given is None else self.given[kept],
         )
 
     def find(self, key: str) -> list[int]:
@@ -62,10 +68,11 @@ class RecordTable:
 
 def record_table(parts: Sequence[Part]) -> RecordTable:
     """The records of a corpus, part after part."""
-    spans = [part.spans for part in parts if part.n_records]
+    spans = [_spans(part) for part in parts if part.n_records]
     groups = [part.groups for part in parts if part.n_records]
     hashes = np.concatenate([part.hashes for part in parts])
     first = np.cumsum([0] + [part.n_positions for part in parts])
+    given = np.concatenate([np.full(part.n_records, part.given, np.int8) for part in parts])
     return RecordTable(
         positions=np.concatenate([np.diff(part.offsets) for part in parts]),
         units=np.concatenate([part.units for part in parts]),
@@ -75,7 +82,13 @@ def record_table(parts: Sequence[Part]) -> RecordTable:
         variant=np.concatenate([part.variants for part in parts]),
         unknown=np.concatenate([part.unknown + begin for part, begin in zip(parts, first, strict=False)]),
         groups=np.concatenate([g for g in groups if g is not None]) if all(g is not None for g in groups) else None,
+        given=given if given.any() else None,
     )
+
+
+def _spans(part: Part) -> Float[np.ndarray, "records 2"] | None:
+    """Those of a part; of records that are not to be divided, times do not matter."""
+    return np.full((part.n_records, 2), np.nan) if part.given and part.spans is None else part.spans
 
 
 def group_number(record: Record, attribute: str) -> int:

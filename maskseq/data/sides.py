@@ -1,7 +1,7 @@
 """The part of each record, and the regions of long ones that are held out: all that a split decides."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Int, Int8, UInt64
@@ -28,7 +28,24 @@ class Division:
 
 
 def choose(table: RecordTable, config: SplitConfig) -> Division:
-    """The side of every record, and the regions that are held out of training records."""
+    """The side of every record, and the regions that are held out of training records.
+
+    Records of a file that is a part as a whole follow those that are divided, which know nothing of them.
+    """
+    if table.given is None:
+        return _divided(table, config)
+    choice = _divided(table.at(table.given == TRAIN), config)
+    leader = _leaders(table, config)
+    side = table.given.copy()
+    side[side == TRAIN] = choice.side
+    for part in config.files:
+        mine = table.given == part
+        side[mine & np.isin(leader, leader[~mine & (side < part)])] = DUPLICATE
+    return replace(choice, side=side)
+
+
+def _divided(table: RecordTable, config: SplitConfig) -> Division:
+    """The same of records that are all to be divided."""
     by, notes = _resolve(table, config)
     leader = _leaders(table, config)
     side = np.full(len(table), TRAIN, np.int8)
@@ -63,7 +80,7 @@ def _resolve(table: RecordTable, config: SplitConfig) -> tuple[str, list[str]]:
             )
         return by, []
     longest = int(table.units.max())
-    share = max(config.selection, config.test)
+    share = max(config.shares.values())
     if len(table) == 1 or longest > max(share * int(table.units.sum()), LONG):
         return "region", [f"chosen because the longest record has {longest:,} units"]
     return "record", []
@@ -120,7 +137,8 @@ def _by_record(
     group = _groups(table, config)
     units = np.bincount(group, table.units, minlength=len(table)).astype(np.int64)
     labels = table.key_hashes if table.groups is None else np.where(table.groups, table.groups, table.key_hashes)
-    for part, share, salt in ((SELECTION, config.selection, 0), (TEST, config.test, 2)):
+    for part, salt in ((SELECTION, 0), (TEST, 2)):
+        share = config.shares[part]
         if share and not named[part]:
             free = (side == TRAIN) & (group == np.arange(len(table)))
             chosen = _draw(units, labels, free, share * int(table.units.sum()), key=(config.seed, salt))
@@ -172,8 +190,8 @@ def _by_time(
         raise DataError("corpus", f'{missing:,} records have no time; split by = "record" instead, or give them one')
     boundaries: dict[int, float] = {}
     last = 0
-    for part, share in ((TEST, config.test), (SELECTION, config.selection)):
-        if share:
+    for part in (TEST, SELECTION):
+        if share := config.shares[part]:
             last = min(last + max(round(share * len(table)), 1), len(table))
             boundaries[part] = float(np.sort(starts)[-last])
     side, until = np.full((2, len(table)), TRAIN, np.int8)
@@ -188,7 +206,8 @@ def _regions(table: RecordTable, config: SplitConfig) -> list[Region]:
     """Those that are given; of a part that none are given for, those that its share asks for."""
     given = {SELECTION: config.regions, TEST: config.test_regions}
     regions = check_disjoint([parse_region(text, table, part) for part, texts in given.items() for text in texts])
-    for part, share, salt in ((SELECTION, config.selection, 1), (TEST, config.test, 3)):
+    for part, salt in ((SELECTION, 1), (TEST, 3)):
+        share = config.shares[part]
         if share and not given[part]:
             key = (config.seed, salt)
             regions += draw_regions(table, share, part, key=key, guard=config.gap, taken=regions)

@@ -51,6 +51,7 @@ def split_records(
             "duplicates": int((choice.side == DUPLICATE).sum()),
             "overlapping_the_boundary": int((choice.side == OVERLAPPING).sum()),
         },
+        **({"files": files} if (files := _of_files(table.own, choice, config)) else {}),
         "config": config.identity(),
         "unknown": asdict(unknown),
     }
@@ -66,6 +67,13 @@ def split_records(
             f"({int(table.positions.sum()):,} positions in {len(table.own):,} records)\n\n"
             f"hint: hold out less, or make the guard gap ({config.gap}) smaller"
         )
+    for part, file in config.files.items():
+        if not len(parts[part]):
+            raise UsageError(
+                f"nothing of {file} is left as {'test' if part == TEST else 'selection'} data: all of its records "
+                f"stand in the files that are trained on, too, or nothing is known in them\n\n"
+                f'hint: give a file of other records, or keep them by data.split.duplicates = "ignore"'
+            )
     if choice.by != "none":
         if not len(parts[SELECTION]) and not len(parts[TEST]):
             choice.notes.append(
@@ -74,6 +82,21 @@ def split_records(
         elif config.has_test and not len(parts[TEST]):
             choice.notes.append("nothing is held out for the test: too few data for the share that was asked")
     return parts, report
+
+
+def _of_files(table: RecordTable, choice: Division, config: SplitConfig) -> dict[str, dict[str, int]]:
+    """Of each file that is a part as a whole, how many of its records stand in the files that are trained on, too."""
+    found = {}
+    for part in config.files:
+        assert table.given is not None
+        mine, rest = table.given == part, table.given == TRAIN
+        found[PARTS[part]] = {
+            "records": int(mine.sum()),
+            "keys_shared": int(np.isin(table.key_hashes[mine], table.key_hashes[rest]).sum()),
+            "contents_shared": int(np.isin(table.content_hashes[mine], table.content_hashes[rest]).sum()),
+            "left_out": int((choice.side[mine] == DUPLICATE).sum()),
+        }
+    return found
 
 
 def training_records(read: Callable[[], Iterable[Record]], config: SplitConfig) -> Iterator[Record]:

@@ -12,6 +12,7 @@ from maskseq.data.encode import Row, checked_tokens, encode_records, offsets_of,
 from maskseq.data.hashing import hash64
 from maskseq.data.parts import EXAMPLES, OnError, Part, part_name
 from maskseq.data.record_table import group_number
+from maskseq.data.split_config import PARTS, TRAIN
 from maskseq.data.storage import SEAL, Folder, block_digests, to_json
 from maskseq.data.unknown import find_runs
 from maskseq.errors import DataError
@@ -32,13 +33,14 @@ def write_part(
     on_error: OnError,
     n_variants: int = 0,
     group: str = "",
+    given: int = TRAIN,
 ) -> None:
     """Encode `records` and write them as part `index` below `parts`. It is made in memory: nobody sees half of it.
 
     A `DataError` stands for a record that could not be read: it counts as skipped. `group` is the attribute by which
-    the split keeps records together.
+    the split keeps records together, `given` the part of the split that they are as a whole, if they are one.
     """
-    arrays, summary = _contents(records, tokenizer, on_error, n_variants, group)
+    arrays, summary = _contents(records, tokenizer, on_error, n_variants, group, given)
     files = _files(arrays)
     summary["files"] = {name: {"size": len(data), "blocks": block_digests(data)} for name, data in files.items()}
     folder.write_part(f"{parts}/{part_name(index)}", files | {SEAL: to_json(summary)})
@@ -51,19 +53,25 @@ def holds(
     on_error: OnError,
     n_variants: int = 0,
     group: str = "",
+    given: int = TRAIN,
 ) -> bool:
     """Whether a part is what `write_part` would make of these records, whatever its bytes were compressed with."""
-    arrays, summary = _contents(records, tokenizer, on_error, n_variants, group)
+    arrays, summary = _contents(records, tokenizer, on_error, n_variants, group, given)
     names = set()
     for name, values in arrays:
         names.add(name)
         if not part.has(name, values):
             return False
-    return names == part.arrays and part.summary["skipped"] == summary["skipped"]
+    return names == part.arrays and part.given == given and part.summary["skipped"] == summary["skipped"]
 
 
 def _contents(
-    records: Sequence[Record | DataError], tokenizer: Tokenizer[Any], on_error: OnError, n_variants: int, group: str
+    records: Sequence[Record | DataError],
+    tokenizer: Tokenizer[Any],
+    on_error: OnError,
+    n_variants: int,
+    group: str,
+    given: int,
 ) -> tuple[Iterator[tuple[str, Shaped[np.ndarray, "n ..."]]], dict[str, Any]]:
     """The arrays of a part, by name, one after the other, and what its summary says of them."""
     kept, encoded, skipped = encode_records(records, tokenizer, on_error)
@@ -75,6 +83,7 @@ def _contents(
         "units": sum(len(r) for r in kept),
         "skipped": {"records": len(skipped), "examples": skipped[:EXAMPLES]},
         "losses": _losses(kept, encoded, tokenizer),
+        **({"given": PARTS[given]} if given else {}),
     }
     return _arrays(rows, tokenizer, group), summary
 
