@@ -197,7 +197,7 @@ def _baselines(
         question.depth,
         distances,
         every=question.every,
-        selection=(each.ids for _, each in corpus.each("selection")) if free else (),
+        selection=(each for _, each in corpus.each("selection")) if free else (),
         periods=question.periods,
     )
     for note in baselines.notes:

@@ -312,9 +312,16 @@ def _overlap(sample: Sample, split: SplitConfig) -> Overlap | None:
     """What a split by time would leave out of the records that were looked at."""
     table = table_of(sample.records, split)
     try:
-        return None if table is None else overlap(replace(table, positions=sample.positions), split)
+        choice = None if table is None else choose(table, split)
     except MaskseqError:  # records without times, which the build will name
         return None
+    if table is None or choice is None or choice.by != "time" or choice.before is None:
+        return None
+    asked = np.zeros(len(table), np.int64)
+    for record in np.flatnonzero(choice.before).tolist():
+        last = sample.tokenizer.units_of(encode(sample.tokenizer, sample.records[record]))[..., 1].max(axis=1)
+        asked[record] = np.count_nonzero(last > choice.before[record])
+    return overlap(replace(table, positions=sample.positions), choice, asked)
 
 
 def _facts(sample: Sample) -> dict[str, Any]:

@@ -141,7 +141,15 @@ def build_from_records(
     units = part_units or _default_part_units(tokenizer)
     held_out = _held_out_sources(split, format)
     made = Job(
-        tokenizer, held_out, None, units, on_error, variants, group=split.group, replaces=there.get("replaces", "")
+        tokenizer,
+        held_out,
+        None,
+        units,
+        on_error,
+        variants,
+        group=split.group,
+        moments=split.by_time,
+        replaces=there.get("replaces", ""),
     )
     job = made.found_in(folder)
     if not overwrite and is_built(folder, job):
@@ -152,7 +160,7 @@ def build_from_records(
                     f"this one if it is not needed any more"
                 )
             return finish(folder, job, split, unknown or UnknownRuns())
-    job = replace(job, replaces=there.get("digest", ""), lies_in="")
+    job = replace(made, replaces=there.get("digest", ""))
     job = prepare(folder, job, overwrite=overwrite)
     with folder.exclusive():
         remove_leftovers(folder, keep=_in_use(folder))
@@ -168,7 +176,7 @@ def _holds(folder: Folder, parts: Sequence[dict[str, Any]], groups: Iterable[Gro
         if entry is None:
             return False
         part = Part(folder, entry["name"], entry["digest"])
-        if not holds(part, records, job.tokenizer, job.on_error, job.variants, job.group, given):
+        if not holds(part, records, job.tokenizer, job.on_error, job.variants, job.group, given, job.moments):
             return False
     return next(entries, None) is None
 
@@ -193,7 +201,9 @@ def _job_of_files(
     if format is not None:
         described = {"name": name_of("formats", type(format)), "options": format.identity()}
     units = part_units or _default_part_units(tokenizer)
-    return Job(tokenizer, tuple(sources), described, units, on_error, variants, group=split.group)
+    return Job(
+        tokenizer, tuple(sources), described, units, on_error, variants, group=split.group, moments=split.by_time
+    )
 
 
 def all_sources(files: Sequence[Path], split: SplitConfig, format: Format[Any] | None) -> list[dict[str, Any]]:
@@ -274,6 +284,7 @@ def _write_parts(
                         job.variants,
                         job.group,
                         given,
+                        job.moments,
                     )
                 )
             report()

@@ -30,6 +30,8 @@ class Table:
     file: str
     digest: str
     count: Count
+    context: Count = 0
+    """Positions that are context only, where the table has a row for them."""
 
 
 @dataclass

@@ -16,6 +16,8 @@
       spans         [records, 2] start and end time in seconds, only where every record has a time
       groups        [records] uint64, equal for records that the split keeps together, 0 for a record that belongs to
                     no others; only where it is to keep some together
+      moments       [raw units of records as they are] when each was, in seconds, NaN where that is not known; only for
+                    a split by time
 
 A part is a pure function of its records and the tokenizer, so any engine, order or retry gives the same bytes.
 """
@@ -91,6 +93,16 @@ class Part:
     @cached_property
     def groups(self) -> UInt64[np.ndarray, "records"] | None:
         return self._array("groups", self.n_records) if self._has("groups") else None
+
+    @cached_property
+    def moments(self) -> Float[np.ndarray, "own_units"]:
+        """NaN where it has none."""
+        n_units = int(self.units[self.variants == 0].sum())
+        return self._array("moments", n_units) if self._has("moments") else np.full(n_units, np.nan)
+
+    @property
+    def has_moments(self) -> bool:
+        return self._has("moments")
 
     @cached_property
     def variants(self) -> Int8[np.ndarray, "records"]:

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int, Int8, UInt64
 
 from maskseq.data.hashing import hash64
 from maskseq.data.parts import Part
+from maskseq.errors import PluginError
 from maskseq.types import Record
 
 
@@ -30,6 +31,9 @@ class RecordTable:
     given: Int8[np.ndarray, "records"] | None = None
     """Of records of a file that is a part as a whole, that part; they follow the others, for which it is 0."""
 
+    moments: Float[np.ndarray, "own_units"] | None = None
+    """When each raw unit of the records was that are no variants, one record after the other; NaN: not known."""
+
     @cached_property
     def own(self) -> "RecordTable":
         """The records alone, by which everything is decided."""
@@ -47,7 +51,30 @@ class RecordTable:
             spans=None if self.spans is None else self.spans[kept],
             groups=None if self.groups is None else self.groups[kept],
             given=None if self.given is None else self.given[kept],
+            moments=None if self.moments is None else self.moments[self._units_of(kept)],
         )
+
+    def _units_of(self, kept: Bool[np.ndarray, "records"]) -> Bool[np.ndarray, "own_units"]:
+        own = slice(None) if self.variant is None else self.variant == 0
+        return np.repeat(kept[own], self.units[own])
+
+    def units_before(self, record: int, moment: float) -> int:
+        """The raw units of a record before the first from which on all known times are a moment or later.
+
+        0 where that is not known, or there is none. Of a table without variants.
+        """
+        if self.moments is None:
+            return 0
+        stop = int(self._last_unit[record])
+        times = self.moments[stop - int(self.units[record]) : stop]
+        before = np.flatnonzero(times < moment)
+        behind = np.flatnonzero(times >= moment)
+        behind = behind[behind > before[-1]] if len(before) else behind
+        return int(behind[0]) if len(behind) else 0
+
+    @cached_property
+    def _last_unit(self) -> Int[np.ndarray, "records"]:
+        return np.cumsum(self.units)
 
     def find(self, key: str) -> list[int]:
         """The records with that key; KEY#n also means the n-th of several with one key (`maskseq.names`)."""
@@ -83,12 +110,30 @@ def record_table(parts: Sequence[Part]) -> RecordTable:
         unknown=np.concatenate([part.unknown + begin for part, begin in zip(parts, first, strict=False)]),
         groups=np.concatenate([g for g in groups if g is not None]) if all(g is not None for g in groups) else None,
         given=given if given.any() else None,
+        moments=np.concatenate([p.moments for p in parts]) if any(p.has_moments for p in parts) else None,
     )
 
 
 def _spans(part: Part) -> Float[np.ndarray, "records 2"] | None:
     """Those of a part; of records that are not to be divided, times do not matter."""
     return np.full((part.n_records, 2), np.nan) if part.given and part.spans is None else part.spans
+
+
+def moments_of(records: Sequence[Record]) -> Float[np.ndarray, "units"] | None:
+    """When each raw unit of the records was, one record after the other; None where that is known of none.
+
+    `PluginError` for a record that does not say it for each of its units.
+    """
+    found = [record.moments() for record in records]
+    if all(times is None for times in found):
+        return None
+    for record, times in zip(records, found, strict=True):
+        if times is not None and np.shape(times) != (len(record),):
+            problem = f"moments() gave {np.size(times)} times for {len(record)} raw units"
+            raise PluginError(type(record).__name__, problem, record=record.key)
+    return np.concatenate(
+        [np.full(len(r), np.nan) if times is None else times for r, times in zip(records, found, strict=True)]
+    )
 
 
 def group_number(record: Record, attribute: str) -> int:
@@ -104,6 +149,13 @@ class Segments:
     record: Int[np.ndarray, "segments"]
     start: Int[np.ndarray, "segments"]
     length: Int[np.ndarray, "segments"]
+    context: Int[np.ndarray, "segments"] | None = None
+    """How many positions at the beginning of each are context only: never asked about (None: none)."""
+
+    @property
+    def shown(self) -> Int[np.ndarray, "segments"]:
+        """The same as numbers."""
+        return np.zeros_like(self.length) if self.context is None else self.context
 
     def __len__(self) -> int:
         return len(self.record)

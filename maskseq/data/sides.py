@@ -25,6 +25,8 @@ class Division:
     """Those that are held out of training records."""
     boundaries: dict[int, float] = field(default_factory=dict)
     """By time, when each held-out part begins."""
+    before: Int[np.ndarray, "records"] | None = None
+    """By time, of records that overlap a boundary and are asked about behind it, the raw units before it; else 0."""
 
 
 def choose(table: RecordTable, config: SplitConfig) -> Division:
@@ -41,7 +43,8 @@ def choose(table: RecordTable, config: SplitConfig) -> Division:
     for part in config.files:
         mine = table.given == part
         side[mine & np.isin(leader, leader[~mine & (side < part)])] = DUPLICATE
-    return replace(choice, side=side)
+    before = None if choice.before is None else np.pad(choice.before, (0, len(table) - len(choice.before)))
+    return replace(choice, side=side, before=before)
 
 
 def _divided(table: RecordTable, config: SplitConfig) -> Division:
@@ -52,10 +55,10 @@ def _divided(table: RecordTable, config: SplitConfig) -> Division:
     if by == "record":
         return Division(by, notes, _by_record(table, config, leader))
     if by in ("time", "start"):
-        side, boundaries = _by_time(table, config, overlapping=by == "time")
+        side, before, boundaries = _by_time(table, config, overlapping=by == "time")
         for part in (SELECTION, TEST):  # a copy of what an earlier part holds
             side[(side == part) & np.isin(leader, leader[side < part])] = DUPLICATE
-        return Division(by, notes, side, boundaries=boundaries)
+        return Division(by, notes, side, boundaries=boundaries, before=before)
     if by == "none":
         return Division(by, notes, side)
     regions = _regions(table, config)
@@ -177,8 +180,10 @@ def _draw(
 
 def _by_time(
     table: RecordTable, config: SplitConfig, *, overlapping: bool
-) -> tuple[Int8[np.ndarray, "records"], dict[int, float]]:
-    """By the start of records; where `overlapping` is to be told, those that end in a later part are in none."""
+) -> tuple[Int8[np.ndarray, "records"], Int[np.ndarray, "records"], dict[int, float]]:
+    """By the start of records; where `overlapping` matters, those that end in a later part belong to it from its
+    boundary on, or to none where nobody knows which of their units lie behind it.
+    """
     if table.spans is None:
         raise UsageError(
             "a split by time needs records with times\n\n"
@@ -197,9 +202,11 @@ def _by_time(
     side, until = np.full((2, len(table)), TRAIN, np.int8)
     for part, boundary in sorted(boundaries.items()):
         side[starts >= boundary] = until[ends >= boundary] = part
-    if overlapping:
-        side[until > side] = OVERLAPPING
-    return side, boundaries
+    before = np.zeros(len(table), np.int64)
+    for record in np.flatnonzero(until > side).tolist() if overlapping else ():
+        before[record] = table.units_before(record, boundaries[int(until[record])])
+        side[record] = until[record] if before[record] else OVERLAPPING
+    return side, before, boundaries
 
 
 def _regions(table: RecordTable, config: SplitConfig) -> list[Region]:

@@ -21,9 +21,9 @@ class SplitConfig:
 
     by: Literal["auto", "record", "region", "time", "start", "none"] = "auto"
     """auto: by region where a record is longer than both 10,000 units and the share to hold out, or is the only one;
-    else by record. time: records (cases) that start after a boundary; those that overlap one are left out. start: as
-    time, but those that overlap a boundary belong before it, as in most published figures: a claim of skill needs
-    `time`."""
+    else by record. time: records (cases) that start after a boundary; of those that overlap one, what is behind it is
+    asked about, what is before it is context, and nothing trains. start: as time, but those that overlap a boundary
+    belong before it, as in most published figures: a claim of skill needs `time`."""
     selection: float | str = 0.05
     """Share to hold out for selection: of raw units by record, of each long record by region, of the records by time.
     Or another file, whose records are the selection data."""
@@ -109,6 +109,11 @@ class SplitConfig:
         """Whether anything is to be held out of the files that are trained on."""
         places = self.regions or self.test_regions or self.keys or self.test_keys
         return bool(places or any(self.shares.values()))
+
+    @property
+    def by_time(self) -> bool:
+        """Whether records may be divided by the times of their raw units."""
+        return self.by == "time" and self.holds_out
 
     @property
     def gap(self) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int, Int8
 
 from maskseq.data.hashing import hash64
-from maskseq.data.record_table import RecordTable, Region, Segments, group_number
+from maskseq.data.record_table import RecordTable, Region, Segments, group_number, moments_of
 from maskseq.data.regions import GAPS
 from maskseq.data.sides import Division, choose, first_alike
 from maskseq.data.split_config import DUPLICATE, OVERLAPPING, PARTS, SELECTION, TEST, TRAIN
@@ -37,7 +37,8 @@ def split_records(
     """
     choice = choose(table.own, config)
     whole, placed = _segments(table, choice, config, locate)
-    parts = [_known_parts(part, table, unknown) for part in whole]
+    context = _context(table, choice, locate)
+    parts = [_asked(_known_parts(part, table, unknown), context) for part in whole]
     leaders = first_alike(table.own.content_hashes)
     report: dict[str, Any] = {
         "by": choice.by,
@@ -50,6 +51,7 @@ def split_records(
             "in_unknown_runs": sum(part.positions for part in whole) - sum(part.positions for part in parts),
             "duplicates": int((choice.side == DUPLICATE).sum()),
             "overlapping_the_boundary": int((choice.side == OVERLAPPING).sum()),
+            **({"context_before_the_boundary": n} if (n := sum(int(part.shown.sum()) for part in parts)) else {}),
         },
         **({"files": files} if (files := _of_files(table.own, choice, config)) else {}),
         "config": config.identity(),
@@ -123,7 +125,13 @@ def table_of(records: Iterable[Record], config: SplitConfig) -> RecordTable | No
     None where there is no record.
     """
     rows = [
-        (len(record), hash64(record.key.encode()), record.span(), group_number(record, config.group))
+        (
+            len(record),
+            hash64(record.key.encode()),
+            record.span(),
+            group_number(record, config.group),
+            moments_of([record]) if config.by_time else None,
+        )
         for record in records
     ]
     if not rows:
@@ -137,6 +145,9 @@ def table_of(records: Iterable[Record], config: SplitConfig) -> RecordTable | No
         content_hashes=np.arange(len(rows), dtype=np.uint64),  # each its own
         spans=np.array(spans) if len(spans) == len(rows) else None,
         groups=np.array([row[3] for row in rows], np.uint64) if config.group else None,
+        moments=np.concatenate([np.full(row[0], np.nan) if row[4] is None else row[4] for row in rows])
+        if config.by_time
+        else None,
     )
 
 
@@ -183,6 +194,8 @@ def _segments(
                 placed.append({"record": record, "first": region.start + 1, "last": region.stop, "guard": gap, **named})
         rows[TRAIN].append((record, train_from, length))
     whole = ~np.isin(np.arange(len(table)), list(cut))
+    if choice.before is not None:  # of those that are asked about in part, variants are left out
+        whole &= (choice.before[own] == 0) | (variant == 0)
     segments = [
         _in_order(
             np.flatnonzero(whole & (choice.side[own] == part)), table, [row for row in rows[part] if row[1] < row[2]]
@@ -190,6 +203,26 @@ def _segments(
         for part in PARTS
     ]
     return segments, placed
+
+
+def _context(table: RecordTable, choice: Division, locate: Locate) -> Int[np.ndarray, "records"]:
+    """Of records that overlap a boundary in time, the positions before it; else 0."""
+    found = np.zeros(len(table), np.int64)
+    if choice.before is None:
+        return found
+    own = np.arange(len(table)) if table.variant is None else np.flatnonzero(table.variant == 0)
+    for record in np.flatnonzero(choice.before).tolist():
+        row = int(own[record])
+        region = Region(row, int(choice.before[record]), int(table.units[row]), int(choice.side[record]))
+        found[row] = locate(region)[2]
+    return found
+
+
+def _asked(segments: Segments, context: Int[np.ndarray, "records"]) -> Segments:
+    """The segments with what of them is context; without those that are nothing else."""
+    shown = np.clip(context[segments.record] - segments.start, 0, segments.length)
+    kept = shown < segments.length
+    return Segments(segments.record[kept], segments.start[kept], segments.length[kept], shown[kept])
 
 
 def _in_variants(

@@ -16,7 +16,7 @@ from maskseq.inference.span_table import SpanTable
 from maskseq.inference.tables import ContextTables
 from maskseq.model.linear_context import Covariances, offsets
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import END
+from maskseq.types import END, Encoded
 
 FREQUENCIES = "frequencies"
 MARKOV_ORDER = 2
@@ -35,7 +35,7 @@ class Baselines:
         distances: tuple[int, ...] = (),
         *,
         every: bool = False,
-        selection: Iterable[Integer[np.ndarray, "_ _"]] = (),
+        selection: Iterable[Encoded] = (),
         periods: Sequence[int] = (),
     ) -> None:
         """Count on training sequences.

@@ -60,21 +60,21 @@ def thinned(views: Sequences) -> str | None:
 
 
 def mixtures(
-    predicts: dict[str, Predict], tokenizer: Tokenizer[Any], selection: Sequences, *, seed: int = 0
+    predicts: dict[str, Predict], tokenizer: Tokenizer[Any], selection: Sequence[Encoded], *, seed: int = 0
 ) -> dict[str, Predict]:
     """The methods as one, at equal weights and, where there are held-out sequences, at fitted ones."""
     equal = Mixture(predicts, tokenizer.vocabulary)
     found: dict[str, Predict] = {EQUAL: equal}
     seen, cells, truths = [], [], []
     rng = np.random.default_rng(seed)
-    pieces = [(i, start) for i, ids in enumerate(selection) for start in range(0, len(ids), PIECE)]
+    pieces = [(i, start) for i, each in enumerate(selection) for start in range(0, len(each), PIECE)]
     for which in rng.permutation(len(pieces)).tolist():
         i, start = pieces[which]
-        piece = Encoded(np.asarray(selection[i][start : start + PIECE]))
+        piece = selection[i].cut(start, start + PIECE)
         hidden = hide_spans(piece, tokenizer, rng, lengths=HIDDEN, share=HIDDEN_SHARE)
-        if not hidden.any():
+        asked = np.argwhere(piece.scorable(hidden))
+        if not len(asked):
             continue
-        asked = np.argwhere(hidden)
         cells.append(asked)
         truths.append(piece.ids[tuple(asked.T)].astype(np.int64))
         seen.append(np.where(hidden, np.asarray(tokenizer.vocabulary.mask_ids, piece.ids.dtype), piece.ids))
