@@ -189,7 +189,9 @@ def _baselines(
     on_progress: Progress,
     distances: tuple[int, ...] = (),
 ) -> Baselines:
-    """Counted on a corpus's training data; weights are fitted on its selection data, unless that is asked about."""
+    """Counted on a corpus's training data; weights are fitted on its selection data or, where that is asked about, on
+    blocks of its training data.
+    """
     free = question.every and _is_other(data, held_out, corpus)
     baselines = Baselines(
         corpus.training_ids(),

@@ -62,9 +62,9 @@ class Protocol:
 
         masked: as in training, under `masking`. isolated: one position in 64, the others known. event: one position at
         a time, all its fields. gap-K: K positions on end, all their fields, at one place of each sequence. gaps-K: the
-        same at every place, one at a time; events and gaps are never the mark of the end, nor context. block-K: K steps of each
-        field, at a place of its own, at least 24 from either end where there is room. field-K: K steps of one field at
-        a time, the other fields known. point-P: P per cent of the cells.
+        same at every place, one at a time; events and gaps are never the mark of the end, nor context. block-K: K steps
+        of each field, at a place of its own, at least 24 from either end where there is room. field-K: K steps of one
+        field at a time, the other fields known. point-P: P per cent of the cells.
         """
         name, _, number = text.partition("-")
         if text in ("masked", "isolated", "event"):
