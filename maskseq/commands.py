@@ -10,12 +10,12 @@ from typing import Any, Literal
 from maskseq import plugins, renamed
 from maskseq.chance import write_frequencies
 from maskseq.data.batches import Rows
-from maskseq.data.build import Progress, build_corpus, build_from_records, build_share, sources_of
+from maskseq.data.build import Progress, all_sources, build_corpus, build_from_records, build_share
 from maskseq.data.corpus import Corpus, holds_corpus
 from maskseq.data.overlap import Overlap, overlap_of
 from maskseq.data.places import Place, local_files
 from maskseq.data.source import Source
-from maskseq.data.splits import training_records
+from maskseq.data.splits import SplitConfig, training_records
 from maskseq.errors import DataError, DataWarning, UsageError
 from maskseq.fence import fit
 from maskseq.intake import report
@@ -66,6 +66,7 @@ def pretrain(
             resolved, default=renamed.in_folder(output, "corpus"), tokenizer=tokenizer, records=records, run=output
         )
     warn_of_overlap(corpus)
+    warn_of_shared(corpus)
     origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
     stage = origin.position.stage if origin else 0
     training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
@@ -112,6 +113,20 @@ def warn_of_overlap(corpus: Corpus) -> Overlap | None:
     return left
 
 
+def warn_of_shared(corpus: Corpus) -> dict[str, Any] | None:
+    """What a file that is held out shares with those that are trained on; warns where that is anything."""
+    files: dict[str, Any] | None = corpus.manifest["split"].get("files")
+    for source in corpus.manifest["sources"]:
+        n = (files or {}).get(source.get("part"), {})
+        if any(n.get(key) for key in ("keys_shared", "contents_shared")):
+            warnings.warn(
+                f"{source['name']}: of {n['records']:,} records, the keys of {n['keys_shared']:,} and the contents of "
+                f"{n['contents_shared']:,} stand in the files that are trained on, too; {n['left_out']:,} are left out",
+                stacklevel=3,
+            )
+    return files
+
+
 def prepare_corpus(
     recipe: Recipe,
     *,
@@ -137,26 +152,28 @@ def prepare_corpus(
     if not ranks.first:
         ranks.wait()
         return Corpus.open(folder, trust_code=recipe.code, known=tokenizer)
-    split, unknown, on_error = recipe.data.split, recipe.data.unknown, recipe.data.on_error
+    unknown, on_error = recipe.data.unknown, recipe.data.on_error
     if records is not None:
         kept = list(records)
         if tokenizer is None and (begun := _begun(run, recipe, folder)):
             tokenizer = begun.tokenizer
-        tokenizer = tokenizer or fit_tokenizer(recipe, training_records(lambda: kept, split))
-        recipe.check_fields(tokenizer.fields)
-        corpus = build_from_records(
-            kept,
-            output=folder,
-            tokenizer=tokenizer,
-            split=split,
-            unknown=unknown,
-            variants=recipe.data.variants,
-            on_error=on_error,
-        )
+        with _here(recipe) as (_, split):
+            tokenizer = tokenizer or fit_tokenizer(recipe, training_records(lambda: kept, split))
+            recipe.check_fields(tokenizer.fields)
+            corpus = build_from_records(
+                kept,
+                output=folder,
+                tokenizer=tokenizer,
+                split=split,
+                unknown=unknown,
+                variants=recipe.data.variants,
+                on_error=on_error,
+                format=next((recipe.reader(Path(file)) for file in split.files.values()), None),
+            )
     elif tokenizer is None and (begun := _corpus_of_run(run, recipe, folder)):
         corpus = begun
     else:
-        with _source(recipe, tokenizer) as (source, tokenizer):
+        with _source(recipe, tokenizer) as (source, split, tokenizer):
             corpus = build_corpus(
                 source.files,
                 output=folder,
@@ -203,8 +220,8 @@ def _corpus_of_run(run: Path | None, recipe: Recipe, folder: Place) -> Corpus | 
     corpus = _begun(run, recipe, folder)
     if corpus is None:
         return None
-    with local_files(recipe.data.files) as paths:
-        same = sources_of(paths, recipe.reader(paths[0])) == corpus.manifest["sources"]
+    with _here(recipe) as (paths, split):
+        same = all_sources(paths, split, recipe.reader(paths[0])) == corpus.manifest["sources"]
     return corpus if same else None
 
 
@@ -212,14 +229,14 @@ def build_part(
     recipe: Recipe, share: tuple[int, int], *, output: Place, on_build: Callable[[Progress], None] | None = None
 ) -> None:
     """Build every n-th part of the recipe's corpus, as job i of an array of n (`share`); `prepare_corpus` ends it."""
-    with _source(recipe, None) as (source, tokenizer):
+    with _source(recipe, None) as (source, split, tokenizer):
         build_share(
             source.files,
             share,
             output=output,
             tokenizer=tokenizer,
             format=source.format,
-            split=recipe.data.split,
+            split=split,
             variants=recipe.data.variants,
             on_error=recipe.data.on_error,
             progress=on_build,
@@ -227,19 +244,28 @@ def build_part(
 
 
 @contextmanager
-def _source(recipe: Recipe, tokenizer: Tokenizer[Any] | None) -> Iterator[tuple[Source, Tokenizer[Any]]]:
-    """The recipe's files, and the tokenizer, fitted on what will be training records."""
-    with local_files(recipe.data.files) as paths:
+def _source(recipe: Recipe, tokenizer: Tokenizer[Any] | None) -> Iterator[tuple[Source, SplitConfig, Tokenizer[Any]]]:
+    """The recipe's files, its split, and the tokenizer, fitted on what will be training records."""
+    with _here(recipe) as (paths, split):
         source = Source(paths, recipe.reader(paths[0]), recipe.data.on_error)
-        tokenizer = tokenizer or fit_tokenizer(recipe, training_records(source.records, recipe.data.split))
+        tokenizer = tokenizer or fit_tokenizer(recipe, training_records(source.records, split))
         recipe.check_fields(tokenizer.fields)
-        yield source, tokenizer
+        yield source, split, tokenizer
+
+
+@contextmanager
+def _here(recipe: Recipe) -> Iterator[tuple[list[Path], SplitConfig]]:
+    """The recipe's files on this machine, and its split, whose files are on it, too."""
+    files, held_out = recipe.data.files, recipe.data.split.files.values()
+    with local_files([*files, *held_out]) as paths:
+        copies = dict(zip(held_out, map(str, paths[len(files) :]), strict=True))
+        yield paths[: len(files)], recipe.data.split.with_files(lambda file: copies[file])
 
 
 def recipe_tokenizer(recipe: Recipe) -> Tokenizer[Any]:
     """The tokenizer of the recipe's files, fitted on them where it is one that learns, or else of its corpus."""
     if recipe.data.files:
-        with _source(recipe, None) as (_, tokenizer):
+        with _source(recipe, None) as (_, _, tokenizer):
             return tokenizer
     if recipe.data.corpus is None:
         raise UsageError(NO_DATA)

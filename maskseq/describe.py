@@ -11,7 +11,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from maskseq import plugins
-from maskseq.commands import prepare_corpus, recipe_tokenizer, rows_of, warn_of_overlap
+from maskseq.commands import prepare_corpus, recipe_tokenizer, rows_of, warn_of_overlap, warn_of_shared
 from maskseq.data.corpus import Corpus, holds_corpus
 from maskseq.data.overlap import overlap_of
 from maskseq.data.places import Place, is_url
@@ -48,7 +48,7 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
             corpus = prepare_corpus(
                 replace(recipe, data=replace(recipe.data, corpus=None)), default=Path(aside) / "corpus"
             )
-        left = warn_of_overlap(corpus)
+        left, files = warn_of_overlap(corpus), warn_of_shared(corpus)
         training_rows, validation_rows = rows_of(recipe, corpus)
         config = recipe.encoder_config(corpus.tokenizer.vocabulary)
         model = Encoder(config, seed=None)
@@ -73,6 +73,7 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
                 "validation tokens": int(corpus.lengths[corpus.sequences("selection")].sum()),
                 "test tokens": int(corpus.lengths[corpus.sequences("test")].sum()),
                 **({"left out at a time boundary": left.told} if left else {}),
+                **({"held-out files": files} if files else {}),
                 "rows an epoch": training_rows.n_rows(0),
                 "validation rows": validation_rows.n_rows(0) if validation_rows else 0,
             },
@@ -204,6 +205,7 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
             "figures are of": f"{corpus.judged} data",
             "left out": split["left_out"],
             **({"at a time boundary": left.told} if left else {}),
+            **({"held-out files": split["files"]} if "files" in split else {}),
             "duplicate records": split["duplicate_records"],
             **({"near-copies": split["near_copies"]} if split.get("near_copies") else {}),
             "repeated keys": split["repeated_keys"],
@@ -211,8 +213,14 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
         "tokenizer": _tokenizer(corpus.tokenizer),
         "fields": dict(corpus.tokenizer.describe()),
         **({"rounding": losses} if losses else {}),
-        "sources": {source["name"]: f"{source['bytes']:,} bytes" for source in manifest["sources"]},
+        "sources": {_source(source): f"{source['bytes']:,} bytes" for source in manifest["sources"]},
     }
+
+
+def _source(source: dict[str, Any]) -> str:
+    """The name of a file, and which part of the split it is as a whole."""
+    part = {"validation": " (selection data)", "test": " (test data)"}.get(source.get("part", ""), "")
+    return f"{source['name']}{part}"
 
 
 def _tokenizer(tokenizer: Tokenizer[Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from maskseq import plugins
 from maskseq.beyond import watched
 from maskseq.calibration import held_out_records
 from maskseq.commands import prepare_corpus
-from maskseq.data.corpus import Corpus, holds_corpus
+from maskseq.data.corpus import SPLITS, Corpus, holds_corpus
 from maskseq.data.storage import file_digest
 from maskseq.dress import NO_OPTIONS, TrainedOn, reader_for
 from maskseq.errors import UsageError
@@ -208,7 +208,9 @@ def _baselines(
     on_progress: Progress,
     distances: tuple[int, ...] = (),
 ) -> Baselines:
-    """Counted on a corpus's training data; weights are fitted on its selection data, unless that is asked about."""
+    """Counted on a corpus's training data; weights are fitted on its selection data or, where that is asked about, on
+    blocks of its training data.
+    """
     free = question.every and _is_other(data, held_out, corpus)
     baselines = Baselines(
         corpus.training_ids(),
@@ -216,7 +218,7 @@ def _baselines(
         question.depth,
         distances,
         every=question.every,
-        selection=(each.ids for _, each in corpus.each("selection")) if free else (),
+        selection=(each for _, each in corpus.each("selection")) if free else (),
         periods=question.periods,
     )
     for note in baselines.notes:
@@ -228,7 +230,8 @@ def _is_other(data: Path | None, held_out: Corpus | None, corpus: Corpus) -> boo
     """Whether asked data cannot be the corpus's selection data: its test part, other files, another corpus."""
     if data is None or held_out is not None:
         return held_out is not None and (held_out.judged == "test" or held_out.fingerprint != corpus.fingerprint)
-    sources = corpus.manifest.get("sources", ())
+    test = SPLITS["test"]
+    sources = [source for source in corpus.manifest.get("sources", ()) if source.get("part") != test]
     sizes = {source["bytes"] for source in sources}
     known = {source["sha256"] for source in sources}
     return data.stat().st_size not in sizes or file_digest(data) not in known

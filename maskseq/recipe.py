@@ -170,9 +170,13 @@ def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequ
     else:
         path = Path(source)
         table, name = _read_toml(path), str(path)
-        files = table.get("data", {}).get("files") if isinstance(table.get("data"), dict) else None
+        data = table.get("data")
+        files, split = (data.get("files"), data.get("split")) if isinstance(data, dict) else (None, None)
         if isinstance(files, list):
-            table["data"]["files"] = [_beside(path, name) for name in files]
+            files[:] = [_beside(path, name) for name in files]
+        if isinstance(split, dict):
+            held_out = {key: _beside(path, split[key]) for key in ("selection", "validation", "test") if key in split}
+            split.update(held_out)
     table = today(table)
     for override in overrides:
         lay_over(table, override)

@@ -21,7 +21,9 @@ from maskseq import plugins
 from maskseq.beyond import Beyond
 from maskseq.data.near_copies import near_copies
 from maskseq.data.overlap import Overlap, overlap
+from maskseq.data.places import is_url
 from maskseq.data.sides import choose
+from maskseq.data.split_config import TEST
 from maskseq.data.splits import SplitConfig, table_of, training_records
 from maskseq.errors import DataError, DataWarning, MaskseqError, UsageError
 from maskseq.fence import encode, fenced, fit
@@ -46,7 +48,7 @@ FEWEST_RECORDS, FEWEST_POSITIONS = 10, 500
 """What a test part has at least (the records where whole ones are held out); with less there are two parts."""
 SHARES = {
     "data.split.selection": "stopping and calibration go by it",
-    "data.split.test": "figures are of it; 0 where a file of its own is the test: maskseq evaluate RUN FILE",
+    "data.split.test": 'figures are of it; a file of its own may be the test: test = "FILE"',
 }
 TOO_LITTLE = "too little data for a third part: figures are of the selection data"
 RECIPE = Path("recipe.toml")
@@ -122,6 +124,9 @@ def init(
     }
     draft = _merged(_sizes(looked.sample, looked.suggestion), _merged(known, looked.draft))
     comments = {"data.format": reading.why, **SHARES, **looked.suggestion.comments}
+    for key, value in draft["data"]["split"].items():
+        if key in ("selection", "test") and isinstance(value, str) and not is_url(value):
+            draft["data"]["split"][key] = _relative(Path(value), output)
     if "test" not in _section(data, "split") and _too_little(looked.sample, load_recipe(draft).data.split):
         draft["data"]["split"]["test"] = 0.0
         comments |= {"data.split.test": TOO_LITTLE}
@@ -321,14 +326,15 @@ def _encoded(
 def _too_little(sample: Sample, split: SplitConfig) -> bool:
     """Whether a test part of these records would be too small to tell anything."""
     table = table_of(sample.records, split)
-    if table is None or not split.test or not sample.whole:
+    share = split.shares[TEST]
+    if table is None or not share or not sample.whole:
         return False
     try:
         by = choose(table, split).by
     except MaskseqError:  # which the build will name
         return False
-    few_records = by != "region" and split.test * len(table) < FEWEST_RECORDS
-    return few_records or split.test * int(sample.positions.sum()) < FEWEST_POSITIONS
+    few_records = by != "region" and share * len(table) < FEWEST_RECORDS
+    return few_records or share * int(sample.positions.sum()) < FEWEST_POSITIONS
 
 
 def _of_what_is_held_out(sample: Sample, split: SplitConfig, options: Mapping[str, Any]) -> str | None:
@@ -354,9 +360,16 @@ def _overlap(sample: Sample, split: SplitConfig) -> Overlap | None:
     """What a split by time would leave out of the records that were looked at."""
     table = table_of(sample.records, split)
     try:
-        return None if table is None else overlap(replace(table, positions=sample.positions), split)
+        choice = None if table is None else choose(table, split)
     except MaskseqError:  # records without times, which the build will name
         return None
+    if table is None or choice is None or choice.by != "time" or choice.before is None:
+        return None
+    asked = np.zeros(len(table), np.int64)
+    for record in np.flatnonzero(choice.before).tolist():
+        last = sample.tokenizer.units_of(encode(sample.tokenizer, sample.records[record]))[..., 1].max(axis=1)
+        asked[record] = np.count_nonzero(last > choice.before[record])
+    return overlap(replace(table, positions=sample.positions), choice, asked)
 
 
 def _near_copies(sample: Sample, split: SplitConfig) -> int:

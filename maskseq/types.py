@@ -34,6 +34,14 @@ class Record:
         """Start and end, in seconds since 1970 UTC, for the split by time. Default: the record has no time."""
         return None
 
+    def moments(self) -> Float[np.ndarray, "units"] | None:
+        """When each raw unit was, in seconds since 1970 UTC; NaN where that is not known.
+
+        A split by time asks about the units behind its boundary, and shows those before it as context. Default: only
+        `span` is known, and a record that overlaps the boundary is left out.
+        """
+        return None
+
     def group(self, attribute: str) -> str | None:
         """The value of an attribute of the whole record, for `data.split.group`: records that share it stay together.
 
@@ -284,6 +292,10 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def scorable(self, known: Bool[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
+        """Which of the known cells may be asked about: those whose weight is above 0."""
+        return known if self.weights is None else known & (self.weights > 0)
 
     def cut(self, start: int, stop: int) -> "Encoded":
         """The positions `start:stop`, legal cells re-based to them."""

@@ -144,7 +144,7 @@ def test_orders_are_chosen_by_each_id_left_out() -> None:
 def test_genomes_have_tables_copies_and_mixtures() -> None:
     rng = np.random.default_rng(0)
     genome = rng.integers(4, size=(3000, 1)).astype(np.uint8)
-    baselines = Baselines([genome], NucleotideTokenizer(), 5, every=True, selection=[genome[:1500]])
+    baselines = Baselines([genome], NucleotideTokenizer(), 5, every=True, selection=[Encoded(genome[:1500])])
     assert {"12 + 12 neighbours", "copies", "best Markov chain", EQUAL, FITTED} <= set(baselines.predicts)
     hidden = genome.copy()
     hidden[100:105] = 4
@@ -163,7 +163,7 @@ def test_signals_have_gaussians_lines_and_seasons() -> None:
     at = np.arange(2000)
     wave = np.sin(2 * np.pi * at / 24) + 0.1 * rng.normal(size=2000)
     ids = np.clip(np.round((wave + 1.5) * 10), 0, 30).astype(np.uint8)[:, None]
-    baselines = Baselines([ids], Levels(), 2, every=True, selection=[ids])
+    baselines = Baselines([ids], Levels(), 2, every=True, selection=[Encoded(ids)])
     assert {"Gaussian", "Gaussian, any level", "lines", "last value", "season of 24", FITTED} <= set(baselines.predicts)
     assert baselines.repeats is None
     hidden = ids.copy()

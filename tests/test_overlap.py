@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,17 @@ def test_what_is_left_out_is_what_no_part_has(tmp_path: Path, split: str) -> Non
     corpus = prepare_corpus(load_recipe(file), default=tmp_path / "c")
     left = overlap_of(corpus)
     assert left is not None
-    table = corpus.records
-    kept = np.isin(np.arange(len(table)), corpus.table.record)
-    assert left.records == (~kept).sum() == corpus.manifest["split"]["left_out"]["overlapping_the_boundary"]
-    assert left.share == pytest.approx(table.positions[~kept].sum() / table.positions.sum())
-    assert left.mean_length == pytest.approx(table.positions[~kept].mean())
-    assert left.mean_length_of_kept == pytest.approx(table.positions[kept].mean())
+    table, sequences = corpus.records, corpus.table
+    hours = [each for name in ("boundary", "test_boundary") if (each := corpus.manifest["split"].get(name))]
+    boundaries = [datetime.fromisoformat(each).timestamp() for each in hours]
+    starts, ends = table.spans.T
+    parted = np.any([(starts < each) & (ends >= each) for each in boundaries], axis=0)
+    asked = np.bincount(sequences.record, sequences.length - sequences.context, len(table))
+    assert left.records == parted.sum()
+    assert left.share == pytest.approx((table.positions - asked)[parted].sum() / table.positions.sum())
+    assert left.asked == pytest.approx(asked[parted].sum() / table.positions.sum())
+    assert left.mean_length == pytest.approx(table.positions[parted].mean())
+    assert left.mean_length_of_kept == pytest.approx(table.positions[~parted].mean())
     assert inspect(tmp_path / "c")["split"]["at a time boundary"]["records"] == left.records
 
 
@@ -68,7 +74,8 @@ def test_much_is_warned_of_with_alternatives_and_little_is_told(tmp_path: Path) 
             assert "time boundary" in result.stdout + result.stderr
     dry = CliRunner().invoke(app, ["pretrain", str(recipe(much, 'by = "time"')), "--dry-run", "--json"])
     left = json.loads(dry.stdout)["data"]["left out at a time boundary"]
-    assert set(left) == {"records", "share of tokens", "mean length", "mean length of those kept"}
+    shares = {"share of tokens", "share that is asked about"}
+    assert set(left) == {"records", "mean length", "mean length of those kept"} | shares
     assert left["mean length"] > left["mean length of those kept"]
     for split in ('by = "start"', 'by = "record"'):
         corpus = prepare_corpus(load_recipe(recipe(much, split)), default=tmp_path / split[6:10])
@@ -87,11 +94,18 @@ def test_init_says_what_is_left_out_of_real_logs(shared_data: Path, tmp_path: Pa
     recipe = load_recipe(output)
     assert recipe.data.split.by == "time"
     file = Path(recipe.data.files[0])
-    cases = [(*(case.span() or (0, 0)), len(case) + 1) for case in recipe.reader(file).read(file)]  # with its end
-    starts = sorted(start for start, _, _ in cases)
+    cases = list(recipe.reader(file).read(file))
+    spans = np.array([case.span() for case in cases])
     held_out = (recipe.data.split.test, recipe.data.split.selection + recipe.data.split.test)
-    boundaries = [starts[-round(share * len(cases))] for share in held_out if share]
-    left = [length for start, end, length in cases if any(start < boundary <= end for boundary in boundaries)]
-    assert told["records"] == len(left)
-    assert told["share of tokens"] == pytest.approx(sum(left) / sum(length for *_, length in cases), abs=1e-3)
-    assert told["mean length"] == pytest.approx(np.mean(left), abs=0.1)
+    boundaries = sorted(np.sort(spans[:, 0])[-round(share * len(cases))] for share in held_out if share)
+    lengths, before = [], []
+    for case, (start, end) in zip(cases, spans.tolist(), strict=True):
+        crossed = [boundary for boundary in boundaries if start < boundary <= end]
+        if crossed:
+            lengths.append(len(case) + 1)  # with its end
+            before.append(int((case.time / 1e6 < crossed[-1]).sum()))
+    total = sum(map(len, cases)) + len(cases)
+    assert told["records"] == len(lengths)
+    assert told["share of tokens"] == pytest.approx(sum(before) / total, abs=1e-4)
+    assert told["share that is asked about"] == pytest.approx((sum(lengths) - sum(before)) / total, abs=1e-4)
+    assert told["mean length"] == pytest.approx(np.mean(lengths), abs=0.1)

@@ -6,7 +6,7 @@ see the corpus that was there before, or none. A part that is whole says so, and
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -20,6 +20,7 @@ from maskseq.data.finish import Job, current_manifest, finish, is_built, prepare
 from maskseq.data.parts import Part, part_name
 from maskseq.data.places import Place, open_folder
 from maskseq.data.source import Source
+from maskseq.data.split_config import PARTS, TRAIN
 from maskseq.data.splits import SplitConfig
 from maskseq.data.storage import Folder, file_digest
 from maskseq.data.unknown import UnknownRuns
@@ -44,6 +45,8 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+Group = tuple[int, list[Record | DataError]]
+"""Records of one part of a corpus, and which part of the split they are given as (`TRAIN`: they are to be divided)."""
 
 
 def build_corpus(
@@ -65,22 +68,22 @@ def build_corpus(
 ) -> Corpus:
     """Tokenize `files` into the corpus `output` (a folder or the URL of one) and open it.
 
-    An interrupted build of the same input resumes. Of tokenizers that have some, each record gets its first `variants`.
-    Sequences are cut at long runs of `unknown` positions. `on_error="skip"` leaves out the records that cannot be read
-    or encoded and counts them in the manifest. `source` is what has been read of the files already, for the tokenizer
-    to be fitted on. Workers are spawned processes (a script that asks for more than one needs
-    `if __name__ == "__main__":`); `scheduler` is the address of a Dask cluster to use instead. Memory is about
-    (workers + 2) times `part_units` raw units (default: 16 M divided by the number of fields), or as many of the
-    longest record.
+    Files that are a part of the `split` as a whole are read behind them, in the same format. An interrupted build of
+    the same input resumes. Of tokenizers that have some, each record gets its first `variants`. Sequences are cut at
+    long runs of `unknown` positions. `on_error="skip"` leaves out the records that cannot be read or encoded and counts
+    them in the manifest. `source` is what has been read of the files already, for the tokenizer to be fitted on.
+    Workers are spawned processes (a script that asks for more than one needs `if __name__ == "__main__":`); `scheduler`
+    is the address of a Dask cluster to use instead. Memory is about (workers + 2) times `part_units` raw units
+    (default: 16 M divided by the number of fields), or as many of the longest record.
     """
     split = split or SplitConfig()
-    job = _job_of_files(files, tokenizer, format, part_units, on_error, variants, split.group)
+    job = _job_of_files(files, tokenizer, format, part_units, on_error, variants, split)
     folder = open_folder(output)
     job = prepare(folder, job, overwrite=overwrite)
     with folder.exclusive():
         if not is_built(folder, job):
             remove_leftovers(folder, keep={*_in_use(folder), job.parts})
-            groups = _grouped(source or Source(files, format, on_error), job.part_units)
+            groups = _groups(source or Source(files, format, on_error), split, format, job)
             _write_parts(enumerate(groups), folder, job, workers=workers, scheduler=scheduler, progress=progress)
         return finish(folder, job, split, unknown or UnknownRuns())
 
@@ -105,11 +108,12 @@ def build_share(
     number, of = share
     if not 1 <= number <= of:
         raise UsageError(f"share {number}/{of}: the first number must be between 1 and the second")
-    job = _job_of_files(files, tokenizer, format, part_units, on_error, variants, (split or SplitConfig()).group)
+    split = split or SplitConfig()
+    job = _job_of_files(files, tokenizer, format, part_units, on_error, variants, split)
     folder = open_folder(output)
     job = prepare(folder, job, overwrite=False)
     with folder.exclusive(shared_as=f"{number}-of-{of}"):
-        groups = enumerate(_grouped(Source(files, format, on_error), job.part_units))
+        groups = enumerate(_groups(Source(files, format, on_error), split, format, job))
         mine = ((index, group) for index, group in groups if index % of == number - 1)
         _write_parts(mine, folder, job, progress=progress)
 
@@ -125,8 +129,9 @@ def build_from_records(
     part_units: int | None = None,
     on_error: OnError = "stop",
     overwrite: bool = False,
+    format: Format[Any] | None = None,
 ) -> Corpus:
-    """The same from records of any origin, in this process.
+    """The same from records of any origin, in this process; `format` reads files that are a part of the split.
 
     Where there is a corpus of such a build already, the records are encoded and compared with it: equal ones go on with
     it. Nothing else tells whether they are the same as the last time, so an interrupted build starts over.
@@ -135,33 +140,44 @@ def build_from_records(
     there = current_manifest(folder) or {}
     split = split or SplitConfig()
     units = part_units or _default_part_units(tokenizer)
-    made = Job(tokenizer, (), None, units, on_error, variants, group=split.group, replaces=there.get("replaces", ""))
+    held_out = _held_out_sources(split, format)
+    made = Job(
+        tokenizer,
+        held_out,
+        None,
+        units,
+        on_error,
+        variants,
+        group=split.group,
+        moments=split.by_time,
+        replaces=there.get("replaces", ""),
+    )
     job = made.found_in(folder)
     if not overwrite and is_built(folder, job):
         with folder.exclusive():
-            if not _holds(folder, there["parts"], records, job):
+            if not _holds(folder, there["parts"], _groups(records, split, format, job), job):
                 raise UsageError(
                     f"{folder} already holds a corpus of other records\n\nhint: give another output folder, or remove "
                     f"this one if it is not needed any more"
                 )
             return finish(folder, job, split, unknown or UnknownRuns())
-    job = replace(job, replaces=there.get("digest", ""), lies_in="")
+    job = replace(made, replaces=there.get("digest", ""))
     job = prepare(folder, job, overwrite=overwrite)
     with folder.exclusive():
         remove_leftovers(folder, keep=_in_use(folder))
-        _write_parts(enumerate(_grouped(records, job.part_units)), folder, job)
+        _write_parts(enumerate(_groups(records, split, format, job)), folder, job)
         return finish(folder, job, split, unknown or UnknownRuns())
 
 
-def _holds(folder: Folder, parts: Sequence[dict[str, Any]], records: Iterable[Record], job: Job) -> bool:
+def _holds(folder: Folder, parts: Sequence[dict[str, Any]], groups: Iterable[Group], job: Job) -> bool:
     """Whether parts are those of the records: as many are read as it takes to tell."""
     entries = iter(parts)
-    for group in _grouped(records, job.part_units):
+    for given, records in groups:
         entry = next(entries, None)
         if entry is None:
             return False
         part = Part(folder, entry["name"], entry["digest"])
-        if not holds(part, group, job.tokenizer, job.on_error, job.variants, job.group):
+        if not holds(part, records, job.tokenizer, job.on_error, job.variants, job.group, given, job.moments):
             return False
     return next(entries, None) is None
 
@@ -179,18 +195,33 @@ def _job_of_files(
     part_units: int | None,
     on_error: OnError,
     variants: int,
-    group: str,
+    split: SplitConfig,
 ) -> Job:
-    sources = sources_of(files, format)
+    sources = all_sources(files, split, format)
     described: dict[str, Any] | None = None
     if format is not None:
         described = {"name": name_of("formats", type(format)), "options": format.identity()}
     units = part_units or _default_part_units(tokenizer)
-    return Job(tokenizer, tuple(sources), described, units, on_error, variants, group=group)
+    return Job(
+        tokenizer, tuple(sources), described, units, on_error, variants, group=split.group, moments=split.by_time
+    )
 
 
-def sources_of(files: Sequence[Path], format: Format[Any] | None) -> list[dict[str, Any]]:
+def all_sources(files: Sequence[Path], split: SplitConfig, format: Format[Any] | None) -> list[dict[str, Any]]:
     """Name, size and digest of every file that is read, as a corpus keeps them."""
+    return [*_sources_of(files, format), *_held_out_sources(split, format)]
+
+
+def _held_out_sources(split: SplitConfig, format: Format[Any] | None) -> tuple[dict[str, Any], ...]:
+    """The same of files that are a part of the split as a whole, with the name of the part."""
+    return tuple(
+        {**source, "part": PARTS[part]}
+        for part, file in split.files.items()
+        for source in _sources_of([Path(file)], format)
+    )
+
+
+def _sources_of(files: Sequence[Path], format: Format[Any] | None) -> list[dict[str, Any]]:
     if not files:
         raise UsageError("no input files are given")
     for path in files:
@@ -213,7 +244,7 @@ def _default_part_units(tokenizer: Tokenizer[Any]) -> int:
 
 
 def _write_parts(
-    groups: Iterable[tuple[int, list[Record | DataError]]],
+    groups: Iterable[tuple[int, Group]],
     folder: Folder,
     job: Job,
     *,
@@ -235,8 +266,8 @@ def _write_parts(
             progress(Progress(n_records, n_units, n_parts))
 
     try:
-        for index, group in groups:
-            n_records, n_units = n_records + len(group), n_units + sum(map(_n_units, group))
+        for index, (given, records) in groups:
+            n_records, n_units = n_records + len(records), n_units + sum(map(_n_units, records))
             if part_name(index) in there:
                 n_parts += 1
             else:
@@ -248,11 +279,13 @@ def _write_parts(
                         folder,
                         job.parts,
                         index,
-                        group,
+                        records,
                         job.tokenizer,
                         job.on_error,
                         job.variants,
                         job.group,
+                        given,
+                        job.moments,
                     )
                 )
             report()
@@ -266,6 +299,17 @@ def _write_parts(
         ) from None
     finally:
         engine.shutdown(cancel_futures=True)
+
+
+def _groups(
+    records: Iterable[Record | DataError], split: SplitConfig, format: Format[Any] | None, job: Job
+) -> Iterator[Group]:
+    """The records of all parts of a corpus, and behind them those of files that are a part of the split as a whole."""
+    held_out = {part: Source([Path(file)], format, job.on_error) for part, file in split.files.items()}
+    origins: Mapping[int, Iterable[Record | DataError]] = {TRAIN: records, **held_out}
+    for given, each in origins.items():
+        for group in _grouped(each, job.part_units):
+            yield given, group
 
 
 def _grouped(records: Iterable[Record | DataError], part_units: int) -> Iterator[list[Record | DataError]]:

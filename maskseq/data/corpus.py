@@ -2,7 +2,8 @@
 
     my.corpus/
       manifest.json              the only thing a reader trusts: parts, digests, tokenizer, split, provenance
-      sequences-<digest>.npy     int64 [4, sequences]: offset, length, record, start; part after part of the split
+      sequences-<digest>.npy     int64 [4, sequences]: offset, length, record, start; part after part of the split.
+                                 A fifth row, context, where something is context only
       parts/<build>/NNNNNN.zarr  see `maskseq.data.parts`
 
 A *sequence* is a contiguous segment of a record that lies wholly in training, selection or test data: the whole record,
@@ -12,6 +13,7 @@ after the other.
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, SupportsIndex
 
@@ -50,6 +52,8 @@ class SequenceTable(NamedTuple):
     record: Int[np.ndarray, "sequences"]
     start: Int[np.ndarray, "sequences"]
     """The position of its record at which it begins: 0, unless a region is held out."""
+    context: Int[np.ndarray, "sequences"]
+    """How many of its first positions are context only: their weights are 0."""
 
 
 class Corpus:
@@ -169,7 +173,29 @@ class Corpus:
         return self.read_span(offset + start, offset + max(start, stop))
 
     def read_span(self, start: int, stop: int) -> Encoded:
-        """The positions `start:stop` through all parts; weights are None where every part has none."""
+        """The positions `start:stop` through all parts; weights are None where every part has none.
+
+        What is context only has weight 0.
+        """
+        found = self._read_parts(start, stop)
+        if not self.manifest.get("sequences", {}).get("context"):
+            return found
+        begin, end = self._context
+        here = slice(int(np.searchsorted(end, start, side="right")), int(np.searchsorted(begin, stop)))
+        weights = np.ones(found.ids.shape, np.float32) if found.weights is None else found.weights.copy()
+        for first, last in zip(begin[here].tolist(), end[here].tolist(), strict=True):
+            weights[max(first - start, 0) : last - start] = 0
+        return replace(found, weights=weights) if len(begin[here]) else found
+
+    @cached_property
+    def _context(self) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
+        """Where context begins and ends, in positions through all parts, in this order."""
+        table = self.table
+        some = np.flatnonzero(table.context)
+        some = some[np.argsort(table.offset[some])]
+        return table.offset[some], table.offset[some] + table.context[some]
+
+    def _read_parts(self, start: int, stop: int) -> Encoded:
         pieces = []
         first = int(np.searchsorted(self._first_position, start, side="right")) - 1
         for part in range(first, len(self._first_position) - 1):
@@ -240,10 +266,12 @@ class Corpus:
 
     def _read_table(self) -> SequenceTable:
         entry = self.manifest["sequences"]
-        table = read_table(self.folder, entry["file"], entry["digest"], entry["count"])
+        n_rows = 5 if entry.get("context") else 4
+        table = read_table(self.folder, entry["file"], entry["digest"], entry["count"], n_rows)
         begin, end = int(table.offset.min(initial=0)), int((table.offset + table.length).max(initial=0))
         records = int(table.record.min(initial=0)), int(table.record.max(initial=0))
         sound = 0 <= begin <= end <= self._first_position[-1] and 0 <= records[0] <= records[1] < self._first_record[-1]
+        sound &= int(table.context.min(initial=0)) >= 0 and bool((table.context < table.length).all())
         if not sound or int(table.length.min(initial=1)) < 1 or int(table.start.min(initial=0)) < 0:
             raise DataError(f"{self.folder}/{entry['file']}", "names positions or records that the parts do not have")
         return table
@@ -301,7 +329,7 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
     return check_manifest(raw, place)
 
 
-def read_table(folder: Folder, file: str, digest: str, count: int) -> SequenceTable:
+def read_table(folder: Folder, file: str, digest: str, count: int, n_rows: int = 4) -> SequenceTable:
     """The table of sequences, after checking its digest."""
     place = f"{folder}/{file}"
     try:
@@ -314,6 +342,6 @@ def read_table(folder: Folder, file: str, digest: str, count: int) -> SequenceTa
         raise DataError(place, "is missing") from None
     except (ValueError, EOFError) as error:
         raise DataError(place, f"is not a table of sequences ({error})") from None
-    if columns.shape != (4, count) or columns.dtype != np.int64:
+    if columns.shape != (n_rows, count) or columns.dtype != np.int64:
         raise DataError(place, f"is not a table of {count:,} sequences, as the manifest has it")
-    return SequenceTable(*columns)
+    return SequenceTable(*columns[:4], context=columns[4] if n_rows == 5 else np.zeros(count, np.int64))

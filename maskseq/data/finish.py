@@ -45,6 +45,8 @@ class Job:
     """Of each record, how many of the tokenizer's variants are stored."""
     group: str = ""
     """The attribute by which the split keeps records together; "" for none."""
+    moments: bool = False
+    """Whether the times of raw units are stored: a split by time asks about those behind its boundaries."""
     replaces: str = ""
     """For records of unknown origin, the corpus that is there already: its parts must not be taken for these."""
     lies_in: str = ""
@@ -57,6 +59,9 @@ class Job:
     @cached_property
     def description(self) -> dict[str, Any]:
         """As it stands in the manifest: no path, date or machine, so that equal input is equal bytes."""
+        return self._described(self.moments)
+
+    def _described(self, moments: bool) -> dict[str, Any]:
         return {
             "format_version": FORMAT_VERSION,
             "tokenizer": tokenizer_to_json(self.tokenizer),
@@ -68,25 +73,33 @@ class Job:
             "replaces": self.replaces,
             "unknown_runs_from": RECORDED,
             **({"group": self.group} if self.group else {}),
+            **({"moments": True} if moments else {}),
         }
 
     @property
     def parts(self) -> str:
         """The folder of the parts, within the corpus."""
-        return self.lies_in or self.names[0]
+        return self.lies_in or next(iter(self.names))
 
     @cached_property
-    def names(self) -> tuple[str, str]:
-        """What the folder of the parts is called, and what it was as long as tokenizers were known by their modules."""
+    def names(self) -> dict[str, bool]:
+        """What the folder of the parts may be called, and whether the times of units are there.
+
+        Those of before have none, and tokenizers were known by their modules then. Another split needs no new parts.
+        """
         former = {key: self.description["tokenizer"][key] for key in ("name", "state", "fingerprint")}
-        described = (self.description | {"tokenizer": each} for each in (self.tokenizer.fingerprint, former))
-        first, second = (f"{PARTS}/{digest(to_json(each))[:12]}" for each in described)
-        return first, second
+        found = {}
+        for moments in (self.moments, not self.moments):
+            for tokenizer in (self.tokenizer.fingerprint, former):
+                described = self._described(moments) | {"tokenizer": tokenizer}
+                found[f"{PARTS}/{digest(to_json(described))[:12]}"] = moments
+        return found
 
     def found_in(self, folder: Folder) -> "Job":
         """The same, by the name that its parts have there."""
         there = [(current_manifest(folder) or {}).get("parts_folder"), *(f"{PARTS}/{n}" for n in folder.names(PARTS))]
-        return replace(self, lies_in=next((name for name in there if name in self.names), ""))
+        name = next((name for name in there if name in self.names), "")
+        return replace(self, lies_in=name, moments=self.names.get(name, self.moments))
 
 
 def prepare(folder: Folder, job: Job, *, overwrite: bool) -> Job:
@@ -139,7 +152,10 @@ def finish(folder: Folder, job: Job, split: SplitConfig, unknown: UnknownRuns) -
     parts = [Part(folder, f"{job.parts}/{name}") for name in folder.parts(job.parts)]
     n_records = sum(part.n_records for part in parts)
     n_variants = sum(part.summary["variants"] for part in parts)
-    if not n_records:
+    for given, file in split.files.items():
+        if not any(part.n_records for part in parts if part.given == given):
+            raise DataError(file, "has no records that could be tokenized")
+    if not any(part.n_records for part in parts if not part.given):
         raise DataError(str(folder), "the input has no records that could be tokenized")
     manifest: dict[str, Any] = {
         **job.description,
@@ -213,13 +229,16 @@ def _write_sequences(
     record = np.concatenate([part.record for part in segments])
     start = np.concatenate([part.start for part in segments])
     length = np.concatenate([part.length for part in segments])
-    table = np.stack([first_position[record] + start, length, record, start])
+    columns = [first_position[record] + start, length, record, start]
+    context = np.concatenate([part.shown for part in segments])
+    table = np.stack([*columns, context] if context.any() else columns)
     name = f"sequences-{digest(table.data)[:12]}.npy"  # a new name: the manifest of before keeps its own
     header = BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(table))
     pieces = header.getvalue(), table.data.cast("B")
     folder.write(name, *pieces)
-    return {"file": name, "digest": digest(*pieces), "count": len(record)}
+    entry = {"file": name, "digest": digest(*pieces), "count": len(record)}
+    return entry | ({"context": int(context.sum())} if context.any() else {})
 
 
 def _positions_of(region: Region, corpus: Corpus, begin: int, end: int) -> tuple[int, int, int, int]:

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -30,6 +30,8 @@ class Table:
     file: str
     digest: str
     count: Count
+    context: Count = 0
+    """Positions that are context only, where the table has a row for them."""
 
 
 @dataclass
@@ -69,6 +71,8 @@ class SourceEntry:
 
     name: str
     bytes: Count
+    part: Literal["validation", "test"] | None = None
+    """Which part of the split it is as a whole."""
 
 
 @dataclass
@@ -110,6 +114,8 @@ class Summary:
     skipped: Skipped
     losses: dict[str, Loss]
     files: dict[str, FileEntry]
+    given: Literal["validation", "test"] | None = None
+    """Which part of the split its records were given as."""
 
 
 def check_manifest(raw: bytes, place: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """One part of a corpus: a bounded number of records, tokenized, immutable, checked by digests.
 
     parts/<build>/000000.zarr/
-      part.json     counts, skipped records, and of every other file its size and one digest for each 64 KiB
+      part.json     counts, skipped records, the part of the split if its records were given as one, and of every other
+                  file its size and one digest for each 64 KiB
       tokens        [positions, fields], the narrowest unsigned dtype; sharded, bit-shuffled zstd, crc32c
       weights       [positions, fields] float32, only where a tokenizer gives loss weights
       cell_units    [positions, fields, 2] raw units of each cell, only where a tokenizer gives them with the ids
@@ -15,6 +16,8 @@
       spans         [records, 2] start and end time in seconds, only where every record has a time
       groups        [records] uint64, equal for records that the split keeps together, 0 for a record that belongs to
                     no others; only where it is to keep some together
+      moments       [raw units of records as they are] when each was, in seconds, NaN where that is not known; only for
+                    a split by time
 
 A part is a pure function of its records and the tokenizer, so any engine, order or retry gives the same bytes.
 """
@@ -28,6 +31,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int8, Shaped, UInt8, UInt64
 
 from maskseq.data.manifest import check_summary
+from maskseq.data.split_config import PARTS, TRAIN
 from maskseq.data.storage import BLOCK, SEAL, Folder, block_digests, digest, to_json
 from maskseq.errors import DataError, MaskseqError
 from maskseq.types import Encoded
@@ -60,6 +64,11 @@ class Part:
     def n_positions(self) -> int:
         return int(self.summary["positions"])
 
+    @property
+    def given(self) -> int:
+        """The part of the split that its records were given as; 0 where they are to be divided."""
+        return next((part for part, name in PARTS.items() if name == self.summary.get("given")), TRAIN)
+
     @cached_property
     def digest(self) -> str:
         return digest(to_json(self.summary))
@@ -83,6 +92,16 @@ class Part:
     @cached_property
     def groups(self) -> UInt64[np.ndarray, "records"] | None:
         return self._array("groups", self.n_records) if self._has("groups") else None
+
+    @cached_property
+    def moments(self) -> Float[np.ndarray, "own_units"]:
+        """NaN where it has none."""
+        n_units = int(self.units[self.variants == 0].sum())
+        return self._array("moments", n_units) if self._has("moments") else np.full(n_units, np.nan)
+
+    @property
+    def has_moments(self) -> bool:
+        return self._has("moments")
 
     @cached_property
     def variants(self) -> Int8[np.ndarray, "records"]:

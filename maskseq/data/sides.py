@@ -1,7 +1,7 @@
 """The part of each record, and the regions of long ones that are held out: all that a split decides."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Int, Int8, Integer, UInt64
@@ -25,20 +25,40 @@ class Division:
     """Those that are held out of training records."""
     boundaries: dict[int, float] = field(default_factory=dict)
     """By time, when each held-out part begins."""
+    before: Int[np.ndarray, "records"] | None = None
+    """By time, of records that overlap a boundary and are asked about behind it, the raw units before it; else 0."""
 
 
 def choose(table: RecordTable, config: SplitConfig) -> Division:
-    """The side of every record, and the regions that are held out of training records."""
+    """The side of every record, and the regions that are held out of training records.
+
+    Records of a file that is a part as a whole follow those that are divided, which know nothing of them.
+    """
+    if table.given is None:
+        return _divided(table, config)
+    choice = _divided(table.at(table.given == TRAIN), config)
+    leader = _leaders(table, config)
+    side = table.given.copy()
+    side[side == TRAIN] = choice.side
+    for part in config.files:
+        mine = table.given == part
+        side[mine & np.isin(leader, leader[~mine & (side < part)])] = DUPLICATE
+    before = None if choice.before is None else np.pad(choice.before, (0, len(table) - len(choice.before)))
+    return replace(choice, side=side, before=before)
+
+
+def _divided(table: RecordTable, config: SplitConfig) -> Division:
+    """The same of records that are all to be divided."""
     by, notes = _resolve(table, config)
     leader = _leaders(table, config)
     side = np.full(len(table), TRAIN, np.int8)
     if by == "record":
         return Division(by, notes, _by_record(table, config, leader))
     if by in ("time", "start"):
-        side, boundaries = _by_time(table, config, overlapping=by == "time")
+        side, before, boundaries = _by_time(table, config, overlapping=by == "time")
         for part in (SELECTION, TEST):  # a copy of what an earlier part holds
             side[(side == part) & np.isin(leader, leader[side < part])] = DUPLICATE
-        return Division(by, notes, side, boundaries=boundaries)
+        return Division(by, notes, side, boundaries=boundaries, before=before)
     if by == "none":
         return Division(by, notes, side)
     regions = _regions(table, config)
@@ -63,7 +83,7 @@ def _resolve(table: RecordTable, config: SplitConfig) -> tuple[str, list[str]]:
             )
         return by, []
     longest = int(table.units.max())
-    share = max(config.selection, config.test)
+    share = max(config.shares.values())
     if len(table) == 1 or longest > max(share * int(table.units.sum()), LONG):
         return "region", [f"chosen because the longest record has {longest:,} units"]
     return "record", []
@@ -122,7 +142,8 @@ def _by_record(
     group = _groups(table, config)
     units = np.bincount(group, table.units, minlength=len(table)).astype(np.int64)
     labels = table.key_hashes if table.groups is None else np.where(table.groups, table.groups, table.key_hashes)
-    for part, share, salt in ((SELECTION, config.selection, 0), (TEST, config.test, 2)):
+    for part, salt in ((SELECTION, 0), (TEST, 2)):
+        share = config.shares[part]
         if share and not named[part]:
             free = (side == TRAIN) & (group == np.arange(len(table)))
             chosen = _draw(units, labels, free, share * int(table.units.sum()), key=(config.seed, salt))
@@ -161,8 +182,10 @@ def _draw(
 
 def _by_time(
     table: RecordTable, config: SplitConfig, *, overlapping: bool
-) -> tuple[Int8[np.ndarray, "records"], dict[int, float]]:
-    """By the start of records; where `overlapping` is to be told, those that end in a later part are in none."""
+) -> tuple[Int8[np.ndarray, "records"], Int[np.ndarray, "records"], dict[int, float]]:
+    """By the start of records; where `overlapping` matters, those that end in a later part belong to it from its
+    boundary on, or to none where nobody knows which of their units lie behind it.
+    """
     if table.spans is None:
         raise UsageError(
             "a split by time needs records with times\n\n"
@@ -174,23 +197,26 @@ def _by_time(
         raise DataError("corpus", f'{missing:,} records have no time; split by = "record" instead, or give them one')
     boundaries: dict[int, float] = {}
     last = 0
-    for part, share in ((TEST, config.test), (SELECTION, config.selection)):
-        if share:
+    for part in (TEST, SELECTION):
+        if share := config.shares[part]:
             last = min(last + max(round(share * len(table)), 1), len(table))
             boundaries[part] = float(np.sort(starts)[-last])
     side, until = np.full((2, len(table)), TRAIN, np.int8)
     for part, boundary in sorted(boundaries.items()):
         side[starts >= boundary] = until[ends >= boundary] = part
-    if overlapping:
-        side[until > side] = OVERLAPPING
-    return side, boundaries
+    before = np.zeros(len(table), np.int64)
+    for record in np.flatnonzero(until > side).tolist() if overlapping else ():
+        before[record] = table.units_before(record, boundaries[int(until[record])])
+        side[record] = until[record] if before[record] else OVERLAPPING
+    return side, before, boundaries
 
 
 def _regions(table: RecordTable, config: SplitConfig) -> list[Region]:
     """Those that are given; of a part that none are given for, those that its share asks for."""
     given = {SELECTION: config.regions, TEST: config.test_regions}
     regions = check_disjoint([parse_region(text, table, part) for part, texts in given.items() for text in texts])
-    for part, share, salt in ((SELECTION, config.selection, 1), (TEST, config.test, 3)):
+    for part, salt in ((SELECTION, 1), (TEST, 3)):
+        share = config.shares[part]
         if share and not given[part]:
             key = (config.seed, salt)
             regions += draw_regions(table, share, part, key=key, guard=config.gap, taken=regions)

@@ -1,6 +1,8 @@
 """What a recipe says about a split: the section `[data.split]`."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import PurePath
 from typing import Any, Literal
 
 from maskseq.errors import UsageError
@@ -19,15 +21,15 @@ class SplitConfig:
 
     by: Literal["auto", "record", "region", "time", "start", "none"] = "auto"
     """auto: by region where a record is longer than both 10,000 units and the share to hold out, or is the only one;
-    else by record. time: records (cases) that start after a boundary; those that overlap one are left out. start: as
-    time, but those that overlap a boundary belong before it, as in most published figures: a claim of skill needs
-    `time`."""
-    selection: float = 0.05
-    """Share to hold out for selection: of raw units by record, of each long record by region, of the records by
-    time."""
-    test: float = 0.0
-    """Share to hold out for the test; 0: there are two parts, and figures are those of the selection data."""
-    validation: float | None = None
+    else by record. time: records (cases) that start after a boundary; of those that overlap one, what is behind it is
+    asked about, what is before it is context, and nothing trains. start: as time, but those that overlap a boundary
+    belong before it, as in most published figures: a claim of skill needs `time`."""
+    selection: float | str = 0.05
+    """Share to hold out for selection: of raw units by record, of each long record by region, of the records by time.
+    Or another file, whose records are the selection data."""
+    test: float | str = 0.0
+    """The same for the test; 0: there are two parts, and figures are those of the selection data."""
+    validation: float | str | None = None
     """Old name of `selection`."""
     guard: int | None = None
     """Positions left out on either side of a held-out region (default: the context of the recipe, else 1,024)."""
@@ -58,13 +60,18 @@ class SplitConfig:
                 )
             object.__setattr__(self, "selection", self.validation)
         object.__setattr__(self, "validation", self.selection)
-        for name, share in (("selection (or validation)", self.selection), ("test", self.test)):
-            if not 0 <= share < 1:
-                raise UsageError(f"the {name} share is {share}; give a number from 0 to below 1")
-        if not self.selection + self.test < 1:
+        for part, name in ((SELECTION, "selection (or validation)"), (TEST, "test")):
+            if not 0 <= self.shares[part] < 1:
+                raise UsageError(f"the {name} share is {self.shares[part]}; give a number from 0 to below 1, or a file")
+        if not sum(self.shares.values()) < 1:
             raise UsageError(f"selection ({self.selection}) and test ({self.test}) leave nothing to train on")
         if not 0 < self.near_copies <= 1:
             raise UsageError(f"near_copies is {self.near_copies}; give a share above 0, or 1 to look for none")
+        for part, places in ((SELECTION, (*self.keys, *self.regions)), (TEST, (*self.test_keys, *self.test_regions))):
+            if part in self.files and places:
+                raise UsageError(f"{places[0]!r} is to be held out, and the file {self.files[part]}, for the same part")
+        if "" in self.files.values():
+            raise UsageError("a file to hold out has an empty name\n\nhint: give a share, such as 0.1, or a file")
         if self.guard is not None and self.guard < 0:
             raise UsageError(f"the guard gap is {self.guard} positions; give 0 or more")
         for given, what, by in (
@@ -85,9 +92,33 @@ class SplitConfig:
         return bool(self.test or self.test_regions or self.test_keys)
 
     @property
+    def shares(self) -> dict[int, float]:
+        """By part, what to hold out of the files that are trained on."""
+        asked = {SELECTION: self.selection, TEST: self.test}
+        return {part: 0.0 if isinstance(share, str) else share for part, share in asked.items()}
+
+    @property
+    def files(self) -> dict[int, str]:
+        """By part, the file that is that part as a whole."""
+        asked = {SELECTION: self.selection, TEST: self.test}
+        return {part: file for part, file in asked.items() if isinstance(file, str)}
+
+    def with_files(self, place: Callable[[str], str]) -> "SplitConfig":
+        """The same with other places of its files."""
+        places = {part: place(file) for part, file in self.files.items()}
+        selection, test = places.get(SELECTION, self.selection), places.get(TEST, self.test)
+        return replace(self, selection=selection, validation=None, test=test)
+
+    @property
     def holds_out(self) -> bool:
-        """Whether anything is to be held out."""
-        return bool(self.selection or self.regions or self.keys or self.has_test)
+        """Whether anything is to be held out of the files that are trained on."""
+        places = self.regions or self.test_regions or self.keys or self.test_keys
+        return bool(places or any(self.shares.values()))
+
+    @property
+    def by_time(self) -> bool:
+        """Whether records may be divided by the times of their raw units."""
+        return self.by == "time" and self.holds_out
 
     @property
     def seeks_near_copies(self) -> bool:
@@ -100,10 +131,14 @@ class SplitConfig:
         return GUARD if self.guard is None else self.guard
 
     def identity(self) -> dict[str, Any]:
-        """As corpora and runs keep it: the share under its first name, later keys only where they are used."""
-        kept: dict[str, Any] = {"validation": self.selection}
+        """As corpora and runs keep it: the share under its first name, later keys only where they are used.
+
+        Where files lie has no say in it.
+        """
+        named = self.with_files(lambda file: PurePath(file).name)
+        kept: dict[str, Any] = {"validation": named.selection}
         for each in fields(self):
-            value = getattr(self, each.name)
+            value = getattr(named, each.name)
             later = each.name not in ("selection", "validation") and value != each.default
             if each.name in FIRST_KEYS or later:
                 kept[each.name] = list(value) if isinstance(value, tuple) else value

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int, Int8
 
 from maskseq.data.hashing import hash64
-from maskseq.data.record_table import RecordTable, Region, Segments, group_number
+from maskseq.data.record_table import RecordTable, Region, Segments, group_number, moments_of
 from maskseq.data.regions import GAPS
 from maskseq.data.sides import Division, choose, first_alike
 from maskseq.data.split_config import DUPLICATE, OVERLAPPING, PARTS, SELECTION, TEST, TRAIN
@@ -38,7 +38,8 @@ def split_records(
     """
     choice = choose(table.own, config)
     whole, placed = _segments(table, choice, config, locate)
-    parts = [_known_parts(part, table, unknown) for part in whole]
+    context = _context(table, choice, locate)
+    parts = [_asked(_known_parts(part, table, unknown), context) for part in whole]
     leaders = first_alike(table.own.content_hashes)
     report: dict[str, Any] = {
         "by": choice.by,
@@ -52,7 +53,9 @@ def split_records(
             "in_unknown_runs": sum(part.positions for part in whole) - sum(part.positions for part in parts),
             "duplicates": int((choice.side == DUPLICATE).sum()),
             "overlapping_the_boundary": int((choice.side == OVERLAPPING).sum()),
+            **({"context_before_the_boundary": n} if (n := sum(int(part.shown.sum()) for part in parts)) else {}),
         },
+        **({"files": files} if (files := _of_files(table.own, choice, config)) else {}),
         "config": config.identity(),
         "unknown": asdict(unknown),
     }
@@ -68,6 +71,13 @@ def split_records(
             f"({int(table.positions.sum()):,} positions in {len(table.own):,} records)\n\n"
             f"hint: hold out less, or make the guard gap ({config.gap}) smaller"
         )
+    for part, file in config.files.items():
+        if not len(parts[part]):
+            raise UsageError(
+                f"nothing of {file} is left as {'test' if part == TEST else 'selection'} data: all of its records "
+                f"stand in the files that are trained on, too, or nothing is known in them\n\n"
+                f'hint: give a file of other records, or keep them by data.split.duplicates = "ignore"'
+            )
     if choice.by != "none":
         if not len(parts[SELECTION]) and not len(parts[TEST]):
             choice.notes.append(
@@ -83,6 +93,21 @@ def _near_copies(own: RecordTable) -> dict[str, int]:
     if own.near is None:
         return {}
     return {"near_copies": int((first_alike(own.near) != np.arange(len(own))).sum())}
+
+
+def _of_files(table: RecordTable, choice: Division, config: SplitConfig) -> dict[str, dict[str, int]]:
+    """Of each file that is a part as a whole, how many of its records stand in the files that are trained on, too."""
+    found = {}
+    for part in config.files:
+        assert table.given is not None
+        mine, rest = table.given == part, table.given == TRAIN
+        found[PARTS[part]] = {
+            "records": int(mine.sum()),
+            "keys_shared": int(np.isin(table.key_hashes[mine], table.key_hashes[rest]).sum()),
+            "contents_shared": int(np.isin(table.content_hashes[mine], table.content_hashes[rest]).sum()),
+            "left_out": int((choice.side[mine] == DUPLICATE).sum()),
+        }
+    return found
 
 
 def training_records(read: Callable[[], Iterable[Record]], config: SplitConfig) -> Iterator[Record]:
@@ -111,7 +136,9 @@ def table_of(records: Iterable[Record], config: SplitConfig) -> RecordTable | No
     """
     rows, names = [], list[str]()
     for record in records:
-        rows.append((len(record), hash64(record.key.encode()), record.span(), group_number(record, config.group)))
+        moments = moments_of([record]) if config.by_time else None
+        group = group_number(record, config.group)
+        rows.append((len(record), hash64(record.key.encode()), record.span(), group, moments))
         names += [record.key] * (len(names) < COMPARED)
     if not rows:
         return None
@@ -125,6 +152,9 @@ def table_of(records: Iterable[Record], config: SplitConfig) -> RecordTable | No
         spans=np.array(spans) if len(spans) == len(rows) else None,
         groups=np.array([row[3] for row in rows], np.uint64) if config.group else None,
         names=lambda: names,
+        moments=np.concatenate([np.full(row[0], np.nan) if row[4] is None else row[4] for row in rows])
+        if config.by_time
+        else None,
     )
 
 
@@ -171,6 +201,8 @@ def _segments(
                 placed.append({"record": record, "first": region.start + 1, "last": region.stop, "guard": gap, **named})
         rows[TRAIN].append((record, train_from, length))
     whole = ~np.isin(np.arange(len(table)), list(cut))
+    if choice.before is not None:  # of those that are asked about in part, variants are left out
+        whole &= (choice.before[own] == 0) | (variant == 0)
     segments = [
         _in_order(
             np.flatnonzero(whole & (choice.side[own] == part)), table, [row for row in rows[part] if row[1] < row[2]]
@@ -178,6 +210,26 @@ def _segments(
         for part in PARTS
     ]
     return segments, placed
+
+
+def _context(table: RecordTable, choice: Division, locate: Locate) -> Int[np.ndarray, "records"]:
+    """Of records that overlap a boundary in time, the positions before it; else 0."""
+    found = np.zeros(len(table), np.int64)
+    if choice.before is None:
+        return found
+    own = np.arange(len(table)) if table.variant is None else np.flatnonzero(table.variant == 0)
+    for record in np.flatnonzero(choice.before).tolist():
+        row = int(own[record])
+        region = Region(row, int(choice.before[record]), int(table.units[row]), int(choice.side[record]))
+        found[row] = locate(region)[2]
+    return found
+
+
+def _asked(segments: Segments, context: Int[np.ndarray, "records"]) -> Segments:
+    """The segments with what of them is context; without those that are nothing else."""
+    shown = np.clip(context[segments.record] - segments.start, 0, segments.length)
+    kept = shown < segments.length
+    return Segments(segments.record[kept], segments.start[kept], segments.length[kept], shown[kept])
 
 
 def _in_variants(

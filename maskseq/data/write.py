@@ -11,7 +11,8 @@ from jaxtyping import Int, Integer, Shaped, UInt64
 from maskseq.data.encode import Row, checked_tokens, encode_records, offsets_of, with_variants
 from maskseq.data.hashing import hash64
 from maskseq.data.parts import EXAMPLES, Part, part_name
-from maskseq.data.record_table import group_number
+from maskseq.data.record_table import group_number, moments_of
+from maskseq.data.split_config import PARTS, TRAIN
 from maskseq.data.storage import SEAL, Folder, block_digests, to_json
 from maskseq.data.unknown import find_runs
 from maskseq.errors import DataError
@@ -33,13 +34,16 @@ def write_part(
     on_error: OnError,
     n_variants: int = 0,
     group: str = "",
+    given: int = TRAIN,
+    moments: bool = False,
 ) -> None:
     """Encode `records` and write them as part `index` below `parts`. It is made in memory: nobody sees half of it.
 
     A `DataError` stands for a record that could not be read: it counts as skipped. `group` is the attribute by which
-    the split keeps records together.
+    the split keeps records together, `given` the part of the split that they are as a whole, if they are one; with
+    `moments`, it may divide them by the times of their raw units.
     """
-    arrays, summary = _contents(records, tokenizer, on_error, n_variants, group)
+    arrays, summary = _contents(records, tokenizer, on_error, n_variants, group, given, moments)
     files = _files(arrays)
     summary["files"] = {name: {"size": len(data), "blocks": block_digests(data)} for name, data in files.items()}
     folder.write_part(f"{parts}/{part_name(index)}", files | {SEAL: to_json(summary)})
@@ -52,19 +56,27 @@ def holds(
     on_error: OnError,
     n_variants: int = 0,
     group: str = "",
+    given: int = TRAIN,
+    moments: bool = False,
 ) -> bool:
     """Whether a part is what `write_part` would make of these records, whatever its bytes were compressed with."""
-    arrays, summary = _contents(records, tokenizer, on_error, n_variants, group)
+    arrays, summary = _contents(records, tokenizer, on_error, n_variants, group, given, moments)
     names = set()
     for name, values in arrays:
         names.add(name)
         if not part.has(name, values):
             return False
-    return names == part.arrays and part.summary["skipped"] == summary["skipped"]
+    return names == part.arrays and part.given == given and part.summary["skipped"] == summary["skipped"]
 
 
 def _contents(
-    records: Sequence[Record | DataError], tokenizer: Tokenizer[Any], on_error: OnError, n_variants: int, group: str
+    records: Sequence[Record | DataError],
+    tokenizer: Tokenizer[Any],
+    on_error: OnError,
+    n_variants: int,
+    group: str,
+    given: int,
+    moments: bool,
 ) -> tuple[Iterator[tuple[str, Shaped[np.ndarray, "n ..."]]], dict[str, Any]]:
     """The arrays of a part, by name, one after the other, and what its summary says of them."""
     kept, encoded, skipped = encode_records(records, tokenizer, on_error)
@@ -76,8 +88,9 @@ def _contents(
         "units": sum(len(r) for r in kept),
         "skipped": {"records": len(skipped), "examples": skipped[:EXAMPLES]},
         "losses": _losses(kept, encoded, tokenizer),
+        **({"given": PARTS[given]} if given else {}),
     }
-    return _arrays(rows, tokenizer, group), summary
+    return _arrays(rows, tokenizer, group, moments), summary
 
 
 def _losses(
@@ -92,7 +105,7 @@ def _losses(
 
 
 def _arrays(
-    rows: Sequence[Row], tokenizer: Tokenizer[Any], group: str
+    rows: Sequence[Row], tokenizer: Tokenizer[Any], group: str, moments: bool
 ) -> Iterator[tuple[str, Shaped[np.ndarray, "n ..."]]]:
     """Everything that a part holds; arrays that would say nothing are left out."""
     tokens = checked_tokens(rows, tokenizer)
@@ -128,6 +141,8 @@ def _arrays(
         yield ("spans", np.array(spans, np.float64))
     if group:
         yield ("groups", np.array([group_number(row.record, group) for row in rows], np.uint64))
+    if moments and (times := moments_of([row.record for row in rows if row.variant == 0])) is not None:
+        yield ("moments", times)
 
 
 def _files(arrays: Iterable[tuple[str, Shaped[np.ndarray, "n ..."]]]) -> dict[str, bytes]:

@@ -9,19 +9,31 @@ from jaxtyping import Integer
 
 from maskseq.errors import UsageError
 from maskseq.inference.copies import Repeats
+from maskseq.inference.crossfit import FOLDS, cross_fitted
 from maskseq.inference.fill import Predict
 from maskseq.inference.markov import MAX_TABLE, Markov, MarkovPredict
-from maskseq.inference.simple_methods import DEEP, SPANS, mixtures, simple_methods, thinned
+from maskseq.inference.simple_methods import (
+    DEEP,
+    FITTED,
+    SMALL,
+    SPANS,
+    mixtures,
+    seasons,
+    simple_methods,
+    thinned,
+    views_of,
+)
 from maskseq.inference.span_table import SpanTable
 from maskseq.inference.tables import ContextTables
 from maskseq.model.linear_context import Covariances, offsets
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import END
+from maskseq.types import END, Encoded
 
 FREQUENCIES = "frequencies"
 MARKOV_ORDER = 2
 MARKOV_ENTRIES = 16
 """Of its table for each training position, at most: chains over many bins of few samples know nothing."""
+CROSS_FITTED = f"weights of the mixture are fitted on {FOLDS} blocks of training data, each counted without it"
 
 
 class Baselines:
@@ -35,7 +47,7 @@ class Baselines:
         distances: tuple[int, ...] = (),
         *,
         every: bool = False,
-        selection: Iterable[Integer[np.ndarray, "_ _"]] = (),
+        selection: Iterable[Encoded] = (),
         periods: Sequence[int] = (),
     ) -> None:
         """Count on training sequences.
@@ -46,16 +58,17 @@ class Baselines:
             depth: Neighbours on a side that tables and spans look at, at most.
             distances: Of the numbers that covariances look at (default: those of `depth`).
             every: All methods of `maskseq.inference.simple_methods` that suit the vocabulary, and mixtures of them.
-            selection: Held-out sequences, on which the weights of a mixture are fitted.
+            selection: Held-out sequences, on which the weights of a mixture are fitted. Without them it is
+                cross-fitted, unless training data are so large that a part of them could be held out.
             periods: Of seasons, in positions (default: one is looked for).
         """
         self.tokenizer, self.depth, self.distances = tokenizer, depth, distances or tuple(range(1, depth + 1))
-        vocabulary, symmetries = tokenizer.vocabulary, tokenizer.symmetries()
+        vocabulary = tokenizer.vocabulary
         self.sequences = list(sequences)
         positions = sum(map(len, self.sequences))
         if not positions:
             raise UsageError("there are no training sequences to count baselines on")
-        self.views = [view for ids in self.sequences for view in (ids, *(each.ids(ids) for each in symmetries))]
+        self.views = views_of(self.sequences, tokenizer)
         self.tables = f"{depth} + {depth} neighbours"
         self.predicts: dict[str, Predict] = {
             FREQUENCIES: ContextTables(self.views, vocabulary=vocabulary, depth=0),
@@ -73,9 +86,15 @@ class Baselines:
         """What was left out to save memory."""
         if every:
             self.notes += [note for note in (thinned(self.views),) if note]
+            periods = periods or seasons(self.sequences, tokenizer)
             added = simple_methods(self.sequences, self.views, tokenizer, periods=periods)
             self.fillers += [name for name in (DEEP, SPANS) if name in added]
-            self.predicts |= added | mixtures(added, tokenizer, list(selection))
+            mixed = mixtures(added, tokenizer, list(selection))
+            if FITTED not in mixed and positions <= SMALL:
+                fitted = cross_fitted(added, self.sequences, tokenizer, periods=periods)
+                mixed |= {} if fitted is None else {FITTED: fitted}
+                self.notes += [CROSS_FITTED] if fitted is not None else []
+            self.predicts |= added | mixed
 
     def spreads(self) -> dict[int, float]:
         """Of each ordinal field, the standard deviation of training values, in its unit."""

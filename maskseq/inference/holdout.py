@@ -1,6 +1,7 @@
 """Holes made on purpose in known records: what calibration is fitted on and fills are judged by."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,9 +41,11 @@ def held_out_fills(
     def tasks() -> Iterator[Task]:
         for key, encoded in records:
             rng = np.random.default_rng((config.seed, key_number(key)))
-            holes = hide_spans(encoded, tokenizer, rng, lengths=lengths, share=share)
+            hidden = hide_spans(encoded, tokenizer, rng, lengths=lengths, share=share)
+            asked = encoded.scorable(hidden)
             truths.append(encoded.ids)
-            yield Task(key, encoded, holes)
+            masks = np.asarray(tokenizer.vocabulary.mask_ids, encoded.ids.dtype)
+            yield Task(key, replace(encoded, ids=np.where(hidden & ~asked, masks, encoded.ids)), asked)
 
     has_grammar = type(tokenizer).allowed is not Tokenizer.allowed
     for filled in fill_records(
@@ -117,10 +120,11 @@ def hide_spans(
     """Hide known cells in spans of these lengths, each length about as many cells, up to a share of the positions.
 
     A span takes all fields or, as often, one of them; spans of a field never touch. Cells that would give a hidden one
-    away are hidden with it.
+    away are hidden with it, also those of weight 0, which are context that is not asked about.
     """
     length, n_fields = encoded.ids.shape
     known = tokenizer.vocabulary.known(encoded.ids)
+    scorable = encoded.scorable(known)
     wanted = np.zeros(known.shape, bool)
     if not length:
         return wanted
@@ -133,7 +137,8 @@ def hide_spans(
     for span, start, column in zip(spans.tolist(), starts.tolist(), columns.tolist(), strict=True):
         fields = slice(None) if column < 0 else slice(column, column + 1)
         free = (
-            known[start : start + span, fields].all() and not wanted[max(start - 1, 0) : start + span + 1, fields].any()
+            scorable[start : start + span, fields].all()
+            and not wanted[max(start - 1, 0) : start + span + 1, fields].any()
         )
         if free and span <= room:
             wanted[start : start + span, fields] = True

@@ -62,9 +62,9 @@ class Protocol:
 
         masked: as in training, under `masking`. isolated: one position in 64, the others known. event: one position at
         a time, all its fields. gap-K: K positions on end, all their fields, at one place of each sequence. gaps-K: the
-        same at every place, one at a time; events and gaps are never the mark of the end. block-K: K steps of each
-        field, at a place of its own, at least 24 from either end where there is room. field-K: K steps of one field at
-        a time, the other fields known. point-P: P per cent of the cells.
+        same at every place, one at a time; events and gaps are never the mark of the end, nor context. block-K: K steps
+        of each field, at a place of its own, at least 24 from either end where there is room. field-K: K steps of one
+        field at a time, the other fields known. point-P: P per cent of the cells.
         """
         name, _, number = text.partition("-")
         if text in ("masked", "isolated", "event"):
@@ -132,8 +132,7 @@ class Window:
 
     @cached_property
     def scorable(self) -> Bool[np.ndarray, "length fields"]:
-        known = self.tokenizer.vocabulary.known(self.piece.ids)
-        return known if self.piece.weights is None else known & (self.piece.weights > 0)
+        return self.piece.scorable(self.tokenizer.vocabulary.known(self.piece.ids))
 
     @property
     def events(self) -> int:
@@ -143,6 +142,14 @@ class Window:
             for field, last in zip(self.tokenizer.fields, self.piece.ids[-1].tolist(), strict=True)
         ]
         return len(self.piece) - any(ends)
+
+    def places(self, n: int, stop: int) -> Int[np.ndarray, " places"]:
+        """Where `n` positions on end may be hidden, all before `stop`: not among those that are context only."""
+        weights = self.piece.weights
+        asked = np.ones(len(self.piece), bool) if weights is None else (weights > 0).any(axis=1)
+        skipped = np.concatenate([[0], np.cumsum(~asked)])
+        first = np.arange(max(stop - n + 1, 0))
+        return np.asarray(first[skipped[first + n] == skipped[first]])
 
     def with_all_that_tells(self, cells: Bool[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
         """These cells, and those that depend on the same raw units."""
@@ -189,14 +196,18 @@ def _gap(window: Window, n: int) -> Iterator[Hidden]:
     length = len(window.piece)
     if length < n + 2:
         return
-    first = int(window.rng.integers(1, length - n))
+    places = window.places(n, length - 1)
+    places = places[places > 0]
+    if not len(places):
+        return
+    first = int(places[window.rng.integers(len(places))])
     position = np.arange(length)
     yield Hidden(window.positions((first <= position) & (position < first + n)), span=n)
 
 
 def _gaps(window: Window, n: int) -> Iterator[Hidden]:
     position = np.arange(len(window.piece))
-    for first in range(window.events - n + 1):
+    for first in window.places(n, window.events).tolist():
         yield Hidden(window.positions((first <= position) & (position < first + n)), span=n)
 
 

@@ -44,12 +44,27 @@ def simple_methods(
 ) -> dict[str, Predict]:
     """Those of numbers where all fields are ordinal, those of ids elsewhere; `views` are sequences and their images.
 
-    `periods` are those of seasons, in positions (none given: one is looked for).
+    `periods` are those of seasons, in positions.
     """
     vocabulary = tokenizer.vocabulary
     numbers = None not in vocabulary.centres
     found = _of_numbers(sequences, tokenizer, periods) if numbers else _of_ids(views, tokenizer)
     return {name: Remembered(predict) for name, predict in found.items()}
+
+
+def views_of(sequences: Sequences, tokenizer: Tokenizer[Any]) -> list[Integer[np.ndarray, "_ _"]]:
+    """Sequences and their images."""
+    symmetries = tokenizer.symmetries()
+    return [view for ids in sequences for view in (ids, *(each.ids(ids) for each in symmetries))]
+
+
+def seasons(sequences: Sequences, tokenizer: Tokenizer[Any]) -> tuple[int, ...]:
+    """The period that is found in numbers, if there is one."""
+    vocabulary = tokenizer.vocabulary
+    if None in vocabulary.centres:
+        return ()
+    found = found_period([numbers_of(ids, vocabulary) for ids in sequences])
+    return () if found is None else (found,)
 
 
 def thinned(views: Sequences) -> str | None:
@@ -60,29 +75,37 @@ def thinned(views: Sequences) -> str | None:
 
 
 def mixtures(
-    predicts: dict[str, Predict], tokenizer: Tokenizer[Any], selection: Sequences, *, seed: int = 0
+    predicts: dict[str, Predict], tokenizer: Tokenizer[Any], selection: Sequence[Encoded], *, seed: int = 0
 ) -> dict[str, Predict]:
     """The methods as one, at equal weights and, where there are held-out sequences, at fitted ones."""
     equal = Mixture(predicts, tokenizer.vocabulary)
     found: dict[str, Predict] = {EQUAL: equal}
-    seen, cells, truths = [], [], []
+    seen, cells, truth = hidden_cells(selection, tokenizer, CELLS, seed)
+    if cells:
+        found[FITTED] = equal.fitted(seen, cells, truth)
+    return found
+
+
+def hidden_cells(
+    selection: Sequence[Encoded], tokenizer: Tokenizer[Any], n_cells: int, seed: int
+) -> tuple[list[Integer[np.ndarray, "_ _"]], list[Integer[np.ndarray, "_ 2"]], Integer[np.ndarray, " cells"]]:
+    """Pieces with about so many cells hidden, which cells these are, and what truly stands there."""
+    seen, cells, truths = [], [], [np.empty(0, np.int64)]
     rng = np.random.default_rng(seed)
-    pieces = [(i, start) for i, ids in enumerate(selection) for start in range(0, len(ids), PIECE)]
+    pieces = [(i, start) for i, each in enumerate(selection) for start in range(0, len(each), PIECE)]
     for which in rng.permutation(len(pieces)).tolist():
         i, start = pieces[which]
-        piece = Encoded(np.asarray(selection[i][start : start + PIECE]))
+        piece = selection[i].cut(start, start + PIECE)
         hidden = hide_spans(piece, tokenizer, rng, lengths=HIDDEN, share=HIDDEN_SHARE)
-        if not hidden.any():
+        asked = np.argwhere(piece.scorable(hidden))
+        if not len(asked):
             continue
-        asked = np.argwhere(hidden)
         cells.append(asked)
         truths.append(piece.ids[tuple(asked.T)].astype(np.int64))
         seen.append(np.where(hidden, np.asarray(tokenizer.vocabulary.mask_ids, piece.ids.dtype), piece.ids))
-        if sum(map(len, cells)) >= CELLS:
+        if sum(map(len, cells)) >= n_cells:
             break
-    if cells:
-        found[FITTED] = equal.fitted(seen, cells, np.concatenate(truths))
-    return found
+    return seen, cells, np.concatenate(truths)
 
 
 def _of_ids(views: Sequences, tokenizer: Tokenizer[Any]) -> dict[str, Predict]:
@@ -136,7 +159,6 @@ def _fills(series: Sequence[Values], periods: Sequence[int]) -> dict[str, Callab
     fills: dict[str, Callable[[Values], Values]] = {"lines": imputers.linear, "last value": imputers.last}
     if importlib.util.find_spec("scipy") is not None:
         fills["splines"] = imputers.spline
-    found = found_period(series) if not periods else None
-    for period in (*periods, *(() if found is None else (found,))):
+    for period in periods:
         fills[f"season of {period}"] = imputers.imputer(f"seasonal-{period}")
     return fills

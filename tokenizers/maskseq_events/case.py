@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Int32, Int64
+from jaxtyping import Bool, Float64, Int32, Int64
 
 from maskseq.types import Record
 
@@ -101,6 +101,10 @@ class Case(Record):
         """The first and the last known moment, in seconds since 1970 UTC; None where nobody knows the year."""
         moments = self.time[self.timed & self.dated]
         return (float(moments.min()) / 1e6, float(moments.max()) / 1e6) if len(moments) else None
+
+    def moments(self) -> Float64[np.ndarray, "events"] | None:
+        """Of each event; None where nobody knows the year."""
+        return np.where(self.timed, self.time / 1e6, np.nan) if self.dated else None
 
     def group(self, attribute: str) -> str | None:
         """The value of a case attribute (`case:` may stand before its name), or of an attribute of the first event."""

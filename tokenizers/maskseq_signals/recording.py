@@ -110,6 +110,19 @@ class Recording(Record):
         first, last = (ends.astype(np.int64) / 1e6).tolist()
         return min(first, last), max(first, last)
 
+    def moments(self) -> Float64[np.ndarray, "steps"] | None:
+        """Of each step, where the column of times holds dates; NaN where a time is missing."""
+        if self.times is None or self.span() is None:
+            return None
+        known = np.array([bool(time) for time in self.times])
+        try:
+            dates = to_moments([time for time in self.times if time])
+        except ValueError:
+            return None
+        found = np.full(len(self), np.nan)
+        found[known] = dates.astype(np.int64) / 1e6
+        return found
+
     def bare(self) -> "Recording":
         """Without the table or array that it was read from."""
         return replace(self, origin=None)
