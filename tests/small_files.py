@@ -127,6 +127,10 @@ INSERT INTO object_Order VALUES ('o1', '1970-01-01 00:00:00', '5', NULL);
 """
 WFDB_HEADER = b"r 2 250 6\nr.dat 16 200(0)/mV 12 0 100 615 0 lead I\nr.dat 16 100/uV 12 5 -7 -17 0 lead II\n# c\n"
 WFDB_212 = b"r 2 250 6\nr.dat 212 200 11 1024 100 615 0 I\nr.dat 212 200 11 1024 -7 -17 0 II\n"
+WFDB_310 = b"r 2 250 6\nr.dat 310x2:1 200 10 0 20 700 0 I\nr.dat 310 200 10 0 -7 0 0 II\n"
+WFDB_SEGMENTS = b"r/4 2 250 14\nr_layout 0\na 6\n~ 3\nb 5\n"
+WFDB_LAYOUT = b"r_layout 2 250 0\n~ 0 200/mV 0 0 0 0 0 I\n~ 0 100/uV 0 0 0 0 0 II\n"
+WFDB_FLAC = b"r 2 250 8\nr.dat 516x2 200 16 0 1 9 0 I\nr.dat 516x2 200 16 0 2 9 0 II\n"
 DIGITAL = np.array([[100, -7], [101, -5], [102, -3], [103, -2], [104, 0], [105, 0]])
 
 
@@ -209,6 +213,22 @@ def _packed_212() -> bytes:
     return np.stack([first & 0xFF, first >> 8 | second >> 8 << 4, second & 0xFF], axis=1).astype(np.uint8).tobytes()
 
 
+def _segments() -> Mapping[str, bytes]:
+    first = b"a 1 250 6\na.dat 16 200/mV 16 0 0 15 0 I\n"
+    second = b"b 2 250\nb.dat 8 200/mV 8 0 5 0 0 I\nb.dat 8 100/uV 8 0 0 0 0 II\n"
+    data = {"a.dat": np.arange(6, dtype="<i2").tobytes(), "b.dat": bytes([1, 2, 255, 254, 0, 0, 1, 1, 3, 3])}
+    return {"r.hea": WFDB_SEGMENTS, "r_layout.hea": WFDB_LAYOUT, "a.hea": first, "b.hea": second} | data
+
+
+def _flac() -> bytes:
+    import soundfile
+
+    out = io.BytesIO()
+    samples = np.arange(32, dtype=np.int16).reshape(16, 2)
+    soundfile.write(out, samples, 250, format="FLAC", subtype="PCM_16")
+    return out.getvalue()
+
+
 def _just(name: str, content: bytes) -> Callable[[], Mapping[str, bytes]]:
     return lambda: {name: content}
 
@@ -250,4 +270,9 @@ EXAMPLES = {
     "wav": Example("wav", lambda: {"x.wav": _wav()}, returns=True),
     "wfdb": Example("wfdb", lambda: {"r.hea": WFDB_HEADER, "r.dat": DIGITAL.astype("<i2").tobytes()}),
     "wfdb, 212": Example("wfdb", lambda: {"r.hea": WFDB_212, "r.dat": _packed_212()}),
+    "wfdb, 310": Example("wfdb", lambda: {"r.hea": WFDB_310, "r.dat": bytes(range(24))}, {"checksums": False}),
+    "wfdb, segments": Example("wfdb", _segments),
+    "wfdb, FLAC": Example(
+        "wfdb", lambda: {"r.hea": WFDB_FLAC, "r.dat": _flac()}, {"frames": "samples", "checksums": False}
+    ),
 }  # fmt: skip
