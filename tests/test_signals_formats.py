@@ -111,7 +111,6 @@ def test_broken_wfdb_headers_are_told(header, told, tmp_path):
 
 def test_edf_agrees_with_its_bytes(signals):
     """EEGMMIDB: 64 channels of 160 samples a data record, then annotations; digital equals physical there."""
-    pytest.importorskip("edfio")
     path = signals / "EEGMMIDB_S001R04.edf"
     (record,) = Edf().read(path)
     assert (record.channels.shape, record.rate, set(record.units)) == ((20_000, 64), 160, {"uV"})
@@ -121,7 +120,6 @@ def test_edf_agrees_with_its_bytes(signals):
 
 
 def test_edf_channels_can_be_chosen(signals):
-    pytest.importorskip("edfio")
     (record,) = Edf(channels=("A3", "A1")).read(signals / "mne_test.edf")
     assert (record.names, record.channels.shape, record.rate) == (("A3", "A1"), (3072, 2), 512)
     with pytest.raises(UsageError, match="has no channel 'Z9'"):
@@ -137,7 +135,6 @@ def test_damaged_edf_is_refused(signals, tmp_path):
     whole = (signals / "mne_test.edf").read_bytes()
     for content, told in (
         (mangled, "line feed bytes follows a CR: it was transferred as text"),
-        (whole[:-1], "has 896,255 bytes, but its header promises 896,256"),
         (whole[:100], "no EDF header: header size should be a number"),
         (b"hello" * 99, "no EDF header"),
     ):
@@ -211,7 +208,6 @@ def test_sound_comes_back_byte_for_byte(width, tmp_path):
 
 
 def test_contract_on_an_electrocardiogram_and_an_encephalogram(signals):
-    pytest.importorskip("edfio")
     (ecg,) = Wfdb().read(signals / "wfdb" / "100.hea")
     (eeg,) = Edf(channels=("Cz..", "Oz..")).read(signals / "EEGMMIDB_S001R04.edf")
     for record, scheme in ((ecg.cut(0, 20_000), "mulaw"), (eeg, "level")):

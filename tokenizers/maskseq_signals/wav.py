@@ -15,6 +15,7 @@ from maskseq.files import create, read_bytes
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_signals.files import plain_name
+from maskseq_signals.integers import little_endian
 from maskseq_signals.recording import Recording, recorded
 
 PCM = (1).to_bytes(2, "little")
@@ -155,9 +156,7 @@ def _integers(samples: UInt8[np.ndarray, "samples width"]) -> Int64[np.ndarray, 
     width = samples.shape[1]
     if width == 1:
         return samples[:, 0].astype(np.int64) - 128
-    wide = np.zeros((len(samples), 4), dtype=np.uint8)
-    wide[:, 4 - width :] = samples
-    return np.asarray(wide.view("<i4")[:, 0].astype(np.int64) >> (8 * (4 - width)))
+    return little_endian(samples).astype(np.int64)
 
 
 def _bytes(samples: Int64[np.ndarray, "samples"], width: int) -> UInt8[np.ndarray, "samples width"]:

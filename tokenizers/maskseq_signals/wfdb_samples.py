@@ -12,6 +12,7 @@ from jaxtyping import Integer, UInt8
 from maskseq.errors import DataError
 from maskseq.files import read_bytes, refuse_bomb
 from maskseq_signals.files import sound_library
+from maskseq_signals.integers import little_endian
 from maskseq_signals.wfdb_header import Signal
 
 BITS = {"8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12, "310": 10, "311": 10}
@@ -66,9 +67,7 @@ def _unpacked(kind: str, content: UInt8[np.ndarray, "bytes"], n: int) -> Integer
         case "61":
             return content.view(">i2").astype(np.int16, copy=False)
         case "24":
-            wide = np.zeros((n, 4), dtype=np.uint8)
-            wide[:, 1:] = content.reshape(-1, 3)
-            return np.asarray(wide.view("<i4")[:, 0] >> 8)
+            return little_endian(content.reshape(-1, 3))
         case "32":
             return content.view("<i4").astype(np.int32, copy=False)
         case "80":
