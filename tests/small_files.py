@@ -3,6 +3,7 @@
 import io
 import json
 import sqlite3
+import struct
 import wave
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -208,6 +209,21 @@ def _wav() -> bytes:
     return out.getvalue()
 
 
+def _wav_of(kind: int, samples: np.ndarray) -> bytes:
+    """A sound file of one channel, of a length that is not given."""
+    width = samples.itemsize
+    layout = struct.pack("<HHIIHH", kind, 1, 8000, 8000 * width, width, 8 * width)
+    chunks = b"WAVEfmt " + struct.pack("<I", 16) + layout + b"data" + b"\xff" * 4 + samples.tobytes()
+    return b"RIFF" + b"\xff" * 4 + chunks
+
+
+def _rf64() -> bytes:
+    plain = _wav()[12:]
+    at = plain.index(b"data") + 4
+    sizes = b"ds64" + struct.pack("<IQQQI", 28, 0, 32, 8, 0)
+    return b"RF64" + b"\xff" * 4 + b"WAVE" + sizes + plain[:at] + b"\xff" * 4 + plain[at + 4 :]
+
+
 def _packed_212() -> bytes:
     first, second = (DIGITAL & 0xFFF).T
     return np.stack([first & 0xFF, first >> 8 | second >> 8 << 4, second & 0xFF], axis=1).astype(np.uint8).tobytes()
@@ -268,6 +284,11 @@ EXAMPLES = {
     "ts": Example("ts", _just("x.ts", TS)),
     "ucr": Example("ucr", _just("x.tsv", UCR)),
     "wav": Example("wav", lambda: {"x.wav": _wav()}, returns=True),
+    "wav, floats": Example(
+        "wav", lambda: {"x.wav": _wav_of(3, np.array([0.5, np.nan, -0.25, 3], "<f4"))}, returns=True
+    ),
+    "wav, mu-law": Example("wav", lambda: {"x.wav": _wav_of(7, np.arange(0, 250, 9, dtype=np.uint8))}, returns=True),
+    "wav, RF64": Example("wav", lambda: {"x.wav": _rf64()}, returns=True),
     "wfdb": Example("wfdb", lambda: {"r.hea": WFDB_HEADER, "r.dat": DIGITAL.astype("<i2").tobytes()}),
     "wfdb, 212": Example("wfdb", lambda: {"r.hea": WFDB_212, "r.dat": _packed_212()}),
     "wfdb, 310": Example("wfdb", lambda: {"r.hea": WFDB_310, "r.dat": bytes(range(24))}, {"checksums": False}),

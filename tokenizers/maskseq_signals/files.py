@@ -1,10 +1,8 @@
 """What the readers of signal files share."""
 
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError
 from maskseq.files import read_bytes
 
 
@@ -23,11 +21,3 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
 def plain_name(path: Path) -> str:
     """The file's name without its endings, which names its recording."""
     return Path(path.name.removesuffix(".gz")).stem
-
-
-def sound_library(path: Path, what: str) -> Any:
-    """The module `soundfile`; loaded when the first file is met that needs it."""
-    try:
-        return import_module("soundfile")
-    except (ImportError, OSError):  # OSError: it is here, but libsndfile is not
-        raise UsageError(f"{path}: reading {what} needs soundfile\n\nhint: pip install 'maskseq[signals]'") from None

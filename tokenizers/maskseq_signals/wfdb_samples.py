@@ -1,18 +1,16 @@
 """Data files of WFDB records, unpacked to integers: signal(5) of the WFDB manual."""
 
-import io
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Integer, UInt8
 
 from maskseq.errors import DataError
-from maskseq.files import read_bytes, refuse_bomb
-from maskseq_signals.files import sound_library
+from maskseq.files import read_bytes
 from maskseq_signals.integers import little_endian
+from maskseq_signals.libsndfile import decompressed, opened
 from maskseq_signals.wfdb_header import Signal
 
 BITS = {"8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12, "310": 10, "311": 10}
@@ -25,8 +23,6 @@ UNKNOWN = {kind: -(1 << (bits - 1)) for kind, bits in (BITS | FLAC).items() if k
 """The value of each format that says that a sample is not known."""
 SUBTYPES = {"PCM_S8": 8, "PCM_16": 16, "PCM_24": 24}
 """What libsndfile calls FLAC streams of so many bits."""
-CHUNK = 1 << 18
-"""Samples that are decompressed at a time; libsndfile fails at blocks of 2**24."""
 
 
 def read_samples(path: Path, signals: Sequence[Signal], length: int) -> list[Integer[np.ndarray, "samples"]]:
@@ -113,21 +109,17 @@ def _signed(samples: Integer[np.ndarray, "blocks n"], bits: int) -> Integer[np.n
 
 def _flac(path: Path, signals: Sequence[Signal], length: int) -> list[Integer[np.ndarray, "samples"]]:
     """A channel a signal, all with equally many samples a frame; the offset counts samples."""
-    sound, packed = sound_library(path, "FLAC files of WFDB records"), read_bytes(path)
-    per_frame, bits = {signal.per_frame for signal in signals}, FLAC[signals[0].format]
+    packed, per_frame, bits = read_bytes(path), {signal.per_frame for signal in signals}, FLAC[signals[0].format]
     if len(per_frame) > 1:
         raise DataError(path, f"signals of {sorted(per_frame)} samples a frame cannot share a FLAC file")
     if not packed.startswith(b"fLaC"):
         raise DataError(path, "is no FLAC file, as its header says")
-    try:
-        with sound.SoundFile(io.BytesIO(packed)) as stream:
-            found = SUBTYPES.get(stream.subtype, 0)
-            if stream.channels != len(signals) or not 0 < found <= bits:
-                problem = f"{stream.channels} channels of {stream.subtype}, but the header describes {len(signals)}"
-                raise DataError(path, f"{problem} of at most {bits} bits")
-            samples = _decompressed(stream, "int32" if found > 16 else "int16", path, len(packed))
-    except (RuntimeError, ValueError, OSError) as error:  # RuntimeError: those of libsndfile
-        raise DataError(path, f"no FLAC file, or a damaged one ({error})") from None
+    with opened(packed, path, "FLAC") as stream:
+        found = SUBTYPES.get(stream.subtype, 0)
+        if stream.channels != len(signals) or not 0 < found <= bits:
+            problem = f"{stream.channels} channels of {stream.subtype}, but the header describes {len(signals)}"
+            raise DataError(path, f"{problem} of at most {bits} bits")
+        samples = decompressed(stream, "int32" if found > 16 else "int16", path, len(packed))
     samples >>= samples.dtype.itemsize * 8 - found  # they come in the highest bits
     samples, k = samples[signals[0].offset :], per_frame.pop()
     frames = length or len(samples) // k
@@ -135,12 +127,3 @@ def _flac(path: Path, signals: Sequence[Signal], length: int) -> list[Integer[np
         problem = f"{len(samples):,} samples of each signal, but the header promises {frames * k:,}"
         raise DataError(path, f"is cut short: {problem}")
     return list(samples[: frames * k].T)
-
-
-def _decompressed(stream: Any, dtype: str, path: Path, packed: int) -> Integer[np.ndarray, "samples channels"]:
-    chunks, size = [], 0
-    while len(chunk := stream.read(CHUNK, dtype=dtype, always_2d=True)):
-        chunks.append(chunk)
-        size += chunk.nbytes
-        refuse_bomb(path, packed, size)
-    return np.concatenate(chunks) if chunks else np.zeros((0, stream.channels), dtype=dtype)
