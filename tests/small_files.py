@@ -278,7 +278,7 @@ EXAMPLES = {
     "xes": Example("xes", _just("x.xes", XES), returns=True),
     "signal-csv": Example("signal-csv", _just("x.csv", SIGNAL), returns=True),
     "signal-csv, in its dress": Example(
-        "signal-csv", _just("x.csv", b'time,a,b\n(s),(mV),\n1/30/2024 1:00 PM,"1,234.50",inf\n1/30/2024 2:00 PM,7.00,\n'),
+        "signal-csv", _just("x.csv", b'time,a,b\n(s),(mV),\n1/30/2024 1 PM,"1,234.50",inf\n1/30/2024 2 PM,7.00,\n'),
         {"thousands": ","}, returns=True,
     ),
     "signal-parquet": Example("signal-parquet", lambda: {"x.parquet": _parquet()}, {"channels": ("numeric_value",)}),

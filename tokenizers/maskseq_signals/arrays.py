@@ -16,6 +16,7 @@ from maskseq.errors import DataError, UsageError
 from maskseq.files import create, read_bytes, refuse_bomb
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import ADDED, Format
+from maskseq_signals.cells import decimals_of_values
 from maskseq_signals.files import plain_name
 from maskseq_signals.recording import Recording, recorded
 
@@ -78,7 +79,9 @@ class ArrayFormat(Format[Recording]):
             names=names,
             units=self.units,
             rate=self.rate,
-            decimals=(None if array.dtype.kind == "f" else 0,) * len(names),
+            decimals=tuple(decimals_of_values(c) for c in held.by_step(array).T)
+            if array.dtype.kind == "f"
+            else (0,) * len(names),
             origin=held,
         )
 

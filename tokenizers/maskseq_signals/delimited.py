@@ -32,13 +32,12 @@ from maskseq_signals.cells import (
     spans_of,
 )
 from maskseq_signals.files import plain_name, read_text
-from maskseq_signals.long_table import told_apart
+from maskseq_signals.long_table import TIME_NAMES, told_apart
 from maskseq_signals.missing_codes import missing_codes
 from maskseq_signals.recording import Recording, recorded
 from maskseq_signals.timeline import Steps, Timeline, spread
 from maskseq_signals.times import is_date
 
-TIME_NAMES = {"date", "time", "timestamp", "datetime", "year", "month", "day", "index", "step", "t", ""}
 BOM = "\ufeff"
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 SEPARATORS = {".": (",", "'", " ", "\u00a0", "\u202f"), ",": (".", "'", " ", "\u00a0", "\u202f")}
