@@ -6,7 +6,7 @@ import wave
 import numpy as np
 import pytest
 
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError, DataWarning, UsageError
 from maskseq.testing import check_tokenizer
 from maskseq_signals.edf import Edf
 from maskseq_signals.tokenizer import QuantizeTokenizer
@@ -156,6 +156,21 @@ def test_ts_archives(signals):
     assert (first.key, first.label, first.channels.shape) == ("GunPoint_TRAIN/1", "2", (150, 1))
 
 
+def test_series_with_time_stamps(tmp_path):
+    """In order of time; a missing step is unknown; times and classes may have what separates channels."""
+    first = "(2024-01-01 00:02:00,3),(2024-01-01 00:00:00,1),(2024-01-01 00:01:00,2),(2024-01-01 00:04:00,?)"
+    second = first.replace(",3)", ",-3)").replace(",1)", ",-1)")
+    (tmp_path / "x.ts").write_text(
+        f"@timeStamps true\n@classLabel true a b\n@data\n{first}:{second}:a\n(0,1.5),(1,2.5):(0,4),(1,5):b\n"
+    )
+    with pytest.warns(DataWarning, match="1 time step missing"):
+        one, two = Ts().read(tmp_path / "x.ts")
+    expected = [[1, -1], [2, 2], [3, -3], [np.nan, np.nan], [np.nan, np.nan]]
+    np.testing.assert_array_equal(one.channels, expected)
+    assert one.times[:2] == ("2024-01-01 00:00:00", "2024-01-01 00:01:00")
+    assert (one.label, two.label, two.channels.tolist()) == ("a", "b", [[1.5, 4], [2.5, 5]])
+
+
 def test_ucr_tables(signals, tmp_path):
     records = list(UcrTable().read(signals / "ucr" / "ECG200_TRAIN.txt"))
     table = np.loadtxt(signals / "ucr" / "ECG200_TRAIN.txt")
@@ -173,7 +188,8 @@ def test_ucr_tables(signals, tmp_path):
         ("@problemName x\n1,2\n", "line 2: there is no @data line"),
         ("@data\n1,2:3\n", r"line 2: a series of channels of \[1, 2\] values"),
         ("@data\n1,x\n", "line 2: could not convert"),
-        ("@timestamps true\n@data\n", "line 1: series with time stamps"),
+        ("@timestamps true\n@data\n1,2,3\n", "line 3: a series with time stamps"),
+        ("@timestamps true\n@data\n(0,1),(1,2):(0,1),(2,2)\n", "line 3: the channels of a series have different"),
         ("@data\n", "there are no series"),
     ],
 )
