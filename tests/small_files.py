@@ -3,6 +3,7 @@
 import io
 import json
 import sqlite3
+import struct
 import wave
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -127,6 +128,10 @@ INSERT INTO object_Order VALUES ('o1', '1970-01-01 00:00:00', '5', NULL);
 """
 WFDB_HEADER = b"r 2 250 6\nr.dat 16 200(0)/mV 12 0 100 615 0 lead I\nr.dat 16 100/uV 12 5 -7 -17 0 lead II\n# c\n"
 WFDB_212 = b"r 2 250 6\nr.dat 212 200 11 1024 100 615 0 I\nr.dat 212 200 11 1024 -7 -17 0 II\n"
+WFDB_310 = b"r 2 250 6\nr.dat 310x2:1 200 10 0 20 700 0 I\nr.dat 310 200 10 0 -7 0 0 II\n"
+WFDB_SEGMENTS = b"r/4 2 250 14\nr_layout 0\na 6\n~ 3\nb 5\n"
+WFDB_LAYOUT = b"r_layout 2 250 0\n~ 0 200/mV 0 0 0 0 0 I\n~ 0 100/uV 0 0 0 0 0 II\n"
+WFDB_FLAC = b"r 2 250 8\nr.dat 516x2 200 16 0 1 9 0 I\nr.dat 516x2 200 16 0 2 9 0 II\n"
 DIGITAL = np.array([[100, -7], [101, -5], [102, -3], [103, -2], [104, 0], [105, 0]])
 
 
@@ -204,9 +209,40 @@ def _wav() -> bytes:
     return out.getvalue()
 
 
+def _wav_of(kind: int, samples: np.ndarray) -> bytes:
+    """A sound file of one channel, of a length that is not given."""
+    width = samples.itemsize
+    layout = struct.pack("<HHIIHH", kind, 1, 8000, 8000 * width, width, 8 * width)
+    chunks = b"WAVEfmt " + struct.pack("<I", 16) + layout + b"data" + b"\xff" * 4 + samples.tobytes()
+    return b"RIFF" + b"\xff" * 4 + chunks
+
+
+def _rf64() -> bytes:
+    plain = _wav()[12:]
+    at = plain.index(b"data") + 4
+    sizes = b"ds64" + struct.pack("<IQQQI", 28, 0, 32, 8, 0)
+    return b"RF64" + b"\xff" * 4 + b"WAVE" + sizes + plain[:at] + b"\xff" * 4 + plain[at + 4 :]
+
+
 def _packed_212() -> bytes:
     first, second = (DIGITAL & 0xFFF).T
     return np.stack([first & 0xFF, first >> 8 | second >> 8 << 4, second & 0xFF], axis=1).astype(np.uint8).tobytes()
+
+
+def _segments() -> Mapping[str, bytes]:
+    first = b"a 1 250 6\na.dat 16 200/mV 16 0 0 15 0 I\n"
+    second = b"b 2 250\nb.dat 8 200/mV 8 0 5 0 0 I\nb.dat 8 100/uV 8 0 0 0 0 II\n"
+    data = {"a.dat": np.arange(6, dtype="<i2").tobytes(), "b.dat": bytes([1, 2, 255, 254, 0, 0, 1, 1, 3, 3])}
+    return {"r.hea": WFDB_SEGMENTS, "r_layout.hea": WFDB_LAYOUT, "a.hea": first, "b.hea": second} | data
+
+
+def _flac() -> bytes:
+    import soundfile
+
+    out = io.BytesIO()
+    samples = np.arange(32, dtype=np.int16).reshape(16, 2)
+    soundfile.write(out, samples, 250, format="FLAC", subtype="PCM_16")
+    return out.getvalue()
 
 
 def _just(name: str, content: bytes) -> Callable[[], Mapping[str, bytes]]:
@@ -241,6 +277,10 @@ EXAMPLES = {
     "sessions": Example("sessions", _just("x.sessions", SESSIONS), returns=True),
     "xes": Example("xes", _just("x.xes", XES), returns=True),
     "signal-csv": Example("signal-csv", _just("x.csv", SIGNAL), returns=True),
+    "signal-csv, in its dress": Example(
+        "signal-csv", _just("x.csv", b'time,a,b\n(s),(mV),\n1/30/2024 1 PM,"1,234.50",inf\n1/30/2024 2 PM,7.00,\n'),
+        {"thousands": ","}, returns=True,
+    ),
     "signal-parquet": Example("signal-parquet", lambda: {"x.parquet": _parquet()}, {"channels": ("numeric_value",)}),
     "npy": Example("npy", lambda: {"x.npy": _npy()}),
     "npz": Example("npz", lambda: {"x.npz": _npz()}),
@@ -248,6 +288,16 @@ EXAMPLES = {
     "ts": Example("ts", _just("x.ts", TS)),
     "ucr": Example("ucr", _just("x.tsv", UCR)),
     "wav": Example("wav", lambda: {"x.wav": _wav()}, returns=True),
+    "wav, floats": Example(
+        "wav", lambda: {"x.wav": _wav_of(3, np.array([0.5, np.nan, -0.25, 3], "<f4"))}, returns=True
+    ),
+    "wav, mu-law": Example("wav", lambda: {"x.wav": _wav_of(7, np.arange(0, 250, 9, dtype=np.uint8))}, returns=True),
+    "wav, RF64": Example("wav", lambda: {"x.wav": _rf64()}, returns=True),
     "wfdb": Example("wfdb", lambda: {"r.hea": WFDB_HEADER, "r.dat": DIGITAL.astype("<i2").tobytes()}),
     "wfdb, 212": Example("wfdb", lambda: {"r.hea": WFDB_212, "r.dat": _packed_212()}),
+    "wfdb, 310": Example("wfdb", lambda: {"r.hea": WFDB_310, "r.dat": bytes(range(24))}, {"checksums": False}),
+    "wfdb, segments": Example("wfdb", _segments),
+    "wfdb, FLAC": Example(
+        "wfdb", lambda: {"r.hea": WFDB_FLAC, "r.dat": _flac()}, {"frames": "samples", "checksums": False}
+    ),
 }  # fmt: skip

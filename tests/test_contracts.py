@@ -142,8 +142,6 @@ def test_events_of_real_logs(file, shared_data):
 def test_quantized_real_signals(file, shared_data):
     format, options = SIGNALS[file]
     path = shared_data / "signals" / file
-    if format == "edf":
-        pytest.importorskip("edfio")
     records = [r.cut(0, 300) for r in islice(format_for(path, format, **options).read(path), N_RECORDS)]
     scheme = SCHEMES[list(SIGNALS).index(file) % len(SCHEMES)]
     check_tokenizer(QuantizeTokenizer.fit(records, scheme=scheme, bins=64), records)

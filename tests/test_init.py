@@ -188,8 +188,6 @@ TRAINED = ("events/loghub/BGL_2k.log", "signals/ucr/BasicMotions_TRAIN.ts", "gen
 def test_real_files_are_recognized(
     name: str, format: str, content: dict[str, str], looked_at: str | None, shared_data: Path, tmp_path: Path
 ) -> None:
-    if name.endswith(".edf"):
-        pytest.importorskip("edfio", reason="reading EDF needs edfio")
     found, recipe = begun(shared_data / name, folder=tmp_path, options=("--yes",) if name in ASKED else ())
     assert recipe["data"]["format"] == format
     assert content.items() <= found["content"].items()

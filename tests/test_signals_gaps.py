@@ -13,7 +13,7 @@ from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.edf import Edf
 from maskseq_signals.recording import Recording
 
-edfio = pytest.importorskip("edfio", reason="reading EDF needs edfio")
+edfio = pytest.importorskip("edfio", reason="these files are written by edfio")
 
 
 def field(text, size):

@@ -5,11 +5,13 @@ import wave
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskseq.errors import DataError, UsageError
+from maskseq_signals.pcm import Coding
 from maskseq_signals.wav import Wav
 
 GUID = bytes.fromhex("0100000000001000800000aa00389b71")
@@ -103,21 +105,117 @@ def test_titles_markers_and_broadcast_data_are_kept_around_a_fill(tmp_path):
         assert file.readframes(9) == bytes([128, 192, 255])
 
 
-def test_sounds_that_are_no_pcm_or_damaged_are_refused(tmp_path):
-    floats = chunk(b"fmt ", struct.pack("<HHIIHH", 3, 1, 8000, 32000, 4, 32))
+def test_sounds_that_are_damaged_are_refused(tmp_path):
     uneven = described(2, 2).replace(struct.pack("<H", 4), struct.pack("<H", 3))
+    odd = described(1, 2).replace(struct.pack("<HH", 1, 1), struct.pack("<HH", 3, 1))
     told = {
-        "kind 0x0003": riff(floats, chunk(b"data", bytes(8))),
         "no samples": riff(described(1, 2), INFO),
         "no description": riff(INFO),
-        "does not begin with RIFF": b"RF64" + riff(described(1, 2), chunk(b"data", bytes(8)))[4:],
+        "does not begin with RIFF": b"RIFX" + riff(described(1, 2), chunk(b"data", bytes(8)))[4:],
         "2 of 4 frames": riff(described(1, 2), chunk(b"data", bytes(8)))[:-4],
+        "0 of 0 frames": riff(described(1, 2), chunk(b"data", b"")),
         "is damaged": riff(uneven, chunk(b"data", b"1234")),
+        "samples of 16 bits .* 32, 64 bits": riff(odd, chunk(b"data", bytes(8))),
+        "0x0002": riff(odd.replace(struct.pack("<HH", 3, 1), struct.pack("<HH", 2, 1)), chunk(b"data", b"")),
     }  # fmt: skip
     for problem, content in told.items():
         (tmp_path / "x.wav").write_bytes(content)
         with pytest.raises(DataError, match=problem):
             list(Wav().read(tmp_path / "x.wav"))
+
+
+SUBTYPES = ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAW", "ULAW"]
+
+
+@pytest.mark.parametrize("subtype", SUBTYPES)
+@pytest.mark.parametrize("container", ["WAV", "WAVEX", "RF64"])
+def test_every_kind_of_samples_is_what_libsndfile_reads(subtype, container, tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    path = tmp_path / "x.wav"
+    samples = np.random.default_rng(0).uniform(-1, 1, (5000, 2))
+    samples[:3] = [[-1, 0], [1, -0.0], [1e-9, 0.5]]
+    soundfile.write(path, samples, 8000, format=container, subtype=subtype)
+    (record,) = Wav().read(path)
+    expected, rate = soundfile.read(path)
+    np.testing.assert_array_equal(record.channels, expected)
+    assert (record.rate, record.names) == (rate, ("channel_1", "channel_2"))
+    content = path.read_bytes()
+    assert through(content, tmp_path) == content
+    new = np.array([0.25, -0.5])
+
+    def fill(values):
+        values[7] = new
+        return values
+
+    filled = through(content, tmp_path, fill)
+    assert len(filled) == len(content)
+    (tmp_path / "y.wav").write_bytes(filled)
+    written, _ = soundfile.read(tmp_path / "y.wav")
+    np.testing.assert_allclose(written[7], new, atol=1 / 64 if "LAW" in subtype else 1 / 200)
+    np.testing.assert_array_equal(np.delete(written, 7, axis=0), np.delete(expected, 7, axis=0))
+
+
+@pytest.mark.parametrize("kind", [6, 7])
+def test_all_bytes_of_the_laws_of_telephones(kind, tmp_path):
+    """Each is the nearest to its own value; the two zeros are one."""
+    soundfile = pytest.importorskip("soundfile")
+    layout = chunk(b"fmt ", struct.pack("<HHIIHH", kind, 1, 8000, 8000, 1, 8))
+    (tmp_path / "x.wav").write_bytes(riff(layout, chunk(b"data", bytes(range(256)))))
+    (record,) = Wav().read(tmp_path / "x.wav")
+    np.testing.assert_array_equal(record.channels[:, 0], soundfile.read(tmp_path / "x.wav")[0])
+    coding = Coding(kind, 1)
+    codes = coding.encode(record.channels[:, 0])
+    np.testing.assert_array_equal(coding.decode(codes), record.channels[:, 0])
+    between = np.random.default_rng(0).uniform(-1, 1, 500)
+    error = np.abs(coding.decode(coding.encode(between)) - between)
+    np.testing.assert_array_equal(error, np.abs(record.channels[:, 0] - between[:, None]).min(axis=1))
+
+
+def test_unknown_samples_of_floats_are_filled_and_written_as_floats(tmp_path):
+    layout = chunk(b"fmt ", struct.pack("<HHIIHH", 3, 1, 8000, 32000, 4, 32))
+    samples = np.array([0.1, np.nan, 3.5, -0.25], "<f4")
+    content = riff(INFO, layout, chunk(b"data", samples.tobytes()), CUE)
+    assert through(content, tmp_path) == content
+
+    def fill(values):
+        assert np.isnan(values[:, 0]).tolist() == [False, True, False, False]
+        values[1] = 1.75
+        return values
+
+    samples[1] = 1.75
+    assert through(content, tmp_path, fill) == riff(INFO, layout, chunk(b"data", samples.tobytes()), CUE)
+    (tmp_path / "x.wav").write_bytes(riff(layout, chunk(b"data", np.array([1, np.inf], "<f4").tobytes())))
+    with pytest.raises(DataError, match="step 2"):
+        list(Wav().read(tmp_path / "x.wav"))
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+@pytest.mark.parametrize("tail", [b"", b"x"])
+def test_streamed_sound_ends_with_the_file(size, tail, tmp_path):
+    """A program that writes to a pipe cannot say how much it is going to write."""
+    samples = np.arange(-4, 4, dtype="<i2")
+    whole = riff(described(2, 2), chunk(b"data", samples.tobytes()))
+    at = whole.index(b"data") + 4
+    streamed = whole[:4] + struct.pack("<I", min(size, 0xFFFFFFFF)) + whole[8:at] + struct.pack("<I", size)
+    content = streamed + whole[at + 4 :] + tail
+    (tmp_path / "x.wav").write_bytes(content)
+    (record,) = Wav().read(tmp_path / "x.wav")
+    np.testing.assert_array_equal(record.channels.ravel() * 32768, samples)
+    assert through(content, tmp_path) == content
+
+
+@pytest.mark.parametrize("subtype", ["IMA_ADPCM", "MS_ADPCM", "GSM610"])
+def test_compressed_sound_is_read_and_written_as_pcm(subtype, tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    samples = np.sin(np.arange(4000) / 9) / 2
+    soundfile.write(tmp_path / "x.wav", samples, 8000, subtype=subtype)
+    (record,) = Wav().read(tmp_path / "x.wav")
+    expected, _ = soundfile.read(tmp_path / "x.wav")
+    np.testing.assert_array_equal(record.channels[:, 0], expected)
+    Wav().write([record], tmp_path / "y.wav")
+    written, _ = soundfile.read(tmp_path / "y.wav")
+    np.testing.assert_array_equal(written, expected)
+    assert soundfile.info(tmp_path / "y.wav").subtype == "PCM_16"
 
 
 def test_a_recording_of_another_length_is_not_written_into_the_sound(tmp_path):

@@ -3,8 +3,10 @@ length].
 """
 
 import io
+import math
+import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,12 +14,28 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float64
 
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError, DataWarning, UsageError
 from maskseq.files import create, read_bytes, refuse_bomb
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import ADDED, Format
+from maskseq_signals.cells import decimals_of_values
 from maskseq_signals.files import plain_name
 from maskseq_signals.recording import Recording, recorded
+
+RATE_NAMES = {
+    "fs",
+    "sfreq",
+    "srate",
+    "rate",
+    "sampling_rate",
+    "sample_rate",
+    "samplerate",
+    "sampling_frequency",
+    "freq",
+}
+LABEL_NAMES = {"y", "label", "labels", "target", "targets", "class", "classes", "t", "time", "times", "timestamps"}
+SMALLEST_SHARE = 100
+"""An array may be so many times as small as the largest and still hold a recording."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +44,8 @@ class Held:
 
     array: np.ndarray
     channels_first: bool
+    others: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Arrays of the same file that are no recordings."""
 
     def by_step(self, array: np.ndarray) -> np.ndarray:
         """A view of such an array as [length, channels]."""
@@ -56,7 +76,7 @@ class ArrayFormat(Format[Recording]):
             raise DataError(
                 path,
                 f"an array of shape {array.shape} and dtype {array.dtype}; a recording is [length] or "
-                f"[length, channels] of real numbers",
+                f"[length, channels] of real numbers (of an NPZ, arrays = [...] chooses)",
                 place=key,
             )
         if self.channels_first is None and not self.names and array.ndim == 2 and array.shape[0] < array.shape[1]:
@@ -78,7 +98,9 @@ class ArrayFormat(Format[Recording]):
             names=names,
             units=self.units,
             rate=self.rate,
-            decimals=(None if array.dtype.kind == "f" else 0,) * len(names),
+            decimals=tuple(decimals_of_values(c) for c in held.by_step(array).T)
+            if array.dtype.kind == "f"
+            else (0,) * len(names),
             origin=held,
         )
 
@@ -130,35 +152,52 @@ class Npz(ArrayFormat):
 
     suffixes: ClassVar[tuple[str, ...]] = (".npz",)
 
+    arrays: tuple[str, ...] | None = field(default=None, metadata=ADDED)
+    """Arrays that are recordings (default: all)."""
+
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
+        """With the arrays that are recordings, where others such as a rate or labels stand beside them."""
         claim = super().recognize(head)
         if claim is None:
             return None
         try:
             with zipfile.ZipFile(head.path) as archive:
-                shapes = [_shape(file) for name in archive.namelist() for file in [archive.open(name)]]
+                found = {
+                    n.removesuffix(".npy"): _described(file) for n in archive.namelist() for file in [archive.open(n)]
+                }
         except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
             return claim  # reading it says what is wrong
-        options, why = _layout(shapes)
+        chosen = _recordings(found)
+        options, why = _layout([found[name][0] for name in chosen])
+        if len(chosen) < len(found):
+            options["arrays"] = chosen
+            why += f"; {', '.join(chosen)} of {len(found)} arrays"
+        if rate := _rate(head.path, [name for name in found if name not in chosen]):
+            options["rate"] = rate
+            why += f"; {rate:g} samples a second"
         return replace(claim, why=claim.why + why, options=options)
 
     def read(self, path: Path) -> Iterator[Recording]:
         archive = _loaded(path, np.lib.npyio.NpzFile)
         if not archive.files:
             raise DataError(path, "holds no arrays")
-        for key in archive.files:
-            try:
-                array = archive[key]
-            except Exception as error:  # what a damaged archive causes comes from zipfile, zlib, ast and numpy
-                raise DataError(path, f"cannot be read: {_line(error)}", place=key) from None
-            if not isinstance(array, np.ndarray):
-                raise DataError(path, "is no NumPy array", place=key)
-            yield self._recording(key, array, path)
+        missing = [name for name in self.arrays or () if name not in archive.files]
+        if missing:
+            raise UsageError(f"{path} has no array {missing[0]!r}\n\nhint: it has {', '.join(archive.files)}")
+        chosen = self.arrays or tuple(archive.files)
+        others = _others(archive, [key for key in archive.files if key not in chosen], path)
+        for key in chosen:
+            recording = self._recording(key, _member(archive, key, path), path)
+            yield replace(recording, origin=replace(recording.origin, others=others))
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
         with create(path) as file:
-            np.savez_compressed(file, allow_pickle=False, **{record.key: _array(record) for record in records})
+            arrays: dict[str, np.ndarray] = {}
+            for record in records:
+                others = record.origin.others if isinstance(record.origin, Held) else {}
+                arrays |= {**others, record.key: _array(record)}
+            np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _loaded(path: Path, kind: type) -> Any:
@@ -174,14 +213,61 @@ def _loaded(path: Path, kind: type) -> Any:
     return loaded
 
 
+def _member(archive: Any, key: str, path: Path) -> np.ndarray:
+    try:
+        array = archive[key]
+    except Exception as error:  # what a damaged archive causes comes from zipfile, zlib, ast and numpy
+        raise DataError(path, f"cannot be read: {_line(error)}", place=key) from None
+    if not isinstance(array, np.ndarray):
+        raise DataError(path, "is no NumPy array", place=key)
+    return array
+
+
+def _others(archive: Any, keys: Sequence[str], path: Path) -> dict[str, np.ndarray]:
+    """Arrays that are written back as they are; what cannot be read, such as Python's objects, is warned of."""
+    found = {}
+    for key in keys:
+        try:
+            found[key] = _member(archive, key, path)
+        except DataError as error:
+            warnings.warn(f"{error}: not written back", DataWarning, stacklevel=3)
+    return found
+
+
+def _recordings(found: Mapping[str, tuple[tuple[int, ...], str]]) -> list[str]:
+    """Arrays of real numbers that may be signals: none of labels beside others, nor far smaller than the largest."""
+    sizes = {
+        name: math.prod(shape)
+        for name, (shape, kind) in found.items()
+        if len(shape) in (1, 2) and kind in ("f", "i", "u")
+    }
+    large = [name for name, size in sizes.items() if size * SMALLEST_SHARE >= max(sizes.values())]
+    return [name for name in large if name.lower() not in LABEL_NAMES] or large or list(found)
+
+
+def _rate(path: Path, names: Sequence[str]) -> float | None:
+    """The only number of an array that is called like a rate."""
+    for name in names:
+        if name.lower() in RATE_NAMES:
+            value = _member(_loaded(path, np.lib.npyio.NpzFile), name, path)
+            if value.size == 1 and value.dtype.kind in "fiu" and 0 < value.item() < np.inf:
+                return float(value.item())
+    return None
+
+
 def _shape(file: Any) -> tuple[int, ...]:
-    """Of the array of a .npy, from its header; () if it has none that can be read."""
+    return _described(file)[0]
+
+
+def _described(file: Any) -> tuple[tuple[int, ...], str]:
+    """Shape and kind of the array of a .npy, from its header; () if it has none that can be read."""
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return tuple(read(file)[0])
+        shape, _, dtype = read(file)
     except Exception:  # as in `_loaded`
-        return ()
+        return (), ""
+    return tuple(shape), dtype.kind
 
 
 def _line(error: Exception) -> str:

@@ -3,10 +3,9 @@
 import io
 import math
 import re
-from collections import Counter
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -16,23 +15,34 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float64
 
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError, DataWarning, UsageError
 from maskseq.files import create
 from maskseq.names import distinct
 from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
 from maskseq.tokenizer import ADDED, Format, OnBroken, attempted, stop
+from maskseq_signals.cells import (
+    cells_of,
+    delimiter_of,
+    grouped,
+    is_infinite,
+    needed_decimals,
+    number,
+    number_text,
+    quoted,
+    shown_decimals,
+    spans_of,
+)
 from maskseq_signals.files import plain_name, read_text
-from maskseq_signals.long_table import told_apart
+from maskseq_signals.long_table import TIME_NAMES, told_apart
 from maskseq_signals.missing_codes import missing_codes
 from maskseq_signals.recording import Recording, recorded
 from maskseq_signals.timeline import Steps, Timeline, spread
 from maskseq_signals.times import is_date, odd_times
 
-TIME_NAMES = {"date", "time", "timestamp", "datetime", "year", "month", "day", "index", "step", "t", ""}
 BOM = "\ufeff"
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
-MOST_DECIMALS = 1074
-"""Digits behind the point of the smallest double; a text may have more (1e-999999999), a number not."""
+SEPARATORS = {".": (",", "'", " ", "\u00a0", "\u202f"), ",": (".", "'", " ", "\u00a0", "\u202f")}
+"""What may separate thousands, beside each decimal sign."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +55,11 @@ class Table:
     """The line of each time step, from 0; None for one that is missing."""
     columns: tuple[int, ...]
     """The cell of each channel."""
-    fixed: tuple[bool, ...]
-    """Of each channel, whether all its cells have the same number of decimals."""
+    shown: tuple[int | None, ...]
+    """Digits behind the point that all cells of a channel have; None where their number varies."""
     delimiter: str
     decimal: str
+    thousands: str | None
     was: Float64[np.ndarray, "length channels"]
     """The values as they were read."""
 
@@ -58,9 +69,9 @@ class SignalCsv(Format[Recording]):
     """One recording a file, which is called like the file, or several, which a column names. An empty cell, `NaN`, `NA`
     or `?` is an unknown value.
 
-    The first line is the header, unless all its cells are numbers. Written back, every line and every cell that did
-    not change is copied from the file as it was. There is no `suffixes`: a .csv is an event log unless a recipe says
-    `format = "signal-csv"`.
+    The first line is the header, unless all its cells are numbers; a line of units may follow it. Written back, every
+    line and every cell that did not change is copied from the file as it was. There is no `suffixes`: a .csv is an
+    event log unless a recipe says `format = "signal-csv"`.
     """
 
     dress = MappingProxyType({"delimiter": (None,), "decimal": (".", ","), "encoding": ("utf-8", "cp1252")})
@@ -80,6 +91,8 @@ class SignalCsv(Format[Recording]):
     rate: float | None = None
     """Samples a second."""
     encoding: str = "utf-8"
+    thousands: str | None = field(default=None, metadata=ADDED)
+    """What separates thousands, as in 12,345.6."""
     steps: Steps = field(default="times", metadata=ADDED)
     """What the time steps are. times: rows in the order of their times; missing ones are unknown, and behind more than
     64 of them a new recording begins; rows with equal times, or at irregular ones, are refused. rows: each row is one
@@ -90,6 +103,11 @@ class SignalCsv(Format[Recording]):
             raise UsageError(f"delimiter must be one character, not {self.delimiter!r}")
         if self.delimiter == self.decimal:
             raise UsageError(f"{self.delimiter!r} cannot be both the delimiter and the decimal sign")
+        if self.thousands is not None and self.thousands not in SEPARATORS[self.decimal]:
+            known = ", ".join(map(repr, SEPARATORS[self.decimal]))
+            raise UsageError(
+                f"thousands are separated by one of {known} beside {self.decimal!r}, not {self.thousands!r}"
+            )
 
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
@@ -98,14 +116,16 @@ class SignalCsv(Format[Recording]):
         """
         if not head.name.endswith((".csv", ".tsv", ".txt")) or len(head.lines) < 3:
             return None
-        delimiter = _delimiter(head.lines[0])
-        first, *rows = ([cell.strip() for cell in _cells(line, delimiter)] for line in head.lines[:1000])
+        delimiter = delimiter_of(head.lines[0])
+        first, *rows = ([cell.strip() for cell in cells_of(line, delimiter)] for line in head.lines[:1000])
         if any(len(row) != len(first) for row in rows):
             return None
         commas = delimiter != "," and any(DECIMAL_COMMA.fullmatch(cell) for row in rows for cell in row)
-        reader = cls(decimal="," if commas else ".")
+        reader = cls(decimal="," if commas else ".")._grouping(cell for row in rows for cell in row)
         headless = all(reader._number(cell) is not None for cell in first)
         names = tuple(f"channel_{i}" for i in range(1, len(first) + 1)) if headless else distinct(first)
+        if not headless and reader._are_units(first, rows):
+            rows = rows[1:]
         columns = [list(column) for column in zip(*rows, strict=True)]
         usual = time = reader._time_column(names, rows[0], head.path)
         dates = [i for i, name in enumerate(names) if name.lower() in TIME_NAMES or all(map(is_date, columns[i]))]
@@ -119,6 +139,7 @@ class SignalCsv(Format[Recording]):
         if not numeric or (others and not dated):
             return None
         options: dict[str, Any] = {"decimal": ","} if commas else {}
+        options |= {"thousands": reader.thousands} if reader.thousands else {}
         if owner is not None and time is not None:
             options |= {"recording": names[owner]} | ({} if time == usual else {"time": names[time]})
         plain_cells = [[*map(reader._plain, columns[names.index(name)])] for name in numeric]
@@ -147,11 +168,11 @@ class SignalCsv(Format[Recording]):
 
     def _read(self, path: Path, on_broken: OnBroken) -> Iterator[Recording]:
         lines = tuple(io.StringIO(read_text(path, self.encoding), newline=""))
-        filled = [number for number, line in enumerate(lines) if line.strip("\r\n" + BOM)]
+        filled = [at for at, line in enumerate(lines) if line.strip("\r\n" + BOM)]
         if not filled:
             raise DataError(path, "the file is empty")
-        delimiter = self.delimiter or _delimiter(lines[filled[0]], but=self.decimal)
-        cells = {number: _cells(lines[number], delimiter) for number in filled}
+        delimiter = self.delimiter or delimiter_of(lines[filled[0]], but=self.decimal)
+        cells = {at: cells_of(lines[at], delimiter) for at in filled}
         first = cells[filled[0]]
         if all(self._number(cell) is not None for cell in first):
             rows, names = filled, tuple(f"channel_{index}" for index in range(1, len(first) + 1))
@@ -161,39 +182,44 @@ class SignalCsv(Format[Recording]):
             raise DataError(path, "there is a header but no row of values")
         broken: dict[int, tuple[str, str]] = {}
         """Why rows cannot be read, and the column that says so."""
-        for number in rows:
-            if len(cells[number]) != len(names):
-                broken[number] = f"{len(cells[number])} cells, but the first line has {len(names)}", ""
-                cells[number] = [""] * len(names)
-        first = cells[next((number for number in rows if number not in broken), rows[0])]
-        time = self._time_column(names, first, path)
+        for row in rows:
+            if len(cells[row]) != len(names):
+                broken[row] = f"{len(cells[row])} cells, but the first line has {len(names)}", ""
+                cells[row] = [""] * len(names)
+        units: list[str] | None = None
+        if rows != filled and self._are_units(first, [cells[row] for row in rows[:2]]):
+            units, rows = cells[rows[0]], rows[1:]
+        whole = cells[next((row for row in rows if row not in broken), rows[0])]
+        time = self._time_column(names, whole, path)
         owner = None if self.recording is None else self._named(self.recording, names, path)
         columns = self._columns(names, {time, owner}, path)
-        texts = [[self._plain(cells[number][column].strip()) for number in rows] for column in columns]
-        numbers = [self._numbers(told, rows, names[c], broken) for told, c in zip(texts, columns, strict=True)]
+        texts = [[self._plain(cells[at][column].strip()) for at in rows] for column in columns]
+        numbers = [self._numbers(told, path, rows, names[c], broken) for told, c in zip(texts, columns, strict=True)]
         values = np.array([[known[text] for text in told] for told, known in zip(texts, numbers, strict=True)]).T
-        digits = [{_decimals(text) for text, number in known.items() if number == number} for known in numbers]
+        digits = [
+            [(needed_decimals(text), shown_decimals(text)) for text, value in known.items() if value == value]
+            for known in numbers
+        ]
         if time is not None and on_broken is not stop:
-            odd = odd_times([cells[number][time] for number in rows if number not in broken], decimal=self.decimal)
-            for number in rows:
-                if cells[number][time] in odd:
-                    problem = f"the time {cells[number][time]!r} cannot be understood"
-                    broken.setdefault(number, (problem, names[time]))
-        for number, (problem, name) in sorted(broken.items()):
-            place = f"line {number + 1}" + f", column {name!r}" * bool(name)
+            odd = odd_times([cells[at][time] for at in rows if at not in broken], decimal=self.decimal)
+            for at in rows:
+                if cells[at][time] in odd:
+                    broken.setdefault(at, (f"the time {cells[at][time]!r} cannot be understood", names[time]))
+        for at, (problem, name) in sorted(broken.items()):
+            place = f"line {at + 1}" + f", column {name!r}" * bool(name)
             on_broken(DataError(path, problem, place=place, kept=()))
         placed = owner is None and (time is None or self.steps == "rows")  # a row is a step, whatever it says
         owned: dict[str, list[int]] = {} if owner is not None else {plain_name(path): []}
-        for row, number in enumerate(rows):
-            if number in broken:
+        for row, at in enumerate(rows):
+            if at in broken:
                 values[row] = np.nan
-            if number not in broken or placed:
-                key = plain_name(path) if owner is None else cells[number][owner].strip()
+            if at not in broken or placed:
+                key = plain_name(path) if owner is None else cells[at][owner].strip()
                 owned.setdefault(key, []).append(row)
         if len(broken) == len(rows):
             raise DataError(path, "no row of values can be read")
         others = {name: c for c, name in enumerate(names) if c not in {*columns, time, owner}}
-        times = None if time is None else [cells[number][time] for number in rows]
+        times = None if time is None else [cells[at][time] for at in rows]
         timeline = Timeline(path, lambda row: f"line {rows[row] + 1}", steps=self.steps, decimal=self.decimal)
         for key, steps in timeline.recordings(((key, np.array(own)) for key, own in owned.items()), times):
             channels = spread(values, steps)
@@ -202,9 +228,11 @@ class SignalCsv(Format[Recording]):
                 key=key,
                 channels=channels,
                 names=tuple(names[column] for column in columns),
+                units=tuple("" if units is None else units[column].strip("()[] ") for column in columns),
                 rate=self.rate,
                 times=None if times is None else tuple(times[row] if row >= 0 else "" for row in steps.tolist()),
-                decimals=tuple(max(some, default=None) for some in digits),
+                decimals=tuple(max((shown for _, shown in some), default=None) for some in digits),
+                digits=tuple(max((needed for needed, _ in some), default=None) for some in digits),
                 unread={
                     name: self._holes([cells[rows[row]][c] for row in steps.tolist() if row >= 0])
                     for name, c in others.items()
@@ -213,9 +241,10 @@ class SignalCsv(Format[Recording]):
                     lines=lines,
                     rows=tuple(rows[row] if row >= 0 and rows[row] not in broken else None for row in steps.tolist()),
                     columns=columns,
-                    fixed=tuple(len(some) == 1 for some in digits),
+                    shown=tuple(some[0][1] if len({shown for _, shown in some}) == 1 else None for some in digits),
                     delimiter=delimiter,
                     decimal=self.decimal,
+                    thousands=self.thousands,
                     was=channels.copy(),
                 ),
             )
@@ -259,8 +288,32 @@ class SignalCsv(Format[Recording]):
         return names.index(name)
 
     def _plain(self, cell: str) -> str:
-        """With a decimal point; a point that is none makes it no number."""
+        """With a decimal point, and without separators of thousands; a point that is none makes it no number."""
+        if self.thousands is not None and self._grouped.fullmatch(cell):
+            cell = cell.replace(self.thousands, "")
         return cell if self.decimal == "." else cell.replace(".", "'").replace(",", ".")
+
+    @cached_property
+    def _grouped(self) -> re.Pattern[str]:
+        return grouped(self.thousands or "", self.decimal)
+
+    def _grouping(self, cells: Iterable[str]) -> "SignalCsv":
+        """With the separator of thousands that some cells show beyond doubt: more than once, or before decimals."""
+        others = [cell for cell in set(cells) if cell[-1:].isdigit() and number(self._plain(cell)) is None]
+        for separator in SEPARATORS[self.decimal]:
+            pattern = grouped(separator, self.decimal)
+            sure = [cell for cell in others if cell.count(separator) > 1 or self.decimal in cell]
+            if any(map(pattern.fullmatch, sure)):
+                return replace(self, thousands=separator)
+        return self
+
+    def _are_units(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+        """Whether the first of two rows or more is one of units: texts, of which some stand above numbers."""
+        if len(rows) < 2 or list(rows[0]) == list(header):
+            return False
+        if any(self._number(cell) is not None or is_date(cell.strip()) for cell in rows[0]):
+            return False
+        return any(self._text(a) and self._number(b) is not None for a, b in zip(rows[0], rows[1], strict=True))
 
     def _holes(self, cells: Sequence[str]) -> int:
         """How many cells say that they are unknown; an empty cell of a column that is no channel may mean anything."""
@@ -272,25 +325,31 @@ class SignalCsv(Format[Recording]):
         return frozenset(map(self._plain, self.unknown))
 
     def _number(self, cell: str) -> float | None:
-        return _number(self._plain(cell))
+        return number(self._plain(cell.strip()))
 
     def _text(self, cell: str) -> bool:
-        return self._number(cell) is None and cell.strip().lower() not in self.unknown
+        plain = self._plain(cell.strip())
+        return number(plain) is None and not is_infinite(plain) and cell.strip().lower() not in self.unknown
 
     def _numbers(
-        self, texts: Sequence[str], rows: Sequence[int], name: str, broken: dict[int, tuple[str, str]]
+        self, texts: Sequence[str], path: Path, rows: Sequence[int], name: str, broken: dict[int, tuple[str, str]]
     ) -> dict[str, float]:
         """What each different text of a column says; rows whose text says nothing are added to the broken ones."""
         numbers = {}
         for text in dict.fromkeys(texts):
             unknown = text.lower() in self._unknown
-            number = None if unknown else _number(text)
-            if number is None and not unknown:
-                problem = f"{text!r} is no finite number; if the column is no channel, list those that are: "
-                for row, other in zip(rows, texts, strict=True):
-                    if other == text:
-                        broken.setdefault(row, (f"{problem}channels = [...]", name))
-            numbers[text] = np.nan if number is None else number
+            value = None if unknown else number(text)
+            if value is None and not unknown:
+                if is_infinite(text):
+                    place = f"line {rows[texts.index(text)] + 1}, column {name!r}"
+                    told = f"{texts.count(text):,} values of {text!r}, the first in {place}: read as unknown"
+                    warnings.warn(f"{path}: {told}", DataWarning, stacklevel=3)
+                else:
+                    hint = "if the column is no channel, list those that are: channels = [...]"
+                    for row, other in zip(rows, texts, strict=True):
+                        if other == text:
+                            broken.setdefault(row, (f"{text!r} is no finite number; {hint}", name))
+            numbers[text] = np.nan if value is None else value
         return numbers
 
 
@@ -317,11 +376,12 @@ def _update(lines: list[str], record: Recording) -> None:
         if row is None:
             continue
         line = lines[row]
-        spans = _spans(line, table.delimiter)
+        spans = spans_of(line, table.delimiter)
         for channel in sorted(np.flatnonzero(changed[step]).tolist(), key=lambda c: -table.columns[c]):
             start, stop = spans[table.columns[channel]]
-            decimals = record.decimals[channel] if table.fixed[channel] else None
-            text = _number_text(float(record.channels[step, channel]), decimals).replace(".", table.decimal)
+            value = float(record.channels[step, channel])
+            text = number_text(value, table.shown[channel], decimal=table.decimal, thousands=table.thousands)
+            text = f'"{text}"' if line[start : start + 1] == '"' else quoted(text, table.delimiter)
             line = line[:start] + text + line[stop:]
         lines[row] = line
 
@@ -342,9 +402,9 @@ def _new(recordings: Sequence[Recording], delimiter: str, decimal: str) -> list[
     for record in recordings:
         times = record.times or (_seconds(record, record.rate) if record.rate else map(str, range(len(record))))
         for time, values in zip(times, record.channels.tolist(), strict=True):
-            texts = map(_number_text, values, record.decimals)
-            rows.append([time, *(text.replace(".", decimal) for text in texts)])
-    return [delimiter.join(_quoted(cell, delimiter) for cell in row) + "\n" for row in rows]
+            texts = (number_text(v, d, decimal=decimal) for v, d in zip(values, record.decimals, strict=True))
+            rows.append([time, *texts])
+    return [delimiter.join(quoted(cell, delimiter) for cell in row) + "\n" for row in rows]
 
 
 def _seconds(record: Recording, rate: float) -> list[str]:
@@ -352,60 +412,3 @@ def _seconds(record: Recording, rate: float) -> list[str]:
     times = (record.start + np.arange(len(record)) / rate).tolist()
     digits = max(9, len(str(int(abs(times[-1])))) + max(math.ceil(math.log10(rate)), 0) + 2)
     return [f"{time:.{digits}g}" for time in times]
-
-
-def _number_text(value: float, decimals: int | None) -> str:
-    """As short as it reads back to the same number, but with trailing zeros where the column has them."""
-    if np.isnan(value):
-        return ""
-    padded = f"{value:.{decimals or 0}f}"
-    return padded if float(padded) == value else repr(value)
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if np.isfinite(number) else None
-
-
-def _decimals(text: str) -> int:
-    """Digits behind the point: of 3.10, two; of 1.5e-3, four."""
-    try:
-        exponent = Decimal(text.strip()).as_tuple().exponent
-    except InvalidOperation:  # an exponent beyond all bounds
-        return MOST_DECIMALS
-    return min(max(-int(exponent), 0), MOST_DECIMALS)
-
-
-def _delimiter(line: str, *, but: str = "") -> str:
-    plain = re.sub(r'"[^"]*"', "", line)
-    return Counter({each: plain.count(each) for each in ",;\t|" if each != but}).most_common(1)[0][0]
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    if '"' not in line:
-        return line.rstrip("\r\n").split(delimiter)
-    spans = _spans(line, delimiter)
-    return [line[a:b][1:-1].replace('""', '"') if line[a : a + 1] == '"' else line[a:b] for a, b in spans]
-
-
-def _spans(line: str, delimiter: str) -> list[tuple[int, int]]:
-    """Where each cell of a row stands in its line."""
-    cell = re.compile(rf'"(?:[^"]|"")*"|[^{re.escape(delimiter)}\r\n]*')
-    spans, position = [], 0
-    while True:
-        match = cell.match(line, position)
-        assert match is not None
-        spans.append(match.span())
-        position = match.end()
-        if line[position : position + 1] != delimiter:
-            return spans
-        position += 1
-
-
-def _quoted(text: str, delimiter: str) -> str:
-    if any(character in text for character in (delimiter, '"', "\r", "\n")):
-        return '"' + text.replace('"', '""') + '"'
-    return text

@@ -1,50 +1,36 @@
-"""EDF, EDF+ and BDF files, read with edfio (the extra `signals`). Read only.
+"""EDF, EDF+ and BDF files. Read only.
 
-What edfio and others accept without a word is refused here: files whose bytes were changed in transit. A file of the
-right length may still be garbage, so the structure within is checked, too.
+What others accept without a word is refused here: files whose bytes were changed in transit. A file of the right length
+may still be garbage, so the structure within is checked, too.
 """
 
-import io
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Float64, Int64, Integer, UInt8
 
-from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.errors import DataError, DataWarning, UsageError
 from maskseq.files import read_bytes
 from maskseq.names import distinct
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_signals.bins import fitting_decimals
 from maskseq_signals.delimited import SignalCsv
+from maskseq_signals.edf_header import Header, Signal, read_header
 from maskseq_signals.files import plain_name
+from maskseq_signals.integers import little_endian
 from maskseq_signals.recording import Recording, recorded
 from maskseq_signals.timeline import FARTHEST, Timeline, spread
 
 ONSET = re.compile(rb"([+-]\d{1,15}(?:\.\d{0,15})?)(?:\x15[\d.]*)?\x14")
-ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """What the fixed-width header says of the layout (edfplus.info/specs)."""
-
-    size: int
-    n_records: int
-    labels: tuple[str, ...]
-    samples: tuple[int, ...]
-    """Samples a data record of each signal."""
-    width: int
-    """Bytes a sample."""
-    extended: bool
-    """EDF+ or BDF+: the first annotation of each data record says when it begins."""
-    discontinuous: bool
+MANY_FEEDS = 1000
+"""Line feed bytes that are no accident if each follows a CR."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,44 +49,34 @@ class Edf(Format[Recording]):
         """With the channels of the commonest rate where there are several."""
         if not (head.content.startswith((b"0       ", b"\xffBIOSEMI")) and head.name.endswith(cls.suffixes)):
             return super().recognize(head)
-        header = _header(head.content, head.path)
-        signals = [(n, s) for n, s in zip(header.labels, header.samples, strict=True) if n not in ANNOTATIONS]
-        rates = Counter(samples for _, samples in signals)
-        if len(rates) < 2:
+        if not head.whole and len(head.content) < 256 * 1000:
             return Claim(strength=CERTAIN, why="the header of EDF or BDF")
-        most = rates.most_common(1)[0][0]
-        names = distinct([name for name, _ in signals])
-        chosen = [name for name, (_, samples) in zip(names, signals, strict=True) if samples == most]
-        why = f"the header of EDF or BDF; of its {len(names)} channels, the {len(chosen)} of the commonest rate"
+        channels = _channels(read_header(head.content, head.path))
+        live = {name: signal.samples for name, signal in channels.items() if signal.gain}
+        counts = Counter(live.values())
+        if len(counts) < 2:
+            return Claim(strength=CERTAIN, why="the header of EDF or BDF")
+        most = counts.most_common(1)[0][0]
+        chosen = [name for name, samples in live.items() if samples == most]
+        why = f"the header of EDF or BDF; of its {len(channels)} channels, the {len(chosen)} of the commonest rate"
         return Claim(strength=CERTAIN, why=why, options={"channels": chosen})
 
     def read(self, path: Path) -> Iterator[Recording]:
         content = read_bytes(path)
-        header = _header(content, path)
-        _check(content, header, path)
-        with _explained(path):
-            signals = _signals(content, path)
-            names = distinct([signal.label for signal in signals])
-        if not names:
-            raise DataError(path, "has no signals, only annotations; read those as an event log")
-        missing = [name for name in self.channels or () if name not in names]
-        if missing:
-            raise UsageError(f"{path} has no channel {missing[0]!r}\n\nhint: it has {', '.join(names)}")
-        wanted = names if self.channels is None else self.channels
-        chosen = [signals[names.index(name)] for name in wanted]
-        with _explained(path):
-            rates = {float(signal.sampling_frequency) for signal in chosen}
-            steps = [(s.physical_max - s.physical_min) / (s.digital_max - s.digital_min) for s in chosen]
-            units = tuple(signal.physical_dimension for signal in chosen)
-            decimals = tuple(fitting_decimals(abs(step)) for step in steps)
-        if len(rates) > 1:
-            told = ", ".join(f"{rate:g}" for rate in sorted(rates))
+        header = _checked(content, path)
+        chosen = self._chosen(_channels(header), path)
+        counts = {signal.samples for signal in chosen.values()}
+        if not header.duration > 0:
+            raise DataError(path, f"data records of {header.duration:g} s", place="byte 244")
+        if len(counts) > 1:
+            told = ", ".join(f"{count / header.duration:g}" for count in sorted(counts))
             raise DataError(path, f"channels of different rates ({told} a second); choose some: channels = [...]")
-        with _explained(path):
-            values = np.empty((len(chosen[0].digital), len(chosen)))
-            for index, signal in enumerate(chosen):  # a day of them is long: no more than one beside the result
-                values[:, index] = signal.data
-        rate, per_record = rates.pop(), len(values) // header.n_records
+        per_record = counts.pop()
+        rate = per_record / header.duration
+        values = np.empty((header.n_records * per_record, len(chosen)))
+        for column, signal in enumerate(chosen.values()):  # a day of them is long: no more than one beside the result
+            np.add(_samples(content, header, signal), signal.offset, out=values[:, column], dtype=np.float64)
+            values[:, column] *= signal.gain
         onsets = _onsets(content, header, path)
         if onsets is None:
             onsets = np.arange(header.n_records) * (per_record / rate)
@@ -109,11 +85,11 @@ class Edf(Format[Recording]):
                 path,
                 key=key,
                 channels=values if stretch is None else spread(values, stretch),
-                names=wanted,
-                units=units,
+                names=tuple(chosen),
+                units=tuple(signal.unit for signal in chosen.values()),
                 rate=rate,
                 start=float(onsets[0 if stretch is None else stretch[0] // per_record]),
-                decimals=decimals,
+                decimals=tuple(fitting_decimals(abs(signal.gain)) for signal in chosen.values()),
             )
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
@@ -121,6 +97,36 @@ class Edf(Format[Recording]):
 
     def written_as(self, path: Path) -> tuple[Format[Recording], Path]:
         return SignalCsv(), path.with_suffix(".csv")
+
+    def _chosen(self, channels: dict[str, Signal], path: Path) -> dict[str, Signal]:
+        """Those that are asked for, or all that are not dead."""
+        if not channels:
+            raise DataError(path, "has no signals, only annotations; read those as an event log")
+        missing = [name for name in self.channels or () if name not in channels]
+        if missing:
+            raise UsageError(f"{path} has no channel {missing[0]!r}\n\nhint: it has {', '.join(channels)}")
+        dead = [name for name in self.channels or channels if not channels[name].gain]
+        if len(dead) == len(self.channels or channels) or (dead and self.channels):
+            raise DataError(path, f"the header gives a range without any width for channel {dead[0]!r}")
+        if dead:
+            told = f"{len(dead)} dead of {len(channels)} channels left out, as their range has no width"
+            warnings.warn(f"{path}: {told}: {', '.join(dead)}", DataWarning, stacklevel=3)
+        return {name: channels[name] for name in self.channels or channels if name not in dead}
+
+
+def _channels(header: Header) -> dict[str, Signal]:
+    signals = [signal for signal in header.signals if not signal.is_annotation]
+    return dict(zip(distinct([signal.label for signal in signals]), signals, strict=True))
+
+
+def _records(content: bytes, header: Header) -> UInt8[np.ndarray, "records bytes"]:
+    n_bytes = header.n_records * header.record_bytes
+    return np.frombuffer(content, np.uint8, n_bytes, header.size).reshape(header.n_records, -1)
+
+
+def _samples(content: bytes, header: Header, signal: Signal) -> Integer[np.ndarray, "samples"]:
+    start, stop = (at * header.width for at in (signal.place, signal.place + signal.samples))
+    return little_endian(_records(content, header)[:, start:stop].reshape(-1, header.width))
 
 
 def _in_order(
@@ -144,35 +150,16 @@ def _in_order(
     return zip(distinct([plain_name(path)] * len(parts)), parts, strict=True)
 
 
-def _signals(content: bytes, path: Path) -> list[Any]:
-    try:
-        import edfio
-    except ImportError:
-        raise UsageError(f"{path}: reading EDF needs edfio\n\nhint: pip install 'maskseq[signals]'") from None
-    read = edfio.read_bdf if content[:1] == b"\xff" else edfio.read_edf
-    return list(read(io.BytesIO(content)).signals)
+def _checked(content: bytes, path: Path) -> Header:
+    """The header, with the number of data records that are there, of which is warned if it is another one.
 
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """What a broken header causes, which edfio lets through, some of it only when a value is asked for."""
-    try:
-        yield
-    except MaskseqError:
-        raise
-    except Exception as error:
-        raise DataError(path, f"is no valid EDF: {error or type(error).__name__}".replace("\n", " ")) from None
-
-
-def _check(content: bytes, header: Header, path: Path) -> None:
-    """Refuse a file whose length, padding or time-keeping annotations are not what its header says."""
-    expected = header.size + header.n_records * sum(header.samples) * header.width
-    if len(content) != expected:
-        mangled = content.count(b"\xef\xbf\xbd") > 100
-        why = "; every byte above 127 was replaced (U+FFFD), as if it were text" if mangled else ""
-        raise DataError(
-            path, f"has {len(content):,} bytes, but its header promises {expected:,}{why}: get a whole copy"
-        )
+    Refuse a file whose bytes were changed in transit.
+    """
+    promised = read_header(content, path)
+    header, told = promised.holding(len(content), path)
+    if told and content.count(b"\xef\xbf\xbd") > 100:
+        why = "every byte above 127 was replaced (U+FFFD), as if it were text: get a whole copy"
+        raise DataError(path, f"has {len(content):,} bytes, which are not those that its header promises; {why}")
     keepers = _time_keepers(content, header)
     if keepers is not None:
         wrong = np.flatnonzero((keepers[:, 0] != ord("+")) & (keepers[:, 0] != ord("-")))
@@ -185,18 +172,21 @@ def _check(content: bytes, header: Header, path: Path) -> None:
             )
     values = np.frombuffer(content, dtype=np.uint8)[header.size :]
     feeds = np.flatnonzero(values == 0x0A)
-    if len(feeds) >= 1000 and (values[np.maximum(feeds - 1, 0)] == 0x0D).all():
+    more = len(values) - promised.n_records * header.record_bytes if promised.n_records > 0 else 0
+    if (len(feeds) >= MANY_FEEDS or 0 < more <= len(feeds)) and (values[np.maximum(feeds - 1, 0)] == 0x0D).all():
         raise DataError(path, f"each of its {len(feeds):,} line feed bytes follows a CR: it was transferred as text")
+    if told:
+        warnings.warn(f"{path}: {told}", DataWarning, stacklevel=3)
+    return header
 
 
 def _time_keepers(content: bytes, header: Header) -> UInt8[np.ndarray, "records bytes"] | None:
     """The annotations of each data record that begin with its time; None where the file has none."""
-    annotations = [i for i, label in enumerate(header.labels) if label in ANNOTATIONS]
-    if not header.extended or not annotations:
+    keeper = next((signal for signal in header.signals if signal.is_annotation), None)
+    if not header.extended or keeper is None:
         return None
-    body = np.frombuffer(content, dtype=np.uint8)[header.size :].reshape(header.n_records, -1)
-    before = sum(header.samples[: annotations[0]]) * header.width
-    return body[:, before : before + header.samples[annotations[0]] * header.width]
+    start, stop = (at * header.width for at in (keeper.place, keeper.place + keeper.samples))
+    return _records(content, header)[:, start:stop]
 
 
 def _onsets(content: bytes, header: Header, path: Path) -> Float64[np.ndarray, "records"] | None:
@@ -212,31 +202,3 @@ def _onsets(content: bytes, header: Header, path: Path) -> Float64[np.ndarray, "
         told = keepers[number].tobytes().partition(b"\x14")[0][:20]
         raise DataError(path, f"{told!r} is not the time at which it begins", place=f"data record {number + 1}")
     return np.array([float(match[1]) for match in found if match])
-
-
-def _header(content: bytes, path: Path) -> Header:
-    def number(start: int, size: int, what: str) -> int:
-        try:
-            return int(content[start : start + size])
-        except ValueError:
-            text = content[start : start + size]
-            raise DataError(
-                path, f"no EDF header: {what} should be a number, not {text!r}", place=f"byte {start}"
-            ) from None
-
-    size, n_records, n_signals = number(184, 8, "header size"), number(236, 8, "records"), number(252, 4, "signals")
-    if size != 256 * (n_signals + 1) or n_records < 1 or n_signals < 1:
-        raise DataError(path, f"no EDF header: {n_signals} signals, {n_records} data records, {size} bytes of header")
-    samples = [number(256 + 216 * n_signals + 8 * i, 8, f"samples of signal {i + 1}") for i in range(n_signals)]
-    if min(samples) < 1:
-        raise DataError(path, f"signal {samples.index(min(samples)) + 1} has {min(samples)} samples a data record")
-    labels = [content[256 + 16 * i : 272 + 16 * i].decode("latin-1").strip() for i in range(n_signals)]
-    return Header(
-        size=size,
-        n_records=n_records,
-        labels=tuple(labels),
-        samples=tuple(samples),
-        width=3 if content[:1] == b"\xff" else 2,
-        extended=content[192:197] in (b"EDF+C", b"EDF+D", b"BDF+C", b"BDF+D"),
-        discontinuous=content[192:197] in (b"EDF+D", b"BDF+D"),
-    )

@@ -8,6 +8,7 @@ import numpy as np
 from maskseq.errors import DataError
 from maskseq_signals.timeline import Timeline
 
+TIME_NAMES = {"date", "time", "timestamp", "datetime", "year", "month", "day", "index", "step", "t", ""}
 OWNER_NAMES = {"id", "uid", "unique_id", "item", "series", "sensor", "station", "device", "patient", "subject", "meter"}
 TIME_PARTS = {"year", "quarter", "month", "week", "day", "weekday", "hour", "minute", "second"}
 FEWEST_STEPS = 3

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,10 +12,16 @@ from jaxtyping import Float64, Int64
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
+from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
 from maskseq.tokenizer import ADDED, Format
+from maskseq_signals.cells import decimals_of_values
 from maskseq_signals.files import plain_name
+from maskseq_signals.long_table import TIME_NAMES, told_apart
 from maskseq_signals.recording import Recording, recorded
 from maskseq_signals.timeline import Steps, Timeline, spread
+
+ROWS = 1000
+"""Rows by which a table is recognized."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +37,8 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class SignalParquet(Format[Recording]):
-    """Numeric columns are channels, null and NaN unknown values. Other columns come back as they were.
+    """Columns of numbers, decimals and booleans are channels, null and NaN unknown values. Other columns come back as
+    they were.
 
     There is no `suffixes`: a .parquet is an event log unless a recipe says `format = "signal-parquet"`. Written back,
     values and types are the same, but not the bytes of the file, as Parquet leaves its encoding to the writer.
@@ -49,11 +57,40 @@ class SignalParquet(Format[Recording]):
     steps: Steps = field(default="times", metadata=ADDED)
     """As in `signal-csv`: "times" takes the rows in order of their times, "rows" takes each for one step."""
 
+    @classmethod
+    def recognize(cls, head: Head) -> Claim | None:
+        """Columns of numbers beside moments; a column of few different values may tell recordings apart."""
+        if not head.content.startswith(b"PAR1"):
+            return None
+        table = _loaded(head.path, ROWS)
+        names, kinds = table.column_names, [field.type for field in table.schema]
+        if len(set(names)) < len(names):
+            return None
+        moments = [i for i, kind in enumerate(kinds) if _is_moment(kind)]
+        counted = [i for i, kind in enumerate(kinds) if _is_whole(kind) and names[i].lower() in TIME_NAMES]
+        dates = [*moments, *counted]
+        columns = [_times(column) if i in moments else _texts(column) for i, column in enumerate(table.columns)]
+        time, owner = told_apart(names, columns, dates, decimal=".") or (dates[0] if dates else None, None)
+        numeric = [n for i, n in enumerate(names) if i not in (time, owner) and _is_number(kinds[i])]
+        others = [n for i, n in enumerate(names) if i not in (time, owner, *moments) and not _is_number(kinds[i])]
+        if not numeric or (others and time is None):
+            return None
+        options: dict[str, Any] = {"channels": numeric} if others else {}
+        if time is not None and (owner is not None or time not in moments[:1]):
+            options["time"] = names[time]
+        why = f"numbers in {len(numeric)} of {len(names)} columns"
+        if owner is not None:
+            options["recording"] = names[owner]
+            why += f"; {names[owner]!r} tells recordings apart"
+        why += f"; {', '.join(map(repr, others[:5]))}{', …' if len(others) > 5 else ''} left out" if others else ""
+        strength = LIKELY if time is not None and not others else POSSIBLE
+        return Claim(strength=strength, why=why, options=options)
+
     def read(self, path: Path) -> Iterator[Recording]:
         table = _loaded(path)
         names = self._channels(table, path)
         values = np.stack([_numbers(table.column(name), path, name) for name in names], axis=1)
-        whole = [_is_whole(table.schema.field(name).type) for name in names]
+        digits = tuple(_digits(table.column(name)) for name in names)
         time = self._time(table) if self.time is None else self.time
         times = _times(table.column(time)) if time else None
         timeline = Timeline(path, lambda row: f"row {row + 1}", steps=self.steps)
@@ -66,7 +103,7 @@ class SignalParquet(Format[Recording]):
                 names=names,
                 rate=self.rate,
                 times=None if times is None else tuple(times[row] if row >= 0 else "" for row in rows.tolist()),
-                decimals=tuple(0 if each else None for each in whole),
+                decimals=digits,
                 origin=Rows(table=table, rows=rows, was=channels.copy()),
             )
 
@@ -88,16 +125,11 @@ class SignalParquet(Format[Recording]):
             parquet.write_table(table, file)
 
     def _channels(self, table: Any, path: Path) -> tuple[str, ...]:
-        arrow, _ = _arrow()
         found = ", ".join(table.column_names)
         for name in (*(self.channels or ()), *filter(None, (self.time, self.recording))):
             if name not in table.column_names:
                 raise UsageError(f"{path} has no column {name!r}\n\nhint: it has {found}")
-        numeric = [
-            field.name
-            for field in table.schema
-            if arrow.types.is_integer(field.type) or arrow.types.is_floating(field.type)
-        ]
+        numeric = [field.name for field in table.schema if _is_number(field.type)]
         chosen = self.channels or tuple(name for name in numeric if name not in (self.time, self.recording))
         if not chosen:
             raise DataError(path, f"there is no column of numbers; the columns are {found}", place="schema")
@@ -112,10 +144,8 @@ class SignalParquet(Format[Recording]):
 
     def _time(self, table: Any) -> str | None:
         """The first column of moments that is not asked for as something else."""
-        arrow, _ = _arrow()
         others = (*(self.channels or ()), self.recording)
-        temporal = (arrow.types.is_timestamp, arrow.types.is_date)
-        columns = (field.name for field in table.schema if any(is_kind(field.type) for is_kind in temporal))
+        columns = (field.name for field in table.schema if _is_moment(field.type))
         return next((name for name in columns if name not in others), None)
 
     def _rows(self, table: Any, path: Path) -> Iterator[tuple[str, Int64[np.ndarray, "rows"]]]:
@@ -141,11 +171,17 @@ def _arrow() -> tuple[Any, Any]:
         raise UsageError("Parquet needs pyarrow\n\nhint: pip install 'maskseq[signals]'") from None
 
 
-def _loaded(path: Path) -> Any:
+def _loaded(path: Path, rows: int | None = None) -> Any:
+    """The table, or its first rows."""
     arrow, parquet = _arrow()
     try:
         with path.open("rb") as file:  # given a path, it would read all files of a folder
-            table = parquet.ParquetFile(file).read()
+            content = parquet.ParquetFile(file)
+            if rows is None:
+                table = content.read()
+            else:
+                first = next(content.iter_batches(rows), None)
+                table = arrow.Table.from_batches([] if first is None else [first], content.schema_arrow)
     except FileNotFoundError:
         raise DataError(path, "no such file") from None
     except (arrow.ArrowException, OSError, ValueError) as error:  # ValueError: a name that is no text
@@ -161,6 +197,10 @@ def _numbers(column: Any, path: Path, name: str) -> Float64[np.ndarray, "length"
     if len(endless):
         raise DataError(path, "the value is infinite", place=f"row {endless[0] + 1}, column {name!r}")
     return np.asarray(values, dtype=np.float64)
+
+
+def _texts(column: Any) -> list[str]:
+    return ["" if value is None else str(value) for value in column.to_pylist()]
 
 
 def _times(column: Any) -> list[str]:
@@ -179,6 +219,37 @@ def _is_whole(kind: Any) -> bool:
     return bool(arrow.types.is_integer(kind))
 
 
+def _is_number(kind: Any) -> bool:
+    types = _arrow()[0].types
+    kinds = (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean)
+    return any(is_kind(kind) for is_kind in kinds)
+
+
+def _is_moment(kind: Any) -> bool:
+    types = _arrow()[0].types
+    return bool(types.is_timestamp(kind) or types.is_date(kind))
+
+
+def _digits(column: Any) -> int | None:
+    """Digits behind the point of what is known; None if there are as many as a float can have."""
+    arrow, _ = _arrow()
+    if arrow.types.is_decimal(column.type):
+        return max(int(column.type.scale), 0)
+    if arrow.types.is_floating(column.type):
+        return decimals_of_values(column.to_numpy())
+    return 0
+
+
+def _cell(value: float, kind: Any) -> Any:
+    """A number as the type of its column has it."""
+    types = _arrow()[0].types
+    if types.is_boolean(kind):
+        return value >= 0.5
+    if types.is_decimal(kind):
+        return Decimal(f"{value:.{max(kind.scale, 0)}f}")
+    return round(value) if _is_whole(kind) else value
+
+
 def _updated(recordings: Sequence[Recording]) -> Any:
     """The table with the cells that changed; columns without any are the very same."""
     arrow, _ = _arrow()
@@ -195,6 +266,11 @@ def _updated(recordings: Sequence[Recording]) -> Any:
         field = table.schema.field(name)
         cells = table.column(name).to_pylist()
         for row, value in new.items():
-            cells[row] = round(value) if value is not None and _is_whole(field.type) else value
-        table = table.set_column(table.schema.get_field_index(name), field, arrow.array(cells, type=field.type))
+            cells[row] = None if value is None else _cell(value, field.type)
+        try:
+            column = arrow.array(cells, type=field.type)
+        except (arrow.ArrowException, OverflowError) as error:
+            problem = f"a value of channel {name!r} does not fit into its column of {field.type} ({error})"
+            raise UsageError(problem) from None
+        table = table.set_column(table.schema.get_field_index(name), field, column)
     return table

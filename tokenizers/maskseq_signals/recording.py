@@ -31,6 +31,8 @@ class Recording(Record):
     """The time column of a table, verbatim; "" at steps that it has no row for."""
     decimals: tuple[int | None, ...] = ()
     """Digits behind the point that each channel is written with (None, the default: as many as its bins need)."""
+    digits: tuple[int | None, ...] = ()
+    """Those that its known values have, without zeros at the end; what is filled gets no more (default: `decimals`)."""
     label: str | None = None
     """The class that an archive of labelled series gives; never encoded."""
     unread: Mapping[str, int] = field(default_factory=dict, compare=False)
@@ -44,7 +46,9 @@ class Recording(Record):
             object.__setattr__(self, "units", ("",) * n_channels)
         if not self.decimals:
             object.__setattr__(self, "decimals", (None,) * n_channels)
-        if not n_channels == len(self.units) == len(self.decimals) == self.channels.shape[1]:
+        if not self.digits:
+            object.__setattr__(self, "digits", self.decimals)
+        if not n_channels == len(self.units) == len(self.decimals) == len(self.digits) == self.channels.shape[1]:
             raise ValueError(
                 f"recording {self.key!r}: {self.channels.shape[1]} channels, {n_channels} names, {len(self.units)} "
                 f"units, {len(self.decimals)} decimals"

@@ -12,7 +12,10 @@ DATE = re.compile(
     r"(?:(\d{4})(?:[-/](\d{1,2})(?:[-/](\d{1,2}))?|\.(\d{1,2})\.(\d{1,2}))|(\d{1,2})\.(\d{1,2})\.(\d{4}))"
     r"(?:[T ]+(\S.*))?"
 )
-"""Year first; or day.month.year. Day and month around a slash are told apart by nothing, so they are not read."""
+"""Year first; or day.month.year."""
+SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?:,?[T ]+(\S.*))?")
+"""Day and month, in an order that only all times of a column together tell."""
+HALF_DAY = re.compile(r"(\d{1,2})(:.*?)?\s*([AaPp])\.?[Mm]\.?")
 COMPACT = re.compile(r"((?:1[6-9]|2[01])\d{6})(\d{4}|\d{6})?")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -28,6 +31,8 @@ def to_moments(texts: Sequence[str], *, decimal: str = ".") -> Shaped[np.ndarray
             return _as_array([parse(text) for text in texts])
         except ValueError:
             continue
+    if (moments := _slashed(texts)) is not None:
+        return moments
     for parse in kinds:
         wrong = [text for text in texts if not _can(parse, text)]
         if 10 * len(wrong) <= len(texts):
@@ -55,8 +60,8 @@ def odd_times(texts: Sequence[str], *, decimal: str = ".") -> set[str]:
 
 
 def is_date(text: str) -> bool:
-    """Whether a text is a date in ISO 8601, so written with slashes or points, or as day.month.year."""
-    return _can(_date, text)
+    """Whether a text is a date in ISO 8601, so written with slashes or points, or has day and month before the year."""
+    return any(_can(parse, text) for parse in (_date, _month_first, _day_first))
 
 
 def _can(parse: Callable[[str], object], text: str) -> bool:
@@ -65,6 +70,37 @@ def _can(parse: Callable[[str], object], text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _slashed(texts: Sequence[str]) -> Shaped[np.ndarray, "times"] | None:
+    """Dates as month/day/year or day/month/year; None where they are none, or both would do.
+
+    Where all can be read both ways, that counts in which the times never go back.
+    """
+    found = []
+    for parse in (_month_first, _day_first):
+        with suppress(ValueError):
+            found.append(_as_array([parse(text) for text in texts]))
+    forwards = [moments for moments in found if (moments[1:] >= moments[:-1]).all()]
+    chosen = found if len(found) == 1 else forwards
+    if not chosen or not np.array_equal(chosen[0], chosen[-1]):
+        return None
+    return chosen[0]
+
+
+def _month_first(text: str) -> datetime:
+    return _of_slashes(text, month=1, day=2)
+
+
+def _day_first(text: str) -> datetime:
+    return _of_slashes(text, month=2, day=1)
+
+
+def _of_slashes(text: str, *, month: int, day: int) -> datetime:
+    match = SLASHED.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a date")
+    return _date(f"{match[3]}-{int(match[month]):02d}-{int(match[day]):02d}" + (f" {match[4]}" if match[4] else ""))
 
 
 def _as_array(values: Sequence[object]) -> Shaped[np.ndarray, "times"]:
@@ -110,4 +146,9 @@ def _as_iso(text: str) -> str:
 
 
 def _padded(clock: str) -> str:
+    if match := HALF_DAY.fullmatch(clock):
+        hour = int(match[1])
+        if not 1 <= hour <= 12:
+            raise ValueError(f"{clock!r} is no time of a half day")
+        clock = f"{hour % 12 + 12 * (match[3] in 'Pp'):02d}{match[2] or ':00'}"
     return f"0{clock}" if clock[1:2] == ":" else clock.replace(" ", "")

@@ -89,7 +89,7 @@ class QuantizeTokenizer(Tokenizer[Recording]):
         values = record.channels.copy()
         for channel, column, parts in self._matched(record):
             steps = np.flatnonzero(holes[:, parts].all(axis=1))
-            values[steps, column] = channel.written(ids[steps, parts], record.decimals[column])
+            values[steps, column] = channel.written(ids[steps, parts], record.digits[column])
         return replace(record, channels=values)
 
     def put_numbers(
@@ -106,7 +106,7 @@ class QuantizeTokenizer(Tokenizer[Recording]):
             steps, first, counts = np.unique(cells[inside, 0], return_index=True, return_counts=True)
             whole = counts == n_parts
             parted = numbers[inside][first[whole, None] + np.arange(n_parts)]
-            values[steps[whole], column] = channel.rounded(parted.sum(axis=1), record.decimals[column])
+            values[steps[whole], column] = channel.rounded(parted.sum(axis=1), record.digits[column])
         return replace(record, channels=values)
 
     def losses(self, record: Recording, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, Loss]:

@@ -1,7 +1,8 @@
 """Archives of labelled series: the `.ts` files of UEA/UCR and sktime, and the older tables with the class in front."""
 
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +14,12 @@ from maskseq.tokenizer import Format
 from maskseq_signals.arrays import Npz
 from maskseq_signals.files import plain_name, read_text
 from maskseq_signals.recording import Recording, recorded
+from maskseq_signals.timeline import Timeline, spread
 
+BETWEEN = re.compile(r"(?<=\)):")
+"""What separates channels; times have colons, too."""
+PAIR = re.compile(r"\(([^()]*),([^(),]*)\)")
+STAMPED = re.compile(rf"\s*{PAIR.pattern}(?:\s*,\s*{PAIR.pattern})*\s*")
 SHORTEST = 16
 """Values that a row of numbers must have to be taken for a series."""
 
@@ -30,7 +36,10 @@ class Archive(Format[Recording]):
 
 @dataclass(frozen=True, kw_only=True)
 class Ts(Archive):
-    """`.ts`: channels of a series are separated by `:`, values by `,`; `?` and `NaN` are unknown values."""
+    """`.ts`: channels of a series are separated by `:`, values by `,`; `?` and `NaN` are unknown values.
+
+    With time stamps, (time,value) stands for each value: steps are in order of time, missing ones unknown.
+    """
 
     suffixes: ClassVar[tuple[str, ...]] = (".ts",)
 
@@ -41,24 +50,27 @@ class Ts(Archive):
         return Claim(strength=CERTAIN, why="series behind a line '@data'")
 
     def read(self, path: Path) -> Iterator[Recording]:
-        labelled, in_data, n_series = False, False, 0
+        labelled, in_data, stamped, n_series = False, False, False, 0
         for number, raw in enumerate(read_text(path).removeprefix("\ufeff").splitlines(), 1):
             line, place = raw.strip(), f"line {number}"
             if not line or line.startswith("#"):
                 continue
             if not in_data:
                 words = line.lower().split()
-                if words[:2] == ["@timestamps", "true"]:
-                    raise DataError(path, "series with time stamps are not read", place=place)
+                stamped = words[:2] == ["@timestamps", "true"] or stamped
                 labelled = (words[0] in ("@classlabel", "@targetlabel") and words[1:2] == ["true"]) or labelled
                 in_data = words[0] == "@data"
                 if not line.startswith("@"):
                     raise DataError(path, "there is no @data line before the series", place=place)
                 continue
-            parts = line.split(":")
+            parts = BETWEEN.split(line) if stamped else line.split(":")
             label = parts.pop().strip() if labelled else None
             n_series += 1
-            yield _series(f"{plain_name(path)}/{n_series}", [part.split(",") for part in parts], label, path, place)
+            key = f"{plain_name(path)}/{n_series}"
+            if stamped:
+                yield from _stamped(key, parts, label, path, place)
+            else:
+                yield _series(key, [part.split(",") for part in parts], label, path, place)
         if not n_series:
             raise DataError(path, "there are no series in this file")
 
@@ -98,6 +110,21 @@ class UcrTable(Archive):
                 yield _series(f"{plain_name(path)}/{n_series}", [values], _class(cells[0]), path, f"line {number}")
         if not n_series:
             raise DataError(path, "there are no series in this file")
+
+
+def _stamped(key: str, parts: list[str], label: str | None, path: Path, place: str) -> Iterator[Recording]:
+    """A series of which each value has its time, the same ones in all channels; parted at long gaps."""
+    if not all(STAMPED.fullmatch(part) for part in parts):
+        raise DataError(path, "a series with time stamps is written (time,value),(time,value),…", place=place)
+    pairs = [PAIR.findall(part) for part in parts]
+    times = [time.strip() for time, _ in pairs[0]]
+    if any([time.strip() for time, _ in channel] != times for channel in pairs):
+        raise DataError(path, "the channels of a series have different time stamps", place=place)
+    series = _series(key, [[value for _, value in channel] for channel in pairs], label, path, place)
+    timeline = Timeline(path, lambda step: f"{place}, value {step + 1}", hint="")
+    for name, steps in timeline.recordings([(key, np.arange(len(times)))], times):
+        told = tuple(times[step] if step >= 0 else "" for step in steps.tolist())
+        yield replace(series, key=name, channels=spread(series.channels, steps), times=told)
 
 
 def _class(text: str) -> str:

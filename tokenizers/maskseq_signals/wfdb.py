@@ -1,91 +1,113 @@
-"""WFDB (PhysioNet) records, of signal formats 16, 80 and 212 (WFDB manual, header(5) and signal(5)). Read only."""
+"""WFDB (PhysioNet) records, read as the reference library reads them. Read only."""
 
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Int16
+from jaxtyping import Float64, Integer
 
-from maskseq.errors import DataError, UsageError
-from maskseq.files import is_file, read_bytes
-from maskseq.names import distinct
-from maskseq.survey import Claim, Head
-from maskseq.tokenizer import Format
+from maskseq.errors import DataError, DataWarning, UsageError
+from maskseq.files import FREE, RATIO, is_file
+from maskseq.survey import Choice, Claim, Head
+from maskseq.tokenizer import ADDED, Format
 from maskseq_signals.bins import fitting_decimals
 from maskseq_signals.delimited import SignalCsv
-from maskseq_signals.files import plain_name, read_text
+from maskseq_signals.files import plain_name
 from maskseq_signals.recording import Recording, recorded
+from maskseq_signals.wfdb_header import EMPTY, LAYOUT, NULL, USUAL_RATE, Header, Signal, read_header
+from maskseq_signals.wfdb_samples import DIFFERENCES, UNKNOWN, read_samples
 
-UNKNOWN = {"16": -(1 << 15), "80": -(1 << 7), "212": -(1 << 11)}
-"""The value of each format that says that a sample is not known."""
+Frames = Literal["mean", "samples"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Signal:
-    """One signal line of a header."""
+class Part:
+    """A record without segments: the whole of what is read, or one segment of it."""
 
-    file: str
-    format: str
-    offset: int
-    """Bytes before the first sample of the file."""
-    gain: float
-    """Digital steps a physical unit."""
-    baseline: int
-    """The digital value that is 0 in physical units."""
-    unit: str
-    first: int | None
-    checksum: int | None
-    name: str
-
-
-SIGNAL = re.compile(
-    r"(?P<file>\S+)\s+(?P<format>\d+)(?P<packing>[x:]\d+)?(?:\+(?P<offset>\d{1,18}))?"
-    r"(?:\s+(?P<gain>[\d.eE+-]+)(?:\((?P<baseline>-?\d{1,10})\))?(?:/(?P<unit>\S+))?"
-    r"(?:\s+\d+(?:\s+(?P<zero>-?\d{1,10})(?:\s+(?P<first>-?\d{1,10})(?:\s+(?P<checksum>-?\d{1,10})(?:\s+-?\d+(?:\s+(?P<name>.+))?)?)?)?)?)?)?\s*$"
-)
+    path: Path
+    header: Header
+    """Without signals where nothing was recorded."""
+    length: int
+    """Frames; 0: as many as the data files hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wfdb(Format[Recording]):
-    """One record: give its header (.hea); the data files lie beside it. Checksums are verified."""
+    """One record: give its header (.hea); the data files and the headers of segments lie beside it.
+
+    What a segment does not have, and what lies between segments, is unknown.
+    """
 
     suffixes: ClassVar[tuple[str, ...]] = (".hea",)
 
+    channels: tuple[str, ...] | None = field(default=None, metadata=ADDED)
+    """Signals to read (default: all)."""
+    frames: Frames = field(default="mean", metadata=ADDED)
+    """Of signals with several samples a frame: their mean, the default of the WFDB library, or all samples; then the
+    signals that are read must have equally many."""
+    checksums: bool = field(default=True, metadata=ADDED)
+    """Refuse samples that are not those of the header's initial values and checksums."""
+
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
+        """With all samples where all signals have equally many a frame."""
         header = head.path.with_suffix(".hea")
-        if head.path.suffix not in (".hea", "") and is_file(header) and head.path.name in _files(_header(header)[2]):
+        if head.path.suffix not in (".hea", "") and is_file(header) and head.path.name in read_header(header).files:
             raise DataError(head.path, f"has the samples of a WFDB record; give its header, {header.name}")
-        return super().recognize(head)
+        claim = super().recognize(head)
+        if claim is None or not head.name.endswith(cls.suffixes):
+            return claim
+        try:
+            header_only = read_header(head.path)
+            counts = {s.name: s.per_frame for s in _signals(head.path, *_parts(head.path, header_only))}
+        except DataError:
+            return claim  # reading it says what is wrong
+        most = max(counts.values(), default=1)
+        if most == 1:
+            return claim
+        finest = [name for name, n in counts.items() if n == most]
+        if len(finest) == len(counts):
+            return replace(claim, why=f"{claim.why}; {most} samples a frame", options={"frames": "samples"})
+        why = f"{claim.why}; signals of {_listed(counts.values())} samples a frame, of which means are taken"
+        options = {"channels": finest, "frames": "samples"}
+        return replace(claim, why=why, instead=(Choice(why=f"only those of {most} samples a frame", options=options),))
 
     def sources(self, path: Path) -> list[Path]:
-        return [path, *(path.with_name(name) for name in _files(_header(path)[2]))]
+        header = read_header(path)
+        _, parts = _parts(path, header)
+        headers = [_header_of(path, name) for name, _ in header.segments if name != EMPTY]
+        data = [part.path.with_name(name) for part in parts for name in part.header.files]
+        return list(dict.fromkeys([path, *headers, *data]))
 
     def read(self, path: Path) -> Iterator[Recording]:
-        rate, length, signals = _header(path)
-        found: dict[int, np.ndarray] = {}
-        for name in _files(signals):
-            columns = [i for i, signal in enumerate(signals) if signal.file == name]
-            samples = _samples(path.with_name(name), [signals[i] for i in columns], length)
-            found |= dict(zip(columns, samples.T, strict=True))
-        values = np.empty((length, len(signals)))
-        for index, signal in enumerate(signals):
-            digital, physical = found[index], values[:, index]
-            _verify(signal, digital, path)
-            np.subtract(digital, signal.baseline, out=physical, dtype=np.float64)
-            physical /= signal.gain
-            physical[digital == UNKNOWN[signal.format]] = np.nan
+        header = read_header(path)
+        layout, parts = _parts(path, header)
+        chosen = self._chosen(_signals(path, layout, parts), path)
+        per_frame = self._samples_a_frame(chosen, path)
+        if not header.segments:
+            found = self._digital(parts[0], chosen)
+            values = np.empty(
+                (max(len(each) for _, each in found.values()) // chosen[0].per_frame * per_frame, len(chosen))
+            )
+            self._measure(found, chosen, values)
+        else:
+            ends = (np.cumsum([0, *(part.length for part in parts)]) * per_frame).tolist()
+            _refuse_emptiness(path, parts, ends[-1] * len(chosen))
+            values = np.full((ends[-1], len(chosen)), np.nan)
+            for part, (start, stop) in zip(parts, pairwise(ends), strict=True):
+                self._measure(self._digital(part, chosen), chosen, values[start:stop])
         yield recorded(
             path,
             key=plain_name(path),
             channels=values,
-            names=distinct([signal.name for signal in signals]),
-            units=tuple(signal.unit for signal in signals),
-            rate=rate,
-            decimals=tuple(fitting_decimals(1 / signal.gain) for signal in signals),
+            names=tuple(signal.name for signal in chosen),
+            units=tuple(signal.unit for signal in chosen),
+            rate=(header.rate or USUAL_RATE) * per_frame,
+            decimals=tuple(fitting_decimals(1 / signal.gain) for signal in chosen),
         )
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
@@ -94,100 +116,158 @@ class Wfdb(Format[Recording]):
     def written_as(self, path: Path) -> tuple[Format[Recording], Path]:
         return SignalCsv(), path.with_suffix(".csv")
 
+    def _chosen(self, signals: Sequence[Signal], path: Path) -> list[Signal]:
+        """Those with samples, or those that are asked for."""
+        names = {signal.name: signal for signal in signals if signal.format != NULL}
+        if not names:
+            raise DataError(path, "has no signal with samples")
+        missing = [name for name in self.channels or () if name not in names]
+        if missing:
+            raise UsageError(f"{path} has no samples of a signal {missing[0]!r}\n\nhint: it has {', '.join(names)}")
+        empty = [signal.name for signal in signals if signal.format == NULL]
+        if empty and self.channels is None:
+            warnings.warn(f"{path}: no samples of {', '.join(empty)}: left out", DataWarning, stacklevel=3)
+        return [names[name] for name in self.channels or names]
 
-def _files(signals: list[Signal]) -> list[str]:
-    """The data files, in the order of the header."""
-    return list(dict.fromkeys(signal.file for signal in signals))
+    def _samples_a_frame(self, chosen: Sequence[Signal], path: Path) -> int:
+        """How many steps of each frame are read."""
+        counts = {signal.per_frame for signal in chosen}
+        if self.frames == "samples":
+            if len(counts) > 1:
+                problem = f"signals of {_listed(counts)} samples a frame; choose some of equally many: channels = [...]"
+                raise DataError(path, problem)
+            return counts.pop()
+        if max(counts) > 1:
+            told = f"signals of {_listed(counts)} samples a frame are read as the mean of each frame"
+            hint = 'frames = "samples" reads all, of signals of equally many: channels = [...]'
+            warnings.warn(f"{path}: {told} ({hint})", DataWarning, stacklevel=3)
+        return 1
 
+    def _digital(self, part: Part, chosen: Sequence[Signal]) -> dict[str, tuple[Signal, Integer[np.ndarray, "_"]]]:
+        """The samples of the signals that a part has, as they are in its files."""
+        wanted, length = {signal.name for signal in chosen}, part.header.length
+        found: dict[str, tuple[Signal, np.ndarray]] = {}
+        for file in part.header.files:
+            signals = [signal for signal in part.header.signals if signal.file == file]
+            if wanted.isdisjoint(signal.name for signal in signals):
+                continue
+            for signal, digital in zip(signals, read_samples(part.path.with_name(file), signals, length), strict=True):
+                if self.checksums and part.header.length:  # of an unknown length, checksums count for nothing
+                    _verify(signal, digital, part.path)
+                length = len(digital) // signal.per_frame
+                if length < part.length:
+                    problem = f"has {length:,} frames, but the record that it is a segment of promises {part.length:,}"
+                    raise DataError(part.path, problem)
+                if signal.name in wanted:
+                    found[signal.name] = signal, digital[: (part.length or length) * signal.per_frame]
+        return found
 
-def _header(path: Path) -> tuple[float, int, list[Signal]]:
-    lines = [(n, line.strip()) for n, line in enumerate(read_text(path).removeprefix("\ufeff").splitlines(), 1)]
-    lines = [(n, line) for n, line in lines if line and not line.startswith("#")]
-    words = lines[0][1].split() if lines else []
-    if len(words) > 0 and "/" in words[0]:
-        raise DataError(path, "is a record of several segments; read the headers of its segments one by one")
-    try:
-        n_signals, rate, length = int(words[1]), float(words[2].partition("/")[0]), int(words[3])
-    except (IndexError, ValueError):
-        raise DataError(
-            path, "no WFDB header: its first line must be NAME SIGNALS RATE SAMPLES", place="line 1"
-        ) from None
-    told = lines[1 : n_signals + 1]
-    if len(told) < n_signals or n_signals < 1 or length < 1:
-        raise DataError(path, f"the header promises {n_signals} signals of {length} samples and describes {len(told)}")
-    if not 0 < rate < np.inf:
-        raise DataError(path, f"a rate of {rate} samples a second", place=f"line {lines[0][0]}")
-    return rate, length, [_signal(line, index, path, n) for index, (n, line) in enumerate(told)]
-
-
-def _signal(line: str, index: int, path: Path, number: int) -> Signal:
-    match = SIGNAL.match(line)
-    if match is None:
-        raise DataError(path, f"cannot be understood as a signal: {line!r}", place=f"line {number}")
-    if match["format"] not in UNKNOWN or match["packing"]:
-        told = match["format"] + (match["packing"] or "")
-        raise DataError(
-            path, f"signal format {told} is not read; those are: {', '.join(UNKNOWN)}", place=f"line {number}"
-        )
-    if Path(match["file"]).name != match["file"] or "\0" in line:
-        raise DataError(path, f"{match['file']!r} is no file beside the header", place=f"line {number}")
-    try:
-        gain = float(match["gain"] or 0)
-    except ValueError:
-        gain = np.nan
-    if not abs(gain) < np.inf or 0 < abs(gain) < 1e-300:
-        raise DataError(path, f"a gain of {match['gain']}", place=f"line {number}")
-    zero = int(match["zero"] or 0)
-    return Signal(
-        file=match["file"],
-        format=match["format"],
-        offset=int(match["offset"] or 0),
-        gain=gain or 200.0,  # 0 or nothing: uncalibrated, for which the manual sets 200
-        baseline=zero if match["baseline"] is None else int(match["baseline"]),
-        unit=match["unit"] or "mV",
-        first=None if match["first"] is None else int(match["first"]),
-        checksum=None if match["checksum"] is None else int(match["checksum"]),
-        name=(match["name"] or f"signal_{index + 1}").strip(),
-    )
-
-
-def _samples(path: Path, signals: list[Signal], length: int) -> Int16[np.ndarray, "length signals"]:
-    """The samples of the signals that share a data file, interleaved there. A day of them is long: no wider copies."""
-    kinds = {(signal.format, signal.offset) for signal in signals}
-    if len(kinds) > 1:
-        raise DataError(path, "its signals are said to be of different formats")
-    (kind, offset), n = kinds.pop(), length * len(signals)
-    content = np.frombuffer(read_bytes(path), dtype=np.uint8)[offset:]
-    size = {"16": 2 * n, "80": n, "212": (3 * n + 1) // 2}[kind]
-    if len(content) < size:
-        raise DataError(path, f"is cut short: {len(content):,} bytes of samples, but the header promises {size:,}")
-    content = content[:size]
-    match kind:
-        case "16":
-            flat = content.view("<i2").astype(np.int16, copy=False)
-        case "80":
-            flat = content.astype(np.int16) - np.int16(128)
-        case _:
-            flat = _unpacked_212(content)[:n]
-    return flat.reshape(length, len(signals))
+    def _measure(
+        self,
+        found: dict[str, tuple[Signal, Integer[np.ndarray, "_"]]],
+        chosen: Sequence[Signal],
+        values: Float64[np.ndarray, "steps channels"],
+    ) -> None:
+        """Put samples in physical units into the columns of their signals."""
+        for column, name in enumerate(signal.name for signal in chosen):
+            if name in found:
+                signal, digital = found[name]
+                smooth = signal.per_frame > 1 and self.frames == "mean"
+                (_means if smooth else _each)(signal, digital, values[:, column])
+                late = signal.skew * (signal.per_frame if self.frames == "samples" else 1)
+                if late:
+                    values[:, column] = np.concatenate([values[late:, column], np.full(min(late, len(values)), np.nan)])
 
 
-def _unpacked_212(content: np.ndarray) -> Int16[np.ndarray, "samples"]:
-    """Two 12-bit samples in three bytes: low bits of the first, high bits of both, low bits of the second."""
-    low, nibbles, high = np.pad(content, (0, -len(content) % 3)).reshape(-1, 3).T
-    pairs = np.empty((len(low), 2), dtype=np.int16)
-    pairs[:, 0] = low | (nibbles.astype(np.int16) & 0x0F) << 8
-    pairs[:, 1] = high | (nibbles.astype(np.int16) & 0xF0) << 4
-    pairs[pairs >= 1 << 11] -= 1 << 12
-    return pairs.ravel()
+def _parts(path: Path, header: Header) -> tuple[Header | None, list[Part]]:
+    """The header of the layout, if there is one, and what follows each other in a record."""
+    if not header.segments:
+        return None, [Part(path=path, header=header, length=header.length)]
+    layout, segments = None, header.segments
+    if segments[0][1] == LAYOUT:
+        layout = None if segments[0][0] == EMPTY else read_header(_header_of(path, segments[0][0]))
+        segments = segments[1:]
+    parts = []
+    for name, length in segments:
+        if name == EMPTY:
+            parts.append(Part(path=path, header=Header(rate=None, length=length), length=length))
+            continue
+        part = Part(path=_header_of(path, name), header=read_header(_header_of(path, name)), length=length)
+        if part.header.segments:
+            raise DataError(part.path, f"is a segment of {path.name}, but has segments itself")
+        if None not in (part.header.rate, header.rate) and part.header.rate != header.rate:
+            problem = f"{part.header.rate} frames a second, but {header.rate} in {path.name}, which it is a segment of"
+            raise DataError(part.path, problem)
+        parts.append(part)
+    total = sum(part.length for part in parts)
+    if not total or header.length not in (0, total):
+        raise DataError(path, f"promises {header.length:,} frames, but its segments have {total:,}")
+    return layout, parts
 
 
-def _verify(signal: Signal, column: Int16[np.ndarray, "length"], path: Path) -> None:
-    """The header's initial value, and its 16-bit sum of all samples."""
-    if signal.first is not None and column[0] != signal.first:
+def _header_of(path: Path, name: str) -> Path:
+    return path.with_name(f"{name}.hea")
+
+
+def _signals(path: Path, layout: Header | None, parts: Sequence[Part]) -> list[Signal]:
+    """All signals of a record, in the order of its layout; each as the first segment that has it says."""
+    found: dict[str, Signal] = {} if layout is None else {signal.name: signal for signal in layout.signals}
+    for part in parts:
+        for signal in part.header.signals:
+            known = found.get(signal.name, signal)
+            if known.per_frame != signal.per_frame or (known.format != NULL and known.unit != signal.unit):
+                told = f"{signal.per_frame} samples a frame in {signal.unit}"
+                other = f"{known.per_frame} in {known.unit} elsewhere in {path.name}"
+                raise DataError(part.path, f"signal {signal.name!r} has {told}, but {other}")
+            found[signal.name] = signal if known.format == NULL else known
+    return list(found.values())
+
+
+def _refuse_emptiness(path: Path, parts: Sequence[Part], n_values: int) -> None:
+    """Refuse segments of which hardly anything can be there, before room is made for them."""
+    files = {part.path.with_name(name) for part in parts for name in part.header.files}
+    there = sum(file.stat().st_size for file in files if is_file(file))
+    if 8 * n_values > max(FREE, RATIO * there):
+        raise DataError(path, f"promises {n_values:,} values, but its data files have {there:,} bytes")
+
+
+def _each(signal: Signal, digital: Integer[np.ndarray, "steps"], values: Float64[np.ndarray, "steps"]) -> None:
+    """Physical units, NaN where the sample is not known."""
+    np.subtract(digital, signal.baseline, out=values, dtype=np.float64)
+    values /= signal.gain
+    if signal.format in UNKNOWN:
+        values[digital == UNKNOWN[signal.format]] = np.nan
+
+
+def _means(signal: Signal, digital: Integer[np.ndarray, "samples"], values: Float64[np.ndarray, "steps"]) -> None:
+    """The mean of each frame's known samples, in whole digital steps towards zero, as the WFDB library rounds them."""
+    frames = digital.reshape(-1, signal.per_frame)
+    known = frames != UNKNOWN[signal.format] if signal.format in UNKNOWN else np.ones(frames.shape, dtype=bool)
+    n_known = known.sum(axis=1)
+    sums = np.where(known, frames, 0).sum(axis=1, dtype=np.int64)
+    np.trunc(sums / np.maximum(n_known, 1), out=values)
+    values -= signal.baseline
+    values /= signal.gain
+    values[n_known == 0] = np.nan
+
+
+def _listed(counts: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(set(counts), reverse=True)))
+
+
+def _verify(signal: Signal, column: Integer[np.ndarray, "samples"], path: Path) -> None:
+    """The header's initial value, and its 16-bit sum of all samples.
+
+    Differences begin with the one to the initial value, and a skewed signal with samples of other frames.
+    """
+    starts = signal.first is not None and signal.format != DIFFERENCES and not signal.skew
+    if starts and column[0] != signal.first:
         problem = f"signal {signal.name!r} begins with {column[0]}, but the header says {signal.first}"
     elif signal.checksum is not None and (int(column.sum(dtype=np.int64)) - signal.checksum) % (1 << 16):
         problem = f"signal {signal.name!r} has another checksum than the header says"
     else:
         return
-    raise DataError(path.with_name(signal.file), f"{problem}: the data are damaged, or of another record")
+    hint = "to read them nevertheless, set checksums = false"
+    raise DataError(
+        path.with_name(signal.file), f"{problem}: the data are damaged, or of another record\n\nhint: {hint}"
+    )
