@@ -31,6 +31,19 @@ def test_lagged_products_are_those_of_a_loop(n_fields: int, length: int, width: 
     np.testing.assert_allclose(gaussian.lagged(z, width), expected, atol=1e-9)
 
 
+def test_series_of_any_lengths_are_counted() -> None:
+    rng = np.random.default_rng(0)
+    series = [rng.normal(size=(length, 2)) for length in (9, 40, 17)]
+    for _ in range(10):  # shapes are checked on series drawn at random
+        mean, std = gaussian.moments(series)
+        np.testing.assert_allclose(mean, np.concatenate(series).mean(axis=0))
+        np.testing.assert_allclose(std, np.concatenate(series).std(axis=0))
+        assert Stationary.count(series).width == 40
+        assert Aligned.count(series, Stationary.count(series)) is None
+        Spread.count(imputers.linear, series)
+        found_period(series)
+
+
 def test_block_toeplitz_matrices_are_their_tapered_averages() -> None:
     by_lag = np.random.default_rng(0).normal(size=(5, 2, 2))
     by_lag[0] = by_lag[0] + by_lag[0].T

@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 Values = Float[np.ndarray, "length fields"]
+Series = Sequence[Float[np.ndarray, "_ fields"]]
+"""Numbers of sequences of any lengths."""
 WINDOW = 600
 """Numbers in a window that are looked at together, at most."""
 DIFFUSE = 10.0
@@ -37,7 +39,7 @@ class Stationary:
     covariance: Float[np.ndarray, "numbers numbers"]
 
     @classmethod
-    def count(cls, series: Sequence[Values], *, window: int = WINDOW) -> "Stationary":
+    def count(cls, series: Series, *, window: int = WINDOW) -> "Stationary":
         """Covariances of all pairs of fields at all lags of these series, of the pairs that are known.
 
         They are tapered as those of the series themselves are, of which fewer are as far apart: without it they need
@@ -103,7 +105,7 @@ class Aligned:
     elsewhere: Stationary
 
     @classmethod
-    def count(cls, series: Sequence[Values], elsewhere: Stationary) -> "Aligned | None":
+    def count(cls, series: Series, elsewhere: Stationary) -> "Aligned | None":
         """None where the series are too few, too long, or not all of one length."""
         lengths = {len(values) for values in series}
         whole = [values for values in series if not np.isnan(values).any()]
@@ -135,7 +137,7 @@ class Aligned:
         return mean.reshape(shape) * self.std + self.mean, variance.reshape(shape) * self.std**2
 
 
-def moments(series: Sequence[Values]) -> tuple[Float[np.ndarray, " fields"], Float[np.ndarray, " fields"]]:
+def moments(series: Series) -> tuple[Float[np.ndarray, " fields"], Float[np.ndarray, " fields"]]:
     """Means and standard deviations of the known numbers; 0 and 1 of a field that has none, or only one."""
     whole = np.concatenate(series)
     known = ~np.isnan(whole)
