@@ -26,8 +26,8 @@ REGIONS = 200
 """Records and stretches are gathered into so many regions at most, by a hash of their names."""
 MOST_BITS = 40.0
 """What a probability of 0 costs."""
-DIGITS = 5
-"""Of the figures that are kept."""
+DIGITS, OF_SUMS = 5, 4
+"""Of the figures, and of the sums of regions, that are kept."""
 MIX = (EQUAL, FITTED)
 """How the names of mixtures of simple methods begin: they have rows of their own and are never the reference."""
 METHODS = 2
@@ -130,7 +130,7 @@ def _summed(losses: Mapping[str, np.ndarray], group: np.ndarray) -> Told:
         "regions": len(names),
         "means": {name: _short(each[there].mean()) for name, each in losses.items()} if there.any() else {},
         "sizes": np.bincount(group, minlength=len(names)).tolist(),
-        "sums": {name: [_short(value) for value in each.tolist()] for name, each in sums.items()},
+        "sums": {name: [_short(value, OF_SUMS) for value in each.tolist()] for name, each in sums.items()},
     }
 
 
@@ -286,5 +286,5 @@ def _recorded(log_probs: np.ndarray) -> Predict:
     return predict
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
+def _short(value: float, digits: int = DIGITS) -> float:
+    return float(f"{value:.{digits}g}")

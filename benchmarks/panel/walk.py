@@ -206,17 +206,20 @@ class Panel:
     def _answered(
         self, asked: Set, folder: Path, export: questions.Export, drawn: dict[str, tuple[str, list[Any]]]
     ) -> None:
-        put = folder / "questions"
+        put, answered = folder / "questions", folder / "answers"
         put.mkdir(exist_ok=True)
+        missing = False
         for where, (_, puzzles) in drawn.items():
             part, _, kind = where.rpartition("/")
             path = put / f"{where.replace('/', '.')}.npz"
             if part != "selection" and not questions.asks(path, puzzles):
-                (folder / "answers" / path.name).unlink(missing_ok=True)
+                (answered / path.name).unlink(missing_ok=True)
                 fills = questions.jointly(asked.domain, kind, puzzles)
                 questions.write(path, puzzles, export.tokenizer, fills=fills)
-        self.tell(asked, "asking the run")
-        self._must([str(MODEL), "answer", str(folder / "run"), str(put), str(folder / "answers")])
+            missing |= part != "selection" and not (answered / path.name).exists()
+        if missing:
+            self.tell(asked, "asking the run")
+            self._must([str(MODEL), "answer", str(folder / "run"), str(put), str(answered)])
 
     def _must(self, words: list[str]) -> None:
         ended = self._call(words, None)
