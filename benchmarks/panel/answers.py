@@ -48,7 +48,8 @@ def simple_methods(asked: Set, export: Export) -> Baselines:
     """All of them, counted on the training part that the run was trained on.
 
     The weights of the fitted mixture come from the whole selection part. Mixtures are therefore not asked about that
-    part: they are judged on the test part and under drifts alone.
+    part but judged on the test part. Under drifts, where methods are judged by the means that they state, the fitted
+    mixture, which states none, is left out.
     """
     return Baselines(
         export.ids("train"),
@@ -85,11 +86,12 @@ def judge(
             with np.load(answered / f"{where.replace('/', '.')}.npz") as file:
                 stored = dict(file)
         metric = metric_of(asked.domain, kind)
+        unasked = {"test": (), "selection": MIX}.get(part, (FITTED,))
         who: dict[str, Predict] = {
             name.partition("/")[2]: _recorded(stored[name]) for name in stored if name.startswith("log_probs/")
         }
         for name, predict in baselines.predicts.items():
-            if part != "selection" or not name.startswith(MIX):
+            if not name.startswith(unasked):
                 who[name] = predict
         if metric == "squared error":
             losses, beside = _numbers(asked, puzzles, who, baselines, means_only=part != "test")

@@ -25,6 +25,8 @@ DIFFUSE = 10.0
 """Variance of a level, or of a trend, about which nothing is assumed; of z-scored numbers."""
 NUGGET = 1e-5
 """Of z-scored numbers: what keeps matrices of equal numbers invertible."""
+KEPT = 8
+"""Sizes of windows whose inverse covariances are kept."""
 LONG = 0.25
 """Share of an aligned series from which on a hidden stretch is long."""
 ENOUGH = 8
@@ -67,9 +69,18 @@ class Stationary:
         return len(self.covariance) // len(self.mean)
 
     @cached_property
-    def precision(self) -> Float[np.ndarray, "numbers numbers"]:
-        """The inverse of the covariance."""
-        return np.asarray(np.linalg.inv(self.covariance + NUGGET * np.eye(len(self.covariance))))
+    def _kept(self) -> dict[int, Float[np.ndarray, "_ _"]]:
+        return {}
+
+    def precision(self, size: int) -> Float[np.ndarray, "size size"]:
+        """The inverse of the covariance of a window's first `size` numbers; those of the last few sizes are kept."""
+        found = self._kept.pop(size, None)
+        if found is None:
+            found = np.linalg.inv(self.covariance[:size, :size] + NUGGET * np.eye(size))
+        self._kept[size] = found
+        while len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
+        return found
 
     def diffuse(self, *, trend: bool = False) -> "Stationary":
         """The same for windows whose level, and trend, are their own: an offset then moves predictions with it."""
@@ -93,8 +104,8 @@ class Stationary:
             asked = np.zeros(seen.shape, bool)
             asked[start - first : stop - first] = wanted
             size, hidden = seen.size, int(np.isnan(seen).sum())
-            if size == len(self.covariance) and 2 * hidden < size:
-                found = from_precision(self.precision, seen.ravel(), asked.ravel())
+            if 2 * hidden < size:
+                found = from_precision(self.precision(size), seen.ravel(), asked.ravel())
             else:
                 found = conditional(self.covariance[:size, :size], seen.ravel(), asked.ravel())
             mean[start:stop][wanted], variance[start:stop][wanted] = found
