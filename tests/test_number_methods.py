@@ -31,6 +31,36 @@ def test_lagged_products_are_those_of_a_loop(n_fields: int, length: int, width: 
     np.testing.assert_allclose(gaussian.lagged(z, width), expected, atol=1e-9)
 
 
+def test_series_of_any_lengths_are_counted() -> None:
+    rng = np.random.default_rng(0)
+    series = [rng.normal(size=(length, 2)) for length in (9, 40, 17)]
+    for _ in range(10):  # shapes are checked on series drawn at random
+        mean, std = gaussian.moments(series)
+        np.testing.assert_allclose(mean, np.concatenate(series).mean(axis=0))
+        np.testing.assert_allclose(std, np.concatenate(series).std(axis=0))
+        assert Stationary.count(series).width == 40
+        assert Aligned.count(series, Stationary.count(series)) is None
+        Spread.count(imputers.linear, series)
+        found_period(series)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.45])
+@pytest.mark.parametrize("length", [60, 41])
+@pytest.mark.parametrize("level", [False, True])
+def test_conditionals_by_the_inverse_are_those_by_the_covariance(share: float, length: int, *, level: bool) -> None:
+    rng = np.random.default_rng(1)
+    series = [np.stack([walk(rng, 400, 0.999), walk(rng, 400, 0.5)], axis=1) for _ in range(3)]
+    counted = Stationary.count(series, window=120)
+    counted = counted.diffuse(trend=True) if level else counted
+    z = series[0][:length].ravel().copy()
+    z[rng.random(len(z)) < share] = np.nan
+    asked = np.isnan(z) & (rng.random(len(z)) < 0.7)
+    direct = gaussian.conditional(counted.covariance[: len(z), : len(z)], z, asked)
+    inverse = gaussian.from_precision(counted.precision(len(z)), z, asked)
+    np.testing.assert_allclose(inverse[0], direct[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(inverse[1], direct[1], rtol=1e-4, atol=1e-7)
+
+
 def test_block_toeplitz_matrices_are_their_tapered_averages() -> None:
     by_lag = np.random.default_rng(0).normal(size=(5, 2, 2))
     by_lag[0] = by_lag[0] + by_lag[0].T

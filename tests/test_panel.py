@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,17 @@ from typer.testing import CliRunner
 
 import maskseq
 from benchmarks.panel import walk
+from benchmarks.panel.answers import METHODS, fillers
 from benchmarks.panel.cut import cut
 from benchmarks.panel.drift import DRIFTS, SENTINEL, drifted
-from benchmarks.panel.questions import Export, draw, questions
-from benchmarks.panel.report import lines_of, write_report
+from benchmarks.panel.questions import Export, asks, draw, questions, write
+from benchmarks.panel.report import lines_of, over_seeds, write_report
 from benchmarks.panel.sets import SETS, Set
-from benchmarks.panel.walk import Ended, Panel
+from benchmarks.panel.walk import Ended, Panel, without_test
 from maskseq.cli import app
+from maskseq.inference.baselines import Baselines
 from maskseq.inference.evaluate import ask
+from maskseq.inference.puzzles import Puzzle
 
 HERE = Path(walk.__file__).parent
 
@@ -95,18 +99,26 @@ def test_a_panel_of_three_domains_has_rows_resumes_and_makes_its_page(panel: Pan
     sets = _write(tmp_path)
     assert panel.run(sets) == []
     told = {each.name: json.loads(panel.result(each).read_text()) for each in sets}
+    by_name = {each.name: each for each in sets}
     for name, methods in (
         ("reads", {"frequencies"}),
         ("log", {"most frequent span"}),
-        ("waves", {"linear", "covariances"}),
+        ("waves", {"lines", "season of 25", "covariances"}),
     ):
         protocols = told[name]["protocols"]
         assert {f"{part}/{kind}" for part in ("test", "selection") for kind in ("single", "gap", "masked")} <= set(
             protocols
         )
-        assert methods | {"shipped"} <= set(protocols["test/gap"]["means"])
-        assert "shipped" not in protocols["selection/gap"]["means"]  # nothing is chosen by the model's own figure there
-        for each in protocols.values():
+        mixtures = {"equal mixture", "fitted mixture"}
+        assert methods | mixtures | {"shipped"} <= set(protocols["test/gap"]["means"])
+        # Nothing is chosen by the model's own figure there, nor by that of a mixture that was fitted there.
+        assert not (mixtures | {"shipped"}) & set(protocols["selection/gap"]["means"])
+        assert methods <= set(protocols["selection/gap"]["means"])
+        assert "test" not in json.loads((panel.folder(by_name[name]) / "run/corpus/manifest.json").read_text())["split"]
+        for where, each in protocols.items():
+            if where.startswith("selection/"):
+                assert "sums" not in each
+                continue
             assert each["regions"] == len(each["sizes"])
             for method, mean in each["means"].items():
                 assert sum(each["sums"][method]) / sum(each["sizes"]) == pytest.approx(mean, rel=1e-3)
@@ -116,6 +128,10 @@ def test_a_panel_of_three_domains_has_rows_resumes_and_makes_its_page(panel: Pan
     run = maskseq.load(reads / "run")
     direct = ask(run.predict(), puzzles, run.tokenizer.vocabulary)
     assert told["reads"]["protocols"]["test/masked"]["means"]["shipped"] == pytest.approx(direct.bits.mean(), rel=1e-4)
+    outside = ~np.concatenate(list(map(_repeated(Export.read(reads / "encoded").ids("train")), puzzles)))
+    assert told["reads"]["protocols"]["test/masked"]["beside"]["shipped"][
+        "bits outside exact repeats"
+    ] == pytest.approx(direct.bits[outside].mean(), rel=1e-4)
     logged = [json.loads(line) for line in (tmp_path / "results" / "report_runs.jsonl").read_text().splitlines()]
     assert [(line["set"], line["commit"]) for line in logged] == [("log", "0" * 40)]
 
@@ -127,7 +143,75 @@ def test_a_panel_of_three_domains_has_rows_resumes_and_makes_its_page(panel: Pan
 
     write_report(tmp_path / "results", tmp_path / "panel.md")
     page = (tmp_path / "panel.md").read_text()
-    assert all(word in page for word in ("reads", "waves", "sentinel", "linear", "Holm"))
+    assert all(word in page for word in ("reads", "waves", "sentinel", "lines", "fitted mixture", "Holm"))
+
+
+def _repeated(train: list[np.ndarray], flank: int = 12) -> Callable[[Puzzle], np.ndarray]:
+    """By brute force: which cells have both flanks, cut short by an end or not, around one place of training."""
+    texts = [each[:, 0].tolist() for each in train]
+    complement = {0: 3, 1: 2, 2: 1, 3: 0}
+    texts += [[complement.get(each, each) for each in reversed(text)] for text in texts]
+
+    def around(text: list[int], at: int) -> tuple[int, ...]:
+        padded = [-1] * flank + text + [-1] * flank
+        return (*padded[at : at + flank], *padded[at + flank + 1 : at + 2 * flank + 1])
+
+    known = {around(text, at) for text in texts for at, each in enumerate(text) if each < 4}
+
+    def found(puzzle: Puzzle) -> np.ndarray:
+        return np.array([around(puzzle.truth[:, 0].tolist(), at) in known for at in puzzle.cells[:, 0].tolist()])
+
+    return found
+
+
+def test_numbers_out_of_the_range_of_training_are_nothing_to_methods_that_state_a_mean(
+    panel: Panel, tmp_path: Path
+) -> None:
+    waves = _write(tmp_path)[2]
+    assert panel.run([waves]) == []
+    means = json.loads(panel.result(waves).read_text())["protocols"]["offset 5 sd/gap"]["means"]
+    export = Export.read(panel.folder(waves) / "encoded")
+    _, puzzles = questions(export, "signal", cells=panel.cells)["offset 5 sd/gap"]
+    spread = Baselines(export.ids("train"), export.tokenizer, 1).spreads()
+    errors = []
+    for puzzle in puzzles:
+        assert puzzle.numbers is not None
+        for at, field in puzzle.cells.tolist():
+            known = np.flatnonzero(~puzzle.hidden[:, field])
+            line = np.interp(at, known, puzzle.numbers[known, field])
+            errors.append(((line - puzzle.numbers[at, field]) / spread[field]) ** 2)
+    assert means["lines"] == pytest.approx(np.mean(errors), rel=1e-3)
+    assert means["lines"] < means["frequencies"] / 3
+
+
+def test_methods_that_fill_gaps_answer_from_the_known_cells_of_a_field_alone() -> None:
+    export = _export()
+    ids = export.ids("test")
+    baselines = Baselines(ids, export.tokenizer, 3, every=True, selection=export.ids("selection"))
+    seen = [each[:40].copy() for each in ids]
+    for each in seen:
+        each[10:14] = export.tokenizer.vocabulary.mask_ids
+    cells = [np.array([[10, 0], [12, 0], [13, 0]])] * len(seen)
+    other = [np.stack([each[:, 0], np.roll(each[:, 1], 7)], axis=1) for each in seen]
+    assert {"spans", "fitted mixture"} <= set(fillers(baselines))
+    for name in fillers(baselines):
+        for one, two in zip(*(baselines.predicts[name](each, cells) for each in (seen, other)), strict=True):
+            assert np.array_equal(one, two), name
+
+
+def test_a_test_part_that_a_recipe_asks_for_is_left_to_training() -> None:
+    assert without_test("[data.split]\nvalidation = 0.1\ntest = 0.1\n") == ["--set", "data.split.test=0"]
+    assert without_test("[data.split]\nvalidation = 0.1\n") == without_test("seed = 0\n") == []
+
+
+def test_answers_to_other_questions_are_not_taken_for_answers_to_these(tmp_path: Path) -> None:
+    export = _export()
+    puzzles, others = (draw(export, export.records("test"), "masked", cells=90, thin=True, seed=i) for i in range(2))
+    path = tmp_path / "q.npz"
+    assert not asks(path, puzzles)
+    write(path, puzzles, export.tokenizer, fills=0)
+    assert asks(path, puzzles)
+    assert not asks(path, others)
 
 
 def test_a_set_that_fails_has_a_row_that_says_so_and_the_others_go_on(panel: Panel, tmp_path: Path) -> None:
@@ -238,7 +322,7 @@ def test_every_set_of_the_panel_can_be_found_and_is_named_once(shared_data: Path
 
 
 def test_the_reference_is_chosen_on_the_selection_part_and_is_never_a_mixture() -> None:
-    means = {"shipped": 1.0, "tables": 1.2, "chain": 1.1, "mixture of simple methods": 0.9}
+    means = {"shipped": 1.0, "tables": 1.2, "chain": 1.1, "equal mixture": 0.9, "fitted mixture": 0.8}
     sizes = [10] * 12
     test = {
         "protocol": "event",
@@ -248,11 +332,27 @@ def test_the_reference_is_chosen_on_the_selection_part_and_is_never_a_mixture() 
         "sums": {name: [10 * mean] * 12 for name, mean in means.items()},
         "independent": 12,
     }
-    selection = test | {"means": {"tables": 1.0, "chain": 1.3, "mixture of simple methods": 0.8}}
+    selection = test | {"means": {"tables": 1.0, "chain": 1.3}}
     result = {"set": "s", "half": "tuning", "family": "s", "domain": "log"}
     (line,) = lines_of(result | {"protocols": {"test/single": test, "selection/single": selection}})
     assert (line.reference, line.best) == ("tables", "chain")
     assert line.beside_reference.gain == pytest.approx(1 - 1.0 / 1.2)
     assert line.beside_best.gain == pytest.approx(1 - 1.0 / 1.1)
-    assert line.beside_mix is not None
-    assert line.beside_mix.gain == pytest.approx(1 - 1.0 / 0.9)
+    assert {name: each.gain for name, each in line.beside_mixes.items()} == pytest.approx(
+        {"equal mixture": 1 - 1.0 / 0.9, "fitted mixture": 1 - 1.0 / 0.8}
+    )
+    twice = over_seeds([result | {"protocols": {"test/single": test, "selection/single": selection}}] * 2)
+    (again,) = lines_of(twice)
+    assert (again.reference, again.beside_reference.gain) == ("tables", pytest.approx(line.beside_reference.gain))
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_results_that_were_judged_by_older_simple_methods_are_labelled(tmp_path: Path, *, older: bool) -> None:
+    result = {
+        "set": "s", "half": "tuning", "family": "s", "domain": "log", "file": "s", "date": "2026-01-01", "command": "x",
+        "machine": {"versions": {}, "processor": "p", "cores": 1}, "protocols": {},
+    }  # fmt: skip
+    (tmp_path / "abc").mkdir()
+    (tmp_path / "abc" / "s-0.json").write_text(json.dumps(result | ({} if older else {"methods": METHODS})))
+    write_report(tmp_path, tmp_path / "panel.md")
+    assert ("Older simple methods" in (tmp_path / "panel.md").read_text()) is older

@@ -11,12 +11,14 @@ from benchmarks.panel.questions import Export, independent, jointly
 from benchmarks.panel.rule import Metric
 from benchmarks.panel.sets import Domain, Set
 from maskseq.inference import evaluate, evaluate_numbers
-from maskseq.inference.baselines import FREQUENCIES, Baselines
-from maskseq.inference.evaluate import Answers
+from maskseq.inference.baselines import FREQUENCIES, MARKOV_ORDER, Baselines
 from maskseq.inference.fill import Predict
 from maskseq.inference.imputers import imputer
 from maskseq.inference.infill import InfillConfig, infill
+from maskseq.inference.mixture import Mixture
+from maskseq.inference.numbers import NumberPredict
 from maskseq.inference.puzzles import Puzzle
+from maskseq.inference.simple_methods import EQUAL, FITTED
 from maskseq.types import LegalCells, Vocabulary
 
 DEPTH = 5
@@ -24,8 +26,15 @@ REGIONS = 200
 """Records and stretches are gathered into so many regions at most, by a hash of their names."""
 MOST_BITS = 40.0
 """What a probability of 0 costs."""
-MIX = "mixture"
-"""How the names of mixtures of simple methods begin: they are never the reference."""
+DIGITS, OF_SUMS = 5, 4
+"""Of the figures, and of the sums of regions, that are kept."""
+MIX = (EQUAL, FITTED)
+"""How the names of mixtures of simple methods begin: they have rows of their own and are never the reference."""
+METHODS = 2
+"""Version of the simple methods, kept with each result; raised when what runs are judged beside changes."""
+CHAIN = f"order-{MARKOV_ORDER} Markov chain"
+SPAN = "most frequent span"
+OUTSIDE = "bits outside exact repeats"
 Told = dict[str, Any]
 
 
@@ -35,9 +44,22 @@ def metric_of(domain: Domain, kind: str) -> Metric:
     return "exact" if domain == "log" and kind == "gap" else "bits"
 
 
-def simple_methods(export: Export) -> Baselines:
-    """Counted on the training part that the run was trained on."""
-    return Baselines(export.ids("train"), export.tokenizer, DEPTH, export.distances)
+def simple_methods(asked: Set, export: Export) -> Baselines:
+    """All of them, counted on the training part that the run was trained on.
+
+    The weights of the fitted mixture come from the whole selection part. Mixtures are therefore not asked about that
+    part but judged on the test part. Under drifts, where methods are judged by the means that they state, the fitted
+    mixture, which states none, is left out.
+    """
+    return Baselines(
+        export.ids("train"),
+        export.tokenizer,
+        DEPTH,
+        export.distances,
+        every=True,
+        selection=export.ids("selection"),
+        periods=(asked.season,) if asked.season else (),
+    )
 
 
 def judge(
@@ -48,32 +70,33 @@ def judge(
     *,
     on_progress: Callable[[str], None] = lambda what: None,
 ) -> Told:
-    """Of each protocol of each part: how everybody does, and the sums of each region. JSON takes it."""
+    """For each protocol of each part, the means of all methods and their sums by region. JSON takes it.
+
+    Of the selection part, which only serves to choose a reference, means alone are kept.
+    """
     on_progress("counting simple methods")
-    baselines = simple_methods(export)
+    baselines = simple_methods(asked, export)
+    vocabulary = export.tokenizer.vocabulary
     told: Told = {}
     for where, (protocol, puzzles) in questions.items():
         on_progress(f"asking simple methods: {where}")
         part, _, kind = where.rpartition("/")
-        path = answered / f"{where.replace('/', '.')}.npz"
         stored: dict[str, np.ndarray] = {}
         if part != "selection":
-            with np.load(path) as file:
+            with np.load(answered / f"{where.replace('/', '.')}.npz") as file:
                 stored = dict(file)
         metric = metric_of(asked.domain, kind)
+        unasked = {"test": (), "selection": MIX}.get(part, (FITTED,))
         who: dict[str, Predict] = {
-            **{name.partition("/")[2]: _recorded(stored[name]) for name in stored if name.startswith("log_probs/")},
-            **baselines.predicts,
+            name.partition("/")[2]: _recorded(stored[name]) for name in stored if name.startswith("log_probs/")
         }
-        vocabulary = export.tokenizer.vocabulary
-        answers = {name: evaluate.ask(predict, puzzles, vocabulary) for name, predict in who.items()}
-        spreads = baselines.spreads()
+        for name, predict in baselines.predicts.items():
+            if not name.startswith(unasked):
+                who[name] = predict
         if metric == "squared error":
-            losses, beside = _numbers(asked, puzzles, answers, vocabulary, baselines, spreads)
+            losses, beside = _numbers(asked, puzzles, who, baselines, means_only=part != "test")
         else:
-            losses = {name: np.minimum(each.bits, MOST_BITS) for name, each in answers.items()}
-            truth = np.concatenate([puzzle.truth[tuple(puzzle.cells.T)] for puzzle in puzzles])
-            beside = {name: {"accuracy": float((each.value == truth).mean())} for name, each in answers.items()}
+            losses, beside = _ids(puzzles, who, baselines)
         sizes = np.array([len(puzzle.cells) for puzzle in puzzles])
         groups = np.array([zlib.crc32(puzzle.region.encode()) % REGIONS for puzzle in puzzles])
         gaps = puzzles[: jointly(asked.domain, kind, puzzles)]
@@ -84,19 +107,23 @@ def judge(
             for name, each in losses.items():
                 beside[name]["bits"] = float(each.mean())
             losses, sizes = filled, np.ones(len(puzzles), int)
+        summed = _summed(losses, np.repeat(groups, sizes))
         told[where] = {
             "protocol": protocol,
             "metric": metric,
             "puzzles": len(puzzles),
             "independent": independent(puzzles),
-            "beside": {name: {key: _short(value) for key, value in each.items()} for name, each in beside.items()},
-            **_summed(losses, np.repeat(groups, sizes)),
+            **({"cells": summed["cells"], "means": summed["means"]} if part == "selection" else summed),
         }
+        if part == "test":
+            told[where]["beside"] = {
+                name: {key: _short(value) for key, value in each.items()} for name, each in beside.items()
+            }
     return told
 
 
 def _summed(losses: Mapping[str, np.ndarray], group: np.ndarray) -> Told:
-    """Means and sums by region, over what everybody has an answer to."""
+    """Means and sums by region, over what all methods have an answer to."""
     there = ~np.isnan(np.stack(list(losses.values()))).any(axis=0)
     names, group = np.unique(group[there], return_inverse=True)
     sums = {name: np.bincount(group, each[there], len(names)) for name, each in losses.items()}
@@ -105,39 +132,68 @@ def _summed(losses: Mapping[str, np.ndarray], group: np.ndarray) -> Told:
         "regions": len(names),
         "means": {name: _short(each[there].mean()) for name, each in losses.items()} if there.any() else {},
         "sizes": np.bincount(group, minlength=len(names)).tolist(),
-        "sums": {name: [_short(value) for value in each.tolist()] for name, each in sums.items()},
+        "sums": {name: [_short(value, OF_SUMS) for value in each.tolist()] for name, each in sums.items()},
     }
+
+
+def _ids(
+    puzzles: Sequence[Puzzle], who: Mapping[str, Predict], baselines: Baselines
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
+    """Bits of each cell; beside them accuracy and, for genomes, bits of the cells outside exact repeats."""
+    answers = {name: evaluate.ask(predict, puzzles, baselines.tokenizer.vocabulary) for name, predict in who.items()}
+    losses = {name: np.minimum(each.bits, MOST_BITS) for name, each in answers.items()}
+    truth = np.concatenate([puzzle.truth[tuple(puzzle.cells.T)] for puzzle in puzzles])
+    beside = {name: {"accuracy": float((each.value == truth).mean())} for name, each in answers.items()}
+    if baselines.repeats is not None:
+        repeated = np.concatenate(baselines.repeats([p.truth for p in puzzles], [p.cells for p in puzzles]))
+        for name, each in losses.items():
+            if not repeated.all():
+                beside[name][OUTSIDE] = float(each[~repeated].mean())
+    return losses, beside
 
 
 def _numbers(
-    asked: Set,
-    puzzles: Sequence[Puzzle],
-    answers: Mapping[str, Answers],
-    vocabulary: Vocabulary,
-    baselines: Baselines,
-    spreads: Mapping[int, float],
+    asked: Set, puzzles: Sequence[Puzzle], who: Mapping[str, Predict], baselines: Baselines, *, means_only: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
-    """Squared errors in units of each field's training variance, and CRPS and bits beside."""
+    """Squared errors in units of each field's training variance, and CRPS and bits beside.
+
+    A method that states a mean is judged by that mean, computed from numbers that are not rounded to bins, so that a
+    drift out of the range of the bins is none of its concern. `means_only`: its distribution is not asked for.
+    """
+    vocabulary, spreads = baselines.tokenizer.vocabulary, baselines.spreads()
     truth = evaluate_numbers.true_numbers(puzzles, vocabulary)
     fields = np.concatenate([puzzle.cells[:, 1] for puzzle in puzzles])
     scale = np.array([spreads.get(field, np.nan) for field in range(vocabulary.n_fields)])[fields]
-    means = {name: each.mean for name, each in answers.items()}
-    fills: dict[str, Any] = {name: imputer(name) for name in ("linear", "last", "spline", "mean")}
-    fills |= {
-        f"{kind}-{asked.season}": imputer(f"{kind}-{asked.season}") for kind in ("seasonal", "mixed") if asked.season
+    fills: dict[str, Any] = {"mean": imputer("mean"), "covariances": baselines.covariances.fill}
+    if asked.season:
+        fills[f"mixed-{asked.season}"] = imputer(f"mixed-{asked.season}")
+    fills |= {name: fill for name, predict in who.items() if (fill := _stated(predict)) is not None}
+    answers = {
+        name: evaluate.ask(predict, puzzles, vocabulary)
+        for name, predict in who.items()
+        if not means_only or (name not in fills and name != EQUAL)
     }
-    fills["covariances"] = baselines.covariances.fill
-    fills |= getattr(baselines, "imputers", {})
-    for name, fill in fills.items():
-        means[name] = evaluate_numbers.imputed(fill, puzzles, vocabulary)
-    # Where a record shows no number to start from, whoever fills it says the training mean.
-    said = {name: np.where(np.isnan(each), means[FREQUENCIES], each) for name, each in means.items()}
-    errors = {name: ((each - truth) / scale) ** 2 for name, each in said.items()}
+    means = {name: each.mean for name, each in answers.items()}
+    means |= {name: evaluate_numbers.imputed(fill, puzzles, vocabulary) for name, fill in fills.items()}
+    equal = who.get(EQUAL)
+    if isinstance(equal, Mixture):
+        means[EQUAL] = np.mean([means[name] for name in equal.predicts], axis=0)
+    # Where a record shows no number to start from, the training mean is filled in.
+    filled = {name: np.where(np.isnan(each), means[FREQUENCIES], each) for name, each in means.items()}
+    errors = {name: ((each - truth) / scale) ** 2 for name, each in filled.items()}
     beside = {
         name: {"CRPS": float(np.nanmean(each.crps / scale)), "bits": float(np.minimum(each.bits, MOST_BITS).mean())}
         for name, each in answers.items()
     }
     return errors, beside
+
+
+def _stated(predict: Predict) -> Callable[[np.ndarray], np.ndarray] | None:
+    """The means that a method states, if it is one of numbers."""
+    method = getattr(predict, "predict", predict)  # behind what remembers its answers
+    if not isinstance(method, NumberPredict):
+        return None
+    return lambda values: np.asarray(method.posterior(values)[0])
 
 
 def _filled(
@@ -157,13 +213,19 @@ def _filled(
     if "legal" in stored:
         width = vocabulary.committable.shape[1]
         legal = np.split(np.unpackbits(stored["legal"], axis=1, count=width).astype(bool), ends)
-    for name in baselines.predicts:
-        filled[name] = _by_tables(who[name], puzzles, vocabulary, legal)
-    filled["most frequent span"] = [_by_spans(puzzle, field, baselines) for puzzle in puzzles]
+    for name in fillers(baselines):
+        if name in who:
+            filled[name] = _by_tables(who[name], puzzles, field, vocabulary, legal)
+    filled[SPAN] = [_by_spans(puzzle, field, baselines) for puzzle in puzzles]
     return {
         name: np.array([_exact(puzzle, each, field) for puzzle, each in zip(puzzles, values, strict=True)])
         for name, values in filled.items()
     }
+
+
+def fillers(baselines: Baselines) -> list[str]:
+    """The methods that fill gaps cell by cell."""
+    return [name for name in baselines.predicts if name in (FREQUENCIES, CHAIN, *baselines.fillers, *MIX)]
 
 
 def _exact(puzzle: Puzzle, values: np.ndarray, field: int) -> float:
@@ -174,20 +236,27 @@ def _exact(puzzle: Puzzle, values: np.ndarray, field: int) -> float:
 
 
 def _by_tables(
-    predict: Predict, puzzles: Sequence[Puzzle], vocabulary: Vocabulary, legal: Sequence[np.ndarray] | None
+    predict: Predict,
+    puzzles: Sequence[Puzzle],
+    field: int,
+    vocabulary: Vocabulary,
+    legal: Sequence[np.ndarray] | None,
 ) -> list[np.ndarray]:
-    """Filled by `infill`, under the grammar as far as it is known before anything is filled."""
+    """Filled by `infill`, under the grammar as far as it is known before anything is filled.
+
+    Only the field that is judged is filled, because these methods answer from the known cells of a field alone.
+    """
     masks = np.asarray(vocabulary.mask_ids, puzzles[0].truth.dtype)
     values = []
     for first in range(0, len(puzzles), 64):
         batch = puzzles[first : first + 64]
         seen = [np.where(puzzle.hidden, masks, puzzle.truth) for puzzle in batch]
         holes = [np.zeros(puzzle.hidden.shape, bool) for puzzle in batch]
-        for hole, puzzle in zip(holes, batch, strict=True):
-            hole[tuple(puzzle.cells.T)] = True
-        allowed = [
-            None if legal is None else LegalCells(puzzle.cells, legal[first + i]) for i, puzzle in enumerate(batch)
-        ]
+        allowed: list[LegalCells | None] = []
+        for i, (hole, puzzle) in enumerate(zip(holes, batch, strict=True)):
+            mine = puzzle.cells[:, 1] == field
+            hole[tuple(puzzle.cells[mine].T)] = True
+            allowed.append(None if legal is None else LegalCells(puzzle.cells[mine], legal[first + i][mine]))
         keys = list(range(first, first + len(batch)))
         fills = infill(predict, seen, holes, InfillConfig(), vocabulary=vocabulary, keys=keys, legal=allowed)
         values += [f.written(ids)[tuple(p.cells.T)] for f, ids, p in zip(fills, seen, batch, strict=True)]
@@ -219,5 +288,5 @@ def _recorded(log_probs: np.ndarray) -> Predict:
     return predict
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.6g}")
+def _short(value: float, digits: int = DIGITS) -> float:
+    return float(f"{value:.{digits}g}")

@@ -228,6 +228,16 @@ def write(path: Path, puzzles: Sequence[Puzzle], tokenizer: Exported, *, fills: 
     )
 
 
+def asks(path: Path, puzzles: Sequence[Puzzle]) -> bool:
+    """Whether a file asks for the cells of these puzzles, so that the answers to it belong to them."""
+    if not path.exists():
+        return False
+    with np.load(path) as file:
+        return np.array_equal(file["cells"], np.concatenate([puzzle.cells for puzzle in puzzles])) and np.array_equal(
+            file["sizes"], [len(puzzle.cells) for puzzle in puzzles]
+        )
+
+
 def jointly(domain: Domain, kind: str, puzzles: Sequence[Puzzle]) -> int:
     """How many of the puzzles are filled jointly: numbers never are, they are never exactly right."""
     if kind != "gap" or domain == "signal":

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.panel.answers import MIX
+from benchmarks.panel.answers import METHODS, MIX, OUTSIDE
 from benchmarks.panel.drift import DRIFTS
-from benchmarks.panel.rule import FEWEST_REGIONS, MARGINS, Comparison, Metric, Row, Verdict, compared, judged, reference
+from benchmarks.panel.rule import FEWEST_REGIONS, MARGINS, Comparison, Metric, Row, compared, judged, reference
 from benchmarks.panel.sets import LEFT_OUT
 
 SHIPPED = "shipped"
@@ -25,11 +25,17 @@ UNITS: Mapping[Metric, str] = {
     "squared error": "z-scored squared error",
     "exact": "share exactly right",
 }
+BESIDE: Mapping[Metric, tuple[str, ...]] = {
+    "bits": (OUTSIDE, "accuracy"),
+    "squared error": ("CRPS",),
+    "exact": ("bits",),
+}
+"""The further figure of a table: the first of these that there is."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A protocol of a set: everybody's figures, and the run beside its reference."""
+    """A protocol of a set: the figures of all methods, and the run compared with its reference."""
 
     set: str
     half: str
@@ -45,13 +51,13 @@ class Line:
     """The simple method that is best on the test part."""
     beside_reference: Comparison
     beside_best: Comparison
-    beside_mix: Comparison | None
+    beside_mixes: Mapping[str, Comparison]
     ours: np.ndarray
     theirs: np.ndarray
     sizes: np.ndarray
     independent: int
-    beside: Mapping[str, float]
-    """Further figures of the shipped prediction."""
+    beside: Mapping[str, Mapping[str, float]]
+    """Further figures of each method."""
 
     @property
     def drift(self) -> bool:
@@ -85,7 +91,6 @@ def lines_of(result: Mapping[str, Any]) -> Iterator[Line]:
         known = {name: mean for name, mean in selection.items() if name in single}
         chosen = reference(known or single, metric)
         best = reference(single, metric)
-        mix = next((name for name in simple if name.startswith(MIX)), None)
         sums = {name: np.array(each) for name, each in told["sums"].items()}
         sizes = np.array(told["sizes"])
 
@@ -107,12 +112,12 @@ def lines_of(result: Mapping[str, Any]) -> Iterator[Line]:
             best=best,
             beside_reference=beside(chosen),
             beside_best=beside(best),
-            beside_mix=beside(mix) if mix else None,
+            beside_mixes={name: beside(name) for name in simple if name.startswith(MIX)},
             ours=sums[SHIPPED],
             theirs=sums[chosen],
             sizes=sizes,
             independent=told["independent"],
-            beside=told.get("beside", {}).get(SHIPPED, {}),
+            beside=told.get("beside", {}),
         )
 
 
@@ -123,6 +128,9 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         return first
     protocols = {}
     for where, told in first.get("protocols", {}).items():
+        if "sums" not in told:  # the selection part: simple methods alone are asked there
+            protocols[where] = told
+            continue
         others = [each.get("protocols", {}).get(where, {}) for each in results]
         same = [each for each in others if each.get("sizes") == told["sizes"]]
         averaged = {
@@ -155,19 +163,24 @@ What `maskseq init` and `maskseq pretrain` reach, with nothing changed and at mo
 simple methods that are counted on the same training part, on every suitable file of a collection. This page is made
 from `benchmarks/results/panel` by `python -m benchmarks.panel --report`; `benchmarks/panel` has the code.
 
-- **Parts.** Each file is cut in two; the larger part goes to `init` and `pretrain`, whose own split holds a selection
-  part out; nothing is chosen on the test part. The reference of a protocol is the simple method that is best on the
-  selection part; the one that is best on the test part is shown beside it.
+- **Parts.** Each file is cut in two; the larger part goes to `init` and `pretrain`, which holds a selection part out
+  and no second test; nothing is chosen on the test part. The reference of a protocol is the simple method that is best
+  on the selection part; the one that is best on the test part is shown as well.
+- **Simple methods** are those of [Simple methods](baselines.md), counted on the same training part. Mixtures of them
+  have rows of their own and are never the reference. The weights of the fitted mixture come from the selection part,
+  so that mixtures are judged on the test part alone.
 - **Figures.** Bits of single cells, of cells masked as in training and of gaps of bases; the share of gaps of events
-  that are exactly right; squared errors of numbers, in units of each channel's training variance. A gain is the share
-  of bits or squared error that is saved, or the difference of the shares, with a 95 % interval from a bootstrap over
-  records or stretches. Beside it stand further figures of the shipped prediction: CRPS in standard deviations,
-  accuracy, and of gaps bits and accuracy by cell.
+  that are exactly right; squared errors of numbers, in units of each channel's training variance. Simple methods that
+  state a mean are judged by it, computed from numbers that are not rounded to bins. A gain is the share of bits or
+  squared error that is saved, or the difference of the shares, with a 95 % interval from a bootstrap over records or
+  stretches. Behind a stroke stands a second figure: CRPS in standard deviations, accuracy of cells, bits of the cells
+  outside exact repeats (genomes) or bits by cell (gaps of events).
 - **Rule.** δ is {MARGINS["bits"]:.0%} of bits, {MARGINS["squared error"]:.0%} of squared error and one point of exact
   gaps. (a) No interval lies wholly beyond −δ. (b) There are no more nominal losses than chance makes, and none after
   Holm's correction. (c) Pooled by family of files (shares saved as ratios, by their logarithms), the lower
   bound of the gain is above 0 in each class of protocols;
-  against a mixture of simple methods (a) and (b) alone count, and a tie is allowed.
+  against mixtures of simple methods (a) and (b) alone count, and a tie is allowed. (d) The ten rows that are worst
+  in units of δ are listed.
 - **Drifts.** Test parts of signals are moved as instruments drift. Their reference is that of the same gaps without
   drift. A set with fewer than {FEWEST_GAPS} independent gaps is shown without a claim, in brackets, and so are
   figures of fewer than {FEWEST_REGIONS} records or stretches.
@@ -186,6 +199,12 @@ def _of_commit(name: str, results: Sequence[Mapping[str, Any]]) -> Iterator[str]
         f"{min(each['date'] for each in results)} to {max(each['date'] for each in results)}. "
         f"`{first['command']}`"
     )
+    older = [each["set"] for each in results if each.get("methods", 1) < METHODS]
+    if older:
+        yield (
+            f"\n**Older simple methods.** {_all_or(older, results)} judged beside an earlier, smaller set of simple "
+            f"methods: these gains are not comparable with those of newer results."
+        )
     lines = [line for each in results for line in lines_of(each)]
     for half in ("tuning", "report"):
         mine = [line for line in lines if line.half == half]
@@ -197,20 +216,26 @@ def _of_commit(name: str, results: Sequence[Mapping[str, Any]]) -> Iterator[str]
     yield from _trainings(results)
 
 
+def _all_or(names: Sequence[str], results: Sequence[Any]) -> str:
+    return "All were" if len(names) == len(results) else f"{', '.join(names)} were"
+
+
 def _verdicts(lines: Sequence[Line]) -> Iterator[str]:
     claimed = [line for line in lines if line.claimed]
-    verdict = judged([line.row(line.beside_reference) for line in claimed])
-    yield from _verdict("each protocol's reference", verdict)
-    mixed = [line.row(line.beside_mix) for line in claimed if line.beside_mix is not None]
-    if mixed:
-        yield from _verdict("the mixture of simple methods", judged(mixed), pools=False)
+    yield from _verdict(
+        "each protocol's reference", [(line, line.reference, line.beside_reference) for line in claimed]
+    )
+    for mix in dict.fromkeys(name for line in claimed for name in line.beside_mixes):
+        mixed = [(line, mix, line.beside_mixes[mix]) for line in claimed if mix in line.beside_mixes]
+        yield from _verdict(f"the {mix}", mixed, pools=False)
     wanted = [f"{line.set}, {line.kind}" for line in claimed if line.beside_reference.undecided(MARGINS[line.metric])]
     if wanted:
         yield f"\nMore seeds are needed for: {'; '.join(wanted)}."
 
 
-def _verdict(against: str, verdict: Verdict, *, pools: bool = True) -> Iterator[str]:
-    yield f"Against {against}, {verdict.comparisons} comparisons:\n"
+def _verdict(against: str, compared: Sequence[tuple[Line, str, Comparison]], *, pools: bool = True) -> Iterator[str]:
+    verdict = judged([line.row(comparison) for line, _, comparison in compared])
+    yield f"\nAgainst {against}, {verdict.comparisons} comparisons:\n"
     yield f"- (a) wholly beyond −δ: {len(verdict.real)}{_listed(verdict.real)}"
     yield (
         f"- (b) nominal losses: {len(verdict.nominal)}, where chance makes up to {verdict.allowed}; after Holm's "
@@ -219,47 +244,71 @@ def _verdict(against: str, verdict: Verdict, *, pools: bool = True) -> Iterator[
     if pools:
         told = "; ".join(f"{kind} {_gained(*gain)}" for kind, gain in sorted(verdict.pools.items()))
         yield f"- (c) pooled by family: {told}"
-    worst = "; ".join(
-        f"{row.name} {_gained(row.comparison.gain, row.comparison.low, row.comparison.high)}" for row in verdict.worst
-    )
-    yield f"- (d) the worst: {worst}\n"
+    yield "- (d) the worst:\n"
+    yield "| | asked | against | its figure | shipped | gain |"
+    yield "|---|---|---|---:|---:|---|"
+    found = {line.row(comparison).name: (line, other) for line, other, comparison in compared}
+    for row in verdict.worst:
+        line, other = found[row.name]
+        figures = f"{_figure(line.means[other])} | {_figure(line.means[SHIPPED])}"
+        yield f"| {row.name} | {line.protocol} | {other} | {figures} | {_marked(row.comparison, row.metric)} |"
 
 
 def _tables(lines: Sequence[Line]) -> Iterator[str]:
+    """One table for each domain and class: a column for each set, a row for each method."""
     for domain, kind in dict.fromkeys((line.domain, line.kind) for line in lines):
         mine = [line for line in lines if (line.domain, line.kind) == (domain, kind)]
-        methods = list(dict.fromkeys(name for line in mine for name in line.means))
-        yield f"\n**{domain}, {kind}** ({UNITS[mine[0].metric]})\n"
-        columns = ["set", "asked", "regions", *methods, "reference", "gain on it", "gain on the best on test", "beside"]
-        yield f"| {' | '.join(columns)} |"
-        yield f"|---|---|---:|{'---:|' * len(methods)}---|---|---|---|"
-        for line in mine:
-            figures = " | ".join(_figure(line.means.get(name)) for name in methods)
-            best = "the same" if line.best == line.reference else f"{line.best}: {line.told(line.beside_best)}"
-            beside = ", ".join(f"{name} {_figure(value)}" for name, value in line.beside.items())
-            yield (
-                f"| {line.set} | {line.protocol} | {len(line.sizes)} | {figures} | {line.reference} | "
-                f"{line.told(line.beside_reference)} | {best} | {beside} |"
-            )
+        metric = mine[0].metric
+        methods = sorted(dict.fromkeys(name for line in mine for name in line.means), key=_place)
+        there = {key for line in mine for each in line.beside.values() for key in each}
+        second = next((key for key in BESIDE[metric] if key in there), "")
+        yield f"\n**{domain}, {kind}** ({UNITS[metric]}{f' / {second}' if second else ''})\n"
+        yield f"| | {' | '.join(line.set for line in mine)} |"
+        yield f"|---|{'---:|' * len(mine)}"
+        rows: dict[str, list[str]] = {
+            "asked": [line.protocol for line in mine],
+            "records or stretches": [str(len(line.sizes)) for line in mine],
+        }
+        for name in methods:
+            figures = [(line.means.get(name), line.beside.get(name, {}).get(second)) for line in mine]
+            rows[f"*{name}*" if name.startswith(MIX) else name] = [
+                " / ".join(_figure(each) for each in pair if each is not None) for pair in figures
+            ]
+        rows["**reference**"] = [line.reference for line in mine]
+        rows["gain on it"] = [line.told(line.beside_reference) for line in mine]
+        rows["best on test"] = ["the same" if line.best == line.reference else line.best for line in mine]
+        rows["gain on that"] = ["" if line.best == line.reference else line.told(line.beside_best) for line in mine]
+        for name in dict.fromkeys(name for line in mine for name in line.beside_mixes):
+            rows[f"gain on the {name}"] = [
+                line.told(line.beside_mixes[name]) if name in line.beside_mixes else "" for line in mine
+            ]
+        for name, cells in rows.items():
+            yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _place(name: str) -> tuple[bool, bool]:
+    """What a run predicts with comes first, mixtures last."""
+    return name not in OWN, name.startswith(MIX)
 
 
 def _drifts(lines: Sequence[Line]) -> Iterator[str]:
     if not lines:
         return
     yield "\n**signal, gaps under drift** (z-scored squared error)\n"
-    yield "| drift | set | asked | gaps | shipped | reference | of it | gain on it |"
-    yield "|---|---|---|---:|---:|---|---:|---|"
+    yield "| drift | set | asked | gaps | shipped | reference | its figure | gain on it | best on test | gain on that |"
+    yield "|---|---|---|---:|---:|---|---:|---|---|---|"
     for drift in DRIFTS:
         mine = [line for line in lines if line.kind == drift]
         for line in mine:
             yield (
                 f"| {drift} | {line.set} | {line.protocol} | {line.independent} | {_figure(line.means[SHIPPED])} | "
-                f"{line.reference} | {_figure(line.means[line.reference])} | {line.told(line.beside_reference)} |"
+                f"{line.reference} | {_figure(line.means[line.reference])} | {line.told(line.beside_reference)} | "
+                f"{line.best} {_figure(line.means[line.best])} | {line.told(line.beside_best)} |"
             )
         if mine:
             gaps = sum(line.independent for line in mine)
             gain = _marked(_pooled(mine), "squared error")
-            yield f"| {drift} | **all** | | {gaps} | | | | {gain if gaps >= POOLED_GAPS else f'({gain})'} |"
+            yield f"| {drift} | **all** | | {gaps} | | | | {gain if gaps >= POOLED_GAPS else f'({gain})'} | | |"
 
 
 def _pooled(lines: Sequence[Line]) -> Comparison:

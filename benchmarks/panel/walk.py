@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -108,6 +109,7 @@ class Panel:
         told["positions"] = {
             part: int(export.arrays[f"{part}/lengths"].sum()) for part in ("train", "selection", "test")
         }
+        told["methods"] = answers.METHODS
         told["protocols"] = answers.judge(
             asked, export, drawn, folder / "answers", on_progress=lambda what: self.tell(asked, what)
         )
@@ -184,8 +186,9 @@ class Panel:
         told["recipe"] = recipe.read_text(encoding="utf-8")
         self.tell(asked, f"maskseq pretrain, {self.limit_cpu:.0f} CPU seconds at most")
         words = ["-m", "maskseq", "pretrain", str(recipe), "-o", str(run), "--seed", str(self.seed)]
+        words += (options := without_test(told["recipe"]))
         ended = self._call(words, self.limit_cpu)
-        told |= {"cpu seconds": round(ended.cpu), "stopped at the limit": ended.stopped}
+        told |= {"options": " ".join(options), "cpu seconds": round(ended.cpu), "stopped at the limit": ended.stopped}
         if not (run / "latest").exists():
             return _write(done, told | {"failed": f"pretrain: {ended.said or 'no checkpoint within the limit'}"})
         if ended.code and not ended.stopped:
@@ -203,16 +206,20 @@ class Panel:
     def _answered(
         self, asked: Set, folder: Path, export: questions.Export, drawn: dict[str, tuple[str, list[Any]]]
     ) -> None:
-        put = folder / "questions"
+        put, answered = folder / "questions", folder / "answers"
         put.mkdir(exist_ok=True)
+        missing = False
         for where, (_, puzzles) in drawn.items():
             part, _, kind = where.rpartition("/")
             path = put / f"{where.replace('/', '.')}.npz"
-            if part != "selection" and not path.exists():
+            if part != "selection" and not questions.asks(path, puzzles):
+                (answered / path.name).unlink(missing_ok=True)
                 fills = questions.jointly(asked.domain, kind, puzzles)
                 questions.write(path, puzzles, export.tokenizer, fills=fills)
-        self.tell(asked, "asking the run")
-        self._must([str(MODEL), "answer", str(folder / "run"), str(put), str(folder / "answers")])
+            missing |= part != "selection" and not (answered / path.name).exists()
+        if missing:
+            self.tell(asked, "asking the run")
+            self._must([str(MODEL), "answer", str(folder / "run"), str(put), str(answered)])
 
     def _must(self, words: list[str]) -> None:
         ended = self._call(words, None)
@@ -255,6 +262,12 @@ def _process(words: list[str], limit: float | None, code: Path) -> Ended:
             raise
     lines = [line for line in said.strip().splitlines() if line.strip()]
     return Ended(process.returncode, _cpu() - before, "\n".join(lines[-4:])[-1000:], stopped)
+
+
+def without_test(recipe: str) -> list[str]:
+    """Options that leave the test part of a recipe to training, for code that writes one: the panel cuts its own."""
+    split = tomllib.loads(recipe).get("data", {}).get("split", {})
+    return ["--set", "data.split.test=0"] if split.get("test") else []
 
 
 def _cpu() -> float:

@@ -11,17 +11,22 @@ doi:10.1016/S0047-259X(03)00096-4).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 Values = Float[np.ndarray, "length fields"]
+Series = Sequence[Float[np.ndarray, "_ fields"]]
+"""Numbers of sequences of any lengths."""
 WINDOW = 600
 """Numbers in a window that are looked at together, at most."""
 DIFFUSE = 10.0
 """Variance of a level, or of a trend, about which nothing is assumed; of z-scored numbers."""
 NUGGET = 1e-5
 """Of z-scored numbers: what keeps matrices of equal numbers invertible."""
+KEPT = 8
+"""Sizes of windows whose inverse covariances are kept."""
 LONG = 0.25
 """Share of an aligned series from which on a hidden stretch is long."""
 ENOUGH = 8
@@ -37,7 +42,7 @@ class Stationary:
     covariance: Float[np.ndarray, "numbers numbers"]
 
     @classmethod
-    def count(cls, series: Sequence[Values], *, window: int = WINDOW) -> "Stationary":
+    def count(cls, series: Series, *, window: int = WINDOW) -> "Stationary":
         """Covariances of all pairs of fields at all lags of these series, of the pairs that are known.
 
         They are tapered as those of the series themselves are, of which fewer are as far apart: without it they need
@@ -63,6 +68,20 @@ class Stationary:
         """Positions of a window."""
         return len(self.covariance) // len(self.mean)
 
+    @cached_property
+    def _kept(self) -> dict[int, Float[np.ndarray, "_ _"]]:
+        return {}
+
+    def precision(self, size: int) -> Float[np.ndarray, "size size"]:
+        """The inverse of the covariance of a window's first `size` numbers; those of the last few sizes are kept."""
+        found = self._kept.pop(size, None)
+        if found is None:
+            found = np.linalg.inv(self.covariance[:size, :size] + NUGGET * np.eye(size))
+        self._kept[size] = found
+        while len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
+        return found
+
     def diffuse(self, *, trend: bool = False) -> "Stationary":
         """The same for windows whose level, and trend, are their own: an offset then moves predictions with it."""
         at = np.arange(self.width)
@@ -84,8 +103,11 @@ class Stationary:
             seen = z[first : first + self.width]
             asked = np.zeros(seen.shape, bool)
             asked[start - first : stop - first] = wanted
-            size = seen.size
-            found = conditional(self.covariance[:size, :size], seen.ravel(), asked.ravel())
+            size, hidden = seen.size, int(np.isnan(seen).sum())
+            if 2 * hidden < size:
+                found = from_precision(self.precision(size), seen.ravel(), asked.ravel())
+            else:
+                found = conditional(self.covariance[:size, :size], seen.ravel(), asked.ravel())
             mean[start:stop][wanted], variance[start:stop][wanted] = found
         return mean * self.std + self.mean, variance * self.std**2
 
@@ -103,7 +125,7 @@ class Aligned:
     elsewhere: Stationary
 
     @classmethod
-    def count(cls, series: Sequence[Values], elsewhere: Stationary) -> "Aligned | None":
+    def count(cls, series: Series, elsewhere: Stationary) -> "Aligned | None":
         """None where the series are too few, too long, or not all of one length."""
         lengths = {len(values) for values in series}
         whole = [values for values in series if not np.isnan(values).any()]
@@ -135,7 +157,7 @@ class Aligned:
         return mean.reshape(shape) * self.std + self.mean, variance.reshape(shape) * self.std**2
 
 
-def moments(series: Sequence[Values]) -> tuple[Float[np.ndarray, " fields"], Float[np.ndarray, " fields"]]:
+def moments(series: Series) -> tuple[Float[np.ndarray, " fields"], Float[np.ndarray, " fields"]]:
     """Means and standard deviations of the known numbers; 0 and 1 of a field that has none, or only one."""
     whole = np.concatenate(series)
     known = ~np.isnan(whole)
@@ -194,6 +216,24 @@ def conditional(
     half = np.linalg.solve(np.linalg.cholesky(matrix), np.column_stack([covariance[np.ix_(known, wanted)], z[known]]))
     variance = covariance[wanted, wanted] - (half[:, :-1] ** 2).sum(axis=0)
     return half[:, :-1].T @ half[:, -1], np.maximum(variance, NUGGET)
+
+
+def from_precision(
+    precision: Float[np.ndarray, "numbers numbers"],
+    z: Float[np.ndarray, " numbers"],
+    asked: Bool[np.ndarray, " numbers"],
+) -> tuple[Float[np.ndarray, " asked"], Float[np.ndarray, " asked"]]:
+    """What `conditional` says, from the inverse of the covariance: cheaper where more is known than hidden.
+
+    Its hidden block is the inverse of the covariance of what is hidden, given the rest (Bishop 2006, eq. 2.73).
+    """
+    (hidden,) = np.nonzero(np.isnan(z))
+    wanted = np.flatnonzero(asked[hidden])
+    pull = -(precision @ np.where(np.isnan(z), 0, z))[hidden]
+    right = np.column_stack([np.eye(len(hidden))[:, wanted], pull])
+    found = np.linalg.solve(precision[np.ix_(hidden, hidden)], right)
+    variance = found[wanted, np.arange(len(wanted))] - NUGGET
+    return found[wanted, -1], np.maximum(variance, NUGGET)
 
 
 def positive(covariance: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:

@@ -15,6 +15,8 @@ from maskseq.inference.ordinal import bin_edges
 from maskseq.types import Vocabulary
 
 Values = Float[np.ndarray, "length fields"]
+Series = Sequence[Float[np.ndarray, "_ fields"]]
+"""Numbers of sequences of any lengths."""
 Posterior = Callable[[Values], tuple[Values, Values]]
 """Numbers of one sequence, NaN where hidden or unknown → means and variances."""
 FLOOR = 1e-3
@@ -79,7 +81,7 @@ class Spread:
     variance: Float[np.ndarray, "fields distances"]
 
     @classmethod
-    def count(cls, fill: Callable[[Values], Values], series: Sequence[Values], *, seed: int = 0) -> "Spread":
+    def count(cls, fill: Callable[[Values], Values], series: Series, *, seed: int = 0) -> "Spread":
         """Hide stretches of training series, and see how the fill errs."""
         whole = np.concatenate(series)
         known = ~np.isnan(whole)

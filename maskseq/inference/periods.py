@@ -17,7 +17,7 @@ CLOSE = 0.9
 """Of the best autocorrelation, what a shorter period must have to be taken: multiples of a period are periods."""
 
 
-def found_period(series: Sequence[Float[np.ndarray, "length fields"]]) -> int | None:
+def found_period(series: Sequence[Float[np.ndarray, "_ fields"]]) -> int | None:
     """The shortest period, in positions, that the longest of these series repeats with; None if it does not."""
     values = max(series, key=len, default=np.empty((0, 1)))[:LONGEST]
     n = len(values)

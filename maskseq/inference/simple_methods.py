@@ -15,7 +15,7 @@ from maskseq.inference.gaussian import Aligned, Stationary
 from maskseq.inference.holdout import hide_spans
 from maskseq.inference.markov import Markov, MarkovPredict, best_order
 from maskseq.inference.mixture import Mixture, Remembered
-from maskseq.inference.numbers import NumberPredict, Spread, Values, numbers_of
+from maskseq.inference.numbers import NumberPredict, Series, Spread, Values, numbers_of
 from maskseq.inference.periods import found_period
 from maskseq.inference.span_predict import SpanPredict
 from maskseq.tokenizer import Tokenizer
@@ -155,7 +155,7 @@ def _of_numbers(sequences: Sequences, tokenizer: Tokenizer[Any], periods: Sequen
     return {name: NumberPredict(each, vocabulary, frequencies) for name, each in posteriors.items()}
 
 
-def _fills(series: Sequence[Values], periods: Sequence[int]) -> dict[str, Callable[[Values], Values]]:
+def _fills(series: Series, periods: Sequence[int]) -> dict[str, Callable[[Values], Values]]:
     fills: dict[str, Callable[[Values], Values]] = {"lines": imputers.linear, "last value": imputers.last}
     if importlib.util.find_spec("scipy") is not None:
         fills["splines"] = imputers.spline
