@@ -12,16 +12,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from corpora import Letters, Text, complement
 
-from maskseq import evaluation
-from maskseq.data.build import build_from_records
-from maskseq.data.splits import SplitConfig
-from maskseq.evaluation import Question, evaluate_baselines
-from maskseq.inference import baselines as all_methods
-from maskseq.inference.baselines import Baselines
-from maskseq.inference.crossfit import FOLDS, GAPS, GUARD, blocks, cross_fitted
-from maskseq.inference.fill import Predict
-from maskseq.inference.mixture import Gate, Mixture
-from maskseq.inference.simple_methods import EQUAL, FITTED, hidden_cells, mixtures, simple_methods, views_of
+from maskseq.apps import evaluate as evaluation
+from maskseq.apps.evaluate import Question, evaluate_baselines
+from maskseq.baselines import baselines as all_methods
+from maskseq.baselines.baselines import Baselines
+from maskseq.baselines.crossfit import FOLDS, GAPS, GUARD, blocks, cross_fitted
+from maskseq.baselines.simple_methods import EQUAL, FITTED, hidden_cells, mixtures, simple_methods, views_of
+from maskseq.corpus.build import build_from_records
+from maskseq.corpus.splits import SplitConfig
+from maskseq.predict.experts.mixture import Gate, Mixture
+from maskseq.predict.protocol import Predict
 from maskseq.types import Encoded
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 

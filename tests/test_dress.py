@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from three_domains import DOMAINS, Domain, Prepared, command, prepared
 
-from maskseq.run import load
+from maskseq.trained import load
 
 WORDS = {"a": "Prüfung", "b": "Überweisung", "c": "zahlen", "d": "löschen"}
 LOG = "\n".join(

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from untrained import untrained
 
 from maskseq.cli import app
-from maskseq.run import Run
+from maskseq.trained import Run
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 
 GOOD = "".join(f">r{i}\n{'ACGTTGCAAN' * 12}\n" for i in range(30))

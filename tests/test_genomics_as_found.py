@@ -12,7 +12,7 @@ from untrained import untrained
 
 from maskseq import plugins
 from maskseq.cli import app
-from maskseq.run import Run
+from maskseq.trained import Run
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 from maskseq_genomics.protein import ProteinTokenizer
 

@@ -15,13 +15,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from corpora import Letters, Lines, Text, complement, random_texts, tree
 
 import maskseq
+from maskseq.apps.evaluate import Question, evaluate_baselines, evaluate_run
+from maskseq.apps.inspect import inspect
 from maskseq.cli import app
-from maskseq.data.build import build_corpus, build_from_records, build_share
-from maskseq.data.corpus import Corpus, Split
-from maskseq.data.splits import SplitConfig
-from maskseq.describe import inspect
+from maskseq.corpus.build import build_corpus, build_from_records, build_share
+from maskseq.corpus.reader import Corpus, Split
+from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import DataError, UsageError
-from maskseq.evaluation import Question, evaluate_baselines, evaluate_run
 from maskseq.recipe import load_recipe
 
 PARTS: tuple[Split, ...] = ("train", "selection", "test")

@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from maskseq.cli import app
-from maskseq.data.build import build_from_records
-from maskseq.data.corpus import Corpus
-from maskseq.data.near_copies import near_copies
-from maskseq.data.splits import SplitConfig
+from maskseq.corpus.build import build_from_records
+from maskseq.corpus.near_copies import near_copies
+from maskseq.corpus.reader import Corpus
+from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import UsageError
 from maskseq.tokenizer import Tokenizer
 from maskseq_genomics.bpe import BpeTokenizer

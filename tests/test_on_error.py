@@ -10,11 +10,11 @@ import pytest
 from three_domains import DOMAINS, Prepared, command, prepared
 
 from maskseq.cli.use import known_records
+from maskseq.corpus.intake import Intake, Restored
 from maskseq.errors import DataError, DataWarning
-from maskseq.intake import Intake, Restored
 from maskseq.plugins import format_for
-from maskseq.run import load
 from maskseq.tokenizer import Format
+from maskseq.trained import load
 from maskseq.types import ListRecord
 
 

@@ -19,10 +19,10 @@ from benchmarks.panel.questions import Export, asks, draw, questions, write
 from benchmarks.panel.report import lines_of, over_seeds, write_report
 from benchmarks.panel.sets import SETS, Set
 from benchmarks.panel.walk import Ended, Panel, without_test
+from maskseq.baselines.baselines import Baselines
 from maskseq.cli import app
-from maskseq.inference.baselines import Baselines
-from maskseq.inference.evaluate import ask
-from maskseq.inference.puzzles import Puzzle
+from maskseq.evaluation.figures import ask
+from maskseq.evaluation.protocols import Puzzle
 
 HERE = Path(walk.__file__).parent
 
@@ -235,7 +235,7 @@ def test_a_command_is_interrupted_once_at_its_limit_and_may_end_in_peace(tmp_pat
 
 def _export(n_fields: int = 2, length: int = 400) -> Export:
     from benchmarks.panel.questions import Exported
-    from maskseq.masking import MaskingConfig
+    from maskseq.masking.plan import MaskingConfig
     from maskseq.types import Field
 
     fields = tuple(Field(name=f"f{i}", tokens=tuple("abcd")) for i in range(n_fields))

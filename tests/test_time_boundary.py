@@ -19,15 +19,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from corpora import Letters, Text
 
-from maskseq.commands import held_out_rows, prepare_corpus, rows_of
-from maskseq.data.build import build_from_records
-from maskseq.data.corpus import Corpus, Split
-from maskseq.data.splits import SplitConfig, training_records
+from maskseq.apps.evaluate import Question, evaluate_baselines
+from maskseq.apps.pretrain import held_out_rows, prepare_corpus, rows_of
+from maskseq.corpus.build import build_from_records
+from maskseq.corpus.reader import Corpus, Split
+from maskseq.corpus.splits import SplitConfig, training_records
 from maskseq.errors import DataError, PluginError
-from maskseq.evaluation import Question, evaluate_baselines
-from maskseq.inference.holdout import held_out_fills, hide_spans
-from maskseq.inference.infill import InfillConfig
-from maskseq.masking import MaskingConfig
+from maskseq.evaluation.holdout import held_out_fills, hide_spans
+from maskseq.infill.sampler import InfillConfig
+from maskseq.masking.plan import MaskingConfig
 from maskseq.recipe import load_recipe
 from maskseq.types import Encoded, Record
 
@@ -234,7 +234,7 @@ def test_corpora_of_before_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_lying_table_of_context_is_refused(tmp_path: Path) -> None:
-    from maskseq.data.storage import digest, to_json
+    from maskseq.storage.folder import digest, to_json
 
     corpus = prepare_corpus(recipe(log(tmp_path / "log.csv"), '{"by": "time"}'), default=tmp_path / "c")
     manifest = json.loads((tmp_path / "c" / "manifest.json").read_text())

@@ -10,8 +10,8 @@ import numpy as np
 from typer.testing import CliRunner, Result
 from untrained import untrained
 
+from maskseq.apps.pretrain import prepare_corpus
 from maskseq.cli import app
-from maskseq.commands import prepare_corpus
 from maskseq.recipe import load_recipe
 
 

@@ -10,15 +10,16 @@ import numpy as np
 from benchmarks.panel.questions import Export, independent, jointly
 from benchmarks.panel.rule import Metric
 from benchmarks.panel.sets import Domain, Set
-from maskseq.inference import evaluate, evaluate_numbers
-from maskseq.inference.baselines import FREQUENCIES, MARKOV_ORDER, Baselines
-from maskseq.inference.fill import Predict
-from maskseq.inference.imputers import imputer
-from maskseq.inference.infill import InfillConfig, infill
-from maskseq.inference.mixture import Mixture
-from maskseq.inference.numbers import NumberPredict
-from maskseq.inference.puzzles import Puzzle
-from maskseq.inference.simple_methods import EQUAL, FITTED
+from maskseq.baselines.baselines import FREQUENCIES, MARKOV_ORDER, Baselines
+from maskseq.baselines.imputers import imputer
+from maskseq.baselines.simple_methods import EQUAL, FITTED
+from maskseq.evaluation import figures as evaluate
+from maskseq.evaluation import numbers as evaluate_numbers
+from maskseq.evaluation.protocols import Puzzle
+from maskseq.infill.sampler import InfillConfig, infill
+from maskseq.predict.experts.mixture import Mixture
+from maskseq.predict.experts.numbers import NumberPredict
+from maskseq.predict.protocol import Predict
 from maskseq.types import LegalCells, Vocabulary
 
 DEPTH = 5

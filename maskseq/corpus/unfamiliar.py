@@ -1,0 +1,81 @@
+"""What a file has otherwise than the training files: columns that are not there, values that the vocabulary lacks."""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Int, Integer
+
+from maskseq.contract.fence import encode
+from maskseq.names import nearest
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Encoded, Record
+
+R = TypeVar("R", bound=Record)
+SHARE = 0.5
+"""Of a field's known values: from so many on that the vocabulary lacks, it is reported."""
+
+
+@dataclass
+class Unfamiliar:
+    """Counts over the records of a file."""
+
+    tokenizer: Tokenizer[Any]
+    known: Int[np.ndarray, " fields"] = field(init=False)
+    other: Int[np.ndarray, " fields"] = field(init=False)
+    """Known values, and those of them that are none of the vocabulary."""
+    sources: set[str] | None = field(default_factory=set)
+    """Columns that some record has; None: records do not say."""
+    n_records: int = 0
+
+    def __post_init__(self) -> None:
+        self.known, self.other = np.zeros((2, len(self.tokenizer.fields)), np.int64)
+        vocabulary = self.tokenizer.vocabulary
+        self._n_tokens = np.array([each.n_tokens for each in self.tokenizer.fields])
+        self._other_ids = np.array([-1 if other is None else other for other in vocabulary.other_ids])
+
+    def add(self, record: Record, ids: Integer[np.ndarray, "length fields"]) -> None:
+        """Take in a record and what it was encoded as."""
+        other = (ids == self._other_ids).sum(axis=0)
+        self.other += other
+        self.known += (ids < self._n_tokens).sum(axis=0) + other
+        self.n_records += 1
+        sources = record.sources()
+        self.sources = None if self.sources is None or sources is None else self.sources | set(sources)
+
+    def warnings(self) -> list[str]:
+        """What to say of the file, a line each."""
+        fields = self.tokenizer.fields
+        told = []
+        if self.n_records and self.sources is not None:
+            missing = [each.source for each in fields if each.source not in self.sources]
+            if missing := [*dict.fromkeys(missing)]:
+                others = sorted(self.sources - {each.source for each in fields}) or sorted(self.sources)
+                told.append(
+                    f"there is no column {', '.join(map(repr, missing))}, which the run has a field for: its values "
+                    f"count as absent. The other columns are {nearest(missing[0], others)}"
+                )
+        strange = [
+            f"{each.name} ({other / known:.0%} of {known:,})"
+            for each, known, other in zip(fields, self.known.tolist(), self.other.tolist(), strict=True)
+            if other and other >= SHARE * known
+        ]
+        if strange:
+            told.append(
+                f"known values that the run's vocabulary does not have: {', '.join(strange)}; is this the right file "
+                f"for the run, and is it read right?"
+            )
+        return told
+
+
+def encoded(records: Iterable[R], tokenizer: Tokenizer[Any]) -> Iterator[tuple[R, Encoded]]:
+    """Records and their ids; behind the last one come warnings of what is unfamiliar in them."""
+    seen = Unfamiliar(tokenizer)
+    for record in records:
+        ids = encode(tokenizer, record)
+        seen.add(record, ids.ids)
+        yield record, ids
+    for text in seen.warnings():
+        warnings.warn(text, stacklevel=2)
