@@ -13,7 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from maskseq.errors import DataError, MaskseqError, UsageError
-from maskseq.tokenizer import Format, Symmetry, Tokenizer
+from maskseq.formats import Format
+from maskseq.tokenizer import Symmetry, Tokenizer
 from maskseq.types import ABSENT, END, MASK, OTHER, Encoded, Field, LegalCells, ListRecord, Record
 
 if TYPE_CHECKING:

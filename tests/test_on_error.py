@@ -12,8 +12,8 @@ from three_domains import DOMAINS, Prepared, command, prepared
 from maskseq.cli.use import known_records
 from maskseq.corpus.intake import Intake, Restored
 from maskseq.errors import DataError, DataWarning
+from maskseq.formats import Format
 from maskseq.plugins import format_for
-from maskseq.tokenizer import Format
 from maskseq.trained import load
 from maskseq.types import ListRecord
 

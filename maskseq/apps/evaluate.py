@@ -27,13 +27,13 @@ from maskseq.evaluation import figures as evaluate
 from maskseq.evaluation import numbers as evaluate_numbers
 from maskseq.evaluation.figures import Answers, Cells
 from maskseq.evaluation.protocols import Protocol, Puzzle
+from maskseq.formats import nearest
 from maskseq.infill.order import OrderName
 from maskseq.infill.ranges import read_ranges
 from maskseq.infill.ranges import within as stretches
 from maskseq.infill.sampler import InfillConfig
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.checkpoint import read_json
-from maskseq.names import nearest
 from maskseq.predict.experts.copies import Repeats
 from maskseq.predict.protocol import Predict
 from maskseq.recipe import load_recipe

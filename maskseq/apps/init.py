@@ -28,12 +28,13 @@ from maskseq.corpus.sides import choose
 from maskseq.corpus.split_config import TEST
 from maskseq.corpus.splits import SplitConfig, table_of, training_records
 from maskseq.errors import DataError, DataWarning, MaskseqError, UsageError
+from maskseq.formats import Format
 from maskseq.recipe import lay_over, load_recipe, today
 from maskseq.storage.outputs import write
 from maskseq.storage.places import is_url
 from maskseq.storage.toml_text import recipe_text
 from maskseq.survey import Suggestion
-from maskseq.tokenizer import Format, Tokenizer
+from maskseq.tokenizer import Tokenizer
 from maskseq.types import Record
 
 SAMPLE_UNITS = 500_000

@@ -21,9 +21,10 @@ from maskseq.contract.fence import beyond_of, encode, record_type
 from maskseq.corpus.intake import Intake
 from maskseq.corpus.out_of_range import OUTSIDE
 from maskseq.errors import DataWarning, MaskseqError
+from maskseq.formats import Format
 from maskseq.plugins import Trust, open_format
 from maskseq.survey import Head
-from maskseq.tokenizer import Format, Tokenizer
+from maskseq.tokenizer import Tokenizer
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 TRIED_BYTES = 1 << 16

@@ -16,7 +16,8 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from maskseq.contract.fence import encode, naming, read, streamed
 from maskseq.errors import DataError, DataWarning
-from maskseq.tokenizer import Format, Tokenizer
+from maskseq.formats import Format
+from maskseq.tokenizer import Tokenizer
 from maskseq.types import Record
 
 T = TypeVar("T")

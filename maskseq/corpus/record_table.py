@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, Int8, UInt64
 from maskseq.corpus.hashing import hash64
 from maskseq.corpus.parts import Part
 from maskseq.errors import PluginError
-from maskseq.names import COMPARED, nearest
+from maskseq.formats import COMPARED, nearest
 from maskseq.types import Record
 
 
@@ -85,7 +85,7 @@ class RecordTable:
         return np.cumsum(self.units)
 
     def find(self, key: str) -> list[int]:
-        """The records with that key; KEY#n also means the n-th of several with one key (`maskseq.names`)."""
+        """The records with that key; KEY#n also means the n-th of several with one key (`maskseq.formats`)."""
         found = self._of_key(key)
         first, _, number = key.rpartition("#")
         alike = self._of_key(first) if number.isdecimal() and len(number) < 10 else []

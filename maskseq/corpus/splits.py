@@ -22,7 +22,7 @@ from maskseq.corpus.split_config import DUPLICATE, OVERLAPPING, PARTS, SELECTION
 from maskseq.corpus.split_config import SplitConfig as SplitConfig
 from maskseq.corpus.unknown_runs import UnknownRuns, cut_out
 from maskseq.errors import UsageError
-from maskseq.names import COMPARED
+from maskseq.formats import COMPARED
 from maskseq.types import Record
 
 Locate = Callable[[Region], tuple[int, int, int, int]]

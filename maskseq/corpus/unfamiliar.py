@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int, Integer
 
 from maskseq.contract.fence import encode
-from maskseq.names import nearest
+from maskseq.formats import nearest
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Record
 

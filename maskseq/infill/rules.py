@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from maskseq.constraints import Automaton, Constraint, Total
 from maskseq.errors import DataError, UsageError
-from maskseq.names import nearest
+from maskseq.formats import nearest
 from maskseq.tokenizer import Rule, Tokenizer
 from maskseq.types import Encoded, Field, LegalCells
 

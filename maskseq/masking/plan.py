@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from maskseq.errors import UsageError
+from maskseq.formats import nearest
 from maskseq.masking.units import RawUnits, distinct
-from maskseq.names import nearest
 from maskseq.types import Field
 
 OBJECTIVES = ("tokens", "spans", "infill")

@@ -17,7 +17,7 @@ from jaxtyping import Float64
 
 from maskseq.errors import DataError, DataWarning, UsageError
 from maskseq.files import create
-from maskseq.names import distinct
+from maskseq.formats import distinct
 from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
 from maskseq.tokenizer import ADDED, Format, OnBroken, attempted, stop
 from maskseq_signals.cells import (

@@ -8,7 +8,7 @@ import numpy as np
 
 from maskseq.errors import DataError
 from maskseq.files import read_bytes
-from maskseq.names import distinct
+from maskseq.formats import distinct
 
 USUAL_RATE = 250.0
 """Frames a second where the header says nothing."""
