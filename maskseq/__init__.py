@@ -19,11 +19,11 @@ from maskseq.types import ABSENT, END, MASK, OTHER, Encoded, Field, LegalCells, 
 
 if TYPE_CHECKING:
     from maskseq.apps.pretrain import pretrain
-    from maskseq.trained import Run, load
+    from maskseq.trained import TrainedModel, load
 
 __version__ = "0.1.0"
 
-_LAZY = {"pretrain": "maskseq.apps.pretrain", "load": "maskseq.trained", "Run": "maskseq.trained"}
+_LAZY = {"pretrain": "maskseq.apps.pretrain", "load": "maskseq.trained", "TrainedModel": "maskseq.trained"}
 
 __all__ = [
     "ABSENT",
@@ -38,9 +38,9 @@ __all__ = [
     "ListRecord",
     "MaskseqError",
     "Record",
-    "Run",
     "Symmetry",
     "Tokenizer",
+    "TrainedModel",
     "UsageError",
     "load",
     "pretrain",

@@ -44,7 +44,7 @@ from maskseq.types import Encoded
 from maskseq.variants import Listed, Records, stretches
 
 
-def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any] | None = None) -> "Run":
+def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any] | None = None) -> "TrainedModel":
     """A run folder, or one of its checkpoints, ready to infill, score and embed.
 
     Loading executes nothing that is not installed: names of code in the folder are refused unless `trust_code` allows
@@ -58,7 +58,7 @@ def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any
     checkpoint = find_checkpoint(Path(run))
     model, own = read_model(checkpoint, trust_code=trust_code, known=tokenizer)
     trained_on(Path(run), checkpoint)  # a changed recipe is reported now
-    return Run(Path(run), model, own, checkpoint, trust_code)
+    return TrainedModel(Path(run), model, own, checkpoint, trust_code)
 
 
 def trained_on(run: Path, checkpoint: Path) -> TrainedOn:
@@ -91,7 +91,7 @@ def recipe_file(run: Path, checkpoint: Path) -> Path | None:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainedModel:
     """A trained encoder and the tokenizer that belongs to it."""
 
     path: Path
@@ -193,7 +193,7 @@ class Run:
         cells: int = 10_000,
         data: str = "records",
         on_progress: Callable[[int, int | None], None] = lambda done, of: None,
-    ) -> "Run":
+    ) -> "TrainedModel":
         """Fit a calibration on about so many cells hidden in known records, and write it beside the checkpoint.
 
         `records` are keys and encoded records that the run was not trained on; `data` is what to call them. Returns the
@@ -293,7 +293,7 @@ class Run:
         )
 
 
-def export_checkpoint(run: Run, output: Path, *, format: Literal["hf", "onnx"]) -> str:
+def export_checkpoint(run: TrainedModel, output: Path, *, format: Literal["hf", "onnx"]) -> str:
     """Write a run's encoder for transformers or as ONNX; returns what was written."""
     with claimed(output, new=True, parents=True) as work:
         if format == "hf":

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from untrained import untrained
 
 from maskseq.cli import app
-from maskseq.trained import Run
+from maskseq.trained import TrainedModel
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 
 GOOD = "".join(f">r{i}\n{'ACGTTGCAAN' * 12}\n" for i in range(30))
@@ -15,7 +15,7 @@ BROKEN = GOOD + ">x\nAC!!\n>y\nACGT\n"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return untrained(NucleotideTokenizer(), tmp_path_factory.mktemp("run"))
 
 
@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         ("score", "s.tsv"),
     ],
 )
-def test_of_a_run(command: str, output: str, run: Run, tmp_path: Path) -> None:
+def test_of_a_run(command: str, output: str, run: TrainedModel, tmp_path: Path) -> None:
     file = tmp_path / "x.fa"
     arguments = [command, str(run.path), str(file), "-o", str(tmp_path / output)]
     file.write_text(BROKEN)

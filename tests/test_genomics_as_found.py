@@ -12,7 +12,7 @@ from untrained import untrained
 
 from maskseq import plugins
 from maskseq.cli import app
-from maskseq.trained import Run
+from maskseq.trained import TrainedModel
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 from maskseq_genomics.protein import ProteinTokenizer
 
@@ -51,17 +51,19 @@ def plain(path: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return untrained(NucleotideTokenizer(), tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
-def protein_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def protein_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return untrained(ProteinTokenizer(), tmp_path_factory.mktemp("protein-run"))
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_it_is_recognized_filled_scored_and_embedded(name: str, run: Run, protein_run: Run, tmp_path: Path) -> None:
+def test_it_is_recognized_filled_scored_and_embedded(
+    name: str, run: TrainedModel, protein_run: TrainedModel, tmp_path: Path
+) -> None:
     format, tokenizer, content = FOUND[name]
     file = tmp_path / name
     file.write_bytes(content)
@@ -90,14 +92,14 @@ def test_it_is_recognized_filled_scored_and_embedded(name: str, run: Run, protei
     assert np.isfinite(saved["vectors"]).all(axis=1).tolist() == [len(record) > 0 for record in records]
 
 
-def test_positions_of_empty_records_are_none(run: Run, tmp_path: Path) -> None:
+def test_positions_of_empty_records_are_none(run: TrainedModel, tmp_path: Path) -> None:
     (tmp_path / "x.fa").write_bytes(b">a\n>b\nACGT\n>c\n>d\nAC\n>e\n")
     assert maskseq("embed", run.path, tmp_path / "x.fa", "-o", tmp_path / "v.npz", "--pooling", "none").exit_code == 0
     assert np.load(tmp_path / "v.npz")["offsets"].tolist() == [0, 0, 4, 4, 6, 6]
     assert [len(vectors) for _, vectors in run.embed([], pooling="none")] == []
 
 
-def test_small_cases(run: Run, protein_run: Run, shared_cases: Path, tmp_path: Path) -> None:
+def test_small_cases(run: TrainedModel, protein_run: TrainedModel, shared_cases: Path, tmp_path: Path) -> None:
     for file in sorted((shared_cases / "genomics").glob("*.f*")):
         result = maskseq("init", file, "-o", tmp_path / f"{file.name}.toml")
         assert result.exit_code == 0, result.output
@@ -121,7 +123,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_the_tokenizer_of_a_run_chooses_among_formats(name: str, run: Run, tmp_path: Path) -> None:
+def test_the_tokenizer_of_a_run_chooses_among_formats(name: str, run: TrainedModel, tmp_path: Path) -> None:
     """The run knows no training files: everything is seen by content."""
     (tmp_path / name).write_bytes(TABLES[name])
     result = maskseq("infill", run.path, tmp_path / name, "-o", tmp_path / "filled")
@@ -133,7 +135,7 @@ def test_the_tokenizer_of_a_run_chooses_among_formats(name: str, run: Run, tmp_p
         assert maskseq(command, run.path, tmp_path / name, *more).exit_code == 0
 
 
-def test_a_named_format_is_given_its_options(run: Run, tmp_path: Path) -> None:
+def test_a_named_format_is_given_its_options(run: TrainedModel, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(TABLES["x.csv"])
     options = ("--format", "sequence-table", "--set", "data.format_options.column=seq")
     result = maskseq("score", run.path, tmp_path / "x.csv", *options)
@@ -141,7 +143,7 @@ def test_a_named_format_is_given_its_options(run: Run, tmp_path: Path) -> None:
     assert len(result.stdout.splitlines()) == 3
 
 
-def test_no_format_of_another_domain_is_asked(run: Run, tmp_path: Path) -> None:
+def test_no_format_of_another_domain_is_asked(run: TrainedModel, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("case,activity,time\na,x,2024-01-01\na,y,2024-01-02\n")
     result = maskseq("score", run.path, tmp_path / "x.csv")
     assert result.exit_code in (2, 3)

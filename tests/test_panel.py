@@ -22,7 +22,7 @@ from benchmarks.panel.walk import Ended, Panel, without_test
 from maskseq.baselines.baselines import Baselines
 from maskseq.cli import app
 from maskseq.evaluation.figures import ask
-from maskseq.evaluation.protocols import Puzzle
+from maskseq.evaluation.protocols import MaskedExample
 
 HERE = Path(walk.__file__).parent
 
@@ -146,7 +146,7 @@ def test_a_panel_of_three_domains_has_rows_resumes_and_makes_its_page(panel: Pan
     assert all(word in page for word in ("reads", "waves", "sentinel", "lines", "fitted mixture", "Holm"))
 
 
-def _repeated(train: list[np.ndarray], flank: int = 12) -> Callable[[Puzzle], np.ndarray]:
+def _repeated(train: list[np.ndarray], flank: int = 12) -> Callable[[MaskedExample], np.ndarray]:
     """By brute force: which cells have both flanks, cut short by an end or not, around one place of training."""
     texts = [each[:, 0].tolist() for each in train]
     complement = {0: 3, 1: 2, 2: 1, 3: 0}
@@ -158,7 +158,7 @@ def _repeated(train: list[np.ndarray], flank: int = 12) -> Callable[[Puzzle], np
 
     known = {around(text, at) for text in texts for at, each in enumerate(text) if each < 4}
 
-    def found(puzzle: Puzzle) -> np.ndarray:
+    def found(puzzle: MaskedExample) -> np.ndarray:
         return np.array([around(puzzle.truth[:, 0].tolist(), at) in known for at in puzzle.cells[:, 0].tolist()])
 
     return found

@@ -15,7 +15,7 @@ from maskseq.baselines.imputers import imputer
 from maskseq.baselines.simple_methods import EQUAL, FITTED
 from maskseq.evaluation import figures as evaluate
 from maskseq.evaluation import numbers as evaluate_numbers
-from maskseq.evaluation.protocols import Puzzle
+from maskseq.evaluation.protocols import MaskedExample
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.predict.experts.mixture import Mixture
 from maskseq.predict.experts.numbers import NumberPredict
@@ -66,7 +66,7 @@ def simple_methods(asked: Set, export: Export) -> Baselines:
 def judge(
     asked: Set,
     export: Export,
-    questions: Mapping[str, tuple[str, list[Puzzle]]],
+    questions: Mapping[str, tuple[str, list[MaskedExample]]],
     answered: Path,
     *,
     on_progress: Callable[[str], None] = lambda what: None,
@@ -138,7 +138,7 @@ def _summed(losses: Mapping[str, np.ndarray], group: np.ndarray) -> Told:
 
 
 def _ids(
-    puzzles: Sequence[Puzzle], who: Mapping[str, Predict], baselines: Baselines
+    puzzles: Sequence[MaskedExample], who: Mapping[str, Predict], baselines: Baselines
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
     """Bits of each cell; beside them accuracy and, for genomes, bits of the cells outside exact repeats."""
     answers = {name: evaluate.ask(predict, puzzles, baselines.tokenizer.vocabulary) for name, predict in who.items()}
@@ -154,7 +154,7 @@ def _ids(
 
 
 def _numbers(
-    asked: Set, puzzles: Sequence[Puzzle], who: Mapping[str, Predict], baselines: Baselines, *, means_only: bool
+    asked: Set, puzzles: Sequence[MaskedExample], who: Mapping[str, Predict], baselines: Baselines, *, means_only: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
     """Squared errors in units of each field's training variance, and CRPS and bits beside.
 
@@ -198,7 +198,7 @@ def _stated(predict: Predict) -> Callable[[np.ndarray], np.ndarray] | None:
 
 
 def _filled(
-    puzzles: Sequence[Puzzle],
+    puzzles: Sequence[MaskedExample],
     stored: Mapping[str, np.ndarray],
     baselines: Baselines,
     who: Mapping[str, Predict],
@@ -229,7 +229,7 @@ def fillers(baselines: Baselines) -> list[str]:
     return [name for name in baselines.predicts if name in (FREQUENCIES, CHAIN, *baselines.fillers, *MIX)]
 
 
-def _exact(puzzle: Puzzle, values: np.ndarray, field: int) -> float:
+def _exact(puzzle: MaskedExample, values: np.ndarray, field: int) -> float:
     mine = puzzle.cells[:, 1] == field
     if not mine.any() or puzzle.hidden[:, field].all():
         return np.nan
@@ -238,7 +238,7 @@ def _exact(puzzle: Puzzle, values: np.ndarray, field: int) -> float:
 
 def _by_tables(
     predict: Predict,
-    puzzles: Sequence[Puzzle],
+    puzzles: Sequence[MaskedExample],
     field: int,
     vocabulary: Vocabulary,
     legal: Sequence[np.ndarray] | None,
@@ -264,7 +264,7 @@ def _by_tables(
     return values
 
 
-def _by_spans(puzzle: Puzzle, field: int, baselines: Baselines) -> np.ndarray:
+def _by_spans(puzzle: MaskedExample, field: int, baselines: Baselines) -> np.ndarray:
     hidden = puzzle.hidden[:, field]
     written = puzzle.truth.copy()
     if hidden.any() and not hidden.all():

@@ -22,7 +22,7 @@ from maskseq.apps.init_readings import Reading, Readings, UndecidedError, answer
 from maskseq.contract.fence import encode, fenced, fit
 from maskseq.corpus.intake import Intake, OnError, hinted, report, skipped, with_hint
 from maskseq.corpus.near_copies import near_copies
-from maskseq.corpus.out_of_range import Beyond
+from maskseq.corpus.out_of_range import OutOfRange
 from maskseq.corpus.overlap import Overlap, overlap
 from maskseq.corpus.sides import choose
 from maskseq.corpus.split_config import TEST
@@ -68,7 +68,7 @@ class Passed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class RecordSample:
     """Some records from the beginning of the files, and how a tokenizer encodes them."""
 
     records: Sequence[Record]
@@ -166,7 +166,7 @@ class _Looked:
     """What one way to read the files finds in them."""
 
     reading: Reading
-    sample: Sample
+    sample: RecordSample
     suggestion: Suggestion
     draft: dict[str, Any]
     """The recipe as far as the tokenizer and the user have a say in it."""
@@ -294,7 +294,7 @@ def _suggestion(records: Sequence[Record], wanted: str | None) -> tuple[str, Sug
 
 def _encoded(
     records: Sequence[Record], whole: bool, options: Mapping[str, Any], on_error: OnError, passed: Passed
-) -> Sample:
+) -> RecordSample:
     """Fit and encode: what cannot be encoded is better known now than when the recipe runs."""
     options = dict(options)
     tokenizer = fit(plugins.load("tokenizers", options.pop("name"), trust_code=True), records, options)
@@ -314,7 +314,7 @@ def _encoded(
         unknown += (~tokenizer.vocabulary.known(ids)).sum(axis=0)
     if not kept:
         raise UsageError(f"no record can be encoded: {passed.why[-1]}")
-    return Sample(
+    return RecordSample(
         records=kept,
         whole=whole,
         tokenizer=tokenizer,
@@ -324,7 +324,7 @@ def _encoded(
     )
 
 
-def _too_little(sample: Sample, split: SplitConfig) -> bool:
+def _too_little(sample: RecordSample, split: SplitConfig) -> bool:
     """Whether a test part of these records would be too small to tell anything."""
     table = table_of(sample.records, split)
     share = split.shares[TEST]
@@ -338,7 +338,7 @@ def _too_little(sample: Sample, split: SplitConfig) -> bool:
     return few_records or share * int(sample.positions.sum()) < FEWEST_POSITIONS
 
 
-def _of_what_is_held_out(sample: Sample, split: SplitConfig, options: Mapping[str, Any]) -> str | None:
+def _of_what_is_held_out(sample: RecordSample, split: SplitConfig, options: Mapping[str, Any]) -> str | None:
     """What to say if its numbers lie outside the range of those that the recipe's split leaves for training."""
     if type(sample.tokenizer).beyond is Tokenizer.beyond:
         return None
@@ -349,7 +349,7 @@ def _of_what_is_held_out(sample: Sample, split: SplitConfig, options: Mapping[st
             tokenizer = fit(plugins.load("tokenizers", kept.pop("name"), trust_code=True), training, kept)
     except MaskseqError:  # of the whole file, the split leaves more
         return None
-    seen, held_out = Beyond(tokenizer.fields), Beyond(tokenizer.fields)
+    seen, held_out = OutOfRange(tokenizer.fields), OutOfRange(tokenizer.fields)
     for record in training:
         seen.add(tokenizer.beyond(record))
     for record in sample.records:
@@ -357,7 +357,7 @@ def _of_what_is_held_out(sample: Sample, split: SplitConfig, options: Mapping[st
     return held_out.without(seen).warning("held-out numbers")
 
 
-def _overlap(sample: Sample, split: SplitConfig) -> Overlap | None:
+def _overlap(sample: RecordSample, split: SplitConfig) -> Overlap | None:
     """What a split by time would leave out of the records that were looked at."""
     table = table_of(sample.records, split)
     try:
@@ -373,7 +373,7 @@ def _overlap(sample: Sample, split: SplitConfig) -> Overlap | None:
     return overlap(replace(table, positions=sample.positions), choice, asked)
 
 
-def _near_copies(sample: Sample, split: SplitConfig) -> int:
+def _near_copies(sample: RecordSample, split: SplitConfig) -> int:
     """How many of the records are nearly another one, as the build will find."""
     if not split.seeks_near_copies:
         return 0
@@ -383,7 +383,7 @@ def _near_copies(sample: Sample, split: SplitConfig) -> int:
     return 0 if found is None else int((found != np.arange(len(found))).sum())
 
 
-def _facts(sample: Sample) -> dict[str, Any]:
+def _facts(sample: RecordSample) -> dict[str, Any]:
     """What holds for records of any domain."""
     records = sample.records
     lengths = np.array([len(record) for record in records])
@@ -411,7 +411,7 @@ def _facts(sample: Sample) -> dict[str, Any]:
     return facts
 
 
-def _sizes(sample: Sample, suggestion: Suggestion) -> dict[str, dict[str, Any]]:
+def _sizes(sample: RecordSample, suggestion: Suggestion) -> dict[str, dict[str, Any]]:
     """Context, rows and length of a first training, from how much there is."""
     total, longest = int(sample.positions.sum()), int(sample.positions.max())
     context = min(suggestion.context, -(-longest // 8) * 8)

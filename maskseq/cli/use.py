@@ -25,7 +25,7 @@ from maskseq.infill.order import OrderName
 if TYPE_CHECKING:
     from maskseq.corpus.intake import OnError
     from maskseq.scoring.variants import VariantScore
-    from maskseq.trained import Run
+    from maskseq.trained import TrainedModel
     from maskseq.types import Encoded
 
 
@@ -374,7 +374,7 @@ def _variant_rows(scores: "Iterable[VariantScore]", columns: Sequence[str]) -> I
 
 
 def known_records(
-    run: "Run", file: Path | None, format: str | None, options: dict[str, Any], on_error: "OnError"
+    run: "TrainedModel", file: Path | None, format: str | None, options: dict[str, Any], on_error: "OnError"
 ) -> "Iterator[tuple[str, Encoded]]":
     """Keys and ids of known data: of a file, or of what a corpus (the run's by default) holds out for selection."""
     from maskseq.calibration.stored import held_out_records

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from maskseq.corpus.finish import Job, current_manifest, finish, is_built, prepare, remove_leftovers
+from maskseq.corpus.finish import BuildPlan, current_manifest, finish, is_built, prepare, remove_leftovers
 from maskseq.corpus.intake import OnError
 from maskseq.corpus.parts import Part, part_name
 from maskseq.corpus.reader import Corpus
@@ -142,7 +142,7 @@ def build_from_records(
     split = split or SplitConfig()
     units = part_units or _default_part_units(tokenizer)
     held_out = _held_out_sources(split, format)
-    made = Job(
+    made = BuildPlan(
         tokenizer,
         held_out,
         None,
@@ -170,7 +170,7 @@ def build_from_records(
         return finish(folder, job, split, unknown or UnknownRuns())
 
 
-def _holds(folder: Folder, parts: Sequence[dict[str, Any]], groups: Iterable[Group], job: Job) -> bool:
+def _holds(folder: Folder, parts: Sequence[dict[str, Any]], groups: Iterable[Group], job: BuildPlan) -> bool:
     """Whether parts are those of the records: as many are read as it takes to tell."""
     entries = iter(parts)
     for given, records in groups:
@@ -197,13 +197,13 @@ def _job_of_files(
     on_error: OnError,
     variants: int,
     split: SplitConfig,
-) -> Job:
+) -> BuildPlan:
     sources = all_sources(files, split, format)
     described: dict[str, Any] | None = None
     if format is not None:
         described = {"name": name_of("formats", type(format)), "options": format.identity()}
     units = part_units or _default_part_units(tokenizer)
-    return Job(
+    return BuildPlan(
         tokenizer, tuple(sources), described, units, on_error, variants, group=split.group, moments=split.by_time
     )
 
@@ -247,7 +247,7 @@ def _default_part_units(tokenizer: Tokenizer[Any]) -> int:
 def _write_parts(
     groups: Iterable[tuple[int, Group]],
     folder: Folder,
-    job: Job,
+    job: BuildPlan,
     *,
     workers: int = 1,
     scheduler: str | None = None,
@@ -303,7 +303,7 @@ def _write_parts(
 
 
 def _groups(
-    records: Iterable[Record | DataError], split: SplitConfig, format: Format[Any] | None, job: Job
+    records: Iterable[Record | DataError], split: SplitConfig, format: Format[Any] | None, job: BuildPlan
 ) -> Iterator[Group]:
     """The records of all parts of a corpus, and behind them those of files that are a part of the split as a whole."""
     held_out = {part: Source([Path(file)], format, job.on_error) for part, file in split.files.items()}

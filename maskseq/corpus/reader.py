@@ -43,7 +43,7 @@ SPLITS: Mapping[str, str] = {"train": "train", "selection": "validation", "valid
 """What each part is called in manifests and identities: the names of the first release."""
 
 
-class SequenceTable(NamedTuple):
+class SequenceIndex(NamedTuple):
     """One entry for each sequence: training sequences first, then selection, then test, each in file order."""
 
     offset: Int[np.ndarray, "sequences"]
@@ -260,11 +260,11 @@ class Corpus:
         return problems
 
     @cached_property
-    def table(self) -> SequenceTable:
+    def table(self) -> SequenceIndex:
         """All sequences; mapped, not loaded. Of a remote corpus a temporary copy is."""
         return self._read_table()
 
-    def _read_table(self) -> SequenceTable:
+    def _read_table(self) -> SequenceIndex:
         entry = self.manifest["sequences"]
         n_rows = 5 if entry.get("context") else 4
         table = read_table(self.folder, entry["file"], entry["digest"], entry["count"], n_rows)
@@ -329,7 +329,7 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
     return check_manifest(raw, place)
 
 
-def read_table(folder: Folder, file: str, digest: str, count: int, n_rows: int = 4) -> SequenceTable:
+def read_table(folder: Folder, file: str, digest: str, count: int, n_rows: int = 4) -> SequenceIndex:
     """The table of sequences, after checking its digest."""
     place = f"{folder}/{file}"
     try:
@@ -344,4 +344,4 @@ def read_table(folder: Folder, file: str, digest: str, count: int, n_rows: int =
         raise DataError(place, f"is not a table of sequences ({error})") from None
     if columns.shape != (n_rows, count) or columns.dtype != np.int64:
         raise DataError(place, f"is not a table of {count:,} sequences, as the manifest has it")
-    return SequenceTable(*columns[:4], context=columns[4] if n_rows == 5 else np.zeros(count, np.int64))
+    return SequenceIndex(*columns[:4], context=columns[4] if n_rows == 5 else np.zeros(count, np.int64))
