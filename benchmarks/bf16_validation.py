@@ -17,8 +17,8 @@ from pathlib import Path
 from unittest import mock
 
 import maskseq
-from maskseq.commands import prepare_corpus
-from maskseq.data.corpus import Corpus
+from maskseq.apps.pretrain import prepare_corpus
+from maskseq.corpus.reader import Corpus
 from maskseq.recipe import Recipe, load_recipe
 
 DEMO = Path(__file__).parents[1] / "recipes" / "demo.toml"

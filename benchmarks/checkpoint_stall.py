@@ -17,11 +17,11 @@ import torch
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
 from maskseq.tokenizer import Tokenizer
+from maskseq.training.checkpoint_writer import CheckpointWriter
 from maskseq.training.config import OptimizerConfig, TrainingConfig
-from maskseq.training.learner import Learner
 from maskseq.training.parallel import Ranks
 from maskseq.training.state import Position, Saved
-from maskseq.training.writer import CheckpointWriter
+from maskseq.training.step import Learner
 from maskseq.types import Encoded, Field, ListRecord
 
 REPEATS = 5

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import tokenizers  # Hugging Face's
 
-from maskseq.data.batches import Rows
-from maskseq.data.build import build_corpus
-from maskseq.data.corpus import Corpus
-from maskseq.data.packing import BatchConfig, plan_epoch
-from maskseq.data.splits import SplitConfig
-from maskseq.masking import MaskingConfig, Spans
+from maskseq.corpus.build import build_corpus
+from maskseq.corpus.reader import Corpus
+from maskseq.corpus.splits import SplitConfig
+from maskseq.masking.plan import MaskingConfig, Spans
+from maskseq.packing.packing import BatchConfig, plan_epoch
+from maskseq.packing.rows import Rows
 from maskseq_genomics.bpe import BpeTokenizer
 from maskseq_genomics.fasta import Fasta, FastaSequence
 from maskseq_genomics.kmer import KmerTokenizer
@@ -132,7 +132,7 @@ def other_tokenizers(records: list[FastaSequence]) -> dict[str, Callable[[list[F
 
 def print_wait_share(steps: int) -> None:
     """Train `small` on random bases, by the trainer that users run."""
-    from maskseq.commands import pretrain
+    from maskseq.apps.pretrain import pretrain
     from maskseq.training.events import Step
 
     seen: list[Step] = []

@@ -12,7 +12,7 @@ import flash_attn.flash_attn_interface as interface
 import torch
 from gpu_check import boundaries, dense_attention, share_of_largest
 
-from maskseq.model.attention import _flash
+from maskseq.model.attention.packed import _flash
 
 CASES = ((1,), (1, 127, 130, 200), (64, 64, 64), (33, 1, 250), (300,))
 TOLERANCE = {torch.float32: 2e-6, torch.float16: 3e-3}

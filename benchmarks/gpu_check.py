@@ -12,7 +12,7 @@ import time
 import torch
 from torch import Tensor
 
-from maskseq.model.attention import available, explain, packed_attention
+from maskseq.model.attention.packed import available, explain, packed_attention
 
 LENGTHS = (1, 127, 130, 200, 64, 64, 33, 1024)
 TOLERANCE = {torch.bfloat16: 2e-2, torch.float16: 3e-3, torch.float32: 1e-5}  # fp32: with TF32 off, torch's default

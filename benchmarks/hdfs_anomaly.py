@@ -18,11 +18,11 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 import maskseq
-from maskseq.calibration import held_out_records
-from maskseq.data.corpus import Corpus
-from maskseq.inference.baselines import Baselines
-from maskseq.inference.score import Score, score_records
-from maskseq.run import load
+from maskseq.baselines.baselines import Baselines
+from maskseq.calibration.stored import held_out_records
+from maskseq.corpus.reader import Corpus
+from maskseq.scoring.score import Score, score_records
+from maskseq.trained import load
 from maskseq.types import OTHER, Encoded
 from maskseq_events.case import Case
 from maskseq_events.sessions import Sessions

@@ -25,13 +25,14 @@ from pypots.imputation.saits.data import DatasetForSAITS
 from torch.utils.data import DataLoader
 
 from maskseq import load
-from maskseq.evaluation import FLOOR, MODEL, Question, draw
-from maskseq.inference import evaluate, evaluate_numbers
-from maskseq.inference.evaluate import Cells
-from maskseq.inference.imputers import imputer
-from maskseq.inference.puzzles import Protocol, Puzzle
-from maskseq.masking import MaskingConfig
-from maskseq.ranges import read_ranges, within
+from maskseq.apps.evaluate import FLOOR, MODEL, Question, draw
+from maskseq.baselines.imputers import imputer
+from maskseq.evaluation import figures as evaluate
+from maskseq.evaluation import numbers as evaluate_numbers
+from maskseq.evaluation.figures import Cells
+from maskseq.evaluation.protocols import Protocol, Puzzle
+from maskseq.infill.ranges import read_ranges, within
+from maskseq.masking.plan import MaskingConfig
 from maskseq.types import Encoded
 
 Records = Sequence[tuple[str, Encoded]]

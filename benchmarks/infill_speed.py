@@ -25,10 +25,10 @@ from statistics import median
 import numpy as np
 
 from maskseq import load
-from maskseq.inference.fill import Predict
-from maskseq.inference.infill import InfillConfig, infill
-from maskseq.inference.score import chain_log_probs
-from maskseq.run import Run, export_checkpoint
+from maskseq.infill.sampler import InfillConfig, infill
+from maskseq.predict.protocol import Predict
+from maskseq.scoring.score import chain_log_probs
+from maskseq.trained import Run, export_checkpoint
 from maskseq.types import Vocabulary
 
 LENGTHS = (1, 2, 4, 8, 16)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from maskseq.masking import Infill, MaskingConfig, Replacement, Spans, Tokens, mask_piece
+from maskseq.masking.plan import Infill, MaskingConfig, Replacement, Spans, Tokens, mask_piece
 from maskseq.types import Field
 
 CONFIGS = {

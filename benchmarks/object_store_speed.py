@@ -19,12 +19,12 @@ from contextlib import closing, contextmanager
 
 import numpy as np
 
-from maskseq.data.batches import Rows
-from maskseq.data.build import build_from_records
-from maskseq.data.corpus import Corpus
-from maskseq.data.packing import BatchConfig
-from maskseq.data.splits import SplitConfig
-from maskseq.masking import MaskingConfig
+from maskseq.corpus.build import build_from_records
+from maskseq.corpus.reader import Corpus
+from maskseq.corpus.splits import SplitConfig
+from maskseq.masking.plan import MaskingConfig
+from maskseq.packing.packing import BatchConfig
+from maskseq.packing.rows import Rows
 from maskseq_genomics.fasta import FastaSequence
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 

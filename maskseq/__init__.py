@@ -17,12 +17,12 @@ from maskseq.tokenizer import Format, Symmetry, Tokenizer
 from maskseq.types import ABSENT, END, MASK, OTHER, Encoded, Field, LegalCells, ListRecord, Record
 
 if TYPE_CHECKING:
-    from maskseq.commands import pretrain
-    from maskseq.run import Run, load
+    from maskseq.apps.pretrain import pretrain
+    from maskseq.trained import Run, load
 
 __version__ = "0.1.0"
 
-_LAZY = {"pretrain": "maskseq.commands", "load": "maskseq.run", "Run": "maskseq.run"}
+_LAZY = {"pretrain": "maskseq.apps.pretrain", "load": "maskseq.trained", "Run": "maskseq.trained"}
 
 __all__ = [
     "ABSENT",

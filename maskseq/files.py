@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from maskseq.errors import DataError
-from maskseq.outputs import replacing
+from maskseq.storage.outputs import replacing
 
 COMPRESSED = (".gz", ".bgz")
 GZIP = b"\x1f\x8b"

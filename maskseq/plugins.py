@@ -13,11 +13,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from maskseq import renamed
+from maskseq.contract import renamed
+from maskseq.contract.fence import fenced
+from maskseq.contract.identity import another, checked_form, difference, in_fields, saved_form
+from maskseq.contract.installed import Group, entry_name, identity_name, offers
 from maskseq.errors import UsageError
-from maskseq.fence import fenced
-from maskseq.identity import another, checked_form, difference, in_fields, saved_form
-from maskseq.installed import Group, entry_name, identity_name, offers
 from maskseq.tokenizer import Format, Tokenizer
 from maskseq.variants import VariantFormat
 

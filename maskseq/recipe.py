@@ -17,15 +17,16 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from maskseq import plugins, renamed
-from maskseq.data.packing import BatchConfig
-from maskseq.data.places import is_url
-from maskseq.data.splits import SplitConfig
-from maskseq.data.unknown import UnknownRuns
+from maskseq import plugins
+from maskseq.contract import renamed
+from maskseq.corpus.splits import SplitConfig
+from maskseq.corpus.unknown_runs import UnknownRuns
 from maskseq.errors import UsageError
-from maskseq.masking import MaskingConfig
+from maskseq.masking.plan import MaskingConfig
 from maskseq.model.config import EncoderConfig
 from maskseq.model.presets import preset
+from maskseq.packing.packing import BatchConfig
+from maskseq.storage.places import is_url
 from maskseq.tokenizer import Format
 from maskseq.training.config import OptimizerConfig, TrainingConfig
 from maskseq.training.schedule import ScheduleConfig

@@ -31,9 +31,9 @@ from jaxtyping import Bool, Float, Integer, Shaped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from maskseq.constraints import Constraint
+from maskseq.contract.installed import identity_name
 from maskseq.errors import DataError, UsageError
-from maskseq.installed import identity_name
-from maskseq.standard_json import to_json
+from maskseq.storage.standard_json import to_json
 from maskseq.survey import BY_NAME, Claim, Head, Suggestion
 from maskseq.types import ABSENT, END, Encoded, Field, LegalCells, Loss, Record, Vocabulary
 
@@ -195,7 +195,7 @@ class Tokenizer(ABC, Generic[R]):
         """For tokens that share raw units: a tokenizer of single units, and what makes a model of tokens one of units.
 
         Infill then fills units, so that all tokens over one agree. The second maps one
-        `maskseq.inference.fill.Predict` to another. Default: None, infill fills tokens.
+        `maskseq.predict.protocol.Predict` to another. Default: None, infill fills tokens.
         """
         return None
 

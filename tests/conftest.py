@@ -7,14 +7,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two xdist workers on two cores
 
 from jaxtyping import install_import_hook
 
+ROOMS = (
+    "masking",
+    "corpus",
+    "packing",
+    "predict",
+    "infill",
+    "lengths",
+    "scoring",
+    "baselines",
+    "calibration",
+    "evaluation",
+)
+
 install_import_hook(
     [
         "maskseq.types",
         "maskseq.tokenizer",
-        "maskseq.masking",
-        "maskseq.units",
-        "maskseq.data",
-        "maskseq.inference",
+        *(f"maskseq.{room}" for room in ROOMS),
         "maskseq_genomics",
         "maskseq_signals",
         *(f"maskseq_events.{name}" for name in ("tokenizer", "bins", "rebuild", "case", "times")),

@@ -121,9 +121,9 @@ def child(*arguments: object, **options: Any) -> "subprocess.Popen[str]":
 
 
 def main(task: str, *arguments: str) -> None:
-    from maskseq.data import lease
-    from maskseq.data.build import build_corpus
+    from maskseq.corpus.build import build_corpus
     from maskseq.errors import MaskseqError
+    from maskseq.storage import lease
 
     if task == "build":
         source, output, workers = arguments
@@ -152,9 +152,9 @@ def peak_memory_of_reading(path: Path) -> int:
     """Bytes of memory that it takes at most to visit every row of an epoch, beyond what the imports left."""
     import zarr.storage  # noqa: F401 - imports do not count
 
-    from maskseq.data.batches import BatchConfig, Rows
-    from maskseq.data.corpus import Corpus
-    from maskseq.masking import MaskingConfig
+    from maskseq.corpus.reader import Corpus
+    from maskseq.masking.plan import MaskingConfig
+    from maskseq.packing.rows import BatchConfig, Rows
 
     before = memory("VmRSS")
     corpus = Corpus.open(path, trust_code=True)
@@ -168,7 +168,7 @@ def peak_memory_of_reading(path: Path) -> int:
 
 def cost_of_planning(n: int) -> tuple[float, float]:
     """Processor seconds and megabytes that it takes to plan an epoch of `n` sequences of log-normal length."""
-    from maskseq.data.packing import BatchConfig, plan_epoch
+    from maskseq.packing.packing import BatchConfig, plan_epoch
 
     lengths = np.clip(np.random.default_rng(0).lognormal(np.log(160), 0.7, n), 1, 20_000).astype(np.int64)
     Path("/proc/self/clear_refs").write_text("5")  # the peak of drawing the lengths is not that of planning

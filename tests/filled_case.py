@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from maskseq.constraints import Grammar
-from maskseq.inference.fill import Predict
-from maskseq.inference.infill import InfillConfig, infill
+from maskseq.infill.sampler import InfillConfig, infill
+from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq_events.case import Case
 

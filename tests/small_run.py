@@ -18,16 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskseq.data.batches import Row
 from maskseq.model.checkpoint import load_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
+from maskseq.packing.rows import Row
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.events import Event
 from maskseq.training.optimizer import OptimizerConfig
 from maskseq.training.schedule import ScheduleConfig
+from maskseq.training.stop_signals import Interrupted
 from maskseq.training.trainer import TrainingConfig, TrainingResult, train
-from maskseq.training.watch import Interrupted
 from maskseq.types import Encoded, Field, ListRecord, Vocabulary
 
 ROW_TOKENS, PIECES = 96, (40, 25, 11, 13)  # and 7 tokens of filler
@@ -50,7 +50,7 @@ class Letters(Tokenizer[ListRecord]):
 
 
 class Synthetic:
-    """Rows that are a pure function of their number, as `maskseq.data.batches.Rows` are: a noisy periodic pattern."""
+    """Rows that are a pure function of their number, as `maskseq.packing.rows.Rows` are: a noisy periodic pattern."""
 
     def __init__(
         self, vocabulary: Vocabulary, *, seed: int = 0, n_rows: int = 10_000, signal_at: int | None = None

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from maskseq.errors import UsageError
-from maskseq.model import attention, attention_cpu, cores, cpu
-from maskseq.model.attention import available, explain, packed_attention, packed_self_attention
+from maskseq.model import cpu
+from maskseq.model.attention import cpu as attention_cpu
+from maskseq.model.attention import kernels as cores
+from maskseq.model.attention import packed as attention
+from maskseq.model.attention.packed import available, explain, packed_attention, packed_self_attention
 from maskseq.model.rotary import rotation
 
 LENGTHS = {

@@ -16,7 +16,7 @@ import pytest
 from small_files import BED, EVENTS, EXAMPLES, FASTA, OCEL, TS, WFDB_HEADER, XES, Example, contents
 
 from maskseq import files
-from maskseq.data.build import build_corpus
+from maskseq.corpus.build import build_corpus
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.plugins import available, format_for
 from maskseq_genomics.nucleotide import NucleotideTokenizer

@@ -15,16 +15,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from corpora import Letters, random_texts
 
-from maskseq import commands
-from maskseq.data import batches
-from maskseq.data.batches import Row, Rows, concatenate
-from maskseq.data.build import build_from_records
-from maskseq.data.corpus import Corpus
-from maskseq.data.packing import BatchConfig
-from maskseq.data.splits import SplitConfig
-from maskseq.data.threads import ahead_of
+from maskseq.apps import pretrain as commands
+from maskseq.corpus.build import build_from_records
+from maskseq.corpus.reader import Corpus
+from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import DataError, UsageError
-from maskseq.masking import Infill, MaskingConfig, Spans, Tokens, mask_piece
+from maskseq.masking.plan import Infill, MaskingConfig, Spans, Tokens, mask_piece
+from maskseq.packing import rows as batches
+from maskseq.packing.packing import BatchConfig
+from maskseq.packing.prefetch import ahead_of
+from maskseq.packing.rows import Row, Rows, concatenate
 from maskseq.recipe import load_recipe
 from maskseq.types import END, Encoded
 from maskseq_events.case import Case, no_time
@@ -302,7 +302,7 @@ def test_many_small_blocks_give_every_token_once_too(
 ) -> None:
     """With blocks of a few records, rows, reads across gaps and block limits all come into play."""
     for gap in (0, 1 << 20):
-        monkeypatch.setattr("maskseq.data.blocks.GAP_BYTES", gap)
+        monkeypatch.setattr("maskseq.packing.blocks.GAP_BYTES", gap)
         rows = rows_of(corpus, split="validation", symmetry=False, chunk_tokens=50)
         assert rows._plan.n_blocks() > 2
         n_seen = 0

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 from untrained import untrained
 
-from maskseq.beyond import NEAR, OUTSIDE, Beyond, nearby
 from maskseq.cli import app
-from maskseq.data.build import build_from_records
+from maskseq.corpus.build import build_from_records
+from maskseq.corpus.out_of_range import NEAR, OUTSIDE, Beyond, nearby
 from maskseq.tokenizer import Tokenizer
 from maskseq_events.case import UNKNOWN, Case
 from maskseq_events.tokenizer import EventTokenizer

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from untrained import untrained
 
-from maskseq.inference.infill import InfillConfig
-from maskseq.roundtrip import infill_file
+from maskseq.apps.infill import infill_file
+from maskseq.infill.sampler import InfillConfig
 from maskseq_genomics.by_base import ByBase
 from maskseq_genomics.kmer import KmerTokenizer
 from maskseq_genomics.sequence import Sequence as Bases

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from maskseq import plugins
 from maskseq.cli import app
 from maskseq.files import BYTE_ORDER_MARK
-from maskseq.ranges import read_ranges
+from maskseq.infill.ranges import read_ranges
 from maskseq.survey import Head
 from maskseq_genomics.vcf import Vcf
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from maskseq.errors import UsageError
-from maskseq.inference.calibrate import (
+from maskseq.calibration.fit import (
     SPANS,
     Calibration,
     Group,
@@ -16,8 +15,9 @@ from maskseq.inference.calibrate import (
     span_classes,
     tempered,
 )
-from maskseq.inference.fill import Fill
-from maskseq.inference.ordinal import LEVELS, NOMINAL, Posterior, Ranks, bin_edges
+from maskseq.errors import UsageError
+from maskseq.predict.posterior import LEVELS, NOMINAL, Posterior, Ranks, bin_edges
+from maskseq.predict.protocol import Fill
 
 
 def made_fill(rng: np.random.Generator, runs: list[int], sharpness: dict[int, float]) -> tuple[Fill, np.ndarray]:

@@ -12,13 +12,13 @@ import pytest
 from typer.testing import CliRunner, Result
 from untrained import untrained
 
-from maskseq.calibration import CALIBRATION, read_calibration
+from maskseq.calibration.stored import CALIBRATION, read_calibration
 from maskseq.cli import app
 from maskseq.errors import DataError
-from maskseq.inference.infill import InfillConfig
-from maskseq.inference.ordinal import LEVELS
+from maskseq.infill.sampler import InfillConfig
 from maskseq.model.checkpoint import check
-from maskseq.run import Run, load
+from maskseq.predict.posterior import LEVELS
+from maskseq.trained import Run, load
 from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.recording import Recording
 from maskseq_signals.tokenizer import QuantizeTokenizer

@@ -12,10 +12,10 @@ from scipy.stats import entropy
 from typer.testing import CliRunner, Result
 
 import maskseq
-from maskseq.chance import FREQUENCIES, LEVEL, Chance, Frequencies, count
+from maskseq.baselines.frequencies import FREQUENCIES, LEVEL, Chance, Frequencies, count
 from maskseq.cli import app
-from maskseq.inference.fill import Fill
-from maskseq.run import Run
+from maskseq.predict.protocol import Fill
+from maskseq.trained import Run
 from maskseq_genomics.kmer import KmerTokenizer
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 from maskseq_genomics.sequence import Sequence

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from maskseq.constraints import count_between
 from maskseq.errors import UsageError
-from maskseq.inference.chunks import Task, fill_record, fill_records, key_number
-from maskseq.inference.infill import InfillConfig, infill
+from maskseq.infill.sampler import InfillConfig, infill
+from maskseq.infill.windows import Task, fill_record, fill_records, key_number
 from maskseq.types import Encoded, Field, LegalCells, Vocabulary
 
 DIGITS = Vocabulary.of([Field(name="digit", tokens=tuple("0123456789"))])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from maskseq.constraints import Automaton, Constraint, Grammar, Total, count_between, narrowed, propagate, transitions
 from maskseq.errors import UsageError
-from maskseq.inference.infill import InfillConfig, infill
+from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.types import Field, LegalCells, Vocabulary
 from maskseq_genomics.kmer import KmerTokenizer
 from maskseq_genomics.sequence import Sequence as Dna

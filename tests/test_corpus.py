@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from corpora import PART_UNITS, Letters, Lines, Text, random_texts, tree
 
-from maskseq.data.build import Progress, build_corpus, build_from_records, build_share
-from maskseq.data.corpus import Corpus, verify_corpus
-from maskseq.data.splits import SplitConfig
+from maskseq.corpus.build import Progress, build_corpus, build_from_records, build_share
+from maskseq.corpus.reader import Corpus, verify_corpus
+from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import DataError, PluginError, UsageError
 
 TEXTS = random_texts(60, 300)

@@ -16,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from corpora import PART_UNITS, Array, Letters, Lines, Numbers, child, random_texts, tree
 
-from maskseq.data import storage
-from maskseq.data.build import build_corpus, build_from_records
-from maskseq.data.corpus import Corpus, verify_corpus
-from maskseq.data.local import LocalFolder
+from maskseq.corpus.build import build_corpus, build_from_records
+from maskseq.corpus.reader import Corpus, verify_corpus
 from maskseq.errors import DataError, UsageError
+from maskseq.storage import folder as storage
+from maskseq.storage.local import LocalFolder
 
 
 @pytest.fixture(scope="module")

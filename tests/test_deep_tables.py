@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskseq.inference import deep_tables
-from maskseq.inference.context_index import ContextIndex, Line
-from maskseq.inference.copies import CopyPredict, Repeats
-from maskseq.inference.deep_tables import FLOOR, DeepTables, FieldIndex, merged
-from maskseq.inference.span_predict import SpanPredict, around
 from maskseq.plugins import format_for
+from maskseq.predict.experts import deep_tables
+from maskseq.predict.experts.context_index import ContextIndex, Line
+from maskseq.predict.experts.copies import CopyPredict, Repeats
+from maskseq.predict.experts.deep_tables import FLOOR, DeepTables, FieldIndex, merged
+from maskseq.predict.experts.span_predict import SpanPredict, around
 from maskseq.types import Field, Vocabulary
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 

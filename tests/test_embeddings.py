@@ -17,14 +17,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from corpora import memory
 
 import maskseq
-from maskseq.data.storage import to_json
-from maskseq.embeddings import embed_file
+from maskseq.apps.embed import embed_file
+from maskseq.contract.identity import former_fingerprint
 from maskseq.errors import DataError, UsageError
-from maskseq.identity import former_fingerprint
 from maskseq.model.checkpoint import save_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
-from maskseq.outputs import work_folder
+from maskseq.storage.folder import to_json
+from maskseq.storage.outputs import work_folder
 from maskseq_genomics.fasta import Fasta
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 

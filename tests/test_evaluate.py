@@ -10,14 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
+from maskseq.baselines import imputers
+from maskseq.baselines.span_table import SpanTable
 from maskseq.errors import UsageError
-from maskseq.inference import evaluate, evaluate_numbers, imputers
-from maskseq.inference.evaluate import Cells, ask, bootstrap, compare, edit_distance, interval, joint_figures
-from maskseq.inference.infill import InfillConfig
-from maskseq.inference.puzzles import Protocol, Puzzle
-from maskseq.inference.span_table import SpanTable
-from maskseq.inference.tables import ContextTables
-from maskseq.masking import MaskingConfig
+from maskseq.evaluation import figures as evaluate
+from maskseq.evaluation import numbers as evaluate_numbers
+from maskseq.evaluation.figures import Cells, ask, bootstrap, compare, edit_distance, interval, joint_figures
+from maskseq.evaluation.protocols import Protocol, Puzzle
+from maskseq.infill.sampler import InfillConfig
+from maskseq.masking.plan import MaskingConfig
+from maskseq.predict.experts.tables import ContextTables
 from maskseq.types import Encoded, Field, LegalCells, Vocabulary
 from maskseq_events.case import Case
 from maskseq_events.tokenizer import EventTokenizer

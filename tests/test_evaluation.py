@@ -10,15 +10,15 @@ from corpora import Letters, random_texts
 from typer.testing import CliRunner
 from untrained import untrained
 
+from maskseq.apps.evaluate import Question, draw, evaluate_baselines, evaluate_run, judge
+from maskseq.baselines.baselines import Baselines
 from maskseq.cli import app
-from maskseq.data.build import build_from_records
-from maskseq.data.corpus import Corpus
-from maskseq.data.splits import SplitConfig
+from maskseq.corpus.build import build_from_records
+from maskseq.corpus.reader import Corpus
+from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import UsageError
-from maskseq.evaluation import Question, draw, evaluate_baselines, evaluate_run, judge
-from maskseq.inference.baselines import Baselines
-from maskseq.inference.tables import ContextTables
-from maskseq.masking import MaskingConfig
+from maskseq.masking.plan import MaskingConfig
+from maskseq.predict.experts.tables import ContextTables
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord
 from maskseq_genomics.nucleotide import NucleotideTokenizer

@@ -17,13 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from untrained import untrained
 
+from maskseq.apps.infill import infill_file
+from maskseq.contract.identity import former_fingerprint
 from maskseq.errors import UsageError
-from maskseq.identity import former_fingerprint
-from maskseq.inference.infill import InfillConfig
-from maskseq.roundtrip import infill_file
-from maskseq.run import Run
+from maskseq.infill.sampler import InfillConfig
 from maskseq.testing import check_tokenizer
 from maskseq.tokenizer import Format
+from maskseq.trained import Run
 from maskseq.types import OTHER
 from maskseq_events.activities import Activities, readings
 from maskseq_events.case import UNKNOWN, Case, no_time

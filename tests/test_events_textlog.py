@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from untrained import untrained
 
+from maskseq.apps.infill import infill_file
 from maskseq.errors import DataError, MaskseqError, UsageError
-from maskseq.roundtrip import infill_file
 from maskseq.types import OTHER
 from maskseq_events.case import UNKNOWN, UNKNOWN_TIME
 from maskseq_events.drain import Drain, DrainTree, Templates

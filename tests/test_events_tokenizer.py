@@ -10,7 +10,7 @@ import pytest
 
 from maskseq.constraints import Grammar
 from maskseq.errors import UsageError
-from maskseq.inference.infill import InfillConfig, infill
+from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.testing import check_tokenizer
 from maskseq.types import ABSENT, END, OTHER
 from maskseq_events.bins import Bins, NumberCounts, gap_bins, quantile_bins

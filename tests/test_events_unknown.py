@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from untrained import untrained
 
-from maskseq.roundtrip import infill_file
+from maskseq.apps.infill import infill_file
 from maskseq.survey import CERTAIN, Head
 from maskseq.types import ListRecord
 from maskseq_events.case import UNKNOWN, UNKNOWN_TIME

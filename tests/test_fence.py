@@ -14,9 +14,9 @@ from typer.testing import CliRunner, Result
 from untrained import untrained
 
 from maskseq.cli import app
-from maskseq.data.build import build_from_records
+from maskseq.contract.fence import Given, encode, fenced, fit, read, record_type
+from maskseq.corpus.build import build_from_records
 from maskseq.errors import DataError, MaskseqError, PluginError, UsageError
-from maskseq.fence import Given, encode, fenced, fit, read, record_type
 from maskseq.types import Encoded, ListRecord
 from maskseq_events.case import Case
 from maskseq_events.delimited import Csv
@@ -120,8 +120,8 @@ def test_commands_on_a_run_name_file_and_record(tmp_path: Path, command: str, er
 
 @pytest.mark.parametrize(("of", "method"), [("tokenizer", "splice"), ("format", "write"), ("format", "read")])
 def test_infill_names_what_failed_while_writing(tmp_path: Path, of: str, method: str) -> None:
-    from maskseq.roundtrip import infill_file
-    from maskseq.run import Run
+    from maskseq.apps.infill import infill_file
+    from maskseq.trained import Run
 
     path = lines(tmp_path)
     options = {"method": method}
@@ -166,7 +166,7 @@ def test_init_goes_on_without_what_fails_unasked_and_names_it_where_it_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from maskseq import plugins
-    from maskseq.readings import answers
+    from maskseq.apps.init_readings import answers
     from maskseq.survey import Head
 
     lines(tmp_path)

@@ -14,8 +14,8 @@ import torch
 from torch.nn.attention.varlen import varlen_attn
 
 from maskseq.errors import UsageError
-from maskseq.model import attention
-from maskseq.model.attention import available, choose, explain, packed_attention
+from maskseq.model.attention import packed as attention
+from maskseq.model.attention.packed import available, choose, explain, packed_attention
 
 
 def recorded_flash_attn_varlen_func(

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from small_files import EXAMPLES
 
 from maskseq.errors import MaskseqError
-from maskseq.ranges import read_ranges
+from maskseq.infill.ranges import read_ranges
+from maskseq.infill.rules import NamedRule, read_interval
 from maskseq.recipe import load_recipe
-from maskseq.rules import NamedRule, read_interval
 
 FUZZ = Path(__file__).with_name("fuzz.py")
 REPOSITORY = FUZZ.parents[1]

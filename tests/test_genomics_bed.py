@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from maskseq.data.build import build_corpus
-from maskseq.data.splits import SplitConfig
+from maskseq.corpus.build import build_corpus
+from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import DataError, UsageError
 from maskseq_genomics.bed import Bed
 from maskseq_genomics.fasta import Fasta

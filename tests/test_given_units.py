@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 import maskseq
-from maskseq.data.batches import Rows
-from maskseq.data.build import build_from_records
-from maskseq.data.packing import BatchConfig
+from maskseq.corpus.build import build_from_records
 from maskseq.errors import PluginError
-from maskseq.masking import MaskingConfig
-from maskseq.ranges import hidden_cells
+from maskseq.infill.ranges import hidden_cells
+from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.units import unit_blocks
+from maskseq.packing.packing import BatchConfig
+from maskseq.packing.rows import Rows
 from maskseq.tokenizer import Symmetry, Tokenizer
 from maskseq.types import OTHER, Encoded, Field, ListRecord
-from maskseq.units import unit_blocks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,16 +21,16 @@ import pytest
 
 import maskseq
 from maskseq import plugins
-from maskseq.calibration import held_out_records
-from maskseq.commands import rows_of_run
-from maskseq.data.corpus import Corpus, verify_corpus
-from maskseq.data.storage import block_digests, digest, to_json
-from maskseq.describe import inspect
+from maskseq.apps.evaluate import Question, evaluate_run
+from maskseq.apps.infill import count_baselines
+from maskseq.apps.inspect import inspect
+from maskseq.apps.pretrain import rows_of_run
+from maskseq.calibration.stored import held_out_records
+from maskseq.contract.fence import read
+from maskseq.corpus.reader import Corpus, verify_corpus
 from maskseq.errors import MaskseqError
-from maskseq.evaluation import Question, evaluate_run
-from maskseq.fence import read
-from maskseq.roundtrip import count_baselines
-from maskseq.run import load
+from maskseq.storage.folder import block_digests, digest, to_json
+from maskseq.trained import load
 from maskseq_events.tokenizer import EventTokenizer
 
 BAIT = "hostile_bait"

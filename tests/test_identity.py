@@ -20,20 +20,21 @@ from corpora import Letters, Lines, Text, random_texts, tree
 from swapping import RECORDS, Weather
 
 import maskseq
-from maskseq import installed, plugins, renamed
+from maskseq import plugins
+from maskseq.apps.pretrain import rows_of_run
 from maskseq.cli import app
-from maskseq.commands import rows_of_run
-from maskseq.data import finish
-from maskseq.data.build import build_corpus, build_from_records, build_share
-from maskseq.data.corpus import Corpus, verify_corpus
-from maskseq.data.splits import SplitConfig
-from maskseq.data.storage import digest, to_json
+from maskseq.contract import installed, renamed
+from maskseq.contract.identity import former_fingerprint
+from maskseq.corpus import finish
+from maskseq.corpus.build import build_corpus, build_from_records, build_share
+from maskseq.corpus.reader import Corpus, verify_corpus
+from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import UsageError
-from maskseq.identity import former_fingerprint
 from maskseq.model.checkpoint import seal
-from maskseq.run import load
+from maskseq.storage.folder import digest, to_json
+from maskseq.storage.toml_text import recipe_text
 from maskseq.tokenizer import Tokenizer
-from maskseq.toml_text import recipe_text
+from maskseq.trained import load
 from maskseq.types import Encoded, Field, ListRecord
 
 TINY: dict[str, Any] = {
@@ -317,7 +318,7 @@ def test_records_are_compared_by_what_they_hold_not_by_how_it_was_compressed(
     options: dict[str, Any] = {"output": tmp_path / "c", "tokenizer": Letters(weighted=True), "part_units": 2000}
     first = build_from_records(texts, **options)
     assert len(first.manifest["parts"]) > 3
-    monkeypatch.setattr("maskseq.data.write.CHUNK_BYTES", 128)
+    monkeypatch.setattr("maskseq.corpus.write.CHUNK_BYTES", 128)
     assert build_from_records(texts, **options).fingerprint == first.fingerprint
     asked: list[Text] = []
     with pytest.raises(UsageError, match="other records"):
@@ -348,7 +349,7 @@ def test_the_command_goes_on_with_the_tokenizer_that_it_began_with(
     (tmp_path / "recipe.toml").write_text(recipe_text(recipe_of(lines), {}, "a test"))
     command = ["pretrain", str(tmp_path / "recipe.toml"), "-o", str(tmp_path / "run")]
     assert CliRunner().invoke(app, command).exit_code == 0
-    monkeypatch.setattr("maskseq.commands.fit_tokenizer", None)
+    monkeypatch.setattr("maskseq.apps.pretrain.fit_tokenizer", None)
     again = CliRunner().invoke(app, command)
     assert again.exit_code == 0, again.output
 

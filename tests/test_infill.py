@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskseq.errors import UsageError
-from maskseq.inference.fill import Fill
-from maskseq.inference.infill import InfillConfig, infill
-from maskseq.inference.order import OrderName
+from maskseq.infill.order import OrderName
+from maskseq.infill.sampler import InfillConfig, infill
+from maskseq.predict.protocol import Fill
 from maskseq.types import ABSENT, OTHER, Field, LegalCells, Vocabulary
 
 SYMBOLS, LENGTH, MASK = 3, 6, 3

@@ -21,14 +21,14 @@ from small_files import EXAMPLES
 from small_run import die_at
 from untrained import untrained
 
+from maskseq.apps.infill import infill_file
 from maskseq.errors import UsageError
-from maskseq.inference.infill import InfillConfig
-from maskseq.inference.predict import EncoderPredict
-from maskseq.outputs import work_folder
+from maskseq.infill.ranges import Moments, read_ranges
+from maskseq.infill.sampler import InfillConfig
 from maskseq.plugins import format_for
-from maskseq.ranges import Moments, read_ranges
-from maskseq.roundtrip import infill_file
-from maskseq.run import Run, load
+from maskseq.predict.encoder import EncoderPredict
+from maskseq.storage.outputs import work_folder
+from maskseq.trained import Run, load
 from maskseq_events.delimited import Csv
 from maskseq_events.jsonlines import JsonLines
 from maskseq_events.ocel import Ocel

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from small_files import EXAMPLES
 from typer.testing import CliRunner, Result
 
-from maskseq import plugins, starter
+from maskseq import plugins
+from maskseq.apps import init as starter
 from maskseq.cli import app
 from maskseq.errors import UsageError
-from maskseq.toml_text import toml_value
+from maskseq.storage.toml_text import toml_value
 
 EVENTS = "\n".join(
     ["case;activity;time;clerk"]

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from maskseq import starter
+from maskseq.apps import init as starter
+from maskseq.apps.init_readings import UndecidedError
 from maskseq.cli import app
 from maskseq.errors import UsageError
-from maskseq.readings import UndecidedError
 from maskseq.survey import BY_NAME, Claim, Head
 from maskseq_events.delimited import Csv
 from maskseq_events.roles import says_activity, says_case, words

@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from maskseq.errors import DataError, UsageError
+from maskseq.interop.convert import export_hf, import_hf
+from maskseq.interop.published import LAYOUTS, NEOBERT
 from maskseq.model.encoder import Encoder, EncoderConfig
-from maskseq.model.interop import export_hf, import_hf
 from maskseq.model.presets import preset
-from maskseq.model.published import LAYOUTS, NEOBERT
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord, Vocabulary
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from maskseq.interop.convert import export_onnx
 from maskseq.model.encoder import Encoder, EncoderConfig
-from maskseq.model.interop import export_onnx
 from maskseq.types import Field, Vocabulary
 
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from maskseq.cli import app
-from maskseq.inference.tabular import FORMULA, quoted, table_writer, unquoted
+from maskseq.storage.tabular import FORMULA, quoted, table_writer, unquoted
 
 KEYS = ["=cmd|' /C calc'!A0", "+1+1", "-b", "@SUM(A1)", "ключ", 'a"b', "\u202eevil", "plain"]
 RECIPE = """

@@ -8,8 +8,8 @@ import pytest
 
 from maskseq.constraints import transitions
 from maskseq.errors import UsageError
-from maskseq.inference.infill import InfillConfig
-from maskseq.inference.lengths import fill_lengths
+from maskseq.infill.sampler import InfillConfig
+from maskseq.lengths.evidence import fill_lengths
 from maskseq.types import Field, Vocabulary
 
 ABC = Vocabulary.of([Field(name="letter", tokens=tuple("abc"))])

@@ -13,11 +13,11 @@ from scipy.stats import norm
 sys.path.insert(0, str(Path(__file__).parent))
 
 from maskseq.errors import UsageError
-from maskseq.inference.predict import EncoderPredict
-from maskseq.model import linear_context
+from maskseq.interop.convert import export_onnx
 from maskseq.model.encoder import Encoder, EncoderConfig
-from maskseq.model.interop import export_onnx
-from maskseq.model.linear_context import Covariances, numbers, offsets
+from maskseq.model.priors import linear_prior as linear_context
+from maskseq.model.priors.linear_prior import Covariances, numbers, offsets
+from maskseq.predict.encoder import EncoderPredict
 from maskseq.types import Field, Vocabulary
 
 CENTRES = tuple(np.linspace(-3, 3, 61).tolist())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskseq.errors import UsageError
-from maskseq.inference.markov import Markov
+from maskseq.predict.experts.markov import Markov
 
 
 def table(chain: Markov) -> np.ndarray:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from maskseq.errors import UsageError
-from maskseq.masking import (
+from maskseq.masking.plan import (
     OBJECTIVES,
     Infill,
     MaskingConfig,
@@ -23,8 +23,8 @@ from maskseq.masking import (
     plan_mask,
     ratio_at,
 )
+from maskseq.masking.units import RawUnits
 from maskseq.types import ABSENT, Field
-from maskseq.units import RawUnits
 
 # beartype samples with the global `random` while Hypothesis draws; nothing under test does
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")

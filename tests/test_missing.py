@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from untrained import untrained
 
+from maskseq.apps.infill import infill_file
 from maskseq.errors import UsageError
-from maskseq.missing import Insertion, Unsized, by_evidence, give_lengths, insert_missing, read_lengths
-from maskseq.ranges import read_ranges
-from maskseq.roundtrip import infill_file
-from maskseq.run import Run
+from maskseq.infill.ranges import read_ranges
+from maskseq.lengths.missing import Insertion, Unsized, by_evidence, give_lengths, insert_missing, read_lengths
+from maskseq.trained import Run
 from maskseq_events.case import Case, no_time
 from maskseq_events.delimited import Csv
 from maskseq_events.tokenizer import EventTokenizer

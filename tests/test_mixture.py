@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskseq.inference.baselines import Baselines
-from maskseq.inference.markov import Markov, best_order
-from maskseq.inference.mixture import Gate, Mixture, Remembered, holes
-from maskseq.inference.simple_methods import EQUAL, FITTED
+from maskseq.baselines.baselines import Baselines
+from maskseq.baselines.simple_methods import EQUAL, FITTED
+from maskseq.predict.experts.markov import Markov, best_order
+from maskseq.predict.experts.mixture import Gate, Mixture, Remembered, holes
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord, Vocabulary
 from maskseq_genomics.nucleotide import NucleotideTokenizer

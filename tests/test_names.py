@@ -13,12 +13,12 @@ from typer.testing import CliRunner, Result
 from untrained import untrained
 
 from maskseq.cli import app
-from maskseq.data.build import build_from_records
-from maskseq.data.splits import SplitConfig
+from maskseq.corpus.build import build_from_records
+from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import UsageError
+from maskseq.infill.ranges import within
 from maskseq.names import Names, named
-from maskseq.ranges import within
-from maskseq.run import Run
+from maskseq.trained import Run
 from maskseq.types import ListRecord
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 from maskseq_genomics.sequence import Sequence

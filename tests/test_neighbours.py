@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from corpora import Letters, random_texts
 
 import maskseq
-from maskseq.data.corpus import Corpus
-from maskseq.inference.tables import ContextTables
+from maskseq.corpus.reader import Corpus
 from maskseq.model.encoder import Encoder, EncoderConfig
-from maskseq.model.neighbours import STRENGTHS, combinations, context_table
+from maskseq.model.priors.ngram import STRENGTHS, combinations, context_table
+from maskseq.predict.experts.tables import ContextTables
 from maskseq.types import Field, Vocabulary
 
 BASES = Vocabulary.of([Field(name="base", tokens=tuple("ACG"))])

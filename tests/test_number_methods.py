@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskseq.inference import gaussian, imputers
-from maskseq.inference.gaussian import Aligned, Stationary
-from maskseq.inference.numbers import NumberPredict, Spread, distance_groups
-from maskseq.inference.periods import found_period
+from maskseq.baselines import imputers
+from maskseq.predict.experts import gaussian
+from maskseq.predict.experts.gaussian import Aligned, Stationary
+from maskseq.predict.experts.numbers import NumberPredict, Spread, distance_groups
+from maskseq.predict.experts.periods import found_period
 from maskseq.types import Field, Vocabulary
 
 

@@ -23,12 +23,12 @@ from corpora import PART_UNITS, Letters, Lines, child, random_texts, tree
 
 import maskseq
 from maskseq.cli import app
-from maskseq.data import lease
-from maskseq.data.build import build_corpus, build_share
-from maskseq.data.corpus import Corpus, verify_corpus
-from maskseq.data.objects import Objects
-from maskseq.data.places import open_folder
+from maskseq.corpus.build import build_corpus, build_share
+from maskseq.corpus.reader import Corpus, verify_corpus
 from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.storage import lease
+from maskseq.storage.objects import Objects
+from maskseq.storage.places import open_folder
 
 obstore = pytest.importorskip("obstore")
 moto = pytest.importorskip("moto.server", reason="needs moto[server]")
@@ -299,7 +299,7 @@ def test_what_a_store_refuses_is_one_clear_line(
     finally:
         check_credentials(server, after="Infinity")
     monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("maskseq.data.objects.RETRIES", {"max_retries": 1})
+    monkeypatch.setattr("maskseq.storage.objects.RETRIES", {"max_retries": 1})
     result = CliRunner().invoke(app, ["verify", url])
     assert result.exit_code == 1
     assert "once the store answers" in result.output

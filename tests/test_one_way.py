@@ -23,19 +23,19 @@ from corpora import random_texts
 from small_run import weights
 
 import maskseq
-from maskseq.data.batches import Row, Rows, concatenate
-from maskseq.data.build import build_from_records
-from maskseq.data.corpus import Corpus
-from maskseq.data.packing import BatchConfig
+from maskseq.corpus.build import build_from_records
+from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
-from maskseq.inference.infill import InfillConfig, infill
-from maskseq.inference.predict import EncoderPredict
-from maskseq.masking import Infill, MaskingConfig, Spans, Tokens
-from maskseq.model.attention import packed_self_attention
+from maskseq.infill.sampler import InfillConfig, infill
+from maskseq.interop.convert import export_hf
+from maskseq.masking.plan import Infill, MaskingConfig, Spans, Tokens
+from maskseq.model.attention.context_target import OneWay
+from maskseq.model.attention.packed import packed_self_attention
 from maskseq.model.encoder import Encoder, EncoderConfig
-from maskseq.model.interop import export_hf
-from maskseq.model.one_way import OneWay
 from maskseq.model.rotary import Rotation, rotate, rotation
+from maskseq.packing.packing import BatchConfig
+from maskseq.packing.rows import Row, Rows, concatenate
+from maskseq.predict.encoder import EncoderPredict
 from maskseq.recipe import load_recipe
 from maskseq.training.events import Event, Step
 from maskseq.training.loss import Batch, MaskedLoss

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
 from maskseq.errors import UsageError
-from maskseq.inference.order import Frontier, OrderConfig, choose, draw, entropy, phases, remask
+from maskseq.infill.order import Frontier, OrderConfig, choose, draw, entropy, phases, remask
 
 
 def frontier(probabilities: list[list[float]], *, committed: list[float] = (), step: int = 0) -> Frontier:

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 from untrained import untrained
 
+from maskseq.apps.infill import infill_file
 from maskseq.cli import app
 from maskseq.errors import DataError, UsageError
-from maskseq.evaluation_report import evaluation_writer
 from maskseq.files import create
-from maskseq.outputs import beside, claimed, derived, discard, locked, replacing, sweep, work_folder, write
 from maskseq.plugins import format_for
-from maskseq.roundtrip import infill_file
-from maskseq.run import Run
+from maskseq.reports.evaluation import evaluation_writer
+from maskseq.storage.outputs import beside, claimed, derived, discard, locked, replacing, sweep, work_folder, write
+from maskseq.trained import Run
 from maskseq_genomics.bed import Bed
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 
@@ -299,7 +299,7 @@ def test_an_infill_that_an_older_version_began_goes_on(genome_run: Run, tmp_path
     assert "maskseq" not in told
     (journal / "identity.json").write_text(json.dumps(told | {"maskseq": "0.0.1"}))
     written: list[Path] = []
-    monkeypatch.setattr("maskseq.inference.journal._write", lambda path, fills: written.append(path))
+    monkeypatch.setattr("maskseq.infill.journal._write", lambda path, fills: written.append(path))
     infill_file(genome_run, file, output=out)
     assert not written
     assert (out / "fills.csv").read_bytes() == (tmp_path / "whole" / "fills.csv").read_bytes()

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from maskseq import starter
+from maskseq.apps import init as starter
+from maskseq.apps.inspect import inspect
+from maskseq.apps.pretrain import prepare_corpus
 from maskseq.cli import app
-from maskseq.commands import prepare_corpus
-from maskseq.data.overlap import overlap_of
-from maskseq.describe import inspect
+from maskseq.corpus.overlap import overlap_of
 from maskseq.recipe import load_recipe
 
 

@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from corpora import child
 
-from maskseq.data.packing import BatchConfig, Plan, best_fit, plan_epoch
 from maskseq.errors import UsageError
+from maskseq.packing.packing import BatchConfig, Plan, best_fit, plan_epoch
 
 
 def log_normal(n: int, *, median: float = 160, seed: int = 0) -> Int64[np.ndarray, "n"]:

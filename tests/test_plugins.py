@@ -13,13 +13,14 @@ from corpora import Letters, Lines, random_texts
 from typer.testing import CliRunner, Result
 
 import maskseq
-from maskseq import installed, plugins
+from maskseq import plugins
+from maskseq.apps.pretrain import rows_of_run
 from maskseq.cli import app
-from maskseq.commands import rows_of_run
-from maskseq.data.corpus import Corpus
+from maskseq.contract import installed
+from maskseq.corpus.reader import Corpus
 from maskseq.errors import DataError, UsageError
 from maskseq.model.checkpoint import seal
-from maskseq.run import load
+from maskseq.trained import load
 
 TINY: dict[str, Any] = {
     "data": {"split": {"validation": 0.3}},
@@ -185,7 +186,7 @@ def test_a_tokenizer_that_nobody_can_import_works_as_long_as_it_is_here(tmp_path
 def test_a_corpus_of_other_tokens_is_refused(letters_run: Path, tmp_path: Path) -> None:
     from corpora import Array, Numbers
 
-    from maskseq.data.build import build_from_records
+    from maskseq.corpus.build import build_from_records
 
     rng = np.random.default_rng(0)
     arrays = [Array(key=f"a{i}", values=rng.integers(5000, size=(40, 2)).astype(np.uint16)) for i in range(20)]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from maskseq.inference.predict import EncoderPredict, batches
 from maskseq.model.config import EncoderConfig
 from maskseq.model.encoder import Encoder
+from maskseq.predict.encoder import EncoderPredict, batches
 from maskseq.tokenizer import Symmetry
 from maskseq.types import ABSENT, Field, Vocabulary
 from maskseq_genomics.nucleotide import NucleotideTokenizer

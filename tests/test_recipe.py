@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from maskseq.commands import pretrain
+from maskseq.apps.pretrain import pretrain
+from maskseq.apps.samples import recipes
 from maskseq.errors import UsageError
 from maskseq.recipe import Recipe, load_recipe
-from maskseq.shipped import recipes
 
 MINIMAL = {"data": {"files": ["a.fa"]}, "tokenizer": {"name": "nucleotide"}}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from maskseq import shipped
+from maskseq.apps import samples as shipped
 from maskseq.cli import app
 from maskseq.recipe import load_recipe
 

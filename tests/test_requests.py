@@ -11,9 +11,9 @@ from untrained import untrained
 
 from maskseq.cli import app
 from maskseq.errors import UsageError
-from maskseq.missing import Unsized
-from maskseq.ranges import Moments, hidden_cells, within
-from maskseq.run import Run
+from maskseq.infill.ranges import Moments, hidden_cells, within
+from maskseq.lengths.missing import Unsized
+from maskseq.trained import Run
 from maskseq_genomics.codon import CodonTokenizer
 from maskseq_genomics.kmer import KmerTokenizer
 from maskseq_genomics.nucleotide import NucleotideTokenizer

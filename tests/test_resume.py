@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_run import STEP, child, small_run, weights
 
 from maskseq.errors import DataError
-from maskseq.outputs import work_folder
+from maskseq.storage.outputs import work_folder
 from maskseq.training.events import Event, Listener, Started, Step, Warned
 
 CHANGES: list[dict[str, Any]] = [

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from maskseq.constraints import joined
 from maskseq.errors import DataError, UsageError
-from maskseq.inference.chunks import Task, fill_record
-from maskseq.inference.infill import InfillConfig
-from maskseq.rules import NamedRule, bounds, follows, never_falls, read_interval, total
+from maskseq.infill.rules import NamedRule, bounds, follows, never_falls, read_interval, total
+from maskseq.infill.sampler import InfillConfig
+from maskseq.infill.windows import Task, fill_record
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import ABSENT, OTHER, Encoded, Field, LegalCells, ListRecord
 from maskseq_genomics.genetic_code import genetic_code

@@ -13,16 +13,16 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import maskseq
-from maskseq.commands import rows_of_run
-from maskseq.data.batches import Row
-from maskseq.data.corpus import Corpus
-from maskseq.describe import inspect
+from maskseq.apps.inspect import inspect
+from maskseq.apps.pretrain import rows_of_run
+from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
-from maskseq.metrics import Watched
+from maskseq.packing.rows import Row
 from maskseq.plugins import load
 from maskseq.recipe import load_recipe
-from maskseq.training.learner import Learner
+from maskseq.training.metrics import Watched
 from maskseq.training.optimizer import make_optimizer
+from maskseq.training.step import Learner
 from maskseq_genomics.sequence import Sequence
 
 RECIPE: dict[str, Any] = {

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskseq.errors import UsageError
-from maskseq.inference.embed import embed_records
-from maskseq.inference.predict import EncoderPredict, windows
-from maskseq.inference.score import chain_log_probs, score_records
 from maskseq.model.config import EncoderConfig
 from maskseq.model.encoder import Encoder
+from maskseq.predict.embed import embed_records
+from maskseq.predict.encoder import EncoderPredict, windows
+from maskseq.scoring.score import chain_log_probs, score_records
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord
 from maskseq_genomics.kmer import KmerTokenizer

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from maskseq.errors import UsageError
-from maskseq.masking import MaskingConfig, mask_piece
+from maskseq.masking.plan import MaskingConfig, mask_piece
 from maskseq.testing import check_tokenizer
 from maskseq.types import ABSENT
 from maskseq_signals.patches import PatchTokenizer

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from maskseq.data.build import build_corpus
-from maskseq.data.splits import SplitConfig
+from maskseq.corpus.build import build_corpus
+from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import DataError, UsageError
 from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.parquet import SignalParquet

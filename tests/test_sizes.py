@@ -12,10 +12,10 @@ from untrained import untrained
 
 from maskseq.cli import app
 from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.interop.convert import export_hf, import_hf
 from maskseq.model.checkpoint import load_model, seal
 from maskseq.model.config import EncoderConfig
 from maskseq.model.encoder import Encoder
-from maskseq.model.interop import export_hf, import_hf
 from maskseq.recipe import check_memory, load_recipe
 from maskseq.types import Field, Vocabulary
 from maskseq_genomics.nucleotide import NucleotideTokenizer

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskseq.commands import prepare_corpus
-from maskseq.data import source as source_module
-from maskseq.data.source import Source
-from maskseq.describe import inspect
+from maskseq.apps.inspect import inspect
+from maskseq.apps.pretrain import prepare_corpus
+from maskseq.corpus import source as source_module
+from maskseq.corpus.source import Source
 from maskseq.errors import DataError
 from maskseq.recipe import load_recipe
 from maskseq_events.delimited import Csv

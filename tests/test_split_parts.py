@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from corpora import Letters, Text, random_texts
 
-from maskseq.data.build import build_from_records
-from maskseq.data.corpus import Corpus
-from maskseq.data.record_table import RecordTable, Segments
-from maskseq.data.splits import SplitConfig, split_records, training_records
-from maskseq.data.unknown import UnknownRuns
+from maskseq.corpus.build import build_from_records
+from maskseq.corpus.reader import Corpus
+from maskseq.corpus.record_table import RecordTable, Segments
+from maskseq.corpus.splits import SplitConfig, split_records, training_records
+from maskseq.corpus.unknown_runs import UnknownRuns
 from maskseq.errors import UsageError
 from maskseq.recipe import load_recipe
 
@@ -341,11 +341,11 @@ def test_cases_are_grouped_by_an_attribute_of_theirs_or_of_their_first_event() -
 
 UNKNOWN = """
 import sys
-from maskseq.data.batches import Rows
-from maskseq.data.corpus import Corpus
-from maskseq.data.packing import BatchConfig
+from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
-from maskseq.masking import MaskingConfig
+from maskseq.masking.plan import MaskingConfig
+from maskseq.packing.packing import BatchConfig
+from maskseq.packing.rows import Rows
 corpus = Corpus.open(sys.argv[1], trust_code=True)
 rows = lambda name: Rows(corpus, split=name, config=BatchConfig(), masking=MaskingConfig(), seed=0)
 for name in ("training", "val", "Test", ""):

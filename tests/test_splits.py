@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from corpora import Array, Letters, Text, complement, random_texts
 
-from maskseq.data.build import build_from_records
-from maskseq.data.corpus import Corpus
-from maskseq.data.splits import SplitConfig, training_records
+from maskseq.corpus.build import build_from_records
+from maskseq.corpus.reader import Corpus
+from maskseq.corpus.splits import SplitConfig, training_records
 from maskseq.errors import UsageError
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Record
@@ -169,7 +169,7 @@ def test_no_kmer_of_training_reaches_into_the_held_out_bases(tmp_path: Path) -> 
 
 
 def test_positions_of_a_region_are_found_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import maskseq.data.finish as finish
+    from maskseq.corpus import finish
 
     rng = np.random.default_rng(0)
     record = Sequence(key="chr", residues=rng.choice(np.frombuffer(b"ACGT", np.uint8), size=3000).tobytes())

@@ -16,16 +16,16 @@ import corpora
 from corpora import random_texts
 from small_run import STEP, Letters, Synthetic, small_run, weights
 
-from maskseq.data.batches import Rows
-from maskseq.data.build import build_from_records
-from maskseq.data.corpus import Corpus
-from maskseq.data.packing import BatchConfig
-from maskseq.data.splits import SplitConfig
+from maskseq.corpus.build import build_from_records
+from maskseq.corpus.reader import Corpus
+from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import DataError, UsageError
-from maskseq.masking import MaskingConfig, Spans, Tokens
+from maskseq.masking.plan import MaskingConfig, Spans, Tokens
 from maskseq.model.checkpoint import load_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
+from maskseq.packing.packing import BatchConfig
+from maskseq.packing.rows import Rows
 from maskseq.training.config import OptimizerConfig, TrainingConfig
 from maskseq.training.events import Event, Listener, Started, Step, Warned
 from maskseq.training.schedule import ScheduleConfig

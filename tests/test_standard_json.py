@@ -15,29 +15,29 @@ from rich.console import Console
 from untrained import untrained
 
 import maskseq
-from maskseq.calibration import CALIBRATION, read_calibration, write_calibration
-from maskseq.data.build import build_from_records
-from maskseq.data.corpus import MANIFEST, Corpus
-from maskseq.embeddings import PARTS, Parts
-from maskseq.evaluation_report import evaluation_writer
-from maskseq.inference.calibrate import Calibration, Group, fit_calibration
-from maskseq.inference.fill import Fill
-from maskseq.inference.journal import Journal
-from maskseq.inference.length_head import FittedHead, LengthHead, load_length_head, save_length_head
-from maskseq.inference.ordinal import LEVELS
-from maskseq.inference.tabular import table_writer
-from maskseq.metrics import METRICS, Watched
+from maskseq.apps.embed import PARTS, Parts
+from maskseq.apps.watch import view
+from maskseq.calibration.fit import Calibration, Group, fit_calibration
+from maskseq.calibration.stored import CALIBRATION, read_calibration, write_calibration
+from maskseq.corpus.build import build_from_records
+from maskseq.corpus.reader import MANIFEST, Corpus
+from maskseq.infill.journal import Journal
+from maskseq.lengths.head import FittedHead, LengthHead, load_length_head, save_length_head
 from maskseq.model.checkpoint import DIGESTS, check, read_json, read_model, write_json
-from maskseq.outputs import claimed
+from maskseq.predict.posterior import LEVELS
+from maskseq.predict.protocol import Fill
 from maskseq.recipe import load_recipe
-from maskseq.run_report import CHARTS, _chart
-from maskseq.standard_json import to_json
+from maskseq.reports.evaluation import evaluation_writer
+from maskseq.reports.run import CHARTS, _chart
+from maskseq.storage.outputs import claimed
+from maskseq.storage.standard_json import to_json
+from maskseq.storage.tabular import table_writer
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.events import Score, Scores, Step, Validation
-from maskseq.training.run import RECIPE, Metrics, claim
+from maskseq.training.metrics import METRICS, Watched
+from maskseq.training.run_folder import RECIPE, Metrics, claim
 from maskseq.training.state import LAYOUT, STATE, Position, Saved, read_saved
 from maskseq.types import Encoded, Field, ListRecord
-from maskseq.watching import view
 
 AWKWARD = (math.nan, math.inf, -math.inf, -0.0, 5e-324, 1.7e308)
 
@@ -224,7 +224,7 @@ def test_embeddings_in_progress(tmp_path: Path) -> None:
     with claimed(tmp_path / "vectors.npz", new=True, state=PARTS) as work:
         folder = Parts(work, about).folder
         (folder / "000000.json").write_bytes(
-            maskseq.data.storage.to_json({"keys": [each.key for each in odd_records()], "counts": [1] * 20})
+            maskseq.storage.folder.to_json({"keys": [each.key for each in odd_records()], "counts": [1] * 20})
         )
         assert list(Parts(work, about).keys()) == [each.key for each in odd_records()]
         assert folder_is_standard(folder) == 2

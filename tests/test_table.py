@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskseq import units as units_module
 from maskseq.errors import UsageError
-from maskseq.inference import table as table_module
-from maskseq.inference.chunks import Task, fill_record
-from maskseq.inference.infill import InfillConfig
-from maskseq.inference.ordinal import bin_edges, posterior
-from maskseq.inference.table import COLUMNS, as_dict, rows, unit_ranges
-from maskseq.inference.tabular import table_writer
+from maskseq.infill import table as table_module
+from maskseq.infill.sampler import InfillConfig
+from maskseq.infill.table import COLUMNS, as_dict, rows, unit_ranges
+from maskseq.infill.windows import Task, fill_record
+from maskseq.masking import units as units_module
+from maskseq.predict.posterior import bin_edges, posterior
+from maskseq.storage.tabular import table_writer
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import OTHER, Encoded, Field, ListRecord
 from maskseq_genomics.kmer import KmerTokenizer

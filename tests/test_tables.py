@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskseq.inference.tables import MAX_KEY, ContextTables, Counts, FieldTable, Neighbours
 from maskseq.plugins import format_for
+from maskseq.predict.experts.tables import MAX_KEY, ContextTables, Counts, FieldTable, Neighbours
 from maskseq.types import Field, Vocabulary
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 

@@ -16,10 +16,9 @@ from rich.table import Table
 from typer.testing import CliRunner
 from untrained import untrained
 
-from maskseq import console
-from maskseq.cli import app
-from maskseq.run import Run
-from maskseq.terminal import escaped, in_one_line
+from maskseq.cli import app, console
+from maskseq.storage.terminal import escaped, in_one_line
+from maskseq.trained import Run
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 
 EVIL = "k\x1b[31m\x9b2J\x07\u202egnp\u2066\x85\x7f"

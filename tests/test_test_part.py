@@ -9,16 +9,16 @@ import pytest
 from typer.testing import CliRunner
 
 import maskseq
-from maskseq.calibration import held_out_records
+from maskseq.apps.evaluate import Question, evaluate_baselines, evaluate_run
+from maskseq.apps.init import init
+from maskseq.apps.inspect import inspect
+from maskseq.apps.pretrain import held_out_rows, rows_of
+from maskseq.calibration.stored import held_out_records
 from maskseq.cli import app
-from maskseq.commands import held_out_rows, rows_of
-from maskseq.describe import inspect
-from maskseq.evaluation import Question, evaluate_baselines, evaluate_run
-from maskseq.metrics import Watched
 from maskseq.recipe import load_recipe
-from maskseq.starter import init
 from maskseq.survey import Suggestion
-from maskseq.training.learner import Learner
+from maskseq.training.metrics import Watched
+from maskseq.training.step import Learner
 
 RECIPE: dict[str, Any] = {
     "data": {"split": {"by": "record", "selection": 0.2}},
@@ -92,7 +92,7 @@ def _learner(model: Any, resolved: Any) -> Learner:
 
 
 def test_evaluate_reads_the_test_and_calibrate_reads_selection(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from maskseq import evaluation
+    from maskseq.apps import evaluate as evaluation
     from maskseq.cli import use
 
     run = maskseq.load(three / "run")

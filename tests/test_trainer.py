@@ -21,16 +21,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from small_run import STEP, Letters, Synthetic, small_encoder, small_run, weights
 
-from maskseq.data.batches import Row, concatenate
 from maskseq.errors import UsageError
-from maskseq.masking import OBJECTIVES
+from maskseq.masking.plan import OBJECTIVES
 from maskseq.model.encoder import Encoder
+from maskseq.packing.rows import Row, concatenate
 from maskseq.training.config import TrainingConfig
 from maskseq.training.events import CheckpointSaved, Event, Started, Step, Validation
 from maskseq.training.loss import RATIO_BINS, Batch, MaskedLoss, gaussian_targets, scores, soft_cross_entropy
 from maskseq.training.schedule import ScheduleConfig, lr_at
+from maskseq.training.stop_signals import Interrupted
 from maskseq.training.trainer import DivergenceError
-from maskseq.training.watch import Interrupted
 
 CPU = torch.device("cpu")
 NO_DROPOUT = {"mlp_dropout": 0.0}

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskseq.data.batches import BatchConfig, Rows
-from maskseq.data.build import build_corpus, build_from_records
-from maskseq.data.corpus import Corpus
-from maskseq.data.splits import SplitConfig
-from maskseq.data.unknown import RECORDED, UnknownRuns, cut_out, find_runs
+from maskseq.corpus.build import build_corpus, build_from_records
+from maskseq.corpus.reader import Corpus
+from maskseq.corpus.splits import SplitConfig
+from maskseq.corpus.unknown_runs import RECORDED, UnknownRuns, cut_out, find_runs
 from maskseq.errors import UsageError
-from maskseq.masking import MaskingConfig
+from maskseq.masking.plan import MaskingConfig
+from maskseq.packing.rows import BatchConfig, Rows
 from maskseq_genomics.fasta import Fasta, FastaSequence
 from maskseq_genomics.kmer import KmerTokenizer
 from maskseq_genomics.nucleotide import NucleotideTokenizer

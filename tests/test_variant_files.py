@@ -13,7 +13,7 @@ from untrained import untrained
 from maskseq.cli import app
 from maskseq.errors import UsageError
 from maskseq.plugins import variants_for
-from maskseq.run import Run
+from maskseq.trained import Run
 from maskseq.variants import Records
 from maskseq_genomics import sequence
 from maskseq_genomics.nucleotide import NucleotideTokenizer

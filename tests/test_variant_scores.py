@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from untrained import untrained
 
-from maskseq.inference.fill import Predict
-from maskseq.inference.score import Score
-from maskseq.inference.surprise import position_rows, record_row
-from maskseq.inference.variants import FLANK, VariantScore, score_variants
-from maskseq.run import Run
+from maskseq.predict.protocol import Predict
+from maskseq.scoring.score import Score
+from maskseq.scoring.surprise import position_rows, record_row
+from maskseq.scoring.variants import FLANK, VariantScore, score_variants
+from maskseq.trained import Run
 from maskseq.variants import Records, stretches
 from maskseq_genomics import sequence
 from maskseq_genomics.bpe import BpeTokenizer

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskseq.data.build import build_from_records
-from maskseq.data.corpus import Corpus
-from maskseq.data.splits import SplitConfig
-from maskseq.data.unknown import UnknownRuns
+from maskseq.corpus.build import build_from_records
+from maskseq.corpus.reader import Corpus
+from maskseq.corpus.splits import SplitConfig
+from maskseq.corpus.unknown_runs import UnknownRuns
 from maskseq.errors import UsageError
 from maskseq.testing import check_tokenizer
 from maskseq.tokenizer import Tokenizer

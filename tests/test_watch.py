@@ -16,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from small_run import small_run
 
+from maskseq.apps.watch import duration, sparkline, view, watch
 from maskseq.errors import UsageError
-from maskseq.metrics import Watched, thinned
 from maskseq.training.events import CheckpointSaved, Event, Started, Step, Validation
-from maskseq.watching import duration, sparkline, view, watch
+from maskseq.training.metrics import Watched, thinned
 
 
 def step_line(step: int, **changes: Any) -> str:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from maskseq.errors import UsageError
+from maskseq.interop.convert import export_hf, export_onnx
 from maskseq.model.encoder import Encoder, EncoderConfig
-from maskseq.model.interop import export_hf, export_onnx
 from maskseq.types import ABSENT, Field, Vocabulary
 
 CENTRES = tuple(np.cumsum(np.random.default_rng(0).exponential(size=40)).tolist())

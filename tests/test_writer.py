@@ -19,9 +19,9 @@ from small_run import small_run, weights
 
 from maskseq.errors import DataError
 from maskseq.model.checkpoint import save_model
-from maskseq.training import writer
+from maskseq.training import checkpoint_writer as writer
 from maskseq.training.events import CheckpointSaved, Event, Step
-from maskseq.training.watch import Interrupted
+from maskseq.training.stop_signals import Interrupted
 
 LONG = 30.0
 """Seconds after which whoever waits for another thread has waited in vain."""

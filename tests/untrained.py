@@ -6,8 +6,8 @@ from typing import Any
 from maskseq.model.checkpoint import save_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
-from maskseq.run import Run, load
 from maskseq.tokenizer import Tokenizer
+from maskseq.trained import Run, load
 
 SHAPE = {"n_layers": 1, "hidden_size": 32, "n_heads": 1, "intermediate_size": 32}
 

@@ -10,13 +10,14 @@ import numpy as np
 from benchmarks.panel.questions import Export, independent, jointly
 from benchmarks.panel.rule import Metric
 from benchmarks.panel.sets import Domain, Set
-from maskseq.inference import evaluate, evaluate_numbers
-from maskseq.inference.baselines import FREQUENCIES, Baselines
-from maskseq.inference.evaluate import Answers
-from maskseq.inference.fill import Predict
-from maskseq.inference.imputers import imputer
-from maskseq.inference.infill import InfillConfig, infill
-from maskseq.inference.puzzles import Puzzle
+from maskseq.baselines.baselines import FREQUENCIES, Baselines
+from maskseq.baselines.imputers import imputer
+from maskseq.evaluation import figures as evaluate
+from maskseq.evaluation import numbers as evaluate_numbers
+from maskseq.evaluation.figures import Answers
+from maskseq.evaluation.protocols import Puzzle
+from maskseq.infill.sampler import InfillConfig, infill
+from maskseq.predict.protocol import Predict
 from maskseq.types import LegalCells, Vocabulary
 
 DEPTH = 5

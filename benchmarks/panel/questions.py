@@ -15,8 +15,8 @@ from pydantic import TypeAdapter
 from benchmarks.panel.drift import DRIFTS, SENTINEL
 from benchmarks.panel.sets import Domain
 from maskseq.errors import UsageError
-from maskseq.inference.puzzles import Protocol, Puzzle
-from maskseq.masking import MaskingConfig
+from maskseq.evaluation.protocols import Protocol, Puzzle
+from maskseq.masking.plan import MaskingConfig
 from maskseq.tokenizer import Symmetry, Tokenizer
 from maskseq.types import Encoded, Field
 

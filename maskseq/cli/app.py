@@ -12,10 +12,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from maskseq import __version__, console
+from maskseq import __version__
+from maskseq.cli import console
+from maskseq.contract.fence import blame
 from maskseq.errors import DataWarning, MaskseqError
-from maskseq.fence import blame
-from maskseq.terminal import escaped
+from maskseq.storage.terminal import escaped
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from maskseq import console
+from maskseq.cli import console
 from maskseq.cli.app import FormatName, Json, RecipeFile, Set, Trust, app
 from maskseq.errors import UsageError
 
@@ -26,7 +26,8 @@ def init(
     Formats and columns are recognized by content; `--format`, and `--set data.format_options.OPTION=VALUE`, say better.
     Where the content does not say how to read them, the ways to choose from are printed, and the exit code is 2.
     """
-    from maskseq import readings, starter
+    from maskseq.apps import init as starter
+    from maskseq.apps import init_readings as readings
 
     try:
         found = starter.init(files, output, format=format, overrides=overrides or (), yes=yes)
@@ -56,7 +57,8 @@ def tokenize(
 
     An interrupted build resumes when the same command is run again.
     """
-    from maskseq import commands, describe
+    from maskseq.apps import inspect as describe
+    from maskseq.apps import pretrain as commands
     from maskseq.recipe import load_recipe
 
     resolved = load_recipe(recipe, overrides or ())
@@ -78,7 +80,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check every digest of a corpus, and name what is damaged. Exit code 3 if anything is."""
-    from maskseq.data.corpus import verify_corpus
+    from maskseq.corpus.reader import verify_corpus
 
     problems = verify_corpus(corpus, trust_code=trust_code)
     console.show({"corpus": corpus, "problems": problems or "none"}, as_json=as_json)

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from maskseq import console
+from maskseq.cli import console
 from maskseq.cli.app import FormatName, Json, RunFolder, Symmetries, Trust, app
-from maskseq.inference.order import OrderName
+from maskseq.infill.order import OrderName
 
 Protocols = Annotated[
     list[str] | None,
@@ -93,8 +93,8 @@ def evaluate(
     Bits and accuracy with 95 % intervals, skill over the best baseline, calibration, whole gaps, errors in physical
     units.
     """
-    from maskseq.evaluation import evaluate_run
-    from maskseq.evaluation_report import evaluation_writer
+    from maskseq.apps.evaluate import evaluate_run
+    from maskseq.reports.evaluation import evaluation_writer
 
     with evaluation_writer(output, data) as write, console.stages("cells") as counted:
         told = evaluate_run(
@@ -138,8 +138,8 @@ def baseline(
     as_json: Json = False,
 ) -> None:
     """What a model has to beat: all that can be counted on its training data, from tables to Gaussians."""
-    from maskseq.evaluation import evaluate_baselines
-    from maskseq.evaluation_report import evaluation_writer
+    from maskseq.apps.evaluate import evaluate_baselines
+    from maskseq.reports.evaluation import evaluation_writer
 
     with evaluation_writer(output, data) as write, console.stages("cells") as counted:
         told = evaluate_baselines(
@@ -168,7 +168,7 @@ def _question(
     every: bool,
     period: list[int] | None,
 ) -> Any:
-    from maskseq.evaluation import Question
+    from maskseq.apps.evaluate import Question
 
     return Question(
         protocols=tuple(protocol or ("masked",)),
@@ -185,7 +185,7 @@ def _question(
 
 
 def _show(told: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
-    from maskseq.evaluation_report import brief, brief_errors, brief_gaps
+    from maskseq.reports.evaluation import brief, brief_errors, brief_gaps
 
     if as_json:
         console.show(told, as_json=True)

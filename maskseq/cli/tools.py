@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from maskseq import console
+from maskseq.cli import console
 from maskseq.cli.app import Group, Json, RunFolder, Trust, app
 
 recipes_app = typer.Typer(cls=Group, no_args_is_help=True)
@@ -23,7 +23,7 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Say what a recipe, a corpus or a run is."""
-    from maskseq import describe
+    from maskseq.apps import inspect as describe
 
     console.show(describe.inspect(path, layers=layers, trust_code=trust_code), as_json=as_json)
 
@@ -31,7 +31,7 @@ def inspect(
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine offers: devices, number formats, attention kernels, and why one is not used."""
-    from maskseq import describe
+    from maskseq.apps import inspect as describe
 
     console.show(describe.doctor(), as_json=as_json)
 
@@ -46,7 +46,7 @@ def import_hf(
     trust_code: Trust = False,
 ) -> None:
     """Turn a Hugging Face encoder into a maskseq checkpoint."""
-    from maskseq import commands
+    from maskseq.apps import pretrain as commands
 
     parameters = commands.import_checkpoint(folder, output, tokenizer=tokenizer, trust_code=trust_code)
     console.say(f"wrote {output}: {parameters:,} parameters")
@@ -60,7 +60,7 @@ def export(
     trust_code: Trust = False,
 ) -> None:
     """Write a run's encoder for transformers (it then runs under fill-mask) or as ONNX."""
-    from maskseq.run import export_checkpoint, load
+    from maskseq.trained import export_checkpoint, load
 
     what = export_checkpoint(load(run, trust_code=trust_code), output, format=format)
     console.say(f"wrote {output}: {what}")
@@ -69,7 +69,7 @@ def export(
 @recipes_app.command("list")
 def recipes_list(as_json: Json = False) -> None:
     """The recipes that ship, and what each is for."""
-    from maskseq import shipped
+    from maskseq.apps import samples as shipped
 
     console.show({name: shipped.first_comment(path) for name, path in shipped.recipes().items()}, as_json=as_json)
 
@@ -80,7 +80,7 @@ def recipes_copy(
     destination: Annotated[Path, typer.Argument(help="Where to write it; its sample files go beside it.")],
 ) -> None:
     """Copy a recipe, and the samples it reads, to a place of your own."""
-    from maskseq import shipped
+    from maskseq.apps import samples as shipped
 
     for written in shipped.copy(name, destination):
         console.say(f"wrote {written}")

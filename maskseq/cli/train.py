@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from maskseq import console
+from maskseq.cli import console
 from maskseq.cli.app import Json, RecipeFile, Seed, Set, app, with_seed
 
 
@@ -39,10 +39,11 @@ def pretrain(
     Ctrl-C (or SIGTERM, or the loss of the terminal) checkpoints and stops; the same command goes on from there, with
     the same order and masks.
     """
-    from maskseq import commands, describe
-    from maskseq.data.overlap import overlap_of
+    from maskseq.apps import inspect as describe
+    from maskseq.apps import pretrain as commands
+    from maskseq.contract.renamed import in_folder
+    from maskseq.corpus.overlap import overlap_of
     from maskseq.recipe import check_memory, load_recipe
-    from maskseq.renamed import in_folder
     from maskseq.training.loggers import logging_to
 
     resolved = load_recipe(recipe, with_seed(overrides, seed))
@@ -87,8 +88,8 @@ def watch(
     """
     from contextlib import suppress
 
-    from maskseq import watching
-    from maskseq.metrics import Watched
+    from maskseq.apps import watch as watching
+    from maskseq.training.metrics import Watched
 
     watched = [Watched(run).update() for run in runs]
     if as_json:

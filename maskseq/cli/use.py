@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from maskseq import console
+from maskseq.cli import console
 from maskseq.cli.app import Calibrated, FormatName, Json, RunFolder, Symmetries, Trust, app
-from maskseq.inference.order import OrderName
+from maskseq.infill.order import OrderName
 
 if TYPE_CHECKING:
-    from maskseq.inference.variants import VariantScore
-    from maskseq.run import Run
+    from maskseq.scoring.variants import VariantScore
+    from maskseq.trained import Run
     from maskseq.types import Encoded
 
 
@@ -110,12 +110,12 @@ def infill(
 
     Interrupted, the same command goes on where it stopped. docs/infilling.md says more of every option.
     """
-    from maskseq import roundtrip
-    from maskseq.inference.infill import InfillConfig
-    from maskseq.missing import Insertion, read_lengths
-    from maskseq.outputs import derived
-    from maskseq.ranges import read_ranges
-    from maskseq.run import load
+    from maskseq.apps import infill as roundtrip
+    from maskseq.infill.ranges import read_ranges
+    from maskseq.infill.sampler import InfillConfig
+    from maskseq.lengths.missing import Insertion, read_lengths
+    from maskseq.storage.outputs import derived
+    from maskseq.trained import load
 
     with console.counting("filling", "cells") as counted:
         summary = roundtrip.infill_file(
@@ -167,9 +167,9 @@ def calibrate(
     numbers the intervals. The calibration lies beside the checkpoint, whose model stays as it is; infill and score use
     it from then on. Errors and coverage are shown for data that were not fitted on.
     """
-    from maskseq.calibration import summary
-    from maskseq.inference.infill import InfillConfig
-    from maskseq.run import load
+    from maskseq.calibration.stored import summary
+    from maskseq.infill.sampler import InfillConfig
+    from maskseq.trained import load
 
     loaded = load(run, trust_code=trust_code)
     with console.counting("calibrating", "cells") as counted:
@@ -204,7 +204,7 @@ def fit_lengths(
     Takes stretches out of known data and learns to say, from the encoder's states at both ends, how long they were. It
     lies beside the checkpoint, whose model stays as it is.
     """
-    from maskseq.run import load
+    from maskseq.trained import load
 
     loaded = load(run, trust_code=trust_code)
     with console.counting("reading gaps", "gaps") as counted:
@@ -251,13 +251,13 @@ def score(
     And where most: records and positions that surprise a model of normal data are anomalies. Tab-separated, or JSON
     lines.
     """
+    from maskseq.contract.fence import check_variants, naming, read, streamed
     from maskseq.errors import UsageError
-    from maskseq.fence import check_variants, naming, read, streamed
-    from maskseq.inference import surprise
-    from maskseq.inference.tabular import table_on_stdout, table_writer
-    from maskseq.outputs import require_apart
     from maskseq.plugins import variants_for
-    from maskseq.run import load
+    from maskseq.scoring import surprise
+    from maskseq.storage.outputs import require_apart
+    from maskseq.storage.tabular import table_on_stdout, table_writer
+    from maskseq.trained import load
 
     if output is not None:
         require_apart(output, file, variants)
@@ -312,8 +312,8 @@ def embed(
 
     Holds one batch in memory, whatever the file. An interrupted command resumes when it is run again.
     """
-    from maskseq.embeddings import embed_file
-    from maskseq.run import load
+    from maskseq.apps.embed import embed_file
+    from maskseq.trained import load
 
     with console.counting("embedding", "records") as counted:
         summary = embed_file(
@@ -330,7 +330,7 @@ def embed(
 
 def _variant_rows(scores: "Iterable[VariantScore]", columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
     """A row for each variant, and a warning at the end where some have a reason instead of a score."""
-    from maskseq.inference.surprise import variant_row
+    from maskseq.scoring.surprise import variant_row
 
     n = unscored = 0
     for score in scores:
@@ -343,9 +343,9 @@ def _variant_rows(scores: "Iterable[VariantScore]", columns: Sequence[str]) -> I
 
 def known_records(run: "Run", file: Path | None, format: str | None) -> "Iterator[tuple[str, Encoded]]":
     """Keys and ids of known data: of a file, or of what a corpus (the run's by default) holds out for selection."""
-    from maskseq.calibration import held_out_records
+    from maskseq.calibration.stored import held_out_records
+    from maskseq.contract.fence import encode, naming, read
     from maskseq.errors import MaskseqError, UsageError
-    from maskseq.fence import encode, naming, read
 
     if file is not None and not file.is_dir():
         reader = run.reader(file, format)

@@ -20,14 +20,14 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from maskseq.data.storage import inside
+from maskseq.contract.identity import another, checked_form, difference, in_fields
+from maskseq.contract.renamed import in_folder
 from maskseq.errors import DataError, UsageError
-from maskseq.identity import another, checked_form, difference, in_fields
 from maskseq.model.encoder import Encoder, EncoderConfig
-from maskseq.outputs import sync
 from maskseq.plugins import Trust, tokenizer_from_json, tokenizer_to_json
-from maskseq.renamed import in_folder
-from maskseq.standard_json import to_json
+from maskseq.storage.folder import inside
+from maskseq.storage.outputs import sync
+from maskseq.storage.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 
 MODEL, CONFIG, TOKENIZER, DIGESTS = "model.safetensors", "config.json", "tokenizer.json", "digests.json"

@@ -79,13 +79,14 @@ class EncoderConfig:
 
     waves: int = 0
     """Embeddings of ordinal fields as mixtures of so many waves over their bins, and of a line: neighbouring bins are
-    alike from the first step on (see `maskseq.model.waves`). For numbers, of which there are few. 0: a row for each."""
+    alike from the first step on (see `maskseq.model.priors.ordinal_basis`). For numbers, of which there are few. 0: a
+    row for each."""
 
     linear_context: tuple[int, ...] = ()
     """How far away, in positions and on either side, numbers are from which hidden ones are predicted linearly, by the
-    covariances of all channels there and here (see `maskseq.model.linear_context`). They are counted on the training
-    data before the first step and then left as they are; the prediction is an input, and logits start from it. ():
-    none."""
+    covariances of all channels there and here (see `maskseq.model.priors.linear_prior`). They are counted on the
+    training data before the first step and then left as they are; the prediction is an input, and logits start from it.
+    (): none."""
 
     head: Literal["none", "gelu", "silu"] = "gelu"
     """Dense layer, this activation and a norm before the decoder, or nothing."""

@@ -16,15 +16,15 @@ from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor, nn
 
 from maskseq.errors import UsageError
-from maskseq.model.attention import packed_self_attention
+from maskseq.model.attention.context_target import OneWay
+from maskseq.model.attention.packed import packed_self_attention
 from maskseq.model.config import EncoderConfig as EncoderConfig
 from maskseq.model.dropout import dropout
 from maskseq.model.linear import Linear
-from maskseq.model.linear_context import LinearContext
-from maskseq.model.neighbours import ContextTable, combinations
-from maskseq.model.one_way import OneWay
+from maskseq.model.priors.linear_prior import LinearContext
+from maskseq.model.priors.ngram import ContextTable, combinations
+from maskseq.model.priors.ordinal_basis import rows_of_ids, table_rows
 from maskseq.model.rotary import Rotation, rotation
-from maskseq.model.waves import rows_of_ids, table_rows
 
 Attend = Callable[..., Tensor]
 """`packed_self_attention`, or anything with its signature."""

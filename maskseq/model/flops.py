@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Integer
 
-from maskseq.data.batches import Row
 from maskseq.model.config import EncoderConfig
+from maskseq.packing.rows import Row
 
 
 def row_flops(config: EncoderConfig, row: Row) -> float:

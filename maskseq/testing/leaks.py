@@ -6,12 +6,12 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from maskseq.errors import MaskseqError
-from maskseq.masking import MaskingConfig, Spans, mask_piece
+from maskseq.masking.plan import MaskingConfig, Spans, mask_piece
+from maskseq.masking.units import RawUnits
 from maskseq.testing.case import Case, Tally, equal, require, require_cells
 from maskseq.testing.rules import ENOUGH, WINDOW
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import OTHER, ListRecord
-from maskseq.units import RawUnits
 
 MASKS = MaskingConfig(ratio=(0.05, 0.5), mode=("cell", "position"), spans=Spans(weight=1.0, mean_length=4.0))
 APART = 32  # units between single ones

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
-from maskseq.standard_json import to_json
+from maskseq.storage.standard_json import to_json
 from maskseq.testing.case import Case, Tally, equal, require, require_cells
 from maskseq.testing.twin import importable
 from maskseq.tokenizer import Tokenizer

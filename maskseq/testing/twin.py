@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from maskseq.identity import in_fields, saved_form
-from maskseq.standard_json import to_json
+from maskseq.contract.identity import in_fields, saved_form
+from maskseq.storage.standard_json import to_json
 from maskseq.testing.case import require
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Record

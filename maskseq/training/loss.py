@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor, nn
 
-from maskseq.data.batches import Row
-from maskseq.masking import OBJECTIVES
+from maskseq.masking.plan import OBJECTIVES
 from maskseq.model.encoder import Encoder
+from maskseq.packing.rows import Row
 from maskseq.training.events import Score, Scores
 
 RATIO_BINS = ("0.0-0.2", "0.2-0.4", "0.4-0.6", "0.6-0.8", "0.8-1.0")

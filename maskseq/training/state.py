@@ -15,10 +15,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from maskseq.data.storage import inside
+from maskseq.contract.renamed import in_folder
 from maskseq.errors import DataError
 from maskseq.model.checkpoint import CHECKPOINTS, DIGESTS, check, newest_checkpoint, read_json
-from maskseq.renamed import in_folder
+from maskseq.storage.folder import inside
 
 STATE, LAYOUT = "training_state", "layout.json"
 

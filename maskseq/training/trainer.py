@@ -14,26 +14,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from maskseq.data.batches import Row, Rows
+from maskseq.contract.renamed import in_folder
 from maskseq.errors import MaskseqError, UsageError
 from maskseq.model import checkpoint
 from maskseq.model.cpu import keep_freed_memory
 from maskseq.model.encoder import Encoder
 from maskseq.model.flops import row_flops
-from maskseq.outputs import locked, sweep
-from maskseq.renamed import in_folder
+from maskseq.packing.rows import Row, Rows
+from maskseq.storage.outputs import locked, sweep
 from maskseq.tokenizer import Tokenizer
 from maskseq.training import parallel, state
+from maskseq.training.checkpoint_writer import CheckpointWriter
 from maskseq.training.config import TrainingConfig as TrainingConfig
 from maskseq.training.device import choose_precision, gemm_peak, peak_memory
 from maskseq.training.events import Finished, Listener, Scores, Started, Step, Stopped, Tested, Validation, Warned
-from maskseq.training.learner import Learner
 from maskseq.training.optimizer import OptimizerConfig
-from maskseq.training.run import Canonical, Metrics, Recorded, claim
+from maskseq.training.run_folder import Canonical, Metrics, Recorded, claim
 from maskseq.training.schedule import ScheduleConfig, lr_at, n_rows
 from maskseq.training.state import Origin, Position, Saved
-from maskseq.training.watch import Interrupted, StopSignals
-from maskseq.training.writer import CheckpointWriter
+from maskseq.training.step import Learner
+from maskseq.training.stop_signals import Interrupted, StopSignals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +202,7 @@ class Trainer:
                 f"step {position.step + 1} is not finite: loss {result.all.loss}, gradient norm {grad_norm}; it was "
                 f"made of rows {position.row} to {position.row + n - 1} of stage {position.stage}\n\nhint: the "
                 f"checkpoints in {self.run} are from before; lower optimizer.lr, or set optimizer.clip = 1; "
-                f"maskseq.commands.rows_of_run({str(self.run)!r}).row({position.row}) is such a row"
+                f"maskseq.apps.pretrain.rows_of_run({str(self.run)!r}).row({position.row}) is such a row"
             )
         factor = lr_at(position.tokens, config.tokens, self.schedule)
         update_ratio = self.learner.update(factor)

@@ -9,7 +9,7 @@ from typing import BinaryIO, ClassVar
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import COMPRESSED, is_file
-from maskseq.outputs import derived
+from maskseq.storage.outputs import derived
 from maskseq.survey import LIKELY, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_genomics.alphabet import reverse_complement

@@ -1,0 +1,291 @@
+"""A file of records in, a file of vectors out: streaming, and resumable after a kill to the same bytes.
+
+What an output holds, by its ending:
+
+    .zarr     a zarr v3 group: `keys` [records], `vectors` float32 [records, hidden]. Per token: `vectors`
+              [tokens, hidden] and `offsets` int64 [records + 1]; record i has `vectors[offsets[i] : offsets[i + 1]]`
+    .parquet  a row a vector: `key`, `vector`, and per token `position` (from 1), in the order of the file
+    .npz      the arrays of .zarr; all vectors must fit into memory
+
+Vectors are first written to parts in the output's work folder, each flushed and named when it is whole. A part begins
+where a group of records that are embedded together begins, and depends on nothing before it.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from maskseq import plugins
+from maskseq.contract.fence import encode, naming, read
+from maskseq.contract.identity import former_fingerprint
+from maskseq.errors import DataError, UsageError
+from maskseq.predict.embed import Embedder, Pooling
+from maskseq.storage import standard_json
+from maskseq.storage.folder import file_digest, to_json
+from maskseq.storage.outputs import Work, claimed, write
+from maskseq.trained import Run
+
+PART_BYTES = 1 << 26
+"""Vectors of a part: how much is computed again after a kill at most, but for one record that is longer."""
+PARTS = "parts"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+BLOCK_ROWS = 4096
+CHUNK_BYTES, SHARD_CHUNKS = 1 << 20, 8
+
+
+def embed_file(
+    run: Run,
+    file: Path,
+    *,
+    output: Path,
+    pooling: Pooling = "mean",
+    format: str | None = None,
+    symmetries: bool = True,
+    batch_tokens: int = 16384,
+    part_bytes: int = PART_BYTES,
+    on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+) -> dict[str, Any]:
+    """Embed every record of a file, in its order, into `output`; returns a summary. Run again, it resumes.
+
+    Raises `UsageError` when the output exists, has an unknown ending, or was begun from another run, file or options.
+    """
+    write_vectors = WRITERS.get(output.suffix)
+    if write_vectors is None:
+        raise UsageError(f"{output}: the ending says how vectors are written; it can be {', '.join(WRITERS)}")
+    embedder = Embedder(
+        model=run.model,
+        context=run.model.config.max_positions,
+        pooling=pooling,
+        symmetries=run.tokenizer.symmetries() if symmetries else (),
+        batch_tokens=batch_tokens,
+    )
+    reader = run.reader(file, format)
+    about = {
+        "pooling": pooling,
+        "hidden_size": run.model.config.hidden_size,
+        "symmetries": [symmetry.name for symmetry in embedder.symmetries],
+        "model": _digest(run),
+        "tokenizer": run.tokenizer.fingerprint,
+        "file": {"name": file.name, "sha256": file_digest(file), "format": plugins.name_of("formats", type(reader))},
+    }
+    with claimed(output, new=True, parents=True, state=PARTS) as work:
+        former = {"tokenizer": former_fingerprint(run.tokenizer)}
+        parts = Parts(work, about | {"batch": [batch_tokens, part_bytes]}, former)
+        resumed = parts.n_records
+        rest = islice(read(reader, file), resumed, None)
+        encoded = ((record.key, encode(run.tokenizer, record)) for record in rest)
+        with naming(file):
+            parts.append(embedder, embedder.groups(encoded), part_bytes, on_progress)
+        if not parts.n_records:
+            raise DataError(file, "holds no records: there is nothing to embed")
+        write_vectors(work.content, parts, about)
+        work.publish()
+    return {
+        "output": str(output),
+        "records": parts.n_records,
+        "vectors": parts.n_vectors,
+        "dimensions": parts.hidden_size,
+        "pooling": pooling,
+        "symmetries": about["symmetries"],
+        "records resumed": resumed,
+    }
+
+
+@dataclass(frozen=True)
+class Part:
+    """Records that were finished together."""
+
+    path: Path
+    """Of the vectors: float32, little-endian, row after row."""
+    keys: list[str]
+    counts: list[int]
+    """Vectors of each record."""
+
+
+class Parts:
+    """The parts that are finished, in order; a part without its `.json` was interrupted and is written again."""
+
+    def __init__(self, work: Work, about: dict[str, Any], former: Mapping[str, Any] = NOTHING) -> None:
+        """Begin or go on in a work folder; what is there must have been begun about the same.
+
+        `former` is what older versions say otherwise about the same.
+        """
+        self.folder, self.hidden_size = work.folder / PARTS, int(about["hidden_size"])
+        self.folder.mkdir(exist_ok=True)
+        saved = self.folder / "about.json"
+        if not saved.exists():
+            write(saved, to_json(about))
+        elif saved.read_bytes() not in map(to_json, (about, {**about, **former})):
+            work.stays = True
+            raise UsageError(
+                f"{work.folder} holds the beginning of another embedding: another run, file or option\n\nhint: give "
+                f"the same command to go on with that one, or remove the folder"
+            )
+        self.parts: list[Part] = []
+        while self._name(len(self.parts)).exists():
+            described = json.loads(self._name(len(self.parts)).read_bytes())
+            self.parts.append(Part(self._vectors(len(self.parts)), described["keys"], described["counts"]))
+
+    @property
+    def n_records(self) -> int:
+        return sum(len(part.keys) for part in self.parts)
+
+    @property
+    def n_vectors(self) -> int:
+        return sum(sum(part.counts) for part in self.parts)
+
+    def append(
+        self,
+        embedder: Embedder,
+        groups: Iterator[list[Any]],
+        part_bytes: int,
+        on_progress: Callable[[int, int | None], None],
+    ) -> None:
+        """Embed the groups into new parts, each ended by the group that makes it large enough."""
+        for group in groups:
+            path = self._vectors(len(self.parts))
+            part = Part(path, [], [])
+            done = self.n_records
+            with path.open("wb") as file:
+                for members in chain([group], groups):
+                    counts = [0] * len(members)
+                    for index, vectors in embedder.vectors(members):
+                        file.write(np.ascontiguousarray(vectors, "<f4").data)
+                        counts[index] += len(vectors)
+                    part.keys.extend(key for key, _ in members)
+                    part.counts.extend(counts)
+                    on_progress(done + len(part.keys), None)
+                    if file.tell() >= part_bytes:
+                        break
+                file.flush()
+                os.fsync(file.fileno())
+            write(self._name(len(self.parts)), to_json({"keys": part.keys, "counts": part.counts}))
+            self.parts.append(part)
+
+    def vectors(self, rows: int) -> Iterator[Float32[np.ndarray, "rows hidden"]]:
+        """All vectors in blocks of so many, across parts; the last block may be shorter."""
+        kept = np.empty((0, self.hidden_size), np.float32)
+        for part in self.parts:
+            with part.path.open("rb") as file:  # not mapped: the pages of a mapped file count as memory in use
+                while len(block := np.fromfile(file, "<f4", (rows - len(kept)) * self.hidden_size)):
+                    kept = np.concatenate([kept, block.reshape(-1, self.hidden_size)])
+                    if len(kept) == rows:
+                        yield kept
+                        kept = kept[:0]
+        if len(kept):
+            yield kept
+
+    def keys(self) -> Iterator[str]:
+        return chain.from_iterable(part.keys for part in self.parts)
+
+    def counts(self) -> Iterator[int]:
+        return chain.from_iterable(part.counts for part in self.parts)
+
+    def _name(self, index: int) -> Path:
+        return self.folder / f"{index:06d}.json"
+
+    def _vectors(self, index: int) -> Path:
+        return self.folder / f"{index:06d}.f32"
+
+
+# ---- what is written -----------------------------------------------------------------------------------------------
+
+
+def _write_zarr(path: Path, parts: Parts, about: dict[str, Any]) -> None:
+    import zarr
+
+    group = zarr.create_group(path, attributes=about)
+    rows = max(CHUNK_BYTES // (4 * parts.hidden_size), 1)
+    vectors = group.create_array(
+        "vectors",
+        shape=(parts.n_vectors, parts.hidden_size),
+        chunks=(rows, parts.hidden_size),
+        shards=(rows * SHARD_CHUNKS, parts.hidden_size),
+        dtype="float32",
+    )
+    _fill(vectors, parts.vectors(rows * SHARD_CHUNKS))
+    keys = group.create_array("keys", shape=(parts.n_records,), chunks=(BLOCK_ROWS,), dtype=str)
+    _fill(keys, (np.array(block, dtype=object) for block in _blocks(parts.keys())))
+    if about["pooling"] == "none":
+        offsets = group.create_array("offsets", shape=(parts.n_records + 1,), chunks=(BLOCK_ROWS,), dtype="int64")
+        offsets[:1] = 0
+        end = 0
+        ends = (np.cumsum(block) for block in _blocks(parts.counts()))
+        for start, block in zip(range(1, parts.n_records + 1, BLOCK_ROWS), ends, strict=True):
+            offsets[start : start + len(block)] = end + block
+            end += int(block[-1])
+
+
+def _fill(array: Any, blocks: Iterable[np.ndarray]) -> None:
+    start = 0
+    for block in blocks:
+        array[start : start + len(block)] = block
+        start += len(block)
+
+
+def _blocks(items: Iterator[Any]) -> Iterator[list[Any]]:
+    while block := list(islice(items, BLOCK_ROWS)):
+        yield block
+
+
+def _write_parquet(path: Path, parts: Parts, about: dict[str, Any]) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise UsageError(
+            "writing Parquet needs pyarrow\n\nhint: pip install 'maskseq[events]', or write .zarr"
+        ) from None
+    per_token = about["pooling"] == "none"
+    vector = pa.list_(pa.float32(), parts.hidden_size)
+    columns = [("key", pa.string()), *([("position", pa.int64())] if per_token else []), ("vector", vector)]
+    schema = pa.schema(columns, metadata={"maskseq": standard_json.to_json(about)})
+    named = _named(parts)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for block in parts.vectors(BLOCK_ROWS):
+            keys, positions = zip(*islice(named, len(block)), strict=True)
+            values = pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), parts.hidden_size)
+            arrays = [pa.array(keys, pa.string()), *([pa.array(positions, pa.int64())] if per_token else []), values]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _named(parts: Parts) -> Iterator[tuple[str, int]]:
+    """Of each vector, the record's key and the position from 1."""
+    for key, count in zip(parts.keys(), parts.counts(), strict=True):
+        yield from ((key, position) for position in range(1, count + 1))
+
+
+def _write_npz(path: Path, parts: Parts, about: dict[str, Any]) -> None:
+    arrays: dict[str, Any] = {
+        "keys": np.array(list(parts.keys())),
+        "vectors": np.concatenate([*parts.vectors(BLOCK_ROWS)]),
+    }
+    if about["pooling"] == "none":
+        arrays["offsets"] = np.cumsum([0, *parts.counts()], dtype=np.int64)
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+WRITERS: dict[str, Callable[[Path, Parts, dict[str, Any]], None]] = {
+    ".zarr": _write_zarr,
+    ".parquet": _write_parquet,
+    ".npz": _write_npz,
+}
+
+
+def _digest(run: Run) -> str:
+    """Of the weights, wherever they lie."""
+    found = hashlib.sha256()
+    for name, parameter in run.model.named_parameters():
+        found.update(name.encode())
+        found.update(parameter.detach().cpu().contiguous().numpy().data)
+    return found.hexdigest()

@@ -1,0 +1,355 @@
+"""A file in, the same file out with its holes filled, beside a table of what was filled and how surely."""
+
+import hashlib
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal, Unpack
+from uuid import uuid4
+
+import numpy as np
+
+from maskseq.baselines.frequencies import Chance, read_frequencies
+from maskseq.contract.fence import Given, encode, fenced, naming, read
+from maskseq.corpus.out_of_range import Beyond, nearby
+from maskseq.corpus.reader import Corpus
+from maskseq.errors import DataError, MaskseqError
+from maskseq.infill.filling import Asked, FilledRecord
+from maskseq.infill.journal import Journal
+from maskseq.infill.sampler import InfillConfig
+from maskseq.infill.table import COLUMNS, Row, as_dict, rows
+from maskseq.lengths.missing import Sized
+from maskseq.model.checkpoint import DIGESTS, read_json
+from maskseq.predict.experts.markov import MAX_TABLE, Markov
+from maskseq.reports.infill import write_report
+from maskseq.storage.outputs import beside, claimed
+from maskseq.storage.tabular import columns_of, table_writer
+from maskseq.tokenizer import Format, Tokenizer
+from maskseq.trained import Run
+
+BASELINE_ORDER = 2
+SHOWN_ROWS = 5000
+"""Rows that the report may show; the table has them all."""
+SHOWN_LENGTHS = 50
+SHOWN_UNFILLABLE = 20
+JOURNAL = "journal"
+UNCOUNTED = "not known: the run keeps no frequencies, and its corpus is gone"
+
+
+class AskedOfFile(Asked, total=False):
+    """All that `Run.infill` takes."""
+
+    config: InfillConfig
+    symmetries: bool
+    calibrated: bool
+    length_by: Literal["evidence", "head"]
+
+
+def infill_file(
+    run: Run,
+    file: Path,
+    *,
+    output: Path,
+    format: str | None = None,
+    table: Literal["csv", "parquet"] = "csv",
+    on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+    on_warning: Callable[[str], None] = lambda text: None,
+    **asked: Unpack[AskedOfFile],
+) -> dict[str, Any]:
+    """Fill a file as `asked` of `Run.infill`; write it, a table of fills and `report.html` to the folder `output`.
+
+    The folder appears when all is done. What an interrupted attempt has filled lies in its work folder, and the same
+    call goes on from there, to the same bits. A file of ours gives way to a filled one of the same name: the table is
+    `maskseq-fills.csv` then. Returns the summary that the report begins with; where known values were hidden, it
+    scores the fills against them. Raises `UsageError` when `output` exists or a range names no record.
+    """
+    reader = run.reader(file, format)
+    with claimed(output, new=True, parents=True, state=JOURNAL) as work:
+        work.content.mkdir()
+        journal = Journal(work.folder / JOURNAL, _identity(run, asked))
+        summary, shown = _fill(run, reader, file, work.content, journal, table, on_progress, asked)
+        report = beside(work.content / summary["filled"]["file"], "report.html")
+        summary["filled"]["file"] = str(output / summary["filled"]["file"])
+        for text in summary.get("warnings", ()):
+            on_warning(text)
+        write_report(report, summary, shown)
+        work.publish()
+    return summary
+
+
+def _identity(run: Run, asked: AskedOfFile) -> dict[str, Any]:
+    """All that decides the fills but the windows themselves."""
+    rules = [f"{rule}{_digest_of_file(rule)}" for rule in asked.get("rules", ()) if isinstance(rule, str)]
+    if len(rules) < len(asked.get("rules", ())):
+        rules.append(uuid4().hex)  # nobody knows whether functions are the same as last time
+    return {
+        "checkpoint": read_json(run.checkpoint / DIGESTS),
+        "config": asdict(asked.get("config", InfillConfig())),
+        "rules": rules,
+        "symmetries": asked.get("symmetries", True),
+        "fill_long_holes": asked.get("fill_long_holes", False),
+    }
+
+
+def _digest_of_file(rule: str) -> str:
+    """Of the file that a rule may end in the name of."""
+    path = Path(rule.partition("@")[0].rpartition(":")[2])
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _fill(
+    run: Run,
+    reader: Format[Any],
+    file: Path,
+    folder: Path,
+    journal: Journal,
+    table: str,
+    on_progress: Callable[[int, int | None], None],
+    asked: AskedOfFile,
+) -> tuple[dict[str, Any], list[Row]]:
+    """Write the filled file and the table into the folder; the summary, and the rows to show."""
+    ranges, config = asked.get("ranges", {}), asked.get("config", InfillConfig())
+    chance, broken = _chance(run)
+    beyond = Beyond(run.fills.fields)
+    asks_known = bool(ranges or asked.get("unknown"))
+    score = Score(_baselines(run) if asks_known else (), run.fills.vocabulary.n_outputs)
+    shown: list[Row] = []
+    left: list[str] = []
+    unfillable: list[str] = []
+    writer, target = reader.written_as(folder / file.name)
+    n_records = n_filled = 0
+    sized: list[Sized] = []
+    unfilled: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
+    sources = {field.source for field in run.tokenizer.fields}
+    with table_writer(beside(target, f"fills.{table}"), COLUMNS) as write_rows:
+
+        def filled_records() -> Iterator[Any]:
+            nonlocal n_records, n_filled
+            for each in run.infill(read(reader, file), journal=journal, **asked):
+                beyond.add(each.beyond)
+                written = rows(
+                    each.filled,
+                    each.before,
+                    run.fills,
+                    posterior=each.posterior,
+                    numbers=each.numbers,
+                    gains=chance.add(each.filled.fill),
+                    clipped=nearby(each.beyond, each.filled.fill.cells),
+                )
+                shown.extend(first := list(islice(written, SHOWN_ROWS - len(shown))))
+                write_rows(map(as_dict, chain(first, written)))
+                left.extend(f"{each.filled.key}:{start + 1}-{stop}" for start, stop in each.filled.left)
+                unfillable.extend(run.fills.unfillable(each.record))
+                score.add(each)
+                sized.extend(each.sized)
+                unfilled.update({name: n for name, n in each.record.unknown_values().items() if name not in sources})
+                lost.update(_lost(each, run.fills))
+                n_records += 1
+                n_filled += len(each.filled.fill.cells)
+                on_progress(n_filled, None)
+                yield each.record
+
+        records = Given(filled_records())
+        with naming(file), fenced(writer, "write", file=file, given=records):
+            writer.write(records, target)
+    summary: dict[str, Any] = {
+        "filled": {"file": target.name, "records": n_records, "cells": n_filled},
+        "order": config.order,
+        "calibration": _calibration(run, asked),
+    }
+    if left:
+        summary["left"] = left
+    if unfillable:
+        more = len(unfillable) - SHOWN_UNFILLABLE
+        summary["not filled"] = [*unfillable[:SHOWN_UNFILLABLE], *[f"and {more:,} more"] * (more > 0)]
+    if +unfilled:
+        summary["without a field"] = dict(+unfilled)
+    if lost:
+        summary["without a place"] = dict(lost)
+    if n_filled:
+        summary["beyond frequencies"] = chance.shares() if chance.frequencies else UNCOUNTED
+    if shares := beyond.shares():
+        summary["outside the training range"] = shares
+    places = _of_unfillable(unfillable), _of_unread(unfilled), _of_lost(lost)
+    about = (_of_long_holes(left), *places, chance.warning(), beyond.warning())
+    if told := [text for text in (broken, *about) if text]:
+        summary["warnings"] = told
+    if asked.get("lengths") or asked.get("insertion"):
+        summary["lengths"] = {
+            f"{each.key}:{each.start}-{each.stop}": f"{each.length} (probability {each.probability:.2g})"
+            for each in sized[:SHOWN_LENGTHS]
+        }
+        with table_writer(beside(target, f"lengths.{table}"), columns_of(Sized)) as write_rows:
+            write_rows(map(vars, sized))
+    if score.cells:
+        summary["against what was hidden"] = score.summary()
+    return summary, shown
+
+
+def _chance(run: Run) -> tuple[Chance, str | None]:
+    """What fills are compared with, and why it is not known if its file is broken."""
+    names = [each.name for each in run.fills.fields]
+    try:
+        return Chance(names, read_frequencies(run.checkpoint, run.path, run.tokenizer)), None
+    except DataError as error:
+        return Chance(names, None), str(error)
+
+
+def _of_long_holes(left: Sequence[str]) -> str | None:
+    if not left:
+        return None
+    return (
+        f"{len(left)} holes longer than half the context were left: {', '.join(left[:3])}; --fill-long-holes fills "
+        f"them as well"
+    )
+
+
+def _of_unfillable(cells: Sequence[str]) -> str:
+    """Of unknown values that nothing known fits."""
+    return f"unknown values were left, as no known value fits: {'; '.join(cells[:3])}" if cells else ""
+
+
+def _lost(each: FilledRecord, tokenizer: Tokenizer[Any]) -> Counter[str]:
+    """By field, values that were filled and that the filled record does not have: a gap beside no known time."""
+    fill = each.filled.fill
+    if not len(fill.cells):
+        return Counter()
+    now = encode(tokenizer, each.record).ids
+    if now.shape != each.before.ids.shape:
+        return Counter()
+    position, column = fill.cells.T
+    n_tokens = np.array([field.n_tokens for field in tokenizer.fields])
+    valued = fill.values[0] < n_tokens[column]
+    gone = valued & ~tokenizer.vocabulary.known(now)[position, column]
+    return Counter(tokenizer.fields[index].name for index in column[gone].tolist())
+
+
+def _of_lost(lost: Counter[str]) -> str:
+    """Of values that were filled and could not be written."""
+    fields = ", ".join(f"{name!r} ({n:,})" for name, n in lost.items())
+    return (
+        f"values that were filled and stay unknown, as their records have no place for them: {fields}" if lost else ""
+    )
+
+
+def _of_unread(unfilled: Counter[str]) -> str:
+    """Of unknown values in columns that the run has no field for."""
+    columns = ", ".join(f"{name!r} ({n:,})" for name, n in (+unfilled).items())
+    return f"unknown values that stay unknown, as the run has no field for their columns: {columns}" if columns else ""
+
+
+def _calibration(run: Run, asked: AskedOfFile) -> str:
+    """Whether probabilities and intervals are calibrated, and on what."""
+    if not asked.get("calibrated", True):
+        return "not used"
+    if run.fitted is None:
+        return "none: `maskseq calibrate` makes probabilities and intervals honest"
+    with warnings.catch_warnings(action="ignore"):
+        used = run.calibration(asked.get("config", InfillConfig()), symmetries=asked.get("symmetries", True))
+    return f"fitted on {run.fitted.fitted_on}" if used else "not used"
+
+
+@dataclass
+class Tally:
+    """Sums over scored cells."""
+
+    right: int = 0
+    nats: float = 0.0
+
+    def add(self, probabilities: np.ndarray, truth: np.ndarray) -> None:
+        """Count the most probable ids that are right, and the log-loss of the true ones."""
+        p = probabilities[np.arange(len(truth)), truth]
+        self.right += int((probabilities.argmax(axis=1) == truth).sum())
+        self.nats -= float(np.log(np.maximum(p, 1e-12)).sum())
+
+    def shown(self, cells: int) -> dict[str, Any]:
+        return {"right": self.right / cells, "bits per cell": self.nats / cells / math.log(2)}
+
+
+@dataclass
+class Score:
+    """Fills against what was known and hidden on purpose, beside what simple tables would have said."""
+
+    baselines: Sequence[Markov | None]
+    """Of each field."""
+    n_outputs: Sequence[int]
+    """Of each field, the ids that are values: others are unknown and no truth."""
+    cells: int = 0
+    right: int = 0
+    holes: int = 0
+    exact: int = 0
+    uniform_nats: float = 0.0
+    model: Tally = field(default_factory=Tally)
+    baseline: Tally = field(default_factory=Tally)
+
+    def add(self, each: FilledRecord) -> None:
+        """Score one record. The model's bits are those of each cell given the known ones alone, as the baseline's."""
+        fill, ids = each.filled.fill, each.before.ids
+        for column, markov in enumerate(self.baselines):
+            positions = fill.cells[:, 0]
+            known = ids[positions, column] < self.n_outputs[column]
+            scored = np.flatnonzero((fill.cells[:, 1] == column) & known)
+            if not len(scored):
+                continue
+            where = positions[scored]
+            truth = ids[where, column].astype(np.int64)
+            right = fill.values[0, scored] == truth
+            self.cells += len(scored)
+            self.right += int(right.sum())
+            holes = np.split(right, np.flatnonzero(np.diff(where) > 1) + 1)
+            self.holes += len(holes)
+            self.exact += sum(bool(hole.all()) for hole in holes)
+            self.model.add(fill.marginals[scored], truth)
+            if markov is None:
+                continue
+            self.uniform_nats += len(scored) * math.log(markov.n_ids)
+            hidden = np.zeros(len(ids), bool)
+            hidden[where] = True
+            self.baseline.add(markov.marginals(ids[:, column].astype(np.int64), hidden), truth)
+
+    def summary(self) -> dict[str, Any]:
+        summary: dict[str, Any] = {
+            "cells": self.cells,
+            "right": self.right / self.cells,
+            "holes": self.holes,
+            "holes filled exactly": self.exact,
+            "bits per cell": self.model.shown(self.cells)["bits per cell"],
+        }
+        if self.uniform_nats:
+            summary |= {
+                f"right, order-{BASELINE_ORDER} Markov": self.baseline.right / self.cells,
+                f"bits per cell, order-{BASELINE_ORDER} Markov": self.baseline.shown(self.cells)["bits per cell"],
+                "bits per cell, uniform": self.uniform_nats / self.cells / math.log(2),
+            }
+        return summary
+
+
+def _baselines(run: Run) -> list[Markov | None]:
+    """Counted on the run's corpus, where that is still in the run folder and of the tokens that are filled in."""
+    if run.fills is not run.tokenizer:
+        return [None] * len(run.fills.fields)
+    try:
+        return count_baselines(run.corpus())
+    except MaskseqError:
+        return [None] * len(run.tokenizer.fields)
+
+
+def count_baselines(corpus: Corpus) -> list[Markov | None]:
+    """A Markov chain of each field, of training sequences and their mirror images; None for large vocabularies."""
+    return [
+        Markov.count(_training_ids(corpus, column), n_ids=n_ids, order=BASELINE_ORDER)
+        if n_ids ** (BASELINE_ORDER + 1) <= MAX_TABLE
+        else None
+        for column, n_ids in enumerate(corpus.tokenizer.vocabulary.n_outputs)
+    ]
+
+
+def _training_ids(corpus: Corpus, column: int) -> Iterator[np.ndarray]:
+    for ids in corpus.training_ids():
+        for view in (ids, *(symmetry.ids(ids) for symmetry in corpus.tokenizer.symmetries())):
+            yield view[:, column]

@@ -1,0 +1,315 @@
+"""From a recipe to a trained run: the corpus, the rows, the training. Only this module knows the whole."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from maskseq import plugins
+from maskseq.baselines.frequencies import write_frequencies
+from maskseq.contract import renamed
+from maskseq.contract.fence import fit
+from maskseq.corpus.build import Progress, build_corpus, build_from_records, build_share, sources_of
+from maskseq.corpus.overlap import Overlap, overlap_of
+from maskseq.corpus.reader import Corpus, holds_corpus
+from maskseq.corpus.source import Source
+from maskseq.corpus.splits import training_records
+from maskseq.errors import DataError, UsageError
+from maskseq.interop.convert import import_hf
+from maskseq.model.checkpoint import checkpoints, read_json, save_model
+from maskseq.model.encoder import Encoder
+from maskseq.packing.rows import Rows
+from maskseq.recipe import Recipe, canonical, check_memory, load_recipe
+from maskseq.reports.run import write_run_report
+from maskseq.storage.outputs import replacing
+from maskseq.storage.places import Place, local_files
+from maskseq.tokenizer import Tokenizer
+from maskseq.trained import Run, load
+from maskseq.training import parallel, state
+from maskseq.training.events import Event, Listener, Started
+from maskseq.training.run_folder import RECIPE
+from maskseq.training.trainer import train
+from maskseq.types import Record
+
+NO_DATA = 'the recipe names no data\n\nhint: in its [data] section, set files = ["…"] or corpus = "…"'
+
+
+def pretrain(
+    recipe: Path | str | Mapping[str, Any] | Recipe,
+    *,
+    output: Path | str,
+    overrides: Sequence[str] = (),
+    tokenizer: Tokenizer[Any] | None = None,
+    records: Iterable[Record] | None = None,
+    corpus: Corpus | None = None,
+    extend: Path | str | None = None,
+    branch: Path | str | None = None,
+    on_event: Listener = lambda event: None,
+) -> Run:
+    """Pretrain into the run folder `output`, or go on with the same run there; returns it loaded.
+
+    `tokenizer` and `records` are for objects that a recipe cannot name: they take the place of its `[tokenizer]`
+    section and of `data.files`. `corpus` is one that is open already. `extend` begins the next stage of another run
+    (a longer context, other masks; rows and schedules count anew), `branch` goes on from one of its checkpoints (a
+    stable run may end in several decays). Raises `UsageError` for a recipe or folder that does not fit, `DataError`
+    for broken data, and `KeyboardInterrupt` when interrupted, after a checkpoint.
+    """
+    resolved = load_recipe(recipe, overrides)
+    check_memory(resolved)
+    output = Path(output)
+    if extend is not None and branch is not None:
+        raise UsageError("a run either extends another or branches from it, not both")
+    if corpus is None:
+        corpus = prepare_corpus(
+            resolved, default=renamed.in_folder(output, "corpus"), tokenizer=tokenizer, records=records, run=output
+        )
+    warn_of_overlap(corpus)
+    origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
+    stage = origin.position.stage if origin else 0
+    training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
+    test_rows = held_out_rows(resolved, corpus, "test")
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Started):  # the folder is this run's from now on
+            write_frequencies(output, corpus)
+        on_event(event)
+
+    model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)
+    begun = origin is not None or checkpoints(output)
+    if not begun and (model.config.context_table or model.config.linear_context):  # else the checkpoint has them
+        images = corpus.tokenizer.symmetries()
+        sequences = [ids for each in corpus.training_ids() for ids in (each, *(g.ids(each) for g in images))]
+        model.embeddings.count(sequences)
+    train(
+        model,
+        training_rows,
+        validation_rows,
+        config=resolved.training,
+        optimizer=resolved.optimizer,
+        schedule=resolved.schedule,
+        run=output,
+        tokenizer=corpus.tokenizer,
+        seed=resolved.seed,
+        identity=resolved.identity() | {"corpus": corpus.fingerprint},
+        canonical=canonical,
+        origin=origin,
+        test_rows=test_rows,
+        on_event=hear,
+    )
+    run = load(output, trust_code=resolved.code, tokenizer=corpus.tokenizer)
+    if parallel.join(resolved.training.device).first:
+        write_run_report(run, corpus, (validation_rows or training_rows).row(0), resolved.identity()["recipe"])
+    return run
+
+
+def warn_of_overlap(corpus: Corpus) -> Overlap | None:
+    """What the split of a corpus leaves out at a time boundary; warns where that is much."""
+    left = overlap_of(corpus)
+    if left is not None and left.warning:
+        warnings.warn(left.warning, stacklevel=3)
+    return left
+
+
+def prepare_corpus(
+    recipe: Recipe,
+    *,
+    default: Place,
+    tokenizer: Tokenizer[Any] | None = None,
+    records: Iterable[Record] | None = None,
+    run: Path | None = None,
+    scheduler: str | None = None,
+    on_build: Callable[[Progress], None] | None = None,
+) -> Corpus:
+    """Open the recipe's corpus, building it (or what is missing of it) first where the recipe names files.
+
+    Of several processes under torchrun the first one builds, the others wait for it. `scheduler` is the address of a
+    Dask cluster that builds instead of this machine. `run` is the folder of a run that may have begun from this corpus.
+    """
+    folder = recipe.data.corpus or default
+    if records is None and not recipe.data.files:
+        if recipe.data.corpus is None:
+            raise UsageError(NO_DATA)
+        return Corpus.open(recipe.data.corpus, trust_code=recipe.code, known=tokenizer)
+    ranks = parallel.join(recipe.training.device)
+    parallel.check_shares(recipe.training.sizes, ranks.world)
+    if not ranks.first:
+        ranks.wait()
+        return Corpus.open(folder, trust_code=recipe.code, known=tokenizer)
+    split, unknown, on_error = recipe.data.split, recipe.data.unknown, recipe.data.on_error
+    if records is not None:
+        kept = list(records)
+        if tokenizer is None and (begun := _begun(run, recipe, folder)):
+            tokenizer = begun.tokenizer
+        tokenizer = tokenizer or fit_tokenizer(recipe, training_records(lambda: kept, split))
+        recipe.check_fields(tokenizer.fields)
+        corpus = build_from_records(
+            kept,
+            output=folder,
+            tokenizer=tokenizer,
+            split=split,
+            unknown=unknown,
+            variants=recipe.data.variants,
+            on_error=on_error,
+        )
+    elif tokenizer is None and (begun := _corpus_of_run(run, recipe, folder)):
+        corpus = begun
+    else:
+        with _source(recipe, tokenizer) as (source, tokenizer):
+            corpus = build_corpus(
+                source.files,
+                output=folder,
+                tokenizer=tokenizer,
+                format=source.format,
+                split=split,
+                unknown=unknown,
+                workers=recipe.data.workers,
+                scheduler=scheduler,
+                variants=recipe.data.variants,
+                on_error=on_error,
+                progress=on_build,
+                source=source,
+            )
+    ranks.wait()
+    return corpus
+
+
+def _begun(run: Path | None, recipe: Recipe, folder: Place) -> Corpus | None:
+    """The corpus that a run began from, if the recipe still says the same of it.
+
+    *Why* nothing is fitted and compared instead: a later version may fit another tokenizer to the same records, and the
+    run must go on with its own.
+    """
+    if run is None or not (run / RECIPE).exists() or not holds_corpus(folder):
+        return None
+    saved = read_json(run / RECIPE)
+    before, now = (canonical(each).get("recipe", {}) for each in (saved, recipe.identity()))
+    if any(before.get(section) != now.get(section) for section in ("data", "tokenizer")):
+        return None
+    corpus = Corpus.open(folder, trust_code=recipe.code)
+    return corpus if corpus.fingerprint == saved.get("corpus") else None
+
+
+def _corpus_of_run(run: Path | None, recipe: Recipe, folder: Place) -> Corpus | None:
+    """The same of a recipe that names files, if they are the same as well: it need not be made again."""
+    corpus = _begun(run, recipe, folder)
+    if corpus is None:
+        return None
+    with local_files(recipe.data.files) as paths:
+        same = sources_of(paths, recipe.reader(paths[0])) == corpus.manifest["sources"]
+    return corpus if same else None
+
+
+def build_part(
+    recipe: Recipe, share: tuple[int, int], *, output: Place, on_build: Callable[[Progress], None] | None = None
+) -> None:
+    """Build every n-th part of the recipe's corpus, as job i of an array of n (`share`); `prepare_corpus` ends it."""
+    with _source(recipe, None) as (source, tokenizer):
+        build_share(
+            source.files,
+            share,
+            output=output,
+            tokenizer=tokenizer,
+            format=source.format,
+            split=recipe.data.split,
+            variants=recipe.data.variants,
+            on_error=recipe.data.on_error,
+            progress=on_build,
+        )
+
+
+@contextmanager
+def _source(recipe: Recipe, tokenizer: Tokenizer[Any] | None) -> Iterator[tuple[Source, Tokenizer[Any]]]:
+    """The recipe's files, and the tokenizer, fitted on what will be training records."""
+    with local_files(recipe.data.files) as paths:
+        source = Source(paths, recipe.reader(paths[0]), recipe.data.on_error)
+        tokenizer = tokenizer or fit_tokenizer(recipe, training_records(source.records, recipe.data.split))
+        recipe.check_fields(tokenizer.fields)
+        yield source, tokenizer
+
+
+def recipe_tokenizer(recipe: Recipe) -> Tokenizer[Any]:
+    """The tokenizer of the recipe's files, fitted on them where it is one that learns, or else of its corpus."""
+    if recipe.data.files:
+        with _source(recipe, None) as (_, tokenizer):
+            return tokenizer
+    if recipe.data.corpus is None:
+        raise UsageError(NO_DATA)
+    return Corpus.open(recipe.data.corpus, trust_code=recipe.code).tokenizer
+
+
+def fit_tokenizer(recipe: Recipe, records: Iterable[Record]) -> Tokenizer[Any]:
+    """The tokenizer of the recipe's `[tokenizer]` section; what it learns, it learns from `records`."""
+    options = dict(recipe.tokenizer)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        known = plugins.listed("tokenizers")
+        raise UsageError(f'[tokenizer] needs a name, such as name = "nucleotide"\n\nhint: installed are {known}')
+    return fit(plugins.load("tokenizers", name, trust_code=recipe.code), records, options)
+
+
+def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None, stage: int = 0) -> tuple[Rows, Rows | None]:
+    """Training rows, and those of the selection data (None where there are none)."""
+    total = recipe.training.tokens
+    _, decay = recipe.schedule.lengths(total)
+    training = Rows(
+        corpus,
+        split="train",
+        config=recipe.batch,
+        masking=recipe.masking,
+        seed=recipe.seed,
+        stage=stage,
+        total_tokens=total,
+        decay_start=1 - decay / total,
+        cache=cache,
+    )
+    return training, held_out_rows(recipe, corpus, "selection")
+
+
+def held_out_rows(recipe: Recipe, corpus: Corpus, part: Literal["selection", "test"]) -> Rows | None:
+    """The rows of a held-out part under one fixed mask key; None where there are none."""
+    if not len(corpus.sequences(part)):
+        return None
+    whole = replace(recipe.batch, cut=0.0)
+    return Rows(corpus, split=part, config=whole, masking=recipe.masking, seed=recipe.seed, mask_epoch=0)
+
+
+def rows_of_run(
+    run: Path | str,
+    *,
+    corpus: Path | str | None = None,
+    tokenizer: Tokenizer[Any] | None = None,
+    trust_code: bool = False,
+) -> Rows:
+    """The training rows of a run, as its folder describes them, to look at one that a message names.
+
+    `rows_of_run("runs/mine").row(1234)` is row 1234 as it was trained on: tokens, masks, weights. `corpus` is for one
+    that lies elsewhere; `tokenizer` and `trust_code` are as in `maskseq.load`. Raises `UsageError` when the corpus is
+    not the one that the run was trained on.
+    """
+    saved = read_json(Path(run) / RECIPE)
+    found = Corpus.open(corpus or renamed.in_folder(Path(run), "corpus"), trust_code=trust_code, known=tokenizer)
+    if found.fingerprint != saved.get("corpus"):
+        raise UsageError(f"{found.path} is not the corpus that {run} was trained on: their fingerprints differ")
+    recipe, origin = saved.get("recipe"), saved.get("origin", {})
+    if not isinstance(recipe, dict) or not isinstance(origin, dict):
+        raise DataError(Path(run) / RECIPE, "holds no recipe")
+    return rows_of(load_recipe(renamed.with_added(recipe)), found, stage=int(origin.get("stage", 0)))[0]
+
+
+def import_checkpoint(folder: Path, output: Path, *, tokenizer: str | None = None, trust_code: bool = False) -> int:
+    """Turn a Hugging Face folder into a checkpoint folder; returns its number of parameters.
+
+    `tokenizer` names an installed one that needs no fitting; its tokens' rows are picked from theirs by their text.
+    """
+    chosen = fit(plugins.load("tokenizers", tokenizer, trust_code=True), (), {}) if tokenizer else None
+    with replacing(output, new=True, parents=True) as aside:
+        model, own = import_hf(folder, tokenizer=chosen, trust_code=trust_code)
+        if own is None:
+            raise UsageError(
+                f"{folder} was not written by maskseq: nothing here says how your data become its ids\n\n"
+                f"hint: name a tokenizer whose tokens are among theirs with --tokenizer"
+            )
+        save_model(aside, model, own)
+    return model.n_parameters

@@ -1,0 +1,108 @@
+"""All that is counted on training data to judge a model beside."""
+
+from collections.abc import Iterable, Sequence
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer
+
+from maskseq.baselines.simple_methods import DEEP, SPANS, mixtures, simple_methods, thinned
+from maskseq.baselines.span_table import SpanTable
+from maskseq.errors import UsageError
+from maskseq.model.priors.linear_prior import Covariances, offsets
+from maskseq.predict.experts.copies import Repeats
+from maskseq.predict.experts.markov import MAX_TABLE, Markov, MarkovPredict
+from maskseq.predict.experts.tables import ContextTables
+from maskseq.predict.protocol import Predict
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import END
+
+FREQUENCIES = "frequencies"
+MARKOV_ORDER = 2
+MARKOV_ENTRIES = 16
+"""Of its table for each training position, at most: chains over many bins of few samples know nothing."""
+
+
+class Baselines:
+    """What is counted on training sequences: frequencies, a Markov chain, tables of contexts and spans, covariances."""
+
+    def __init__(
+        self,
+        sequences: Iterable[Integer[np.ndarray, "_ _"]],
+        tokenizer: Tokenizer[Any],
+        depth: int,
+        distances: tuple[int, ...] = (),
+        *,
+        every: bool = False,
+        selection: Iterable[Integer[np.ndarray, "_ _"]] = (),
+        periods: Sequence[int] = (),
+    ) -> None:
+        """Count on training sequences.
+
+        Args:
+            sequences: Ids of training sequences.
+            tokenizer: Theirs.
+            depth: Neighbours on a side that tables and spans look at, at most.
+            distances: Of the numbers that covariances look at (default: those of `depth`).
+            every: All methods of `maskseq.baselines.simple_methods` that suit the vocabulary, and mixtures of them.
+            selection: Held-out sequences, on which the weights of a mixture are fitted.
+            periods: Of seasons, in positions (default: one is looked for).
+        """
+        self.tokenizer, self.depth, self.distances = tokenizer, depth, distances or tuple(range(1, depth + 1))
+        vocabulary, symmetries = tokenizer.vocabulary, tokenizer.symmetries()
+        self.sequences = list(sequences)
+        positions = sum(map(len, self.sequences))
+        if not positions:
+            raise UsageError("there are no training sequences to count baselines on")
+        self.views = [view for ids in self.sequences for view in (ids, *(each.ids(ids) for each in symmetries))]
+        self.tables = f"{depth} + {depth} neighbours"
+        self.predicts: dict[str, Predict] = {
+            FREQUENCIES: ContextTables(self.views, vocabulary=vocabulary, depth=0),
+            self.tables: ContextTables(self.views, vocabulary=vocabulary, depth=depth),
+        }
+        if max(vocabulary.n_outputs) ** (MARKOV_ORDER + 1) <= min(MAX_TABLE, MARKOV_ENTRIES * positions):
+            chains = [
+                Markov.count((ids[:, field] for ids in self.views), n_ids=n_ids, order=MARKOV_ORDER)
+                for field, n_ids in enumerate(vocabulary.n_outputs)
+            ]
+            self.predicts[f"order-{MARKOV_ORDER} Markov chain"] = MarkovPredict(chains)
+        self.fillers = [self.tables]
+        """Methods that also fill whole gaps, cell by cell."""
+        self.notes: list[str] = []
+        """What was left out to save memory."""
+        if every:
+            self.notes += [note for note in (thinned(self.views),) if note]
+            added = simple_methods(self.sequences, self.views, tokenizer, periods=periods)
+            self.fillers += [name for name in (DEEP, SPANS) if name in added]
+            self.predicts |= added | mixtures(added, tokenizer, list(selection))
+
+    def spreads(self) -> dict[int, float]:
+        """Of each ordinal field, the standard deviation of training values, in its unit."""
+        found = {}
+        for field, centres in enumerate(self.tokenizer.vocabulary.centres):
+            if centres is not None:
+                ids = np.concatenate([each[:, field] for each in self.sequences])
+                spread = float(np.asarray(centres)[ids[ids < len(centres)]].std()) if (ids < len(centres)).any() else 0
+                found[field] = spread or 1.0
+        return found
+
+    @cached_property
+    def covariances(self) -> Covariances:
+        """Of the numbers around a position."""
+        return Covariances.count(self.sequences, self.tokenizer.vocabulary, offsets(self.distances))
+
+    @cached_property
+    def repeats(self) -> Repeats | None:
+        """Which cells stand in an exact repeat of training; None but for genomes: one field with a mirror image."""
+        vocabulary = self.tokenizer.vocabulary
+        if vocabulary.n_fields > 1 or None not in vocabulary.centres or not self.tokenizer.symmetries():
+            return None
+        return Repeats(self.views, n_ids=vocabulary.n_outputs[0])
+
+    @cache  # noqa: B019 (as long-lived as the evaluation)
+    def span_table(self, field: int, length: int) -> SpanTable:
+        """The most frequent spans of a field."""
+        asked = self.tokenizer.fields[field]
+        end = asked.control_id(END) if END in asked.controls else None
+        return SpanTable((ids[:, field] for ids in self.views), length, self.depth, end)

@@ -1,0 +1,142 @@
+"""All simple methods that suit a vocabulary, by name: what a model is worth is judged beside the best of them."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer
+
+from maskseq.baselines import imputers
+from maskseq.evaluation.holdout import hide_spans
+from maskseq.predict.experts.copies import CopyPredict
+from maskseq.predict.experts.deep_tables import DEPTH, MAX_PLACES, DeepTables
+from maskseq.predict.experts.gaussian import Aligned, Stationary
+from maskseq.predict.experts.markov import Markov, MarkovPredict, best_order
+from maskseq.predict.experts.mixture import Mixture, Remembered
+from maskseq.predict.experts.numbers import NumberPredict, Spread, Values, numbers_of
+from maskseq.predict.experts.periods import found_period
+from maskseq.predict.experts.span_predict import SpanPredict
+from maskseq.predict.protocol import Predict
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Encoded
+
+SMALL = 1 << 20
+"""Training positions up to which every pattern of holes may have a sorted view of its own."""
+PREFIX = 16
+"""Ids before a position that prefixes are told apart by, at most."""
+CHAIN = 1 << 12
+"""Entries of a chain's table: exact inference takes a step through all of them at each position."""
+DEEP, SPANS = f"{DEPTH} + {DEPTH} neighbours", "spans"
+EQUAL, FITTED = "equal mixture", "fitted mixture"
+CELLS = 4000
+"""Held-out cells that weights are fitted on."""
+PIECE = 512
+"""Positions of the pieces that they are hidden in."""
+HIDDEN_SHARE = 0.15
+HIDDEN = (1, 1, 2, 5, 16)
+
+Sequences = Sequence[Integer[np.ndarray, "_ _"]]
+
+
+def simple_methods(
+    sequences: Sequences, views: Sequences, tokenizer: Tokenizer[Any], *, periods: Sequence[int] = ()
+) -> dict[str, Predict]:
+    """Those of numbers where all fields are ordinal, those of ids elsewhere; `views` are sequences and their images.
+
+    `periods` are those of seasons, in positions (none given: one is looked for).
+    """
+    vocabulary = tokenizer.vocabulary
+    numbers = None not in vocabulary.centres
+    found = _of_numbers(sequences, tokenizer, periods) if numbers else _of_ids(views, tokenizer)
+    return {name: Remembered(predict) for name, predict in found.items()}
+
+
+def thinned(views: Sequences) -> str | None:
+    """What deep tables leave out, in words, where there are more training cells than they look at."""
+    cells = sum(map(len, views))
+    step = -(-cells // MAX_PLACES)
+    return f"deep tables count one of {step} of {cells:,} training cells" if step > 1 else None
+
+
+def mixtures(
+    predicts: dict[str, Predict], tokenizer: Tokenizer[Any], selection: Sequences, *, seed: int = 0
+) -> dict[str, Predict]:
+    """The methods as one, at equal weights and, where there are held-out sequences, at fitted ones."""
+    equal = Mixture(predicts, tokenizer.vocabulary)
+    found: dict[str, Predict] = {EQUAL: equal}
+    seen, cells, truths = [], [], []
+    rng = np.random.default_rng(seed)
+    pieces = [(i, start) for i, ids in enumerate(selection) for start in range(0, len(ids), PIECE)]
+    for which in rng.permutation(len(pieces)).tolist():
+        i, start = pieces[which]
+        piece = Encoded(np.asarray(selection[i][start : start + PIECE]))
+        hidden = hide_spans(piece, tokenizer, rng, lengths=HIDDEN, share=HIDDEN_SHARE)
+        if not hidden.any():
+            continue
+        asked = np.argwhere(hidden)
+        cells.append(asked)
+        truths.append(piece.ids[tuple(asked.T)].astype(np.int64))
+        seen.append(np.where(hidden, np.asarray(tokenizer.vocabulary.mask_ids, piece.ids.dtype), piece.ids))
+        if sum(map(len, cells)) >= CELLS:
+            break
+    if cells:
+        found[FITTED] = equal.fitted(seen, cells, np.concatenate(truths))
+    return found
+
+
+def _of_ids(views: Sequences, tokenizer: Tokenizer[Any]) -> dict[str, Predict]:
+    vocabulary = tokenizer.vocabulary
+    small, mirrored = sum(map(len, views)) <= SMALL, bool(tokenizer.symmetries())
+    found: dict[str, Predict] = {
+        DEEP: DeepTables(views, vocabulary=vocabulary, by_pairs=mirrored, past_holes=small and not mirrored)
+    }
+    if small:
+        found[SPANS] = SpanPredict(views, vocabulary=vocabulary)
+        found["prefixes"] = DeepTables(views, vocabulary=vocabulary, left=PREFIX, right=0)
+    columns = [[ids[:, field] for ids in views] for field in range(vocabulary.n_fields)]
+    orders = [
+        best_order(column, n_ids=n_ids, largest=CHAIN) if n_ids**2 <= CHAIN else 0
+        for column, n_ids in zip(columns, vocabulary.n_outputs, strict=True)
+    ]
+    if all(orders):
+        chains = [
+            Markov.count(column, n_ids=n_ids, order=order)
+            for column, n_ids, order in zip(columns, vocabulary.n_outputs, orders, strict=True)
+        ]
+        found["best Markov chain"] = MarkovPredict(chains)
+    if vocabulary.n_fields == 1:
+        found["copies"] = CopyPredict(views, vocabulary=vocabulary)
+    return found
+
+
+def _of_numbers(sequences: Sequences, tokenizer: Tokenizer[Any], periods: Sequence[int]) -> dict[str, Predict]:
+    vocabulary = tokenizer.vocabulary
+    series = [numbers_of(ids, vocabulary) for ids in sequences]
+    frequencies = []
+    for field, n_ids in enumerate(vocabulary.n_outputs):
+        ids = np.concatenate([each[:, field] for each in sequences])
+        counts = np.bincount(ids[ids < n_ids], minlength=n_ids) + 0.5 * vocabulary.predictable[field, :n_ids]
+        frequencies.append(counts / counts.sum())
+    plain = Stationary.count(series)
+    posteriors = {
+        "Gaussian": plain.posterior,
+        "Gaussian, any level": plain.diffuse().posterior,
+        "Gaussian, any level and trend": plain.diffuse(trend=True).posterior,
+    }
+    aligned = Aligned.count(series, plain)
+    if aligned is not None:
+        posteriors["Gaussian by position"] = aligned.posterior
+    for name, fill in _fills(series, periods).items():
+        posteriors[name] = Spread.count(fill, series).posterior
+    return {name: NumberPredict(each, vocabulary, frequencies) for name, each in posteriors.items()}
+
+
+def _fills(series: Sequence[Values], periods: Sequence[int]) -> dict[str, Callable[[Values], Values]]:
+    fills: dict[str, Callable[[Values], Values]] = {"lines": imputers.linear, "last value": imputers.last}
+    if importlib.util.find_spec("scipy") is not None:
+        fills["splines"] = imputers.spline
+    found = found_period(series) if not periods else None
+    for period in (*periods, *(() if found is None else (found,))):
+        fills[f"season of {period}"] = imputers.imputer(f"seasonal-{period}")
+    return fills

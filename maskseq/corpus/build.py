@@ -1,0 +1,307 @@
+"""Raw files to a corpus. Any engine, any number of workers, any interruption: the same bytes.
+
+The calling process streams records and cuts the stream into parts, workers encode and write them; when all parts are
+there, the split is computed from lengths and hashes, and `manifest.json` is replaced in one step. Until then readers
+see the corpus that was there before, or none. A part that is whole says so, and resuming skips it by its name.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from maskseq.corpus.finish import Job, current_manifest, finish, is_built, prepare, remove_leftovers
+from maskseq.corpus.parts import OnError, Part, part_name
+from maskseq.corpus.reader import Corpus
+from maskseq.corpus.source import Source
+from maskseq.corpus.splits import SplitConfig
+from maskseq.corpus.unknown_runs import UnknownRuns
+from maskseq.corpus.workers import engine_for
+from maskseq.corpus.write import holds, write_part
+from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.plugins import format_for, name_of
+from maskseq.storage.folder import Folder, file_digest
+from maskseq.storage.places import Place, open_folder
+from maskseq.tokenizer import Format, Tokenizer
+from maskseq.types import Record
+
+PART_CELLS = 1 << 24  # raw units times fields: what a part holds by default, some 100 MB of records
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a build is: records and raw units read so far, parts finished so far."""
+
+    records: int
+    units: int
+    parts: int
+
+
+Report = Callable[[Progress], None]
+
+
+def build_corpus(
+    files: Sequence[Path],
+    *,
+    output: Place,
+    tokenizer: Tokenizer[Any],
+    format: Format[Any] | None = None,
+    split: SplitConfig | None = None,
+    unknown: UnknownRuns | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    variants: int = 1,
+    part_units: int | None = None,
+    on_error: OnError = "stop",
+    overwrite: bool = False,
+    progress: Report | None = None,
+    source: Source | None = None,
+) -> Corpus:
+    """Tokenize `files` into the corpus `output` (a folder or the URL of one) and open it.
+
+    An interrupted build of the same input resumes. Of tokenizers that have some, each record gets its first `variants`.
+    Sequences are cut at long runs of `unknown` positions. `on_error="skip"` leaves out the records that cannot be read
+    or encoded and counts them in the manifest. `source` is what has been read of the files already, for the tokenizer
+    to be fitted on. Workers are spawned processes (a script that asks for more than one needs
+    `if __name__ == "__main__":`); `scheduler` is the address of a Dask cluster to use instead. Memory is about
+    (workers + 2) times `part_units` raw units (default: 16 M divided by the number of fields), or as many of the
+    longest record.
+    """
+    split = split or SplitConfig()
+    job = _job_of_files(files, tokenizer, format, part_units, on_error, variants, split.group)
+    folder = open_folder(output)
+    job = prepare(folder, job, overwrite=overwrite)
+    with folder.exclusive():
+        if not is_built(folder, job):
+            remove_leftovers(folder, keep={*_in_use(folder), job.parts})
+            groups = _grouped(source or Source(files, format, on_error), job.part_units)
+            _write_parts(enumerate(groups), folder, job, workers=workers, scheduler=scheduler, progress=progress)
+        return finish(folder, job, split, unknown or UnknownRuns())
+
+
+def build_share(
+    files: Sequence[Path],
+    share: tuple[int, int],
+    *,
+    output: Place,
+    tokenizer: Tokenizer[Any],
+    format: Format[Any] | None = None,
+    split: SplitConfig | None = None,
+    variants: int = 1,
+    part_units: int | None = None,
+    on_error: OnError = "stop",
+    progress: Report | None = None,
+) -> None:
+    """Write every n-th part only: job `i` of an array of `n` (from 1), beside the others.
+
+    `build_corpus` with the same arguments, once they are done, finds all parts there and finishes the corpus.
+    """
+    number, of = share
+    if not 1 <= number <= of:
+        raise UsageError(f"share {number}/{of}: the first number must be between 1 and the second")
+    job = _job_of_files(files, tokenizer, format, part_units, on_error, variants, (split or SplitConfig()).group)
+    folder = open_folder(output)
+    job = prepare(folder, job, overwrite=False)
+    with folder.exclusive(shared_as=f"{number}-of-{of}"):
+        groups = enumerate(_grouped(Source(files, format, on_error), job.part_units))
+        mine = ((index, group) for index, group in groups if index % of == number - 1)
+        _write_parts(mine, folder, job, progress=progress)
+
+
+def build_from_records(
+    records: Iterable[Record],
+    *,
+    output: Place,
+    tokenizer: Tokenizer[Any],
+    split: SplitConfig | None = None,
+    unknown: UnknownRuns | None = None,
+    variants: int = 1,
+    part_units: int | None = None,
+    on_error: OnError = "stop",
+    overwrite: bool = False,
+) -> Corpus:
+    """The same from records of any origin, in this process.
+
+    Where there is a corpus of such a build already, the records are encoded and compared with it: equal ones go on with
+    it. Nothing else tells whether they are the same as the last time, so an interrupted build starts over.
+    """
+    folder = open_folder(output)
+    there = current_manifest(folder) or {}
+    split = split or SplitConfig()
+    units = part_units or _default_part_units(tokenizer)
+    made = Job(tokenizer, (), None, units, on_error, variants, group=split.group, replaces=there.get("replaces", ""))
+    job = made.found_in(folder)
+    if not overwrite and is_built(folder, job):
+        with folder.exclusive():
+            if not _holds(folder, there["parts"], records, job):
+                raise UsageError(
+                    f"{folder} already holds a corpus of other records\n\nhint: give another output folder, or remove "
+                    f"this one if it is not needed any more"
+                )
+            return finish(folder, job, split, unknown or UnknownRuns())
+    job = replace(job, replaces=there.get("digest", ""), lies_in="")
+    job = prepare(folder, job, overwrite=overwrite)
+    with folder.exclusive():
+        remove_leftovers(folder, keep=_in_use(folder))
+        _write_parts(enumerate(_grouped(records, job.part_units)), folder, job)
+        return finish(folder, job, split, unknown or UnknownRuns())
+
+
+def _holds(folder: Folder, parts: Sequence[dict[str, Any]], records: Iterable[Record], job: Job) -> bool:
+    """Whether parts are those of the records: as many are read as it takes to tell."""
+    entries = iter(parts)
+    for group in _grouped(records, job.part_units):
+        entry = next(entries, None)
+        if entry is None:
+            return False
+        part = Part(folder, entry["name"], entry["digest"])
+        if not holds(part, group, job.tokenizer, job.on_error, job.variants, job.group):
+            return False
+    return next(entries, None) is None
+
+
+def _in_use(folder: Folder) -> set[str]:
+    """What the manifest that readers see now refers to."""
+    manifest = current_manifest(folder)
+    return set() if manifest is None else {manifest["parts_folder"], manifest["sequences"]["file"]}
+
+
+def _job_of_files(
+    files: Sequence[Path],
+    tokenizer: Tokenizer[Any],
+    format: Format[Any] | None,
+    part_units: int | None,
+    on_error: OnError,
+    variants: int,
+    group: str,
+) -> Job:
+    sources = sources_of(files, format)
+    described: dict[str, Any] | None = None
+    if format is not None:
+        described = {"name": name_of("formats", type(format)), "options": format.identity()}
+    units = part_units or _default_part_units(tokenizer)
+    return Job(tokenizer, tuple(sources), described, units, on_error, variants, group=group)
+
+
+def sources_of(files: Sequence[Path], format: Format[Any] | None) -> list[dict[str, Any]]:
+    """Name, size and digest of every file that is read, as a corpus keeps them."""
+    if not files:
+        raise UsageError("no input files are given")
+    for path in files:
+        _require(path)
+    read = dict.fromkeys(source for path in files for source in (format or format_for(path)).sources(path))
+    sources = []
+    for path in read:
+        _require(path)
+        sources.append({"name": path.name, "bytes": path.stat().st_size, "sha256": file_digest(path)})
+    return sources
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(path, "there is no such file")
+
+
+def _default_part_units(tokenizer: Tokenizer[Any]) -> int:
+    return max(PART_CELLS // len(tokenizer.fields), 1)
+
+
+def _write_parts(
+    groups: Iterable[tuple[int, list[Record | DataError]]],
+    folder: Folder,
+    job: Job,
+    *,
+    workers: int = 1,
+    scheduler: str | None = None,
+    progress: Report | None = None,
+) -> None:
+    """Have every part written that is not there yet, a bounded number at a time."""
+    there = set(folder.parts(job.parts))
+    groups, several = _look_ahead(iter(groups))
+    if not several and scheduler is None:
+        workers = 1  # starting a process takes longer than a single part
+    engine, in_flight = engine_for(workers, scheduler, job.tokenizer, folder)
+    pending: set[Future[None]] = set()
+    n_records = n_units = n_parts = 0
+
+    def report() -> None:
+        if progress is not None:
+            progress(Progress(n_records, n_units, n_parts))
+
+    try:
+        for index, group in groups:
+            n_records, n_units = n_records + len(group), n_units + sum(map(_n_units, group))
+            if part_name(index) in there:
+                n_parts += 1
+            else:
+                while len(pending) >= in_flight:
+                    n_parts += _collect(pending)
+                pending.add(
+                    engine.submit(
+                        write_part,
+                        folder,
+                        job.parts,
+                        index,
+                        group,
+                        job.tokenizer,
+                        job.on_error,
+                        job.variants,
+                        job.group,
+                    )
+                )
+            report()
+        while pending:
+            n_parts += _collect(pending)
+            report()
+    except BrokenProcessPool:
+        raise MaskseqError(
+            f"{folder}: a worker process was killed, most likely for want of memory\n\n"
+            f"hint: run the same command again with fewer workers; it resumes with the parts that are missing"
+        ) from None
+    finally:
+        engine.shutdown(cancel_futures=True)
+
+
+def _grouped(records: Iterable[Record | DataError], part_units: int) -> Iterator[list[Record | DataError]]:
+    """Cut the stream into parts of at most `part_units` raw units; a longer record is a part of its own."""
+    group: list[Record | DataError] = []
+    units = 0
+    for record in records:
+        if group and units + _n_units(record) > part_units:
+            yield group
+            group, units = [], 0
+        group.append(record)
+        units += _n_units(record)
+    if group:
+        yield group
+
+
+def _n_units(record: Record | DataError) -> int:
+    return 0 if isinstance(record, DataError) else len(record)
+
+
+def _look_ahead(groups: Iterator[T]) -> tuple[Iterator[T], bool]:
+    """The same iterator, and whether there is more than one item."""
+    first_two = deque(islice(groups, 2))
+    several = len(first_two) == 2
+
+    def all_of_them() -> Iterator[T]:
+        while first_two:
+            yield first_two.popleft()  # not kept: a part may be large
+        yield from groups
+
+    return all_of_them(), several
+
+
+def _collect(pending: set[Future[None]]) -> int:
+    """Wait for at least one part; how many are finished. Re-raises what went wrong in a worker."""
+    done, _ = wait(pending, return_when=FIRST_COMPLETED)
+    pending -= done
+    for future in done:
+        future.result()
+    return len(done)

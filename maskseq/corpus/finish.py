@@ -1,0 +1,228 @@
+"""The two ends of a build: what is in the folder already, and the split and manifest that make parts a corpus."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from maskseq.contract.identity import difference
+from maskseq.corpus.manifest import FORMAT_VERSION
+from maskseq.corpus.parts import EXAMPLES, OnError, Part
+from maskseq.corpus.reader import MANIFEST, Corpus, read_manifest
+from maskseq.corpus.record_table import Region, Segments, record_table
+from maskseq.corpus.splits import SplitConfig, split_records
+from maskseq.corpus.unknown_runs import RECORDED, UnknownRuns
+from maskseq.errors import DataError, UsageError
+from maskseq.plugins import tokenizer_to_json
+from maskseq.storage.folder import Folder, digest, to_json
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Loss
+
+PARTS = "parts"
+SIGNED = ("maskseq", "identity", "digest")
+"""What a manifest says of itself: the version that wrote it, what its content is known by, and its digest."""
+UNITS_CHUNK = 1 << 20  # positions whose raw units are looked up at a time
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that the bytes of the parts depend on. Its digest names their folder."""
+
+    tokenizer: Tokenizer[Any]
+    sources: tuple[dict[str, Any], ...]
+    """Name, size and digest of every file; empty when the records come from elsewhere."""
+    format: dict[str, Any] | None
+    part_units: int
+    on_error: OnError
+    variants: int
+    """Of each record, how many of the tokenizer's variants are stored."""
+    group: str = ""
+    """The attribute by which the split keeps records together; "" for none."""
+    replaces: str = ""
+    """For records of unknown origin, the corpus that is there already: its parts must not be taken for these."""
+    lies_in: str = ""
+    """The folder of the parts, where they have one already."""
+
+    def __post_init__(self) -> None:
+        if self.variants < 0:
+            raise UsageError(f"variants is {self.variants}; it is how many further sequences a record gets, 0 or more")
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """As it stands in the manifest: no path, date or machine, so that equal input is equal bytes."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "tokenizer": tokenizer_to_json(self.tokenizer),
+            "sources": list(self.sources),
+            "format": self.format,
+            "part_units": self.part_units,
+            "on_error": self.on_error,
+            "variants": self.variants,
+            "replaces": self.replaces,
+            "unknown_runs_from": RECORDED,
+            **({"group": self.group} if self.group else {}),
+        }
+
+    @property
+    def parts(self) -> str:
+        """The folder of the parts, within the corpus."""
+        return self.lies_in or self.names[0]
+
+    @cached_property
+    def names(self) -> tuple[str, str]:
+        """What the folder of the parts is called, and what it was as long as tokenizers were known by their modules."""
+        former = {key: self.description["tokenizer"][key] for key in ("name", "state", "fingerprint")}
+        described = (self.description | {"tokenizer": each} for each in (self.tokenizer.fingerprint, former))
+        first, second = (f"{PARTS}/{digest(to_json(each))[:12]}" for each in described)
+        return first, second
+
+    def found_in(self, folder: Folder) -> "Job":
+        """The same, by the name that its parts have there."""
+        there = [(current_manifest(folder) or {}).get("parts_folder"), *(f"{PARTS}/{n}" for n in folder.names(PARTS))]
+        return replace(self, lies_in=next((name for name in there if name in self.names), ""))
+
+
+def prepare(folder: Folder, job: Job, *, overwrite: bool) -> Job:
+    """The job as it is known there. Refuse to build where something else is."""
+    names = [name for name in folder.names() if not name.startswith(".")]
+    job = job.found_in(folder)
+    if MANIFEST in names:
+        manifest = current_manifest(folder) or {}
+        if not (overwrite or manifest.get("parts_folder") == job.parts):
+            other = difference(manifest["tokenizer"], job.tokenizer) if manifest else None
+            raise UsageError(
+                f"{folder} already holds a corpus of other input or another tokenizer{f': {other}' if other else ''}"
+                f"\n\nhint: give another output folder, or remove this one if it is not needed any more"
+            )
+    elif any(name != PARTS for name in names):
+        raise UsageError(f"{folder} is not a corpus and not empty\n\nhint: give a new folder as output")
+    return job
+
+
+def is_built(folder: Folder, job: Job) -> bool:
+    """Whether the folder holds the finished corpus of this very job, all parts in place (its split may differ)."""
+    manifest = current_manifest(folder)
+    if manifest is None or manifest["parts_folder"] != job.parts:
+        return False
+    there = {f"{job.parts}/{name}" for name in folder.parts(job.parts)}
+    return all(part["name"] in there for part in manifest["parts"])
+
+
+def current_manifest(folder: Folder) -> dict[str, Any] | None:
+    """The manifest that readers see now; None when there is none or it is damaged."""
+    try:
+        return read_manifest(folder)
+    except (DataError, UsageError):
+        return None
+
+
+def remove_leftovers(folder: Folder, keep: set[str]) -> None:
+    """Delete parts of other builds and everything half-written; `keep` names folders and files of the corpus."""
+    folder.sweep()
+    for build in folder.names(PARTS):
+        if f"{PARTS}/{build}" not in keep:
+            folder.remove(f"{PARTS}/{build}")
+    for name in folder.names():
+        if name.startswith("sequences-") and name not in keep:
+            folder.remove(name)
+
+
+def finish(folder: Folder, job: Job, split: SplitConfig, unknown: UnknownRuns) -> Corpus:
+    """Split what the parts hold and commit it all by replacing the manifest."""
+    parts = [Part(folder, f"{job.parts}/{name}") for name in folder.parts(job.parts)]
+    n_records = sum(part.n_records for part in parts)
+    n_variants = sum(part.summary["variants"] for part in parts)
+    if not n_records:
+        raise DataError(str(folder), "the input has no records that could be tokenized")
+    manifest: dict[str, Any] = {
+        **job.description,
+        "maskseq": version("maskseq"),
+        "parts_folder": job.parts,
+        "parts": [
+            {"name": part.name, "digest": part.digest, "records": part.n_records, "positions": part.n_positions}
+            for part in parts
+        ],
+        "records": n_records - n_variants,
+        "variant_records": n_variants,
+        "positions": sum(part.n_positions for part in parts),
+        "units": sum(part.summary["units"] for part in parts),
+        "skipped": {
+            "records": sum(part.summary["skipped"]["records"] for part in parts),
+            "examples": [text for part in parts for text in part.summary["skipped"]["examples"]][:EXAMPLES],
+        },
+        "losses": _losses(parts),
+    }
+    table = record_table(parts)
+    unsplit = Corpus(folder, manifest, job.tokenizer)
+    first_position = np.concatenate([[0], np.cumsum(table.positions)])
+
+    def locate(region: Region) -> tuple[int, int, int, int]:
+        return _positions_of(region, unsplit, *(int(p) for p in first_position[region.record : region.record + 2]))
+
+    segments, report = split_records(table, split, unknown, locate=locate)
+    for region in report["regions"]:
+        region["key"] = unsplit.record_key(region.pop("record"))
+    manifest["split"] = report
+    manifest["sequences"] = _write_sequences(folder, segments, first_position)
+    before = current_manifest(folder)
+    if before is None or to_json(_content(before)) != to_json(_content(manifest)):
+        manifest["identity"] = digest(to_json(_content(manifest) | {"tokenizer": job.tokenizer.fingerprint}))
+        manifest["digest"] = digest(to_json(manifest))
+        folder.write(MANIFEST, to_json(manifest))
+    remove_leftovers(folder, keep={job.parts, manifest["sequences"]["file"]})
+    return Corpus(folder, read_manifest(folder), job.tokenizer)
+
+
+def _content(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What tells a corpus from another, but for its tokenizer, which the name of the parts tells as well."""
+    return {key: value for key, value in manifest.items() if key not in (*SIGNED, "tokenizer")}
+
+
+def _losses(parts: list[Part]) -> dict[str, dict[str, Any]]:
+    total: dict[str, Loss] = {}
+    for part in parts:
+        for source, loss in part.summary["losses"].items():
+            total[source] = total.get(source, Loss()) + Loss(**loss)
+    return {source: asdict(loss) for source, loss in total.items()}
+
+
+def _write_sequences(
+    folder: Folder, segments: Sequence[Segments], first_position: Int[np.ndarray, "records_plus_1"]
+) -> dict[str, Any]:
+    record = np.concatenate([part.record for part in segments])
+    start = np.concatenate([part.start for part in segments])
+    length = np.concatenate([part.length for part in segments])
+    table = np.stack([first_position[record] + start, length, record, start])
+    name = f"sequences-{digest(table.data)[:12]}.npy"  # a new name: the manifest of before keeps its own
+    header = BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(table))
+    pieces = header.getvalue(), table.data.cast("B")
+    folder.write(name, *pieces)
+    return {"file": name, "digest": digest(*pieces), "count": len(record)}
+
+
+def _positions_of(region: Region, corpus: Corpus, begin: int, end: int) -> tuple[int, int, int, int]:
+    """The positions, within the record stored at `begin:end`, that lie inside the region and that meet it.
+
+    Read in chunks that share one position, because `units` counts from the first id that it is given.
+    """
+    tokenizer = corpus.tokenizer
+    if type(tokenizer).units is Tokenizer.units and corpus.read_span(begin, min(begin + 1, end)).units is None:
+        return region.start, region.stop, region.start, region.stop
+    before_inside = before_inside_ends = before_meeting = before_meeting_ends = 0
+    base = None
+    for start in range(begin, end, UNITS_CHUNK):
+        ranges = tokenizer.units_of(corpus.read_span(start, min(start + UNITS_CHUNK + 1, end)))
+        ranges = ranges + (0 if base is None else base - ranges[0, 0, 0])
+        base = ranges[-1, 0, 0]
+        first, last = ranges[:UNITS_CHUNK, :, 0].min(axis=1), ranges[:UNITS_CHUNK, :, 1].max(axis=1)
+        before_inside += int((first < region.start).sum())
+        before_inside_ends += int((last <= region.stop).sum())
+        before_meeting += int((last <= region.start).sum())
+        before_meeting_ends += int((first < region.stop).sum())
+    return before_inside, max(before_inside_ends, before_inside), before_meeting, before_meeting_ends

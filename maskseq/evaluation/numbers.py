@@ -1,0 +1,143 @@
+"""Errors and intervals of the numbers that everybody gives for ordinal fields, in their units and z-scored."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Integer
+
+from maskseq.evaluation.figures import Answers, Cells, bootstrap, interval, saved
+from maskseq.evaluation.protocols import Puzzle
+from maskseq.predict.posterior import LEVELS, NOMINAL, Ranks
+from maskseq.types import Vocabulary
+
+
+def ordinal_errors(
+    cells: Cells,
+    truth: Float[np.ndarray, " cells"],
+    means: Mapping[str, Float[np.ndarray, " cells"]],
+    vocabulary: Vocabulary,
+    spreads: Mapping[int, float],
+) -> dict[str, dict[str, Any]]:
+    """Errors of the numbers that everybody gives, by field; z-scored by the `spreads` of fields in training data.
+
+    `truth` is NaN where there is no number to be told.
+    """
+    told: dict[str, dict[str, Any]] = {}
+    for field, spread in spreads.items():
+        mine = (cells.field == field) & ~np.isnan(truth)
+        errors = {name: (each - truth)[mine] for name, each in means.items() if mine.any()}
+        if errors:
+            told[vocabulary.names[field]] = {
+                "cells": int(np.count_nonzero(mine)),
+                "by": {
+                    name: {
+                        "MAE": float(np.abs(error).mean()),
+                        "MSE": float((error**2).mean()),
+                        "MAE, z-scored": float(np.abs(error).mean() / spread),
+                        "MSE, z-scored": float((error**2).mean() / spread**2),
+                    }
+                    for name, error in errors.items()
+                },
+            }
+    return told
+
+
+def compare_errors(
+    cells: Cells,
+    truth: Float[np.ndarray, " cells"],
+    means: Mapping[str, Float[np.ndarray, " cells"]],
+    spreads: Mapping[int, float],
+    *,
+    model: str | None,
+    floor: str,
+) -> dict[str, Any]:
+    """Z-scored errors over all ordinal fields, with intervals; the model's beside the best simple method's, paired.
+
+    `floor` names what is no method: the error of the bins alone.
+    """
+    spread = np.array([spreads.get(field, np.nan) for field in range(max(spreads) + 1)])
+    there = np.flatnonzero(~np.isnan(truth))
+    region, scale = cells.region[there], spread[cells.field[there]]
+    errors = {name: (each - truth)[there] / scale for name, each in means.items()}
+    drawn = bootstrap(region, cells.n_regions, *(error**2 for error in errors.values()))
+    resamples = dict(zip(errors, drawn, strict=True))
+    table = {
+        name: {
+            "MAE, z-scored": float(np.abs(error).mean()),
+            "MSE, z-scored": float((error**2).mean()),
+            "MSE, 95 %": interval(resamples[name]),
+        }
+        for name, error in errors.items()
+    }
+    told: dict[str, Any] = {"cells": len(there), "by": table}
+    simple = [name for name in means if name not in (model, floor)]
+    if model is None or not simple:
+        return told
+    best = min(simple, key=lambda name: float((errors[name] ** 2).mean()))
+    low, high = interval(saved(resamples[model], resamples[best]))
+    return told | {"best baseline": best, "MSE saved, 95 %": [low, high], "wins in MSE": low > 0}
+
+
+def ordinal_honesty(cells: Cells, answers: Mapping[str, Answers], vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
+    """CRPS in the field's unit, and how often central intervals hold the truth, by field."""
+    told: dict[str, dict[str, Any]] = {}
+    for field, centres in enumerate(vocabulary.centres):
+        mine = (cells.field == field) & (cells.truth < len(centres or ()))
+        if mine.any():
+            told[vocabulary.names[field]] = {
+                name: {"CRPS": float(each.crps[mine].mean())}
+                | {
+                    f"{level:.0%} interval": held
+                    for level, held in zip(LEVELS, Ranks(*each.rank[mine].T).coverage(NOMINAL), strict=True)
+                }
+                for name, each in answers.items()
+            }
+    return told
+
+
+def imputed(
+    fill_in: Callable[[Float[np.ndarray, "_ _"]], Float[np.ndarray, "_ _"]],
+    puzzles: Sequence[Puzzle],
+    vocabulary: Vocabulary,
+) -> Float[np.ndarray, " cells"]:
+    """What an imputer puts into the scored cells of ordinal fields, in their units; NaN in other fields."""
+    ordinal = vocabulary.ordinal
+    parts = []
+    for puzzle in puzzles:
+        values = _numbers(puzzle, vocabulary)
+        values[puzzle.hidden] = np.nan
+        filled = np.full(puzzle.truth.shape, np.nan)
+        filled[:, ordinal] = fill_in(values[:, ordinal])
+        parts.append(filled[tuple(puzzle.cells.T)])
+    return np.concatenate(parts)
+
+
+def true_numbers(puzzles: Sequence[Puzzle], vocabulary: Vocabulary) -> Float[np.ndarray, " cells"]:
+    """The true numbers of scored cells of ordinal fields, in their units; NaN elsewhere and where there is none."""
+    return np.concatenate([_numbers(puzzle, vocabulary)[tuple(puzzle.cells.T)] for puzzle in puzzles])
+
+
+def rounded_numbers(cells: Cells, vocabulary: Vocabulary) -> Float[np.ndarray, " cells"]:
+    """The centres of the true bins: nobody who says bins gets nearer, but by chance."""
+    return _centres(cells.truth, cells.field, vocabulary)
+
+
+def _numbers(puzzle: Puzzle, vocabulary: Vocabulary) -> Float[np.ndarray, "length fields"]:
+    """All numbers of a puzzle as exactly as they are known, NaN where there is none."""
+    if puzzle.numbers is not None:
+        return puzzle.numbers.copy()
+    fields = np.arange(puzzle.truth.shape[1])
+    return np.stack([_centres(puzzle.truth[:, f], np.full(len(puzzle.truth), f), vocabulary) for f in fields], axis=1)
+
+
+def _centres(
+    ids: Integer[np.ndarray, " cells"], field: Int[np.ndarray, " cells"], vocabulary: Vocabulary
+) -> Float[np.ndarray, " cells"]:
+    """The centre of each id in its field, NaN where it has none."""
+    found = np.full(len(ids), np.nan)
+    for column, centres in enumerate(vocabulary.centres):
+        if centres is not None:
+            mine = (field == column) & (ids < len(centres))
+            found[mine] = np.asarray(centres)[ids[mine]]
+    return found

@@ -1,0 +1,225 @@
+"""What an evaluation asks: named protocols that hide cells of held-out sequences, the same ones for everybody.
+
+A protocol decides what is hidden from a sequence's key and the seed alone. Cells that would give a hidden one away are
+hidden with it (in a log, the next event's gap goes with an event's time), and are scored as well.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Integer
+
+from maskseq.errors import UsageError
+from maskseq.infill.window_plan import key_number
+from maskseq.masking.plan import OBJECTIVES, MaskingConfig, mask_piece
+from maskseq.masking.units import RawUnits, raw_units
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import END, Encoded
+
+REGION = 10_000
+"""Positions of a long sequence that the bootstrap draws together, at most."""
+STRETCHES = 20
+"""Fewer records than this are divided into about so many stretches, none shorter than a window."""
+EVERY = 64
+"""`isolated` hides one position in so many."""
+
+
+@dataclass(frozen=True)
+class Puzzle:
+    """A sequence, or a window of one, and the cells of it that are asked for."""
+
+    region: str
+    """What belongs together when the bootstrap draws: a short record, or a stretch of a long one."""
+    truth: Integer[np.ndarray, "length fields"]
+    hidden: Bool[np.ndarray, "length fields"]
+    """What nobody sees."""
+    cells: Int[np.ndarray, "cells 2"]
+    """(position, field) of those hidden cells whose value is known, sorted: what is scored."""
+    span: int
+    """Positions of the gap; 1 where single positions or cells are hidden."""
+    objective: str
+    """How cells were chosen: the protocol, or the training objective."""
+    ratio: float
+    """Share of the cells that is hidden."""
+    numbers: Float[np.ndarray, "length fields"] | None = None
+    """What ordinal cells were rounded from; None: only the centres of bins are known."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How puzzles are made of held-out sequences. `Protocol.parse` reads its name."""
+
+    name: str
+    hide: Callable[["Window"], Iterator["Hidden"]]
+
+    @classmethod
+    def parse(cls, text: str, masking: MaskingConfig) -> "Protocol":
+        """The protocol of this name; `UsageError` if there is none.
+
+        masked: as in training, under `masking`. isolated: one position in 64, the others known. event: one position at
+        a time, all its fields. gap-K: K positions on end, all their fields, at one place of each sequence. gaps-K: the
+        same at every place, one at a time; events and gaps are never the mark of the end. block-K: K steps of each
+        field, at a place of its own, at least 24 from either end where there is room. field-K: K steps of one field at
+        a time, the other fields known. point-P: P per cent of the cells.
+        """
+        name, _, number = text.partition("-")
+        if text in ("masked", "isolated", "event"):
+            hide = {"masked": lambda w: _masked(w, masking), "isolated": _isolated, "event": _events}[text]
+            return cls(text, hide)
+        if name in ("gap", "gaps", "block", "field", "point") and re.fullmatch(r"[1-9]\d*", number):
+            n = int(number)
+            makers: dict[str, Callable[[Window], Iterator[Hidden]]] = {
+                "gap": lambda w: _gap(w, n),
+                "gaps": lambda w: _gaps(w, n),
+                "block": lambda w: _blocks(w, n),
+                "field": lambda w: _each_field(w, n),
+                "point": lambda w: _points(w, n / 100),
+            }
+            return cls(text, makers[name])
+        raise UsageError(
+            f"unknown protocol {text!r}; there are masked, isolated, event, gap-K, gaps-K, block-K, field-K and "
+            f"point-P, such as gap-5 (5 positions) or point-50 (50 % of the cells)"
+        )
+
+    def puzzles(
+        self,
+        records: Sequence[tuple[str, Encoded]],
+        tokenizer: Tokenizer[Any],
+        *,
+        context: int,
+        stride: int | None = None,
+        fields: Sequence[str] = (),
+        seed: int = 0,
+    ) -> Iterator[Puzzle]:
+        """Of each sequence, in windows of at most `context` positions side by side.
+
+        Or in windows of exactly so many, one every `stride` positions. Only cells of `fields` (none: of all) are asked
+        for; the others stay hidden with them.
+        """
+        wanted = np.array([not fields or field.name in fields for field in tokenizer.fields])
+        total = sum(len(encoded) for _, encoded in records)
+        stretch = REGION if len(records) >= STRETCHES else min(max(total // STRETCHES, context), REGION)
+        for key, encoded in records:
+            stop = len(encoded) if stride is None else len(encoded) - context + 1
+            for start in range(0, stop, stride or context):
+                piece = encoded.cut(start, start + context)
+                rng = np.random.default_rng((seed, key_number(key), start))
+                window = Window(piece, tokenizer, raw_units(tokenizer, piece), rng)
+                region = key if len(encoded) <= stretch else f"{key}:{start // stretch}"
+                for hidden in self.hide(window):
+                    asked = hidden.cells & window.scorable & wanted
+                    if asked.any():
+                        cells = np.argwhere(asked)
+                        share = len(cells) / np.count_nonzero(window.scorable)
+                        objective = hidden.objective or self.name
+                        yield Puzzle(
+                            region, piece.ids, hidden.cells, cells, hidden.span, objective, share, piece.numbers
+                        )
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a protocol hides cells of."""
+
+    piece: Encoded
+    tokenizer: Tokenizer[Any]
+    units: RawUnits
+    rng: np.random.Generator
+
+    @cached_property
+    def scorable(self) -> Bool[np.ndarray, "length fields"]:
+        known = self.tokenizer.vocabulary.known(self.piece.ids)
+        return known if self.piece.weights is None else known & (self.piece.weights > 0)
+
+    @property
+    def events(self) -> int:
+        """Positions without the mark of the end, which nobody has to guess."""
+        ends = [
+            END in field.controls and last == field.control_id(END)
+            for field, last in zip(self.tokenizer.fields, self.piece.ids[-1].tolist(), strict=True)
+        ]
+        return len(self.piece) - any(ends)
+
+    def with_all_that_tells(self, cells: Bool[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
+        """These cells, and those that depend on the same raw units."""
+        return self.units.cells(self.units.units(cells))
+
+    def positions(self, hidden: Bool[np.ndarray, "length"]) -> Bool[np.ndarray, "length fields"]:
+        """All cells of these positions, and those that depend on what belongs to them."""
+        return self.units.cells(hidden[np.minimum(self.units.owner, len(hidden) - 1)] & self._any)
+
+    @cached_property
+    def _any(self) -> Bool[np.ndarray, "line"]:
+        return self.units.units(np.ones(self.piece.ids.shape, bool))
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """One puzzle's worth of hidden cells."""
+
+    cells: Bool[np.ndarray, "length fields"]
+    span: int = 1
+    objective: str = ""
+
+
+def _masked(window: Window, masking: MaskingConfig) -> Iterator[Hidden]:
+    piece, tokenizer = window.piece, window.tokenizer
+    units = tokenizer.units_of(piece)
+    mask = mask_piece(piece.ids, units, window.scorable, tokenizer.fields, masking, rng=window.rng)
+    yield Hidden(mask.hidden, objective=OBJECTIVES[mask.objective])
+
+
+def _isolated(window: Window) -> Iterator[Hidden]:
+    length = len(window.piece)
+    hidden = np.zeros(length, bool)
+    hidden[int(window.rng.integers(min(EVERY, length))) :: EVERY] = True
+    yield Hidden(window.positions(hidden))
+
+
+def _events(window: Window) -> Iterator[Hidden]:
+    return _gaps(window, 1)
+
+
+def _gap(window: Window, n: int) -> Iterator[Hidden]:
+    """One gap, with a known position on either side where there is room; none in shorter sequences."""
+    length = len(window.piece)
+    if length < n + 2:
+        return
+    first = int(window.rng.integers(1, length - n))
+    position = np.arange(length)
+    yield Hidden(window.positions((first <= position) & (position < first + n)), span=n)
+
+
+def _gaps(window: Window, n: int) -> Iterator[Hidden]:
+    position = np.arange(len(window.piece))
+    for first in range(window.events - n + 1):
+        yield Hidden(window.positions((first <= position) & (position < first + n)), span=n)
+
+
+def _blocks(window: Window, n: int) -> Iterator[Hidden]:
+    length, n_fields = window.piece.ids.shape
+    if length < n + 2:
+        return
+    margin = min(24, (length - n) // 2)
+    first = window.rng.integers(margin, length - n - margin + 1, size=n_fields)
+    offset = np.arange(length)[:, None] - first
+    yield Hidden(window.with_all_that_tells((offset >= 0) & (offset < n)), span=n)
+
+
+def _each_field(window: Window, n: int) -> Iterator[Hidden]:
+    length, n_fields = window.piece.ids.shape
+    if length < n + 2:
+        return
+    for field, first in enumerate(window.rng.integers(1, length - n, size=n_fields).tolist()):
+        chosen = np.zeros((length, n_fields), bool)
+        chosen[first : first + n, field] = True
+        yield Hidden(window.with_all_that_tells(chosen), span=n)
+
+
+def _points(window: Window, share: float) -> Iterator[Hidden]:
+    chosen = window.rng.random(window.piece.ids.shape) < share
+    yield Hidden(window.with_all_that_tells(chosen & window.scorable))

@@ -1,0 +1,90 @@
+"""What a long infill has done so far, kept on disk: after a kill, the same work is not done again.
+
+Batches of windows are a pure function of what is filled, and so are their fills. Each is kept under a digest of all
+that went into it. Asked again for the same batch, the journal answers with the same bits; for any other it knows none.
+"""
+
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maskseq.predict.protocol import Fill
+from maskseq.storage.outputs import replacing
+from maskseq.storage.standard_json import to_json
+
+IDENTITY = "identity.json"
+_OF_CELLS = tuple(field.name for field in fields(Fill) if field.name not in ("n_passes", "tails"))
+
+
+class Journal:
+    """Fills of one sample each, by batch, in a folder that belongs to one piece of work."""
+
+    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
+        """`identity` is all that decides the fills but the batches themselves; a journal of other work is emptied."""
+        self.folder = folder
+        told = to_json(identity, lossless=True, sort_keys=True)
+        if _identity_in(folder) != json.loads(told):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            (folder / IDENTITY).write_text(told, encoding="utf-8")
+
+    def fills(self, inputs: Sequence[np.ndarray | None], make: Callable[[], list[Fill]]) -> list[Fill]:
+        """The fills of a batch with these inputs: those on record, or those made now and put on record."""
+        path = self.folder / f"{_digest(inputs)}.npz"
+        found = _read(path)
+        if found is None:
+            found = make()
+            _write(path, found)
+        return found
+
+
+def _identity_in(folder: Path) -> Any:
+    """What a journal says that it is of; None if nothing does. Which version began it, as some say, does not count."""
+    try:
+        found = json.loads((folder / IDENTITY).read_text(encoding="utf-8"))
+        return {key: value for key, value in found.items() if key != "maskseq"}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+
+
+def _write(path: Path, fills: Sequence[Fill]) -> None:
+    joined = Fill.joined([fills])
+    arrays = {name: getattr(joined, name) for name in _OF_CELLS}
+    counts = np.array([len(fill.cells) for fill in fills])
+    passes = np.array([int(fill.n_passes[0]) for fill in fills])
+    with replacing(path) as aside, aside.open("wb") as file:
+        np.savez(file, counts=counts, passes=passes, **arrays)
+
+
+def _read(path: Path) -> list[Fill] | None:
+    """The fills of a batch; None if they are not on record, or damaged (each array has a CRC-32)."""
+    try:
+        with np.load(path) as saved:
+            arrays = {name: saved[name] for name in (*_OF_CELLS, "counts", "passes")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    ends = np.cumsum(arrays.pop("counts"))
+    passes = arrays.pop("passes")
+    parts = {
+        name: np.split(array, ends[:-1], axis=0 if name in ("cells", "marginals") else 1)
+        for name, array in arrays.items()
+    }
+    return [
+        Fill(n_passes=passes[i : i + 1], **{name: each[i] for name, each in parts.items()}) for i in range(len(ends))
+    ]
+
+
+def _digest(inputs: Sequence[np.ndarray | None]) -> str:
+    digest = hashlib.sha256()
+    for each in inputs:
+        array = np.ascontiguousarray(np.empty(0) if each is None else each)
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:40]

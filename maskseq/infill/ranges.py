@@ -1,0 +1,195 @@
+"""Which stretches of a file a user wants hidden: `KEY:START-END` as samtools writes them, BED, or by the clock."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Bool
+
+from maskseq.errors import DataError, UsageError
+from maskseq.masking.units import unit_blocks
+from maskseq.names import Name, Names
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Encoded, Record
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Moments:
+    """From one moment up to another, as the user wrote them."""
+
+    start: str
+    stop: str
+
+
+Range = tuple[int, int] | Moments
+"""Raw units, half-open, counted from 0; or moments, which each record finds its units between."""
+
+
+def read_ranges(texts: Iterable[str]) -> dict[str, list[Range]]:
+    """Ranges by record key, in the order given; "" for ranges of the only record of a file.
+
+    Of several records of one key, the n-th is called KEY#n (`maskseq.names`).
+    """
+    ranges: dict[str, list[Range]] = {}
+    for text in texts:
+        found = _read_bed(Path(text)) if text.endswith(".bed") else [_parse(text)]
+        for key, each in found:
+            ranges.setdefault(key, []).append(each)
+    return ranges
+
+
+def within(records: Iterable[Record], ranges: Mapping[str, Sequence[Range]]) -> Iterator[Record]:
+    """These stretches of the records, each as a record of its own; without ranges, the records.
+
+    `UsageError` for a range that leaves its record, or of a record that is not there. Records are called as
+    `maskseq.names` says.
+    """
+    names = Names(ranges)
+    for record in records:
+        name = names.next(record.key)
+        for each in requests(ranges, name):
+            start, stop = _inside(record, each)
+            yield replace(record.cut(start, stop), key=f"{name.text}@{start}")
+        if not ranges:
+            yield record if name.text == record.key else replace(record, key=name.text)
+    names.check()
+
+
+def requests(asked: Mapping[str, Sequence[T]], name: Name) -> list[T]:
+    """What is asked of the record of that name."""
+    return [each for text in name.meant_by for each in asked.get(text, ())]
+
+
+def hidden_cells(
+    tokenizer: Tokenizer[Any], encoded: Encoded, record: Record, ranges: Sequence[Range]
+) -> Bool[np.ndarray, "length fields"]:
+    """Every cell that depends on a unit of the ranges; `UsageError` where a range leaves the record or hides none."""
+    hidden = np.zeros(encoded.ids.shape, dtype=bool)
+    if not ranges:
+        return hidden
+    stretches = [_inside(record, each) for each in ranges]
+    wanted = np.zeros(len(record) + 1, dtype=bool)
+    changes = np.zeros(len(record) + 1, dtype=np.int64)  # of how many hidden cells depend on a unit
+    for start, stop in stretches:
+        wanted[start:stop] = True
+    before = np.concatenate([[0], np.cumsum(wanted)])
+    for at, units in unit_blocks(tokenizer, encoded):
+        first, last = np.clip(units, 0, len(record)).transpose(2, 0, 1)
+        here = before[last] > before[first]
+        hidden[at : at + len(units)] = here
+        changes += np.bincount(first[here], minlength=len(changes)) - np.bincount(last[here], minlength=len(changes))
+    hides = np.cumsum(changes)
+    for start, stop in stretches:
+        if not hides[start:stop].any():
+            raise UsageError(f"{record.key}:{start + 1}-{stop} hides nothing: no cell says anything about these units")
+    return hidden
+
+
+def field_cells(
+    tokenizer: Tokenizer[Any], encoded: Encoded, n_units: int, names: Sequence[str]
+) -> Bool[np.ndarray, "length fields"]:
+    """Every cell of these fields that says something about a unit of the record.
+
+    Fields that are computed from the same raw column go together. `UsageError` if there is no such field.
+    """
+    fields = tokenizer.fields
+    check_fields(tokenizer, names)
+    sources = {field.source for field in fields if field.name in names or field.source in names}
+    columns = np.array([field.source in sources for field in fields])
+    hidden = np.zeros(encoded.ids.shape, dtype=bool)
+    for at, units in unit_blocks(tokenizer, encoded):
+        hidden[at : at + len(units)] = (units[..., 0] < n_units) & (units[..., 1] > 0) & columns
+    return hidden
+
+
+def check_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> None:
+    """`UsageError` if there is no field, nor source of fields, of one of these names."""
+    known = sorted({name for field in tokenizer.fields for name in (field.name, field.source)})
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise UsageError(f"there is no field {unknown[0]!r}\n\nhint: the fields are {', '.join(known)}")
+
+
+def _inside(record: Record, wanted: Range) -> tuple[int, int]:
+    start, stop = _units(record, wanted)
+    if not 0 <= start < stop:
+        raise UsageError(
+            f"{record.key}: ({start}, {stop}) is not a valid range: it counts from 0, and its end is after its start"
+        )
+    if stop > len(record):
+        raise UsageError(f"{record.key}:{start + 1}-{stop} leaves the record, which has the units 1-{len(record)}")
+    return start, stop
+
+
+def _units(record: Record, wanted: Range) -> tuple[int, int]:
+    if not isinstance(wanted, Moments):
+        return wanted
+    try:
+        start, stop = record.between(wanted.start, wanted.stop)
+    except ValueError as error:
+        raise UsageError(f"{record.key}, from {wanted.start} to {wanted.stop}: {error}") from None
+    if start >= stop:
+        raise UsageError(f"{record.key} has nothing from {wanted.start} up to {wanted.stop}")
+    return start, stop
+
+
+def _parse(text: str) -> tuple[str, Range]:
+    since, dots, until = text.partition("..")
+    if dots:
+        key, _, start = since.partition(":")
+        return (key, Moments(start, until)) if start else ("", Moments(since, until))
+    key, _, span = text.rpartition(":")
+    before, _, middle = key.rpartition(":")
+    if _is_number(middle) and _is_number(span):
+        return before, Moments(middle, span)
+    first, dash, last = span.replace(",", "").partition("-")
+    if not (_is_unit(first) and (_is_unit(last) or not dash)):
+        raise UsageError(
+            f"{text}: expected KEY:START-END (1-based, inclusive), such as chr1:1001-1050, a .bed, or two moments: "
+            f"KEY:0.5:2 (seconds) or KEY:2024-01-31..2024-02-02"
+        )
+    start_unit, stop_unit = int(first) - 1, int(last or first)
+    if not 0 <= start_unit < stop_unit:
+        raise UsageError(f"{text}: the first unit is 1, and END is not before START")
+    return key, (start_unit, stop_unit)
+
+
+def _is_unit(text: str) -> bool:
+    return text.isdecimal() and len(text) <= 18
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_bed(path: Path) -> list[tuple[str, Range]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise DataError(path, "no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(path, f"cannot be read as text: {error}") from None
+    ranges: list[tuple[str, Range]] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith(("#", "track", "browser")):
+            continue
+        columns = line.split("\t")
+        if len(columns) < 3 or not (_is_unit(columns[1]) and _is_unit(columns[2])):
+            raise DataError(path, "expected name, start and end, separated by tabs", place=f"line {number}")
+        start, stop = int(columns[1]), int(columns[2])
+        if start >= stop:
+            raise DataError(
+                path, f"the stretch {start}-{stop} is empty (BED is 0-based, half-open)", place=f"line {number}"
+            )
+        ranges.append((columns[0], (start, stop)))
+    if not ranges:
+        raise DataError(path, "names no stretch")
+    return ranges

@@ -1,0 +1,105 @@
+"""Fill the holes of sequences with any model that can say how probable each value of a hidden cell is.
+
+    fills = infill(predict, sequences, holes, InfillConfig(), vocabulary=tokenizer.vocabulary, keys=range(n))
+
+A cell outside the holes is never written. `order.py` decides which hidden cells each step commits; what they may
+become is one mask of legal ids (`[OTHER]` is never among them), narrowed again by the constraints after every commit.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+
+from maskseq.constraints import Constraint
+from maskseq.infill.sampler_state import Attempt, Key, Plan, dead_end, restrict
+from maskseq.infill.sampler_state import InfillConfig as InfillConfig
+from maskseq.predict.protocol import Fill, Predict
+from maskseq.types import LegalCells, Vocabulary
+
+
+def infill(
+    predict: Predict,
+    sequences: Sequence[Integer[np.ndarray, "_ _"]],
+    holes: Sequence[Bool[np.ndarray, "_ _"]],
+    config: InfillConfig,
+    *,
+    vocabulary: Vocabulary,
+    keys: Sequence[Key],
+    legal: Sequence[LegalCells | None] | None = None,
+    constraints: Sequence[Sequence[Constraint]] | None = None,
+    names: Sequence[str] | None = None,
+) -> list[Fill]:
+    """Fill the `holes` of every sequence, all of them together, one call of `predict` a step.
+
+    Sample s of a sequence draws from `default_rng((seed, key, s))`: what else is in the call, and in which order, does
+    not change it. `UsageError` tells which cells no id may fill, before the model is run; `names` are what errors call
+    the sequences (default: their keys).
+    """
+    n = len(sequences)
+    columns = sequences, holes, keys, names or map(str, keys), legal or [None] * n, constraints or [()] * n
+    plans = [Plan.of(vocabulary, *each) for each in zip(*columns, strict=True)]
+    if config.beam > 1:
+        return [_gather(best[: config.samples]) for best in _search(predict, plans, config)]
+    runs = [Attempt(plan, config, sample) for plan in plans for sample in range(config.samples)]
+    while active := [run for run in runs if run.phases]:
+        for run, log_probs in zip(active, _ask(predict, active), strict=True):
+            run.advance(log_probs)
+    return [_gather(runs[i * config.samples : (i + 1) * config.samples]) for i in range(n)]
+
+
+def _ask(predict: Predict, runs: Sequence[Attempt]) -> list[Float[np.ndarray, "_ _"]]:
+    """One forward pass for all runs; those that are in the same state share it."""
+    asked = [run.plan.cells[run.asked] for run in runs]
+    states = [(run.ids.shape, run.ids.tobytes(), cells.tobytes()) for run, cells in zip(runs, asked, strict=True)]
+    distinct = dict(zip(states, range(len(runs)), strict=True))
+    answers = predict([runs[i].ids for i in distinct.values()], [asked[i] for i in distinct.values()])
+    by_state = dict(zip(distinct, answers, strict=True))
+    return [np.asarray(by_state[state], dtype=np.float64) for state in states]
+
+
+def _search(predict: Predict, plans: Sequence[Plan], config: InfillConfig) -> list[list[Attempt]]:
+    """The most probable fills of each sequence, best first: every step fills one more cell of each partial fill."""
+    beams = [[Attempt(plan, config, 0)] for plan in plans]
+    while active := [i for i, beam in enumerate(beams) if beam[0].hidden.any()]:
+        answers = iter(_ask(predict, [attempt for i in active for attempt in beams[i]]))
+        for i in active:
+            beams[i] = _extended(beams[i], [next(answers) for _ in beams[i]], config.beam)
+    return beams
+
+
+def _extended(beam: Sequence[Attempt], answers: Sequence[Float[np.ndarray, "_ outputs"]], width: int) -> list[Attempt]:
+    """The `width` most probable partial fills with one more cell."""
+    scores = []
+    for attempt, log_probs in zip(beam, answers, strict=True):
+        asked = np.flatnonzero(attempt.hidden)
+        restricted, _ = restrict(log_probs, attempt.allowed[asked])
+        if attempt.n_passes == 0:
+            attempt.marginals[:] = np.exp(restricted)
+        scores.append(attempt.log_prob.sum() + restricted[0])
+    ranked = np.stack(scores)
+    found: list[Attempt] = []
+    for each in np.argsort(-ranked, axis=None, kind="stable").tolist():
+        which, value = divmod(each, ranked.shape[1])
+        if len(found) == width or np.isneginf(ranked[which, value]):
+            break
+        twin = beam[which].extended(answers[which], value)
+        if twin is not None:
+            found.append(twin)
+    if not found:
+        raise dead_end(beam[0].plan.name, len(beam))
+    return found
+
+
+def _gather(runs: Sequence[Attempt]) -> Fill:
+    return Fill(
+        cells=runs[0].plan.cells,
+        values=np.stack([run.values for run in runs]),
+        probabilities=np.stack([run.probabilities for run in runs]),
+        log_prob=np.stack([run.log_prob for run in runs]),
+        legal_mass=np.stack([run.legal_mass for run in runs]),
+        other_mass=np.stack([run.other_mass for run in runs]),
+        marginals=runs[0].marginals,
+        step=np.stack([run.committed_at for run in runs]),
+        n_passes=np.array([run.n_passes for run in runs]),
+    )

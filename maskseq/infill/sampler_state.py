@@ -1,0 +1,248 @@
+"""One way to fill one sequence, step by step: what stands where, what is still legal, and what comes next."""
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Integer
+
+from maskseq.constraints import Constraint, narrowed, propagate
+from maskseq.errors import UsageError
+from maskseq.infill.order import Frontier, OrderConfig, choose, draw, phases, remask
+from maskseq.types import LegalCells, Vocabulary
+
+Key = int | tuple[int, ...]
+MAX_STARTS = 20  # how often a sample may run into a dead end of its constraints
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfillConfig(OrderConfig):
+    """How holes are filled. The default gives the most probable values; set `temperature` to 1 to draw samples."""
+
+    temperature: float = 0.0
+    """0: the most probable value; 1: drawn from the model's distribution."""
+    top_k: int | None = None
+    """Draw among the k most probable values only."""
+    top_p: float = 1.0
+    """Draw among the fewest values whose probabilities reach this sum."""
+    samples: int = 1
+    beam: int = 1
+    """With `left_to_right` at temperature 0: keep so many partial fills, and find the most probable ones as a whole
+    (beam search; exact where nothing has to be dropped). `samples` are then the best of them, best first."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or (self.top_k is not None and self.top_k < 1):
+            raise UsageError(
+                f"temperature is {self.temperature}, top_k {self.top_k}, top_p {self.top_p}\n\n"
+                f"hint: temperature ≥ 0, top_k ≥ 1 (or none), 0 < top_p ≤ 1"
+            )
+        if self.samples < 1:
+            raise UsageError(f"samples is {self.samples}; at least 1 is needed")
+        if self.beam < 1 or (self.beam > 1 and not self._may_search):
+            raise UsageError(
+                f"beam is {self.beam}; it is at least 1, and more only for the order left_to_right at temperature 0, "
+                f"without blocks or refinement"
+            )
+        if self.samples > max(self.beam, 1) and self.temperature == 0 and not self.is_random:
+            raise UsageError(
+                f"{self.samples} samples at temperature 0 would all be the same\n\nhint: set temperature to 1"
+            )
+
+    @property
+    def _may_search(self) -> bool:
+        return self.order == "left_to_right" and self.temperature == 0 and self.block is None and self.refine == 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sequence with its hole cells hidden, and what may stand in them before any is filled."""
+
+    ids: Integer[np.ndarray, "length fields"]
+    cells: Int[np.ndarray, "cells 2"]
+    legal: Bool[np.ndarray, "cells outputs"]
+    """By the vocabulary and the sequence's own narrowed cells: what does not change."""
+    allowed: Bool[np.ndarray, "cells outputs"]
+    """By the constraints as well, at the start."""
+    mask_ids: Int[np.ndarray, " cells"]
+    other_ids: Int[np.ndarray, " cells"]
+    """−1 where the field has no `[OTHER]`."""
+    constraints: Sequence[Constraint]
+    key: Key
+    name: str
+
+    @classmethod
+    def of(
+        cls,
+        vocabulary: Vocabulary,
+        ids: Integer[np.ndarray, "length fields"],
+        hole: Bool[np.ndarray, "length fields"],
+        key: Key,
+        name: str,
+        legal_cells: LegalCells | None,
+        constraints: Sequence[Constraint],
+    ) -> "Plan":
+        cells = np.argwhere(hole)
+        mask_ids = np.asarray(vocabulary.mask_ids)[cells[:, 1]]
+        others = np.array([-1 if other is None else other for other in vocabulary.other_ids])[cells[:, 1]]
+        hidden = ids.copy()
+        hidden[tuple(cells.T)] = mask_ids
+        legal = narrowed(legal_cells, cells, vocabulary.committable[cells[:, 1]])
+        allowed = propagate(constraints, hidden, cells, legal)
+        check_feasible(name, cells[~allowed.any(axis=1)], vocabulary)
+        return cls(hidden, cells, legal, allowed, mask_ids, others, constraints, key, name)
+
+
+def check_feasible(name: str, stuck: Int[np.ndarray, "cells 2"], vocabulary: Vocabulary) -> None:
+    """`UsageError` if there are cells that no value may fill."""
+    if len(stuck):
+        listed = ", ".join(f"{position + 1} ({vocabulary.names[field]})" for position, field in stuck[:5].tolist())
+        more = ", …" if len(stuck) > 5 else ""
+        raise UsageError(
+            f"{name}: no value is allowed in {len(stuck)} cell(s), at position {listed}{more}\n\n"
+            f"hint: the rules, and the values around the hole, contradict each other"
+        )
+
+
+class Attempt:
+    """One sample of one sequence: which of its cells are filled, with what, and what comes next."""
+
+    def __init__(self, plan: Plan, config: InfillConfig, sample: int) -> None:
+        n, outputs = plan.allowed.shape
+        self.plan, self.config = plan, config
+        self.rng = np.random.default_rng((config.seed, *flat_key(plan.key), sample))
+        self.values, self.committed_at = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        self.log_prob, self.legal_mass, self.other_mass = np.zeros(n), np.zeros(n), np.zeros(n)
+        self.probabilities = np.zeros((n, outputs), np.float32)
+        self.marginals = np.zeros((n, outputs), np.float32)
+        self.n_passes, self.n_starts = 0, 0
+        self.start()
+
+    def start(self) -> None:
+        """Hide every hole cell; also where a dead end leads back to."""
+        self.ids, self.allowed = self.plan.ids.copy(), self.plan.allowed.copy()
+        self.hidden = np.ones(len(self.values), bool)
+        self.phases, self.step = phases(self.plan.cells[:, 0], self.config, self.rng), 0
+        self.n_starts += 1
+
+    @property
+    def asked(self) -> Int[np.ndarray, " asked"]:
+        """Hole cells to predict next: the hidden ones of this phase; all of them at first, for the marginals."""
+        if self.n_passes == 0:
+            return np.arange(len(self.hidden))
+        return np.asarray(self.phases[0][self.hidden[self.phases[0]]])
+
+    def advance(self, log_probs: Float[np.ndarray, "asked outputs"]) -> None:
+        """Take the steps that one forward pass allows: up to the first that changes a cell."""
+        phase = self.phases[0]
+        if self.n_passes == 0:
+            self.marginals[:] = np.exp(restrict(log_probs, self.allowed)[0])
+            log_probs = log_probs[phase]
+        waiting, filled = phase[self.hidden[phase]], phase[~self.hidden[phase]]
+        restricted, _ = restrict(log_probs, self.allowed[waiting])
+        commits = doubted = np.empty(0, np.int64)
+        while len(commits) + len(doubted) == 0:
+            frontier = Frontier(restricted, self.log_prob[filled], self.step)
+            commits = choose(frontier, self.config, self.rng)
+            doubted = filled[remask(frontier, self.config, self.rng)]
+            self.step += 1
+        noise = self.rng.gumbel(size=(len(commits), log_probs.shape[1]))  # float64: arXiv 2409.02908
+        # Under constraints each commit narrows the others, so they are made one after the other, surest first.
+        size = 1 if self.plan.constraints else max(len(commits), 1)
+        groups = [slice(i, i + size) for i in range(0, len(commits), size)]
+        alive = all(self._draw(waiting[commits[g]], log_probs[commits[g]], noise[g]) for g in groups)
+        self.n_passes += 1
+        if not alive or not self._hide(doubted):
+            self._start_over()
+        elif not self.hidden[phase].any():
+            self.phases, self.step = self.phases[1:], 0
+            if self.phases and not self._hide(self.phases[0]):
+                self._start_over()
+
+    def _draw(
+        self,
+        cells: Int[np.ndarray, " now"],
+        log_probs: Float[np.ndarray, "now outputs"],
+        noise: Float[np.ndarray, "now outputs"],
+    ) -> bool:
+        """Draw values for these cells and commit them."""
+        config = self.config
+        restricted, _ = restrict(log_probs, self.allowed[cells])
+        values = draw(restricted, noise, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
+        return self.commit(cells, log_probs, values)
+
+    def commit(
+        self,
+        cells: Int[np.ndarray, " now"],
+        log_probs: Float[np.ndarray, "now outputs"],
+        values: Int[np.ndarray, " now"],
+    ) -> bool:
+        """Put these values and narrow the rest by them; False if that leaves a cell without any legal id."""
+        restricted, mass = restrict(log_probs, self.allowed[cells])
+        rows, others = np.arange(len(cells)), self.plan.other_ids[cells]
+        self.ids[tuple(self.plan.cells[cells].T)] = self.values[cells] = values
+        self.log_prob[cells] = restricted[rows, values]
+        self.probabilities[cells] = np.exp(restricted)
+        self.legal_mass[cells] = mass
+        self.other_mass[cells] = np.where(others < 0, 0.0, np.exp(log_probs[rows, others]))
+        self.committed_at[cells] = self.n_passes
+        self.hidden[cells] = False
+        return self._narrow()
+
+    def extended(self, log_probs: Float[np.ndarray, "asked outputs"], value: int) -> "Attempt | None":
+        """A copy with this value in the first hidden cell; None if that leaves a cell without any legal id."""
+        twin = copy(self)
+        for name in ("ids", "allowed", "hidden", "values", "committed_at", "log_prob", "legal_mass", "other_mass"):
+            setattr(twin, name, getattr(self, name).copy())
+        twin.probabilities = self.probabilities.copy()
+        first = np.flatnonzero(self.hidden)[:1]
+        alive = twin.commit(first, log_probs[:1], np.array([value]))
+        twin.n_passes += 1
+        return twin if alive else None
+
+    def _hide(self, cells: Int[np.ndarray, " cells"]) -> bool:
+        self.ids[tuple(self.plan.cells[cells].T)] = self.plan.mask_ids[cells]
+        self.hidden[cells] = True
+        return len(cells) == 0 or self._narrow()
+
+    def _narrow(self) -> bool:
+        """Ask the constraints again about all hidden cells; False if one of them has no legal id left."""
+        if not self.plan.constraints:
+            return True
+        hidden = self.hidden
+        self.allowed[hidden] = propagate(
+            self.plan.constraints, self.ids, self.plan.cells[hidden], self.plan.legal[hidden]
+        )
+        return bool(self.allowed[hidden].any(axis=1).all())
+
+    def _start_over(self) -> None:
+        if self.n_starts == MAX_STARTS or (self.config.temperature == 0 and not self.config.is_random):
+            raise dead_end(self.plan.name, self.n_starts)
+        self.start()
+
+
+def dead_end(name: str, times: int) -> UsageError:
+    """What to say when every way that was tried ends in a cell without any legal id."""
+    return UsageError(
+        f"{name}: the constraints led into a dead end, {times} time(s)\n\n"
+        f"hint: each can be met, but together they are too tight to be met step by step; loosen one, join "
+        f"automata with &, or draw with a temperature above 0"
+    )
+
+
+def restrict(
+    log_probs: Float[np.ndarray, "some outputs"], legal: Bool[np.ndarray, "some outputs"]
+) -> tuple[Float[np.ndarray, "some outputs"], Float[np.ndarray, " some"]]:
+    """Log-probabilities over the legal ids, normalised, and the mass that those ids had."""
+    kept = np.where(legal, log_probs, -np.inf)
+    total: Float[np.ndarray, "some 1"] = np.logaddexp.reduce(kept, axis=1, keepdims=True)
+    # A model that calls every legal value impossible has no opinion among them.
+    kept = np.where(np.isneginf(total), np.where(legal, 0.0, -np.inf), kept)
+    return kept - np.logaddexp.reduce(kept, axis=1, keepdims=True), np.exp(total[:, 0])
+
+
+def flat_key(key: Key) -> tuple[int, ...]:
+    """The numbers of a key, to make a longer key of."""
+    return key if isinstance(key, tuple) else (key,)

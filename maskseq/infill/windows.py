@@ -1,0 +1,173 @@
+"""Fill the holes of whole records, of any length, streaming: only windows around holes are ever run.
+
+Chunks that do not see one another (`job.py` says which) run together, and so do those of different records.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from jaxtyping import Bool, Integer
+
+from maskseq.constraints import Constraint, Grammar
+from maskseq.errors import UsageError
+from maskseq.infill.journal import Journal
+from maskseq.infill.sampler import InfillConfig, infill
+from maskseq.infill.window_plan import Chunk, Filled, Job, Task, key_number, runs
+from maskseq.predict.protocol import Fill, Predict
+from maskseq.types import Encoded, LegalCells, Vocabulary
+
+__all__ = ["Filled", "Task", "fill_record", "fill_records", "key_number", "runs"]
+
+BATCH_PROBABILITIES = 1 << 24
+"""Numbers that the distributions of one batch may be."""
+
+Part = tuple[Job, Chunk, int]
+"""A chunk of a job, and a sample of it."""
+Window = tuple[Encoded, Bool[np.ndarray, "_ _"]]
+"""What the model sees of a part, and which cells of it are asked for."""
+
+
+def fill_records(
+    predict: Predict,
+    tasks: Iterable[Task],
+    config: InfillConfig,
+    *,
+    vocabulary: Vocabulary,
+    context: int,
+    grammar: Callable[[Integer[np.ndarray, "length fields"]], LegalCells | None] | None = None,
+    fill_long_holes: bool = False,
+    batch_positions: int = 1 << 18,
+    journal: Journal | None = None,
+) -> Iterator[Filled]:
+    """Fill one record after the other, about `batch_positions` at a time; results do not depend on that number.
+
+    `context` is the longest stretch that the model was trained on. `grammar` is `tokenizer.allowed` where the tokenizer
+    defines one; it is asked about windows. A stretch of more than context/2 positions of which no cell is known is left
+    and listed, unless `fill_long_holes`: far from its ends the model then knows only what it has made up itself.
+    What a `journal` has on record is not done again.
+    """
+    if context < 2:
+        raise UsageError(f"context is {context}; a model with room for at least 2 positions is needed")
+    waiting: list[Job] = []
+    room = batch_positions
+    for task in tasks:
+        job = Job(task, vocabulary, config.samples, context, fill_long_holes)
+        waiting.append(job)
+        room -= config.samples * (job.context * len(job.chunks) + 1)
+        if room < 0:
+            yield from _run(predict, waiting, config, vocabulary, grammar, batch_positions, journal)
+            waiting, room = [], batch_positions
+    yield from _run(predict, waiting, config, vocabulary, grammar, batch_positions, journal)
+
+
+def fill_record(
+    predict: Predict,
+    task: Task,
+    config: InfillConfig,
+    *,
+    vocabulary: Vocabulary,
+    context: int,
+    grammar: Callable[[Integer[np.ndarray, "length fields"]], LegalCells | None] | None = None,
+    fill_long_holes: bool = False,
+) -> Filled:
+    """`fill_records` for a single record."""
+    (filled,) = fill_records(
+        predict,
+        [task],
+        config,
+        vocabulary=vocabulary,
+        context=context,
+        grammar=grammar,
+        fill_long_holes=fill_long_holes,
+    )
+    return filled
+
+
+def _run(
+    predict: Predict,
+    jobs: list[Job],
+    config: InfillConfig,
+    vocabulary: Vocabulary,
+    grammar: Callable[[Integer[np.ndarray, "length fields"]], LegalCells | None] | None,
+    batch_positions: int,
+    journal: Journal | None,
+) -> Iterator[Filled]:
+    """All jobs, a wave at a time: what a wave fills is written when all of it is done."""
+    one = replace(config, samples=1)
+    rules: list[Constraint] = [Grammar(grammar)] if grammar else []
+    n_waves = max((chunk.wave + 1 for job in jobs for chunk in job.chunks), default=0)
+    for wave in range(n_waves):
+        parts = [
+            (job, chunk, sample)
+            for job in jobs
+            for chunk in job.chunks
+            if chunk.wave == wave
+            for sample in range(config.samples)
+        ]
+        done: list[Fill] = []
+        for batch in _batches(parts, batch_positions, max(vocabulary.n_outputs)):
+            windows = [job.window(chunk, sample) for job, chunk, sample in batch]
+            keys = [(key_number(job.task.key), chunk.origin, sample) for job, chunk, sample in batch]
+
+            fill = partial(_fill, predict, batch, windows, keys, one, vocabulary, rules)
+            done += fill() if journal is None else journal.fills(_inputs(batch, windows, keys), fill)
+        for (job, chunk, sample), each in zip(parts, done, strict=True):
+            job.values[sample, chunk.first : chunk.last] = each.values[0]
+            job.fills[sample].append(each.shifted(chunk.start))
+    for job in jobs:
+        yield job.result()
+
+
+def _fill(
+    predict: Predict,
+    batch: list[Part],
+    windows: list[Window],
+    keys: list[tuple[int, int, int]],
+    config: InfillConfig,
+    vocabulary: Vocabulary,
+    rules: list[Constraint],
+) -> list[Fill]:
+    return infill(
+        predict,
+        [encoded.ids for encoded, _ in windows],
+        [holes for _, holes in windows],
+        config,
+        vocabulary=vocabulary,
+        keys=keys,
+        legal=[encoded.legal for encoded, _ in windows],
+        constraints=[job.constraints(chunk, sample) + rules for job, chunk, sample in batch],
+        names=[f"record {job.task.key!r}" for job, _, _ in batch],
+    )
+
+
+def _batches(parts: list[Part], batch_positions: int, n_outputs: int) -> Iterator[list[Part]]:
+    """Parts that are run together: as many as memory has room for, of positions and of probabilities."""
+    batch: list[Part] = []
+    positions, cells = batch_positions, BATCH_PROBABILITIES // n_outputs
+    for part in parts:
+        job, chunk, _ = part
+        if batch and (job.context > positions or chunk.last - chunk.first > cells):
+            yield batch
+            batch, positions, cells = [], batch_positions, BATCH_PROBABILITIES // n_outputs
+        batch.append(part)
+        positions -= job.context
+        cells -= chunk.last - chunk.first
+    if batch:
+        yield batch
+
+
+def _inputs(
+    batch: list[Part],
+    windows: list[Window],
+    keys: list[tuple[int, int, int]],
+) -> list[np.ndarray | None]:
+    """All that decides the fills of a batch, but for what the journal belongs to."""
+    inputs: list[np.ndarray | None] = [np.array(keys, dtype=np.uint64)]
+    for (job, _, sample), (encoded, holes) in zip(batch, windows, strict=True):
+        legal = encoded.legal
+        inputs += [encoded.ids, holes, *((legal.cells, legal.allowed) if legal else (None,))]
+        if job.rules:  # these see the whole record
+            inputs += [job.hidden, job.values[sample]]
+    return inputs

@@ -1,0 +1,185 @@
+"""How much is missing: holes whose length nobody knows, and events that may be missing where a log shows no hole.
+
+Lengths are chosen by evidence, the probability of what is known around the hole given its length
+(`maskseq.lengths.evidence`). The record is then given as many unknown units, and filled as any other.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Integer
+
+from maskseq.contract.fence import encode, fenced
+from maskseq.errors import UsageError
+from maskseq.lengths.evidence import Judge, length_evidence
+from maskseq.predict.protocol import Predict
+from maskseq.storage.standard_json import to_json
+from maskseq.tokenizer import Tokenizer
+
+FLANK = 8
+"""Positions after a hole that its length is judged by."""
+MAX_LENGTHS = 4096
+
+
+@dataclass(frozen=True)
+class Unsized:
+    """The units `start:stop` of a record stand for `low` to `high` ones, nobody knows how many."""
+
+    start: int
+    stop: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Insertion:
+    """Whether units are missing between two known neighbours, anywhere."""
+
+    most: int
+    """Between two neighbours."""
+    threshold: float = 3.0
+    """Nats of evidence for something missing against nothing; 3 are 20 to 1."""
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.most <= MAX_LENGTHS and self.threshold >= 0):
+            raise UsageError(
+                f"at most {self.most} missing, by {self.threshold} nats: it takes 1 or more, and 0 or more"
+            )
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A length that was chosen, one row of `lengths.csv`."""
+
+    key: str
+    start: int
+    """The first unit of the hole, from 1, in the record as it was given."""
+    stop: int
+    """Its last unit; the one before the first where there is no hole and units are inserted."""
+    length: int
+    probability: float
+    """Among the lengths tried, each as likely beforehand."""
+    evidence: float
+    """Nats for it against the next best; against none, where units are inserted."""
+    alternatives: str
+    """JSON: the other lengths and their probabilities, the most probable first."""
+
+
+def read_lengths(texts: Iterable[str]) -> dict[str, list[Unsized]]:
+    """`KEY:START-END=LOW..HIGH` (units from 1, inclusive): holes of unknown length by record key."""
+    found: dict[str, list[Unsized]] = {}
+    for text in texts:
+        place, _, span = text.rpartition("=")
+        key, _, units = place.rpartition(":")
+        first, dash, last = units.replace(",", "").partition("-")
+        low, _, high = span.partition("..")
+        if not all(each.isdecimal() for each in (first, last if dash else first, low, high)):
+            raise UsageError(f"--length {text}: expected KEY:START-END=LOW..HIGH, such as chr1:1001-1100=20..60")
+        hole = Unsized(int(first) - 1, int(last or first), int(low), int(high))
+        if not (0 <= hole.start < hole.stop and hole.low <= hole.high):
+            raise UsageError(f"--length {text}: the first unit is 1, END is not before START, nor HIGH below LOW")
+        if hole.high - hole.low >= MAX_LENGTHS:
+            raise UsageError(f"--length {text}: at most {MAX_LENGTHS} lengths can be compared")
+        found.setdefault(key, []).append(hole)
+    return found
+
+
+def by_evidence(predict: Predict, tokenizer: Tokenizer[Any]) -> Judge:
+    """Lengths judged by how probable they make what is known behind the hole."""
+    return lambda sequences, places, lengths: length_evidence(
+        predict, sequences, places, lengths, vocabulary=tokenizer.vocabulary, flank=FLANK
+    )
+
+
+def give_lengths(
+    record: Any, holes: Sequence[Unsized], judge: Judge, tokenizer: Tokenizer[Any], *, context: int
+) -> tuple[Any, list[Sized]]:
+    """The record with its holes as long as they most probably are, and what was chosen; last holes first."""
+    chosen = []
+    for hole in sorted(holes, key=lambda hole: -hole.start):
+        if not 0 <= hole.start < hole.stop <= len(record):
+            raise UsageError(
+                f"{record.key}:{hole.start + 1}-{hole.stop} leaves the record, which has {len(record)} units"
+            )
+        if hole.high > context // 2:
+            raise UsageError(f"{record.key}: a hole of {hole.high} is longer than half the model's context, {context}")
+        closed = _resized(tokenizer, record, hole.start, hole.stop, 0)
+        ids, at = _around(tokenizer, closed, [hole.start], context - hole.high)
+        (evidence,) = judge(ids, at, (hole.low, hole.high))
+        best = int(evidence.argmax())
+        others = np.delete(evidence, best)
+        margin = float(evidence[best] - others.max()) if len(others) else math.inf
+        chosen.append(_sized(record.key, hole.start, hole.stop, hole.low, evidence, best, margin))
+        record = _resized(tokenizer, record, hole.start, hole.stop, hole.low + best)
+    return record, chosen[::-1]
+
+
+def insert_missing(
+    record: Any, insertion: Insertion, judge: Judge, tokenizer: Tokenizer[Any], *, context: int
+) -> tuple[Any, list[Sized]]:
+    """The record with unknown units wherever the evidence that some are missing reaches the threshold.
+
+    Each pair of neighbours is judged by itself, as if nothing were missing elsewhere.
+    """
+    chosen: list[Sized] = []
+    places = list(range(1, len(record)))
+    if not places or insertion.most > context // 2:
+        return record, chosen
+    ids, at = _around(tokenizer, record, places, context - insertion.most)
+    found = judge(ids, at, (0, insertion.most))
+    for place, evidence in reversed(list(zip(places, found, strict=True))):
+        best = int(evidence.argmax())
+        if best and evidence[best] - evidence[0] >= insertion.threshold:
+            told = float(evidence[best] - evidence[0])
+            chosen.append(_sized(record.key, place, place, 0, evidence, best, told))
+            record = _resized(tokenizer, record, place, place, best)
+    return record, chosen[::-1]
+
+
+def _resized(tokenizer: Tokenizer[Any], record: Any, start: int, stop: int, length: int) -> Any:
+    with fenced(tokenizer, "resized", record):
+        return tokenizer.resized(record, start, stop, length)
+
+
+def _around(
+    tokenizer: Tokenizer[Any], record: Any, places: Sequence[int], size: int
+) -> tuple[list[Integer[np.ndarray, "_ fields"]], list[int]]:
+    """What stands around each place between two units of a record, and where in it the place is.
+
+    Cells that depend on units of both sides (the time between two events) say nothing once something stands between
+    them: they are unknown.
+    """
+    encoded = encode(tokenizer, record)
+    units = tokenizer.units_of(encoded)
+    if not _one_position_a_unit(units, len(record)):
+        raise UsageError(
+            f"{type(tokenizer).__name__} has no position for each unit: how many are missing cannot be judged\n\n"
+            f"hint: nucleotide and event tokenizers can"
+        )
+    masks = np.asarray(tokenizer.vocabulary.mask_ids, dtype=encoded.ids.dtype)
+    windows, middles = [], []
+    for place in places:
+        start = max(min(place - size // 2, len(encoded) - size), 0)
+        near = slice(start, min(start + size, len(encoded)))
+        astride = (units[near, :, 0] < place) & (units[near, :, 1] > place)
+        windows.append(np.where(astride, masks, encoded.ids[near]))
+        middles.append(place - start)
+    return windows, middles
+
+
+def _one_position_a_unit(units: Int[np.ndarray, "length fields 2"], n_units: int) -> bool:
+    own = np.arange(n_units)[:, None]
+    first = units[:n_units, 0]
+    return len(units) >= n_units and bool((first == np.concatenate([own, own + 1], axis=1)).all())
+
+
+def _sized(
+    key: str, start: int, stop: int, low: int, evidence: Float[np.ndarray, " lengths"], best: int, told: float
+) -> Sized:
+    probabilities = np.exp(evidence - np.logaddexp.reduce(evidence))
+    order = [i for i in np.argsort(-probabilities, kind="stable").tolist() if i != best][:5]
+    others = to_json([[low + i, round(float(probabilities[i]), 6)] for i in order])
+    return Sized(key, start + 1, stop, low + best, float(probabilities[best]), told, others)

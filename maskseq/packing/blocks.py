@@ -1,0 +1,70 @@
+"""The tokens of one block in memory, read in large spans and cut in NumPy."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from maskseq.corpus.reader import Corpus
+from maskseq.packing.packing import Block
+from maskseq.types import Encoded
+
+SPAN_BYTES = 8 << 20  # the most that one call reads when it reads across gaps
+GAP_BYTES = 1 << 20  # a gap up to this is read and thrown away: cheaper than another call
+
+
+@dataclass(frozen=True)
+class LoadedBlock:
+    """A planned block and its tokens."""
+
+    plan: Block
+    content: Encoded
+    """Its pieces, one after the other."""
+    at: Int[np.ndarray, "pieces"]
+    """Where each piece begins in `content`."""
+
+    def piece(self, index: int) -> Encoded:
+        return self.content.cut(int(self.at[index]), int(self.at[index] + self.plan.length[index]))
+
+
+def load_block(corpus: Corpus, plan: Block, *, first_sequence: int) -> LoadedBlock:
+    """Read the pieces of a block; its sequences count from `first_sequence` of the corpus."""
+    vocabulary = corpus.tokenizer.vocabulary
+    offset = corpus.offsets[first_sequence + plan.sequence] + plan.start
+    order = np.argsort(offset)
+    length = plan.length[order]
+    destination = np.cumsum(length) - length
+    ids = np.empty((int(length.sum()), vocabulary.n_fields), vocabulary.dtype)
+    weights, units = None, None
+    for runs in _spans(offset[order], length, ids.itemsize * ids.shape[1]):
+        begin = runs[0][0]
+        read = corpus.read_span(begin, runs[-1][1])
+        for start, stop, piece in runs:
+            here = slice(int(destination[piece]), int(destination[piece]) + stop - start)
+            ids[here] = read.ids[start - begin : stop - begin]
+            if read.weights is not None:
+                weights = np.ones(ids.shape, np.float32) if weights is None else weights
+                weights[here] = read.weights[start - begin : stop - begin]
+            if read.units is not None:
+                units = np.empty((*ids.shape, 2), np.int64) if units is None else units
+                units[here] = read.units[start - begin : stop - begin]
+    at = np.empty_like(destination)
+    at[order] = destination
+    return LoadedBlock(plan, Encoded(ids, weights=weights, units=units), at)
+
+
+def _spans(
+    offset: Int[np.ndarray, "pieces"], length: Int[np.ndarray, "pieces"], row_bytes: int
+) -> Iterator[list[tuple[int, int, int]]]:
+    """Group pieces in stored order into what is read together: runs without gaps as (start, stop, first piece)."""
+    end = offset + length
+    first = np.concatenate([[0], np.flatnonzero(offset[1:] != end[:-1]) + 1])
+    last = np.concatenate([first[1:], [len(offset)]]) - 1
+    span: list[tuple[int, int, int]] = []
+    for start, stop, piece in zip(offset[first].tolist(), end[last].tolist(), first.tolist(), strict=True):
+        if span and ((start - span[-1][1]) * row_bytes > GAP_BYTES or (stop - span[0][0]) * row_bytes > SPAN_BYTES):
+            yield span
+            span = []
+        span.append((start, stop, piece))
+    yield span

@@ -1,0 +1,248 @@
+"""Which pieces of which sequences sit together in a row: planned from lengths alone, every token exactly once an epoch.
+
+    sequences ─cut→ pieces ─chunks, shuffled→ blocks ─best fit→ rows of T tokens
+
+A sequence longer than the context is cut into windows with a random phase an epoch, so that no position is always at
+an edge; `cut` cuts some of the others in two. The tokens of a split, one sequence after the other, are divided into
+*chunks*, which are stored contiguously; a *block* is a few chunks drawn at random, the unit that is read and packed. So
+memory holds one block, rows mix distant parts of the corpus, and any block can be planned alone. Everything is a pure
+function of lengths and a key.
+
+The packer of ModernBERT (`sequence_packer.py`) is greedy over a buffer, and the last partial batch drops what it
+holds; here a block is packed whole.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from jaxtyping import Int
+
+from maskseq.corpus.hashing import mixed
+from maskseq.errors import UsageError
+
+CHUNK_TOKENS = 1 << 19
+BLOCK_CHUNKS = 8  # a block is ~4 M tokens
+LENGTHS_AT_ONCE = 1 << 22
+SHORTEST_CUT = 2
+"""Positions of what is cut off, at least: an event and the mark of the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+    """The shape of a stage's rows."""
+
+    row_tokens: int = 8192
+    """Tokens of a row, T."""
+    context: int = 1024
+    """The longest piece. Longer sequences are cut into windows, of the largest length up to this that fills rows."""
+    cut: float = 0.0
+    """In training, the share of other sequences that are cut in two at a random place, drawn anew each epoch: for data
+    that breaks off where recording does, as cases that still run do when a log is taken. Where sequences end with a
+    mark, the first piece's last position becomes one (`Tokenizer.closed`): the mark then tells nothing but the end of
+    what was recorded."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.cut <= 1:
+            raise UsageError(f"batch: cut = {self.cut} must be a share between 0 and 1")
+        if not 1 <= self.context <= self.row_tokens:
+            raise UsageError(
+                f"batch: context = {self.context} must be at least 1 and at most row_tokens = {self.row_tokens}"
+            )
+
+    @property
+    def window(self) -> int:
+        """Length of the windows that long sequences are cut into."""
+        return self.row_tokens // -(-self.row_tokens // self.context)
+
+    def breaks_off(self, start: int, length: int, of: int) -> bool:
+        """Whether a piece is the first of a sequence of so many positions that was cut in two."""
+        return start == 0 and length < of <= self.context
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of one block. Pieces are sorted by row."""
+
+    sequence: Int[np.ndarray, "pieces"]
+    """Counted within the split."""
+    start: Int[np.ndarray, "pieces"]
+    """Within the sequence."""
+    length: Int[np.ndarray, "pieces"]
+    rows: Int[np.ndarray, "rows_plus_1"]
+    """Row `r` has the pieces `rows[r]:rows[r + 1]`."""
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.rows) - 1
+
+
+class Plan:
+    """The blocks of every epoch of a split, planned one at a time.
+
+    `key` is (seed, stage). Ten million sequences of 200 tokens take seconds an epoch; memory is one block and one
+    entry a chunk.
+    """
+
+    def __init__(
+        self,
+        lengths: Int[np.ndarray, "sequences"],
+        config: BatchConfig,
+        *,
+        key: tuple[int, ...],
+        chunk_tokens: int = CHUNK_TOKENS,
+    ) -> None:
+        self.lengths, self.config, self.key, self.chunk_tokens = lengths, config, key, chunk_tokens
+        self._order = lru_cache(2)(self._shuffled_chunks)
+
+    def n_blocks(self) -> int:
+        """The same for every epoch."""
+        return -(-self._n_chunks // BLOCK_CHUNKS)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of an epoch."""
+        return self._chunks[2]
+
+    def block(self, epoch: int, index: int) -> Block:
+        """Plan one block of an epoch."""
+        chunks = np.sort(self._order(epoch)[index * BLOCK_CHUNKS : (index + 1) * BLOCK_CHUNKS])
+        pieces = [self._pieces(epoch, int(chunk)) for chunk in chunks]
+        sequence, start, length = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        return self._packed(sequence, start, length, np.random.default_rng((*self.key, epoch, 1, index)))
+
+    def epoch(self, epoch: int) -> Iterator[Block]:
+        """All blocks of an epoch."""
+        for index in range(self.n_blocks()):
+            yield self.block(epoch, index)
+
+    def _packed(
+        self,
+        sequence: Int[np.ndarray, "pieces"],
+        start: Int[np.ndarray, "pieces"],
+        length: Int[np.ndarray, "pieces"],
+        rng: np.random.Generator,
+    ) -> Block:
+        shuffled = rng.permutation(len(length))  # so that equal lengths meet other neighbours each epoch
+        row = best_fit(length[shuffled], self.config.row_tokens)
+        n_rows = int(row.max(initial=-1)) + 1
+        row = rng.permutation(n_rows)[row]  # best fit starts with the long ones
+        order = _stable_order(row, n_rows)
+        chosen = shuffled[order]
+        rows = np.searchsorted(row[order], np.arange(n_rows + 1))
+        return Block(sequence[chosen], start[chosen], length[chosen], rows)
+
+    def _pieces(self, epoch: int, chunk: int) -> tuple[Int[np.ndarray, "pieces"], ...]:
+        """Sequence, start and length of the pieces that begin within a chunk."""
+        first_sequence, stream_start, _ = self._chunks
+        begin, end = chunk * self.chunk_tokens, (chunk + 1) * self.chunk_tokens
+        first = int(first_sequence[chunk])
+        last = int(first_sequence[chunk + 1]) if chunk + 1 < self._n_chunks else len(self.lengths) - 1
+        sequence = np.arange(first, last + 1)
+        length = self.lengths[first : last + 1].astype(np.int64)
+        stream = int(stream_start[chunk]) + np.cumsum(length) - length  # where each sequence begins in the split
+
+        context, window = self.config.context, self.config.window
+        phase = mixed(sequence.astype(np.uint64), (*self.key, epoch, 2))
+        luck = mixed(sequence.astype(np.uint64), (*self.key, epoch, 3)) / 2.0**64
+        short = length <= context
+        cut = short & (luck < self.config.cut) & (length >= 2 * SHORTEST_CUT)
+        places = np.where(cut, length - 2 * SHORTEST_CUT + 1, window).astype(np.uint64)
+        head = np.where(cut, SHORTEST_CUT, 1) + (phase % places).astype(np.int64)  # the first piece's length
+        head = np.where(short & ~cut, length, head)
+        step = np.where(short, context, window)  # what is left of a short one is one piece
+        n_pieces = 1 + np.maximum(-(-(length - head) // step), 0)
+        # Piece 0 begins at 0, piece j at head + (j - 1) * step; this chunk has those from `low` to below `high`.
+        low = np.where(stream >= begin, 0, 1 + np.maximum(-(-(begin - stream - head) // step), 0))
+        high = np.where(stream >= end, 0, 1 + np.maximum(-(-(end - stream - head) // step), 0))
+        count = np.maximum(np.minimum(high, n_pieces) - low, 0)
+        of = np.repeat(np.arange(len(sequence)), count)
+        j = np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count) + low[of]
+        piece_start = np.where(j == 0, 0, head[of] + (j - 1) * step[of])
+        piece_length = np.where(j == 0, head[of], np.minimum(step[of], length[of] - piece_start))
+        return sequence[of], piece_start, piece_length
+
+    def _shuffled_chunks(self, epoch: int) -> Int[np.ndarray, "chunks"]:
+        return np.random.default_rng((*self.key, epoch, 0)).permutation(self._n_chunks)
+
+    @property
+    def _n_chunks(self) -> int:
+        return len(self._chunks[0])
+
+    @cached_property
+    def _chunks(self) -> tuple[Int[np.ndarray, "chunks"], Int[np.ndarray, "chunks"], int]:
+        """Of each chunk the sequence that its first token is in and where that begins in the split; and all tokens."""
+        firsts, streams = [], []
+        before = 0
+        for start in range(0, len(self.lengths), LENGTHS_AT_ONCE):
+            ends = before + np.cumsum(self.lengths[start : start + LENGTHS_AT_ONCE], dtype=np.int64)
+            total = int(ends[-1])
+            edges = np.arange(-(-before // self.chunk_tokens), -(-total // self.chunk_tokens)) * self.chunk_tokens
+            within = np.searchsorted(ends, edges, side="right")
+            firsts.append(start + within)
+            streams.append(np.where(within > 0, ends[within - 1], before))
+            before = total
+        none = np.empty(0, np.int64)
+        return np.concatenate([none, *firsts]), np.concatenate([none, *streams]), before
+
+
+def plan_epoch(
+    lengths: Int[np.ndarray, "sequences"], config: BatchConfig, *, key: tuple[int, ...], epoch: int = 0
+) -> Iterator[Block]:
+    """The blocks of one epoch, each with its rows.
+
+    Example: `sum(block.n_rows for block in plan_epoch(lengths, BatchConfig(), key=(seed, stage)))` is its length.
+    """
+    return Plan(lengths, config, key=key).epoch(epoch)
+
+
+def best_fit(lengths: Int[np.ndarray, "pieces"], row_tokens: int) -> Int[np.ndarray, "pieces"]:
+    """The row of each piece by best-fit decreasing: the longest first, each into the fullest row that still takes it.
+
+    Equal lengths are placed together: the fullest row that takes one takes as many as it can, so the work is a step for
+    each pair of a length and a free space, not for each piece.
+    """
+    order = _stable_order(row_tokens - lengths, row_tokens)
+    sizes, counts = np.unique(lengths, return_counts=True)
+    placed: list[int] = []  # the row of each piece, the longest first
+    rows_with: dict[int, list[int]] = {}  # by free space
+    spaces: list[int] = []  # the keys of rows_with, sorted
+    n_rows = 0
+    for size, n_left in zip(sizes[::-1].tolist(), counts[::-1].tolist(), strict=True):
+        while n_left:
+            at = bisect_left(spaces, size)
+            if at == len(spaces):
+                per_row = row_tokens // size
+                n_new = -(-n_left // per_row)
+                if row_tokens not in rows_with:
+                    insort(spaces, row_tokens)
+                rows_with[row_tokens] = list(range(n_rows, n_rows + n_new))
+                n_rows += n_new
+            space = spaces[at]
+            rows, per_row = rows_with[space], space // size
+            n_full = min(n_left // per_row, len(rows))
+            if n_full:
+                chosen, per_chosen = rows[-n_full:], per_row
+                del rows[-n_full:]
+            else:
+                chosen, per_chosen = [rows.pop()], n_left
+            if not rows:
+                del rows_with[space], spaces[at]
+            for row in chosen:
+                placed += [row] * per_chosen
+            n_left -= per_chosen * len(chosen)
+            rest = space - per_chosen * size
+            if rest:
+                if rest not in rows_with:
+                    insort(spaces, rest)
+                rows_with.setdefault(rest, []).extend(chosen)
+    row_of = np.empty(len(lengths), np.int64)
+    row_of[order] = placed
+    return row_of
+
+
+def _stable_order(values: Int[np.ndarray, "n"], largest: int) -> Int[np.ndarray, "n"]:
+    """`argsort`; 16-bit values are radix-sorted, several times as fast."""
+    return np.argsort(values.astype(np.min_scalar_type(largest)), kind="stable")

@@ -1,0 +1,147 @@
+"""Vectors for sequences or their positions: the encoder's hidden states after the last norm."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer
+
+from maskseq.errors import UsageError
+from maskseq.model.encoder import Encoder
+from maskseq.predict.encoder import run_packed, windows
+from maskseq.tokenizer import Symmetry
+from maskseq.types import Encoded
+
+Pooling = Literal["mean", "max", "none"]
+Keyed = tuple[str, Encoded]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedder:
+    """How records become vectors. With symmetries the hidden states of all views are averaged position by position, so
+    that both strands of DNA embed alike. Records longer than the context are read in overlapping windows, and every
+    position counts once.
+    """
+
+    model: Encoder
+    context: int
+    pooling: Pooling = "mean"
+    symmetries: Sequence[Symmetry[Any]] = ()
+    batch_tokens: int = 16384
+    precision: Literal["bf16", "fp32"] = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.pooling not in ("mean", "max", "none"):
+            raise UsageError(f"pooling is {self.pooling!r}; it can be mean, max or none")
+
+    def groups(self, records: Iterable[Keyed]) -> Iterator[list[Keyed]]:
+        """Records that share their batches: as many as fit, and a longer one alone.
+
+        To the last bit, what a group comes to depends on nothing else: whoever begins at one goes on as if all had
+        been read from the start.
+        """
+        group: list[Keyed] = []
+        room = self.batch_tokens
+        for key, encoded in records:
+            if not len(encoded):
+                raise UsageError(f"record {key!r} is empty: there is nothing to embed")
+            if group and len(encoded) > room:
+                yield group
+                group, room = [], self.batch_tokens
+            group.append((key, encoded))
+            room -= len(encoded)
+        if group:
+            yield group
+
+    def vectors(self, group: Sequence[Keyed]) -> Iterator[tuple[int, Float[np.ndarray, "vectors hidden"]]]:
+        """The index of a record in the group and float32 vectors of it: one, or with pooling "none" one a position.
+
+        Those of a long record come in several runs of positions, so that no record is too long for memory.
+        """
+        if self.pooling == "none":
+            yield from self._states(group)
+            return
+        n, total = 0, np.zeros(0)
+        lengths = [len(encoded) for _, encoded in group]
+        for index, states in self._states(group):
+            found = states.sum(axis=0, dtype=np.float64) if self.pooling == "mean" else states.max(axis=0)
+            if n:
+                found = total + found if self.pooling == "mean" else np.maximum(total, found)
+            n, total = n + len(states), found
+            if n == lengths[index]:
+                yield index, (total / n if self.pooling == "mean" else total).astype(np.float32)[None]
+                n = 0
+
+    def _states(self, group: Sequence[Keyed]) -> Iterator[tuple[int, Float[np.ndarray, "positions hidden"]]]:
+        """The hidden states of every position, record after record."""
+        batch: list[_Window] = []
+        room = self.batch_tokens
+        for index, (_, encoded) in enumerate(group):
+            for window, kept in windows(len(encoded), self.context):
+                batch.append(
+                    _Window(index, encoded.ids[window], slice(kept.start - window.start, kept.stop - window.start))
+                )
+                room -= window.stop - window.start
+                if room <= 0:
+                    yield from self._run(batch)
+                    batch, room = [], self.batch_tokens
+        yield from self._run(batch)
+
+    def _run(self, batch: Sequence["_Window"]) -> Iterator[tuple[int, Float[np.ndarray, "positions hidden"]]]:
+        """The windows of a batch through all views."""
+        pieces = [window.ids for window in batch]
+        hidden = self._hidden(pieces)
+        for symmetry in self.symmetries:
+            seen = self._hidden([symmetry.ids(ids) for ids in pieces])
+            hidden = [
+                mine + (other[::-1] if symmetry.reverse else other) for mine, other in zip(hidden, seen, strict=True)
+            ]
+        for window, states in zip(batch, hidden, strict=True):
+            yield window.record, states[window.kept] / np.float32(1 + len(self.symmetries))
+
+    def _hidden(self, pieces: Sequence[Integer[np.ndarray, "_ _"]]) -> list[Float[np.ndarray, "_ hidden"]]:
+        states: list[Float[np.ndarray, "_ hidden"]] = [np.empty((0, 0), np.float32)] * len(pieces)
+        every = sum(map(len, pieces))
+        for packed in run_packed(self.model, pieces, batch_tokens=every, precision=self.precision):
+            rows = packed.hidden.to(dtype=torch.float32, device="cpu").numpy()
+            for i, start in zip(packed.which, packed.starts, strict=True):
+                states[i] = rows[start : start + len(pieces[i])]
+        return states
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A window of the group's n-th record; `kept` says which of its positions count."""
+
+    record: int
+    ids: Integer[np.ndarray, "window fields"]
+    kept: slice
+
+
+def embed_records(
+    model: Encoder,
+    records: Iterable[Keyed],
+    *,
+    pooling: Pooling = "mean",
+    symmetries: Sequence[Symmetry[Any]] = (),
+    context: int,
+    batch_tokens: int = 16384,
+    precision: Literal["bf16", "fp32"] = "fp32",
+) -> Iterator[tuple[str, Float[np.ndarray, "..."]]]:
+    """Embed keys and encoded records as they come: one float32 vector each, or with pooling "none" one a position."""
+    embedder = Embedder(
+        model=model,
+        context=context,
+        pooling=pooling,
+        symmetries=symmetries,
+        batch_tokens=batch_tokens,
+        precision=precision,
+    )
+    for group in embedder.groups(records):
+        parts: list[list[Float[np.ndarray, "_ hidden"]]] = [[] for _ in group]
+        for index, vectors in embedder.vectors(group):
+            parts[index].append(vectors)
+        for (key, _), found in zip(group, parts, strict=True):
+            yield key, np.concatenate(found) if pooling == "none" else found[0][0]

@@ -1,0 +1,124 @@
+"""The longest matches of both flanks: what stood in training where the known ids around a cell stood.
+
+Seeds of known ids are looked up in training; each place that shares one is a *diagonal*, and each diagonal is scored by
+all known ids within `FLANK` of the cell: the log-likelihood ratio of a copy with `ERROR` wrong ids over chance. The
+answer is the posterior mixture of the ids on the diagonals and the uniform distribution. The seed-and-extend idea is
+that of BLAST (Altschul et al. 1990, doi:10.1016/S0022-2836(05)80360-2).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Integer
+
+from maskseq.predict.experts.context_index import ContextIndex, Line
+from maskseq.types import Vocabulary
+
+FLANK = 32
+"""Known ids on either side by which a match is scored."""
+ERROR = 0.1
+"""Of ids in a copy, those that differ: a match counts ln 3.6 = 1.28 and a mismatch −2.0 of four ids."""
+SEED_BITS = 24
+"""A seed is as long as chance finds it once in 16 million places: 12 of four ids."""
+PRIOR = 0.05
+"""Cells that lie in a copy of something in training, before anything is looked at."""
+MOST = 64
+"""Places of one seed that are looked at; commoner ones say nothing that their neighbours do not."""
+BATCH = 4096
+"""Cells at a time."""
+
+
+class CopyPredict:
+    """Copies from training as a `Predict`, for sequences of one field."""
+
+    def __init__(self, sequences: Sequence[Integer[np.ndarray, "_ _"]], *, vocabulary: Vocabulary) -> None:
+        """Index training sequences and views of them."""
+        self.vocabulary = vocabulary
+        (self.n_ids,) = vocabulary.n_outputs
+        self.seed = max(int(np.ceil(SEED_BITS / np.log2(max(self.n_ids, 2)))), 3)
+        self.line = Line([ids[:, 0] for ids in sequences], self.n_ids, 2 * FLANK + self.seed)
+        places = self.line.places[windows(self.line.digits < self.n_ids, self.seed)[self.line.places]]
+        self.index = ContextIndex(self.line, places, tuple(range(self.seed)))
+        self.match, self.mismatch = np.log((1 - ERROR) * self.n_ids), np.log(ERROR * self.n_ids / (self.n_ids - 1))
+
+    def __call__(
+        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> list[Float[np.ndarray, "_ _"]]:
+        """Log-probabilities of the asked cells, from the known ids around them."""
+        ends = np.cumsum([0, *map(len, cells)])
+        line = Line([ids[:, 0] for ids in sequences], self.n_ids, 2 * FLANK + self.seed)
+        positions = np.concatenate([np.empty(0, np.int64), *(asked[:, 0] for asked in cells)])
+        places = (np.repeat(line.starts, np.diff(ends)) + positions).astype(np.int64)
+        whole = windows(line.digits < self.n_ids, self.seed)
+        parts = [self._probabilities(line, whole, each) for each in np.split(places, range(BATCH, len(places), BATCH))]
+        return np.split(np.log(np.concatenate(parts)), ends[1:-1])
+
+    def _probabilities(
+        self, line: Line, whole: Bool[np.ndarray, " line"], places: Int[np.ndarray, " cells"]
+    ) -> Float[np.ndarray, "cells ids"]:
+        cell, shift = self._diagonals(line, whole, places)
+        near = np.array([step for step in range(-FLANK, FLANK + 1) if step])
+        ours = line.digits[places[cell][:, None] + near]
+        theirs = self.line.digits[(places[cell] + shift)[:, None] + near]
+        there = self.line.digits[places[cell] + shift].astype(np.int64)
+        scored = ours < self.n_ids
+        score = (np.where(ours == theirs, self.match, self.mismatch) * scored).sum(axis=1)
+        # Each training place is as likely a source; the best score is taken out, so that nothing overflows.
+        score += np.log(PRIOR / max(len(self.index.places), 1))
+        score[there >= self.n_ids] = -np.inf
+        top = np.full(len(places), np.log(1 - PRIOR))
+        np.maximum.at(top, cell, score)
+        weight = np.exp(score - top[cell])
+        chance = np.exp(np.log(1 - PRIOR) - top)
+        total = chance + np.bincount(cell, weight, len(places))
+        flat = cell * self.n_ids + np.minimum(there, self.n_ids - 1)
+        copied = np.bincount(flat, weight, len(places) * self.n_ids).reshape(len(places), self.n_ids)
+        other = ERROR / (self.n_ids - 1)
+        copies = copied.sum(axis=1, keepdims=True)
+        mixed = chance[:, None] / self.n_ids + (1 - ERROR - other) * copied + other * copies
+        return np.asarray(mixed / total[:, None])
+
+    def _diagonals(
+        self, line: Line, whole: Bool[np.ndarray, " line"], places: Int[np.ndarray, " cells"]
+    ) -> tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
+        """Pairs of a cell and how far right of it the training place stands that shares a seed with it."""
+        starts = places[:, None] + np.arange(-FLANK, FLANK - self.seed + 2)
+        owner, step = np.nonzero(whole[starts])
+        seeds, which = np.unique(starts[owner, step], return_inverse=True)
+        low, high = np.zeros(len(seeds), np.int64), np.full(len(seeds), len(self.index.places))
+        for i in range(self.seed):
+            low, high = self.index.narrowed(low, high, i, line.digits[seeds + i])
+        sizes = np.where(high - low > MOST, 0, high - low)[which.ravel()]
+        pair = np.repeat(np.arange(len(owner)), sizes)
+        rank = low[which.ravel()][pair] + np.arange(len(pair)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        shift = self.index.places[rank].astype(np.int64) - starts[owner, step][pair]
+        found = np.unique(np.stack([owner[pair], shift], axis=1), axis=0)
+        return found[:, 0], found[:, 1]
+
+
+def windows(good: Bool[np.ndarray, " line"], length: int) -> Bool[np.ndarray, " line"]:
+    """Whether all of the `length` entries from each one on are good."""
+    total = np.cumsum(np.pad(good, (1, length)))
+    return np.asarray(total[length : len(good) + length] - total[: len(good)] == length)
+
+
+class Repeats:
+    """Which cells of the first field stand in an exact repeat of training: with both flanks as they stand there."""
+
+    def __init__(self, sequences: Sequence[Integer[np.ndarray, "_ _"]], *, n_ids: int, flank: int = 12) -> None:
+        """Index training sequences and views of them by `flank` ids on both sides."""
+        self.flank = flank
+        self.path = tuple(step for step in range(-flank, flank + 1) if step)
+        line = Line([ids[:, 0] for ids in sequences], n_ids, flank)
+        self.index = ContextIndex(line, line.places, self.path)
+
+    def __call__(
+        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> list[Bool[np.ndarray, " _"]]:
+        """Of cells of sequences as they truly are; a flank that an end cuts short counts with that end."""
+        asked = Line([ids[:, 0] for ids in sequences], self.index.line.n_ids, self.flank)
+        places = np.concatenate([start + each[:, 0] for start, each in zip(asked.starts, cells, strict=True)])
+        low, high = np.zeros(len(places), np.int64), np.full(len(places), len(self.index.places))
+        for i, offset in enumerate(self.path):
+            low, high = self.index.narrowed(low, high, i, asked.digits[places + offset])
+        return np.split(high > low, np.cumsum([len(each) for each in cells])[:-1])

@@ -1,0 +1,246 @@
+"""Context tables of any depth, which look past hidden neighbours: P(id | the nearest known ids on both sides).
+
+P_level = (count + strength · P_shallower) / (total + strength), from the uniform distribution through one neighbour
+more at each level (MacKay & Peto 1995, doi:10.1017/S1351324900000218), as in `maskseq.predict.experts.tables`, but
+
+- a strength belongs to a level and to a kind of context: how often it was seen, and whether always with one id;
+- a level that sees the same places as the one before replaces it, because it repeats the same evidence;
+- with `past_holes`, neighbours count from the nearest known one on either side, and how far away it is belongs to the
+  context.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Integer
+
+from maskseq.predict.experts.context_index import ContextIndex, Line
+from maskseq.predict.experts.tables import STRENGTHS
+from maskseq.types import Vocabulary
+
+DEPTH = 12
+"""Neighbours on a side, at most, and how far away they may be."""
+PAIRS = 8
+"""Known neighbours on both sides beyond which more of them on one side are not looked at: each such view is a sort."""
+KINDS = 20
+"""Of contexts, each with a strength of its own: ten sizes, and whether all ids seen there are the same."""
+FEWER = 16
+"""So many times less, where hidden cells stand between or only one side is known: such views are many."""
+FLOOR = 3e-4
+"""Of the uniform distribution in every answer: the one repeat in thousands that is wrong must not cost 30 bits."""
+SAMPLE = 1 << 16
+"""Training cells by whose likelihood, each left out in turn, strengths and depths are chosen."""
+MAX_PLACES = 1 << 25
+"""Training cells of a field that are sorted, views included; of more, every so many. About 1 GB while they are."""
+MAX_KEPT = 1 << 30
+"""Bytes of sorted places that are kept; what was used longest ago is sorted again if it is needed."""
+
+
+@dataclass(frozen=True)
+class FittedPath:
+    """A sorted view of the training cells, and how much each of its levels is worth."""
+
+    index: ContextIndex
+    strengths: dict[int, Float[np.ndarray, "levels kinds"]]
+    """How many observations the shallower level is worth, for the levels that pay and each kind of context: of cells at
+    each offset from the sorted places that was asked for."""
+
+
+class FieldIndex:
+    """The tables of one field: one sorted view for each pattern of known neighbours that is asked for."""
+
+    def __init__(self, line: Line, *, length: int = 1, by_pairs: bool = False) -> None:
+        """Count at the places where `length` known ids begin.
+
+        `by_pairs`: a level adds a neighbour on both sides, as long as there is one: a mirror image shares it.
+        """
+        self.line, self.by_pairs = line, by_pairs
+        whole = np.ones(len(line.places), bool)
+        for offset in range(length):
+            whole &= line.digits[line.places + offset] < line.n_ids
+        places = line.places[whole]
+        self.step = -(-len(places) // MAX_PLACES) or 1
+        """One in so many training cells is looked at: 1 unless there are more than `MAX_PLACES`."""
+        self.places = places[:: self.step]
+        self.kept: dict[tuple[int, ...], FittedPath] = {}
+
+    def probabilities(
+        self, line: Line, places: Int[np.ndarray, " cells"], path: tuple[int, ...], used: int, target: int = 0
+    ) -> Float[np.ndarray, "cells ids"]:
+        """Of cells at `target` from some places of another line, which know their first `used` neighbours of `path`."""
+        fitted = self._fitted(path)
+        if target not in fitted.strengths:
+            fitted.strengths[target] = self._fit(fitted.index, target)
+        low, high = np.zeros(len(places), np.int64), np.full(len(places), len(fitted.index.places))
+        answer = below = np.full((len(places), line.n_ids), 1 / line.n_ids)
+        levels = self.levels(path)
+        done = 0
+        for level, strengths in zip(levels, fitted.strengths[target], strict=False):
+            if level > used:
+                break
+            size = high - low
+            for step in range(done, level):
+                low, high = fitted.index.narrowed(low, high, step, line.digits[places + path[step]])
+            done = level
+            below = np.where((high - low == size)[:, None], below, answer)
+            counts = fitted.index.counts(low, high, target)
+            strength = strengths[_kinds(counts)][:, None]
+            answer = (counts + strength * below) / (counts.sum(axis=1, keepdims=True) + strength)
+        return (1 - FLOOR) * answer + FLOOR / line.n_ids
+
+    def levels(self, path: tuple[int, ...]) -> list[int]:
+        """How many neighbours of a path each level looks at."""
+        if not self.by_pairs:
+            return list(range(len(path) + 1))
+        pairs = 0
+        while 2 * pairs + 1 < len(path) and path[2 * pairs] == -path[2 * pairs + 1]:
+            pairs += 1
+        return [*range(0, 2 * pairs + 1, 2), *range(2 * pairs + 1, len(path) + 1)]
+
+    def _fitted(self, path: tuple[int, ...]) -> FittedPath:
+        found = self.kept.pop(path, None) or FittedPath(ContextIndex(self.line, self.places, path), {})
+        self.kept[path] = found  # the last one used is the last of the dictionary
+        each = len(self.places) * (self.places.itemsize + self.line.digits.itemsize + 4 * self.line.n_ids / 64)
+        while len(self.kept) > max(MAX_KEPT // max(each, 1), 1):
+            del self.kept[next(iter(self.kept))]
+        return found
+
+    def _fit(self, index: ContextIndex, target: int) -> Float[np.ndarray, "levels kinds"]:
+        """Strengths, and how deep it pays to go, by the likelihood of training cells that are left out in turn."""
+        digits, n_ids = self.line.digits, self.line.n_ids
+        wanted = SAMPLE if 2 * max(map(abs, index.path), default=0) <= len(index.path) else SAMPLE // FEWER
+        places = self.places[:: max(len(self.places) // wanted, 1)].astype(np.int64)
+        ids = digits[places + target].astype(np.int64)
+        low, high = np.zeros(len(places), np.int64), np.full(len(places), len(index.places))
+        answer = below = np.full(len(places), 1 / n_ids)
+        strengths, worth = [], []
+        done = 0
+        for level in self.levels(index.path):
+            size = high - low
+            for step in range(done, level):
+                low, high = index.narrowed(low, high, step, digits[places + index.path[step]])
+            done = level
+            below = np.where(high - low == size, below, answer)
+            counts = index.counts(low, high, target)
+            counts[np.arange(len(ids)), ids] -= 1
+            hits, totals, kinds = counts[np.arange(len(ids)), ids], counts.sum(axis=1), _kinds(counts)
+            gains = np.log((hits[:, None] + STRENGTHS * below[:, None]) / (totals[:, None] + STRENGTHS))
+            by_kind = np.stack([np.bincount(kinds, gain, KINDS) for gain in gains.T])
+            of_level = np.where(by_kind.any(axis=0), STRENGTHS[by_kind.argmax(axis=0)], STRENGTHS[-1])
+            answer = (hits + of_level[kinds] * below) / (totals + of_level[kinds])
+            strengths.append(of_level)
+            worth.append(np.log(answer).mean())
+            if (high - low).max(initial=0) <= 1:
+                break  # nothing but the cells themselves
+        return np.array(strengths[: int(np.argmax(worth)) + 1])
+
+
+class DeepTables:
+    """Deep tables of all fields as a `Predict`."""
+
+    def __init__(
+        self,
+        sequences: Sequence[Integer[np.ndarray, "_ _"]],
+        *,
+        vocabulary: Vocabulary,
+        left: int = DEPTH,
+        right: int = DEPTH,
+        by_pairs: bool = False,
+        past_holes: bool = True,
+    ) -> None:
+        """Count training sequences, with views of them (`symmetries`) among them where there are some.
+
+        Args:
+            sequences: Ids of training sequences.
+            vocabulary: Theirs.
+            left: Neighbours on the left, at most.
+            right: Neighbours on the right, at most; 0 makes a table of prefixes.
+            by_pairs: One neighbour more on both sides at each level, so that a mirror image has the same levels.
+            past_holes: Where a neighbour is hidden, begin with the nearest known one, and not with none.
+        """
+        self.vocabulary, self.left, self.right, self.past_holes = vocabulary, left, right, past_holes
+        self.room = max(left, right)
+        self.fields = [
+            FieldIndex(Line([ids[:, field] for ids in sequences], n_ids, self.room), by_pairs=by_pairs)
+            for field, n_ids in enumerate(vocabulary.n_outputs)
+        ]
+
+    @property
+    def step(self) -> int:
+        """One in so many training cells is counted, at least in one field."""
+        return max(field.step for field in self.fields)
+
+    def __call__(
+        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> list[Float[np.ndarray, "_ _"]]:
+        """Log-probabilities of the asked cells, from the known cells of their field."""
+        ends = np.cumsum([0, *map(len, cells)])
+        log_probs = np.full((ends[-1], max(self.vocabulary.n_outputs)), -np.inf)
+        positions, fields = np.concatenate([np.empty((0, 2), np.int64), *cells]).T
+        for field, index in enumerate(self.fields):
+            rows = np.flatnonzero(fields == field)
+            if not len(rows):
+                continue
+            line = Line([ids[:, field] for ids in sequences], index.line.n_ids, self.room)
+            places = (np.repeat(line.starts, np.diff(ends)) + positions)[rows].astype(np.int64)
+            for (path, used), mine in self._grouped(line, places).items():
+                found = index.probabilities(line, places[mine], path, used)
+                log_probs[rows[mine], : line.n_ids] = np.log(found)
+        return np.split(log_probs, ends[1:-1])
+
+    def _grouped(
+        self, line: Line, places: Int[np.ndarray, " cells"]
+    ) -> dict[tuple[tuple[int, ...], int], Int[np.ndarray, " _"]]:
+        """Cells by the path through their known neighbours, and how much of it is known."""
+        steps = np.arange(1, self.room + 1)
+        known = [line.known[places[:, None] + sign * steps] for sign in (-1, 1)]
+        return grouped(np.concatenate(known, axis=1), self._path)
+
+    def _path(self, pattern: Bool[np.ndarray, " neighbours"]) -> tuple[tuple[int, ...], int]:
+        """The neighbours to look at, of those on the left and on the right that are known, and how many of them are."""
+        left, right = pattern[: self.left], pattern[self.room :][: self.right]
+        if self.past_holes:
+            # From the nearest known neighbour on, so that all cells as far from theirs share a view.
+            first = [int(np.argmax(side)) if side.any() else len(side) for side in (left, right)]
+            path = merged(range(first[0] + 1, self.left + 1), range(first[1] + 1, self.right + 1))
+            seen = [left[-offset - 1] if offset < 0 else right[offset - 1] for offset in path]
+            return path, int(np.cumprod(seen).sum())
+        n_left, n_right = (int(np.cumprod(side).sum()) for side in (left, right))
+        shorter = min(n_left, n_right)
+        if n_left == n_right or shorter >= PAIRS:
+            return merged(range(1, self.left + 1), range(1, self.right + 1)), 2 * shorter
+        # All cells that know `shorter` neighbours on one side share a view, however many they know on the other.
+        lengths = (self.left, shorter) if n_left > n_right else (shorter, self.right)
+        return merged(*(range(1, length + 1) for length in lengths)), n_left + n_right
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def grouped(
+    rows: Bool[np.ndarray, "cells _"], key: Callable[[Bool[np.ndarray, " _"]], Key]
+) -> dict[Key, Int[np.ndarray, " _"]]:
+    """Which rows have each key; of equal rows one is asked."""
+    patterns, which = np.unique(rows, axis=0, return_inverse=True)
+    found: dict[Key, list[int]] = {}
+    for i, pattern in enumerate(patterns):
+        found.setdefault(key(pattern), []).append(i)
+    return {each: np.flatnonzero(np.isin(which.ravel(), group)) for each, group in found.items()}
+
+
+def merged(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
+    """Offsets of neighbours at these distances, one on each side in turn."""
+    path: list[int] = []
+    for i in range(max(len(left), len(right))):
+        path += [-left[i]] if i < len(left) else []
+        path += [right[i]] if i < len(right) else []
+    return tuple(path)
+
+
+def _kinds(counts: Int[np.ndarray, "cells ids"]) -> Int[np.ndarray, " cells"]:
+    """Contexts by how often they were seen, in powers of two, and whether always with the same id."""
+    totals = counts.sum(axis=1)
+    sizes = np.minimum(np.ceil(np.log2(np.maximum(totals, 1))).astype(np.int64), KINDS // 2 - 1)
+    return np.asarray(2 * sizes + (counts.max(axis=1) == totals))

@@ -1,0 +1,189 @@
+"""An evaluation as a table for the terminal, as JSON and as one self-contained page."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from maskseq.reports.page import table, write_page
+from maskseq.storage.outputs import replacing, require_apart
+from maskseq.storage.standard_json import to_json
+
+
+@contextmanager
+def evaluation_writer(folder: Path | None, *inputs: Path | None) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Takes an evaluation and writes it to `evaluation.json` and `evaluation.html`, if there is a folder for them.
+
+    It holds them from the beginning, and they appear when they are whole.
+    """
+    if folder is None:
+        yield lambda told: None
+        return
+    figures, page = folder / "evaluation.json", folder / "evaluation.html"
+    for path in (figures, page):
+        require_apart(path, *inputs)
+    with replacing(figures, parents=True) as aside:
+
+        def write(told: Mapping[str, Any]) -> None:
+            aside.write_text(to_json(told, indent=1), encoding="utf-8")
+            write_page(page, "Evaluation", _parts(told))
+
+        yield write
+
+
+def brief(protocol: str, figures: Mapping[str, Any]) -> Table:
+    """Bits and accuracy of everybody in one protocol."""
+    shown = Table(title=f"{protocol}: {figures['cells']:,} cells, {figures['regions']:,} records or stretches")
+    for name in HEADER:
+        shown.add_column(name)
+    for row in _scores(figures):
+        shown.add_row(*row)
+    if "skill" in figures:
+        low, high = figures["skill, 95 %"]
+        shown.caption = f"skill over {figures['best baseline']}: {figures['skill']:.1%} ({low:.1%} to {high:.1%})"
+    return shown
+
+
+def brief_gaps(protocol: str, fields: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Whole gaps by everybody in one protocol, field by field."""
+    shown = Table(title=f"{protocol}: whole gaps")
+    for name in ("", *GAPS):
+        shown.add_column(name)
+    for field, sections in fields.items():
+        for row in _gaps(sections):
+            shown.add_row(field, *row)
+        if MODEL in sections:
+            low, high = sections[MODEL]["exact gained, 95 %"]
+            shown.add_row(field, f"gained on {sections[MODEL]['best baseline']}", "", "", f"{low:.1%} to {high:.1%}")
+    return shown
+
+
+MODEL = "model"
+GAPS = ("filled by", "gaps", "exactly right", "95 %", "right by cell", "edits a cell")
+
+
+def _gaps(sections: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for who, each in sections.items():
+        low, high = each["exact, 95 %"]
+        exact = f"{each['exact']:.2%}", f"{low:.2%} to {high:.2%}"
+        yield who, f"{each['gaps']:,}", *exact, f"{each['accuracy']:.2%}", f"{each['edits a cell']:.4f}"
+
+
+def brief_errors(protocol: str, figures: Mapping[str, Any]) -> Table:
+    """Errors of numbers by everybody in one protocol."""
+    shown = Table(title=f"{protocol}: numbers of {figures['cells']:,} cells, each field z-scored")
+    for name in ERRORS:
+        shown.add_column(name)
+    for row in _errors(figures):
+        shown.add_row(*row)
+    if "best baseline" in figures:
+        low, high = figures["MSE saved, 95 %"]
+        shown.caption = f"of the MSE of {figures['best baseline']} the model saves {low:.1%} to {high:.1%}"
+    return shown
+
+
+ERRORS = ("", "MSE", "95 %", "MAE")
+
+
+def _errors(figures: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, each in figures["by"].items():
+        low, high = each["MSE, 95 %"]
+        yield name, f"{each['MSE, z-scored']:.4f}", f"{low:.4f} to {high:.4f}", f"{each['MAE, z-scored']:.4f}"
+
+
+HEADER = ("", "bits", "95 %", "right", "95 %", "macro-F1", "calibration error")
+
+
+def _scores(figures: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, each in figures["by"].items():
+        bits, right = each["bits, 95 %"], each["accuracy, 95 %"]
+        yield (
+            name,
+            f"{each['bits']:.4f}",
+            f"{bits[0]:.4f} to {bits[1]:.4f}",
+            f"{each['accuracy']:.2%}",
+            f"{right[0]:.2%} to {right[1]:.2%}",
+            f"{each['macro-F1']:.3f}",
+            f"{each['calibration error']:.4f}",
+        )
+
+
+def _parts(told: Mapping[str, Any]) -> Iterator[str]:
+    asked = {**told.get("of", {}), **told["asked"], **told["infill"]}
+    yield table(("", ""), list(asked.items()))
+    for protocol, figures in told["protocols"].items():
+        yield f"<h2>{escape(protocol)}</h2>"
+        yield (
+            f"<p>{figures['cells']:,} cells in {figures['puzzles']:,} puzzles; intervals from a bootstrap over "
+            f"{figures['regions']:,} records or stretches of long ones.</p>"
+        )
+        if "skill" in figures:
+            low, high = figures["skill, 95 %"]
+            yield (
+                f"<p><b>Skill {figures['skill']:.1%}</b> ({low:.1%} to {high:.1%}): 1 minus the bits of the model over "
+                f"those of “{escape(figures['best baseline'])}”, the best baseline.</p>"
+            )
+        yield table(HEADER, _scores(figures))
+        for name, groups in figures["breakdown"].items():
+            if len(groups) > 1:
+                yield f"<h3>By {escape(name)}</h3>{_by_group(groups, list(figures['by']))}"
+        for name, sections in figures.get("whole gaps", {}).items():
+            yield f"<h3>Whole gaps of {escape(name)}</h3>" + table(GAPS, _gaps(sections))
+        if "errors of all fields" in figures:
+            yield "<h3>Errors of numbers, each field z-scored</h3>"
+            yield table(ERRORS, _errors(figures["errors of all fields"]))
+        for name, each in figures.get("errors", {}).items():
+            header = ("", *next(iter(each["by"].values())))
+            yield f"<h3>Errors of {escape(name)}</h3>" + table(
+                header, [(who, *values.values()) for who, values in each["by"].items()]
+            )
+        for name, each in figures.get("honesty", {}).items():
+            header = ("", *next(iter(each.values())))
+            yield f"<h3>Intervals of {escape(name)}</h3>" + table(
+                header, [(who, *values.values()) for who, values in each.items()]
+            )
+        yield f"<h3>Reliability</h3><p>{_reliability(figures['reliability'])}</p>"
+        yield "<h3>Examples</h3>" + "".join(_example(each) for each in figures["examples"])
+
+
+def _by_group(groups: Mapping[str, Any], names: Sequence[str]) -> str:
+    rows = []
+    for group, each in groups.items():
+        scores = [f"{each['by'][name]['bits']:.4f} / {each['by'][name]['accuracy']:.1%}" for name in names]
+        rows.append((group, each["cells"], *scores))
+    return table(("", "cells", *(f"{name}: bits / right" for name in names)), rows)
+
+
+def _reliability(curves: Mapping[str, Sequence[Mapping[str, float]]], size: int = 180) -> str:
+    """A square for everybody: stated confidence rightwards, right answers upwards; the honest lie on the diagonal."""
+    figures = []
+    for name, points in curves.items():
+        line = " ".join(f"{p['confidence'] * size:.1f},{(1 - p['right']) * size:.1f}" for p in points)
+        dots = "".join(
+            f'<circle cx="{p["confidence"] * size:.1f}" cy="{(1 - p["right"]) * size:.1f}" r="3" fill="#1f6f8b">'
+            f"<title>{p['cells']:,} cells</title></circle>"
+            for p in points
+        )
+        figures.append(
+            f'<figure><figcaption>{escape(name)}</figcaption><svg width="{size}" height="{size}">'
+            f'<rect width="{size}" height="{size}" fill="none" stroke="#999"/>'
+            f'<line x1="0" y1="{size}" x2="{size}" y2="0" stroke="#bbb"/>'
+            f'<polyline points="{line}" fill="none" stroke="#1f6f8b"/>{dots}</svg></figure>'
+        )
+    return "".join(figures)
+
+
+def _example(example: Mapping[str, Any]) -> str:
+    """A stretch of held-out data; what was hidden is marked."""
+    lines = []
+    for name, field in example["fields"].items():
+        joint = "" if all(len(token) == 1 for token in field["truth"]) else " "
+        shown = joint.join(
+            f'<span class="right">{escape(token)}</span>' if hidden else escape(token)
+            for token, hidden in zip(field["truth"], field["hidden"], strict=True)
+        )
+        lines.append(f"<tr><td>{escape(name)}</td><td><code>{shown}</code></td></tr>")
+    return f"<p>from position {example['from']:,} of a window, hidden marked</p><table>{''.join(lines)}</table>"

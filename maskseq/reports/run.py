@@ -1,0 +1,212 @@
+"""`report.html` of a training run: how it went, what it predicts, what it was made from."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maskseq.corpus.reader import Corpus
+from maskseq.packing.rows import Row
+from maskseq.reports.page import section, table, write_page
+from maskseq.storage.standard_json import to_json
+from maskseq.trained import Run
+from maskseq.training.metrics import Watched, thinned
+from maskseq.types import Field
+
+REPORT = "report.html"
+SHOWN_PIECES, SHOWN_POSITIONS = 6, 120
+WIDTH, HEIGHT, POINTS = 400, 150, 400
+CHARTS = {
+    "loss": "Loss, nats per scored cell",
+    "bits": "Bits per scored cell",
+    "accuracy": "Share that was right",
+    "lr": "Learning rate",
+    "grad_norm": "Gradient norm",
+    "update_ratio": "Update over weights",
+    "tokens_per_s": "Tokens per second",
+    "peak_share": "Share of the matrix product peak",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A position of one field: what was seen, and where it was hidden what is true and what was predicted."""
+
+    truth: str
+    predicted: str | None = None
+    probability: float = 1.0
+
+
+def write_run_report(run: Run, corpus: Corpus, row: Row, recipe: Mapping[str, Any]) -> Path:
+    """Write the report into the run folder; the examples are the first pieces of `row`, under its masks."""
+    watched = Watched(run.path).update()
+    path = run.path / REPORT
+    write_page(path, f"maskseq pretrain: {run.path.name}", _parts(watched, run, corpus, row, recipe))
+    return path
+
+
+def _parts(watched: Watched, run: Run, corpus: Corpus, row: Row, recipe: Mapping[str, Any]) -> Iterator[str]:
+    started, summary = watched.started, watched.summary()
+    yield section(
+        "Result",
+        {
+            "state": summary["state"],
+            "tokens": summary["tokens"],
+            "parameters": run.model.n_parameters,
+            "selection data, bits per scored cell": summary["validation_bits"],
+            "selection data, right": summary["validation_accuracy"],
+            **_tested(summary),
+            "tokens per second": summary["tokens_per_s"],
+            "seconds in steps": sum(watched.seconds),
+            "share of the matrix product peak": summary["peak_share"],
+            "peak memory, GiB": (summary["peak_memory"] or 0) / 2**30,
+        },
+    )
+    yield "<h2>Curves</h2><p>Over tokens. Lines are training steps, dots selection data.</p>"
+    yield from (_chart(watched, name, title) for name, title in CHARTS.items())
+    told = watched.test or (watched.validations[-1] if watched.validations else watched.last)
+    what = {"test": "The test data", "validation": "The selection data, at the last validation"}
+    of = what.get(told.get("kind", ""), "The last step")
+    yield f"<h2>By kind of question</h2><p>{of}, by what was asked of the model.</p>"
+    yield from (_groups(told, key, name) for key, name in GROUPS.items())
+    yield (
+        "<h2>Examples</h2><p>Pieces of the selection data as the model sees them, which may be turned by a symmetry. "
+        'Hidden values are shaded by how sure the model is, <span class="right">right</span> or '
+        '<span class="wrong">wrong</span>, above what is true.</p>'
+    )
+    yield from map(_example, _examples(run, row), _names(corpus, row))
+    yield section("Machine", {key: started.get(key) for key in ("device", "precision", "world", "gemm_peak")})
+    yield section("Made from", _provenance(corpus))
+    yield f"<h2>Recipe</h2><pre>{escape(to_json(recipe, ascii=False, indent=1))}</pre>"
+
+
+def _tested(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What the test at the end came to, or that there was none."""
+    if summary["test_bits"] is None:
+        return {"test data": "none: there are two parts, and choices were made by the selection data"}
+    return {
+        "test data, bits per scored cell": summary["test_bits"],
+        "test data, right": summary["test_accuracy"],
+    }
+
+
+# ---- curves and tables --------------------------------------------------------------------------------------------
+
+GROUPS = {"by_objective": "objective", "by_ratio": "share hidden", "by_field": "field"}
+
+
+def _groups(told: Mapping[str, Any], key: str, name: str) -> str:
+    rows = [
+        (group, score["loss"] / np.log(2), score["accuracy"], score["cells"])
+        for group, score in told.get(key, {}).items()
+    ]
+    return table((name, "bits", "right", "scored cells"), rows) if rows else ""
+
+
+def _chart(watched: Watched, name: str, title: str) -> str:
+    """One curve as a drawing of its own, with the validations where there are any."""
+    line = [point for point in thinned(watched.tokens, watched.curves[name], POINTS) if math.isfinite(point[1])]
+    dots = [(v["tokens"], v[name]) for v in watched.validations if name in v and math.isfinite(v[name])]
+    values = [y for _, y in line + dots]
+    if not values:
+        return ""
+    low, high, last = min(values), max(values), max(watched.tokens)
+
+    def at(point: tuple[float, float]) -> str:
+        x, y = point
+        return f"{WIDTH * x / last:.1f},{HEIGHT - HEIGHT * (y - low) / ((high - low) or 1):.1f}"
+
+    circles = "".join("<circle cx='{}' cy='{}' r='3' fill='#c33'/>".format(*at(dot).split(",")) for dot in dots)
+    return (
+        f"<figure><figcaption>{escape(title)}</figcaption>"
+        f'<svg viewBox="-4 -14 {WIDTH + 8} {HEIGHT + 30}" width="{WIDTH}" role="img">'
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="#ccc"/>'
+        f'<polyline points="{" ".join(map(at, line))}" fill="none" stroke="#36c" stroke-width="1.5"/>{circles}'
+        f'<text y="-3" font-size="11" fill="#666">{high:.4g}</text>'
+        f'<text y="{HEIGHT + 12}" font-size="11" fill="#666">{low:.4g}</text>'
+        f'<text x="{WIDTH}" y="{HEIGHT + 12}" font-size="11" fill="#666" text-anchor="end">{last:,} tokens</text>'
+        "</svg></figure>"
+    )
+
+
+# ---- examples -----------------------------------------------------------------------------------------------------
+
+
+def _examples(run: Run, row: Row) -> Iterator[dict[str, list[Cell]]]:
+    """Of the first pieces, each field's cells: known ones, and hidden ones with the most probable value."""
+    fields, predict = run.tokenizer.fields, run.predict(symmetries=False)
+    for start, stop in _shown(row):
+        # The whole piece is what the model sees; only its beginning is shown.
+        inputs, targets, weights = row.inputs[start:stop], row.targets[start:stop], row.weights[start:stop]
+        asked = np.argwhere(weights[:SHOWN_POSITIONS] > 0)
+        (log_p,) = predict([inputs], [asked])
+        best = {
+            (position, field): (int(q.argmax()), float(np.exp(q.max())))
+            for (position, field), q in zip(asked.tolist(), log_p, strict=True)
+        }
+        yield {
+            field.name: [
+                _cell(field, int(targets[position, column]), best.get((position, column)))
+                for position in range(min(stop - start, SHOWN_POSITIONS))
+            ]
+            for column, field in enumerate(fields)
+        }
+
+
+def _cell(field: Field, truth: int, best: tuple[int, float] | None) -> Cell:
+    return Cell(field.token(truth)) if best is None else Cell(field.token(truth), field.token(best[0]), best[1])
+
+
+def _shown(row: Row) -> list[tuple[int, int]]:
+    """Where the first pieces with something to score begin and end."""
+    bounds = zip(row.cu_seqlens[:-1].tolist(), row.cu_seqlens[1:].tolist(), strict=True)
+    return [(a, b) for a, b in bounds if (row.weights[a:b][:SHOWN_POSITIONS] > 0).any()][:SHOWN_PIECES]
+
+
+def _names(corpus: Corpus, row: Row) -> list[str]:
+    """The record and place of each shown piece."""
+    piece = {int(begin): i for i, begin in enumerate(row.cu_seqlens[:-1])}
+    shown = [piece[start] for start, _ in _shown(row)]
+    return [
+        f"{corpus.key(row.sequence[i])}, positions from {corpus.starts[row.sequence[i]] + row.start[i] + 1:,}"
+        for i in shown
+    ]
+
+
+def _example(fields: Mapping[str, Sequence[Cell]], name: str) -> str:
+    body = ""
+    for field, cells in fields.items():
+        gap = "" if all(len(cell.truth) == 1 for cell in cells) else " "
+        seen = gap.join(map(_seen, cells))
+        truth = gap.join(_truth(cell, gap) for cell in cells)
+        body += f"{escape(field)}<br><code>{seen}</code><br><code>{truth}</code> <small>truth</small><br>"
+    return f"<p><b>{escape(name)}</b><br>{body}</p>"
+
+
+def _seen(cell: Cell) -> str:
+    if cell.predicted is None:
+        return escape(cell.truth)
+    kind = "right" if cell.predicted == cell.truth else "wrong"
+    return (
+        f'<span class="{kind}" style="opacity:{0.35 + 0.65 * cell.probability:.2f}" '
+        f'title="{escape(cell.predicted)} {cell.probability:.2f}">{escape(cell.predicted)}</span>'
+    )
+
+
+def _truth(cell: Cell, gap: str) -> str:
+    return escape(cell.truth) if cell.predicted is not None or gap else "·"
+
+
+def _provenance(corpus: Corpus) -> dict[str, Any]:
+    files = {source["name"]: f"{source['bytes']:,} bytes" for source in corpus.manifest["sources"]}
+    return {
+        **files,
+        "corpus fingerprint": corpus.fingerprint,
+        "tokenizer fingerprint": corpus.tokenizer.fingerprint,
+        **{f"{name} version": version(name) for name in ("maskseq", "torch", "numpy", "zarr")},
+    }

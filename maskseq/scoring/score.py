@@ -1,0 +1,180 @@
+"""How probable a sequence is to a masked model: cell by cell, or by the chain rule.
+
+The two are not comparable. A *pseudo*-likelihood hides each cell in turn and sees the cells on both sides of it, so its
+bits lie below the entropy that a compressor or an autoregressive model reaches. The chain rule counts every cell once.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Integer
+
+from maskseq.errors import UsageError
+from maskseq.masking.units import raw_units
+from maskseq.predict.encoder import windows
+from maskseq.predict.protocol import Predict
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Encoded, Vocabulary
+
+
+@dataclass(frozen=True)
+class Score:
+    """How surprising each cell of a record is, given the others."""
+
+    key: str
+    bits: Float[np.ndarray, "length fields"]
+    """−log₂ of the probability of each known cell; NaN where there is nothing to score."""
+
+    @property
+    def n_cells(self) -> int:
+        """How many cells have a score."""
+        return int(np.count_nonzero(~np.isnan(self.bits)))
+
+    @cached_property
+    def mean_bits(self) -> float:
+        """Per scored cell; NaN if there is none."""
+        scored = self.bits[~np.isnan(self.bits)]
+        return float(scored.mean()) if len(scored) else math.nan
+
+    @cached_property
+    def log_likelihood(self) -> float:
+        """The pseudo-log-likelihood of the whole record, in nats."""
+        return -float(np.nansum(self.bits, dtype=np.float64)) * math.log(2)
+
+
+def score_records(
+    predict: Predict,
+    records: Iterable[tuple[str, Encoded]],
+    *,
+    tokenizer: Tokenizer[Any],
+    context: int,
+    stride: int | None = 8,
+    mode: Literal["cell", "position"] = "cell",
+    batch_positions: int = 1 << 18,
+) -> Iterator[Score]:
+    """Score keys and encoded records as they come, those longer than the context in overlapping windows.
+
+    `stride=None` is the definition: every cell is hidden alone, as many passes as cells. With `stride=k`, every k-th
+    position is hidden in one pass, k passes for each field whatever the length; each cell then misses 1/k of its
+    neighbours' evidence, so bits come out slightly higher, the less so the larger k. `mode="position"` hides all fields
+    of a position together. Where cells share raw units (overlapping k-mers, gaps between timestamps), all that depend
+    on a scored one are hidden with it, so that nothing gives it away.
+    """
+    if stride is not None and stride < 1:
+        raise UsageError(f"stride is {stride}; it is a number of positions, at least 1")
+    batch: list[_Pass | _Scored] = []
+    room = batch_positions
+    for work in _passes(records, tokenizer, context, stride, mode):
+        batch.append(work)
+        room -= len(work.ids)
+        if room <= 0:
+            yield from _run(predict, batch)
+            batch, room = [], batch_positions
+    yield from _run(predict, batch)
+
+
+def chain_log_probs(
+    predict: Predict,
+    sequences: Sequence[Integer[np.ndarray, "_ _"]],
+    orders: Sequence[Int[np.ndarray, "_ 2"]],
+    *,
+    vocabulary: Vocabulary,
+) -> list[Float[np.ndarray, " _"]]:
+    """Log-probability of the values that stand in some cells of each sequence, one after the other, in that order.
+
+    Each is given everything outside the cells and the cells before it; the sum is the log-probability of all together.
+    All that the model is to see is known beforehand, so that it is asked once; what looks the same is asked once, too.
+    """
+    mask_ids = np.asarray(vocabulary.mask_ids)
+    seen: list[Integer[np.ndarray, "_ _"]] = []
+    asked: list[list[Int[np.ndarray, " 2"]]] = []
+    place: dict[tuple[tuple[int, ...], bytes], int] = {}
+    answers_of: list[list[tuple[int, int]]] = [[] for _ in sequences]
+    for ids, order, mine in zip(sequences, orders, answers_of, strict=True):
+        hidden = ids.copy()
+        hidden[tuple(order.T)] = mask_ids[order[:, 1]]
+        for cell in order:
+            number = place.setdefault((hidden.shape, hidden.tobytes()), len(seen))
+            if number == len(seen):
+                seen.append(hidden.copy())
+                asked.append([])
+            mine.append((number, len(asked[number])))
+            asked[number].append(cell)
+            hidden[tuple(cell)] = ids[tuple(cell)]
+    answers = predict(seen, [np.stack(cells) for cells in asked]) if seen else []
+    return [
+        np.array([float(answers[n][row, ids[tuple(cell)]]) for (n, row), cell in zip(mine, order, strict=True)])
+        for ids, order, mine in zip(sequences, orders, answers_of, strict=True)
+    ]
+
+
+@dataclass
+class _Scored:
+    """A record, after its last pass."""
+
+    key: str
+    ids: Integer[np.ndarray, "length fields"]
+    log_prob: Float[np.ndarray, "length fields"]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What the model sees of a window in one pass, and the cells that it is asked for."""
+
+    of: _Scored
+    start: int
+    ids: Integer[np.ndarray, "window fields"]
+    cells: Int[np.ndarray, "cells 2"]
+
+
+def _passes(
+    records: Iterable[tuple[str, Encoded]],
+    tokenizer: Tokenizer[Any],
+    context: int,
+    stride: int | None,
+    mode: Literal["cell", "position"],
+) -> Iterator[_Pass | _Scored]:
+    """Every pass of every record, each record itself after its passes."""
+    mask_ids = np.asarray(tokenizer.vocabulary.mask_ids)
+    for key, encoded in records:
+        record = _Scored(key, encoded.ids, np.full(encoded.ids.shape, np.nan, np.float32))
+        for window, kept in windows(len(encoded), context):
+            piece = encoded.cut(window.start, window.stop)
+            ids, units = piece.ids, raw_units(tokenizer, piece)
+            wanted = tokenizer.vocabulary.known(ids)
+            wanted[: kept.start - window.start] = False
+            wanted[kept.stop - window.start :] = False
+            for group in _groups(wanted, stride, mode):
+                hidden = units.cells(units.units(group))
+                yield _Pass(record, window.start, np.where(hidden, mask_ids.astype(ids.dtype), ids), np.argwhere(group))
+        yield record
+
+
+def _groups(
+    wanted: Bool[np.ndarray, "length fields"], stride: int | None, mode: Literal["cell", "position"]
+) -> Iterator[Bool[np.ndarray, "length fields"]]:
+    """Divide the wanted cells into those of one pass each."""
+    length, n_fields = wanted.shape
+    together = [slice(0, n_fields)] if mode == "position" else [slice(f, f + 1) for f in range(n_fields)]
+    step = min(stride or length, length)
+    for offset in range(step):
+        for columns in together:
+            group = np.zeros_like(wanted)
+            group[offset::step, columns] = wanted[offset::step, columns]
+            if group.any():
+                yield group
+
+
+def _run(predict: Predict, batch: list[_Pass | _Scored]) -> Iterator[Score]:
+    passes = [work for work in batch if isinstance(work, _Pass)]
+    answers = iter(predict([each.ids for each in passes], [each.cells for each in passes]) if passes else [])
+    for work in batch:
+        if isinstance(work, _Scored):
+            yield Score(work.key, work.log_prob / np.float32(-math.log(2)))
+            continue
+        at = work.cells[:, 0] + work.start, work.cells[:, 1]
+        work.of.log_prob[at] = next(answers)[np.arange(len(work.cells)), work.of.ids[at]]

@@ -1,0 +1,73 @@
+"""Scores as tables: of records, of positions, of variants. What surprises a model most is where to look first."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from maskseq.scoring.score import Score
+from maskseq.scoring.variants import VariantScore
+from maskseq.storage.tabular import Columns
+
+RECORD_COLUMNS: Columns = {
+    "key": str,
+    "cells": int,
+    "bits": float,
+    "max_bits": float,
+    "max_position": int,
+    "max_field": str,
+    "fields": str,
+}
+"""Bits: the mean over scored cells; the most surprising of them, and where it is; each field's mean."""
+
+
+def record_row(score: Score, fields: Sequence[str]) -> dict[str, Any]:
+    """How surprising a record is, and where most; its fields, the most surprising first."""
+    row: dict[str, Any] = dict.fromkeys(RECORD_COLUMNS) | {"key": score.key, "cells": score.n_cells, "fields": {}}
+    scored = ~np.isnan(score.bits)
+    if not scored.any():
+        return row
+    position, column = np.unravel_index(np.nanargmax(score.bits), score.bits.shape)
+    counts = scored.sum(axis=0)
+    means = np.divide(
+        np.nansum(score.bits, axis=0, dtype=np.float64), counts, where=counts > 0, out=np.zeros(len(counts))
+    )
+    told = {fields[i]: round(float(means[i]), 4) for i in np.argsort(-means, kind="stable").tolist() if counts[i]}
+    return row | {
+        "bits": score.mean_bits,
+        "max_bits": float(score.bits[position, column]),
+        "max_position": int(position) + 1,
+        "max_field": fields[int(column)],
+        "fields": told,
+    }
+
+
+def position_columns(fields: Sequence[str]) -> Columns:
+    """The bits of each field at a position, their sum, and the field that has most of them."""
+    return {"key": str, "position": int, "bits": float, "top_field": str} | {f"bits:{name}": float for name in fields}
+
+
+def position_rows(score: Score, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """A row for each position of a record."""
+    for position, bits in enumerate(score.bits.tolist(), start=1):
+        known = {name: value for name, value in zip(fields, bits, strict=True) if value == value}
+        yield {
+            "key": score.key,
+            "position": position,
+            "bits": sum(known.values()) if known else None,
+            "top_field": max(known, key=lambda name: known[name]) if known else None,
+        } | {f"bits:{name}": known.get(name) for name in fields}
+
+
+def variant_columns(columns: Sequence[str]) -> Columns:
+    """What the file says of a variant, then nats (of flanks where the length changes), or why there are none."""
+    numbers = ("log_ratio", "log_before", "log_after", "flank_log_ratio")
+    return dict.fromkeys(columns, str) | dict.fromkeys(numbers, float) | {"reason": str}
+
+
+def variant_row(score: VariantScore, columns: Sequence[str]) -> dict[str, Any]:
+    """A variant and its score; empty where there is none."""
+    numbers = {"log_ratio": score.log_ratio, "flank_log_ratio": score.flank_log_ratio}
+    numbers |= {} if score.flanks else {"log_before": score.before, "log_after": score.after}
+    row = dict.fromkeys(variant_columns(columns)) | dict(zip(columns, score.variant.columns, strict=True))
+    return row | {name: value for name, value in numbers.items() if value == value} | {"reason": score.reason or None}
