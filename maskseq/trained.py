@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import TypeAdapter, ValidationError
 
-from maskseq.calibration.fit import Calibration
 from maskseq.calibration.stored import Fitted, read_calibration, write_calibration
 from maskseq.contract.fence import encode
 from maskseq.contract.identity import in_fields, saved_form
@@ -29,6 +28,7 @@ from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
 from maskseq.model.encoder import Encoder
 from maskseq.names import named
 from maskseq.plugins import Trust, open_format
+from maskseq.predict.calibrated import Calibration
 from maskseq.predict.embed import Pooling, embed_records
 from maskseq.predict.encoder import EncoderPredict
 from maskseq.predict.protocol import Predict

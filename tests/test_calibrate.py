@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from maskseq.calibration.fit import (
-    SPANS,
-    Calibration,
-    Group,
-    calibration_error,
-    fit_calibration,
-    span_classes,
-    tempered,
-)
+from maskseq.calibration.fit import calibration_error, fit_calibration
 from maskseq.errors import UsageError
+from maskseq.predict.calibrated import SPANS, Calibration, Group, span_classes, tempered
 from maskseq.predict.posterior import LEVELS, NOMINAL, Posterior, Ranks, bin_edges
 from maskseq.predict.protocol import Fill
 

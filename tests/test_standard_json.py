@@ -17,13 +17,14 @@ from untrained import untrained
 import maskseq
 from maskseq.apps.embed import PARTS, Parts
 from maskseq.apps.watch import view
-from maskseq.calibration.fit import Calibration, Group, fit_calibration
+from maskseq.calibration.fit import fit_calibration
 from maskseq.calibration.stored import CALIBRATION, read_calibration, write_calibration
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import MANIFEST, Corpus
 from maskseq.infill.journal import Journal
 from maskseq.lengths.head import FittedHead, LengthHead, load_length_head, save_length_head
 from maskseq.model.checkpoint import DIGESTS, check, read_json, read_model, write_json
+from maskseq.predict.calibrated import Calibration, Group
 from maskseq.predict.posterior import LEVELS
 from maskseq.predict.protocol import Fill
 from maskseq.recipe import load_recipe

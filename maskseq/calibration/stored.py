@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from maskseq.calibration.fit import Calibration
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import DataError, UsageError
 from maskseq.model.checkpoint import DIGESTS, MODEL, read_json
+from maskseq.predict.calibrated import Calibration
 from maskseq.predict.posterior import LEVELS
 from maskseq.storage.outputs import write
 from maskseq.storage.standard_json import to_json

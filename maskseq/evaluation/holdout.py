@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from maskseq.calibration.fit import Calibration, fit_calibration
+from maskseq.calibration.fit import fit_calibration
 from maskseq.infill.sampler import InfillConfig
 from maskseq.infill.windows import Task, fill_records, key_number
 from maskseq.masking.units import raw_units
+from maskseq.predict.calibrated import Calibration
 from maskseq.predict.protocol import Fill, Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded

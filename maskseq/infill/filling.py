@@ -9,7 +9,6 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 from jaxtyping import Bool, Float
 
-from maskseq.calibration.fit import Calibration
 from maskseq.constraints import Constraint
 from maskseq.contract.fence import beyond_of, encode, fenced
 from maskseq.errors import UsageError
@@ -21,6 +20,7 @@ from maskseq.infill.windows import Filled, Task, fill_records
 from maskseq.lengths.evidence import Judge
 from maskseq.lengths.missing import Insertion, Sized, Unsized, by_evidence, give_lengths, insert_missing
 from maskseq.names import Name, Names
+from maskseq.predict.calibrated import Calibration
 from maskseq.predict.posterior import Posterior
 from maskseq.predict.protocol import Fill, Predict
 from maskseq.tokenizer import Tokenizer
