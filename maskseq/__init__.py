@@ -12,13 +12,17 @@ Nothing here loads torch until it is used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from maskseq.contract.renamed import read_moved_modules
 from maskseq.errors import DataError, MaskseqError, UsageError
-from maskseq.tokenizer import Format, Symmetry, Tokenizer
+from maskseq.formats import Format
+from maskseq.tokenizer import Symmetry, Tokenizer
 from maskseq.types import ABSENT, END, MASK, OTHER, Encoded, Field, LegalCells, ListRecord, Record
 
 if TYPE_CHECKING:
     from maskseq.apps.pretrain import pretrain
     from maskseq.trained import Run, load
+
+read_moved_modules()
 
 __version__ = "0.1.0"
 

@@ -18,7 +18,8 @@ from maskseq.contract.fence import fenced
 from maskseq.contract.identity import another, checked_form, difference, in_fields, saved_form
 from maskseq.contract.installed import Group, entry_name, identity_name, offers
 from maskseq.errors import UsageError
-from maskseq.tokenizer import Format, Tokenizer
+from maskseq.formats import Format
+from maskseq.tokenizer import Tokenizer
 from maskseq.variants import VariantFormat
 
 BASES: dict[Group, type] = {"tokenizers": Tokenizer, "formats": Format, "variants": VariantFormat}

@@ -22,12 +22,12 @@ from maskseq.contract import renamed
 from maskseq.corpus.splits import SplitConfig
 from maskseq.corpus.unknown_runs import UnknownRuns
 from maskseq.errors import UsageError
+from maskseq.formats import Format
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.config import EncoderConfig
 from maskseq.model.presets import preset
 from maskseq.packing.packing import BatchConfig
 from maskseq.storage.places import is_url
-from maskseq.tokenizer import Format
 from maskseq.training.config import OptimizerConfig, TrainingConfig
 from maskseq.training.schedule import ScheduleConfig
 from maskseq.types import Field, Vocabulary

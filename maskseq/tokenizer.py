@@ -18,12 +18,12 @@ Example, complete and usable:
 
 import hashlib
 import json
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass
 from functools import cached_property
-from pathlib import Path
-from types import MappingProxyType
+from importlib import import_module
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -32,9 +32,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from maskseq.constraints import Constraint
 from maskseq.contract.installed import identity_name
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import UsageError
 from maskseq.storage.standard_json import to_json
-from maskseq.survey import BY_NAME, Claim, Head, Suggestion
+from maskseq.survey import Suggestion
 from maskseq.types import ABSENT, END, Encoded, Field, LegalCells, Loss, Record, Vocabulary
 
 R = TypeVar("R", bound=Record)
@@ -322,83 +322,9 @@ def described(field: Field) -> str:
     return f"{field.n_tokens:,} bins, {field.centres[0]:.6g} to {field.centres[-1]:.6g} {field.unit}".rstrip()
 
 
-ADDED: Mapping[str, Any] = MappingProxyType({"added": True})
-"""For `field(default=…, metadata=ADDED)`: an option that a format got later. Corpora read with its default keep their
-identity."""
-
-
-OnBroken = Callable[[DataError], None]
-"""What is done with a broken record: nothing else than `stop` where files are to be read whole or not at all."""
-
-
-def stop(error: DataError) -> None:
-    raise error
-
-
-def attempted(read: Callable[[OnBroken], Iterator[R]]) -> Iterator[R | DataError]:
-    """Records in between the errors that `read` told of; one that it raised comes last."""
-    broken: list[DataError] = []
-    try:
-        for record in read(broken.append):
-            yield from broken
-            broken.clear()
-            yield record
-    except DataError as error:
-        broken.append(error)
-    yield from broken
-
-
-class Format(ABC, Generic[R]):
-    """Files to records and back. Options, where a format has any, are dataclass fields."""
-
-    suffixes: ClassVar[tuple[str, ...]] = ()
-    """File name endings that it reads, lower case, without the `.gz` of a compressed file."""
-
-    def identity(self) -> dict[str, Any]:
-        """The options that tell corpora apart: those of the first release, and of later ones what is not default."""
-        options = getattr(self, "__dataclass_fields__", {})
-        values = {name: getattr(self, name) for name in options}
-        return {
-            name: value
-            for name, value in values.items()
-            if not (options[name].metadata.get("added") and value == options[name].default)
-        }
-
-    def sources(self, path: Path) -> Sequence[Path]:
-        """Every file that `read(path)` takes content from: a corpus keeps their digests. Default: `path` alone."""
-        return [path]
-
-    @abstractmethod
-    def read(self, path: Path) -> Iterator[R]:
-        """Stream the records of a file; `DataError` with file and line (or offset) where it is broken."""
-
-    def attempts(self, path: Path) -> Iterator[R | DataError]:
-        """`read` that does not stop: in place of a record that is broken comes its `DataError`, then the next record.
-
-        Default: what follows the first error is not read, which is right for formats of one record a file. Others read
-        with `attempted`.
-        """
-        return attempted(lambda _: self.read(path))
-
-    @abstractmethod
-    def write(self, records: Iterable[R], path: Path) -> None:
-        """Write records so that everything untouched is byte-equal to what was read."""
-
-    def written_as(self, path: Path) -> "tuple[Format[R], Path]":
-        """The format and the name that records of the file `path` are written in. Default: its own; a format that is
-        only read names another.
-        """
-        return self, path
-
-    @classmethod
-    def recognize(cls, head: Head) -> Claim | None:
-        """Whether the file that begins like this is of this format, for `maskseq init`. Default: its name says so."""
-        ending = next((suffix for suffix in cls.suffixes if head.name.endswith(suffix)), None)
-        return None if ending is None else Claim(strength=BY_NAME, why=f"its name ends in {ending}")
-
-    def preview(self, path: Path, n_units: int) -> Iterator[R]:
-        """The first records of a file, for `maskseq init`, which stops after about `n_units` raw units.
-
-        Default: `read`, which is left off. Formats that read the whole file before the first record override it.
-        """
-        return self.read(path)
+def __getattr__(name: str) -> Any:
+    """What was here in 0.1.0 and is in `maskseq.formats` now. It goes with 0.3.0."""
+    if name in ("ADDED", "Format", "OnBroken", "attempted", "stop"):
+        warnings.warn(f"maskseq.tokenizer.{name} is now maskseq.formats.{name}", DeprecationWarning, stacklevel=2)
+        return getattr(import_module("maskseq.formats"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,6 +19,7 @@ from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import DataError, UsageError
 from maskseq.evaluation.holdout import calibrate_on
+from maskseq.formats import Format, named
 from maskseq.infill.filling import Asked, FilledRecord, Filler
 from maskseq.infill.journal import Journal
 from maskseq.infill.sampler import InfillConfig
@@ -26,7 +27,6 @@ from maskseq.interop.convert import export_hf, export_onnx
 from maskseq.lengths.head import FittedHead, fit_length_head, length_judge, load_length_head, save_length_head
 from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
 from maskseq.model.encoder import Encoder
-from maskseq.names import named
 from maskseq.plugins import Trust, open_format
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.embed import Pooling, embed_records
@@ -36,7 +36,7 @@ from maskseq.scoring.score import Score, score_records
 from maskseq.scoring.variants import VariantScore, score_variants
 from maskseq.storage.outputs import claimed, locked, sync
 from maskseq.storage.places import Place
-from maskseq.tokenizer import Format, Tokenizer
+from maskseq.tokenizer import Tokenizer
 from maskseq.training.run_folder import RECIPE
 from maskseq.types import Encoded
 from maskseq.variants import Listed, Records, stretches

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from maskseq.errors import DataError
-from maskseq.names import named
+from maskseq.formats import named
 from maskseq.types import Record
 
 R = TypeVar("R", bound=Record)
@@ -69,7 +69,7 @@ class Records:
     """The records that variants are about, one in memory at a time: quick where both files have the same order."""
 
     def __init__(self, read: Callable[[], Iterable[Record]]) -> None:
-        """`read()` streams the records from the first on; they are called as `maskseq.names` says."""
+        """`read()` streams the records from the first on; they are called as `maskseq.formats` says."""
         self._read = read
         self._stream: Iterator[tuple[str, Record]] = iter(())
         self._current: tuple[str, Record] | None = None

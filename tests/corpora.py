@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from maskseq.tokenizer import Format, Symmetry, Tokenizer
+from maskseq.formats import Format
+from maskseq.tokenizer import Symmetry, Tokenizer
 from maskseq.types import Encoded, Field, Record
 
 PART_UNITS = 2_000

@@ -20,9 +20,9 @@ from untrained import untrained
 from maskseq.apps.infill import infill_file
 from maskseq.contract.identity import former_fingerprint
 from maskseq.errors import UsageError
+from maskseq.formats import Format
 from maskseq.infill.sampler import InfillConfig
 from maskseq.testing import check_tokenizer
-from maskseq.tokenizer import Format
 from maskseq.trained import Run
 from maskseq.types import OTHER
 from maskseq_events.activities import Activities, readings

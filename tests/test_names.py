@@ -16,8 +16,8 @@ from maskseq.cli import app
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import UsageError
+from maskseq.formats import Names, named
 from maskseq.infill.ranges import within
-from maskseq.names import Names, named
 from maskseq.trained import Run
 from maskseq.types import ListRecord
 from maskseq_genomics.nucleotide import NucleotideTokenizer

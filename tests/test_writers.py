@@ -16,7 +16,8 @@ from awkward_files import MAKERS, File
 
 from maskseq import plugins
 from maskseq.errors import MaskseqError
-from maskseq.tokenizer import Format, Tokenizer
+from maskseq.formats import Format
+from maskseq.tokenizer import Tokenizer
 from maskseq.types import ABSENT
 
 IN_TEST, IN_SOAK = 2_000, 50_000

@@ -23,6 +23,7 @@ from maskseq.evaluation import figures as evaluate
 from maskseq.evaluation import numbers as evaluate_numbers
 from maskseq.evaluation.figures import Answers, Cells
 from maskseq.evaluation.protocols import Protocol, Puzzle
+from maskseq.formats import Format
 from maskseq.infill.order import OrderName
 from maskseq.infill.ranges import read_ranges
 from maskseq.infill.ranges import within as stretches
@@ -34,7 +35,7 @@ from maskseq.predict.experts.copies import Repeats
 from maskseq.predict.protocol import Predict
 from maskseq.recipe import load_recipe
 from maskseq.storage.folder import file_digest
-from maskseq.tokenizer import Format, Tokenizer
+from maskseq.tokenizer import Tokenizer
 from maskseq.trained import load, recipe_file
 from maskseq.types import Encoded
 

@@ -18,6 +18,7 @@ from maskseq.contract.fence import Given, encode, fenced, naming, read
 from maskseq.corpus.out_of_range import Beyond, nearby
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import DataError, MaskseqError
+from maskseq.formats import Format
 from maskseq.infill.filling import Asked, FilledRecord
 from maskseq.infill.journal import Journal
 from maskseq.infill.sampler import InfillConfig
@@ -28,7 +29,7 @@ from maskseq.predict.experts.markov import MAX_TABLE, Markov
 from maskseq.reports.infill import write_report
 from maskseq.storage.outputs import beside, claimed
 from maskseq.storage.tabular import columns_of, table_writer
-from maskseq.tokenizer import Format, Tokenizer
+from maskseq.tokenizer import Tokenizer
 from maskseq.trained import Run
 
 BASELINE_ORDER = 2

@@ -25,11 +25,12 @@ from maskseq.corpus.overlap import Overlap, overlap
 from maskseq.corpus.sides import choose
 from maskseq.corpus.splits import SplitConfig, table_of, training_records
 from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.formats import Format
 from maskseq.recipe import lay_over, load_recipe, today
 from maskseq.storage.outputs import write
 from maskseq.storage.toml_text import recipe_text
 from maskseq.survey import Suggestion
-from maskseq.tokenizer import Format, Tokenizer
+from maskseq.tokenizer import Tokenizer
 from maskseq.types import Record
 
 SAMPLE_UNITS = 500_000

@@ -14,7 +14,8 @@ from typing import Any, Generic, TypeVar, get_args, get_origin
 import numpy as np
 
 from maskseq.errors import DataError, MaskseqError, PluginError, UsageError
-from maskseq.tokenizer import Format, Tokenizer
+from maskseq.formats import Format
+from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Record
 from maskseq.variants import VariantFormat
 

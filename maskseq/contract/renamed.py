@@ -4,8 +4,14 @@ Whatever tells two runs apart is taken over today's names, with what was left ou
 an option that came later, at its default, makes a run another one.
 """
 
-from collections.abc import Mapping
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 RECIPE: Mapping[str, str] = {"data.split.validation": "data.split.selection"}
@@ -85,3 +91,49 @@ def _put(table: dict[str, Any], key: str, value: Any) -> None:
 
 def _copied(value: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _copied(each) if isinstance(each, Mapping) else each for key, each in value.items()}
+
+
+MODULES: Mapping[str, str] = {
+    "maskseq.names": "maskseq.formats",
+    "maskseq.outputs": "maskseq.storage.outputs",
+    "maskseq.units": "maskseq.masking.units",
+    "maskseq.ranges": "maskseq.infill.ranges",
+    "maskseq.rules": "maskseq.infill.rules",
+    "maskseq.run": "maskseq.trained",
+    "maskseq.commands": "maskseq.apps.pretrain",
+    "maskseq.data": "maskseq.corpus",
+    "maskseq.data.corpus": "maskseq.corpus.reader",
+    "maskseq.data.batches": "maskseq.packing.rows",
+    "maskseq.inference": "maskseq.predict",
+    "maskseq.inference.fill": "maskseq.predict.protocol",
+    "maskseq.inference.infill": "maskseq.infill.sampler",
+    "maskseq.inference.predict": "maskseq.predict.encoder",
+}
+"""Today's module by the one of 0.1.0, for those that plug-ins and scripts import. They go with 0.3.0."""
+
+
+class MovedModules(MetaPathFinder, Loader):
+    """Imports of modules by their names of before, with a `DeprecationWarning`."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self) if fullname in MODULES else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        new = MODULES[spec.name]
+        warnings.warn(f"{spec.name} is now {new}", DeprecationWarning, stacklevel=2)
+        module = import_module(new)
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It has run under its own name, which it keeps."""
+        spec = module.__spec__
+        module.__spec__ = spec.loader_state if spec else None
+
+
+def read_moved_modules() -> None:
+    """Let older plug-ins import what has moved since."""
+    if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
+        sys.meta_path.append(MovedModules())

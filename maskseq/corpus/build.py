@@ -23,10 +23,11 @@ from maskseq.corpus.unknown_runs import UnknownRuns
 from maskseq.corpus.workers import engine_for
 from maskseq.corpus.write import holds, write_part
 from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.formats import Format
 from maskseq.plugins import format_for, name_of
 from maskseq.storage.folder import Folder, file_digest
 from maskseq.storage.places import Place, open_folder
-from maskseq.tokenizer import Format, Tokenizer
+from maskseq.tokenizer import Tokenizer
 from maskseq.types import Record
 
 PART_CELLS = 1 << 24  # raw units times fields: what a part holds by default, some 100 MB of records

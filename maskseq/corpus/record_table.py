@@ -44,7 +44,7 @@ class RecordTable:
         )
 
     def find(self, key: str) -> list[int]:
-        """The records with that key; KEY#n also means the n-th of several with one key (`maskseq.names`)."""
+        """The records with that key; KEY#n also means the n-th of several with one key (`maskseq.formats`)."""
         found = self._of_key(key)
         first, _, number = key.rpartition("#")
         alike = self._of_key(first) if number.isdecimal() and len(number) < 10 else []

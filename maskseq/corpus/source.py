@@ -7,8 +7,8 @@ from typing import Any
 from maskseq.contract.fence import streamed
 from maskseq.corpus.parts import OnError
 from maskseq.errors import DataError
+from maskseq.formats import Format
 from maskseq.plugins import format_for
-from maskseq.tokenizer import Format
 from maskseq.types import Record
 
 KEPT_UNITS = 1 << 20

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from maskseq.constraints import Constraint
 from maskseq.contract.fence import beyond_of, encode, fenced
 from maskseq.errors import UsageError
+from maskseq.formats import Name, Names
 from maskseq.infill.journal import Journal
 from maskseq.infill.ranges import Range, check_fields, field_cells, hidden_cells, requests
 from maskseq.infill.rules import NamedRule
@@ -19,7 +20,6 @@ from maskseq.infill.sampler import InfillConfig
 from maskseq.infill.windows import Filled, Task, fill_records
 from maskseq.lengths.evidence import Judge
 from maskseq.lengths.missing import Insertion, Sized, Unsized, by_evidence, give_lengths, insert_missing
-from maskseq.names import Name, Names
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.posterior import Posterior
 from maskseq.predict.protocol import Fill, Predict
@@ -32,7 +32,7 @@ NO_LENGTHS: Mapping[str, Sequence[Unsized]] = MappingProxyType({})
 
 
 class Asked(TypedDict, total=False):
-    """What may be asked of `Run.infill`, of records by their names (`maskseq.names`); "" is the only one of a file."""
+    """Options of `Run.infill`. Keyed by the names of records (`maskseq.formats`); "" means the file's only record."""
 
     ranges: Mapping[str, Sequence[Range]]
     """Stretches to fill besides what is unknown, whatever is there."""

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from maskseq.errors import DataError, UsageError
+from maskseq.formats import Name, Names
 from maskseq.masking.units import unit_blocks
-from maskseq.names import Name, Names
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Record
 
@@ -32,7 +32,7 @@ Range = tuple[int, int] | Moments
 def read_ranges(texts: Iterable[str]) -> dict[str, list[Range]]:
     """Ranges by record key, in the order given; "" for ranges of the only record of a file.
 
-    Of several records of one key, the n-th is called KEY#n (`maskseq.names`).
+    Of several records of one key, the n-th is called KEY#n (`maskseq.formats`).
     """
     ranges: dict[str, list[Range]] = {}
     for text in texts:
@@ -46,7 +46,7 @@ def within(records: Iterable[Record], ranges: Mapping[str, Sequence[Range]]) -> 
     """These stretches of the records, each as a record of its own; without ranges, the records.
 
     `UsageError` for a range that leaves its record, or of a record that is not there. Records are called as
-    `maskseq.names` says.
+    `maskseq.formats` says.
     """
     names = Names(ranges)
     for record in records:

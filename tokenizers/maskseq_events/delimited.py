@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
-from maskseq.names import distinct
+from maskseq.formats import distinct
 from maskseq.survey import Claim, Head
 from maskseq_events.case import Case, Value, plain_rows
 from maskseq_events.claims import claim_table

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from maskseq.errors import DataError, UsageError
-from maskseq.names import distinct
+from maskseq.formats import distinct
 from maskseq.survey import CERTAIN, LIKELY, Claim, Head
 from maskseq_events.case import ABSENT_TIME, UNKNOWN, Case, Kind, Value, plain_rows
 from maskseq_events.claims import ROWS, claim_table

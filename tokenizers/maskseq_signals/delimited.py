@@ -17,7 +17,7 @@ from jaxtyping import Float64
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
-from maskseq.names import distinct
+from maskseq.formats import distinct
 from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
 from maskseq.tokenizer import ADDED, Format
 from maskseq_signals.files import plain_name, read_text

@@ -18,7 +18,7 @@ from jaxtyping import Float64, Int64, UInt8
 
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.files import read_bytes
-from maskseq.names import distinct
+from maskseq.formats import distinct
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_signals.bins import fitting_decimals

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 
 from maskseq.errors import DataError, DataWarning
-from maskseq.names import distinct
+from maskseq.formats import distinct
 from maskseq_signals.times import OddTimeError, to_moments
 
 Steps = Literal["times", "rows"]

@@ -11,7 +11,7 @@ from jaxtyping import Int16
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import is_file, read_bytes
-from maskseq.names import distinct
+from maskseq.formats import distinct
 from maskseq.survey import Claim, Head
 from maskseq.tokenizer import Format
 from maskseq_signals.bins import fitting_decimals
