@@ -19,9 +19,9 @@ from maskseq.model.presets import preset
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.checkpoint_writer import CheckpointWriter
 from maskseq.training.config import OptimizerConfig, TrainingConfig
-from maskseq.training.parallel import Ranks
+from maskseq.training.parallel import RankGroup
 from maskseq.training.state import Position, Saved
-from maskseq.training.step import Learner
+from maskseq.training.step import TrainStep
 from maskseq.types import Encoded, Field, ListRecord
 
 REPEATS = 5
@@ -41,11 +41,11 @@ class Bases(Tokenizer[ListRecord]):
 def main(folder: Path) -> None:
     shape = {"n_layers": 14, "hidden_size": 512, "intermediate_size": 1536, "n_heads": 8}
     model = Encoder(preset("nano", Bases().vocabulary, **shape), seed=0)
-    learner = Learner(
+    learner = TrainStep(
         model,
         TrainingConfig(),
         OptimizerConfig(),
-        Ranks(device=torch.device("cpu")),
+        RankGroup(device=torch.device("cpu")),
         precision="fp32",
         dropout_key=(0,),
     )

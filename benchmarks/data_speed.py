@@ -23,8 +23,8 @@ from maskseq.corpus.build import build_corpus
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.splits import SplitConfig
 from maskseq.masking.plan import MaskingConfig, Spans
-from maskseq.packing.packing import BatchConfig, plan_epoch
-from maskseq.packing.rows import Rows
+from maskseq.packing.packing import PackingConfig, plan_epoch
+from maskseq.packing.rows import PackedRows
 from maskseq_genomics.bpe import BpeTokenizer
 from maskseq_genomics.fasta import Fasta, FastaSequence
 from maskseq_genomics.kmer import KmerTokenizer
@@ -32,7 +32,7 @@ from maskseq_genomics.nucleotide import NucleotideTokenizer
 
 RUNS = 3
 WINDOW = 1024
-CONFIG = BatchConfig(row_tokens=8192, context=WINDOW)
+CONFIG = PackingConfig(row_tokens=8192, context=WINDOW)
 
 
 def main(million_bases: int, wait_share: int) -> None:
@@ -91,11 +91,11 @@ def measure(records: list[FastaSequence], folder: Path) -> dict[tuple[str, str],
     seconds = best(lambda: [corpus.read_span(at, at + (4 << 20)) for at in range(0, n_bases, 4 << 20)])
     figures["reading spans of 4 M", "Mtok/s"] = n_bases / seconds / 1e6
     for name, masking in (("tokens", MaskingConfig()), ("spans", MaskingConfig(spans=Spans(weight=1.0)))):
-        rows = Rows(corpus, config=CONFIG, masking=masking, seed=0, symmetry=False)
+        rows = PackedRows(corpus, config=CONFIG, masking=masking, seed=0, symmetry=False)
         rows.row(0)
         seconds = best(lambda rows=rows: [rows.row(number) for number in range(64)])
         figures[f"rows: random windows, packed and masked ({name})", "Mtok/s"] = 64 * CONFIG.row_tokens / seconds / 1e6
-    rows = Rows(corpus, config=CONFIG, masking=MaskingConfig(), seed=0)
+    rows = PackedRows(corpus, config=CONFIG, masking=MaskingConfig(), seed=0)
     n_rows = min(rows.n_rows(), 1200)
     seconds = best(lambda: [rows.row(number) for number in range(n_rows)])
     figures["rows with reverse complements, reading included", "Mtok/s"] = n_rows * CONFIG.row_tokens / seconds / 1e6

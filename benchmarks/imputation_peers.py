@@ -29,8 +29,8 @@ from maskseq.apps.evaluate import FLOOR, MODEL, Question, draw
 from maskseq.baselines.imputers import imputer
 from maskseq.evaluation import figures as evaluate
 from maskseq.evaluation import numbers as evaluate_numbers
-from maskseq.evaluation.figures import Cells
-from maskseq.evaluation.protocols import Protocol, Puzzle
+from maskseq.evaluation.figures import ScoredCells
+from maskseq.evaluation.protocols import MaskedExample, Protocol
 from maskseq.infill.ranges import read_ranges, within
 from maskseq.masking.plan import MaskingConfig
 from maskseq.types import Encoded
@@ -45,11 +45,11 @@ class Peer:
     def __init__(self, model: Any, mean: np.ndarray, std: np.ndarray) -> None:
         self.model, self.mean, self.std = model, mean, std
 
-    def values(self, puzzles: Sequence[Puzzle], *, seen: bool) -> np.ndarray:
+    def values(self, puzzles: Sequence[MaskedExample], *, seen: bool) -> np.ndarray:
         numbers = np.stack([(puzzle.numbers - self.mean) / self.std for puzzle in puzzles])
         return np.where(np.stack([puzzle.hidden for puzzle in puzzles]), np.nan, numbers) if seen else numbers
 
-    def fit(self, puzzles: Sequence[Puzzle]) -> None:
+    def fit(self, puzzles: Sequence[MaskedExample]) -> None:
         """One epoch."""
         whole, holes = self.values(puzzles, seen=False), self.values(puzzles, seen=True)
         if isinstance(self.model, SAITS):
@@ -58,7 +58,7 @@ class Peer:
         else:
             self.model.fit({"X": holes})
 
-    def fill(self, puzzles: Sequence[Puzzle]) -> np.ndarray:
+    def fill(self, puzzles: Sequence[MaskedExample]) -> np.ndarray:
         """The numbers of all scored cells."""
         filled = self.model.impute({"X": self.values(puzzles, seen=True)})
         both = zip(puzzles, filled, strict=True)
@@ -129,7 +129,7 @@ def main() -> None:
     )  # fmt: skip
     for protocol in options.protocol:
         puzzles = draw(question, protocol, test, tokenizer, context=options.window, masking=MaskingConfig())
-        cells, truth = Cells.of(puzzles), evaluate_numbers.true_numbers(puzzles, vocabulary)
+        cells, truth = ScoredCells.of(puzzles), evaluate_numbers.true_numbers(puzzles, vocabulary)
         means = {MODEL: evaluate.ask(run.predict(), puzzles, vocabulary).mean}
         means |= {name: peer.fill(puzzles) for name, peer in trained.items()}
         means |= {name: evaluate_numbers.imputed(imputer(name), puzzles, vocabulary) for name in options.baseline}

@@ -28,7 +28,7 @@ from maskseq import load
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.predict.protocol import Predict
 from maskseq.scoring.score import chain_log_probs
-from maskseq.trained import Run, export_checkpoint
+from maskseq.trained import TrainedModel, export_checkpoint
 from maskseq.types import Vocabulary
 
 LENGTHS = (1, 2, 4, 8, 16)
@@ -71,7 +71,7 @@ class Result:
     times: float  # as many holes a second as the peer
 
 
-def make_holes(run: Run, file: Path, format: str | None, n: int, context: int) -> Holes:
+def make_holes(run: TrainedModel, file: Path, format: str | None, n: int, context: int) -> Holes:
     """Windows of the file's records, at random among those that are known throughout; where they are short, records."""
     vocabulary, rng = run.tokenizer.vocabulary, np.random.default_rng(0)
     encoded = [run.tokenizer.encode(record).ids for record in islice(run.reader(file, format).read(file), 5000)]
@@ -99,7 +99,7 @@ def ours(predict: Predict, holes: Holes, config: InfillConfig, vocabulary: Vocab
     return [fill.written(ids) for fill, ids in zip(fills, holes.ids, strict=True)]
 
 
-def theirs(run: Run) -> Callable[[Holes], list[np.ndarray]]:
+def theirs(run: TrainedModel) -> Callable[[Holes], list[np.ndarray]]:
     """The loop around the fill-mask pipeline."""
     import transformers
 
@@ -134,7 +134,7 @@ def judge(predict: Predict, holes: Holes, filled: Sequence[np.ndarray], vocabula
     return float(-log_probs.mean() / np.log(2)), right / holes.n_cells
 
 
-def measure(run: Run, holes: Holes, repeats: int) -> list[Result]:
+def measure(run: TrainedModel, holes: Holes, repeats: int) -> list[Result]:
     vocabulary = run.tokenizer.vocabulary
     plain = run.predict(symmetries=False)
     asked = 0

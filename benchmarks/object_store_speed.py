@@ -23,15 +23,15 @@ from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.splits import SplitConfig
 from maskseq.masking.plan import MaskingConfig
-from maskseq.packing.packing import BatchConfig
-from maskseq.packing.rows import Rows
+from maskseq.packing.packing import PackingConfig
+from maskseq.packing.rows import PackedRows
 from maskseq_genomics.fasta import FastaSequence
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 
 RUNS = 3
 WINDOW = 1024
 STEP = 0.01  # seconds that a row is trained on, where waiting for rows is measured
-CONFIG = BatchConfig(row_tokens=8192, context=WINDOW)
+CONFIG = PackingConfig(row_tokens=8192, context=WINDOW)
 
 
 def main(million_bases: int) -> None:
@@ -60,7 +60,7 @@ def print_waiting(corpus: Corpus) -> None:
     print(f"  a random window of 1,024: {1e3 * seconds / len(windows):.1f} ms")
     seconds = best(lambda: [corpus.read_span(at, at + (4 << 20)) for at in range(0, n_bases, 4 << 20)])
     print(f"  spans of 4 M: {n_bases / seconds / 1e6:.1f} Mtok/s")
-    rows = Rows(corpus, config=CONFIG, masking=MaskingConfig(), seed=0)
+    rows = PackedRows(corpus, config=CONFIG, masking=MaskingConfig(), seed=0)
     waits = []
     with closing(rows.prefetch(0)) as stream:
         next(stream)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from maskseq.model.encoder import Encoder, EncoderConfig
-from maskseq.training.loss import Batch, Cells, MaskedLoss
+from maskseq.training.loss import Batch, FieldCells, MaskedLoss
 from maskseq.types import Field, Vocabulary
 
 N_TOKENS = 60  # ids of the one field; with [MASK] and [PAD] still 64 at most
@@ -134,7 +134,7 @@ def packed(case: Case, documents: Sequence[int]) -> Batch:
     lengths = [case.lengths[i] for i in documents]
     ids = torch.cat([case.ids[i] for i in documents])
     (token,) = torch.cat([case.scored[i] for i in documents]).nonzero(as_tuple=True)
-    cells = Cells(token, ids[token], torch.ones(len(token)), torch.zeros_like(token))
+    cells = FieldCells(token, ids[token], torch.ones(len(token)), torch.zeros_like(token))
     inputs = ids.index_fill(0, token, N_TOKENS)
     cu_seqlens = torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32)
     return Batch(inputs[:, None], torch.cat([torch.arange(n) for n in lengths]), cu_seqlens, max(lengths), (cells,))

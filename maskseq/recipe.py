@@ -26,7 +26,7 @@ from maskseq.formats import Format
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.config import EncoderConfig
 from maskseq.model.presets import preset
-from maskseq.packing.packing import BatchConfig
+from maskseq.packing.packing import PackingConfig
 from maskseq.storage.places import is_url
 from maskseq.training.config import OptimizerConfig, TrainingConfig
 from maskseq.training.schedule import ScheduleConfig
@@ -64,7 +64,7 @@ class Recipe:
     """`name` of an installed tokenizer, or module:Class, and its options."""
     model: dict[str, Any] = field(default_factory=lambda: {"preset": "nano"})
     """`preset`, and any field of EncoderConfig that differs from it."""
-    batch: BatchConfig = field(default_factory=BatchConfig)
+    batch: PackingConfig = field(default_factory=PackingConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)

@@ -18,12 +18,10 @@ Example, complete and usable:
 
 import hashlib
 import json
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass
 from functools import cached_property
-from importlib import import_module
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -32,6 +30,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from maskseq.constraints import Constraint
 from maskseq.contract.installed import identity_name
+from maskseq.contract.renamed import older_names
 from maskseq.errors import UsageError
 from maskseq.storage.standard_json import to_json
 from maskseq.survey import Suggestion
@@ -322,9 +321,6 @@ def described(field: Field) -> str:
     return f"{field.n_tokens:,} bins, {field.centres[0]:.6g} to {field.centres[-1]:.6g} {field.unit}".rstrip()
 
 
-def __getattr__(name: str) -> Any:
-    """What was here in 0.1.0 and is in `maskseq.formats` now. It goes with 0.3.0."""
-    if name in ("ADDED", "Format", "OnBroken", "attempted", "stop"):
-        warnings.warn(f"maskseq.tokenizer.{name} is now maskseq.formats.{name}", DeprecationWarning, stacklevel=2)
-        return getattr(import_module("maskseq.formats"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = older_names(
+    __name__, {name: f"maskseq.formats.{name}" for name in ("ADDED", "Format", "OnBroken", "attempted", "stop")}
+)

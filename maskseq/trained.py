@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from maskseq.calibration.stored import Fitted, read_calibration, write_calibration
 from maskseq.contract.fence import encode
 from maskseq.contract.identity import in_fields, saved_form
-from maskseq.contract.renamed import in_folder, of_recipe
+from maskseq.contract.renamed import in_folder, of_recipe, older_names
 from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import DataError, UsageError
@@ -42,7 +42,7 @@ from maskseq.types import Encoded
 from maskseq.variants import Listed, Records, stretches
 
 
-def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any] | None = None) -> "Run":
+def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any] | None = None) -> "TrainedModel":
     """A run folder, or one of its checkpoints, ready to infill, score and embed.
 
     Loading executes nothing that is not installed: names of code in the folder are refused unless `trust_code` allows
@@ -56,7 +56,7 @@ def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any
     checkpoint = find_checkpoint(Path(run))
     model, own = read_model(checkpoint, trust_code=trust_code, known=tokenizer)
     trained_on(Path(run), checkpoint)  # a changed recipe is reported now
-    return Run(Path(run), model, own, checkpoint, trust_code)
+    return TrainedModel(Path(run), model, own, checkpoint, trust_code)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def recipe_file(run: Path, checkpoint: Path) -> Path | None:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainedModel:
     """A trained encoder and the tokenizer that belongs to it."""
 
     path: Path
@@ -203,7 +203,7 @@ class Run:
         cells: int = 10_000,
         data: str = "records",
         on_progress: Callable[[int, int | None], None] = lambda done, of: None,
-    ) -> "Run":
+    ) -> "TrainedModel":
         """Fit a calibration on about so many cells hidden in known records, and write it beside the checkpoint.
 
         `records` are keys and encoded records that the run was not trained on; `data` is what to call them. Returns the
@@ -307,7 +307,7 @@ def _ending(name: str) -> str:
     return Path(name.lower().removesuffix(".gz").removesuffix(".bgz")).suffix
 
 
-def export_checkpoint(run: Run, output: Path, *, format: Literal["hf", "onnx"]) -> str:
+def export_checkpoint(run: TrainedModel, output: Path, *, format: Literal["hf", "onnx"]) -> str:
     """Write a run's encoder for transformers or as ONNX; returns what was written."""
     with claimed(output, new=True, parents=True) as work:
         if format == "hf":
@@ -320,3 +320,6 @@ def export_checkpoint(run: Run, output: Path, *, format: Literal["hf", "onnx"]) 
             sync(path)
             path.replace(output.with_name(path.name))
     return "an ONNX model of one sequence of any length"
+
+
+__getattr__ = older_names(__name__, {"Run": "maskseq.trained.TrainedModel"})

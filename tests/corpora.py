@@ -155,11 +155,11 @@ def peak_memory_of_reading(path: Path) -> int:
 
     from maskseq.corpus.reader import Corpus
     from maskseq.masking.plan import MaskingConfig
-    from maskseq.packing.rows import BatchConfig, Rows
+    from maskseq.packing.rows import PackedRows, PackingConfig
 
     before = memory("VmRSS")
     corpus = Corpus.open(path, trust_code=True)
-    rows = Rows(corpus, config=BatchConfig(), masking=MaskingConfig(), seed=0)
+    rows = PackedRows(corpus, config=PackingConfig(), masking=MaskingConfig(), seed=0)
     n_tokens = 0
     for number in range(0, rows.n_rows(), 100):  # every block is read
         n_tokens += rows.row(number).n_tokens
@@ -169,12 +169,12 @@ def peak_memory_of_reading(path: Path) -> int:
 
 def cost_of_planning(n: int) -> tuple[float, float]:
     """Processor seconds and megabytes that it takes to plan an epoch of `n` sequences of log-normal length."""
-    from maskseq.packing.packing import BatchConfig, plan_epoch
+    from maskseq.packing.packing import PackingConfig, plan_epoch
 
     lengths = np.clip(np.random.default_rng(0).lognormal(np.log(160), 0.7, n), 1, 20_000).astype(np.int64)
     Path("/proc/self/clear_refs").write_text("5")  # the peak of drawing the lengths is not that of planning
     before, seconds = memory("VmRSS") - lengths.nbytes, time.process_time()
-    n_tokens = sum(int(block.length.sum()) for block in plan_epoch(lengths, BatchConfig(), key=(0, 0)))
+    n_tokens = sum(int(block.length.sum()) for block in plan_epoch(lengths, PackingConfig(), key=(0, 0)))
     assert n_tokens == lengths.sum()
     return time.process_time() - seconds, (memory("VmHWM") - before) / 1e6
 

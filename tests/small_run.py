@@ -21,7 +21,7 @@ from torch import Tensor
 from maskseq.model.checkpoint import load_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
-from maskseq.packing.rows import Row
+from maskseq.packing.rows import PackedRow
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.events import Event
 from maskseq.training.optimizer import OptimizerConfig
@@ -50,7 +50,7 @@ class Letters(Tokenizer[ListRecord]):
 
 
 class Synthetic:
-    """Rows that are a pure function of their number, as `maskseq.packing.rows.Rows` are: a noisy periodic pattern."""
+    """Rows that are a pure function of their number, as `PackedRows` are: a noisy periodic pattern."""
 
     def __init__(
         self, vocabulary: Vocabulary, *, seed: int = 0, n_rows: int = 10_000, signal_at: int | None = None
@@ -61,7 +61,7 @@ class Synthetic:
     def n_rows(self, epoch: int) -> int:
         return self._n_rows
 
-    def row(self, number: int) -> Row:
+    def row(self, number: int) -> PackedRow:
         if number == self.signal_at:
             os.kill(os.getpid(), signal.SIGTERM)
         rng = np.random.default_rng((self.seed, number))
@@ -75,7 +75,7 @@ class Synthetic:
         real = piece < len(PIECES)
         hidden = (rng.random((ROW_TOKENS, 2)) < ratio[piece][:, None]) & real[:, None]
         inputs = np.where(hidden | ~real[:, None], np.array(self.vocabulary.mask_ids), targets)
-        return Row(
+        return PackedRow(
             inputs=inputs,
             targets=targets,
             weights=(hidden * rng.uniform(0.5, 1.5, hidden.shape)).astype(np.float32),
@@ -90,7 +90,7 @@ class Synthetic:
             start=np.zeros(len(PIECES) + 1, dtype=np.int64),
         )
 
-    def prefetch(self, first: int, *, step: int = 1) -> Iterator[Row]:
+    def prefetch(self, first: int, *, step: int = 1) -> Iterator[PackedRow]:
         while True:
             yield self.row(first)
             first += step

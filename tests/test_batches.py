@@ -22,15 +22,15 @@ from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import DataError, UsageError
 from maskseq.masking.plan import Infill, MaskingConfig, Spans, Tokens, mask_piece
 from maskseq.packing import rows as batches
-from maskseq.packing.packing import BatchConfig
+from maskseq.packing.packing import PackingConfig
 from maskseq.packing.prefetch import ahead_of
-from maskseq.packing.rows import Row, Rows, concatenate
+from maskseq.packing.rows import PackedRow, PackedRows, concatenate
 from maskseq.recipe import load_recipe
 from maskseq.types import END, Encoded
 from maskseq_events.case import Case, no_time
 from maskseq_events.tokenizer import EventTokenizer
 
-CONFIG = BatchConfig(row_tokens=256, context=64)
+CONFIG = PackingConfig(row_tokens=256, context=64)
 MIXED = MaskingConfig(tokens=Tokens(), spans=Spans(weight=1.0), infill=Infill(weight=1.0))
 MASK_IDS = [4, 2]
 
@@ -52,19 +52,19 @@ def truth(corpus: Corpus) -> list[Encoded]:
     return [corpus.read(sequence) for sequence in range(len(corpus.lengths))]
 
 
-def rows_of(corpus: Corpus, **options: Any) -> Rows:
-    return Rows(corpus, **{"config": CONFIG, "masking": MIXED, "seed": 3, **options})
+def rows_of(corpus: Corpus, **options: Any) -> PackedRows:
+    return PackedRows(corpus, **{"config": CONFIG, "masking": MIXED, "seed": 3, **options})
 
 
-def pieces(row: Row) -> Iterator[tuple[int, int, slice]]:
+def pieces(row: PackedRow) -> Iterator[tuple[int, int, slice]]:
     """Sequence, start and place in the row of each piece but the filler."""
     for piece, (sequence, start) in enumerate(zip(row.sequence.tolist(), row.start.tolist(), strict=True)):
         if sequence >= 0:
             yield sequence, start, slice(int(row.cu_seqlens[piece]), int(row.cu_seqlens[piece + 1]))
 
 
-def assert_same(one: Row, other: Row) -> None:
-    for field in dataclasses.fields(Row):
+def assert_same(one: PackedRow, other: PackedRow) -> None:
+    for field in dataclasses.fields(PackedRow):
         np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
 
 
@@ -107,7 +107,7 @@ def test_a_sequence_that_is_cut_is_seen_to_end_there_and_to_go_on_elsewhere(tmp_
     tokenizer = EventTokenizer.fit(cases, attributes=["case:kind"])
     corpus = build_from_records(cases, output=tmp_path / "c", tokenizer=tokenizer, split=SplitConfig(validation=0.2))
     end = tokenizer.fields[0].control_id(END)
-    rows = rows_of(corpus, config=BatchConfig(row_tokens=256, context=64, cut=0.5))
+    rows = rows_of(corpus, config=PackingConfig(row_tokens=256, context=64, cut=0.5))
     heads = 0
     for row in map(rows.row, range(rows.n_rows())):
         for sequence, start, here in pieces(row):
@@ -235,7 +235,9 @@ def test_rows_do_not_depend_on_what_was_asked_before(corpus: Corpus) -> None:
         assert_same(forward.row(number), reverse[number])
 
 
-@pytest.mark.parametrize("other", [{"seed": 4}, {"stage": 1}, {"masking": MaskingConfig()}, {"config": BatchConfig()}])
+@pytest.mark.parametrize(
+    "other", [{"seed": 4}, {"stage": 1}, {"masking": MaskingConfig()}, {"config": PackingConfig()}]
+)
 def test_the_fingerprint_and_the_rows_change_with_seed_stage_and_options(corpus: Corpus, other: dict[str, Any]) -> None:
     one, changed = rows_of(corpus), rows_of(corpus, **other)
     assert one.fingerprint == rows_of(corpus).fingerprint != changed.fingerprint
@@ -246,7 +248,7 @@ def test_the_fingerprint_and_the_rows_change_with_seed_stage_and_options(corpus:
 def test_epochs_differ_unless_the_masks_are_fixed(corpus: Corpus) -> None:
     """Of pieces that are whole records, hence the same in each epoch."""
 
-    def inputs(rows: Rows, epoch: int) -> dict[int, np.ndarray]:
+    def inputs(rows: PackedRows, epoch: int) -> dict[int, np.ndarray]:
         first = sum(rows.n_rows(e) for e in range(epoch))
         found = {}
         for number in range(first, first + rows.n_rows(epoch)):
@@ -356,14 +358,14 @@ def test_what_goes_wrong_while_prefetching_is_raised_where_it_happened(
     corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = rows_of(corpus)
-    original = Rows.row
+    original = PackedRows.row
 
-    def broken(self: Rows, number: int) -> Row:
+    def broken(self: PackedRows, number: int) -> PackedRow:
         if number == 7:
             raise DataError("part", "damaged")
         return original(self, number)
 
-    monkeypatch.setattr(Rows, "row", broken)
+    monkeypatch.setattr(PackedRows, "row", broken)
     stream = rows.prefetch(0)
     assert len([next(stream) for _ in range(7)]) == 7
     with pytest.raises(DataError, match="damaged"):

@@ -14,7 +14,7 @@ from untrained import untrained
 
 from maskseq.cli import app
 from maskseq.corpus.build import build_from_records
-from maskseq.corpus.out_of_range import NEAR, OUTSIDE, Beyond, nearby
+from maskseq.corpus.out_of_range import NEAR, OUTSIDE, OutOfRange, nearby
 from maskseq.tokenizer import Tokenizer
 from maskseq_events.case import UNKNOWN, Case
 from maskseq_events.tokenizer import EventTokenizer
@@ -44,8 +44,8 @@ def recording(seed: int, length: int = 1000) -> Recording:
     return Recording(key=f"r{seed}", channels=values, names=("a", "b"))
 
 
-def told(tokenizer: Tokenizer[Any], *records: Any) -> Beyond:
-    seen = Beyond(tokenizer.fields)
+def told(tokenizer: Tokenizer[Any], *records: Any) -> OutOfRange:
+    seen = OutOfRange(tokenizer.fields)
     for record in records:
         seen.add(tokenizer.beyond(record))
     return seen

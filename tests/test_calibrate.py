@@ -8,8 +8,8 @@ from pydantic import TypeAdapter
 
 from maskseq.calibration.fit import calibration_error, fit_calibration
 from maskseq.errors import UsageError
-from maskseq.predict.calibrated import SPANS, Calibration, Group, span_classes, tempered
-from maskseq.predict.posterior import LEVELS, NOMINAL, Posterior, Ranks, bin_edges
+from maskseq.predict.calibrated import SPANS, Calibration, CalibrationGroup, span_classes, tempered
+from maskseq.predict.posterior import LEVELS, NOMINAL, PitValues, Posterior, bin_edges
 from maskseq.predict.protocol import Fill
 
 
@@ -154,7 +154,7 @@ def test_ranks_are_uniform_where_distributions_are_honest() -> None:
     rng = np.random.default_rng(0)
     honest = rng.dirichlet(np.ones(6), 20_000)
     truth = np.array([rng.choice(6, p=p) for p in honest])
-    ranks = Ranks.of(honest, 6, truth)
+    ranks = PitValues.of(honest, 6, truth)
     assert [ranks.share_below(rank) for rank in (0.1, 0.5, 0.9)] == pytest.approx([0.1, 0.5, 0.9], abs=0.01)
     assert ranks.tails() == pytest.approx(NOMINAL, abs=0.01)
 
@@ -163,8 +163,8 @@ def test_scores_take_the_temperature_of_single_cells() -> None:
     group = {"n_cells": 1, "ece_before": 0.0, "ece_after": 0.0, "temperature": 9.0}
     calibration = Calibration(
         groups=(
-            Group(field=0, span=1, marginal_temperature=2.0, **group),
-            Group(field=0, span=5, marginal_temperature=4.0, **group),
+            CalibrationGroup(field=0, span=1, marginal_temperature=2.0, **group),
+            CalibrationGroup(field=0, span=5, marginal_temperature=4.0, **group),
         )
     )
     stated = np.log([[0.64, 0.36], [0.9, 0.1]])

@@ -18,7 +18,7 @@ from maskseq.errors import DataError
 from maskseq.infill.sampler import InfillConfig
 from maskseq.model.checkpoint import check
 from maskseq.predict.posterior import LEVELS
-from maskseq.trained import Run, load
+from maskseq.trained import TrainedModel, load
 from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.recording import Recording
 from maskseq_signals.tokenizer import QuantizeTokenizer
@@ -39,14 +39,14 @@ def write(path: Path, values: np.ndarray) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     learned = [Recording(key="w", channels=waves(2000, 0), names=("x",), decimals=(2,))]
     tokenizer = QuantizeTokenizer.fit(learned, bins=16)
     return untrained(tokenizer, tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
-def calibrated(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def calibrated(run: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("calibrated") / "run"
     shutil.copytree(run.path, folder)
     known = write(folder.parent / "known.csv", waves(1500, 1))
@@ -80,7 +80,7 @@ def test_intervals_of_real_values_hold_what_they_promise(calibrated: Path, tmp_p
         assert np.mean((low <= truth) & (truth <= high)) == pytest.approx(share, abs=0.06)  # 2.5 standard errors
 
 
-def test_infill_and_score_use_it_unless_told_otherwise(run: Run, calibrated: Path, tmp_path: Path) -> None:
+def test_infill_and_score_use_it_unless_told_otherwise(run: TrainedModel, calibrated: Path, tmp_path: Path) -> None:
     file = write(tmp_path / "gaps.csv", np.where(np.arange(200)[:, None] % 9, waves(200, 3), np.nan))
 
     def tables(folder: Path, *options: str) -> list[dict[str, str]]:
@@ -164,7 +164,7 @@ def test_a_broken_one_is_named_and_can_be_done_without(calibrated: Path, tmp_pat
     assert read_calibration(folder) is not None
 
 
-def test_written_numbers_are_means_and_drawn_ones_are_bins(run: Run) -> None:
+def test_written_numbers_are_means_and_drawn_ones_are_bins(run: TrainedModel) -> None:
     record = Recording(key="r", channels=np.where(np.arange(60)[:, None] % 7, waves(60, 4), np.nan), names=("x",))
     (mean,) = run.infill([record])
     holes = np.isnan(record.channels[:, 0])

@@ -15,7 +15,7 @@ import maskseq
 from maskseq.baselines.frequencies import FREQUENCIES, LEVEL, Chance, Frequencies, count
 from maskseq.cli import app
 from maskseq.predict.protocol import Fill
-from maskseq.trained import Run
+from maskseq.trained import TrainedModel
 from maskseq_genomics.kmer import KmerTokenizer
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 from maskseq_genomics.sequence import Sequence
@@ -117,7 +117,7 @@ def recordings(learnable: bool) -> list[Recording]:
     return [Recording(key=f"r{i}", channels=row[:, None], names=("x",)) for i, row in enumerate(values)]
 
 
-def trained(kind: str, learnable: bool, folder: Path) -> Run:
+def trained(kind: str, learnable: bool, folder: Path) -> TrainedModel:
     if kind == "genome":
         records: list[Any] = list(genomes(learnable))
         tokenizer: Any = NucleotideTokenizer()

@@ -15,8 +15,8 @@ from maskseq.baselines.span_table import SpanTable
 from maskseq.errors import UsageError
 from maskseq.evaluation import figures as evaluate
 from maskseq.evaluation import numbers as evaluate_numbers
-from maskseq.evaluation.figures import Cells, ask, bootstrap, compare, edit_distance, interval, joint_figures
-from maskseq.evaluation.protocols import Protocol, Puzzle
+from maskseq.evaluation.figures import ScoredCells, ask, bootstrap, compare, edit_distance, interval, joint_figures
+from maskseq.evaluation.protocols import MaskedExample, Protocol
 from maskseq.infill.sampler import InfillConfig
 from maskseq.masking.plan import MaskingConfig
 from maskseq.predict.experts.tables import ContextTables
@@ -32,11 +32,13 @@ ABC = Vocabulary.of([Field(name="x", tokens=tuple("abc"))])
 LEVELS = Vocabulary.of([Field(name="x", tokens=tuple("abcd"), centres=(0.0, 1.0, 2.0, 5.0), unit="V")])
 
 
-def puzzle(ids: list[int], hidden: list[int], *, region: str = "r", span: int = 1, objective: str = "p") -> Puzzle:
+def puzzle(
+    ids: list[int], hidden: list[int], *, region: str = "r", span: int = 1, objective: str = "p"
+) -> MaskedExample:
     truth = np.array(ids)[:, None]
     mask = np.zeros(truth.shape, bool)
     mask[hidden] = True
-    return Puzzle(region, truth, mask, np.argwhere(mask), span, objective, len(hidden) / len(ids))
+    return MaskedExample(region, truth, mask, np.argwhere(mask), span, objective, len(hidden) / len(ids))
 
 
 def fixed(distribution: list[float]):
@@ -86,7 +88,7 @@ def test_batches_do_not_change_answers() -> None:
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
 def test_macro_f1_is_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     truth, said = (np.array(column) for column in zip(*pairs, strict=True))
-    cells = Cells.of([puzzle(truth.tolist(), list(range(len(truth))))])
+    cells = ScoredCells.of([puzzle(truth.tolist(), list(range(len(truth))))])
     expected = f1_score(truth, said, labels=np.unique(truth), average="macro", zero_division=0)
     assert evaluate.macro_f1(cells, said) == pytest.approx(expected)
 
@@ -120,7 +122,7 @@ def test_errors_in_physical_and_z_scored_units() -> None:
     puzzles = [puzzle([0, 3, 1], [0, 1])]
     means = {"m": ask(fixed([0.5, 0.5, 0, 0]), puzzles, LEVELS).mean}
     truth = evaluate_numbers.true_numbers(puzzles, LEVELS)
-    told = evaluate_numbers.ordinal_errors(Cells.of(puzzles), truth, means, LEVELS, {0: 2.0})["x"]["by"]["m"]
+    told = evaluate_numbers.ordinal_errors(ScoredCells.of(puzzles), truth, means, LEVELS, {0: 2.0})["x"]["by"]["m"]
     assert told["MAE"] == pytest.approx((0.5 + 4.5) / 2)
     assert told["MSE"] == pytest.approx((0.25 + 20.25) / 2)
     assert told["MSE, z-scored"] == pytest.approx((0.25 + 20.25) / 2 / 4)
@@ -144,7 +146,7 @@ def test_a_win_is_paired() -> None:
     """Two models that differ by little on cells that differ by much: paired, the little is certain."""
     rng = np.random.default_rng(0)
     puzzles = [puzzle([0, 1, 2], [1], region=str(i)) for i in range(100)]
-    cells = Cells.of(puzzles)
+    cells = ScoredCells.of(puzzles)
     base = ask(fixed([0.3, 0.4, 0.3]), puzzles, ABC)
     hard = rng.exponential(5, size=100)
     told = compare(
@@ -159,7 +161,7 @@ def test_a_win_is_paired() -> None:
 
 def test_breakdown_adds_up() -> None:
     puzzles = [puzzle([0, 1, 2, 0, 1], [1, 2], span=2, objective="a"), puzzle([0, 0, 0], [0], objective="b")]
-    cells = Cells.of(puzzles)
+    cells = ScoredCells.of(puzzles)
     told = evaluate.breakdown(cells, {"m": ask(fixed([0.5, 0.25, 0.25]), puzzles, ABC)}, ["x"])
     for groups in told.values():
         assert sum(group["cells"] for group in groups.values()) == 3

@@ -23,7 +23,7 @@ from maskseq.errors import UsageError
 from maskseq.formats import Format
 from maskseq.infill.sampler import InfillConfig
 from maskseq.testing import check_tokenizer
-from maskseq.trained import Run
+from maskseq.trained import TrainedModel
 from maskseq.types import OTHER
 from maskseq_events.activities import Activities, readings
 from maskseq_events.case import UNKNOWN, Case, no_time
@@ -127,7 +127,7 @@ LOG = "case,activity,lifecycle\n" + "a,A,start\na,A,complete\na,B,complete\na,C,
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path) -> TrainedModel:
     (tmp_path / "train.csv").write_text(LOG)
     options = {"activity": list(TWO), "time": ""}
     run = untrained(EventTokenizer.fit(Csv(activity=TWO, time="").read(tmp_path / "train.csv")), tmp_path / "run")
@@ -150,7 +150,9 @@ def rows_of(path: Path) -> list[list[str]]:
     ],
     ids=["surest first", "beam", "at once", "refined"],
 )
-def test_a_known_part_stays_in_whatever_order_a_file_is_filled(run: Run, tmp_path: Path, config: InfillConfig) -> None:
+def test_a_known_part_stays_in_whatever_order_a_file_is_filled(
+    run: TrainedModel, tmp_path: Path, config: InfillConfig
+) -> None:
     rows = [("b", *pair) for pair in [("B", "?"), ("?", "start"), ("?", "?"), ("?", "complete"), ("C", "")] * 40]
     path = tmp_path / "log.csv"
     path.write_text("case,activity,lifecycle\n" + "".join(",".join(row) + "\n" for row in rows))
@@ -163,7 +165,7 @@ def test_a_known_part_stays_in_whatever_order_a_file_is_filled(run: Run, tmp_pat
         assert all(a in (b, "?") for a, b in zip(before[1:], after, strict=True))
 
 
-def test_a_part_that_no_activity_has_stays_alone_and_is_reported(run: Run, tmp_path: Path) -> None:
+def test_a_part_that_no_activity_has_stays_alone_and_is_reported(run: TrainedModel, tmp_path: Path) -> None:
     path, warned = tmp_path / "log.csv", []
     path.write_text("case,activity,lifecycle\nb,Z,?\nb,?,start\nb,B,complete\nb,?,\n")
     summary = infill_file(run, path, output=tmp_path / "out", on_warning=warned.append)
@@ -184,7 +186,7 @@ def test_a_part_that_no_activity_has_stays_alone_and_is_reported(run: Run, tmp_p
 
 @pytest.mark.parametrize("asked", [{"unknown": ["activity"]}, {"ranges": {"b": [(0, 3)]}}], ids=["a field", "a range"])
 def test_a_part_that_no_activity_has_stays_alone_where_everything_is_hidden(
-    run: Run, tmp_path: Path, asked: dict[str, Any]
+    run: TrainedModel, tmp_path: Path, asked: dict[str, Any]
 ) -> None:
     path = tmp_path / "log.csv"
     path.write_text("case,activity,lifecycle\nb,Z,?\nb,?,start\nb,B,complete\n")
@@ -194,7 +196,7 @@ def test_a_part_that_no_activity_has_stays_alone_where_everything_is_hidden(
     assert "b:1" in summary["not filled"][0]
 
 
-def test_what_is_hidden_on_purpose_is_hidden_whole(run: Run, tmp_path: Path) -> None:
+def test_what_is_hidden_on_purpose_is_hidden_whole(run: TrainedModel, tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("case,activity,lifecycle\nb,B,complete\nb,?,start\nb,A,start\n")
     infill_file(run, path, output=tmp_path / "out", ranges={"b": [(0, 2)]})
@@ -204,7 +206,7 @@ def test_what_is_hidden_on_purpose_is_hidden_whole(run: Run, tmp_path: Path) -> 
     assert third == ["b", "A", "start"]
 
 
-def test_events_of_known_parts_are_scored_and_others_are_not(run: Run, tmp_path: Path) -> None:
+def test_events_of_known_parts_are_scored_and_others_are_not(run: TrainedModel, tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("case,activity,lifecycle\nb,B,complete\nb,?,start\nb,A,?\n")
     (score,) = run.score(Csv(activity=TWO, time="").read(path))

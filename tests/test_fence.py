@@ -121,14 +121,14 @@ def test_commands_on_a_run_name_file_and_record(tmp_path: Path, command: str, er
 @pytest.mark.parametrize(("of", "method"), [("tokenizer", "splice"), ("format", "write"), ("format", "read")])
 def test_infill_names_what_failed_while_writing(tmp_path: Path, of: str, method: str) -> None:
     from maskseq.apps.infill import infill_file
-    from maskseq.trained import Run
+    from maskseq.trained import TrainedModel
 
     path = lines(tmp_path)
     options = {"method": method}
     tokenizer = FailingLetters(**(options if of == "tokenizer" else {}))
     run = untrained(tokenizer, tmp_path / "run", context=32)
 
-    class Reading(Run):
+    class Reading(TrainedModel):
         def reader(self, file: Path, name: str | None = None) -> Any:
             return FailingLines(**(options if of == "format" else {}))
 

@@ -12,8 +12,8 @@ from maskseq.errors import PluginError
 from maskseq.infill.ranges import hidden_cells
 from maskseq.masking.plan import MaskingConfig
 from maskseq.masking.units import unit_blocks
-from maskseq.packing.packing import BatchConfig
-from maskseq.packing.rows import Rows
+from maskseq.packing.packing import PackingConfig
+from maskseq.packing.rows import PackedRows
 from maskseq.tokenizer import Symmetry, Tokenizer
 from maskseq.types import OTHER, Encoded, Field, ListRecord
 
@@ -75,7 +75,7 @@ def test_a_corpus_keeps_them_and_rows_are_masked_by_them(tmp_path: Path) -> None
         part = corpus.read(index, 1, 3)
         assert np.array_equal(part.units, letters(record)[1:3])
     masking = MaskingConfig(ratio=0.2)
-    rows = Rows(corpus, config=BatchConfig(row_tokens=256, context=64), masking=masking, seed=3)
+    rows = PackedRows(corpus, config=PackingConfig(row_tokens=256, context=64), masking=masking, seed=3)
     hidden = [rows.row(n).weights[: rows.row(n).n_tokens, 0] > 0 for n in range(4)]
     ids = [rows.row(n).targets[: rows.row(n).n_tokens, 0] for n in range(4)]
     hidden, ids = np.concatenate(hidden), np.concatenate(ids)

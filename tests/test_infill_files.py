@@ -28,7 +28,7 @@ from maskseq.infill.sampler import InfillConfig
 from maskseq.plugins import format_for
 from maskseq.predict.encoder import EncoderPredict
 from maskseq.storage.outputs import work_folder
-from maskseq.trained import Run, load
+from maskseq.trained import TrainedModel, load
 from maskseq_events.delimited import Csv
 from maskseq_events.jsonlines import JsonLines
 from maskseq_events.ocel import Ocel
@@ -49,19 +49,19 @@ LOG = "case,activity,time,amount,who\n" + "".join(
 
 
 @pytest.fixture(scope="module")
-def genome_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def genome_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return untrained(NucleotideTokenizer(), tmp_path_factory.mktemp("genome"))
 
 
 @pytest.fixture(scope="module")
-def log_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def log_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     folder = tmp_path_factory.mktemp("log")
     (folder / "log.csv").write_text(LOG)
     return untrained(EventTokenizer.fit(Csv().read(folder / "log.csv"), attributes=["amount", "who"]), folder / "run")
 
 
 @pytest.fixture(scope="module")
-def signal_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def signal_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     channels = np.random.default_rng(0).normal(size=(500, 2)).round(3)
     learned = Recording(key="s", channels=channels, names=("u", "v"), decimals=(3, 3))
     return untrained(QuantizeTokenizer.fit([learned], bins=8), tmp_path_factory.mktemp("signal") / "run")
@@ -88,7 +88,7 @@ def fresh(tmp_path: Path) -> Callable[[], Path]:
     zipped=st.booleans(),
 )
 def test_known_letters_of_fasta_come_back_byte_for_byte(
-    genome_run: Run, fresh: Callable[[], Path], letters: str, width: int, newline: str, zipped: bool
+    genome_run: TrainedModel, fresh: Callable[[], Path], letters: str, width: int, newline: str, zipped: bool
 ) -> None:
     lines = [letters[i : i + width] for i in range(0, len(letters), width)]
     before = newline.join([">a one record", *lines, ""]).encode()
@@ -125,7 +125,7 @@ def with_holes(rng: np.random.Generator) -> list[list[str]]:
 @given(seed=st.integers(0, 10**6))
 @example(seed=1724)  # the first time of a case is unknown
 @example(seed=1190)  # all times of a case are
-def test_known_cells_of_event_tables_come_back(log_run: Run, fresh: Callable[[], Path], seed: int) -> None:
+def test_known_cells_of_event_tables_come_back(log_run: TrainedModel, fresh: Callable[[], Path], seed: int) -> None:
     rows = with_holes(np.random.default_rng(seed))
     folder = fresh()
     (folder / "log.csv").write_text("".join(",".join(row) + "\r\n" for row in rows), newline="")
@@ -147,7 +147,7 @@ def test_known_cells_of_event_tables_come_back(log_run: Run, fresh: Callable[[],
 @SLOW_START
 @given(seed=st.integers(0, 10**6))
 def test_known_cells_of_other_logs_come_back(
-    log_run: Run, fresh: Callable[[], Path], suffix: str, format: Any, seed: int
+    log_run: TrainedModel, fresh: Callable[[], Path], suffix: str, format: Any, seed: int
 ) -> None:
     folder = fresh()
     (folder / "log.csv").write_text("\n".join(",".join(row) for row in with_holes(np.random.default_rng(seed))))
@@ -173,7 +173,7 @@ def _plain(case: Any) -> Any:
 @SLOW_START
 @given(seed=st.integers(0, 10**6), share=st.floats(0, 0.5))
 def test_known_samples_come_back(
-    signal_run: Run, fresh: Callable[[], Path], suffix: str, seed: int, share: float
+    signal_run: TrainedModel, fresh: Callable[[], Path], suffix: str, seed: int, share: float
 ) -> None:
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(120, 2)).round(3)
@@ -182,7 +182,7 @@ def test_known_samples_come_back(
     file = folder / f"s{suffix}"
     if suffix == ".npy":
         np.save(file, values)
-        signal = Run(signal_run.path, signal_run.model, _renamed(signal_run.tokenizer), signal_run.checkpoint)
+        signal = TrainedModel(signal_run.path, signal_run.model, _renamed(signal_run.tokenizer), signal_run.checkpoint)
         infill_file(signal, file, output=folder / "out")
         after = np.load(folder / "out" / file.name)
     else:
@@ -251,7 +251,7 @@ def test_an_object_centric_log_stays_one(name: str, tmp_path: Path) -> None:
     assert path.read_bytes() == log
 
 
-def test_a_column_declared_unknown_is_filled_throughout_and_scored(log_run: Run, tmp_path: Path) -> None:
+def test_a_column_declared_unknown_is_filled_throughout_and_scored(log_run: TrainedModel, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text(LOG)
     summary = infill_file(log_run, tmp_path / "log.csv", output=tmp_path / "out", unknown=["who"])
     rows = read_rows(tmp_path / "out")
@@ -265,7 +265,7 @@ def test_a_column_declared_unknown_is_filled_throughout_and_scored(log_run: Run,
     assert not (tmp_path / "no").exists()
 
 
-def test_what_was_a_hole_is_no_truth(log_run: Run, tmp_path: Path) -> None:
+def test_what_was_a_hole_is_no_truth(log_run: TrainedModel, tmp_path: Path) -> None:
     """`who` has the fewest values, so that the id of its holes is a value of other fields."""
     lines = LOG.splitlines(keepends=True)
     holes = range(1, len(lines), 7)
@@ -277,13 +277,13 @@ def test_what_was_a_hole_is_no_truth(log_run: Run, tmp_path: Path) -> None:
     assert summary["against what was hidden"]["cells"] == len(lines) - 1 - len(holes)
 
 
-def test_hours_and_weekdays_are_unknown_together_with_the_time(log_run: Run, tmp_path: Path) -> None:
+def test_hours_and_weekdays_are_unknown_together_with_the_time(log_run: TrainedModel, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text(LOG)
     infill_file(log_run, tmp_path / "log.csv", output=tmp_path / "out", unknown=["hour"])
     assert {row["field"] for row in read_rows(tmp_path / "out")} == {"gap", "hour", "weekday"}
 
 
-def test_a_region_is_filled_and_nothing_else(genome_run: Run, tmp_path: Path) -> None:
+def test_a_region_is_filled_and_nothing_else(genome_run: TrainedModel, tmp_path: Path) -> None:
     (tmp_path / "a.fa").write_text(">a\nACGTNNACGTNNACGT\n>b\nNNNN\n")
     infill_file(genome_run, tmp_path / "a.fa", output=tmp_path / "out", ranges=read_ranges(["a:3-5"]), only_ranges=True)
     assert [(row["key"], row["start"]) for row in read_rows(tmp_path / "out")] == [("a", "3"), ("a", "4"), ("a", "5")]
@@ -323,7 +323,7 @@ def test_recordings_know_which_samples_lie_between_two_moments(
     assert made.between(start, stop) == expected
 
 
-def test_a_stretch_of_time_is_hidden(signal_run: Run, tmp_path: Path) -> None:
+def test_a_stretch_of_time_is_hidden(signal_run: TrainedModel, tmp_path: Path) -> None:
     values = np.random.default_rng(1).normal(size=(100, 2)).round(3)
     lines = [f"2024-01-{1 + i // 24:02d} {i % 24:02d}:00,{u},{v}\n" for i, (u, v) in enumerate(values.tolist())]
     (tmp_path / "s.csv").write_text("date,u,v\n" + "".join(lines))
@@ -344,7 +344,9 @@ def test_a_stretch_of_time_is_hidden(signal_run: Run, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("no*"))
 
 
-def test_rules_may_be_functions_of_the_user(genome_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_may_be_functions_of_the_user(
+    genome_run: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def like_its_neighbour(ids: np.ndarray, cells: np.ndarray, allowed: np.ndarray) -> np.ndarray:
         before = ids[np.maximum(cells[:, 0] - 1, 0), 0]
         return allowed & ((np.arange(allowed.shape[1]) == before[:, None]) | (before >= 4)[:, None])
@@ -377,7 +379,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("after", [1, 40, 150])
 def test_an_interrupted_fill_goes_on_to_the_same_bits(
-    genome_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+    genome_run: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     file = holey_genome(tmp_path / "g.fa")
     asked: dict[str, Any] = {"ranges": read_ranges(["g:11-19"])}
@@ -418,7 +420,7 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, after: int | None) -> Callable
 
 
 def test_work_of_other_options_is_not_taken_over(
-    genome_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    genome_run: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = holey_genome(tmp_path / "g.fa")
     interrupting(monkeypatch, 60)
@@ -430,7 +432,9 @@ def test_work_of_other_options_is_not_taken_over(
     assert snapshot(tmp_path / "whole")["fills.csv"] == snapshot(tmp_path / "out")["fills.csv"]
 
 
-def test_a_damaged_journal_is_done_again(genome_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_journal_is_done_again(
+    genome_run: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = holey_genome(tmp_path / "g.fa")
     infill_file(genome_run, file, output=tmp_path / "whole")
     interrupting(monkeypatch, 60)
@@ -450,7 +454,7 @@ def child_path() -> str:
     return os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def killed(run: Run, file: Path, out: Path, *, at: int) -> int:
+def killed(run: TrainedModel, file: Path, out: Path, *, at: int) -> int:
     """Fill in another process, which is killed before it touches its nth file of the journal; its exit code."""
     command = [sys.executable, __file__, str(run.path), str(file), str(out), str(at)]
     environment = os.environ | {"PYTHONPATH": child_path()}
@@ -458,7 +462,7 @@ def killed(run: Run, file: Path, out: Path, *, at: int) -> int:
 
 
 @pytest.mark.parametrize("at", [29, *(pytest.param(n, marks=pytest.mark.soak) for n in range(6, 120, 9))])
-def test_a_killed_fill_goes_on_to_the_same_bits(genome_run: Run, tmp_path: Path, at: int) -> None:
+def test_a_killed_fill_goes_on_to_the_same_bits(genome_run: TrainedModel, tmp_path: Path, at: int) -> None:
     file = holey_genome(tmp_path / "g.fa")
     infill_file(genome_run, file, output=tmp_path / "whole")
     assert killed(genome_run, file, tmp_path / "out", at=at) == -signal.SIGKILL
@@ -469,7 +473,7 @@ def test_a_killed_fill_goes_on_to_the_same_bits(genome_run: Run, tmp_path: Path,
     assert (whole["g.fa"], whole["fills.csv"]) == (resumed["g.fa"], resumed["fills.csv"])
 
 
-def peak_bytes(run: Run, file: Path, out: Path) -> int:
+def peak_bytes(run: TrainedModel, file: Path, out: Path) -> int:
     """Of the memory of a process that fills the file (VmHWM)."""
     environment = os.environ | {"PYTHONPATH": child_path()}
     command = [sys.executable, __file__, str(run.path), str(file), str(out), "0"]
@@ -478,7 +482,9 @@ def peak_bytes(run: Run, file: Path, out: Path) -> int:
 
 
 @pytest.mark.parametrize("length", [400_000, pytest.param(5_000_000, marks=pytest.mark.soak)])
-def test_a_long_genome_takes_little_more_memory_than_its_letters(genome_run: Run, tmp_path: Path, length: int) -> None:
+def test_a_long_genome_takes_little_more_memory_than_its_letters(
+    genome_run: TrainedModel, tmp_path: Path, length: int
+) -> None:
     peaks = []
     for n in (100_000, length):
         letters = np.random.default_rng(0).choice(np.frombuffer(b"ACGT", np.uint8), n)
@@ -490,7 +496,7 @@ def test_a_long_genome_takes_little_more_memory_than_its_letters(genome_run: Run
 
 
 @pytest.mark.soak
-def test_a_day_of_a_signal_takes_a_few_copies_of_it(signal_run: Run, tmp_path: Path) -> None:
+def test_a_day_of_a_signal_takes_a_few_copies_of_it(signal_run: TrainedModel, tmp_path: Path) -> None:
     tokenizer = replace(_renamed(signal_run.tokenizer), channels=_renamed(signal_run.tokenizer).channels[:1])
     run = untrained(tokenizer, tmp_path / "run")
     peaks = []
@@ -502,7 +508,7 @@ def test_a_day_of_a_signal_takes_a_few_copies_of_it(signal_run: Run, tmp_path: P
     assert peaks[1] - peaks[0] < 10 * values.nbytes
 
 
-def test_the_table_can_be_parquet(genome_run: Run, tmp_path: Path) -> None:
+def test_the_table_can_be_parquet(genome_run: TrainedModel, tmp_path: Path) -> None:
     pq = pytest.importorskip("pyarrow.parquet")
     file = holey_genome(tmp_path / "g.fa")
     infill_file(genome_run, file, output=tmp_path / "a")

@@ -13,7 +13,7 @@ from maskseq.errors import DataError, UsageError
 from maskseq.lengths.head import LENGTH_HEAD, length_judge, load_length_head
 from maskseq.lengths.missing import Insertion, Unsized, give_lengths, insert_missing
 from maskseq.model.checkpoint import check
-from maskseq.trained import Run, load
+from maskseq.trained import TrainedModel, load
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 from maskseq_genomics.sequence import Sequence
 
@@ -37,7 +37,7 @@ def exact(before: int, after: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     run = untrained(NucleotideTokenizer(), tmp_path_factory.mktemp("run"))
     records = [(record.key, run.tokenizer.encode(record)) for record in walks(60, 120, 0)]
     before = {path.name: path.read_bytes() for path in run.path.iterdir()}
@@ -50,7 +50,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
-def test_it_comes_close_to_bayes_rule(fitted: Run) -> None:
+def test_it_comes_close_to_bayes_rule(fitted: TrainedModel) -> None:
     judge = length_judge(fitted.model, load_length_head(fitted.checkpoint))
     ids = [fitted.tokenizer.encode(record).ids for record in walks(40, 60, 1)]
     told = judge(ids, [30] * 40, (0, MOST))
@@ -59,7 +59,7 @@ def test_it_comes_close_to_bayes_rule(fitted: Run) -> None:
     assert (told.argmax(axis=1) == bayes.argmax(axis=1)).mean() > 0.9
 
 
-def test_it_chooses_the_length_of_holes_and_finds_what_is_missing(fitted: Run) -> None:
+def test_it_chooses_the_length_of_holes_and_finds_what_is_missing(fitted: TrainedModel) -> None:
     judge = length_judge(fitted.model, load_length_head(fitted.checkpoint))
     whole = b"ACGT" * 12
     record = Sequence(key="g", residues=whole[:20] + b"N" + whole[22:])
@@ -71,7 +71,7 @@ def test_it_chooses_the_length_of_holes_and_finds_what_is_missing(fitted: Run) -
     assert found.residues == whole[:25] + b"NNN" + whole[28:]
 
 
-def test_it_is_used_by_infill_and_kept_with_its_model(fitted: Run, tmp_path: Path) -> None:
+def test_it_is_used_by_infill_and_kept_with_its_model(fitted: TrainedModel, tmp_path: Path) -> None:
     (tmp_path / "g.fa").write_text(">g\n" + "ACGT" * 5 + "N" + "GT" + "ACGT" * 5 + "\n")
     asked = ["--length", "g:21-21=0..3", "--length-by", "head"]
     arguments = ["infill", fitted.path, tmp_path / "g.fa", "-o", tmp_path / "out", *asked]
@@ -94,7 +94,7 @@ def test_it_is_used_by_infill_and_kept_with_its_model(fitted: Run, tmp_path: Pat
         load_length_head(moved.checkpoint)
 
 
-def test_records_without_room_for_gaps_are_refused(fitted: Run) -> None:
+def test_records_without_room_for_gaps_are_refused(fitted: TrainedModel) -> None:
     short = [(record.key, fitted.tokenizer.encode(record)) for record in walks(10, 4, 3)]
     with pytest.raises(UsageError, match="gaps of up to 5"):
         fitted.fit_lengths(short, most=5)

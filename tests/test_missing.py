@@ -16,7 +16,7 @@ from maskseq.apps.infill import infill_file
 from maskseq.errors import UsageError
 from maskseq.infill.ranges import read_ranges
 from maskseq.lengths.missing import Insertion, Unsized, by_evidence, give_lengths, insert_missing, read_lengths
-from maskseq.trained import Run
+from maskseq.trained import TrainedModel
 from maskseq_events.case import Case, no_time
 from maskseq_events.delimited import Csv
 from maskseq_events.tokenizer import EventTokenizer
@@ -142,11 +142,11 @@ def test_lengths_are_read() -> None:
 
 
 @pytest.fixture(scope="module")
-def genome_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def genome_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return untrained(NucleotideTokenizer(), tmp_path_factory.mktemp("genome"))
 
 
-def test_a_genome_comes_back_with_a_hole_of_the_chosen_length(genome_run: Run, tmp_path: Path) -> None:
+def test_a_genome_comes_back_with_a_hole_of_the_chosen_length(genome_run: TrainedModel, tmp_path: Path) -> None:
     letters = "".join(np.random.default_rng(1).choice(list("ACGT"), 200))
     lines = [(letters[:90] + "NNNNN" + letters[90:])[i : i + 60] for i in range(0, 205, 60)]
     (tmp_path / "g.fa").write_text("\n".join([">g", *lines, ">h", "ACNGT", ""]))

@@ -18,7 +18,7 @@ from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import UsageError
 from maskseq.formats import Names, named
 from maskseq.infill.ranges import within
-from maskseq.trained import Run
+from maskseq.trained import TrainedModel
 from maskseq.types import ListRecord
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 from maskseq_genomics.sequence import Sequence
@@ -58,7 +58,7 @@ def test_a_request_means_one_record_or_is_refused(keys: list[str], asked: str) -
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return untrained(NucleotideTokenizer(), tmp_path_factory.mktemp("run"))
 
 
@@ -78,7 +78,7 @@ TEXTS = {
 @pytest.mark.parametrize(
     ("name", "way"), [(name, way) for name in TEXTS for way in ("mask", "region", "bed")] + [("x.fa", "length")]
 )
-def test_a_stretch_is_of_one_of_them(run: Run, tmp_path: Path, name: str, way: str) -> None:
+def test_a_stretch_is_of_one_of_them(run: TrainedModel, tmp_path: Path, name: str, way: str) -> None:
     file = tmp_path / name
     file.write_text(TEXTS[name])
     (tmp_path / "mask.bed").write_text("a#2\t4\t9\n")
@@ -112,14 +112,14 @@ def test_a_stretch_is_of_one_of_them(run: Run, tmp_path: Path, name: str, way: s
         ("--rule", "gc=0.4..0.6@c"),
     ],
 )
-def test_what_means_none_or_several_is_refused(run: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_what_means_none_or_several_is_refused(run: TrainedModel, tmp_path: Path, options: tuple[str, ...]) -> None:
     (tmp_path / "x.fa").write_text(TEXTS["x.fa"])
     result = maskseq("infill", run.path, tmp_path / "x.fa", "-o", tmp_path / "out", *options)
     assert result.exit_code == 2, result.output
     assert [path.name for path in tmp_path.iterdir()] == ["x.fa"]
 
 
-def test_a_rule_is_about_one_of_them(run: Run) -> None:
+def test_a_rule_is_about_one_of_them(run: TrainedModel) -> None:
     records = [Sequence(key=key, residues=b"ACGTNNNNACGT") for key in "aa"]
     filled = list(run.infill(records, rules=["motif=GTAC@a#2:5-8"]))
     assert filled[1].record.residues == b"ACGTGTACACGT"
@@ -127,7 +127,7 @@ def test_a_rule_is_about_one_of_them(run: Run) -> None:
     assert filled[0].record.residues == alone.record.residues
 
 
-def test_python_refuses_keys_that_no_record_has(run: Run) -> None:
+def test_python_refuses_keys_that_no_record_has(run: TrainedModel) -> None:
     records = [Sequence(key="a", residues=b"ACGTACGTACGT")]
     for ranges in ({"b": [(0, 3)]}, {"a": [(0, 3)], "a#2": [(0, 3)]}):
         with pytest.raises(UsageError):
@@ -144,7 +144,7 @@ def test_a_stretch_for_judging_is_of_one_of_them() -> None:
         list(within(records, {"a": [(2, 4)]}))
 
 
-def test_scores_name_them_apart(run: Run) -> None:
+def test_scores_name_them_apart(run: TrainedModel) -> None:
     records = [Sequence(key=key, residues=b"ACGTACGTACGT") for key in "aba"]
     assert [score.key for score in run.score(records)] == ["a", "b", "a#2"]
 

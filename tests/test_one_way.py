@@ -29,12 +29,12 @@ from maskseq.errors import UsageError
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.interop.convert import export_hf
 from maskseq.masking.plan import Infill, MaskingConfig, Spans, Tokens
-from maskseq.model.attention.context_target import OneWay
+from maskseq.model.attention.context_target import ContextTargetAttention
 from maskseq.model.attention.packed import packed_self_attention
 from maskseq.model.encoder import Encoder, EncoderConfig
 from maskseq.model.rotary import Rotation, rotate, rotation
-from maskseq.packing.packing import BatchConfig
-from maskseq.packing.rows import Row, Rows, concatenate
+from maskseq.packing.packing import PackingConfig
+from maskseq.packing.rows import PackedRow, PackedRows, concatenate
 from maskseq.predict.encoder import EncoderPredict
 from maskseq.recipe import load_recipe
 from maskseq.training.events import Event, Step
@@ -79,7 +79,7 @@ def test_attention_is_dense_attention_under_the_block_mask(pieces: list[list[boo
     turn = rotation(positions, 8, 100.0) if rotary else None
     found, expected = qkv.clone().requires_grad_(), qkv.clone().requires_grad_()
     longest = max(map(len, pieces))
-    ours = OneWay.of(target, cu_seqlens)(found, turn, cu_seqlens, max_seqlen=longest)
+    ours = ContextTargetAttention.of(target, cu_seqlens)(found, turn, cu_seqlens, max_seqlen=longest)
     theirs = dense(expected, turn, cu_seqlens, target=target)
     torch.testing.assert_close(ours, theirs)
     ours.backward(grad[:, 0])
@@ -216,15 +216,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 @pytest.fixture(scope="module")
-def row(corpus: Corpus) -> Row:
+def row(corpus: Corpus) -> PackedRow:
     """Pieces of all objectives, and filler, in one row."""
-    rows = Rows(corpus, config=BatchConfig(row_tokens=512, context=64), masking=OBJECTIVES, seed=1)
+    rows = PackedRows(corpus, config=PackingConfig(row_tokens=512, context=64), masking=OBJECTIVES, seed=1)
     row = concatenate([rows.row(number) for number in range(rows.n_rows())])
     assert set(row.objective.tolist()) == {-1, 0, 1, 2}
     return row
 
 
-def test_the_loss_of_a_row_of_all_objectives_is_that_of_its_pieces_alone(row: Row) -> None:
+def test_the_loss_of_a_row_of_all_objectives_is_that_of_its_pieces_alone(row: PackedRow) -> None:
     """Only infill has targets; the other pieces of the row, and its filler, are not touched by them."""
     model = encoder()
     batch, one_way = Batch.of(row, CPU), MaskedLoss(model)
@@ -246,7 +246,7 @@ def test_the_loss_of_a_row_of_all_objectives_is_that_of_its_pieces_alone(row: Ro
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_trained_model_is_asked_under_the_mask_it_was_trained_under(row: Row) -> None:
+def test_a_trained_model_is_asked_under_the_mask_it_was_trained_under(row: PackedRow) -> None:
     """Where a whole target is hidden and nothing of its context, training and `predict` see the same."""
     target = row.target[:, None] & TOKENIZER.vocabulary.known(row.targets)
     row = replace(

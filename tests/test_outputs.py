@@ -25,7 +25,7 @@ from maskseq.files import create
 from maskseq.plugins import format_for
 from maskseq.reports.evaluation import evaluation_writer
 from maskseq.storage.outputs import beside, claimed, derived, discard, locked, replacing, sweep, work_folder, write
-from maskseq.trained import Run
+from maskseq.trained import TrainedModel
 from maskseq_genomics.bed import Bed
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 
@@ -33,7 +33,7 @@ LONG = "n" * 251 + ".csv"
 
 
 @pytest.fixture(scope="module")
-def genome_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def genome_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return untrained(NucleotideTokenizer(), tmp_path_factory.mktemp("genome"))
 
 
@@ -208,7 +208,7 @@ def test_default_outputs_of_a_folder_differ_and_are_names(names: list[str]) -> N
 # ---- the commands --------------------------------------------------------------------------------------------------
 
 
-def test_what_lies_beside_outputs_stays(genome_run: Run, tmp_path: Path) -> None:
+def test_what_lies_beside_outputs_stays(genome_run: TrainedModel, tmp_path: Path) -> None:
     file, valuable = genome(tmp_path / "g.fa"), tmp_path / "valuable"
     valuable.mkdir()
     (valuable / "thesis").write_text("all of it")
@@ -241,7 +241,7 @@ def test_what_lies_beside_outputs_stays(genome_run: Run, tmp_path: Path) -> None
     ],
 )
 def test_the_second_command_on_an_output_ends_with_exit_code_2(
-    genome_run: Run, tmp_path: Path, command: list[str], output: str, held: str
+    genome_run: TrainedModel, tmp_path: Path, command: list[str], output: str, held: str
 ) -> None:
     file = genome(tmp_path / "g.fa")
     given = [{"RUN": genome_run.path, "FILE": file}.get(word, word) for word in command]
@@ -254,7 +254,7 @@ def test_the_second_command_on_an_output_ends_with_exit_code_2(
         assert tree(tmp_path) == before
 
 
-def test_one_process_calibrates_a_checkpoint(genome_run: Run, tmp_path: Path) -> None:
+def test_one_process_calibrates_a_checkpoint(genome_run: TrainedModel, tmp_path: Path) -> None:
     with locked(genome_run.path, "busy"):
         for command in ("calibrate", "fit-lengths"):
             result = maskseq(command, genome_run.path, genome(tmp_path / "g.fa", holes=1000))
@@ -262,7 +262,7 @@ def test_one_process_calibrates_a_checkpoint(genome_run: Run, tmp_path: Path) ->
             assert str(genome_run.path) in result.stderr
 
 
-def test_two_infills_of_one_output_and_a_kill_end_in_the_same_bits(genome_run: Run, tmp_path: Path) -> None:
+def test_two_infills_of_one_output_and_a_kill_end_in_the_same_bits(genome_run: TrainedModel, tmp_path: Path) -> None:
     """Two real processes: the first is stopped amid its work, then killed; a third goes on."""
     file, out = genome(tmp_path / "g.fa", n=2000), tmp_path / "out"
     infill_file(genome_run, file, output=tmp_path / "whole")
@@ -285,7 +285,9 @@ def test_two_infills_of_one_output_and_a_kill_end_in_the_same_bits(genome_run: R
     assert {path.name for path in tmp_path.iterdir()} == {"g.fa", "whole", "out"}
 
 
-def test_an_infill_that_an_older_version_began_goes_on(genome_run: Run, tmp_path: Path, monkeypatch: Any) -> None:
+def test_an_infill_that_an_older_version_began_goes_on(
+    genome_run: TrainedModel, tmp_path: Path, monkeypatch: Any
+) -> None:
     file, out = genome(tmp_path / "g.fa", n=2000), tmp_path / "out"
     infill_file(genome_run, file, output=tmp_path / "whole")
 
@@ -332,7 +334,7 @@ def full_disk(largest: int) -> Iterator[None]:
     ],
 )
 def test_a_full_disk_is_one_line_with_the_path_and_leaves_nothing(
-    genome_run: Run, tmp_path: Path, command: list[str], output: str, largest: int, named: str
+    genome_run: TrainedModel, tmp_path: Path, command: list[str], output: str, largest: int, named: str
 ) -> None:
     files = {"FILE": genome(tmp_path / "g.fa", n=4000, holes=500), "HOLES": genome(tmp_path / "h.fa", n=600, holes=2)}
     files |= {"RUN": genome_run.path, "KNOWN": genome(tmp_path / "k.fa", n=4000, holes=4001)}
@@ -347,7 +349,7 @@ def test_a_full_disk_is_one_line_with_the_path_and_leaves_nothing(
     assert tree(tmp_path) == before
 
 
-def test_a_full_disk_while_evaluating_or_calibrating(genome_run: Run, tmp_path: Path) -> None:
+def test_a_full_disk_while_evaluating_or_calibrating(genome_run: TrainedModel, tmp_path: Path) -> None:
     told = {"protocols": {}, "asked": {"cells": "x" * 1000}, "infill": {}}
     with full_disk(100), pytest.raises(DataError) as error, evaluation_writer(tmp_path / "judged") as write_told:
         write_told(told)
@@ -359,7 +361,7 @@ def test_a_full_disk_while_evaluating_or_calibrating(genome_run: Run, tmp_path: 
     "name", ["fills.csv", "Fills.CSV", "report.html", "lengths.csv", "journal", "content", "mark", LONG]
 )
 def test_a_filled_file_keeps_its_name_and_its_content(
-    genome_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    genome_run: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     original = genome(Path(name)).read_text()
@@ -378,7 +380,7 @@ def test_a_filled_file_keeps_its_name_and_its_content(
 
 
 @pytest.mark.parametrize("command", ["score", "evaluate"])
-def test_an_input_is_not_written_over(genome_run: Run, tmp_path: Path, command: str) -> None:
+def test_an_input_is_not_written_over(genome_run: TrainedModel, tmp_path: Path, command: str) -> None:
     file = genome(tmp_path / "evaluation.json")
     (tmp_path / "s.csv").symlink_to(file)
     output = tmp_path / "s.csv" if command == "score" else tmp_path

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from corpora import child
 
 from maskseq.errors import UsageError
-from maskseq.packing.packing import BatchConfig, Plan, best_fit, plan_epoch
+from maskseq.packing.packing import PackingConfig, PackingPlan, best_fit, plan_epoch
 
 
 def log_normal(n: int, *, median: float = 160, seed: int = 0) -> Int64[np.ndarray, "n"]:
@@ -37,8 +37,8 @@ def log_normal(n: int, *, median: float = 160, seed: int = 0) -> Int64[np.ndarra
 def test_every_token_is_in_exactly_one_piece_and_every_piece_in_one_row(
     lengths: list[int], context: int, row_tokens: int, chunk_tokens: int, epoch: int, cut: float
 ) -> None:
-    config = BatchConfig(row_tokens=row_tokens, context=context, cut=cut)
-    plan = Plan(np.array(lengths), config, key=(7, 0), chunk_tokens=chunk_tokens)
+    config = PackingConfig(row_tokens=row_tokens, context=context, cut=cut)
+    plan = PackingPlan(np.array(lengths), config, key=(7, 0), chunk_tokens=chunk_tokens)
     seen, n_pieces = [np.zeros(length, int) for length in lengths], Counter[int]()
     for block in plan.epoch(epoch):
         assert block.rows[0] == 0
@@ -77,7 +77,7 @@ def test_best_fit_is_best_fit_decreasing(lengths: list[int], row_tokens: int) ->
     assert sorted(filled) == brute_force_best_fit(lengths, row_tokens)
 
 
-def is_99_percent_full(lengths: Int64[np.ndarray, "n"], config: BatchConfig) -> bool:
+def is_99_percent_full(lengths: Int64[np.ndarray, "n"], config: PackingConfig) -> bool:
     """Whether no more rows are used than at a fill of 99 %, rounded up: the last row is what it is."""
     n_rows = sum(block.n_rows for block in plan_epoch(lengths, config, key=(0, 0)))
     return n_rows <= np.ceil(lengths.sum() / (0.99 * config.row_tokens))
@@ -85,12 +85,12 @@ def is_99_percent_full(lengths: Int64[np.ndarray, "n"], config: BatchConfig) -> 
 
 @pytest.mark.parametrize(("row_tokens", "context"), [(8192, 1024), (8192, 8192), (4096, 512), (1024, 1024)])
 def test_rows_are_at_least_99_percent_full_on_log_normal_lengths(row_tokens: int, context: int) -> None:
-    assert is_99_percent_full(log_normal(100_000), BatchConfig(row_tokens=row_tokens, context=context))
+    assert is_99_percent_full(log_normal(100_000), PackingConfig(row_tokens=row_tokens, context=context))
 
 
 @pytest.mark.parametrize("context", [1000, 1024, 3000, 5000, 8191])
 def test_windows_of_long_records_fill_rows_whatever_the_context(context: int) -> None:
-    config = BatchConfig(row_tokens=8192, context=context)
+    config = PackingConfig(row_tokens=8192, context=context)
     assert config.window <= context
     assert is_99_percent_full(np.array([4_600_000, 1_200_000]), config)
 
@@ -103,11 +103,11 @@ def test_rows_are_at_least_99_percent_full_on_real_logs(shared_data: Path, row_t
         bpic = [trace.count("<event>") for trace in file.read().split("<trace>")[1:]]
     sessions = (shared_data / "events" / "hdfs_sessions_train.txt").read_text().splitlines()
     for lengths in (list(cases.values()), bpic, [len(line.split()) for line in sessions]):
-        assert is_99_percent_full(np.array(lengths), BatchConfig(row_tokens=row_tokens))
+        assert is_99_percent_full(np.array(lengths), PackingConfig(row_tokens=row_tokens))
 
 
 def test_window_edges_move_from_epoch_to_epoch_and_fall_everywhere_alike() -> None:
-    plan = Plan(np.array([20_000]), BatchConfig(row_tokens=64, context=64), key=(0, 0))
+    plan = PackingPlan(np.array([20_000]), PackingConfig(row_tokens=64, context=64), key=(0, 0))
     first_edges = []
     for epoch in range(1000):
         block = plan.block(epoch, 0)
@@ -122,7 +122,7 @@ def test_window_edges_move_from_epoch_to_epoch_and_fall_everywhere_alike() -> No
 def test_the_wanted_share_of_short_sequences_is_cut_in_two_anywhere() -> None:
     """Each anywhere alike, but that both pieces have two positions; others in another epoch; windows do not matter."""
     lengths = np.array([10] * 20_000 + [1, 2, 3] * 100)
-    plan = Plan(lengths, BatchConfig(row_tokens=28, context=10, cut=0.3), key=(0, 0))
+    plan = PackingPlan(lengths, PackingConfig(row_tokens=28, context=10, cut=0.3), key=(0, 0))
     assert plan.config.window < 10
     epochs = [np.concatenate([block.sequence[block.start > 0] for block in plan.epoch(epoch)]) for epoch in (0, 1)]
     for cut in epochs:
@@ -138,10 +138,10 @@ def test_the_wanted_share_of_short_sequences_is_cut_in_two_anywhere() -> None:
 
 
 def test_a_plan_is_a_pure_function_of_its_key() -> None:
-    lengths, config = log_normal(5_000), BatchConfig(row_tokens=1024, context=256)
+    lengths, config = log_normal(5_000), PackingConfig(row_tokens=1024, context=256)
 
     def rows(key: tuple[int, ...], epoch: int) -> list[bytes]:
-        plan = Plan(lengths, config, key=key, chunk_tokens=10_000)
+        plan = PackingPlan(lengths, config, key=key, chunk_tokens=10_000)
         blocks = [plan.block(epoch, index) for index in reversed(range(plan.n_blocks()))]
         return [array.tobytes() for b in reversed(blocks) for array in (b.sequence, b.start, b.length, b.rows)]
 
@@ -151,7 +151,9 @@ def test_a_plan_is_a_pure_function_of_its_key() -> None:
 
 def test_rows_mix_distant_parts_of_the_corpus() -> None:
     """A block draws its chunks from everywhere, so neighbours in a row are not neighbours in the file."""
-    plan = Plan(np.full(200_000, 100), BatchConfig(row_tokens=1000, context=100), key=(0, 0), chunk_tokens=100_000)
+    plan = PackingPlan(
+        np.full(200_000, 100), PackingConfig(row_tokens=1000, context=100), key=(0, 0), chunk_tokens=100_000
+    )
     block = plan.block(0, 0)
     spread = [np.ptp(block.sequence[a:b]) for a, b in zip(block.rows[:-1], block.rows[1:], strict=True)]
     assert np.mean(spread) > 50_000
@@ -159,7 +161,7 @@ def test_rows_mix_distant_parts_of_the_corpus() -> None:
 
 def test_rows_of_a_block_come_in_random_order() -> None:
     """Best fit places the longest pieces first: rows left in that order would run from long pieces to short ones."""
-    plan = Plan(log_normal(40_000), BatchConfig(row_tokens=1024, context=1024), key=(0, 0))
+    plan = PackingPlan(log_normal(40_000), PackingConfig(row_tokens=1024, context=1024), key=(0, 0))
     longest, edges = [], plan.block(0, 0)
     for begin, end in zip(edges.rows[:-1], edges.rows[1:], strict=True):
         longest.append(int(edges.length[begin:end].max()))
@@ -192,7 +194,7 @@ def test_ten_million_sequences_are_planned_in_ten_seconds_and_two_gigabytes() ->
 
 def test_a_block_of_a_hundred_million_sequences_is_planned_alone() -> None:
     """Lengths stay where they are (on disk, for a corpus); a plan keeps one entry a chunk."""
-    plan = Plan(np.full(10**8, 120, np.int8), BatchConfig(), key=(0, 0))
+    plan = PackingPlan(np.full(10**8, 120, np.int8), PackingConfig(), key=(0, 0))
     began = time.process_time()
     assert plan.n_blocks() == 2862
     assert abs(int(plan.block(3, 1234).length.sum()) - (8 << 19)) < 8 * 120
@@ -202,4 +204,4 @@ def test_a_block_of_a_hundred_million_sequences_is_planned_alone() -> None:
 @pytest.mark.parametrize("wrong", [{"context": 0}, {"context": 9000}, {"row_tokens": 100, "context": 101}])
 def test_a_context_that_does_not_fit_a_row_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="context"):
-        BatchConfig(**wrong)
+        PackingConfig(**wrong)

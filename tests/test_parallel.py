@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_run import STEP, Letters, Synthetic, small_run, torchrun, weights
 
 from maskseq.errors import UsageError
-from maskseq.training.parallel import Ranks, check_shares
+from maskseq.training.parallel import RankGroup, check_shares
 from maskseq.training.state import n_shards
 from maskseq.training.trainer import numbered
 
@@ -134,7 +134,7 @@ def test_ranks_share_the_rows_between_them_wherever_they_begin() -> None:
     for world, first in [(1, 3), (2, 0), (3, 7), (4, 6)]:
         taken = []
         for rank in range(world):
-            stream = numbered(rows, first, Ranks(rank=rank, world=world, device=CPU))
+            stream = numbered(rows, first, RankGroup(rank=rank, world=world, device=CPU))
             for number, row in islice(stream, 3):
                 assert (row.targets == rows.row(number).targets).all()
                 assert number % world == rank

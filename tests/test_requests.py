@@ -13,7 +13,7 @@ from maskseq.cli import app
 from maskseq.errors import UsageError
 from maskseq.infill.ranges import Moments, hidden_cells, within
 from maskseq.lengths.missing import Unsized
-from maskseq.trained import Run
+from maskseq.trained import TrainedModel
 from maskseq_genomics.codon import CodonTokenizer
 from maskseq_genomics.kmer import KmerTokenizer
 from maskseq_genomics.nucleotide import NucleotideTokenizer
@@ -41,19 +41,19 @@ WRONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return untrained(NucleotideTokenizer(), tmp_path_factory.mktemp("run"))
 
 
 @pytest.mark.parametrize("what", WRONG)
 @pytest.mark.parametrize("records", [RECORDS, RECORDS[::-1]], ids=["in order", "reversed"])
-def test_wrong_requests_are_refused_in_python(run: Run, what: str, records: list[Sequence]) -> None:
+def test_wrong_requests_are_refused_in_python(run: TrainedModel, what: str, records: list[Sequence]) -> None:
     with pytest.raises(UsageError):
         list(run.infill(records, **WRONG[what]))
 
 
 @pytest.mark.parametrize("asked", [{"ranges": {"a": [(0, 1)]}}, {"unknown": ["letter"]}, {"ranges": {"": [(0, 1)]}}])
-def test_even_of_no_records(run: Run, asked: dict[str, Any]) -> None:
+def test_even_of_no_records(run: TrainedModel, asked: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         list(run.infill([], **asked))
 
@@ -68,7 +68,7 @@ def test_even_of_no_records(run: Run, asked: dict[str, Any]) -> None:
         {"unknown": ["base"]},
     ],
 )
-def test_right_ones_are_not(run: Run, asked: dict[str, Any]) -> None:
+def test_right_ones_are_not(run: TrainedModel, asked: dict[str, Any]) -> None:
     assert [each.record.key for each in run.infill(RECORDS, **asked)] == ["a", "b"]
     if "" not in str(asked):
         assert len(list(run.infill(RECORDS[:1], ranges={"": [(0, 1)]}))) == 1
@@ -87,7 +87,9 @@ def test_right_ones_are_not(run: Run, asked: dict[str, Any]) -> None:
     ],
     ids=" ".join,
 )
-def test_wrong_requests_are_refused_on_the_command_line(run: Run, options: tuple[str, str], tmp_path: Path) -> None:
+def test_wrong_requests_are_refused_on_the_command_line(
+    run: TrainedModel, options: tuple[str, str], tmp_path: Path
+) -> None:
     file = tmp_path / "x.fa"
     file.write_bytes(b"".join(b">%s\n%s\n" % (record.key.encode(), record.residues) for record in RECORDS))
     result = CliRunner().invoke(app, ["infill", str(run.path), str(file), "-o", str(tmp_path / "out"), *options])
@@ -125,7 +127,7 @@ def test_stretches_of_what_is_not_there(take: Callable[[], Any]) -> None:
         list(take())
 
 
-def test_a_bed_that_names_nothing_is_refused(run: Run, tmp_path: Path) -> None:
+def test_a_bed_that_names_nothing_is_refused(run: TrainedModel, tmp_path: Path) -> None:
     (tmp_path / "x.fa").write_text(">a\nACGTN\n")
     (tmp_path / "none.bed").write_text("# nothing\n")
     arguments = ["infill", str(run.path), str(tmp_path / "x.fa"), "--mask", str(tmp_path / "none.bed")]

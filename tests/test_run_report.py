@@ -17,12 +17,12 @@ from maskseq.apps.inspect import inspect
 from maskseq.apps.pretrain import rows_of_run
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
-from maskseq.packing.rows import Row
+from maskseq.packing.rows import PackedRow
 from maskseq.plugins import load
 from maskseq.recipe import load_recipe
 from maskseq.training.metrics import Watched
 from maskseq.training.optimizer import make_optimizer
-from maskseq.training.step import Learner
+from maskseq.training.step import TrainStep
 from maskseq_genomics.sequence import Sequence
 
 RECIPE: dict[str, Any] = {
@@ -33,7 +33,7 @@ RECIPE: dict[str, Any] = {
     "optimizer": {"name": "muon", "lr": 2e-3, "weight_decay": 0.05},
     "training": {"tokens": 15_000, "rows": 2, "validate_every": 0.3},
 }
-USED: dict[int, Row] = {}
+USED: dict[int, PackedRow] = {}
 """The rows that were trained on, by number."""
 
 
@@ -45,15 +45,15 @@ def records(n: int = 30) -> list[Sequence]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Two epochs and more of 24 records."""
-    backward = Learner.backward
+    backward = TrainStep.backward
 
-    def spy(self: Learner, rows: Any, weight: float) -> Any:
+    def spy(self: TrainStep, rows: Any, weight: float) -> Any:
         USED.update(rows)
         return backward(self, rows, weight)
 
     folder = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Learner, "backward", spy)
+        patch.setattr(TrainStep, "backward", spy)
         tokenizer = load("tokenizers", "nucleotide").fit(records())
         maskseq.pretrain(RECIPE, output=folder, tokenizer=tokenizer, records=records())
     yield folder

@@ -24,8 +24,8 @@ from maskseq.masking.plan import MaskingConfig, Spans, Tokens
 from maskseq.model.checkpoint import load_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
-from maskseq.packing.packing import BatchConfig
-from maskseq.packing.rows import Rows
+from maskseq.packing.packing import PackingConfig
+from maskseq.packing.rows import PackedRows
 from maskseq.training.config import OptimizerConfig, TrainingConfig
 from maskseq.training.events import Event, Listener, Started, Step, Warned
 from maskseq.training.schedule import ScheduleConfig
@@ -155,7 +155,7 @@ def pretrain(
 ) -> None:
     """Real rows of a real corpus; masks go from 30 % to 15 % where the learning rate begins to fall."""
     masking = MaskingConfig(ratio=0.3, final_ratio=0.15, schedule="step", tokens=Tokens(), spans=Spans(weight=1.0))
-    batch, total = BatchConfig(row_tokens=ROW, context=context), CORPUS_STEPS * ROW
+    batch, total = PackingConfig(row_tokens=ROW, context=context), CORPUS_STEPS * ROW
     stage = origin.position.stage if origin else 0
     common = {"config": batch, "masking": masking, "seed": 3, "stage": stage}
     theta = 160_000.0 if stage else 10_000.0
@@ -164,8 +164,8 @@ def pretrain(
     windows = {"global_every": 3, "window": 16, "rope_theta": theta, "attention_dropout": 0.1}
     train(
         Encoder(preset("nano", vocabulary, **shape, **windows), seed=0),
-        Rows(corpus, split="train", total_tokens=total, decay_start=0.5, **common),
-        Rows(corpus, split="validation", mask_epoch=0, **common),
+        PackedRows(corpus, split="train", total_tokens=total, decay_start=0.5, **common),
+        PackedRows(corpus, split="validation", mask_epoch=0, **common),
         config=TrainingConfig(tokens=total, rows=1, precision="fp32", validate_every=0.5, validation_rows=3),
         optimizer=OptimizerConfig(lr=1e-2),
         schedule=ScheduleConfig(warmup=0, decay=0.5),

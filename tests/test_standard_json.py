@@ -24,7 +24,7 @@ from maskseq.corpus.reader import MANIFEST, Corpus
 from maskseq.infill.journal import Journal
 from maskseq.lengths.head import FittedHead, LengthHead, load_length_head, save_length_head
 from maskseq.model.checkpoint import DIGESTS, check, read_json, read_model, write_json
-from maskseq.predict.calibrated import Calibration, Group
+from maskseq.predict.calibrated import Calibration, CalibrationGroup
 from maskseq.predict.posterior import LEVELS
 from maskseq.predict.protocol import Fill
 from maskseq.recipe import load_recipe
@@ -34,7 +34,7 @@ from maskseq.storage.outputs import claimed
 from maskseq.storage.standard_json import to_json
 from maskseq.storage.tabular import table_writer
 from maskseq.tokenizer import Tokenizer
-from maskseq.training.events import Score, Scores, Step, Validation
+from maskseq.training.events import CellScore, Scores, Step, Validation
 from maskseq.training.metrics import METRICS, Watched
 from maskseq.training.run_folder import RECIPE, Metrics, claim
 from maskseq.training.state import LAYOUT, STATE, Position, Saved, read_saved
@@ -157,8 +157,8 @@ def test_recipes_with_any_number(tmp_path: Path) -> None:
     assert load_recipe(read_json(tmp_path / "b" / RECIPE)["recipe"]).training == recipe.training
 
 
-def score(loss: float) -> Score:
-    return Score(loss=loss, accuracy=0.5, cells=3)
+def score(loss: float) -> CellScore:
+    return CellScore(loss=loss, accuracy=0.5, cells=3)
 
 
 def step(number: int, value: float) -> Step:
@@ -291,7 +291,7 @@ def test_a_calibration_of_any_cells_can_be_read_again(marginals: np.ndarray, tru
 
 def test_even_one_without_numbers_can_be_read_again(tmp_path: Path) -> None:
     untrained(Odd(), tmp_path)
-    group = Group(
+    group = CalibrationGroup(
         field=0, span=1, temperature=1.0, marginal_temperature=1.0, n_cells=0, ece_before=math.nan, ece_after=math.inf,
         coverage_before=(math.nan,) * len(LEVELS),
     )  # fmt: skip

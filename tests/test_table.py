@@ -22,7 +22,7 @@ from maskseq.types import OTHER, Encoded, Field, ListRecord
 from maskseq_genomics.kmer import KmerTokenizer
 
 
-def write_table(table: Iterable[table_module.Row], path: Path) -> None:
+def write_table(table: Iterable[table_module.FillRow], path: Path) -> None:
     with table_writer(path, COLUMNS) as sink:
         sink(map(as_dict, table))
 
@@ -50,7 +50,7 @@ def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> lis
 
 
 @pytest.fixture
-def made() -> list[table_module.Row]:
+def made() -> list[table_module.FillRow]:
     tokenizer = Weather()
     ids = tokenizer.encode(ListRecord(key="week", values=[(0, 1), (4, 1), (2, 3), (1, 0)])).ids
     holes = np.array([[0, 0], [1, 0], [1, 1], [0, 0]], dtype=bool)  # the sky of day 3 was known: rain
@@ -59,7 +59,7 @@ def made() -> list[table_module.Row]:
     return list(rows(filled, Encoded(ids), tokenizer, alternatives=2))
 
 
-def test_rows_say_where_what_and_how_surely(made: list[table_module.Row]) -> None:
+def test_rows_say_where_what_and_how_surely(made: list[table_module.FillRow]) -> None:
     first, second, third = made
     assert (first.key, first.field, first.start, first.stop, first.value) == ("week", "sky, or so", 2, 2, "sun")
     assert (first.truth, second.truth, second.start, third.field) == (None, "rain", 3, "degrees")
@@ -73,7 +73,7 @@ def test_rows_say_where_what_and_how_surely(made: list[table_module.Row]) -> Non
     assert third.low95 < third.low80 < third.low50 < third.median < third.high50 < third.high80 < third.high95
 
 
-def test_the_number_that_was_written_is_told(made: list[table_module.Row]) -> None:
+def test_the_number_that_was_written_is_told(made: list[table_module.FillRow]) -> None:
     ids = np.array([[0, 1], [3, 1]])
     fill = fill_record(
         predict, Task("week", Encoded(ids), ids == 3), InfillConfig(), vocabulary=Weather().vocabulary, context=8
@@ -82,7 +82,7 @@ def test_the_number_that_was_written_is_told(made: list[table_module.Row]) -> No
     assert (row.value, row.number) == ("sun", 12.5)
 
 
-def test_csv_and_parquet_hold_the_same_rows(made: list[table_module.Row], tmp_path: Path) -> None:
+def test_csv_and_parquet_hold_the_same_rows(made: list[table_module.FillRow], tmp_path: Path) -> None:
     pq = pytest.importorskip("pyarrow.parquet")
     write_table(iter(made), tmp_path / "fills.csv")
     write_table(iter(made), tmp_path / "fills.parquet")
@@ -104,8 +104,8 @@ def test_csv_and_parquet_hold_the_same_rows(made: list[table_module.Row], tmp_pa
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fills.csv", "fills.parquet"]
 
 
-def test_a_table_appears_whole_or_not_at_all(made: list[table_module.Row], tmp_path: Path) -> None:
-    def broken() -> Iterator[table_module.Row]:
+def test_a_table_appears_whole_or_not_at_all(made: list[table_module.FillRow], tmp_path: Path) -> None:
+    def broken() -> Iterator[table_module.FillRow]:
         yield made[0]
         raise KeyboardInterrupt
 

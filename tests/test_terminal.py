@@ -18,7 +18,7 @@ from untrained import untrained
 
 from maskseq.cli import app, console
 from maskseq.storage.terminal import escaped, in_one_line
-from maskseq.trained import Run
+from maskseq.trained import TrainedModel
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 
 EVIL = "k\x1b[31m\x9b2J\x07\u202egnp\u2066\x85\x7f"
@@ -52,7 +52,7 @@ def test_escaping_twice_is_escaping_once_and_can_be_read_back(text: str) -> None
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return untrained(NucleotideTokenizer(), tmp_path_factory.mktemp("run"))
 
 
@@ -100,7 +100,7 @@ def test_wrong_arguments_are_shown_escaped(arguments: tuple[str, ...]) -> None:
     assert is_safe(result.output)
 
 
-def test_keys_are_escaped_in_tables_on_stdout_and_not_in_json(run: Run, tmp_path: Path) -> None:
+def test_keys_are_escaped_in_tables_on_stdout_and_not_in_json(run: TrainedModel, tmp_path: Path) -> None:
     file = tmp_path / "x.csv"
     with file.open("w", newline="", encoding="utf-8") as opened:
         csv.writer(opened).writerows([["id", "sequence"], [EVIL, "ACGTACGTACGT"]])
@@ -136,7 +136,7 @@ for word in sys.argv[1:]:
 
 
 @pytest.mark.parametrize("encoding", POOR)
-def test_no_command_fails_on_a_poor_terminal(run: Run, tmp_path: Path, encoding: str) -> None:
+def test_no_command_fails_on_a_poor_terminal(run: TrainedModel, tmp_path: Path, encoding: str) -> None:
     key = "漢é\u2192"
     fasta = f">{key}\nACGTNACGTACGT\n".encode()
     (tmp_path / "x.fa").write_bytes(fasta)

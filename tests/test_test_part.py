@@ -18,7 +18,7 @@ from maskseq.cli import app
 from maskseq.recipe import load_recipe
 from maskseq.survey import Suggestion
 from maskseq.training.metrics import Watched
-from maskseq.training.step import Learner
+from maskseq.training.step import TrainStep
 
 RECIPE: dict[str, Any] = {
     "data": {"split": {"by": "record", "selection": 0.2}},
@@ -83,10 +83,10 @@ def test_pretrain_chooses_by_selection_and_reports_the_test_once(three: Path) ->
     assert inspect(three / "run")["test"]["bits"] == told["test"]["bits"]
 
 
-def _learner(model: Any, resolved: Any) -> Learner:
+def _learner(model: Any, resolved: Any) -> TrainStep:
     from maskseq.training import parallel
 
-    return Learner(
+    return TrainStep(
         model, resolved.training, resolved.optimizer, parallel.join("cpu"), precision="fp32", dropout_key=(0, 0)
     )
 

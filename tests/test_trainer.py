@@ -24,7 +24,7 @@ from small_run import STEP, Letters, Synthetic, small_encoder, small_run, weight
 from maskseq.errors import UsageError
 from maskseq.masking.plan import OBJECTIVES
 from maskseq.model.encoder import Encoder
-from maskseq.packing.rows import Row, concatenate
+from maskseq.packing.rows import PackedRow, concatenate
 from maskseq.training.config import TrainingConfig
 from maskseq.training.events import CheckpointSaved, Event, Started, Step, Validation
 from maskseq.training.loss import RATIO_BINS, Batch, MaskedLoss, gaussian_targets, scores, soft_cross_entropy
@@ -36,12 +36,12 @@ CPU = torch.device("cpu")
 NO_DROPOUT = {"mlp_dropout": 0.0}
 
 
-def rows(n: int) -> list[Row]:
+def rows(n: int) -> list[PackedRow]:
     synthetic = Synthetic(Letters().vocabulary)
     return [synthetic.row(number) for number in range(n)]
 
 
-def brute_force(model: Encoder, row: Row) -> list[tuple[float, torch.Tensor, bool, int, str, int]]:
+def brute_force(model: Encoder, row: PackedRow) -> list[tuple[float, torch.Tensor, bool, int, str, int]]:
     """(weight, cross-entropy, correct, objective, ratio bin, field) of each scored cell, from full logits."""
     hidden = model(torch.tensor(row.inputs), torch.tensor(row.positions), torch.tensor(row.cu_seqlens), row.max_seqlen)
     cells = []
@@ -172,7 +172,7 @@ def test_the_average_of_the_weights_is_what_is_saved(tmp_path: Path) -> None:
 class Broken(Synthetic):
     """From row 14 on (step 8) the weights of one cell are infinite."""
 
-    def row(self, number: int) -> Row:
+    def row(self, number: int) -> PackedRow:
         row = super().row(number)
         if number < 14:
             return row
@@ -189,7 +189,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_rows(tmp_path: Pa
 
 
 class Failing(Synthetic):
-    def prefetch(self, first: int, *, step: int = 1) -> Iterator[Row]:
+    def prefetch(self, first: int, *, step: int = 1) -> Iterator[PackedRow]:
         yield self.row(first)
         raise OSError("the disk is gone")
 

@@ -13,7 +13,7 @@ from untrained import untrained
 from maskseq.cli import app
 from maskseq.errors import UsageError
 from maskseq.plugins import variants_for
-from maskseq.trained import Run
+from maskseq.trained import TrainedModel
 from maskseq.variants import Records
 from maskseq_genomics import sequence
 from maskseq_genomics.nucleotide import NucleotideTokenizer
@@ -29,7 +29,7 @@ OTHER = {"A": "C", "C": "G", "G": "T", "T": "A"}
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return untrained(NucleotideTokenizer(), tmp_path_factory.mktemp("run"))
 
 
@@ -46,7 +46,7 @@ def bases(genome: Path) -> dict[str, str]:
     return {key[1:]: letters for key, letters in zip(lines[::2], lines[1::2], strict=True)}
 
 
-def test_a_vcf_is_scored_line_by_line(run: Run, genome: Path, tmp_path: Path) -> None:
+def test_a_vcf_is_scored_line_by_line(run: TrainedModel, genome: Path, tmp_path: Path) -> None:
     one, two = bases(genome).values()
     lines = [
         f"two\t11\trs1\t{two[10]}\t{OTHER[two[10]]}\t.\t.\t.",
@@ -106,7 +106,7 @@ def test_a_vcf_is_scored_line_by_line(run: Run, genome: Path, tmp_path: Path) ->
     ],
 )
 def test_a_wrong_line_has_a_row_with_the_reason(
-    run: Run, genome: Path, tmp_path: Path, line: str, keyword: str
+    run: TrainedModel, genome: Path, tmp_path: Path, line: str, keyword: str
 ) -> None:
     vcf = tmp_path / "calls.vcf"
     one = bases(genome)["one"]
@@ -121,7 +121,7 @@ def test_a_wrong_line_has_a_row_with_the_reason(
     assert right["log_ratio"]
 
 
-def test_every_alternative_of_every_line_has_a_row(run: Run, tmp_path: Path) -> None:
+def test_every_alternative_of_every_line_has_a_row(run: TrainedModel, tmp_path: Path) -> None:
     """Every kind of entry that has no score stands between others, and ends nothing."""
     cases = Path(__file__).parents[1].parent / "shared/cases/genomics/toy.vcf"
     letters = list(np.random.default_rng(4).choice(list("ACGT"), 600))

@@ -15,7 +15,7 @@ from maskseq.predict.protocol import Predict
 from maskseq.scoring.score import Score
 from maskseq.scoring.surprise import position_rows, record_row
 from maskseq.scoring.variants import FLANK, VariantScore, score_variants
-from maskseq.trained import Run
+from maskseq.trained import TrainedModel
 from maskseq.variants import Records, stretches
 from maskseq_genomics import sequence
 from maskseq_genomics.bpe import BpeTokenizer
@@ -273,11 +273,11 @@ def test_no_word_over_a_changed_base_is_seen() -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return untrained(NucleotideTokenizer(), tmp_path_factory.mktemp("run"))
 
 
-def test_both_strands_have_an_equal_say(run: Run) -> None:
+def test_both_strands_have_an_equal_say(run: TrainedModel) -> None:
     letters = "".join(np.random.default_rng(3).choice(list("ACGT"), 50))
     turned = letters.translate(str.maketrans("ACGT", "TGCA"))[::-1]
     ratios = []

@@ -7,12 +7,12 @@ from maskseq.model.checkpoint import save_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
 from maskseq.tokenizer import Tokenizer
-from maskseq.trained import Run, load
+from maskseq.trained import TrainedModel, load
 
 SHAPE = {"n_layers": 1, "hidden_size": 32, "n_heads": 1, "intermediate_size": 32}
 
 
-def untrained(tokenizer: Tokenizer[Any], folder: Path, *, context: int = 64) -> Run:
+def untrained(tokenizer: Tokenizer[Any], folder: Path, *, context: int = 64) -> TrainedModel:
     """A checkpoint of a random encoder in `folder`, loaded."""
     model = Encoder(preset("nano", tokenizer.vocabulary, **SHAPE, max_positions=context), seed=3)
     save_model(folder, model, tokenizer)

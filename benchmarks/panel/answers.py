@@ -15,7 +15,7 @@ from maskseq.baselines.imputers import imputer
 from maskseq.evaluation import figures as evaluate
 from maskseq.evaluation import numbers as evaluate_numbers
 from maskseq.evaluation.figures import Answers
-from maskseq.evaluation.protocols import Puzzle
+from maskseq.evaluation.protocols import MaskedExample
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.predict.protocol import Predict
 from maskseq.types import LegalCells, Vocabulary
@@ -44,7 +44,7 @@ def simple_methods(export: Export) -> Baselines:
 def judge(
     asked: Set,
     export: Export,
-    questions: Mapping[str, tuple[str, list[Puzzle]]],
+    questions: Mapping[str, tuple[str, list[MaskedExample]]],
     answered: Path,
     *,
     on_progress: Callable[[str], None] = lambda what: None,
@@ -112,7 +112,7 @@ def _summed(losses: Mapping[str, np.ndarray], group: np.ndarray) -> Told:
 
 def _numbers(
     asked: Set,
-    puzzles: Sequence[Puzzle],
+    puzzles: Sequence[MaskedExample],
     answers: Mapping[str, Answers],
     vocabulary: Vocabulary,
     baselines: Baselines,
@@ -142,7 +142,7 @@ def _numbers(
 
 
 def _filled(
-    puzzles: Sequence[Puzzle],
+    puzzles: Sequence[MaskedExample],
     stored: Mapping[str, np.ndarray],
     baselines: Baselines,
     who: Mapping[str, Predict],
@@ -167,7 +167,7 @@ def _filled(
     }
 
 
-def _exact(puzzle: Puzzle, values: np.ndarray, field: int) -> float:
+def _exact(puzzle: MaskedExample, values: np.ndarray, field: int) -> float:
     mine = puzzle.cells[:, 1] == field
     if not mine.any() or puzzle.hidden[:, field].all():
         return np.nan
@@ -175,7 +175,7 @@ def _exact(puzzle: Puzzle, values: np.ndarray, field: int) -> float:
 
 
 def _by_tables(
-    predict: Predict, puzzles: Sequence[Puzzle], vocabulary: Vocabulary, legal: Sequence[np.ndarray] | None
+    predict: Predict, puzzles: Sequence[MaskedExample], vocabulary: Vocabulary, legal: Sequence[np.ndarray] | None
 ) -> list[np.ndarray]:
     """Filled by `infill`, under the grammar as far as it is known before anything is filled."""
     masks = np.asarray(vocabulary.mask_ids, puzzles[0].truth.dtype)
@@ -195,7 +195,7 @@ def _by_tables(
     return values
 
 
-def _by_spans(puzzle: Puzzle, field: int, baselines: Baselines) -> np.ndarray:
+def _by_spans(puzzle: MaskedExample, field: int, baselines: Baselines) -> np.ndarray:
     hidden = puzzle.hidden[:, field]
     written = puzzle.truth.copy()
     if hidden.any() and not hidden.all():

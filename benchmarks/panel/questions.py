@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from benchmarks.panel.drift import DRIFTS, SENTINEL
 from benchmarks.panel.sets import Domain
 from maskseq.errors import UsageError
-from maskseq.evaluation.protocols import Protocol, Puzzle
+from maskseq.evaluation.protocols import MaskedExample, Protocol
 from maskseq.masking.plan import MaskingConfig
 from maskseq.tokenizer import Symmetry, Tokenizer
 from maskseq.types import Encoded, Field
@@ -112,9 +112,9 @@ class Export:
         ]
 
 
-def questions(export: Export, domain: Domain, *, cells: int = CELLS) -> dict[str, tuple[str, list[Puzzle]]]:
+def questions(export: Export, domain: Domain, *, cells: int = CELLS) -> dict[str, tuple[str, list[MaskedExample]]]:
     """Protocol and puzzles by `part/class`: selection and test part, and each drift, of which gaps alone are asked."""
-    found: dict[str, tuple[str, list[Puzzle]]] = {}
+    found: dict[str, tuple[str, list[MaskedExample]]] = {}
     for part, wanted in (("test", cells), ("selection", min(cells, SELECTION_CELLS))):
         records = export.records(part)
         for kind, names in CLASSES[domain].items():
@@ -133,9 +133,9 @@ def questions(export: Export, domain: Domain, *, cells: int = CELLS) -> dict[str
 
 def _first(
     export: Export, records: Sequence[tuple[str, Encoded]], names: Sequence[str], domain: Domain, cells: int
-) -> tuple[str, list[Puzzle]] | None:
+) -> tuple[str, list[MaskedExample]] | None:
     """By the first protocol that asks enough windows, or the one that asks most."""
-    best: tuple[str, list[Puzzle]] | None = None
+    best: tuple[str, list[MaskedExample]] | None = None
     for name in [each for each in names if 2 * _gap_of(each) <= export.context] or names[-1:]:
         puzzles = draw(export, records, name, cells=cells, thin=domain != "log")
         if best is None or independent(puzzles) > independent(best[1]):
@@ -145,7 +145,7 @@ def _first(
     return best if best and best[1] else None
 
 
-def independent(puzzles: Sequence[Puzzle]) -> int:
+def independent(puzzles: Sequence[MaskedExample]) -> int:
     """How many windows they ask; the same one asked again, with other cells hidden, tells little that is new."""
     return len({(puzzle.region, puzzle.truth.tobytes()) for puzzle in puzzles})
 
@@ -158,14 +158,14 @@ def _gap_of(protocol: str) -> int:
 
 def draw(
     export: Export, records: Sequence[tuple[str, Encoded]], name: str, *, cells: int, thin: bool, seed: int = 0
-) -> list[Puzzle]:
+) -> list[MaskedExample]:
     """Puzzles with about so many cells; windows are asked again, with other cells hidden, until there are enough."""
     protocol = Protocol.parse(name, export.masking)
     every_place = name == "event"
     if every_place:
         ends = np.cumsum([len(encoded) for _, encoded in records])
         records = records[: int(np.searchsorted(ends, EVERY_PLACE)) + 1]
-    found: list[Puzzle] = []
+    found: list[MaskedExample] = []
     asked = 0
     for round_ in range(1 if every_place else ROUNDS):
         new = list(protocol.puzzles(records, export.tokenizer, context=export.context, seed=seed * ROUNDS + round_))
@@ -181,14 +181,14 @@ def draw(
     return found
 
 
-def _windows(export: Export, records: Sequence[tuple[str, Encoded]], name: str) -> list[Puzzle]:
+def _windows(export: Export, records: Sequence[tuple[str, Encoded]], name: str) -> list[MaskedExample]:
     protocol = Protocol.parse(name, export.masking)
     puzzles = list(protocol.puzzles(records, export.tokenizer, context=export.context))
     order = np.random.default_rng(0).permutation(len(puzzles))[:DRIFT_GAPS]
     return [puzzles[i] for i in order.tolist()]
 
 
-def _thinned(puzzle: Puzzle, rng: np.random.Generator, *, whole: bool) -> Puzzle:
+def _thinned(puzzle: MaskedExample, rng: np.random.Generator, *, whole: bool) -> MaskedExample:
     """The same puzzle of which fewer cells are asked: those of some fields if gaps are to stay `whole`."""
     cells = puzzle.cells
     if len(cells) <= A_PUZZLE:
@@ -203,19 +203,19 @@ def _thinned(puzzle: Puzzle, rng: np.random.Generator, *, whole: bool) -> Puzzle
     return _with_cells(puzzle, cells[kept])
 
 
-def _without_sentinels(puzzle: Puzzle) -> Puzzle:
+def _without_sentinels(puzzle: MaskedExample) -> MaskedExample:
     """What a logger wrote where it had no value is nothing that could be told."""
     if puzzle.numbers is None:
         return puzzle
     return _with_cells(puzzle, puzzle.cells[puzzle.numbers[tuple(puzzle.cells.T)] != SENTINEL])
 
 
-def _with_cells(puzzle: Puzzle, cells: np.ndarray) -> Puzzle:
+def _with_cells(puzzle: MaskedExample, cells: np.ndarray) -> MaskedExample:
     values = {name: getattr(puzzle, name) for name in puzzle.__dataclass_fields__}
-    return Puzzle(**values | {"cells": cells})
+    return MaskedExample(**values | {"cells": cells})
 
 
-def write(path: Path, puzzles: Sequence[Puzzle], tokenizer: Exported, *, fills: int) -> None:
+def write(path: Path, puzzles: Sequence[MaskedExample], tokenizer: Exported, *, fills: int) -> None:
     """For `model.py answer`: what is seen, which cells are asked, and how many of the first are filled jointly."""
     masks = np.asarray(tokenizer.vocabulary.mask_ids, puzzles[0].truth.dtype)
     np.savez_compressed(
@@ -228,7 +228,7 @@ def write(path: Path, puzzles: Sequence[Puzzle], tokenizer: Exported, *, fills: 
     )
 
 
-def jointly(domain: Domain, kind: str, puzzles: Sequence[Puzzle]) -> int:
+def jointly(domain: Domain, kind: str, puzzles: Sequence[MaskedExample]) -> int:
     """How many of the puzzles are filled jointly: numbers never are, they are never exactly right."""
     if kind != "gap" or domain == "signal":
         return 0

@@ -32,7 +32,7 @@ from maskseq.predict.embed import Embedder, Pooling
 from maskseq.storage import standard_json
 from maskseq.storage.folder import file_digest, to_json
 from maskseq.storage.outputs import Work, claimed, write
-from maskseq.trained import Run
+from maskseq.trained import TrainedModel
 
 PART_BYTES = 1 << 26
 """Vectors of a part: how much is computed again after a kill at most, but for one record that is longer."""
@@ -43,7 +43,7 @@ CHUNK_BYTES, SHARD_CHUNKS = 1 << 20, 8
 
 
 def embed_file(
-    run: Run,
+    run: TrainedModel,
     file: Path,
     *,
     output: Path,
@@ -101,7 +101,7 @@ def embed_file(
 
 
 @dataclass(frozen=True)
-class Part:
+class EmbeddingPart:
     """Records that were finished together."""
 
     path: Path
@@ -130,10 +130,10 @@ class Parts:
                 f"{work.folder} holds the beginning of another embedding: another run, file or option\n\nhint: give "
                 f"the same command to go on with that one, or remove the folder"
             )
-        self.parts: list[Part] = []
+        self.parts: list[EmbeddingPart] = []
         while self._name(len(self.parts)).exists():
             described = json.loads(self._name(len(self.parts)).read_bytes())
-            self.parts.append(Part(self._vectors(len(self.parts)), described["keys"], described["counts"]))
+            self.parts.append(EmbeddingPart(self._vectors(len(self.parts)), described["keys"], described["counts"]))
 
     @property
     def n_records(self) -> int:
@@ -153,7 +153,7 @@ class Parts:
         """Embed the groups into new parts, each ended by the group that makes it large enough."""
         for group in groups:
             path = self._vectors(len(self.parts))
-            part = Part(path, [], [])
+            part = EmbeddingPart(path, [], [])
             done = self.n_records
             with path.open("wb") as file:
                 for members in chain([group], groups):
@@ -282,7 +282,7 @@ WRITERS: dict[str, Callable[[Path, Parts, dict[str, Any]], None]] = {
 }
 
 
-def _digest(run: Run) -> str:
+def _digest(run: TrainedModel) -> str:
     """Of the weights, wherever they lie."""
     found = hashlib.sha256()
     for name, parameter in run.model.named_parameters():

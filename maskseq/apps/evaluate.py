@@ -21,8 +21,8 @@ from maskseq.corpus.reader import Corpus, holds_corpus
 from maskseq.errors import UsageError
 from maskseq.evaluation import figures as evaluate
 from maskseq.evaluation import numbers as evaluate_numbers
-from maskseq.evaluation.figures import Answers, Cells
-from maskseq.evaluation.protocols import Protocol, Puzzle
+from maskseq.evaluation.figures import Answers, ScoredCells
+from maskseq.evaluation.protocols import MaskedExample, Protocol
 from maskseq.formats import Format
 from maskseq.infill.order import OrderName
 from maskseq.infill.ranges import read_ranges
@@ -288,9 +288,9 @@ def draw(
     *,
     context: int,
     masking: MaskingConfig,
-) -> list[Puzzle]:
+) -> list[MaskedExample]:
     """Puzzles with about as many cells as are wanted, in an order that `seed` decides."""
-    found: list[Puzzle] = []
+    found: list[MaskedExample] = []
     for round_ in range(ROUNDS):
         made = Protocol.parse(protocol, masking).puzzles(
             records,
@@ -317,14 +317,14 @@ def draw(
 def _judge(
     name: str,
     question: Question,
-    puzzles: Sequence[Puzzle],
+    puzzles: Sequence[MaskedExample],
     who: Mapping[str, Predict],
     baselines: Baselines,
     config: InfillConfig,
     on_progress: Progress,
 ) -> dict[str, Any]:
     tokenizer, vocabulary = baselines.tokenizer, baselines.tokenizer.vocabulary
-    cells = Cells.of(puzzles)
+    cells = ScoredCells.of(puzzles)
 
     def telling(what: str) -> Callable[[int], None]:
         on_progress(f"{name}, {what}", 0, None)
@@ -363,7 +363,11 @@ def _judge(
 
 
 def _outside_repeats(
-    puzzles: Sequence[Puzzle], cells: Cells, answers: Mapping[str, Answers], repeats: Repeats, model: str | None
+    puzzles: Sequence[MaskedExample],
+    cells: ScoredCells,
+    answers: Mapping[str, Answers],
+    repeats: Repeats,
+    model: str | None,
 ) -> dict[str, Any]:
     """The same figures without the cells whose flanks stand around one place of training, of all cells their share."""
     inside = np.concatenate(repeats([puzzle.truth for puzzle in puzzles], [puzzle.cells for puzzle in puzzles]))
@@ -375,7 +379,7 @@ def _outside_repeats(
 
 
 def _gaps(
-    puzzles: Sequence[Puzzle],
+    puzzles: Sequence[MaskedExample],
     who: Mapping[str, Predict],
     baselines: Baselines,
     config: InfillConfig,
@@ -408,12 +412,12 @@ def _gaps(
     return told
 
 
-def _has_gap(puzzle: Puzzle, field: int) -> bool:
+def _has_gap(puzzle: MaskedExample, field: int) -> bool:
     """Whether a part of a field is asked for; what is the same all along, such as a case's amount, is hidden whole."""
     return bool((puzzle.cells[:, 1] == field).any()) and not puzzle.hidden[:, field].all()
 
 
-def _most_frequent(puzzle: Puzzle, field: int, baselines: Baselines) -> Integer[np.ndarray, " cells"]:
+def _most_frequent(puzzle: MaskedExample, field: int, baselines: Baselines) -> Integer[np.ndarray, " cells"]:
     hidden = puzzle.hidden[:, field]
     table = baselines.span_table(field, int(hidden.sum()))
     written = puzzle.truth[:, field].copy()
@@ -423,7 +427,7 @@ def _most_frequent(puzzle: Puzzle, field: int, baselines: Baselines) -> Integer[
     return np.asarray(whole[tuple(puzzle.cells.T)])
 
 
-def reliability(cells: Cells, answers: Answers, bins: int = 10) -> list[dict[str, float]]:
+def reliability(cells: ScoredCells, answers: Answers, bins: int = 10) -> list[dict[str, float]]:
     """Stated confidence and share of right answers, in bins of equal width."""
     right = answers.value == cells.truth
     which = np.minimum((answers.confidence * bins).astype(int), bins - 1)
@@ -438,7 +442,7 @@ def reliability(cells: Cells, answers: Answers, bins: int = 10) -> list[dict[str
     ]
 
 
-def _example(puzzle: Puzzle, tokenizer: Tokenizer[Any], width: int = 60) -> dict[str, Any]:
+def _example(puzzle: MaskedExample, tokenizer: Tokenizer[Any], width: int = 60) -> dict[str, Any]:
     """What stood around the first hidden cell, and what was seen of it, field by field."""
     first = max(int(puzzle.cells[0, 0]) - width // 2, 0)
     around = slice(first, first + width)

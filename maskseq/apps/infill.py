@@ -15,14 +15,14 @@ import numpy as np
 
 from maskseq.baselines.frequencies import Chance, read_frequencies
 from maskseq.contract.fence import Given, encode, fenced, naming, read
-from maskseq.corpus.out_of_range import Beyond, nearby
+from maskseq.corpus.out_of_range import OutOfRange, nearby
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import DataError, MaskseqError
 from maskseq.formats import Format
 from maskseq.infill.filling import Asked, FilledRecord
 from maskseq.infill.journal import Journal
 from maskseq.infill.sampler import InfillConfig
-from maskseq.infill.table import COLUMNS, Row, as_dict, rows
+from maskseq.infill.table import COLUMNS, FillRow, as_dict, rows
 from maskseq.lengths.missing import Sized
 from maskseq.model.checkpoint import DIGESTS, read_json
 from maskseq.predict.experts.markov import MAX_TABLE, Markov
@@ -30,7 +30,7 @@ from maskseq.reports.infill import write_report
 from maskseq.storage.outputs import beside, claimed
 from maskseq.storage.tabular import columns_of, table_writer
 from maskseq.tokenizer import Tokenizer
-from maskseq.trained import Run
+from maskseq.trained import TrainedModel
 
 BASELINE_ORDER = 2
 SHOWN_ROWS = 5000
@@ -42,7 +42,7 @@ UNCOUNTED = "not known: the run keeps no frequencies, and its corpus is gone"
 
 
 class AskedOfFile(Asked, total=False):
-    """All that `Run.infill` takes."""
+    """All that `TrainedModel.infill` takes."""
 
     config: InfillConfig
     symmetries: bool
@@ -51,7 +51,7 @@ class AskedOfFile(Asked, total=False):
 
 
 def infill_file(
-    run: Run,
+    run: TrainedModel,
     file: Path,
     *,
     output: Path,
@@ -61,7 +61,7 @@ def infill_file(
     on_warning: Callable[[str], None] = lambda text: None,
     **asked: Unpack[AskedOfFile],
 ) -> dict[str, Any]:
-    """Fill a file as `asked` of `Run.infill`; write it, a table of fills and `report.html` to the folder `output`.
+    """Fill a file with the options of `TrainedModel.infill`; write it, a table of fills and a report to `output`.
 
     The folder appears when all is done. What an interrupted attempt has filled lies in its work folder, and the same
     call goes on from there, to the same bits. A file of ours gives way to a filled one of the same name: the table is
@@ -82,7 +82,7 @@ def infill_file(
     return summary
 
 
-def _identity(run: Run, asked: AskedOfFile) -> dict[str, Any]:
+def _identity(run: TrainedModel, asked: AskedOfFile) -> dict[str, Any]:
     """All that decides the fills but the windows themselves."""
     rules = [f"{rule}{_digest_of_file(rule)}" for rule in asked.get("rules", ()) if isinstance(rule, str)]
     if len(rules) < len(asked.get("rules", ())):
@@ -103,7 +103,7 @@ def _digest_of_file(rule: str) -> str:
 
 
 def _fill(
-    run: Run,
+    run: TrainedModel,
     reader: Format[Any],
     file: Path,
     folder: Path,
@@ -111,14 +111,14 @@ def _fill(
     table: str,
     on_progress: Callable[[int, int | None], None],
     asked: AskedOfFile,
-) -> tuple[dict[str, Any], list[Row]]:
+) -> tuple[dict[str, Any], list[FillRow]]:
     """Write the filled file and the table into the folder; the summary, and the rows to show."""
     ranges, config = asked.get("ranges", {}), asked.get("config", InfillConfig())
     chance, broken = _chance(run)
-    beyond = Beyond(run.fills.fields)
+    beyond = OutOfRange(run.fills.fields)
     asks_known = bool(ranges or asked.get("unknown"))
-    score = Score(_baselines(run) if asks_known else (), run.fills.vocabulary.n_outputs)
-    shown: list[Row] = []
+    score = FillScore(_baselines(run) if asks_known else (), run.fills.vocabulary.n_outputs)
+    shown: list[FillRow] = []
     left: list[str] = []
     unfillable: list[str] = []
     writer, target = reader.written_as(folder / file.name)
@@ -192,7 +192,7 @@ def _fill(
     return summary, shown
 
 
-def _chance(run: Run) -> tuple[Chance, str | None]:
+def _chance(run: TrainedModel) -> tuple[Chance, str | None]:
     """What fills are compared with, and why it is not known if its file is broken."""
     names = [each.name for each in run.fills.fields]
     try:
@@ -244,7 +244,7 @@ def _of_unread(unfilled: Counter[str]) -> str:
     return f"unknown values that stay unknown, as the run has no field for their columns: {columns}" if columns else ""
 
 
-def _calibration(run: Run, asked: AskedOfFile) -> str:
+def _calibration(run: TrainedModel, asked: AskedOfFile) -> str:
     """Whether probabilities and intervals are calibrated, and on what."""
     if not asked.get("calibrated", True):
         return "not used"
@@ -256,7 +256,7 @@ def _calibration(run: Run, asked: AskedOfFile) -> str:
 
 
 @dataclass
-class Tally:
+class FillTally:
     """Sums over scored cells."""
 
     right: int = 0
@@ -273,7 +273,7 @@ class Tally:
 
 
 @dataclass
-class Score:
+class FillScore:
     """Fills against what was known and hidden on purpose, beside what simple tables would have said."""
 
     baselines: Sequence[Markov | None]
@@ -285,8 +285,8 @@ class Score:
     holes: int = 0
     exact: int = 0
     uniform_nats: float = 0.0
-    model: Tally = field(default_factory=Tally)
-    baseline: Tally = field(default_factory=Tally)
+    model: FillTally = field(default_factory=FillTally)
+    baseline: FillTally = field(default_factory=FillTally)
 
     def add(self, each: FilledRecord) -> None:
         """Score one record. The model's bits are those of each cell given the known ones alone, as the baseline's."""
@@ -330,7 +330,7 @@ class Score:
         return summary
 
 
-def _baselines(run: Run) -> list[Markov | None]:
+def _baselines(run: TrainedModel) -> list[Markov | None]:
     """Counted on the run's corpus, where that is still in the run folder and of the tokens that are filled in."""
     if run.fills is not run.tokenizer:
         return [None] * len(run.fills.fields)

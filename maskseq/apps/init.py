@@ -20,7 +20,7 @@ from jaxtyping import Integer
 from maskseq import plugins
 from maskseq.apps.init_readings import Reading, Readings, UndecidedError, answers, command, readings_of
 from maskseq.contract.fence import encode, fenced, fit, streamed
-from maskseq.corpus.out_of_range import Beyond
+from maskseq.corpus.out_of_range import OutOfRange
 from maskseq.corpus.overlap import Overlap, overlap
 from maskseq.corpus.sides import choose
 from maskseq.corpus.splits import SplitConfig, table_of, training_records
@@ -53,7 +53,7 @@ RECIPE = Path("recipe.toml")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class RecordSample:
     """Some records from the beginning of the files, and how a tokenizer encodes them."""
 
     records: Sequence[Record]
@@ -138,7 +138,7 @@ class _Looked:
     """What one way to read the files finds in them."""
 
     reading: Reading
-    sample: Sample
+    sample: RecordSample
     suggestion: Suggestion
     draft: dict[str, Any]
     """The recipe as far as the tokenizer and the user have a say in it."""
@@ -258,7 +258,7 @@ def _suggestion(records: Sequence[Record], wanted: str | None) -> tuple[str, Sug
     )
 
 
-def _encoded(records: Sequence[Record], whole: bool, options: Mapping[str, Any]) -> Sample:
+def _encoded(records: Sequence[Record], whole: bool, options: Mapping[str, Any]) -> RecordSample:
     """Fit and encode: what cannot be encoded is better known now than when the recipe runs."""
     kept = dict(options)
     tokenizer = fit(plugins.load("tokenizers", kept.pop("name"), trust_code=True), records, kept)
@@ -268,10 +268,10 @@ def _encoded(records: Sequence[Record], whole: bool, options: Mapping[str, Any])
         ids = encode(tokenizer, record).ids
         positions[index] = len(ids)
         unknown += (~tokenizer.vocabulary.known(ids)).sum(axis=0)
-    return Sample(records=records, whole=whole, tokenizer=tokenizer, positions=positions, unknown=unknown)
+    return RecordSample(records=records, whole=whole, tokenizer=tokenizer, positions=positions, unknown=unknown)
 
 
-def _too_little(sample: Sample, split: SplitConfig) -> bool:
+def _too_little(sample: RecordSample, split: SplitConfig) -> bool:
     """Whether a test part of these records would be too small to tell anything."""
     table = table_of(sample.records, split)
     if table is None or not split.test or not sample.whole:
@@ -284,7 +284,7 @@ def _too_little(sample: Sample, split: SplitConfig) -> bool:
     return few_records or split.test * int(sample.positions.sum()) < FEWEST_POSITIONS
 
 
-def _of_what_is_held_out(sample: Sample, split: SplitConfig, options: Mapping[str, Any]) -> str | None:
+def _of_what_is_held_out(sample: RecordSample, split: SplitConfig, options: Mapping[str, Any]) -> str | None:
     """What to say if its numbers lie outside the range of those that the recipe's split leaves for training."""
     if type(sample.tokenizer).beyond is Tokenizer.beyond:
         return None
@@ -295,7 +295,7 @@ def _of_what_is_held_out(sample: Sample, split: SplitConfig, options: Mapping[st
             tokenizer = fit(plugins.load("tokenizers", kept.pop("name"), trust_code=True), training, kept)
     except MaskseqError:  # of the whole file, the split leaves more
         return None
-    seen, held_out = Beyond(tokenizer.fields), Beyond(tokenizer.fields)
+    seen, held_out = OutOfRange(tokenizer.fields), OutOfRange(tokenizer.fields)
     for record in training:
         seen.add(tokenizer.beyond(record))
     for record in sample.records:
@@ -303,7 +303,7 @@ def _of_what_is_held_out(sample: Sample, split: SplitConfig, options: Mapping[st
     return held_out.without(seen).warning("held-out numbers")
 
 
-def _overlap(sample: Sample, split: SplitConfig) -> Overlap | None:
+def _overlap(sample: RecordSample, split: SplitConfig) -> Overlap | None:
     """What a split by time would leave out of the records that were looked at."""
     table = table_of(sample.records, split)
     try:
@@ -312,7 +312,7 @@ def _overlap(sample: Sample, split: SplitConfig) -> Overlap | None:
         return None
 
 
-def _facts(sample: Sample) -> dict[str, Any]:
+def _facts(sample: RecordSample) -> dict[str, Any]:
     """What holds for records of any domain."""
     records = sample.records
     lengths = np.array([len(record) for record in records])
@@ -338,7 +338,7 @@ def _facts(sample: Sample) -> dict[str, Any]:
     return facts
 
 
-def _sizes(sample: Sample, suggestion: Suggestion) -> dict[str, dict[str, Any]]:
+def _sizes(sample: RecordSample, suggestion: Suggestion) -> dict[str, dict[str, Any]]:
     """Context, rows and length of a first training, from how much there is."""
     total, longest = int(sample.positions.sum()), int(sample.positions.max())
     context = min(suggestion.context, -(-longest // 8) * 8)

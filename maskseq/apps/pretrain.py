@@ -20,13 +20,13 @@ from maskseq.errors import DataError, UsageError
 from maskseq.interop.convert import import_hf
 from maskseq.model.checkpoint import checkpoints, read_json, save_model
 from maskseq.model.encoder import Encoder
-from maskseq.packing.rows import Rows
+from maskseq.packing.rows import PackedRows
 from maskseq.recipe import Recipe, canonical, check_memory, load_recipe
 from maskseq.reports.run import write_run_report
 from maskseq.storage.outputs import replacing
 from maskseq.storage.places import Place, local_files
 from maskseq.tokenizer import Tokenizer
-from maskseq.trained import Run, load
+from maskseq.trained import TrainedModel, load
 from maskseq.training import parallel, state
 from maskseq.training.events import Event, Listener, Started
 from maskseq.training.run_folder import RECIPE
@@ -47,7 +47,7 @@ def pretrain(
     extend: Path | str | None = None,
     branch: Path | str | None = None,
     on_event: Listener = lambda event: None,
-) -> Run:
+) -> TrainedModel:
     """Pretrain into the run folder `output`, or go on with the same run there; returns it loaded.
 
     `tokenizer` and `records` are for objects that a recipe cannot name: they take the place of its `[tokenizer]`
@@ -249,11 +249,13 @@ def fit_tokenizer(recipe: Recipe, records: Iterable[Record]) -> Tokenizer[Any]:
     return fit(plugins.load("tokenizers", name, trust_code=recipe.code), records, options)
 
 
-def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None, stage: int = 0) -> tuple[Rows, Rows | None]:
+def rows_of(
+    recipe: Recipe, corpus: Corpus, *, cache: Path | None = None, stage: int = 0
+) -> tuple[PackedRows, PackedRows | None]:
     """Training rows, and those of the selection data (None where there are none)."""
     total = recipe.training.tokens
     _, decay = recipe.schedule.lengths(total)
-    training = Rows(
+    training = PackedRows(
         corpus,
         split="train",
         config=recipe.batch,
@@ -267,12 +269,12 @@ def rows_of(recipe: Recipe, corpus: Corpus, *, cache: Path | None = None, stage:
     return training, held_out_rows(recipe, corpus, "selection")
 
 
-def held_out_rows(recipe: Recipe, corpus: Corpus, part: Literal["selection", "test"]) -> Rows | None:
+def held_out_rows(recipe: Recipe, corpus: Corpus, part: Literal["selection", "test"]) -> PackedRows | None:
     """The rows of a held-out part under one fixed mask key; None where there are none."""
     if not len(corpus.sequences(part)):
         return None
     whole = replace(recipe.batch, cut=0.0)
-    return Rows(corpus, split=part, config=whole, masking=recipe.masking, seed=recipe.seed, mask_epoch=0)
+    return PackedRows(corpus, split=part, config=whole, masking=recipe.masking, seed=recipe.seed, mask_epoch=0)
 
 
 def rows_of_run(
@@ -281,7 +283,7 @@ def rows_of_run(
     corpus: Path | str | None = None,
     tokenizer: Tokenizer[Any] | None = None,
     trust_code: bool = False,
-) -> Rows:
+) -> PackedRows:
     """The training rows of a run, as its folder describes them, to look at one that a message names.
 
     `rows_of_run("runs/mine").row(1234)` is row 1234 as it was trained on: tokens, masks, weights. `corpus` is for one

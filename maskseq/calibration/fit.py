@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
 from maskseq.errors import UsageError
-from maskseq.predict.calibrated import Calibration, Group, span_classes, tempered
-from maskseq.predict.posterior import LEVELS, NOMINAL, Ranks
+from maskseq.predict.calibrated import Calibration, CalibrationGroup, span_classes, tempered
+from maskseq.predict.posterior import LEVELS, NOMINAL, PitValues
 from maskseq.predict.protocol import Fill
 
 HALF_BLOCK = 64
@@ -56,7 +56,7 @@ def _fit_group(
     mine: Bool[np.ndarray, " cells"],
     fitted_on: Bool[np.ndarray, " cells"],
     n_bins: int,
-) -> Group:
+) -> CalibrationGroup:
     halves = [(fitted_on & (cells.second_half != half), mine & (cells.second_half == half)) for half in (False, True)]
     halves = [(learn, judge) for learn, judge in halves if learn.any() and judge.any()]
     temperature, after = _fit_temperature(cells.probabilities, cells, fitted_on, halves)
@@ -66,7 +66,7 @@ def _fit_group(
     marginal, after = _fit_temperature(cells.marginals, cells, fitted_on, halves)
     judged = [(learn, judge, found) for (learn, judge), (_, found) in zip(halves, after, strict=True)]
     intervals = _fit_intervals(cells, mine, fitted_on, n_bins, marginal, judged) if n_bins else {}
-    return Group(
+    return CalibrationGroup(
         field=field,
         span=span,
         temperature=temperature,
@@ -210,7 +210,7 @@ class _Cells:
         scaled = tempered(self.probabilities[which], np.full(np.count_nonzero(which), temperature))
         return np.asarray(scaled[np.arange(len(scaled)), self.value[which]])
 
-    def ranks(self, which: Bool[np.ndarray, " cells"], temperature: float, n_bins: int) -> Ranks:
+    def ranks(self, which: Bool[np.ndarray, " cells"], temperature: float, n_bins: int) -> PitValues:
         """Of these cells that have a value in a bin, where it stands in the marginals at a temperature.
 
         Cells that no bin is left possible for are passed over: no interval can be made of them.
@@ -218,4 +218,4 @@ class _Cells:
         rows = which & (self.truth < n_bins)
         scaled = tempered(self.marginals[rows], np.full(np.count_nonzero(rows), temperature))
         possible = scaled[:, :n_bins].sum(axis=1) > 0
-        return Ranks.of(scaled[possible], n_bins, self.truth[rows][possible])
+        return PitValues.of(scaled[possible], n_bins, self.truth[rows][possible])

@@ -30,7 +30,7 @@ def _shown_by_typer() -> Iterator[None]:
         raise
 
 
-class Group(TyperGroup):
+class CommandGroup(TyperGroup):
     """Turns what a command raises into one clear line and an exit code: 1 failure, 2 usage, 3 data, 130 interrupted."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -88,7 +88,7 @@ class Group(TyperGroup):
 
 
 app = typer.Typer(
-    cls=Group,
+    cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode="rich",
     add_completion=False,

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from maskseq.cli import console
-from maskseq.cli.app import Group, Json, RunFolder, Trust, app
+from maskseq.cli.app import CommandGroup, Json, RunFolder, Trust, app
 
-recipes_app = typer.Typer(cls=Group, no_args_is_help=True)
+recipes_app = typer.Typer(cls=CommandGroup, no_args_is_help=True)
 app.add_typer(recipes_app, name="recipes", help="List the recipes that ship, or copy one to edit.")
 
 

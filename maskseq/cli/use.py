@@ -13,7 +13,7 @@ from maskseq.infill.order import OrderName
 
 if TYPE_CHECKING:
     from maskseq.scoring.variants import VariantScore
-    from maskseq.trained import Run
+    from maskseq.trained import TrainedModel
     from maskseq.types import Encoded
 
 
@@ -341,7 +341,7 @@ def _variant_rows(scores: "Iterable[VariantScore]", columns: Sequence[str]) -> I
         console.warn(f"{unscored:,} of {n:,} variants have no score: the column reason says why")
 
 
-def known_records(run: "Run", file: Path | None, format: str | None) -> "Iterator[tuple[str, Encoded]]":
+def known_records(run: "TrainedModel", file: Path | None, format: str | None) -> "Iterator[tuple[str, Encoded]]":
     """Keys and ids of known data: of a file, or of what a corpus (the run's by default) holds out for selection."""
     from maskseq.calibration.stored import held_out_records
     from maskseq.contract.fence import encode, naming, read

@@ -6,7 +6,7 @@ an option that came later, at its default, makes a run another one.
 
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -131,6 +131,19 @@ class MovedModules(MetaPathFinder, Loader):
         """It has run under its own name, which it keeps."""
         spec = module.__spec__
         module.__spec__ = spec.loader_state if spec else None
+
+
+def older_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """The `__getattr__` of a module whose attributes had other names, or were in it: `{old: "module.new"}`."""
+
+    def found(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        warnings.warn(f"{module}.{name} is now {names[name]}", DeprecationWarning, stacklevel=2)
+        home, _, new = names[name].rpartition(".")
+        return getattr(import_module(home), new)
+
+    return found
 
 
 def read_moved_modules() -> None:

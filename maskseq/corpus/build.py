@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from maskseq.corpus.finish import Job, current_manifest, finish, is_built, prepare, remove_leftovers
+from maskseq.corpus.finish import BuildPlan, current_manifest, finish, is_built, prepare, remove_leftovers
 from maskseq.corpus.parts import OnError, Part, part_name
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.source import Source
@@ -135,7 +135,9 @@ def build_from_records(
     there = current_manifest(folder) or {}
     split = split or SplitConfig()
     units = part_units or _default_part_units(tokenizer)
-    made = Job(tokenizer, (), None, units, on_error, variants, group=split.group, replaces=there.get("replaces", ""))
+    made = BuildPlan(
+        tokenizer, (), None, units, on_error, variants, group=split.group, replaces=there.get("replaces", "")
+    )
     job = made.found_in(folder)
     if not overwrite and is_built(folder, job):
         with folder.exclusive():
@@ -153,7 +155,7 @@ def build_from_records(
         return finish(folder, job, split, unknown or UnknownRuns())
 
 
-def _holds(folder: Folder, parts: Sequence[dict[str, Any]], records: Iterable[Record], job: Job) -> bool:
+def _holds(folder: Folder, parts: Sequence[dict[str, Any]], records: Iterable[Record], job: BuildPlan) -> bool:
     """Whether parts are those of the records: as many are read as it takes to tell."""
     entries = iter(parts)
     for group in _grouped(records, job.part_units):
@@ -180,13 +182,13 @@ def _job_of_files(
     on_error: OnError,
     variants: int,
     group: str,
-) -> Job:
+) -> BuildPlan:
     sources = sources_of(files, format)
     described: dict[str, Any] | None = None
     if format is not None:
         described = {"name": name_of("formats", type(format)), "options": format.identity()}
     units = part_units or _default_part_units(tokenizer)
-    return Job(tokenizer, tuple(sources), described, units, on_error, variants, group=group)
+    return BuildPlan(tokenizer, tuple(sources), described, units, on_error, variants, group=group)
 
 
 def sources_of(files: Sequence[Path], format: Format[Any] | None) -> list[dict[str, Any]]:
@@ -215,7 +217,7 @@ def _default_part_units(tokenizer: Tokenizer[Any]) -> int:
 def _write_parts(
     groups: Iterable[tuple[int, list[Record | DataError]]],
     folder: Folder,
-    job: Job,
+    job: BuildPlan,
     *,
     workers: int = 1,
     scheduler: str | None = None,

@@ -52,7 +52,7 @@ def encode_records(
     return kept, encoded, skipped
 
 
-class Row(NamedTuple):
+class EncodedRow(NamedTuple):
     """A sequence of a part: a record's own, or that of a variant."""
 
     record: Record
@@ -65,23 +65,23 @@ class Row(NamedTuple):
 
 def with_variants(
     records: Sequence[Record], encoded: Sequence[Encoded], tokenizer: Tokenizer[Any], n_variants: int
-) -> list[Row]:
+) -> list[EncodedRow]:
     """The records' own sequences, behind each those of its first variants."""
     if not n_variants or type(tokenizer).variants is Tokenizer.variants:
-        return [Row(record, own) for record, own in zip(records, encoded, strict=True)]
+        return [EncodedRow(record, own) for record, own in zip(records, encoded, strict=True)]
     rows, dtype = [], tokenizer.vocabulary.dtype
     for record, own in zip(records, encoded, strict=True):
-        rows.append(Row(record, own))
+        rows.append(EncodedRow(record, own))
         for number, variant in enumerate(islice(tokenizer.variants(record), n_variants), 1):
             also = None
             if variant.record is not record:
                 also = hash64(encode(tokenizer, variant.record).ids.astype(dtype).data)
             seen = encode(variant.tokenizer, variant.record)
-            rows.append(Row(record, seen, -number if variant.reverse else number, also))
+            rows.append(EncodedRow(record, seen, -number if variant.reverse else number, also))
     return rows
 
 
-def checked_tokens(rows: Sequence[Row], tokenizer: Tokenizer[Any]) -> Integer[np.ndarray, "positions fields"]:
+def checked_tokens(rows: Sequence[EncodedRow], tokenizer: Tokenizer[Any]) -> Integer[np.ndarray, "positions fields"]:
     """All ids, after checking what the plug-in promised of them."""
     vocabulary = tokenizer.vocabulary
     for row in rows:

@@ -30,7 +30,7 @@ UNITS_CHUNK = 1 << 20  # positions whose raw units are looked up at a time
 
 
 @dataclass(frozen=True)
-class Job:
+class BuildPlan:
     """Everything that the bytes of the parts depend on. Its digest names their folder."""
 
     tokenizer: Tokenizer[Any]
@@ -81,13 +81,13 @@ class Job:
         first, second = (f"{PARTS}/{digest(to_json(each))[:12]}" for each in described)
         return first, second
 
-    def found_in(self, folder: Folder) -> "Job":
+    def found_in(self, folder: Folder) -> "BuildPlan":
         """The same, by the name that its parts have there."""
         there = [(current_manifest(folder) or {}).get("parts_folder"), *(f"{PARTS}/{n}" for n in folder.names(PARTS))]
         return replace(self, lies_in=next((name for name in there if name in self.names), ""))
 
 
-def prepare(folder: Folder, job: Job, *, overwrite: bool) -> Job:
+def prepare(folder: Folder, job: BuildPlan, *, overwrite: bool) -> BuildPlan:
     """The job as it is known there. Refuse to build where something else is."""
     names = [name for name in folder.names() if not name.startswith(".")]
     job = job.found_in(folder)
@@ -104,7 +104,7 @@ def prepare(folder: Folder, job: Job, *, overwrite: bool) -> Job:
     return job
 
 
-def is_built(folder: Folder, job: Job) -> bool:
+def is_built(folder: Folder, job: BuildPlan) -> bool:
     """Whether the folder holds the finished corpus of this very job, all parts in place (its split may differ)."""
     manifest = current_manifest(folder)
     if manifest is None or manifest["parts_folder"] != job.parts:
@@ -132,7 +132,7 @@ def remove_leftovers(folder: Folder, keep: set[str]) -> None:
             folder.remove(name)
 
 
-def finish(folder: Folder, job: Job, split: SplitConfig, unknown: UnknownRuns) -> Corpus:
+def finish(folder: Folder, job: BuildPlan, split: SplitConfig, unknown: UnknownRuns) -> Corpus:
     """Split what the parts hold and commit it all by replacing the manifest."""
     parts = [Part(folder, f"{job.parts}/{name}") for name in folder.parts(job.parts)]
     n_records = sum(part.n_records for part in parts)

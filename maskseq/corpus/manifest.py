@@ -24,7 +24,7 @@ class PartEntry:
 
 
 @dataclass
-class Table:
+class SequencesFile:
     """The file of the sequences."""
 
     file: str
@@ -83,7 +83,7 @@ class Manifest:
     units: Count
     skipped: Skipped
     sources: list[SourceEntry]
-    sequences: Table
+    sequences: SequencesFile
     split: Split
     identity: str = ""
     variant_records: Count = 0

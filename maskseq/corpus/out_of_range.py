@@ -27,7 +27,7 @@ NEAR = 8
 
 
 @dataclass
-class Beyond:
+class OutOfRange:
     """How many numbers lie outside, by the columns of the data that fields are computed from."""
 
     fields: Sequence[Field]
@@ -45,9 +45,9 @@ class Beyond:
             self.outside += np.count_nonzero(beyond > OUTSIDE, axis=0)
             self.far += np.count_nonzero(beyond > FAR, axis=0)
 
-    def without(self, other: "Beyond") -> "Beyond":
+    def without(self, other: "OutOfRange") -> "OutOfRange":
         """Of the rest, if the other one was counted among these."""
-        rest = Beyond(self.fields)
+        rest = OutOfRange(self.fields)
         rest.numbers, rest.outside = self.numbers - other.numbers, self.outside - other.outside
         rest.far = self.far - other.far
         return rest
@@ -81,7 +81,7 @@ class Beyond:
 
 def watched(records: Iterable[R], tokenizer: Tokenizer[Any]) -> Iterator[R]:
     """The records; a warning follows the last one where too many of their numbers lie outside the training range."""
-    seen = Beyond(tokenizer.fields)
+    seen = OutOfRange(tokenizer.fields)
     for record in records:
         seen.add(beyond_of(tokenizer, record))
         yield record

@@ -41,7 +41,7 @@ SPLITS: Mapping[str, str] = {"train": "train", "selection": "validation", "valid
 """What each part is called in manifests and identities: the names of the first release."""
 
 
-class SequenceTable(NamedTuple):
+class SequenceIndex(NamedTuple):
     """One entry for each sequence: training sequences first, then selection, then test, each in file order."""
 
     offset: Int[np.ndarray, "sequences"]
@@ -234,11 +234,11 @@ class Corpus:
         return problems
 
     @cached_property
-    def table(self) -> SequenceTable:
+    def table(self) -> SequenceIndex:
         """All sequences; mapped, not loaded. Of a remote corpus a temporary copy is."""
         return self._read_table()
 
-    def _read_table(self) -> SequenceTable:
+    def _read_table(self) -> SequenceIndex:
         entry = self.manifest["sequences"]
         table = read_table(self.folder, entry["file"], entry["digest"], entry["count"])
         begin, end = int(table.offset.min(initial=0)), int((table.offset + table.length).max(initial=0))
@@ -301,7 +301,7 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
     return check_manifest(raw, place)
 
 
-def read_table(folder: Folder, file: str, digest: str, count: int) -> SequenceTable:
+def read_table(folder: Folder, file: str, digest: str, count: int) -> SequenceIndex:
     """The table of sequences, after checking its digest."""
     place = f"{folder}/{file}"
     try:
@@ -316,4 +316,4 @@ def read_table(folder: Folder, file: str, digest: str, count: int) -> SequenceTa
         raise DataError(place, f"is not a table of sequences ({error})") from None
     if columns.shape != (4, count) or columns.dtype != np.int64:
         raise DataError(place, f"is not a table of {count:,} sequences, as the manifest has it")
-    return SequenceTable(*columns)
+    return SequenceIndex(*columns)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Integer, Shaped, UInt64
 
-from maskseq.corpus.encode import Row, checked_tokens, encode_records, offsets_of, with_variants
+from maskseq.corpus.encode import EncodedRow, checked_tokens, encode_records, offsets_of, with_variants
 from maskseq.corpus.hashing import hash64
 from maskseq.corpus.parts import EXAMPLES, OnError, Part, part_name
 from maskseq.corpus.record_table import group_number
@@ -91,7 +91,7 @@ def _losses(
 
 
 def _arrays(
-    rows: Sequence[Row], tokenizer: Tokenizer[Any], group: str
+    rows: Sequence[EncodedRow], tokenizer: Tokenizer[Any], group: str
 ) -> Iterator[tuple[str, Shaped[np.ndarray, "n ..."]]]:
     """Everything that a part holds; arrays that would say nothing are left out."""
     tokens = checked_tokens(rows, tokenizer)

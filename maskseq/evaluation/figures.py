@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float, Int, Integer, Shaped
 
 from maskseq.calibration.fit import calibration_error
 from maskseq.constraints import Grammar
-from maskseq.evaluation.protocols import Puzzle
+from maskseq.evaluation.protocols import MaskedExample
 from maskseq.infill.sampler import InfillConfig, infill
-from maskseq.predict.posterior import Ranks, posterior
+from maskseq.predict.posterior import PitValues, posterior
 from maskseq.predict.protocol import Predict
 from maskseq.types import LegalCells, Vocabulary
 
@@ -27,7 +27,7 @@ RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class Cells:
+class ScoredCells:
     """All scored cells of the puzzles, column by column, in their order."""
 
     region: Int[np.ndarray, " cells"]
@@ -42,7 +42,7 @@ class Cells:
     n_regions: int
 
     @classmethod
-    def of(cls, puzzles: Sequence[Puzzle]) -> "Cells":
+    def of(cls, puzzles: Sequence[MaskedExample]) -> "ScoredCells":
         regions = {region: i for i, region in enumerate(dict.fromkeys(p.region for p in puzzles))}
         objectives = tuple(dict.fromkeys(p.objective for p in puzzles))
         sizes = [len(p.cells) for p in puzzles]
@@ -62,7 +62,7 @@ class Cells:
             n_regions=len(regions),
         )
 
-    def at(self, which: Bool[np.ndarray, " cells"]) -> "Cells":
+    def at(self, which: Bool[np.ndarray, " cells"]) -> "ScoredCells":
         """Some of the cells; regions without any count for nothing."""
         columns = ("region", "puzzle", "field", "truth", "span", "ratio", "objective")
         return replace(self, **{name: getattr(self, name)[which] for name in columns})
@@ -91,7 +91,7 @@ class Answers:
 
 def ask(
     predict: Predict,
-    puzzles: Sequence[Puzzle],
+    puzzles: Sequence[MaskedExample],
     vocabulary: Vocabulary,
     *,
     positions: int = 1 << 16,
@@ -112,7 +112,7 @@ def ask(
 
 def fill(
     predict: Predict,
-    puzzles: Sequence[Puzzle],
+    puzzles: Sequence[MaskedExample],
     vocabulary: Vocabulary,
     config: InfillConfig,
     *,
@@ -170,7 +170,7 @@ def saved(ours: Float[np.ndarray, "..."], theirs: Float[np.ndarray, "..."]) -> F
     return np.asarray(1 - ratio)
 
 
-def compare(cells: Cells, answers: Mapping[str, Answers], *, model: str | None) -> dict[str, Any]:
+def compare(cells: ScoredCells, answers: Mapping[str, Answers], *, model: str | None) -> dict[str, Any]:
     """Bits and accuracy of everybody, with intervals; the model's skill over the best baseline, paired by region."""
     table: dict[str, Any] = {}
     for name, each in answers.items():
@@ -207,7 +207,7 @@ def compare(cells: Cells, answers: Mapping[str, Answers], *, model: str | None) 
     }
 
 
-def macro_f1(cells: Cells, value: Int[np.ndarray, " cells"]) -> float:
+def macro_f1(cells: ScoredCells, value: Int[np.ndarray, " cells"]) -> float:
     """F1 of each id that occurs, averaged over the ids of a field and then over fields."""
     scores = []
     for field in np.unique(cells.field).tolist():
@@ -222,7 +222,7 @@ def macro_f1(cells: Cells, value: Int[np.ndarray, " cells"]) -> float:
 
 
 def breakdown(
-    cells: Cells, answers: Mapping[str, Answers], field_names: Sequence[str]
+    cells: ScoredCells, answers: Mapping[str, Answers], field_names: Sequence[str]
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Bits and accuracy of everybody by field, objective, span length, hidden share and how frequent the truth is."""
     frequency = np.empty(len(cells.truth))
@@ -265,7 +265,11 @@ def breakdown(
 
 
 def compare_gaps(
-    puzzles: Sequence[Puzzle], values: Mapping[str, Sequence[Integer[np.ndarray, " _"]]], field: int, *, model: str
+    puzzles: Sequence[MaskedExample],
+    values: Mapping[str, Sequence[Integer[np.ndarray, " _"]]],
+    field: int,
+    *,
+    model: str,
 ) -> dict[str, dict[str, Any]]:
     """Whole gaps of a field by everybody, with intervals; the model beside who is exactly right most often, paired."""
     number = {region: i for i, region in enumerate(dict.fromkeys(p.region for p in puzzles))}
@@ -284,7 +288,7 @@ def compare_gaps(
 
 
 def exactly_right(
-    puzzles: Sequence[Puzzle], values: Sequence[Integer[np.ndarray, " _"]], field: int
+    puzzles: Sequence[MaskedExample], values: Sequence[Integer[np.ndarray, " _"]], field: int
 ) -> Bool[np.ndarray, " gaps"]:
     """Whether all cells of a field are right, puzzle by puzzle."""
     right = []
@@ -294,7 +298,9 @@ def exactly_right(
     return np.array(right)
 
 
-def joint_figures(puzzles: Sequence[Puzzle], values: Sequence[Integer[np.ndarray, " _"]], field: int) -> dict[str, Any]:
+def joint_figures(
+    puzzles: Sequence[MaskedExample], values: Sequence[Integer[np.ndarray, " _"]], field: int
+) -> dict[str, Any]:
     """Whole gaps of a field: exactly right, right by cell, and edits a cell. `values` are those of `puzzle.cells`."""
     right, edits, n_cells = 0, 0, 0
     for puzzle, filled in zip(puzzles, values, strict=True):
@@ -325,7 +331,7 @@ def edit_distance(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def _answers(
-    puzzle: Puzzle, log_probs: Float[np.ndarray, "cells outputs"], vocabulary: Vocabulary
+    puzzle: MaskedExample, log_probs: Float[np.ndarray, "cells outputs"], vocabulary: Vocabulary
 ) -> tuple[Shaped[np.ndarray, "cells ..."], ...]:
     n = len(puzzle.cells)
     rows = np.arange(n)
@@ -341,7 +347,7 @@ def _answers(
         if len(mine) and (probabilities[:, : len(centres)].sum(axis=1) > 0).all():
             mean[mine] = posterior(probabilities, centres).mean
             crps[mine] = ranked_score(probabilities, centres, truth[mine])
-            found = Ranks.of(probabilities, len(centres), truth[mine])
+            found = PitValues.of(probabilities, len(centres), truth[mine])
             rank[mine] = np.stack([found.low, found.high], axis=1)
     return bits, value, np.exp(log_probs[rows, value]), mean, crps, rank
 
@@ -356,12 +362,12 @@ def ranked_score(
     return np.asarray(((below - reached) ** 2) @ np.diff(centres))
 
 
-def _seen(puzzle: Puzzle, vocabulary: Vocabulary) -> Integer[np.ndarray, "length fields"]:
+def _seen(puzzle: MaskedExample, vocabulary: Vocabulary) -> Integer[np.ndarray, "length fields"]:
     return np.where(puzzle.hidden, np.asarray(vocabulary.mask_ids, puzzle.truth.dtype), puzzle.truth)
 
 
-def _batches(puzzles: Sequence[Puzzle], positions: int) -> Iterator[list[Puzzle]]:
-    batch: list[Puzzle] = []
+def _batches(puzzles: Sequence[MaskedExample], positions: int) -> Iterator[list[MaskedExample]]:
+    batch: list[MaskedExample] = []
     room = positions
     for puzzle in puzzles:
         batch.append(puzzle)

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from maskseq.evaluation.figures import Answers, Cells, bootstrap, interval, saved
-from maskseq.evaluation.protocols import Puzzle
-from maskseq.predict.posterior import LEVELS, NOMINAL, Ranks
+from maskseq.evaluation.figures import Answers, ScoredCells, bootstrap, interval, saved
+from maskseq.evaluation.protocols import MaskedExample
+from maskseq.predict.posterior import LEVELS, NOMINAL, PitValues
 from maskseq.types import Vocabulary
 
 
 def ordinal_errors(
-    cells: Cells,
+    cells: ScoredCells,
     truth: Float[np.ndarray, " cells"],
     means: Mapping[str, Float[np.ndarray, " cells"]],
     vocabulary: Vocabulary,
@@ -44,7 +44,7 @@ def ordinal_errors(
 
 
 def compare_errors(
-    cells: Cells,
+    cells: ScoredCells,
     truth: Float[np.ndarray, " cells"],
     means: Mapping[str, Float[np.ndarray, " cells"]],
     spreads: Mapping[int, float],
@@ -79,7 +79,9 @@ def compare_errors(
     return told | {"best baseline": best, "MSE saved, 95 %": [low, high], "wins in MSE": low > 0}
 
 
-def ordinal_honesty(cells: Cells, answers: Mapping[str, Answers], vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
+def ordinal_honesty(
+    cells: ScoredCells, answers: Mapping[str, Answers], vocabulary: Vocabulary
+) -> dict[str, dict[str, Any]]:
     """CRPS in the field's unit, and how often central intervals hold the truth, by field."""
     told: dict[str, dict[str, Any]] = {}
     for field, centres in enumerate(vocabulary.centres):
@@ -89,7 +91,7 @@ def ordinal_honesty(cells: Cells, answers: Mapping[str, Answers], vocabulary: Vo
                 name: {"CRPS": float(each.crps[mine].mean())}
                 | {
                     f"{level:.0%} interval": held
-                    for level, held in zip(LEVELS, Ranks(*each.rank[mine].T).coverage(NOMINAL), strict=True)
+                    for level, held in zip(LEVELS, PitValues(*each.rank[mine].T).coverage(NOMINAL), strict=True)
                 }
                 for name, each in answers.items()
             }
@@ -98,7 +100,7 @@ def ordinal_honesty(cells: Cells, answers: Mapping[str, Answers], vocabulary: Vo
 
 def imputed(
     fill_in: Callable[[Float[np.ndarray, "_ _"]], Float[np.ndarray, "_ _"]],
-    puzzles: Sequence[Puzzle],
+    puzzles: Sequence[MaskedExample],
     vocabulary: Vocabulary,
 ) -> Float[np.ndarray, " cells"]:
     """What an imputer puts into the scored cells of ordinal fields, in their units; NaN in other fields."""
@@ -113,17 +115,17 @@ def imputed(
     return np.concatenate(parts)
 
 
-def true_numbers(puzzles: Sequence[Puzzle], vocabulary: Vocabulary) -> Float[np.ndarray, " cells"]:
+def true_numbers(puzzles: Sequence[MaskedExample], vocabulary: Vocabulary) -> Float[np.ndarray, " cells"]:
     """The true numbers of scored cells of ordinal fields, in their units; NaN elsewhere and where there is none."""
     return np.concatenate([_numbers(puzzle, vocabulary)[tuple(puzzle.cells.T)] for puzzle in puzzles])
 
 
-def rounded_numbers(cells: Cells, vocabulary: Vocabulary) -> Float[np.ndarray, " cells"]:
+def rounded_numbers(cells: ScoredCells, vocabulary: Vocabulary) -> Float[np.ndarray, " cells"]:
     """The centres of the true bins: nobody who says bins gets nearer, but by chance."""
     return _centres(cells.truth, cells.field, vocabulary)
 
 
-def _numbers(puzzle: Puzzle, vocabulary: Vocabulary) -> Float[np.ndarray, "length fields"]:
+def _numbers(puzzle: MaskedExample, vocabulary: Vocabulary) -> Float[np.ndarray, "length fields"]:
     """All numbers of a puzzle as exactly as they are known, NaN where there is none."""
     if puzzle.numbers is not None:
         return puzzle.numbers.copy()

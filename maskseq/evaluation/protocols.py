@@ -29,7 +29,7 @@ EVERY = 64
 
 
 @dataclass(frozen=True)
-class Puzzle:
+class MaskedExample:
     """A sequence, or a window of one, and the cells of it that are asked for."""
 
     region: str
@@ -54,7 +54,7 @@ class Protocol:
     """How puzzles are made of held-out sequences. `Protocol.parse` reads its name."""
 
     name: str
-    hide: Callable[["Window"], Iterator["Hidden"]]
+    hide: Callable[["SourceWindow"], Iterator["MaskedCells"]]
 
     @classmethod
     def parse(cls, text: str, masking: MaskingConfig) -> "Protocol":
@@ -72,7 +72,7 @@ class Protocol:
             return cls(text, hide)
         if name in ("gap", "gaps", "block", "field", "point") and re.fullmatch(r"[1-9]\d*", number):
             n = int(number)
-            makers: dict[str, Callable[[Window], Iterator[Hidden]]] = {
+            makers: dict[str, Callable[[SourceWindow], Iterator[MaskedCells]]] = {
                 "gap": lambda w: _gap(w, n),
                 "gaps": lambda w: _gaps(w, n),
                 "block": lambda w: _blocks(w, n),
@@ -94,7 +94,7 @@ class Protocol:
         stride: int | None = None,
         fields: Sequence[str] = (),
         seed: int = 0,
-    ) -> Iterator[Puzzle]:
+    ) -> Iterator[MaskedExample]:
         """Of each sequence, in windows of at most `context` positions side by side.
 
         Or in windows of exactly so many, one every `stride` positions. Only cells of `fields` (none: of all) are asked
@@ -108,7 +108,7 @@ class Protocol:
             for start in range(0, stop, stride or context):
                 piece = encoded.cut(start, start + context)
                 rng = np.random.default_rng((seed, key_number(key), start))
-                window = Window(piece, tokenizer, raw_units(tokenizer, piece), rng)
+                window = SourceWindow(piece, tokenizer, raw_units(tokenizer, piece), rng)
                 region = key if len(encoded) <= stretch else f"{key}:{start // stretch}"
                 for hidden in self.hide(window):
                     asked = hidden.cells & window.scorable & wanted
@@ -116,13 +116,13 @@ class Protocol:
                         cells = np.argwhere(asked)
                         share = len(cells) / np.count_nonzero(window.scorable)
                         objective = hidden.objective or self.name
-                        yield Puzzle(
+                        yield MaskedExample(
                             region, piece.ids, hidden.cells, cells, hidden.span, objective, share, piece.numbers
                         )
 
 
 @dataclass(frozen=True)
-class Window:
+class SourceWindow:
     """What a protocol hides cells of."""
 
     piece: Encoded
@@ -158,7 +158,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Hidden:
+class MaskedCells:
     """One puzzle's worth of hidden cells."""
 
     cells: Bool[np.ndarray, "length fields"]
@@ -166,60 +166,60 @@ class Hidden:
     objective: str = ""
 
 
-def _masked(window: Window, masking: MaskingConfig) -> Iterator[Hidden]:
+def _masked(window: SourceWindow, masking: MaskingConfig) -> Iterator[MaskedCells]:
     piece, tokenizer = window.piece, window.tokenizer
     units = tokenizer.units_of(piece)
     mask = mask_piece(piece.ids, units, window.scorable, tokenizer.fields, masking, rng=window.rng)
-    yield Hidden(mask.hidden, objective=OBJECTIVES[mask.objective])
+    yield MaskedCells(mask.hidden, objective=OBJECTIVES[mask.objective])
 
 
-def _isolated(window: Window) -> Iterator[Hidden]:
+def _isolated(window: SourceWindow) -> Iterator[MaskedCells]:
     length = len(window.piece)
     hidden = np.zeros(length, bool)
     hidden[int(window.rng.integers(min(EVERY, length))) :: EVERY] = True
-    yield Hidden(window.positions(hidden))
+    yield MaskedCells(window.positions(hidden))
 
 
-def _events(window: Window) -> Iterator[Hidden]:
+def _events(window: SourceWindow) -> Iterator[MaskedCells]:
     return _gaps(window, 1)
 
 
-def _gap(window: Window, n: int) -> Iterator[Hidden]:
+def _gap(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
     """One gap, with a known position on either side where there is room; none in shorter sequences."""
     length = len(window.piece)
     if length < n + 2:
         return
     first = int(window.rng.integers(1, length - n))
     position = np.arange(length)
-    yield Hidden(window.positions((first <= position) & (position < first + n)), span=n)
+    yield MaskedCells(window.positions((first <= position) & (position < first + n)), span=n)
 
 
-def _gaps(window: Window, n: int) -> Iterator[Hidden]:
+def _gaps(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
     position = np.arange(len(window.piece))
     for first in range(window.events - n + 1):
-        yield Hidden(window.positions((first <= position) & (position < first + n)), span=n)
+        yield MaskedCells(window.positions((first <= position) & (position < first + n)), span=n)
 
 
-def _blocks(window: Window, n: int) -> Iterator[Hidden]:
+def _blocks(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
     length, n_fields = window.piece.ids.shape
     if length < n + 2:
         return
     margin = min(24, (length - n) // 2)
     first = window.rng.integers(margin, length - n - margin + 1, size=n_fields)
     offset = np.arange(length)[:, None] - first
-    yield Hidden(window.with_all_that_tells((offset >= 0) & (offset < n)), span=n)
+    yield MaskedCells(window.with_all_that_tells((offset >= 0) & (offset < n)), span=n)
 
 
-def _each_field(window: Window, n: int) -> Iterator[Hidden]:
+def _each_field(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
     length, n_fields = window.piece.ids.shape
     if length < n + 2:
         return
     for field, first in enumerate(window.rng.integers(1, length - n, size=n_fields).tolist()):
         chosen = np.zeros((length, n_fields), bool)
         chosen[first : first + n, field] = True
-        yield Hidden(window.with_all_that_tells(chosen), span=n)
+        yield MaskedCells(window.with_all_that_tells(chosen), span=n)
 
 
-def _points(window: Window, share: float) -> Iterator[Hidden]:
+def _points(window: SourceWindow, share: float) -> Iterator[MaskedCells]:
     chosen = window.rng.random(window.piece.ids.shape) < share
-    yield Hidden(window.with_all_that_tells(chosen & window.scorable))
+    yield MaskedCells(window.with_all_that_tells(chosen & window.scorable))

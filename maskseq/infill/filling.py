@@ -18,7 +18,7 @@ from maskseq.infill.ranges import Range, check_fields, field_cells, hidden_cells
 from maskseq.infill.rules import NamedRule
 from maskseq.infill.sampler import InfillConfig
 from maskseq.infill.windows import Filled, Task, fill_records
-from maskseq.lengths.evidence import Judge
+from maskseq.lengths.evidence import LengthScorer
 from maskseq.lengths.missing import Insertion, Sized, Unsized, by_evidence, give_lengths, insert_missing
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.posterior import Posterior
@@ -82,7 +82,7 @@ class Filler:
     predict: Predict
     context: int
     calibration: Calibration | None
-    judge: Judge | None = None
+    judge: LengthScorer | None = None
     """What tells how much is missing (None: evidence)."""
 
     def fill(

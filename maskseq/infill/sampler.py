@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from maskseq.constraints import Constraint
-from maskseq.infill.sampler_state import Attempt, Key, Plan, dead_end, restrict
 from maskseq.infill.sampler_state import InfillConfig as InfillConfig
+from maskseq.infill.sampler_state import Key, SamplerInput, SamplerState, dead_end, restrict
 from maskseq.predict.protocol import Fill, Predict
 from maskseq.types import LegalCells, Vocabulary
 
@@ -38,17 +38,17 @@ def infill(
     """
     n = len(sequences)
     columns = sequences, holes, keys, names or map(str, keys), legal or [None] * n, constraints or [()] * n
-    plans = [Plan.of(vocabulary, *each) for each in zip(*columns, strict=True)]
+    plans = [SamplerInput.of(vocabulary, *each) for each in zip(*columns, strict=True)]
     if config.beam > 1:
         return [_gather(best[: config.samples]) for best in _search(predict, plans, config)]
-    runs = [Attempt(plan, config, sample) for plan in plans for sample in range(config.samples)]
+    runs = [SamplerState(plan, config, sample) for plan in plans for sample in range(config.samples)]
     while active := [run for run in runs if run.phases]:
         for run, log_probs in zip(active, _ask(predict, active), strict=True):
             run.advance(log_probs)
     return [_gather(runs[i * config.samples : (i + 1) * config.samples]) for i in range(n)]
 
 
-def _ask(predict: Predict, runs: Sequence[Attempt]) -> list[Float[np.ndarray, "_ _"]]:
+def _ask(predict: Predict, runs: Sequence[SamplerState]) -> list[Float[np.ndarray, "_ _"]]:
     """One forward pass for all runs; those that are in the same state share it."""
     asked = [run.plan.cells[run.asked] for run in runs]
     states = [(run.ids.shape, run.ids.tobytes(), cells.tobytes()) for run, cells in zip(runs, asked, strict=True)]
@@ -58,9 +58,9 @@ def _ask(predict: Predict, runs: Sequence[Attempt]) -> list[Float[np.ndarray, "_
     return [np.asarray(by_state[state], dtype=np.float64) for state in states]
 
 
-def _search(predict: Predict, plans: Sequence[Plan], config: InfillConfig) -> list[list[Attempt]]:
+def _search(predict: Predict, plans: Sequence[SamplerInput], config: InfillConfig) -> list[list[SamplerState]]:
     """The most probable fills of each sequence, best first: every step fills one more cell of each partial fill."""
-    beams = [[Attempt(plan, config, 0)] for plan in plans]
+    beams = [[SamplerState(plan, config, 0)] for plan in plans]
     while active := [i for i, beam in enumerate(beams) if beam[0].hidden.any()]:
         answers = iter(_ask(predict, [attempt for i in active for attempt in beams[i]]))
         for i in active:
@@ -68,7 +68,9 @@ def _search(predict: Predict, plans: Sequence[Plan], config: InfillConfig) -> li
     return beams
 
 
-def _extended(beam: Sequence[Attempt], answers: Sequence[Float[np.ndarray, "_ outputs"]], width: int) -> list[Attempt]:
+def _extended(
+    beam: Sequence[SamplerState], answers: Sequence[Float[np.ndarray, "_ outputs"]], width: int
+) -> list[SamplerState]:
     """The `width` most probable partial fills with one more cell."""
     scores = []
     for attempt, log_probs in zip(beam, answers, strict=True):
@@ -78,7 +80,7 @@ def _extended(beam: Sequence[Attempt], answers: Sequence[Float[np.ndarray, "_ ou
             attempt.marginals[:] = np.exp(restricted)
         scores.append(attempt.log_prob.sum() + restricted[0])
     ranked = np.stack(scores)
-    found: list[Attempt] = []
+    found: list[SamplerState] = []
     for each in np.argsort(-ranked, axis=None, kind="stable").tolist():
         which, value = divmod(each, ranked.shape[1])
         if len(found) == width or np.isneginf(ranked[which, value]):
@@ -91,7 +93,7 @@ def _extended(beam: Sequence[Attempt], answers: Sequence[Float[np.ndarray, "_ ou
     return found
 
 
-def _gather(runs: Sequence[Attempt]) -> Fill:
+def _gather(runs: Sequence[SamplerState]) -> Fill:
     return Fill(
         cells=runs[0].plan.cells,
         values=np.stack([run.values for run in runs]),

@@ -57,7 +57,7 @@ class InfillConfig(OrderConfig):
 
 
 @dataclass(frozen=True)
-class Plan:
+class SamplerInput:
     """A sequence with its hole cells hidden, and what may stand in them before any is filled."""
 
     ids: Integer[np.ndarray, "length fields"]
@@ -83,7 +83,7 @@ class Plan:
         name: str,
         legal_cells: LegalCells | None,
         constraints: Sequence[Constraint],
-    ) -> "Plan":
+    ) -> "SamplerInput":
         cells = np.argwhere(hole)
         mask_ids = np.asarray(vocabulary.mask_ids)[cells[:, 1]]
         others = np.array([-1 if other is None else other for other in vocabulary.other_ids])[cells[:, 1]]
@@ -106,10 +106,10 @@ def check_feasible(name: str, stuck: Int[np.ndarray, "cells 2"], vocabulary: Voc
         )
 
 
-class Attempt:
+class SamplerState:
     """One sample of one sequence: which of its cells are filled, with what, and what comes next."""
 
-    def __init__(self, plan: Plan, config: InfillConfig, sample: int) -> None:
+    def __init__(self, plan: SamplerInput, config: InfillConfig, sample: int) -> None:
         n, outputs = plan.allowed.shape
         self.plan, self.config = plan, config
         self.rng = np.random.default_rng((config.seed, *flat_key(plan.key), sample))
@@ -191,7 +191,7 @@ class Attempt:
         self.hidden[cells] = False
         return self._narrow()
 
-    def extended(self, log_probs: Float[np.ndarray, "asked outputs"], value: int) -> "Attempt | None":
+    def extended(self, log_probs: Float[np.ndarray, "asked outputs"], value: int) -> "SamplerState | None":
         """A copy with this value in the first hidden cell; None if that leaves a cell without any legal id."""
         twin = copy(self)
         for name in ("ids", "allowed", "hidden", "values", "committed_at", "log_prob", "legal_mass", "other_mass"):

@@ -16,7 +16,7 @@ from maskseq.types import Encoded
 
 
 @dataclass(frozen=True)
-class Row:
+class FillRow:
     """One filled cell in one sample."""
 
     key: str
@@ -65,7 +65,7 @@ def rows(
     gains: Float[np.ndarray, " cells"] | None = None,
     clipped: Float[np.ndarray, " cells"] | None = None,
     alternatives: int = 3,
-) -> Iterator[Row]:
+) -> Iterator[FillRow]:
     """The rows of one record, as it was before it was filled: known ids in a hole are the truth.
 
     `posterior` is that of the fill, if it is at hand; `numbers` are those that were written in place of the centres of
@@ -87,7 +87,7 @@ def rows(
             number = centres[value] if value < len(centres) else None
             if sample == 0 and numbers is not None and not np.isnan(numbers[cell]):
                 number = float(numbers[cell])
-            yield Row(
+            yield FillRow(
                 key=filled.key,
                 start=int(units[cell, 0]) + 1,
                 stop=int(units[cell, 1]),
@@ -124,11 +124,11 @@ def unit_ranges(
     return ranges
 
 
-COLUMNS = columns_of(Row)
+COLUMNS = columns_of(FillRow)
 """Of the table, with their types."""
 
 
-def as_dict(row: Row) -> dict[str, Any]:
+def as_dict(row: FillRow) -> dict[str, Any]:
     """The row as a table takes it: probabilities of its alternatives to 6 digits."""
     return vars(row) | {"alternatives": [[value, round(p, 6)] for value, p in row.alternatives]}
 

@@ -44,7 +44,7 @@ class Filled:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class Window:
     """Cells `first:last` of a job, and the window `start:stop` that they are filled in."""
 
     first: int
@@ -57,7 +57,7 @@ class Chunk:
     """The position that names its randomness."""
 
 
-class Job:
+class WindowPlan:
     """A task under way."""
 
     def __init__(self, task: Task, vocabulary: Vocabulary, samples: int, context: int, fill_long_holes: bool) -> None:
@@ -80,7 +80,7 @@ class Job:
         self.fills: list[list[Fill]] = [[] for _ in range(samples)]
         self.context = min(context, len(ids))
         self._check_feasible()
-        self.chunks = list(self._divide()) or [Chunk(0, 0, 0, self.context, 0, 0)]
+        self.chunks = list(self._divide()) or [Window(0, 0, 0, self.context, 0, 0)]
 
     def _check_rules(self) -> None:
         """Before anything is filled: known cells never change, so no rule may ask for something else there."""
@@ -110,7 +110,7 @@ class Job:
             allowed = propagate(self.rules, self.hidden, self.cells, self.legal)
             check_feasible(f"record {self.task.key!r}", self.cells[~allowed.any(axis=1)], self.vocabulary)
 
-    def _divide(self) -> Iterator[Chunk]:
+    def _divide(self) -> Iterator[Window]:
         positions, length, context = self.cells[:, 0], len(self.task.holes), self.context
         size = max(context // 2, 1) if length > context else length
         waves: list[int] = []  # of each cell
@@ -120,9 +120,9 @@ class Job:
             seen = 0 if self.rules else int(np.searchsorted(positions, start))
             wave = 1 + max(waves[seen:first], default=-1)
             waves += [wave] * (last - first)
-            yield Chunk(first, last, start, start + context, wave, number * size)
+            yield Window(first, last, start, start + context, wave, number * size)
 
-    def window(self, chunk: Chunk, sample: int) -> tuple[Encoded, Bool[np.ndarray, "context fields"]]:
+    def window(self, chunk: Window, sample: int) -> tuple[Encoded, Bool[np.ndarray, "context fields"]]:
         """What the model sees, and which cells of it are asked for."""
         inside = slice(*np.searchsorted(self.cells[:, 0], [chunk.start, chunk.stop]))
         encoded = replace(self.encoded, ids=self.hidden).cut(chunk.start, chunk.stop)
@@ -131,7 +131,7 @@ class Job:
         holes[_at(self.cells[chunk.first : chunk.last], chunk.start)] = True
         return replace(encoded, ids=ids), holes
 
-    def constraints(self, chunk: Chunk, sample: int) -> list[Constraint]:
+    def constraints(self, chunk: Window, sample: int) -> list[Constraint]:
         if self.context == len(self.task.holes):
             return self.rules
         return [Through(self, chunk, sample, rule) for rule in self.rules]
@@ -150,7 +150,7 @@ class Job:
 class Through:
     """A rule about the whole record, asked through the window of one chunk."""
 
-    def __init__(self, job: Job, chunk: Chunk, sample: int, constraint: Constraint) -> None:
+    def __init__(self, job: WindowPlan, chunk: Window, sample: int, constraint: Constraint) -> None:
         self.job, self.chunk, self.constraint = job, chunk, constraint
         self.ids = job.hidden.copy()
         self.ids[tuple(job.cells.T)] = job.values[sample]

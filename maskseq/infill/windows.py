@@ -14,7 +14,7 @@ from maskseq.constraints import Constraint, Grammar
 from maskseq.errors import UsageError
 from maskseq.infill.journal import Journal
 from maskseq.infill.sampler import InfillConfig, infill
-from maskseq.infill.window_plan import Chunk, Filled, Job, Task, key_number, runs
+from maskseq.infill.window_plan import Filled, Task, Window, WindowPlan, key_number, runs
 from maskseq.predict.protocol import Fill, Predict
 from maskseq.types import Encoded, LegalCells, Vocabulary
 
@@ -23,9 +23,9 @@ __all__ = ["Filled", "Task", "fill_record", "fill_records", "key_number", "runs"
 BATCH_PROBABILITIES = 1 << 24
 """Numbers that the distributions of one batch may be."""
 
-Part = tuple[Job, Chunk, int]
+WindowSample = tuple[WindowPlan, Window, int]
 """A chunk of a job, and a sample of it."""
-Window = tuple[Encoded, Bool[np.ndarray, "_ _"]]
+WindowInput = tuple[Encoded, Bool[np.ndarray, "_ _"]]
 """What the model sees of a part, and which cells of it are asked for."""
 
 
@@ -50,10 +50,10 @@ def fill_records(
     """
     if context < 2:
         raise UsageError(f"context is {context}; a model with room for at least 2 positions is needed")
-    waiting: list[Job] = []
+    waiting: list[WindowPlan] = []
     room = batch_positions
     for task in tasks:
-        job = Job(task, vocabulary, config.samples, context, fill_long_holes)
+        job = WindowPlan(task, vocabulary, config.samples, context, fill_long_holes)
         waiting.append(job)
         room -= config.samples * (job.context * len(job.chunks) + 1)
         if room < 0:
@@ -87,7 +87,7 @@ def fill_record(
 
 def _run(
     predict: Predict,
-    jobs: list[Job],
+    jobs: list[WindowPlan],
     config: InfillConfig,
     vocabulary: Vocabulary,
     grammar: Callable[[Integer[np.ndarray, "length fields"]], LegalCells | None] | None,
@@ -122,8 +122,8 @@ def _run(
 
 def _fill(
     predict: Predict,
-    batch: list[Part],
-    windows: list[Window],
+    batch: list[WindowSample],
+    windows: list[WindowInput],
     keys: list[tuple[int, int, int]],
     config: InfillConfig,
     vocabulary: Vocabulary,
@@ -142,9 +142,9 @@ def _fill(
     )
 
 
-def _batches(parts: list[Part], batch_positions: int, n_outputs: int) -> Iterator[list[Part]]:
+def _batches(parts: list[WindowSample], batch_positions: int, n_outputs: int) -> Iterator[list[WindowSample]]:
     """Parts that are run together: as many as memory has room for, of positions and of probabilities."""
-    batch: list[Part] = []
+    batch: list[WindowSample] = []
     positions, cells = batch_positions, BATCH_PROBABILITIES // n_outputs
     for part in parts:
         job, chunk, _ = part
@@ -159,8 +159,8 @@ def _batches(parts: list[Part], batch_positions: int, n_outputs: int) -> Iterato
 
 
 def _inputs(
-    batch: list[Part],
-    windows: list[Window],
+    batch: list[WindowSample],
+    windows: list[WindowInput],
     keys: list[tuple[int, int, int]],
 ) -> list[np.ndarray | None]:
     """All that decides the fills of a batch, but for what the journal belongs to."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from maskseq.errors import DataError, UsageError
 from maskseq.interop.hf_tokenizer import HFTokens, read_tokens, write_tokenizer
-from maskseq.interop.layouts import Layout
+from maskseq.interop.layouts import PublishedLayout
 from maskseq.interop.published import LAYOUTS
 from maskseq.model.checkpoint import few, fill, read_json, read_tensors, write_json, write_tensors
 from maskseq.model.config import EncoderConfig
@@ -180,7 +180,7 @@ def dense_attention(
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[0].transpose(0, 1)
 
 
-def _layout_for(config: EncoderConfig, model_type: str) -> Layout:
+def _layout_for(config: EncoderConfig, model_type: str) -> PublishedLayout:
     """The layout asked for, or the first that can express the encoder; `UsageError` lists what stands in the way."""
     writable = {name: layout for name, layout in LAYOUTS.items() if layout.write is not None}
     if model_type and model_type not in writable:
@@ -195,7 +195,7 @@ def _layout_for(config: EncoderConfig, model_type: str) -> Layout:
     raise UsageError(f"transformers has no class for this encoder:\n{text}\n\nhint: export it to ONNX instead")
 
 
-def _to_ours(layout: Layout, model: Encoder, tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _to_ours(layout: PublishedLayout, model: Encoder, tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Our parameters, put together from theirs; each of theirs must be used, or known to be superfluous."""
     ours: dict[str, Tensor] = {}
     used: set[str] = set()
@@ -217,7 +217,7 @@ def _to_ours(layout: Layout, model: Encoder, tensors: dict[str, Tensor], path: P
     return ours
 
 
-def _to_theirs(layout: Layout, model: Encoder, config: EncoderConfig) -> dict[str, Tensor]:
+def _to_theirs(layout: PublishedLayout, model: Encoder, config: EncoderConfig) -> dict[str, Tensor]:
     """Their tensors from our parameters, with zeros for those that only `config`, of their layout, has."""
     ours = model.state_dict()
     theirs: dict[str, Tensor] = {}
@@ -228,7 +228,7 @@ def _to_theirs(layout: Layout, model: Encoder, config: EncoderConfig) -> dict[st
     return {name: value.cpu().contiguous() for name, value in theirs.items()}
 
 
-def _add_rows(layout: Layout, tensors: dict[str, Tensor]) -> None:
+def _add_rows(layout: PublishedLayout, tensors: dict[str, Tensor]) -> None:
     """To what counts in ids: a row for `[PAD]`, and in the head one for `[MASK]` as well, never predicted."""
     for name, n, value in (
         ("embeddings.tok_embeddings.weight", 1, 0.0), ("decoder.weight", 2, 0.0), ("decoder.bias", 2, NEVER),
@@ -239,7 +239,7 @@ def _add_rows(layout: Layout, tensors: dict[str, Tensor]) -> None:
             tensors[key] = torch.cat([tensors[key], extra])
 
 
-def _drop_rows(layout: Layout, tensors: dict[str, Tensor], vocabulary: Vocabulary) -> None:
+def _drop_rows(layout: PublishedLayout, tensors: dict[str, Tensor], vocabulary: Vocabulary) -> None:
     """The inverse of `_add_rows`."""
     rows, outputs = vocabulary.n_rows[0], vocabulary.n_outputs[0]
     for name, n in (

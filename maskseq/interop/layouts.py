@@ -1,6 +1,6 @@
 """What it takes to describe how another project stores an encoder: the spelling of its config, its tensors' names.
 
-A `Layout` is data and two small functions, read both ways; `published.py` has the four we know. Neither needs
+A `PublishedLayout` is data and two small functions, read both ways; `published.py` has the four we know. Neither needs
 transformers or the network.
 """
 
@@ -21,7 +21,7 @@ TRAINING_ONLY = ("embedding_dropout", "attention_dropout", "mlp_dropout", "init"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class PublishedLayout:
     """One published layout."""
 
     architecture: str

@@ -5,7 +5,7 @@ import re
 from torch import Tensor
 
 from maskseq.errors import DataError
-from maskseq.interop.layouts import Json, Layout
+from maskseq.interop.layouts import Json, PublishedLayout
 from maskseq.model.config import EncoderConfig
 
 BODY: dict[str, tuple[str, ...]] = {
@@ -95,7 +95,7 @@ def _write_modernbert(config: EncoderConfig) -> Json:
     }
 
 
-MODERNBERT = Layout(
+MODERNBERT = PublishedLayout(
     architecture="ModernBertForMaskedLM",
     always=PLAIN | {"init": "full_megatron"},
     spelling=BODY
@@ -149,7 +149,7 @@ def _read_bert(config: Json) -> Json:
     return {}
 
 
-BERT = Layout(
+BERT = PublishedLayout(
     architecture="BertForMaskedLM",
     always=PLAIN
     | POST_NORM
@@ -199,7 +199,7 @@ def _read_nomic(config: Json) -> Json:
     return {"rope_theta": _theta(config.get("rope_parameters") or {}, config.get("rotary_emb_base"), 1000.0)}
 
 
-NOMIC = Layout(
+NOMIC = PublishedLayout(
     architecture="NomicBertForMaskedLM",
     always=PLAIN | POST_NORM | {"decoder_bias": True, "init": "normal"},
     spelling={
@@ -259,7 +259,7 @@ def _neobert_qkv(name: str, value: Tensor, config: EncoderConfig) -> Tensor:
     return value.view(config.n_heads, 3, config.head_size, -1).transpose(0, 1).flatten(0, 2)
 
 
-NEOBERT = Layout(
+NEOBERT = PublishedLayout(
     architecture="NeoBERTLMHead",
     always=PLAIN
     | {"embedding_norm": False, "first_norm": True, "norm": "rmsnorm", "mlp": "swiglu", "head": "none"}

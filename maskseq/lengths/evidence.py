@@ -14,7 +14,7 @@ from maskseq.predict.protocol import Fill, Predict
 from maskseq.scoring.score import chain_log_probs
 from maskseq.types import Vocabulary
 
-Judge = Callable[
+LengthScorer = Callable[
     [Sequence[Integer[np.ndarray, "_ _"]], Sequence[int], tuple[int, int]], Float[np.ndarray, "sequences lengths"]
 ]
 """Sequences, a place in each, shortest and longest → log-likelihoods of that many positions missing right before it."""

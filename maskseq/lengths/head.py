@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from maskseq.errors import DataError, UsageError
 from maskseq.infill.window_plan import key_number
-from maskseq.lengths.evidence import Judge
+from maskseq.lengths.evidence import LengthScorer
 from maskseq.model.checkpoint import DIGESTS, MODEL, read_json, write_tensors
 from maskseq.model.encoder import Encoder
 from maskseq.predict.encoder import run_packed
@@ -123,7 +123,7 @@ def load_length_head(checkpoint: Path) -> LengthHead:
     return head.eval()
 
 
-def length_judge(model: Encoder, head: LengthHead) -> Judge:
+def length_judge(model: Encoder, head: LengthHead) -> LengthScorer:
     """The head as what tells how many positions are missing."""
 
     def judge(

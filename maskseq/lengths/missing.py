@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Integer
 
 from maskseq.contract.fence import encode, fenced
 from maskseq.errors import UsageError
-from maskseq.lengths.evidence import Judge, length_evidence
+from maskseq.lengths.evidence import LengthScorer, length_evidence
 from maskseq.predict.protocol import Predict
 from maskseq.storage.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
@@ -87,7 +87,7 @@ def read_lengths(texts: Iterable[str]) -> dict[str, list[Unsized]]:
     return found
 
 
-def by_evidence(predict: Predict, tokenizer: Tokenizer[Any]) -> Judge:
+def by_evidence(predict: Predict, tokenizer: Tokenizer[Any]) -> LengthScorer:
     """Lengths judged by how probable they make what is known behind the hole."""
     return lambda sequences, places, lengths: length_evidence(
         predict, sequences, places, lengths, vocabulary=tokenizer.vocabulary, flank=FLANK
@@ -95,7 +95,7 @@ def by_evidence(predict: Predict, tokenizer: Tokenizer[Any]) -> Judge:
 
 
 def give_lengths(
-    record: Any, holes: Sequence[Unsized], judge: Judge, tokenizer: Tokenizer[Any], *, context: int
+    record: Any, holes: Sequence[Unsized], judge: LengthScorer, tokenizer: Tokenizer[Any], *, context: int
 ) -> tuple[Any, list[Sized]]:
     """The record with its holes as long as they most probably are, and what was chosen; last holes first."""
     chosen = []
@@ -118,7 +118,7 @@ def give_lengths(
 
 
 def insert_missing(
-    record: Any, insertion: Insertion, judge: Judge, tokenizer: Tokenizer[Any], *, context: int
+    record: Any, insertion: Insertion, judge: LengthScorer, tokenizer: Tokenizer[Any], *, context: int
 ) -> tuple[Any, list[Sized]]:
     """The record with unknown units wherever the evidence that some are missing reaches the threshold.
 

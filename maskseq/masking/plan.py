@@ -196,7 +196,7 @@ def mask_piece(
 
 
 @dataclass(frozen=True)
-class Plan:
+class MaskedUnits:
     """The raw units to hide."""
 
     units: Bool[np.ndarray, "line"]
@@ -213,7 +213,7 @@ def plan_mask(
     rng: np.random.Generator,
     progress: float = 0.0,
     in_decay: bool = False,
-) -> Plan:
+) -> MaskedUnits:
     """Choose raw units. *Items* are what is chosen together: units, positions or sources with a maskable unit."""
     objective = _draw(config.weights, rng)
     mode = config.mode if isinstance(config.mode, str) else config.mode[rng.integers(len(config.mode))]
@@ -222,7 +222,7 @@ def plan_mask(
     maskable = raw.units(scorable)
     target = np.zeros(len(scorable), dtype=bool)
     if not np.count_nonzero(maskable):
-        return Plan(maskable, objective, 0.0, target)
+        return MaskedUnits(maskable, objective, 0.0, target)
 
     infill = OBJECTIVES[objective] == "infill"
     if infill and mode == "field":
@@ -249,7 +249,7 @@ def plan_mask(
         whole = np.zeros(int(item_of.max()) + 1, dtype=bool)
         whole[items[chosen]] = True
         units = whole[item_of] & raw.units(np.ones_like(scorable))
-    return Plan(units, objective, ratio, target)
+    return MaskedUnits(units, objective, ratio, target)
 
 
 def _infill(

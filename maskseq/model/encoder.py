@@ -16,13 +16,13 @@ from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor, nn
 
 from maskseq.errors import UsageError
-from maskseq.model.attention.context_target import OneWay
+from maskseq.model.attention.context_target import ContextTargetAttention
 from maskseq.model.attention.packed import packed_self_attention
 from maskseq.model.config import EncoderConfig as EncoderConfig
 from maskseq.model.dropout import dropout
 from maskseq.model.linear import Linear
-from maskseq.model.priors.linear_prior import LinearContext
-from maskseq.model.priors.ngram import ContextTable, combinations
+from maskseq.model.priors.linear_prior import LinearPrior
+from maskseq.model.priors.ngram import NgramPrior, combinations
 from maskseq.model.priors.ordinal_basis import rows_of_ids, table_rows
 from maskseq.model.rotary import Rotation, rotation
 
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
             self.embeddings = Embeddings(config)
             self.layers = nn.ModuleList(Layer(config, index) for index in range(config.n_layers))
             self.final_norm = Norm(config) if config.final_norm else nn.Identity()
-            self.head = nn.Identity() if config.head == "none" else Head(config)
+            self.head = nn.Identity() if config.head == "none" else PredictionHead(config)
             self.decoder = Decoder(config)
         self.to_empty(device=device)
         if seed is not None:
@@ -83,7 +83,7 @@ class Encoder(nn.Module):
         if attend is None:
             attend = packed_self_attention
             if target is not None and not config.context_sees_target:
-                attend = OneWay.of(target, cu_seqlens)
+                attend = ContextTargetAttention.of(target, cu_seqlens)
         if predicted is None:
             predicted = self.predict_numbers(ids, positions)
         hidden = self.embeddings(ids, positions, predicted)
@@ -151,8 +151,8 @@ class Embeddings(nn.Module):
             nn.Embedding(config.neighbour_rows(pair), config.hidden_size) for pair in config.neighbours
         )
         n_tables = config.vocabulary.n_fields if config.context_table else 0
-        self.tables = nn.ModuleList(ContextTable(config, field) for field in range(n_tables))
-        self.linear_context = LinearContext(config) if config.linear_context and config.vocabulary.ordinal else None
+        self.tables = nn.ModuleList(NgramPrior(config, field) for field in range(n_tables))
+        self.linear_context = LinearPrior(config) if config.linear_context and config.vocabulary.ordinal else None
         self.norm = Norm(config) if config.embedding_norm else nn.Identity()
 
     def forward(
@@ -198,7 +198,7 @@ class Embeddings(nn.Module):
     def count(self, sequences: Sequence[Integer[np.ndarray, "_ _"]]) -> None:
         """Fill context tables and covariances with counts of these sequences of ids."""
         for module in self.tables:
-            assert isinstance(module, ContextTable)
+            assert isinstance(module, NgramPrior)
             module.count(sequences, self.config.vocabulary)
         if self.linear_context is not None:
             self.linear_context.count(sequences)
@@ -279,7 +279,7 @@ class MLP(nn.Module):
         return self.Wo((F.silu(value) if self.kind == "swiglu" else F.gelu(value)) * gate)  # type: ignore[no-any-return]
 
 
-class Head(nn.Module):
+class PredictionHead(nn.Module):
     """What stands between the last hidden state and the decoder, shared by all fields."""
 
     def __init__(self, config: EncoderConfig) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from maskseq.model.config import EncoderConfig
-from maskseq.packing.rows import Row
+from maskseq.packing.rows import PackedRow
 
 
-def row_flops(config: EncoderConfig, row: Row) -> float:
+def row_flops(config: EncoderConfig, row: PackedRow) -> float:
     """Forward and backward of a packed row, its filler left out."""
     real = row.objective >= 0
     lengths, targets = np.diff(row.cu_seqlens), np.add.reduceat(row.target, row.cu_seqlens[:-1], dtype=np.int64)

@@ -31,7 +31,7 @@ SHORTEST_CUT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchConfig:
+class PackingConfig:
     """The shape of a stage's rows."""
 
     row_tokens: int = 8192
@@ -79,7 +79,7 @@ class Block:
         return len(self.rows) - 1
 
 
-class Plan:
+class PackingPlan:
     """The blocks of every epoch of a split, planned one at a time.
 
     `key` is (seed, stage). Ten million sequences of 200 tokens take seconds an epoch; memory is one block and one
@@ -89,7 +89,7 @@ class Plan:
     def __init__(
         self,
         lengths: Int[np.ndarray, "sequences"],
-        config: BatchConfig,
+        config: PackingConfig,
         *,
         key: tuple[int, ...],
         chunk_tokens: int = CHUNK_TOKENS,
@@ -189,13 +189,13 @@ class Plan:
 
 
 def plan_epoch(
-    lengths: Int[np.ndarray, "sequences"], config: BatchConfig, *, key: tuple[int, ...], epoch: int = 0
+    lengths: Int[np.ndarray, "sequences"], config: PackingConfig, *, key: tuple[int, ...], epoch: int = 0
 ) -> Iterator[Block]:
     """The blocks of one epoch, each with its rows.
 
-    Example: `sum(block.n_rows for block in plan_epoch(lengths, BatchConfig(), key=(seed, stage)))` is its length.
+    Example: `sum(block.n_rows for block in plan_epoch(lengths, PackingConfig(), key=(seed, stage)))` is its length.
     """
-    return Plan(lengths, config, key=key).epoch(epoch)
+    return PackingPlan(lengths, config, key=key).epoch(epoch)
 
 
 def best_fit(lengths: Int[np.ndarray, "pieces"], row_tokens: int) -> Int[np.ndarray, "pieces"]:

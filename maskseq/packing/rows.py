@@ -1,7 +1,7 @@
 """Packed, masked rows: a pure function of one integer, the global row number.
 
-`Rows.row(number)` is the same whatever was asked before, on whatever rank and with however many workers, so the state
-of the data is that number and nothing else. `prefetch` computes rows ahead in a thread.
+`PackedRows.row(number)` is the same whatever was asked before, on whatever rank and with however many workers, so the
+state of the data is that number and nothing else. `prefetch` computes rows ahead in a thread.
 """
 
 import threading
@@ -21,7 +21,7 @@ from maskseq.corpus.reader import Corpus, Split, stored_name
 from maskseq.errors import UsageError
 from maskseq.masking.plan import MaskingConfig, mask_piece
 from maskseq.packing.blocks import LoadedBlock, load_block
-from maskseq.packing.packing import CHUNK_TOKENS, BatchConfig, Plan
+from maskseq.packing.packing import CHUNK_TOKENS, PackingConfig, PackingPlan
 from maskseq.packing.prefetch import ahead_of
 from maskseq.storage.folder import digest, to_json
 from maskseq.storage.outputs import write
@@ -29,7 +29,7 @@ from maskseq.types import Encoded
 
 
 @dataclass(frozen=True)
-class Row:
+class PackedRow:
     """Packed pieces. What they leave free is *filler*: pieces of `[MASK]` of their own at the end, never scored."""
 
     inputs: Integer[np.ndarray, "tokens fields"]
@@ -58,7 +58,7 @@ class Row:
     """Tokens without filler."""
 
 
-class Rows:
+class PackedRows:
     """The rows of one split in one stage, numbered from 0 through all epochs."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Rows:
         corpus: Corpus,
         *,
         split: Split = "train",
-        config: BatchConfig,
+        config: PackingConfig,
         masking: MaskingConfig,
         seed: int,
         stage: int = 0,
@@ -90,7 +90,7 @@ class Rows:
         self.corpus, self.config, self.masking, self.cache = corpus, config, masking, cache
         self.total_tokens, self.decay_start = total_tokens, decay_start
         self._key, self._mask_epoch, self._first = (seed, stage), mask_epoch, span.start
-        self._plan = Plan(corpus.lengths[span], config, key=self._key, chunk_tokens=chunk_tokens)
+        self._plan = PackingPlan(corpus.lengths[span], config, key=self._key, chunk_tokens=chunk_tokens)
         tokenizer = corpus.tokenizer
         self._fields, self._vocabulary = tokenizer.fields, tokenizer.vocabulary
         self._field_weights = np.array(masking.weights_of(self._vocabulary.names), np.float32)
@@ -124,7 +124,7 @@ class Rows:
         with self._lock:
             return self._locate(number)[0]
 
-    def row(self, number: int) -> Row:
+    def row(self, number: int) -> PackedRow:
         """The row with this number, counted through all epochs."""
         with self._lock:
             epoch, block, index = self._locate(number)
@@ -132,7 +132,7 @@ class Rows:
         progress = 0.0 if self.total_tokens is None else number * self.config.row_tokens / self.total_tokens
         return self._assemble(loaded, index, epoch, progress)
 
-    def prefetch(self, first: int, step: int = 1, *, ahead: int = 8) -> Generator[Row]:
+    def prefetch(self, first: int, step: int = 1, *, ahead: int = 8) -> Generator[PackedRow]:
         """Rows `first`, `first + step`, … without end, computed in a thread up to `ahead` of the consumer.
 
         The block after the current one is read meanwhile, in another: a slow disk or store is waited for only when it
@@ -140,7 +140,7 @@ class Rows:
         """
         return ahead_of(self._read_ahead(first, step), ahead)
 
-    def _read_ahead(self, first: int, step: int) -> Iterator[Row]:
+    def _read_ahead(self, first: int, step: int) -> Iterator[PackedRow]:
         """The rows, with the next block being read beside."""
         here = None
         with ThreadPoolExecutor(1, thread_name_prefix="maskseq-blocks") as reader:
@@ -154,7 +154,7 @@ class Rows:
                         self._upcoming = (*after, reader.submit(self._read, *after))
                 yield row
 
-    def _assemble(self, loaded: LoadedBlock, index: int, epoch: int, progress: float) -> Row:
+    def _assemble(self, loaded: LoadedBlock, index: int, epoch: int, progress: float) -> PackedRow:
         plan, n_tokens = loaded.plan, self.config.row_tokens
         pieces = range(plan.rows[index], plan.rows[index + 1])
         inputs = np.tile(self._mask_ids, (n_tokens, 1))
@@ -194,7 +194,7 @@ class Rows:
         lengths = np.concatenate([plan.length[pieces.start : pieces.stop], filler]).astype(np.int32)
         cu_seqlens = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         none = np.full(len(filler), -1)
-        return Row(
+        return PackedRow(
             inputs=inputs,
             targets=targets,
             weights=weights,
@@ -274,7 +274,7 @@ class Rows:
         return load_block(self.corpus, self._planned(epoch, block), first_sequence=self._first)
 
 
-def concatenate(rows: Sequence[Row]) -> Row:
+def concatenate(rows: Sequence[PackedRow]) -> PackedRow:
     """Several rows as one: a micro-batch."""
     if len(rows) == 1:
         return rows[0]
@@ -284,7 +284,7 @@ def concatenate(rows: Sequence[Row]) -> Row:
         name: np.concatenate([getattr(row, name) for row in rows])
         for name in ("inputs", "targets", "weights", "positions", "objective", "ratio", "target", "sequence", "start")
     }
-    return Row(
+    return PackedRow(
         **together,
         cu_seqlens=np.concatenate([[0], *ends]).astype(np.int32),
         max_seqlen=max(row.max_seqlen for row in rows),

@@ -15,7 +15,7 @@ SPANS = (1, 2, 3, 5, 9, 17, 33, 65)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class CalibrationGroup:
     """The cells of a field in holes of similar length."""
 
     field: int
@@ -52,7 +52,7 @@ class Calibration:
     were not seen are left as they are.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[CalibrationGroup, ...]
 
     def apply(self, fill: Fill) -> Fill:
         """The same fill with calibrated probabilities and intervals."""
@@ -84,22 +84,22 @@ class Calibration:
 
         return calibrated
 
-    def _group(self, field: int, span: int) -> Group:
+    def _group(self, field: int, span: int) -> CalibrationGroup:
         seen = self._by_field.get(field)
         if seen is None:
             return _UNSEEN
         return next((group for group in reversed(seen) if group.span <= span), seen[0])
 
     @cached_property
-    def _by_field(self) -> dict[int, list[Group]]:
+    def _by_field(self) -> dict[int, list[CalibrationGroup]]:
         """Shortest spans first."""
-        fields: dict[int, list[Group]] = {}
+        fields: dict[int, list[CalibrationGroup]] = {}
         for group in sorted(self.groups, key=lambda group: group.span):
             fields.setdefault(group.field, []).append(group)
         return fields
 
 
-_UNSEEN = Group(
+_UNSEEN = CalibrationGroup(
     field=0, span=1, temperature=1.0, marginal_temperature=1.0, n_cells=0, ece_before=np.nan, ece_after=np.nan
 )
 

@@ -82,7 +82,7 @@ def bin_edges(centres: Float[np.ndarray, " bins"]) -> Float[np.ndarray, " edges"
 
 
 @dataclass(frozen=True)
-class Ranks:
+class PitValues:
     """Where true values stand in their stated distributions: uniform from 0 to 1 if those are honest.
 
     A bin leaves open where in it the value lies, so that each cell has a range of ranks and not one (the non-randomized
@@ -95,7 +95,7 @@ class Ranks:
     @classmethod
     def of(
         cls, probabilities: Float[np.ndarray, "cells outputs"], n_bins: int, truth: Int[np.ndarray, " cells"]
-    ) -> "Ranks":
+    ) -> "PitValues":
         """Of cells whose true value is known and one of the bins."""
         cumulative, rows = cumulated(probabilities, n_bins), np.arange(len(truth))
         return cls(cumulative[rows, truth], cumulative[rows, truth + 1])
@@ -103,8 +103,8 @@ class Ranks:
     def __len__(self) -> int:
         return len(self.low)
 
-    def at(self, which: Bool[np.ndarray, " cells"]) -> "Ranks":
-        return Ranks(self.low[which], self.high[which])
+    def at(self, which: Bool[np.ndarray, " cells"]) -> "PitValues":
+        return PitValues(self.low[which], self.high[which])
 
     def share_below(self, rank: float) -> float:
         """Of the true values, the share that ranks lower."""

@@ -6,13 +6,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from maskseq.infill.table import Row
+from maskseq.infill.table import FillRow
 from maskseq.reports.page import section, write_page
 
 BINS = 10
 
 
-def write_report(path: Path, summary: Mapping[str, Any], rows: Sequence[Row]) -> None:
+def write_report(path: Path, summary: Mapping[str, Any], rows: Sequence[FillRow]) -> None:
     """Write the report of an infill run; `rows` are those to show, of the first sample, in the order of the file."""
     first = [row for row in rows if row.sample == 0]
     write_page(
@@ -29,14 +29,14 @@ def write_report(path: Path, summary: Mapping[str, Any], rows: Sequence[Row]) ->
     )
 
 
-def _holes(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def _holes(rows: Iterable[FillRow]) -> Iterator[list[FillRow]]:
     """Rows of one record and field whose units follow one another."""
     ordered = sorted(rows, key=lambda row: (row.key, row.field, row.start))
     for _, group in groupby(enumerate(ordered), key=lambda pair: (pair[1].key, pair[1].field, pair[1].start - pair[0])):
         yield [row for _, row in group]
 
 
-def _hole(hole: list[Row]) -> str:
+def _hole(hole: list[FillRow]) -> str:
     first = hole[0]
     known = [row for row in hole if row.truth is not None]
     right = sum(row.value == row.truth for row in known)
@@ -49,7 +49,7 @@ def _hole(hole: list[Row]) -> str:
     )
 
 
-def _value(row: Row) -> str:
+def _value(row: FillRow) -> str:
     kind = "" if row.truth is None else ' class="right"' if row.value == row.truth else ' class="wrong"'
     others = ", ".join(f"{value} {p:.2f}" for value, p in row.alternatives)
     return (
@@ -58,12 +58,12 @@ def _value(row: Row) -> str:
     )
 
 
-def _reliability(rows: Sequence[Row]) -> str:
+def _reliability(rows: Sequence[FillRow]) -> str:
     """How often values of a given probability were right: a diagonal is perfect calibration."""
     known = [row for row in rows if row.truth is not None]
     if not known:
         return ""
-    bins: list[list[Row]] = [[] for _ in range(BINS)]
+    bins: list[list[FillRow]] = [[] for _ in range(BINS)]
     for row in known:
         bins[min(int(row.probability * BINS), BINS - 1)].append(row)
     dots = "".join(

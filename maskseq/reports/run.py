@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from maskseq.corpus.reader import Corpus
-from maskseq.packing.rows import Row
+from maskseq.packing.rows import PackedRow
 from maskseq.reports.page import section, table, write_page
 from maskseq.storage.standard_json import to_json
-from maskseq.trained import Run
+from maskseq.trained import TrainedModel
 from maskseq.training.metrics import Watched, thinned
 from maskseq.types import Field
 
@@ -42,7 +42,7 @@ class Cell:
     probability: float = 1.0
 
 
-def write_run_report(run: Run, corpus: Corpus, row: Row, recipe: Mapping[str, Any]) -> Path:
+def write_run_report(run: TrainedModel, corpus: Corpus, row: PackedRow, recipe: Mapping[str, Any]) -> Path:
     """Write the report into the run folder; the examples are the first pieces of `row`, under its masks."""
     watched = Watched(run.path).update()
     path = run.path / REPORT
@@ -50,7 +50,9 @@ def write_run_report(run: Run, corpus: Corpus, row: Row, recipe: Mapping[str, An
     return path
 
 
-def _parts(watched: Watched, run: Run, corpus: Corpus, row: Row, recipe: Mapping[str, Any]) -> Iterator[str]:
+def _parts(
+    watched: Watched, run: TrainedModel, corpus: Corpus, row: PackedRow, recipe: Mapping[str, Any]
+) -> Iterator[str]:
     started, summary = watched.started, watched.summary()
     yield section(
         "Result",
@@ -137,7 +139,7 @@ def _chart(watched: Watched, name: str, title: str) -> str:
 # ---- examples -----------------------------------------------------------------------------------------------------
 
 
-def _examples(run: Run, row: Row) -> Iterator[dict[str, list[Cell]]]:
+def _examples(run: TrainedModel, row: PackedRow) -> Iterator[dict[str, list[Cell]]]:
     """Of the first pieces, each field's cells: known ones, and hidden ones with the most probable value."""
     fields, predict = run.tokenizer.fields, run.predict(symmetries=False)
     for start, stop in _shown(row):
@@ -162,13 +164,13 @@ def _cell(field: Field, truth: int, best: tuple[int, float] | None) -> Cell:
     return Cell(field.token(truth)) if best is None else Cell(field.token(truth), field.token(best[0]), best[1])
 
 
-def _shown(row: Row) -> list[tuple[int, int]]:
+def _shown(row: PackedRow) -> list[tuple[int, int]]:
     """Where the first pieces with something to score begin and end."""
     bounds = zip(row.cu_seqlens[:-1].tolist(), row.cu_seqlens[1:].tolist(), strict=True)
     return [(a, b) for a, b in bounds if (row.weights[a:b][:SHOWN_POSITIONS] > 0).any()][:SHOWN_PIECES]
 
 
-def _names(corpus: Corpus, row: Row) -> list[str]:
+def _names(corpus: Corpus, row: PackedRow) -> list[str]:
     """The record and place of each shown piece."""
     piece = {int(begin): i for i, begin in enumerate(row.cu_seqlens[:-1])}
     shown = [piece[start] for start, _ in _shown(row)]

@@ -16,7 +16,7 @@ import numpy as np
 
 from maskseq.errors import UsageError
 from maskseq.testing import leaks, rules, twin
-from maskseq.testing.case import Case, ContractViolation, Tally, judge
+from maskseq.testing.case import CellCounts, ContractViolation, RecordCase, judge
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import ListRecord, Record
 
@@ -71,9 +71,9 @@ def check_tokenizer(tokenizer: Tokenizer[Any], records: Iterable[Record], *, see
     skipped = _not_applicable(tokenizer, records)
     pool = [value for record in records if isinstance(record, ListRecord) for value in record.values]
     rounds = max(1, 128 // len(records))
-    tally, n_cells = Tally(), 0
+    tally, n_cells = CellCounts(), 0
     for number, record in enumerate(records):
-        case = Case(tokenizer, rebuilt, record, np.random.default_rng((seed, number)), tally, pool, rounds)
+        case = RecordCase(tokenizer, rebuilt, record, np.random.default_rng((seed, number)), tally, pool, rounds)
         for name, rule in RULES.items():
             if name not in skipped:
                 judge(name, lambda: rule(case), tokenizer=tokenizer, where=f"record {record.key!r}")  # noqa: B023

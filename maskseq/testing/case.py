@@ -59,7 +59,7 @@ def judge(name: str, rule: Callable[[], T], *, tokenizer: Tokenizer[Any], where:
 
 
 @dataclass(frozen=True)
-class Tally:
+class CellCounts:
     """Counts of cells over all records."""
 
     narrowed: Counter[str] = field(default_factory=Counter)
@@ -78,7 +78,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Case:
+class RecordCase:
     """One record under test."""
 
     tokenizer: Tokenizer[Any]
@@ -86,7 +86,7 @@ class Case:
     """The tokenizer rebuilt from its JSON state."""
     record: Any
     rng: np.random.Generator
-    tally: Tally
+    tally: CellCounts
     pool: Sequence[Any]
     """Values of all records that are lists."""
     rounds: int

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Integer
 from maskseq.errors import MaskseqError
 from maskseq.masking.plan import MaskingConfig, Spans, mask_piece
 from maskseq.masking.units import RawUnits
-from maskseq.testing.case import Case, Tally, equal, require, require_cells
+from maskseq.testing.case import CellCounts, RecordCase, equal, require, require_cells
 from maskseq.testing.rules import ENOUGH, WINDOW
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import OTHER, ListRecord
@@ -17,7 +17,7 @@ MASKS = MaskingConfig(ratio=(0.05, 0.5), mode=("cell", "position"), spans=Spans(
 APART = 32  # units between single ones
 
 
-def splice(case: Case) -> None:
+def splice(case: RecordCase) -> None:
     """`splice` changes nothing without holes, and nothing visible where the record's own ids fill them."""
     tokenizer, ids = case.tokenizer, case.ids
     same = tokenizer.splice(case.record, ids, np.zeros(ids.shape, dtype=bool))
@@ -36,7 +36,7 @@ def splice(case: Case) -> None:
         case.tally.returned[field.name] += int((other[asked, f] == ids[asked, f]).sum())
 
 
-def splice_verdict(tally: Tally) -> None:
+def splice_verdict(tally: CellCounts) -> None:
     """Most cells come back."""
     for name, n in tally.spliced.items():
         share = tally.returned[name] / max(n, 1)
@@ -44,7 +44,7 @@ def splice_verdict(tally: Tally) -> None:
         require(n < ENOUGH or share >= 0.5, problem, "splice must write what encodes to the ids that it is given")
 
 
-def no_leak(case: Case) -> None:
+def no_leak(case: RecordCase) -> None:
     """With other hidden raw values, the record encodes to the same visible cells."""
     has_splice = type(case.tokenizer).splice is not Tokenizer.splice
     for _ in range(case.rounds if len(case.ids) <= WINDOW else 1):
@@ -55,7 +55,7 @@ def no_leak(case: Case) -> None:
             _fill_otherwise(case, _single_units_hidden(case), tally=case.tally)
 
 
-def leak_verdict(tally: Tally) -> None:
+def leak_verdict(tally: CellCounts) -> None:
     """Where a single unit is hidden, its cells can change; else visible ones determine them, or nothing is written."""
     for source, n in tally.offered.items():
         problem = (
@@ -66,7 +66,9 @@ def leak_verdict(tally: Tally) -> None:
         require(n < ENOUGH or tally.moved[source], problem, mend)
 
 
-def _fill_otherwise(case: Case, holes: Bool[np.ndarray, "length fields"], *, tally: Tally | None = None) -> None:
+def _fill_otherwise(
+    case: RecordCase, holes: Bool[np.ndarray, "length fields"], *, tally: CellCounts | None = None
+) -> None:
     ids = case.ids
     filled = np.where(holes, _random_ids(case, holes), ids).astype(ids.dtype)
     other = case.tokenizer.encode(case.tokenizer.splice(case.record, filled, holes)).ids
@@ -78,7 +80,7 @@ def _fill_otherwise(case: Case, holes: Bool[np.ndarray, "length fields"], *, tal
             tally.moved[field.source] += int((other[offered, f] != ids[offered, f]).sum())
 
 
-def _exchange_values(case: Case) -> None:
+def _exchange_values(case: RecordCase) -> None:
     """The same without `splice`, for plain lists: unit u of every source is value u, and others come from the pool."""
     n = len(case.record)
     start = int(case.rng.integers(n + 1)) // WINDOW * WINDOW
@@ -96,7 +98,7 @@ def _exchange_values(case: Case) -> None:
 
 
 def _require_unmoved(
-    case: Case, other: Integer[np.ndarray, "other fields"], hidden: Bool[np.ndarray, "length fields"]
+    case: RecordCase, other: Integer[np.ndarray, "other fields"], hidden: Bool[np.ndarray, "length fields"]
 ) -> None:
     ids = case.ids
     require(
@@ -119,13 +121,13 @@ def _require_unmoved(
         )
 
 
-def _some_hidden(case: Case) -> Bool[np.ndarray, "length fields"]:
+def _some_hidden(case: RecordCase) -> Bool[np.ndarray, "length fields"]:
     """A mask as training makes them, planned within a random window."""
     scorable = _known_in_window(case)
     return mask_piece(case.ids, case.units, scorable, case.tokenizer.fields, MASKS, rng=case.rng).hidden
 
 
-def _single_units_hidden(case: Case) -> Bool[np.ndarray, "length fields"]:
+def _single_units_hidden(case: RecordCase) -> Bool[np.ndarray, "length fields"]:
     """What hides with units of one source, far from each other and from the ends, where fewer cells overlap."""
     raw = RawUnits.of(case.units, case.tokenizer.fields)
     known = raw.units(_known_in_window(case))
@@ -137,13 +139,13 @@ def _single_units_hidden(case: Case) -> Bool[np.ndarray, "length fields"]:
     return raw.cells(chosen)
 
 
-def _known_in_window(case: Case) -> Bool[np.ndarray, "length fields"]:
+def _known_in_window(case: RecordCase) -> Bool[np.ndarray, "length fields"]:
     known, window = np.zeros(case.ids.shape, dtype=bool), case.window(WINDOW)
     known[window] = case.known[window]
     return known
 
 
-def _random_ids(case: Case, holes: Bool[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields"]:
+def _random_ids(case: RecordCase, holes: Bool[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields"]:
     """Random domain ids, legal ones where a cell is narrowed."""
     n_tokens = np.array([field.n_tokens for field in case.tokenizer.fields])
     ids = case.rng.integers(np.broadcast_to(n_tokens, holes.shape))

@@ -1,4 +1,4 @@
-"""Rules about encoding, each a function of a `Case` that raises where the rule is broken."""
+"""Rules about encoding, each a function of a `RecordCase` that raises where the rule is broken."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Integer
 
 from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
 from maskseq.storage.standard_json import to_json
-from maskseq.testing.case import Case, Tally, equal, require, require_cells
+from maskseq.testing.case import CellCounts, RecordCase, equal, require, require_cells
 from maskseq.testing.twin import importable
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import END, Encoded, LegalCells, Record
@@ -37,7 +37,7 @@ def rebuild(tokenizer: Tokenizer[Any]) -> Tokenizer[Any]:
     return twin
 
 
-def encode(case: Case) -> None:
+def encode(case: RecordCase) -> None:
     """`encode` returns ids in range of their fields, and finite weights ≥ 0."""
     require(isinstance(case.encoded, Encoded), f"encode returns a {type(case.encoded).__name__}", "return an Encoded")
     ids, weights, fields = case.ids, case.encoded.weights, case.tokenizer.fields
@@ -54,7 +54,7 @@ def encode(case: Case) -> None:
         require_cells(np.isfinite(weights) & (weights >= 0), "a weight is negative or not finite", "0 is the least")
 
 
-def numbers(case: Case) -> None:
+def numbers(case: RecordCase) -> None:
     """`numbers` and `beyond` say a float of each cell, or nothing at all."""
     for name in ("numbers", "beyond"):
         said = getattr(case.tokenizer, name)(case.record)
@@ -63,7 +63,7 @@ def numbers(case: Case) -> None:
             require(said.shape == case.ids.shape and said.dtype.kind == "f", problem, "return a float for each id")
 
 
-def determinism(case: Case) -> None:
+def determinism(case: RecordCase) -> None:
     """Encoding again, and by a twin that has not seen the record before, gives the same; so do the units."""
     for other, what in ((case.tokenizer, "asked again"), (case.twin, "rebuilt from JSON")):
         same_units = np.array_equal(other.units_of(case.encoded), case.units)
@@ -75,7 +75,7 @@ def determinism(case: Case) -> None:
         require(same, f"{what}, encode_many differs from encode", "it gives the ids and weights of each record")
 
 
-def decode(case: Case) -> None:
+def decode(case: RecordCase) -> None:
     """`decode` accepts every id sequence."""
     some = case.ids[case.window(WINDOW)]
     rows = np.array([field.n_rows for field in case.tokenizer.fields])
@@ -84,7 +84,7 @@ def decode(case: Case) -> None:
         case.tokenizer.decode(ids)
 
 
-def units(case: Case) -> None:
+def units(case: RecordCase) -> None:
     """Each cell depends on at least one unit, and cells of a window share units as they do in the whole record."""
     units, shape = case.units, (*case.ids.shape, 2)
     problem = f"units have shape {units.shape} and dtype {units.dtype}"
@@ -101,7 +101,7 @@ def units(case: Case) -> None:
     )
 
 
-def record_units(case: Case) -> None:
+def record_units(case: RecordCase) -> None:
     """Units of a whole record run from 0 to its length; each belongs to a cell, and each known value to one of them.
 
     A cell may reach beyond (the gap before the first event); one that lies outside altogether stands for no raw value,
@@ -132,7 +132,7 @@ def record_units(case: Case) -> None:
         require(found == stop - start, problem, "cut counts what __len__ counts")
 
 
-def legal(case: Case) -> None:
+def legal(case: RecordCase) -> None:
     """`legal` and `allowed` are well-formed, and contain every id that is known."""
     narrowed = case.encoded.legal
     if narrowed is not None:
@@ -157,7 +157,7 @@ def legal(case: Case) -> None:
                 case.tally.excluded[name] += not allowed[ids[position, column]]
 
 
-def closed(case: Case) -> None:
+def closed(case: RecordCase) -> None:
     """What is closed keeps all but its last position, which says what the last one of the record says of its end."""
     for length in (1, (len(case.ids) + 1) // 2):
         ids = case.ids[:length]
@@ -172,7 +172,7 @@ def closed(case: Case) -> None:
             require(not lost, f"closed ids do not end with [END] in field {field.name!r}", "records do: put it there")
 
 
-def grammar_verdict(tally: Tally) -> None:
+def grammar_verdict(tally: CellCounts) -> None:
     """`allowed` may exclude freaks, but not what records contain."""
     for name, n in tally.narrowed.items():
         share = tally.excluded[name] / n
@@ -180,7 +180,7 @@ def grammar_verdict(tally: Tally) -> None:
         require(n < ENOUGH or share < 0.1, problem, "a grammar may exclude freaks, not what records contain")
 
 
-def variants(case: Case) -> None:
+def variants(case: RecordCase) -> None:
     """Variants have the same fields and raw units, and what their ids depend on can be told without knowing them."""
     tokenizer, length = case.tokenizer, len(case.record)
     twins = case.twin.variants(case.record)
@@ -195,7 +195,7 @@ def variants(case: Case) -> None:
         require(same, f"{name}: units(ids) differ from its own", "leave out variants whose ids do not tell their units")
 
 
-def symmetries(case: Case) -> None:
+def symmetries(case: RecordCase) -> None:
     """Each symmetry is an involution, and does the same to records and to what they are encoded as."""
     tokenizer = case.tokenizer
     rows = [field.n_rows for field in tokenizer.fields]
@@ -233,7 +233,7 @@ def symmetries(case: Case) -> None:
         )
 
 
-def _well_formed(case: Case, legal: LegalCells, what: str) -> None:
+def _well_formed(case: RecordCase, legal: LegalCells, what: str) -> None:
     predictable = case.tokenizer.vocabulary.predictable
     cells, allowed = legal.cells, legal.allowed
     require(

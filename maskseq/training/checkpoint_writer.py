@@ -25,7 +25,7 @@ from maskseq.model.encoder import Encoder
 from maskseq.storage.outputs import Work, claimed, discard, explained, sync, work_folder, write
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.events import CheckpointSaved
-from maskseq.training.parallel import Ranks
+from maskseq.training.parallel import RankGroup
 from maskseq.training.run_folder import RECIPE
 from maskseq.training.state import LAYOUT, STATE, Saved, n_shards, rank_file, read_saved
 
@@ -42,7 +42,7 @@ class CheckpointWriter:
 
     run: Path
     tokenizer: Tokenizer[Any]
-    ranks: Ranks
+    ranks: RankGroup
     keep_last: int
     _thread: threading.Thread | None = None
     _written: CheckpointSaved | None = None

@@ -25,7 +25,7 @@ class Started:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
+class CellScore:
     """How well scored cells were predicted: means weighted by the cells' weights."""
 
     loss: float
@@ -43,11 +43,11 @@ class Score:
 class Scores:
     """Scores of all cells, and split by what was asked of the model. Groups without cells are left out."""
 
-    all: Score
-    by_objective: dict[str, Score]
-    by_ratio: dict[str, Score]
+    all: CellScore
+    by_objective: dict[str, CellScore]
+    by_ratio: dict[str, CellScore]
     """By the share of the piece that was hidden, such as `0.2-0.4`."""
-    by_field: dict[str, Score]
+    by_field: dict[str, CellScore]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from maskseq.masking.plan import OBJECTIVES
 from maskseq.model.encoder import Encoder
-from maskseq.packing.rows import Row
-from maskseq.training.events import Score, Scores
+from maskseq.packing.rows import PackedRow
+from maskseq.training.events import CellScore, Scores
 
 RATIO_BINS = ("0.0-0.2", "0.2-0.4", "0.4-0.6", "0.6-0.8", "0.8-1.0")
 N_GROUPS = len(OBJECTIVES) * len(RATIO_BINS)
@@ -20,7 +20,7 @@ SUMS = ("cells", "weight", "loss", "correct")  # the last two times weight
 
 
 @dataclass(frozen=True)
-class Cells:
+class FieldCells:
     """The scored cells of one field in a micro-batch."""
 
     token: Int[Tensor, "cells"]
@@ -39,12 +39,12 @@ class Batch:
     positions: Int[Tensor, "tokens"]
     cu_seqlens: Int[Tensor, "pieces+1"]
     max_seqlen: int
-    scored: tuple[Cells, ...]
+    scored: tuple[FieldCells, ...]
     target: Bool[Tensor, "tokens"] | None = None
     """Positions in target regions; None: there are none."""
 
     @classmethod
-    def of(cls, row: Row, device: torch.device) -> Self:
+    def of(cls, row: PackedRow, device: torch.device) -> Self:
         def tensor(array: np.ndarray, dtype: type = np.int64) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array, dtype)).to(device, non_blocking=True)
 
@@ -54,7 +54,7 @@ class Batch:
         for field in range(row.targets.shape[1]):
             (token,) = np.nonzero(row.weights[:, field])
             target, weight = row.targets[token, field], row.weights[token, field]
-            scored.append(Cells(tensor(token), tensor(target), tensor(weight, np.float32), tensor(group[token])))
+            scored.append(FieldCells(tensor(token), tensor(target), tensor(weight, np.float32), tensor(group[token])))
         return cls(
             tensor(row.inputs),
             tensor(row.positions),
@@ -141,7 +141,7 @@ def soft_cross_entropy(
 
 
 def tally(
-    logits: Float[Tensor, "cells outputs"], cross_entropy: Float[Tensor, "cells"], cells: Cells
+    logits: Float[Tensor, "cells outputs"], cross_entropy: Float[Tensor, "cells"], cells: FieldCells
 ) -> Float64[Tensor, "groups sums"]:
     """`SUMS` of each group of cells, in float64 so that many steps can be added up."""
     weight = cells.weight.double()
@@ -159,15 +159,15 @@ def scores(tallies: Float64[Tensor, "fields groups sums"], field_names: tuple[st
     """Means of what was tallied: of all cells, by objective, by mask ratio and by field."""
     sums = tallies.cpu().numpy().reshape(len(field_names), len(OBJECTIVES), len(RATIO_BINS), len(SUMS))
 
-    def score(of: np.ndarray) -> Score:
+    def score(of: np.ndarray) -> CellScore:
         cells, weight, loss, correct = of.reshape(-1, len(SUMS)).sum(axis=0).tolist()
-        return Score(loss=loss / weight, accuracy=correct / weight, cells=int(cells))
+        return CellScore(loss=loss / weight, accuracy=correct / weight, cells=int(cells))
 
-    def each(names: tuple[str, ...], axis: int) -> dict[str, Score]:
+    def each(names: tuple[str, ...], axis: int) -> dict[str, CellScore]:
         parts = zip(names, np.moveaxis(sums, axis, 0), strict=True)
         return {name: score(part) for name, part in parts if part[..., 0].any()}
 
-    whole = score(sums) if sums[..., 0].any() else Score(loss=0.0, accuracy=0.0, cells=0)
+    whole = score(sums) if sums[..., 0].any() else CellScore(loss=0.0, accuracy=0.0, cells=0)
     return Scores(
         all=whole, by_objective=each(OBJECTIVES, 1), by_ratio=each(RATIO_BINS, 2), by_field=each(field_names, 0)
     )

@@ -22,7 +22,7 @@ from maskseq.training.device import choose_device
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ranks:
+class RankGroup:
     """Who this process is among those that train together."""
 
     rank: int = 0
@@ -51,19 +51,21 @@ class Ranks:
             dist.barrier()
 
 
-def join(device: str = "auto") -> Ranks:
+def join(device: str = "auto") -> RankGroup:
     """The ranks that `torchrun` started, or this process alone. The group lasts as long as the process."""
     world, local = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")))
     chosen = choose_device(device, local)
     if world == 1:
-        return Ranks(device=chosen)
+        return RankGroup(device=chosen)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(minutes=30))
         atexit.register(dist.destroy_process_group)
-    return Ranks(rank=dist.get_rank(), world=world, device=chosen)
+    return RankGroup(rank=dist.get_rank(), world=world, device=chosen)
 
 
-def distribute(module: nn.Module, layers: nn.ModuleList, ranks: Ranks, strategy: Literal["ddp", "fsdp"]) -> nn.Module:
+def distribute(
+    module: nn.Module, layers: nn.ModuleList, ranks: RankGroup, strategy: Literal["ddp", "fsdp"]
+) -> nn.Module:
     """`module`, ready for a backward over all ranks: gradients come out as the mean over ranks.
 
     FSDP2 shards each of the `layers` and then what is left, in place.

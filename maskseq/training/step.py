@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from maskseq.model.encoder import Encoder
-from maskseq.packing.rows import Row, Rows, concatenate
+from maskseq.packing.rows import PackedRow, PackedRows, concatenate
 from maskseq.training import parallel
 from maskseq.training.config import OptimizerConfig, TrainingConfig
 from maskseq.training.events import Scores
@@ -17,7 +17,7 @@ from maskseq.training.loss import Batch, MaskedLoss, no_tallies, scores
 from maskseq.training.optimizer import make_optimizer
 
 
-class Learner:
+class TrainStep:
     """A model in training, on one rank or on several."""
 
     def __init__(
@@ -25,7 +25,7 @@ class Learner:
         model: Encoder,
         config: TrainingConfig,
         optimizer: OptimizerConfig,
-        ranks: parallel.Ranks,
+        ranks: parallel.RankGroup,
         *,
         precision: str,
         dropout_key: tuple[int, ...],
@@ -41,7 +41,7 @@ class Learner:
         self.average = {name: p.detach().clone() for name, p in self.weights.items()} if config.ema else None
         self.optimizers = make_optimizer(self.encoder, optimizer)
 
-    def backward(self, rows: Sequence[tuple[int, Row]], total_weight: float) -> tuple[Scores, float]:
+    def backward(self, rows: Sequence[tuple[int, PackedRow]], total_weight: float) -> tuple[Scores, float]:
         """Gradients of this rank's numbered rows, in micro-batches; scores of all ranks' and the gradient's norm.
 
         `total_weight` is the sum of the cells' weights over the whole step, so that micro-batches and ranks add up.
@@ -84,7 +84,7 @@ class Learner:
         return (change / size.clamp(min=1e-12)).item()
 
     @torch.no_grad()
-    def validate(self, rows: Rows) -> Scores:
+    def validate(self, rows: PackedRows) -> Scores:
         """Score the first rows, each rank its share of them."""
         n, world = min(self.config.validation_rows, rows.n_rows(0)), self.ranks.world
         tallies = no_tallies(len(self.field_names), self.ranks.device)

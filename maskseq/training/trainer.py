@@ -20,7 +20,7 @@ from maskseq.model import checkpoint
 from maskseq.model.cpu import keep_freed_memory
 from maskseq.model.encoder import Encoder
 from maskseq.model.flops import row_flops
-from maskseq.packing.rows import Row, Rows
+from maskseq.packing.rows import PackedRow, PackedRows
 from maskseq.storage.outputs import locked, sweep
 from maskseq.tokenizer import Tokenizer
 from maskseq.training import parallel, state
@@ -32,7 +32,7 @@ from maskseq.training.optimizer import OptimizerConfig
 from maskseq.training.run_folder import Canonical, Metrics, Recorded, claim
 from maskseq.training.schedule import ScheduleConfig, lr_at, n_rows
 from maskseq.training.state import Origin, Position, Saved
-from maskseq.training.step import Learner
+from maskseq.training.step import TrainStep
 from maskseq.training.stop_signals import Interrupted, StopSignals
 
 
@@ -51,8 +51,8 @@ class DivergenceError(MaskseqError):
 
 def train(
     model: Encoder,
-    train_rows: Rows,
-    validation_rows: Rows | None,
+    train_rows: PackedRows,
+    validation_rows: PackedRows | None,
     *,
     config: TrainingConfig,
     optimizer: OptimizerConfig,
@@ -63,7 +63,7 @@ def train(
     identity: dict[str, Any],
     canonical: Canonical = dict,
     origin: Origin | None = None,
-    test_rows: Rows | None = None,
+    test_rows: PackedRows | None = None,
     on_event: Listener = lambda event: None,
 ) -> TrainingResult:
     """Train `model` into the run folder `run`, or go on with the run of the same `identity` that is there.
@@ -115,7 +115,7 @@ class Trainer:
     tokenizer: Tokenizer[Any]
     seed: InitVar[int]
     origin: InitVar[Origin | None]
-    ranks: parallel.Ranks
+    ranks: parallel.RankGroup
     on_event: Listener
 
     def __post_init__(self, model: Encoder, seed: int, origin: Origin | None) -> None:
@@ -133,7 +133,7 @@ class Trainer:
                 self.position = self._begin(origin, saved)
             weights = self.resumed_from / checkpoint.MODEL
             checkpoint.fill(model, checkpoint.read_tensors(weights), weights)
-        self.learner = Learner(
+        self.learner = TrainStep(
             model,
             self.config,
             self.optimizer,
@@ -146,7 +146,11 @@ class Trainer:
             self.learner.load(functools.partial(state.read_tensors, self.resumed_from), moments=moments)
 
     def fit(
-        self, train_rows: Rows, validation_rows: Rows | None, test_rows: Rows | None, signals: StopSignals
+        self,
+        train_rows: PackedRows,
+        validation_rows: PackedRows | None,
+        test_rows: PackedRows | None,
+        signals: StopSignals,
     ) -> TrainingResult:
         """Steps until all tokens are seen, with validations and checkpoints between them, and a test at the end."""
         config, began, validation = self.config, time.monotonic(), None
@@ -185,7 +189,7 @@ class Trainer:
             self._tell(Finished(step=self.position.step, tokens=self.position.tokens, seconds=seconds))
         return TrainingResult(run=self.run, position=self.position, validation=validation)
 
-    def step(self, stream: Iterator[tuple[int, Row]]) -> Step:
+    def step(self, stream: Iterator[tuple[int, PackedRow]]) -> Step:
         """One optimizer step on the next rows."""
         config, position, began = self.config, self.position, time.monotonic()
         n = n_rows(position.tokens, config.sizes, config.length(config.rows_warmup))
@@ -227,7 +231,7 @@ class Trainer:
             peak_memory=peak_memory(self.ranks.device),
         )
 
-    def validate(self, rows: Rows) -> Validation:
+    def validate(self, rows: PackedRows) -> Validation:
         """Score rows that are held out; their masks are the same every time, whatever the ranks."""
         began = time.monotonic()
         result = self.learner.validate(rows)
@@ -278,7 +282,7 @@ class Trainer:
         )
 
 
-def numbered(rows: Rows, first: int, ranks: parallel.Ranks) -> Generator[tuple[int, Row]]:
+def numbered(rows: PackedRows, first: int, ranks: parallel.RankGroup) -> Generator[tuple[int, PackedRow]]:
     """The rank's rows from `first` on, with their numbers: those congruent to the rank modulo the world."""
     own = first + (ranks.rank - first) % ranks.world
     with closing(rows.prefetch(own, step=ranks.world)) as ahead:

@@ -16,7 +16,7 @@ from maskseq.model.rotary import Rotation, rotate
 
 
 @dataclass(frozen=True)
-class OneWay:
+class ContextTargetAttention:
     """`packed_self_attention` for these target positions: two calls, of the context's queries and of the target's.
 
     Attention does not depend on the order of keys, and queries and keys carry their positions: the tokens of both parts

@@ -39,7 +39,7 @@ class Tiles(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class TilePlan:
     """Batches of tiles that cover every (query, key) pair that may meet, each once."""
 
     batches: list[Tiles]
@@ -53,7 +53,7 @@ def plan(
     cu_seqlens_q: Int[Tensor, "pieces+1"],
     cu_seqlens_k: Int[Tensor, "pieces+1"],
     window: int,
-) -> Plan:
+) -> TilePlan:
     """Tiles for these boundaries; `window` < 0 is no window. Remembered: all layers of a step share one or two."""
     cu_q, cu_k = tuple(cu_seqlens_q.tolist()), tuple(cu_seqlens_k.tolist())
     for cu, n_tokens in ((cu_q, len(q)), (cu_k, len(k))):
@@ -65,11 +65,13 @@ def plan(
 
 
 @functools.lru_cache(maxsize=4)
-def _plan(cu_q: tuple[int, ...], cu_k: tuple[int, ...], window: int, dtype: torch.dtype, device: torch.device) -> Plan:
+def _plan(
+    cu_q: tuple[int, ...], cu_k: tuple[int, ...], window: int, dtype: torch.dtype, device: torch.device
+) -> TilePlan:
     if 0 <= window < max(_lengths(cu_q), default=0) - 1:  # else the window hides nothing
-        return Plan([_bands(cu_q, window, dtype, device)], complete=True)
+        return TilePlan([_bands(cu_q, window, dtype, device)], complete=True)
     lengths = zip(_lengths(cu_q), _lengths(cu_k), strict=True)
-    return Plan(_pieces(cu_q, cu_k, dtype, device), complete=all(bool(q) == bool(k) for q, k in lengths))
+    return TilePlan(_pieces(cu_q, cu_k, dtype, device), complete=all(bool(q) == bool(k) for q, k in lengths))
 
 
 def _lengths(cu: tuple[int, ...]) -> list[int]:

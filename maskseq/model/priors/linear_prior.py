@@ -125,7 +125,7 @@ class Covariances:
         return np.where(np.isnan(values), (mean * self.std + self.mean).double().numpy(), values)
 
 
-class LinearContext(nn.Module):
+class LinearPrior(nn.Module):
     """The linear prediction of hidden numbers, as an input of the encoder and as where its logits start."""
 
     def __init__(self, config: EncoderConfig) -> None:

@@ -29,7 +29,7 @@ def combinations(
     return code
 
 
-class ContextTable(nn.Module):
+class NgramPrior(nn.Module):
     """What a field's table of counts says of each position, as an input of the encoder."""
 
     def __init__(self, config: EncoderConfig, field: int) -> None:
