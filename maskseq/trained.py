@@ -31,7 +31,7 @@ from maskseq.plugins import Trust, open_format
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.embed import Pooling, embed_records
 from maskseq.predict.encoder import EncoderPredict
-from maskseq.predict.protocol import Predict
+from maskseq.predict.protocol import Predict, of_ids, with_ids
 from maskseq.scoring.score import Score, score_records
 from maskseq.scoring.variants import VariantScore, score_variants
 from maskseq.storage.outputs import claimed, locked, sync
@@ -148,7 +148,7 @@ class TrainedModel:
         """The model as infill asks it, about cells of `fills`."""
         view = self.tokenizer.by_unit()
         plain = self.predict(symmetries=symmetries)
-        return plain if view is None else view[1](plain)
+        return plain if view is None else of_ids(view[1](with_ids(plain)))
 
     def predict(self, *, symmetries: bool = True) -> EncoderPredict:
         """Log-probabilities of hidden cells, averaged over the tokenizer's symmetries unless told otherwise."""

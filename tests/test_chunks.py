@@ -12,6 +12,7 @@ from maskseq.constraints import count_between
 from maskseq.errors import UsageError
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.infill.windows import Task, fill_record, fill_records, key_number
+from maskseq.predict.protocol import Example, of_ids, with_ids
 from maskseq.types import Encoded, Field, LegalCells, Vocabulary
 
 DIGITS = Vocabulary.of([Field(name="digit", tokens=tuple("0123456789"))])
@@ -19,6 +20,7 @@ MASK = 10
 RANDOM = InfillConfig(order="entropy_bounded", gamma=0.5, temperature=1.0)
 
 
+@of_ids
 def counting(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     """A model that is sure that digits go up by one from position to position, and knows nothing far from a digit."""
     answers = []
@@ -35,6 +37,7 @@ def counting(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> li
     return answers
 
 
+@of_ids
 def hashing(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     """A model whose answer depends, arbitrarily, on everything that it sees."""
     answers = []
@@ -56,7 +59,7 @@ def test_a_record_within_the_context_is_filled_as_infill_does() -> None:
     task = record(40, [(3, 9), (20, 31)])
     filled = fill_record(hashing, task, RANDOM, vocabulary=DIGITS, context=40)
     (alone,) = infill(
-        hashing, [task.encoded.ids], [task.holes], RANDOM, vocabulary=DIGITS, keys=[(key_number("r0"), 0, 0)]
+        hashing, [Example(task.encoded.ids)], [task.holes], RANDOM, vocabulary=DIGITS, keys=[(key_number("r0"), 0, 0)]
     )
     assert np.array_equal(filled.fill.values, alone.values)
     assert np.array_equal(filled.fill.cells, np.argwhere(task.holes))
@@ -87,6 +90,7 @@ def test_a_column_that_is_missing_altogether_is_no_long_hole_while_others_are_kn
     ids = np.stack([np.arange(200) % 10, np.full(200, 2)], axis=1)
     task = Task("two", Encoded(ids), ids == np.array([MASK, 2]))
 
+    @of_ids
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [np.log(np.tile([0.9, 0.1, *[1e-9] * 8], (len(asked), 1))) for asked in cells]
 
@@ -112,11 +116,12 @@ def test_windows_keep_to_the_context_and_every_cell_is_filled_or_listed(
     holes = rng.random((length, 1)) < share
     task = Task("r", Encoded(ids), holes)
 
+    @of_ids
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         for seen, asked in zip(sequences, cells, strict=True):
             assert len(seen) == min(context, length)
             assert (seen[tuple(asked.T)] == MASK).all()
-        return hashing(sequences, cells)
+        return with_ids(hashing)(sequences, cells)
 
     config = InfillConfig(gamma=1.0, temperature=1.0, samples=samples)
     filled = fill_record(predict, task, config, vocabulary=DIGITS, context=context, fill_long_holes=long)
@@ -135,6 +140,7 @@ def test_every_position_has_a_quarter_of_the_context_on_either_side(context: int
     length, margin = 300, context // 4
     for position in range(length):
 
+        @of_ids
         def predict(
             sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray], p: int = position
         ) -> list[np.ndarray]:
@@ -191,6 +197,7 @@ def test_a_genome_with_a_few_holes_costs_a_few_windows_and_little_memory() -> No
         ids[start : start + 30] = 4
     positions_run = 0
 
+    @of_ids
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         nonlocal positions_run
         positions_run += sum(map(len, sequences))

@@ -10,6 +10,7 @@ from maskseq.constraints import transitions
 from maskseq.errors import UsageError
 from maskseq.infill.sampler import InfillConfig
 from maskseq.lengths.evidence import fill_lengths
+from maskseq.predict.protocol import of_ids
 from maskseq.types import Field, Vocabulary
 
 ABC = Vocabulary.of([Field(name="letter", tokens=tuple("abc"))])
@@ -18,6 +19,7 @@ STEP = np.array([[0.05, 0.9, 0.05], [0.1, 0.1, 0.8], [0.7, 0.2, 0.1]])  # mostly
 START = np.array([0.5, 0.3, 0.2])
 
 
+@of_ids
 def chain(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The exact conditionals of a Markov chain, by forward-backward."""
     answers = []

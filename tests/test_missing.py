@@ -16,6 +16,7 @@ from maskseq.apps.infill import infill_file
 from maskseq.errors import UsageError
 from maskseq.infill.ranges import read_ranges
 from maskseq.lengths.missing import Insertion, Unsized, by_evidence, give_lengths, insert_missing, read_lengths
+from maskseq.predict.protocol import of_ids
 from maskseq.trained import TrainedModel
 from maskseq_events.case import Case, no_time
 from maskseq_events.delimited import Csv
@@ -28,6 +29,7 @@ STEP = np.full((4, 4), 0.02) + 0.92 * np.roll(np.eye(4), 1, axis=1)  # mostly A 
 STRICT = np.full((4, 4), 0.002) + 0.992 * np.roll(np.eye(4), 1, axis=1)
 
 
+@of_ids
 def chain(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray], step: np.ndarray = STEP) -> list[np.ndarray]:
     """The exact conditionals of that chain."""
     answers = []

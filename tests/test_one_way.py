@@ -36,6 +36,7 @@ from maskseq.model.rotary import Rotation, rotate, rotation
 from maskseq.packing.packing import PackingConfig
 from maskseq.packing.rows import PackedRow, PackedRows, concatenate
 from maskseq.predict.encoder import EncoderPredict
+from maskseq.predict.protocol import Example
 from maskseq.recipe import load_recipe
 from maskseq.training.events import Event, Step
 from maskseq.training.loss import Batch, MaskedLoss
@@ -264,7 +265,7 @@ def test_a_trained_model_is_asked_under_the_mask_it_was_trained_under(row: Packe
     truth = np.concatenate([row.targets[piece][tuple(c.T)] for piece, c in zip(pieces, cells, strict=True)])
 
     def nats(model: Encoder) -> float:
-        answers = np.concatenate(EncoderPredict(model)([row.inputs[piece] for piece in pieces], cells))
+        answers = np.concatenate(EncoderPredict(model)([Example(row.inputs[piece]) for piece in pieces], cells))
         return float(-answers[np.arange(len(truth)), truth].mean())
 
     assert nats(model) == pytest.approx(loss.item(), rel=1e-5)
@@ -302,7 +303,12 @@ def test_a_recipe_trains_it_and_a_broken_run_ends_in_the_same_bits(corpus: Corpu
     ids = TOKENIZER.encode(corpora.Text(key="r", text="abcdabcd??abcd?abcdabcd")).ids
     holes, n = ~TOKENIZER.vocabulary.known(ids), len(ids)
     (fill,) = infill(
-        run.predict(symmetries=False), [ids], [holes], InfillConfig(), vocabulary=TOKENIZER.vocabulary, keys=[0]
+        run.predict(symmetries=False),
+        [Example(ids)],
+        [holes],
+        InfillConfig(),
+        vocabulary=TOKENIZER.vocabulary,
+        keys=[0],
     )
     target = torch.from_numpy(holes.any(axis=1))
     attend = functools.partial(dense, target=target)

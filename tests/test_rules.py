@@ -16,6 +16,7 @@ from maskseq.errors import DataError, UsageError
 from maskseq.infill.rules import NamedRule, bounds, follows, never_falls, read_interval, total
 from maskseq.infill.sampler import InfillConfig
 from maskseq.infill.windows import Task, fill_record
+from maskseq.predict.protocol import of_ids
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import ABSENT, OTHER, Encoded, Field, LegalCells, ListRecord
 from maskseq_genomics.genetic_code import genetic_code
@@ -38,6 +39,7 @@ class Log(Tokenizer[ListRecord]):
         return ids.tolist()
 
 
+@of_ids
 def anything(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     """A model with strong opinions of no use."""
     width = 5 if sequences[0].shape[1] == 2 else 4

@@ -16,6 +16,7 @@ from maskseq.infill.table import COLUMNS, as_dict, rows, unit_ranges
 from maskseq.infill.windows import Task, fill_record
 from maskseq.masking import units as units_module
 from maskseq.predict.posterior import bin_edges, posterior
+from maskseq.predict.protocol import of_ids
 from maskseq.storage.tabular import table_writer
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import OTHER, Encoded, Field, ListRecord
@@ -44,6 +45,7 @@ class Weather(Tokenizer[ListRecord]):
         return ids.tolist()
 
 
+@of_ids
 def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     with np.errstate(divide="ignore"):
         return [np.log(PROBABILITIES[asked[:, 1]]) for asked in cells]

@@ -17,7 +17,7 @@ from maskseq.predict.experts.mixture import Mixture, Remembered
 from maskseq.predict.experts.numbers import NumberPredict, Spread, Values, numbers_of
 from maskseq.predict.experts.periods import found_period
 from maskseq.predict.experts.span_predict import SpanPredict
-from maskseq.predict.protocol import Predict
+from maskseq.predict.protocol import Example, Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
 
@@ -77,7 +77,8 @@ def mixtures(
         asked = np.argwhere(hidden)
         cells.append(asked)
         truths.append(piece.ids[tuple(asked.T)].astype(np.int64))
-        seen.append(np.where(hidden, np.asarray(tokenizer.vocabulary.mask_ids, piece.ids.dtype), piece.ids))
+        masks = np.asarray(tokenizer.vocabulary.mask_ids, piece.ids.dtype)
+        seen.append(Example(np.where(hidden, masks, piece.ids)))
         if sum(map(len, cells)) >= CELLS:
             break
     if cells:

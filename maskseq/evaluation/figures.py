@@ -17,7 +17,7 @@ from maskseq.constraints import Grammar
 from maskseq.evaluation.protocols import MaskedExample
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.predict.posterior import PitValues, posterior
-from maskseq.predict.protocol import Predict
+from maskseq.predict.protocol import Example, Predict
 from maskseq.types import LegalCells, Vocabulary
 
 SPANS = (1, 2, 3, 5, 9, 17, 33)
@@ -101,7 +101,7 @@ def ask(
     parts = []
     answered = 0
     for batch in _batches(puzzles, positions):
-        log_probs = predict([_seen(p, vocabulary) for p in batch], [p.cells for p in batch])
+        log_probs = predict([Example(_seen(p, vocabulary)) for p in batch], [p.cells for p in batch])
         for puzzle, found in zip(batch, log_probs, strict=True):
             parts.append(_answers(puzzle, np.asarray(found, np.float64), vocabulary))
         answered += sum(map(len, log_probs))
@@ -133,7 +133,15 @@ def fill(
         for hole, puzzle in zip(holes, batch, strict=True):
             hole[tuple(puzzle.cells.T)] = True
         grammar = [[Grammar(allowed)]] * len(batch)
-        fills = infill(predict, seen, holes, config, vocabulary=vocabulary, keys=list(keys), constraints=grammar)
+        fills = infill(
+            predict,
+            [Example(ids) for ids in seen],
+            holes,
+            config,
+            vocabulary=vocabulary,
+            keys=list(keys),
+            constraints=grammar,
+        )
         values += [
             each.written(ids)[tuple(puzzle.cells.T)] for each, ids, puzzle in zip(fills, seen, batch, strict=True)
         ]

@@ -15,7 +15,7 @@ from maskseq.errors import UsageError
 from maskseq.infill.journal import Journal
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.infill.window_plan import Filled, Task, Window, WindowPlan, key_number, runs
-from maskseq.predict.protocol import Fill, Predict
+from maskseq.predict.protocol import Example, Fill, Predict
 from maskseq.types import Encoded, LegalCells, Vocabulary
 
 __all__ = ["Filled", "Task", "fill_record", "fill_records", "key_number", "runs"]
@@ -131,7 +131,10 @@ def _fill(
 ) -> list[Fill]:
     return infill(
         predict,
-        [encoded.ids for encoded, _ in windows],
+        [
+            Example(encoded.ids, key=job.task.key, start=chunk.start)
+            for (job, chunk, _), (encoded, _) in zip(batch, windows, strict=True)
+        ],
         [holes for _, holes in windows],
         config,
         vocabulary=vocabulary,

@@ -10,7 +10,7 @@ from maskseq.constraints import Constraint
 from maskseq.errors import UsageError
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.infill.sampler_state import Key, flat_key
-from maskseq.predict.protocol import Fill, Predict
+from maskseq.predict.protocol import Example, Fill, Predict
 from maskseq.scoring.score import chain_log_probs
 from maskseq.types import Vocabulary
 
@@ -73,7 +73,7 @@ def fill_lengths(
         hole[at : at + length] = True
     fills = infill(
         predict,
-        tried,
+        [Example(each) for each in tried],
         holes,
         config,
         vocabulary=vocabulary,

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from maskseq.model.encoder import Encoder
+from maskseq.predict.protocol import Example
 from maskseq.tokenizer import Symmetry
 
 
@@ -48,9 +49,10 @@ class EncoderPredict:
         self.n_outputs = model.config.vocabulary.predictable.shape[1]
 
     def __call__(
-        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> list[Float[np.ndarray, "_ _"]]:
         """Float32 log-probabilities of each asked cell; −inf for ids that its field cannot predict."""
+        sequences = [each.ids for each in examples]
         answers = self._plain(sequences, cells)
         for symmetry in self.symmetries:
             moved = [_moved(symmetry, asked, len(ids)) for ids, asked in zip(sequences, cells, strict=True)]

@@ -12,6 +12,7 @@ import numpy as np
 
 from maskseq.corpus.reader import Corpus
 from maskseq.packing.rows import PackedRow
+from maskseq.predict.protocol import Example
 from maskseq.reports.page import section, table, write_page
 from maskseq.storage.standard_json import to_json
 from maskseq.trained import TrainedModel
@@ -146,7 +147,7 @@ def _examples(run: TrainedModel, row: PackedRow) -> Iterator[dict[str, list[Cell
         # The whole piece is what the model sees; only its beginning is shown.
         inputs, targets, weights = row.inputs[start:stop], row.targets[start:stop], row.weights[start:stop]
         asked = np.argwhere(weights[:SHOWN_POSITIONS] > 0)
-        (log_p,) = predict([inputs], [asked])
+        (log_p,) = predict([Example(inputs)], [asked])
         best = {
             (position, field): (int(q.argmax()), float(np.exp(q.max())))
             for (position, field), q in zip(asked.tolist(), log_p, strict=True)

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Int, Integer
 from maskseq.contract.fence import encode
 from maskseq.errors import UsageError
 from maskseq.masking.units import RawUnits
-from maskseq.predict.protocol import Predict
+from maskseq.predict.protocol import Example, Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq.variants import Listed, Stretch
 
@@ -212,7 +212,7 @@ def _answered(predict: Predict, batch: Sequence[_Pair]) -> Iterator[VariantScore
         seen[number] = question.ids
         rows.append(len(cells[number]))
         cells[number].append(question.cell)
-    answers = predict(seen, [np.array(each) for each in cells]) if questions else []
+    answers = predict([Example(ids) for ids in seen], [np.array(each) for each in cells]) if questions else []
     found = (float(answers[n][row, q.value]) for q, n, row in zip(questions, which, rows, strict=True))
     for pair in batch:
         before, after = (sum(next(found) for _ in side) if side else math.nan for side in (pair.before, pair.after))
