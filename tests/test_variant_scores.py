@@ -70,9 +70,10 @@ def variant(letters: str, start: int, was: int, becomes: str) -> SmallVariant:
     )
 
 
-def scores(
-    letters: str, *variants: SmallVariant, context: int = 64, predict: Predict = of_ids(exact)
-) -> list[VariantScore]:
+EXACT = of_ids(exact)
+
+
+def scores(letters: str, *variants: SmallVariant, context: int = 64, predict: Predict = EXACT) -> list[VariantScore]:
     record = sequence.Sequence(key="g", residues=letters.encode())
     listed = stretches(variants, Records(lambda: [record]), context)
     return list(score_variants(predict, listed, tokenizer=NucleotideTokenizer()))
