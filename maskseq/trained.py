@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -20,17 +20,20 @@ from maskseq.corpus.reader import Corpus
 from maskseq.errors import DataError, UsageError
 from maskseq.evaluation.holdout import calibrate_on
 from maskseq.formats import Format, named
-from maskseq.infill.filling import Asked, FilledRecord, Filler
+from maskseq.infill.filling import FilledRecord, fill_as_requested
 from maskseq.infill.journal import Journal
+from maskseq.infill.options import InfillOptions
 from maskseq.infill.sampler import InfillConfig
 from maskseq.interop.convert import export_hf, export_onnx
 from maskseq.lengths.head import FittedHead, fit_length_head, length_judge, load_length_head, save_length_head
+from maskseq.lengths.missing import Sizing, by_evidence
 from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
 from maskseq.model.encoder import Encoder
 from maskseq.plugins import Trust, open_format
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.embed import Pooling, embed_records
 from maskseq.predict.encoder import EncoderPredict
+from maskseq.predict.predictor import Predictor
 from maskseq.predict.protocol import Predict, of_ids, with_ids
 from maskseq.scoring.score import Score, score_records
 from maskseq.scoring.variants import VariantScore, score_variants
@@ -154,32 +157,53 @@ class TrainedModel:
         """Log-probabilities of hidden cells, averaged over the tokenizer's symmetries unless told otherwise."""
         return EncoderPredict(self.model, self.tokenizer.symmetries() if symmetries else ())
 
+    def predictor(
+        self,
+        config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
+        *,
+        symmetries: bool = True,
+        calibrated: bool = True,
+    ) -> Predictor:
+        """The model as infill asks it, calibrated for fills as `config` makes them if the run has a calibration."""
+        return Predictor(
+            predict=self.predict_fills(symmetries=symmetries),
+            tokenizer=self.fills,
+            context=self.model.config.max_positions,
+            calibration=self.calibration(config, symmetries=symmetries) if calibrated else None,
+        )
+
     def infill(
         self,
         records: Iterable[Any],
+        options: InfillOptions | None = None,
         *,
-        config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
-        symmetries: bool = True,
-        calibrated: bool = True,
-        length_by: Literal["evidence", "head"] = "evidence",
         journal: Journal | None = None,
-        **asked: Unpack[Asked],
+        **given: Any,
     ) -> Iterator[FilledRecord]:
-        """Fill every unknown cell of the records, and whatever else is `asked`: see `maskseq.infill.filling.Asked`.
+        """Fill every unknown cell of the records, and whatever else is requested.
 
-        Streams in the order of the records; those without holes come back unchanged. Known cells never change.
-        Probabilities are calibrated, unless told otherwise, if the run is. Unknown lengths are told by evidence, or by
-        the head that `fit_lengths` has fitted. What a `journal` has on record is not done
-        again.
+        Args:
+            records: Records of the run's format; streamed, never all in memory.
+            options: What to fill and how. Default: every unknown cell, the most probable values.
+            journal: What it has on record is not done again.
+            **given: The options one by one, as in `infill(records, ranges=…)`.
+
+        Returns:
+            One `FilledRecord` a record, in order; those without holes come back unchanged. Known cells never change.
+
+        Raises:
+            UsageError: An option is not known, or a stretch is not in the records.
         """
-        filler = Filler(
-            tokenizer=self.fills,
-            predict=self.predict_fills(symmetries=symmetries),
-            context=self.model.config.max_positions,
-            calibration=self.calibration(config, symmetries=symmetries) if calibrated else None,
-            judge=length_judge(self.model, load_length_head(self.checkpoint)) if length_by == "head" else None,
-        )
-        return filler.fill(records, config, journal, **asked)
+        options = options or InfillOptions.of(given)
+        predictor = self.predictor(options.config, symmetries=options.symmetries, calibrated=options.calibrated)
+        sizer = None
+        if options.lengths or options.insertion:
+            if options.length_by == "head":
+                scorer = length_judge(self.model, load_length_head(self.checkpoint))
+            else:
+                scorer = by_evidence(predictor.single_cells, predictor.tokenizer)
+            sizer = Sizing(scorer, predictor.tokenizer, predictor.context)
+        return fill_as_requested(predictor, records, options, sizer=sizer, journal=journal)
 
     def calibration(self, config: InfillConfig, *, symmetries: bool = True) -> Calibration | None:
         """The one that fills of this kind are given; warns where the run's was fitted on fills of another kind."""

@@ -147,7 +147,7 @@ def test_every_position_has_a_quarter_of_the_context_on_either_side(context: int
             before = cells[0][0, 0]
             assert before >= min(margin, p)
             assert len(sequences[0]) - 1 - before >= min(margin, length - 1 - p)
-            return counting(sequences, cells)
+            return with_ids(counting)(sequences, cells)
 
         fill_record(predict, record(length, [(position, position + 1)]), RANDOM, vocabulary=DIGITS, context=context)
 
@@ -168,7 +168,7 @@ def test_batches_change_nothing() -> None:
         done = fill_records(
             hashing, (tasks[i] for i in order), config, vocabulary=DIGITS, context=48, batch_positions=batch_positions
         )
-        return {each.key: each.fill.values.tolist() for each in done}
+        return {each.task.key: each.fill.values.tolist() for each in done}
 
     assert values(1, range(6)) == values(10**6, range(5, -1, -1))
 
@@ -183,7 +183,7 @@ def test_records_stream() -> None:
             yield record(30, [(4, 9)], seed=i)
 
     done = fill_records(hashing, tasks(), RANDOM, vocabulary=DIGITS, context=64, batch_positions=100)
-    assert next(done).key == "r0"
+    assert next(done).task.key == "r0"
     assert taken < 10
     assert sum(1 for _ in done) == 99
 

@@ -36,13 +36,11 @@ def held_out_fills(
     batch_positions: int = 1 << 18,
 ) -> Iterator[tuple[Fill, Integer[np.ndarray, "length fields"]]]:
     """Hide spans of keys and encoded records, fill them as `config` says, and give each fill with the truth."""
-    truths: list[Integer[np.ndarray, "length fields"]] = []
 
     def tasks() -> Iterator[Task]:
         for key, encoded in records:
             rng = np.random.default_rng((config.seed, key_number(key)))
             holes = hide_spans(encoded, tokenizer, rng, lengths=lengths, share=share)
-            truths.append(encoded.ids)
             yield Task(key, encoded, holes)
 
     has_grammar = type(tokenizer).allowed is not Tokenizer.allowed
@@ -55,7 +53,7 @@ def held_out_fills(
         grammar=tokenizer.allowed if has_grammar else None,
         batch_positions=batch_positions,
     ):
-        yield filled.fill, truths.pop(0)
+        yield filled.fill, filled.task.encoded.ids
 
 
 def pieces_of(

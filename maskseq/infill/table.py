@@ -88,7 +88,7 @@ def rows(
             if sample == 0 and numbers is not None and not np.isnan(numbers[cell]):
                 number = float(numbers[cell])
             yield FillRow(
-                key=filled.key,
+                key=filled.task.key,
                 start=int(units[cell, 0]) + 1,
                 stop=int(units[cell, 1]),
                 field=field.name,
