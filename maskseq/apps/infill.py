@@ -24,10 +24,11 @@ from maskseq.infill.journal import Journal
 from maskseq.infill.sampler import InfillConfig
 from maskseq.infill.table import COLUMNS, FillRow, as_dict, rows
 from maskseq.lengths.missing import Sized
-from maskseq.model.checkpoint import DIGESTS, read_json
+from maskseq.model.checkpoint import read_json
 from maskseq.predict.experts.markov import MAX_TABLE, Markov
 from maskseq.reports.infill import write_report
 from maskseq.storage.outputs import beside, claimed
+from maskseq.storage.run_folder import CheckpointFolder
 from maskseq.storage.tabular import columns_of, table_writer
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel
@@ -88,7 +89,7 @@ def _identity(run: TrainedModel, asked: AskedOfFile) -> dict[str, Any]:
     if len(rules) < len(asked.get("rules", ())):
         rules.append(uuid4().hex)  # nobody knows whether functions are the same as last time
     return {
-        "checkpoint": read_json(run.checkpoint / DIGESTS),
+        "checkpoint": read_json(CheckpointFolder(run.checkpoint).digests),
         "config": asdict(asked.get("config", InfillConfig())),
         "rules": rules,
         "symmetries": asked.get("symmetries", True),

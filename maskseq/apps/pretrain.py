@@ -25,11 +25,11 @@ from maskseq.recipe import Recipe, canonical, check_memory, load_recipe
 from maskseq.reports.run import write_run_report
 from maskseq.storage.outputs import replacing
 from maskseq.storage.places import Place, local_files
+from maskseq.storage.run_folder import RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel, load
 from maskseq.training import parallel, state
 from maskseq.training.events import Event, Listener, Started
-from maskseq.training.run_folder import RECIPE
 from maskseq.training.trainer import train
 from maskseq.types import Record
 
@@ -63,7 +63,7 @@ def pretrain(
         raise UsageError("a run either extends another or branches from it, not both")
     if corpus is None:
         corpus = prepare_corpus(
-            resolved, default=renamed.in_folder(output, "corpus"), tokenizer=tokenizer, records=records, run=output
+            resolved, default=RunFolder(output).corpus, tokenizer=tokenizer, records=records, run=output
         )
     warn_of_overlap(corpus)
     origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
@@ -181,9 +181,9 @@ def _begun(run: Path | None, recipe: Recipe, folder: Place) -> Corpus | None:
     *Why* nothing is fitted and compared instead: a later version may fit another tokenizer to the same records, and the
     run must go on with its own.
     """
-    if run is None or not (run / RECIPE).exists() or not holds_corpus(folder):
+    if run is None or not RunFolder(run).recipe.exists() or not holds_corpus(folder):
         return None
-    saved = read_json(run / RECIPE)
+    saved = read_json(RunFolder(run).recipe)
     before, now = (canonical(each).get("recipe", {}) for each in (saved, recipe.identity()))
     if any(before.get(section) != now.get(section) for section in ("data", "tokenizer")):
         return None
@@ -290,13 +290,14 @@ def rows_of_run(
     that lies elsewhere; `tokenizer` and `trust_code` are as in `maskseq.load`. Raises `UsageError` when the corpus is
     not the one that the run was trained on.
     """
-    saved = read_json(Path(run) / RECIPE)
-    found = Corpus.open(corpus or renamed.in_folder(Path(run), "corpus"), trust_code=trust_code, known=tokenizer)
+    folder = RunFolder(Path(run))
+    saved = read_json(folder.recipe)
+    found = Corpus.open(corpus or folder.corpus, trust_code=trust_code, known=tokenizer)
     if found.fingerprint != saved.get("corpus"):
         raise UsageError(f"{found.path} is not the corpus that {run} was trained on: their fingerprints differ")
     recipe, origin = saved.get("recipe"), saved.get("origin", {})
     if not isinstance(recipe, dict) or not isinstance(origin, dict):
-        raise DataError(Path(run) / RECIPE, "holds no recipe")
+        raise DataError(folder.recipe, "holds no recipe")
     return rows_of(load_recipe(renamed.with_added(recipe)), found, stage=int(origin.get("stage", 0)))[0]
 
 

@@ -21,15 +21,15 @@ from torch import Tensor, nn
 from maskseq.errors import DataError, UsageError
 from maskseq.infill.window_plan import key_number
 from maskseq.lengths.evidence import LengthScorer
-from maskseq.model.checkpoint import DIGESTS, MODEL, read_json, write_tensors
+from maskseq.model.checkpoint import weights_digest, write_tensors
 from maskseq.model.encoder import Encoder
 from maskseq.predict.encoder import run_packed
 from maskseq.storage.outputs import replacing
+from maskseq.storage.run_folder import CheckpointFolder
 from maskseq.storage.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
 
-LENGTH_HEAD = "length_head.safetensors"
 REACH = 64
 """Positions on either side of a gap that the encoder sees."""
 EPOCHS, BATCH, LEARNING_RATE = 30, 256, 1e-3
@@ -98,8 +98,13 @@ def fit_length_head(
 
 def save_length_head(checkpoint: Path, fitted: FittedHead) -> Path:
     """Write it beside the checkpoint's model, which it names by its digest."""
-    path = checkpoint / LENGTH_HEAD
-    told = {"most": fitted.head.most, "accuracy": fitted.accuracy, "nats": fitted.nats, "model": _weights(checkpoint)}
+    path = CheckpointFolder(checkpoint).length_head
+    told = {
+        "most": fitted.head.most,
+        "accuracy": fitted.accuracy,
+        "nats": fitted.nats,
+        "model": weights_digest(checkpoint),
+    }
     with replacing(path) as aside:
         write_tensors(aside, fitted.head.state_dict(), metadata={"length_head": to_json(told)})
     return path
@@ -107,7 +112,7 @@ def save_length_head(checkpoint: Path, fitted: FittedHead) -> Path:
 
 def load_length_head(checkpoint: Path) -> LengthHead:
     """`UsageError` if there is none; `DataError` if it is damaged or of other weights."""
-    path = checkpoint / LENGTH_HEAD
+    path = CheckpointFolder(checkpoint).length_head
     if not path.exists():
         raise UsageError(f"{checkpoint} has no length head\n\nhint: fit one with `maskseq fit-lengths`")
     try:
@@ -118,7 +123,7 @@ def load_length_head(checkpoint: Path) -> LengthHead:
         head.load_state_dict(tensors)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(path, f"is no length head ({error}); fit it again") from None
-    if told["model"] != _weights(checkpoint):
+    if told["model"] != weights_digest(checkpoint):
         raise DataError(path, "was fitted for other weights than those beside it; fit it again")
     return head.eval()
 
@@ -140,10 +145,6 @@ def length_judge(model: Encoder, head: LengthHead) -> LengthScorer:
         return np.asarray(told.numpy()[:, low : high + 1].astype(np.float64))
 
     return judge
-
-
-def _weights(checkpoint: Path) -> str:
-    return str(read_json(checkpoint / DIGESTS).get(MODEL))
 
 
 def _fit(

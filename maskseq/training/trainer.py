@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from maskseq.contract.renamed import in_folder
 from maskseq.errors import MaskseqError, UsageError
 from maskseq.model import checkpoint
 from maskseq.model.cpu import keep_freed_memory
@@ -22,14 +21,16 @@ from maskseq.model.encoder import Encoder
 from maskseq.model.flops import row_flops
 from maskseq.packing.rows import PackedRow, PackedRows
 from maskseq.storage.outputs import locked, sweep
+from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.training import parallel, state
 from maskseq.training.checkpoint_writer import CheckpointWriter
+from maskseq.training.claim import Canonical, claim
 from maskseq.training.config import TrainingConfig as TrainingConfig
 from maskseq.training.device import choose_precision, gemm_peak, peak_memory
 from maskseq.training.events import Finished, Listener, Scores, Started, Step, Stopped, Tested, Validation, Warned
+from maskseq.training.metrics_writer import MetricsWriter, Recorded
 from maskseq.training.optimizer import OptimizerConfig
-from maskseq.training.run_folder import Canonical, Metrics, Recorded, claim
 from maskseq.training.schedule import ScheduleConfig, lr_at, n_rows
 from maskseq.training.state import Origin, Position, Saved
 from maskseq.training.step import TrainStep
@@ -80,19 +81,20 @@ def train(
     schedule.lengths(config.tokens)  # one that does not fit fails now
     if ranks.device.type == "cpu":
         keep_freed_memory()
+    folder = RunFolder(run)
     run.mkdir(parents=True, exist_ok=True)
     with locked(run, f"{run}: another process is training into this folder") if ranks.first else nullcontext():
         if ranks.first:
-            claim(run, identity | ({"origin": state.identity(origin)} if origin else {}), canonical)
-            for folder in (run, in_folder(run, checkpoint.CHECKPOINTS)):
-                sweep(folder)
+            claim(folder, identity | ({"origin": state.identity(origin)} if origin else {}), canonical)
+            for each in (run, folder.checkpoints):
+                sweep(each)
         ranks.wait()
         trainer = Trainer(
             model=model,
             config=config,
             optimizer=optimizer,
             schedule=schedule,
-            run=run,
+            run=folder,
             tokenizer=tokenizer,
             seed=seed,
             origin=origin,
@@ -111,7 +113,7 @@ class Trainer:
     config: TrainingConfig
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
-    run: Path
+    run: RunFolder
     tokenizer: Tokenizer[Any]
     seed: InitVar[int]
     origin: InitVar[Origin | None]
@@ -131,7 +133,7 @@ class Trainer:
                 self.position, self.precision = saved.position, saved.precision
             elif origin:
                 self.position = self._begin(origin, saved)
-            weights = self.resumed_from / checkpoint.MODEL
+            weights = CheckpointFolder(self.resumed_from).model
             checkpoint.fill(model, checkpoint.read_tensors(weights), weights)
         self.learner = TrainStep(
             model,
@@ -156,9 +158,9 @@ class Trainer:
         config, began, validation = self.config, time.monotonic(), None
         if self.position.tokens >= config.tokens:
             self.on_event(self._started())
-            return TrainingResult(run=self.run, position=self.position, validation=None)
+            return TrainingResult(run=self.run.path, position=self.position, validation=None)
         with (
-            closing(Metrics(self.run, step=self.position.step, write=self.ranks.first)) as self.metrics,
+            closing(MetricsWriter(self.run, step=self.position.step, write=self.ranks.first)) as self.metrics,
             CheckpointWriter(self.run, self.tokenizer, self.ranks, config.keep_last) as self.writer,
             closing(numbered(train_rows, self.position.row, self.ranks)) as stream,
         ):
@@ -187,7 +189,7 @@ class Trainer:
             self._tell(*self.writer.finish())
             seconds = time.monotonic() - began
             self._tell(Finished(step=self.position.step, tokens=self.position.tokens, seconds=seconds))
-        return TrainingResult(run=self.run, position=self.position, validation=validation)
+        return TrainingResult(run=self.run.path, position=self.position, validation=validation)
 
     def step(self, stream: Iterator[tuple[int, PackedRow]]) -> Step:
         """One optimizer step on the next rows."""
@@ -205,8 +207,8 @@ class Trainer:
             raise DivergenceError(
                 f"step {position.step + 1} is not finite: loss {result.all.loss}, gradient norm {grad_norm}; it was "
                 f"made of rows {position.row} to {position.row + n - 1} of stage {position.stage}\n\nhint: the "
-                f"checkpoints in {self.run} are from before; lower optimizer.lr, or set optimizer.clip = 1; "
-                f"maskseq.apps.pretrain.rows_of_run({str(self.run)!r}).row({position.row}) is such a row"
+                f"checkpoints in {self.run.path} are from before; lower optimizer.lr, or set optimizer.clip = 1; "
+                f"maskseq.apps.pretrain.rows_of_run({str(self.run.path)!r}).row({position.row}) is such a row"
             )
         factor = lr_at(position.tokens, config.tokens, self.schedule)
         update_ratio = self.learner.update(factor)
@@ -257,7 +259,9 @@ class Trainer:
 
     def _newest(self) -> Path | None:
         """The checkpoint of this run to go on from, if there is one."""
-        return checkpoint.newest_checkpoint(self.run, self._warn) if checkpoint.checkpoints(self.run) else None
+        return (
+            checkpoint.newest_checkpoint(self.run.path, self._warn) if checkpoint.checkpoints(self.run.path) else None
+        )
 
     def _tell(self, *events: Recorded) -> None:
         for event in events:
