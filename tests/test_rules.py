@@ -15,7 +15,7 @@ from maskseq.constraints import joined
 from maskseq.errors import DataError, UsageError
 from maskseq.infill.rules import NamedRule, bounds, follows, never_falls, read_interval, total
 from maskseq.infill.sampler import InfillConfig
-from maskseq.infill.windows import Task, fill_record
+from maskseq.infill.windows import Task, fill_records
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import ABSENT, OTHER, Encoded, Field, LegalCells, ListRecord
 from maskseq_genomics.genetic_code import genetic_code
@@ -52,7 +52,7 @@ def fill_with(tokenizer: Tokenizer, encoded: Encoded, rules: list[str], context:
     made = [NamedRule.parse(rule).about(tokenizer, encoded) for rule in rules]
     holes = ~tokenizer.vocabulary.known(encoded.ids)
     task = Task("r", encoded, holes, made)
-    filled = fill_record(anything, task, CONFIG, vocabulary=tokenizer.vocabulary, context=context)
+    (filled,) = fill_records(anything, [task], CONFIG, vocabulary=tokenizer.vocabulary, context=context)
     return [filled.fill.written(encoded.ids, sample) for sample in range(4)]
 
 

@@ -14,11 +14,9 @@ from maskseq.constraints import Constraint, Grammar
 from maskseq.errors import UsageError
 from maskseq.infill.journal import Journal
 from maskseq.infill.sampler import InfillConfig, infill
-from maskseq.infill.window_plan import Filled, Task, Window, WindowPlan, key_number, runs
+from maskseq.infill.window_plan import Filled, Task, Window, WindowPlan, key_number
 from maskseq.predict.protocol import Fill, Predict
 from maskseq.types import Encoded, LegalCells, Vocabulary
-
-__all__ = ["Filled", "Task", "fill_record", "fill_records", "key_number", "runs"]
 
 BATCH_PROBABILITIES = 1 << 24
 """Numbers that the distributions of one batch may be."""
@@ -60,29 +58,6 @@ def fill_records(
             yield from _run(predict, waiting, config, vocabulary, grammar, batch_positions, journal)
             waiting, room = [], batch_positions
     yield from _run(predict, waiting, config, vocabulary, grammar, batch_positions, journal)
-
-
-def fill_record(
-    predict: Predict,
-    task: Task,
-    config: InfillConfig,
-    *,
-    vocabulary: Vocabulary,
-    context: int,
-    grammar: Callable[[Integer[np.ndarray, "length fields"]], LegalCells | None] | None = None,
-    fill_long_holes: bool = False,
-) -> Filled:
-    """`fill_records` for a single record."""
-    (filled,) = fill_records(
-        predict,
-        [task],
-        config,
-        vocabulary=vocabulary,
-        context=context,
-        grammar=grammar,
-        fill_long_holes=fill_long_holes,
-    )
-    return filled
 
 
 def _run(
