@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,8 +29,9 @@ from maskseq.storage.run_folder import RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel, load
 from maskseq.training import parallel, state
-from maskseq.training.events import Event, Listener, Started
-from maskseq.training.trainer import train
+from maskseq.training.events import Event, Listener, Scores, Started
+from maskseq.training.step import TrainStep
+from maskseq.training.trainer import TrainingSpec, train
 from maskseq.types import Record
 
 NO_DATA = 'the recipe names no data\n\nhint: in its [data] section, set files = ["…"] or corpus = "…"'
@@ -61,12 +62,12 @@ def pretrain(
     output = Path(output)
     if extend is not None and branch is not None:
         raise UsageError("a run either extends another or branches from it, not both")
+    origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
     if corpus is None:
         corpus = prepare_corpus(
             resolved, default=RunFolder(output).corpus, tokenizer=tokenizer, records=records, run=output
         )
     warn_of_overlap(corpus)
-    origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
     stage = origin.position.stage if origin else 0
     training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
     test_rows = held_out_rows(resolved, corpus, "test")
@@ -82,26 +83,34 @@ def pretrain(
         images = corpus.tokenizer.symmetries()
         sequences = [ids for each in corpus.training_ids() for ids in (each, *(g.ids(each) for g in images))]
         model.embeddings.count(sequences)
-    train(
-        model,
-        training_rows,
-        validation_rows,
+    spec = TrainingSpec(
         config=resolved.training,
         optimizer=resolved.optimizer,
         schedule=resolved.schedule,
-        run=output,
         tokenizer=corpus.tokenizer,
         seed=resolved.seed,
         identity=resolved.identity() | {"corpus": corpus.fingerprint},
         canonical=canonical,
         origin=origin,
-        test_rows=test_rows,
-        on_event=hear,
     )
+    n_scored = resolved.training.validation_rows
+    validate, test = (OnRows(rows, n_scored) if rows else None for rows in (validation_rows, test_rows))
+    train(model, training_rows, spec, run=output, validate=validate, test=test, on_event=hear)
     run = load(output, trust_code=resolved.code, tokenizer=corpus.tokenizer)
     if parallel.join(resolved.training.device).first:
         write_run_report(run, corpus, (validation_rows or training_rows).row(0), resolved.identity()["recipe"])
     return run
+
+
+@dataclass(frozen=True)
+class OnRows:
+    """The validation of masked rows: their first `n`, under the masks that the rows have."""
+
+    rows: PackedRows
+    n: int
+
+    def __call__(self, learner: TrainStep) -> Scores:
+        return learner.score(self.rows, self.n)
 
 
 def warn_of_overlap(corpus: Corpus) -> Overlap | None:
