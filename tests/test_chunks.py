@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from maskseq.constraints import count_between
 from maskseq.errors import UsageError
 from maskseq.infill.sampler import InfillConfig, infill
-from maskseq.infill.windows import Task, fill_records, key_number
+from maskseq.infill.window_plan import Task, key_number
+from maskseq.infill.windows import fill_records
 from maskseq.types import Encoded, Field, LegalCells, Vocabulary
 
 DIGITS = Vocabulary.of([Field(name="digit", tokens=tuple("0123456789"))])

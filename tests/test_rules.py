@@ -15,7 +15,8 @@ from maskseq.constraints import joined
 from maskseq.errors import DataError, UsageError
 from maskseq.infill.rules import NamedRule, bounds, follows, never_falls, read_interval, total
 from maskseq.infill.sampler import InfillConfig
-from maskseq.infill.windows import Task, fill_records
+from maskseq.infill.window_plan import Task
+from maskseq.infill.windows import fill_records
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import ABSENT, OTHER, Encoded, Field, LegalCells, ListRecord
 from maskseq_genomics.genetic_code import genetic_code

@@ -13,7 +13,8 @@ from maskseq.errors import UsageError
 from maskseq.infill import table as table_module
 from maskseq.infill.sampler import InfillConfig
 from maskseq.infill.table import COLUMNS, as_dict, rows, unit_ranges
-from maskseq.infill.windows import Task, fill_records
+from maskseq.infill.window_plan import Task
+from maskseq.infill.windows import fill_records
 from maskseq.masking import units as units_module
 from maskseq.predict.posterior import bin_edges, posterior
 from maskseq.storage.tabular import table_writer

@@ -8,7 +8,8 @@ from jaxtyping import Bool, Integer
 
 from maskseq.calibration.fit import fit_calibration
 from maskseq.infill.sampler import InfillConfig
-from maskseq.infill.windows import Task, fill_records, key_number
+from maskseq.infill.window_plan import Task, key_number
+from maskseq.infill.windows import fill_records
 from maskseq.masking.units import raw_units
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.protocol import Fill, Predict

@@ -17,7 +17,8 @@ from maskseq.infill.journal import Journal
 from maskseq.infill.ranges import Range, check_fields, field_cells, hidden_cells, requests
 from maskseq.infill.rules import NamedRule
 from maskseq.infill.sampler import InfillConfig
-from maskseq.infill.windows import Filled, Task, fill_records
+from maskseq.infill.window_plan import Filled, Task
+from maskseq.infill.windows import fill_records
 from maskseq.lengths.evidence import LengthScorer
 from maskseq.lengths.missing import Insertion, Sized, Unsized, by_evidence, give_lengths, insert_missing
 from maskseq.predict.calibrated import Calibration
