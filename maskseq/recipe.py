@@ -4,7 +4,6 @@ Each section is owned by the part that uses it; this module only reads, override
 """
 
 import dataclasses
-import difflib
 import json
 import os
 import tomllib
@@ -21,7 +20,7 @@ from maskseq import plugins
 from maskseq.contract import renamed
 from maskseq.corpus.splits import SplitConfig
 from maskseq.corpus.unknown_runs import UnknownRuns
-from maskseq.errors import UsageError
+from maskseq.errors import UsageError, nearest
 from maskseq.formats import Format
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.config import EncoderConfig
@@ -272,8 +271,7 @@ def _reject_unknown(cls: type, table: object, where: str) -> None:
 
 
 def _unknown_key(key: str, names: set[str], where: str) -> UsageError:
-    near = difflib.get_close_matches(key, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it may hold {', '.join(sorted(names))}"
+    hint = nearest(key, sorted(names), f"it may hold {', '.join(sorted(names))}")
     return UsageError(f"{where}: unknown key {key!r}\n\nhint: {hint}")
 
 
