@@ -38,7 +38,7 @@ from maskseq.storage.outputs import claimed, locked, sync
 from maskseq.storage.places import Place
 from maskseq.storage.run_folder import RECIPE, CheckpointFolder, RunFolder
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import Encoded
+from maskseq.types import Encoded, Progress
 from maskseq.variants import Listed, Records, stretches
 
 
@@ -202,7 +202,7 @@ class TrainedModel:
         symmetries: bool = True,
         cells: int = 10_000,
         data: str = "records",
-        on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+        on_progress: Progress = lambda done, of: None,
     ) -> "TrainedModel":
         """Fit a calibration on about so many cells hidden in known records, and write it beside the checkpoint.
 
@@ -229,7 +229,7 @@ class TrainedModel:
         most: int,
         gaps: int = 20_000,
         seed: int = 0,
-        on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+        on_progress: Progress = lambda done, of: None,
     ) -> FittedHead:
         """Fit a head that tells how many positions are missing, up to `most`, and write it beside the checkpoint.
 

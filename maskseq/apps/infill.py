@@ -32,6 +32,7 @@ from maskseq.storage.run_folder import CheckpointFolder
 from maskseq.storage.tabular import columns_of, table_writer
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel
+from maskseq.types import Progress
 
 BASELINE_ORDER = 2
 SHOWN_ROWS = 5000
@@ -58,7 +59,7 @@ def infill_file(
     output: Path,
     format: str | None = None,
     table: Literal["csv", "parquet"] = "csv",
-    on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+    on_progress: Progress = lambda done, of: None,
     on_warning: Callable[[str], None] = lambda text: None,
     **asked: Unpack[AskedOfFile],
 ) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def _fill(
     folder: Path,
     journal: Journal,
     table: str,
-    on_progress: Callable[[int, int | None], None],
+    on_progress: Progress,
     asked: AskedOfFile,
 ) -> tuple[dict[str, Any], list[FillRow]]:
     """Write the filled file and the table into the folder; the summary, and the rows to show."""

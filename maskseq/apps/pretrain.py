@@ -1,7 +1,7 @@
 """From a recipe to a trained run: the corpus, the rows, the training. Only this module knows the whole."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from maskseq import plugins
 from maskseq.baselines.frequencies import write_frequencies
 from maskseq.contract import renamed
 from maskseq.contract.fence import fit
-from maskseq.corpus.build import Progress, build_corpus, build_from_records, build_share, sources_of
+from maskseq.corpus.build import build_corpus, build_from_records, build_share, sources_of
 from maskseq.corpus.overlap import Overlap, overlap_of
 from maskseq.corpus.reader import Corpus, holds_corpus
 from maskseq.corpus.source import Source
@@ -32,7 +32,7 @@ from maskseq.training import parallel, state
 from maskseq.training.events import Event, Listener, Scores, Started
 from maskseq.training.step import TrainStep
 from maskseq.training.trainer import TrainingSpec, train
-from maskseq.types import Record
+from maskseq.types import Progress, Record
 
 NO_DATA = 'the recipe names no data\n\nhint: in its [data] section, set files = ["…"] or corpus = "…"'
 
@@ -129,7 +129,7 @@ def prepare_corpus(
     records: Iterable[Record] | None = None,
     run: Path | None = None,
     scheduler: str | None = None,
-    on_build: Callable[[Progress], None] | None = None,
+    on_build: Progress = lambda units, of: None,
 ) -> Corpus:
     """Open the recipe's corpus, building it (or what is missing of it) first where the recipe names files.
 
@@ -211,7 +211,7 @@ def _corpus_of_run(run: Path | None, recipe: Recipe, folder: Place) -> Corpus | 
 
 
 def build_part(
-    recipe: Recipe, share: tuple[int, int], *, output: Place, on_build: Callable[[Progress], None] | None = None
+    recipe: Recipe, share: tuple[int, int], *, output: Place, on_build: Progress = lambda units, of: None
 ) -> None:
     """Build every n-th part of the recipe's corpus, as job i of an array of n (`share`); `prepare_corpus` ends it."""
     with _source(recipe, None) as (source, tokenizer):

@@ -77,7 +77,7 @@ def mixtures(
         asked = np.argwhere(hidden)
         cells.append(asked)
         truths.append(piece.ids[tuple(asked.T)].astype(np.int64))
-        seen.append(np.where(hidden, np.asarray(tokenizer.vocabulary.mask_ids, piece.ids.dtype), piece.ids))
+        seen.append(tokenizer.vocabulary.masked(piece.ids, hidden))
         if sum(map(len, cells)) >= CELLS:
             break
     if cells:

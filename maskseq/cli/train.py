@@ -55,7 +55,7 @@ def pretrain(
     place = RunFolder(folder).corpus
     new = not place.exists()
     with console.counting("tokenizing", "units") as counted:
-        corpus = commands.prepare_corpus(resolved, default=place, run=folder, on_build=lambda p: counted(p.units, None))
+        corpus = commands.prepare_corpus(resolved, default=place, run=folder, on_build=counted)
     if new and not as_json:
         console.fitted(corpus.tokenizer.describe())
     left = overlap_of(corpus)

@@ -1,6 +1,6 @@
 """Holes made on purpose in known records: what calibration is fitted on and fills are judged by."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from maskseq.masking.units import raw_units
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.protocol import Fill, Predict
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import Encoded
+from maskseq.types import Encoded, Progress
 
 MAX_POSITIONS = 1 << 22
 HIDDEN_SHARE = 0.2
@@ -89,7 +89,7 @@ def calibrate_on(
     tokenizer: Tokenizer[Any],
     context: int,
     cells: int,
-    on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+    on_progress: Progress = lambda done, of: None,
 ) -> Calibration:
     """Fit a calibration on about so many cells hidden in known records."""
     cells = min(cells, max(MAX_PROBABILITIES // max(tokenizer.vocabulary.n_outputs), 1000))
@@ -141,4 +141,4 @@ def hide_spans(
             wanted[start : start + span, fields] = True
             room -= span
     units = raw_units(tokenizer, encoded)
-    return np.asarray(units.cells(units.units(wanted)) & known)
+    return np.asarray(units.widened(wanted) & known)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from maskseq.constraints import Constraint, Grammar
+from maskseq.corpus.budget import reaching, within
 from maskseq.errors import UsageError
 from maskseq.infill.journal import Journal
 from maskseq.infill.sampler import InfillConfig, infill
@@ -48,16 +49,13 @@ def fill_records(
     """
     if context < 2:
         raise UsageError(f"context is {context}; a model with room for at least 2 positions is needed")
-    waiting: list[WindowPlan] = []
-    room = batch_positions
-    for task in tasks:
-        job = WindowPlan(task, vocabulary, config.samples, context, fill_long_holes)
-        waiting.append(job)
-        room -= config.samples * (job.context * len(job.chunks) + 1)
-        if room < 0:
-            yield from _run(predict, waiting, config, vocabulary, grammar, batch_positions, journal)
-            waiting, room = [], batch_positions
-    yield from _run(predict, waiting, config, vocabulary, grammar, batch_positions, journal)
+    jobs = (WindowPlan(task, vocabulary, config.samples, context, fill_long_holes) for task in tasks)
+
+    def positions(job: WindowPlan) -> int:
+        return config.samples * (job.context * len(job.chunks) + 1)
+
+    for together in reaching(jobs, positions, batch_positions + 1):
+        yield from _run(predict, together, config, vocabulary, grammar, batch_positions, journal)
 
 
 def _run(
@@ -119,18 +117,11 @@ def _fill(
 
 def _batches(parts: list[WindowSample], batch_positions: int, n_outputs: int) -> Iterator[list[WindowSample]]:
     """Parts that are run together: as many as memory has room for, of positions and of probabilities."""
-    batch: list[WindowSample] = []
-    positions, cells = batch_positions, BATCH_PROBABILITIES // n_outputs
-    for part in parts:
-        job, chunk, _ = part
-        if batch and (job.context > positions or chunk.last - chunk.first > cells):
-            yield batch
-            batch, positions, cells = [], batch_positions, BATCH_PROBABILITIES // n_outputs
-        batch.append(part)
-        positions -= job.context
-        cells -= chunk.last - chunk.first
-    if batch:
-        yield batch
+    return within(
+        parts,
+        (lambda part: part[0].context, batch_positions),
+        (lambda part: part[1].last - part[1].first, BATCH_PROBABILITIES // n_outputs),
+    )
 
 
 def _inputs(

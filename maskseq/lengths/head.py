@@ -6,7 +6,7 @@ lengths are equally frequent in training, so what the head says is, but for a co
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from maskseq.storage.outputs import replacing
 from maskseq.storage.run_folder import CheckpointFolder
 from maskseq.storage.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import Encoded
+from maskseq.types import Encoded, Progress
 
 REACH = 64
 """Positions on either side of a gap that the encoder sees."""
@@ -72,7 +72,7 @@ def fit_length_head(
     most: int,
     gaps: int = 20_000,
     seed: int = 0,
-    on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+    on_progress: Progress = lambda done, of: None,
 ) -> FittedHead:
     """Fit on gaps made in known records; every fifth record judges, and says when to stop.
 
@@ -194,7 +194,6 @@ def _examples(
     if not room.sum():
         return
     shares = np.minimum(np.ceil(room / room.sum() * gaps), 4 * room).astype(int)
-    masks = np.asarray(tokenizer.vocabulary.mask_ids)
     for number, ((key, encoded), n) in enumerate(zip(records, shares.tolist(), strict=True)):
         rng = np.random.default_rng((seed, key_number(key)))
         known = np.asarray(tokenizer.vocabulary.known(encoded.ids).any(axis=1))
@@ -206,5 +205,5 @@ def _examples(
             left, right = slice(max(at - REACH, 0), at), slice(at + length, at + length + REACH)
             if known[at - 1] and known[at + length]:
                 after = encoded.ids[right].copy()
-                after[0] = np.where(astride[at + length], masks, after[0])
+                after[:1] = tokenizer.vocabulary.masked(after[:1], astride[at + length][None])
                 yield number, np.concatenate([encoded.ids[left], after]), at - left.start, length
