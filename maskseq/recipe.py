@@ -4,7 +4,6 @@ Each section is owned by the part that uses it; this module only reads, override
 """
 
 import dataclasses
-import difflib
 import json
 import os
 import tomllib
@@ -21,7 +20,7 @@ from maskseq import plugins
 from maskseq.contract import renamed
 from maskseq.corpus.splits import SplitConfig
 from maskseq.corpus.unknown_runs import UnknownRuns
-from maskseq.errors import UsageError
+from maskseq.errors import UsageError, nearest
 from maskseq.formats import Format
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.config import EncoderConfig
@@ -31,6 +30,9 @@ from maskseq.storage.places import is_url
 from maskseq.training.config import OptimizerConfig, TrainingConfig
 from maskseq.training.schedule import ScheduleConfig
 from maskseq.types import Field, Vocabulary
+
+ANY = Vocabulary.of([Field(name="any", tokens=("any",))])
+"""Stands for the vocabulary in checks that do not depend on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,16 +87,15 @@ class Recipe:
             table["max_positions"] = self.batch.context  # what the run has seen, and infilling may rely on
         changes = {name: value for name, value in self.model.items() if name != "preset"}
         config: EncoderConfig = _validated(EncoderConfig, table | changes, "model")
-        if not config.context_sees_target and not self.masking.infill.weight:
-            raise UsageError(
-                "model.context_sees_target = false needs targets, and only the infill objective has them\n\n"
-                "hint: set masking.infill.weight above 0"
-            )
         return config
 
     def check(self) -> None:
-        """`UsageError` where sections contradict each other, as far as that shows before there are data."""
-        encoder = self.encoder_config(Vocabulary.of([Field(name="any", tokens=("any",))]))
+        """`UsageError` where sections contradict each other: all that shows before there are data.
+
+        A section checks itself when it is made (rows against context, the shares of the split); what depends on the
+        fields of the data is `check_fields`, what depends on this machine `check_memory` and the ranks of a run.
+        """
+        encoder = self.encoder_config(ANY)
         self.schedule.lengths(self.training.tokens)
         if self.training.length(self.training.rows_warmup) > self.training.tokens:
             raise UsageError(
@@ -105,6 +106,11 @@ class Recipe:
             raise UsageError(
                 f"batch.context = {self.batch.context} is longer than the {encoder.max_positions} learned positions of "
                 f"the model\n\nhint: set model.max_positions = {self.batch.context}, or shorten the context"
+            )
+        if not encoder.context_sees_target and not self.masking.infill.weight:
+            raise UsageError(
+                "model.context_sees_target = false needs targets, and only the infill objective has them\n\n"
+                "hint: set masking.infill.weight above 0"
             )
 
     def check_fields(self, fields: Sequence[Field]) -> None:
@@ -185,7 +191,7 @@ def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequ
 
 def check_memory(recipe: Recipe) -> None:
     """`UsageError` where the weights alone, or one row's hidden states, do not fit into the memory of this machine."""
-    encoder = recipe.encoder_config(Vocabulary.of([Field(name="any", tokens=("any",))]))
+    encoder = recipe.encoder_config(ANY)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for name, n in (
         (
@@ -265,8 +271,7 @@ def _reject_unknown(cls: type, table: object, where: str) -> None:
 
 
 def _unknown_key(key: str, names: set[str], where: str) -> UsageError:
-    near = difflib.get_close_matches(key, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it may hold {', '.join(sorted(names))}"
+    hint = nearest(key, sorted(names), f"it may hold {', '.join(sorted(names))}")
     return UsageError(f"{where}: unknown key {key!r}\n\nhint: {hint}")
 
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from maskseq.calibration.stored import Fitted, read_calibration, write_calibration
 from maskseq.contract.fence import encode
 from maskseq.contract.identity import in_fields, saved_form
-from maskseq.contract.renamed import in_folder, of_recipe, older_names
+from maskseq.contract.renamed import of_recipe, older_names
 from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import DataError, UsageError
@@ -39,9 +39,9 @@ from maskseq.scoring.score import Score, score_records
 from maskseq.scoring.variants import VariantScore, score_variants
 from maskseq.storage.outputs import claimed, locked, sync
 from maskseq.storage.places import Place
+from maskseq.storage.run_folder import RECIPE, CheckpointFolder, RunFolder
 from maskseq.tokenizer import Tokenizer
-from maskseq.training.run_folder import RECIPE
-from maskseq.types import Encoded
+from maskseq.types import Encoded, Progress
 from maskseq.variants import Listed, Records, stretches
 
 
@@ -92,7 +92,7 @@ def trained_on(run: Path, checkpoint: Path) -> TrainedOn:
 
 def recipe_file(run: Path, checkpoint: Path) -> Path | None:
     """Where the recipe of a run is; `DataError` if it was changed since the checkpoint was sealed with its own copy."""
-    ours, sealed = run / RECIPE, checkpoint / RECIPE
+    ours, sealed = RunFolder(run).recipe, CheckpointFolder(checkpoint).recipe
     if not sealed.exists():  # written before checkpoints had one
         return ours if ours.exists() else None
     if ours.exists() and ours.read_bytes() != sealed.read_bytes():
@@ -133,7 +133,7 @@ class TrainedModel:
 
         `UsageError` for one whose ids mean something else.
         """
-        found = Corpus.open(place or in_folder(self.path, "corpus"), trust_code=self.trust_code, known=self.tokenizer)
+        found = Corpus.open(place or RunFolder(self.path).corpus, trust_code=self.trust_code, known=self.tokenizer)
         if other := in_fields(saved_form(found.tokenizer), self.tokenizer):
             raise UsageError(
                 f"{found.path} was not tokenized as {self.path} needs it: its ids mean other values ({other})\n\n"
@@ -226,7 +226,7 @@ class TrainedModel:
         symmetries: bool = True,
         cells: int = 10_000,
         data: str = "records",
-        on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+        on_progress: Progress = lambda done, of: None,
     ) -> "TrainedModel":
         """Fit a calibration on about so many cells hidden in known records, and write it beside the checkpoint.
 
@@ -253,7 +253,7 @@ class TrainedModel:
         most: int,
         gaps: int = 20_000,
         seed: int = 0,
-        on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+        on_progress: Progress = lambda done, of: None,
     ) -> FittedHead:
         """Fit a head that tells how many positions are missing, up to `most`, and write it beside the checkpoint.
 

@@ -12,9 +12,10 @@ from scipy.stats import entropy
 from typer.testing import CliRunner, Result
 
 import maskseq
-from maskseq.baselines.frequencies import FREQUENCIES, LEVEL, Chance, Frequencies, count
+from maskseq.baselines.frequencies import LEVEL, Chance, Frequencies, count
 from maskseq.cli import app
 from maskseq.predict.protocol import Fill
+from maskseq.storage.run_folder import FREQUENCIES
 from maskseq.trained import TrainedModel
 from maskseq_genomics.kmer import KmerTokenizer
 from maskseq_genomics.nucleotide import NucleotideTokenizer

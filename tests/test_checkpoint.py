@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from maskseq.errors import DataError, UsageError
-from maskseq.model.checkpoint import DIGESTS, check, load_model, newest_checkpoint, save_model, seal
+from maskseq.model.checkpoint import check, load_model, newest_checkpoint, save_model, seal
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
+from maskseq.storage.run_folder import DIGESTS
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord
 

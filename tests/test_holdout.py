@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from maskseq.calibration.fit import fit_calibration
 from maskseq.evaluation.holdout import held_out_fills, hide_spans, pieces_of
 from maskseq.infill.sampler import InfillConfig
-from maskseq.infill.windows import runs
+from maskseq.infill.window_plan import runs
 from maskseq.predict.calibrated import span_classes
 from maskseq.predict.protocol import of_ids
 from maskseq.tokenizer import Tokenizer

@@ -15,7 +15,8 @@ from maskseq.constraints import joined
 from maskseq.errors import DataError, UsageError
 from maskseq.infill.rules import NamedRule, bounds, follows, never_falls, read_interval, total
 from maskseq.infill.sampler import InfillConfig
-from maskseq.infill.windows import Task, fill_record
+from maskseq.infill.window_plan import Task
+from maskseq.infill.windows import fill_records
 from maskseq.predict.protocol import of_ids
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import ABSENT, OTHER, Encoded, Field, LegalCells, ListRecord
@@ -54,7 +55,7 @@ def fill_with(tokenizer: Tokenizer, encoded: Encoded, rules: list[str], context:
     made = [NamedRule.parse(rule).about(tokenizer, encoded) for rule in rules]
     holes = ~tokenizer.vocabulary.known(encoded.ids)
     task = Task("r", encoded, holes, made)
-    filled = fill_record(anything, task, CONFIG, vocabulary=tokenizer.vocabulary, context=context)
+    (filled,) = fill_records(anything, [task], CONFIG, vocabulary=tokenizer.vocabulary, context=context)
     return [filled.fill.written(encoded.ids, sample) for sample in range(4)]
 
 

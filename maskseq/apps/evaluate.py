@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,7 +38,7 @@ from maskseq.recipe import load_recipe
 from maskseq.storage.folder import file_digest
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import load, recipe_file
-from maskseq.types import Encoded
+from maskseq.types import Encoded, Progress, Stages
 
 ROUNDS = 32
 """How often the same data may be asked, with other cells hidden, until there are enough."""
@@ -47,7 +48,6 @@ COVARIANCES = "covariances"
 """The best linear prediction of numbers: what an encoder with `linear_context` starts from."""
 FLOOR = "rounding to bins"
 """Of numbers, the error that the bins alone make."""
-Progress = Callable[[str, int, int | None], None]
 """Hears what is being done, for how many cells it is done, and for how many it will be (None: unknown)."""
 
 
@@ -102,7 +102,7 @@ def evaluate_run(
     format: str | None = None,
     symmetries: bool = True,
     trust_code: bool = False,
-    on_progress: Progress = lambda what, done, of: None,
+    on_progress: Stages = lambda what, done, of: None,
 ) -> dict[str, Any]:
     """Judge a run on a file, on what the corpus `data` holds out, or on what its own corpus holds out.
 
@@ -147,7 +147,7 @@ def evaluate_baselines(
     format: str | None = None,
     context: int = 1024,
     trust_code: bool = False,
-    on_progress: Progress = lambda what, done, of: None,
+    on_progress: Stages = lambda what, done, of: None,
 ) -> dict[str, Any]:
     """What a model has to beat on a corpus's test part, its selection data, or a file (or `within` it).
 
@@ -167,7 +167,7 @@ def evaluate_baselines(
 
 
 @contextmanager
-def _corpus_of(source: Path, *, trust_code: bool, on_progress: Progress) -> Iterator[Corpus]:
+def _corpus_of(source: Path, *, trust_code: bool, on_progress: Stages) -> Iterator[Corpus]:
     """The corpus at a path, that of a run, or that of a recipe: built in a temporary folder if it names files."""
     if source.is_dir():
         recipe = recipe_file(source, source)
@@ -188,7 +188,7 @@ def _baselines(
     tokenizer: Tokenizer[Any],
     data: Path | None,
     held_out: Corpus | None,
-    on_progress: Progress,
+    on_progress: Stages,
     distances: tuple[int, ...] = (),
 ) -> Baselines:
     """Counted on a corpus's training data; weights are fitted on its selection data, unless that is asked about."""
@@ -259,7 +259,7 @@ def judge(
     masking: MaskingConfig,
     predict: Predict | None = None,
     config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
-    on_progress: Progress = lambda what, done, of: None,
+    on_progress: Stages = lambda what, done, of: None,
 ) -> dict[str, Any]:
     """All figures of every protocol, as JSON takes them.
 
@@ -321,14 +321,14 @@ def _judge(
     who: Mapping[str, Predict],
     baselines: Baselines,
     config: InfillConfig,
-    on_progress: Progress,
+    on_progress: Stages,
 ) -> dict[str, Any]:
     tokenizer, vocabulary = baselines.tokenizer, baselines.tokenizer.vocabulary
     cells = ScoredCells.of(puzzles)
 
-    def telling(what: str) -> Callable[[int], None]:
+    def telling(what: str) -> Progress:
         on_progress(f"{name}, {what}", 0, None)
-        return lambda done: on_progress(f"{name}, {what}", done, len(cells.truth))
+        return partial(on_progress, f"{name}, {what}")
 
     answers = {
         each: evaluate.ask(predict, puzzles, vocabulary, on_progress=telling(f"asking {each}"))
@@ -383,7 +383,7 @@ def _gaps(
     who: Mapping[str, Predict],
     baselines: Baselines,
     config: InfillConfig,
-    telling: Callable[[str], Callable[[int], None]],
+    telling: Callable[[str], Progress],
 ) -> dict[str, Any]:
     """Gaps filled jointly by the model and by tables, and by the most frequent span, field by field."""
     tokenizer = baselines.tokenizer

@@ -21,13 +21,15 @@ from maskseq.infill.filling import FilledRecord
 from maskseq.infill.journal import Journal
 from maskseq.infill.options import InfillOptions, Sized
 from maskseq.infill.table import COLUMNS, FillRow, as_dict, rows
-from maskseq.model.checkpoint import DIGESTS, read_json
+from maskseq.model.checkpoint import read_json
 from maskseq.predict.experts.markov import MAX_TABLE, Markov
 from maskseq.reports.infill import write_report
 from maskseq.storage.outputs import beside, claimed
+from maskseq.storage.run_folder import CheckpointFolder
 from maskseq.storage.tabular import columns_of, table_writer
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel
+from maskseq.types import Progress
 
 BASELINE_ORDER = 2
 SHOWN_ROWS = 5000
@@ -45,7 +47,7 @@ def infill_file(
     output: Path,
     format: str | None = None,
     table: Literal["csv", "parquet"] = "csv",
-    on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+    on_progress: Progress = lambda done, of: None,
     on_warning: Callable[[str], None] = lambda text: None,
     options: InfillOptions | None = None,
     **given: Any,
@@ -62,7 +64,7 @@ def infill_file(
     reader = run.reader(file, format)
     with claimed(output, new=True, parents=True, state=JOURNAL) as work:
         work.content.mkdir()
-        checkpoint = {"checkpoint": read_json(run.checkpoint / DIGESTS)}
+        checkpoint = {"checkpoint": read_json(CheckpointFolder(run.checkpoint).digests)}
         journal = Journal(work.folder / JOURNAL, checkpoint | options.identity())
         summary, shown = _fill(run, reader, file, work.content, journal, table, on_progress, options)
         report = beside(work.content / summary["filled"]["file"], "report.html")
@@ -81,7 +83,7 @@ def _fill(
     folder: Path,
     journal: Journal,
     table: str,
-    on_progress: Callable[[int, int | None], None],
+    on_progress: Progress,
     options: InfillOptions,
 ) -> tuple[dict[str, Any], list[FillRow]]:
     """Write the filled file and the table into the folder; the summary, and the rows to show."""

@@ -77,8 +77,7 @@ def mixtures(
         asked = np.argwhere(hidden)
         cells.append(asked)
         truths.append(piece.ids[tuple(asked.T)].astype(np.int64))
-        masks = np.asarray(tokenizer.vocabulary.mask_ids, piece.ids.dtype)
-        seen.append(Example(np.where(hidden, masks, piece.ids)))
+        seen.append(Example(tokenizer.vocabulary.masked(piece.ids, hidden)))
         if sum(map(len, cells)) >= CELLS:
             break
     if cells:

@@ -1,6 +1,6 @@
 """Holes made on purpose in known records: what calibration is fitted on and fills are judged by."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,12 +8,13 @@ from jaxtyping import Bool, Integer
 
 from maskseq.calibration.fit import fit_calibration
 from maskseq.infill.sampler import InfillConfig
-from maskseq.infill.windows import Task, fill_records, key_number
+from maskseq.infill.window_plan import Task, key_number
+from maskseq.infill.windows import fill_records
 from maskseq.masking.units import raw_units
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.protocol import Fill, Predict
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import Encoded
+from maskseq.types import Encoded, Progress
 
 MAX_POSITIONS = 1 << 22
 HIDDEN_SHARE = 0.2
@@ -86,7 +87,7 @@ def calibrate_on(
     tokenizer: Tokenizer[Any],
     context: int,
     cells: int,
-    on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+    on_progress: Progress = lambda done, of: None,
 ) -> Calibration:
     """Fit a calibration on about so many cells hidden in known records."""
     cells = min(cells, max(MAX_PROBABILITIES // max(tokenizer.vocabulary.n_outputs), 1000))
@@ -138,4 +139,4 @@ def hide_spans(
             wanted[start : start + span, fields] = True
             room -= span
     units = raw_units(tokenizer, encoded)
-    return np.asarray(units.cells(units.units(wanted)) & known)
+    return np.asarray(units.widened(wanted) & known)

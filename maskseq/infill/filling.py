@@ -16,7 +16,8 @@ from maskseq.infill.options import InfillOptions, Insertion, Numbers, Sized, Uns
 from maskseq.infill.ranges import check_fields, field_cells, hidden_cells, requests
 from maskseq.infill.rules import NamedRule
 from maskseq.infill.sampler import InfillConfig
-from maskseq.infill.windows import Filled, Task, fill_records
+from maskseq.infill.window_plan import Filled, Task
+from maskseq.infill.windows import fill_records
 from maskseq.predict.posterior import Posterior
 from maskseq.predict.predictor import Predictor
 from maskseq.predict.protocol import Fill

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from maskseq.infill.windows import Filled
+from maskseq.infill.window_plan import Filled
 from maskseq.masking.units import unit_blocks
 from maskseq.predict.posterior import Posterior
 from maskseq.storage.tabular import columns_of

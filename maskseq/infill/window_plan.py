@@ -69,7 +69,7 @@ class WindowPlan:
         narrowings = [each for each in (task.encoded.legal, *task.rules) if isinstance(each, LegalCells)]
         self.encoded = replace(task.encoded, legal=reduce(intersection, narrowings) if narrowings else None)
         ids = task.encoded.ids
-        self.hidden = np.where(task.holes, np.asarray(vocabulary.mask_ids, dtype=ids.dtype), ids)
+        self.hidden = vocabulary.masked(ids, task.holes)
         self._check_rules()
         self.left, holes = [], task.holes
         if not fill_long_holes:

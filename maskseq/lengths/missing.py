@@ -132,13 +132,12 @@ def _around(
             f"{type(tokenizer).__name__} has no position for each unit: how many are missing cannot be judged\n\n"
             f"hint: nucleotide and event tokenizers can"
         )
-    masks = np.asarray(tokenizer.vocabulary.mask_ids, dtype=encoded.ids.dtype)
     windows, middles = [], []
     for place in places:
         start = max(min(place - size // 2, len(encoded) - size), 0)
         near = slice(start, min(start + size, len(encoded)))
         astride = (units[near, :, 0] < place) & (units[near, :, 1] > place)
-        windows.append(np.where(astride, masks, encoded.ids[near]))
+        windows.append(tokenizer.vocabulary.masked(encoded.ids[near], astride))
         middles.append(place - start)
     return windows, middles
 

@@ -188,16 +188,6 @@ class PackingPlan:
         return np.concatenate([none, *firsts]), np.concatenate([none, *streams]), before
 
 
-def plan_epoch(
-    lengths: Int[np.ndarray, "sequences"], config: PackingConfig, *, key: tuple[int, ...], epoch: int = 0
-) -> Iterator[Block]:
-    """The blocks of one epoch, each with its rows.
-
-    Example: `sum(block.n_rows for block in plan_epoch(lengths, PackingConfig(), key=(seed, stage)))` is its length.
-    """
-    return PackingPlan(lengths, config, key=key).epoch(epoch)
-
-
 def best_fit(lengths: Int[np.ndarray, "pieces"], row_tokens: int) -> Int[np.ndarray, "pieces"]:
     """The row of each piece by best-fit decreasing: the longest first, each into the fullest row that still takes it.
 

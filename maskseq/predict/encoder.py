@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
+from maskseq.corpus.budget import within
 from maskseq.model.encoder import Encoder
 from maskseq.predict.protocol import Example
 from maskseq.tokenizer import Symmetry
@@ -136,16 +137,8 @@ def run_packed(
 
 def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
     """Indices of what goes into each forward pass: longest first, empty ones left out."""
-    batch: list[int] = []
-    room = batch_tokens
-    for i in sorted((i for i, n in enumerate(lengths) if n), key=lambda i: -lengths[i]):
-        if batch and lengths[i] > room:
-            yield batch
-            batch, room = [], batch_tokens
-        batch.append(i)
-        room -= lengths[i]
-    if batch:
-        yield batch
+    order = sorted((i for i, n in enumerate(lengths) if n), key=lambda i: -lengths[i])
+    return within(order, (lengths.__getitem__, batch_tokens))
 
 
 def _moved(symmetry: Symmetry[Any], cells: Integer[np.ndarray, "cells 2"], length: int) -> Int[np.ndarray, "cells 2"]:

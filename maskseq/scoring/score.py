@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
+from maskseq.corpus.budget import reaching
 from maskseq.errors import UsageError
 from maskseq.masking.units import raw_units
 from maskseq.predict.encoder import windows
@@ -66,15 +67,9 @@ def score_records(
     """
     if stride is not None and stride < 1:
         raise UsageError(f"stride is {stride}; it is a number of positions, at least 1")
-    batch: list[_Pass | _Scored] = []
-    room = batch_positions
-    for work in _passes(records, tokenizer, context, stride, mode):
-        batch.append(work)
-        room -= len(work.example.ids) if isinstance(work, _Pass) else len(work.ids)
-        if room <= 0:
-            yield from _run(predict, batch)
-            batch, room = [], batch_positions
-    yield from _run(predict, batch)
+    work = _passes(records, tokenizer, context, stride, mode)
+    for batch in reaching(work, _size, batch_positions):
+        yield from _run(predict, batch)
 
 
 def chain_log_probs(
@@ -130,6 +125,10 @@ class _Pass:
     cells: Int[np.ndarray, "cells 2"]
 
 
+def _size(work: _Pass | _Scored) -> int:
+    return len(work.example.ids) if isinstance(work, _Pass) else len(work.ids)
+
+
 def _passes(
     records: Iterable[tuple[str, Encoded]],
     tokenizer: Tokenizer[Any],
@@ -138,7 +137,6 @@ def _passes(
     mode: Literal["cell", "position"],
 ) -> Iterator[_Pass | _Scored]:
     """Every pass of every record, each record itself after its passes."""
-    mask_ids = np.asarray(tokenizer.vocabulary.mask_ids)
     for key, encoded in records:
         record = _Scored(key, encoded.ids, np.full(encoded.ids.shape, np.nan, np.float32))
         for window, kept in windows(len(encoded), context):
@@ -148,8 +146,7 @@ def _passes(
             wanted[: kept.start - window.start] = False
             wanted[kept.stop - window.start :] = False
             for group in _groups(wanted, stride, mode):
-                hidden = units.cells(units.units(group))
-                seen = np.where(hidden, mask_ids.astype(ids.dtype), ids)
+                seen = tokenizer.vocabulary.masked(ids, units.widened(group))
                 yield _Pass(record, Example(seen, key=key, start=window.start), np.argwhere(group))
         yield record
 
