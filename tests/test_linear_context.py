@@ -17,6 +17,7 @@ from maskseq.interop.convert import export_onnx
 from maskseq.model.encoder import Encoder, EncoderConfig
 from maskseq.model.priors import linear_prior as linear_context
 from maskseq.model.priors.linear_prior import Covariances, numbers, offsets
+from maskseq.model.states import States
 from maskseq.predict.encoder import EncoderPredict
 from maskseq.types import Field, Vocabulary
 
@@ -203,10 +204,10 @@ def test_only_hidden_numbers_are_embedded_and_as_far_as_they_are_explained() -> 
     linear = model.embeddings.linear_context
     ids = torch.tensor(two_channels(6, 2))
     ids[2, 0] = MASK
-    added = linear(model.predict_numbers(ids, torch.arange(6)))
+    added = linear(linear.predict(ids, torch.arange(6)))
     assert (added[[0, 1, 3, 4, 5]] == 0).all()
     alone = torch.full_like(ids[:1], MASK)  # nothing is known
-    nothing = linear(model.predict_numbers(alone, torch.arange(1)))
+    nothing = linear(linear.predict(alone, torch.arange(1)))
     assert nothing.norm() < 0.01 * added[2].norm()
     # A number that is all but explained has nearly the embedding of its bin.
     certain = torch.tensor([[[0.0, 1e-6], [0.0, 1.0]]])
@@ -224,8 +225,8 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="covariances of 602 numbers, of which at most 512 are possible"):
         EncoderConfig(vocabulary=VOCABULARY, linear_context=tuple(range(1, 151)), **SHAPE)
     model = Encoder(EncoderConfig(vocabulary=VOCABULARY, linear_context=(1,), **SHAPE))
-    with pytest.raises(ValueError, match="predict_numbers"):
-        model.logits(torch.zeros(1, 16), 0)
+    with pytest.raises(KeyError, match="linear_context"):
+        model.logits(States(torch.zeros(1, 16)), 0)
     pytest.importorskip("onnxscript")
     with pytest.raises(UsageError, match="linear_context"):
         export_onnx(model, tmp_path / "model.onnx")

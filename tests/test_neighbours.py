@@ -128,7 +128,7 @@ def test_the_encoder_adds_what_the_table_says_of_each_field() -> None:
 
     ids = torch.tensor([[0, 3], [2, 1], [1, 0], [0, 2]])  # the third row of each field is [MASK] where one stands
     positions = torch.arange(4)
-    expected = bare.embeddings(ids, positions)
+    expected, _ = bare.embeddings(ids, positions)
     for field, mask in enumerate(TWO.mask_ids):
         column = [mask, *ids[:, field].tolist(), mask]
         module = with_table.embeddings.tables[field]
@@ -141,7 +141,9 @@ def test_the_encoder_adds_what_the_table_says_of_each_field() -> None:
             depth=1,
         )
         expected = expected + torch.tensor(table[rows]) @ module.project.weight.T
-    torch.testing.assert_close(with_table.embeddings(ids, positions), expected)
+    found, prior = with_table.embeddings(ids, positions)
+    torch.testing.assert_close(found, expected)
+    assert not prior
 
 
 def test_what_is_hidden_says_nothing_of_itself() -> None:

@@ -97,8 +97,8 @@ def row() -> tuple[Tensor, Tensor, Tensor, int]:
 
 def logits(model: Encoder) -> list[Tensor]:
     with torch.no_grad():
-        hidden = model(*row())
-        return [model.logits(hidden, field) for field in range(VOCABULARY.n_fields)]
+        states = model(*row())
+        return [model.logits(states, field) for field in range(VOCABULARY.n_fields)]
 
 
 def test_every_switch_is_flipped_here_or_somewhere() -> None:
@@ -139,9 +139,9 @@ def test_dropout_that_drops_everything_is_an_encoder_without_that_part(switch: s
         for name, parameter in without.named_parameters():
             if name.endswith(silenced):
                 parameter.zero_()
-        dropped = model(*row(), dropout_keys=torch.tensor([1]))
-        torch.testing.assert_close(dropped, without(*row()), atol=1e-6, rtol=1e-5)
-        assert (dropped - model(*row())).abs().max() > 1e-3
+        dropped = model(*row(), dropout_keys=torch.tensor([1])).hidden_states
+        torch.testing.assert_close(dropped, without(*row()).hidden_states, atol=1e-6, rtol=1e-5)
+        assert (dropped - model(*row()).hidden_states).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(

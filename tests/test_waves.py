@@ -9,6 +9,7 @@ import torch
 from maskseq.errors import UsageError
 from maskseq.interop.convert import export_hf, export_onnx
 from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.states import States
 from maskseq.types import ABSENT, Field, Vocabulary
 
 CENTRES = tuple(np.cumsum(np.random.default_rng(0).exponential(size=40)).tolist())
@@ -51,7 +52,7 @@ def test_neighbours_are_alike_from_the_start_and_as_large_as_other_embeddings() 
 
 def test_tied_logits_are_made_of_the_same_rows() -> None:
     model, hidden = encoder(waves=5, head="none"), torch.randn(3, 64)
-    torch.testing.assert_close(model.logits(hidden, 0), hidden @ model.embeddings.table(0)[:41].T)
+    torch.testing.assert_close(model.logits(States(hidden), 0), hidden @ model.embeddings.table(0)[:41].T)
 
 
 def test_there_are_never_more_rows_than_bins() -> None:
@@ -69,5 +70,5 @@ def test_exports_take_it_or_say_why_not(tmp_path) -> None:
     ids = np.array([[0, 1, 0], [39, 2, 1], [41, 3, 0]])
     session = runtime.InferenceSession(tmp_path / "model.onnx")
     found = session.run(None, {session.get_inputs()[0].name: ids})
-    hidden = model(torch.tensor(ids), torch.arange(3), torch.tensor([0, 3], dtype=torch.int32), 3)
-    np.testing.assert_allclose(found[0], model.logits(hidden, 0).detach().numpy(), atol=1e-4)
+    states = model(torch.tensor(ids), torch.arange(3), torch.tensor([0, 3], dtype=torch.int32), 3)
+    np.testing.assert_allclose(found[0], model.logits(states, 0).detach().numpy(), atol=1e-4)

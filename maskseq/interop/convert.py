@@ -154,8 +154,8 @@ class _OneSequence(nn.Module):
             mask_ids = torch.tensor(self.model.config.vocabulary.mask_ids, device=ids.device)
             attend = partial(dense_attention, target=(ids == mask_ids).any(dim=1))
         # There is one piece, so dense attention looks at neither boundaries nor the longest piece.
-        hidden = self.model(ids, positions, positions, 0, attend=attend)
-        return tuple(self.model.logits(hidden, field) for field in range(self.model.config.vocabulary.n_fields))
+        states = self.model(ids, positions, positions, 0, attend=attend)
+        return tuple(self.model.logits(states, field) for field in range(self.model.config.vocabulary.n_fields))
 
 
 def dense_attention(

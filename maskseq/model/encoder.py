@@ -25,6 +25,7 @@ from maskseq.model.priors.linear_prior import LinearPrior
 from maskseq.model.priors.ngram import NgramPrior, combinations
 from maskseq.model.priors.ordinal_basis import rows_of_ids, table_rows
 from maskseq.model.rotary import Rotation, rotation
+from maskseq.model.states import States
 
 Attend = Callable[..., Tensor]
 """`packed_self_attention`, or anything with its signature."""
@@ -62,17 +63,16 @@ class Encoder(nn.Module):
         max_seqlen: int,
         *,
         target: Bool[Tensor, "tokens"] | None = None,
-        predicted: Float[Tensor, "tokens ordinal 2"] | None = None,
         dropout_keys: Int[Tensor, "rows"] | None = None,
         dtype: torch.dtype | None = None,
         attend: Attend | None = None,
-    ) -> Float[Tensor, "tokens hidden"]:
-        """Hidden states after the final norm, each piece as if it were alone.
+    ) -> States:
+        """States after the final norm, each piece as if it were alone.
 
         `target` says which positions an encoder with `context_sees_target = False` keeps from the others (None: none;
-        other encoders pay no heed). `predicted` is what `predict_numbers` gave (None: it is asked). The tokens are
-        rows of equal length, and `dropout_keys` seed the dropout of each (None: no dropout). `dtype` is the residual
-        stream's (None: the parameters'). `attend` replaces the attention function, as the ONNX export does.
+        other encoders ignore it). The tokens are rows of equal length, and `dropout_keys` seed the dropout of each
+        (None: no dropout). `dtype` is the residual stream's (None: the parameters'). `attend` replaces the attention
+        function, as the ONNX export does.
         """
         config = self.config
         if config.positions == "learned" and max_seqlen > config.max_positions:
@@ -84,39 +84,25 @@ class Encoder(nn.Module):
             attend = packed_self_attention
             if target is not None and not config.context_sees_target:
                 attend = ContextTargetAttention.of(target, cu_seqlens)
-        if predicted is None:
-            predicted = self.predict_numbers(ids, positions)
-        hidden = self.embeddings(ids, positions, predicted)
+        hidden, prior = self.embeddings(ids, positions)
         hidden = dropout(hidden, config.embedding_dropout, dropout_keys, 0).to(dtype or hidden.dtype)
         everywhere, nearby = self.rotations(positions)
         for index, layer in enumerate(self.layers):
             window = config.window_of(index)
             turn = everywhere if window is None else nearby
             hidden = layer(hidden, turn, cu_seqlens, max_seqlen, window, dropout_keys, attend)
-        return self.final_norm(hidden)  # type: ignore[no-any-return]
+        return States(self.final_norm(hidden), prior)
 
-    def predict_numbers(
-        self, ids: Int[Tensor, "tokens fields"], positions: Int[Tensor, "tokens"]
-    ) -> Float[Tensor, "tokens ordinal 2"] | None:
-        """What `linear_context` says of hidden numbers; None without it. Both `forward` and `logits` go on from it."""
-        linear = self.embeddings.linear_context
-        return None if linear is None else linear.predict(ids, positions)
-
-    def logits(
-        self, hidden: Float[Tensor, "n hidden"], field: int, predicted: Float[Tensor, "n ordinal 2"] | None = None
-    ) -> Float[Tensor, "n outputs"]:
+    def logits(self, states: States, field: int) -> Float[Tensor, "n outputs"]:
         """Scores, in float32, of every id of `field` that has a head row; −inf for those never to be predicted.
 
-        Meant for the gathered hidden states of the cells in question, not for a whole row. `predicted` is what
-        `predict_numbers` says there.
+        Meant for the states of the cells in question, `states[tokens]`, not for those of a whole row.
         """
         table = self.embeddings.table(field) if self.config.tied else None
-        logits = self.decoder(self.head(hidden), field, table)
+        logits = self.decoder(self.head(states.hidden_states), field, table)
         linear = self.embeddings.linear_context
         if linear is not None and field in linear.fields:
-            if predicted is None:
-                raise ValueError("logits of an encoder with linear_context need what predict_numbers says")
-            evidence = linear.evidence(hidden, field, predicted)
+            evidence = linear.evidence(states.hidden_states, field, states.prior["linear_context"])
             logits = logits + F.pad(evidence, (0, logits.shape[1] - evidence.shape[1]))
         return logits  # type: ignore[no-any-return]
 
@@ -159,9 +145,10 @@ class Embeddings(nn.Module):
         self,
         ids: Int[Tensor, "tokens fields"],
         positions: Int[Tensor, "tokens"],
-        predicted: Float[Tensor, "tokens ordinal 2"] | None = None,
-    ) -> Float[Tensor, "tokens hidden"]:
+    ) -> tuple[Float[Tensor, "tokens hidden"], dict[str, Float[Tensor, "tokens *values"]]]:
+        """The embeddings, and by its name what each prior knows that logits start from."""
         config = self.config
+        prior = {}
         # Gradients add up in float32 whatever the stream is.
         hidden = F.embedding(ids[:, 0], self.table(0))
         for field in range(1, config.vocabulary.n_fields):
@@ -180,12 +167,13 @@ class Embeddings(nn.Module):
             for field, counted in enumerate(self.tables):
                 hidden = hidden + counted(codes[:, field])
         if self.linear_context is not None:
+            predicted = prior["linear_context"] = self.linear_context.predict(ids, positions)
             hidden = hidden + self.linear_context(predicted)
         if config.positions == "learned":
             hidden = hidden + self.positions(positions)
         elif config.positions == "sinusoidal":
             hidden = hidden * math.sqrt(config.hidden_size) + sinusoids(positions, config.hidden_size)
-        return self.norm(hidden)  # type: ignore[no-any-return]
+        return self.norm(hidden), prior
 
     def table(self, field: int) -> Float[Tensor, "ids hidden"]:
         """The embedding of each id of a field. Its rows are a slice, so its offset needs no tensor."""
