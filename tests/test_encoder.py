@@ -16,6 +16,7 @@ from dense_encoder import reference
 
 from maskseq.errors import UsageError
 from maskseq.model.encoder import Encoder, EncoderConfig, parameter_table
+from maskseq.model.priors.config import NgramEmbeddingsConfig, PhaseEmbeddingsConfig
 from maskseq.model.states import States
 from maskseq.types import Field, Vocabulary
 
@@ -39,7 +40,10 @@ SWITCHES = {
     "vaswani": {**POST, "positions": "sinusoidal", "embedding_norm": False, "decoder_bias": False, "head": "none"},
     "partial interleaved, local": {"rope_fraction": 0.5, "rope_style": "interleaved", "global_every": 2, "window": 3}
     | {"rope_theta_local": 500.0, "tied": False, "first_norm": True},
-    "neighbours and periods": {"neighbours": ((3, 0), (0, 2), (1, 1)), "periods": (3, 5)},
+    "neighbours and periods": {
+        "ngram_embeddings": NgramEmbeddingsConfig(contexts=((3, 0), (0, 2), (1, 1))),
+        "phase_embeddings": PhaseEmbeddingsConfig(periods=(3, 5)),
+    },
 }
 LENGTHS = (11, 1, 6, 17)
 
@@ -140,9 +144,7 @@ def test_rotation_is_exact_at_large_positions_of_a_bfloat16_stream() -> None:
     model = model_of(ONE, n_layers=1)
     ids, _, cu_seqlens, longest = pack((9,), ONE)
     places = (torch.arange(9), torch.arange(9) + 1995, torch.arange(9) * 3)
-    near, far, spread = (
-        model(ids, each, cu_seqlens, longest, dtype=torch.bfloat16).hidden_states for each in places
-    )
+    near, far, spread = (model(ids, each, cu_seqlens, longest, dtype=torch.bfloat16).hidden_states for each in places)
     assert (near - far).abs().max() < 0.1
     assert (near - spread).abs().max() > 0.3
 

@@ -9,6 +9,7 @@ import torch
 
 from maskseq.interop.convert import export_onnx
 from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.priors.config import NgramEmbeddingsConfig, NgramPriorConfig, PhaseEmbeddingsConfig
 from maskseq.types import Field, Vocabulary
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -30,7 +31,14 @@ CASES = {
     "neobert, partial rope": (ONE, {"norm": "rmsnorm", "mlp": "swiglu", "head": "none", **INTERLEAVED}),
     "bert, foreign vocabulary": (FOREIGN, {"positions": "learned", "max_positions": 64, **POST, "token_types": 2}),
     "context that does not see the target": (THREE, {"context_sees_target": False}),
-    "neighbours": (THREE, {"neighbours": ((2, 1), (0, 2)), "context_table": 1, "periods": (3, 24)}),
+    "neighbours": (
+        THREE,
+        {
+            "ngram_embeddings": NgramEmbeddingsConfig(contexts=((2, 1), (0, 2))),
+            "ngram_prior": NgramPriorConfig(depth=1),
+            "phase_embeddings": PhaseEmbeddingsConfig(periods=(3, 24)),
+        },
+    ),
     "vaswani": (ONE, {"positions": "sinusoidal", "mlp": "gelu", "norm_bias": True, "attention_bias": True}),
 }
 

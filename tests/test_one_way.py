@@ -279,7 +279,7 @@ RECIPE = {
     "data": {},
     "tokenizer": {"name": "corpora:Letters"},
     "model": {**SHAPE, "context_sees_target": False, "mlp_dropout": 0.1},
-    "batch": {"row_tokens": 256, "context": 64},
+    "packing": {"row_tokens": 256, "context": 64},
     "masking": {"tokens": {"weight": 1}, "spans": {"weight": 1}, "infill": {"weight": 2}},
     "training": {"tokens": 12 * 256, "rows": 1, "precision": "fp32", "checkpoint_every": 5 * 256},
     "optimizer": {"lr": 1e-2},

@@ -118,8 +118,9 @@ def export_onnx(model: Encoder, path: Path) -> None:
     """
     if not all(find_spec(name) for name in ("onnx", "onnxscript")):
         raise UsageError("the ONNX export needs more packages\n\nhint: pip install 'maskseq[onnx]'")
-    if model.config.linear_context:
-        raise UsageError("ONNX has no operator that solves equations, as linear_context needs")
+    for name, prior in model.embeddings.priors.items():
+        if prior.no_onnx:
+            raise UsageError(f"ONNX cannot have {name}: {prior.no_onnx}")
     vocabulary = model.config.vocabulary
     example = torch.zeros(8, vocabulary.n_fields, dtype=torch.int64, device=next(model.parameters()).device)
     with warnings.catch_warnings():

@@ -36,16 +36,10 @@ PLAIN: Json = {
     "attention_dropout": 0.0,
     "mlp_dropout": 0.0,
     "init_cutoff": 2.0,
-} | {
-    "periods": (),
-    "neighbours": (),
-    "context_table": 0,
-    "waves": 0,
-    "linear_context": (),
     "context_sees_target": True,
 }
-"""What all of these models are where a layout says nothing else; the last six none of them has. Written out here, so
-that another default of `EncoderConfig` changes no published model."""
+"""What all of these models are where a layout says nothing else. Written out here, so that another default of
+`EncoderConfig` changes no published model. Priors are off by default and none of these models has any."""
 POST_NORM: Json = {"placement": "post", "final_norm": False} | {"norm_bias": True, "head_bias": True}
 ONE_DROPOUT = {
     "embedding_dropout": ("hidden_dropout_prob", "embd_pdrop"),
