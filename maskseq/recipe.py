@@ -105,7 +105,8 @@ class Recipe:
         if encoder.positions == "learned" and encoder.max_positions < self.packing.context:
             raise UsageError(
                 f"packing.context = {self.packing.context} is longer than the {encoder.max_positions} learned "
-                f"positions of the model\n\nhint: set model.max_positions = {self.packing.context}, or shorten the context"
+                "positions of the model\n\n"
+                f"hint: set model.max_positions = {self.packing.context}, or shorten the context"
             )
 
     def check_fields(self, fields: Sequence[Field]) -> None:

@@ -189,8 +189,8 @@ def test_older_names_of_keys_and_sections_mean_what_they_meant(tmp_path: Path) -
     [
         ("model.waves=8", "model.ordinal_basis.cosines=8"),
         ("model.context_table=2", "model.ngram_prior.depth=2"),
-        ("batch.row_tokens=64", "packing.row_tokens=64"),
-        ("batch={row_tokens=64}", "packing={row_tokens=64}"),
+        ("batch.row_tokens=4096", "packing.row_tokens=4096"),
+        ("batch={row_tokens=4096}", "packing={row_tokens=4096}"),
         ("model={waves=8}", "model={ordinal_basis={cosines=8}}"),
     ],
 )

@@ -7,6 +7,7 @@ from torch import Tensor
 from maskseq.errors import DataError
 from maskseq.interop.layouts import Json, PublishedLayout
 from maskseq.model.config import EncoderConfig
+from maskseq.model.priors.config import no_priors
 
 BODY: dict[str, tuple[str, ...]] = {
     "n_layers": ("num_hidden_layers",),
@@ -37,9 +38,9 @@ PLAIN: Json = {
     "mlp_dropout": 0.0,
     "init_cutoff": 2.0,
     "context_sees_target": True,
-}
+} | no_priors()
 """What all of these models are where a layout says nothing else. Written out here, so that another default of
-`EncoderConfig` changes no published model. Priors are off by default and none of these models has any."""
+`EncoderConfig` changes no published model."""
 POST_NORM: Json = {"placement": "post", "final_norm": False} | {"norm_bias": True, "head_bias": True}
 ONE_DROPOUT = {
     "embedding_dropout": ("hidden_dropout_prob", "embd_pdrop"),

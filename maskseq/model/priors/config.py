@@ -168,6 +168,12 @@ class PriorSwitches:
                 )
 
 
+def no_priors() -> dict[str, PriorConfig]:
+    """Every prior, switched off."""
+    off = PriorSwitches()
+    return {switch.name: getattr(off, switch.name) for switch in fields(off)}
+
+
 def context_rows(vocabulary: Vocabulary, context: tuple[int, int]) -> int:
     """Combinations of the ids of so many neighbours, over all fields."""
     return sum(power(n_rows, sum(context)) for n_rows in vocabulary.n_rows)
