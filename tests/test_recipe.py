@@ -11,6 +11,7 @@ from maskseq.apps.pretrain import pretrain
 from maskseq.apps.samples import recipes
 from maskseq.errors import UsageError
 from maskseq.recipe import Recipe, canonical, load_recipe
+from maskseq.storage.toml_text import recipe_text
 
 MINIMAL = {"data": {"files": ["a.fa"]}, "tokenizer": {"name": "nucleotide"}}
 
@@ -222,3 +223,13 @@ def test_a_key_under_both_its_names_is_refused(both: dict[str, object]) -> None:
 def test_switches_of_priors_are_checked_as_others(override: str, hint: str) -> None:
     with pytest.raises(UsageError, match=hint):
         load_recipe(MINIMAL, [override])
+
+
+def test_a_table_of_one_key_is_written_without_braces_and_with_its_comment() -> None:
+    recipe = {
+        "model": {"preset": "nano", "ordinal_basis": {"cosines": 8}},
+        "masking": {"spans": {"weight": 1.0, "n": 2}},
+    }
+    text = recipe_text(recipe, {"model.ordinal_basis.cosines": "few", "masking.spans": "gaps"}, "A title")
+    assert tomllib.loads(text) == recipe
+    assert [line.partition("  # ")[2] for line in text.splitlines() if "  # " in line] == ["few", "gaps"]
