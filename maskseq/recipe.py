@@ -8,6 +8,7 @@ import json
 import os
 import tomllib
 import typing
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +67,7 @@ class Recipe:
     """`name` of an installed tokenizer, or module:Class, and its options."""
     model: dict[str, Any] = field(default_factory=lambda: {"preset": "nano"})
     """`preset`, and any field of EncoderConfig that differs from it."""
-    batch: PackingConfig = field(default_factory=PackingConfig)
+    packing: PackingConfig = field(default_factory=PackingConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -75,7 +76,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.data.split.guard is None:
-            split = dataclasses.replace(self.data.split, guard=self.batch.context)
+            split = dataclasses.replace(self.data.split, guard=self.packing.context)
             object.__setattr__(self, "data", dataclasses.replace(self.data, split=split))
 
     def encoder_config(self, vocabulary: Vocabulary) -> EncoderConfig:
@@ -84,7 +85,7 @@ class Recipe:
             preset(str(self.model.get("preset", "nano")), vocabulary), mode="json"
         )
         if table["positions"] != "learned":
-            table["max_positions"] = self.batch.context  # what the run has seen, and infilling may rely on
+            table["max_positions"] = self.packing.context  # what the run has seen, and infilling may rely on
         changes = {name: value for name, value in self.model.items() if name != "preset"}
         config: EncoderConfig = _validated(EncoderConfig, table | changes, "model")
         return config
@@ -102,10 +103,11 @@ class Recipe:
                 f"training.rows_warmup is longer than the run of {self.training.tokens:,} tokens: no step would have "
                 f"{self.training.rows} rows\n\nhint: values up to 1 are shares of the run, above 1 numbers of tokens"
             )
-        if encoder.positions == "learned" and encoder.max_positions < self.batch.context:
+        if encoder.positions == "learned" and encoder.max_positions < self.packing.context:
             raise UsageError(
-                f"batch.context = {self.batch.context} is longer than the {encoder.max_positions} learned positions of "
-                f"the model\n\nhint: set model.max_positions = {self.batch.context}, or shorten the context"
+                f"packing.context = {self.packing.context} is longer than the {encoder.max_positions} learned "
+                "positions of the model\n\n"
+                f"hint: set model.max_positions = {self.packing.context}, or shorten the context"
             )
         if not encoder.context_sees_target and not self.masking.infill.weight:
             raise UsageError(
@@ -180,6 +182,7 @@ def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequ
         files = table.get("data", {}).get("files") if isinstance(table.get("data"), dict) else None
         if isinstance(files, list):
             table["data"]["files"] = [_beside(path, name) for name in files]
+    _warn_of_older(renamed.older_keys(table), name)
     table = today(table)
     for override in overrides:
         lay_over(table, override)
@@ -198,12 +201,12 @@ def check_memory(recipe: Recipe) -> None:
             f"{encoder.n_layers:,} layers of {encoder.hidden_size:,} and {encoder.intermediate_size:,}",
             encoder.least_parameters,
         ),
-        (f"rows of {recipe.batch.row_tokens:,} tokens", recipe.batch.row_tokens * encoder.hidden_size),
+        (f"rows of {recipe.packing.row_tokens:,} tokens", recipe.packing.row_tokens * encoder.hidden_size),
     ):
         if 4 * n > memory:
             raise UsageError(
                 f"{name} take at least {4 * n / 2**30:,.0f} GiB, and this machine has {memory / 2**30:,.0f}\n\n"
-                f"hint: make them smaller, in [model] or [batch]"
+                f"hint: make them smaller, in [model] or [packing]"
             )
 
 
@@ -226,9 +229,12 @@ def lay_over(table: dict[str, Any], override: str) -> None:
     """Lay one `a.b=value` on the table; a value that is no TOML is taken as a string."""
     top = table
     key, equals, text = override.partition("=")
-    parts = renamed.RECIPE.get(key.strip(), key.strip()).split(".")
+    known_as = renamed.key_today(key.strip())
+    parts = known_as.split(".")
     if not equals or not all(parts):
         raise UsageError(f"--set {override}: expected section.key=value, such as --set masking.ratio=0.4")
+    if known_as != key.strip():
+        _warn_of_older({key.strip(): known_as}, "--set")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
@@ -240,14 +246,21 @@ def lay_over(table: dict[str, Any], override: str) -> None:
         table = inner
     table[parts[-1]] = value
     if isinstance(value, dict):
+        _warn_of_older(renamed.older_keys(top), "--set")
         top.update(today(top))
+
+
+def _warn_of_older(names: Mapping[str, str], where: str) -> None:
+    if names:
+        renames = ", ".join(f"{old} is now {new}" for old, new in names.items())
+        warnings.warn(f"{where}: {renames}; the older names are still read", FutureWarning, stacklevel=3)
 
 
 def today(table: Mapping[str, Any]) -> dict[str, Any]:
     """The table with today's names of its keys; `UsageError` where a key stands under both its names."""
     if both := renamed.twice(table):
-        (section, _, old), new = both[0].rpartition("."), both[1].rpartition(".")[2]
-        raise UsageError(f"{section} has {new!r} and, under its old name, {old!r}\n\nhint: give {new!r} alone")
+        old, new = both
+        raise UsageError(f"the recipe has {new!r} and, under its old name, {old!r}\n\nhint: give {new!r} alone")
     return renamed.of_recipe(table)
 
 
@@ -264,10 +277,14 @@ def _reject_unknown(cls: type, table: object, where: str) -> None:
         if inner is not None:
             _reject_unknown(inner, value, f"{where}: {key}" if cls is Recipe else f"{where}.{key}")
     if cls is Recipe and isinstance(table.get("model"), dict):
+        hints = typing.get_type_hints(EncoderConfig)
         names = {f.name for f in dataclasses.fields(EncoderConfig)} - {"vocabulary"} | {"preset"}
-        for key in table["model"]:
+        for key, value in table["model"].items():
             if key not in names:
                 raise _unknown_key(key, names, f"{where}: model")
+            inner = _dataclass_in(hints.get(key))
+            if inner is not None:
+                _reject_unknown(inner, value, f"{where}: model.{key}")
 
 
 def _unknown_key(key: str, names: set[str], where: str) -> UsageError:

@@ -227,7 +227,7 @@ class Tokenizer(ABC, Generic[R]):
         return None
 
     def closed(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields"]:
-        """These ids as those of a record that breaks off at the last of them, for `batch.cut` in recipes.
+        """These ids as those of a record that breaks off at the last of them, for `packing.cut` in recipes.
 
         Default: where fields have `[END]`, records end with it, and it takes the place of the last position.
         """

@@ -124,7 +124,7 @@ def test_a_sequence_that_is_cut_is_seen_to_end_there_and_to_go_on_elsewhere(tmp_
     assert abs(heads - n_short / 2) < 4 * (n_short / 4) ** 0.5
 
     recipe = load_recipe(
-        {"tokenizer": {"name": "event"}, "batch": dataclasses.asdict(rows.config), "data": {"files": ["x.csv"]}}
+        {"tokenizer": {"name": "event"}, "packing": dataclasses.asdict(rows.config), "data": {"files": ["x.csv"]}}
     )
     training, validation = commands.rows_of(recipe, corpus)
     assert validation is not None

@@ -50,8 +50,8 @@ def alone(model: Encoder, ids: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """The same by the plainest route: one sequence, every head at every position."""
     n = len(ids)
     with torch.inference_mode():
-        hidden = model(torch.tensor(ids.astype(int)), torch.arange(n), torch.tensor([0, n], dtype=torch.int32), n)
-        tables = [model.logits(hidden, f).log_softmax(-1).numpy() for f in range(3)]
+        states = model(torch.tensor(ids.astype(int)), torch.arange(n), torch.tensor([0, n], dtype=torch.int32), n)
+        tables = [model.logits(states, f).log_softmax(-1).numpy() for f in range(3)]
     out = np.full((len(cells), 4), -np.inf)
     for row, (position, field) in enumerate(cells):
         out[row, : tables[field].shape[1]] = tables[field][position]

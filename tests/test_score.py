@@ -182,7 +182,8 @@ def model() -> Encoder:
 def hidden(model: Encoder, ids: np.ndarray) -> np.ndarray:
     n = len(ids)
     with torch.inference_mode():
-        return model(torch.tensor(ids.astype(int)), torch.arange(n), torch.tensor([0, n], dtype=torch.int32), n).numpy()
+        states = model(torch.tensor(ids.astype(int)), torch.arange(n), torch.tensor([0, n], dtype=torch.int32), n)
+    return states.hidden_states.numpy()
 
 
 def test_embeddings_are_the_hidden_states_pooled(model: Encoder) -> None:

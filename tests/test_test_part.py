@@ -24,7 +24,7 @@ RECIPE: dict[str, Any] = {
     "data": {"split": {"by": "record", "selection": 0.2}},
     "tokenizer": {"name": "nucleotide"},
     "model": {"preset": "nano", "n_layers": 1},
-    "batch": {"row_tokens": 256, "context": 64},
+    "packing": {"row_tokens": 256, "context": 64},
     "training": {"tokens": 3_000, "validate_every": 0.5, "precision": "fp32"},
 }
 

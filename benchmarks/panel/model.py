@@ -77,7 +77,7 @@ def encode(run: Path, train: Path, test: Path, out: Path, *, drifts: bool) -> No
         ],
         "tokenizer": type(tokenizer).__name__,
         "context": config.max_positions,
-        "distances": list(getattr(config, "linear_context", ()) or ()),
+        "distances": list(config.linear_prior.distances),
         "masking": json.loads((run / "recipe.json").read_text(encoding="utf-8"))["recipe"].get("masking", {}),
         "keys": {part: [key for key, _ in encoded] for part, encoded in parts.items() if part != "train"},
     }

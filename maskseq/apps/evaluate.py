@@ -16,6 +16,7 @@ from maskseq.apps.pretrain import prepare_corpus
 from maskseq.baselines.baselines import FREQUENCIES, Baselines
 from maskseq.baselines.imputers import imputer
 from maskseq.calibration.stored import held_out_records
+from maskseq.contract import renamed
 from maskseq.contract.fence import encode, naming, numbers_of, read
 from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import Corpus, holds_corpus
@@ -45,7 +46,7 @@ ROUNDS = 32
 MODEL = "model"
 COUNTING = "counting on training data"
 COVARIANCES = "covariances"
-"""The best linear prediction of numbers: what an encoder with `linear_context` starts from."""
+"""The best linear prediction of numbers: what an encoder with `linear_prior` starts from."""
 FLOOR = "rounding to bins"
 """Of numbers, the error that the bins alone make."""
 """Hears what is being done, for how many cells it is done, and for how many it will be (None: unknown)."""
@@ -117,11 +118,11 @@ def evaluate_run(
     counted = loaded.corpus(corpus)
     recipe = recipe_file(loaded.path, loaded.checkpoint)
     saved = read_json(recipe).get("recipe") if recipe else None
-    masking = load_recipe(saved).masking if isinstance(saved, dict) else MaskingConfig()
+    masking = load_recipe(renamed.with_added(saved)).masking if isinstance(saved, dict) else MaskingConfig()
     held_out = counted if data is None else loaded.corpus(data) if data.is_dir() else None
     records = _records(data, held_out, loaded.tokenizer, within, lambda file: loaded.reader(file, format))
     on_progress(COUNTING, 0, None)
-    distances = loaded.model.config.linear_context
+    distances = loaded.model.config.linear_prior.distances
     if distances and COVARIANCES not in question.imputers:
         question = replace(question, imputers=(*question.imputers, COVARIANCES))
     told = judge(

@@ -58,13 +58,13 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
             config,
             recipe.training,
             recipe.optimizer,
-            row_tokens=recipe.batch.row_tokens,
+            row_tokens=recipe.packing.row_tokens,
             world=1,
             activation_bytes=2 if precision == "bf16" else 4,
         )
         written = checkpoint_bytes(model, recipe.optimizer, ema=recipe.training.ema > 0)
         flops = row_flops(config, row)
-        step_tokens = recipe.training.rows * recipe.batch.row_tokens
+        step_tokens = recipe.training.rows * recipe.packing.row_tokens
         return {
             "recipe": recipe.to_json(),
             "data": {

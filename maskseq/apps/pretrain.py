@@ -79,10 +79,9 @@ def pretrain(
 
     model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)
     begun = origin is not None or checkpoints(output)
-    if not begun and (model.config.context_table or model.config.linear_context):  # else the checkpoint has them
+    if not begun:  # else the checkpoint has what priors counted
         images = corpus.tokenizer.symmetries()
-        sequences = [ids for each in corpus.training_ids() for ids in (each, *(g.ids(each) for g in images))]
-        model.embeddings.count(sequences)
+        model.embeddings.count(ids for each in corpus.training_ids() for ids in (each, *(g.ids(each) for g in images)))
     spec = TrainingSpec(
         config=resolved.training,
         optimizer=resolved.optimizer,
@@ -267,7 +266,7 @@ def rows_of(
     training = PackedRows(
         corpus,
         split="train",
-        config=recipe.batch,
+        config=recipe.packing,
         masking=recipe.masking,
         seed=recipe.seed,
         stage=stage,
@@ -282,7 +281,7 @@ def held_out_rows(recipe: Recipe, corpus: Corpus, part: Literal["selection", "te
     """The rows of a held-out part under one fixed mask key; None where there are none."""
     if not len(corpus.sequences(part)):
         return None
-    whole = replace(recipe.batch, cut=0.0)
+    whole = replace(recipe.packing, cut=0.0)
     return PackedRows(corpus, split=part, config=whole, masking=recipe.masking, seed=recipe.seed, mask_epoch=0)
 
 

@@ -14,8 +14,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-RECIPE: Mapping[str, str] = {"data.split.validation": "data.split.selection"}
-"""Today's name of a key of recipes by the older one, as `section.key`; both with all sections that they are in."""
+RECIPE: Mapping[str, str] = {
+    "data.split.validation": "data.split.selection",
+    "batch": "packing",
+    "model.periods": "model.phase_embeddings.periods",
+    "model.neighbours": "model.ngram_embeddings.contexts",
+    "model.context_table": "model.ngram_prior.depth",
+    "model.waves": "model.ordinal_basis.cosines",
+    "model.linear_context": "model.linear_prior.distances",
+}
+"""Today's name of a key or a section of recipes by the older one, both with all sections that they are in. Of a section
+that was renamed, older keys are given under its name of today."""
 ADDED: Mapping[str, Any] = {}
 """What a recipe that lacks a key means by that, where it is not the key's default, by today's `section.key`."""
 STATE: Mapping[str, Mapping[str, str]] = {}
@@ -40,26 +49,35 @@ def of_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe under today's names. A key that is there under both keeps what today's says."""
     found = _copied(recipe)
     for old, new in RECIPE.items():
-        *sections, key = old.split(".")
-        holder: Any = found
-        for section in sections:
-            holder = holder.get(section) if isinstance(holder, dict) else None
+        section, _, key = old.rpartition(".")
+        holder = _at(found, section)
         if isinstance(holder, dict) and key in holder:
             _put(found, new, holder.pop(key))
     return found
 
 
+def of_encoder(switches: Mapping[str, Any]) -> dict[str, Any]:
+    """The switches of an encoder, which are those of `[model]`, under today's names."""
+    found: dict[str, Any] = of_recipe({"model": switches})["model"]
+    return found
+
+
+def key_today(key: str) -> str:
+    """Today's name of `section.key`."""
+    for old, new in RECIPE.items():
+        if key == old or key.startswith(f"{old}."):
+            key = new + key.removeprefix(old)
+    return key
+
+
+def older_keys(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """Today's names of what a recipe has under older ones, by these."""
+    return {old: new for old, new in RECIPE.items() if _has(recipe, old)}
+
+
 def twice(recipe: Mapping[str, Any]) -> tuple[str, str] | None:
     """The first key that a recipe has under an older name as well as under today's: both names."""
-
-    def has(key: str) -> bool:
-        *sections, last = key.split(".")
-        holder: Any = recipe
-        for section in sections:
-            holder = holder.get(section) if isinstance(holder, Mapping) else None
-        return isinstance(holder, Mapping) and last in holder
-
-    return next(((old, new) for old, new in RECIPE.items() if has(old) and has(new)), None)
+    return next(((old, new) for old, new in older_keys(recipe).items() if _has(recipe, new)), None)
 
 
 def with_added(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,10 +100,26 @@ def in_folder(folder: Path, name: str) -> Path:
     return next((path for path in older if path.exists() and not (folder / name).exists()), folder / name)
 
 
+def _at(table: Any, section: str) -> Any:
+    """The table of a section, with all sections that it is in; None where there is none."""
+    for part in section.split(".") if section else ():
+        table = table.get(part) if isinstance(table, Mapping) else None
+    return table
+
+
+def _has(recipe: Mapping[str, Any], key: str) -> bool:
+    section, _, last = key.rpartition(".")
+    holder = _at(recipe, section)
+    return isinstance(holder, Mapping) and last in holder
+
+
 def _put(table: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     for section in sections:
-        table = table.setdefault(section, {})
+        inner = table.setdefault(section, {})
+        if not isinstance(inner, dict):  # a value in place of a section, which whoever validates the recipe refuses
+            return
+        table = inner
     table.setdefault(last, value)
 
 

@@ -181,8 +181,9 @@ def side_states(
     """The encoder's states right before and right after each place."""
     found: dict[int, Tensor] = {}
     for packed in run_packed(model, sequences, batch_tokens=16384, precision="fp32"):
+        hidden = packed.states.hidden_states
         for which, start in zip(packed.which, packed.starts, strict=True):
-            found[which] = packed.hidden[start + places[which] - 1 : start + places[which] + 1].float().cpu()
+            found[which] = hidden[start + places[which] - 1 : start + places[which] + 1].float().cpu()
     return torch.stack([found[i] for i in range(len(sequences))]).clone()  # out of inference mode
 
 

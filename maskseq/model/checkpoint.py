@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from maskseq.contract.identity import another, checked_form, difference, in_fields
+from maskseq.contract.renamed import of_encoder
 from maskseq.errors import DataError, UsageError
 from maskseq.model.encoder import Encoder, EncoderConfig
 from maskseq.plugins import Trust, tokenizer_from_json, tokenizer_to_json
@@ -254,7 +255,7 @@ def _read_config(path: Path) -> tuple[EncoderConfig, str]:
     if saved.get("format") != FORMAT:
         raise DataError(path, f"has format {saved.get('format')!r}; this version of maskseq reads format {FORMAT}")
     try:
-        return TypeAdapter(EncoderConfig).validate_python(saved["encoder"]), str(saved["tokenizer"])
+        return TypeAdapter(EncoderConfig).validate_python(of_encoder(saved["encoder"])), str(saved["tokenizer"])
     except KeyError as error:
         raise DataError(path, f"lacks the key {error}") from None
     except ValidationError as error:

@@ -46,11 +46,9 @@ class PackingConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.cut <= 1:
-            raise UsageError(f"batch: cut = {self.cut} must be a share between 0 and 1")
+            raise UsageError(f"cut = {self.cut} must be a share between 0 and 1")
         if not 1 <= self.context <= self.row_tokens:
-            raise UsageError(
-                f"batch: context = {self.context} must be at least 1 and at most row_tokens = {self.row_tokens}"
-            )
+            raise UsageError(f"context = {self.context} must be at least 1 and at most row_tokens = {self.row_tokens}")
 
     @property
     def window(self) -> int:

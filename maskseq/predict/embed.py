@@ -90,7 +90,7 @@ class Embedder:
         states: list[Float[np.ndarray, "_ hidden"]] = [np.empty((0, 0), np.float32)] * len(pieces)
         every = sum(map(len, pieces))
         for packed in run_packed(self.model, pieces, batch_tokens=every, precision=self.precision):
-            rows = packed.hidden.to(dtype=torch.float32, device="cpu").numpy()
+            rows = packed.states.hidden_states.to(dtype=torch.float32, device="cpu").numpy()
             for i, start in zip(packed.which, packed.starts, strict=True):
                 states[i] = rows[start : start + len(pieces[i])]
         return states
