@@ -9,7 +9,7 @@ import pytest
 from maskseq.errors import UsageError
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.lengths.evidence import length_evidence
-from maskseq.predict.protocol import of_ids
+from maskseq.predict.protocol import Example, of_ids
 from maskseq.types import Field, Vocabulary
 
 ABC = Vocabulary.of([Field(name="letter", tokens=tuple("abc"))])
