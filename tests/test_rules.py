@@ -196,8 +196,8 @@ def test_field_rules_accept_what_their_names_say(ids: list[int]) -> None:
         return bool(rule(before, last, np.ones((1, 5), bool))[0, ids[-1]])
 
     assert accepts(never_falls(field)) == (values == sorted(values))
-    assert accepts(total(field, 3, 11)) == (3 <= sum(values) <= 11)
-    allowed = bounds(field, 0, 1, 4, 0, len(ids)).allowed
+    assert accepts(total(field, 3.0, 11.0)) == (3 <= sum(values) <= 11)
+    allowed = bounds(field, 0, 1.0, 4.0, 0, len(ids)).allowed
     assert [bool(allowed[0, i]) for i in range(5)] == [False, True, True, False, True]
 
 

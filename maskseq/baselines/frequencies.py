@@ -156,8 +156,8 @@ def _read(path: Path, tokenizer: Tokenizer[Any]) -> list[Int[np.ndarray, "_"]]:
 
 
 def _by_unit(
-    view: tuple[Tokenizer[Any], Callable[[Any], Any]], tokens: Sequence[Float[np.ndarray, " outputs"]]
-) -> list[Float[np.ndarray, " outputs"]]:
+    view: tuple[Tokenizer[Any], Callable[[Any], Any]], tokens: Sequence[Float[np.ndarray, "_"]]
+) -> list[Float[np.ndarray, "_"]]:
     """What the frequencies of tokens say of a raw unit, all of whose neighbours are unknown."""
     units, of_units = view
     width = max(map(len, tokens))
