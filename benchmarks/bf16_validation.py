@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=Path("runs/bf16"), help="folder of the runs")
     options = parser.parse_args()
-    fixed = [f"training.tokens={options.tokens}", "training.validate_every=0", "batch.row_tokens=2048"]
+    fixed = [f"training.tokens={options.tokens}", "training.validate_every=0", "packing.row_tokens=2048"]
     corpus = prepare_corpus(load_recipe(DEMO), default=options.output / "corpus")
     found: list[list[float]] = []
     print(

@@ -23,7 +23,7 @@ from maskseq.corpus.build import build_corpus
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.splits import SplitConfig
 from maskseq.masking.plan import MaskingConfig, Spans
-from maskseq.packing.packing import PackingConfig, plan_epoch
+from maskseq.packing.packing import PackingConfig, PackingPlan
 from maskseq.packing.rows import PackedRows
 from maskseq_genomics.bpe import BpeTokenizer
 from maskseq_genomics.fasta import Fasta, FastaSequence
@@ -59,8 +59,8 @@ def main(million_bases: int, wait_share: int) -> None:
         for what, unit in columns[0]:
             print(f"{what:58} " + " ".join(f"{column[what, unit]:>9,.1f} {unit:6}" for column in columns))
     sequences = np.clip(rng.lognormal(np.log(160), 0.7, 10**6), 1, 20_000).astype(np.int64)
-    seconds = best(lambda: [block.n_rows for block in plan_epoch(sequences, CONFIG, key=(0, 0))])
-    n_rows = sum(block.n_rows for block in plan_epoch(sequences, CONFIG, key=(0, 0)))
+    seconds = best(lambda: [block.n_rows for block in PackingPlan(sequences, CONFIG, key=(0, 0)).epoch(0)])
+    n_rows = sum(block.n_rows for block in PackingPlan(sequences, CONFIG, key=(0, 0)).epoch(0))
     print(
         f"{'planning 10^6 log-normal sequences':58} {seconds:9.2f} s = {sequences.sum() / seconds / 1e6:,.0f} Mtok/s, "
         f"rows {100 * sequences.sum() / n_rows / CONFIG.row_tokens:.2f} % full"

@@ -26,7 +26,7 @@ import numpy as np
 
 from maskseq import load
 from maskseq.infill.sampler import InfillConfig, infill
-from maskseq.predict.protocol import Predict
+from maskseq.predict.protocol import Example, Predict, of_ids
 from maskseq.scoring.score import chain_log_probs
 from maskseq.trained import TrainedModel, export_checkpoint
 from maskseq.types import Vocabulary
@@ -95,7 +95,14 @@ def make_holes(run: TrainedModel, file: Path, format: str | None, n: int, contex
 
 def ours(predict: Predict, holes: Holes, config: InfillConfig, vocabulary: Vocabulary) -> list[np.ndarray]:
     """All windows filled together."""
-    fills = infill(predict, holes.ids, holes.hidden, config, vocabulary=vocabulary, keys=list(range(len(holes.ids))))
+    fills = infill(
+        predict,
+        [Example(each) for each in holes.ids],
+        holes.hidden,
+        config,
+        vocabulary=vocabulary,
+        keys=list(range(len(holes.ids))),
+    )
     return [fill.written(ids) for fill, ids in zip(fills, holes.ids, strict=True)]
 
 
@@ -139,6 +146,7 @@ def measure(run: TrainedModel, holes: Holes, repeats: int) -> list[Result]:
     plain = run.predict(symmetries=False)
     asked = 0
 
+    @of_ids
     def counting(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         nonlocal asked
         asked += len(sequences)

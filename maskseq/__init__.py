@@ -12,6 +12,7 @@ Nothing here loads torch until it is used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from maskseq.contract.renamed import read_moved_modules
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.formats import Format
 from maskseq.tokenizer import Symmetry, Tokenizer
@@ -20,10 +21,19 @@ from maskseq.types import ABSENT, END, MASK, OTHER, Encoded, Field, LegalCells, 
 if TYPE_CHECKING:
     from maskseq.apps.pretrain import pretrain
     from maskseq.trained import TrainedModel, load
+    from maskseq.trained import TrainedModel as Run
+
+read_moved_modules()
 
 __version__ = "0.1.0"
 
-_LAZY = {"pretrain": "maskseq.apps.pretrain", "load": "maskseq.trained", "TrainedModel": "maskseq.trained"}
+_LAZY = {
+    "pretrain": "maskseq.apps.pretrain.pretrain",
+    "load": "maskseq.trained.load",
+    "TrainedModel": "maskseq.trained.TrainedModel",
+    "Run": "maskseq.trained.TrainedModel",
+}
+"""Where names are found that load torch. `Run` is the former name of `TrainedModel`."""
 
 __all__ = [
     "ABSENT",
@@ -38,6 +48,7 @@ __all__ = [
     "ListRecord",
     "MaskseqError",
     "Record",
+    "Run",
     "Symmetry",
     "Tokenizer",
     "TrainedModel",
@@ -49,5 +60,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+        module, _, attribute = _LAZY[name].rpartition(".")
+        return getattr(import_module(module), attribute)
     raise AttributeError(f"module 'maskseq' has no attribute {name!r}")

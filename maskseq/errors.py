@@ -1,5 +1,7 @@
 """Errors that a user can act on; each class knows the exit code that the command line ends with."""
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,16 @@ class PluginError(MaskseqError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild_plugin_error, (self.plugin, self.problem, self.record, self.file)
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str = "", *, cutoff: float = 0.6) -> str:
+    """The hint for a name that is not among those known: the one that it resembles, or else what there is.
+
+    Example: `nearest("nucelotide", ["nucleotide", "kmer"])` is "did you mean 'nucleotide'?".
+    """
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return f"did you mean {near[0]!r}?" if near else otherwise or f"there are {', '.join(known)}"
 
 
 def _rebuild_plugin_error(plugin: str, problem: str, record: str, file: str) -> PluginError:

@@ -164,7 +164,7 @@ class Names:
         missing = sorted(self._asked - self._answered.keys() - {ONLY})
         if missing:
             raise UsageError(
-                f"no record is called {missing[0]!r}; the file has {nearest(missing[0], self._counts) or 'none'}"
+                f"no record is called {missing[0]!r}; the file has {most_alike(missing[0], self._counts) or 'none'}"
             )
         if ONLY in self._asked and not self._counts:
             raise UsageError("the file has no records")
@@ -178,7 +178,7 @@ class Names:
             )
 
 
-def nearest(name: str, known: Collection[str], most: int = 10) -> str:
+def most_alike(name: str, known: Collection[str], most: int = 10) -> str:
     """Names that there are, for a message: those most like `name` first, and how many more."""
     some = list(known)[:COMPARED]
     plain = name.lower()

@@ -4,7 +4,6 @@
 found inside a folder (a run, a checkpoint, a corpus) load installed entry points only, unless that call trusts them.
 """
 
-import difflib
 import warnings
 from dataclasses import fields, is_dataclass
 from importlib.metadata import EntryPoint
@@ -17,7 +16,7 @@ from maskseq.contract import renamed
 from maskseq.contract.fence import fenced
 from maskseq.contract.identity import another, checked_form, difference, in_fields, saved_form
 from maskseq.contract.installed import Group, entry_name, identity_name, offers
-from maskseq.errors import UsageError
+from maskseq.errors import UsageError, nearest
 from maskseq.formats import Format
 from maskseq.tokenizer import Tokenizer
 from maskseq.variants import VariantFormat
@@ -47,8 +46,7 @@ def load(group: Group, name: str, *, trust_code: Trust = False) -> type[Any]:
     if points:
         return _imported(group, name, points[0])
     if ":" not in name:
-        near = difflib.get_close_matches(name, available(group), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"installed: {listed(group)}"
+        hint = nearest(name, available(group), f"installed: {listed(group)}")
         raise UsageError(f"there is no {kind} called {name!r}\n\nhint: {hint}")
     if trust_code is not True and name not in (trust_code or ()):
         raise UsageError(

@@ -4,11 +4,11 @@ Each section is owned by the part that uses it; this module only reads, override
 """
 
 import dataclasses
-import difflib
 import json
 import os
 import tomllib
 import typing
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from maskseq import plugins
 from maskseq.contract import renamed
 from maskseq.corpus.splits import SplitConfig
 from maskseq.corpus.unknown_runs import UnknownRuns
-from maskseq.errors import UsageError
+from maskseq.errors import UsageError, nearest
 from maskseq.formats import Format
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.config import EncoderConfig
@@ -31,6 +31,9 @@ from maskseq.storage.places import is_url
 from maskseq.training.config import OptimizerConfig, TrainingConfig
 from maskseq.training.schedule import ScheduleConfig
 from maskseq.types import Field, Vocabulary
+
+ANY = Vocabulary.of([Field(name="any", tokens=("any",))])
+"""Stands for the vocabulary in checks that do not depend on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,7 @@ class Recipe:
     """`name` of an installed tokenizer, or module:Class, and its options."""
     model: dict[str, Any] = field(default_factory=lambda: {"preset": "nano"})
     """`preset`, and any field of EncoderConfig that differs from it."""
-    batch: PackingConfig = field(default_factory=PackingConfig)
+    packing: PackingConfig = field(default_factory=PackingConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -73,7 +76,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.data.split.guard is None:
-            split = dataclasses.replace(self.data.split, guard=self.batch.context)
+            split = dataclasses.replace(self.data.split, guard=self.packing.context)
             object.__setattr__(self, "data", dataclasses.replace(self.data, split=split))
 
     def encoder_config(self, vocabulary: Vocabulary) -> EncoderConfig:
@@ -82,29 +85,34 @@ class Recipe:
             preset(str(self.model.get("preset", "nano")), vocabulary), mode="json"
         )
         if table["positions"] != "learned":
-            table["max_positions"] = self.batch.context  # what the run has seen, and infilling may rely on
+            table["max_positions"] = self.packing.context  # what the run has seen, and infilling may rely on
         changes = {name: value for name, value in self.model.items() if name != "preset"}
         config: EncoderConfig = _validated(EncoderConfig, table | changes, "model")
-        if not config.context_sees_target and not self.masking.infill.weight:
-            raise UsageError(
-                "model.context_sees_target = false needs targets, and only the infill objective has them\n\n"
-                "hint: set masking.infill.weight above 0"
-            )
         return config
 
     def check(self) -> None:
-        """`UsageError` where sections contradict each other, as far as that shows before there are data."""
-        encoder = self.encoder_config(Vocabulary.of([Field(name="any", tokens=("any",))]))
+        """`UsageError` where sections contradict each other: all that shows before there are data.
+
+        A section checks itself when it is made (rows against context, the shares of the split); what depends on the
+        fields of the data is `check_fields`, what depends on this machine `check_memory` and the ranks of a run.
+        """
+        encoder = self.encoder_config(ANY)
         self.schedule.lengths(self.training.tokens)
         if self.training.length(self.training.rows_warmup) > self.training.tokens:
             raise UsageError(
                 f"training.rows_warmup is longer than the run of {self.training.tokens:,} tokens: no step would have "
                 f"{self.training.rows} rows\n\nhint: values up to 1 are shares of the run, above 1 numbers of tokens"
             )
-        if encoder.positions == "learned" and encoder.max_positions < self.batch.context:
+        if encoder.positions == "learned" and encoder.max_positions < self.packing.context:
             raise UsageError(
-                f"batch.context = {self.batch.context} is longer than the {encoder.max_positions} learned positions of "
-                f"the model\n\nhint: set model.max_positions = {self.batch.context}, or shorten the context"
+                f"packing.context = {self.packing.context} is longer than the {encoder.max_positions} learned "
+                "positions of the model\n\n"
+                f"hint: set model.max_positions = {self.packing.context}, or shorten the context"
+            )
+        if not encoder.context_sees_target and not self.masking.infill.weight:
+            raise UsageError(
+                "model.context_sees_target = false needs targets, and only the infill objective has them\n\n"
+                "hint: set masking.infill.weight above 0"
             )
 
     def check_fields(self, fields: Sequence[Field]) -> None:
@@ -174,10 +182,11 @@ def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequ
         data = table.get("data")
         files, split = (data.get("files"), data.get("split")) if isinstance(data, dict) else (None, None)
         if isinstance(files, list):
-            files[:] = [_beside(path, name) for name in files]
+            table["data"]["files"] = [_beside(path, name) for name in files]
         if isinstance(split, dict):
             held_out = {key: _beside(path, split[key]) for key in ("selection", "validation", "test") if key in split}
             split.update(held_out)
+    _warn_of_older(renamed.older_keys(table), name)
     table = today(table)
     for override in overrides:
         lay_over(table, override)
@@ -189,19 +198,19 @@ def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequ
 
 def check_memory(recipe: Recipe) -> None:
     """`UsageError` where the weights alone, or one row's hidden states, do not fit into the memory of this machine."""
-    encoder = recipe.encoder_config(Vocabulary.of([Field(name="any", tokens=("any",))]))
+    encoder = recipe.encoder_config(ANY)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for name, n in (
         (
             f"{encoder.n_layers:,} layers of {encoder.hidden_size:,} and {encoder.intermediate_size:,}",
             encoder.least_parameters,
         ),
-        (f"rows of {recipe.batch.row_tokens:,} tokens", recipe.batch.row_tokens * encoder.hidden_size),
+        (f"rows of {recipe.packing.row_tokens:,} tokens", recipe.packing.row_tokens * encoder.hidden_size),
     ):
         if 4 * n > memory:
             raise UsageError(
                 f"{name} take at least {4 * n / 2**30:,.0f} GiB, and this machine has {memory / 2**30:,.0f}\n\n"
-                f"hint: make them smaller, in [model] or [batch]"
+                f"hint: make them smaller, in [model] or [packing]"
             )
 
 
@@ -224,9 +233,12 @@ def lay_over(table: dict[str, Any], override: str) -> None:
     """Lay one `a.b=value` on the table; a value that is no TOML is taken as a string."""
     top = table
     key, equals, text = override.partition("=")
-    parts = renamed.RECIPE.get(key.strip(), key.strip()).split(".")
+    known_as = renamed.key_today(key.strip())
+    parts = known_as.split(".")
     if not equals or not all(parts):
         raise UsageError(f"--set {override}: expected section.key=value, such as --set masking.ratio=0.4")
+    if known_as != key.strip():
+        _warn_of_older({key.strip(): known_as}, "--set")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
@@ -238,14 +250,21 @@ def lay_over(table: dict[str, Any], override: str) -> None:
         table = inner
     table[parts[-1]] = value
     if isinstance(value, dict):
+        _warn_of_older(renamed.older_keys(top), "--set")
         top.update(today(top))
+
+
+def _warn_of_older(names: Mapping[str, str], where: str) -> None:
+    if names:
+        renames = ", ".join(f"{old} is now {new}" for old, new in names.items())
+        warnings.warn(f"{where}: {renames}; the older names are still read", FutureWarning, stacklevel=3)
 
 
 def today(table: Mapping[str, Any]) -> dict[str, Any]:
     """The table with today's names of its keys; `UsageError` where a key stands under both its names."""
     if both := renamed.twice(table):
-        (section, _, old), new = both[0].rpartition("."), both[1].rpartition(".")[2]
-        raise UsageError(f"{section} has {new!r} and, under its old name, {old!r}\n\nhint: give {new!r} alone")
+        old, new = both
+        raise UsageError(f"the recipe has {new!r} and, under its old name, {old!r}\n\nhint: give {new!r} alone")
     return renamed.of_recipe(table)
 
 
@@ -262,15 +281,18 @@ def _reject_unknown(cls: type, table: object, where: str) -> None:
         if inner is not None:
             _reject_unknown(inner, value, f"{where}: {key}" if cls is Recipe else f"{where}.{key}")
     if cls is Recipe and isinstance(table.get("model"), dict):
+        hints = typing.get_type_hints(EncoderConfig)
         names = {f.name for f in dataclasses.fields(EncoderConfig)} - {"vocabulary"} | {"preset"}
-        for key in table["model"]:
+        for key, value in table["model"].items():
             if key not in names:
                 raise _unknown_key(key, names, f"{where}: model")
+            inner = _dataclass_in(hints.get(key))
+            if inner is not None:
+                _reject_unknown(inner, value, f"{where}: model.{key}")
 
 
 def _unknown_key(key: str, names: set[str], where: str) -> UsageError:
-    near = difflib.get_close_matches(key, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it may hold {', '.join(sorted(names))}"
+    hint = nearest(key, sorted(names), f"it may hold {', '.join(sorted(names))}")
     return UsageError(f"{where}: unknown key {key!r}\n\nhint: {hint}")
 
 

@@ -30,6 +30,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from maskseq.constraints import Constraint
 from maskseq.contract.installed import identity_name
+from maskseq.contract.renamed import older_names
 from maskseq.errors import UsageError
 from maskseq.storage.standard_json import to_json
 from maskseq.survey import Suggestion
@@ -229,7 +230,7 @@ class Tokenizer(ABC, Generic[R]):
         return None
 
     def closed(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields"]:
-        """These ids as those of a record that breaks off at the last of them, for `batch.cut` in recipes.
+        """These ids as those of a record that breaks off at the last of them, for `packing.cut` in recipes.
 
         Default: where fields have `[END]`, records end with it, and it takes the place of the last position.
         """
@@ -329,3 +330,8 @@ def described(field: Field) -> str:
     if field.centres is None:
         return f"{field.n_tokens:,} tokens"
     return f"{field.n_tokens:,} bins, {field.centres[0]:.6g} to {field.centres[-1]:.6g} {field.unit}".rstrip()
+
+
+__getattr__ = older_names(
+    __name__, {name: f"maskseq.formats.{name}" for name in ("ADDED", "Format", "OnBroken", "attempted", "stop")}
+)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from maskseq.calibration.stored import Fitted, read_calibration, write_calibration
 from maskseq.contract.fence import encode
 from maskseq.contract.identity import in_fields, saved_form
-from maskseq.contract.renamed import in_folder, of_recipe
+from maskseq.contract.renamed import of_recipe, older_names
 from maskseq.corpus.dress import NO_OPTIONS, TrainedOn, reader_for
 from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import Corpus
@@ -22,25 +22,28 @@ from maskseq.corpus.unfamiliar import encoded
 from maskseq.errors import DataError, UsageError
 from maskseq.evaluation.holdout import calibrate_on
 from maskseq.formats import Format, Names
-from maskseq.infill.filling import Asked, FilledRecord, Filler
+from maskseq.infill.filling import FilledRecord, fill_as_requested
 from maskseq.infill.journal import Journal
+from maskseq.infill.options import InfillOptions
 from maskseq.infill.sampler import InfillConfig
 from maskseq.interop.convert import export_hf, export_onnx
 from maskseq.lengths.head import FittedHead, fit_length_head, length_judge, load_length_head, save_length_head
+from maskseq.lengths.missing import Sizing, by_evidence
 from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
 from maskseq.model.encoder import Encoder
 from maskseq.plugins import Trust
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.embed import Pooling, embed_records
 from maskseq.predict.encoder import EncoderPredict
-from maskseq.predict.protocol import Predict
+from maskseq.predict.predictor import Predictor
+from maskseq.predict.protocol import Predict, of_ids, with_ids
 from maskseq.scoring.score import Score, score_records
 from maskseq.scoring.variants import VariantScore, score_variants
 from maskseq.storage.outputs import claimed, locked, sync
 from maskseq.storage.places import Place
+from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 from maskseq.tokenizer import Tokenizer
-from maskseq.training.run_folder import RECIPE
-from maskseq.types import Encoded
+from maskseq.types import Encoded, Progress
 from maskseq.variants import Listed, Records, stretches
 
 
@@ -80,7 +83,7 @@ def trained_on(run: Path, checkpoint: Path) -> TrainedOn:
 
 def recipe_file(run: Path, checkpoint: Path) -> Path | None:
     """Where the recipe of a run is; `DataError` if it was changed since the checkpoint was sealed with its own copy."""
-    ours, sealed = run / RECIPE, checkpoint / RECIPE
+    ours, sealed = RunFolder(run).recipe, CheckpointFolder(checkpoint).recipe
     if not sealed.exists():  # written before checkpoints had one
         return ours if ours.exists() else None
     if ours.exists() and ours.read_bytes() != sealed.read_bytes():
@@ -108,7 +111,7 @@ class TrainedModel:
         return read_calibration(self.checkpoint)
 
     def reader(self, file: Path, name: str | None = None, options: Mapping[str, Any] = NO_OPTIONS) -> Format[Any]:
-        """The format called `name`; by default that of the training files, if it reads this one: see `maskseq.corpus.dress`.
+        """The format called `name`; by default that of the training files, if it reads this file (see `corpus.dress`).
 
         `options` take the place of those that the training files were read with.
         """
@@ -120,7 +123,7 @@ class TrainedModel:
 
         `UsageError` for one whose ids mean something else.
         """
-        found = Corpus.open(place or in_folder(self.path, "corpus"), trust_code=self.trust_code, known=self.tokenizer)
+        found = Corpus.open(place or RunFolder(self.path).corpus, trust_code=self.trust_code, known=self.tokenizer)
         if other := in_fields(saved_form(found.tokenizer), self.tokenizer):
             raise UsageError(
                 f"{found.path} was not tokenized as {self.path} needs it: its ids mean other values ({other})\n\n"
@@ -138,38 +141,59 @@ class TrainedModel:
         """The model as infill asks it, about cells of `fills`."""
         view = self.tokenizer.by_unit()
         plain = self.predict(symmetries=symmetries)
-        return plain if view is None else view[1](plain)
+        return plain if view is None else of_ids(view[1](with_ids(plain)))
 
     def predict(self, *, symmetries: bool = True) -> EncoderPredict:
         """Log-probabilities of hidden cells, averaged over the tokenizer's symmetries unless told otherwise."""
         return EncoderPredict(self.model, self.tokenizer.symmetries() if symmetries else ())
 
+    def predictor(
+        self,
+        config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
+        *,
+        symmetries: bool = True,
+        calibrated: bool = True,
+    ) -> Predictor:
+        """The model as infill asks it, calibrated for fills as `config` makes them if the run has a calibration."""
+        return Predictor(
+            predict=self.predict_fills(symmetries=symmetries),
+            tokenizer=self.fills,
+            context=self.model.config.max_positions,
+            calibration=self.calibration(config, symmetries=symmetries) if calibrated else None,
+        )
+
     def infill(
         self,
         records: Iterable[Any],
+        options: InfillOptions | None = None,
         *,
-        config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
-        symmetries: bool = True,
-        calibrated: bool = True,
-        length_by: Literal["evidence", "head"] = "evidence",
         journal: Journal | None = None,
-        **asked: Unpack[Asked],
+        **given: Any,
     ) -> Iterator[FilledRecord]:
-        """Fill every unknown cell of the records, and whatever else is `asked`: see `maskseq.infill.filling.Asked`.
+        """Fill every unknown cell of the records, and whatever else is requested.
 
-        Streams in the order of the records; those without holes come back unchanged. Known cells never change.
-        Probabilities are calibrated, unless told otherwise, if the run is. Unknown lengths are told by evidence, or by
-        the head that `fit_lengths` has fitted. What a `journal` has on record is not done
-        again.
+        Args:
+            records: Records of the run's format; streamed, never all in memory.
+            options: What to fill and how. Default: every unknown cell, the most probable values.
+            journal: What it has on record is not done again.
+            **given: The options one by one, as in `infill(records, ranges=…)`.
+
+        Returns:
+            One `FilledRecord` a record, in order; those without holes come back unchanged. Known cells never change.
+
+        Raises:
+            UsageError: An option is not known, or a stretch is not in the records.
         """
-        filler = Filler(
-            tokenizer=self.fills,
-            predict=self.predict_fills(symmetries=symmetries),
-            context=self.model.config.max_positions,
-            calibration=self.calibration(config, symmetries=symmetries) if calibrated else None,
-            judge=length_judge(self.model, load_length_head(self.checkpoint)) if length_by == "head" else None,
-        )
-        return filler.fill(records, config, journal, **asked)
+        options = options or InfillOptions.of(given)
+        predictor = self.predictor(options.config, symmetries=options.symmetries, calibrated=options.calibrated)
+        sizer = None
+        if options.lengths or options.insertion:
+            if options.length_by == "head":
+                scorer = length_judge(self.model, load_length_head(self.checkpoint))
+            else:
+                scorer = by_evidence(predictor.single_cells, predictor.tokenizer)
+            sizer = Sizing(scorer, predictor.tokenizer, predictor.context)
+        return fill_as_requested(predictor, records, options, sizer=sizer, journal=journal)
 
     def calibration(self, config: InfillConfig, *, symmetries: bool = True) -> Calibration | None:
         """The one that fills of this kind are given; warns where the run's was fitted on fills of another kind."""
@@ -192,7 +216,7 @@ class TrainedModel:
         symmetries: bool = True,
         cells: int = 10_000,
         data: str = "records",
-        on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+        on_progress: Progress = lambda done, of: None,
     ) -> "TrainedModel":
         """Fit a calibration on about so many cells hidden in known records, and write it beside the checkpoint.
 
@@ -219,7 +243,7 @@ class TrainedModel:
         most: int,
         gaps: int = 20_000,
         seed: int = 0,
-        on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+        on_progress: Progress = lambda done, of: None,
     ) -> FittedHead:
         """Fit a head that tells how many positions are missing, up to `most`, and write it beside the checkpoint.
 
@@ -306,3 +330,6 @@ def export_checkpoint(run: TrainedModel, output: Path, *, format: Literal["hf", 
             sync(path)
             path.replace(output.with_name(path.name))
     return "an ONNX model of one sequence of any length"
+
+
+__getattr__ = older_names(__name__, {"Run": "maskseq.trained.TrainedModel"})

@@ -4,7 +4,7 @@ Ids of a field are dense from 0: first the domain tokens, then the *predictable 
 values), last the input-only `[MASK]`, for which a native head has no row. An unknown cell is encoded as `[MASK]`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import SupportsIndex
@@ -264,6 +264,18 @@ class Vocabulary:
     def known(self, ids: Integer[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
         """Which cells have a known value, that is, are not `[MASK]`."""
         return np.asarray(ids != np.asarray(self.mask_ids, dtype=ids.dtype))
+
+    def masked(
+        self, ids: Integer[np.ndarray, "length fields"], cells: Bool[np.ndarray, "length fields"]
+    ) -> Integer[np.ndarray, "length fields"]:
+        """A copy of the ids, `[MASK]` in these cells."""
+        return np.where(cells, np.asarray(self.mask_ids, dtype=ids.dtype), ids)
+
+
+Progress = Callable[[int, int | None], None]
+"""Takes how much of a long piece of work is done, and of how much (None: unknown)."""
+Stages = Callable[[str, int, int | None], None]
+"""The same where one thing comes after the other: takes first what is being done."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from maskseq.errors import DataError
-from maskseq.formats import named, nearest
+from maskseq.formats import most_alike, named
 from maskseq.types import Record
 
 R = TypeVar("R", bound=Record)
@@ -91,7 +91,7 @@ class Records:
                         self._current = name, record
                         return record
             self._names = names
-        raise LookupError(f"there is no record {key!r}; there are {nearest(key, self._names)}")
+        raise LookupError(f"there is no record {key!r}; there are {most_alike(key, self._names)}")
 
 
 @dataclass(frozen=True)

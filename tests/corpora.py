@@ -169,12 +169,12 @@ def peak_memory_of_reading(path: Path) -> int:
 
 def cost_of_planning(n: int) -> tuple[float, float]:
     """Processor seconds and megabytes that it takes to plan an epoch of `n` sequences of log-normal length."""
-    from maskseq.packing.packing import PackingConfig, plan_epoch
+    from maskseq.packing.packing import PackingConfig, PackingPlan
 
     lengths = np.clip(np.random.default_rng(0).lognormal(np.log(160), 0.7, n), 1, 20_000).astype(np.int64)
     Path("/proc/self/clear_refs").write_text("5")  # the peak of drawing the lengths is not that of planning
     before, seconds = memory("VmRSS") - lengths.nbytes, time.process_time()
-    n_tokens = sum(int(block.length.sum()) for block in plan_epoch(lengths, PackingConfig(), key=(0, 0)))
+    n_tokens = sum(int(block.length.sum()) for block in PackingPlan(lengths, PackingConfig(), key=(0, 0)).epoch(0))
     assert n_tokens == lengths.sum()
     return time.process_time() - seconds, (memory("VmHWM") - before) / 1e6
 

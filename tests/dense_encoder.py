@@ -61,10 +61,10 @@ def reference(config: EncoderConfig, p: dict[str, Tensor], ids: Tensor) -> tuple
     table, offsets = p["embeddings.tok_embeddings.weight"], config.vocabulary.offsets.tolist()
     x = sum(table[ids[:, f] + offset] for f, offset in enumerate(offsets))
     x = x + (p["embeddings.token_types.weight"][0] if config.token_types else 0)
-    for number, period in enumerate(config.periods):
+    for number, period in enumerate(config.phase_embeddings.periods):
         for i in range(length):
             x[i] += p[f"embeddings.periods.{number}.weight"][i % period]
-    for number, (left, right) in enumerate(config.neighbours):
+    for number, (left, right) in enumerate(config.ngram_embeddings.contexts):
         table_of_pair, first = p[f"embeddings.neighbours.{number}.weight"], 0
         for f, n in enumerate(config.vocabulary.n_rows):
             mask = config.vocabulary.mask_ids[f]

@@ -6,7 +6,7 @@ import numpy as np
 
 from maskseq.constraints import Grammar
 from maskseq.infill.sampler import InfillConfig, infill
-from maskseq.predict.protocol import Predict
+from maskseq.predict.protocol import Example, Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq_events.case import Case
 
@@ -22,7 +22,7 @@ def fill(tokenizer: Tokenizer[Case], case: Case, seed: int = 0) -> Case:
     holes = ~tokenizer.vocabulary.known(encoded.ids)
     (filled,) = infill(
         undecided(tokenizer, seed),
-        [encoded.ids],
+        [Example(encoded.ids)],
         [holes],
         InfillConfig(temperature=1.0),
         vocabulary=tokenizer.vocabulary,

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskseq.apps.pretrain import OnRows
 from maskseq.model.checkpoint import load_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
@@ -27,7 +28,7 @@ from maskseq.training.events import Event
 from maskseq.training.optimizer import OptimizerConfig
 from maskseq.training.schedule import ScheduleConfig
 from maskseq.training.stop_signals import Interrupted
-from maskseq.training.trainer import TrainingConfig, TrainingResult, train
+from maskseq.training.trainer import TrainingConfig, TrainingResult, TrainingSpec, train
 from maskseq.types import Encoded, Field, ListRecord, Vocabulary
 
 ROW_TOKENS, PIECES = 96, (40, 25, 11, 13)  # and 7 tokens of filler
@@ -116,19 +117,18 @@ def small_run(run: Path, *, on_event: Any = lambda event: None, seed: int = 5, *
     schedule = ScheduleConfig(**changes.pop("schedule", {"warmup": 0.2, "decay": 0.3}))
     origin = changes.pop("origin", None)
     fixed = {"tokens": 20 * STEP, "precision": "fp32", "checkpoint_every": 5 * STEP, "validate_every": 10 * STEP}
-    return train(
-        model,
-        train_rows,
-        validation,
-        config=TrainingConfig(**(fixed | changes)),
+    config = TrainingConfig(**(fixed | changes))
+    spec = TrainingSpec(
+        config=config,
         optimizer=optimizer,
         schedule=schedule,
-        run=run,
         tokenizer=Letters(),
         seed=seed,
         identity=identity,
         origin=origin,
-        on_event=on_event,
+    )
+    return train(
+        model, train_rows, spec, run=run, validate=OnRows(validation, config.validation_rows), on_event=on_event
     )
 
 

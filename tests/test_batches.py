@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import DataError, UsageError
 from maskseq.masking.plan import Infill, MaskingConfig, Spans, Tokens, mask_piece
 from maskseq.packing import rows as batches
-from maskseq.packing.packing import PackingConfig
+from maskseq.packing.packing import PackingConfig, PackingPlan
 from maskseq.packing.prefetch import ahead_of
 from maskseq.packing.rows import PackedRow, PackedRows, concatenate
 from maskseq.recipe import load_recipe
@@ -123,7 +124,7 @@ def test_a_sequence_that_is_cut_is_seen_to_end_there_and_to_go_on_elsewhere(tmp_
     assert abs(heads - n_short / 2) < 4 * (n_short / 4) ** 0.5
 
     recipe = load_recipe(
-        {"tokenizer": {"name": "event"}, "batch": dataclasses.asdict(rows.config), "data": {"files": ["x.csv"]}}
+        {"tokenizer": {"name": "event"}, "packing": dataclasses.asdict(rows.config), "data": {"files": ["x.csv"]}}
     )
     training, validation = commands.rows_of(recipe, corpus)
     assert validation is not None
@@ -285,9 +286,10 @@ def test_row_counts_are_kept_and_a_damaged_cache_is_planned_again(corpus: Corpus
     last = rows.row(sum(truth) - 1)
 
     def planned_blocks(path: Path) -> int:
-        again = rows_of(corpus, cache=path, chunk_tokens=200)
-        assert [again.n_rows(epoch) for epoch in range(3)] == truth
-        n_planned = again._planned.cache_info().misses
+        with patch.object(PackingPlan, "block", autospec=True, side_effect=PackingPlan.block) as planned:
+            again = rows_of(corpus, cache=path, chunk_tokens=200)
+            assert [again.n_rows(epoch) for epoch in range(3)] == truth
+            n_planned = planned.call_count
         assert_same(again.row(sum(truth) - 1), last)
         return n_planned
 
@@ -346,8 +348,8 @@ def test_the_next_block_is_read_while_rows_are_made(corpus: Corpus, monkeypatch:
         next(stream)
         taken[0] += 1
     stream.close()
-    n_blocks = len(rows._ends[0]) + len(rows._ends[1])
-    starts = [0, *rows._ends[0], *(rows._ends[0][-1] + end for end in rows._ends[1])]
+    ends = np.cumsum([block.n_rows for epoch in range(2) for block in rows._plan.epoch(epoch)])
+    n_blocks, starts = len(ends), [0, *ends.tolist()]
     assert n_blocks <= len(asked) <= n_blocks + 2  # each block once, and what comes after the last row
     for (already, thread), start in list(zip(asked, starts, strict=False))[1:]:
         assert thread.startswith("maskseq-blocks")

@@ -10,7 +10,7 @@ from maskseq.calibration.fit import calibration_error, fit_calibration
 from maskseq.errors import UsageError
 from maskseq.predict.calibrated import SPANS, Calibration, CalibrationGroup, span_classes, tempered
 from maskseq.predict.posterior import LEVELS, NOMINAL, PitValues, Posterior, bin_edges
-from maskseq.predict.protocol import Fill
+from maskseq.predict.protocol import Example, Fill
 
 
 def made_fill(rng: np.random.Generator, runs: list[int], sharpness: dict[int, float]) -> tuple[Fill, np.ndarray]:
@@ -169,7 +169,7 @@ def test_scores_take_the_temperature_of_single_cells() -> None:
     )
     stated = np.log([[0.64, 0.36], [0.9, 0.1]])
     predict = calibration.of_single_cells(lambda sequences, cells: [stated])
-    (answer,) = predict([np.zeros((2, 2), int)], [np.array([[0, 0], [1, 1]])])
+    (answer,) = predict([Example(np.zeros((2, 2), int))], [np.array([[0, 0], [1, 1]])])
     assert np.exp(answer) == pytest.approx(np.array([[0.8 / 1.4, 0.6 / 1.4], [0.9, 0.1]]))
 
 

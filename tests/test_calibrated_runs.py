@@ -12,12 +12,13 @@ import pytest
 from typer.testing import CliRunner, Result
 from untrained import untrained
 
-from maskseq.calibration.stored import CALIBRATION, read_calibration
+from maskseq.calibration.stored import read_calibration
 from maskseq.cli import app
 from maskseq.errors import DataError
 from maskseq.infill.sampler import InfillConfig
 from maskseq.model.checkpoint import check
 from maskseq.predict.posterior import LEVELS
+from maskseq.storage.run_folder import CALIBRATION
 from maskseq.trained import TrainedModel, load
 from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.recording import Recording

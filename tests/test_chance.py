@@ -12,9 +12,10 @@ from scipy.stats import entropy
 from typer.testing import CliRunner, Result
 
 import maskseq
-from maskseq.baselines.frequencies import FREQUENCIES, LEVEL, Chance, Frequencies, count
+from maskseq.baselines.frequencies import LEVEL, Chance, Frequencies, count
 from maskseq.cli import app
 from maskseq.predict.protocol import Fill
+from maskseq.storage.run_folder import FREQUENCIES
 from maskseq.trained import TrainedModel
 from maskseq_genomics.kmer import KmerTokenizer
 from maskseq_genomics.nucleotide import NucleotideTokenizer
@@ -89,7 +90,7 @@ def test_frequencies_of_bases_follow_from_those_of_overlapping_words() -> None:
 RECIPE: dict[str, Any] = {
     "data": {"split": {"by": "record", "validation": 0.1}},
     "model": {"preset": "nano", "n_layers": 1, "hidden_size": 32, "n_heads": 1, "intermediate_size": 48},
-    "batch": {"row_tokens": 1024, "context": 64},
+    "packing": {"row_tokens": 1024, "context": 64},
     "optimizer": {"lr": 1e-2},
     "training": {"tokens": 60_000, "rows": 1, "precision": "fp32"},
 }
@@ -124,7 +125,7 @@ def trained(kind: str, learnable: bool, folder: Path) -> TrainedModel:
     else:
         records = list(recordings(learnable))
         tokenizer = QuantizeTokenizer.fit(records[:15], bins=24)
-    model = RECIPE["model"] | ({"linear_context": [1, 2, 16]} if kind == "signal" else {})
+    model = RECIPE["model"] | ({"linear_prior": {"distances": [1, 2, 16]}} if kind == "signal" else {})
     recipe = RECIPE | {"model": model, "tokenizer": {}, "masking": {"tokens": {"replacement": {"mask": 1.0}}}}
     return maskseq.pretrain(recipe, output=folder, tokenizer=tokenizer, records=records)
 

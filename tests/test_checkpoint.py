@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from maskseq.errors import DataError, UsageError
-from maskseq.model.checkpoint import DIGESTS, check, load_model, newest_checkpoint, save_model, seal
+from maskseq.model.checkpoint import check, load_model, newest_checkpoint, save_model, seal
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
+from maskseq.model.priors.config import NgramEmbeddingsConfig, NgramPriorConfig, PhaseEmbeddingsConfig
+from maskseq.storage.run_folder import DIGESTS
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord
 
@@ -68,7 +70,11 @@ SWITCHES = [
     {"tied": False, "head": "none", "norm": "rmsnorm", "rope_style": "interleaved", "rope_theta": 160_000.0},
     {"placement": "post", "norm_bias": True, "positions": "learned", "token_types": 2, "mlp": "gelu", "mlp_bias": True},
     {"global_every": 3, "window": 7, "rope_theta_local": 1e-3, "init_std": 0.1 + 0.2},
-    {"neighbours": ((2, 0), (1, 1)), "context_table": 1, "periods": (3,)},
+    {
+        "ngram_embeddings": NgramEmbeddingsConfig(contexts=((2, 0), (1, 1))),
+        "ngram_prior": NgramPriorConfig(depth=1),
+        "phase_embeddings": PhaseEmbeddingsConfig(periods=(3,)),
+    },
 ]
 
 
@@ -77,6 +83,25 @@ def test_a_model_comes_back_bit_for_bit(tmp_path: Path, switches: dict[str, obje
     model = small_model(**switches)
     save_model(tmp_path / "model", model, TOKENIZER)
     assert same(load(tmp_path / "model")[0], model)
+
+
+def test_a_model_whose_switches_have_older_names_comes_back(tmp_path: Path) -> None:
+    model = small_model(**SWITCHES[-1])
+    save_model(tmp_path, model, TOKENIZER)
+    config = json.loads((tmp_path / "config.json").read_text())
+    switches = config["encoder"]
+    older = {"neighbours": "ngram_embeddings.contexts", "context_table": "ngram_prior.depth"} | {
+        "periods": "phase_embeddings.periods",
+        "waves": "ordinal_basis.cosines",
+        "linear_context": "linear_prior.distances",
+    }
+    for old, new in older.items():
+        prior, key = new.split(".")
+        switches[old] = switches.pop(prior)[key]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / DIGESTS).unlink()
+    seal(tmp_path)
+    assert same(load(tmp_path)[0], model)
 
 
 def test_only_safetensors_and_json_are_written_and_tied_weights_once(tmp_path: Path) -> None:

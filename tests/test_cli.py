@@ -28,7 +28,7 @@ n_layers = 1
 hidden_size = 32
 intermediate_size = 32
 n_heads = 1
-[batch]
+[packing]
 row_tokens = 1024
 context = 128
 [training]
@@ -81,7 +81,7 @@ def test_inspect_knows_recipes_corpora_and_runs(lambda_run: Path) -> None:
     corpus = json.loads(maskseq("inspect", lambda_run / "corpus", "--json").stdout)
     assert corpus["corpus"]["raw units"] == 48_502
     recipe = json.loads(maskseq("inspect", lambda_run.parent / "recipe.toml", "--json").stdout)
-    assert recipe["recipe"]["batch"]["context"] == 128
+    assert recipe["recipe"]["packing"]["context"] == 128
     assert maskseq("inspect", lambda_run.parent).exit_code == 2
 
 
@@ -176,7 +176,7 @@ def test_broken_files_end_in_one_line_and_leave_nothing(
         (["pretrain", "{recipe}", "--set", "tokenizer.name=nucleotid"], "did you mean 'nucleotide'"),
         (["pretrain", "{recipe}", "--set", "tokenizer.kmer=3"], "kmer"),
         (["pretrain", "{recipe}", "--set", "model.preset=nanoo"], "did you mean 'nano'"),
-        (["pretrain", "{recipe}", "--set", "batch.context=9000"], "context"),
+        (["pretrain", "{recipe}", "--set", "packing.context=9000"], "context"),
         (["pretrain", "nowhere.toml"], "no such recipe"),
         (["pretrain", "{recipe}", "--no-such-option"], "no-such-option"),
         (["inspect", "nowhere"], "nowhere"),
@@ -203,7 +203,7 @@ def test_a_context_longer_than_every_record_is_fine(tmp_path: Path) -> None:
     (tmp_path / "short.fa").write_text("".join(records))
     recipe = recipe_for(tmp_path / "short.fa")
     result = maskseq(
-        "pretrain", recipe, "-o", tmp_path / "run", "--set", "batch.context=1024", "--set", "training.tokens=4000"
+        "pretrain", recipe, "-o", tmp_path / "run", "--set", "packing.context=1024", "--set", "training.tokens=4000"
     )
     assert result.exit_code == 0, result.output
 
@@ -342,7 +342,7 @@ def test_a_corpus_built_in_shares_is_the_corpus_built_at_once(lambda_run: Path, 
 
 def test_a_stage_begins_from_another_run(lambda_run: Path, tmp_path: Path) -> None:
     recipe = lambda_run.parent / "recipe.toml"
-    longer = ["--set", "batch.context=256", "--set", "training.tokens=3000", "--set", "model.rope_theta=160000.0"]
+    longer = ["--set", "packing.context=256", "--set", "training.tokens=3000", "--set", "model.rope_theta=160000.0"]
     result = maskseq("pretrain", recipe, "-o", tmp_path / "longer", "--extend", lambda_run, "--json", *longer)
     assert result.exit_code == 0, result.output
     started = json.loads(result.stdout.splitlines()[0])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from maskseq.constraints import Automaton, Constraint, Grammar, Total, count_between, narrowed, propagate, transitions
 from maskseq.errors import UsageError
 from maskseq.infill.sampler import InfillConfig, infill
+from maskseq.predict.protocol import Example, of_ids
 from maskseq.types import Field, LegalCells, Vocabulary
 from maskseq_genomics.kmer import KmerTokenizer
 from maskseq_genomics.sequence import Sequence as Dna
@@ -135,6 +136,7 @@ def test_rules_that_narrow_one_another_are_asked_again() -> None:
     assert [np.flatnonzero(row).tolist() for row in kept] == [[0], [1], [2]]
 
 
+@of_ids
 def random_predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     answers = []
     for ids, asked in zip(sequences, cells, strict=True):
@@ -145,7 +147,9 @@ def random_predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray])
 
 def fill(ids: np.ndarray, rules: Sequence[Constraint], **options: object) -> list[np.ndarray]:
     config = InfillConfig(**({"temperature": 1.0, "samples": 20} | options))
-    (made,) = infill(random_predict, [ids], [ids == MASK], config, vocabulary=ABCD, keys=[1], constraints=[rules])
+    (made,) = infill(
+        random_predict, [Example(ids)], [ids == MASK], config, vocabulary=ABCD, keys=[1], constraints=[rules]
+    )
     return [made.written(ids, sample)[:, 0] for sample in range(config.samples)]
 
 
@@ -174,19 +178,26 @@ def test_a_dead_end_starts_over() -> None:
 
 
 def test_rules_that_cannot_be_met_are_reported_before_the_model_runs() -> None:
+    @of_ids
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         raise AssertionError("the model was run")
 
     ids = np.array([[0], [4], [4], [0]])  # a ? ? a: but only c leads back to a, and a leads to a or b
     no_aa = FOLLOWS & ~np.eye(4, dtype=bool)
     possible = infill(
-        random_predict, [ids], [ids == 4], InfillConfig(), vocabulary=ABCD, keys=[1], constraints=[[transitions(no_aa)]]
+        random_predict,
+        [Example(ids)],
+        [ids == 4],
+        InfillConfig(),
+        vocabulary=ABCD,
+        keys=[1],
+        constraints=[[transitions(no_aa)]],
     )
     assert possible[0].values.tolist() == [[1, 2]]
     with pytest.raises(UsageError, match="no value is allowed in 2 cell"):
         infill(
             predict,
-            [ids],
+            [Example(ids)],
             [ids == 4],
             InfillConfig(),
             vocabulary=ABCD,
@@ -209,6 +220,7 @@ def test_overlapping_words_agree_because_the_grammar_is_asked_after_every_commit
     encoded = tokenizer.encode(record)
     holes = ~tokenizer.vocabulary.known(encoded.ids)
 
+    @of_ids
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         n = tokenizer.vocabulary.n_outputs[0]
         return [np.random.default_rng(len(asked)).normal(size=(len(asked), n)) for asked in cells]
@@ -216,7 +228,7 @@ def test_overlapping_words_agree_because_the_grammar_is_asked_after_every_commit
     config = InfillConfig(order="one_shot", temperature=1.0, samples=10)
     (made,) = infill(
         predict,
-        [encoded.ids],
+        [Example(encoded.ids)],
         [holes],
         config,
         vocabulary=tokenizer.vocabulary,

@@ -14,6 +14,7 @@ from maskseq.predict.experts.context_index import ContextIndex, Line
 from maskseq.predict.experts.copies import CopyPredict, Repeats
 from maskseq.predict.experts.deep_tables import FLOOR, DeepTables, FieldIndex, merged
 from maskseq.predict.experts.span_predict import SpanPredict, around
+from maskseq.predict.protocol import Example
 from maskseq.types import Field, Vocabulary
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 
@@ -107,7 +108,7 @@ def test_deep_tables_interpolate_counts(
     asked = list(sequences[pick % len(sequences)])
     at = pick % len(asked)
     asked[at] = 3
-    (answer,) = table([np.array(asked)[:, None]], [np.array([[at, 0]])])
+    (answer,) = table([Example(np.array(asked)[:, None])], [np.array([[at, 0]])])
     pattern = np.array([digit(asked, at + o) != UNKNOWN for o in (-1, -2, -3, 1, 2, 3)])
     path, used = table._path(pattern)
     assert all(digit(asked, at + o) != UNKNOWN for o in path[:used])
@@ -133,7 +134,7 @@ def test_prefix_tables_see_nothing_on_the_right() -> None:
     other = ids.copy()
     other[101:] = (other[101:] + 1) % 3
     cell = [np.array([[100, 0]])]
-    np.testing.assert_array_equal(table([ids], cell)[0], table([other], cell)[0])
+    np.testing.assert_array_equal(table([Example(ids)], cell)[0], table([Example(other)], cell)[0])
 
 
 def test_a_law_is_found_past_a_hole() -> None:
@@ -147,7 +148,7 @@ def test_a_law_is_found_past_a_hole() -> None:
     cells = np.stack([asked, 0 * asked], axis=1)
     bits = {}
     for past in (False, True):
-        answer = DeepTables([ids[:1000], ids[1600:]], vocabulary=ABC, past_holes=past)([hidden], [cells])[0]
+        answer = DeepTables([ids[:1000], ids[1600:]], vocabulary=ABC, past_holes=past)([Example(hidden)], [cells])[0]
         bits[past] = -answer[np.arange(len(asked)), ids[asked, 0]].mean() / np.log(2)
     assert bits[False] > 1.5 > 1.2 > bits[True]
 
@@ -178,8 +179,8 @@ def test_symmetries_share_their_levels() -> None:
     positions = np.arange(20, 580, 31)
     hidden = ids.copy()
     hidden[positions] = 4
-    (here,) = table([hidden], [np.stack([positions, 0 * positions], axis=1)])
-    (there,) = table([mirror.ids(hidden)], [np.stack([599 - positions, 0 * positions], axis=1)])
+    (here,) = table([Example(hidden)], [np.stack([positions, 0 * positions], axis=1)])
+    (there,) = table([Example(mirror.ids(hidden))], [np.stack([599 - positions, 0 * positions], axis=1)])
     np.testing.assert_allclose(here, there[:, np.asarray(mirror.id_maps[0])[:4]], rtol=1e-9)
 
 
@@ -195,7 +196,7 @@ def test_spans_are_distributions_of_what_stood_there(sequences: list[list[int]],
     first = pick % (len(asked) - length + 1)
     asked[first : first + length] = [3] * length
     cells = np.array([[first + i, 0] for i in range(length)])
-    (answer,) = table([np.array(asked)[:, None]], [cells])
+    (answer,) = table([Example(np.array(asked)[:, None])], [cells])
     path = around(length, 2)
     assert path == (-1, length, -2, length + 1)
     for target in range(length):
@@ -241,11 +242,11 @@ def test_copies_are_found_under_holes_and_on_the_other_strand() -> None:
     hidden = copied.copy()
     asked = np.array([30, 31, 32, 75, 120])
     hidden[asked] = 4
-    (answer,) = copies([hidden], [np.stack([asked, 0 * asked], axis=1)])
+    (answer,) = copies([Example(hidden)], [np.stack([asked, 0 * asked], axis=1)])
     assert (answer.argmax(axis=1) == copied[asked, 0]).all()
     np.testing.assert_allclose(np.exp(answer).sum(axis=1), 1)
     assert np.exp(answer.max(axis=1)).min() > 0.85
-    (elsewhere,) = copies([rng.integers(4, size=(200, 1))], [np.stack([asked, 0 * asked], axis=1)])
+    (elsewhere,) = copies([Example(rng.integers(4, size=(200, 1)))], [np.stack([asked, 0 * asked], axis=1)])
     np.testing.assert_allclose(np.exp(elsewhere), 0.25, atol=0.02)
 
 
@@ -260,7 +261,7 @@ def test_copies_are_the_posterior_mixture_over_all_diagonals() -> None:
     copies = CopyPredict([source, other], vocabulary=vocabulary)
     hidden = source.copy()
     hidden[32] = 4
-    (answer,) = copies([hidden], [np.array([[32, 0]])])
+    (answer,) = copies([Example(hidden)], [np.array([[32, 0]])])
     match, mismatch = np.log(0.9 * 4), np.log(0.1 * 4 / 3)
     n_places = 2 * (65 - 12 + 1)
     weights = 0.05 / n_places * np.exp([64 * match, 63 * match + mismatch])
@@ -301,5 +302,5 @@ def test_twelve_neighbours_on_a_side_find_the_repeats_of_e_coli(shared_data: Pat
     hidden = ids[cut:].copy()
     hidden[positions] = 4
     table = DeepTables(views, vocabulary=tokenizer.vocabulary, by_pairs=True, past_holes=False)
-    (answer,) = table([hidden], [cells])
+    (answer,) = table([Example(hidden)], [cells])
     assert -answer[np.arange(len(truth)), truth].mean() / np.log(2) == pytest.approx(1.792, abs=0.004)

@@ -16,6 +16,8 @@ from dense_encoder import reference
 
 from maskseq.errors import UsageError
 from maskseq.model.encoder import Encoder, EncoderConfig, parameter_table
+from maskseq.model.priors.config import NgramEmbeddingsConfig, PhaseEmbeddingsConfig
+from maskseq.model.states import States
 from maskseq.types import Field, Vocabulary
 
 BASE = Field(name="base", tokens=tuple("ACGT"))
@@ -38,7 +40,10 @@ SWITCHES = {
     "vaswani": {**POST, "positions": "sinusoidal", "embedding_norm": False, "decoder_bias": False, "head": "none"},
     "partial interleaved, local": {"rope_fraction": 0.5, "rope_style": "interleaved", "global_every": 2, "window": 3}
     | {"rope_theta_local": 500.0, "tied": False, "first_norm": True},
-    "neighbours and periods": {"neighbours": ((3, 0), (0, 2), (1, 1)), "periods": (3, 5)},
+    "neighbours and periods": {
+        "ngram_embeddings": NgramEmbeddingsConfig(contexts=((3, 0), (0, 2), (1, 1))),
+        "phase_embeddings": PhaseEmbeddingsConfig(periods=(3, 5)),
+    },
 }
 LENGTHS = (11, 1, 6, 17)
 
@@ -66,21 +71,22 @@ def pack(lengths: tuple[int, ...], vocabulary: Vocabulary, seed: int = 0) -> tup
 def test_a_packed_row_is_each_sequence_alone_by_the_formulas(switches: dict, vocabulary: Vocabulary) -> None:
     model = model_of(vocabulary, **switches)
     ids, positions, cu_seqlens, longest = pack(LENGTHS, vocabulary)
-    hidden = model(ids, positions, cu_seqlens, longest)
+    states = model(ids, positions, cu_seqlens, longest)
     parameters = {name: p.detach().double() for name, p in model.named_parameters()}
     for start, stop in zip(cu_seqlens[:-1].tolist(), cu_seqlens[1:].tolist(), strict=True):
         expected_hidden, expected_logits = reference(model.config, parameters, ids[start:stop])
-        torch.testing.assert_close(hidden[start:stop].double(), expected_hidden, atol=2e-5, rtol=1e-4)
+        here = states[torch.arange(start, stop)]
+        torch.testing.assert_close(here.hidden_states.double(), expected_hidden, atol=2e-5, rtol=1e-4)
         for field, expected in enumerate(expected_logits):
-            logits = model.logits(hidden[start:stop], field)
+            logits = model.logits(here, field)
             torch.testing.assert_close(logits.double(), expected, atol=2e-5, rtol=1e-4)
 
 
 def test_rope_sees_only_distances() -> None:
     model = model_of(ONE, global_every=2, window=4)
     ids, positions, cu_seqlens, longest = pack((25,), ONE)
-    shifted = model(ids, positions + 40, cu_seqlens, longest)
-    torch.testing.assert_close(shifted, model(ids, positions, cu_seqlens, longest), atol=1e-4, rtol=1e-4)
+    plain, shifted = (model(ids, positions + n, cu_seqlens, longest).hidden_states for n in (0, 40))
+    torch.testing.assert_close(shifted, plain, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("change", [{"rope_theta": 50.0}, {"rope_theta_local": 50.0}])
@@ -88,19 +94,20 @@ def test_a_changed_theta_takes_effect_at_once(change: dict[str, float]) -> None:
     """Context extension replaces `config`; no cached table may survive it."""
     model = model_of(ONE, global_every=2, window=4)
     row = pack((25,), ONE)
-    before = model(*row)
+    before = model(*row).hidden_states
     model.config = replace(model.config, **change)
     fresh = Encoder(model.config)
     fresh.load_state_dict(model.state_dict())
-    assert torch.equal(model(*row), fresh(*row))
-    assert (model(*row) - before).abs().max() > 1e-3
+    after = model(*row).hidden_states
+    assert torch.equal(after, fresh(*row).hidden_states)
+    assert (after - before).abs().max() > 1e-3
 
 
 def test_ids_that_are_never_predicted_have_no_probability_and_no_gradient() -> None:
     imported = replace(ONE, n_outputs=(5,), unpredictable=((1, 4),))
     model = model_of(imported, tied=False)
     hidden = torch.randn(7, 32, generator=torch.Generator().manual_seed(0))
-    logits = model.logits(hidden, 0)
+    logits = model.logits(States(hidden), 0)
     assert torch.isneginf(logits[:, [1, 4]]).all()
     assert logits[:, [0, 2, 3]].isfinite().all()
     logits.softmax(-1)[:, 0].sum().backward()
@@ -119,8 +126,8 @@ def test_bfloat16_work_is_close_and_gradients_reach_float32_masters(how: str) ->
     def gradients(dtype: torch.dtype | None, autocast: bool) -> dict[str, Tensor]:
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            hidden = model(*row, dtype=dtype)
-            loss = sum(model.logits(hidden, f).float().logsumexp(-1).mean() for f in range(3))
+            states = model(*row, dtype=dtype)
+            loss = sum(model.logits(states, f).float().logsumexp(-1).mean() for f in range(3))
         loss.backward()
         assert all(p.dtype == p.grad.dtype == torch.float32 for p in model.parameters())
         return {name: p.grad.clone() for name, p in model.named_parameters()}
@@ -136,9 +143,9 @@ def test_rotation_is_exact_at_large_positions_of_a_bfloat16_stream() -> None:
     """bfloat16 cannot tell position 1995 from 2000; angles must not pass through it."""
     model = model_of(ONE, n_layers=1)
     ids, _, cu_seqlens, longest = pack((9,), ONE)
-    near, far = (model(ids, torch.arange(9) + s, cu_seqlens, longest, dtype=torch.bfloat16) for s in (0, 1995))
+    places = (torch.arange(9), torch.arange(9) + 1995, torch.arange(9) * 3)
+    near, far, spread = (model(ids, each, cu_seqlens, longest, dtype=torch.bfloat16).hidden_states for each in places)
     assert (near - far).abs().max() < 0.1
-    spread = model(ids, torch.arange(9) * 3, cu_seqlens, longest, dtype=torch.bfloat16)
     assert (near - spread).abs().max() > 0.3
 
 
@@ -205,7 +212,7 @@ def test_the_encoder_is_one_graph_whatever_the_packing() -> None:
     compiled = torch.compile(model, backend=counter, fullgraph=True)
     for lengths in ((10, 20, 10), (5, 20, 7, 8), (20, 20)):
         row = pack(lengths, THREE)
-        torch.testing.assert_close(compiled(*row), model(*row), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(compiled(*row).hidden_states, model(*row).hidden_states, atol=1e-5, rtol=1e-5)
     assert counter.frame_count <= 2  # a second one when the number of pieces first changes, and no more
 
 

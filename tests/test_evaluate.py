@@ -20,6 +20,7 @@ from maskseq.evaluation.protocols import MaskedExample, Protocol
 from maskseq.infill.sampler import InfillConfig
 from maskseq.masking.plan import MaskingConfig
 from maskseq.predict.experts.tables import ContextTables
+from maskseq.predict.protocol import of_ids
 from maskseq.types import Encoded, Field, LegalCells, Vocabulary
 from maskseq_events.case import Case
 from maskseq_events.tokenizer import EventTokenizer
@@ -44,6 +45,7 @@ def puzzle(
 def fixed(distribution: list[float]):
     """A `Predict` that says the same of every cell."""
 
+    @of_ids
     def predict(sequences, cells):
         with np.errstate(divide="ignore"):
             return [np.tile(np.log(distribution), (len(asked), 1)) for asked in cells]
@@ -67,6 +69,7 @@ def test_nothing_is_saved_on_nothing() -> None:
 def test_nobody_sees_what_is_hidden() -> None:
     seen = []
 
+    @of_ids
     def predict(sequences, cells):
         seen.extend(s.copy() for s in sequences)
         return [np.log(np.full((len(asked), 3), 1 / 3)) for asked in cells]
@@ -181,6 +184,7 @@ def test_joint_figures_by_hand() -> None:
 def test_fill_is_joint() -> None:
     """X y are equal; each alone is a coin: cells filled one after the other agree always."""
 
+    @of_ids
     def predict(sequences, cells):
         answers = []
         for ids, asked in zip(sequences, cells, strict=True):
@@ -201,6 +205,7 @@ def test_fill_is_joint() -> None:
 def test_fill_asks_what_is_allowed_again_after_each_value() -> None:
     """Neighbours that may not be equal, which only the first of them to be filled tells."""
 
+    @of_ids
     def predict(sequences, cells):
         return [np.log(np.tile([0.2, 0.7, 0.1], (len(asked), 1))) for asked in cells]
 
@@ -218,6 +223,7 @@ def test_fill_leaves_other_hidden_cells_hidden() -> None:
     """What stands in cells that are not asked for is never made up, so values are the most probable on the whole."""
     seen = []
 
+    @of_ids
     def predict(sequences, cells):
         seen.extend(ids.tolist() for ids in sequences)
         return [np.log(np.tile([0.2, 0.7, 0.1], (len(asked), 1))) for asked in cells]

@@ -11,6 +11,7 @@ import pytest
 from maskseq.constraints import Grammar
 from maskseq.errors import UsageError
 from maskseq.infill.sampler import InfillConfig, infill
+from maskseq.predict.protocol import Example, of_ids
 from maskseq.testing import check_tokenizer
 from maskseq.types import ABSENT, END, OTHER
 from maskseq_events.bins import Bins, NumberCounts, gap_bins, quantile_bins
@@ -500,12 +501,19 @@ def test_hidden_times_are_filled_with_facts_first_and_moments_behind(seed):
             assert legal.allowed[np.arange(len(true)), true].all()
         holes.append(hidden)
 
+    @of_ids
     def undecided(sequences, cells):
         return [np.log(rng.dirichlet(np.full(max(tokenizer.vocabulary.n_outputs), 0.1), size=len(c))) for c in cells]
 
     fills = infill(
         undecided,
-        [np.where(hidden, tokenizer.vocabulary.mask_ids, ids) for ids, hidden in zip(sequences, holes, strict=True)],
+        [
+            Example(each)
+            for each in [
+                np.where(hidden, tokenizer.vocabulary.mask_ids, ids)
+                for ids, hidden in zip(sequences, holes, strict=True)
+            ]
+        ],
         holes,
         InfillConfig(temperature=1.0, samples=1),
         vocabulary=tokenizer.vocabulary,
@@ -533,13 +541,14 @@ def test_the_cells_of_a_case_attribute_are_filled_alike(tokenizer):
     n = tokenizer.fields[index].n_predictable
     rng = np.random.default_rng(0)
 
+    @of_ids
     def undecided(sequences, cells):
         """Each cell likes another value best."""
         return [np.log(rng.dirichlet(np.full(max(tokenizer.vocabulary.n_outputs), 0.1), size=len(c))) for c in cells]
 
     (fill,) = infill(
         undecided,
-        [ids],
+        [Example(ids)],
         [holes],
         InfillConfig(temperature=1.0, samples=8, order="one_shot"),
         vocabulary=tokenizer.vocabulary,

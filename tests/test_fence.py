@@ -63,7 +63,7 @@ n_layers = 1
 hidden_size = 8
 intermediate_size = 8
 n_heads = 1
-[batch]
+[packing]
 row_tokens = 128
 context = 32
 [training]

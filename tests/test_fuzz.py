@@ -107,6 +107,7 @@ KEYS = [
     "masking.ratio",
     "training.tokens",
     "seed",
+    "packing",
     "batch",
     "x.y",
 ]

@@ -108,7 +108,7 @@ def test_a_run_fills_what_is_asked_for_in_letters(tmp_path: Path) -> None:
         "data": {},
         "tokenizer": {},
         "model": {"preset": "nano", "n_layers": 1},
-        "batch": {"row_tokens": 256, "context": 64},
+        "packing": {"row_tokens": 256, "context": 64},
         "training": {"tokens": 2_000, "rows": 1},
     }
     run = maskseq.pretrain(recipe, output=tmp_path / "run", tokenizer=Words(), records=TEXTS)

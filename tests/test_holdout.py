@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from maskseq.calibration.fit import fit_calibration
 from maskseq.evaluation.holdout import held_out_fills, hide_spans, pieces_of
 from maskseq.infill.sampler import InfillConfig
-from maskseq.infill.windows import runs
+from maskseq.infill.window_plan import runs
 from maskseq.predict.calibrated import span_classes
+from maskseq.predict.protocol import of_ids
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord
 from maskseq_genomics.kmer import KmerTokenizer
@@ -63,6 +64,7 @@ def test_no_visible_word_gives_a_hidden_one_away() -> None:
     assert min(inner) == 5  # one word, and the two on either side that share bases with it
 
 
+@of_ids
 def markov(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The exact conditionals of a Markov chain."""
     answers = []

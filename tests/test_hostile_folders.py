@@ -52,7 +52,7 @@ RECIPE = {
     },
     "tokenizer": {"name": "event", "attributes": ["amount"], "numeric": ["amount"]},
     "model": {"preset": "nano", "n_layers": 1, "hidden_size": 8, "intermediate_size": 8, "n_heads": 1},
-    "batch": {"row_tokens": 256, "context": 32},
+    "packing": {"row_tokens": 256, "context": 32},
     "training": {"tokens": 2_000, "rows": 1, "precision": "fp32", "keep_last": 1},
 }
 

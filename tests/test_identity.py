@@ -41,7 +41,7 @@ TINY: dict[str, Any] = {
     "data": {"split": {"validation": 0.3}},
     "tokenizer": {},
     "model": {"preset": "nano", "n_layers": 1, "hidden_size": 8, "intermediate_size": 8, "n_heads": 1},
-    "batch": {"row_tokens": 128, "context": 32},
+    "packing": {"row_tokens": 128, "context": 32},
     "training": {"tokens": 500, "rows": 1, "precision": "fp32", "device": "cpu"},
 }
 
@@ -359,7 +359,7 @@ def test_the_command_goes_on_with_the_tokenizer_that_it_began_with(
 
 def test_tables_are_counted_where_no_checkpoint_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = random_texts(40, 60)
-    recipe = TINY | {"tokenizer": {"name": "corpora:Letters"}, "model": TINY["model"] | {"context_table": 1}}
+    recipe = TINY | {"tokenizer": {"name": "corpora:Letters"}, "model": TINY["model"] | {"ngram_prior": {"depth": 1}}}
     whole = maskseq.pretrain(recipe, output=tmp_path / "whole", records=records)
     few = TINY["training"] | {"checkpoint_every": 128}
 

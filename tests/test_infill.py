@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from maskseq.errors import UsageError
 from maskseq.infill.order import OrderName
 from maskseq.infill.sampler import InfillConfig, infill
-from maskseq.predict.protocol import Fill
+from maskseq.predict.protocol import Example, Fill, of_ids
 from maskseq.types import ABSENT, OTHER, Field, LegalCells, Vocabulary
 
 SYMBOLS, LENGTH, MASK = 3, 6, 3
@@ -38,7 +38,8 @@ class Joint:
         with np.errstate(divide="ignore"):
             return np.log(np.array(sums) / weight.sum())
 
-    def predict(self, sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def predict(self, examples: Sequence[Example], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
+        sequences = [each.ids for each in examples]
         self.calls += 1
         return [
             self.conditional(tuple(ids[:, 0].tolist()))[asked[:, 0]]
@@ -63,7 +64,7 @@ GAP = np.array([0, MASK, MASK, MASK, 0, 0])  # 27 fills, strongly coupled
 
 def fill_gap(joint: Joint, ids: np.ndarray = GAP, **options: object) -> Fill:
     config = InfillConfig(**options)
-    return infill(joint.predict, [ids[:, None]], [ids[:, None] == MASK], config, vocabulary=TOY, keys=[7])[0]
+    return infill(joint.predict, [Example(ids[:, None])], [ids[:, None] == MASK], config, vocabulary=TOY, keys=[7])[0]
 
 
 def total_variation(fill: Fill, posterior: dict[tuple[int, ...], float]) -> float:
@@ -169,6 +170,7 @@ TWO_FIELDS = Vocabulary.of(
 )
 
 
+@of_ids
 def random_predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Log-probabilities that depend, arbitrarily, on every id of the sequence and on the cell."""
     answers = []
@@ -212,12 +214,13 @@ def test_known_cells_never_change_and_holes_are_filled_with_legal_ids(
     ids, holes = data
     before = ids.copy()
 
+    @of_ids
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         for seen in sequences:
             assert np.array_equal(seen[~holes], ids[~holes])  # at every step, not only in the result
         return random_predict(sequences, cells)
 
-    (fill,) = infill(predict, [ids], [holes], config, vocabulary=TWO_FIELDS, keys=[0])
+    (fill,) = infill(predict, [Example(ids)], [holes], config, vocabulary=TWO_FIELDS, keys=[0])
     assert np.array_equal(ids, before)
     for sample in range(config.samples):
         filled = fill.written(ids, sample)
@@ -236,7 +239,7 @@ def test_results_do_not_depend_on_who_shares_the_batch(
     def fill(numbers: list[int]) -> list[Fill]:
         return infill(
             random_predict,
-            [data[i][0] for i in numbers],
+            [Example(each) for each in [data[i][0] for i in numbers]],
             [data[i][1] for i in numbers],
             config,
             vocabulary=TWO_FIELDS,
@@ -262,7 +265,7 @@ def test_legal_cells_narrow_the_fill_and_renormalise(joint: Joint) -> None:
     cells = LegalCells(np.array([[0, 0], [2, 0], [3, 0]]), np.array([[1, 0, 0], [0, 0, 1], [1, 1, 0]], dtype=bool))
     fill = infill(
         joint.predict,
-        [GAP[:, None]],
+        [Example(GAP[:, None])],
         [GAP[:, None] == MASK],
         InfillConfig(order="left_to_right", samples=50, temperature=1.0),
         vocabulary=TOY,
@@ -284,7 +287,7 @@ def test_cells_that_nothing_may_fill_are_reported_before_the_model_runs(joint: J
     with pytest.raises(UsageError, match=r"5: no value is allowed in 1 cell.*position 3 \(symbol\)"):
         infill(
             joint.predict,
-            [GAP[:, None]],
+            [Example(GAP[:, None])],
             [GAP[:, None] == MASK],
             InfillConfig(),
             vocabulary=TOY,
@@ -297,12 +300,13 @@ def test_cells_that_nothing_may_fill_are_reported_before_the_model_runs(joint: J
 def test_other_is_never_committed_and_its_mass_is_reported() -> None:
     log_probs = np.log(np.array([[0.05, 0.05, 0.0, 0.0, 0.1, 0.8]]) + 1e-300)
 
+    @of_ids
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [np.repeat(log_probs, len(asked), axis=0) for asked in cells]
 
     ids = np.full((4, 2), [6, 0])
     holes = np.tile([True, False], (4, 1))
-    (fill,) = infill(predict, [ids], [holes], InfillConfig(), vocabulary=TWO_FIELDS, keys=[0])
+    (fill,) = infill(predict, [Example(ids)], [holes], InfillConfig(), vocabulary=TWO_FIELDS, keys=[0])
     assert (fill.values == 4).all()
     assert fill.other_mass[0] == pytest.approx(0.8)
     assert fill.legal_mass[0] == pytest.approx(0.2)
@@ -311,7 +315,9 @@ def test_other_is_never_committed_and_its_mass_is_reported() -> None:
 
 def test_nothing_to_fill_needs_no_model(joint: Joint) -> None:
     ids = np.zeros((LENGTH, 1), dtype=int)
-    (fill,) = infill(joint.predict, [ids], [np.zeros_like(ids, dtype=bool)], InfillConfig(), vocabulary=TOY, keys=[0])
+    (fill,) = infill(
+        joint.predict, [Example(ids)], [np.zeros_like(ids, dtype=bool)], InfillConfig(), vocabulary=TOY, keys=[0]
+    )
     assert joint.calls == 0
     assert np.array_equal(fill.written(ids), ids)
     assert (fill.joint.tolist(), fill.n_passes.tolist()) == ([0.0], [0])
@@ -356,7 +362,7 @@ def test_a_beam_keeps_what_is_legal_and_known(joint: Joint) -> None:
     cells = LegalCells(np.array([[2, 0]]), np.array([[True, False, True]]))
     (fill,) = infill(
         joint.predict,
-        [GAP[:, None]],
+        [Example(GAP[:, None])],
         [GAP[:, None] == MASK],
         InfillConfig(order="left_to_right", beam=27),
         vocabulary=TOY,
@@ -372,9 +378,11 @@ def test_sequences_of_different_lengths_share_a_beam_search(joint: Joint) -> Non
     short = np.array([0, MASK, 0, 0, 0, 0])
     config = InfillConfig(order="left_to_right", beam=4)
     rows = [GAP[:, None], short[:, None]]
-    both = infill(joint.predict, rows, [r == MASK for r in rows], config, vocabulary=TOY, keys=[0, 1])
+    both = infill(
+        joint.predict, [Example(each) for each in rows], [r == MASK for r in rows], config, vocabulary=TOY, keys=[0, 1]
+    )
     for row, fill in zip(rows, both, strict=True):
-        (alone,) = infill(joint.predict, [row], [row == MASK], config, vocabulary=TOY, keys=[0])
+        (alone,) = infill(joint.predict, [Example(row)], [row == MASK], config, vocabulary=TOY, keys=[0])
         assert np.array_equal(alone.values, fill.values)
 
 

@@ -298,15 +298,15 @@ def test_the_period_of_a_signal_is_found(period: int, tmp_path: Path) -> None:
     np.save(tmp_path / "wave.npy", np.sin(2 * np.pi * time / period) + noise)
     found, recipe = begun(tmp_path / "wave.npy", folder=tmp_path)
     assert abs(int(found["content"]["period"].split()[0]) - period) <= 1
-    assert recipe["batch"]["context"] >= 4 * period
+    assert recipe["packing"]["context"] >= 4 * period
     found_period = int(found["content"]["period"].split()[0])
-    assert recipe["model"]["linear_context"] == sorted([1, 2, 3, 4, 6, 8, found_period])
+    assert recipe["model"]["linear_prior"]["distances"] == sorted([1, 2, 3, 4, 6, 8, found_period])
 
 
 def test_many_channels_are_predicted_from_fewer_steps(tmp_path: Path) -> None:
     np.save(tmp_path / "many.npy", np.random.default_rng(0).normal(size=(500, 20)).cumsum(axis=0))
     _, recipe = begun(tmp_path / "many.npy", folder=tmp_path)
-    assert recipe["model"]["linear_context"] == [1, 2]  # 20 channels, 5 places: 100 numbers
+    assert recipe["model"]["linear_prior"]["distances"] == [1, 2]  # 20 channels, 5 places: 100 numbers
 
 
 def test_no_more_than_a_sample_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

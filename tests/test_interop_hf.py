@@ -106,8 +106,8 @@ def ours_packed(model: Encoder, batch: list[Tensor]) -> list[Tensor]:
     cu_seqlens = torch.tensor(np.cumsum([0, *lengths]), dtype=torch.int32)
     positions = torch.cat([torch.arange(n) for n in lengths])
     with torch.no_grad():
-        hidden = model(torch.cat(chosen)[:, None], positions, cu_seqlens, max(lengths))
-        pieces = model.logits(hidden, 0).split(lengths)
+        states = model(torch.cat(chosen)[:, None], positions, cu_seqlens, max(lengths))
+        pieces = model.logits(states, 0).split(lengths)
     return [pieces[order.index(i)] for i in range(len(batch))]
 
 
@@ -240,8 +240,8 @@ def test_an_export_runs_under_the_fill_mask_pipeline(kind: str, tmp_path: Path) 
     field = tokenizer.fields[0]
     with torch.no_grad():
         cu_seqlens = torch.tensor([0, len(ids)], dtype=torch.int32)
-        hidden = ours(torch.tensor(ids)[:, None], torch.arange(len(ids)), cu_seqlens, len(ids))
-        expected = ours.logits(hidden[ids.index(field.mask_id)][None], 0)[0].softmax(-1)
+        states = ours(torch.tensor(ids)[:, None], torch.arange(len(ids)), cu_seqlens, len(ids))
+        expected = ours.logits(states[torch.tensor([ids.index(field.mask_id)])], 0)[0].softmax(-1)
     found = {answer["token_str"]: answer["score"] for answer in fill(text, top_k=field.n_predictable)}
     assert found == pytest.approx({field.token(i): p.item() for i, p in enumerate(expected)}, abs=1e-5)
 

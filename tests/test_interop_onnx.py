@@ -9,6 +9,7 @@ import torch
 
 from maskseq.interop.convert import export_onnx
 from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.priors.config import NgramEmbeddingsConfig, NgramPriorConfig, PhaseEmbeddingsConfig
 from maskseq.types import Field, Vocabulary
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -30,7 +31,14 @@ CASES = {
     "neobert, partial rope": (ONE, {"norm": "rmsnorm", "mlp": "swiglu", "head": "none", **INTERLEAVED}),
     "bert, foreign vocabulary": (FOREIGN, {"positions": "learned", "max_positions": 64, **POST, "token_types": 2}),
     "context that does not see the target": (THREE, {"context_sees_target": False}),
-    "neighbours": (THREE, {"neighbours": ((2, 1), (0, 2)), "context_table": 1, "periods": (3, 24)}),
+    "neighbours": (
+        THREE,
+        {
+            "ngram_embeddings": NgramEmbeddingsConfig(contexts=((2, 1), (0, 2))),
+            "ngram_prior": NgramPriorConfig(depth=1),
+            "phase_embeddings": PhaseEmbeddingsConfig(periods=(3, 24)),
+        },
+    ),
     "vaswani": (ONE, {"positions": "sinusoidal", "mlp": "gelu", "norm_bias": True, "attention_bias": True}),
 }
 
@@ -59,6 +67,6 @@ def test_onnxruntime_computes_our_logits_at_every_length(
         with torch.no_grad():
             cu_seqlens = torch.tensor([0, length], dtype=torch.int32)
             hidden_value = (ids == torch.tensor(vocabulary.mask_ids)).any(dim=1)  # target, where that matters
-            hidden = model(ids, torch.arange(length), cu_seqlens, length, target=hidden_value)
+            states = model(ids, torch.arange(length), cu_seqlens, length, target=hidden_value)
             for field, logits in enumerate(found):
-                np.testing.assert_allclose(logits, model.logits(hidden, field).numpy(), atol=1e-4, rtol=0)
+                np.testing.assert_allclose(logits, model.logits(states, field).numpy(), atol=1e-4, rtol=0)

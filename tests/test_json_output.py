@@ -34,7 +34,7 @@ n_layers = 1
 hidden_size = 16
 intermediate_size = 16
 n_heads = 1
-[batch]
+[packing]
 row_tokens = 256
 context = 32
 [training]

@@ -10,9 +10,11 @@ from untrained import untrained
 
 from maskseq.cli import app
 from maskseq.errors import DataError, UsageError
-from maskseq.lengths.head import LENGTH_HEAD, length_judge, load_length_head
-from maskseq.lengths.missing import Insertion, Unsized, give_lengths, insert_missing
+from maskseq.infill.options import Insertion, Unsized
+from maskseq.lengths.head import length_judge, load_length_head
+from maskseq.lengths.missing import give_lengths, insert_missing
 from maskseq.model.checkpoint import check
+from maskseq.storage.run_folder import LENGTH_HEAD
 from maskseq.trained import TrainedModel, load
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 from maskseq_genomics.sequence import Sequence

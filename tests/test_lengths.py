@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from maskseq.constraints import transitions
 from maskseq.errors import UsageError
-from maskseq.infill.sampler import InfillConfig
-from maskseq.lengths.evidence import fill_lengths
+from maskseq.infill.sampler import InfillConfig, infill
+from maskseq.lengths.evidence import length_evidence
+from maskseq.predict.protocol import Example, of_ids
 from maskseq.types import Field, Vocabulary
 
 ABC = Vocabulary.of([Field(name="letter", tokens=tuple("abc"))])
@@ -18,6 +18,7 @@ STEP = np.array([[0.05, 0.9, 0.05], [0.1, 0.1, 0.8], [0.7, 0.2, 0.1]])  # mostly
 START = np.array([0.5, 0.3, 0.2])
 
 
+@of_ids
 def chain(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The exact conditionals of a Markov chain, by forward-backward."""
     answers = []
@@ -41,53 +42,44 @@ KNOWN = np.array([0, 1, 2, 0, 2, 0, 1])[:, None]  # between 0 and 2 a b is missi
 AT = 4
 
 
+def posterior(ids: np.ndarray, at: int, lengths: tuple[int, int]) -> np.ndarray:
+    (evidence,) = length_evidence(chain, [ids], [at], lengths, vocabulary=ABC)
+    return np.exp(evidence - np.logaddexp.reduce(evidence))
+
+
 def test_the_posterior_of_the_length_is_bayes_rule() -> None:
     """P(length) by summing the chain's probability over everything that could stand in the hole."""
     total = []
     for length in range(5):
         fillings = itertools.product(range(3), repeat=length)
         total.append(sum(probability(np.insert(KNOWN[:, 0], AT, filling)) for filling in fillings))
-    exact = np.array(total) / sum(total)
-    made = fill_lengths(chain, KNOWN, AT, (0, 4), InfillConfig(gamma=0.0), vocabulary=ABC, key=1)
-    found = {candidate.length: candidate.posterior for candidate in made}
-    assert [found[length] for length in range(5)] == pytest.approx(exact)
-    assert [candidate.length for candidate in made] == np.argsort(-exact).tolist()
-
-
-def test_each_length_comes_filled_with_its_scores() -> None:
-    config = InfillConfig(gamma=0.0, temperature=1.0, samples=5)
-    for candidate in fill_lengths(chain, KNOWN, AT, (0, 3), config, vocabulary=ABC, key=1):
-        letters = candidate.ids[:, 0]
-        assert np.array_equal(np.delete(letters, np.arange(AT, AT + candidate.length)), KNOWN[:, 0])
-        fillings = itertools.product(range(3), repeat=candidate.length)
-        total = sum(probability(np.insert(KNOWN[:, 0], AT, filling)) for filling in fillings)
-        assert np.exp(candidate.joint) == pytest.approx(probability(letters) / total)
-        assert candidate.mean * max(candidate.length, 1) == pytest.approx(candidate.joint)
+    assert posterior(KNOWN, AT, (0, 4)) == pytest.approx(np.array(total) / sum(total))
 
 
 def test_a_hole_at_the_end_is_judged_by_what_comes_before_it() -> None:
-    made = fill_lengths(chain, KNOWN, len(KNOWN), (0, 2), InfillConfig(), vocabulary=ABC, key=1)
     # A chain that goes on after its last known letter says nothing about for how long.
-    assert [candidate.posterior for candidate in made] == pytest.approx([1 / 3] * 3)
+    assert posterior(KNOWN, len(KNOWN), (0, 2)) == pytest.approx([1 / 3] * 3)
 
 
-def test_rules_hold_for_every_length() -> None:
-    cycle = np.roll(np.eye(3, dtype=bool), 1, axis=1)
-    known = np.array([0, 1, 0, 1, 2])[:, None]  # a b | a b c: a c is missing, or c a b c, …
-    with pytest.raises(UsageError, match="no value is allowed"):
-        fill_lengths(
-            chain, known, 2, (2, 2), InfillConfig(), vocabulary=ABC, key=1, constraints=lambda _: [transitions(cycle)]
-        )
-    (only,) = fill_lengths(
-        chain, known, 2, (4, 4), InfillConfig(), vocabulary=ABC, key=1, constraints=lambda _: [transitions(cycle)]
-    )
-    assert only.ids[2:6, 0].tolist() == [2, 0, 1, 2]
+def test_several_places_are_judged_as_each_alone() -> None:
+    places = [2, AT, len(KNOWN)]
+    together = length_evidence(chain, [KNOWN] * 3, places, (0, 3), vocabulary=ABC)
+    for place, found in zip(places, together, strict=True):
+        assert np.exp(found - np.logaddexp.reduce(found)) == pytest.approx(posterior(KNOWN, place, (0, 3)))
 
 
 @pytest.mark.parametrize(("at", "lengths"), [(0, (3, 2)), (0, (-1, 2)), (8, (0, 1)), (-1, (0, 1))])
 def test_impossible_requests_are_refused(at: int, lengths: tuple[int, int]) -> None:
     with pytest.raises(UsageError):
-        fill_lengths(chain, KNOWN, at, lengths, InfillConfig(), vocabulary=ABC, key=1)
+        length_evidence(chain, [KNOWN], [at], lengths, vocabulary=ABC)
+
+
+def log_probability_of_the_fill(ids: np.ndarray, at: int, length: int, key: int) -> float:
+    tried = np.insert(ids, at, np.full((length, 1), MASK), axis=0)
+    hole = np.zeros(tried.shape, bool)
+    hole[at : at + length] = True
+    (fill,) = infill(chain, [Example(tried)], [hole], InfillConfig(gamma=0.0), vocabulary=ABC, keys=[(key, length)])
+    return float(fill.joint[0])
 
 
 def test_evidence_finds_the_true_length_more_often_than_scores_of_the_fill() -> None:
@@ -100,7 +92,8 @@ def test_evidence_finds_the_true_length_more_often_than_scores_of_the_fill() -> 
             letters.append(rng.choice(3, p=STEP[letters[-1]]))
         length = int(rng.integers(0, 5))
         ids = np.delete(letters, np.arange(AT, AT + length))[:, None]
-        made = fill_lengths(chain, ids, AT, (0, 4), InfillConfig(gamma=0.0), vocabulary=ABC, key=key)
-        for score in right:
-            right[score] += max(made, key=lambda candidate: getattr(candidate, score)).length == length
+        joint = np.array([log_probability_of_the_fill(ids, AT, n, key) for n in range(5)])
+        scores = {"evidence": posterior(ids, AT, (0, 4)), "mean": joint / np.maximum(range(5), 1), "joint": joint}
+        for score, found in scores.items():
+            right[score] += int(found.argmax()) == length
     assert right["evidence"] > 1.5 * max(right["mean"], right["joint"])

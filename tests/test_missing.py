@@ -14,8 +14,10 @@ from untrained import untrained
 
 from maskseq.apps.infill import infill_file
 from maskseq.errors import UsageError
+from maskseq.infill.options import Insertion, Unsized
 from maskseq.infill.ranges import read_ranges
-from maskseq.lengths.missing import Insertion, Unsized, by_evidence, give_lengths, insert_missing, read_lengths
+from maskseq.lengths.missing import by_evidence, give_lengths, insert_missing, read_lengths
+from maskseq.predict.protocol import of_ids
 from maskseq.trained import TrainedModel
 from maskseq_events.case import Case, no_time
 from maskseq_events.delimited import Csv
@@ -44,7 +46,7 @@ def chain(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray], step: np
 
 
 BASES = NucleotideTokenizer()
-JUDGE = by_evidence(chain, BASES)
+JUDGE = by_evidence(of_ids(chain), BASES)
 
 
 def probability(letters: str) -> float:
@@ -71,7 +73,7 @@ def test_several_holes_keep_their_places() -> None:
     sized, chosen = give_lengths(
         record,
         [Unsized(6, 9, 0, 3), Unsized(17, 22, 0, 5)],
-        by_evidence(chain, NucleotideTokenizer()),
+        by_evidence(of_ids(chain), NucleotideTokenizer()),
         NucleotideTokenizer(),
         context=64,
     )
@@ -85,7 +87,7 @@ def case(activity: str) -> Case:
 
 
 EVENTS = EventTokenizer(activities=tuple("ABCD"), end=False)
-LOG_JUDGE = by_evidence(chain, EVENTS)
+LOG_JUDGE = by_evidence(of_ids(chain), EVENTS)
 
 
 def with_gaps(rng: np.random.Generator, length: int, n_gaps: int) -> tuple[str, str]:
@@ -102,7 +104,7 @@ def with_gaps(rng: np.random.Generator, length: int, n_gaps: int) -> tuple[str, 
 def test_missing_events_are_found_where_they_are_missing() -> None:
     """Mostly: in every sixth walk, the chain takes a step out of line, and that looks as if something were missing."""
     rng = np.random.default_rng(0)
-    strict = partial(chain, step=STRICT)
+    strict = of_ids(partial(chain, step=STRICT))
     right = more = 0
     for _ in range(40):
         marked, shown = with_gaps(rng, 30, 2)

@@ -13,6 +13,7 @@ from maskseq.baselines.baselines import Baselines
 from maskseq.baselines.simple_methods import EQUAL, FITTED
 from maskseq.predict.experts.markov import Markov, best_order
 from maskseq.predict.experts.mixture import Gate, Mixture, Remembered, holes
+from maskseq.predict.protocol import Example
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord, Vocabulary
 from maskseq_genomics.nucleotide import NucleotideTokenizer
@@ -42,7 +43,7 @@ class Says:
     def __init__(self, *probabilities: float) -> None:
         self.answer, self.calls = np.log(np.array(probabilities)), 0
 
-    def __call__(self, sequences: Sequence[Any], cells: Sequence[Any]) -> list[np.ndarray]:
+    def __call__(self, examples: Sequence[Any], cells: Sequence[Any]) -> list[np.ndarray]:
         self.calls += 1
         return [np.tile(self.answer, (len(asked), 1)) for asked in cells]
 
@@ -150,10 +151,10 @@ def test_genomes_have_tables_copies_and_mixtures() -> None:
     hidden[100:105] = 4
     cells = np.array([[position, 0] for position in range(100, 105)])
     for name, predict in baselines.predicts.items():
-        (answer,) = predict([hidden], [cells])
+        (answer,) = predict([Example(hidden)], [cells])
         assert answer.shape == (5, 4), name
         np.testing.assert_allclose(np.exp(answer).sum(axis=1), 1, rtol=1e-6, err_msg=name)
-    (copied,) = baselines.predicts["copies"]([hidden], [cells])
+    (copied,) = baselines.predicts["copies"]([Example(hidden)], [cells])
     assert (copied.argmax(axis=1) == genome[100:105, 0]).all()
     assert baselines.repeats is not None
 
@@ -171,7 +172,7 @@ def test_signals_have_gaussians_lines_and_seasons() -> None:
     cells = np.array([[position, 0] for position in range(1000, 1012)])
     errors = {}
     for name, predict in baselines.predicts.items():
-        (answer,) = predict([hidden], [cells])
+        (answer,) = predict([Example(hidden)], [cells])
         np.testing.assert_allclose(np.exp(answer).sum(axis=1), 1, rtol=1e-6, err_msg=name)
         errors[name] = float(((np.exp(answer) @ np.array(LEVELS) - wave[1000:1012]) ** 2).mean())
     assert errors["Gaussian"] < 0.1 < errors["lines"]

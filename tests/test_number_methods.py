@@ -10,6 +10,7 @@ from maskseq.predict.experts import gaussian
 from maskseq.predict.experts.gaussian import Aligned, Stationary
 from maskseq.predict.experts.numbers import NumberPredict, Spread, distance_groups
 from maskseq.predict.experts.periods import found_period
+from maskseq.predict.protocol import Example
 from maskseq.types import Field, Vocabulary
 
 
@@ -232,7 +233,7 @@ def test_gaussians_over_bins_are_their_integrals() -> None:
         return np.full(values.shape, 0.4), np.full(values.shape, 0.25)
 
     predict = NumberPredict(posterior, vocabulary, shares)
-    (answer,) = predict([np.array([[0], [5], [4], [3]])], [np.array([[1, 0], [3, 0]])])
+    (answer,) = predict([Example(np.array([[0], [5], [4], [3]]))], [np.array([[1, 0], [3, 0]])])
     np.testing.assert_array_equal(seen[0][:, 0], [-1, np.nan, np.nan, np.nan])
     draws = np.random.default_rng(0).normal(0.4, np.sqrt(0.25 + 1 / 12), size=400_000)
     bins = np.bincount(np.digitize(draws, [-0.5, 0.5, 1.5]), minlength=4) / len(draws)

@@ -229,7 +229,7 @@ name = "nucleotide"
 [model]
 preset = "nano"
 n_layers = 1
-[batch]
+[packing]
 row_tokens = 256
 context = 64
 [training]

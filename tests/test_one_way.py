@@ -36,6 +36,7 @@ from maskseq.model.rotary import Rotation, rotate, rotation
 from maskseq.packing.packing import PackingConfig
 from maskseq.packing.rows import PackedRow, PackedRows, concatenate
 from maskseq.predict.encoder import EncoderPredict
+from maskseq.predict.protocol import Example
 from maskseq.recipe import load_recipe
 from maskseq.training.events import Event, Step
 from maskseq.training.loss import Batch, MaskedLoss
@@ -123,15 +124,15 @@ def packed(seed: int = 0) -> tuple[tuple[Tensor, Tensor, Tensor, int], Tensor]:
 def test_the_encoder_and_its_gradients_are_those_of_the_block_mask(switches: dict[str, Any]) -> None:
     model, (row, target) = encoder(**switches).double(), packed()
     grad = torch.randn(len(target), 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = model(*row, target=target)
+    found = model(*row, target=target).hidden_states
     found.backward(grad)
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
-    expected = model(*row, attend=functools.partial(dense, target=target))
+    expected = model(*row, attend=functools.partial(dense, target=target)).hidden_states
     expected.backward(grad)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(gradients, {name: p.grad for name, p in model.named_parameters() if p.grad is not None})
-    assert (found - model(*row)).abs().max() > 0.01  # the mask matters
+    assert (found - model(*row).hidden_states).abs().max() > 0.01  # the mask matters
 
 
 def test_the_context_is_the_same_whatever_the_target_holds() -> None:
@@ -139,7 +140,7 @@ def test_the_context_is_the_same_whatever_the_target_holds() -> None:
     other = torch.where(target[:, None], (ids + 1) % torch.tensor([5, 3]), ids)
     for sees in (False, True):
         model = encoder(context_sees_target=sees)
-        one, two = (model(x, *layout, target=target) for x in (ids, other))
+        one, two = (model(x, *layout, target=target).hidden_states for x in (ids, other))
         assert torch.equal(one[~target], two[~target]) == (not sees)
         assert not torch.equal(one[target], two[target])
 
@@ -151,22 +152,24 @@ def test_the_target_is_the_same_wherever_the_tokens_of_a_piece_stand() -> None:
     order = torch.argsort(2 * piece + target, stable=True)
     moved = model(ids[order], positions[order], cu_seqlens, longest, target=target[order])
     expected = model(ids, positions, cu_seqlens, longest, target=target)[order]
-    torch.testing.assert_close(moved, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(moved.hidden_states, expected.hidden_states, atol=1e-5, rtol=1e-5)
 
 
 def test_a_packed_piece_is_the_piece_alone() -> None:
     model, ((ids, positions, cu_seqlens, longest), target) = encoder(), packed()
-    together = model(ids, positions, cu_seqlens, longest, target=target)
+    together = model(ids, positions, cu_seqlens, longest, target=target).hidden_states
     for start, stop in zip(cu_seqlens[:-1].tolist(), cu_seqlens[1:].tolist(), strict=True):
         here, n = slice(start, stop), stop - start
-        alone = model(ids[here], positions[here], boundaries([n]), n, target=target[here])
+        alone = model(ids[here], positions[here], boundaries([n]), n, target=target[here]).hidden_states
         torch.testing.assert_close(together[here], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_a_piece_without_target_is_context_as_in_any_encoder() -> None:
     model, (row, target) = encoder(), packed()
-    found = model(*row, target=target)
-    torch.testing.assert_close(found[12:18], model(*row, attend=packed_self_attention)[12:18], atol=1e-5, rtol=1e-5)
+    found, expected = (
+        model(*row, **how).hidden_states for how in ({"target": target}, {"attend": packed_self_attention})
+    )
+    torch.testing.assert_close(found[12:18], expected[12:18], atol=1e-5, rtol=1e-5)
 
 
 def test_it_compiles() -> None:
@@ -174,7 +177,8 @@ def test_it_compiles() -> None:
     model, (row, target) = encoder(n_layers=1), packed()
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="eager")
-    torch.testing.assert_close(compiled(*row, target=target), model(*row, target=target), atol=1e-5, rtol=1e-5)
+    found, expected = (each(*row, target=target).hidden_states for each in (compiled, model))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 # What cannot be
@@ -236,9 +240,9 @@ def test_the_loss_of_a_row_of_all_objectives_is_that_of_its_pieces_alone(row: Pa
         ids, target = torch.from_numpy(row.inputs[here].astype(np.int64)), torch.from_numpy(row.target[here])
         assert bool(target.any()) == (objective == 2)
         attend = functools.partial(dense, target=target) if objective == 2 else None
-        hidden = model(ids, torch.arange(n), boundaries([n]), n, attend=attend)
+        states = model(ids, torch.arange(n), boundaries([n]), n, attend=attend)
         for field in range(2):
-            log_p = model.logits(hidden, field).log_softmax(-1)
+            log_p = model.logits(states, field).log_softmax(-1)
             truth = torch.from_numpy(row.targets[here, field].astype(np.int64))
             scored = torch.from_numpy(row.weights[here, field])
             picked = log_p[torch.arange(n), truth.clamp(max=log_p.shape[1] - 1)]
@@ -264,7 +268,7 @@ def test_a_trained_model_is_asked_under_the_mask_it_was_trained_under(row: Packe
     truth = np.concatenate([row.targets[piece][tuple(c.T)] for piece, c in zip(pieces, cells, strict=True)])
 
     def nats(model: Encoder) -> float:
-        answers = np.concatenate(EncoderPredict(model)([row.inputs[piece] for piece in pieces], cells))
+        answers = np.concatenate(EncoderPredict(model)([Example(row.inputs[piece]) for piece in pieces], cells))
         return float(-answers[np.arange(len(truth)), truth].mean())
 
     assert nats(model) == pytest.approx(loss.item(), rel=1e-5)
@@ -276,7 +280,7 @@ RECIPE = {
     "data": {},
     "tokenizer": {"name": "corpora:Letters"},
     "model": {**SHAPE, "context_sees_target": False, "mlp_dropout": 0.1},
-    "batch": {"row_tokens": 256, "context": 64},
+    "packing": {"row_tokens": 256, "context": 64},
     "masking": {"tokens": {"weight": 1}, "spans": {"weight": 1}, "infill": {"weight": 2}},
     "training": {"tokens": 12 * 256, "rows": 1, "precision": "fp32", "checkpoint_every": 5 * 256},
     "optimizer": {"lr": 1e-2},
@@ -302,13 +306,18 @@ def test_a_recipe_trains_it_and_a_broken_run_ends_in_the_same_bits(corpus: Corpu
     ids = TOKENIZER.encode(corpora.Text(key="r", text="abcdabcd??abcd?abcdabcd")).ids
     holes, n = ~TOKENIZER.vocabulary.known(ids), len(ids)
     (fill,) = infill(
-        run.predict(symmetries=False), [ids], [holes], InfillConfig(), vocabulary=TOKENIZER.vocabulary, keys=[0]
+        run.predict(symmetries=False),
+        [Example(ids)],
+        [holes],
+        InfillConfig(),
+        vocabulary=TOKENIZER.vocabulary,
+        keys=[0],
     )
     target = torch.from_numpy(holes.any(axis=1))
     attend = functools.partial(dense, target=target)
     with torch.no_grad():
-        hidden = run.model(torch.from_numpy(ids).long(), torch.arange(n), boundaries([n]), n, attend=attend)
-        expected = run.model.logits(hidden[target], 0).softmax(-1).numpy()
+        states = run.model(torch.from_numpy(ids).long(), torch.arange(n), boundaries([n]), n, attend=attend)
+        expected = run.model.logits(states[target.nonzero()[:, 0]], 0).softmax(-1).numpy()
     np.testing.assert_allclose(fill.marginals[fill.cells[:, 1] == 0], expected, atol=1e-5)
 
     plain = {**RECIPE, "model": {**RECIPE["model"], "context_sees_target": True}}

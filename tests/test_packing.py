@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from corpora import child
 
 from maskseq.errors import UsageError
-from maskseq.packing.packing import PackingConfig, PackingPlan, best_fit, plan_epoch
+from maskseq.packing.packing import PackingConfig, PackingPlan, best_fit
 
 
 def log_normal(n: int, *, median: float = 160, seed: int = 0) -> Int64[np.ndarray, "n"]:
@@ -79,7 +79,7 @@ def test_best_fit_is_best_fit_decreasing(lengths: list[int], row_tokens: int) ->
 
 def is_99_percent_full(lengths: Int64[np.ndarray, "n"], config: PackingConfig) -> bool:
     """Whether no more rows are used than at a fill of 99 %, rounded up: the last row is what it is."""
-    n_rows = sum(block.n_rows for block in plan_epoch(lengths, config, key=(0, 0)))
+    n_rows = sum(block.n_rows for block in PackingPlan(lengths, config, key=(0, 0)).epoch(0))
     return n_rows <= np.ceil(lengths.sum() / (0.99 * config.row_tokens))
 
 

@@ -26,7 +26,7 @@ TINY: dict[str, Any] = {
     "data": {"split": {"validation": 0.3}},
     "tokenizer": {},
     "model": {"preset": "nano", "n_layers": 1, "hidden_size": 8, "intermediate_size": 8, "n_heads": 1},
-    "batch": {"row_tokens": 128, "context": 32},
+    "packing": {"row_tokens": 128, "context": 32},
     "training": {"tokens": 500, "rows": 1, "precision": "fp32"},
 }
 BROKEN = {

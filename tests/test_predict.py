@@ -7,6 +7,7 @@ import torch
 from maskseq.model.config import EncoderConfig
 from maskseq.model.encoder import Encoder
 from maskseq.predict.encoder import EncoderPredict, batches
+from maskseq.predict.protocol import Example, with_ids
 from maskseq.tokenizer import Symmetry
 from maskseq.types import ABSENT, Field, Vocabulary
 from maskseq_genomics.nucleotide import NucleotideTokenizer
@@ -49,8 +50,8 @@ def alone(model: Encoder, ids: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """The same by the plainest route: one sequence, every head at every position."""
     n = len(ids)
     with torch.inference_mode():
-        hidden = model(torch.tensor(ids.astype(int)), torch.arange(n), torch.tensor([0, n], dtype=torch.int32), n)
-        tables = [model.logits(hidden, f).log_softmax(-1).numpy() for f in range(3)]
+        states = model(torch.tensor(ids.astype(int)), torch.arange(n), torch.tensor([0, n], dtype=torch.int32), n)
+        tables = [model.logits(states, f).log_softmax(-1).numpy() for f in range(3)]
     out = np.full((len(cells), 4), -np.inf)
     for row, (position, field) in enumerate(cells):
         out[row, : tables[field].shape[1]] = tables[field][position]
@@ -61,7 +62,7 @@ def alone(model: Encoder, ids: np.ndarray, cells: np.ndarray) -> np.ndarray:
 def test_packed_answers_equal_each_sequence_alone(model: Encoder, batch_tokens: int) -> None:
     sequences, cells = some_sequences([7, 30, 1, 12, 12, 25])
     cells[3] = cells[3][:0]  # a sequence of which nothing is asked
-    answers = EncoderPredict(model, batch_tokens=batch_tokens)(sequences, cells)
+    answers = with_ids(EncoderPredict(model, batch_tokens=batch_tokens))(sequences, cells)
     for ids, asked, answer in zip(sequences, cells, answers, strict=True):
         np.testing.assert_allclose(answer, alone(model, ids, asked), atol=2e-5)
     assert np.exp(answers[1]).sum(axis=1) == pytest.approx(np.ones(len(cells[1])))
@@ -69,7 +70,7 @@ def test_packed_answers_equal_each_sequence_alone(model: Encoder, batch_tokens: 
 
 def test_bf16_agrees_to_its_precision(model: Encoder) -> None:
     sequences, cells = some_sequences([20, 30])
-    exact, rough = (EncoderPredict(model, precision=p)(sequences, cells) for p in ("fp32", "bf16"))
+    exact, rough = (with_ids(EncoderPredict(model, precision=p))(sequences, cells) for p in ("fp32", "bf16"))
     for a, b in zip(exact, rough, strict=True):
         np.testing.assert_allclose(np.exp(a), np.exp(b), atol=0.06)
         assert not np.array_equal(a, b)
@@ -78,7 +79,7 @@ def test_bf16_agrees_to_its_precision(model: Encoder) -> None:
 def test_symmetries_are_averaged_in_log_space(model: Encoder) -> None:
     """Against the definition: every view mapped back cell by cell and id by id."""
     sequences, cells = some_sequences([9, 5])
-    answers = EncoderPredict(model, [SWAP])(sequences, cells)
+    answers = with_ids(EncoderPredict(model, [SWAP]))(sequences, cells)
     other_column = (1, 0, 2)
     for ids, asked, answer in zip(sequences, cells, answers, strict=True):
         mirrored = SWAP.ids(ids)
@@ -102,7 +103,7 @@ def test_the_ensemble_of_a_symmetry_is_symmetric() -> None:
     (symmetry,) = tokenizer.symmetries()
     backward = tokenizer.encode(symmetry.transform(record)).ids
     every = np.stack([np.arange(len(ids)), np.zeros(len(ids), int)], axis=1)
-    a, b = predict([ids, backward], [every, every])
+    a, b = predict([Example(ids), Example(backward)], [every, every])
     np.testing.assert_allclose(a, b[::-1][:, [3, 2, 1, 0]], atol=1e-5)
 
 

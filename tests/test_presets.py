@@ -6,6 +6,7 @@ import torch
 from maskseq.errors import UsageError
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import PRESETS, preset
+from maskseq.model.priors.config import NgramEmbeddingsConfig, NgramPriorConfig, PhaseEmbeddingsConfig
 from maskseq.types import Field, Vocabulary
 
 DNA = Vocabulary.of([Field(name="base", tokens=tuple("ACGT"))])
@@ -98,14 +99,17 @@ def test_wrong_names_are_answered_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("switches", "told"),
     [
-        ({"neighbours": ((9, 0),)}, r"1,953,125 embeddings.*at most 1,048,576"),
-        ({"neighbours": ((0, 0),)}, "at least one neighbour"),
-        ({"neighbours": ((-1, 2),)}, "at least one neighbour"),
-        ({"neighbours": ((1, 1),), "context_sees_target": False}, "context_sees_target must be true"),
-        ({"context_table": 1, "context_sees_target": False}, "context_sees_target must be true"),
-        ({"context_table": 6}, r"976,562,500 probabilities.*at most 16,777,216"),
-        ({"context_table": -1}, "from 0 on"),
-        ({"periods": (3, 1)}, "from 2 on"),
+        ({"ngram_embeddings": NgramEmbeddingsConfig(contexts=((9, 0),))}, r"1,953,125 embeddings.*at most 1,048,576"),
+        ({"ngram_embeddings": NgramEmbeddingsConfig(contexts=((0, 0),))}, "at least one neighbour"),
+        ({"ngram_embeddings": NgramEmbeddingsConfig(contexts=((-1, 2),))}, "at least one neighbour"),
+        (
+            {"ngram_embeddings": NgramEmbeddingsConfig(contexts=((1, 1),)), "context_sees_target": False},
+            "context_sees_target must be true",
+        ),
+        ({"ngram_prior": NgramPriorConfig(depth=1), "context_sees_target": False}, "context_sees_target must be true"),
+        ({"ngram_prior": NgramPriorConfig(depth=6)}, r"976,562,500 probabilities.*at most 16,777,216"),
+        ({"ngram_prior": NgramPriorConfig(depth=-1)}, "from 0 on"),
+        ({"phase_embeddings": PhaseEmbeddingsConfig(periods=(3, 1))}, "from 2 on"),
     ],
 )
 def test_what_an_encoder_cannot_know_of_its_neighbours_is_refused(switches: dict[str, object], told: str) -> None:

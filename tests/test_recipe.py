@@ -1,5 +1,7 @@
 """Recipes: what a user types is either understood exactly or refused with the nearest right word."""
 
+import tomllib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import pytest
 from maskseq.apps.pretrain import pretrain
 from maskseq.apps.samples import recipes
 from maskseq.errors import UsageError
-from maskseq.recipe import Recipe, load_recipe
+from maskseq.recipe import Recipe, canonical, load_recipe
+from maskseq.storage.toml_text import recipe_text
 
 MINIMAL = {"data": {"files": ["a.fa"]}, "tokenizer": {"name": "nucleotide"}}
 
@@ -25,8 +28,8 @@ def test_files_are_relative_to_the_recipe(tmp_path: Path) -> None:
 
 
 def test_the_guard_gap_is_one_context_unless_it_is_given() -> None:
-    assert load_recipe(MINIMAL, ["batch.context=512"]).data.split.guard == 512
-    assert load_recipe(MINIMAL, ["batch.context=512", "data.split.guard=7"]).data.split.guard == 7
+    assert load_recipe(MINIMAL, ["packing.context=512"]).data.split.guard == 512
+    assert load_recipe(MINIMAL, ["packing.context=512", "data.split.guard=7"]).data.split.guard == 7
 
 
 @pytest.mark.parametrize(
@@ -118,11 +121,11 @@ def test_the_model_section_is_checked_against_the_encoder() -> None:
         (["schedule.warmup=0.5", "schedule.decay=0.6"], "schedule"),
         (["training.tokens=1000", "schedule.decay=2000"], "schedule"),
         (["training.tokens=1000", "training.first_rows=1", "training.rows_warmup=2000"], "rows_warmup"),
-        (["model.preset=bert-base", "batch.context=1024"], "max_positions"),
+        (["model.preset=bert-base", "packing.context=1024"], "max_positions"),
         (["model.context_sees_target=false"], "infill"),
         (["masking.field_weights.nothing=2"], "nothing"),
         (["masking.field_weights.base=0"], "field_weights"),
-        (["model.context_table=9"], "context_table"),
+        (["model.ngram_prior.depth=9"], "ngram_prior"),
     ],
 )
 def test_sections_that_do_not_fit_are_refused_before_a_corpus_is_built(
@@ -133,3 +136,100 @@ def test_sections_that_do_not_fit_are_refused_before_a_corpus_is_built(
     with pytest.raises(UsageError, match=named):
         pretrain(recipe, output=tmp_path / "run", overrides=overrides)
     assert not (tmp_path / "run").exists()
+
+
+OLDER = """
+[data]
+files = ["a.csv"]
+[tokenizer]
+name = "quantize"
+[model]
+waves = 16
+linear_context = [1, 2]
+periods = [24]
+neighbours = [[1, 0]]
+context_table = 1
+[batch]
+row_tokens = 512
+context = 64
+"""
+TODAY = (
+    OLDER[: OLDER.index("waves")]
+    + """
+ordinal_basis.cosines = 16
+linear_prior.distances = [1, 2]
+phase_embeddings.periods = [24]
+ngram_embeddings.contexts = [[1, 0]]
+ngram_prior.depth = 1
+[packing]
+row_tokens = 512
+context = 64
+"""
+)
+
+
+def test_older_names_of_keys_and_sections_mean_what_they_meant(tmp_path: Path) -> None:
+    for name, text in (("older", OLDER), ("today", TODAY)):
+        (tmp_path / f"{name}.toml").write_text(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        today = load_recipe(tmp_path / "today.toml")
+    with pytest.warns(FutureWarning) as raised:
+        older = load_recipe(tmp_path / "older.toml")
+    (warning,) = [str(each.message) for each in raised if each.category is FutureWarning]
+    assert "\n" not in warning
+    assert all(name in warning for name in ("older.toml", "model.waves", "model.ordinal_basis.cosines", "packing"))
+    assert older == today
+    assert older.identity() == today.identity()
+    saved = {"recipe": tomllib.loads(OLDER)}
+    assert canonical(saved) == canonical({"recipe": tomllib.loads(TODAY)})
+
+
+@pytest.mark.parametrize(
+    ("older", "today"),
+    [
+        ("model.waves=8", "model.ordinal_basis.cosines=8"),
+        ("model.context_table=2", "model.ngram_prior.depth=2"),
+        ("batch.row_tokens=4096", "packing.row_tokens=4096"),
+        ("batch={row_tokens=4096}", "packing={row_tokens=4096}"),
+        ("model={waves=8}", "model={ordinal_basis={cosines=8}}"),
+    ],
+)
+def test_older_names_of_keys_may_be_set(older: str, today: str) -> None:
+    with pytest.warns(FutureWarning, match="ordinal_basis|ngram_prior|packing"):
+        assert load_recipe(MINIMAL, [older]) == load_recipe(MINIMAL, [today])
+
+
+@pytest.mark.parametrize(
+    "both",
+    [
+        {"batch": {"context": 64}, "packing": {"context": 32}},
+        {"model": {"waves": 8, "ordinal_basis": {"cosines": 16}}},
+    ],
+)
+def test_a_key_under_both_its_names_is_refused(both: dict[str, object]) -> None:
+    with pytest.warns(FutureWarning), pytest.raises(UsageError, match="old name"):
+        load_recipe(MINIMAL | both)
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("model.ngram_prior.dept=2", "depth"),
+        ("model.ngram_prior=2", "ngram_prior"),
+        ("model.ordinal_basis.cosines=many", "ordinal_basis"),
+    ],
+)
+def test_switches_of_priors_are_checked_as_others(override: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=hint):
+        load_recipe(MINIMAL, [override])
+
+
+def test_a_table_of_one_key_is_written_without_braces_and_with_its_comment() -> None:
+    recipe = {
+        "model": {"preset": "nano", "ordinal_basis": {"cosines": 8}},
+        "masking": {"spans": {"weight": 1.0, "n": 2}},
+    }
+    text = recipe_text(recipe, {"model.ordinal_basis.cosines": "few", "masking.spans": "gaps"}, "A title")
+    assert tomllib.loads(text) == recipe
+    assert [line.partition("  # ")[2] for line in text.splitlines() if "  # " in line] == ["few", "gaps"]

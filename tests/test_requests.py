@@ -11,8 +11,8 @@ from untrained import untrained
 
 from maskseq.cli import app
 from maskseq.errors import UsageError
+from maskseq.infill.options import Unsized
 from maskseq.infill.ranges import Moments, hidden_cells, within
-from maskseq.lengths.missing import Unsized
 from maskseq.trained import TrainedModel
 from maskseq_genomics.codon import CodonTokenizer
 from maskseq_genomics.kmer import KmerTokenizer

@@ -15,7 +15,9 @@ from maskseq.constraints import joined
 from maskseq.errors import DataError, UsageError
 from maskseq.infill.rules import NamedRule, bounds, follows, never_falls, read_interval, total
 from maskseq.infill.sampler import InfillConfig
-from maskseq.infill.windows import Task, fill_record
+from maskseq.infill.window_plan import Task
+from maskseq.infill.windows import fill_records
+from maskseq.predict.protocol import of_ids
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import ABSENT, OTHER, Encoded, Field, LegalCells, ListRecord
 from maskseq_genomics.genetic_code import genetic_code
@@ -38,6 +40,7 @@ class Log(Tokenizer[ListRecord]):
         return ids.tolist()
 
 
+@of_ids
 def anything(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     """A model with strong opinions of no use."""
     width = 5 if sequences[0].shape[1] == 2 else 4
@@ -52,7 +55,7 @@ def fill_with(tokenizer: Tokenizer, encoded: Encoded, rules: list[str], context:
     made = [NamedRule.parse(rule).about(tokenizer, encoded) for rule in rules]
     holes = ~tokenizer.vocabulary.known(encoded.ids)
     task = Task("r", encoded, holes, made)
-    filled = fill_record(anything, task, CONFIG, vocabulary=tokenizer.vocabulary, context=context)
+    (filled,) = fill_records(anything, [task], CONFIG, vocabulary=tokenizer.vocabulary, context=context)
     return [filled.fill.written(encoded.ids, sample) for sample in range(4)]
 
 
@@ -193,8 +196,8 @@ def test_field_rules_accept_what_their_names_say(ids: list[int]) -> None:
         return bool(rule(before, last, np.ones((1, 5), bool))[0, ids[-1]])
 
     assert accepts(never_falls(field)) == (values == sorted(values))
-    assert accepts(total(field, 3, 11)) == (3 <= sum(values) <= 11)
-    allowed = bounds(field, 0, 1, 4, 0, len(ids)).allowed
+    assert accepts(total(field, 3.0, 11.0)) == (3 <= sum(values) <= 11)
+    allowed = bounds(field, 0, 1.0, 4.0, 0, len(ids)).allowed
     assert [bool(allowed[0, i]) for i in range(5)] == [False, True, True, False, True]
 
 

@@ -29,7 +29,7 @@ RECIPE: dict[str, Any] = {
     "data": {"split": {"by": "record", "validation": 0.2}},
     "tokenizer": {"name": "nucleotide"},
     "model": {"preset": "nano", "n_layers": 1},
-    "batch": {"row_tokens": 512, "context": 64},
+    "packing": {"row_tokens": 512, "context": 64},
     "optimizer": {"name": "muon", "lr": 2e-3, "weight_decay": 0.05},
     "training": {"tokens": 15_000, "rows": 2, "validate_every": 0.3},
 }

@@ -15,6 +15,7 @@ from maskseq.model.config import EncoderConfig
 from maskseq.model.encoder import Encoder
 from maskseq.predict.embed import embed_records
 from maskseq.predict.encoder import EncoderPredict, windows
+from maskseq.predict.protocol import Example, of_ids
 from maskseq.scoring.score import chain_log_probs, score_records
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord
@@ -41,7 +42,8 @@ class Table:
         self.probabilities = np.random.default_rng(0).dirichlet(np.full(len(self.sequences), 0.3))
         self.calls: list[int] = []
 
-    def __call__(self, sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def __call__(self, examples: Sequence[Example], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
+        sequences = [each.ids for each in examples]
         self.calls.append(len(sequences))
         return [
             np.log(np.stack([self.conditional(ids, cell) for cell in asked]))
@@ -97,6 +99,7 @@ def test_strides_take_as_many_passes_as_they_say_and_score_every_known_cell_once
     ids = np.random.default_rng(0).integers(0, 5, (70, 1)).astype(np.uint8)
     asked: list[np.ndarray] = []
 
+    @of_ids
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         for seen, each in zip(sequences, cells, strict=True):
             known = ids != 4
@@ -118,6 +121,7 @@ def test_cells_that_share_raw_units_with_a_scored_one_are_hidden_with_it() -> No
     ids = tokenizer.encode(Dna(key="x", residues=b"ACGTTGCATGCATTGACGT")).ids
     mask = tokenizer.fields[0].mask_id
 
+    @of_ids
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         for seen, each in zip(sequences, cells, strict=True):
             near = np.abs(np.arange(len(seen))[:, None] - each[:, 0]).min(axis=1) <= 2
@@ -132,6 +136,7 @@ def test_long_records_are_scored_in_windows_and_batches_change_nothing() -> None
     rng = np.random.default_rng(0)
     records = [(f"r{n}", Encoded(rng.integers(0, 5, (n, 1)).astype(np.uint8))) for n in (3, 300, 0, 64, 65, 1)]
 
+    @of_ids
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         assert max(map(len, sequences)) <= 64
         made = []
@@ -177,7 +182,8 @@ def model() -> Encoder:
 def hidden(model: Encoder, ids: np.ndarray) -> np.ndarray:
     n = len(ids)
     with torch.inference_mode():
-        return model(torch.tensor(ids.astype(int)), torch.arange(n), torch.tensor([0, n], dtype=torch.int32), n).numpy()
+        states = model(torch.tensor(ids.astype(int)), torch.arange(n), torch.tensor([0, n], dtype=torch.int32), n)
+    return states.hidden_states.numpy()
 
 
 def test_embeddings_are_the_hidden_states_pooled(model: Encoder) -> None:

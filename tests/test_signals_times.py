@@ -226,7 +226,7 @@ def test_every_command_says_once_what_was_not_regular(tmp_path):
     found = json.loads(maskseq("init", path, "-o", tmp_path / "r.toml", "--json"))
     assert found["records"]["lengths"].startswith("200 ")
     short = (
-        *("training.tokens=600", "training.validation_rows=1", "model.n_layers=1", "model.linear_context=[]"),
+        *("training.tokens=600", "training.validation_rows=1", "model.n_layers=1", "model.linear_prior.distances=[]"),
         *("tokenizer.bins=8", "data.workers=1"),
     )
     maskseq("pretrain", tmp_path / "r.toml", "-o", tmp_path / "run", *(a for each in short for a in ("--set", each)))

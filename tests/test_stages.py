@@ -16,6 +16,7 @@ import corpora
 from corpora import random_texts
 from small_run import STEP, Letters, Synthetic, small_run, weights
 
+from maskseq.apps.pretrain import OnRows
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.splits import SplitConfig
@@ -30,7 +31,7 @@ from maskseq.training.config import OptimizerConfig, TrainingConfig
 from maskseq.training.events import Event, Listener, Started, Step, Warned
 from maskseq.training.schedule import ScheduleConfig
 from maskseq.training.state import Origin, Position, branch, next_stage, read_saved
-from maskseq.training.trainer import train
+from maskseq.training.trainer import TrainingSpec, train
 
 WARMUP = {"warmup": 4 * STEP}
 DECAY = {"decay": 10 * STEP} | WARMUP
@@ -162,18 +163,21 @@ def pretrain(
     vocabulary = corpus.tokenizer.vocabulary
     shape = {"n_layers": 4, "hidden_size": 32, "n_heads": 2, "intermediate_size": 48}
     windows = {"global_every": 3, "window": 16, "rope_theta": theta, "attention_dropout": 0.1}
-    train(
-        Encoder(preset("nano", vocabulary, **shape, **windows), seed=0),
-        PackedRows(corpus, split="train", total_tokens=total, decay_start=0.5, **common),
-        PackedRows(corpus, split="validation", mask_epoch=0, **common),
-        config=TrainingConfig(tokens=total, rows=1, precision="fp32", validate_every=0.5, validation_rows=3),
+    spec = TrainingSpec(
+        config=TrainingConfig(tokens=total, rows=1, precision="fp32", validate_every=0.5),
         optimizer=OptimizerConfig(lr=1e-2),
         schedule=ScheduleConfig(warmup=0, decay=0.5),
-        run=run,
         tokenizer=corpus.tokenizer,
         seed=3,
         identity={"context": context},
         origin=origin,
+    )
+    train(
+        Encoder(preset("nano", vocabulary, **shape, **windows), seed=0),
+        PackedRows(corpus, split="train", total_tokens=total, decay_start=0.5, **common),
+        spec,
+        run=run,
+        validate=OnRows(PackedRows(corpus, split="validation", mask_epoch=0, **common), 3),
         on_event=on_event,
     )
 

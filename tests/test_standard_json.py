@@ -18,12 +18,12 @@ import maskseq
 from maskseq.apps.embed import PARTS, Parts
 from maskseq.apps.watch import view
 from maskseq.calibration.fit import fit_calibration
-from maskseq.calibration.stored import CALIBRATION, read_calibration, write_calibration
+from maskseq.calibration.stored import read_calibration, write_calibration
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import MANIFEST, Corpus
 from maskseq.infill.journal import Journal
 from maskseq.lengths.head import FittedHead, LengthHead, load_length_head, save_length_head
-from maskseq.model.checkpoint import DIGESTS, check, read_json, read_model, write_json
+from maskseq.model.checkpoint import check, read_json, read_model, write_json
 from maskseq.predict.calibrated import Calibration, CalibrationGroup
 from maskseq.predict.posterior import LEVELS
 from maskseq.predict.protocol import Fill
@@ -31,13 +31,15 @@ from maskseq.recipe import load_recipe
 from maskseq.reports.evaluation import evaluation_writer
 from maskseq.reports.run import CHARTS, _chart
 from maskseq.storage.outputs import claimed
+from maskseq.storage.run_folder import CALIBRATION, DIGESTS, LAYOUT, METRICS, RECIPE, STATE, RunFolder
 from maskseq.storage.standard_json import to_json
 from maskseq.storage.tabular import table_writer
 from maskseq.tokenizer import Tokenizer
+from maskseq.training.claim import claim
 from maskseq.training.events import CellScore, Scores, Step, Validation
-from maskseq.training.metrics import METRICS, Watched
-from maskseq.training.run_folder import RECIPE, Metrics, claim
-from maskseq.training.state import LAYOUT, STATE, Position, Saved, read_saved
+from maskseq.training.metrics import Watched
+from maskseq.training.metrics_writer import MetricsWriter
+from maskseq.training.state import Position, Saved, read_saved
 from maskseq.types import Encoded, Field, ListRecord
 
 AWKWARD = (math.nan, math.inf, -math.inf, -0.0, 5e-324, 1.7e308)
@@ -91,7 +93,7 @@ def test_numbers_of_numpy_and_what_json_has_no_word_for() -> None:
 
 def test_nothing_else_writes_json() -> None:
     """But for what is hashed or validated and not kept, and TOML, whose strings are those of JSON."""
-    others = {"tokenizer.py", "identity.py", "recipe.py", "readings.py", "toml_text.py", "standard_json.py"}
+    others = {"tokenizer.py", "identity.py", "recipe.py", "init_readings.py", "toml_text.py", "standard_json.py"}
     package = Path(maskseq.__file__).parent
     writers = [
         path.relative_to(package).as_posix()
@@ -147,13 +149,13 @@ def test_corpora_of_any_tokenizer_and_keys(tmp_path: Path) -> None:
 
 def test_recipes_with_any_number(tmp_path: Path) -> None:
     identity = {"recipe": {"data": {"files": ("über.fa",)}, "numbers": list(AWKWARD)}, "corpus": "x"}
-    claim(tmp_path, identity)
-    claim(tmp_path, identity)  # the same run again
+    claim(RunFolder(tmp_path), identity)
+    claim(RunFolder(tmp_path), identity)  # the same run again
     standard((tmp_path / RECIPE).read_bytes())
     assert read_json(tmp_path / RECIPE)["recipe"]["data"]["files"] == ["über.fa"]
     recipe = load_recipe({"data": {}, "training": {"tokens": 1000}, "tokenizer": {"scale": math.inf, "name": "é"}})
     (tmp_path / "b").mkdir()
-    claim(tmp_path / "b", recipe.identity())
+    claim(RunFolder(tmp_path / "b"), recipe.identity())
     assert load_recipe(read_json(tmp_path / "b" / RECIPE)["recipe"]).training == recipe.training
 
 
@@ -170,7 +172,7 @@ def step(number: int, value: float) -> Step:
 
 
 def test_metrics_of_a_run_that_went_wrong(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path, step=0)
+    metrics = MetricsWriter(RunFolder(tmp_path), step=0)
     for number, value in enumerate((1.0, *AWKWARD[:3]), start=1):
         metrics.write(step(number, value))
         metrics.write(Validation(step=number, tokens=100 * number, scores=step(number, value).scores, seconds=1.0))

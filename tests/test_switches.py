@@ -50,8 +50,8 @@ FLIPS = {  # what is flipped, and what must hold on both sides of it
     "attention_bias=true": [],
     "mlp_bias=true": [],
     "token_types=2": [],
-    "periods=[3,7]": [],
-    "neighbours=[[2,0],[0,1],[1,2]]": [],
+    "phase_embeddings.periods=[3,7]": [],
+    "ngram_embeddings.contexts=[[2,0],[0,1],[1,2]]": [],
     "head=none": [],
     "head=silu": [],
     "head_bias=true": [],
@@ -60,9 +60,9 @@ FLIPS = {  # what is flipped, and what must hold on both sides of it
 }
 ELSEWHERE = {  # and the file that tests it
     "context_sees_target": "test_one_way.py",
-    "context_table": "test_neighbours.py",
-    "waves": "test_waves.py",
-    "linear_context": "test_linear_context.py",
+    "ngram_prior": "test_ngram.py",
+    "ordinal_basis": "test_ordinal_basis.py",
+    "linear_prior": "test_linear_prior.py",
     "embedding_dropout": "below, and test_dropout.py",
     "attention_dropout": "below, and test_dropout.py",
     "mlp_dropout": "below, and test_dropout.py",
@@ -72,9 +72,14 @@ ELSEWHERE = {  # and the file that tests it
 }
 
 
+def switch_of(flip: str) -> str:
+    """The field of `EncoderConfig`."""
+    return flip.partition("=")[0].partition(".")[0]
+
+
 def config(*switches: str) -> EncoderConfig:
     """What `--set model.SWITCH` makes of the smallest preset."""
-    overrides = ["batch.context=32", *(f"model.{switch}" for switch in (*SMALL, *switches))]
+    overrides = ["packing.context=32", *(f"model.{switch}" for switch in (*SMALL, *switches))]
     return load_recipe(RECIPE, overrides).encoder_config(VOCABULARY)
 
 
@@ -97,18 +102,18 @@ def row() -> tuple[Tensor, Tensor, Tensor, int]:
 
 def logits(model: Encoder) -> list[Tensor]:
     with torch.no_grad():
-        hidden = model(*row())
-        return [model.logits(hidden, field) for field in range(VOCABULARY.n_fields)]
+        states = model(*row())
+        return [model.logits(states, field) for field in range(VOCABULARY.n_fields)]
 
 
 def test_every_switch_is_flipped_here_or_somewhere() -> None:
-    flipped = {flip.partition("=")[0] for flip in FLIPS}
+    flipped = {switch_of(flip) for flip in FLIPS}
     assert {f.name for f in fields(EncoderConfig)} - {"vocabulary"} == flipped | set(ELSEWHERE)
 
 
 @pytest.mark.parametrize(("flip", "given"), FLIPS.items(), ids=FLIPS)
 def test_flipping_a_switch_changes_what_the_formulas_change(flip: str, given: list[str]) -> None:
-    name = flip.partition("=")[0]
+    name = switch_of(flip)
     base, flipped = config(*given), config(*given, flip)
     changed = {f.name for f in fields(EncoderConfig) if getattr(base, f.name) != getattr(flipped, f.name)}
     assert changed - {"max_positions"} == {name} - {"max_positions"}  # learned positions bring their own number
@@ -139,9 +144,9 @@ def test_dropout_that_drops_everything_is_an_encoder_without_that_part(switch: s
         for name, parameter in without.named_parameters():
             if name.endswith(silenced):
                 parameter.zero_()
-        dropped = model(*row(), dropout_keys=torch.tensor([1]))
-        torch.testing.assert_close(dropped, without(*row()), atol=1e-6, rtol=1e-5)
-        assert (dropped - model(*row())).abs().max() > 1e-3
+        dropped = model(*row(), dropout_keys=torch.tensor([1])).hidden_states
+        torch.testing.assert_close(dropped, without(*row()).hidden_states, atol=1e-6, rtol=1e-5)
+        assert (dropped - model(*row()).hidden_states).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(

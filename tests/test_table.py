@@ -13,9 +13,11 @@ from maskseq.errors import UsageError
 from maskseq.infill import table as table_module
 from maskseq.infill.sampler import InfillConfig
 from maskseq.infill.table import COLUMNS, as_dict, rows, unit_ranges
-from maskseq.infill.windows import Task, fill_record
+from maskseq.infill.window_plan import Task
+from maskseq.infill.windows import fill_records
 from maskseq.masking import units as units_module
 from maskseq.predict.posterior import bin_edges, posterior
+from maskseq.predict.protocol import of_ids
 from maskseq.storage.tabular import table_writer
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import OTHER, Encoded, Field, ListRecord
@@ -44,6 +46,7 @@ class Weather(Tokenizer[ListRecord]):
         return ids.tolist()
 
 
+@of_ids
 def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     with np.errstate(divide="ignore"):
         return [np.log(PROBABILITIES[asked[:, 1]]) for asked in cells]
@@ -55,7 +58,7 @@ def made() -> list[table_module.FillRow]:
     ids = tokenizer.encode(ListRecord(key="week", values=[(0, 1), (4, 1), (2, 3), (1, 0)])).ids
     holes = np.array([[0, 0], [1, 0], [1, 1], [0, 0]], dtype=bool)  # the sky of day 3 was known: rain
     task = Task("week", Encoded(ids), holes)
-    filled = fill_record(predict, task, InfillConfig(), vocabulary=tokenizer.vocabulary, context=8)
+    (filled,) = fill_records(predict, [task], InfillConfig(), vocabulary=tokenizer.vocabulary, context=8)
     return list(rows(filled, Encoded(ids), tokenizer, alternatives=2))
 
 
@@ -75,9 +78,8 @@ def test_rows_say_where_what_and_how_surely(made: list[table_module.FillRow]) ->
 
 def test_the_number_that_was_written_is_told(made: list[table_module.FillRow]) -> None:
     ids = np.array([[0, 1], [3, 1]])
-    fill = fill_record(
-        predict, Task("week", Encoded(ids), ids == 3), InfillConfig(), vocabulary=Weather().vocabulary, context=8
-    )
+    task = Task("week", Encoded(ids), ids == 3)
+    (fill,) = fill_records(predict, [task], InfillConfig(), vocabulary=Weather().vocabulary, context=8)
     (row,) = rows(fill, Encoded(ids), Weather(), numbers=np.array([12.5]))
     assert (row.value, row.number) == ("sun", 12.5)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from maskseq.plugins import format_for
 from maskseq.predict.experts.tables import MAX_KEY, ContextTables, Counts, FieldTable, Neighbours
+from maskseq.predict.protocol import Example
 from maskseq.types import Field, Vocabulary
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 
@@ -25,7 +26,7 @@ def tables(sequences: list[list[int]], depth: int) -> ContextTables:
 def asked(table: ContextTables, ids: list[int], position: int) -> np.ndarray:
     hidden = np.array(ids)[:, None]
     hidden[position] = 3
-    (answer,) = table([hidden], [np.array([[position, 0]])])
+    (answer,) = table([Example(hidden)], [np.array([[position, 0]])])
     return np.exp(answer[0])
 
 
@@ -132,8 +133,8 @@ def test_symmetries_count_both_strands() -> None:
     positions = np.arange(5, 495, 7)
     hidden = ids.copy()
     hidden[positions] = 4
-    (here,) = table([hidden], [np.stack([positions, 0 * positions], axis=1)])
-    (there,) = table([mirror.ids(hidden)], [np.stack([499 - positions, 0 * positions], axis=1)])
+    (here,) = table([Example(hidden)], [np.stack([positions, 0 * positions], axis=1)])
+    (there,) = table([Example(mirror.ids(hidden))], [np.stack([499 - positions, 0 * positions], axis=1)])
     np.testing.assert_allclose(here, there[:, np.asarray(mirror.id_maps[0])[:4]], rtol=1e-9)
 
 
@@ -143,7 +144,7 @@ def test_fields_are_apart() -> None:
     table = ContextTables([ids], vocabulary=two, depth=1)
     hidden = ids.copy()
     hidden[4] = two.mask_ids
-    answer = table([hidden], [np.array([[4, 0], [4, 1]])])[0]
+    answer = table([Example(hidden)], [np.array([[4, 0], [4, 1]])])[0]
     assert np.exp(answer[0, 0]) > 0.95
     assert np.exp(answer[1, 2]) > 0.95
     assert answer[0, 2] == -np.inf
@@ -157,7 +158,7 @@ def test_long_codes_wrap_but_do_not_fail() -> None:
     table = ContextTables([ids], vocabulary=many, depth=8)
     hidden = ids.copy()
     hidden[301] = 100
-    assert np.exp(table([hidden], [np.array([[301, 0]])])[0][0]).argmax() == ids[301]
+    assert np.exp(table([Example(hidden)], [np.array([[301, 0]])])[0][0]).argmax() == ids[301]
 
 
 @pytest.mark.soak
@@ -171,7 +172,7 @@ def test_reproduces_the_figures_of_e_coli(shared_data: Path) -> None:
     positions = np.arange(32, len(ids) - cut, 64)
     hidden = ids[cut:].copy()
     hidden[positions] = 4
-    (answer,) = table([hidden], [np.stack([positions, 0 * positions], axis=1)])
+    (answer,) = table([Example(hidden)], [np.stack([positions, 0 * positions], axis=1)])
     truth = ids[cut:][positions, 0]
     bits = -answer[np.arange(len(truth)), truth].mean() / np.log(2)
     assert 1.82 < bits < 1.85

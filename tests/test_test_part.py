@@ -24,7 +24,7 @@ RECIPE: dict[str, Any] = {
     "data": {"split": {"by": "record", "selection": 0.2}},
     "tokenizer": {"name": "nucleotide"},
     "model": {"preset": "nano", "n_layers": 1},
-    "batch": {"row_tokens": 256, "context": 64},
+    "packing": {"row_tokens": 256, "context": 64},
     "training": {"tokens": 3_000, "validate_every": 0.5, "precision": "fp32"},
 }
 
@@ -73,8 +73,8 @@ def test_pretrain_chooses_by_selection_and_reports_the_test_once(three: Path) ->
     assert selection is not None
     assert test is not None
     told = {line["kind"]: line for line in lines}
-    assert told["validation"]["loss"] == pytest.approx(learner.validate(selection).all.loss, rel=1e-5)
-    assert told["test"]["loss"] == pytest.approx(learner.validate(test).all.loss, rel=1e-5)
+    assert told["validation"]["loss"] == pytest.approx(learner.score(selection, 16).all.loss, rel=1e-5)
+    assert told["test"]["loss"] == pytest.approx(learner.score(test, 16).all.loss, rel=1e-5)
     page = (three / "run" / "report.html").read_text()
     assert "test data" in page
     assert f"{told['test']['bits']:.4g}" in page

@@ -43,10 +43,10 @@ def rows(n: int) -> list[PackedRow]:
 
 def brute_force(model: Encoder, row: PackedRow) -> list[tuple[float, torch.Tensor, bool, int, str, int]]:
     """(weight, cross-entropy, correct, objective, ratio bin, field) of each scored cell, from full logits."""
-    hidden = model(torch.tensor(row.inputs), torch.tensor(row.positions), torch.tensor(row.cu_seqlens), row.max_seqlen)
+    states = model(torch.tensor(row.inputs), torch.tensor(row.positions), torch.tensor(row.cu_seqlens), row.max_seqlen)
     cells = []
     for field in range(row.targets.shape[1]):
-        log_p = torch.log_softmax(model.logits(hidden, field), dim=-1)
+        log_p = torch.log_softmax(model.logits(states, field), dim=-1)
         for piece, (start, stop) in enumerate(zip(row.cu_seqlens[:-1], row.cu_seqlens[1:], strict=True)):
             ratio_bin = RATIO_BINS[min(int(row.ratio[piece] * 5), 4)]
             for i in range(start, stop):
@@ -123,10 +123,10 @@ def test_training_is_the_loop_one_would_write_by_hand(tmp_path: Path) -> None:
     for step in range(steps):
         row = concatenate([source.row(2 * step), source.row(2 * step + 1)])
         cells = [torch.tensor(a) for a in (row.inputs, row.positions, row.cu_seqlens)]
-        hidden = model(*cells, row.max_seqlen)
+        states = model(*cells, row.max_seqlen)
         total = torch.zeros(())
         for field in range(2):
-            ce = F.cross_entropy(model.logits(hidden, field), torch.tensor(row.targets[:, field]), reduction="none")
+            ce = F.cross_entropy(model.logits(states, field), torch.tensor(row.targets[:, field]), reduction="none")
             weight = torch.tensor(row.weights[:, field])
             total = total + ce[weight > 0] @ weight[weight > 0]
         adamw.zero_grad()
@@ -405,10 +405,10 @@ def test_z_loss_and_smoothing_change_what_is_minimised_but_not_what_is_reported(
     plain, counted = MaskedLoss(model)(batch, weight)
     both, also_counted = MaskedLoss(model, z_loss=0.1, smoothing=0.7)(batch, weight)
     assert torch.equal(counted, also_counted)
-    hidden = model(batch.ids, batch.positions, batch.cu_seqlens, batch.max_seqlen)
+    states = model(batch.ids, batch.positions, batch.cu_seqlens, batch.max_seqlen)
     expected = torch.zeros(())
     for field in range(2):
-        logits, target = model.logits(hidden, field), torch.tensor(row.targets[:, field])
+        logits, target = model.logits(states, field), torch.tensor(row.targets[:, field])
         ce = F.cross_entropy(logits, target, reduction="none")
         if field == 1:  # the ordinal one
             bell = torch.exp(-((torch.arange(5)[None] - target[:, None]) ** 2) / (2 * 0.7**2))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from untrained import untrained
 
-from maskseq.predict.protocol import Predict
+from maskseq.predict.protocol import Predict, of_ids
 from maskseq.scoring.score import Score
 from maskseq.scoring.surprise import position_rows, record_row
 from maskseq.scoring.variants import FLANK, VariantScore, score_variants
@@ -70,7 +70,10 @@ def variant(letters: str, start: int, was: int, becomes: str) -> SmallVariant:
     )
 
 
-def scores(letters: str, *variants: SmallVariant, context: int = 64, predict: Predict = exact) -> list[VariantScore]:
+EXACT = of_ids(exact)
+
+
+def scores(letters: str, *variants: SmallVariant, context: int = 64, predict: Predict = EXACT) -> list[VariantScore]:
     record = sequence.Sequence(key="g", residues=letters.encode())
     listed = stretches(variants, Records(lambda: [record]), context)
     return list(score_variants(predict, listed, tokenizer=NucleotideTokenizer()))
@@ -142,6 +145,7 @@ def test_scores_of_random_indels_do_not_measure_their_length(kind: str) -> None:
     rng = np.random.default_rng(7)
     step = rng.dirichlet(np.full(4, 4.0), 4)
 
+    @of_ids
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         return exact(sequences, cells, step)
 
@@ -178,6 +182,7 @@ def of_order_k(letters: str) -> float:
     return sum(math.log(TABLE[(*ids[i - ORDER : i], ids[i])]) for i in range(ORDER, len(ids)))
 
 
+@of_ids
 def predict_order_k(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Conditionals of a chain of higher order: one of order 1 whose states are words of three bases."""
     n = 4**ORDER
@@ -229,6 +234,7 @@ def test_words_that_are_not_the_same_on_both_sides_count_on_neither(tokenizer: K
     """A model that says the same of everything is asked about the same cells before and after."""
     letters = "ACGTTGCATGCCGATTACGATTGACCA"
 
+    @of_ids
     def flat(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [np.full((len(each), 84), -math.log(84)) for each in cells]
 
@@ -244,6 +250,7 @@ def test_substitutions_that_move_borders_of_tokens_are_scored_as_such() -> None:
     letters = "TTTTGGACGTTTTGG"
     n = tokenizer.fields[0].n_tokens
 
+    @of_ids
     def flat(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [np.full((len(each), n), -1.0) for each in cells]
 
@@ -258,6 +265,7 @@ def test_no_word_over_a_changed_base_is_seen() -> None:
     letters = "ACGTTGCATGCCGATTACGA"
     asked: list[tuple[np.ndarray, np.ndarray]] = []
 
+    @of_ids
     def watch(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         asked.extend(zip(sequences, cells, strict=True))
         return [np.full((len(each), 84), -math.log(84)) for each in cells]

@@ -19,7 +19,7 @@ from maskseq.evaluation.protocols import MaskedExample
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.predict.experts.mixture import Mixture
 from maskseq.predict.experts.numbers import NumberPredict
-from maskseq.predict.protocol import Predict
+from maskseq.predict.protocol import Example, Predict
 from maskseq.types import LegalCells, Vocabulary
 
 DEPTH = 5
@@ -259,7 +259,15 @@ def _by_tables(
             hole[tuple(puzzle.cells[mine].T)] = True
             allowed.append(None if legal is None else LegalCells(puzzle.cells[mine], legal[first + i][mine]))
         keys = list(range(first, first + len(batch)))
-        fills = infill(predict, seen, holes, InfillConfig(), vocabulary=vocabulary, keys=keys, legal=allowed)
+        fills = infill(
+            predict,
+            [Example(ids) for ids in seen],
+            holes,
+            InfillConfig(),
+            vocabulary=vocabulary,
+            keys=keys,
+            legal=allowed,
+        )
         values += [f.written(ids)[tuple(p.cells.T)] for f, ids, p in zip(fills, seen, batch, strict=True)]
     return values
 
@@ -281,7 +289,7 @@ def _recorded(log_probs: np.ndarray) -> Predict:
     """What was said before, in the order in which it is asked for now."""
     at = 0
 
-    def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def predict(examples: Sequence[Example], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         nonlocal at
         first, at = at, at + sum(map(len, cells))
         return np.split(log_probs[first:at], np.cumsum([len(each) for each in cells])[:-1])

@@ -77,7 +77,7 @@ def encode(run: Path, train: Path, test: Path, out: Path, *, drifts: bool) -> No
         ],
         "tokenizer": type(tokenizer).__name__,
         "context": config.max_positions,
-        "distances": list(getattr(config, "linear_context", ()) or ()),
+        "distances": list(config.linear_prior.distances),
         "masking": json.loads((run / "recipe.json").read_text(encoding="utf-8"))["recipe"].get("masking", {}),
         "keys": {part: [key for key, _ in encoded] for part, encoded in parts.items() if part != "train"},
     }
@@ -93,8 +93,8 @@ def answer(run: Path, questions: Path, out: Path) -> None:
     infill, config, grammar = (
         _imported(*places)
         for places in (
-            ("maskseq.inference.infill:infill",),
-            ("maskseq:InfillConfig", "maskseq.inference.infill:InfillConfig"),
+            ("maskseq.infill.sampler:infill", "maskseq.inference.infill:infill"),
+            ("maskseq.infill.sampler_state:InfillConfig", "maskseq.inference.infill:InfillConfig"),
             ("maskseq.constraints:Grammar",),
         )
     )
@@ -111,7 +111,7 @@ def answer(run: Path, questions: Path, out: Path) -> None:
             found = [
                 np.asarray(each, np.float32)
                 for first, last in _batches(asked["lengths"])
-                for each in predict(seen[first:last], cells[first:last])
+                for each in predict(_examples(seen[first:last]), cells[first:last])
             ]
             arrays[f"log_probs/{name}"] = np.concatenate(found)
             if int(asked["fills"]):
@@ -125,7 +125,7 @@ def answer(run: Path, questions: Path, out: Path) -> None:
                         holes.append(hole)
                     fills = infill(
                         predict,
-                        seen[first:last],
+                        _examples(seen[first:last]),
                         holes,
                         config(order="entropy_bounded"),
                         vocabulary=loaded.tokenizer.vocabulary,
@@ -189,6 +189,15 @@ def _some(records: Iterator[tuple[str, Any]]) -> list[tuple[str, Any]]:
     every = sorted(records, key=lambda each: zlib.crc32(each[0].encode()))
     ends = np.cumsum([len(encoded.ids) for _, encoded in every])
     return every[: int(np.searchsorted(ends, MOST_POSITIONS)) + 1]
+
+
+def _examples(sequences: Sequence[np.ndarray]) -> Sequence[Any]:
+    """What a predictor of the judged code is given: examples, or by code from before there were any, ids."""
+    try:
+        example = _imported("maskseq.predict.protocol:Example")
+    except ImportError:
+        return sequences
+    return [example(ids) for ids in sequences]
 
 
 def _bare(ids: np.ndarray) -> Any:

@@ -35,6 +35,7 @@ from maskseq.storage import standard_json
 from maskseq.storage.folder import file_digest, to_json
 from maskseq.storage.outputs import Work, claimed, write
 from maskseq.trained import TrainedModel
+from maskseq.types import Progress
 
 PART_BYTES = 1 << 26
 """Vectors of a part: how much is computed again after a kill at most, but for one record that is longer."""
@@ -56,7 +57,7 @@ def embed_file(
     symmetries: bool = True,
     batch_tokens: int = 16384,
     part_bytes: int = PART_BYTES,
-    on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+    on_progress: Progress = lambda done, of: None,
 ) -> dict[str, Any]:
     """Embed every record of a file, in its order, into `output`; returns a summary. Run again, it resumes.
 
@@ -154,7 +155,7 @@ class Parts:
         embedder: Embedder,
         groups: Iterator[list[Any]],
         part_bytes: int,
-        on_progress: Callable[[int, int | None], None],
+        on_progress: Progress,
     ) -> None:
         """Embed the groups into new parts, each ended by the group that makes it large enough."""
         for group in groups:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ from maskseq.apps.pretrain import prepare_corpus
 from maskseq.baselines.baselines import FREQUENCIES, Baselines
 from maskseq.baselines.imputers import imputer
 from maskseq.calibration.stored import held_out_records
+from maskseq.contract import renamed
 from maskseq.contract.fence import numbers_of
 from maskseq.corpus.dress import NO_OPTIONS, TrainedOn, reader_for
 from maskseq.corpus.intake import Intake, OnError
@@ -27,7 +29,7 @@ from maskseq.evaluation import figures as evaluate
 from maskseq.evaluation import numbers as evaluate_numbers
 from maskseq.evaluation.figures import Answers, ScoredCells
 from maskseq.evaluation.protocols import MaskedExample, Protocol
-from maskseq.formats import nearest
+from maskseq.formats import most_alike
 from maskseq.infill.order import OrderName
 from maskseq.infill.ranges import read_ranges
 from maskseq.infill.ranges import within as stretches
@@ -40,17 +42,16 @@ from maskseq.recipe import load_recipe
 from maskseq.storage.folder import file_digest
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import load, recipe_file, trained_on
-from maskseq.types import Encoded
+from maskseq.types import Encoded, Progress, Stages
 
 ROUNDS = 32
 """How often the same data may be asked, with other cells hidden, until there are enough."""
 MODEL = "model"
 COUNTING = "counting on training data"
 COVARIANCES = "covariances"
-"""The best linear prediction of numbers: what an encoder with `linear_context` starts from."""
+"""The best linear prediction of numbers: what an encoder with `linear_prior` starts from."""
 FLOOR = "rounding to bins"
 """Of numbers, the error that the bins alone make."""
-Progress = Callable[[str, int, int | None], None]
 """Hears what is being done, for how many cells it is done, and for how many it will be (None: unknown)."""
 
 
@@ -107,7 +108,7 @@ def evaluate_run(
     on_error: OnError = "stop",
     symmetries: bool = True,
     trust_code: bool = False,
-    on_progress: Progress = lambda what, done, of: None,
+    on_progress: Stages = lambda what, done, of: None,
 ) -> dict[str, Any]:
     """Judge a run on a file, on what the corpus `data` holds out, or on what its own corpus holds out.
 
@@ -122,7 +123,7 @@ def evaluate_run(
     counted = loaded.corpus(corpus)
     recipe = recipe_file(loaded.path, loaded.checkpoint)
     saved = read_json(recipe).get("recipe") if recipe else None
-    masking = load_recipe(saved).masking if isinstance(saved, dict) else MaskingConfig()
+    masking = load_recipe(renamed.with_added(saved)).masking if isinstance(saved, dict) else MaskingConfig()
     held_out = counted if data is None else loaded.corpus(data) if data.is_dir() else None
     intake = None
     if held_out is None and data is not None:
@@ -130,7 +131,7 @@ def evaluate_run(
         intake = Intake(reader, data, on_error=on_error, tokenizer=loaded.tokenizer)
     records = _records(intake or held_out, loaded.tokenizer, within)
     on_progress(COUNTING, 0, None)
-    distances = loaded.model.config.linear_context
+    distances = loaded.model.config.linear_prior.distances
     if distances and COVARIANCES not in question.imputers:
         question = replace(question, imputers=(*question.imputers, COVARIANCES))
     told = judge(
@@ -159,7 +160,7 @@ def evaluate_baselines(
     on_error: OnError = "stop",
     context: int = 1024,
     trust_code: bool = False,
-    on_progress: Progress = lambda what, done, of: None,
+    on_progress: Stages = lambda what, done, of: None,
 ) -> dict[str, Any]:
     """What a model has to beat on a corpus's test part, its selection data, or a file (or `within` it).
 
@@ -185,7 +186,7 @@ def evaluate_baselines(
 
 
 @contextmanager
-def _corpus_of(source: Path, *, trust_code: bool, on_progress: Progress) -> Iterator[Corpus]:
+def _corpus_of(source: Path, *, trust_code: bool, on_progress: Stages) -> Iterator[Corpus]:
     """The corpus at a path, that of a run, or that of a recipe: built in a temporary folder if it names files."""
     if source.is_dir():
         recipe = recipe_file(source, source)
@@ -206,7 +207,7 @@ def _baselines(
     tokenizer: Tokenizer[Any],
     data: Path | None,
     held_out: Corpus | None,
-    on_progress: Progress,
+    on_progress: Stages,
     distances: tuple[int, ...] = (),
 ) -> Baselines:
     """Counted on a corpus's training data; weights are fitted on its selection data or, where that is asked about, on
@@ -250,7 +251,7 @@ def _check_fields(question: Question, tokenizer: Tokenizer[Any]) -> None:
     names = [field.name for field in tokenizer.fields]
     for name in question.fields:
         if name not in names:
-            raise UsageError(f"there is no field {name!r}\n\nhint: the fields are {nearest(name, names)}")
+            raise UsageError(f"there is no field {name!r}\n\nhint: the fields are {most_alike(name, names)}")
 
 
 def _records(
@@ -293,7 +294,7 @@ def judge(
     masking: MaskingConfig,
     predict: Predict | None = None,
     config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
-    on_progress: Progress = lambda what, done, of: None,
+    on_progress: Stages = lambda what, done, of: None,
 ) -> dict[str, Any]:
     """All figures of every protocol, as JSON takes them.
 
@@ -355,14 +356,14 @@ def _judge(
     who: Mapping[str, Predict],
     baselines: Baselines,
     config: InfillConfig,
-    on_progress: Progress,
+    on_progress: Stages,
 ) -> dict[str, Any]:
     tokenizer, vocabulary = baselines.tokenizer, baselines.tokenizer.vocabulary
     cells = ScoredCells.of(puzzles)
 
-    def telling(what: str) -> Callable[[int], None]:
+    def telling(what: str) -> Progress:
         on_progress(f"{name}, {what}", 0, None)
-        return lambda done: on_progress(f"{name}, {what}", done, len(cells.truth))
+        return partial(on_progress, f"{name}, {what}")
 
     answers = {
         each: evaluate.ask(predict, puzzles, vocabulary, on_progress=telling(f"asking {each}"))
@@ -417,7 +418,7 @@ def _gaps(
     who: Mapping[str, Predict],
     baselines: Baselines,
     config: InfillConfig,
-    telling: Callable[[str], Callable[[int], None]],
+    telling: Callable[[str], Progress],
 ) -> dict[str, Any]:
     """Gaps filled jointly by the model and by tables, and by the most frequent span, field by field."""
     tokenizer = baselines.tokenizer

@@ -1,15 +1,13 @@
 """A file in, the same file out with its holes filled, beside a table of what was filled and how surely."""
 
-import hashlib
 import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal, Unpack
-from uuid import uuid4
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,18 +19,19 @@ from maskseq.corpus.out_of_range import OutOfRange, nearby
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.unfamiliar import Unfamiliar
 from maskseq.errors import DataError, MaskseqError
-from maskseq.infill.filling import Asked, FilledRecord
+from maskseq.infill.filling import FilledRecord
 from maskseq.infill.journal import Journal
-from maskseq.infill.sampler import InfillConfig
+from maskseq.infill.options import InfillOptions, Sized
 from maskseq.infill.table import COLUMNS, FillRow, as_dict, rows
-from maskseq.lengths.missing import Sized
-from maskseq.model.checkpoint import DIGESTS, read_json
+from maskseq.model.checkpoint import read_json
 from maskseq.predict.experts.markov import MAX_TABLE, Markov
 from maskseq.reports.infill import write_report
 from maskseq.storage.outputs import beside, claimed
+from maskseq.storage.run_folder import CheckpointFolder
 from maskseq.storage.tabular import columns_of, table_writer
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel
+from maskseq.types import Progress
 
 BASELINE_ORDER = 2
 SHOWN_ROWS = 5000
@@ -43,42 +42,36 @@ JOURNAL = "journal"
 UNCOUNTED = "not known: the run keeps no frequencies, and its corpus is gone"
 
 
-class AskedOfFile(Asked, total=False):
-    """All that `TrainedModel.infill` takes."""
-
-    config: InfillConfig
-    symmetries: bool
-    calibrated: bool
-    length_by: Literal["evidence", "head"]
-
-
 def infill_file(
     run: TrainedModel,
     file: Path,
     *,
     output: Path,
     format: str | None = None,
-    options: Mapping[str, Any] = NO_OPTIONS,
+    format_options: Mapping[str, Any] = NO_OPTIONS,
     on_error: OnError = "stop",
     table: Literal["csv", "parquet"] = "csv",
-    on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+    on_progress: Progress = lambda done, of: None,
     on_warning: Callable[[str], None] = lambda text: None,
-    **asked: Unpack[AskedOfFile],
+    options: InfillOptions | None = None,
+    **given: Any,
 ) -> dict[str, Any]:
     """Fill a file with the options of `TrainedModel.infill`; write it, a table of fills and a report to `output`.
 
     The folder appears when all is done. What an interrupted attempt has filled lies in its work folder, and the same
-    call goes on from there, to the same bits. `options` of the format say how this file is read, where it is written
-    otherwise than the training files; with `on_error="skip"`, what cannot be read stays as it is. A file of ours gives
-    way to a filled one of the same name: the table is `maskseq-fills.csv` then. Returns the summary that the report
-    begins with; where known values were hidden, it scores the fills against them. Raises `UsageError` when `output`
-    exists or a range names no record.
+    call goes on from there, to the same bits. `format_options` say how this file is read, where it is written otherwise
+    than the training files; with `on_error="skip"`, what cannot be read stays as it is. A file of ours gives way to a
+    filled one of the same name: the table is `maskseq-fills.csv` then. Returns the summary that the report begins with;
+    where known values were hidden, it scores the fills against them. Options may be given one by one. Raises
+    `UsageError` when `output` exists or a range names no record.
     """
-    intake = Intake(run.reader(file, format, options), file, on_error=on_error, tokenizer=run.fills)
+    options = options or InfillOptions.of(given)
+    intake = Intake(run.reader(file, format, format_options), file, on_error=on_error, tokenizer=run.fills)
     with claimed(output, new=True, parents=True, state=JOURNAL) as work:
         work.content.mkdir()
-        journal = Journal(work.folder / JOURNAL, _identity(run, asked))
-        summary, shown = _fill(run, intake, work.content, journal, table, on_progress, asked)
+        checkpoint = {"checkpoint": read_json(CheckpointFolder(run.checkpoint).digests)}
+        journal = Journal(work.folder / JOURNAL, checkpoint | options.identity())
+        summary, shown = _fill(run, intake, work.content, journal, table, on_progress, options)
         report = beside(work.content / summary["filled"]["file"], "report.html")
         summary["filled"]["file"] = str(output / summary["filled"]["file"])
         for text in summary.get("warnings", ()):
@@ -88,40 +81,19 @@ def infill_file(
     return summary
 
 
-def _identity(run: TrainedModel, asked: AskedOfFile) -> dict[str, Any]:
-    """All that decides the fills but the windows themselves."""
-    rules = [f"{rule}{_digest_of_file(rule)}" for rule in asked.get("rules", ()) if isinstance(rule, str)]
-    if len(rules) < len(asked.get("rules", ())):
-        rules.append(uuid4().hex)  # nobody knows whether functions are the same as last time
-    return {
-        "checkpoint": read_json(run.checkpoint / DIGESTS),
-        "config": asdict(asked.get("config", InfillConfig())),
-        "rules": rules,
-        "symmetries": asked.get("symmetries", True),
-        "fill_long_holes": asked.get("fill_long_holes", False),
-    }
-
-
-def _digest_of_file(rule: str) -> str:
-    """Of the file that a rule may end in the name of."""
-    path = Path(rule.partition("@")[0].rpartition(":")[2])
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-
-
 def _fill(
     run: TrainedModel,
     intake: Intake,
     folder: Path,
     journal: Journal,
     table: str,
-    on_progress: Callable[[int, int | None], None],
-    asked: AskedOfFile,
+    on_progress: Progress,
+    options: InfillOptions,
 ) -> tuple[dict[str, Any], list[FillRow]]:
     """Write the filled file and the table into the folder; the summary, and the rows to show."""
-    ranges, config = asked.get("ranges", {}), asked.get("config", InfillConfig())
     chance, broken = _chance(run)
     beyond = OutOfRange(run.fills.fields)
-    asks_known = bool(ranges or asked.get("unknown"))
+    asks_known = bool(options.ranges or options.unknown)
     score = FillScore(_baselines(run) if asks_known else (), run.fills.vocabulary.n_outputs)
     shown: list[FillRow] = []
     left: list[str] = []
@@ -139,7 +111,7 @@ def _fill(
 
         def filled_records() -> Iterator[Any]:
             nonlocal n_records, n_filled
-            for each in run.infill(restored.records(), journal=journal, **asked):
+            for each in run.infill(restored.records(), options, journal=journal):
                 beyond.add(each.beyond)
                 strange.add(each.record, each.before.ids)
                 written = rows(
@@ -153,7 +125,7 @@ def _fill(
                 )
                 shown.extend(first := list(islice(written, SHOWN_ROWS - len(shown))))
                 write_rows(map(as_dict, chain(first, written)))
-                left.extend(f"{each.filled.key}:{start + 1}-{stop}" for start, stop in each.filled.left)
+                left.extend(f"{each.filled.task.key}:{start + 1}-{stop}" for start, stop in each.filled.left)
                 unfillable.extend(run.fills.unfillable(each.record))
                 score.add(each)
                 sized.extend(each.sized)
@@ -171,8 +143,8 @@ def _fill(
     summary: dict[str, Any] = {
         "filled": {"file": target.name, "records": n_records, "cells": n_filled},
         **intake.summary,
-        "order": config.order,
-        "calibration": _calibration(run, asked),
+        "order": options.config.order,
+        "calibration": _calibration(run, options),
     }
     if left:
         summary["left"] = left
@@ -191,7 +163,7 @@ def _fill(
     about = (_of_long_holes(left), *places, chance.warning(), beyond.warning(), *strange.warnings())
     if told := [text for text in (broken, *about) if text]:
         summary["warnings"] = told
-    if asked.get("lengths") or asked.get("insertion"):
+    if options.lengths or options.insertion:
         summary["lengths"] = {
             f"{each.key}:{each.start}-{each.stop}": f"{each.length} (probability {each.probability:.2g})"
             for each in sized[:SHOWN_LENGTHS]
@@ -255,14 +227,14 @@ def _of_unread(unfilled: Counter[str]) -> str:
     return f"unknown values that stay unknown, as the run has no field for their columns: {columns}" if columns else ""
 
 
-def _calibration(run: TrainedModel, asked: AskedOfFile) -> str:
+def _calibration(run: TrainedModel, options: InfillOptions) -> str:
     """Whether probabilities and intervals are calibrated, and on what."""
-    if not asked.get("calibrated", True):
+    if not options.calibrated:
         return "not used"
     if run.fitted is None:
         return "none: `maskseq calibrate` makes probabilities and intervals honest"
     with warnings.catch_warnings(action="ignore"):
-        used = run.calibration(asked.get("config", InfillConfig()), symmetries=asked.get("symmetries", True))
+        used = run.calibration(options.config, symmetries=options.symmetries)
     return f"fitted on {run.fitted.fitted_on}" if used else "not used"
 
 

@@ -19,6 +19,7 @@ from jaxtyping import Integer
 
 from maskseq import plugins
 from maskseq.apps.init_readings import Reading, Readings, UndecidedError, answers, command, readings_of
+from maskseq.contract import renamed
 from maskseq.contract.fence import encode, fenced, fit
 from maskseq.corpus.intake import Intake, OnError, hinted, report, skipped, with_hint
 from maskseq.corpus.near_copies import near_copies
@@ -124,7 +125,8 @@ def init(
         },
     }
     draft = _merged(_sizes(looked.sample, looked.suggestion), _merged(known, looked.draft))
-    comments = {"data.format": reading.why, **SHARES, **looked.suggestion.comments}
+    comments = {"data.format": reading.why, **SHARES}
+    comments |= {renamed.key_today(key): why for key, why in looked.suggestion.comments.items()}
     for key, value in draft["data"]["split"].items():
         if key in ("selection", "test") and isinstance(value, str) and not is_url(value):
             draft["data"]["split"][key] = _relative(Path(value), output)
@@ -424,7 +426,7 @@ def _sizes(sample: RecordSample, suggestion: Suggestion) -> dict[str, dict[str, 
     return {
         "data": {"split": dict.fromkeys(("selection", "test"), 0.05 if total > 1_000_000 else 0.1)},
         "model": {"preset": "nano"},
-        "batch": {"row_tokens": max(context, max(rows, default=256)), "context": context},
+        "packing": {"row_tokens": max(context, max(rows, default=256)), "context": context},
         "optimizer": {"name": "stable_adamw", "lr": 2e-3},
         "training": {"tokens": round(tokens, -4), "rows": 1},
     }

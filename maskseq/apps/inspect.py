@@ -13,7 +13,6 @@ from pydantic import TypeAdapter, ValidationError
 from maskseq import plugins
 from maskseq.apps.pretrain import prepare_corpus, recipe_tokenizer, rows_of, warn_of_overlap, warn_of_shared
 from maskseq.contract.fence import fenced
-from maskseq.contract.renamed import in_folder
 from maskseq.corpus.overlap import overlap_of
 from maskseq.corpus.reader import Corpus, holds_corpus
 from maskseq.errors import DataError, UsageError
@@ -24,12 +23,12 @@ from maskseq.model.encoder import Encoder, parameter_table
 from maskseq.model.flops import row_flops
 from maskseq.recipe import Recipe, check_memory, load_recipe
 from maskseq.storage.places import Place, is_url
+from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import recipe_file
 from maskseq.training.device import choose_device, choose_precision
-from maskseq.training.metrics import METRICS, Watched
+from maskseq.training.metrics import Watched
 from maskseq.training.optimizer import OptimizerConfig, parameter_groups
-from maskseq.training.run_folder import RECIPE
 from maskseq.training.sizes import checkpoint_bytes, rank_memory
 from maskseq.types import Loss
 
@@ -41,7 +40,7 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
     """
     check_memory(recipe)
     with tempfile.TemporaryDirectory() as aside:
-        there = recipe.data.corpus or in_folder(output, "corpus")
+        there = recipe.data.corpus or RunFolder(output).corpus
         if holds_corpus(there):
             corpus = Corpus.open(there, trust_code=recipe.code)
         else:
@@ -59,13 +58,13 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
             config,
             recipe.training,
             recipe.optimizer,
-            row_tokens=recipe.batch.row_tokens,
+            row_tokens=recipe.packing.row_tokens,
             world=1,
             activation_bytes=2 if precision == "bf16" else 4,
         )
         written = checkpoint_bytes(model, recipe.optimizer, ema=recipe.training.ema > 0)
         flops = row_flops(config, row)
-        step_tokens = recipe.training.rows * recipe.batch.row_tokens
+        step_tokens = recipe.training.rows * recipe.packing.row_tokens
         return {
             "recipe": recipe.to_json(),
             "data": {
@@ -114,7 +113,7 @@ def inspect(place: Place, *, layers: bool = False, trust_code: bool = False) -> 
         return {"recipe": recipe.to_json()} | ({"layers": _planned_layers(recipe)} if layers else {})
     if is_url(place) or holds_corpus(place):
         return _corpus(Corpus.open(place, trust_code=trust_code))
-    if not (path / "latest").exists() and not (path / "config.json").exists():
+    if not RunFolder(path).latest.exists() and not CheckpointFolder(path).config.exists():
         raise UsageError(f"{path} is no recipe (.toml), corpus, run folder or checkpoint")
     checkpoint = find_checkpoint(path)
     model, tokenizer = read_model(checkpoint, trust_code=trust_code)
@@ -131,14 +130,14 @@ def inspect(place: Place, *, layers: bool = False, trust_code: bool = False) -> 
         "tokenizer": _tokenizer(tokenizer),
         "fields": dict(tokenizer.describe()),
     }
-    if (path / METRICS).exists():
+    if RunFolder(path).metrics.exists():
         watched = Watched(path).update()
         validation = next(reversed(watched.validations), None)
         for kind, line in (("last step", watched.last), ("last validation", validation), ("test", watched.test)):
             if line:
                 summary[kind] = {key: line.get(key) for key in ("step", "tokens", "bits", "accuracy")}
     if layers:
-        summary["layers"] = _layers(model, _optimizer(made_by or path.parent.parent / RECIPE))
+        summary["layers"] = _layers(model, _optimizer(made_by or CheckpointFolder(path).run.recipe))
     return summary
 
 

@@ -1,9 +1,9 @@
 """From a recipe to a trained run: the corpus, the rows, the training. Only this module knows the whole."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from maskseq import plugins
 from maskseq.baselines.frequencies import write_frequencies
 from maskseq.contract import renamed
 from maskseq.contract.fence import fit
-from maskseq.corpus.build import Progress, all_sources, build_corpus, build_from_records, build_share
+from maskseq.corpus.build import all_sources, build_corpus, build_from_records, build_share
 from maskseq.corpus.intake import report
 from maskseq.corpus.overlap import Overlap, overlap_of
 from maskseq.corpus.reader import Corpus, holds_corpus
@@ -26,13 +26,14 @@ from maskseq.recipe import Recipe, canonical, check_memory, load_recipe
 from maskseq.reports.run import write_run_report
 from maskseq.storage.outputs import replacing
 from maskseq.storage.places import Place, local_files
+from maskseq.storage.run_folder import RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel, load
 from maskseq.training import parallel, state
-from maskseq.training.events import Event, Listener, Started
-from maskseq.training.run_folder import RECIPE
-from maskseq.training.trainer import train
-from maskseq.types import Record
+from maskseq.training.events import Event, Listener, Scores, Started
+from maskseq.training.step import TrainStep
+from maskseq.training.trainer import TrainingSpec, train
+from maskseq.types import Progress, Record
 
 NO_DATA = 'the recipe names no data\n\nhint: in its [data] section, set files = ["…"] or corpus = "…"'
 
@@ -62,13 +63,13 @@ def pretrain(
     output = Path(output)
     if extend is not None and branch is not None:
         raise UsageError("a run either extends another or branches from it, not both")
+    origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
     if corpus is None:
         corpus = prepare_corpus(
-            resolved, default=renamed.in_folder(output, "corpus"), tokenizer=tokenizer, records=records, run=output
+            resolved, default=RunFolder(output).corpus, tokenizer=tokenizer, records=records, run=output
         )
     warn_of_overlap(corpus)
     warn_of_shared(corpus)
-    origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
     stage = origin.position.stage if origin else 0
     training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
     test_rows = held_out_rows(resolved, corpus, "test")
@@ -80,30 +81,37 @@ def pretrain(
 
     model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)
     begun = origin is not None or checkpoints(output)
-    if not begun and (model.config.context_table or model.config.linear_context):  # else the checkpoint has them
+    if not begun:  # else the checkpoint has what priors counted
         images = corpus.tokenizer.symmetries()
-        sequences = [ids for each in corpus.training_ids() for ids in (each, *(g.ids(each) for g in images))]
-        model.embeddings.count(sequences)
-    train(
-        model,
-        training_rows,
-        validation_rows,
+        model.embeddings.count(ids for each in corpus.training_ids() for ids in (each, *(g.ids(each) for g in images)))
+    spec = TrainingSpec(
         config=resolved.training,
         optimizer=resolved.optimizer,
         schedule=resolved.schedule,
-        run=output,
         tokenizer=corpus.tokenizer,
         seed=resolved.seed,
         identity=resolved.identity() | {"corpus": corpus.fingerprint},
         canonical=canonical,
         origin=origin,
-        test_rows=test_rows,
-        on_event=hear,
     )
+    n_scored = resolved.training.validation_rows
+    validate, test = (OnRows(rows, n_scored) if rows else None for rows in (validation_rows, test_rows))
+    train(model, training_rows, spec, run=output, validate=validate, test=test, on_event=hear)
     run = load(output, trust_code=resolved.code, tokenizer=corpus.tokenizer)
     if parallel.join(resolved.training.device).first:
         write_run_report(run, corpus, (validation_rows or training_rows).row(0), resolved.identity()["recipe"])
     return run
+
+
+@dataclass(frozen=True)
+class OnRows:
+    """The validation of masked rows: their first `n`, under the masks that the rows have."""
+
+    rows: PackedRows
+    n: int
+
+    def __call__(self, learner: TrainStep) -> Scores:
+        return learner.score(self.rows, self.n)
 
 
 def warn_of_overlap(corpus: Corpus) -> Overlap | None:
@@ -136,7 +144,7 @@ def prepare_corpus(
     records: Iterable[Record] | None = None,
     run: Path | None = None,
     scheduler: str | None = None,
-    on_build: Callable[[Progress], None] | None = None,
+    on_build: Progress = lambda units, of: None,
 ) -> Corpus:
     """Open the recipe's corpus, building it (or what is missing of it) first where the recipe names files.
 
@@ -206,9 +214,9 @@ def _begun(run: Path | None, recipe: Recipe, folder: Place) -> Corpus | None:
     *Why* nothing is fitted and compared instead: a later version may fit another tokenizer to the same records, and the
     run must go on with its own.
     """
-    if run is None or not (run / RECIPE).exists() or not holds_corpus(folder):
+    if run is None or not RunFolder(run).recipe.exists() or not holds_corpus(folder):
         return None
-    saved = read_json(run / RECIPE)
+    saved = read_json(RunFolder(run).recipe)
     before, now = (canonical(each).get("recipe", {}) for each in (saved, recipe.identity()))
     if any(before.get(section) != now.get(section) for section in ("data", "tokenizer")):
         return None
@@ -227,7 +235,7 @@ def _corpus_of_run(run: Path | None, recipe: Recipe, folder: Place) -> Corpus | 
 
 
 def build_part(
-    recipe: Recipe, share: tuple[int, int], *, output: Place, on_build: Callable[[Progress], None] | None = None
+    recipe: Recipe, share: tuple[int, int], *, output: Place, on_build: Progress = lambda units, of: None
 ) -> None:
     """Build every n-th part of the recipe's corpus, as job i of an array of n (`share`); `prepare_corpus` ends it."""
     with _source(recipe, None) as (source, split, tokenizer):
@@ -292,7 +300,7 @@ def rows_of(
     training = PackedRows(
         corpus,
         split="train",
-        config=recipe.batch,
+        config=recipe.packing,
         masking=recipe.masking,
         seed=recipe.seed,
         stage=stage,
@@ -307,7 +315,7 @@ def held_out_rows(recipe: Recipe, corpus: Corpus, part: Literal["selection", "te
     """The rows of a held-out part under one fixed mask key; None where there are none."""
     if not len(corpus.sequences(part)):
         return None
-    whole = replace(recipe.batch, cut=0.0)
+    whole = replace(recipe.packing, cut=0.0)
     return PackedRows(corpus, split=part, config=whole, masking=recipe.masking, seed=recipe.seed, mask_epoch=0)
 
 
@@ -324,13 +332,14 @@ def rows_of_run(
     that lies elsewhere; `tokenizer` and `trust_code` are as in `maskseq.load`. Raises `UsageError` when the corpus is
     not the one that the run was trained on.
     """
-    saved = read_json(Path(run) / RECIPE)
-    found = Corpus.open(corpus or renamed.in_folder(Path(run), "corpus"), trust_code=trust_code, known=tokenizer)
+    folder = RunFolder(Path(run))
+    saved = read_json(folder.recipe)
+    found = Corpus.open(corpus or folder.corpus, trust_code=trust_code, known=tokenizer)
     if found.fingerprint != saved.get("corpus"):
         raise UsageError(f"{found.path} is not the corpus that {run} was trained on: their fingerprints differ")
     recipe, origin = saved.get("recipe"), saved.get("origin", {})
     if not isinstance(recipe, dict) or not isinstance(origin, dict):
-        raise DataError(Path(run) / RECIPE, "holds no recipe")
+        raise DataError(folder.recipe, "holds no recipe")
     return rows_of(load_recipe(renamed.with_added(recipe)), found, stage=int(origin.get("stage", 0)))[0]
 
 

@@ -1,13 +1,12 @@
 """The recipes and samples that ship with maskseq: inside the installed package, or in the repository."""
 
-import difflib
 import os
 import shutil
 import tomllib
 from importlib.resources import files
 from pathlib import Path
 
-from maskseq.errors import UsageError
+from maskseq.errors import UsageError, nearest
 from maskseq.storage.outputs import replacing
 
 
@@ -37,9 +36,7 @@ def copy(name: str, destination: Path) -> list[Path]:
     """Copy a recipe and the sample files that it names; nothing that exists is overwritten."""
     known = recipes()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        raise UsageError(f"no recipe called {name!r} ships\n\nhint: {hint}")
+        raise UsageError(f"no recipe called {name!r} ships\n\nhint: {nearest(name, known)}")
     target = destination / f"{name}.toml" if destination.is_dir() else destination
     data = tomllib.loads(known[name].read_text(encoding="utf-8")).get("data", {})
     samples = [f for f in data.get("files", []) if (folder() / f).is_file()]

@@ -9,14 +9,15 @@ import numpy as np
 from jaxtyping import Float, Int, Integer
 
 from maskseq.contract.identity import is_named
-from maskseq.contract.renamed import in_folder
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import DataError, MaskseqError
-from maskseq.model.checkpoint import read_json, write_json
+from maskseq.model.checkpoint import read_json
 from maskseq.predict.protocol import Fill
+from maskseq.storage.outputs import write
+from maskseq.storage.run_folder import CheckpointFolder, RunFolder
+from maskseq.storage.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 
-FREQUENCIES = "frequencies.json"
 LEVEL = 0.02
 """Fills of a field are at the level of frequencies where their distributions differ from those of training by less than
 this share of the field's entropy, on average. Small models of pure noise stayed below 0.004 (one that had seen 3,000
@@ -118,24 +119,23 @@ def count(sequences: Iterable[Integer[np.ndarray, "_ _"]], tokenizer: Tokenizer[
 
 def write_frequencies(run: Path, corpus: Corpus) -> None:
     """Keep in the run folder how often each id occurs in training, for the day when the corpus is gone."""
-    if (run / FREQUENCIES).exists():
+    file = RunFolder(run).frequencies
+    if file.exists():
         return
     counts = count(corpus.training_ids(), corpus.tokenizer)
     kept = {"tokenizer": corpus.tokenizer.fingerprint, "counts": [each.tolist() for each in counts]}
-    aside = run / f"{FREQUENCIES}.tmp"
-    write_json(aside, kept)
-    aside.replace(run / FREQUENCIES)
+    write(file, to_json(kept, lossless=True, ascii=False, indent=1))
 
 
 def read_frequencies(checkpoint: Path, run: Path, tokenizer: Tokenizer[Any]) -> Frequencies | None:
     """What a run's folder says, or else what its corpus does; None if neither is there. `DataError` if broken."""
-    folders = list(dict.fromkeys((run, checkpoint.parent.parent)))
-    for path in (folder / FREQUENCIES for folder in folders):
+    folders = list(dict.fromkeys((RunFolder(run), CheckpointFolder(checkpoint).run)))
+    for path in (folder.frequencies for folder in folders):
         if path.exists():
             return Frequencies.of(_read(path, tokenizer), tokenizer)
     for folder in folders:
         try:
-            corpus = Corpus.open(in_folder(folder, "corpus"))
+            corpus = Corpus.open(folder.corpus)
         except MaskseqError:
             continue
         if corpus.tokenizer.fingerprint == tokenizer.fingerprint:
@@ -156,8 +156,8 @@ def _read(path: Path, tokenizer: Tokenizer[Any]) -> list[Int[np.ndarray, "_"]]:
 
 
 def _by_unit(
-    view: tuple[Tokenizer[Any], Callable[[Any], Any]], tokens: Sequence[Float[np.ndarray, " outputs"]]
-) -> list[Float[np.ndarray, " outputs"]]:
+    view: tuple[Tokenizer[Any], Callable[[Any], Any]], tokens: Sequence[Float[np.ndarray, "_"]]
+) -> list[Float[np.ndarray, "_"]]:
     """What the frequencies of tokens say of a raw unit, all of whose neighbours are unknown."""
     units, of_units = view
     width = max(map(len, tokens))

@@ -17,7 +17,7 @@ from maskseq.predict.experts.mixture import Mixture, Remembered
 from maskseq.predict.experts.numbers import NumberPredict, Series, Spread, Values, numbers_of
 from maskseq.predict.experts.periods import found_period
 from maskseq.predict.experts.span_predict import SpanPredict
-from maskseq.predict.protocol import Predict
+from maskseq.predict.protocol import Example, Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
 
@@ -88,7 +88,7 @@ def mixtures(
 
 def hidden_cells(
     selection: Sequence[Encoded], tokenizer: Tokenizer[Any], n_cells: int, seed: int
-) -> tuple[list[Integer[np.ndarray, "_ _"]], list[Integer[np.ndarray, "_ 2"]], Integer[np.ndarray, " cells"]]:
+) -> tuple[list[Example], list[Integer[np.ndarray, "_ 2"]], Integer[np.ndarray, " cells"]]:
     """Pieces with about so many cells hidden, which cells these are, and what truly stands there."""
     seen, cells, truths = [], [], [np.empty(0, np.int64)]
     rng = np.random.default_rng(seed)
@@ -102,7 +102,7 @@ def hidden_cells(
             continue
         cells.append(asked)
         truths.append(piece.ids[tuple(asked.T)].astype(np.int64))
-        seen.append(np.where(hidden, np.asarray(tokenizer.vocabulary.mask_ids, piece.ids.dtype), piece.ids))
+        seen.append(Example(tokenizer.vocabulary.masked(piece.ids, hidden)))
         if sum(map(len, cells)) >= n_cells:
             break
     return seen, cells, np.concatenate(truths)

@@ -10,14 +10,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import DataError, UsageError
-from maskseq.model.checkpoint import DIGESTS, MODEL, read_json
+from maskseq.model.checkpoint import read_json, weights_digest
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.posterior import LEVELS
 from maskseq.storage.outputs import write
+from maskseq.storage.run_folder import CheckpointFolder
 from maskseq.storage.standard_json import to_json
 from maskseq.types import Encoded, Field
 
-CALIBRATION = "calibration.json"
 HINT = "hint: run `maskseq calibrate` again, or do without it: --no-calibration"
 
 
@@ -39,19 +39,19 @@ def write_calibration(checkpoint: Path, calibration: Calibration, *, order: str,
     """Write it into the checkpoint folder, in place of an earlier one; nothing else there is touched."""
     fitted = Fitted(
         calibration=calibration,
-        model=_weights(checkpoint),
+        model=weights_digest(checkpoint),
         order=order,
         symmetries=symmetries,
         fitted_on=data,
     )
-    path = checkpoint / CALIBRATION
+    path = CheckpointFolder(checkpoint).calibration
     write(path, to_json(TypeAdapter(Fitted).dump_python(fitted), lossless=True, indent=1))
     return path
 
 
 def read_calibration(checkpoint: Path) -> Fitted | None:
     """The one that lies in the checkpoint folder, if any; `DataError` if it is damaged or of other weights."""
-    path = checkpoint / CALIBRATION
+    path = CheckpointFolder(checkpoint).calibration
     if not path.exists():
         return None
     try:
@@ -61,7 +61,7 @@ def read_calibration(checkpoint: Path) -> Fitted | None:
         raise DataError(path, f"{first['msg']}\n\n{HINT}", place=".".join(map(str, first["loc"]))) from None
     except DataError as error:
         raise DataError(path, f"{error.problem}\n\n{HINT}") from None
-    if fitted.model != _weights(checkpoint):
+    if fitted.model != weights_digest(checkpoint):
         raise DataError(path, f"was fitted for other weights than those beside it\n\n{HINT}")
     return fitted
 
@@ -101,7 +101,3 @@ def held_out_records(corpus: Corpus, part: Literal["selection", "test"] = "selec
         )
     for sequence, piece in corpus.each(part):
         yield f"{corpus.key(sequence)}@{corpus.starts[sequence]}", Encoded(piece.ids, weights=piece.weights)
-
-
-def _weights(checkpoint: Path) -> str:
-    return str(read_json(checkpoint / DIGESTS).get(MODEL))

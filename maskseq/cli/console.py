@@ -9,12 +9,14 @@ from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.segment import Segment
 from rich.table import Table
 
 from maskseq.storage.standard_json import to_json
 from maskseq.storage.terminal import escaped
+from maskseq.types import Progress, Stages
 
 
 class Terminal(Console):
@@ -101,14 +103,14 @@ def one_line(event: Any) -> None:
 
 
 @contextmanager
-def counting(what: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
+def counting(what: str, unit: str) -> Iterator[Progress]:
     """Progress of countable work: the yielded function takes how much is done, and of how much (None: unknown)."""
     with stages(unit) as tell:
         yield partial(tell, what)
 
 
 @contextmanager
-def stages(unit: str) -> Iterator[Callable[[str, int, int | None], None]]:
+def stages(unit: str) -> Iterator[Stages]:
     """Progress of one thing after the other: the yielded function takes what is being done, and then as `counting`."""
     if talk.is_terminal:
         columns = (
@@ -117,7 +119,7 @@ def stages(unit: str) -> Iterator[Callable[[str, int, int | None], None]]:
             TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=talk, transient=True) as bar:
+        with Bars(*columns, console=talk, transient=True) as bar:
             task = bar.add_task("", total=None, count="")
             yield lambda what, done, total: bar.update(
                 task, description=escape(what), completed=done, total=total, count=f"{done:,} {unit}" if done else ""
@@ -140,7 +142,7 @@ def stages(unit: str) -> Iterator[Callable[[str, int, int | None], None]]:
 class TrainingProgress:
     """Listens to a training run: a bar with loss, bits, tokens/s and ETA, and a line for what should stay visible."""
 
-    def __init__(self, bar: Progress | None) -> None:
+    def __init__(self, bar: Bars | None) -> None:
         self._bar = bar
         self._told, self._speed = 0.0, 0.0
         self._held_out = ""
@@ -204,7 +206,7 @@ def training_progress(*, as_json: bool) -> Iterator[Callable[[Any], None]]:
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[text]}"), TimeRemainingColumn(),
         )  # fmt: skip
-        with Progress(*columns, console=talk) as bar:
+        with Bars(*columns, console=talk) as bar:
             yield TrainingProgress(bar)
     else:
         yield TrainingProgress(None)

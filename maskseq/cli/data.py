@@ -66,12 +66,10 @@ def tokenize(
     resolved = load_recipe(recipe, with_on_error(overrides, on_error))
     with console.counting("tokenizing", "units") as counted:
         if part is not None:
-            commands.build_part(resolved, _share(part), output=output, on_build=lambda p: counted(p.units, None))
+            commands.build_part(resolved, _share(part), output=output, on_build=counted)
             console.show({"corpus": output, "part": part}, as_json=as_json)
             return
-        commands.prepare_corpus(
-            resolved, default=output, scheduler=scheduler, on_build=lambda p: counted(p.units, None)
-        )
+        commands.prepare_corpus(resolved, default=output, scheduler=scheduler, on_build=counted)
     console.show(describe.inspect(output), as_json=as_json)
 
 

@@ -42,9 +42,9 @@ def pretrain(
     """
     from maskseq.apps import inspect as describe
     from maskseq.apps import pretrain as commands
-    from maskseq.contract.renamed import in_folder
     from maskseq.corpus.overlap import overlap_of
     from maskseq.recipe import check_memory, load_recipe
+    from maskseq.storage.run_folder import RunFolder
     from maskseq.training.loggers import logging_to
 
     resolved = load_recipe(recipe, with_on_error(with_seed(overrides, seed), on_error))
@@ -53,10 +53,10 @@ def pretrain(
         console.show(describe.dry_run(resolved, output=folder), as_json=as_json)
         return
     check_memory(resolved)
-    place = in_folder(folder, "corpus")
+    place = RunFolder(folder).corpus
     new = not place.exists()
     with console.counting("tokenizing", "units") as counted:
-        corpus = commands.prepare_corpus(resolved, default=place, run=folder, on_build=lambda p: counted(p.units, None))
+        corpus = commands.prepare_corpus(resolved, default=place, run=folder, on_build=counted)
     if new and not as_json:
         console.fitted(corpus.tokenizer.describe())
     left = overlap_of(corpus)

@@ -125,9 +125,10 @@ def infill(
     Interrupted, the same command goes on where it stopped. docs/infilling.md says more of every option.
     """
     from maskseq.apps import infill as roundtrip
+    from maskseq.infill.options import InfillOptions, Insertion
     from maskseq.infill.ranges import read_ranges
     from maskseq.infill.sampler import InfillConfig
-    from maskseq.lengths.missing import Insertion, read_lengths
+    from maskseq.lengths.missing import read_lengths
     from maskseq.storage.outputs import derived
     from maskseq.trained import load
 
@@ -136,21 +137,23 @@ def infill(
             load(run, trust_code=trust_code),
             file,
             output=output or derived(file, "-filled"),
-            ranges=read_ranges([*(mask or ()), *(region or ())]),
-            only_ranges=bool(region),
-            unknown=unknown or (),
-            lengths=read_lengths(length or ()),
-            length_by=length_by,
-            insertion=None if insert_missing is None else Insertion(most=insert_missing, threshold=evidence),
-            rules=rule or (),
+            options=InfillOptions(
+                config=InfillConfig(order=order, temperature=temperature, samples=samples, beam=beam, seed=seed),
+                ranges=read_ranges([*(mask or ()), *(region or ())]),
+                only_ranges=bool(region),
+                unknown=unknown or (),
+                lengths=read_lengths(length or ()),
+                length_by=length_by,
+                insertion=None if insert_missing is None else Insertion(most=insert_missing, threshold=evidence),
+                rules=rule or (),
+                fill_long_holes=fill_long_holes,
+                numbers=numbers,
+                symmetries=symmetries,
+                calibrated=calibration,
+            ),
             format=format,
-            options=format_options(overrides),
+            format_options=format_options(overrides),
             on_error=on_error,
-            config=InfillConfig(order=order, temperature=temperature, samples=samples, beam=beam, seed=seed),
-            fill_long_holes=fill_long_holes,
-            symmetries=symmetries,
-            numbers=numbers,
-            calibrated=calibration,
             table=table,
             on_progress=counted,
             on_warning=console.warn,

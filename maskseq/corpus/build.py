@@ -6,14 +6,15 @@ see the corpus that was there before, or none. A part that is whole says so, and
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from maskseq.corpus.budget import within
 from maskseq.corpus.finish import BuildPlan, current_manifest, finish, is_built, prepare, remove_leftovers
 from maskseq.corpus.intake import OnError
 from maskseq.corpus.parts import Part, part_name
@@ -30,22 +31,12 @@ from maskseq.plugins import format_for, name_of
 from maskseq.storage.folder import Folder, file_digest
 from maskseq.storage.places import Place, open_folder
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import Record
+from maskseq.types import Progress, Record
 
 PART_CELLS = 1 << 24  # raw units times fields: what a part holds by default, some 100 MB of records
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a build is: records and raw units read so far, parts finished so far."""
-
-    records: int
-    units: int
-    parts: int
-
-
-Report = Callable[[Progress], None]
 Group = tuple[int, list[Record | DataError]]
 """Records of one part of a corpus, and which part of the split they are given as (`TRAIN`: they are to be divided)."""
 
@@ -64,7 +55,7 @@ def build_corpus(
     part_units: int | None = None,
     on_error: OnError = "stop",
     overwrite: bool = False,
-    progress: Report | None = None,
+    progress: Progress = lambda units, of: None,
     source: Source | None = None,
 ) -> Corpus:
     """Tokenize `files` into the corpus `output` (a folder or the URL of one) and open it.
@@ -100,7 +91,7 @@ def build_share(
     variants: int = 1,
     part_units: int | None = None,
     on_error: OnError = "stop",
-    progress: Report | None = None,
+    progress: Progress = lambda units, of: None,
 ) -> None:
     """Write every n-th part only: job `i` of an array of `n` (from 1), beside the others.
 
@@ -251,7 +242,7 @@ def _write_parts(
     *,
     workers: int = 1,
     scheduler: str | None = None,
-    progress: Report | None = None,
+    progress: Progress = lambda units, of: None,
 ) -> None:
     """Have every part written that is not there yet, a bounded number at a time."""
     there = set(folder.parts(job.parts))
@@ -260,20 +251,13 @@ def _write_parts(
         workers = 1  # starting a process takes longer than a single part
     engine, in_flight = engine_for(workers, scheduler, job.tokenizer, folder)
     pending: set[Future[None]] = set()
-    n_records = n_units = n_parts = 0
-
-    def report() -> None:
-        if progress is not None:
-            progress(Progress(n_records, n_units, n_parts))
-
+    n_units = 0
     try:
         for index, (given, records) in groups:
-            n_records, n_units = n_records + len(records), n_units + sum(map(_n_units, records))
-            if part_name(index) in there:
-                n_parts += 1
-            else:
+            n_units += sum(map(_n_units, records))
+            if part_name(index) not in there:
                 while len(pending) >= in_flight:
-                    n_parts += _collect(pending)
+                    _collect(pending)
                 pending.add(
                     engine.submit(
                         write_part,
@@ -289,10 +273,9 @@ def _write_parts(
                         job.moments,
                     )
                 )
-            report()
+            progress(n_units, None)
         while pending:
-            n_parts += _collect(pending)
-            report()
+            _collect(pending)
     except BrokenProcessPool:
         raise MaskseqError(
             f"{folder}: a worker process was killed, most likely for want of memory\n\n"
@@ -315,16 +298,7 @@ def _groups(
 
 def _grouped(records: Iterable[Record | DataError], part_units: int) -> Iterator[list[Record | DataError]]:
     """Cut the stream into parts of at most `part_units` raw units; a longer record is a part of its own."""
-    group: list[Record | DataError] = []
-    units = 0
-    for record in records:
-        if group and units + _n_units(record) > part_units:
-            yield group
-            group, units = [], 0
-        group.append(record)
-        units += _n_units(record)
-    if group:
-        yield group
+    return within(records, (_n_units, part_units))
 
 
 def _n_units(record: Record | DataError) -> int:
@@ -344,10 +318,9 @@ def _look_ahead(groups: Iterator[T]) -> tuple[Iterator[T], bool]:
     return all_of_them(), several
 
 
-def _collect(pending: set[Future[None]]) -> int:
-    """Wait for at least one part; how many are finished. Re-raises what went wrong in a worker."""
+def _collect(pending: set[Future[None]]) -> None:
+    """Wait for at least one part. Re-raises what went wrong in a worker."""
     done, _ = wait(pending, return_when=FIRST_COMPLETED)
     pending -= done
     for future in done:
         future.result()
-    return len(done)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, Int8, UInt64
 from maskseq.corpus.hashing import hash64
 from maskseq.corpus.parts import Part
 from maskseq.errors import PluginError
-from maskseq.formats import COMPARED, nearest
+from maskseq.formats import COMPARED, most_alike
 from maskseq.types import Record
 
 
@@ -96,7 +96,7 @@ class RecordTable:
     def hint(self, key: str) -> str:
         """Which keys there are instead of one that no record has, for a message."""
         names = dict.fromkeys(self.names())
-        return f"\n\nhint: there are {nearest(key, names)}" if names else ""
+        return f"\n\nhint: there are {most_alike(key, names)}" if names else ""
 
     def _of_key(self, key: str) -> list[int]:
         found: list[int] = np.flatnonzero(self.key_hashes == np.uint64(hash64(key.encode()))).tolist()

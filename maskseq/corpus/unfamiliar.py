@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int, Integer
 
 from maskseq.contract.fence import encode
-from maskseq.formats import nearest
+from maskseq.formats import most_alike
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Record
 
@@ -55,7 +55,7 @@ class Unfamiliar:
                 others = sorted(self.sources - {each.source for each in fields}) or sorted(self.sources)
                 told.append(
                     f"there is no column {', '.join(map(repr, missing))}, which the run has a field for: its values "
-                    f"count as absent. The other columns are {nearest(missing[0], others)}"
+                    f"count as absent. The other columns are {most_alike(missing[0], others)}"
                 )
         strange = [
             f"{each.name} ({other / known:.0%} of {known:,})"

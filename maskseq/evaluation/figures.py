@@ -4,7 +4,7 @@ Bare accuracy means little where simple tables do well, so everything is told be
 of the model over those of the best baseline. Intervals are from a bootstrap over records (or stretches of long ones).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
@@ -14,11 +14,12 @@ from jaxtyping import Bool, Float, Int, Integer, Shaped
 
 from maskseq.calibration.fit import calibration_error
 from maskseq.constraints import Grammar
+from maskseq.corpus.budget import reaching
 from maskseq.evaluation.protocols import MaskedExample
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.predict.posterior import PitValues, posterior
-from maskseq.predict.protocol import Predict
-from maskseq.types import LegalCells, Vocabulary
+from maskseq.predict.protocol import Example, Predict
+from maskseq.types import LegalCells, Progress, Vocabulary
 
 SPANS = (1, 2, 3, 5, 9, 17, 33)
 RATIOS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
@@ -95,17 +96,17 @@ def ask(
     vocabulary: Vocabulary,
     *,
     positions: int = 1 << 16,
-    on_progress: Callable[[int], None] = lambda cells: None,
+    on_progress: Progress = lambda done, of: None,
 ) -> Answers:
     """Ask for all cells, about so many positions at a time; `on_progress` hears how many cells are answered."""
     parts = []
-    answered = 0
-    for batch in _batches(puzzles, positions):
-        log_probs = predict([_seen(p, vocabulary) for p in batch], [p.cells for p in batch])
+    answered, total = 0, sum(len(each.cells) for each in puzzles)
+    for batch in reaching(puzzles, _size, positions):
+        log_probs = predict([Example(_seen(p, vocabulary)) for p in batch], [p.cells for p in batch])
         for puzzle, found in zip(batch, log_probs, strict=True):
             parts.append(_answers(puzzle, np.asarray(found, np.float64), vocabulary))
         answered += sum(map(len, log_probs))
-        on_progress(answered)
+        on_progress(answered, total)
     columns = zip(*parts, strict=True)
     return Answers(*(np.concatenate(column) for column in columns))
 
@@ -118,7 +119,7 @@ def fill(
     *,
     allowed: Callable[[Integer[np.ndarray, "_ _"]], LegalCells | None] = lambda ids: None,
     positions: int = 1 << 16,
-    on_progress: Callable[[int], None] = lambda cells: None,
+    on_progress: Progress = lambda done, of: None,
 ) -> list[Integer[np.ndarray, " _"]]:
     """Fill the scored cells of each puzzle jointly, as `infill` does; what else is hidden stays so.
 
@@ -126,18 +127,26 @@ def fill(
     filled.
     """
     values: list[Integer[np.ndarray, " _"]] = []
-    for batch in _batches(puzzles, positions):
+    for batch in reaching(puzzles, _size, positions):
         keys = range(len(values), len(values) + len(batch))
         seen = [_seen(p, vocabulary) for p in batch]
         holes = [np.zeros(p.hidden.shape, bool) for p in batch]
         for hole, puzzle in zip(holes, batch, strict=True):
             hole[tuple(puzzle.cells.T)] = True
         grammar = [[Grammar(allowed)]] * len(batch)
-        fills = infill(predict, seen, holes, config, vocabulary=vocabulary, keys=list(keys), constraints=grammar)
+        fills = infill(
+            predict,
+            [Example(ids) for ids in seen],
+            holes,
+            config,
+            vocabulary=vocabulary,
+            keys=list(keys),
+            constraints=grammar,
+        )
         values += [
             each.written(ids)[tuple(puzzle.cells.T)] for each, ids, puzzle in zip(fills, seen, batch, strict=True)
         ]
-        on_progress(sum(map(len, values)))
+        on_progress(sum(map(len, values)), sum(len(each.cells) for each in puzzles))
     return values
 
 
@@ -363,17 +372,8 @@ def ranked_score(
 
 
 def _seen(puzzle: MaskedExample, vocabulary: Vocabulary) -> Integer[np.ndarray, "length fields"]:
-    return np.where(puzzle.hidden, np.asarray(vocabulary.mask_ids, puzzle.truth.dtype), puzzle.truth)
+    return vocabulary.masked(puzzle.truth, puzzle.hidden)
 
 
-def _batches(puzzles: Sequence[MaskedExample], positions: int) -> Iterator[list[MaskedExample]]:
-    batch: list[MaskedExample] = []
-    room = positions
-    for puzzle in puzzles:
-        batch.append(puzzle)
-        room -= len(puzzle.truth)
-        if room <= 0:
-            yield batch
-            batch, room = [], positions
-    if batch:
-        yield batch
+def _size(puzzle: MaskedExample) -> int:
+    return len(puzzle.truth)

@@ -1,6 +1,6 @@
 """Holes made on purpose in known records: what calibration is fitted on and fills are judged by."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,12 +9,13 @@ from jaxtyping import Bool, Integer
 
 from maskseq.calibration.fit import fit_calibration
 from maskseq.infill.sampler import InfillConfig
-from maskseq.infill.windows import Task, fill_records, key_number
+from maskseq.infill.window_plan import Task, key_number
+from maskseq.infill.windows import fill_records
 from maskseq.masking.units import raw_units
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.protocol import Fill, Predict
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import Encoded
+from maskseq.types import Encoded, Progress
 
 MAX_POSITIONS = 1 << 22
 HIDDEN_SHARE = 0.2
@@ -37,16 +38,14 @@ def held_out_fills(
     batch_positions: int = 1 << 18,
 ) -> Iterator[tuple[Fill, Integer[np.ndarray, "length fields"]]]:
     """Hide spans of keys and encoded records, fill them as `config` says, and give each fill with the truth."""
-    truths: list[Integer[np.ndarray, "length fields"]] = []
 
     def tasks() -> Iterator[Task]:
         for key, encoded in records:
             rng = np.random.default_rng((config.seed, key_number(key)))
             hidden = hide_spans(encoded, tokenizer, rng, lengths=lengths, share=share)
             asked = encoded.scorable(hidden)
-            truths.append(encoded.ids)
-            masks = np.asarray(tokenizer.vocabulary.mask_ids, encoded.ids.dtype)
-            yield Task(key, replace(encoded, ids=np.where(hidden & ~asked, masks, encoded.ids)), asked)
+            seen = replace(encoded, ids=tokenizer.vocabulary.masked(encoded.ids, hidden & ~asked))
+            yield Task(key, seen, asked, payload=encoded.ids)
 
     has_grammar = type(tokenizer).allowed is not Tokenizer.allowed
     for filled in fill_records(
@@ -58,7 +57,7 @@ def held_out_fills(
         grammar=tokenizer.allowed if has_grammar else None,
         batch_positions=batch_positions,
     ):
-        yield filled.fill, truths.pop(0)
+        yield filled.fill, filled.task.payload
 
 
 def pieces_of(
@@ -91,7 +90,7 @@ def calibrate_on(
     tokenizer: Tokenizer[Any],
     context: int,
     cells: int,
-    on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+    on_progress: Progress = lambda done, of: None,
 ) -> Calibration:
     """Fit a calibration on about so many cells hidden in known records."""
     cells = min(cells, max(MAX_PROBABILITIES // max(tokenizer.vocabulary.n_outputs), 1000))
@@ -145,4 +144,4 @@ def hide_spans(
             wanted[start : start + span, fields] = True
             room -= span
     units = raw_units(tokenizer, encoded)
-    return np.asarray(units.cells(units.units(wanted)) & known)
+    return np.asarray(units.widened(wanted) & known)

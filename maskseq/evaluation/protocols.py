@@ -153,7 +153,7 @@ class SourceWindow:
 
     def with_all_that_tells(self, cells: Bool[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
         """These cells, and those that depend on the same raw units."""
-        return self.units.cells(self.units.units(cells))
+        return self.units.widened(cells)
 
     def positions(self, hidden: Bool[np.ndarray, "length"]) -> Bool[np.ndarray, "length fields"]:
         """All cells of these positions, and those that depend on what belongs to them."""

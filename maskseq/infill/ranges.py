@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from maskseq.errors import DataError, UsageError
-from maskseq.formats import Name, Names, nearest
+from maskseq.formats import Name, Names, most_alike
 from maskseq.masking.units import unit_blocks
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Record
@@ -111,7 +111,7 @@ def check_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> None:
     known = sorted({name for field in tokenizer.fields for name in (field.name, field.source)})
     unknown = sorted(set(names) - set(known))
     if unknown:
-        raise UsageError(f"there is no field {unknown[0]!r}\n\nhint: the fields are {nearest(unknown[0], known)}")
+        raise UsageError(f"there is no field {unknown[0]!r}\n\nhint: the fields are {most_alike(unknown[0], known)}")
 
 
 def _inside(record: Record, wanted: Range) -> tuple[int, int]:

@@ -4,7 +4,6 @@ The rules here know fields only; those of a domain (a motif, a reading frame) co
 kind becomes `LegalCells`, where each cell is narrowed for good, or a `Constraint`, where cells depend on each other.
 """
 
-import difflib
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -15,8 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from maskseq.constraints import Automaton, Constraint, Total
-from maskseq.errors import DataError, UsageError
-from maskseq.formats import nearest
+from maskseq.errors import DataError, UsageError, nearest
+from maskseq.formats import most_alike
 from maskseq.tokenizer import Rule, Tokenizer
 from maskseq.types import Encoded, Field, LegalCells
 
@@ -58,8 +57,7 @@ class NamedRule:
         rules: dict[str, Rule] = {name: _of_field(tokenizer, make) for name, make in GENERIC.items()}
         rules |= tokenizer.rules()
         if self.name not in rules:
-            near = difflib.get_close_matches(self.name, rules, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"rules here: {', '.join(sorted(rules))}"
+            hint = nearest(self.name, rules, f"rules here: {', '.join(sorted(rules))}")
             raise UsageError(f"there is no rule called {self.name!r}\n\nhint: {hint}")
         units = tokenizer.units_of(encoded)[:, 0]
         stop = int(units[:, 1].max(initial=0)) if self.stop is None else self.stop
@@ -139,7 +137,7 @@ def _of_field(tokenizer: Tokenizer[Any], make: FieldRule) -> Rule:
         name, _, rest = argument.partition(":")
         names = [field.name for field in tokenizer.fields]
         if name not in names:
-            raise UsageError(f"there is no field {name!r}; the fields are {nearest(name, names)}")
+            raise UsageError(f"there is no field {name!r}; the fields are {most_alike(name, names)}")
         column = names.index(name)
         return make(tokenizer.fields[column], rest, column, start, stop)
 

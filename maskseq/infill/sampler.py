@@ -1,6 +1,6 @@
 """Fill the holes of sequences with any model that can say how probable each value of a hidden cell is.
 
-    fills = infill(predict, sequences, holes, InfillConfig(), vocabulary=tokenizer.vocabulary, keys=range(n))
+    fills = infill(predict, examples, holes, InfillConfig(), vocabulary=tokenizer.vocabulary, keys=range(n))
 
 A cell outside the holes is never written. `order.py` decides which hidden cells each step commits; what they may
 become is one mask of legal ids (`[OTHER]` is never among them), narrowed again by the constraints after every commit.
@@ -9,18 +9,18 @@ become is one mask of legal ids (`[OTHER]` is never among them), narrowed again 
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float
 
 from maskseq.constraints import Constraint
 from maskseq.infill.sampler_state import InfillConfig as InfillConfig
 from maskseq.infill.sampler_state import Key, SamplerInput, SamplerState, dead_end, restrict
-from maskseq.predict.protocol import Fill, Predict
+from maskseq.predict.protocol import Example, Fill, Predict
 from maskseq.types import LegalCells, Vocabulary
 
 
 def infill(
     predict: Predict,
-    sequences: Sequence[Integer[np.ndarray, "_ _"]],
+    examples: Sequence[Example],
     holes: Sequence[Bool[np.ndarray, "_ _"]],
     config: InfillConfig,
     *,
@@ -36,8 +36,8 @@ def infill(
     not change it. `UsageError` tells which cells no id may fill, before the model is run; `names` are what errors call
     the sequences (default: their keys).
     """
-    n = len(sequences)
-    columns = sequences, holes, keys, names or map(str, keys), legal or [None] * n, constraints or [()] * n
+    n = len(examples)
+    columns = examples, holes, keys, names or map(str, keys), legal or [None] * n, constraints or [()] * n
     plans = [SamplerInput.of(vocabulary, *each) for each in zip(*columns, strict=True)]
     if config.beam > 1:
         return [_gather(best[: config.samples]) for best in _search(predict, plans, config)]
@@ -53,7 +53,7 @@ def _ask(predict: Predict, runs: Sequence[SamplerState]) -> list[Float[np.ndarra
     asked = [run.plan.cells[run.asked] for run in runs]
     states = [(run.ids.shape, run.ids.tobytes(), cells.tobytes()) for run, cells in zip(runs, asked, strict=True)]
     distinct = dict(zip(states, range(len(runs)), strict=True))
-    answers = predict([runs[i].ids for i in distinct.values()], [asked[i] for i in distinct.values()])
+    answers = predict([runs[i].example for i in distinct.values()], [asked[i] for i in distinct.values()])
     by_state = dict(zip(distinct, answers, strict=True))
     return [np.asarray(by_state[state], dtype=np.float64) for state in states]
 

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Bool, Float, Int
 
 from maskseq.constraints import Constraint, narrowed, propagate
 from maskseq.errors import UsageError
 from maskseq.infill.order import Frontier, OrderConfig, choose, draw, phases, remask
+from maskseq.predict.protocol import Example
 from maskseq.types import LegalCells, Vocabulary
 
 Key = int | tuple[int, ...]
@@ -60,7 +61,8 @@ class InfillConfig(OrderConfig):
 class SamplerInput:
     """A sequence with its hole cells hidden, and what may stand in them before any is filled."""
 
-    ids: Integer[np.ndarray, "length fields"]
+    example: Example
+    """All its hole cells are `[MASK]`."""
     cells: Int[np.ndarray, "cells 2"]
     legal: Bool[np.ndarray, "cells outputs"]
     """By the vocabulary and the sequence's own narrowed cells: what does not change."""
@@ -77,7 +79,7 @@ class SamplerInput:
     def of(
         cls,
         vocabulary: Vocabulary,
-        ids: Integer[np.ndarray, "length fields"],
+        example: Example,
         hole: Bool[np.ndarray, "length fields"],
         key: Key,
         name: str,
@@ -87,12 +89,12 @@ class SamplerInput:
         cells = np.argwhere(hole)
         mask_ids = np.asarray(vocabulary.mask_ids)[cells[:, 1]]
         others = np.array([-1 if other is None else other for other in vocabulary.other_ids])[cells[:, 1]]
-        hidden = ids.copy()
-        hidden[tuple(cells.T)] = mask_ids
+        masked = example.ids.copy()
+        masked[tuple(cells.T)] = mask_ids
         legal = narrowed(legal_cells, cells, vocabulary.committable[cells[:, 1]])
-        allowed = propagate(constraints, hidden, cells, legal)
+        allowed = propagate(constraints, masked, cells, legal)
         check_feasible(name, cells[~allowed.any(axis=1)], vocabulary)
-        return cls(hidden, cells, legal, allowed, mask_ids, others, constraints, key, name)
+        return cls(replace(example, ids=masked), cells, legal, allowed, mask_ids, others, constraints, key, name)
 
 
 def check_feasible(name: str, stuck: Int[np.ndarray, "cells 2"], vocabulary: Vocabulary) -> None:
@@ -122,10 +124,15 @@ class SamplerState:
 
     def start(self) -> None:
         """Hide every hole cell; also where a dead end leads back to."""
-        self.ids, self.allowed = self.plan.ids.copy(), self.plan.allowed.copy()
+        self.ids, self.allowed = self.plan.example.ids.copy(), self.plan.allowed.copy()
         self.hidden = np.ones(len(self.values), bool)
         self.phases, self.step = phases(self.plan.cells[:, 0], self.config, self.rng), 0
         self.n_starts += 1
+
+    @property
+    def example(self) -> Example:
+        """What the predictor may see now."""
+        return replace(self.plan.example, ids=self.ids)
 
     @property
     def asked(self) -> Int[np.ndarray, " asked"]:

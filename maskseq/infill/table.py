@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from maskseq.infill.windows import Filled
+from maskseq.infill.window_plan import Filled
 from maskseq.masking.units import unit_blocks
 from maskseq.predict.posterior import Posterior
 from maskseq.storage.tabular import columns_of
@@ -88,7 +88,7 @@ def rows(
             if sample == 0 and numbers is not None and not np.isnan(numbers[cell]):
                 number = float(numbers[cell])
             yield FillRow(
-                key=filled.key,
+                key=filled.task.key,
                 start=int(units[cell, 0]) + 1,
                 stop=int(units[cell, 1]),
                 field=field.name,

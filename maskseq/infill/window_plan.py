@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, Integer
@@ -30,13 +31,15 @@ class Task:
     holes: Bool[np.ndarray, "length fields"]
     rules: Sequence[LegalCells | Constraint] = ()
     """What the fill must keep, about the record as a whole, in its own positions."""
+    payload: Any = None
+    """What the caller needs again with the result."""
 
 
 @dataclass(frozen=True)
 class Filled:
     """What came of a task."""
 
-    key: str
+    task: Task
     fill: Fill
     """Of the whole record. In a later chunk, `marginals` are given what sample 0 holds to the left as well."""
     left: list[tuple[int, int]]
@@ -66,7 +69,7 @@ class WindowPlan:
         narrowings = [each for each in (task.encoded.legal, *task.rules) if isinstance(each, LegalCells)]
         self.encoded = replace(task.encoded, legal=reduce(intersection, narrowings) if narrowings else None)
         ids = task.encoded.ids
-        self.hidden = np.where(task.holes, np.asarray(vocabulary.mask_ids, dtype=ids.dtype), ids)
+        self.hidden = vocabulary.masked(ids, task.holes)
         self._check_rules()
         self.left, holes = [], task.holes
         if not fill_long_holes:
@@ -144,7 +147,7 @@ class WindowPlan:
     def result(self) -> Filled:
         """The fills of all chunks and samples as one."""
         samples = [sorted(fills, key=lambda fill: tuple(fill.cells[:1].ravel())) for fills in self.fills]
-        return Filled(self.task.key, Fill.joined(samples), self.left)
+        return Filled(self.task, Fill.joined(samples), self.left)
 
 
 class Through:

@@ -11,14 +11,13 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from maskseq.constraints import Constraint, Grammar
+from maskseq.corpus.budget import reaching, within
 from maskseq.errors import UsageError
 from maskseq.infill.journal import Journal
 from maskseq.infill.sampler import InfillConfig, infill
-from maskseq.infill.window_plan import Filled, Task, Window, WindowPlan, key_number, runs
-from maskseq.predict.protocol import Fill, Predict
+from maskseq.infill.window_plan import Filled, Task, Window, WindowPlan, key_number
+from maskseq.predict.protocol import Example, Fill, Predict
 from maskseq.types import Encoded, LegalCells, Vocabulary
-
-__all__ = ["Filled", "Task", "fill_record", "fill_records", "key_number", "runs"]
 
 BATCH_PROBABILITIES = 1 << 24
 """Numbers that the distributions of one batch may be."""
@@ -50,39 +49,13 @@ def fill_records(
     """
     if context < 2:
         raise UsageError(f"context is {context}; a model with room for at least 2 positions is needed")
-    waiting: list[WindowPlan] = []
-    room = batch_positions
-    for task in tasks:
-        job = WindowPlan(task, vocabulary, config.samples, context, fill_long_holes)
-        waiting.append(job)
-        room -= config.samples * (job.context * len(job.chunks) + 1)
-        if room < 0:
-            yield from _run(predict, waiting, config, vocabulary, grammar, batch_positions, journal)
-            waiting, room = [], batch_positions
-    yield from _run(predict, waiting, config, vocabulary, grammar, batch_positions, journal)
+    jobs = (WindowPlan(task, vocabulary, config.samples, context, fill_long_holes) for task in tasks)
 
+    def positions(job: WindowPlan) -> int:
+        return config.samples * (job.context * len(job.chunks) + 1)
 
-def fill_record(
-    predict: Predict,
-    task: Task,
-    config: InfillConfig,
-    *,
-    vocabulary: Vocabulary,
-    context: int,
-    grammar: Callable[[Integer[np.ndarray, "length fields"]], LegalCells | None] | None = None,
-    fill_long_holes: bool = False,
-) -> Filled:
-    """`fill_records` for a single record."""
-    (filled,) = fill_records(
-        predict,
-        [task],
-        config,
-        vocabulary=vocabulary,
-        context=context,
-        grammar=grammar,
-        fill_long_holes=fill_long_holes,
-    )
-    return filled
+    for together in reaching(jobs, positions, batch_positions + 1):
+        yield from _run(predict, together, config, vocabulary, grammar, batch_positions, journal)
 
 
 def _run(
@@ -131,7 +104,10 @@ def _fill(
 ) -> list[Fill]:
     return infill(
         predict,
-        [encoded.ids for encoded, _ in windows],
+        [
+            Example(encoded.ids, key=job.task.key, start=chunk.start)
+            for (job, chunk, _), (encoded, _) in zip(batch, windows, strict=True)
+        ],
         [holes for _, holes in windows],
         config,
         vocabulary=vocabulary,
@@ -144,18 +120,11 @@ def _fill(
 
 def _batches(parts: list[WindowSample], batch_positions: int, n_outputs: int) -> Iterator[list[WindowSample]]:
     """Parts that are run together: as many as memory has room for, of positions and of probabilities."""
-    batch: list[WindowSample] = []
-    positions, cells = batch_positions, BATCH_PROBABILITIES // n_outputs
-    for part in parts:
-        job, chunk, _ = part
-        if batch and (job.context > positions or chunk.last - chunk.first > cells):
-            yield batch
-            batch, positions, cells = [], batch_positions, BATCH_PROBABILITIES // n_outputs
-        batch.append(part)
-        positions -= job.context
-        cells -= chunk.last - chunk.first
-    if batch:
-        yield batch
+    return within(
+        parts,
+        (lambda part: part[0].context, batch_positions),
+        (lambda part: part[1].last - part[1].first, BATCH_PROBABILITIES // n_outputs),
+    )
 
 
 def _inputs(

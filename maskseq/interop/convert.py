@@ -118,8 +118,9 @@ def export_onnx(model: Encoder, path: Path) -> None:
     """
     if not all(find_spec(name) for name in ("onnx", "onnxscript")):
         raise UsageError("the ONNX export needs more packages\n\nhint: pip install 'maskseq[onnx]'")
-    if model.config.linear_context:
-        raise UsageError("ONNX has no operator that solves equations, as linear_context needs")
+    for name, prior in model.embeddings.priors.items():
+        if prior.no_onnx:
+            raise UsageError(f"ONNX cannot have {name}: {prior.no_onnx}")
     vocabulary = model.config.vocabulary
     example = torch.zeros(8, vocabulary.n_fields, dtype=torch.int64, device=next(model.parameters()).device)
     with warnings.catch_warnings():
@@ -154,8 +155,8 @@ class _OneSequence(nn.Module):
             mask_ids = torch.tensor(self.model.config.vocabulary.mask_ids, device=ids.device)
             attend = partial(dense_attention, target=(ids == mask_ids).any(dim=1))
         # There is one piece, so dense attention looks at neither boundaries nor the longest piece.
-        hidden = self.model(ids, positions, positions, 0, attend=attend)
-        return tuple(self.model.logits(hidden, field) for field in range(self.model.config.vocabulary.n_fields))
+        states = self.model(ids, positions, positions, 0, attend=attend)
+        return tuple(self.model.logits(states, field) for field in range(self.model.config.vocabulary.n_fields))
 
 
 def dense_attention(

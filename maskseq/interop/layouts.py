@@ -6,7 +6,7 @@ transformers or the network.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -90,7 +90,7 @@ class PublishedLayout:
         except (DataError, UsageError) as error:
             return [str(error)]
         return [
-            f"{name} = {getattr(config, name)!r} (not {getattr(back, name)!r})"
+            f"{name} = {_shown(getattr(config, name))} (not {_shown(getattr(back, name))})"
             for name in EncoderConfig.__dataclass_fields__
             if name not in _idle(config) and getattr(config, name) != getattr(back, name)
         ]
@@ -105,6 +105,10 @@ class PublishedLayout:
         module, _, kind = key.rpartition(".")
         prefix, _, parts = self.names[module].format(i=index).rpartition(":")
         return [f"{prefix}{part}.{kind}" for part in parts.split("|")]
+
+
+def _shown(value: object) -> str:
+    return repr(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value)
 
 
 def _idle(config: EncoderConfig) -> set[str]:

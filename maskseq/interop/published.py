@@ -7,6 +7,7 @@ from torch import Tensor
 from maskseq.errors import DataError
 from maskseq.interop.layouts import Json, PublishedLayout
 from maskseq.model.config import EncoderConfig
+from maskseq.model.priors.config import no_priors
 
 BODY: dict[str, tuple[str, ...]] = {
     "n_layers": ("num_hidden_layers",),
@@ -36,16 +37,10 @@ PLAIN: Json = {
     "attention_dropout": 0.0,
     "mlp_dropout": 0.0,
     "init_cutoff": 2.0,
-} | {
-    "periods": (),
-    "neighbours": (),
-    "context_table": 0,
-    "waves": 0,
-    "linear_context": (),
     "context_sees_target": True,
-}
-"""What all of these models are where a layout says nothing else; the last six none of them has. Written out here, so
-that another default of `EncoderConfig` changes no published model."""
+} | no_priors()
+"""What all of these models are where a layout says nothing else. Written out here, so that another default of
+`EncoderConfig` changes no published model."""
 POST_NORM: Json = {"placement": "post", "final_norm": False} | {"norm_bias": True, "head_bias": True}
 ONE_DROPOUT = {
     "embedding_dropout": ("hidden_dropout_prob", "embd_pdrop"),

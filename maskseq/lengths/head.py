@@ -6,7 +6,7 @@ lengths are equally frequent in training, so what the head says is, but for a co
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,15 @@ from torch import Tensor, nn
 from maskseq.errors import DataError, UsageError
 from maskseq.infill.window_plan import key_number
 from maskseq.lengths.evidence import LengthScorer
-from maskseq.model.checkpoint import DIGESTS, MODEL, read_json, write_tensors
+from maskseq.model.checkpoint import weights_digest, write_tensors
 from maskseq.model.encoder import Encoder
 from maskseq.predict.encoder import run_packed
 from maskseq.storage.outputs import replacing
+from maskseq.storage.run_folder import CheckpointFolder
 from maskseq.storage.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import Encoded
+from maskseq.types import Encoded, Progress
 
-LENGTH_HEAD = "length_head.safetensors"
 REACH = 64
 """Positions on either side of a gap that the encoder sees."""
 EPOCHS, BATCH, LEARNING_RATE = 30, 256, 1e-3
@@ -72,7 +72,7 @@ def fit_length_head(
     most: int,
     gaps: int = 20_000,
     seed: int = 0,
-    on_progress: Callable[[int, int | None], None] = lambda done, of: None,
+    on_progress: Progress = lambda done, of: None,
 ) -> FittedHead:
     """Fit on gaps made in known records; every fifth record judges, and says when to stop.
 
@@ -98,8 +98,13 @@ def fit_length_head(
 
 def save_length_head(checkpoint: Path, fitted: FittedHead) -> Path:
     """Write it beside the checkpoint's model, which it names by its digest."""
-    path = checkpoint / LENGTH_HEAD
-    told = {"most": fitted.head.most, "accuracy": fitted.accuracy, "nats": fitted.nats, "model": _weights(checkpoint)}
+    path = CheckpointFolder(checkpoint).length_head
+    told = {
+        "most": fitted.head.most,
+        "accuracy": fitted.accuracy,
+        "nats": fitted.nats,
+        "model": weights_digest(checkpoint),
+    }
     with replacing(path) as aside:
         write_tensors(aside, fitted.head.state_dict(), metadata={"length_head": to_json(told)})
     return path
@@ -107,7 +112,7 @@ def save_length_head(checkpoint: Path, fitted: FittedHead) -> Path:
 
 def load_length_head(checkpoint: Path) -> LengthHead:
     """`UsageError` if there is none; `DataError` if it is damaged or of other weights."""
-    path = checkpoint / LENGTH_HEAD
+    path = CheckpointFolder(checkpoint).length_head
     if not path.exists():
         raise UsageError(f"{checkpoint} has no length head\n\nhint: fit one with `maskseq fit-lengths`")
     try:
@@ -118,7 +123,7 @@ def load_length_head(checkpoint: Path) -> LengthHead:
         head.load_state_dict(tensors)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(path, f"is no length head ({error}); fit it again") from None
-    if told["model"] != _weights(checkpoint):
+    if told["model"] != weights_digest(checkpoint):
         raise DataError(path, "was fitted for other weights than those beside it; fit it again")
     return head.eval()
 
@@ -140,10 +145,6 @@ def length_judge(model: Encoder, head: LengthHead) -> LengthScorer:
         return np.asarray(told.numpy()[:, low : high + 1].astype(np.float64))
 
     return judge
-
-
-def _weights(checkpoint: Path) -> str:
-    return str(read_json(checkpoint / DIGESTS).get(MODEL))
 
 
 def _fit(
@@ -180,8 +181,9 @@ def side_states(
     """The encoder's states right before and right after each place."""
     found: dict[int, Tensor] = {}
     for packed in run_packed(model, sequences, batch_tokens=16384, precision="fp32"):
+        hidden = packed.states.hidden_states
         for which, start in zip(packed.which, packed.starts, strict=True):
-            found[which] = packed.hidden[start + places[which] - 1 : start + places[which] + 1].float().cpu()
+            found[which] = hidden[start + places[which] - 1 : start + places[which] + 1].float().cpu()
     return torch.stack([found[i] for i in range(len(sequences))]).clone()  # out of inference mode
 
 
@@ -193,7 +195,6 @@ def _examples(
     if not room.sum():
         return
     shares = np.minimum(np.ceil(room / room.sum() * gaps), 4 * room).astype(int)
-    masks = np.asarray(tokenizer.vocabulary.mask_ids)
     for number, ((key, encoded), n) in enumerate(zip(records, shares.tolist(), strict=True)):
         rng = np.random.default_rng((seed, key_number(key)))
         known = np.asarray(encoded.scorable(tokenizer.vocabulary.known(encoded.ids)).any(axis=1))
@@ -205,5 +206,5 @@ def _examples(
             left, right = slice(max(at - REACH, 0), at), slice(at + length, at + length + REACH)
             if known[at - 1] and known[at + length]:
                 after = encoded.ids[right].copy()
-                after[0] = np.where(astride[at + length], masks, after[0])
+                after[:1] = tokenizer.vocabulary.masked(after[:1], astride[at + length][None])
                 yield number, np.concatenate([encoded.ids[left], after]), at - left.start, length

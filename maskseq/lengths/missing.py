@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, Integer
 
 from maskseq.contract.fence import encode, fenced
 from maskseq.errors import UsageError
+from maskseq.infill.options import MAX_LENGTHS, Insertion, Sized, Unsized
 from maskseq.lengths.evidence import LengthScorer, length_evidence
 from maskseq.predict.protocol import Predict
 from maskseq.storage.standard_json import to_json
@@ -21,51 +22,6 @@ from maskseq.tokenizer import Tokenizer
 
 FLANK = 8
 """Positions after a hole that its length is judged by."""
-MAX_LENGTHS = 4096
-
-
-@dataclass(frozen=True)
-class Unsized:
-    """The units `start:stop` of a record stand for `low` to `high` ones, nobody knows how many."""
-
-    start: int
-    stop: int
-    low: int
-    high: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Insertion:
-    """Whether units are missing between two known neighbours, anywhere."""
-
-    most: int
-    """Between two neighbours."""
-    threshold: float = 3.0
-    """Nats of evidence for something missing against nothing; 3 are 20 to 1."""
-
-    def __post_init__(self) -> None:
-        if not (1 <= self.most <= MAX_LENGTHS and self.threshold >= 0):
-            raise UsageError(
-                f"at most {self.most} missing, by {self.threshold} nats: it takes 1 or more, and 0 or more"
-            )
-
-
-@dataclass(frozen=True)
-class Sized:
-    """A length that was chosen, one row of `lengths.csv`."""
-
-    key: str
-    start: int
-    """The first unit of the hole, from 1, in the record as it was given."""
-    stop: int
-    """Its last unit; the one before the first where there is no hole and units are inserted."""
-    length: int
-    probability: float
-    """Among the lengths tried, each as likely beforehand."""
-    evidence: float
-    """Nats for it against the next best; against none, where units are inserted."""
-    alternatives: str
-    """JSON: the other lengths and their probabilities, the most probable first."""
 
 
 def read_lengths(texts: Iterable[str]) -> dict[str, list[Unsized]]:
@@ -92,6 +48,23 @@ def by_evidence(predict: Predict, tokenizer: Tokenizer[Any]) -> LengthScorer:
     return lambda sequences, places, lengths: length_evidence(
         predict, sequences, places, lengths, vocabulary=tokenizer.vocabulary, flank=FLANK
     )
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """Chooses unknown lengths of a record for infill (`maskseq.infill.filling.Sizer`)."""
+
+    scorer: LengthScorer
+    tokenizer: Tokenizer[Any]
+    context: int
+
+    def __call__(self, record: Any, unsized: Sequence[Unsized], insertion: Insertion | None) -> tuple[Any, list[Sized]]:
+        """The record with unknown units where some are missing, as many as are most probable."""
+        record, chosen = give_lengths(record, unsized, self.scorer, self.tokenizer, context=self.context)
+        if insertion is None:
+            return record, chosen
+        record, added = insert_missing(record, insertion, self.scorer, self.tokenizer, context=self.context)
+        return record, [*chosen, *added]
 
 
 def give_lengths(
@@ -159,13 +132,12 @@ def _around(
             f"{type(tokenizer).__name__} has no position for each unit: how many are missing cannot be judged\n\n"
             f"hint: nucleotide and event tokenizers can"
         )
-    masks = np.asarray(tokenizer.vocabulary.mask_ids, dtype=encoded.ids.dtype)
     windows, middles = [], []
     for place in places:
         start = max(min(place - size // 2, len(encoded) - size), 0)
         near = slice(start, min(start + size, len(encoded)))
         astride = (units[near, :, 0] < place) & (units[near, :, 1] > place)
-        windows.append(np.where(astride, masks, encoded.ids[near]))
+        windows.append(tokenizer.vocabulary.masked(encoded.ids[near], astride))
         middles.append(place - start)
     return windows, middles
 

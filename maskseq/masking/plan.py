@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from maskseq.errors import UsageError
-from maskseq.formats import nearest
+from maskseq.formats import most_alike
 from maskseq.masking.units import RawUnits, distinct
 from maskseq.types import Field
 
@@ -145,7 +145,7 @@ class MaskingConfig:
         if unknown:
             raise UsageError(
                 f"masking.field_weights: there is no field {unknown[0]!r}\n\n"
-                f"hint: the fields are {nearest(unknown[0], names)}"
+                f"hint: the fields are {most_alike(unknown[0], names)}"
             )
         weights = [self.field_weights.get(name, 1.0) for name in names]
         if not any(weights):

@@ -64,6 +64,10 @@ class RawUnits:
         before = _count_before(units)
         return np.asarray(before[self.stop] > before[self.start])
 
+    def widened(self, cells: Bool[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
+        """These cells, and all that depend on units which they depend on: masked together, none gives another away."""
+        return self.cells(self.units(cells))
+
     @cached_property
     def owner(self) -> Integer[np.ndarray, "line"]:
         """The position that each unit belongs to: that of the narrowest cell which depends on it, the first of those.

@@ -21,17 +21,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from maskseq.contract.identity import another, checked_form, difference, in_fields
-from maskseq.contract.renamed import in_folder
+from maskseq.contract.renamed import of_encoder
 from maskseq.errors import DataError, UsageError
 from maskseq.model.encoder import Encoder, EncoderConfig
 from maskseq.plugins import Trust, tokenizer_from_json, tokenizer_to_json
 from maskseq.storage.folder import inside
 from maskseq.storage.outputs import sync
+from maskseq.storage.run_folder import CONFIG, DIGESTS, MODEL, TOKENIZER, CheckpointFolder, RunFolder
 from maskseq.storage.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
 
-MODEL, CONFIG, TOKENIZER, DIGESTS = "model.safetensors", "config.json", "tokenizer.json", "digests.json"
-CHECKPOINTS = "checkpoints"
 FORMAT = 1
 Shapes = dict[str, tuple[int, ...]]
 
@@ -65,7 +64,7 @@ def load_model(
 
 def find_checkpoint(folder: Path, warn: Callable[[str], object] = warnings.warn) -> Path:
     """The folder itself if it is a sound checkpoint; of a run folder, its newest sound one."""
-    if (folder / "latest").exists() or in_folder(folder, CHECKPOINTS).is_dir():
+    if RunFolder(folder).is_run:
         return newest_checkpoint(folder, warn)
     check(folder)
     return folder
@@ -118,15 +117,15 @@ def _check_size(config: EncoderConfig, source: Path) -> None:
 
 def newest_checkpoint(run: Path, warn: Callable[[str], object]) -> Path:
     """The checkpoint that `latest` names, or the newest older one if that is damaged; `warn` is told which and why."""
-    steps = checkpoints(run)[::-1]
+    steps, latest = checkpoints(run)[::-1], RunFolder(run).latest
     try:
-        named = (run / "latest").read_text().strip()
+        named = latest.read_text().strip()
     except (OSError, UnicodeDecodeError):
         named = ""
     if any(folder.name == named for folder in steps):
         steps = [folder for folder in steps if _step(folder) <= _step(Path(named))]
     else:
-        warn(f"{run / 'latest'} does not name a checkpoint; taking the newest sound one")
+        warn(f"{latest} does not name a checkpoint; taking the newest sound one")
     problems = []
     for folder in steps:
         try:
@@ -142,7 +141,12 @@ def newest_checkpoint(run: Path, warn: Callable[[str], object]) -> Path:
 
 def checkpoints(run: Path) -> list[Path]:
     """All checkpoint folders of a run, in the order of their steps."""
-    return sorted((path for path in in_folder(run, CHECKPOINTS).glob("step_*") if _step(path) >= 0), key=_step)
+    return sorted((path for path in RunFolder(run).checkpoints.glob("step_*") if _step(path) >= 0), key=_step)
+
+
+def weights_digest(checkpoint: Path) -> str:
+    """SHA-256 of a sealed checkpoint's weights, as the seal has it: what is fitted to them names them by it."""
+    return str(read_json(CheckpointFolder(checkpoint).digests).get(MODEL))
 
 
 def seal(folder: Path) -> None:
@@ -251,7 +255,7 @@ def _read_config(path: Path) -> tuple[EncoderConfig, str]:
     if saved.get("format") != FORMAT:
         raise DataError(path, f"has format {saved.get('format')!r}; this version of maskseq reads format {FORMAT}")
     try:
-        return TypeAdapter(EncoderConfig).validate_python(saved["encoder"]), str(saved["tokenizer"])
+        return TypeAdapter(EncoderConfig).validate_python(of_encoder(saved["encoder"])), str(saved["tokenizer"])
     except KeyError as error:
         raise DataError(path, f"lacks the key {error}") from None
     except ValidationError as error:

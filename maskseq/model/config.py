@@ -6,19 +6,16 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict
 
 from maskseq.errors import UsageError
+from maskseq.model.priors.config import PriorSwitches
 from maskseq.types import Vocabulary
 
-MAX_NEIGHBOUR_ROWS = 1 << 20
-MAX_TABLE = 1 << 24
 MAX_SIZE = 1 << 31
 """What no single size comes near: beyond it, tensors are not even described."""
-MAX_VARIABLES = 512
-"""Numbers whose covariances `linear_context` may take: each hidden one costs a system of that many equations."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderConfig:
-    """Shape and switches of an encoder; the defaults are the ModernBERT family's."""
+class EncoderConfig(PriorSwitches):
+    """Shape and switches of an encoder; the defaults are the ModernBERT family's, and no priors."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -42,11 +39,6 @@ class EncoderConfig:
     rope_style: Literal["half", "interleaved"] = "half"
     """Which dimensions turn together: i and i + n/2 (`half`), or 2i and 2i + 1 (`interleaved`)."""
 
-    periods: tuple[int, ...] = ()
-    """Periods, in positions, that the data have: 3 bases a codon, 24 hours a day. Of each, a position is also given its
-    remainder, an embedding a value, counted from where its piece begins. Rotary angles cannot tell periods below 2π
-    apart from longer ones, and hit none exactly."""
-
     global_every: int = 1
     """Layers 0, n, 2n, … attend to the whole piece, the others to ± `window`; 1: all attend to everything."""
     window: int | None = None
@@ -69,24 +61,6 @@ class EncoderConfig:
     mlp_bias: bool = False
     token_types: int = 0
     """Rows of BERT's segment table, of which row 0 is added everywhere; 0: there is none."""
-    neighbours: tuple[tuple[int, int], ...] = ()
-    """Further embeddings of a position: of the ids next to it, so many on the left and on the right, itself left out.
-    Each pair has a table with a row for every combination of ids (n-gram embeddings: Huang et al. 2025, arXiv
-    2501.16975, here on both sides)."""
-    context_table: int = 0
-    """Neighbours on either side whose context table is a further input: log P(id | neighbours), counted on the training
-    data before the first step and then left as it is, so that training starts from what a table knows. 0: none."""
-
-    waves: int = 0
-    """Embeddings of ordinal fields as mixtures of so many waves over their bins, and of a line: neighbouring bins are
-    alike from the first step on (see `maskseq.model.priors.ordinal_basis`). For numbers, of which there are few. 0: a
-    row for each."""
-
-    linear_context: tuple[int, ...] = ()
-    """How far away, in positions and on either side, numbers are from which hidden ones are predicted linearly, by the
-    covariances of all channels there and here (see `maskseq.model.priors.linear_prior`). They are counted on the
-    training data before the first step and then left as they are; the prediction is an input, and logits start from it.
-    (): none."""
 
     head: Literal["none", "gelu", "silu"] = "gelu"
     """Dense layer, this activation and a norm before the decoder, or nothing."""
@@ -138,55 +112,12 @@ class EncoderConfig:
                 f"context_sees_target = false needs every layer to attend to whole pieces: "
                 f"global_every must be 1, not {self.global_every}"
             )
-        if any(not 2 <= period <= MAX_SIZE for period in self.periods):
-            raise UsageError(f"periods are whole numbers of positions from 2 on, not {list(self.periods)}")
-        for pair in self.neighbours:
-            if (
-                min(pair) < 0
-                or max(pair) > MAX_SIZE
-                or not 1 <= self.neighbour_rows(pair) <= MAX_NEIGHBOUR_ROWS
-                or pair == (0, 0)
-            ):
-                raise UsageError(
-                    f"neighbours = {list(pair)} needs {self.neighbour_rows(pair):,} embeddings; name at least one "
-                    f"neighbour, and so few that there are at most {MAX_NEIGHBOUR_ROWS:,} combinations of their ids"
-                )
-        rows = zip(self.vocabulary.n_rows, self.vocabulary.n_outputs, strict=True)
-        size = max(power(n, 2 * self.context_table) * outputs for n, outputs in rows)
-        if self.context_table < 0 or size > MAX_TABLE:
-            raise UsageError(
-                f"context_table = {self.context_table} needs {size:,} probabilities for a field; at most {MAX_TABLE:,} "
-                f"are possible: name fewer neighbours, from 0 on"
-            )
-        distances = self.linear_context
-        if (
-            min(distances, default=1) < 1
-            or max(distances, default=1) > MAX_SIZE
-            or len(set(distances)) < len(distances)
-        ):
-            raise UsageError(f"linear_context = {list(distances)} must be distances from 1 on, each of them once")
-        variables = (2 * len(distances) + 1) * len(self.vocabulary.ordinal)
-        if distances and variables > MAX_VARIABLES:
-            raise UsageError(
-                f"linear_context = {list(distances)} takes covariances of {variables} numbers, of which at "
-                f"most {MAX_VARIABLES} are possible: name fewer distances"
-            )
-        if (self.neighbours or self.context_table or distances) and not self.context_sees_target:
-            raise UsageError(
-                "neighbours, context_table and linear_context would show the target to its context: "
-                "context_sees_target must be true"
-            )
-        if self.waves < 0:
-            raise UsageError(f"waves = {self.waves} must be 0 or more")
+        self.check_priors(self.vocabulary, context_sees_target=self.context_sees_target)
         if not 0 < self.rope_fraction <= 1:
             raise UsageError(f"rope_fraction must be above 0 and at most 1, not {self.rope_fraction}")
         for name in ("embedding_dropout", "attention_dropout", "mlp_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
-
-    def neighbour_rows(self, pair: tuple[int, int]) -> int:
-        """Combinations of the ids of so many neighbours, over all fields."""
-        return sum(power(n_rows, sum(pair)) for n_rows in self.vocabulary.n_rows)
 
     @property
     def least_parameters(self) -> int:
@@ -207,8 +138,3 @@ class EncoderConfig:
     def window_of(self, layer: int) -> int | None:
         """How far layer `layer` sees on either side; None: everything."""
         return self.window if layer % self.global_every else None
-
-
-def power(base: int, exponent: int) -> int:
-    """`base ** exponent`, or something beyond all limits instead of a number with a billion digits."""
-    return int(base ** max(min(exponent, 64), 0))

@@ -5,7 +5,7 @@ NeoBERT and Xiao et al. are presets (`presets.py`) of this one file. Parameter n
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,10 +21,11 @@ from maskseq.model.attention.packed import packed_self_attention
 from maskseq.model.config import EncoderConfig as EncoderConfig
 from maskseq.model.dropout import dropout
 from maskseq.model.linear import Linear
-from maskseq.model.priors.linear_prior import LinearPrior
-from maskseq.model.priors.ngram import NgramPrior, combinations
-from maskseq.model.priors.ordinal_basis import rows_of_ids, table_rows
+from maskseq.model.priors.ordinal_basis import table_of, table_rows
+from maskseq.model.priors.prior import Prior
+from maskseq.model.priors.registry import PRIORS
 from maskseq.model.rotary import Rotation, rotation
+from maskseq.model.states import States
 
 Attend = Callable[..., Tensor]
 """`packed_self_attention`, or anything with its signature."""
@@ -62,17 +63,16 @@ class Encoder(nn.Module):
         max_seqlen: int,
         *,
         target: Bool[Tensor, "tokens"] | None = None,
-        predicted: Float[Tensor, "tokens ordinal 2"] | None = None,
         dropout_keys: Int[Tensor, "rows"] | None = None,
         dtype: torch.dtype | None = None,
         attend: Attend | None = None,
-    ) -> Float[Tensor, "tokens hidden"]:
-        """Hidden states after the final norm, each piece as if it were alone.
+    ) -> States:
+        """States after the final norm, each piece as if it were alone.
 
         `target` says which positions an encoder with `context_sees_target = False` keeps from the others (None: none;
-        other encoders pay no heed). `predicted` is what `predict_numbers` gave (None: it is asked). The tokens are
-        rows of equal length, and `dropout_keys` seed the dropout of each (None: no dropout). `dtype` is the residual
-        stream's (None: the parameters'). `attend` replaces the attention function, as the ONNX export does.
+        other encoders ignore it). The tokens are rows of equal length, and `dropout_keys` seed the dropout of each
+        (None: no dropout). `dtype` is the residual stream's (None: the parameters'). `attend` replaces the attention
+        function, as the ONNX export does.
         """
         config = self.config
         if config.positions == "learned" and max_seqlen > config.max_positions:
@@ -84,40 +84,28 @@ class Encoder(nn.Module):
             attend = packed_self_attention
             if target is not None and not config.context_sees_target:
                 attend = ContextTargetAttention.of(target, cu_seqlens)
-        if predicted is None:
-            predicted = self.predict_numbers(ids, positions)
-        hidden = self.embeddings(ids, positions, predicted)
+        hidden, prior = self.embeddings(ids, positions)
         hidden = dropout(hidden, config.embedding_dropout, dropout_keys, 0).to(dtype or hidden.dtype)
         everywhere, nearby = self.rotations(positions)
         for index, layer in enumerate(self.layers):
             window = config.window_of(index)
             turn = everywhere if window is None else nearby
             hidden = layer(hidden, turn, cu_seqlens, max_seqlen, window, dropout_keys, attend)
-        return self.final_norm(hidden)  # type: ignore[no-any-return]
+        return States(self.final_norm(hidden), prior)
 
-    def predict_numbers(
-        self, ids: Int[Tensor, "tokens fields"], positions: Int[Tensor, "tokens"]
-    ) -> Float[Tensor, "tokens ordinal 2"] | None:
-        """What `linear_context` says of hidden numbers; None without it. Both `forward` and `logits` go on from it."""
-        linear = self.embeddings.linear_context
-        return None if linear is None else linear.predict(ids, positions)
-
-    def logits(
-        self, hidden: Float[Tensor, "n hidden"], field: int, predicted: Float[Tensor, "n ordinal 2"] | None = None
-    ) -> Float[Tensor, "n outputs"]:
+    def logits(self, states: States, field: int) -> Float[Tensor, "n outputs"]:
         """Scores, in float32, of every id of `field` that has a head row; −inf for those never to be predicted.
 
-        Meant for the gathered hidden states of the cells in question, not for a whole row. `predicted` is what
-        `predict_numbers` says there.
+        Meant for the states of the cells in question, `states[tokens]`, not for those of a whole row.
         """
         table = self.embeddings.table(field) if self.config.tied else None
-        logits = self.decoder(self.head(hidden), field, table)
-        linear = self.embeddings.linear_context
-        if linear is not None and field in linear.fields:
-            if predicted is None:
-                raise ValueError("logits of an encoder with linear_context need what predict_numbers says")
-            evidence = linear.evidence(hidden, field, predicted)
-            logits = logits + F.pad(evidence, (0, logits.shape[1] - evidence.shape[1]))
+        logits = self.decoder(self.head(states.hidden_states), field, table)
+        for name, prior in self.embeddings.priors.items():
+            if not prior.starts_logits:
+                continue
+            evidence = prior.evidence(states.hidden_states, field, states.prior[name])
+            if evidence is not None:
+                logits = logits + F.pad(evidence, (0, logits.shape[1] - evidence.shape[1]))
         return logits  # type: ignore[no-any-return]
 
     def rotations(self, positions: Int[Tensor, "tokens"]) -> tuple[Rotation, Rotation]:
@@ -141,67 +129,57 @@ class Embeddings(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.tok_embeddings = nn.Embedding(sum(table_rows(config.vocabulary, config.waves)), config.hidden_size)
+        self.tok_embeddings = nn.Embedding(sum(table_rows(config)), config.hidden_size)
         if config.positions == "learned":
             self.positions = nn.Embedding(config.max_positions, config.hidden_size)
         if config.token_types:
             self.token_types = nn.Embedding(config.token_types, config.hidden_size)
-        self.periods = nn.ModuleList(nn.Embedding(period, config.hidden_size) for period in config.periods)
-        self.neighbours = nn.ModuleList(
-            nn.Embedding(config.neighbour_rows(pair), config.hidden_size) for pair in config.neighbours
-        )
-        n_tables = config.vocabulary.n_fields if config.context_table else 0
-        self.tables = nn.ModuleList(NgramPrior(config, field) for field in range(n_tables))
-        self.linear_context = LinearPrior(config) if config.linear_context and config.vocabulary.ordinal else None
+        for name, prior in PRIORS.items():
+            switches = getattr(config, name)
+            if switches.on and switches.fits(config.vocabulary):
+                self.add_module(prior.parameters_under, prior(config))
         self.norm = Norm(config) if config.embedding_norm else nn.Identity()
 
     def forward(
         self,
         ids: Int[Tensor, "tokens fields"],
         positions: Int[Tensor, "tokens"],
-        predicted: Float[Tensor, "tokens ordinal 2"] | None = None,
-    ) -> Float[Tensor, "tokens hidden"]:
+    ) -> tuple[Float[Tensor, "tokens hidden"], dict[str, Float[Tensor, "tokens *values"]]]:
+        """The embeddings, and by its name what each prior knows that logits start from."""
         config = self.config
+        prior = {}
         # Gradients add up in float32 whatever the stream is.
         hidden = F.embedding(ids[:, 0], self.table(0))
         for field in range(1, config.vocabulary.n_fields):
             hidden = hidden + F.embedding(ids[:, field], self.table(field))
         if config.token_types:
             hidden = hidden + self.token_types.weight[0]
-        for phases in self.periods.parameters():
-            hidden = hidden + F.embedding(positions % len(phases), phases)
-        for (left, right), learned in zip(config.neighbours, self.neighbours.parameters(), strict=True):
-            codes = combinations(ids, positions, left, right, config.vocabulary)
-            parts = torch.split(learned, [n ** (left + right) for n in config.vocabulary.n_rows])
-            for field, part in enumerate(parts):
-                hidden = hidden + F.embedding(codes[:, field], part)
-        if self.tables:
-            codes = combinations(ids, positions, config.context_table, config.context_table, config.vocabulary)
-            for field, counted in enumerate(self.tables):
-                hidden = hidden + counted(codes[:, field])
-        if self.linear_context is not None:
-            hidden = hidden + self.linear_context(predicted)
+        for name, each in self.priors.items():
+            hidden, values = each.embed(hidden, ids, positions)
+            if values is not None:
+                prior[name] = values
         if config.positions == "learned":
             hidden = hidden + self.positions(positions)
         elif config.positions == "sinusoidal":
             hidden = hidden * math.sqrt(config.hidden_size) + sinusoids(positions, config.hidden_size)
-        return self.norm(hidden)  # type: ignore[no-any-return]
+        return self.norm(hidden), prior
 
     def table(self, field: int) -> Float[Tensor, "ids hidden"]:
         """The embedding of each id of a field. Its rows are a slice, so its offset needs no tensor."""
-        config = self.config
-        rows = list(table_rows(config.vocabulary, config.waves))
-        learned = torch.split(self.tok_embeddings.weight, rows)[field]
-        centres = config.vocabulary.centres[field]
-        return learned if centres is None or not config.waves else rows_of_ids(learned, centres, config.waves)
+        return table_of(self.tok_embeddings.weight, field, self.config)
 
-    def count(self, sequences: Sequence[Integer[np.ndarray, "_ _"]]) -> None:
-        """Fill context tables and covariances with counts of these sequences of ids."""
-        for module in self.tables:
-            assert isinstance(module, NgramPrior)
-            module.count(sequences, self.config.vocabulary)
-        if self.linear_context is not None:
-            self.linear_context.count(sequences)
+    @property
+    def priors(self) -> dict[str, Prior]:
+        """Those that this encoder has, by their names, in the order in which they are added."""
+        modules = {name: getattr(self, prior.parameters_under, None) for name, prior in PRIORS.items()}
+        return {name: module for name, module in modules.items() if module is not None}
+
+    def count(self, sequences: Iterable[Integer[np.ndarray, "_ _"]]) -> None:
+        """Let the priors that are counted take what they need from the training data, as sequences of ids."""
+        counted = [prior for prior in self.priors.values() if prior.counted]
+        kept = list(sequences) if counted else []
+        for prior in counted:
+            prior.count(kept)
 
 
 class Layer(nn.Module):

@@ -4,11 +4,10 @@
 The published numbers are for text; with a vocabulary of a few rows the same body has fewer parameters.
 """
 
-import difflib
 from dataclasses import fields, replace
 from typing import Any
 
-from maskseq.errors import UsageError
+from maskseq.errors import UsageError, nearest
 from maskseq.model.config import EncoderConfig
 from maskseq.types import Vocabulary
 
@@ -16,17 +15,12 @@ from maskseq.types import Vocabulary
 def preset(name: str, vocabulary: Vocabulary, **changes: Any) -> EncoderConfig:
     """The preset called `name` for this vocabulary; `UsageError` names a wrong preset or switch."""
     if name not in PRESETS:
-        raise UsageError(f"there is no preset {name!r}\n\nhint: {_nearest(name, list(PRESETS))}")
+        raise UsageError(f"there is no preset {name!r}\n\nhint: {nearest(name, list(PRESETS))}")
     switches = [f.name for f in fields(EncoderConfig) if f.name != "vocabulary"]
     for key in changes:
         if key not in switches:
-            raise UsageError(f"an encoder has no switch {key!r}\n\nhint: {_nearest(key, switches)}")
+            raise UsageError(f"an encoder has no switch {key!r}\n\nhint: {nearest(key, switches)}")
     return replace(EncoderConfig(vocabulary=vocabulary, **PRESETS[name]), **changes)
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
 
 
 def _shape(n_layers: int, hidden_size: int, intermediate_size: int, n_heads: int) -> dict[str, Any]:

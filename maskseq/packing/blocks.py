@@ -1,6 +1,7 @@
 """The tokens of one block in memory, read in large spans and cut in NumPy."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,31 @@ class LoadedBlock:
 
     def piece(self, index: int) -> Encoded:
         return self.content.cut(int(self.at[index]), int(self.at[index] + self.plan.length[index]))
+
+
+class Blocks:
+    """One block in memory, the one that was asked for last, and perhaps the next one on its way.
+
+    One caller at a time: `PackedRows` holds a lock.
+    """
+
+    def __init__(self, load: Callable[[int, int], LoadedBlock]) -> None:
+        """`load` reads a block by its epoch and number."""
+        self._load = load
+        self._current: tuple[tuple[int, int], LoadedBlock] | None = None
+        self._upcoming: tuple[tuple[int, int], Future[LoadedBlock]] | None = None
+
+    def get(self, epoch: int, block: int) -> LoadedBlock:
+        wanted = (epoch, block)
+        if self._current is None or self._current[0] != wanted:
+            upcoming, self._upcoming, self._current = self._upcoming, None, None  # frees memory before more is read
+            ready = upcoming is not None and upcoming[0] == wanted
+            self._current = (wanted, upcoming[1].result() if upcoming and ready else self._load(epoch, block))
+        return self._current[1]
+
+    def read_ahead(self, reader: Executor, epoch: int, block: int) -> None:
+        """Begin to read a block that will be asked for."""
+        self._upcoming = ((epoch, block), reader.submit(self._load, epoch, block))
 
 
 def load_block(corpus: Corpus, plan: Block, *, first_sequence: int) -> LoadedBlock:

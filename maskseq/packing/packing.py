@@ -46,11 +46,9 @@ class PackingConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.cut <= 1:
-            raise UsageError(f"batch: cut = {self.cut} must be a share between 0 and 1")
+            raise UsageError(f"cut = {self.cut} must be a share between 0 and 1")
         if not 1 <= self.context <= self.row_tokens:
-            raise UsageError(
-                f"batch: context = {self.context} must be at least 1 and at most row_tokens = {self.row_tokens}"
-            )
+            raise UsageError(f"context = {self.context} must be at least 1 and at most row_tokens = {self.row_tokens}")
 
     @property
     def window(self) -> int:
@@ -186,16 +184,6 @@ class PackingPlan:
             before = total
         none = np.empty(0, np.int64)
         return np.concatenate([none, *firsts]), np.concatenate([none, *streams]), before
-
-
-def plan_epoch(
-    lengths: Int[np.ndarray, "sequences"], config: PackingConfig, *, key: tuple[int, ...], epoch: int = 0
-) -> Iterator[Block]:
-    """The blocks of one epoch, each with its rows.
-
-    Example: `sum(block.n_rows for block in plan_epoch(lengths, PackingConfig(), key=(seed, stage)))` is its length.
-    """
-    return PackingPlan(lengths, config, key=key).epoch(epoch)
 
 
 def best_fit(lengths: Int[np.ndarray, "pieces"], row_tokens: int) -> Int[np.ndarray, "pieces"]:

@@ -5,12 +5,10 @@ state of the data is that number and nothing else. `prefetch` computes rows ahea
 """
 
 import threading
-import zlib
-from bisect import bisect_right
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
 
@@ -20,11 +18,12 @@ from jaxtyping import Bool, Float32, Int, Int8, Int32, Integer
 from maskseq.corpus.reader import Corpus, Split, stored_name
 from maskseq.errors import UsageError
 from maskseq.masking.plan import MaskingConfig, mask_piece
-from maskseq.packing.blocks import LoadedBlock, load_block
+from maskseq.packing.blocks import Blocks, LoadedBlock, load_block
+from maskseq.packing.numbering import RowNumbers
 from maskseq.packing.packing import CHUNK_TOKENS, PackingConfig, PackingPlan
 from maskseq.packing.prefetch import ahead_of
 from maskseq.storage.folder import digest, to_json
-from maskseq.storage.outputs import write
+from maskseq.storage.run_folder import RunFolder
 from maskseq.types import Encoded
 
 
@@ -87,7 +86,7 @@ class PackedRows:
             raise UsageError(
                 f"{corpus.path}: the {split} split is empty\n\nhint: tokenize again with another share or split"
             )
-        self.corpus, self.config, self.masking, self.cache = corpus, config, masking, cache
+        self.corpus, self.config, self.masking = corpus, config, masking
         self.total_tokens, self.decay_start = total_tokens, decay_start
         self._key, self._mask_epoch, self._first = (seed, stage), mask_epoch, span.start
         self._plan = PackingPlan(corpus.lengths[span], config, key=self._key, chunk_tokens=chunk_tokens)
@@ -97,22 +96,21 @@ class PackedRows:
         self._symmetries = tokenizer.symmetries() if symmetry else ()
         self._mask_ids = np.asarray(self._vocabulary.mask_ids, np.int64)
         identity = [corpus.fingerprint, stored_name(split), asdict(config), self._key, chunk_tokens]
-        self._plan_id = digest(to_json(identity))
         self.fingerprint = digest(to_json([*identity, asdict(masking), symmetry, mask_epoch]))
         """Identifies the whole stream of rows: what a checkpoint must agree with to continue it."""
-        self._planned = lru_cache(2)(self._plan.block)
-        self._current: tuple[int, int, LoadedBlock] | None = None
-        self._upcoming: tuple[int, int, Future[LoadedBlock]] | None = None
-        self._epoch_starts = [0]  # number of the first row of each epoch, as far as known
-        self._ends: list[list[int]] = []  # of each epoch, the rows up to the end of each block, as far as known
+        planned = lru_cache(2)(self._plan.block)
+        self._numbers = RowNumbers(
+            self._plan.n_blocks(),
+            lambda epoch, block: planned(epoch, block).n_rows,
+            partial(RunFolder(cache).row_counts, digest(to_json(identity))) if cache else None,
+        )
+        self._blocks = Blocks(lambda epoch, block: load_block(corpus, planned(epoch, block), first_sequence=span.start))
         self._lock = threading.Lock()
 
     def n_rows(self, epoch: int = 0) -> int:
         """Rows of an epoch, which differ a little because windows begin elsewhere. Plans it (and those before it)."""
         with self._lock:
-            while len(self._epoch_starts) < epoch + 2:
-                self._plan_epoch(len(self._epoch_starts) - 1)
-            return self._epoch_starts[epoch + 1] - self._epoch_starts[epoch]
+            return self._numbers.n_rows(epoch)
 
     @property
     def n_tokens(self) -> int:
@@ -122,15 +120,15 @@ class PackedRows:
     def epoch_of(self, number: int) -> int:
         """The epoch that a row belongs to."""
         with self._lock:
-            return self._locate(number)[0]
+            return self._numbers.place(number).epoch
 
     def row(self, number: int) -> PackedRow:
         """The row with this number, counted through all epochs."""
         with self._lock:
-            epoch, block, index = self._locate(number)
-            loaded = self._load(epoch, block)
+            place = self._numbers.place(number)
+            loaded = self._blocks.get(place.epoch, place.block)
         progress = 0.0 if self.total_tokens is None else number * self.config.row_tokens / self.total_tokens
-        return self._assemble(loaded, index, epoch, progress)
+        return self._assemble(loaded, place.index, place.epoch, progress)
 
     def prefetch(self, first: int, step: int = 1, *, ahead: int = 8) -> Generator[PackedRow]:
         """Rows `first`, `first + step`, … without end, computed in a thread up to `ahead` of the consumer.
@@ -147,11 +145,10 @@ class PackedRows:
             for number in count(first, step):
                 row = self.row(number)
                 with self._lock:
-                    epoch, block, _ = self._locate(number)
-                    if here != (epoch, block):
-                        here = (epoch, block)
-                        after = (epoch, block + 1) if block + 1 < self._plan.n_blocks() else (epoch + 1, 0)
-                        self._upcoming = (*after, reader.submit(self._read, *after))
+                    place = self._numbers.place(number)
+                    if here != (place.epoch, place.block):
+                        here = (place.epoch, place.block)
+                        self._blocks.read_ahead(reader, *self._numbers.after(*here))
                 yield row
 
     def _assemble(self, loaded: LoadedBlock, index: int, epoch: int, progress: float) -> PackedRow:
@@ -215,63 +212,6 @@ class PackedRows:
             return encoded
         choice = int(rng.integers(len(self._symmetries) + 1))
         return encoded if choice == 0 else self._symmetries[choice - 1].encoded(encoded)
-
-    def _locate(self, number: int) -> tuple[int, int, int]:
-        """Epoch, block and row within the block; plans the blocks before it that were not planned yet."""
-        if number < 0:
-            raise ValueError(f"row {number}: rows are numbered from 0")
-        epoch = bisect_right(self._epoch_starts, number) - 1
-        while not self._plan_epoch(epoch, until=number):
-            epoch += 1
-        within = number - self._epoch_starts[epoch]
-        block = bisect_right(self._ends[epoch], within)
-        return epoch, block, within - (self._ends[epoch][block - 1] if block else 0)
-
-    def _plan_epoch(self, epoch: int, until: int | None = None) -> bool:
-        """Count the rows of the epoch's blocks up to row `until` (None: all). Whether it has that row."""
-        if epoch == len(self._ends):
-            self._ends.append(self._cached_ends(epoch))
-        ends, start, n_blocks = self._ends[epoch], self._epoch_starts[epoch], self._plan.n_blocks()
-        while len(ends) < n_blocks and (until is None or not ends or start + ends[-1] <= until):
-            ends.append((ends[-1] if ends else 0) + self._planned(epoch, len(ends)).n_rows)
-            if len(ends) == n_blocks:
-                self._keep_ends(epoch, ends)
-        if len(ends) == n_blocks and len(self._epoch_starts) == epoch + 1:
-            self._epoch_starts.append(start + ends[-1])
-        return until is not None and until < start + ends[-1]
-
-    def _cached_ends(self, epoch: int) -> list[int]:
-        """Row counts of a completed epoch, if they are cached and intact."""
-        if self.cache is None or not (path := self._cache_file(epoch)).is_file():
-            return []
-        body, check = path.read_bytes()[:-4], path.read_bytes()[-4:]
-        if zlib.crc32(body).to_bytes(4, "little") != check:
-            return []  # damaged: planned again
-        ends: list[int] = np.frombuffer(body, "<i8").tolist()
-        return ends
-
-    def _keep_ends(self, epoch: int, ends: list[int]) -> None:
-        if self.cache is not None:
-            self.cache.mkdir(parents=True, exist_ok=True)
-            body = np.array(ends, "<i8").tobytes()
-            write(self._cache_file(epoch), body + zlib.crc32(body).to_bytes(4, "little"), shared=True)
-
-    def _cache_file(self, epoch: int) -> Path:
-        assert self.cache is not None
-        return self.cache / f"plan-{self._plan_id[:12]}-{epoch}.bin"
-
-    def _load(self, epoch: int, block: int) -> LoadedBlock:
-        if self._current is None or self._current[:2] != (epoch, block):
-            upcoming, self._upcoming, self._current = self._upcoming, None, None  # frees memory before more is read
-            if upcoming is not None and upcoming[:2] == (epoch, block):
-                loaded = upcoming[2].result()
-            else:
-                loaded = self._read(epoch, block)
-            self._current = (epoch, block, loaded)
-        return self._current[2]
-
-    def _read(self, epoch: int, block: int) -> LoadedBlock:
-        return load_block(self.corpus, self._planned(epoch, block), first_sequence=self._first)
 
 
 def concatenate(rows: Sequence[PackedRow]) -> PackedRow:

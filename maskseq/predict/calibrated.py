@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, Integer
 
 from maskseq.predict.posterior import LEVELS, NOMINAL
-from maskseq.predict.protocol import Fill, Predict
+from maskseq.predict.protocol import Example, Fill, Predict
 
 SPANS = (1, 2, 3, 5, 9, 17, 33, 65)
 """Where each class of span lengths begins; the last one has no end."""
@@ -73,10 +73,10 @@ class Calibration:
         """The same model, its log-probabilities calibrated as those of cells that are hidden alone."""
 
         def calibrated(
-            sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+            examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
         ) -> list[Float[np.ndarray, "_ _"]]:
             answers = []
-            for answer, asked in zip(predict(sequences, cells), cells, strict=True):
+            for answer, asked in zip(predict(examples, cells), cells, strict=True):
                 temperatures = [self._group(field, 1).marginal_temperature for field in asked[:, 1].tolist()]
                 scaled = answer / np.array(temperatures).reshape(-1, 1)
                 answers.append(scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True))

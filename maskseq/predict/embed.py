@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Integer
 
+from maskseq.corpus.budget import reaching, within
 from maskseq.errors import UsageError
 from maskseq.model.encoder import Encoder
 from maskseq.predict.encoder import run_packed, windows
@@ -42,16 +43,7 @@ class Embedder:
         To the last bit, what a group comes to depends on nothing else: whoever begins at one goes on as if all had
         been read from the start.
         """
-        group: list[Keyed] = []
-        room = self.batch_tokens
-        for key, encoded in records:
-            if group and len(encoded) > room:
-                yield group
-                group, room = [], self.batch_tokens
-            group.append((key, encoded))
-            room -= len(encoded)
-        if group:
-            yield group
+        return within(records, (_length, self.batch_tokens))
 
     def vectors(self, group: Sequence[Keyed]) -> Iterator[tuple[int, Float[np.ndarray, "vectors hidden"]]]:
         """The index of a record in the group and float32 vectors of it: one, or with pooling "none" one a position.
@@ -79,18 +71,14 @@ class Embedder:
 
     def _states(self, group: Sequence[Keyed]) -> Iterator[tuple[int, Float[np.ndarray, "positions hidden"]]]:
         """The hidden states of every position, record after record."""
-        batch: list[_Window] = []
-        room = self.batch_tokens
-        for index, (_, encoded) in enumerate(group):
-            for window, kept in windows(len(encoded), self.context) if len(encoded) else ():
-                batch.append(
-                    _Window(index, encoded.ids[window], slice(kept.start - window.start, kept.stop - window.start))
-                )
-                room -= window.stop - window.start
-                if room <= 0:
-                    yield from self._run(batch)
-                    batch, room = [], self.batch_tokens
-        yield from self._run(batch)
+        cut = (
+            _Window(index, encoded.ids[window], slice(kept.start - window.start, kept.stop - window.start))
+            for index, (_, encoded) in enumerate(group)
+            if len(encoded)
+            for window, kept in windows(len(encoded), self.context)
+        )
+        for batch in reaching(cut, lambda window: len(window.ids), self.batch_tokens):
+            yield from self._run(batch)
 
     def _run(self, batch: Sequence["_Window"]) -> Iterator[tuple[int, Float[np.ndarray, "positions hidden"]]]:
         """The windows of a batch through all views."""
@@ -108,10 +96,17 @@ class Embedder:
         states: list[Float[np.ndarray, "_ hidden"]] = [np.empty((0, 0), np.float32)] * len(pieces)
         every = sum(map(len, pieces))
         for packed in run_packed(self.model, pieces, batch_tokens=every, precision=self.precision):
-            rows = packed.hidden.to(dtype=torch.float32, device="cpu").numpy()
+            rows = packed.states.hidden_states.to(dtype=torch.float32, device="cpu").numpy()
             for i, start in zip(packed.which, packed.starts, strict=True):
                 states[i] = rows[start : start + len(pieces[i])]
         return states
+
+
+def _length(record: Keyed) -> int:
+    key, encoded = record
+    if not len(encoded):
+        raise UsageError(f"record {key!r} is empty: there is nothing to embed")
+    return len(encoded)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Integer
-from torch import Tensor
 
+from maskseq.corpus.budget import within
 from maskseq.model.encoder import Encoder
+from maskseq.model.states import States
+from maskseq.predict.protocol import Example
 from maskseq.tokenizer import Symmetry
 
 
@@ -20,10 +22,8 @@ class Packed:
     which: list[int]
     """Their indices among those given."""
     starts: list[int]
-    """Where each begins in `hidden`."""
-    hidden: Float[Tensor, "tokens hidden"]
-    predicted: Float[Tensor, "tokens ordinal 2"] | None
-    """What linear prediction says of hidden numbers."""
+    """Where each begins in `states`."""
+    states: States
 
 
 class EncoderPredict:
@@ -48,9 +48,10 @@ class EncoderPredict:
         self.n_outputs = model.config.vocabulary.predictable.shape[1]
 
     def __call__(
-        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> list[Float[np.ndarray, "_ _"]]:
         """Float32 log-probabilities of each asked cell; −inf for ids that its field cannot predict."""
+        sequences = [each.ids for each in examples]
         answers = self._plain(sequences, cells)
         for symmetry in self.symmetries:
             moved = [_moved(symmetry, asked, len(ids)) for ids, asked in zip(sequences, cells, strict=True)]
@@ -75,10 +76,9 @@ class EncoderPredict:
             fields = np.concatenate([cells[i][:, 1] for i in packed.which])
             for field in np.unique(fields).tolist():
                 mine = fields == field
-                asked = torch.from_numpy(tokens[mine]).to(packed.hidden.device)
+                asked = torch.from_numpy(tokens[mine]).to(packed.states.hidden_states.device)
                 with torch.inference_mode():
-                    predicted = None if packed.predicted is None else packed.predicted[asked]
-                    logits = self.model.logits(packed.hidden[asked], field, predicted)
+                    logits = self.model.logits(packed.states[asked], field)
                     answer = logits.log_softmax(dim=-1).cpu().numpy()
                 log_probs[rows[mine], : answer.shape[1]] = answer
         return np.split(log_probs, ends[1:-1])
@@ -119,31 +119,21 @@ def run_packed(
         ids = torch.from_numpy(flat).to(device)
         positions = torch.from_numpy(np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)).to(device)
         with torch.inference_mode():
-            predicted = model.predict_numbers(ids, positions)
-            hidden = model(
+            states = model(
                 ids,
                 positions,
                 torch.from_numpy(ends.astype(np.int32)).to(device),
                 max(lengths),
                 target=torch.from_numpy(target).to(device),
-                predicted=predicted,
                 dtype=dtype,
             )
-        yield Packed(which, ends[:-1].tolist(), hidden, predicted)
+        yield Packed(which, ends[:-1].tolist(), states)
 
 
 def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
     """Indices of what goes into each forward pass: longest first, empty ones left out."""
-    batch: list[int] = []
-    room = batch_tokens
-    for i in sorted((i for i, n in enumerate(lengths) if n), key=lambda i: -lengths[i]):
-        if batch and lengths[i] > room:
-            yield batch
-            batch, room = [], batch_tokens
-        batch.append(i)
-        room -= lengths[i]
-    if batch:
-        yield batch
+    order = sorted((i for i, n in enumerate(lengths) if n), key=lambda i: -lengths[i])
+    return within(order, (lengths.__getitem__, batch_tokens))
 
 
 def _moved(symmetry: Symmetry[Any], cells: Integer[np.ndarray, "cells 2"], length: int) -> Int[np.ndarray, "cells 2"]:

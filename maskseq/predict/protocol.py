@@ -1,4 +1,4 @@
-"""What infilling asks of a model, and what it returns."""
+"""What a predictor sees and answers, and what infilling returns."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -7,11 +7,40 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-Predict = Callable[
+
+@dataclass(frozen=True)
+class Example:
+    """What a predictor may see of one sequence, or of a window of it."""
+
+    ids: Integer[np.ndarray, "length fields"]
+    """`[MASK]` where the value is asked for or unknown."""
+    numbers: Float[np.ndarray, "length fields"] | None = None
+    """Values of ordinal fields as they were read, in their units; NaN where masked, unknown or not ordinal. None: the
+    centres of the bins are all that is known."""
+    key: str = ""
+    """The record's. Experts that hold training data leave out what they have counted of it."""
+    start: int = 0
+    """Where the window begins in its record, in positions."""
+
+
+Predict = Callable[[Sequence[Example], Sequence[Integer[np.ndarray, "_ 2"]]], Sequence[Float[np.ndarray, "_ _"]]]
+"""Examples and the (position, field) cells requested of each → of each requested cell, log-probabilities over the ids
+of its field, −inf for ids that are not predictable or belong to another field."""
+
+PredictIds = Callable[
     [Sequence[Integer[np.ndarray, "_ _"]], Sequence[Integer[np.ndarray, "_ 2"]]], Sequence[Float[np.ndarray, "_ _"]]
 ]
-"""Sequences of ids and the (position, field) cells asked of each → of each asked cell, log-probabilities over the
-ids of its field, −inf for ids that are not predictable or belong to another field."""
+"""The same of ids alone, as `Tokenizer.by_unit` wraps it."""
+
+
+def of_ids(predict: PredictIds) -> Predict:
+    """A predictor that looks at ids only."""
+    return lambda examples, cells: predict([each.ids for each in examples], cells)
+
+
+def with_ids(predict: Predict) -> PredictIds:
+    """A predictor that is given ids only."""
+    return lambda sequences, cells: predict([Example(ids) for ids in sequences], cells)
 
 
 @dataclass(frozen=True)

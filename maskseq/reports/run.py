@@ -12,13 +12,14 @@ import numpy as np
 
 from maskseq.corpus.reader import Corpus
 from maskseq.packing.rows import PackedRow
+from maskseq.predict.protocol import Example
 from maskseq.reports.page import section, table, write_page
+from maskseq.storage.run_folder import RunFolder
 from maskseq.storage.standard_json import to_json
 from maskseq.trained import TrainedModel
 from maskseq.training.metrics import Watched, thinned
 from maskseq.types import Field
 
-REPORT = "report.html"
 SHOWN_PIECES, SHOWN_POSITIONS = 6, 120
 WIDTH, HEIGHT, POINTS = 400, 150, 400
 CHARTS = {
@@ -45,7 +46,7 @@ class Cell:
 def write_run_report(run: TrainedModel, corpus: Corpus, row: PackedRow, recipe: Mapping[str, Any]) -> Path:
     """Write the report into the run folder; the examples are the first pieces of `row`, under its masks."""
     watched = Watched(run.path).update()
-    path = run.path / REPORT
+    path = RunFolder(run.path).report
     write_page(path, f"maskseq pretrain: {run.path.name}", _parts(watched, run, corpus, row, recipe))
     return path
 
@@ -146,7 +147,7 @@ def _examples(run: TrainedModel, row: PackedRow) -> Iterator[dict[str, list[Cell
         # The whole piece is what the model sees; only its beginning is shown.
         inputs, targets, weights = row.inputs[start:stop], row.targets[start:stop], row.weights[start:stop]
         asked = np.argwhere(weights[:SHOWN_POSITIONS] > 0)
-        (log_p,) = predict([inputs], [asked])
+        (log_p,) = predict([Example(inputs)], [asked])
         best = {
             (position, field): (int(q.argmax()), float(np.exp(q.max())))
             for (position, field), q in zip(asked.tolist(), log_p, strict=True)

@@ -13,10 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
+from maskseq.corpus.budget import reaching
 from maskseq.errors import UsageError
 from maskseq.masking.units import raw_units
 from maskseq.predict.encoder import windows
-from maskseq.predict.protocol import Predict
+from maskseq.predict.protocol import Example, Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Vocabulary
 
@@ -66,15 +67,9 @@ def score_records(
     """
     if stride is not None and stride < 1:
         raise UsageError(f"stride is {stride}; it is a number of positions, at least 1")
-    batch: list[_Pass | _Scored] = []
-    room = batch_positions
-    for work in _passes(records, tokenizer, context, stride, mode):
-        batch.append(work)
-        room -= len(work.ids)
-        if room <= 0:
-            yield from _run(predict, batch)
-            batch, room = [], batch_positions
-    yield from _run(predict, batch)
+    work = _passes(records, tokenizer, context, stride, mode)
+    for batch in reaching(work, _size, batch_positions):
+        yield from _run(predict, batch)
 
 
 def chain_log_probs(
@@ -105,7 +100,7 @@ def chain_log_probs(
             mine.append((number, len(asked[number])))
             asked[number].append(cell)
             hidden[tuple(cell)] = ids[tuple(cell)]
-    answers = predict(seen, [np.stack(cells) for cells in asked]) if seen else []
+    answers = predict([Example(ids) for ids in seen], [np.stack(cells) for cells in asked]) if seen else []
     return [
         np.array([float(answers[n][row, ids[tuple(cell)]]) for (n, row), cell in zip(mine, order, strict=True)])
         for ids, order, mine in zip(sequences, orders, answers_of, strict=True)
@@ -126,9 +121,12 @@ class _Pass:
     """What the model sees of a window in one pass, and the cells that it is asked for."""
 
     of: _Scored
-    start: int
-    ids: Integer[np.ndarray, "window fields"]
+    example: Example
     cells: Int[np.ndarray, "cells 2"]
+
+
+def _size(work: _Pass | _Scored) -> int:
+    return len(work.example.ids) if isinstance(work, _Pass) else len(work.ids)
 
 
 def _passes(
@@ -139,7 +137,6 @@ def _passes(
     mode: Literal["cell", "position"],
 ) -> Iterator[_Pass | _Scored]:
     """Every pass of every record, each record itself after its passes."""
-    mask_ids = np.asarray(tokenizer.vocabulary.mask_ids)
     for key, encoded in records:
         record = _Scored(key, encoded.ids, np.full(encoded.ids.shape, np.nan, np.float32))
         for window, kept in windows(len(encoded), context):
@@ -149,8 +146,8 @@ def _passes(
             wanted[: kept.start - window.start] = False
             wanted[kept.stop - window.start :] = False
             for group in _groups(wanted, stride, mode):
-                hidden = units.cells(units.units(group))
-                yield _Pass(record, window.start, np.where(hidden, mask_ids.astype(ids.dtype), ids), np.argwhere(group))
+                seen = tokenizer.vocabulary.masked(ids, units.widened(group))
+                yield _Pass(record, Example(seen, key=key, start=window.start), np.argwhere(group))
         yield record
 
 
@@ -171,10 +168,10 @@ def _groups(
 
 def _run(predict: Predict, batch: list[_Pass | _Scored]) -> Iterator[Score]:
     passes = [work for work in batch if isinstance(work, _Pass)]
-    answers = iter(predict([each.ids for each in passes], [each.cells for each in passes]) if passes else [])
+    answers = iter(predict([each.example for each in passes], [each.cells for each in passes]) if passes else [])
     for work in batch:
         if isinstance(work, _Scored):
             yield Score(work.key, work.log_prob / np.float32(-math.log(2)))
             continue
-        at = work.cells[:, 0] + work.start, work.cells[:, 1]
+        at = work.cells[:, 0] + work.example.start, work.cells[:, 1]
         work.of.log_prob[at] = next(answers)[np.arange(len(work.cells)), work.of.ids[at]]

@@ -15,9 +15,10 @@ import numpy as np
 from jaxtyping import Bool, Int, Integer
 
 from maskseq.contract.fence import encode
+from maskseq.corpus.budget import reaching
 from maskseq.errors import UsageError
 from maskseq.masking.units import RawUnits
-from maskseq.predict.protocol import Predict
+from maskseq.predict.protocol import Example, Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq.variants import Listed, Stretch
 
@@ -70,16 +71,16 @@ def score_variants(
     ln P(flanks | after) − ln P(flanks | before). The change itself is always visible and never scored, so that its
     length has no say. What can be placed here or there in a repeat is scored alike wherever it is placed.
     """
-    batch: list[_Pair] = []
-    room = batch_positions
-    for variant, stretch in variants:
-        pair = _Pair(variant, reason=stretch) if isinstance(stretch, str) else _pair(variant, stretch, tokenizer)
-        batch.append(pair)
-        room -= sum(len(question.ids) for question in (*pair.before, *pair.after))
-        if room <= 0:
-            yield from _answered(predict, batch)
-            batch, room = [], batch_positions
-    yield from _answered(predict, batch)
+    pairs = (
+        _Pair(variant, reason=stretch) if isinstance(stretch, str) else _pair(variant, stretch, tokenizer)
+        for variant, stretch in variants
+    )
+    for batch in reaching(pairs, _positions, batch_positions):
+        yield from _answered(predict, batch)
+
+
+def _positions(pair: "_Pair") -> int:
+    return sum(len(question.ids) for question in (*pair.before, *pair.after))
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class _Sides:
                 near[-right:] = units[-right:, :, 1] <= units[-right:, :, 0].min() + FLANK
             asked.append(near & tokenizer.vocabulary.known(ids))
             raw = RawUnits.of(units, tokenizer.fields)
-            hidden.append(raw.cells(raw.units(near)))
+            hidden.append(raw.widened(near))
         return (hidden[0], hidden[1]), (asked[0], asked[1])
 
     @cached_property
@@ -192,7 +193,7 @@ def _chain(
     tokenizer: Tokenizer[Any],
 ) -> list[_Question]:
     """Every cell given those before it; the sum of the answers is the log-probability of all."""
-    seen = np.where(hidden, np.asarray(tokenizer.vocabulary.mask_ids, dtype=ids.dtype), ids)
+    seen = tokenizer.vocabulary.masked(ids, hidden)
     questions = []
     for position, field in cells.tolist():
         questions.append(_Question(seen.copy(), (position, field), int(ids[position, field])))
@@ -212,7 +213,7 @@ def _answered(predict: Predict, batch: Sequence[_Pair]) -> Iterator[VariantScore
         seen[number] = question.ids
         rows.append(len(cells[number]))
         cells[number].append(question.cell)
-    answers = predict(seen, [np.array(each) for each in cells]) if questions else []
+    answers = predict([Example(ids) for ids in seen], [np.array(each) for each in cells]) if questions else []
     found = (float(answers[n][row, q.value]) for q, n, row in zip(questions, which, rows, strict=True))
     for pair in batch:
         before, after = (sum(next(found) for _ in side) if side else math.nan for side in (pair.before, pair.after))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 SECTIONS = (
-    *("", "data", "data.format_options", "data.split", "tokenizer", "model", "batch", "masking", "optimizer"),
+    *("", "data", "data.format_options", "data.split", "tokenizer", "model", "packing", "masking", "optimizer"),
     *("schedule", "training"),
 )
 """The tables of a recipe that are written as such, in this order; what lies deeper is written in one line."""
@@ -22,8 +22,13 @@ def recipe_text(recipe: Mapping[str, Any], comments: Mapping[str, str], title: s
         if section and keys:
             lines += ["", f"[{section}]"]
         for key in keys:
-            why = comments.get(f"{section}.{key}")
-            lines.append(f"{key} = {toml_value(table[key])}" + (f"  # {_plain(why)}" if why else ""))
+            name, value = key, table[key]
+            why = comments.get(f"{section}.{name}")
+            while isinstance(value, Mapping) and len(value) == 1:  # section.key = value, without braces
+                ((inner, value),) = value.items()
+                name = f"{name}.{inner}"
+                why = comments.get(f"{section}.{name}", why)
+            lines.append(f"{name} = {toml_value(value)}" + (f"  # {_plain(why)}" if why else ""))
     return "\n".join(lines) + "\n"
 
 

@@ -117,7 +117,7 @@ class RecordCase:
         self, ids: Integer[np.ndarray, "some fields"], hidden: Bool[np.ndarray, "some fields"]
     ) -> Integer[np.ndarray, "some fields"]:
         """The ids with `[MASK]` where hidden."""
-        return np.where(hidden, np.array([f.mask_id for f in self.tokenizer.fields], dtype=ids.dtype), ids)
+        return self.tokenizer.vocabulary.masked(ids, hidden)
 
 
 def equal(a: Any, b: Any) -> bool:

@@ -18,16 +18,15 @@ from typing import Any, Self
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from maskseq.contract.renamed import in_folder
 from maskseq.errors import DataError
-from maskseq.model.checkpoint import CHECKPOINTS, checkpoints, save_model, write_json, write_tensors
+from maskseq.model.checkpoint import checkpoints, save_model, write_json, write_tensors
 from maskseq.model.encoder import Encoder
 from maskseq.storage.outputs import Work, claimed, discard, explained, sync, work_folder, write
+from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.training.events import CheckpointSaved
 from maskseq.training.parallel import RankGroup
-from maskseq.training.run_folder import RECIPE
-from maskseq.training.state import LAYOUT, STATE, Saved, n_shards, rank_file, read_saved
+from maskseq.training.state import Saved, n_shards, rank_file, read_saved
 
 POLL_SECONDS = 0.05
 
@@ -40,7 +39,7 @@ class CheckpointWriter:
     others are done. Leaving the context waits for the write at hand, so that no exception costs a finished snapshot.
     """
 
-    run: Path
+    run: RunFolder
     tokenizer: Tokenizer[Any]
     ranks: RankGroup
     keep_last: int
@@ -59,12 +58,12 @@ class CheckpointWriter:
         """
         began = time.monotonic()
         events = self.finish()
-        folder, claim = in_folder(self.run, CHECKPOINTS) / f"step_{saved.position.step}", ExitStack()
+        folder, claim = self.run.checkpoint(saved.position.step), ExitStack()
         work = Work(folder, work_folder(folder))
         if self.ranks.first:
             folder.parent.mkdir(exist_ok=True)
             work = claim.enter_context(claimed(folder))
-            (work.content / STATE).mkdir(parents=True)
+            CheckpointFolder(work.content).state.mkdir(parents=True)
         own, layout = _own_part(tensors, self.ranks.rank), _layout(tensors, self.ranks.world)
         self.ranks.wait()
         stall = time.monotonic() - began
@@ -117,22 +116,22 @@ class CheckpointWriter:
     def _write(
         self, work: Work, model: Encoder, own: dict[str, Tensor], layout: dict[str, list[str]], saved: Saved
     ) -> None:
-        folder, part = work.content / STATE, work.folder / rank_file(self.ranks.rank)
+        content, part = CheckpointFolder(work.content), work.folder / rank_file(self.ranks.rank)
         if own:
             write_tensors(part, own)
             sync(part)  # only this machine can flush what it has written to a network file system
-            part.replace(folder / part.name)
+            part.replace(content.state / part.name)
         if not self.ranks.first:
             return
-        self._wait_for({folder / name for names in layout.values() for name in names})
-        write_json(folder / LAYOUT, dataclasses.asdict(saved) | {"tensors": layout})
-        shutil.copyfile(self.run / RECIPE, work.content / RECIPE)  # so that the seal covers it
+        self._wait_for({content.state / name for names in layout.values() for name in names})
+        write_json(content.layout, dataclasses.asdict(saved) | {"tensors": layout})
+        shutil.copyfile(self.run.recipe, content.recipe)  # so that the seal covers it
         save_model(work.content, model, self.tokenizer)  # flushes and seals everything in the folder
         if work.target.exists():  # from a future that a damaged or unfinished checkpoint has undone
             work.target.replace(work.folder / "undone")
         work.publish()
-        write(self.run / "latest", work.target.name + "\n")
-        for folder in checkpoints(self.run)[: -self.keep_last]:
+        write(self.run.latest, work.target.name + "\n")
+        for folder in checkpoints(self.run.path)[: -self.keep_last]:
             if folder != work.target and not _kept(folder):
                 discard(folder)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from maskseq.errors import UsageError
+from maskseq.storage.run_folder import RunFolder
 from maskseq.training.events import Event, Listener, Scores, Started, Step, Tested, Validation
 
 
@@ -82,7 +83,7 @@ class TensorBoard:
     def __init__(self, run: Path, identity: dict[str, Any], step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(run / "tensorboard", purge_step=step + 1)
+        self._writer = SummaryWriter(RunFolder(run).tensorboard, purge_step=step + 1)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():

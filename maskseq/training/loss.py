@@ -95,23 +95,19 @@ class MaskedLoss(nn.Module):
 
         `total_weight` is Σ w over all rows of the step: shares of micro-batches and ranks add up to its mean.
         """
-        predicted = self.encoder.predict_numbers(batch.ids, batch.positions)
-        hidden = self.encoder(
+        states = self.encoder(
             batch.ids,
             batch.positions,
             batch.cu_seqlens,
             batch.max_seqlen,
             target=batch.target,
-            predicted=predicted,
             dropout_keys=dropout_keys,
             dtype=dtype,
         )
-        loss = hidden.new_zeros((), dtype=torch.float32)
+        loss = states.hidden_states.new_zeros((), dtype=torch.float32)
         tallies = []
         for field, cells in enumerate(batch.scored):
-            # index_select: its backward adds up in one order on a CPU, that of hidden[cells.token] does not
-            said = None if predicted is None else predicted[cells.token]
-            logits = self.encoder.logits(hidden.index_select(0, cells.token), field, said)
+            logits = self.encoder.logits(states[cells.token], field)
             cross_entropy = F.cross_entropy(logits, cells.target, reduction="none")
             tallies.append(tally(logits.detach(), cross_entropy.detach(), cells))
             minimised = cross_entropy

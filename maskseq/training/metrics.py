@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from maskseq.errors import UsageError
+from maskseq.storage.run_folder import RunFolder
 
-METRICS = "metrics.jsonl"
 RECENT_STEPS = 20
 """Steps that the speed is a mean of."""
 SILENT_SECONDS, SILENT_STEPS = 60.0, 10.0
@@ -63,7 +63,7 @@ class Watched:
 
         A line that is cut short is left for the next call, one that makes no sense is passed over.
         """
-        path = self.run / METRICS if self.run.is_dir() else self.run
+        path = RunFolder(self.run).metrics if self.run.is_dir() else self.run
         if not path.exists():
             return self
         with path.open("rb") as file:

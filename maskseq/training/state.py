@@ -1,8 +1,8 @@
-"""What a checkpoint says about a run in progress, read back exactly on any number of ranks; `writer.py` writes it.
+"""What a checkpoint says about a run in progress, read back exactly on any number of ranks.
 
-`checkpoints/step_N/training_state` holds one `rank_R.safetensors` for each rank that has something of its own, and
-`layout.json`, which says where the parts of each tensor are and where the run stood. Model, tokenizer and digests
-beside it are `maskseq.model.checkpoint`'s.
+`checkpoint_writer.py` writes it: `checkpoints/step_N/training_state` holds one `rank_R.safetensors` for each rank that
+has something of its own, and `layout.json`, which says where the parts of each tensor are and where the run stood.
+Model, tokenizer and digests beside it are `maskseq.model.checkpoint`'s.
 """
 
 import warnings
@@ -15,12 +15,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from maskseq.contract.renamed import in_folder
 from maskseq.errors import DataError
-from maskseq.model.checkpoint import CHECKPOINTS, DIGESTS, check, newest_checkpoint, read_json
+from maskseq.model.checkpoint import check, newest_checkpoint, read_json
 from maskseq.storage.folder import inside
-
-STATE, LAYOUT = "training_state", "layout.json"
+from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +78,12 @@ def branch(source: Path, warn: Callable[[str], object] = warnings.warn) -> Origi
 
 def identity(origin: Origin) -> dict[str, Any]:
     """What tells one origin from another wherever its folder is moved to."""
-    return {"stage": origin.position.stage, "digests": read_json(origin.checkpoint / DIGESTS)}
+    return {"stage": origin.position.stage, "digests": read_json(CheckpointFolder(origin.checkpoint).digests)}
 
 
 def read_saved(checkpoint: Path) -> Saved:
     """Where the run stood; `DataError` when the file does not say."""
-    path = checkpoint / STATE / LAYOUT
+    path = CheckpointFolder(checkpoint).layout
     layout = read_json(path)
     try:
         return Saved(
@@ -104,8 +102,8 @@ def read_tensors(checkpoint: Path, adapt: Callable[[str, Tensor], Tensor]) -> di
     So a rank of a sharded run holds one whole tensor at a time, and any number of ranks can read what any other
     number has written.
     """
-    folder = checkpoint / STATE
-    layout = read_json(folder / LAYOUT)["tensors"]
+    folder = CheckpointFolder(checkpoint).state
+    layout = read_json(CheckpointFolder(checkpoint).layout)["tensors"]
     tensors = {}
     try:
         files = {name: safe_open(folder / inside(folder, name), "pt") for names in layout.values() for name in names}
@@ -118,7 +116,7 @@ def read_tensors(checkpoint: Path, adapt: Callable[[str, Tensor], Tensor]) -> di
 
 
 def _sound_checkpoint(source: Path, warn: Callable[[str], object]) -> Path:
-    if in_folder(source, CHECKPOINTS).is_dir():
+    if RunFolder(source).checkpoints.is_dir():
         return newest_checkpoint(source, warn)
     check(source)
     return source

@@ -84,9 +84,9 @@ class TrainStep:
         return (change / size.clamp(min=1e-12)).item()
 
     @torch.no_grad()
-    def validate(self, rows: PackedRows) -> Scores:
-        """Score the first rows, each rank its share of them."""
-        n, world = min(self.config.validation_rows, rows.n_rows(0)), self.ranks.world
+    def score(self, rows: PackedRows, n: int) -> Scores:
+        """Score the first `n` rows, each rank its share of them."""
+        n, world = min(n, rows.n_rows(0)), self.ranks.world
         tallies = no_tallies(len(self.field_names), self.ranks.device)
         with self._averaged():
             for first in range(0, n, world):  # every rank makes as many calls, as sharded weights demand

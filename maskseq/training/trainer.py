@@ -5,16 +5,15 @@ import functools
 import math
 import signal
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import InitVar, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from maskseq.contract.renamed import in_folder
 from maskseq.errors import MaskseqError, UsageError
 from maskseq.model import checkpoint
 from maskseq.model.cpu import keep_freed_memory
@@ -22,14 +21,16 @@ from maskseq.model.encoder import Encoder
 from maskseq.model.flops import row_flops
 from maskseq.packing.rows import PackedRow, PackedRows
 from maskseq.storage.outputs import locked, sweep
+from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.training import parallel, state
 from maskseq.training.checkpoint_writer import CheckpointWriter
+from maskseq.training.claim import Canonical, claim
 from maskseq.training.config import TrainingConfig as TrainingConfig
 from maskseq.training.device import choose_precision, gemm_peak, peak_memory
 from maskseq.training.events import Finished, Listener, Scores, Started, Step, Stopped, Tested, Validation, Warned
+from maskseq.training.metrics_writer import MetricsWriter, Recorded
 from maskseq.training.optimizer import OptimizerConfig
-from maskseq.training.run_folder import Canonical, Metrics, Recorded, claim
 from maskseq.training.schedule import ScheduleConfig, lr_at, n_rows
 from maskseq.training.state import Origin, Position, Saved
 from maskseq.training.step import TrainStep
@@ -49,58 +50,85 @@ class DivergenceError(MaskseqError):
     """A loss or a gradient was not finite; the last checkpoint is from before."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingSpec:
+    """What decides a run, but for the model it begins with and the rows that it sees."""
+
+    config: TrainingConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    tokenizer: Tokenizer[Any]
+    seed: int
+    """Keys dropout."""
+    identity: Mapping[str, Any]
+    """What makes two runs the same: the resolved recipe and the corpus fingerprint."""
+    canonical: Canonical = dict
+    """How identities are compared."""
+    origin: Origin | None = None
+    """Where a new run takes its weights and moments from, as `state.next_stage` and `state.branch` give it; the rows
+    are those of its stage."""
+
+    def __post_init__(self) -> None:
+        if self.origin is not None and self.origin.position.tokens >= self.config.tokens:
+            raise UsageError(
+                f"training: the branch begins after {self.origin.position.tokens:,} tokens, so that training.tokens "
+                f"must be more, not {self.config.tokens:,}"
+            )
+
+    @property
+    def full_identity(self) -> dict[str, Any]:
+        """With the origin: two branches of a run are two runs."""
+        return {**self.identity, **({"origin": state.identity(self.origin)} if self.origin else {})}
+
+
+class Validator(Protocol):
+    """Scores a model in training on data that it does not learn from: the same cells every time.
+
+    All ranks call it, since sharded weights demand it. Training knows nothing else of it.
+    """
+
+    def __call__(self, learner: TrainStep) -> Scores: ...
+
+
 def train(
     model: Encoder,
-    train_rows: PackedRows,
-    validation_rows: PackedRows | None,
+    rows: PackedRows,
+    spec: TrainingSpec,
     *,
-    config: TrainingConfig,
-    optimizer: OptimizerConfig,
-    schedule: ScheduleConfig,
     run: Path,
-    tokenizer: Tokenizer[Any],
-    seed: int,
-    identity: dict[str, Any],
-    canonical: Canonical = dict,
-    origin: Origin | None = None,
-    test_rows: PackedRows | None = None,
+    validate: Validator | None = None,
+    test: Validator | None = None,
     on_event: Listener = lambda event: None,
 ) -> TrainingResult:
-    """Train `model` into the run folder `run`, or go on with the run of the same `identity` that is there.
+    """Train `model` on `rows` into the run folder `run`, or go on with the run of the same identity that is there.
 
-    `identity` is what makes two runs the same: the resolved recipe and the corpus fingerprint, compared as `canonical`
-    has them. `seed` keys dropout.
-    `origin`, from `state.next_stage` or `state.branch`, is where a new run takes its weights and moments from; rows
-    must be of its stage. `test_rows` are scored once, at the end. Raises `Interrupted` after SIGINT, SIGTERM or SIGHUP,
-    with a checkpoint written; `UsageError` when the folder holds another run or the ranks cannot share a step's rows;
-    `DivergenceError` when the loss is no longer finite.
+    `validate` is called every `validate_every` and at the end, `test` once, at the end. Raises `Interrupted` after
+    SIGINT, SIGTERM or SIGHUP, with a checkpoint written; `UsageError` when the folder holds another run or the ranks
+    cannot share a step's rows; `DivergenceError` when the loss is no longer finite.
     """
-    ranks = parallel.join(config.device)
-    parallel.check_shares(config.sizes, ranks.world)
-    schedule.lengths(config.tokens)  # one that does not fit fails now
+    ranks = parallel.join(spec.config.device)
+    parallel.check_shares(spec.config.sizes, ranks.world)
     if ranks.device.type == "cpu":
         keep_freed_memory()
+    folder = RunFolder(run)
     run.mkdir(parents=True, exist_ok=True)
     with locked(run, f"{run}: another process is training into this folder") if ranks.first else nullcontext():
         if ranks.first:
-            claim(run, identity | ({"origin": state.identity(origin)} if origin else {}), canonical)
-            for folder in (run, in_folder(run, checkpoint.CHECKPOINTS)):
-                sweep(folder)
+            claim(folder, spec.full_identity, spec.canonical)
+            for each in (run, folder.checkpoints):
+                sweep(each)
         ranks.wait()
         trainer = Trainer(
             model=model,
-            config=config,
-            optimizer=optimizer,
-            schedule=schedule,
-            run=run,
-            tokenizer=tokenizer,
-            seed=seed,
-            origin=origin,
+            spec=spec,
+            run=folder,
             ranks=ranks,
+            validator=validate,
+            tester=test,
             on_event=on_event if ranks.first else lambda event: None,
         )
         with StopSignals() as signals:
-            return trainer.fit(train_rows, validation_rows, test_rows, signals)
+            return trainer.fit(rows, signals)
 
 
 @dataclass(kw_only=True)
@@ -108,59 +136,52 @@ class Trainer:
     """A run in progress: where it stands, what it has learned, and its folder."""
 
     model: InitVar[Encoder]
-    config: TrainingConfig
-    optimizer: OptimizerConfig
-    schedule: ScheduleConfig
-    run: Path
-    tokenizer: Tokenizer[Any]
-    seed: InitVar[int]
-    origin: InitVar[Origin | None]
+    spec: TrainingSpec
+    run: RunFolder
     ranks: parallel.RankGroup
+    validator: Validator | None
+    tester: Validator | None
     on_event: Listener
 
-    def __post_init__(self, model: Encoder, seed: int, origin: Origin | None) -> None:
+    def __post_init__(self, model: Encoder) -> None:
+        spec, origin = self.spec, self.spec.origin
+        self.config = spec.config
         self.position, self.precision = Position(), choose_precision(self.config.precision, self.ranks.device)
         own = self._newest()
         self.resumed_from = own or (origin.checkpoint if origin else None)
         moments = False
         if self.resumed_from:
-            checkpoint.check_tokenizer(self.resumed_from, self.tokenizer, state=own is not None)
+            checkpoint.check_tokenizer(self.resumed_from, spec.tokenizer, state=own is not None)
             saved = state.read_saved(self.resumed_from)
-            moments = saved.optimizer == self.optimizer.name
+            moments = saved.optimizer == spec.optimizer.name
             if own:
                 self.position, self.precision = saved.position, saved.precision
             elif origin:
                 self.position = self._begin(origin, saved)
-            weights = self.resumed_from / checkpoint.MODEL
+            weights = CheckpointFolder(self.resumed_from).model
             checkpoint.fill(model, checkpoint.read_tensors(weights), weights)
         self.learner = TrainStep(
             model,
-            self.config,
-            self.optimizer,
+            spec.config,
+            spec.optimizer,
             self.ranks,
             precision=self.precision,
-            dropout_key=(seed, self.position.stage),
+            dropout_key=(spec.seed, self.position.stage),
         )
         self.gemm_peak = gemm_peak(self.ranks.device, self.precision)
         if self.resumed_from:
             self.learner.load(functools.partial(state.read_tensors, self.resumed_from), moments=moments)
 
-    def fit(
-        self,
-        train_rows: PackedRows,
-        validation_rows: PackedRows | None,
-        test_rows: PackedRows | None,
-        signals: StopSignals,
-    ) -> TrainingResult:
+    def fit(self, rows: PackedRows, signals: StopSignals) -> TrainingResult:
         """Steps until all tokens are seen, with validations and checkpoints between them, and a test at the end."""
         config, began, validation = self.config, time.monotonic(), None
         if self.position.tokens >= config.tokens:
             self.on_event(self._started())
-            return TrainingResult(run=self.run, position=self.position, validation=None)
+            return TrainingResult(run=self.run.path, position=self.position, validation=None)
         with (
-            closing(Metrics(self.run, step=self.position.step, write=self.ranks.first)) as self.metrics,
-            CheckpointWriter(self.run, self.tokenizer, self.ranks, config.keep_last) as self.writer,
-            closing(numbered(train_rows, self.position.row, self.ranks)) as stream,
+            closing(MetricsWriter(self.run, step=self.position.step, write=self.ranks.first)) as self.metrics,
+            CheckpointWriter(self.run, self.spec.tokenizer, self.ranks, config.keep_last) as self.writer,
+            closing(numbered(rows, self.position.row, self.ranks)) as stream,
         ):
             self._tell(self._started())
             while self.position.tokens < config.tokens:
@@ -168,12 +189,12 @@ class Trainer:
                 self._tell(self.step(stream))
                 after = self.position.tokens
                 ends = after >= config.tokens
-                if validation_rows is not None and (ends or config.crosses(config.validate_every, before, after)):
-                    result = self.validate(validation_rows)
+                if self.validator is not None and (ends or config.crosses(config.validate_every, before, after)):
+                    result = self.validate(self.validator)
                     validation = result.scores
                     self._tell(result)
-                if test_rows is not None and ends:
-                    self._tell(Tested(**vars(self.validate(test_rows))))
+                if self.tester is not None and ends:
+                    self._tell(Tested(**vars(self.validate(self.tester))))
                 self._tell(*self.writer.poll())
                 stop = self.ranks.any(signals.caught > 0)
                 keep = config.crosses(config.keep_every, before, after)
@@ -187,7 +208,7 @@ class Trainer:
             self._tell(*self.writer.finish())
             seconds = time.monotonic() - began
             self._tell(Finished(step=self.position.step, tokens=self.position.tokens, seconds=seconds))
-        return TrainingResult(run=self.run, position=self.position, validation=validation)
+        return TrainingResult(run=self.run.path, position=self.position, validation=validation)
 
     def step(self, stream: Iterator[tuple[int, PackedRow]]) -> Step:
         """One optimizer step on the next rows."""
@@ -205,10 +226,10 @@ class Trainer:
             raise DivergenceError(
                 f"step {position.step + 1} is not finite: loss {result.all.loss}, gradient norm {grad_norm}; it was "
                 f"made of rows {position.row} to {position.row + n - 1} of stage {position.stage}\n\nhint: the "
-                f"checkpoints in {self.run} are from before; lower optimizer.lr, or set optimizer.clip = 1; "
-                f"maskseq.apps.pretrain.rows_of_run({str(self.run)!r}).row({position.row}) is such a row"
+                f"checkpoints in {self.run.path} are from before; lower optimizer.lr, or set optimizer.clip = 1; "
+                f"maskseq.apps.pretrain.rows_of_run({str(self.run.path)!r}).row({position.row}) is such a row"
             )
-        factor = lr_at(position.tokens, config.tokens, self.schedule)
+        factor = lr_at(position.tokens, config.tokens, self.spec.schedule)
         update_ratio = self.learner.update(factor)
         self.position = dataclasses.replace(
             position, step=position.step + 1, row=position.row + n, tokens=position.tokens + int(tokens)
@@ -220,7 +241,7 @@ class Trainer:
             total_tokens=config.tokens,
             row=self.position.row,
             scores=result,
-            lr=self.optimizer.lr * factor,
+            lr=self.spec.optimizer.lr * factor,
             grad_norm=grad_norm,
             update_ratio=update_ratio,
             rows=n,
@@ -231,33 +252,31 @@ class Trainer:
             peak_memory=peak_memory(self.ranks.device),
         )
 
-    def validate(self, rows: PackedRows) -> Validation:
-        """Score rows that are held out; their masks are the same every time, whatever the ranks."""
+    def validate(self, validator: Validator) -> Validation:
+        """Score the model as it stands."""
         began = time.monotonic()
-        result = self.learner.validate(rows)
+        result = validator(self.learner)
         seconds = time.monotonic() - began
         return Validation(step=self.position.step, tokens=self.position.tokens, scores=result, seconds=seconds)
 
     def save(self, *, keep: bool) -> None:
         """Begin to write a checkpoint of this moment."""
-        saved = Saved(position=self.position, precision=self.precision, optimizer=self.optimizer.name, keep=keep)
+        saved = Saved(position=self.position, precision=self.precision, optimizer=self.spec.optimizer.name, keep=keep)
         # No checkpoint may claim steps that the metrics have lost, hence their flush before it.
         self._tell(*self.writer.begin(self.learner.model(), self.learner.state(), saved, before=self.metrics.sync))
 
     def _begin(self, origin: Origin, saved: Saved) -> Position:
-        """Where a run begins that begins from another; said are the moments that it cannot take up."""
-        if origin.position.tokens >= self.config.tokens:
-            raise UsageError(
-                f"training: the branch begins after {origin.position.tokens:,} tokens, so that training.tokens must be "
-                f"more, not {self.config.tokens:,}"
-            )
-        if saved.optimizer != self.optimizer.name:
-            self._warn(f"{self.optimizer.name} begins with new moments: {origin.checkpoint} holds {saved.optimizer}'s")
+        """Where a run begins that begins from another; warns of moments that it cannot take up."""
+        name = self.spec.optimizer.name
+        if saved.optimizer != name:
+            self._warn(f"{name} begins with new moments: {origin.checkpoint} holds {saved.optimizer}'s")
         return origin.position
 
     def _newest(self) -> Path | None:
         """The checkpoint of this run to go on from, if there is one."""
-        return checkpoint.newest_checkpoint(self.run, self._warn) if checkpoint.checkpoints(self.run) else None
+        return (
+            checkpoint.newest_checkpoint(self.run.path, self._warn) if checkpoint.checkpoints(self.run.path) else None
+        )
 
     def _tell(self, *events: Recorded) -> None:
         for event in events:

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
+from maskseq.formats import Format
 from maskseq.survey import CERTAIN, Claim, Head
-from maskseq.tokenizer import Format
 from maskseq_events.case import UNKNOWN, Case, Value, padded, time_order
 from maskseq_events.ocel_edit import Changes, edited
 from maskseq_events.ocel_read import ObjectLog, read_ocel

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
+from maskseq.formats import Format
 from maskseq.survey import CERTAIN, Claim, Head
-from maskseq.tokenizer import Format
 from maskseq_events.case import Case, no_time
 from maskseq_events.files import read_lines
 

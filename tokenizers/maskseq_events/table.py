@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int32, Int64
 
 from maskseq.errors import DataError, UsageError
-from maskseq.tokenizer import Format, OnBroken, attempted, stop
+from maskseq.formats import Format, OnBroken, attempted, stop
 from maskseq_events.activities import name_of, parts_of, to_write
 from maskseq_events.case import (
     ABSENT_TIME,

@@ -11,8 +11,8 @@ import numpy as np
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
+from maskseq.formats import OnBroken
 from maskseq.survey import BY_NAME, CERTAIN, Choice, Claim, Head
-from maskseq.tokenizer import OnBroken
 from maskseq_events.case import Case, Value
 from maskseq_events.files import read_lines
 from maskseq_events.log_layouts import LAYOUTS, Layout

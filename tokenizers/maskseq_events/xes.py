@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from maskseq.errors import DataError
 from maskseq.files import create
+from maskseq.formats import Format, OnBroken, attempted, stop
 from maskseq.survey import CERTAIN, Claim, Head
-from maskseq.tokenizer import Format, OnBroken, attempted, stop
 from maskseq_events.activities import columns_of, name_of, parts_of, to_write
 from maskseq_events.case import UNKNOWN, Case, Value, padded, time_order
 from maskseq_events.new_table import refuse_undated

@@ -1,17 +1,16 @@
 """BED: windows of a genome, for training on parts of it. Coordinates are 0-based and half-open."""
 
-import difflib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError, UsageError, nearest
 from maskseq.files import GZIP, is_file
+from maskseq.formats import Format
 from maskseq.storage.outputs import derived
 from maskseq.survey import LIKELY, Claim, Head
-from maskseq.tokenizer import Format
 from maskseq_genomics.alphabet import reverse_complement
 from maskseq_genomics.fasta import Fasta
 from maskseq_genomics.files import read_text
@@ -207,5 +206,4 @@ class _Indexed:
 
 def _hint(name: str, genome: Path) -> str:
     names = [other for other, _ in _sequences(genome)]
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(names[:5])}{' …' if names[5:] else ''}"
+    return "; " + nearest(name, names, f"it has {', '.join(names[:5])}{' …' if names[5:] else ''}", cutoff=0.5)

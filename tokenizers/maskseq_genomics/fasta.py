@@ -8,8 +8,8 @@ from typing import ClassVar, NamedTuple
 
 from maskseq.errors import DataError
 from maskseq.files import create
+from maskseq.formats import Format, OnBroken, attempted, stop
 from maskseq.survey import CERTAIN, Claim, Head
-from maskseq.tokenizer import Format, OnBroken, attempted, stop
 from maskseq_genomics import layout
 from maskseq_genomics.files import read_text
 from maskseq_genomics.layout import PRINTABLE, SPACE

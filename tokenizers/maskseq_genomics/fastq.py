@@ -13,8 +13,8 @@ from jaxtyping import UInt8
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
+from maskseq.formats import Format, OnBroken, attempted, stop
 from maskseq.survey import CERTAIN, Claim, Head
-from maskseq.tokenizer import Format, OnBroken, attempted, stop
 from maskseq_genomics import layout
 from maskseq_genomics.files import lines_of, read_text
 from maskseq_genomics.layout import PRINTABLE, SPACE

@@ -61,7 +61,7 @@ def suggest_nucleotides(records: Records[Any]) -> Suggestion | None:
         found=found | _duplicates(records),
         context=512,
         recipe={
-            "model": {"context_table": depth, "periods": [3]},
+            "model": {"ngram_prior": {"depth": depth}, "phase_embeddings": {"periods": [3]}},
             "masking": {
                 "ratio": 0.2,
                 "tokens": {"weight": 0.7, "replacement": {"mask": 1.0}},
@@ -71,8 +71,8 @@ def suggest_nucleotides(records: Records[Any]) -> Suggestion | None:
         | _by_record(records),
         comments=comments
         | {
-            "model.context_table": f"it starts from what {depth} bases on either side say",
-            "model.periods": "codons",
+            "model.ngram_prior": f"it starts from what {depth} bases on either side say",
+            "model.phase_embeddings": "codons",
             "masking.ratio": "share of the bases; spans are runs of about ten",
         },
     )

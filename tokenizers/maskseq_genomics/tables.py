@@ -7,8 +7,8 @@ from pathlib import Path
 
 from maskseq.errors import DataError
 from maskseq.files import create
+from maskseq.formats import Format, OnBroken, attempted, stop
 from maskseq.survey import CERTAIN, Claim, Head
-from maskseq.tokenizer import Format, OnBroken, attempted, stop
 from maskseq_genomics.files import lines_of, read_text
 from maskseq_genomics.layout import PRINTABLE
 from maskseq_genomics.sequence import Sequence

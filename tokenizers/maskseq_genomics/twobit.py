@@ -16,8 +16,8 @@ from jaxtyping import Bool, Int
 
 from maskseq.errors import DataError
 from maskseq.files import broken, create
+from maskseq.formats import Format
 from maskseq.survey import CERTAIN, Claim, Head
-from maskseq.tokenizer import Format
 from maskseq_genomics.sequence import Sequence
 
 MAGIC = 0x1A412743

@@ -16,8 +16,8 @@ from jaxtyping import Float64
 
 from maskseq.errors import DataError, DataWarning, UsageError
 from maskseq.files import create, read_bytes, refuse_bomb
+from maskseq.formats import ADDED, Format
 from maskseq.survey import CERTAIN, Claim, Head
-from maskseq.tokenizer import ADDED, Format
 from maskseq_signals.cells import decimals_of_values
 from maskseq_signals.files import plain_name
 from maskseq_signals.recording import Recording, recorded

@@ -17,9 +17,8 @@ from jaxtyping import Float64
 
 from maskseq.errors import DataError, DataWarning, UsageError
 from maskseq.files import create
-from maskseq.formats import distinct
+from maskseq.formats import ADDED, Format, OnBroken, attempted, distinct, stop
 from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
-from maskseq.tokenizer import ADDED, Format, OnBroken, attempted, stop
 from maskseq_signals.cells import (
     cells_of,
     delimiter_of,

@@ -17,9 +17,8 @@ from jaxtyping import Float64, Int64, Integer, UInt8
 
 from maskseq.errors import DataError, DataWarning, UsageError
 from maskseq.files import read_bytes
-from maskseq.formats import distinct
+from maskseq.formats import Format, distinct
 from maskseq.survey import CERTAIN, Claim, Head
-from maskseq.tokenizer import Format
 from maskseq_signals.bins import fitting_decimals
 from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.edf_header import Header, Signal, read_header

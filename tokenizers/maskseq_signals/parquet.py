@@ -12,8 +12,8 @@ from jaxtyping import Float64, Int64
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
+from maskseq.formats import ADDED, Format
 from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
-from maskseq.tokenizer import ADDED, Format
 from maskseq_signals.cells import decimals_of_values
 from maskseq_signals.files import plain_name
 from maskseq_signals.long_table import TIME_NAMES, told_apart

@@ -48,7 +48,7 @@ def suggest_bins(records: Sequence[Any]) -> Suggestion | None:
         context=min(max(64, 1 << (4 * period - 1).bit_length() if period else 256), 1024),
         recipe={
             "tokenizer": options,
-            "model": {"waves": 16} | ({"linear_context": around} if around else {}),
+            "model": {"ordinal_basis": {"cosines": 16}} | ({"linear_prior": {"distances": around}} if around else {}),
             "masking": {
                 "ratio": [0.1, 0.5],
                 "tokens": {"weight": 0.3, "replacement": {"mask": 1.0}},
@@ -59,8 +59,8 @@ def suggest_bins(records: Sequence[Any]) -> Suggestion | None:
         comments={
             "tokenizer.scheme": why,
             "tokenizer.channels": "; ".join(filter(None, (many, left))),
-            "model.waves": "neighbouring bins are alike from the first step on",
-            "model.linear_context": "it starts from what samples so far away say, of all channels",
+            "model.ordinal_basis": "neighbouring bins are alike from the first step on",
+            "model.linear_prior": "it starts from what samples so far away say, of all channels",
             "masking.ratio": "share of the samples, drawn for each piece",
             "masking.spans": "gaps" + (", a quarter of the period long" if period else ""),
             "training.smoothing": "neighbouring bins are nearly right",

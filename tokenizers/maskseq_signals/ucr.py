@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from maskseq.errors import DataError, UsageError
+from maskseq.formats import Format
 from maskseq.survey import CERTAIN, LIKELY, Claim, Head
-from maskseq.tokenizer import Format
 from maskseq_signals.arrays import Npz
 from maskseq_signals.files import plain_name, read_text
 from maskseq_signals.recording import Recording, recorded

@@ -12,8 +12,8 @@ from jaxtyping import Float64, UInt8
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create, read_bytes
+from maskseq.formats import Format
 from maskseq.survey import CERTAIN, Claim, Head
-from maskseq.tokenizer import Format
 from maskseq_signals.files import plain_name
 from maskseq_signals.libsndfile import decompressed, opened
 from maskseq_signals.pcm import FLOAT, PCM, WIDTHS, Coding

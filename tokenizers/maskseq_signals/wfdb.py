@@ -12,8 +12,8 @@ from jaxtyping import Float64, Integer
 
 from maskseq.errors import DataError, DataWarning, UsageError
 from maskseq.files import FREE, RATIO, is_file
+from maskseq.formats import ADDED, Format
 from maskseq.survey import Choice, Claim, Head
-from maskseq.tokenizer import ADDED, Format
 from maskseq_signals.bins import fitting_decimals
 from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.files import plain_name

@@ -9,7 +9,7 @@ other channels say are special cases. An encoder that is given this only has to 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from maskseq.model.config import EncoderConfig
 from maskseq.model.linear import Linear
 from maskseq.model.priors.ordinal_basis import n_shared, weights
+from maskseq.model.priors.prior import Prior
 from maskseq.types import Vocabulary
 
 COUNTED = 1 << 14
@@ -125,24 +126,28 @@ class Covariances:
         return np.where(np.isnan(values), (mean * self.std + self.mean).double().numpy(), values)
 
 
-class LinearPrior(nn.Module):
-    """The linear prediction of hidden numbers, as an input of the encoder and as where its logits start."""
+class LinearPrior(Prior):
+    """The linear prediction of masked numbers, as an input of the encoder and as where its logits start."""
+
+    parameters_under = "linear_context"
+    counted = True
+    starts_logits = True
+    no_onnx = "it has no operator that solves equations"
 
     def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        self.vocabulary, self.n_waves = config.vocabulary, config.waves
+        super().__init__(config)
+        self.n_cosines = config.ordinal_basis.cosines
         self.fields = config.vocabulary.ordinal
-        self.offsets = offsets(config.linear_context)
+        self.offsets = offsets(config.linear_prior.distances)
         n, size = len(self.fields), len(self.fields) * len(self.offsets)
         # No buffers: what is saved, resumed and exported are parameters, and these are some that nothing updates.
         self.mean, self.std = (nn.Parameter(torch.empty(n), requires_grad=False) for _ in range(2))
         self.covariance = nn.Parameter(torch.empty(size, size), requires_grad=False)
-        rows = [n_shared(self._centres(field), self.n_waves) for field in self.fields]
+        rows = [n_shared(self._centres(field), self.n_cosines) for field in self.fields]
         self.embeddings = nn.ModuleList(nn.Embedding(n_rows, config.hidden_size) for n_rows in rows)
         self.trust = Linear(config.hidden_size, n, bias=True)
 
-    def count(self, sequences: Iterable[Integer[np.ndarray, "_ _"]]) -> None:
-        """Take the covariances of these sequences."""
+    def count(self, sequences: Sequence[Integer[np.ndarray, "_ _"]]) -> None:
         counted = Covariances.count(sequences, self.vocabulary, self.offsets)
         with torch.no_grad():
             for name in ("mean", "std", "covariance"):
@@ -158,7 +163,16 @@ class LinearPrior(nn.Module):
         counted = Covariances(self.offsets, self.mean, self.std, self.covariance)
         return counted.predict(values, known, positions, hidden)
 
-    def forward(self, predicted: Float[Tensor, "tokens ordinal 2"]) -> Float[Tensor, "tokens hidden"]:
+    def embed(
+        self,
+        hidden: Float[Tensor, "tokens hidden"],
+        ids: Int[Tensor, "tokens fields"],
+        positions: Int[Tensor, "tokens"],
+    ) -> tuple[Float[Tensor, "tokens hidden"], Float[Tensor, "tokens ordinal 2"]]:
+        predicted = self.predict(ids, positions)
+        return hidden + self.embeddings_of(predicted), predicted
+
+    def embeddings_of(self, predicted: Float[Tensor, "tokens ordinal 2"]) -> Float[Tensor, "tokens hidden"]:
         """Embeddings of the predicted numbers, each times the share of its variance that is explained."""
         mean, variance = predicted.unbind(-1)
         explained = (1 - variance).clamp(min=0)
@@ -169,11 +183,13 @@ class LinearPrior(nn.Module):
         return torch.stack(parts).sum(dim=0)
 
     def evidence(
-        self, hidden: Float[Tensor, "n hidden"], field: int, predicted: Float[Tensor, "n ordinal 2"]
-    ) -> Float[Tensor, "n bins"]:
-        """What is added to the logits of a field's bins: the predicted Gaussian, narrower or wider as it is trusted."""
+        self, hidden: Float[Tensor, "n hidden"], field: int, values: Float[Tensor, "n ordinal 2"]
+    ) -> Float[Tensor, "n bins"] | None:
+        """The predicted Gaussian at a field's bins, narrower or wider as it is trusted."""
+        if field not in self.fields:
+            return None
         i = self.fields.index(field)
-        mean, variance = predicted[:, i, None].unbind(-1)
+        mean, variance = values[:, i, None].unbind(-1)
         z = (torch.tensor(self._centres(field), device=hidden.device) - self.mean[i]) / self.std[i]
         precision = self.trust(hidden)[:, i, None].float().exp() / variance
         score = -0.5 * precision * (z - mean).square()
@@ -190,7 +206,7 @@ class LinearPrior(nn.Module):
 
     def _mixture(self, values: Float[Tensor, "tokens"], field: int) -> Float[Tensor, "tokens rows"]:
         """How much of each learned row is in the embedding of a number: that of the bins, linear between centres."""
-        of_bins = torch.as_tensor(weights(self._centres(field), self.n_waves), device=values.device)
+        of_bins = torch.as_tensor(weights(self._centres(field), self.n_cosines), device=values.device)
         centres = torch.tensor(self._centres(field), device=values.device)
         if len(centres) == 1:
             return of_bins.expand(len(values), -1)

@@ -1,6 +1,6 @@
 """What stands next to a position, as an input of the encoder: rows of tables, learned or counted on training data."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from maskseq.model.config import EncoderConfig
 from maskseq.model.linear import Linear
+from maskseq.model.priors.config import context_rows
+from maskseq.model.priors.prior import Prior
 from maskseq.types import Vocabulary
 
 STRENGTHS = 2.0 ** np.arange(-3, 9)
@@ -29,33 +31,81 @@ def combinations(
     return code
 
 
-class NgramPrior(nn.Module):
-    """What a field's table of counts says of each position, as an input of the encoder."""
+class NgramEmbeddings(Prior):
+    """Learned embeddings of the ids around a position: a table for each context, the fields one after another in it."""
+
+    parameters_under = "neighbours"
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        self.contexts = config.ngram_embeddings.contexts
+        for number, context in enumerate(self.contexts):
+            self.add_module(str(number), nn.Embedding(context_rows(self.vocabulary, context), config.hidden_size))
+
+    def embed(
+        self,
+        hidden: Float[Tensor, "tokens hidden"],
+        ids: Int[Tensor, "tokens fields"],
+        positions: Int[Tensor, "tokens"],
+    ) -> tuple[Float[Tensor, "tokens hidden"], None]:
+        for (left, right), learned in zip(self.contexts, self.parameters(), strict=True):
+            codes = combinations(ids, positions, left, right, self.vocabulary)
+            tables = torch.split(learned, [n ** (left + right) for n in self.vocabulary.n_rows])
+            for field, table in enumerate(tables):
+                hidden = hidden + F.embedding(codes[:, field], table)
+        return hidden, None
+
+
+class NgramPrior(Prior):
+    """What each field's table of counts says of a position, as an input of the encoder."""
+
+    parameters_under = "tables"
+    counted = True
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        self.depth = config.ngram_prior.depth
+        for field in range(self.vocabulary.n_fields):
+            self.add_module(str(field), CountedTable(config, field))
+
+    def embed(
+        self,
+        hidden: Float[Tensor, "tokens hidden"],
+        ids: Int[Tensor, "tokens fields"],
+        positions: Int[Tensor, "tokens"],
+    ) -> tuple[Float[Tensor, "tokens hidden"], None]:
+        codes = combinations(ids, positions, self.depth, self.depth, self.vocabulary)
+        for field, table in enumerate(self.children()):
+            hidden = hidden + table(codes[:, field])
+        return hidden, None
+
+    @torch.no_grad()
+    def count(self, sequences: Sequence[Integer[np.ndarray, "_ _"]]) -> None:
+        for field, table in enumerate(self.children()):
+            assert isinstance(table, CountedTable)
+            counted = context_table(
+                (ids[:, field] for ids in sequences),
+                n_rows=self.vocabulary.n_rows[field],
+                n_outputs=self.vocabulary.n_outputs[field],
+                mask_id=self.vocabulary.mask_ids[field],
+                depth=self.depth,
+            )
+            table.log_p.copy_(torch.from_numpy(counted))
+
+
+class CountedTable(nn.Module):
+    """A field's table, of which a row is an input of the encoder."""
 
     def __init__(self, config: EncoderConfig, field: int) -> None:
         super().__init__()
-        self.field, self.depth = field, config.context_table
         n_rows, n_outputs = config.vocabulary.n_rows[field], config.vocabulary.n_outputs[field]
-        size = n_rows ** (2 * self.depth), n_outputs
+        size = n_rows ** (2 * config.ngram_prior.depth), n_outputs
         # No buffer: what is saved, resumed and exported are parameters, and this is one that nothing updates.
         self.log_p = nn.Parameter(torch.empty(size), requires_grad=False)
         self.project = Linear(n_outputs, config.hidden_size, bias=False)
 
     def forward(self, codes: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens hidden"]:
         return self.project(F.embedding(codes, self.log_p))  # type: ignore[no-any-return]
-
-    @torch.no_grad()
-    def count(self, sequences: Iterable[Integer[np.ndarray, "_ _"]], vocabulary: Vocabulary) -> None:
-        """Fill the table with counts of these sequences."""
-        field = self.field
-        table = context_table(
-            (ids[:, field] for ids in sequences),
-            n_rows=vocabulary.n_rows[field],
-            n_outputs=vocabulary.n_outputs[field],
-            mask_id=vocabulary.mask_ids[field],
-            depth=self.depth,
-        )
-        self.log_p.copy_(torch.from_numpy(table))
 
 
 def context_table(

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
 from maskseq.predict.experts.context_index import ContextIndex, Line
+from maskseq.predict.protocol import Example
 from maskseq.types import Vocabulary
 
 FLANK = 32
@@ -42,11 +43,11 @@ class CopyPredict:
         self.match, self.mismatch = np.log((1 - ERROR) * self.n_ids), np.log(ERROR * self.n_ids / (self.n_ids - 1))
 
     def __call__(
-        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> list[Float[np.ndarray, "_ _"]]:
         """Log-probabilities of the asked cells, from the known ids around them."""
         ends = np.cumsum([0, *map(len, cells)])
-        line = Line([ids[:, 0] for ids in sequences], self.n_ids, 2 * FLANK + self.seed)
+        line = Line([each.ids[:, 0] for each in examples], self.n_ids, 2 * FLANK + self.seed)
         positions = np.concatenate([np.empty(0, np.int64), *(asked[:, 0] for asked in cells)])
         places = (np.repeat(line.starts, np.diff(ends)) + positions).astype(np.int64)
         whole = windows(line.digits < self.n_ids, self.seed)

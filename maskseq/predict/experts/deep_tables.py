@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int, Integer
 
 from maskseq.predict.experts.context_index import ContextIndex, Line
 from maskseq.predict.experts.tables import STRENGTHS
+from maskseq.predict.protocol import Example
 from maskseq.types import Vocabulary
 
 DEPTH = 12
@@ -173,7 +174,7 @@ class DeepTables:
         return max(field.step for field in self.fields)
 
     def __call__(
-        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> list[Float[np.ndarray, "_ _"]]:
         """Log-probabilities of the asked cells, from the known cells of their field."""
         ends = np.cumsum([0, *map(len, cells)])
@@ -183,7 +184,7 @@ class DeepTables:
             rows = np.flatnonzero(fields == field)
             if not len(rows):
                 continue
-            line = Line([ids[:, field] for ids in sequences], index.line.n_ids, self.room)
+            line = Line([each.ids[:, field] for each in examples], index.line.n_ids, self.room)
             places = (np.repeat(line.starts, np.diff(ends)) + positions)[rows].astype(np.int64)
             for (path, used), mine in self._grouped(line, places).items():
                 found = index.probabilities(line, places[mine], path, used)

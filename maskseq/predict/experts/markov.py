@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
 from maskseq.errors import UsageError
+from maskseq.predict.protocol import Example
 
 MAX_TABLE = 1 << 24
 
@@ -130,12 +131,12 @@ class MarkovPredict:
         self.chains = chains
 
     def __call__(
-        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> list[Float[np.ndarray, "_ _"]]:
         """Log-probabilities of the asked cells."""
         width = max(chain.n_ids for chain in self.chains)
         answers = []
-        for ids, asked in zip(sequences, cells, strict=True):
+        for ids, asked in zip((each.ids for each in examples), cells, strict=True):
             answer = np.full((len(asked), width), -np.inf)
             for field, chain in enumerate(self.chains):
                 mine = np.flatnonzero(asked[:, 1] == field)

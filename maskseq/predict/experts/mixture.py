@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from maskseq.predict.protocol import Predict
+from maskseq.predict.protocol import Example, Predict
 from maskseq.types import Vocabulary
 
 FLOOR = 1e-6
@@ -42,15 +42,17 @@ class Remembered:
         self.size = 0
 
     def __call__(
-        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> list[Float[np.ndarray, "_ _"]]:
         """What the method answers."""
         key = hashlib.blake2b(digest_size=16)
-        for each in (*sequences, *cells):
+        key.update(repr([(each.key, each.start) for each in examples]).encode())
+        arrays = [each for example in examples for each in (example.ids, example.numbers) if each is not None]
+        for each in (*arrays, *cells):
             key.update(f"{each.shape}{each.dtype}".encode())
             key.update(np.ascontiguousarray(each).tobytes())
         if key.digest() not in self.kept:
-            found = [np.asarray(each) for each in self.predict(sequences, cells)]
+            found = [np.asarray(each) for each in self.predict(examples, cells)]
             self.size += sum(each.nbytes for each in found)
             self.kept[key.digest()] = found
             while self.size > REMEMBERED and len(self.kept) > 1:
@@ -114,15 +116,15 @@ class Mixture:
         return self.vocabulary.n_fields * len(HOLES)
 
     def __call__(
-        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> list[Float[np.ndarray, "_ _"]]:
         """Log-probabilities of the asked cells."""
-        said = self.answers(sequences, cells)
+        said = self.answers(examples, cells)
         ends = np.cumsum([0, *map(len, cells)])
         if self.gate is None:
             mixed = np.logaddexp.reduce(said, axis=0) - np.log(len(said))
         else:
-            weights = self.gate.weights[self.classes(sequences, cells)]
+            weights = self.gate.weights[self.classes(examples, cells)]
             with np.errstate(invalid="ignore"):
                 mixed = np.where(np.isinf(said[0]), -np.inf, np.einsum("nm,mni->ni", weights, np.maximum(said, -1e9)))
             mixed -= np.logaddexp.reduce(mixed, axis=1, keepdims=True)
@@ -130,17 +132,17 @@ class Mixture:
 
     def fitted(
         self,
-        sequences: Sequence[Integer[np.ndarray, "_ _"]],
+        examples: Sequence[Example],
         cells: Sequence[Integer[np.ndarray, "_ 2"]],
         truth: Int[np.ndarray, " cells"],
     ) -> "Mixture":
         """The same methods, weighted by what they say of these cells."""
-        said = np.maximum(self.answers(sequences, cells), -1e4)  # impossible for all of them alike
-        gate = Gate.fit(said, truth, self.classes(sequences, cells), self.n_classes)
+        said = np.maximum(self.answers(examples, cells), -1e4)  # impossible for all of them alike
+        gate = Gate.fit(said, truth, self.classes(examples, cells), self.n_classes)
         return Mixture(self.predicts, self.vocabulary, gate)
 
     def answers(
-        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> Float[np.ndarray, "methods cells ids"]:
         """Log-probabilities of every method, a little of the uniform distribution in each."""
         fields = np.concatenate([np.empty(0, np.int64), *(asked[:, 1] for asked in cells)])
@@ -148,17 +150,17 @@ class Mixture:
         uniform = possible / np.maximum(possible.sum(axis=1, keepdims=True), 1)
         said = []
         for predict in self.predicts.values():
-            found = np.exp(np.concatenate([np.asarray(each, np.float64) for each in predict(sequences, cells)]))
+            found = np.exp(np.concatenate([np.asarray(each, np.float64) for each in predict(examples, cells)]))
             said.append((1 - FLOOR) * np.where(possible, found, 0) + FLOOR * uniform)
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(np.stack(said)))
 
     def classes(
-        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> Int[np.ndarray, " cells"]:
         """Of each cell, its field and how long the hole is that it lies in."""
         found = [np.empty(0, np.int64)]
-        for ids, asked in zip(sequences, cells, strict=True):
+        for ids, asked in zip((each.ids for each in examples), cells, strict=True):
             sizes = holes(~self.vocabulary.known(np.asarray(ids)))[tuple(asked.T)]
             group = np.searchsorted(HOLES, np.maximum(sizes, 1), side="right") - 1
             found.append(asked[:, 1] * len(HOLES) + group)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Integer
 
 from maskseq.predict.posterior import bin_edges
+from maskseq.predict.protocol import Example
 from maskseq.types import Vocabulary
 
 Values = Float[np.ndarray, "length fields"]
@@ -40,13 +41,13 @@ class NumberPredict:
         self.posterior, self.vocabulary, self.frequencies = posterior, vocabulary, frequencies
 
     def __call__(
-        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> list[Float[np.ndarray, "_ _"]]:
         """Log-probabilities of the asked cells, from the known numbers of their sequence."""
         answers = []
-        for ids, asked in zip(sequences, cells, strict=True):
+        for example, asked in zip(examples, cells, strict=True):
             answer = np.full((len(asked), max(self.vocabulary.n_outputs)), -np.inf)
-            values = numbers_of(ids, self.vocabulary)
+            values = numbers_of(example.ids, self.vocabulary)
             values[tuple(asked.T)] = np.nan
             mean, variance = self.posterior(values)
             for field, shares in enumerate(self.frequencies):

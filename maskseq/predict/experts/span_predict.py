@@ -14,6 +14,7 @@ from jaxtyping import Float, Integer
 
 from maskseq.predict.experts.context_index import Line
 from maskseq.predict.experts.deep_tables import FieldIndex, merged
+from maskseq.predict.protocol import Example
 from maskseq.types import Vocabulary
 
 LONGEST = 64
@@ -32,13 +33,13 @@ class SpanPredict:
         self.index = cache(self._index)
 
     def __call__(
-        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> list[Float[np.ndarray, "_ _"]]:
         """Log-probabilities of the asked cells, from the known cells of their field."""
         ends = np.cumsum([0, *map(len, cells)])
         log_probs = np.full((ends[-1], max(self.vocabulary.n_outputs)), -np.inf)
         for field, n_ids in enumerate(self.vocabulary.n_outputs):
-            line = Line([ids[:, field] for ids in sequences], n_ids, self.depth)
+            line = Line([each.ids[:, field] for each in examples], n_ids, self.depth)
             known, room = line.known, np.arange(len(line.digits))
             next_known = np.minimum.accumulate(np.where(known, room, len(room))[::-1])[::-1]
             last_known = np.maximum.accumulate(np.where(known, room, -1))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, UInt64
 
+from maskseq.predict.protocol import Example
 from maskseq.tokenizer import Symmetry
 from maskseq.types import Vocabulary
 
@@ -219,7 +220,7 @@ class ContextTables:
             self.fields.append(FieldTable(around, np.concatenate(ids), n_ids))
 
     def __call__(
-        self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> list[Float[np.ndarray, "_ _"]]:
         """Log-probabilities of the asked cells, from their neighbours in the same field."""
         ends = np.cumsum([0, *map(len, cells)])
@@ -229,7 +230,7 @@ class ContextTables:
             rows = np.flatnonzero(fields == field)
             if len(rows):
                 asked = [each[each[:, 1] == field, 0] for each in cells]
-                around = self._neighbours(sequences, asked, field)
+                around = self._neighbours([each.ids for each in examples], asked, field)
                 log_probs[rows, : table.n_ids] = np.log(table.probabilities(around))
         return np.split(log_probs, ends[1:-1])
 

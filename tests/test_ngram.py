@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -17,6 +18,7 @@ from corpora import Letters, random_texts
 import maskseq
 from maskseq.corpus.reader import Corpus
 from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.priors.config import NgramPriorConfig
 from maskseq.model.priors.ngram import STRENGTHS, combinations, context_table
 from maskseq.predict.experts.tables import ContextTables
 from maskseq.types import Field, Vocabulary
@@ -25,6 +27,10 @@ BASES = Vocabulary.of([Field(name="base", tokens=tuple("ACG"))])
 TWO = Vocabulary.of([Field(name="sky", tokens=tuple("sc")), Field(name="wind", tokens=("weak", "strong", "storm"))])
 MASK = BASES.mask_ids[0]
 sequences = st.lists(st.lists(st.integers(0, MASK), min_size=0, max_size=12), min_size=1, max_size=4)
+
+
+def tables(model: Encoder) -> list[nn.Module]:
+    return list(model.embeddings.priors["ngram_prior"].children())
 
 
 def brute_force(texts: list[list[int]], around: tuple[int, ...]) -> list[float]:
@@ -119,7 +125,7 @@ def test_a_chain_is_predicted_as_well_as_by_the_context_tables_that_evaluate_use
 
 def test_the_encoder_adds_what_the_table_says_of_each_field() -> None:
     shape = {"n_layers": 1, "hidden_size": 16, "n_heads": 2, "intermediate_size": 8, "embedding_norm": False}
-    with_table = Encoder(EncoderConfig(vocabulary=TWO, context_table=1, **shape), seed=0)
+    with_table = Encoder(EncoderConfig(vocabulary=TWO, ngram_prior=NgramPriorConfig(depth=1), **shape), seed=0)
     bare = Encoder(EncoderConfig(vocabulary=TWO, **shape), seed=0)
     bare.load_state_dict({name: with_table.state_dict()[name] for name in bare.state_dict()})
     rng = np.random.default_rng(2)
@@ -128,10 +134,10 @@ def test_the_encoder_adds_what_the_table_says_of_each_field() -> None:
 
     ids = torch.tensor([[0, 3], [2, 1], [1, 0], [0, 2]])  # the third row of each field is [MASK] where one stands
     positions = torch.arange(4)
-    expected = bare.embeddings(ids, positions)
+    expected, _ = bare.embeddings(ids, positions)
     for field, mask in enumerate(TWO.mask_ids):
         column = [mask, *ids[:, field].tolist(), mask]
-        module = with_table.embeddings.tables[field]
+        module = tables(with_table)[field]
         rows = [column[i] * TWO.n_rows[field] + column[i + 2] for i in range(4)]
         table = context_table(
             [text[:, field] for text in texts],
@@ -141,7 +147,9 @@ def test_the_encoder_adds_what_the_table_says_of_each_field() -> None:
             depth=1,
         )
         expected = expected + torch.tensor(table[rows]) @ module.project.weight.T
-    torch.testing.assert_close(with_table.embeddings(ids, positions), expected)
+    found, prior = with_table.embeddings(ids, positions)
+    torch.testing.assert_close(found, expected)
+    assert not prior
 
 
 def test_what_is_hidden_says_nothing_of_itself() -> None:
@@ -157,8 +165,8 @@ def test_a_run_counts_its_training_data_on_both_strands_once_and_goes_on_with_th
     recipe = {
         "data": {"split": {"validation": 0.3}},
         "tokenizer": {},
-        "model": {"preset": "nano", "n_layers": 1, "context_table": 1, "periods": [3]},
-        "batch": {"row_tokens": 128, "context": 64},
+        "model": {"preset": "nano", "n_layers": 1, "ngram_prior": {"depth": 1}, "phase_embeddings": {"periods": [3]}},
+        "packing": {"row_tokens": 128, "context": 64},
         "training": {"tokens": 800, "rows": 1, "precision": "fp32"},
     }
     run = maskseq.pretrain(recipe, output=tmp_path / "run", tokenizer=Letters(), records=records)
@@ -174,13 +182,13 @@ def test_a_run_counts_its_training_data_on_both_strands_once_and_goes_on_with_th
             mask_id=vocabulary.mask_ids[field],
             depth=1,
         )
-        np.testing.assert_array_equal(run.model.embeddings.tables[field].log_p.numpy(), expected)
-        assert run.model.embeddings.tables[field].project.weight.std() > 0
+        np.testing.assert_array_equal(tables(run.model)[field].log_p.numpy(), expected)
+        assert tables(run.model)[field].project.weight.std() > 0
 
     recipe["training"] |= {"tokens": 1600}
     more = maskseq.pretrain(
         recipe, output=tmp_path / "more", tokenizer=Letters(), records=records, branch=tmp_path / "run"
     )
-    for before, after in zip(run.model.embeddings.tables, more.model.embeddings.tables, strict=True):
+    for before, after in zip(tables(run.model), tables(more.model), strict=True):
         assert torch.equal(before.log_p, after.log_p)
         assert not torch.equal(before.project.weight, after.project.weight)

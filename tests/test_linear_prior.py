@@ -15,8 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from maskseq.errors import UsageError
 from maskseq.interop.convert import export_onnx
 from maskseq.model.encoder import Encoder, EncoderConfig
-from maskseq.model.priors import linear_prior as linear_context
+from maskseq.model.priors import linear_prior
+from maskseq.model.priors.config import LinearPriorConfig, OrdinalBasisConfig
 from maskseq.model.priors.linear_prior import Covariances, numbers, offsets
+from maskseq.model.states import States
 from maskseq.predict.encoder import EncoderPredict
 from maskseq.types import Field, Vocabulary
 
@@ -31,6 +33,10 @@ VOCABULARY = Vocabulary.of(
 MASK = VOCABULARY.mask_ids[0]
 SHAPE = {"n_layers": 1, "hidden_size": 16, "n_heads": 2, "intermediate_size": 8}
 DISTANCES = (1, 3)
+PRIORS = {
+    "linear_prior": LinearPriorConfig(distances=DISTANCES),
+    "ordinal_basis": OrdinalBasisConfig(cosines=4),
+}
 
 
 def two_channels(n: int, seed: int = 0) -> np.ndarray:
@@ -45,7 +51,7 @@ def two_channels(n: int, seed: int = 0) -> np.ndarray:
 def conditioned(counted: Covariances, z: np.ndarray, known: np.ndarray, position: int, channel: int) -> list[float]:
     """Mean and variance of one number, by conditioning the joint distribution of its neighbourhood."""
     n_fields = z.shape[1]
-    sigma = counted.covariance.double().numpy() + linear_context.LEAST_VARIANCE * np.eye(len(counted.covariance))
+    sigma = counted.covariance.double().numpy() + linear_prior.LEAST_VARIANCE * np.eye(len(counted.covariance))
     places = [(offset, field) for offset in counted.offsets for field in range(n_fields)]
     here = places.index((0, channel))
     seen = [
@@ -96,7 +102,7 @@ def test_many_positions_are_solved_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
     values = torch.tensor(numbers(ids, VOCABULARY)).float()
     known = torch.tensor(np.random.default_rng(0).random(values.shape) < 0.5)
     at_once = COUNTED.predict(values, known, torch.arange(50), ~known)
-    monkeypatch.setattr(linear_context, "SOLVED", 7 * len(COUNTED.covariance) ** 2)
+    monkeypatch.setattr(linear_prior, "SOLVED", 7 * len(COUNTED.covariance) ** 2)
     torch.testing.assert_close(COUNTED.predict(values, known, torch.arange(50), ~known), at_once)
 
 
@@ -173,12 +179,11 @@ def test_equal_channels_that_hardly_move_can_be_solved() -> None:
 
 
 def test_an_untrained_encoder_answers_with_the_predicted_normal_distribution() -> None:
-    config = EncoderConfig(vocabulary=VOCABULARY, linear_context=DISTANCES, waves=4, decoder_bias=False, **SHAPE)
-    model = Encoder(config, seed=0)
+    model = Encoder(EncoderConfig(vocabulary=VOCABULARY, decoder_bias=False, **PRIORS, **SHAPE), seed=0)
     model.embeddings.count([two_channels(2_000)])
     with torch.no_grad():
         model.head.dense.weight.zero_()
-        linear = model.embeddings.linear_context
+        linear = model.embeddings.priors["linear_prior"]
         linear.trust.weight.zero_()
     seen = two_channels(12, 5)
     seen[4:6, 0] = MASK
@@ -197,35 +202,34 @@ def test_an_untrained_encoder_answers_with_the_predicted_normal_distribution() -
 
 
 def test_only_hidden_numbers_are_embedded_and_as_far_as_they_are_explained() -> None:
-    config = EncoderConfig(vocabulary=VOCABULARY, linear_context=DISTANCES, waves=4, embedding_norm=False, **SHAPE)
-    model = Encoder(config, seed=0)
+    model = Encoder(EncoderConfig(vocabulary=VOCABULARY, embedding_norm=False, **PRIORS, **SHAPE), seed=0)
     model.embeddings.count([two_channels(2_000)])
-    linear = model.embeddings.linear_context
+    linear = model.embeddings.priors["linear_prior"]
     ids = torch.tensor(two_channels(6, 2))
     ids[2, 0] = MASK
-    added = linear(model.predict_numbers(ids, torch.arange(6)))
+    added = linear.embeddings_of(linear.predict(ids, torch.arange(6)))
     assert (added[[0, 1, 3, 4, 5]] == 0).all()
     alone = torch.full_like(ids[:1], MASK)  # nothing is known
-    nothing = linear(model.predict_numbers(alone, torch.arange(1)))
+    nothing = linear.embeddings_of(linear.predict(alone, torch.arange(1)))
     assert nothing.norm() < 0.01 * added[2].norm()
     # A number that is all but explained has nearly the embedding of its bin.
     certain = torch.tensor([[[0.0, 1e-6], [0.0, 1.0]]])
     certain[0, 0, 0] = (CENTRES[20] - linear.mean[0]) / linear.std[0]
-    bin_20 = torch.as_tensor(linear_context.weights(CENTRES, 4))[20] @ linear.embeddings[0].weight
-    torch.testing.assert_close(linear(certain)[0], bin_20, atol=1e-5, rtol=1e-4)
+    bin_20 = torch.as_tensor(linear_prior.weights(CENTRES, 4))[20] @ linear.embeddings[0].weight
+    torch.testing.assert_close(linear.embeddings_of(certain)[0], bin_20, atol=1e-5, rtol=1e-4)
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="context_sees_target must be true"):
-        EncoderConfig(vocabulary=VOCABULARY, linear_context=(1,), context_sees_target=False, **SHAPE)
+        EncoderConfig(vocabulary=VOCABULARY, context_sees_target=False, **PRIORS, **SHAPE)
     for bad in ((0,), (-1,), (2, 2)):
         with pytest.raises(UsageError, match="must be distances from 1 on, each of them once"):
-            EncoderConfig(vocabulary=VOCABULARY, linear_context=bad, **SHAPE)
+            EncoderConfig(vocabulary=VOCABULARY, linear_prior=LinearPriorConfig(distances=bad), **SHAPE)
     with pytest.raises(UsageError, match="covariances of 602 numbers, of which at most 512 are possible"):
-        EncoderConfig(vocabulary=VOCABULARY, linear_context=tuple(range(1, 151)), **SHAPE)
-    model = Encoder(EncoderConfig(vocabulary=VOCABULARY, linear_context=(1,), **SHAPE))
-    with pytest.raises(ValueError, match="predict_numbers"):
-        model.logits(torch.zeros(1, 16), 0)
+        EncoderConfig(vocabulary=VOCABULARY, linear_prior=LinearPriorConfig(distances=tuple(range(1, 151))), **SHAPE)
+    model = Encoder(EncoderConfig(vocabulary=VOCABULARY, linear_prior=LinearPriorConfig(distances=(1,)), **SHAPE))
+    with pytest.raises(KeyError, match="linear_prior"):
+        model.logits(States(torch.zeros(1, 16)), 0)
     pytest.importorskip("onnxscript")
-    with pytest.raises(UsageError, match="linear_context"):
+    with pytest.raises(UsageError, match="linear_prior"):
         export_onnx(model, tmp_path / "model.onnx")

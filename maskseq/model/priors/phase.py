@@ -1,0 +1,29 @@
+"""Where in its period a position stands, as an input of the encoder."""
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from maskseq.model.config import EncoderConfig
+from maskseq.model.priors.prior import Prior
+
+
+class PhaseEmbeddings(Prior):
+    """For each period a learned embedding of every remainder."""
+
+    parameters_under = "periods"
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        for number, period in enumerate(config.phase_embeddings.periods):
+            self.add_module(str(number), nn.Embedding(period, config.hidden_size))
+
+    def embed(
+        self,
+        hidden: Float[Tensor, "tokens hidden"],
+        ids: Int[Tensor, "tokens fields"],
+        positions: Int[Tensor, "tokens"],
+    ) -> tuple[Float[Tensor, "tokens hidden"], None]:
+        for phases in self.parameters():
+            hidden = hidden + F.embedding(positions % len(phases), phases)
+        return hidden, None
