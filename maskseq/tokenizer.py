@@ -270,6 +270,11 @@ class Tokenizer(ABC, Generic[R]):
 
     # What follows is the core's and is not overridden.
 
+    @classmethod
+    def defines(cls, method: str) -> bool:
+        """Whether it has an optional method of its own: what only the default would answer need not be asked."""
+        return getattr(cls, method) is not getattr(Tokenizer, method)
+
     @property
     def vocabulary(self) -> Vocabulary:
         return Vocabulary.of(self.fields)

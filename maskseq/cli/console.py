@@ -16,6 +16,7 @@ from rich.table import Table
 
 from maskseq.storage.standard_json import to_json
 from maskseq.storage.terminal import escaped
+from maskseq.training.events import Finished, Started, Step, Tested, Validation, Warned
 from maskseq.types import Progress, Stages
 
 
@@ -148,11 +149,21 @@ class TrainingProgress:
         self._held_out = ""
 
     def __call__(self, event: Any) -> None:
-        handler = getattr(self, f"_{type(event).__name__.lower()}", None)
-        if handler is not None:
-            handler(event)
+        match event:
+            case Started():
+                self._started(event)
+            case Step():
+                self._step(event)
+            case Validation():
+                self._scored("selection data", event)
+            case Tested():
+                self._scored("test data", event)
+            case Warned():
+                warn(event.text)
+            case Finished():
+                self._finished(event)
 
-    def _started(self, event: Any) -> None:
+    def _started(self, event: Started) -> None:
         resumed = f", going on from {event.resumed_from.name}" if event.resumed_from else ""
         ranks = f" x {event.world} processes" if event.world > 1 else ""
         talk.print(
@@ -162,7 +173,7 @@ class TrainingProgress:
         if self._bar is not None:
             self._bar.add_task("step 0", total=event.total_tokens, completed=event.tokens, text="")
 
-    def _step(self, event: Any) -> None:
+    def _step(self, event: Step) -> None:
         self._speed = event.tokens_per_s if not self._speed else 0.9 * self._speed + 0.1 * event.tokens_per_s
         score = event.scores.all
         text = f"loss {score.loss:.3f}  {score.bits:.3f} bits/token  {self._speed:,.0f} tokens/s"
@@ -174,22 +185,13 @@ class TrainingProgress:
             share = event.tokens / event.total_tokens
             talk.print(f"step {event.step}  {share:4.0%}  {text}  ETA {max(left, 0):.0f} s")
 
-    def _validation(self, event: Any) -> None:
-        self._scored("selection data", event)
-
-    def _tested(self, event: Any) -> None:
-        self._scored("test data", event)
-
-    def _scored(self, what: str, event: Any) -> None:
+    def _scored(self, what: str, event: Validation | Tested) -> None:
         score = event.scores.all
         figures = f"{score.bits:.4f} bits/token, {score.accuracy:.1%} right"
         self._held_out = f"; {what}: {figures}"
         talk.print(f"{what} at {event.tokens:,} tokens: {figures} of {score.cells:,}")
 
-    def _warned(self, event: Any) -> None:
-        warn(event.text)
-
-    def _finished(self, event: Any) -> None:
+    def _finished(self, event: Finished) -> None:
         talk.print(
             f"finished: {event.step:,} steps, {event.tokens:,} tokens, {event.seconds:.0f} s{self._held_out}",
             markup=False,

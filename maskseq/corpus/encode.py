@@ -83,7 +83,7 @@ def with_variants(
     records: Sequence[Record], encoded: Sequence[Encoded], tokenizer: Tokenizer[Any], n_variants: int
 ) -> list[EncodedRow]:
     """The records' own sequences, behind each those of its first variants."""
-    if not n_variants or type(tokenizer).variants is Tokenizer.variants:
+    if not n_variants or not tokenizer.defines("variants"):
         return [EncodedRow(record, own) for record, own in zip(records, encoded, strict=True)]
     rows, dtype = [], tokenizer.vocabulary.dtype
     for record, own in zip(records, encoded, strict=True):

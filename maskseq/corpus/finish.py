@@ -247,7 +247,7 @@ def _positions_of(region: Region, corpus: Corpus, begin: int, end: int) -> tuple
     Read in chunks that share one position, because `units` counts from the first id that it is given.
     """
     tokenizer = corpus.tokenizer
-    if type(tokenizer).units is Tokenizer.units and corpus.read_span(begin, min(begin + 1, end)).units is None:
+    if not tokenizer.defines("units") and corpus.read_span(begin, min(begin + 1, end)).units is None:
         return region.start, region.stop, region.start, region.stop
     before_inside = before_inside_ends = before_meeting = before_meeting_ends = 0
     base = None

@@ -47,14 +47,13 @@ def held_out_fills(
             seen = replace(encoded, ids=tokenizer.vocabulary.masked(encoded.ids, hidden & ~asked))
             yield Task(key, seen, asked, payload=encoded.ids)
 
-    has_grammar = type(tokenizer).allowed is not Tokenizer.allowed
     for filled in fill_records(
         predict,
         tasks(),
         config,
         vocabulary=tokenizer.vocabulary,
         context=context,
-        grammar=tokenizer.allowed if has_grammar else None,
+        grammar=tokenizer.allowed if tokenizer.defines("allowed") else None,
         batch_positions=batch_positions,
     ):
         yield filled.fill, filled.task.payload

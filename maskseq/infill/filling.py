@@ -63,14 +63,13 @@ def fill_as_requested(
     `sizer` is needed where lengths are unknown.
     """
     tokenizer = predictor.tokenizer
-    has_grammar = type(tokenizer).allowed is not Tokenizer.allowed
     for filled in fill_records(
         predictor.predict,
         _tasks(records, options, tokenizer, sizer),
         options.config,
         vocabulary=tokenizer.vocabulary,
         context=predictor.context,
-        grammar=tokenizer.allowed if has_grammar else None,
+        grammar=tokenizer.allowed if tokenizer.defines("allowed") else None,
         fill_long_holes=options.fill_long_holes,
         journal=journal,
     ):

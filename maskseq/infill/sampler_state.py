@@ -201,9 +201,9 @@ class SamplerState:
     def extended(self, log_probs: Float[np.ndarray, "asked outputs"], value: int) -> "SamplerState | None":
         """A copy with this value in the first hidden cell; None if that leaves a cell without any legal id."""
         twin = copy(self)
-        for name in ("ids", "allowed", "hidden", "values", "committed_at", "log_prob", "legal_mass", "other_mass"):
-            setattr(twin, name, getattr(self, name).copy())
-        twin.probabilities = self.probabilities.copy()
+        for name, mine in vars(self).items():
+            if isinstance(mine, np.ndarray):
+                setattr(twin, name, mine.copy())
         first = np.flatnonzero(self.hidden)[:1]
         alive = twin.commit(first, log_probs[:1], np.array([value]))
         twin.n_passes += 1
