@@ -96,6 +96,8 @@ class Recipe:
         A section checks itself when it is made (rows against context, the shares of the split); what depends on the
         fields of the data is `check_fields`, what depends on this machine `check_memory` and the ranks of a run.
         """
+        if self.seed < 0:
+            raise UsageError(f"seed = {self.seed} must be 0 or more")
         encoder = self.encoder_config(ANY)
         self.schedule.lengths(self.training.tokens)
         if self.training.length(self.training.rows_warmup) > self.training.tokens:

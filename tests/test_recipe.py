@@ -122,6 +122,7 @@ def test_the_model_section_is_checked_against_the_encoder() -> None:
         (["training.tokens=1000", "schedule.decay=2000"], "schedule"),
         (["training.tokens=1000", "training.first_rows=1", "training.rows_warmup=2000"], "rows_warmup"),
         (["model.preset=bert-base", "packing.context=1024"], "max_positions"),
+        (["seed=-1"], "seed"),
         (["model.context_sees_target=false"], "infill"),
         (["masking.field_weights.nothing=2"], "nothing"),
         (["masking.field_weights.base=0"], "field_weights"),
