@@ -77,7 +77,7 @@ def encode(run: Path, train: Path, test: Path, out: Path, *, drifts: bool) -> No
         ],
         "tokenizer": type(tokenizer).__name__,
         "context": config.max_positions,
-        "distances": list(config.linear_prior.distances),
+        "distances": list(_distances(config)),
         "masking": json.loads((run / "recipe.json").read_text(encoding="utf-8"))["recipe"].get("masking", {}),
         "keys": {part: [key for key, _ in encoded] for part, encoded in parts.items() if part != "train"},
     }
@@ -198,6 +198,12 @@ def _examples(sequences: Sequence[np.ndarray]) -> Sequence[Any]:
     except ImportError:
         return sequences
     return [example(ids) for ids in sequences]
+
+
+def _distances(config: Any) -> Sequence[int]:
+    """How far the numbers are from which the encoder predicts linearly, by the name that its switch has in any code."""
+    prior = getattr(config, "linear_prior", None)
+    return getattr(config, "linear_context", ()) if prior is None else prior.distances
 
 
 def _bare(ids: np.ndarray) -> Any:
