@@ -127,7 +127,7 @@ class MLflow:
 
     def __init__(self, run: Path, identity: dict[str, Any], step: int) -> None:
         self._mlflow = mlflow = import_module("mlflow")
-        tag = {"maskseq.trained": _run_id(run)}
+        tag = {"maskseq.run": _run_id(run)}
         mlflow.set_experiment("maskseq")
         query = f"tags.`maskseq.trained` = '{tag['maskseq.trained']}'"
         before = mlflow.search_runs(filter_string=query, output_format="list", max_results=1)
