@@ -34,3 +34,13 @@ def test_its_commands_exist() -> None:
     known = {c.callback.__name__ for c in app.registered_commands if c.callback} | {"recipes"}
     assert recipes_app.registered_commands
     assert set(COMMANDS) <= known
+
+
+def test_the_tree_names_every_room_and_module_of_the_top_and_no_other() -> None:
+    (tree,) = re.findall(r"```\n(maskseq/\n.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    package = README.parent / "maskseq"
+    named = {line.split()[0].rstrip("/") for line in re.findall(r"^  (\w.*)$", tree.split("\n\ntok")[0], re.MULTILINE)}
+    there = {p.name for p in package.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    assert named == there
+    for room in re.findall(r"^(?:    )?([a-z]+)/ ", tree, flags=re.MULTILINE):
+        assert (README.parent / room).is_dir() or list(package.glob(f"*/{room}")), room
