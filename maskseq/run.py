@@ -17,6 +17,7 @@ from maskseq.data.corpus import Corpus
 from maskseq.data.places import Place
 from maskseq.errors import DataError, UsageError
 from maskseq.fence import encode
+from maskseq.files import plain_name
 from maskseq.filling import Asked, FilledRecord, Filler
 from maskseq.identity import in_fields, saved_form
 from maskseq.inference.calibrate import Calibration
@@ -126,7 +127,7 @@ class Run:
         """The format called `name`; by default that of the training files, with its options, if `file` ends as one."""
         trust_code = self.trust_code if name is None else True  # who names code in this call means it
         data = trained_on(self.path, self.checkpoint)
-        alike = any(_ending(other) == _ending(file.name) for other in data.files)
+        alike = any(_ending(other) in (_ending(file.name), _ending(plain_name(file))) for other in data.files)
         if alike and name in (None, data.format):
             return open_format(file, data.format, data.format_options, trust_code=trust_code, source=data.source)
         return open_format(file, name, {}, trust_code=trust_code)

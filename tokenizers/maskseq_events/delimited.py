@@ -15,7 +15,7 @@ from maskseq.names import distinct
 from maskseq.survey import Claim, Head
 from maskseq_events.case import Case, Value, plain_rows
 from maskseq_events.claims import claim_table
-from maskseq_events.files import read_lines
+from maskseq_events.files import encoding_of, read_lines
 from maskseq_events.new_table import NewTable
 from maskseq_events.table import EventTable, Row, Rows
 
@@ -25,6 +25,7 @@ class _Header:
     text: str
     """The header line as it is, with a byte order mark and blank lines if there are any."""
     delimiter: str
+    encoding: str
 
     @property
     def end(self) -> str:
@@ -72,7 +73,7 @@ class Csv(EventTable):
         names[0] = names[0].removeprefix("\ufeff")
         if len(set(names)) < len(names):
             names = list(distinct(names))
-        return names, _Header(text, delimiter), rows
+        return names, _Header(text, delimiter, encoding_of(path, self.encoding)), rows
 
     def _rows(self, lines: "_Recorder", delimiter: str, path: Path) -> Iterator[tuple[int, str, list[str]]]:
         """Each row with the number of its first line and its raw text, blank lines behind it included."""
@@ -118,10 +119,10 @@ class Csv(EventTable):
 
     def _write_rows(self, header: _Header, rows: Sequence[tuple[int, str]], path: Path) -> None:
         with create(path) as file:
-            file.write(header.text.encode(self.encoding))
+            file.write(header.text.encode(header.encoding))
             for i, (_, raw) in enumerate(rows, 1):
                 unended = i < len(rows) and not raw.endswith(("\n", "\r"))  # the last line of the file that was read
-                file.write((raw + header.end * unended).encode(self.encoding))
+                file.write((raw + header.end * unended).encode(header.encoding))
 
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         table = NewTable(cases)

@@ -11,7 +11,7 @@ from maskseq.files import create
 from maskseq.survey import Claim, Head
 from maskseq_events.case import Case, Kind, Value, padded, plain_rows
 from maskseq_events.claims import ROWS, claim_table
-from maskseq_events.files import read_lines
+from maskseq_events.files import encoding_of, read_lines
 from maskseq_events.json_text import as_json, object_spans, refuse_constant
 from maskseq_events.new_table import NewTable
 from maskseq_events.splicing import spliced
@@ -27,6 +27,7 @@ class _Header:
     """Names whose values are numbers or truth values, and are written as such."""
     blank: str
     """Blank lines before the first object."""
+    encoding: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ class JsonLines(EventTable):
             raise DataError(path, "there are no events in this file")
         numeric = frozenset(name for name, types in kinds.items() if float in types <= {int, float})
         unquoted = frozenset(name for name, types in kinds.items() if types and types <= {int, float, bool})
-        header = _Header(tuple(names), numeric, unquoted, self._blank(path))
+        header = _Header(tuple(names), numeric, unquoted, self._blank(path), encoding_of(path, self.encoding))
         rows = ((number, raw, self._row(event, header)) for number, raw, event in self._objects(path))
         return list(names), header, rows
 
@@ -140,9 +141,9 @@ class JsonLines(EventTable):
 
     def _write_rows(self, header: _Header, rows: Sequence[tuple[int, str]], path: Path) -> None:
         with create(path) as file:
-            file.write(header.blank.encode(self.encoding))
+            file.write(header.blank.encode(header.encoding))
             for _, raw in rows:
-                file.write(raw.encode(self.encoding))
+                file.write(raw.encode(header.encoding))
 
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         numeric = {name for case in cases for name, kind in case.kinds.items() if kind == "numeric"}

@@ -14,7 +14,7 @@ from maskseq.files import create
 from maskseq.survey import BY_NAME, CERTAIN, Choice, Claim, Head
 from maskseq.tokenizer import OnBroken
 from maskseq_events.case import Case, Value
-from maskseq_events.files import read_lines
+from maskseq_events.files import MARK, encoding_of, read_lines
 from maskseq_events.log_layouts import LAYOUTS, Layout
 from maskseq_events.patterns import Pattern
 from maskseq_events.table import EventTable, Row, Rows
@@ -30,6 +30,7 @@ class _Header:
     """What precedes the first event."""
     end: str
     """What ends the lines."""
+    encoding: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,13 +134,16 @@ class TextLog(EventTable):
         rows = self._rows(path)
         _, before, _ = next(rows)  # what precedes the first event
         first = next(read_lines(path, self.encoding), "")
-        return ["session", *self._pattern.groups], _Header(before, "\r" if first.endswith("\r") else "\n"), rows
+        end = "\r" if first.endswith("\r") else "\n"
+        return ["session", *self._pattern.groups], _Header(before, end, encoding_of(path, self.encoding)), rows
 
     def _rows(self, path: Path) -> Iterator[Row]:
         """First what precedes the first event; then each with its line, and the lines behind it that are none."""
         held: tuple[int, str, Sequence[Value]] = (0, "", ())
         n_events = 0
         for number, line in enumerate(read_lines(path, self.encoding), 1):
+            if number == 1 and line.startswith(MARK):
+                held, line = (0, MARK, ()), line.removeprefix(MARK)
             try:
                 cells = self._cells(line, None)
                 session = self._key(cells, n_events) if cells else None
@@ -227,9 +231,9 @@ class TextLog(EventTable):
 
     def _write_rows(self, header: _Header, rows: Sequence[tuple[int, str]], path: Path) -> None:
         with create(path) as file:
-            file.write(header.before.encode(self.encoding))
+            file.write(header.before.encode(header.encoding))
             for _, raw in rows:
-                file.write(raw.encode(self.encoding))
+                file.write(raw.encode(header.encoding))
 
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         raise UsageError(
