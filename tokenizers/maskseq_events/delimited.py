@@ -17,7 +17,8 @@ from maskseq_events.case import Case, Value, plain_rows
 from maskseq_events.claims import claim_table
 from maskseq_events.files import encoding_of, read_lines
 from maskseq_events.new_table import NewTable
-from maskseq_events.table import EventTable, Row, Rows
+from maskseq_events.rows import Row, Rows
+from maskseq_events.table import EventTable
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Csv(EventTable):
     encoding: str = "utf-8"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise UsageError(f"delimiter must be one character, not {self.delimiter!r}")
 

@@ -14,8 +14,9 @@ from maskseq_events.claims import ROWS, claim_table
 from maskseq_events.files import encoding_of, read_lines
 from maskseq_events.json_text import as_json, object_spans, refuse_constant
 from maskseq_events.new_table import NewTable
+from maskseq_events.rows import Row, Rows
 from maskseq_events.splicing import spliced
-from maskseq_events.table import EventTable, Row, Rows
+from maskseq_events.table import EventTable
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,21 @@
 """Raw text logs: lines cut by a pattern, events to sessions by a key, by silence, or by number."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
-
-import numpy as np
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
 from maskseq.survey import BY_NAME, CERTAIN, Choice, Claim, Head
-from maskseq.tokenizer import OnBroken
 from maskseq_events.case import Case, Value
 from maskseq_events.files import MARK, encoding_of, read_lines
 from maskseq_events.log_layouts import LAYOUTS, Layout
 from maskseq_events.patterns import Pattern
-from maskseq_events.table import EventTable, Row, Rows
-from maskseq_events.times import SECOND, TimeLayout
+from maskseq_events.rows import Row, Rows
+from maskseq_events.table import EventTable
+from maskseq_events.times import TimeLayout
 
 LINES = 100
 """Lines of a session, where nothing tells sessions apart."""
@@ -78,10 +75,7 @@ class TextLog(EventTable):
             )
         if self._session is not None and self._session not in groups:
             raise UsageError(f"session = {self._session!r} is no group of the pattern; there are {', '.join(groups)}")
-        if self.session_lines is not None and self.session_lines < 1:
-            raise UsageError(f"session_lines = {self.session_lines} must be at least 1")
-        if self.idle is not None and not self.idle > 0:
-            raise UsageError(f"idle = {self.idle} must be a number of seconds above 0")
+        super().__post_init__()
         assert self._layout  # which checks it
 
     @classmethod
@@ -119,10 +113,6 @@ class TextLog(EventTable):
             return Claim(strength=CERTAIN, why=by_key.why, options=options, instead=(by_number,))
         why = f"{by_key.why}, which ends after half an hour of silence"
         return Claim(strength=CERTAIN, why=why, options={**options, "idle": 1800}, instead=(by_key, by_number))
-
-    def _read(self, path: Path, n_rows: int | None, on_broken: OnBroken) -> Iterator[Case]:
-        for case in super()._read(path, n_rows, on_broken):
-            yield from [case] if self.idle is None else _split(case, round(self.idle * SECOND))
 
     def _roles(self) -> dict[str, Any]:
         groups = self._pattern.groups
@@ -267,17 +257,3 @@ class TextLog(EventTable):
     @cached_property
     def _layout(self) -> TimeLayout:
         return TimeLayout(self.time_layout or self._known.time_layout, self.time_zone, self.year)
-
-
-def _split(case: Case, idle: int) -> Iterator[Case]:
-    """Cut a case wherever nothing happens for longer than `idle` microseconds."""
-    silent = (np.diff(case.time) > idle) & case.timed[1:] & case.timed[:-1]
-    cuts = [0, *(np.flatnonzero(silent) + 1).tolist(), len(case)]
-    if len(cuts) == 2:
-        yield case
-        return
-    rows: Rows = case.origin
-    for n, (start, stop) in enumerate(pairwise(cuts), 1):
-        part = replace(case.cut(start, stop), key=case.key if n == 1 else f"{case.key}#{n}")
-        origin = replace(rows, was=part, numbers=rows.numbers[start:stop], raw=rows.raw[start:stop])
-        yield replace(part, origin=origin)
