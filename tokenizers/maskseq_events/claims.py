@@ -125,7 +125,9 @@ def _timed(claim: Claim, columns: Mapping[str, Sequence[Value]], roles: Roles) -
         replace(claim, why=f"{claim.why} (timestamps are {each})", options={**claim.options, "time_layout": each})
         for each in (layout, *(other for other in layouts if other != layout))
     )
-    if any(other not in EPOCH_UNITS and other != layout and back[other] == back[layout] for other in layouts):
+    same = moments_of(layout, cells)
+    alike = [other for other in layouts if other not in (layout, *EPOCH_UNITS) and back[other] == back[layout]]
+    if any(moments_of(other, cells) != same for other in alike):
         doubt = f"the timestamps in {roles.time!r} fit {' and '.join(map(str, layouts))} alike"
         return replace(first, doubt=doubt, instead=tuple(Choice(why=o.why, options=o.options) for o in others))
     return first

@@ -59,14 +59,18 @@ class JsonLines(EventTable):
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
         names: dict[str, None] = {}
         kinds: dict[str, set[type]] = {}
+        broken: DataError | None = None
         for _, _, event in self._objects(path):
+            if isinstance(event, DataError):
+                broken = broken or event
+                continue
             names |= dict.fromkeys(event)
             for name, value in event.items():
                 types = kinds.setdefault(name, set())
                 if value is not None and type(value) not in types and not self._says_unknown(value):
                     types.add(type(value))
         if not names:
-            raise DataError(path, "there are no events in this file")
+            raise broken or DataError(path, "there are no events in this file")
         numeric = frozenset(name for name, types in kinds.items() if float in types <= {int, float})
         unquoted = frozenset(name for name, types in kinds.items() if types and types <= {int, float, bool})
         header = _Header(tuple(names), numeric, unquoted, self._blank(path), encoding_of(path, self.encoding))
@@ -76,9 +80,9 @@ class JsonLines(EventTable):
     def _says_unknown(self, value: Any) -> bool:
         return value in self.unknown or (isinstance(value, str) and bool(padded([value], self.unknown)))
 
-    def _objects(self, path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    def _objects(self, path: Path) -> Iterator[tuple[int, str, dict[str, Any] | DataError]]:
         """Each object with the number of its line and its raw text, blank lines behind it included."""
-        held: tuple[int, str, dict[str, Any]] | None = None
+        held: tuple[int, str, dict[str, Any] | DataError] | None = None
         for number, line in enumerate(read_lines(path, self.encoding), 1):
             if not line.strip():
                 held = held and (held[0], held[1] + line, held[2])
@@ -86,24 +90,17 @@ class JsonLines(EventTable):
             if held is not None:
                 yield held
             try:
-                event = json.loads(
-                    line.removeprefix("\ufeff"), parse_constant=refuse_constant, object_pairs_hook=_unique
-                )
-                if "\\u" in line:
-                    json.dumps(event, ensure_ascii=False).encode()
+                held = number, line, _parsed(line)
             except json.JSONDecodeError as error:
                 place = f"line {number}, column {error.colno}"
-                raise DataError(path, f"not valid JSON: {error.msg}", place=place) from None
+                held = number, line, DataError(path, f"not valid JSON: {error.msg}", place=place)
             except UnicodeEncodeError:
-                raise DataError(
-                    path, "half of a surrogate pair, which is no character", place=f"line {number}"
-                ) from None
+                problem = "half of a surrogate pair, which is no character"
+                held = number, line, DataError(path, problem, place=f"line {number}")
             except (ValueError, RecursionError) as error:
-                raise DataError(path, f"not valid JSON: {error}", place=f"line {number}") from None
-            if not isinstance(event, dict):
-                shown = line.strip()[:40]
-                raise DataError(path, f"a line must be one object, not {shown!r}", place=f"line {number}")
-            held = number, line, event
+                held = number, line, DataError(path, f"not valid JSON: {error}", place=f"line {number}")
+            except TypeError as error:
+                held = number, line, DataError(path, str(error), place=f"line {number}")
         if held is not None:
             yield held
 
@@ -115,7 +112,9 @@ class JsonLines(EventTable):
             blank += line
         return blank
 
-    def _row(self, event: dict[str, Any], header: _Header) -> list[str | None]:
+    def _row(self, event: dict[str, Any] | DataError, header: _Header) -> list[str | None] | DataError:
+        if isinstance(event, DataError):
+            return event
         return [_text(event.get(name)) for name in header.names]
 
     def _kinds(self, header: _Header) -> dict[str, Kind]:
@@ -124,7 +123,7 @@ class JsonLines(EventTable):
     def _owns(self, origin: Rows) -> bool:
         return isinstance(origin.header, _Header)
 
-    def _cells(self, raw: str, header: _Header) -> Sequence[str | None]:
+    def _cells(self, raw: str, header: _Header) -> Any:
         return self._row(json.loads(raw.removeprefix("\ufeff")), header)
 
     def _replaced(self, raw: str, changes: dict[int, Value], header: _Header) -> str:
@@ -153,6 +152,15 @@ class JsonLines(EventTable):
                 cells = {name: as_json(value, unquoted=name in numeric) for name, value in row.items()}
                 pairs = (f"{json.dumps(name, ensure_ascii=False)}: {cell}" for name, cell in cells.items())
                 file.write(f"{{{', '.join(pairs)}}}\n".encode(self.encoding))
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    event = json.loads(line.removeprefix("\ufeff"), parse_constant=refuse_constant, object_pairs_hook=_unique)
+    if "\\u" in line:
+        json.dumps(event, ensure_ascii=False).encode()
+    if not isinstance(event, dict):
+        raise TypeError(f"a line must be one object, not {line.strip()[:40]!r}")
+    return event
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,8 +15,10 @@ from maskseq_events.mapping import Columns
 
 COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
 POINT = re.compile(r"[+-]?\d+\.\d+")
-Row = tuple[int, Any, Sequence[Any]]
-"""Where the row is in its file (a line or row number), what it was read from, and its cells."""
+Row = tuple[int, Any, Any]
+"""Where the row is in its file (a line or row number), what it was read from, and its cells: a sequence of texts and
+None, or the `DataError` that says why there are none.
+"""
 
 
 class RowError(DataError):

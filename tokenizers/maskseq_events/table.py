@@ -121,20 +121,20 @@ class EventTable(Format[Case]):
             n_events = 0
             for row in itertools.islice(rows, n_rows):
                 number, raw, cells = row
-                key: str | None = None
-                problem = ""
-                if len(cells) != width:
-                    problem = f"{len(cells)} cells, but the header names {width} columns"
-                elif columns.case is None:
-                    key = str(n_events // self.session_lines + 1) if self.session_lines else "all"
-                elif cells[columns.case] in (None, ""):
-                    problem = f"no case id in column {names[columns.case]!r}"
-                else:
-                    key = str(cells[columns.case])
-                if key is None:
-                    on_broken(DataError(path, problem, place=self._place(number)))
+                problem = cells if isinstance(cells, DataError) else None
+                if problem is None and len(cells) != width:
+                    told = f"{len(cells)} cells, but the header names {width} columns"
+                    problem = DataError(path, told, place=self._place(number))
+                elif problem is None and columns.case is not None and cells[columns.case] in (None, ""):
+                    told = f"no case id in column {names[columns.case]!r}"
+                    problem = DataError(path, told, place=self._place(number))
+                if problem is not None:
+                    on_broken(problem)
                     left_out.append((number, raw))
                     continue
+                key = str(n_events // self.session_lines + 1) if self.session_lines else "all"
+                if columns.case is not None:
+                    key = str(cells[columns.case])
                 n_events += 1
                 if len(columns.time) > 1:
                     row = number, raw, (*cells, self._joined(cells, columns))
