@@ -300,7 +300,7 @@ def test_of_real_logs_without_cases_nothing_is_stated_as_a_fact(name: str, share
         assert options_of(each).get("case") not in ("LineId", "Time", "Date", "Timestamp", "Day", "EventId")
 
 
-@pytest.mark.parametrize("name", ["date_time_cols.csv", "docker.jsonl", "rfc5424.log"])
+@pytest.mark.parametrize("name", ["date_time_cols.csv", "docker.jsonl"])
 def test_of_small_files_without_cases_nothing_is_stated_as_a_fact(
     name: str, shared_cases: Path, tmp_path: Path
 ) -> None:

@@ -54,7 +54,7 @@ class JsonLines(EventTable):
             return super().recognize(head)
         names = list(dict.fromkeys(name for event in events for name in event))
         rows = [[None if (v := event.get(n)) is None else str(v) for n in names] for event in events]
-        return claim_table(names, plain_rows(rows), super().recognize(head), lines=True)
+        return claim_table(names, plain_rows(rows), super().recognize(head))
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Row]]:
         names: dict[str, None] = {}

@@ -15,7 +15,7 @@ TIMES = (
     *(("timestamp",), ("datetime",), ("time",), ("date",)),
 )
 """Fields that say together when something happened, in lower case; the first of which a layout has all."""
-MESSAGES = ("message", "content", "msg", "text")
+MESSAGES = ("message", "content", "msg", "text", "log", "body")
 
 
 def is_notation(layout: str) -> bool:

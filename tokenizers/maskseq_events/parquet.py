@@ -57,7 +57,7 @@ class Parquet(EventTable):
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             raise _damaged(head.path, error, place="first rows") from None
         rows = plain_rows(list(zip(*texts, strict=True)))
-        claim = claim_table(list(distinct(names)), rows, super().recognize(head), lines=False)
+        claim = claim_table(list(distinct(names)), rows, super().recognize(head))
         return claim and replace(claim, strength=min(claim.strength, LIKELY))
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Source, Iterator[Row]]:

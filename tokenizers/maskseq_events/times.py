@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from functools import cached_property
+from math import floor
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -270,7 +271,7 @@ def _parse_epoch(text: str, unit: int) -> int:
     try:
         moment = Decimal(text.strip())
         if abs(moment) < 1e21 and YEAR_1 <= moment * SECOND / unit < YEAR_10000:  # 1e999999999 takes hours to write out
-            return int(moment * SECOND // unit)
+            return floor(moment * SECOND / unit)
     except (ArithmeticError, ValueError):
         pass
     raise ValueError(
