@@ -17,6 +17,7 @@ from maskseq.contract.fence import fenced
 from maskseq.contract.identity import another, checked_form, difference, in_fields, saved_form
 from maskseq.contract.installed import Group, entry_name, identity_name, offers
 from maskseq.errors import UsageError, nearest
+from maskseq.files import plain_name
 from maskseq.formats import Format
 from maskseq.tokenizer import Tokenizer
 from maskseq.variants import VariantFormat
@@ -147,7 +148,7 @@ def open_format(
     """The format called `name`, or the one that reads files ending like `path`; `source` is where options are from."""
     if name is not None:
         return _with_options(name, load("formats", name, trust_code=trust_code), options, source)
-    plain = path.name.lower().removesuffix(".gz").removesuffix(".bgz")
+    plain = plain_name(path)
     formats = usable("formats")
     for candidate, cls in formats.items():
         if any(plain.endswith(suffix) for suffix in cls.suffixes):
@@ -161,7 +162,7 @@ def open_format(
 
 def variants_for(path: Path) -> VariantFormat[Any]:
     """The format that reads variants from files ending like `path`."""
-    plain = path.name.lower().removesuffix(".gz").removesuffix(".bgz")
+    plain = plain_name(path)
     formats = usable("variants")
     for each in formats.values():
         if plain.endswith(each.suffixes):

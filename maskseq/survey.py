@@ -4,6 +4,7 @@ A format answers with a `Claim` to the beginning of a file, a tokenizer with a `
 `maskseq init` asks them all; the core knows nothing of any domain.
 """
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from maskseq.errors import DataError
-from maskseq.files import BYTE_ORDER_MARK, open_bytes
+from maskseq.files import BYTE_ORDER_MARK, WIDE, open_bytes, plain_name
 
 HEAD_BYTES = 1 << 18
 
@@ -21,7 +22,9 @@ BY_NAME, POSSIBLE, LIKELY, CERTAIN = range(1, 5)
 
 @dataclass(frozen=True)
 class Head:
-    """The beginning of a file, decompressed where it is gzipped, without a byte-order mark."""
+    """The beginning of a file, decompressed where it is compressed, in UTF-8 where it is UTF-16, without a byte-order
+    mark.
+    """
 
     path: Path
     content: bytes
@@ -35,12 +38,13 @@ class Head:
             content = file.read(HEAD_BYTES + 1)
         if not content:
             raise DataError(path, "the file is empty")
-        return cls(path, content[:HEAD_BYTES].removeprefix(BYTE_ORDER_MARK), len(content) <= HEAD_BYTES)
+        whole, content = len(content) <= HEAD_BYTES, content[:HEAD_BYTES]
+        return cls(path, _narrow(content, whole).removeprefix(BYTE_ORDER_MARK), whole)
 
-    @property
+    @cached_property
     def name(self) -> str:
-        """The file's name in lower case, without the ending of a compressed file."""
-        return self.path.name.lower().removesuffix(".gz").removesuffix(".bgz")
+        """The file's name in lower case, without the ending of a compressed file; that of the file in a zip archive."""
+        return plain_name(self.path)
 
     @cached_property
     def encoding(self) -> str:
@@ -61,6 +65,15 @@ class Head:
         if not self.whole and len(lines) > 1:
             lines.pop()
         return [line for line in lines if line.strip()]
+
+
+def _narrow(content: bytes, whole: bool) -> bytes:
+    """UTF-16 with its byte-order mark as UTF-8; other content as it is."""
+    try:
+        wide = codecs.getincrementaldecoder(WIDE.get(content[:2], "ascii"))()
+        return wide.decode(content, final=whole).encode() if content[:2] in WIDE else content
+    except UnicodeError:
+        return content
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from maskseq.survey import Head
 from maskseq_genomics.vcf import Vcf
 
 TEXTS = ["fasta", "fastq", "bed", "bed, indexed", "sequence-table", "sequence-lines"]
-TEXTS += ["event-csv", "event-jsonl", "ocel, JSON", "ocel, XML", "xes"]
+TEXTS += ["event-csv", "event-jsonl", "textlog", "sessions", "ocel, JSON", "ocel, XML", "xes"]
 TEXTS += ["signal-csv", "ts", "ucr", "wfdb"]
 CASE = Path(__file__).parents[1].parent / "shared/cases/genomics/bom.fa"
 

@@ -403,7 +403,6 @@ BROKEN = [
     ("another layout", LOG.encode(), {"time_layout": "%d.%m.%Y"}, "line 2, column 'time'.*%d.%m.%Y"),
     ("not a number", LOG.encode(), {"time_layout": "epoch_s"}, "line 2, column 'time'.*not a number of seconds"),
     ("wrong encoding", LOG.replace("triage", "Prüfung").encode("latin-1"), {}, "line 3: byte 0xfc is not utf-8"),
-    ("UTF-16", LOG.encode("utf-16"), {}, "UTF-16"),
     ("no such encoding", LOG.encode(), {"encoding": "utf-9"}, "utf-9"),
     ("quote never closed", LOG.replace("a,triage", 'a,"triage').encode(), {}, "line 3: not valid CSV.*never closed"),
     ("junk behind a quote", LOG.replace("a,triage", 'a,"tri"age').encode(), {}, "line 3: not valid CSV"),
@@ -435,7 +434,6 @@ def test_damage_ends_in_one_clear_line(tmp_path, content, options, said):
         (b"1 2\n3 \0 4\n", "line 2: a NUL byte"),
         (gzip.compress(b"1 2 3\n" * 5000)[:-30], "cut short"),
         (gzip.compress(b"1 2 3\n")[:-8] + b"12345678", "damaged"),
-        ("1 2\n".encode("utf-16"), "UTF-16"),
     ],
 )
 def test_damaged_sessions_end_in_one_clear_line(tmp_path, content, said):

@@ -248,7 +248,6 @@ BROKEN = [
     ("month in German", ACCESS.replace("May", "Mai", 1).encode(), {}, "line 1, column 'time'"),
     ("wrong encoding", ACCESS.replace("ann", "änn").encode("latin-1"), {}, "line 2: byte 0xe4"),
     ("gzip cut short", gzip.compress(ACCESS.encode() * 50)[:-20], {}, "cut short"),
-    ("UTF-16", ACCESS.encode("utf-16"), {}, "UTF-16"),
     ("no such group", ACCESS.encode(), {"session": "host"}, "session = 'host' is no group.*client"),
     ("no such attribute", ACCESS.encode(), {"attributes": ("country",)}, "no column 'country'"),
     ("no sessions", ACCESS.encode(), {"layout": "apache_error"}, "what is a session"),

@@ -79,7 +79,7 @@ def test_a_time_of_day_and_a_line_number_are_no_case(tmp_path: Path) -> None:
     """The time of a day comes again every day, and the node is but where it happened: a choice, not a fact."""
     path = table(tmp_path / "log.csv", "LineId,Date,Time,Node,EventId", stream(480))
     cases = {options_of(each).get("case") for each in asked(path, folder=tmp_path)["candidates"]}
-    assert cases <= {"Node", None}
+    assert cases == {"Node", '""'}  # or one stream, parted into sessions
 
 
 def test_what_counts_the_rows_is_no_attribute(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_of_real_logs_without_cases_nothing_is_stated_as_a_fact(name: str, share
         assert options_of(each).get("case") not in ("LineId", "Time", "Date", "Timestamp", "Day", "EventId")
 
 
-@pytest.mark.parametrize("name", ["date_time_cols.csv", "docker.jsonl", "rfc5424.log"])
+@pytest.mark.parametrize("name", ["date_time_cols.csv", "docker.jsonl"])
 def test_of_small_files_without_cases_nothing_is_stated_as_a_fact(
     name: str, shared_cases: Path, tmp_path: Path
 ) -> None:

@@ -198,7 +198,7 @@ MEASURED = """
 import sys, time
 from pathlib import Path
 from corpora import memory
-from maskseq.data.near_copies import STRETCH, WORD, near_copies
+from maskseq.corpus.near_copies import STRETCH, WORD, near_copies
 from maskseq_genomics.fasta import Fasta
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 import numpy as np

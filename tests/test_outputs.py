@@ -114,7 +114,7 @@ import os, sys, time
 from pathlib import Path
 from typing import Any
 from maskseq.errors import MaskseqError
-from maskseq.outputs import claimed
+from maskseq.storage.outputs import claimed
 try:
     with claimed(Path(sys.argv[1]), state="state") as work:
         print((work.folder / "state").exists(), sorted(path.name for path in work.folder.iterdir()), flush=True)

@@ -21,6 +21,7 @@ from maskseq.contract.fence import beyond_of, encode, record_type
 from maskseq.corpus.intake import Intake
 from maskseq.corpus.out_of_range import OUTSIDE
 from maskseq.errors import DataWarning, MaskseqError
+from maskseq.files import plain_name
 from maskseq.formats import Format
 from maskseq.plugins import Trust, open_format
 from maskseq.survey import Head
@@ -60,7 +61,7 @@ def reader_for(
     trust = trust_code if name is None else True  # who names code in this call means it
     if name is not None and name != trained.format:
         return open_format(file, name, dict(options), trust_code=trust)
-    if name is None and all(_ending(other) != _ending(file.name) for other in trained.files):
+    if name is None and all(_endings(Path(other)).isdisjoint(_endings(file)) for other in trained.files):
         found = _by_content(file, tokenizer)
         if found is None or found[0] != (trained.format or _by_name(Path(next(iter(trained.files), "")), tokenizer)):
             name, needed = found or (None, {})
@@ -86,7 +87,7 @@ def _by_content(file: Path, tokenizer: Tokenizer[Any]) -> tuple[str, Mapping[str
 
 
 def _by_name(file: Path, tokenizer: Tokenizer[Any]) -> str | None:
-    plain = plain_name(file.name)
+    plain = plain_name(file)
     for name, cls in plugins.usable("formats").items():
         if plain.endswith(tuple(cls.suffixes)) and _reads(cls, tokenizer):
             return name
@@ -99,13 +100,9 @@ def _reads(format: type[Any], tokenizer: Tokenizer[Any]) -> bool:
     return given is None or needed is None or issubclass(given, needed)
 
 
-def plain_name(name: str) -> str:
-    """In lower case, without the ending of a compressed file."""
-    return name.lower().removesuffix(".gz").removesuffix(".bgz")
-
-
-def _ending(name: str) -> str:
-    return Path(plain_name(name)).suffix
+def _endings(path: Path) -> set[str]:
+    """How its name ends, but for the ending of a compressed file; of a zip archive, that of the file in it, too."""
+    return {Path(plain_name(path)).suffix} | {suffix for suffix in [path.suffix.lower()] if suffix == ".zip"}
 
 
 def _dressed(own: Format[Any], file: Path, tokenizer: Tokenizer[Any], *, fixed: Collection[str]) -> Format[Any]:

@@ -3,19 +3,26 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from maskseq.survey import BY_NAME, CERTAIN, LIKELY, POSSIBLE, Choice, Claim
 from maskseq_events.case import UNKNOWN, Value
 from maskseq_events.mapping import ACTIVITY_NAMES, CASE_NAMES, START_NAMES, TIME_NAMES, usual_column
+from maskseq_events.notation import MESSAGES
 from maskseq_events.roles import (
     NO_VALUES,
     Roles,
     are_numbers,
+    is_counter,
     layouts_of,
     likely_roles,
     moments_of,
+    says_activity,
+    says_source,
     says_time,
     steps_back,
+    time_column,
+    words,
 )
 from maskseq_events.times import EPOCH_UNITS
 
@@ -24,35 +31,56 @@ ROWS = 1000
 CHOICES = 4
 """Ways to read a table that are offered."""
 DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
-AS_LINES = Choice(
-    format="textlog",
-    why="each line is a message, a hundred of them are a session",
-    options={"layout": "(?P<message>.*)", "session_lines": 100},
-)
+LINES, IDLE = 100, 1800
+"""Events of a session, and seconds of silence that end one, where nothing else tells sessions apart."""
+DATE = re.compile(r"\d{4}([./-])\d{1,2}\1\d{1,2}|\d{1,2}([./-])\d{1,2}\2\d{2,4}|\d{1,2}[ -][A-Z][a-z]+[ -]\d{2,4}")
+TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?")
 
 
-def claim_table(
-    names: Sequence[str], rows: Sequence[Sequence[Value]], by_name: Claim | None, *, lines: bool
-) -> Claim | None:
+def claim_table(names: Sequence[str], rows: Sequence[Sequence[Value]], by_name: Claim | None) -> Claim | None:
     """Whether a table holds events: by the usual names of columns, else by what the columns hold.
 
-    Where neither says so, `by_name`, what the file's name alone says, with the doubt about it. `lines`: the file is
-    text, whose lines may be read as they are.
+    Where neither says so, `by_name`, what the file's name alone says, with the doubt about it. A date and a time of day
+    in two columns are one time.
     """
     rows = [row for row in rows[:ROWS] if len(row) == len(names)]
     if not rows:
         return by_name
     columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    pair = _date_and_time(columns)
+    if pair is None:
+        return _claim_columns(columns, by_name, None)
+    both = " ".join(pair)
+    joined = [f"{a} {b}" if a and b else None for a, b in zip(columns.pop(pair[0]), columns.pop(pair[1]), strict=True)]
+    claim = _claim_columns({both: joined, **columns}, by_name, both)
+    return claim and _with_pair(claim, both, pair)
+
+
+def with_options(claim: Claim, **options: Any) -> Claim:
+    """A claim whose every reading has these options, too, if it has any."""
+    instead = tuple(
+        replace(choice, options={**choice.options, **options}) if choice.format is None else choice
+        for choice in claim.instead
+    )
+    own = {} if claim.doubt and not claim.options else {**claim.options, **options}
+    return replace(claim, options=own, instead=instead) if options else claim
+
+
+def _claim_columns(columns: dict[str, list[Value]], by_name: Claim | None, both: str | None) -> Claim | None:
+    """`both`: the one that two columns say together, which is the time."""
+    names = list(columns)
     no_name = next((name for name in names if set(layouts_of([name])) & set(layouts_of(columns[name]))), None)
     if no_name is not None:
         return by_name and _doubted(
-            by_name, f"the first line should name the columns, but one is called {no_name!r}; add such a line"
+            by_name,
+            f"the first line should name the columns, but one is called {no_name!r}; add such a line, or say "
+            """--set 'data.format_options.names=["case", "activity", "time"]' (one for each column)""",
         )
     found, sure = likely_roles(columns)
-    others = (AS_LINES,) if lines and _is_stream(columns) else ()
+    others = _streams(columns) if _is_stream(columns) else ()
     case, activity, time = (usual_column(usual, names) for usual in (CASE_NAMES, ACTIVITY_NAMES, TIME_NAMES))
     if case is not None and activity is not None:
-        roles = Roles(names[case], names[activity], "" if time is None else names[time])
+        roles = Roles(names[case], names[activity], both or ("" if time is None else names[time]))
         claim = _named(columns, roles)
         return replace(claim, instead=(*claim.instead, *_choices(columns, [r for r in found if r != roles]), *others))
     if not found:
@@ -63,6 +91,12 @@ def claim_table(
         )
         return by_name and replace(_doubted(by_name, doubt), instead=others)
     first, *rest = (_claim(columns, roles) for roles in found[:CHOICES])
+    if others and not sure and says_source(found[0].case) and any(is_counter(cells) for cells in columns.values()):
+        doubt = f"its rows are numbered through, so that it may be one stream, or {found[0].case!r} the case"
+        choices = tuple(Choice(why=claim.why, options=claim.options) for claim in (first, *rest))
+        return replace(
+            first, why=others[0].why, options=others[0].options, doubt=doubt, instead=(*others[1:], *choices)
+        )
     if sure:
         return replace(first, strength=LIKELY, instead=(*first.instead, *others))
     doubt = first.doubt or "which column is the case and which the activity is a guess by what they hold"
@@ -75,6 +109,51 @@ def _is_stream(columns: Mapping[str, Sequence[Value]]) -> bool:
     times = {name for name, cells in columns.items() if says_time(name) or layouts_of(cells)}
     others = [cells for name, cells in columns.items() if name not in times]
     return bool(times) and any(any(cells) and not are_numbers(cells) for cells in others)
+
+
+def _streams(columns: Mapping[str, Sequence[Value]]) -> tuple[Choice, ...]:
+    """One stream of events as sessions: by number, and by silence where there is a time."""
+    time = time_column(columns) or ""
+    able = [name for name, cells in columns.items() if name != time and any(cells) and not is_counter(cells)]
+    texts = [name for name in able if not are_numbers(columns[name])] or able
+    if not texts:
+        return ()
+    preferred = [name for name in texts if says_activity(name) or "".join(words(name)) in MESSAGES]
+    activity = (preferred or sorted(texts, key=lambda name: -len(set(columns[name]))))[0]
+    claim = Claim(strength=POSSIBLE, why=f"{activity!r} is taken for the activity of one stream")
+    options: dict[str, Any] = {"case": "", "activity": activity, "time": time}
+    layouts = layouts_of(columns[time]) if time else ()
+    if layouts and layouts[0] is not None:
+        options["time_layout"] = layouts[0]
+    by_number = Choice(why=f"{claim.why}, {LINES} events a session", options={**options, "session_lines": LINES})
+    if not layouts:
+        return (by_number,)
+    by_time = Choice(why=f"{claim.why}, a session ends with half an hour of silence", options={**options, "idle": IDLE})
+    return by_number, by_time
+
+
+def _date_and_time(columns: Mapping[str, Sequence[Value]]) -> tuple[str, str] | None:
+    """The one column of dates and the one of times of day, if there are such."""
+    known = {name: [cell for cell in cells if cell and cell != UNKNOWN] for name, cells in columns.items()}
+    dates, clocks = (
+        [name for name, cells in known.items() if cells and all(map(pattern.fullmatch, cells))]
+        for pattern in (DATE, TIME_OF_DAY)
+    )
+    if len(dates) != 1 or len(clocks) != 1:
+        return None
+    pairs = zip(columns[dates[0]], columns[clocks[0]], strict=True)
+    return (dates[0], clocks[0]) if layouts_of([f"{a} {b}" for a, b in pairs if a and b]) else None
+
+
+def _with_pair(claim: Claim, both: str, pair: tuple[str, str]) -> Claim:
+    """With the two columns in place of the one that they were taken for."""
+
+    def parted(options: Mapping[str, Any]) -> dict[str, Any]:
+        return {**options, "time": list(pair)} if options.get("time", both) == both else dict(options)
+
+    instead = tuple(replace(choice, options=parted(choice.options)) for choice in claim.instead)
+    own = {} if claim.doubt and not claim.options else parted(claim.options)
+    return replace(claim, options=own, instead=instead)
 
 
 def _doubted(claim: Claim, doubt: str) -> Claim:
@@ -125,7 +204,9 @@ def _timed(claim: Claim, columns: Mapping[str, Sequence[Value]], roles: Roles) -
         replace(claim, why=f"{claim.why} (timestamps are {each})", options={**claim.options, "time_layout": each})
         for each in (layout, *(other for other in layouts if other != layout))
     )
-    if any(other not in EPOCH_UNITS and other != layout and back[other] == back[layout] for other in layouts):
+    same = moments_of(layout, cells)
+    alike = [other for other in layouts if other not in (layout, *EPOCH_UNITS) and back[other] == back[layout]]
+    if any(moments_of(other, cells) != same for other in alike):
         doubt = f"the timestamps in {roles.time!r} fit {' and '.join(map(str, layouts))} alike"
         return replace(first, doubt=doubt, instead=tuple(Choice(why=o.why, options=o.options) for o in others))
     return first

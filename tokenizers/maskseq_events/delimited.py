@@ -2,23 +2,25 @@
 
 import csv
 import io
+import itertools
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
-from maskseq.formats import distinct
+from maskseq.formats import ADDED, distinct
 from maskseq.survey import Claim, Head
 from maskseq_events.case import Case, Value, plain_rows
-from maskseq_events.claims import claim_table
-from maskseq_events.files import read_lines
+from maskseq_events.claims import claim_table, with_options
+from maskseq_events.files import MARK, encoding_of, read_lines
+from maskseq_events.headers import are_units, declared_delimiter, delimiter_of, table_start
 from maskseq_events.new_table import NewTable
-from maskseq_events.table import EventTable, Rows, Tried
+from maskseq_events.rows import Rows, Tried
+from maskseq_events.table import EventTable
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class _Header:
     text: str
     """The header line as it is, with a byte order mark and blank lines if there are any."""
     delimiter: str
+    encoding: str
 
     @property
     def end(self) -> str:
@@ -37,6 +40,8 @@ class _Header:
 class Csv(EventTable):
     """Event logs in CSV or TSV, one row an event, with a header.
 
+    A first line `sep=;`, as spreadsheets write it, names the delimiter.
+
     A column name that occurs again gets a number: `Variant`, `Variant#2`. Written back, every line and every cell
     that did not change is copied from the file as it was, quotes and line ends included.
     """
@@ -47,8 +52,15 @@ class Csv(EventTable):
     delimiter: str | None = None
     """Default: whichever of `,` `;` tab `|` cuts the header into most columns."""
     encoding: str = "utf-8"
+    preamble: int = field(default=0, metadata=ADDED)
+    """Lines before the header that are no part of the table, such as a title."""
+    units: bool = field(default=False, metadata=ADDED)
+    """The row behind the header says units, and is no event."""
+    names: tuple[str, ...] = field(default=(), metadata=ADDED)
+    """Names of the columns, for a file without a header."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise UsageError(f"delimiter must be one character, not {self.delimiter!r}")
 
@@ -56,33 +68,48 @@ class Csv(EventTable):
     def recognize(cls, head: Head) -> Claim | None:
         if not head.name.endswith((*cls.suffixes, ".txt")) or not head.lines:
             return None
+        skipped, lines = table_start(head)
         try:
-            names, *rows = csv.reader(head.lines, delimiter=_delimiter(head.lines[0]), strict=True)
+            names, *rows = csv.reader(lines, delimiter=delimiter_of(lines[0]), strict=True)
         except csv.Error:
             return super().recognize(head)
-        claim = claim_table(list(distinct(names)), plain_rows(rows), super().recognize(head), lines=True)
+        units = are_units(rows)
+        claim = claim_table(list(distinct(names)), plain_rows(rows[units:]), super().recognize(head))
+        claim = claim and with_options(
+            claim, **{"preamble": skipped} if skipped else {}, **{"units": True} if units else {}
+        )
         return claim and claim.encoded(head)
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Tried]]:
-        lines = _Recorder(read_lines(path, self.encoding))
-        first = next(lines, "")
-        delimiter = self.delimiter or _delimiter(first)
-        rows = self._rows(lines.again(first), delimiter, path)
-        _, text, names = next(rows, (0, "", []))
-        if isinstance(names, DataError):
-            raise names
+        read = read_lines(path, self.encoding)
+        skipped = list(itertools.islice(read, self.preamble))
+        first = next(read, "")
+        declared = declared_delimiter(first)
+        if declared:
+            skipped.append(first)
+            first = next(read, "")
+        delimiter = self.delimiter or declared or delimiter_of(first)
+        rows = self._rows(_Recorder(itertools.chain([first] if first else [], read)), delimiter, path, len(skipped))
+        text, names = "".join(skipped), list(self.names)
+        if not names:
+            line, names = _heading(rows)
+            text += line
         if not names:
             raise DataError(path, "the file is empty")
-        names[0] = names[0].removeprefix("\ufeff")
+        names[0] = names[0].removeprefix(MARK)
+        if self.units:
+            text += _heading(rows)[0]
         if len(set(names)) < len(names):
             names = list(distinct(names))
-        return names, _Header(text, delimiter), rows
+        return names, _Header(text, delimiter, encoding_of(path, self.encoding)), rows
 
-    def _rows(self, lines: "_Recorder", delimiter: str, path: Path) -> Iterator[tuple[int, str, list[str] | DataError]]:
+    def _rows(
+        self, lines: "_Recorder", delimiter: str, path: Path, before_them: int
+    ) -> Iterator[tuple[int, str, list[str] | DataError]]:
         """Each row with the number of its first line and its raw text, blank lines behind it included."""
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         held: tuple[int, str, list[str] | DataError] | None = None
-        number, before = 1, ""
+        number, before = before_them + 1, ""
         while True:
             cells: list[str] | DataError | None
             try:
@@ -101,7 +128,7 @@ class Csv(EventTable):
                 held = (number, raw, cells)
             else:  # blank lines before the header
                 before = raw
-            number = reader.line_num + 1
+            number = before_them + reader.line_num + 1
         if held is not None:
             yield held
 
@@ -126,10 +153,10 @@ class Csv(EventTable):
 
     def _write_rows(self, header: _Header, rows: Sequence[tuple[int, str]], path: Path) -> None:
         with create(path) as file:
-            file.write(header.text.encode(self.encoding))
+            file.write(header.text.encode(header.encoding))
             for i, (_, raw) in enumerate(rows, 1):
                 unended = i < len(rows) and not raw.endswith(("\n", "\r"))  # the last line of the file that was read
-                file.write((raw + header.end * unended).encode(self.encoding))
+                file.write((raw + header.end * unended).encode(header.encoding))
 
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         table = NewTable(cases)
@@ -157,20 +184,18 @@ class _Recorder:
         self.used.append(line)
         return line
 
-    def again(self, first: str) -> "_Recorder":
-        """From the start, of which `first` was taken."""
-        return _Recorder(line for part in ([first], self.lines) for line in part if line)
-
     def taken(self) -> str:
         text = "".join(self.used)
         self.used.clear()
         return text
 
 
-def _delimiter(header: str) -> str:
-    plain = re.sub(r'"[^"]*"', "", header)
-    counts = Counter({delimiter: plain.count(delimiter) for delimiter in ",;\t|"})
-    return counts.most_common(1)[0][0]
+def _heading(rows: Iterator[tuple[int, str, list[str] | DataError]]) -> tuple[str, list[str]]:
+    """The text and the cells of the next row, which must be valid."""
+    _, text, cells = next(rows, (0, "", []))
+    if isinstance(cells, DataError):
+        raise cells
+    return text, cells
 
 
 def _spans(raw: str, delimiter: str) -> list[tuple[int, int]]:

@@ -1,12 +1,19 @@
-"""The lines of event logs, gzipped or not; whatever is wrong with one becomes a `DataError` with its place."""
+"""The lines of event logs, compressed or not; whatever is wrong with one becomes a `DataError` with its place."""
 
+import codecs
+import io
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from maskseq.errors import DataError, UsageError
-from maskseq.files import lines_of, open_bytes
+from maskseq.files import lines_of, open_bytes, text_encoding
 
-BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+WIDE = ("utf-16", "utf-32")
+"""How encodings are called in which a line end is more than one byte."""
+MARK = "\ufeff"
+"""A byte-order mark, as a character."""
 LONGEST = 1 << 28
 """Bytes of a line: one that is longer is no line of a log, and would fill the memory."""
 
@@ -19,13 +26,14 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
     number = 0
     try:
         with open_bytes(path) as file:
-            for number, line in enumerate(lines_of(file, LONGEST), 1):
-                if number == 1 and line[:2] in BOMS:
-                    raise DataError(path, f"this is {BOMS[line[:2]]}; save or convert it as UTF-8 (iconv -t utf-8)")
+            encoding = text_encoding(file.peek(2), encoding)  # type: ignore[attr-defined]
+            wide = _is_wide(encoding)
+            lines: Iterator[Any] = _wide_lines(file, encoding) if wide else lines_of(file, LONGEST)
+            for number, line in enumerate(lines, 1):
                 if len(line) == LONGEST:
                     problem = f"has over {LONGEST:,} bytes: this is no file of lines"
                     raise DataError(path, problem, place=f"line {number}")
-                yield line.decode(encoding)
+                yield line if wide else line.decode(encoding)
     except UnicodeError as error:
         found = f"byte 0x{error.object[error.start]:02x}" if isinstance(error, UnicodeDecodeError) else str(error)
         raise DataError(
@@ -41,3 +49,18 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
         if not number or error.place.startswith("line "):
             raise
         raise DataError(path, error.problem, place=f"after line {number}") from None
+
+
+def encoding_of(path: Path, encoding: str) -> str:
+    """The encoding of a file, in which it is to be written back: the given one, but for a mark of UTF-16."""
+    with open_bytes(path) as file:
+        return text_encoding(file.read(2), encoding)
+
+
+def _is_wide(encoding: str) -> bool:
+    return codecs.lookup(encoding).name.startswith(WIDE)
+
+
+def _wide_lines(file: BinaryIO, encoding: str) -> Iterator[str]:
+    text = io.TextIOWrapper(file, encoding, newline="\n")
+    yield from iter(partial(text.readline, LONGEST), "")

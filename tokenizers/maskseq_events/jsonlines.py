@@ -11,11 +11,12 @@ from maskseq.files import create
 from maskseq.survey import Claim, Head
 from maskseq_events.case import Case, Kind, Value, padded, plain_rows
 from maskseq_events.claims import ROWS, claim_table
-from maskseq_events.files import read_lines
+from maskseq_events.files import encoding_of, read_lines
 from maskseq_events.json_text import as_json, object_spans, refuse_constant
 from maskseq_events.new_table import NewTable
+from maskseq_events.rows import Rows, Tried
 from maskseq_events.splicing import spliced
-from maskseq_events.table import EventTable, Rows, Tried
+from maskseq_events.table import EventTable
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class _Header:
     """Names whose values are numbers or truth values, and are written as such."""
     blank: str
     """Blank lines before the first object."""
+    encoding: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ class JsonLines(EventTable):
             return super().recognize(head)
         names = list(dict.fromkeys(name for event in events for name in event))
         rows = [[None if (v := event.get(n)) is None else str(v) for n in names] for event in events]
-        return claim_table(names, plain_rows(rows), super().recognize(head), lines=True)
+        return claim_table(names, plain_rows(rows), super().recognize(head))
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Tried]]:
         names: dict[str, None] = {}
@@ -75,7 +77,7 @@ class JsonLines(EventTable):
             raise broken or error from None
         numeric = frozenset(name for name, types in kinds.items() if float in types <= {int, float})
         unquoted = frozenset(name for name, types in kinds.items() if types and types <= {int, float, bool})
-        header = _Header(tuple(names), numeric, unquoted, self._blank(path))
+        header = _Header(tuple(names), numeric, unquoted, self._blank(path), encoding_of(path, self.encoding))
         rows = (
             (number, raw, event if isinstance(event, DataError) else self._row(event, header))
             for number, raw, event in self._objects(path)
@@ -136,9 +138,9 @@ class JsonLines(EventTable):
 
     def _write_rows(self, header: _Header, rows: Sequence[tuple[int, str]], path: Path) -> None:
         with create(path) as file:
-            file.write(header.blank.encode(self.encoding))
+            file.write(header.blank.encode(header.encoding))
             for _, raw in rows:
-                file.write(raw.encode(self.encoding))
+                file.write(raw.encode(header.encoding))
 
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         numeric = {name for case in cases for name, kind in case.kinds.items() if kind == "numeric"}

@@ -20,17 +20,24 @@ class Columns:
     """Which column of a table is what."""
 
     names: tuple[str, ...]
-    case: int
+    case: int | None
+    """None: rows are parted into sessions."""
     activity: tuple[int, ...]
-    time: int | None
+    time: tuple[int, ...]
+    """Several say it together, in this order; none: there is no time."""
     start: int | None
     attributes: dict[str, int]
     case_attributes: dict[str, int]
 
+    @property
+    def moment(self) -> int | None:
+        """Where the whole timestamp is: in its column, or behind the columns, where several say it together."""
+        return None if not self.time else self.time[0] if len(self.time) == 1 else len(self.names)
+
     @cached_property
     def unread(self) -> dict[str, int]:
         """The other columns."""
-        read = {self.case, self.time, self.start, *self.activity}
+        read = {self.case, self.start, *self.time, *self.activity}
         read |= {*self.attributes.values(), *self.case_attributes.values()}
         return {name: index for index, name in enumerate(self.names) if index not in read}
 
@@ -41,7 +48,7 @@ def find_columns(
     *,
     case: str | None,
     activity: str | tuple[str, ...] | None,
-    time: str | None,
+    time: str | tuple[str, ...] | None,
     start: str | None,
     attributes: tuple[str, ...] | None,
     case_attributes: tuple[str, ...],
@@ -52,13 +59,14 @@ def find_columns(
     def find(role: str, name: str | None, usual: Sequence[str] = ()) -> int:
         return _find(role, name, usual, names, path)
 
-    case_index = find("case", case, CASE_NAMES)
+    case_index = None if case == "" else find("case", case, CASE_NAMES)
     several = (activity,) if activity is None or isinstance(activity, str) else activity
     activities = tuple(find("activity", name, ACTIVITY_NAMES) for name in several)
-    time_index = None if time == "" else find("time", time, TIME_NAMES)
+    several_times = (time,) if time is None or isinstance(time, str) else time
+    times = tuple(find("time", name, TIME_NAMES) for name in several_times if name != "")
     start_index = None if start is None else find("start", start)
     if attributes is None:
-        taken = {case_index, *activities, time_index, start_index}
+        taken = {case_index, *activities, *times, start_index}
         others = {name: index for index, name in enumerate(names) if index not in taken}
     else:
         others = {name: find("attributes", name) for name in (*attributes, *case_attributes)}
@@ -70,7 +78,7 @@ def find_columns(
         names=tuple(names),
         case=case_index,
         activity=activities,
-        time=time_index,
+        time=times,
         start=start_index,
         attributes={name: index for name, index in others.items() if index not in of_case},
         case_attributes={name.removeprefix("case:"): index for name, index in others.items() if index in of_case},
@@ -92,7 +100,11 @@ def _find(role: str, name: str | None, usual: Sequence[str], names: Sequence[str
     index = usual_column(usual, names)
     if index is not None:
         return index
-    none = "; a log without timestamps says time = ''" if role == "time" else ""
+    without = {
+        "time": "; a log without timestamps says time = ''",
+        "case": "; a log without cases says case = '' and idle = 1800 (seconds) or session_lines = 100",
+    }
+    none = without.get(role, "")
     raise DataError(
         path, f"which column is the {role}? say {role} = 'NAME'{none}; the columns are {shown}", place="header"
     )

@@ -18,7 +18,8 @@ from maskseq.survey import CERTAIN, LIKELY, Claim, Head
 from maskseq_events.case import ABSENT_TIME, UNKNOWN, Case, Kind, Value, plain_rows
 from maskseq_events.claims import ROWS, claim_table
 from maskseq_events.new_table import NewTable
-from maskseq_events.table import EventTable, Row, Rows
+from maskseq_events.rows import Row, Rows
+from maskseq_events.table import EventTable
 from maskseq_events.times import TimeLayout
 
 BATCH_ROWS = 65_536
@@ -56,7 +57,7 @@ class Parquet(EventTable):
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             raise _damaged(head.path, error, place="first rows") from None
         rows = plain_rows(list(zip(*texts, strict=True)))
-        claim = claim_table(list(distinct(names)), rows, super().recognize(head), lines=False)
+        claim = claim_table(list(distinct(names)), rows, super().recognize(head))
         return claim and replace(claim, strength=min(claim.strength, LIKELY))
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Source, Iterator[Row]]:
@@ -64,7 +65,7 @@ class Parquet(EventTable):
         file, plain = _opened(path)
         names = list(distinct(plain))
         columns = self._columns(names, path)
-        roles = (columns.case, columns.time, columns.start, *columns.activity)
+        roles = (columns.case, columns.start, *columns.time, *columns.activity)
         needed = {index for index in roles if index is not None}
         read = needed | {*columns.attributes.values(), *columns.case_attributes.values()}
         if self.attributes is not None:
@@ -181,7 +182,7 @@ class Meds(Parquet):
 
     case: str | None = "subject_id"
     activity: str | tuple[str, ...] | None = "code"
-    time: str | None = "time"
+    time: str | tuple[str, ...] | None = "time"
 
 
 @cache

@@ -12,6 +12,7 @@ A name is split where CamelCase, underscores and blanks part it. What a column m
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -23,10 +24,16 @@ from maskseq_events.mapping import TIME_NAMES, usual_column
 from maskseq_events.times import EPOCH_UNITS, TimeLayout
 
 LAYOUTS = (
-    *(None, "epoch_s", "epoch_ms", "epoch_us"),
+    *(None, "epoch_s", "epoch_ms", "epoch_us", "epoch_ns"),
     *("%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M:%S"),
     *("%m/%d/%Y %H:%M", "%d-%m-%Y %H:%M:%S", "%d-%m-%Y %H:%M", "%d/%b/%Y:%H:%M:%S %z", "%a %b %d %H:%M:%S %Y"),
-    "%Y-%m-%d-%H.%M.%S.%f",
+    *("%Y-%m-%d-%H.%M.%S.%f", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d %H:%M:%S %Z", "%a %b %d %H:%M:%S %Z %Y"),
+    *("%d/%m/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M:%S %p", "%d/%m/%Y %I:%M %p", "%m/%d/%Y %I:%M %p"),
+    *("%d-%b-%Y %H:%M:%S", "%d %b %Y %H:%M:%S", "%d %b %Y %H:%M", "%b %d, %Y %H:%M:%S", "%b %d, %Y %I:%M:%S %p"),
+    *("%d-%b-%y %I.%M.%S.%f %p", "%d %B %Y %H:%M:%S", "%B %d, %Y %I:%M:%S %p", "%B %d, %Y %H:%M:%S"),
+    *("%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %Z", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%b-%Y"),
+    *("%y/%m/%d %H:%M:%S", "%d/%m/%y %H:%M:%S", "%m/%d/%y %H:%M:%S", "%d/%m/%y %H:%M", "%m/%d/%y %H:%M"),
+    *("%d.%m.%y %H:%M:%S", "%d.%m.%y %H:%M", "%y%m%d %H%M%S"),
 )
 """How timestamps are tried to be read, None for ISO 8601."""
 CASES = (
@@ -66,6 +73,8 @@ SHARED = 0.9
 """Share of the rows whose activity must occur in several cases."""
 BACK = 0.1
 """Share of the steps in time within cases that may go back."""
+MOST_BROKEN = 0.02
+"""Share of the timestamps that may be none, such as 0000-00-00."""
 EARLIEST, LATEST = 1e8, 4e9
 """Seconds since 1970 that are of our time: 1973 to 2096."""
 
@@ -245,23 +254,29 @@ def time_column(columns: Mapping[str, Sequence[Value]]) -> str | None:
 
 
 def moments_of(layout: str | None, cells: Sequence[Value]) -> list[float]:
-    """In seconds; an unknown one is that before it."""
+    """In seconds; an unknown one is that before it, and so is one that cannot be read."""
     reader, moments = TimeLayout(layout), [0.0]
     for cell in cells:
-        moments.append(reader.parse(cell.strip())[0] / 1e6 if cell and cell != UNKNOWN else moments[-1])
+        moments.append(moments[-1])
+        with suppress(ValueError):
+            moments[-1] = reader.parse(cell.strip())[0] / 1e6 if cell and cell != UNKNOWN else moments[-1]
     return moments[1:]
 
 
 def layouts_of(cells: Iterable[Value]) -> tuple[str | None, ...]:
-    """The layouts that fit all timestamps of a column; plain numbers count only where they are of our time."""
+    """The layouts that fit nearly all timestamps of a column; plain numbers count only where they are of our time."""
     texts = [cell.strip() for cell in cells if cell and cell != UNKNOWN]
     return tuple(layout for layout in LAYOUTS if texts and _fits(layout, texts))
 
 
 def _fits(layout: str | None, texts: Sequence[str]) -> bool:
     reader = TimeLayout(layout)
-    try:
-        moments = [reader.parse(text)[0] / 1e6 for text in texts]
-    except ValueError:
-        return False
+    moments, left = [], round(MOST_BROKEN * len(texts))
+    for text in texts:
+        try:
+            moments.append(reader.parse(text)[0] / 1e6)
+        except ValueError:
+            left -= 1
+            if left < 0:
+                return False
     return min(moments) > EARLIEST and max(moments) < LATEST if layout in EPOCH_UNITS else True

@@ -11,13 +11,14 @@ from maskseq.files import create
 from maskseq.formats import Format
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq_events.case import Case, no_time
-from maskseq_events.files import read_lines
+from maskseq_events.files import MARK, encoding_of, read_lines
 
 
 @dataclass(frozen=True)
 class _Lines:
     text: str
-    """The line as it is, with the blank lines around it."""
+    """The line as it is, with the blank lines around it, and a byte-order mark."""
+    encoding: str = "utf-8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,38 +40,39 @@ class Sessions(Format[Case]):
         return Claim(strength=CERTAIN, why="lines of event keys, of different lengths")
 
     def read(self, path: Path) -> Iterator[Case]:
+        encoding = encoding_of(path, self.encoding)
         held, number = "", 0
         blank = ""
         for current, line in enumerate(read_lines(path, self.encoding), 1):
-            if current == 1 and line.startswith("\ufeff"):
-                raise DataError(path, "begins with a byte order mark; save it as UTF-8 without one", place="line 1")
             if "\0" in line:
                 raise DataError(path, "a NUL byte: this is not a text file", place=f"line {current}")
-            if not line.split():
+            if not line.removeprefix(MARK).split():
                 blank += line
                 continue
             if number:
-                yield _session(number, held + blank)
+                yield _session(number, held + blank, encoding)
                 blank = ""
             held, number, blank = blank + line, current, ""
         if not number:
             raise DataError(path, "there are no sessions in this file")
-        yield _session(number, held + blank)
+        yield _session(number, held + blank, encoding)
 
     def write(self, records: Iterable[Case], path: Path) -> None:
         """Lines in the order of the records; keys that did not change, and all blanks, are copied as they were."""
         with create(path) as file:
             for case in records:
-                text = case.origin.text if isinstance(case.origin, _Lines) else " ".join(case.activity) + "\n"
+                known = isinstance(case.origin, _Lines)
+                own = case.origin if known else _Lines(" ".join(case.activity) + "\n", self.encoding)
                 wrong = [key for key in case.activity if key.split() != [key]]
                 if wrong:
                     problem = f"session {case.key}: {wrong[0]!r} cannot be written as one key, as blanks part keys"
                     raise UsageError(f"{path}: {problem}\n\nhint: write the sessions as CSV")
                 keys = iter(case.activity)
-                file.write(re.sub(r"\S+", lambda _, keys=keys: next(keys), text).encode(self.encoding))
+                text = re.sub(rf"[^\s{MARK}]+", lambda _, keys=keys: next(keys), own.text)
+                file.write(text.encode(own.encoding))
 
 
-def _session(number: int, text: str) -> Case:
-    keys = tuple(text.split())
+def _session(number: int, text: str, encoding: str) -> Case:
+    keys = tuple(text.removeprefix(MARK).split())
     time, offset = no_time(len(keys))
-    return Case(key=str(number), activity=keys, time=time, offset=offset, origin=_Lines(text))
+    return Case(key=str(number), activity=keys, time=time, offset=offset, origin=_Lines(text, encoding))

@@ -1,10 +1,9 @@
 """Tables of events, one row an event: which column is what, rows to cases, and cases back to their very rows."""
 
 import itertools
-import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,7 +12,7 @@ import numpy as np
 from jaxtyping import Int32, Int64
 
 from maskseq.errors import DataError, UsageError
-from maskseq.formats import Format, OnBroken, attempted, stop
+from maskseq.formats import ADDED, Format, OnBroken, attempted, stop
 from maskseq_events.activities import name_of, parts_of, to_write
 from maskseq_events.case import (
     ABSENT_TIME,
@@ -30,41 +29,8 @@ from maskseq_events.case import (
 from maskseq_events.durations import DURATION, durations, started
 from maskseq_events.grouping import group_rows
 from maskseq_events.mapping import Columns, find_columns
-from maskseq_events.times import TimeLayout, YearClock
-
-COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
-POINT = re.compile(r"[+-]?\d+\.\d+")
-Row = tuple[int, Any, Sequence[Any]]
-"""Where the row is in its file (a line or row number), what it was read from, and its cells."""
-Tried = tuple[int, Any, Sequence[Any] | DataError]
-"""The same, or why it has no cells."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """What a case remembers of its table: enough to write it back."""
-
-    was: Case
-    """The case as it was read."""
-    columns: Columns
-    header: Any
-    numbers: tuple[int, ...]
-    raw: tuple[Any, ...]
-    """Of an event that was added, the row that the new one goes next to."""
-    added: frozenset[int] = frozenset()
-    """Events that the file does not have."""
-
-    def resized(self, start: int, stop: int, length: int) -> "Rows":
-        """With `length` events that were added in place of `start:stop`."""
-        beside = start - 1 if start else stop
-        moved = {e + (length - stop + start if e >= stop else 0) for e in self.added if not start <= e < stop}
-        return replace(
-            self,
-            was=replace(self.was, origin=None).resized(start, stop, length),
-            numbers=(*self.numbers[:start], *[self.numbers[beside]] * length, *self.numbers[stop:]),
-            raw=(*self.raw[:start], *[self.raw[beside]] * length, *self.raw[stop:]),
-            added=frozenset(moved | set(range(start, start + length))),
-        )
+from maskseq_events.rows import POINT, Row, RowError, Rows, Tried, parted, split_at_silence, with_point
+from maskseq_events.times import SECOND, TimeLayout, YearClock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +46,11 @@ class EventTable(Format[Case]):
     """What an empty timestamp means."""
 
     case: str | None = None
+    """The column whose values tell cases apart; empty: none does, and `idle` or `session_lines` makes sessions."""
     activity: str | tuple[str, ...] | None = None
     """The column that says what happened, or several that say it together (activity and lifecycle)."""
-    time: str | None = None
-    """The column of timestamps; empty: this log has none."""
+    time: str | tuple[str, ...] | None = None
+    """The column of timestamps, or several that make one together (date and time of day); empty: this log has none."""
     start: str | None = None
     """The column of when an event began, where `time` is when it ended. They make the attribute `duration`, in seconds;
     an unknown start is written from a filled duration."""
@@ -110,12 +77,29 @@ class EventTable(Format[Case]):
     """Sort each case by time, ties in file order; else keep the order of the file."""
     max_rows: int = 5_000_000
     """Rows that are held in memory; a longer table is grouped through temporary files."""
+    session_lines: int | None = field(default=None, metadata=ADDED)
+    """That many events are a session, in a log whose rows do not tell cases apart."""
+    idle: float | None = field(default=None, metadata=ADDED)
+    """A case ends when nothing happens for longer than this, in seconds; the next is called `KEY#2`."""
+
+    def __post_init__(self) -> None:
+        if self.session_lines is not None and self.session_lines < 1:
+            raise UsageError(f"session_lines = {self.session_lines} must be at least 1")
+        if self.idle is not None and not self.idle > 0:
+            raise UsageError(f"idle = {self.idle} must be a number of seconds above 0")
+        if self.session_lines is not None and self.case:
+            raise UsageError(f"case = {self.case!r} and session_lines exclude each other; give one of them")
+        if self.case == "" and self.session_lines is None and self.idle is None:
+            hint = "say idle = 1800 (seconds), or session_lines = 100"
+            raise UsageError(f"what is a session of a log without cases?\n\nhint: {hint}")
+        if self.idle is not None and self.time == "":
+            raise UsageError("idle needs timestamps, but time = '' says that there are none")
 
     def read(self, path: Path) -> Iterator[Case]:
         return self._read(path, None, stop)
 
     def attempts(self, path: Path) -> Iterator[Case | DataError]:
-        """A row that does not fit its table is left out of its case; a case that does not fit together, as a whole."""
+        """A row that does not fit its table or its case is left out of it, and written back as it was."""
         return attempted(lambda on_broken: self._read(path, None, on_broken))
 
     def preview(self, path: Path, n_units: int) -> Iterator[Case]:
@@ -123,38 +107,44 @@ class EventTable(Format[Case]):
         return self._read(path, 2 * n_units, stop)
 
     def _read(self, path: Path, n_rows: int | None, on_broken: OnBroken) -> Iterator[Case]:
+        for case in self._cases(path, n_rows, on_broken):
+            yield from [case] if self.idle is None else split_at_silence(case, round(self.idle * SECOND))
+
+    def _cases(self, path: Path, n_rows: int | None, on_broken: OnBroken) -> Iterator[Case]:
         names, header, rows = self._open(path)
         columns = self._columns(names, path)
-        width = len(columns.names)
         clock = YearClock(self._layout) if self._layout.yearless else None
 
         def keyed() -> Iterator[tuple[str, Row]]:
-            for row in itertools.islice(rows, n_rows):
-                number, raw, cells = row
-                problem = ""
-                if isinstance(cells, DataError):
-                    cells.kept = [(number, raw)]
-                    on_broken(cells)
+            n_events = 0
+            for number, raw, cells in itertools.islice(rows, n_rows):
+                try:
+                    checked = self._checked(cells, columns, path, number)
+                except DataError as error:
+                    error.kept = [(number, raw)]
+                    on_broken(error)
                     continue
-                if len(cells) != width:
-                    problem = f"{len(cells)} cells, but the header names {width} columns"
-                elif cells[columns.case] in (None, ""):
-                    problem = f"no case id in column {names[columns.case]!r}"
-                if problem:
-                    on_broken(DataError(path, problem, place=self._place(number), kept=[(number, raw)]))
-                else:
-                    yield str(cells[columns.case]), self._dated((number, raw, cells), columns, clock)
+                key = str(n_events // self.session_lines + 1) if self.session_lines else "all"
+                if columns.case is not None:
+                    key = str(checked[columns.case])
+                n_events += 1
+                if len(columns.time) > 1:
+                    checked = (*checked, self._joined(checked, columns))
+                yield key, self._dated((number, raw, checked), columns, clock)
 
         empty = True
         for key, group in group_rows(keyed(), max_rows=self.max_rows):
             empty = False
-            try:
-                case = self._case(key, group, columns, header, path)
-            except DataError as error:
-                error.kept = [(number, raw) for number, raw, _ in group]
-                on_broken(error)
-            else:
-                yield case
+            while group:
+                try:
+                    case = self._case(key, group, columns, header, path)
+                except RowError as error:
+                    error.kept = [(number, raw) for number, raw, _ in group if number == error.number]
+                    on_broken(error)
+                    group = [row for row in group if row[0] != error.number]
+                else:
+                    yield case
+                    break
         if empty:
             raise DataError(path, "there are no events in this file")
 
@@ -219,7 +209,8 @@ class EventTable(Format[Case]):
 
     def _roles(self) -> dict[str, Any]:
         """Which columns are case, activity and time; None: found by name."""
-        return {"case": self.case, "activity": self.activity, "time": self.time}
+        case = "" if self.session_lines is not None else self.case
+        return {"case": case, "activity": self.activity, "time": self.time}
 
     def _columns(self, names: Sequence[str], path: Path) -> Columns:
         """Which column is what."""
@@ -242,13 +233,24 @@ class EventTable(Format[Case]):
 
     # Rows to cases
 
+    def _checked(self, cells: Sequence[Any] | DataError, columns: Columns, path: Path, number: int) -> Sequence[Any]:
+        """The cells of a row; `DataError` for one that is none of the table."""
+        if isinstance(cells, DataError):
+            raise cells
+        if len(cells) != len(columns.names):
+            problem = f"{len(cells)} cells, but the header names {len(columns.names)} columns"
+            raise DataError(path, problem, place=self._place(number))
+        if columns.case is not None and cells[columns.case] in (None, ""):
+            raise DataError(path, f"no case id in column {columns.names[columns.case]!r}", place=self._place(number))
+        return cells
+
     def _dated(self, row: Row, columns: Columns, clock: YearClock | None) -> Row:
         """The row with the years of its timestamps, which do not say them; a clock of none leaves it as it is."""
         if clock is None:
             return row
         number, raw, cells = row
         cells = list(cells)
-        for index, year_of in ((columns.time, clock.dated), (columns.start, clock.begun)):
+        for index, year_of in ((columns.moment, clock.dated), (columns.start, clock.begun)):
             if index is not None and cells[index] not in self._holes and cells[index] not in self.absent:
                 cells[index] = year_of(cells[index])
         return number, raw, cells
@@ -258,8 +260,8 @@ class EventTable(Format[Case]):
         if (plain := plain_rows(cells, self.unknown)) is not cells:
             group = [(number, raw, row) for (number, raw, _), row in zip(group, plain, strict=True)]
         time, offset = no_time(len(group))
-        if columns.time is not None:
-            time, offset = self._times(group, columns.time, columns, path)
+        if columns.moment is not None:
+            time, offset = self._times(group, columns.moment, columns, path)
             order = time_order(time) if self.sort else None
             if order is not None:
                 group, time, offset = [group[i] for i in order], time[order], offset[order]
@@ -322,11 +324,18 @@ class EventTable(Format[Case]):
             )
         except ValueError as error:
             problem, event = error.args
-            place = f"{self._place(group[event][0])}, column {columns.names[index]!r}"
-            raise DataError(path, problem, place=place) from None
+            of = columns.time if index == columns.moment else (index,)
+            named = " and ".join(repr(columns.names[i]) for i in of)
+            place = f"{self._place(group[event][0])}, column {named}"
+            raise RowError(path, problem, place=place, number=group[event][0]) from None
         if self.missing_time != UNKNOWN_TIME:
             time[[moment is None or moment in self.absent for moment in moments]] = self.missing_time
         return time, offset
+
+    def _joined(self, cells: Sequence[Any], columns: Columns) -> str | None:
+        """The timestamp that several columns say together; None if one of them does not say it."""
+        texts = [cells[i] for i in columns.time]
+        return None if any(text in self._holes or text in self.absent for text in texts) else " ".join(texts)
 
     def _names(self, cells: Sequence[Any]) -> tuple[str, ...]:
         holes = self._holes  # an activity may well be called "NA"
@@ -353,7 +362,7 @@ class EventTable(Format[Case]):
             if found is not None and found != UNKNOWN and value != found:
                 place = f"{self._place(number)}, column {name!r}"
                 told = f"{value!r}, but {found!r} at {self._place(first)}: not one value for the case"
-                raise DataError(path, told, place=place)
+                raise RowError(path, told, place=place, number=number)
             found, first = value, number
         return found
 
@@ -365,10 +374,10 @@ class EventTable(Format[Case]):
             yield from zip(origin.numbers, origin.raw, strict=True)
             return
         cells = plain_rows([self._cells(raw, origin.header) for raw in origin.raw], self.unknown)
-        like: str | None = None
-        if columns.time is not None:  # the longest is the most precise
-            known = (row[columns.time] for row, there in zip(cells, old.timed, strict=True) if there)
-            like = max(known, key=len, default=None)
+        like: Sequence[str] = ()
+        if columns.time:  # the longest is the most precise
+            known = ([row[i] for i in columns.time] for row, there in zip(cells, old.timed, strict=True) if there)
+            like = max(known, key=lambda texts: sum(map(len, texts)), default=())
         for event, (number, raw, row) in enumerate(zip(origin.numbers, origin.raw, cells, strict=True)):
             changes: dict[int, Value] = {}
             added = event in origin.added
@@ -380,16 +389,19 @@ class EventTable(Format[Case]):
             for index, part, before in zip(columns.activity, to_write(case, old, event), was, strict=True):
                 if added or part != before:  # one that becomes absent is an empty text, where there was a text
                     changes[index] = "" if part is None and row[index] is not None else part
-            if columns.time is not None and (added or old.time[event] != case.time[event]):
+            if columns.time and (added or old.time[event] != case.time[event]):
                 moment, offset = int(case.time[event]), int(case.offset[event])
-                if case.timed[event]:
-                    changes[columns.time] = self._layout.render(moment, offset, like)
-                else:  # a fact that has none, or one that nobody knows
-                    changes[columns.time] = None if moment == self.missing_time == ABSENT_TIME else self.unknown[0]
+                empty = [i for i in columns.time if added or row[i] in self._holes or row[i] in self.absent]
+                texts: Sequence[Value] = [None if moment == self.missing_time == ABSENT_TIME else self.unknown[0]]
+                if case.timed[event]:  # else a fact that has none, or one that nobody knows
+                    texts = parted(self._layout.render(moment, offset, " ".join(like) or None), like, len(columns.time))
+                of_time = dict(zip(columns.time, itertools.cycle(texts), strict=False))
+                changes |= {i: text for i, text in of_time.items() if not empty or i in empty}
             if columns.start is not None and (added or row[columns.start] in self._holes):
                 begun = started(int(case.time[event]), case.attributes[DURATION][event])
                 if begun is not None:
-                    changes[columns.start] = self._layout.render(begun, int(case.offset[event]), like)
+                    begin = self._layout.render(begun, int(case.offset[event]), " ".join(like) or None)
+                    changes[columns.start] = begin
             for name, index in columns.attributes.items():
                 if added or old.attributes[name][event] != case.attributes[name][event]:
                     changes[index] = self._text(case.attributes[name][event])
@@ -403,10 +415,3 @@ class EventTable(Format[Case]):
         if self.decimal == "," and value is not None and POINT.fullmatch(value):
             return value.replace(".", ",")
         return self.unknown[0] if value == UNKNOWN else value
-
-
-def with_point(cell: Value) -> Value:
-    """A number with a decimal comma as one with a point; other texts as they are."""
-    if not isinstance(cell, str) or not COMMA.fullmatch(cell):
-        return cell
-    return cell.replace(".", "").replace(",", ".")

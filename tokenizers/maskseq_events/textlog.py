@@ -1,27 +1,28 @@
 """Raw text logs: lines cut by a pattern, events to sessions by a key, by silence, or by number."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
-from maskseq.formats import OnBroken
-from maskseq.survey import BY_NAME, CERTAIN, Choice, Claim, Head
+from maskseq.formats import ADDED
+from maskseq.survey import Claim, Head
 from maskseq_events.case import Case, Value
-from maskseq_events.files import read_lines
-from maskseq_events.log_layouts import LAYOUTS, Layout
+from maskseq_events.files import MARK, encoding_of, read_lines
+from maskseq_events.line_claims import claim_lines
+from maskseq_events.log_layouts import ANSI, LAYOUTS, Layout, layout_called
+from maskseq_events.notation import message_field, time_fields
 from maskseq_events.patterns import Pattern
-from maskseq_events.table import EventTable, Rows, Tried
-from maskseq_events.times import SECOND, TimeLayout
+from maskseq_events.rows import Rows, Tried
+from maskseq_events.table import EventTable
+from maskseq_events.times import TimeLayout
 
-LINES = 100
-"""Lines of a session, where nothing tells sessions apart."""
+_NAME = re.compile(r"\.(log|txt|out|err)([.-]\d+)*$|^(syslog|messages|catalina|access|error)([.-]\d+)*$")
+"""How logs are called, rotated ones, too."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class _Header:
     """What precedes the first event."""
     end: str
     """What ends the lines."""
+    encoding: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,8 @@ class TextLog(EventTable):
     suffixes: ClassVar[tuple[str, ...]] = (".log",)
 
     layout: str = "access"
-    """The name of a known layout, or a regular expression with named groups that fits a whole line."""
+    """The name of a known layout, or one of your own: as loghub writes them (`<Date> <Time> <Level> <Content>`;
+    `<Level:5>` is five characters wide), or a regular expression with named groups that fits a whole line."""
     session: str | None = None
     """The group that tells sessions apart: a client, a process."""
     session_pattern: str | None = None
@@ -54,6 +57,8 @@ class TextLog(EventTable):
     """A session ends when nothing happens for longer than this, in seconds; the next is called `KEY#2`."""
     continued: bool = False
     """A line that does not fit belongs to the event before it, as those of a stack trace do; else it is an error."""
+    comments: str = field(default="", metadata=ADDED)
+    """Lines that begin like this are no events, such as `#`; empty: there are none."""
     encoding: str = "utf-8"
     absent: tuple[str, ...] = ("-", "")
 
@@ -77,69 +82,37 @@ class TextLog(EventTable):
             )
         if self._session is not None and self._session not in groups:
             raise UsageError(f"session = {self._session!r} is no group of the pattern; there are {', '.join(groups)}")
-        if self.session_lines is not None and self.session_lines < 1:
-            raise UsageError(f"session_lines = {self.session_lines} must be at least 1")
-        if self.idle is not None and not self.idle > 0:
-            raise UsageError(f"idle = {self.idle} must be a number of seconds above 0")
+        super().__post_init__()
         assert self._layout  # which checks it
 
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
-        """The layout that fits most lines; else each line is a message, and a hundred of them a session."""
-        if not head.lines or not head.name.endswith((*cls.suffixes, ".txt")):
-            return None
-        lines = head.lines[:1000]
-        fits = {name: sum(known.fits(line) for line in lines) for name, known in LAYOUTS.items()}
-        name = max(fits, key=lambda name: fits[name])
-        if fits[name] < len(lines) / 2:
-            if not head.name.endswith(cls.suffixes):
-                return None
-            return Claim(
-                strength=BY_NAME,
-                why="each line is a message, a hundred of them are a session",
-                options={"layout": "(?P<message>.*)", "session_lines": LINES},
-                doubt=f"its lines are of no layout that is known ({', '.join(LAYOUTS)}); another one is a regular "
-                "expression with groups such as time and message",
-            )
-        known = LAYOUTS[name]
-        options: dict[str, Any] = {"layout": name}
-        why = f"{fits[name] / len(lines):.0%} of the first lines are of the layout {name!r}"
-        if fits[name] < len(lines):
-            options["continued"] = True
-        if known.needs_year:
-            why += ", which says no year: there are no weekdays unless year = … says that of the first line"
-        by_number = Choice(why=f"{why}; {LINES} lines are a session", options={**options, "session_lines": LINES})
-        own = known.session or known.session_pattern
-        if own is None:
-            why += f", which knows no sessions: {LINES} lines are one"
-            return Claim(strength=CERTAIN, why=why, options=by_number.options)
-        by_key = Choice(why=f"{why}; each {own} is a session", options=options)
-        if own != "client":
-            return Claim(strength=CERTAIN, why=by_key.why, options=options, instead=(by_number,))
-        why = f"{by_key.why}, which ends after half an hour of silence"
-        return Claim(strength=CERTAIN, why=why, options={**options, "idle": 1800}, instead=(by_key, by_number))
-
-    def _read(self, path: Path, n_rows: int | None, on_broken: OnBroken) -> Iterator[Case]:
-        for case in super()._read(path, n_rows, on_broken):
-            yield from [case] if self.idle is None else _split(case, round(self.idle * SECOND))
+        """The layout that fits its lines; else, if its name is that of a log, each line is a message."""
+        return claim_lines(head, by_name=_NAME.search(head.name) is not None)
 
     def _roles(self) -> dict[str, Any]:
         groups = self._pattern.groups
-        activity = self.activity or (self._known.activity if self._known.activity in groups else None)
-        time = self.time if self.time is not None else ("time" if "time" in groups else "")
+        activity = self.activity or (self._known.activity if self._known.activity in groups else message_field(groups))
+        time = self.time if self.time is not None else time_fields(groups)
         return {"case": "session", "activity": activity, "time": time}
 
     def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Tried]]:
         rows = self._rows(path)
         _, before, _ = next(rows)  # what precedes the first event
         first = next(read_lines(path, self.encoding), "")
-        return ["session", *self._pattern.groups], _Header(before, "\r" if first.endswith("\r") else "\n"), rows
+        end = "\r" if first.endswith("\r") else "\n"
+        return ["session", *self._pattern.groups], _Header(before, end, encoding_of(path, self.encoding)), rows
 
     def _rows(self, path: Path) -> Iterator[Tried]:
         """First what precedes the first event; then each with its line, and the lines behind it that are none."""
-        held: tuple[int, str, Sequence[Value] | DataError] = (0, "", ())
+        held: Tried = (0, "", ())
         n_events = 0
         for number, line in enumerate(read_lines(path, self.encoding), 1):
+            if number == 1 and line.startswith(MARK):
+                held, line = (0, MARK, ()), line.removeprefix(MARK)
+            if self.comments and line.startswith(self.comments):
+                held = held[0], held[1] + line, held[2]
+                continue
             try:
                 cells = self._cells(line, None)
                 session = self._key(cells, n_events) if cells else None
@@ -174,14 +147,17 @@ class TextLog(EventTable):
         match = self._pattern.fullmatch(self._line(raw, header))
         if match is None:
             return ()
+        if self._known.fixed:
+            return (None, *[text and text.strip() for text in self._pattern.texts(match)])
         instead = self._known.instead
         if instead is None or match[instead] is None:
             return (None, *self._pattern.texts(match))
         return (None, *self._with_instead(match, match[instead]))
 
     def _line(self, raw: str, header: _Header | None) -> str:
-        """The first line of an event, without its end."""
-        return raw.partition("\n" if header is None else header.end)[0].removesuffix("\r")
+        """The first line of an event, without its end and without colours."""
+        line = raw.partition("\n" if header is None else header.end)[0].removesuffix("\r")
+        return ANSI.sub("", line) if "\x1b" in line else line
 
     def _with_instead(self, match: Any, text: str) -> Sequence[Value]:
         """What the groups of a line say in which something else stands for the activity."""
@@ -196,7 +172,12 @@ class TextLog(EventTable):
     def _replaced(self, raw: str, changes: dict[int, Value], header: _Header) -> str:
         match = self._pattern.fullmatch(self._line(raw, header))
         assert match is not None
-        edits = {self._span(match, index): self._written(new) for index, new in changes.items()}
+        place = _places(raw)
+        edits = {}
+        for index, new in changes.items():
+            start, stop = self._span(match, index)
+            text = self._written(new).ljust(stop - start) if self._known.fixed else self._written(new)
+            edits[place(start), place(stop - 1) + 1 if stop > start else place(start)] = text
         for (start, stop), text in sorted(edits.items(), reverse=True):
             raw = raw[:start] + text + raw[stop:]
         self._check(raw, changes, header)
@@ -230,9 +211,9 @@ class TextLog(EventTable):
 
     def _write_rows(self, header: _Header, rows: Sequence[tuple[int, str]], path: Path) -> None:
         with create(path) as file:
-            file.write(header.before.encode(self.encoding))
+            file.write(header.before.encode(header.encoding))
             for _, raw in rows:
-                file.write(raw.encode(self.encoding))
+                file.write(raw.encode(header.encoding))
 
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         raise UsageError(
@@ -247,7 +228,7 @@ class TextLog(EventTable):
 
     @cached_property
     def _known(self) -> Layout:
-        return LAYOUTS.get(self.layout) or Layout(self.layout)
+        return layout_called(self.layout, self.time_layout)
 
     @cached_property
     def _pattern(self) -> Pattern:
@@ -268,15 +249,17 @@ class TextLog(EventTable):
         return TimeLayout(self.time_layout or self._known.time_layout, self.time_zone, self.year)
 
 
-def _split(case: Case, idle: int) -> Iterator[Case]:
-    """Cut a case wherever nothing happens for longer than `idle` microseconds."""
-    silent = (np.diff(case.time) > idle) & case.timed[1:] & case.timed[:-1]
-    cuts = [0, *(np.flatnonzero(silent) + 1).tolist(), len(case)]
-    if len(cuts) == 2:
-        yield case
-        return
-    rows: Rows = case.origin
-    for n, (start, stop) in enumerate(pairwise(cuts), 1):
-        part = replace(case.cut(start, stop), key=case.key if n == 1 else f"{case.key}#{n}")
-        origin = replace(rows, was=part, numbers=rows.numbers[start:stop], raw=rows.raw[start:stop])
-        yield replace(part, origin=origin)
+def _places(raw: str) -> Callable[[int], int]:
+    """Where in a text the characters are that are left of it without colours."""
+    if "\x1b" not in raw:
+        return lambda index: index
+    colours = list(ANSI.finditer(raw))
+
+    def place(index: int) -> int:
+        for colour in colours:
+            if colour.start() > index:
+                break
+            index += len(colour.group())
+        return index
+
+    return place

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from functools import cached_property
+from math import floor
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -13,12 +14,14 @@ from jaxtyping import Int32, Int64
 
 from maskseq.errors import UsageError
 from maskseq_events.case import UNKNOWN_TIME
+from maskseq_events.zones import UnknownZoneError, zone_called, zone_place
 
 SECOND = 1_000_000
 MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
 WEEK = 7 * DAY
 
-EPOCH_UNITS = {"epoch_s": 1_000_000, "epoch_ms": 1000, "epoch_us": 1}
+EPOCH_UNITS = {"epoch_s": 1, "epoch_ms": 10**3, "epoch_us": 10**6, "epoch_ns": 10**9}
+"""How many of each are a second."""
 LONGEST = 200
 """Characters of a timestamp: no more are looked at, as a pattern takes the square of their number."""
 UNDATED = 2000
@@ -47,8 +50,10 @@ class TimeLayout:
     """How a column writes its timestamps.
 
     Without a `layout`, ISO 8601 and its common relatives (`2012/10/09 14:50:17.000`) are read. Others are named: a
-    `strptime` pattern such as `%d.%m.%Y %H:%M`, or `epoch_s`, `epoch_ms`, `epoch_us`. A timestamp that says no zone
-    is taken in `zone` (an IANA name; None: as UTC). Digits beyond the microsecond are not used.
+    `strptime` pattern such as `%d.%m.%Y %H:%M`, or `epoch_s`, `epoch_ms`, `epoch_us`, `epoch_ns`. A timestamp that says
+    no zone is taken in `zone` (an IANA name; None: as UTC). `%Z`, between blanks, is the name of a zone: UTC, an IANA
+    name, or an abbreviation, if all places that use it mean the same, or `zone` uses it. Digits beyond the microsecond
+    are not used.
     """
 
     layout: str | None = None
@@ -65,6 +70,8 @@ class TimeLayout:
             raise UsageError(
                 f"timestamps of the layout {self.layout!r} say no date\n\nhint: name a column that says day and month"
             )
+        if named and "%Z" in str(self.layout) and zone_place(str(self.layout)) is None:
+            raise UsageError(f"in {self.layout!r}, %Z must stand between blanks: a name of a zone is a word")
         try:
             object.__setattr__(self, "_zone", ZoneInfo(self.zone) if self.zone else None)
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -91,6 +98,8 @@ class TimeLayout:
             return _parse_epoch(text, EPOCH_UNITS[self.layout]), 0
         try:
             moment = _parse_iso(text.strip()) if self.layout is None else self._strptime(text.strip())
+        except UnknownZoneError:
+            raise
         except ValueError:
             begin = f"; its year is counted on from {self.first_year} (year = … says another)" if self.yearless else ""
             raise ValueError(_not_a_time(text, self.layout) + begin) from None
@@ -107,12 +116,24 @@ class TimeLayout:
     def _strptime(self, text: str) -> datetime:
         assert self.layout is not None
         if not self.yearless:
-            return datetime.strptime(text, self.layout)
+            return self._read(text, self.layout)
         return datetime.fromisoformat(text) if _DATED.match(text) else self.in_year(text, self.first_year)
+
+    def _read(self, text: str, layout: str) -> datetime:
+        place = zone_place(layout)
+        if place is None:
+            return datetime.strptime(text, layout)
+        words, codes = text.split(), layout.split()
+        if len(words) != len(codes):
+            raise ValueError(text)
+        name = words.pop(place)
+        del codes[place]
+        wall = datetime.strptime(" ".join(words), " ".join(codes))
+        return wall.replace(tzinfo=zone_called(name, wall, self._zone))
 
     def in_year(self, text: str, year: int) -> datetime:
         """What a timestamp that says no year stands for in this one; `ValueError` if that has no such day."""
-        return datetime.strptime(f"{year:04d} {text}", f"%Y {self.layout}")
+        return self._read(f"{year:04d} {text}", f"%Y {self.layout}")
 
     @property
     def first_year(self) -> int:
@@ -139,7 +160,13 @@ class TimeLayout:
             return _render_epoch(micros, EPOCH_UNITS[self.layout], like)
         moment = _EPOCH + timedelta(microseconds=micros + offset * SECOND)
         if self.layout is not None:
-            return moment.replace(tzinfo=timezone(timedelta(seconds=offset))).strftime(self.layout)
+            place = zone_place(self.layout)
+            if place is None:
+                return moment.replace(tzinfo=timezone(timedelta(seconds=offset))).strftime(self.layout)
+            name = like.split()[place] if like else "UTC"
+            moment = moment.replace(tzinfo=timezone(timedelta(seconds=offset)))
+            moment = moment.astimezone(zone_called(name, moment.replace(tzinfo=None), self._zone))
+            return moment.strftime(re.sub("%Z", name, self.layout))
         form = _ISO.match(like.strip()) if like else None
         if form is None:
             return moment.replace(tzinfo=timezone(timedelta(seconds=offset)) if offset else UTC).isoformat()
@@ -243,20 +270,20 @@ def _zone_like(zone: str | None, offset: int) -> str:
 def _parse_epoch(text: str, unit: int) -> int:
     try:
         moment = Decimal(text.strip())
-        if abs(moment) < 1e18 and YEAR_1 <= moment * unit < YEAR_10000:  # 1e999999999 would take hours to write out
-            return int(moment * unit)
+        if abs(moment) < 1e21 and YEAR_1 <= moment * SECOND / unit < YEAR_10000:  # 1e999999999 takes hours to write out
+            return floor(moment * SECOND / unit)
     except (ArithmeticError, ValueError):
         pass
     raise ValueError(
-        f"{text[:40]!r} is not a number of seconds, milli- or microseconds since 1970, from year 1 to 9999"
+        f"{text[:40]!r} is not a number of seconds, milli-, micro- or nanoseconds since 1970, from year 1 to 9999"
     )
 
 
 def _render_epoch(micros: int, unit: int, like: str | None) -> str:
     digits = len(like.partition(".")[2]) if like else 0
+    scaled = micros * unit * 10**digits // SECOND
     if not digits:
-        return str(micros // unit)
-    scaled = micros * 10**digits // unit
+        return str(scaled)
     sign = "-" if scaled < 0 else ""
     return f"{sign}{abs(scaled) // 10**digits}.{abs(scaled) % 10**digits:0{digits}d}"
 
@@ -267,7 +294,8 @@ def _not_a_time(text: str, layout: str | None) -> str:
         return f"{shown} is not a timestamp of the layout {layout!r}"
     if re.fullmatch(r"\d{9,19}(\.\d+)?", text.strip()):
         return (
-            f"{shown} is not a timestamp; counted from 1970, it needs time_layout = 'epoch_s', 'epoch_ms' or 'epoch_us'"
+            f"{shown} is not a timestamp; counted from 1970, it needs time_layout = 'epoch_s', 'epoch_ms', 'epoch_us' "
+            f"or 'epoch_ns'"
         )
     if re.match(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}", text.strip()):
         return f"{shown} may be day or month first: say which, such as time_layout = '%d/%m/%Y %H:%M:%S'"

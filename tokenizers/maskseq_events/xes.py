@@ -11,10 +11,11 @@ from typing import ClassVar
 from maskseq.errors import DataError
 from maskseq.files import create
 from maskseq.formats import Format, OnBroken, attempted, stop
-from maskseq.survey import CERTAIN, Claim, Head
+from maskseq.survey import CERTAIN, Choice, Claim, Head
 from maskseq_events.activities import columns_of, name_of, parts_of, to_write
 from maskseq_events.case import UNKNOWN, Case, Value, padded, time_order
 from maskseq_events.new_table import refuse_undated
+from maskseq_events.roles import says_activity
 from maskseq_events.splicing import spliced
 from maskseq_events.times import TimeLayout
 from maskseq_events.xes_edit import locate, new_trace, set_values, tag_of
@@ -26,6 +27,9 @@ HEAD = b"""<?xml version="1.0" encoding="utf-8"?>
 \t<extension name="Concept" prefix="concept" uri="http://www.xes-standard.org/concept.xesext"/>
 \t<extension name="Time" prefix="time" uri="http://www.xes-standard.org/time.xesext"/>"""
 TAIL = b"\n</log>\n"
+NO_NUMBERS = ("nan", "inf", "infinity")
+"""How programs write floats that are no numbers."""
+_EVENT = re.compile(rb"<event>.*?</event>", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +76,22 @@ class Xes(Format[Case]):
 
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
-        """With the lifecycle as a part of the activity where a classifier of the log says so."""
+        """With what its classifiers say is the activity, where that is not the name alone."""
         if b"<log" not in head.content:
             return super().recognize(head)
+        classifiers = [_keys(text) for text in re.findall(rb'<classifier\s[^>]*keys="([^"]*)"', head.content)]
+        used = set(re.findall(r'key="([^"]*)"', b" ".join(_EVENT.findall(head.content)).decode(errors="replace")))
+        if used and "concept:name" not in used:
+            keys = next((keys for keys in classifiers if used.issuperset(keys)), None)
+            if keys is None:
+                doubt = f"its events have no concept:name; what happened is one of {', '.join(sorted(used))}"
+                found = [key for key in sorted(used) if says_activity(key)]
+                choices = [Choice(why=f"{key!r} is taken for the activity", options={"activity": key}) for key in found]
+                return Claim(strength=CERTAIN, why="an XES log", doubt=doubt, instead=tuple(choices))
+            why = f"an XES log, whose classifier says that {' and '.join(keys)} is the activity"
+            return Claim(strength=CERTAIN, why=why, options={"activity": keys[0] if len(keys) == 1 else keys})
         both = {"concept:name", "lifecycle:transition"}
-        classifiers = re.findall(rb'<classifier\s[^>]*keys="([^"]*)"', head.content)
-        if not any(set(keys.decode(errors="replace").split()) == both for keys in classifiers):
+        if not any(set(keys) == both for keys in classifiers):
             return Claim(strength=CERTAIN, why="an XES log")
         why = "an XES log, which says that name and lifecycle together are the activity"
         return Claim(strength=CERTAIN, why=why, options={"activity": sorted(both)})
@@ -175,8 +189,15 @@ class Xes(Format[Case]):
             parts=parts,
             time=time,
             offset=offset,
-            attributes={name: self._values([event.get(name) for event in events]) for name in names},
-            case_attributes={n: self._values([v])[0] for n, v in trace.attributes.items() if n != self.case},
+            attributes={
+                name: self._values([event.get(name) for event in events], numeric=log.kinds.get(name) == "numeric")
+                for name in names
+            },
+            case_attributes={
+                name: self._values([value], numeric=log.kinds.get(f"case:{name}") == "numeric")[0]
+                for name, value in trace.attributes.items()
+                if name != self.case
+            },
             kinds=log.kinds,
             unread={} if self.attributes is None else self._unread(events, {*names, *self._keys, self.time}),
         )
@@ -190,8 +211,11 @@ class Xes(Format[Case]):
         )
         return replace(case, origin=text)
 
-    def _values(self, values: Sequence[Value]) -> tuple[Value, ...]:
+    def _values(self, values: Sequence[Value], *, numeric: bool = False) -> tuple[Value, ...]:
+        """What they mean; a number that is none, or infinite, is absent."""
         meanings = self._meanings | padded(values, self.unknown)
+        if numeric:
+            meanings |= {value: None for value in values if value and value.lower().lstrip("+-") in NO_NUMBERS}
         return tuple([meanings.get(value, value) for value in values])
 
     def _unread(self, events: Sequence[Mapping[str, str]], read: set[str]) -> dict[str, int]:
@@ -238,3 +262,9 @@ class Xes(Format[Case]):
 
     def _text(self, value: Value) -> Value:
         return self.unknown[0] if value == UNKNOWN else value
+
+
+def _keys(text: bytes) -> list[str]:
+    """The keys of a classifier, those with blanks in quotes."""
+    found = re.findall(r"'([^']*)'|(\S+)", text.decode(errors="replace").replace("&apos;", "'"))
+    return [quoted or plain for quoted, plain in found]

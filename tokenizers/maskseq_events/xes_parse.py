@@ -7,9 +7,8 @@ from pathlib import Path
 from xml.parsers import expat
 
 from maskseq.errors import DataError
-from maskseq.files import open_bytes
+from maskseq.files import WIDE, open_bytes
 from maskseq_events.case import Kind
-from maskseq_events.files import BOMS
 from maskseq_events.xes_plain import PlainTraces
 from maskseq_events.xml_text import end_tag_end
 
@@ -83,8 +82,8 @@ class _Parser:
             with open_bytes(self.path) as file:
                 fed = 0  # up to where `raw` has been parsed
                 while block := file.read(BLOCK):
-                    if not self.raw and self.base == 0 and block[:2] in BOMS:
-                        raise _NotXes(f"this is {BOMS[block[:2]]}; save or convert it as UTF-8")
+                    if not self.raw and self.base == 0 and block[:2] in WIDE:
+                        raise _NotXes("this is UTF-16; save or convert it as UTF-8")
                     self.raw += block
                     fed = self._feed(fed)
                     yield from self.finished

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from maskseq.errors import DataError, UsageError, nearest
-from maskseq.files import GZIP, is_file
+from maskseq.files import GZIP, is_file, plain_name
 from maskseq.formats import Format
 from maskseq.storage.outputs import derived
 from maskseq.survey import LIKELY, Claim, Head
@@ -88,8 +88,7 @@ class Bed(Format[Sequence]):
 
     def write(self, records: Iterable[Sequence], path: Path) -> None:
         """Windows are written as FASTA: a BED file has no place for bases."""
-        plain = path.name.lower().removesuffix(".gz").removesuffix(".bgz")
-        if not plain.endswith(Fasta.suffixes):
+        if not plain_name(path).endswith(Fasta.suffixes):
             raise UsageError(
                 f"{path}: windows of a genome are written as FASTA\n\nhint: give the output a name that ends in .fa"
             )
@@ -100,7 +99,7 @@ class Bed(Format[Sequence]):
 
 
 def _is_genome(path: Path) -> bool:
-    return path.name.lower().removesuffix(".gz").removesuffix(".bgz").endswith((*Fasta.suffixes, *TwoBit.suffixes))
+    return plain_name(path).endswith((*Fasta.suffixes, *TwoBit.suffixes))
 
 
 def _windows(path: Path) -> dict[str, list[Window]]:
