@@ -230,10 +230,10 @@ def test_baselines_are_those_of_a_run_or_a_recipe_too(run: Path, tmp_path: Path)
     of_run = json.loads(maskseq("baseline", run, "--trust-code", *asked).stdout)
     of_corpus = json.loads(maskseq("baseline", run / "corpus", "--trust-code", *asked).stdout)
     assert of_run["protocols"] == of_corpus["protocols"]
-    # Weights are fitted on what is held out, but never where that may be what is asked about.
+    # Weights are never fitted on what may be asked about: of a corpus that is its selection data, not its training.
     other = tmp_path / "other.fasta"
     other.write_text(fasta.read_text().lower())
-    for data, fitted in ((other, True), (fasta, False), (tmp_path / "corpus", False)):
+    for data, fitted in ((other, True), (fasta, False), (tmp_path / "corpus", True)):
         figures = json.loads(maskseq("baseline", recipe, data, *asked).stdout)["protocols"]["isolated"]["by"]
         assert ("fitted mixture" in figures) is fitted
     nothing = maskseq("baseline", tmp_path / "nowhere")

@@ -211,16 +211,18 @@ def _baselines(
     distances: tuple[int, ...] = (),
 ) -> Baselines:
     """Counted on a corpus's training data; weights are fitted on its selection data or, where that is asked about, on
-    blocks of its training data.
+    blocks of its training data. Where both may be, as in a file that it was made of, nothing is fitted.
     """
-    free = question.every and _is_other(data, held_out, corpus)
+    selection: Iterator[Encoded] | tuple[()] | None = () if held_out is not None else None
+    if question.every and _is_other(data, held_out, corpus):
+        selection = (each for _, each in corpus.each("selection"))
     baselines = Baselines(
         corpus.training_ids(),
         tokenizer,
         question.depth,
         distances,
         every=question.every,
-        selection=(each for _, each in corpus.each("selection")) if free else (),
+        selection=selection,
         periods=question.periods,
     )
     for note in baselines.notes:

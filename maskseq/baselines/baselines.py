@@ -47,7 +47,7 @@ class Baselines:
         distances: tuple[int, ...] = (),
         *,
         every: bool = False,
-        selection: Iterable[Encoded] = (),
+        selection: Iterable[Encoded] | None = (),
         periods: Sequence[int] = (),
     ) -> None:
         """Count on training sequences.
@@ -59,7 +59,8 @@ class Baselines:
             distances: Of the numbers that covariances look at (default: those of `depth`).
             every: All methods of `maskseq.baselines.simple_methods` that suit the vocabulary, and mixtures of them.
             selection: Held-out sequences, on which the weights of a mixture are fitted. Without them it is
-                cross-fitted, unless training data are so large that a part of them could be held out.
+                cross-fitted, unless training data are so large that a part of them could be held out. None: no weights
+                are fitted, because training data may be what is asked about.
             periods: Of seasons, in positions (default: one is looked for).
         """
         self.tokenizer, self.depth, self.distances = tokenizer, depth, distances or tuple(range(1, depth + 1))
@@ -89,8 +90,8 @@ class Baselines:
             periods = periods or seasons(self.sequences, tokenizer)
             added = simple_methods(self.sequences, self.views, tokenizer, periods=periods)
             self.fillers += [name for name in (DEEP, SPANS) if name in added]
-            mixed = mixtures(added, tokenizer, list(selection))
-            if FITTED not in mixed and positions <= SMALL:
+            mixed = mixtures(added, tokenizer, list(selection or ()))
+            if FITTED not in mixed and selection is not None and positions <= SMALL:
                 fitted = cross_fitted(added, self.sequences, tokenizer, periods=periods)
                 mixed |= {} if fitted is None else {FITTED: fitted}
                 self.notes += [CROSS_FITTED] if fitted is not None else []
