@@ -133,10 +133,10 @@ def _streams(columns: Mapping[str, Sequence[Value]], activity: str | None) -> tu
 
 
 def _date_and_time(columns: Mapping[str, Sequence[Value]]) -> tuple[str, str] | None:
-    """The one column of dates and the one of times of day, if there are such."""
+    """The one column of dates and the one of times of day, if there are such, by their names and by what they hold."""
     known = {name: [cell for cell in cells if cell and cell != UNKNOWN] for name, cells in columns.items()}
     dates, clocks = (
-        [name for name, cells in known.items() if cells and all(map(pattern.fullmatch, cells))]
+        [name for name, cells in known.items() if says_time(name) and cells and all(map(pattern.fullmatch, cells))]
         for pattern in (DATE, TIME_OF_DAY)
     )
     if len(dates) != 1 or len(clocks) != 1:

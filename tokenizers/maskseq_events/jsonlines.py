@@ -71,6 +71,11 @@ class JsonLines(EventTable):
                     types.add(type(value))
         if not names:
             raise broken or DataError(path, "there are no events in this file")
+        if broken is not None:
+            try:
+                self._columns(list(names), path)
+            except DataError:  # what cannot be read may have the columns that are missing
+                raise broken from None
         numeric = frozenset(name for name, types in kinds.items() if float in types <= {int, float})
         unquoted = frozenset(name for name, types in kinds.items() if types and types <= {int, float, bool})
         header = _Header(tuple(names), numeric, unquoted, self._blank(path), encoding_of(path, self.encoding))
