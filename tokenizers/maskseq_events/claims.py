@@ -33,6 +33,8 @@ CHOICES = 4
 DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
 LINES, IDLE = 100, 1800
 """Events of a session, and seconds of silence that end one, where nothing else tells sessions apart."""
+TOGETHER = 0.9
+"""Share of the rows that have both a date and a time of day, or neither, if these are one time."""
 DATE = re.compile(r"\d{4}([./-])\d{1,2}\1\d{1,2}|\d{1,2}([./-])\d{1,2}\2\d{2,4}|\d{1,2}[ -][A-Z][a-z]+[ -]\d{2,4}")
 TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?")
 
@@ -141,7 +143,9 @@ def _date_and_time(columns: Mapping[str, Sequence[Value]]) -> tuple[str, str] | 
     )
     if len(dates) != 1 or len(clocks) != 1:
         return None
-    pairs = zip(columns[dates[0]], columns[clocks[0]], strict=True)
+    pairs = list(zip(columns[dates[0]], columns[clocks[0]], strict=True))
+    if sum(bool(a) == bool(b) for a, b in pairs) < TOGETHER * len(pairs):
+        return None
     return (dates[0], clocks[0]) if layouts_of([f"{a} {b}" for a, b in pairs if a and b]) else None
 
 
