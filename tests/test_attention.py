@@ -272,7 +272,7 @@ MEMORY = """
 import torch
 from pathlib import Path
 from corpora import memory
-from maskseq.model.attention import packed_attention
+from maskseq.model.attention.packed import packed_attention
 q = torch.randn(16_384, 1, 8, requires_grad=True)
 def train(n, backend, window):
     cu = torch.tensor([0, n], dtype=torch.int32)

@@ -148,10 +148,8 @@ def test_a_checkpoint_that_was_cut_short_is_named_and_the_one_before_is_used(lam
         ("empty.fa", b"", "empty"),
         ("empty.fa.gz", b"", "empty.fa.gz"),
         ("cut.fa.gz", gzip.compress(b">a\n" + b"ACGT" * 5000, mtime=0)[:-40], "cut.fa.gz"),
-        ("plain.fa.gz", b">a\nACGT\n", "plain.fa.gz"),
         ("headless.fa", b"ACGT\nACGT\n", "line 1"),
         ("letter.fa", b">a\nACGT\nACXT\n", "line 3"),
-        ("hollow.fa", b">a\n>b\nACGT\n", "line 1"),
         ("unknown.xyz", b"?", "no format"),
     ],
 )

@@ -129,7 +129,7 @@ def test_infill_names_what_failed_while_writing(tmp_path: Path, of: str, method:
     run = untrained(tokenizer, tmp_path / "run", context=32)
 
     class Reading(TrainedModel):
-        def reader(self, file: Path, name: str | None = None, options: Any = None) -> Any:
+        def reader(self, file: Path, name: str | None = None, given: Any = None) -> Any:
             return FailingLines(**(options if of == "format" else {}))
 
     with pytest.raises(PluginError, match=rf"texts\.lines.*{method}.*KeyError") as caught:

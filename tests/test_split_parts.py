@@ -344,10 +344,10 @@ import sys
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
 from maskseq.masking.plan import MaskingConfig
-from maskseq.packing.packing import BatchConfig
-from maskseq.packing.rows import Rows
+from maskseq.packing.packing import PackingConfig
+from maskseq.packing.rows import PackedRows
 corpus = Corpus.open(sys.argv[1], trust_code=True)
-rows = lambda name: Rows(corpus, split=name, config=BatchConfig(), masking=MaskingConfig(), seed=0)
+rows = lambda name: PackedRows(corpus, split=name, config=PackingConfig(), masking=MaskingConfig(), seed=0)
 for name in ("training", "val", "Test", ""):
     for ask in (corpus.each, corpus.sequences, corpus.span_of, rows):
         try:

@@ -14,7 +14,8 @@ from maskseq.corpus.splits import SplitConfig
 from maskseq.corpus.unknown_runs import RECORDED, UnknownRuns, cut_out, find_runs
 from maskseq.errors import UsageError
 from maskseq.masking.plan import MaskingConfig
-from maskseq.packing.rows import BatchConfig, PackedRows
+from maskseq.packing.packing import PackingConfig
+from maskseq.packing.rows import PackedRows
 from maskseq_genomics.fasta import Fasta, FastaSequence
 from maskseq_genomics.kmer import KmerTokenizer
 from maskseq_genomics.nucleotide import NucleotideTokenizer
@@ -105,7 +106,7 @@ def test_megabases_of_n_do_not_reach_the_rows_and_coordinates_stay_right(tmp_pat
     assert report["left_out"]["in_unknown_runs"] == sum(map(len, records)) - sum(length for _, _, length in found)
     assert corpus.manifest["positions"] == sum(map(len, records))  # all are on disk, for another choice
 
-    rows = PackedRows(corpus, config=BatchConfig(row_tokens=4096, context=512), masking=MaskingConfig(), seed=0)
+    rows = PackedRows(corpus, config=PackingConfig(row_tokens=4096, context=512), masking=MaskingConfig(), seed=0)
     n_unknown = n_tokens = 0
     for number in range(rows.n_rows()):
         row = rows.row(number)

@@ -32,11 +32,11 @@ MIDDLE = 32
 class Frequencies:
     """How probable each value of each field is where nothing else is known."""
 
-    fields: tuple[Float[np.ndarray, " values"], ...]
+    fields: tuple[Float[np.ndarray, "_"], ...]
     """Values are domain tokens: what is said about controls is mostly grammar."""
 
     @classmethod
-    def of(cls, counts: Sequence[Int[np.ndarray, " outputs"]], tokenizer: Tokenizer[Any]) -> "Frequencies":
+    def of(cls, counts: Sequence[Int[np.ndarray, "_"]], tokenizer: Tokenizer[Any]) -> "Frequencies":
         """Of what infill fills: tokens, or the raw units that tokens share."""
         smooth = [(each + 0.5) / (each + 0.5).sum() for each in counts]
         view = tokenizer.by_unit()
