@@ -79,7 +79,7 @@ def test_a_time_of_day_and_a_line_number_are_no_case(tmp_path: Path) -> None:
     """The time of a day comes again every day, and the node is but where it happened: a choice, not a fact."""
     path = table(tmp_path / "log.csv", "LineId,Date,Time,Node,EventId", stream(480))
     cases = {options_of(each).get("case") for each in asked(path, folder=tmp_path)["candidates"]}
-    assert cases == {"Node", '""'}  # or one stream, parted into sessions
+    assert {"Node", '""'} <= cases <= {"Node", '""', None}  # or one stream, parted into sessions
 
 
 def test_what_counts_the_rows_is_no_attribute(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_two_columns_that_could_be_the_activity_are_a_question(tmp_path: Path) -
     ]
     path = table(tmp_path / "log.csv", "one,two,three,when", rows)
     question = asked(path, folder=tmp_path)
-    assert {options_of(each).get("activity") for each in question["candidates"]} == {"two", "three", None}
+    assert {options_of(each).get("activity") for each in question["candidates"]} == {"two", "three"}
     narrowed = maskseq("init", path, "-o", tmp_path / "r.toml", "--set", "data.format_options.activity=three")
     assert narrowed.exit_code == 0, narrowed.output
     recipe = tomllib.loads((tmp_path / "r.toml").read_text())

@@ -77,7 +77,7 @@ def _claim_columns(columns: dict[str, list[Value]], by_name: Claim | None, both:
             """--set 'data.format_options.names=["case", "activity", "time"]' (one for each column)""",
         )
     found, sure = likely_roles(columns)
-    others = _streams(columns) if _is_stream(columns) else ()
+    others = _streams(columns, found[0].activity if found else None) if _is_stream(columns) else ()
     case, activity, time = (usual_column(usual, names) for usual in (CASE_NAMES, ACTIVITY_NAMES, TIME_NAMES))
     if case is not None and activity is not None:
         roles = Roles(names[case], names[activity], both or ("" if time is None else names[time]))
@@ -111,7 +111,7 @@ def _is_stream(columns: Mapping[str, Sequence[Value]]) -> bool:
     return bool(times) and any(any(cells) and not are_numbers(cells) for cells in others)
 
 
-def _streams(columns: Mapping[str, Sequence[Value]]) -> tuple[Choice, ...]:
+def _streams(columns: Mapping[str, Sequence[Value]], activity: str | None) -> tuple[Choice, ...]:
     """One stream of events as sessions: by number, and by silence where there is a time."""
     time = time_column(columns) or ""
     able = [name for name, cells in columns.items() if name != time and any(cells) and not is_counter(cells)]
@@ -119,7 +119,7 @@ def _streams(columns: Mapping[str, Sequence[Value]]) -> tuple[Choice, ...]:
     if not texts:
         return ()
     preferred = [name for name in texts if says_activity(name) or "".join(words(name)) in MESSAGES]
-    activity = (preferred or sorted(texts, key=lambda name: -len(set(columns[name]))))[0]
+    activity = activity or (preferred or sorted(texts, key=lambda name: -len(set(columns[name]))))[0]
     claim = Claim(strength=POSSIBLE, why=f"{activity!r} is taken for the activity of one stream")
     options: dict[str, Any] = {"case": "", "activity": activity, "time": time}
     layouts = layouts_of(columns[time]) if time else ()
@@ -133,10 +133,10 @@ def _streams(columns: Mapping[str, Sequence[Value]]) -> tuple[Choice, ...]:
 
 
 def _date_and_time(columns: Mapping[str, Sequence[Value]]) -> tuple[str, str] | None:
-    """The one column of dates and the one of times of day, if there are such."""
+    """The one column of dates and the one of times of day, if there are such, by their names and by what they hold."""
     known = {name: [cell for cell in cells if cell and cell != UNKNOWN] for name, cells in columns.items()}
     dates, clocks = (
-        [name for name, cells in known.items() if cells and all(map(pattern.fullmatch, cells))]
+        [name for name, cells in known.items() if says_time(name) and cells and all(map(pattern.fullmatch, cells))]
         for pattern in (DATE, TIME_OF_DAY)
     )
     if len(dates) != 1 or len(clocks) != 1:
