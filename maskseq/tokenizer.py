@@ -34,7 +34,7 @@ from maskseq.contract.renamed import older_names
 from maskseq.errors import UsageError
 from maskseq.storage.standard_json import to_json
 from maskseq.survey import Suggestion
-from maskseq.types import ABSENT, END, Encoded, Field, LegalCells, Loss, Record, Vocabulary
+from maskseq.types import ABSENT, END, Encoded, Field, LegalCells, QuantizationError, Record, Vocabulary
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T", bound="Tokenizer[Any]")  # not typing.Self, which the shape checks of the tests cannot read
@@ -143,7 +143,7 @@ class Tokenizer(ABC, Generic[R]):
     def decode(self, ids: Integer[np.ndarray, "length fields"]) -> Any:
         """Any id sequence, `[MASK]` included, in a form a person of the domain can read."""
 
-    def losses(self, record: R, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, Loss]:
+    def losses(self, record: R, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, QuantizationError]:
         """Of each source, what its encoded values lost by rounding and clipping. Default: nothing is measured."""
         return {}
 

@@ -12,6 +12,8 @@ from typing import SupportsIndex
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
 
+from maskseq.contract.renamed import older_names
+
 OTHER = "[OTHER]"  # a value outside the vocabulary; scored, never committed by infill
 ABSENT = "[ABSENT]"  # the attribute does not apply here
 END = "[END]"  # the record ends here
@@ -96,7 +98,7 @@ class ListRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loss:
+class QuantizationError:
     """How far the values of one source are from what their ids decode to, in its unit. Those of records add up."""
 
     unit: str = ""
@@ -110,8 +112,8 @@ class Loss:
     """Sum of their squares."""
     largest: float = 0.0
 
-    def __add__(self, other: "Loss") -> "Loss":
-        return Loss(
+    def __add__(self, other: "QuantizationError") -> "QuantizationError":
+        return QuantizationError(
             unit=self.unit or other.unit,
             values=self.values + other.values,
             clipped=self.clipped + other.clipped,
@@ -320,3 +322,6 @@ class Encoded:
             each if each is None else each[start:stop] for each in (self.weights, self.numbers, self.units)
         )
         return Encoded(self.ids[start:stop], legal, weights, numbers, units)
+
+
+__getattr__ = older_names(__name__, {"Loss": "maskseq.types.QuantizationError"})

@@ -14,7 +14,7 @@ from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.predict.protocol import Example, of_ids
 from maskseq.testing import check_tokenizer
 from maskseq.types import ABSENT, END, OTHER
-from maskseq_events.bins import Bins, NumberCounts, gap_bins, quantile_bins
+from maskseq_events.bins import NumberCounts, ValueBins, gap_bins, quantile_bins
 from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, no_time
 from maskseq_events.columns import Column
 from maskseq_events.delimited import Csv
@@ -324,7 +324,7 @@ def test_gap_bins_are_even_in_the_logarithm():
 @pytest.mark.parametrize("gaps", [[], [0.0], [7.0], [-3.0], [1.0, 2.0]])
 def test_logs_with_hardly_any_gaps_have_bins_all_the_same(gaps):
     bins = gap_bins(np.array(sorted(gaps)), np.ones(len(gaps), dtype=np.int64), 32)
-    assert isinstance(bins, Bins)  # whose edges and centres increase
+    assert isinstance(bins, ValueBins)  # whose edges and centres increase
 
 
 def test_counting_many_numbers_does_not_depend_on_their_order(monkeypatch):

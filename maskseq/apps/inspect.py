@@ -30,7 +30,7 @@ from maskseq.training.device import choose_device, choose_precision
 from maskseq.training.metrics import Watched
 from maskseq.training.optimizer import OptimizerConfig, parameter_groups
 from maskseq.training.sizes import checkpoint_bytes, rank_memory
-from maskseq.types import Loss
+from maskseq.types import QuantizationError
 
 
 def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
     manifest = corpus.manifest
     split = manifest["split"]
     left = overlap_of(corpus)
-    losses = {source: str(Loss(**loss)) for source, loss in manifest.get("losses", {}).items()}
+    losses = {source: str(QuantizationError(**loss)) for source, loss in manifest.get("losses", {}).items()}
     return {
         "corpus": {
             "path": corpus.path,

@@ -23,7 +23,7 @@ from maskseq.errors import DataError, UsageError
 from maskseq.plugins import tokenizer_to_json
 from maskseq.storage.folder import Folder, digest, to_json
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import Loss
+from maskseq.types import QuantizationError
 
 PARTS = "parts"
 SIGNED = ("maskseq", "identity", "digest")
@@ -216,10 +216,10 @@ def _content(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _losses(parts: list[Part]) -> dict[str, dict[str, Any]]:
-    total: dict[str, Loss] = {}
+    total: dict[str, QuantizationError] = {}
     for part in parts:
         for source, loss in part.summary["losses"].items():
-            total[source] = total.get(source, Loss()) + Loss(**loss)
+            total[source] = total.get(source, QuantizationError()) + QuantizationError(**loss)
     return {source: asdict(loss) for source, loss in total.items()}
 
 

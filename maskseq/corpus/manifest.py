@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from maskseq.errors import DataError, UsageError
-from maskseq.types import Loss
+from maskseq.types import QuantizationError
 
 FORMAT_VERSION = 1
 Count = Annotated[int, Field(ge=0, le=1 << 48)]
@@ -92,7 +92,7 @@ class Manifest:
     split: Split
     identity: str = ""
     variant_records: Count = 0
-    losses: dict[str, Loss] = field(default_factory=dict)
+    losses: dict[str, QuantizationError] = field(default_factory=dict)
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Summary:
     variants: Count
     units: Count
     skipped: Skipped
-    losses: dict[str, Loss]
+    losses: dict[str, QuantizationError]
     files: dict[str, FileEntry]
     given: Literal["validation", "test"] | None = None
     """Which part of the split its records were given as."""

@@ -18,7 +18,7 @@ from maskseq.corpus.unknown_runs import find_runs
 from maskseq.errors import DataError
 from maskseq.storage.folder import SEAL, Folder, block_digests, to_json
 from maskseq.tokenizer import Symmetry, Tokenizer
-from maskseq.types import Encoded, Loss, Record
+from maskseq.types import Encoded, QuantizationError, Record
 
 CHUNK_BYTES = 1 << 19  # what one read call decodes at least: smaller chunks drown in the ~1 ms that a call costs
 SHARD_CHUNKS = 64
@@ -97,10 +97,10 @@ def _losses(
     records: Sequence[Record], encoded: Sequence[Encoded], tokenizer: Tokenizer[Any]
 ) -> dict[str, dict[str, Any]]:
     """What encoding lost of each source, over all records."""
-    total: dict[str, Loss] = {}
+    total: dict[str, QuantizationError] = {}
     for record, each in zip(records, encoded, strict=True):
         for source, loss in tokenizer.losses(record, each.ids).items():
-            total[source] = total.get(source, Loss()) + loss
+            total[source] = total.get(source, QuantizationError()) + loss
     return {source: asdict(loss) for source, loss in total.items()}
 
 

@@ -15,7 +15,7 @@ TAIL = 9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bins:
+class ValueBins:
     """Bin i holds the values in [edges[i-1], edges[i]); the first and the last bin are open."""
 
     edges: tuple[float, ...]
@@ -96,7 +96,7 @@ def _round(number: float) -> float:
     return float(f"{number:.4g}")
 
 
-def quantile_bins(values: Float64[np.ndarray, "n"], counts: Int64[np.ndarray, "n"], n_bins: int) -> Bins:
+def quantile_bins(values: Float64[np.ndarray, "n"], counts: Int64[np.ndarray, "n"], n_bins: int) -> ValueBins:
     """At most `n_bins` bins of about equal counts; equal values share a bin, so ties make fewer bins.
 
     `values` are the different training values, increasing; no more than `n_bins` of them keep a bin each.
@@ -112,10 +112,10 @@ def quantile_bins(values: Float64[np.ndarray, "n"], counts: Int64[np.ndarray, "n
     means = np.add.reduceat(values * counts, firsts) / np.add.reduceat(counts, firsts)
     alone = np.diff([*firsts, len(values)]) == 1
     centres = np.where(alone, values[firsts], means)  # a mean would differ from its only value in the last digit
-    return Bins(edges=tuple(values[starts].tolist()), centres=tuple(centres.tolist()))
+    return ValueBins(edges=tuple(values[starts].tolist()), centres=tuple(centres.tolist()))
 
 
-def gap_bins(values: Float64[np.ndarray, "n"], counts: Int64[np.ndarray, "n"], n_bins: int) -> Bins:
+def gap_bins(values: Float64[np.ndarray, "n"], counts: Int64[np.ndarray, "n"], n_bins: int) -> ValueBins:
     """Bins of time gaps in whole microseconds: backwards, zero, then `n_bins` of equal width in the logarithm.
 
     The logarithmic bins span the positive training gaps; a bin without any is decoded to its geometric middle.
@@ -130,4 +130,4 @@ def gap_bins(values: Float64[np.ndarray, "n"], counts: Int64[np.ndarray, "n"], n
     sizes = np.bincount(which, weights=counts, minlength=len(edges) + 1)
     middle = np.array([-1e6, 0.0, *np.sqrt(bounds[2:-1] * bounds[3:])])
     centres = np.where(sizes > 0, sums / np.maximum(sizes, 1), middle)
-    return Bins(edges=tuple(edges.tolist()), centres=tuple(centres.tolist()))
+    return ValueBins(edges=tuple(edges.tolist()), centres=tuple(centres.tolist()))

@@ -10,7 +10,7 @@ import pydantic
 from jaxtyping import Float64
 
 from maskseq.types import ABSENT, OTHER, Field
-from maskseq_events.bins import Bins
+from maskseq_events.bins import ValueBins
 from maskseq_events.case import UNKNOWN, Value, field_name
 from maskseq_events.drain import Templates
 
@@ -23,7 +23,7 @@ class Column:
     scope: Literal["event", "case"] = "event"
     """A case attribute stands at every event of its case and is one raw unit: it is hidden everywhere or nowhere."""
     values: tuple[str, ...] = ()
-    bins: Bins | None = None
+    bins: ValueBins | None = None
     whole: bool = False
     """All training numbers were whole: so are those that are written back."""
     absent: Annotated[bool, pydantic.Field(exclude_if=bool)] = True
@@ -73,7 +73,7 @@ class Ids(dict[Value, int]):
 class NumberIds(Ids):
     """Number text to bin; texts that are no numbers are `other`. Remembers up to a million texts."""
 
-    def __init__(self, ids: dict[Value, int], other: int, bins: Bins) -> None:
+    def __init__(self, ids: dict[Value, int], other: int, bins: ValueBins) -> None:
         super().__init__(ids, other)
         self.edges = np.asarray(bins.edges)
 

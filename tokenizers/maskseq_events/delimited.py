@@ -24,7 +24,7 @@ from maskseq_events.table import EventTable
 
 
 @dataclass(frozen=True)
-class _Header:
+class _CsvHeader:
     text: str
     """The header line as it is, with a byte order mark and blank lines if there are any."""
     delimiter: str
@@ -80,7 +80,7 @@ class Csv(EventTable):
         )
         return claim and claim.encoded(head)
 
-    def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Tried]]:
+    def _open(self, path: Path) -> tuple[Sequence[str], _CsvHeader, Iterator[Tried]]:
         read = read_lines(path, self.encoding)
         skipped = list(itertools.islice(read, self.preamble))
         first = next(read, "")
@@ -101,7 +101,7 @@ class Csv(EventTable):
             text += _heading(rows)[0]
         if len(set(names)) < len(names):
             names = list(distinct(names))
-        return names, _Header(text, delimiter, encoding_of(path, self.encoding)), rows
+        return names, _CsvHeader(text, delimiter, encoding_of(path, self.encoding)), rows
 
     def _rows(
         self, lines: "_Recorder", delimiter: str, path: Path, before_them: int
@@ -133,12 +133,12 @@ class Csv(EventTable):
             yield held
 
     def _owns(self, origin: Rows) -> bool:
-        return isinstance(origin.header, _Header)
+        return isinstance(origin.header, _CsvHeader)
 
-    def _cells(self, raw: str, header: _Header) -> Sequence[str]:
+    def _cells(self, raw: str, header: _CsvHeader) -> Sequence[str]:
         return next(csv.reader(io.StringIO(raw, newline=""), delimiter=header.delimiter))
 
-    def _replaced(self, raw: str, changes: dict[int, Value], header: _Header) -> str:
+    def _replaced(self, raw: str, changes: dict[int, Value], header: _CsvHeader) -> str:
         spans = _spans(raw, header.delimiter)
         for index in sorted(changes, reverse=True):
             start, stop = spans[index]
@@ -147,11 +147,11 @@ class Csv(EventTable):
             raw = raw[:start] + _quoted(cell, header.delimiter) + raw[stop:]
         return raw
 
-    def _beside(self, raw: str, header: _Header) -> str:
+    def _beside(self, raw: str, header: _CsvHeader) -> str:
         line = raw.rstrip("\r\n")
         return line + ("\r\n" if raw[len(line) :].startswith("\r\n") else header.end)
 
-    def _write_rows(self, header: _Header, rows: Sequence[tuple[int, str]], path: Path) -> None:
+    def _write_rows(self, header: _CsvHeader, rows: Sequence[tuple[int, str]], path: Path) -> None:
         with create(path) as file:
             file.write(header.text.encode(header.encoding))
             for i, (_, raw) in enumerate(rows, 1):

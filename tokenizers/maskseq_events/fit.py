@@ -23,7 +23,7 @@ V = TypeVar("V", str, Parts)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitOptions:
+class EventFitOptions:
     """What the `event` tokenizer is fitted with: the `[tokenizer]` table of a recipe."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -68,7 +68,7 @@ class FitOptions:
         return (Drain() if self.templates else None) if isinstance(self.templates, bool) else self.templates
 
     @classmethod
-    def of(cls, options: dict[str, Any]) -> "FitOptions":
+    def of(cls, options: dict[str, Any]) -> "EventFitOptions":
         try:
             return TypeAdapter(cls).validate_json(json.dumps(options))
         except ValidationError as error:
@@ -94,7 +94,7 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
 
     Raises `UsageError` for options that are wrong, or that these records do not bear out.
     """
-    wanted = FitOptions.of(options)
+    wanted = EventFitOptions.of(options)
     tree = DrainTree(wanted.drain) if wanted.drain else None
     activities: Counter[str] = Counter()
     several: Counter[Parts] = Counter()
@@ -161,7 +161,7 @@ def _count(name: str, seen: _Seen, case: Case) -> None:
         )
 
 
-def _column(name: str, seen: _Seen, wanted: FitOptions, offered: set[str]) -> Column:
+def _column(name: str, seen: _Seen, wanted: EventFitOptions, offered: set[str]) -> Column:
     counts = {value: n for value, n in seen.counts.items() if value is not None and value != UNKNOWN}
     own = name.removeprefix("case:")
     scope: Literal["event", "case"] = "event" if own == name else "case"
@@ -184,7 +184,7 @@ def _column(name: str, seen: _Seen, wanted: FitOptions, offered: set[str]) -> Co
     return Column(name=own, scope=scope, values=_vocabulary(counts, wanted.min_count, name), absent=seen.absent)
 
 
-def _is_numeric(name: str, counts: dict[str, int], kinds: set[Kind], wanted: FitOptions) -> bool:
+def _is_numeric(name: str, counts: dict[str, int], kinds: set[Kind], wanted: EventFitOptions) -> bool:
     if name in wanted.numeric or name in wanted.categorical:
         return name in wanted.numeric
     if kinds:

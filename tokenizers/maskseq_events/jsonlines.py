@@ -20,7 +20,7 @@ from maskseq_events.table import EventTable
 
 
 @dataclass(frozen=True)
-class _Header:
+class _JsonHeader:
     names: tuple[str, ...]
     numeric: frozenset[str]
     """Names whose values are numbers, one of them not whole."""
@@ -56,7 +56,7 @@ class JsonLines(EventTable):
         rows = [[None if (v := event.get(n)) is None else str(v) for n in names] for event in events]
         return claim_table(names, plain_rows(rows), super().recognize(head))
 
-    def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Tried]]:
+    def _open(self, path: Path) -> tuple[Sequence[str], _JsonHeader, Iterator[Tried]]:
         names: dict[str, None] = {}
         kinds: dict[str, set[type]] = {}
         broken: DataError | None = None
@@ -77,7 +77,7 @@ class JsonLines(EventTable):
             raise broken or error from None
         numeric = frozenset(name for name, types in kinds.items() if float in types <= {int, float})
         unquoted = frozenset(name for name, types in kinds.items() if types and types <= {int, float, bool})
-        header = _Header(tuple(names), numeric, unquoted, self._blank(path), encoding_of(path, self.encoding))
+        header = _JsonHeader(tuple(names), numeric, unquoted, self._blank(path), encoding_of(path, self.encoding))
         rows = (
             (number, raw, event if isinstance(event, DataError) else self._row(event, header))
             for number, raw, event in self._objects(path)
@@ -111,19 +111,19 @@ class JsonLines(EventTable):
             blank += line
         return blank
 
-    def _row(self, event: dict[str, Any], header: _Header) -> list[str | None]:
+    def _row(self, event: dict[str, Any], header: _JsonHeader) -> list[str | None]:
         return [_text(event.get(name)) for name in header.names]
 
-    def _kinds(self, header: _Header) -> dict[str, Kind]:
+    def _kinds(self, header: _JsonHeader) -> dict[str, Kind]:
         return dict.fromkeys(header.numeric, "numeric")
 
     def _owns(self, origin: Rows) -> bool:
-        return isinstance(origin.header, _Header)
+        return isinstance(origin.header, _JsonHeader)
 
-    def _cells(self, raw: str, header: _Header) -> Sequence[str | None]:
+    def _cells(self, raw: str, header: _JsonHeader) -> Sequence[str | None]:
         return self._row(json.loads(raw.removeprefix("\ufeff")), header)
 
-    def _replaced(self, raw: str, changes: dict[int, Value], header: _Header) -> str:
+    def _replaced(self, raw: str, changes: dict[int, Value], header: _JsonHeader) -> str:
         spans, end = object_spans(raw, raw.index("{"))
         edits: list[tuple[int, int, str]] = []
         for index, value in changes.items():
@@ -136,7 +136,7 @@ class JsonLines(EventTable):
                 edits.append((end, end, f", {text}" if spans else text))
         return spliced(raw, edits)
 
-    def _write_rows(self, header: _Header, rows: Sequence[tuple[int, str]], path: Path) -> None:
+    def _write_rows(self, header: _JsonHeader, rows: Sequence[tuple[int, str]], path: Path) -> None:
         with create(path) as file:
             file.write(header.blank.encode(header.encoding))
             for _, raw in rows:

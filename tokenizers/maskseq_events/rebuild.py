@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
-from maskseq_events.bins import Bins
+from maskseq_events.bins import ValueBins
 from maskseq_events.case import ABSENT_TIME, UNKNOWN_TIME
 from maskseq_events.times import DAY, HOUR, SECOND, WEEK
 
@@ -33,7 +33,7 @@ class Clues:
         gaps: Int64[np.ndarray, "events"],
         hours: Int64[np.ndarray, "events"],
         weekdays: Int64[np.ndarray, "events"],
-        bins: Bins,
+        bins: ValueBins,
     ) -> "Clues":
         """From ids of the three time fields; reserved ids say nothing, and a gap backwards is taken as zero."""
         known = gaps < len(bins.centres)

@@ -15,7 +15,7 @@ from maskseq_events.files import MARK, encoding_of, read_lines
 
 
 @dataclass(frozen=True)
-class _Lines:
+class _SessionText:
     text: str
     """The line as it is, with the blank lines around it, and a byte-order mark."""
     encoding: str = "utf-8"
@@ -61,8 +61,8 @@ class Sessions(Format[Case]):
         """Lines in the order of the records; keys that did not change, and all blanks, are copied as they were."""
         with create(path) as file:
             for case in records:
-                known = isinstance(case.origin, _Lines)
-                own = case.origin if known else _Lines(" ".join(case.activity) + "\n", self.encoding)
+                known = isinstance(case.origin, _SessionText)
+                own = case.origin if known else _SessionText(" ".join(case.activity) + "\n", self.encoding)
                 wrong = [key for key in case.activity if key.split() != [key]]
                 if wrong:
                     problem = f"session {case.key}: {wrong[0]!r} cannot be written as one key, as blanks part keys"
@@ -75,4 +75,4 @@ class Sessions(Format[Case]):
 def _session(number: int, text: str, encoding: str) -> Case:
     keys = tuple(text.removeprefix(MARK).split())
     time, offset = no_time(len(keys))
-    return Case(key=str(number), activity=keys, time=time, offset=offset, origin=_Lines(text, encoding))
+    return Case(key=str(number), activity=keys, time=time, offset=offset, origin=_SessionText(text, encoding))

@@ -26,7 +26,7 @@ _NAME = re.compile(r"\.(log|txt|out|err)([.-]\d+)*$|^(syslog|messages|catalina|a
 
 
 @dataclass(frozen=True)
-class _Header:
+class _LogHeader:
     before: str
     """What precedes the first event."""
     end: str
@@ -96,12 +96,12 @@ class TextLog(EventTable):
         time = self.time if self.time is not None else time_fields(groups)
         return {"case": "session", "activity": activity, "time": time}
 
-    def _open(self, path: Path) -> tuple[Sequence[str], _Header, Iterator[Tried]]:
+    def _open(self, path: Path) -> tuple[Sequence[str], _LogHeader, Iterator[Tried]]:
         rows = self._rows(path)
         _, before, _ = next(rows)  # what precedes the first event
         first = next(read_lines(path, self.encoding), "")
         end = "\r" if first.endswith("\r") else "\n"
-        return ["session", *self._pattern.groups], _Header(before, end, encoding_of(path, self.encoding)), rows
+        return ["session", *self._pattern.groups], _LogHeader(before, end, encoding_of(path, self.encoding)), rows
 
     def _rows(self, path: Path) -> Iterator[Tried]:
         """First what precedes the first event; then each with its line, and the lines behind it that are none."""
@@ -142,7 +142,7 @@ class TextLog(EventTable):
             return found.group() if found else None
         return str(index // self.session_lines + 1) if self.session_lines else "all"
 
-    def _cells(self, raw: str, header: _Header | None) -> Sequence[Value]:
+    def _cells(self, raw: str, header: _LogHeader | None) -> Sequence[Value]:
         """The groups of the first line, behind the place of the session; none if it does not fit."""
         match = self._pattern.fullmatch(self._line(raw, header))
         if match is None:
@@ -154,7 +154,7 @@ class TextLog(EventTable):
             return (None, *self._pattern.texts(match))
         return (None, *self._with_instead(match, match[instead]))
 
-    def _line(self, raw: str, header: _Header | None) -> str:
+    def _line(self, raw: str, header: _LogHeader | None) -> str:
         """The first line of an event, without its end and without colours."""
         line = raw.partition("\n" if header is None else header.end)[0].removesuffix("\r")
         return ANSI.sub("", line) if "\x1b" in line else line
@@ -169,7 +169,7 @@ class TextLog(EventTable):
             texts[names.index(str(self._known.instead))] = None
         return texts
 
-    def _replaced(self, raw: str, changes: dict[int, Value], header: _Header) -> str:
+    def _replaced(self, raw: str, changes: dict[int, Value], header: _LogHeader) -> str:
         match = self._pattern.fullmatch(self._line(raw, header))
         assert match is not None
         place = _places(raw)
@@ -196,7 +196,7 @@ class TextLog(EventTable):
     def _written(self, value: Value) -> str:
         return self.absent[0] if value is None else value
 
-    def _check(self, raw: str, changes: dict[int, Value], header: _Header) -> None:
+    def _check(self, raw: str, changes: dict[int, Value], header: _LogHeader) -> None:
         """A line must still be one of its layout, which says what was written into it."""
         cells = self._cells(raw, header)
         for index, value in changes.items():
@@ -207,9 +207,9 @@ class TextLog(EventTable):
                 raise UsageError(f"{problem}\n\nhint: convert the log to CSV")
 
     def _owns(self, origin: Rows) -> bool:
-        return isinstance(origin.header, _Header)
+        return isinstance(origin.header, _LogHeader)
 
-    def _write_rows(self, header: _Header, rows: Sequence[tuple[int, str]], path: Path) -> None:
+    def _write_rows(self, header: _LogHeader, rows: Sequence[tuple[int, str]], path: Path) -> None:
         with create(path) as file:
             file.write(header.before.encode(header.encoding))
             for _, raw in rows:

@@ -15,7 +15,7 @@ from maskseq.survey import Suggestion
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells
 from maskseq_events.activities import Activities, name_of
-from maskseq_events.bins import Bins
+from maskseq_events.bins import ValueBins
 from maskseq_events.case import ABSENT_TIME, TIME_FIELDS, UNKNOWN, UNKNOWN_TIME, Case, Parts, Value
 from maskseq_events.columns import Column, Ids, MessageIds, to_numbers
 from maskseq_events.drain import Templates
@@ -40,7 +40,7 @@ class EventTokenizer(Tokenizer[Case]):
 
     activities: tuple[str, ...]
     columns: tuple[Column, ...] = ()
-    gaps: Bins | None = None
+    gaps: ValueBins | None = None
     """Bins of time gaps in microseconds; None for logs without time."""
     start: int = FIRST_MONDAY
     """Where decoded logs begin: the Monday before the first training event; microseconds since 1970 UTC."""
@@ -76,7 +76,7 @@ class EventTokenizer(Tokenizer[Case]):
 
     @classmethod
     def fit(cls, records: Iterable[Case], **options: Any) -> "EventTokenizer":
-        """Learn vocabularies and bins. Options are those of `maskseq_events.fit.FitOptions`."""
+        """Learn vocabularies and bins. Options are those of `maskseq_events.fit.EventFitOptions`."""
         return cls(**learn(records, options))
 
     @classmethod

@@ -22,7 +22,7 @@ OTHER_LINES = (b"#", b"track", b"browser")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window(Sequence):
+class BedWindow(Sequence):
     """Bases `start:stop` of a sequence of the genome, read along `strand`. The key is that of `bedtools getfasta`."""
 
     chromosome: str
@@ -72,7 +72,7 @@ class Bed(Format[Sequence]):
         told = f", its genome is {beside[0].name}" if options else ""
         return Claim(strength=LIKELY, why=f"rows of a name, a start and an end{told}", options=options)
 
-    def read(self, path: Path) -> Iterator[Window]:
+    def read(self, path: Path) -> Iterator[BedWindow]:
         path, genome = self.sources(path)
         wanted = _windows(path)
         for name, bases in _sequences(genome):
@@ -102,9 +102,9 @@ def _is_genome(path: Path) -> bool:
     return plain_name(path).endswith((*Fasta.suffixes, *TwoBit.suffixes))
 
 
-def _windows(path: Path) -> dict[str, list[Window]]:
+def _windows(path: Path) -> dict[str, list[BedWindow]]:
     """The windows of each sequence, still without bases."""
-    found: dict[str, list[Window]] = {}
+    found: dict[str, list[BedWindow]] = {}
     for number, line in enumerate(_lines(path), 1):
         if line.strip() and not line.startswith(OTHER_LINES):
             window = _window(line, number, path)
@@ -119,7 +119,7 @@ def _lines(path: Path) -> list[bytes]:
     return b"".join(blocks).splitlines()
 
 
-def _window(line: bytes, number: int, path: Path) -> Window:
+def _window(line: bytes, number: int, path: Path) -> BedWindow:
     place = f"line {number}"
     columns = [c.decode(errors="backslashreplace") for c in (line.split(b"\t") if b"\t" in line else line.split())]
     if len(columns) < 3:
@@ -139,7 +139,7 @@ def _window(line: bytes, number: int, path: Path) -> Window:
         raise DataError(path, f"the strand in column 6 is {strand!r}; it is +, - or .", place=place)
     strand = strand.strip(".")
     key = f"{name}:{start}-{stop}" + (f"({strand})" if strand else "")
-    return Window(key=key, residues=b"", line=number, chromosome=name, start=start, stop=stop, strand=strand)
+    return BedWindow(key=key, residues=b"", line=number, chromosome=name, start=start, stop=stop, strand=strand)
 
 
 def _sequences(genome: Path) -> Iterator[tuple[str, "bytes | _Indexed"]]:

@@ -78,7 +78,7 @@ class Fastq(Format[Sequence]):
     def _read(self, path: Path, on_broken: OnBroken) -> Iterator[Read]:
         """The reads; behind a broken one it goes on at the next line that may be the first of another."""
         mark, blocks = read_text(path)
-        lines = _Lines(lines_of(blocks))
+        lines = _FastqLines(lines_of(blocks))
         before = b"".join([mark, *lines.take(lines.blank(0))])
         if not lines[0]:
             raise DataError(path, "has no reads, only blank lines")
@@ -112,7 +112,7 @@ def _written(record: Sequence) -> bytes:
     return b"".join([record.before, b"@", record.header, record.newline, bases, record.rest])
 
 
-class _Lines:
+class _FastqLines:
     """The lines of a file from the first one on that was not taken; nothing where the file has ended."""
 
     def __init__(self, lines: Iterator[bytes]) -> None:
@@ -142,7 +142,7 @@ class _Lines:
         return self[0].startswith(b"@") and self[1][:1] not in b"@+"
 
 
-def _next(lines: _Lines, *, before: bytes, path: str) -> Read:
+def _next(lines: _FastqLines, *, before: bytes, path: str) -> Read:
     """Take a read; where it is broken, nothing is taken."""
 
     def fault(index: int, problem: str) -> DataError:

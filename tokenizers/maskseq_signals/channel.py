@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
-from maskseq.types import Field, Loss
+from maskseq.types import Field, QuantizationError
 from maskseq_signals.bins import Bins
 
 
@@ -68,11 +68,13 @@ class Channel:
             np.array([round(v, digits) for v in values.tolist()]) + 0.0
         )  # np.round is off by an ulp at times; no -0.0
 
-    def loss(self, values: Float64[np.ndarray, "length"], ids: Integer[np.ndarray, "length parts"]) -> Loss:
+    def loss(
+        self, values: Float64[np.ndarray, "length"], ids: Integer[np.ndarray, "length parts"]
+    ) -> QuantizationError:
         """How far the known values are from what their ids decode to."""
         known = ~np.isnan(values)
         error = np.abs(values - self.decode(ids))[known]
-        return Loss(
+        return QuantizationError(
             unit=self.unit,
             values=len(error),
             clipped=int(np.count_nonzero((values < self.low) | (values > self.high))),

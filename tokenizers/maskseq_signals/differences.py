@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float64, Int64, Integer
 
 from maskseq.errors import UsageError
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import ABSENT, Encoded, Field, LegalCells, Loss
+from maskseq.types import ABSENT, Encoded, Field, LegalCells, QuantizationError
 from maskseq_signals.bins import Bins, mulaw_bins, uniform_bins, widths_beyond
 from maskseq_signals.fit import Sample
 from maskseq_signals.recording import Recording
@@ -168,14 +168,14 @@ class DifferenceTokenizer(Tokenizer[Recording]):
             values[hole, column] = channel.filled(told, ids[:, parts])[hole]
         return replace(record, channels=values)
 
-    def losses(self, record: Recording, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, Loss]:
+    def losses(self, record: Recording, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, QuantizationError]:
         """Of each sample, what its difference loses, the sample before being known."""
         losses = {}
         for index, (channel, column) in enumerate(self._matched(record)):
             values = record.channels[:, column]
             error = np.abs(np.diff(values) - channel.differences.values(ids[1:, 2 * index + 1]))
             error = error[~np.isnan(error)]
-            losses[channel.name] = Loss(
+            losses[channel.name] = QuantizationError(
                 unit=channel.unit,
                 values=len(error),
                 clipped=int(np.count_nonzero((values < channel.low) | (values > channel.high))),

@@ -21,7 +21,7 @@ from maskseq.formats import Format, distinct
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq_signals.bins import fitting_decimals
 from maskseq_signals.delimited import SignalCsv
-from maskseq_signals.edf_header import Header, Signal, read_header
+from maskseq_signals.edf_header import EdfHeader, EdfSignal, read_header
 from maskseq_signals.files import plain_name
 from maskseq_signals.integers import little_endian
 from maskseq_signals.recording import Recording, recorded
@@ -97,7 +97,7 @@ class Edf(Format[Recording]):
     def written_as(self, path: Path) -> tuple[Format[Recording], Path]:
         return SignalCsv(), path.with_suffix(".csv")
 
-    def _chosen(self, channels: dict[str, Signal], path: Path) -> dict[str, Signal]:
+    def _chosen(self, channels: dict[str, EdfSignal], path: Path) -> dict[str, EdfSignal]:
         """Those that are asked for, or all that are not dead."""
         if not channels:
             raise DataError(path, "has no signals, only annotations; read those as an event log")
@@ -113,17 +113,17 @@ class Edf(Format[Recording]):
         return {name: channels[name] for name in self.channels or channels if name not in dead}
 
 
-def _channels(header: Header) -> dict[str, Signal]:
+def _channels(header: EdfHeader) -> dict[str, EdfSignal]:
     signals = [signal for signal in header.signals if not signal.is_annotation]
     return dict(zip(distinct([signal.label for signal in signals]), signals, strict=True))
 
 
-def _records(content: bytes, header: Header) -> UInt8[np.ndarray, "records bytes"]:
+def _records(content: bytes, header: EdfHeader) -> UInt8[np.ndarray, "records bytes"]:
     n_bytes = header.n_records * header.record_bytes
     return np.frombuffer(content, np.uint8, n_bytes, header.size).reshape(header.n_records, -1)
 
 
-def _samples(content: bytes, header: Header, signal: Signal) -> Integer[np.ndarray, "samples"]:
+def _samples(content: bytes, header: EdfHeader, signal: EdfSignal) -> Integer[np.ndarray, "samples"]:
     start, stop = (at * header.width for at in (signal.place, signal.place + signal.samples))
     return little_endian(_records(content, header)[:, start:stop].reshape(-1, header.width))
 
@@ -149,7 +149,7 @@ def _in_order(
     return zip(distinct([plain_name(path)] * len(parts)), parts, strict=True)
 
 
-def _checked(content: bytes, path: Path) -> Header:
+def _checked(content: bytes, path: Path) -> EdfHeader:
     """The header, with the number of data records that are there, of which is warned if it is another one.
 
     Refuse a file whose bytes were changed in transit.
@@ -179,7 +179,7 @@ def _checked(content: bytes, path: Path) -> Header:
     return header
 
 
-def _time_keepers(content: bytes, header: Header) -> UInt8[np.ndarray, "records bytes"] | None:
+def _time_keepers(content: bytes, header: EdfHeader) -> UInt8[np.ndarray, "records bytes"] | None:
     """The annotations of each data record that begin with its time; None where the file has none."""
     keeper = next((signal for signal in header.signals if signal.is_annotation), None)
     if not header.extended or keeper is None:
@@ -188,7 +188,7 @@ def _time_keepers(content: bytes, header: Header) -> UInt8[np.ndarray, "records 
     return _records(content, header)[:, start:stop]
 
 
-def _onsets(content: bytes, header: Header, path: Path) -> Float64[np.ndarray, "records"] | None:
+def _onsets(content: bytes, header: EdfHeader, path: Path) -> Float64[np.ndarray, "records"] | None:
     """When each data record begins, in seconds; None where the file does not say it, as it has no gaps."""
     keepers = _time_keepers(content, header)
     if keepers is None:

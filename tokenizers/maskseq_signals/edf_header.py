@@ -14,7 +14,7 @@ LABEL, _, UNIT, LOW, HIGH, DIGITAL_LOW, DIGITAL_HIGH, _, SAMPLES, _ = range(len(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Signal:
+class EdfSignal:
     """How one signal, or the annotations, are stored."""
 
     label: str
@@ -34,7 +34,7 @@ class Signal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Header:
+class EdfHeader:
     """What the header says of the layout."""
 
     size: int
@@ -42,7 +42,7 @@ class Header:
     """-1 where the header does not say it."""
     duration: float
     """Of a data record, in seconds."""
-    signals: tuple[Signal, ...]
+    signals: tuple[EdfSignal, ...]
     width: int
     """Bytes a sample."""
     extended: bool
@@ -53,7 +53,7 @@ class Header:
     def record_bytes(self) -> int:
         return sum(signal.samples for signal in self.signals) * self.width
 
-    def holding(self, n_bytes: int, path: Path) -> tuple["Header", str]:
+    def holding(self, n_bytes: int, path: Path) -> tuple["EdfHeader", str]:
         """With as many data records as are whole in a file of so many bytes, and what was wrong with their number."""
         there = max(n_bytes - self.size, 0) // self.record_bytes
         n_records = there if self.n_records < 0 else min(self.n_records, there)
@@ -72,7 +72,7 @@ class Header:
         return replace(self, n_records=n_records), "; ".join(told)
 
 
-def read_header(content: bytes, path: Path) -> Header:
+def read_header(content: bytes, path: Path) -> EdfHeader:
     """`DataError` names the byte at which a number should stand."""
 
     def number(start: int, size: int, what: str) -> float:
@@ -109,11 +109,11 @@ def read_header(content: bytes, path: Path) -> Header:
             ends = [number(place(what, i), 8, f"an end of the range of signal {i + 1}") for what in range(LOW, LOW + 4)]
         gain, offset = _scale(*ends)
         signals.append(
-            Signal(label=label, unit=text(UNIT, i), place=begin, samples=int(samples), gain=gain, offset=offset)
+            EdfSignal(label=label, unit=text(UNIT, i), place=begin, samples=int(samples), gain=gain, offset=offset)
         )
         begin += int(samples)
     kind = content[192:197]
-    return Header(
+    return EdfHeader(
         size=int(size),
         n_records=int(n_records),
         duration=number(244, 8, "duration of a data record"),

@@ -22,7 +22,7 @@ MAX_STEPS = 1 << 17
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitOptions:
+class SignalFitOptions:
     """What the `quantize` tokenizer is fitted with: the `[tokenizer]` table of a recipe."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -49,7 +49,7 @@ class FitOptions:
             raise ValueError("channels must name at least one, and each once")
 
     @classmethod
-    def of(cls, options: dict[str, Any]) -> "FitOptions":
+    def of(cls, options: dict[str, Any]) -> "SignalFitOptions":
         try:
             return TypeAdapter(cls).validate_json(json.dumps(options))
         except ValidationError as error:
@@ -67,7 +67,7 @@ def learn(records: Iterable[Recording], options: dict[str, Any]) -> dict[str, An
     Raises `UsageError` for wrong options, or a channel without any known value; `DataError` for a recording that lacks
     a channel or has it in another unit than the first. Warns where ties leave fewer bins than were asked.
     """
-    wanted = FitOptions.of(options)
+    wanted = SignalFitOptions.of(options)
     names, units = wanted.channels, None
     sample, rates = Sample(), set[float | None]()
     for record in records:
@@ -134,7 +134,7 @@ class Sample:
 
 
 def _channel(
-    name: str, unit: str, values: Float64[np.ndarray, "steps"], low: float, high: float, wanted: FitOptions
+    name: str, unit: str, values: Float64[np.ndarray, "steps"], low: float, high: float, wanted: SignalFitOptions
 ) -> Channel:
     if low > high:
         raise UsageError(

@@ -25,7 +25,7 @@ ROWS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
+class ParquetOrigin:
     """What a recording remembers of its table."""
 
     table: Any
@@ -104,14 +104,14 @@ class SignalParquet(Format[Recording]):
                 rate=self.rate,
                 times=None if times is None else tuple(times[row] if row >= 0 else "" for row in rows.tolist()),
                 decimals=digits,
-                origin=Rows(table=table, rows=rows, was=channels.copy()),
+                origin=ParquetOrigin(table=table, rows=rows, was=channels.copy()),
             )
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
         """The table that the recordings were read from, with the values that changed; else a new table of one."""
         arrow, parquet = _arrow()
         recordings = list(records)
-        origins = [record.origin for record in recordings if isinstance(record.origin, Rows)]
+        origins = [record.origin for record in recordings if isinstance(record.origin, ParquetOrigin)]
         if recordings and len(origins) == len(recordings) and len({id(origin.table) for origin in origins}) == 1:
             table = _updated(recordings)
         elif len(recordings) == 1:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float64, Int64, Integer
 
 from maskseq.errors import UsageError
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import ABSENT, Encoded, Field, LegalCells, Loss
+from maskseq.types import ABSENT, Encoded, Field, LegalCells, QuantizationError
 from maskseq_signals.recording import Recording
 from maskseq_signals.tokenizer import QuantizeTokenizer
 
@@ -41,7 +41,7 @@ class PatchTokenizer(Tokenizer[Recording]):
 
     @classmethod
     def fit(cls, records: Iterable[Recording], *, patch: int = 8, **options: Any) -> "PatchTokenizer":
-        """`patch`, and the options of `quantize`: `maskseq_signals.fit.FitOptions`."""
+        """`patch`, and the options of `quantize`: `maskseq_signals.fit.SignalFitOptions`."""
         return cls(patch=patch, steps=QuantizeTokenizer.fit(records, **options))
 
     def encode(self, record: Recording) -> Encoded:
@@ -92,7 +92,7 @@ class PatchTokenizer(Tokenizer[Recording]):
         inside = by_step[:, 0] < len(record)
         return self.steps.put_numbers(record, by_step[inside], numbers[inside])
 
-    def losses(self, record: Recording, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, Loss]:
+    def losses(self, record: Recording, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, QuantizationError]:
         return self.steps.losses(record, self._by_step(ids)[: len(record)])
 
     def numbers(self, record: Recording) -> Float64[np.ndarray, "length fields"]:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64, Integer
 from maskseq.errors import DataError
 from maskseq.survey import Suggestion
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import Encoded, Field, Loss
+from maskseq.types import Encoded, Field, QuantizationError
 from maskseq_signals.bins import widths_beyond
 from maskseq_signals.channel import Channel
 from maskseq_signals.fit import Scheme, learn
@@ -43,7 +43,7 @@ class QuantizeTokenizer(Tokenizer[Recording]):
 
     @classmethod
     def fit(cls, records: Iterable[Recording], **options: Any) -> "QuantizeTokenizer":
-        """Learn range and bins of each channel. Options are those of `maskseq_signals.fit.FitOptions`."""
+        """Learn range and bins of each channel. Options are those of `maskseq_signals.fit.SignalFitOptions`."""
         return cls(**learn(records, options))
 
     @classmethod
@@ -109,12 +109,12 @@ class QuantizeTokenizer(Tokenizer[Recording]):
             values[steps[whole], column] = channel.rounded(parted.sum(axis=1), record.digits[column])
         return replace(record, channels=values)
 
-    def losses(self, record: Recording, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, Loss]:
+    def losses(self, record: Recording, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, QuantizationError]:
         """Of each channel, the round-trip error, and how many values lie outside the training range."""
         losses = {}
         for channel, column, parts in self._matched(record):
             blocks = (channel.loss(record.channels[b, column], ids[b, parts]) for b in _blocks(len(record)))
-            losses[channel.name] = sum(blocks, Loss(unit=channel.unit))
+            losses[channel.name] = sum(blocks, QuantizationError(unit=channel.unit))
         return losses
 
     def _matched(self, record: Recording) -> Iterable[tuple[Channel, int, slice]]:

@@ -18,18 +18,18 @@ from maskseq_signals.bins import fitting_decimals
 from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.files import plain_name
 from maskseq_signals.recording import Recording, recorded
-from maskseq_signals.wfdb_header import EMPTY, LAYOUT, NULL, USUAL_RATE, Header, Signal, read_header
+from maskseq_signals.wfdb_header import EMPTY, LAYOUT, NULL, USUAL_RATE, WfdbHeader, WfdbSignal, read_header
 from maskseq_signals.wfdb_samples import DIFFERENCES, UNKNOWN, read_samples
 
 Frames = Literal["mean", "samples"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class WfdbSegment:
     """A record without segments: the whole of what is read, or one segment of it."""
 
     path: Path
-    header: Header
+    header: WfdbHeader
     """Without signals where nothing was recorded."""
     length: int
     """Frames; 0: as many as the data files hold."""
@@ -116,7 +116,7 @@ class Wfdb(Format[Recording]):
     def written_as(self, path: Path) -> tuple[Format[Recording], Path]:
         return SignalCsv(), path.with_suffix(".csv")
 
-    def _chosen(self, signals: Sequence[Signal], path: Path) -> list[Signal]:
+    def _chosen(self, signals: Sequence[WfdbSignal], path: Path) -> list[WfdbSignal]:
         """Those with samples, or those that are asked for."""
         names = {signal.name: signal for signal in signals if signal.format != NULL}
         if not names:
@@ -129,7 +129,7 @@ class Wfdb(Format[Recording]):
             warnings.warn(f"{path}: no samples of {', '.join(empty)}: left out", DataWarning, stacklevel=3)
         return [names[name] for name in self.channels or names]
 
-    def _samples_a_frame(self, chosen: Sequence[Signal], path: Path) -> int:
+    def _samples_a_frame(self, chosen: Sequence[WfdbSignal], path: Path) -> int:
         """How many steps of each frame are read."""
         counts = {signal.per_frame for signal in chosen}
         if self.frames == "samples":
@@ -143,10 +143,12 @@ class Wfdb(Format[Recording]):
             warnings.warn(f"{path}: {told} ({hint})", DataWarning, stacklevel=3)
         return 1
 
-    def _digital(self, part: Part, chosen: Sequence[Signal]) -> dict[str, tuple[Signal, Integer[np.ndarray, "_"]]]:
+    def _digital(
+        self, part: WfdbSegment, chosen: Sequence[WfdbSignal]
+    ) -> dict[str, tuple[WfdbSignal, Integer[np.ndarray, "_"]]]:
         """The samples of the signals that a part has, as they are in its files."""
         wanted, length = {signal.name for signal in chosen}, part.header.length
-        found: dict[str, tuple[Signal, np.ndarray]] = {}
+        found: dict[str, tuple[WfdbSignal, np.ndarray]] = {}
         for file in part.header.files:
             signals = [signal for signal in part.header.signals if signal.file == file]
             if wanted.isdisjoint(signal.name for signal in signals):
@@ -164,8 +166,8 @@ class Wfdb(Format[Recording]):
 
     def _measure(
         self,
-        found: dict[str, tuple[Signal, Integer[np.ndarray, "_"]]],
-        chosen: Sequence[Signal],
+        found: dict[str, tuple[WfdbSignal, Integer[np.ndarray, "_"]]],
+        chosen: Sequence[WfdbSignal],
         values: Float64[np.ndarray, "steps channels"],
     ) -> None:
         """Put samples in physical units into the columns of their signals."""
@@ -179,10 +181,10 @@ class Wfdb(Format[Recording]):
                     values[:, column] = np.concatenate([values[late:, column], np.full(min(late, len(values)), np.nan)])
 
 
-def _parts(path: Path, header: Header) -> tuple[Header | None, list[Part]]:
+def _parts(path: Path, header: WfdbHeader) -> tuple[WfdbHeader | None, list[WfdbSegment]]:
     """The header of the layout, if there is one, and what follows each other in a record."""
     if not header.segments:
-        return None, [Part(path=path, header=header, length=header.length)]
+        return None, [WfdbSegment(path=path, header=header, length=header.length)]
     layout, segments = None, header.segments
     if segments[0][1] == LAYOUT:
         layout = None if segments[0][0] == EMPTY else read_header(_header_of(path, segments[0][0]))
@@ -190,9 +192,9 @@ def _parts(path: Path, header: Header) -> tuple[Header | None, list[Part]]:
     parts = []
     for name, length in segments:
         if name == EMPTY:
-            parts.append(Part(path=path, header=Header(rate=None, length=length), length=length))
+            parts.append(WfdbSegment(path=path, header=WfdbHeader(rate=None, length=length), length=length))
             continue
-        part = Part(path=_header_of(path, name), header=read_header(_header_of(path, name)), length=length)
+        part = WfdbSegment(path=_header_of(path, name), header=read_header(_header_of(path, name)), length=length)
         if part.header.segments:
             raise DataError(part.path, f"is a segment of {path.name}, but has segments itself")
         if None not in (part.header.rate, header.rate) and part.header.rate != header.rate:
@@ -209,9 +211,9 @@ def _header_of(path: Path, name: str) -> Path:
     return path.with_name(f"{name}.hea")
 
 
-def _signals(path: Path, layout: Header | None, parts: Sequence[Part]) -> list[Signal]:
+def _signals(path: Path, layout: WfdbHeader | None, parts: Sequence[WfdbSegment]) -> list[WfdbSignal]:
     """All signals of a record, in the order of its layout; each as the first segment that has it says."""
-    found: dict[str, Signal] = {} if layout is None else {signal.name: signal for signal in layout.signals}
+    found: dict[str, WfdbSignal] = {} if layout is None else {signal.name: signal for signal in layout.signals}
     for part in parts:
         for signal in part.header.signals:
             known = found.get(signal.name, signal)
@@ -223,7 +225,7 @@ def _signals(path: Path, layout: Header | None, parts: Sequence[Part]) -> list[S
     return list(found.values())
 
 
-def _refuse_emptiness(path: Path, parts: Sequence[Part], n_values: int) -> None:
+def _refuse_emptiness(path: Path, parts: Sequence[WfdbSegment], n_values: int) -> None:
     """Refuse segments of which hardly anything can be there, before room is made for them."""
     files = {part.path.with_name(name) for part in parts for name in part.header.files}
     there = sum(file.stat().st_size for file in files if is_file(file))
@@ -231,7 +233,7 @@ def _refuse_emptiness(path: Path, parts: Sequence[Part], n_values: int) -> None:
         raise DataError(path, f"promises {n_values:,} values, but its data files have {there:,} bytes")
 
 
-def _each(signal: Signal, digital: Integer[np.ndarray, "steps"], values: Float64[np.ndarray, "steps"]) -> None:
+def _each(signal: WfdbSignal, digital: Integer[np.ndarray, "steps"], values: Float64[np.ndarray, "steps"]) -> None:
     """Physical units, NaN where the sample is not known."""
     np.subtract(digital, signal.baseline, out=values, dtype=np.float64)
     values /= signal.gain
@@ -239,7 +241,7 @@ def _each(signal: Signal, digital: Integer[np.ndarray, "steps"], values: Float64
         values[digital == UNKNOWN[signal.format]] = np.nan
 
 
-def _means(signal: Signal, digital: Integer[np.ndarray, "samples"], values: Float64[np.ndarray, "steps"]) -> None:
+def _means(signal: WfdbSignal, digital: Integer[np.ndarray, "samples"], values: Float64[np.ndarray, "steps"]) -> None:
     """The mean of each frame's known samples, in whole digital steps towards zero, as the WFDB library rounds them."""
     frames = digital.reshape(-1, signal.per_frame)
     known = frames != UNKNOWN[signal.format] if signal.format in UNKNOWN else np.ones(frames.shape, dtype=bool)
@@ -255,7 +257,7 @@ def _listed(counts: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(set(counts), reverse=True)))
 
 
-def _verify(signal: Signal, column: Integer[np.ndarray, "samples"], path: Path) -> None:
+def _verify(signal: WfdbSignal, column: Integer[np.ndarray, "samples"], path: Path) -> None:
     """The header's initial value, and its 16-bit sum of all samples.
 
     Differences begin with the one to the initial value, and a skewed signal with samples of other frames.

@@ -34,7 +34,7 @@ SEGMENT = re.compile(r"(\S+)\s+(\d{1,18})\s*$")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Signal:
+class WfdbSignal:
     """One signal line of a header."""
 
     file: str
@@ -56,14 +56,14 @@ class Signal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Header:
+class WfdbHeader:
     """What a header says: of its signals, or of the segments that follow each other."""
 
     rate: float | None
     """Frames a second."""
     length: int
     """Frames; 0: as many as the data files hold."""
-    signals: tuple[Signal, ...] = ()
+    signals: tuple[WfdbSignal, ...] = ()
     """Their names are distinct."""
     segments: tuple[tuple[str, int], ...] = ()
     """The name of each segment's record, and its frames."""
@@ -74,7 +74,7 @@ class Header:
         return list(dict.fromkeys(signal.file for signal in self.signals if signal.format != NULL))
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path) -> WfdbHeader:
     """`DataError` names the line that is no part of a header."""
     content = read_bytes(path).removeprefix(b"\xef\xbb\xbf")
     try:
@@ -102,10 +102,10 @@ def read_header(path: Path) -> Header:
         raise DataError(path, f"a rate of {rate} samples a second", place=f"line {lines[0][0]}")
     if segmented:
         segments = tuple(_segment(line, path, number) for number, line in described)
-        return Header(rate=rate, length=length, segments=segments)
+        return WfdbHeader(rate=rate, length=length, segments=segments)
     names = _names([_match(line, path, number) for number, line in described])
     signals = [_signal(line, name, path, number) for (number, line), name in zip(described, names, strict=True)]
-    return Header(rate=rate, length=length, signals=tuple(signals))
+    return WfdbHeader(rate=rate, length=length, signals=tuple(signals))
 
 
 def _segment(line: str, path: Path, number: int) -> tuple[str, int]:
@@ -134,7 +134,7 @@ def _names(matches: list[re.Match[str]]) -> tuple[str, ...]:
     return distinct(told)
 
 
-def _signal(line: str, name: str, path: Path, number: int) -> Signal:
+def _signal(line: str, name: str, path: Path, number: int) -> WfdbSignal:
     match = _match(line, path, number)
     _beside(match["file"], path, number)
     try:
@@ -147,7 +147,7 @@ def _signal(line: str, name: str, path: Path, number: int) -> Signal:
     if per_frame > MOST_SAMPLES:
         raise DataError(path, f"{per_frame:,} samples a frame", place=f"line {number}")
     zero = int(match["zero"] or 0)
-    return Signal(
+    return WfdbSignal(
         file=match["file"],
         format=match["format"],
         per_frame=per_frame,

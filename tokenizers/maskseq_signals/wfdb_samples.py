@@ -11,7 +11,7 @@ from maskseq.errors import DataError
 from maskseq.files import read_bytes
 from maskseq_signals.integers import little_endian
 from maskseq_signals.libsndfile import decompressed, opened
-from maskseq_signals.wfdb_header import Signal
+from maskseq_signals.wfdb_header import WfdbSignal
 
 BITS = {"8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12, "310": 10, "311": 10}
 BLOCKS = {"212": (2, 3), "310": (3, 4), "311": (3, 4)}
@@ -25,7 +25,7 @@ SUBTYPES = {"PCM_S8": 8, "PCM_16": 16, "PCM_24": 24}
 """What libsndfile calls FLAC streams of so many bits."""
 
 
-def read_samples(path: Path, signals: Sequence[Signal], length: int) -> list[Integer[np.ndarray, "samples"]]:
+def read_samples(path: Path, signals: Sequence[WfdbSignal], length: int) -> list[Integer[np.ndarray, "samples"]]:
     """All samples of the signals that share a data file: `length` frames, or, where that is 0, as many as it holds.
 
     A day of samples is long: no wider copies.
@@ -107,7 +107,7 @@ def _signed(samples: Integer[np.ndarray, "blocks n"], bits: int) -> Integer[np.n
     return samples.reshape(-1)
 
 
-def _flac(path: Path, signals: Sequence[Signal], length: int) -> list[Integer[np.ndarray, "samples"]]:
+def _flac(path: Path, signals: Sequence[WfdbSignal], length: int) -> list[Integer[np.ndarray, "samples"]]:
     """A channel a signal, all with equally many samples a frame; the offset counts samples."""
     packed, per_frame, bits = read_bytes(path), {signal.per_frame for signal in signals}, FLAC[signals[0].format]
     if len(per_frame) > 1:
