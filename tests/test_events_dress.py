@@ -80,6 +80,19 @@ def test_a_table_is_the_same_in_any_dress(tmp_path: Path, name: str) -> None:
     assert cases[0].origin.numbers[0] == first
 
 
+@pytest.mark.parametrize("title", ["", "Report, 2024\n\n"])
+@pytest.mark.parametrize("amount", ["1,5", "1.234,5", "1"])
+def test_decimal_commas_cut_no_header_off(tmp_path: Path, amount: str, title: str) -> None:
+    """They cut each row, but not the header, into as many pieces."""
+    header = "case;activity;time;amount\n"
+    rows = [f"c{i // 4};step {i % 3};0{1 + i % 4}.03.2024 08:00;{amount}\n" for i in range(24)]
+    path = laid(tmp_path, title + header + "".join(rows))
+    claim = claimed(Csv, path)
+    assert claim.options.get("preamble", 0) == title.count("\n")
+    assert not claim.doubt
+    assert sum(map(len, Csv(**claim.options).read(path))) == len(rows)
+
+
 def test_plain_tables_need_no_options(tmp_path: Path) -> None:
     assert not {"preamble", "units"} & set(claimed(Csv, laid(tmp_path, PLAIN)).options)
     assert Csv().identity() == {k: v for k, v in Csv().identity().items() if k not in ("preamble", "units", "names")}

@@ -10,6 +10,7 @@ import json
 import random
 import signal
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,11 +88,13 @@ class Watch:
     @contextmanager
     def over(self, folder: Path) -> Iterator[list[str]]:
         self.known = {name.partition(".")[0] for name in sys.modules}
+        before, tempfile.tempdir = tempfile.tempdir, str(folder / "temporary")  # where samples of files may lie
+        (folder / "temporary").mkdir(exist_ok=True)
         self.folder, self.seen = folder.resolve(), []
         try:
             yield self.seen
         finally:
-            self.folder = None
+            self.folder, tempfile.tempdir = None, before
 
 
 @pytest.fixture(scope="module")

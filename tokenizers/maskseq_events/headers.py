@@ -28,10 +28,15 @@ def delimiter_of(header: str) -> str:
 
 
 def table_start(head: Head) -> tuple[int, list[str]]:
-    """How many lines stand before the header, if most lines have more cells than they; and the lines from it on."""
+    """How many lines stand before the header, if most lines have more cells than they; and the lines from it on.
+
+    None, where a delimiter cuts the first line like most others: another one may be a decimal comma.
+    """
     text = head.content.decode(head.encoding, errors="replace")
     physical = text.splitlines()
     first = 1 if declared_delimiter(physical[0] if physical else "") else 0
+    whole = 0, head.lines[first:] if len(head.lines) > first else head.lines
+    starts = []
     for delimiter in DELIMITERS:
         counts = [(i, _cuts(line, delimiter)) for i, line in enumerate(physical[:1000]) if line.strip() and i >= first]
         usual, n = Counter(count for _, count in counts).most_common(1)[0] if counts else (0, 0)
@@ -40,10 +45,16 @@ def table_start(head: Head) -> tuple[int, list[str]]:
         start = next(i for i, count in counts if count == usual)
         behind = [count for i, count in counts if i >= start]
         before = [count for i, count in counts if i < start]
-        if before and start <= MOST and max(before) < usual and behind.count(usual) >= ALIKE * len(behind):
-            lines = head.lines
-            return start, lines[len(before) + first :]
-    return 0, head.lines[first:] if len(head.lines) > first else head.lines
+        if behind.count(usual) < ALIKE * len(behind):
+            continue
+        if not before and behind[:2] == [usual, usual]:
+            return whole
+        if before and start <= MOST and max(before) < usual:
+            starts.append((usual, start, len(before)))
+    if not starts:
+        return whole
+    _, start, n_before = max(starts)
+    return start, head.lines[n_before + first :]
 
 
 def are_units(rows: Sequence[Sequence[Value]]) -> bool:
