@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from maskseq.errors import UsageError
 from maskseq.infill.order import OrderName
 from maskseq.infill.sampler import InfillConfig, infill
-from maskseq.predict.protocol import Example, Fill, of_ids
+from maskseq.predict.protocol import Example, Fill, of_ids, with_ids
 from maskseq.types import ABSENT, OTHER, Field, LegalCells, Vocabulary
 
 SYMBOLS, LENGTH, MASK = 3, 6, 3
@@ -218,7 +218,7 @@ def test_known_cells_never_change_and_holes_are_filled_with_legal_ids(
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         for seen in sequences:
             assert np.array_equal(seen[~holes], ids[~holes])  # at every step, not only in the result
-        return random_predict(sequences, cells)
+        return with_ids(random_predict)(sequences, cells)
 
     (fill,) = infill(predict, [Example(ids)], [holes], config, vocabulary=TWO_FIELDS, keys=[0])
     assert np.array_equal(ids, before)
