@@ -21,6 +21,7 @@ from maskseq.model.encoder import Encoder, EncoderConfig
 from maskseq.model.priors.config import NgramPriorConfig
 from maskseq.model.priors.ngram import STRENGTHS, combinations, context_table
 from maskseq.predict.experts.tables import ContextTables
+from maskseq.predict.protocol import Example
 from maskseq.types import Field, Vocabulary
 
 BASES = Vocabulary.of([Field(name="base", tokens=tuple("ACG"))])
@@ -118,7 +119,7 @@ def test_a_chain_is_predicted_as_well_as_by_the_context_tables_that_evaluate_use
     log_p = table[codes] - np.logaddexp.reduce(table[codes], axis=1, keepdims=True)
     ours = -log_p[np.arange(len(test)), test[:, 0]].mean()
     cells = np.argwhere(np.ones_like(test))
-    (asked,) = ContextTables([train], vocabulary=BASES, depth=2)([test], [cells])
+    (asked,) = ContextTables([train], vocabulary=BASES, depth=2)([Example(test)], [cells])
     theirs = -asked[np.arange(len(test)), test[:, 0]].mean()
     assert ours == pytest.approx(theirs, abs=0.01)
 
