@@ -20,6 +20,7 @@ from maskseq.model.priors.config import LinearPriorConfig, OrdinalBasisConfig
 from maskseq.model.priors.linear_prior import Covariances, numbers, offsets
 from maskseq.model.states import States
 from maskseq.predict.encoder import EncoderPredict
+from maskseq.predict.protocol import Example
 from maskseq.types import Field, Vocabulary
 
 CENTRES = tuple(np.linspace(-3, 3, 61).tolist())
@@ -189,7 +190,7 @@ def test_an_untrained_encoder_answers_with_the_predicted_normal_distribution() -
     seen[4:6, 0] = MASK
     seen[5, 2] = MASK
     cells = np.array([[4, 0], [5, 0], [5, 2], [0, 1]])
-    found = EncoderPredict(model)([seen], [cells])[0]
+    found = EncoderPredict(model)([Example(seen)], [cells])[0]
     z = (numbers(seen, VOCABULARY) - COUNTED.mean.numpy()) / COUNTED.std.numpy()
     for row, (position, channel) in enumerate([(4, 0), (5, 0), (5, 1)]):
         mean, variance = conditioned(COUNTED, z, ~np.isnan(z), position, channel)

@@ -48,8 +48,8 @@ class Says:
         return [np.tile(self.answer, (len(asked), 1)) for asked in cells]
 
 
-def asked(n: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    return [np.full((n, 1), 3)], [np.stack([np.arange(n), np.zeros(n, int)], axis=1)]
+def asked(n: int) -> tuple[list[Example], list[np.ndarray]]:
+    return [Example(np.full((n, 1), 3))], [np.stack([np.arange(n), np.zeros(n, int)], axis=1)]
 
 
 def test_mixtures_are_by_formula() -> None:

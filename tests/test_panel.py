@@ -23,6 +23,7 @@ from maskseq.baselines.baselines import Baselines
 from maskseq.cli import app
 from maskseq.evaluation.figures import ask
 from maskseq.evaluation.protocols import MaskedExample
+from maskseq.predict.protocol import with_ids
 
 HERE = Path(walk.__file__).parent
 
@@ -187,7 +188,8 @@ def test_numbers_out_of_the_range_of_training_are_nothing_to_methods_that_state_
 def test_methods_that_fill_gaps_answer_from_the_known_cells_of_a_field_alone() -> None:
     export = _export()
     ids = export.ids("test")
-    baselines = Baselines(ids, export.tokenizer, 3, every=True, selection=export.ids("selection"))
+    selection = [each for _, each in export.records("selection")]
+    baselines = Baselines(ids, export.tokenizer, 3, every=True, selection=selection)
     seen = [each[:40].copy() for each in ids]
     for each in seen:
         each[10:14] = export.tokenizer.vocabulary.mask_ids
@@ -195,7 +197,7 @@ def test_methods_that_fill_gaps_answer_from_the_known_cells_of_a_field_alone() -
     other = [np.stack([each[:, 0], np.roll(each[:, 1], 7)], axis=1) for each in seen]
     assert {"spans", "fitted mixture"} <= set(fillers(baselines))
     for name in fillers(baselines):
-        for one, two in zip(*(baselines.predicts[name](each, cells) for each in (seen, other)), strict=True):
+        for one, two in zip(*(with_ids(baselines.predicts[name])(each, cells) for each in (seen, other)), strict=True):
             assert np.array_equal(one, two), name
 
 

@@ -58,7 +58,7 @@ def simple_methods(asked: Set, export: Export) -> Baselines:
         DEPTH,
         export.distances,
         every=True,
-        selection=export.ids("selection"),
+        selection=[encoded for _, encoded in export.records("selection")],
         periods=(asked.season,) if asked.season else (),
     )
 

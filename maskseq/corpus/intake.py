@@ -114,10 +114,14 @@ class Intake:
         """Errors get the file's name and, where another record can be read, the way to pass them over."""
         if error is None and self.n_left and self.warns:
             warnings.warn(report(self.n_left, self.n_read, self.why), DataWarning, stacklevel=2)
-        if isinstance(error, DataError):
+        if isinstance(error, DataError) and not self._of_another_file(error):
             placed = self._placed(error)
             raise hinted(placed) if self.on_error == "stop" and self._may_go_on() else placed from error.__cause__
         self._naming.__exit__(kind, error, trace)
+
+    def _of_another_file(self, error: DataError) -> bool:
+        """Whether it names a file that is not the one read, such as what is written meanwhile."""
+        return Path(error.path).is_absolute() and str(self.file) not in str(error)
 
     def _placed(self, error: DataError) -> DataError:
         """With the file, where it names the record only."""
