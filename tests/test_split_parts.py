@@ -383,5 +383,5 @@ def test_recipes_take_the_old_name_of_selection(tmp_path: Path) -> None:
     assert load_recipe(load_recipe(old.identity()["recipe"])).data.split == old.data.split
     three = load_recipe(old, ["data.split.test=0.1", 'data.split.test_keys=["a"]'])
     assert load_recipe(three.identity()["recipe"]).data.split == three.data.split
-    with pytest.raises(UsageError, match="'validation'"):
+    with pytest.raises(UsageError, match="validation"):
         load_recipe({"data": {"split": {"validation": 0.2, "selection": 0.2}}, "tokenizer": {}})
