@@ -112,7 +112,7 @@ def test_evaluate_reads_the_test_and_calibrate_reads_selection(three: Path, monk
     assert "test data" in evaluate_run(three / "run", three / "run" / "corpus", question=question)["of"]["data"]
     assert "test data" in evaluate_baselines(three / "run" / "corpus", question=question)["of"]["data"]
     assert seen == [keys["test"]] * 3
-    chosen_by = {key.partition("@")[0] for key, _ in use.known_records(run, None, None)}
+    chosen_by = {key.partition("@")[0] for key, _ in use.known_records(run, None, None, {}, "stop")}
     assert chosen_by == keys["selection"] == {key.partition("@")[0] for key, _ in held_out_records(corpus)}
 
 

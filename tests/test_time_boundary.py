@@ -28,6 +28,7 @@ from maskseq.errors import DataError, PluginError
 from maskseq.evaluation.holdout import held_out_fills, hide_spans
 from maskseq.infill.sampler import InfillConfig
 from maskseq.masking.plan import MaskingConfig
+from maskseq.predict.protocol import of_ids
 from maskseq.recipe import load_recipe
 from maskseq.types import Encoded, Record
 
@@ -279,6 +280,7 @@ def test_hidden_context_is_not_judged() -> None:
             assert alone[:, 1:][shares].all() or not whole
     seen: list[tuple[np.ndarray, np.ndarray]] = []
 
+    @of_ids
     def predict(sequences: Any, cells: Any) -> list[np.ndarray]:
         seen.extend(zip(sequences, cells, strict=True))
         n = max(tokenizer.vocabulary.n_outputs)
