@@ -230,6 +230,11 @@ class Panel:
         return self.call(words, limit) if self.call else _process(words, limit, self.code)
 
 
+def _interruptible() -> None:
+    """Jobs that a shell starts in the background ignore interrupts, and so would their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _process(words: list[str], limit: float | None, code: Path) -> Ended:
     """A process of the judged code, on one thread; it is interrupted once at the limit."""
     environment = os.environ | {
@@ -246,6 +251,7 @@ def _process(words: list[str], limit: float | None, code: Path) -> Ended:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_interruptible,
     )
     said = ""
     while True:
