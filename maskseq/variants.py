@@ -91,7 +91,7 @@ class Records:
                         self._current = name, record
                         return record
             self._names = names
-        raise LookupError(f"there is no record {key!r}; there are {most_alike(key, self._names)}")
+        raise LookupError(f"there is no record {key!r}; there are {most_alike(key, sorted(self._names))}")
 
 
 @dataclass(frozen=True)
