@@ -52,7 +52,6 @@ COVARIANCES = "covariances"
 """The best linear prediction of numbers: what an encoder with `linear_prior` starts from."""
 FLOOR = "rounding to bins"
 """Of numbers, the error that the bins alone make."""
-"""Hears what is being done, for how many cells it is done, and for how many it will be (None: unknown)."""
 
 
 @dataclass(frozen=True, kw_only=True)

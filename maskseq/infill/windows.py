@@ -1,6 +1,6 @@
 """Fill the holes of whole records, of any length, streaming: only windows around holes are ever run.
 
-Chunks that do not see one another (`job.py` says which) run together, and so do those of different records.
+Chunks that do not see one another (`window_plan.py` decides which) run together, and so do those of different records.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -19,7 +19,7 @@ from maskseq.files import create, read_bytes, refuse_bomb
 from maskseq.formats import ADDED, Format
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq_signals.cells import decimals_of_values
-from maskseq_signals.files import plain_name
+from maskseq_signals.files import recording_name
 from maskseq_signals.recording import Recording, recorded
 
 RATE_NAMES = {
@@ -136,7 +136,7 @@ class Npy(ArrayFormat):
         return Claim(strength=CERTAIN, why=f"it begins with the signature of NumPy arrays{why}", options=options)
 
     def read(self, path: Path) -> Iterator[Recording]:
-        yield self._recording(plain_name(path), _loaded(path, np.ndarray), path)
+        yield self._recording(recording_name(path), _loaded(path, np.ndarray), path)
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
         arrays = [_array(record) for record in records]

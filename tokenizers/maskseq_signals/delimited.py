@@ -31,7 +31,7 @@ from maskseq_signals.cells import (
     shown_decimals,
     spans_of,
 )
-from maskseq_signals.files import plain_name, read_text
+from maskseq_signals.files import read_text, recording_name
 from maskseq_signals.long_table import TIME_NAMES, told_apart
 from maskseq_signals.missing_codes import missing_codes
 from maskseq_signals.recording import Recording, recorded
@@ -208,12 +208,12 @@ class SignalCsv(Format[Recording]):
             place = f"line {at + 1}" + f", column {name!r}" * bool(name)
             on_broken(DataError(path, problem, place=place, kept=()))
         placed = owner is None and (time is None or self.steps == "rows")  # a row is a step, whatever it says
-        owned: dict[str, list[int]] = {} if owner is not None else {plain_name(path): []}
+        owned: dict[str, list[int]] = {} if owner is not None else {recording_name(path): []}
         for row, at in enumerate(rows):
             if at in broken:
                 values[row] = np.nan
             if at not in broken or placed:
-                key = plain_name(path) if owner is None else cells[at][owner].strip()
+                key = recording_name(path) if owner is None else cells[at][owner].strip()
                 owned.setdefault(key, []).append(row)
         if len(broken) == len(rows):
             raise DataError(path, "no row of values can be read")

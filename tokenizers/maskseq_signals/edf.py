@@ -22,7 +22,7 @@ from maskseq.survey import CERTAIN, Claim, Head
 from maskseq_signals.bins import fitting_decimals
 from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.edf_header import EdfHeader, EdfSignal, read_header
-from maskseq_signals.files import plain_name
+from maskseq_signals.files import recording_name
 from maskseq_signals.integers import little_endian
 from maskseq_signals.recording import Recording, recorded
 from maskseq_signals.timeline import FARTHEST, Timeline, spread
@@ -139,14 +139,14 @@ def _in_order(
         problem = f"begins at {after:g} s, before the end of the one that begins at {before:g} s"
         raise DataError(path, problem, place=f"data record {back[0] + 2}")
     if not gaps.any():  # a day of samples has no room for their numbers
-        return iter([(plain_name(path), None)])
+        return iter([(recording_name(path), None)])
     samples = np.arange(len(onsets) * per_record)
     moves = np.ones(len(samples) - 1, np.int64)
     moves[per_record - 1 :: per_record][: len(gaps)] += gaps
     timeline = Timeline(path, lambda sample: f"data record {sample // per_record + 1}", hint="")
     parts = list(timeline.parted(samples, moves))
     timeline.tell()
-    return zip(distinct([plain_name(path)] * len(parts)), parts, strict=True)
+    return zip(distinct([recording_name(path)] * len(parts)), parts, strict=True)
 
 
 def _checked(content: bytes, path: Path) -> EdfHeader:

@@ -18,6 +18,6 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
         ) from None
 
 
-def plain_name(path: Path) -> str:
+def recording_name(path: Path) -> str:
     """The file's name without its endings, which names its recording."""
     return Path(path.name.removesuffix(".gz")).stem

@@ -15,7 +15,7 @@ from maskseq.files import create
 from maskseq.formats import ADDED, Format
 from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
 from maskseq_signals.cells import decimals_of_values
-from maskseq_signals.files import plain_name
+from maskseq_signals.files import recording_name
 from maskseq_signals.long_table import TIME_NAMES, told_apart
 from maskseq_signals.recording import Recording, recorded
 from maskseq_signals.timeline import Steps, Timeline, spread
@@ -151,7 +151,7 @@ class SignalParquet(Format[Recording]):
     def _rows(self, table: Any, path: Path) -> Iterator[tuple[str, Int64[np.ndarray, "rows"]]]:
         """Each recording and its rows, in the order of the file."""
         if self.recording is None:
-            yield plain_name(path), np.arange(len(table))
+            yield recording_name(path), np.arange(len(table))
             return
         keys = table.column(self.recording).combine_chunks().dictionary_encode()
         if keys.null_count:

@@ -12,7 +12,7 @@ from maskseq.errors import DataError, UsageError
 from maskseq.formats import Format
 from maskseq.survey import CERTAIN, LIKELY, Claim, Head
 from maskseq_signals.arrays import Npz
-from maskseq_signals.files import plain_name, read_text
+from maskseq_signals.files import read_text, recording_name
 from maskseq_signals.recording import Recording, recorded
 from maskseq_signals.timeline import Timeline, spread
 
@@ -31,7 +31,7 @@ class Archive(Format[Recording]):
         raise UsageError(f"{path}: archives of labelled series are read only\n\nhint: write the series as NPZ")
 
     def written_as(self, path: Path) -> tuple[Format[Recording], Path]:
-        return Npz(), path.with_name(plain_name(path) + ".npz")
+        return Npz(), path.with_name(recording_name(path) + ".npz")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Ts(Archive):
             parts = BETWEEN.split(line) if stamped else line.split(":")
             label = parts.pop().strip() if labelled else None
             n_series += 1
-            key = f"{plain_name(path)}/{n_series}"
+            key = f"{recording_name(path)}/{n_series}"
             if stamped:
                 yield from _stamped(key, parts, label, path, place)
             else:
@@ -107,7 +107,7 @@ class UcrTable(Archive):
                 values = cells[1:]
                 while values and values[-1].lower() == "nan":
                     values.pop()
-                yield _series(f"{plain_name(path)}/{n_series}", [values], _class(cells[0]), path, f"line {number}")
+                yield _series(f"{recording_name(path)}/{n_series}", [values], _class(cells[0]), path, f"line {number}")
         if not n_series:
             raise DataError(path, "there are no series in this file")
 

@@ -14,7 +14,7 @@ from maskseq.errors import DataError, UsageError
 from maskseq.files import create, read_bytes
 from maskseq.formats import Format
 from maskseq.survey import CERTAIN, Claim, Head
-from maskseq_signals.files import plain_name
+from maskseq_signals.files import recording_name
 from maskseq_signals.libsndfile import decompressed, opened
 from maskseq_signals.pcm import FLOAT, PCM, WIDTHS, Coding
 from maskseq_signals.recording import Recording, recorded
@@ -80,7 +80,7 @@ class Wav(Format[Recording]):
         values = _decompressed(content, sound, path) if isinstance(sound, Compressed) else sound.values()
         yield recorded(
             path,
-            key=plain_name(path),
+            key=recording_name(path),
             channels=values,
             names=tuple(f"channel_{index}" for index in range(1, values.shape[1] + 1)),
             rate=float(sound.rate),

@@ -16,7 +16,7 @@ from maskseq.formats import ADDED, Format
 from maskseq.survey import Choice, Claim, Head
 from maskseq_signals.bins import fitting_decimals
 from maskseq_signals.delimited import SignalCsv
-from maskseq_signals.files import plain_name
+from maskseq_signals.files import recording_name
 from maskseq_signals.recording import Recording, recorded
 from maskseq_signals.wfdb_header import EMPTY, LAYOUT, NULL, USUAL_RATE, WfdbHeader, WfdbSignal, read_header
 from maskseq_signals.wfdb_samples import DIFFERENCES, UNKNOWN, read_samples
@@ -102,7 +102,7 @@ class Wfdb(Format[Recording]):
                 self._measure(self._digital(part, chosen), chosen, values[start:stop])
         yield recorded(
             path,
-            key=plain_name(path),
+            key=recording_name(path),
             channels=values,
             names=tuple(signal.name for signal in chosen),
             units=tuple(signal.unit for signal in chosen),

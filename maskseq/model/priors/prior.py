@@ -1,5 +1,6 @@
 """What a prior is: something known of a position before the first layer, learned or counted."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from maskseq.model.config import EncoderConfig
 
 
-class Prior(nn.Module):
+class Prior(nn.Module, ABC):
     """An addend of the embeddings, and for some priors of the logits. The switches of each are in `config.py`."""
 
     parameters_under: ClassVar[str]
@@ -27,6 +28,7 @@ class Prior(nn.Module):
         super().__init__()
         self.vocabulary = config.vocabulary
 
+    @abstractmethod
     def embed(
         self,
         hidden: Float[Tensor, "tokens hidden"],
@@ -34,7 +36,6 @@ class Prior(nn.Module):
         positions: Int[Tensor, "tokens"],
     ) -> tuple[Float[Tensor, "tokens hidden"], Float[Tensor, "tokens *values"] | None]:
         """The embeddings with its own added, and the values that `evidence` goes on from."""
-        raise NotImplementedError
 
     def evidence(
         self, hidden: Float[Tensor, "n hidden"], field: int, values: Float[Tensor, "n *values"]
