@@ -26,13 +26,13 @@ from torch.utils.data import DataLoader
 
 from maskseq import load
 from maskseq.apps.evaluate import FLOOR, MODEL, Question, draw
-from maskseq.baselines.imputers import imputer
 from maskseq.evaluation import figures as evaluate
 from maskseq.evaluation import numbers as evaluate_numbers
 from maskseq.evaluation.figures import ScoredCells
 from maskseq.evaluation.protocols import MaskedExample, Protocol
 from maskseq.infill.ranges import read_ranges, within
 from maskseq.masking.plan import MaskingConfig
+from maskseq.predict.experts.imputers import imputer
 from maskseq.types import Encoded
 
 Records = Sequence[tuple[str, Encoded]]

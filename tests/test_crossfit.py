@@ -17,9 +17,10 @@ from maskseq.apps.evaluate import Question, evaluate_baselines
 from maskseq.baselines import baselines as all_methods
 from maskseq.baselines.baselines import Baselines
 from maskseq.baselines.crossfit import FOLDS, GAPS, GUARD, blocks, cross_fitted
-from maskseq.baselines.simple_methods import EQUAL, FITTED, hidden_cells, mixtures, simple_methods, views_of
+from maskseq.baselines.mixtures import EQUAL, FITTED, hidden_cells, mixtures
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.splits import SplitConfig
+from maskseq.predict.experts.counted import simple_methods, views_of
 from maskseq.predict.experts.mixture import Gate, Mixture
 from maskseq.predict.protocol import Predict
 from maskseq.types import Encoded

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskseq.baselines.baselines import Baselines
-from maskseq.baselines.simple_methods import EQUAL, FITTED
+from maskseq.baselines.mixtures import EQUAL, FITTED
 from maskseq.predict.experts.markov import Markov, best_order
 from maskseq.predict.experts.mixture import Gate, Mixture, Remembered, holes
 from maskseq.predict.protocol import Example

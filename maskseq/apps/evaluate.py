@@ -15,7 +15,6 @@ from jaxtyping import Integer
 from maskseq import plugins
 from maskseq.apps.pretrain import prepare_corpus
 from maskseq.baselines.baselines import FREQUENCIES, Baselines
-from maskseq.baselines.imputers import imputer
 from maskseq.calibration.stored import held_out_records
 from maskseq.contract import renamed
 from maskseq.contract.fence import numbers_of
@@ -37,6 +36,7 @@ from maskseq.infill.sampler import InfillConfig
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.checkpoint import read_json
 from maskseq.predict.experts.copies import Repeats
+from maskseq.predict.experts.imputers import imputer
 from maskseq.predict.protocol import Predict
 from maskseq.recipe import load_recipe
 from maskseq.storage.folder import file_digest
@@ -67,8 +67,8 @@ class Question:
     depth: int = 5
     """Neighbours on a side that tables look at, at most."""
     imputers: tuple[str, ...] = ("linear", "last")
-    """Simple fills of numbers that are judged beside: see `maskseq.baselines.imputers`, and `COVARIANCES`. A run that
-    starts from covariances is judged beside them in any case."""
+    """Simple fills of numbers compared with (`maskseq.predict.experts.imputers`), and `COVARIANCES`. A run that starts
+    from covariances is compared with them in any case."""
     every: bool = False
     """Judge beside all simple methods that suit the data, and mixtures of them: see `docs/baselines.md`."""
     periods: tuple[int, ...] = ()

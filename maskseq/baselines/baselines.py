@@ -8,21 +8,12 @@ import numpy as np
 from jaxtyping import Integer
 
 from maskseq.baselines.crossfit import FOLDS, cross_fitted
-from maskseq.baselines.simple_methods import (
-    DEEP,
-    FITTED,
-    SMALL,
-    SPANS,
-    mixtures,
-    seasons,
-    simple_methods,
-    thinned,
-    views_of,
-)
+from maskseq.baselines.mixtures import FITTED, mixtures
 from maskseq.baselines.span_table import SpanTable
 from maskseq.errors import UsageError
 from maskseq.model.priors.linear_prior import Covariances, offsets
 from maskseq.predict.experts.copies import Repeats
+from maskseq.predict.experts.counted import DEEP, SMALL, SPANS, seasons, simple_methods, thinned, views_of
 from maskseq.predict.experts.markov import MAX_TABLE, Markov, MarkovPredict
 from maskseq.predict.experts.tables import ContextTables
 from maskseq.predict.protocol import Predict
@@ -57,7 +48,7 @@ class Baselines:
             tokenizer: Theirs.
             depth: Neighbours on a side that tables and spans look at, at most.
             distances: Of the numbers that covariances look at (default: those of `depth`).
-            every: All methods of `maskseq.baselines.simple_methods` that suit the vocabulary, and mixtures of them.
+            every: All methods of `maskseq.predict.experts.counted` that suit the vocabulary, and mixtures of them.
             selection: Held-out sequences, on which the weights of a mixture are fitted. Without them it is
                 cross-fitted, unless training data are so large that a part of them could be held out. None: no weights
                 are fitted, because training data may be what is asked about.

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from maskseq.baselines.simple_methods import CELLS, Sequences, hidden_cells, simple_methods, views_of
+from maskseq.baselines.mixtures import CELLS, hidden_cells
+from maskseq.predict.experts.counted import Sequences, simple_methods, views_of
 from maskseq.predict.experts.mixture import Gate, Mixture
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer

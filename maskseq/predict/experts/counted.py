@@ -7,19 +7,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
-from maskseq.baselines import imputers
-from maskseq.evaluation.holdout import hide_spans
+from maskseq.predict.experts import imputers
 from maskseq.predict.experts.copies import CopyPredict
 from maskseq.predict.experts.deep_tables import DEPTH, MAX_PLACES, DeepTables
 from maskseq.predict.experts.gaussian import Aligned, Stationary
 from maskseq.predict.experts.markov import Markov, MarkovPredict, best_order
-from maskseq.predict.experts.mixture import Mixture, Remembered
+from maskseq.predict.experts.mixture import Remembered
 from maskseq.predict.experts.numbers import NumberPredict, Series, Spread, Values, numbers_of
 from maskseq.predict.experts.periods import found_period
 from maskseq.predict.experts.span_predict import SpanPredict
-from maskseq.predict.protocol import Example, Predict
+from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import Encoded
 
 SMALL = 1 << 20
 """Training positions up to which every pattern of holes may have a sorted view of its own."""
@@ -28,13 +26,6 @@ PREFIX = 16
 CHAIN = 1 << 12
 """Entries of a chain's table: exact inference takes a step through all of them at each position."""
 DEEP, SPANS = f"{DEPTH} + {DEPTH} neighbours", "spans"
-EQUAL, FITTED = "equal mixture", "fitted mixture"
-CELLS = 4000
-"""Held-out cells that weights are fitted on."""
-PIECE = 512
-"""Positions of the pieces that they are hidden in."""
-HIDDEN_SHARE = 0.15
-HIDDEN = (1, 1, 2, 5, 16)
 
 Sequences = Sequence[Integer[np.ndarray, "_ _"]]
 
@@ -72,40 +63,6 @@ def thinned(views: Sequences) -> str | None:
     cells = sum(map(len, views))
     step = -(-cells // MAX_PLACES)
     return f"deep tables count one of {step} of {cells:,} training cells" if step > 1 else None
-
-
-def mixtures(
-    predicts: dict[str, Predict], tokenizer: Tokenizer[Any], selection: Sequence[Encoded], *, seed: int = 0
-) -> dict[str, Predict]:
-    """The methods as one, at equal weights and, where there are held-out sequences, at fitted ones."""
-    equal = Mixture(predicts, tokenizer.vocabulary)
-    found: dict[str, Predict] = {EQUAL: equal}
-    seen, cells, truth = hidden_cells(selection, tokenizer, CELLS, seed)
-    if cells:
-        found[FITTED] = equal.fitted(seen, cells, truth)
-    return found
-
-
-def hidden_cells(
-    selection: Sequence[Encoded], tokenizer: Tokenizer[Any], n_cells: int, seed: int
-) -> tuple[list[Example], list[Integer[np.ndarray, "_ 2"]], Integer[np.ndarray, " cells"]]:
-    """Pieces with about so many cells hidden, which cells these are, and what truly stands there."""
-    seen, cells, truths = [], [], [np.empty(0, np.int64)]
-    rng = np.random.default_rng(seed)
-    pieces = [(i, start) for i, each in enumerate(selection) for start in range(0, len(each), PIECE)]
-    for which in rng.permutation(len(pieces)).tolist():
-        i, start = pieces[which]
-        piece = selection[i].cut(start, start + PIECE)
-        hidden = hide_spans(piece, tokenizer, rng, lengths=HIDDEN, share=HIDDEN_SHARE)
-        asked = np.argwhere(piece.scorable(hidden))
-        if not len(asked):
-            continue
-        cells.append(asked)
-        truths.append(piece.ids[tuple(asked.T)].astype(np.int64))
-        seen.append(Example(tokenizer.vocabulary.masked(piece.ids, hidden)))
-        if sum(map(len, cells)) >= n_cells:
-            break
-    return seen, cells, np.concatenate(truths)
 
 
 def _of_ids(views: Sequences, tokenizer: Tokenizer[Any]) -> dict[str, Predict]:
