@@ -105,6 +105,39 @@ LOGS = {
         {"host": "box", "process": "kernel", "message": "Linux version 6.1"},
         "2024-03-01T08:08:00+01:00",
     ),
+    "logfmt, logrus": (
+        "logfmt",
+        [
+            'time="2024-03-01T08:08:00.123+01:00" level=info msg="Register request 128" worker=1',
+            'time="2024-03-01T08:08:01.123+01:00" level=warning msg="a \\"quoted\\" word = here" err="msg=no"',
+            'time="2024-03-01T08:08:02.123+01:00" level=info msg=Close',
+        ],
+        {"level": "info", "logger": None},
+        "2024-03-01T08:08:00.123+01:00",
+    ),
+    "logfmt, go-kit": (
+        "logfmt",
+        [
+            'level=info ts=2024-03-01T08:08:00.123456Z caller=main.go:12 component="web" msg="Start listening"',
+            'level=warn ts=2024-03-01T08:08:01.123456Z caller=main.go:13 component="web" msg="" err="gone"',
+            "level=info ts=2024-03-01T08:08:02.123456Z caller=tsdb.go:4 msg=Close",
+        ],
+        {"level": "info", "logger": "main.go:12", "message": "Start listening"},
+        "2024-03-01T08:08:00.123456Z",
+    ),
+    "haproxy": (
+        "haproxy",
+        [
+            "Feb  6 12:14:14 lb haproxy[14389]: 10.0.1.2:33317 [06/Feb/2009:12:14:14.655] http-in static/srv1 "
+            '10/0/30/69/109 200 2750 - - ---- 1/1/1/1/0 0/0 {1wt.eu} {} "GET /index.html HTTP/1.1"',
+            "Feb  6 12:14:15 lb haproxy[14389]: 10.0.1.2:33319 [06/Feb/2009:12:14:15.655] http-in static/srv1 "
+            '10/0/30/+69/+109 304 +2750 - - CD-- 1/1/1/1/+3 0/0 "POST /form HTTP/1.1"',
+            "Feb  6 12:14:16 lb haproxy[14389]: 10.0.1.3:33320 [06/Feb/2009:12:14:16.655] http-in http-in/<NOSRV> "
+            '-1/-1/-1/-1/5001 408 212 - - cR-- 2/2/0/0/0 0/0 "<BADREQ>"',
+        ],
+        {"client": "10.0.1.2", "frontend": "http-in", "server": "srv1", "status": "200", "message": "/index.html"},
+        "2009-02-06 12:14:14.655",
+    ),
     "nginx": (
         "nginx_error",
         [
@@ -248,12 +281,12 @@ def test_layouts_are_recognized_and_cut(tmp_path: Path, name: str, end: str) -> 
         assert found == value, field
     for row, line in enumerate(lines, 1):
         case, event = rows[row]
-        assert line.endswith(case.activity[event]) or case.activity[event] == UNKNOWN  # an RFC 5424 message may be none
+        assert case.activity[event] in (UNKNOWN, "-") or case.activity[event] in line  # a message may be none
     reader.write(cases, tmp_path / "out.log")
     assert (tmp_path / "out.log").read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("name", [name for name in LOGS if name not in ("spring, older",)])
+@pytest.mark.parametrize("name", [name for name in LOGS if name not in ("spring, older", "haproxy")])
 def test_a_filled_value_changes_nothing_else(tmp_path: Path, name: str) -> None:
     _, lines, _, _ = LOGS[name]
     path = laid(tmp_path, lines)
@@ -265,7 +298,7 @@ def test_a_filled_value_changes_nothing_else(tmp_path: Path, name: str) -> None:
     old = case.activity[0]
     place = case.origin.numbers[0] - 1
     after = (tmp_path / "out.log").read_text().splitlines()
-    assert after[place] == lines[place].removesuffix(old) + "something else"
+    assert after[place] == "something else".join(lines[place].rsplit(old, 1))
     assert [line for i, line in enumerate(after) if i != place] == [line for i, line in enumerate(lines) if i != place]
 
 

@@ -21,6 +21,8 @@ _LEVEL = (
     r"(?P<level>(?i:trace|debug|fine(?:r|st)?|config|info|notice|warn(?:ing)?|err(?:or)?|severe|crit(?:ical)?|alert|"
     r"emerg|fatal|panic))\b"
 )
+_PAIR = r"(?:.*? )?"
+"""What precedes a `key=value` among others, in any order."""
 _AGENT = r'(?: "(?P<referer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)")?'
 
 
@@ -91,6 +93,17 @@ LAYOUTS = {
         "%y%m%d %H%M%S",
         session_pattern=r"blk_-?\d+",
     ),
+    "haproxy": Layout(
+        r"(?:\w{3} [ \d]\d \d\d:\d\d:\d\d \S+ )?(?:(?P<process>[^\[: ]+)\[(?P<pid>\d+)\]: )?"
+        r"(?P<client>\S+):(?P<port>\d+) \[(?P<time>[^\]]+)\] (?P<frontend>\S+) (?P<backend>[^ /]+)/(?P<server>\S+) "
+        r"(?P<timers>[-+\d/]+) (?P<status>\d{3}|-1|[-?]) \+?(?P<bytes>\d+|[-?]) (?P<cookies>\S+ \S+) "
+        rf"(?P<termination>\S{{4}}) (?P<connections>[+\d/]+) (?P<queues>[\d/]+)"
+        rf"(?P<captured>(?: \{{[^}}]*\}})*) {_REQUEST}",
+        "%d/%b/%Y:%H:%M:%S.%f",
+        session="client",
+        activity="path",
+        instead="malformed",
+    ),
     "syslog": Layout(
         r"(?P<time>\w{3} [ \d]\d \d\d:\d\d:\d\d) (?P<host>\S+) (?P<process>[^\[: ]+)(?:\[(?P<pid>\d+)\])?: "
         r"(?P<message>.*)",
@@ -141,6 +154,11 @@ LAYOUTS = {
     "syslog_iso": Layout(  # rsyslog, and journalctl -o short-iso
         r"TIME (?P<host>[\w.-]+) (?P<process>[^\[: ]+)(?:\[(?P<pid>\d+)\])?: (?P<message>.*)",
         source="process",
+    ),
+    "logfmt": Layout(  # key=value pairs in any order, as Go programs write them
+        rf'(?={_PAIR}(?:time|ts|t|timestamp)="?TIME"?(?: |$))(?:(?={_PAIR}(?:level|lvl|severity)="?(?P<level>[^" ]+))|)'
+        rf'(?:(?={_PAIR}(?:logger|component|caller|module)="?(?P<logger>[^" ]+))|)'
+        rf'{_PAIR}(?:msg|message)="?(?P<message>(?<=")(?:[^"\\]|\\.)*(?=")|(?<!")[^" ]*)"?(?: .*)?'
     ),
     "timed": Layout(  # anything that begins with a timestamp
         rf"[\[(<]?TIME[\])>]?(?:[ \t|,:;-]*[\[(<]?{_LEVEL}[\])>]?)?[ \t|,:;-]*(?P<message>.*)"
