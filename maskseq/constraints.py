@@ -82,8 +82,21 @@ class Automaton:
     """Any rule about one field that a machine with finitely many states can check, reading ids from left to right.
 
     It starts in state 0 before position `start` and must be in an accepting state after position `stop - 1`. An id is
-    kept only if some way of filling the other hidden cells is accepted: exact, and without dead ends. Two automata over
+    kept only if some way of filling the other masked cells is accepted: exact, and without dead ends. Two automata over
     the same stretch make one by `a & b`, which is exact for both together; given separately, each is exact alone.
+
+    Args:
+        next: The state after reading an id in a state, −1 where that id is not allowed; a column for each predictable
+            id.
+        accepting: States that the stretch may end in.
+        field: The index of the field.
+        start: The first position of the stretch.
+        stop: The position behind its last (default: the end of the sequence).
+
+    Example:
+        >>> one_or_two = count_between(np.array([True, False]), 1, 2)  # of id 0, among two ids
+        >>> one_or_two.next.tolist(), one_or_two.accepting.tolist()
+        ([[1, 0], [2, 1], [-1, 2]], [False, True, True])
     """
 
     next: Int[np.ndarray, "states outputs"]
@@ -187,8 +200,22 @@ def count_between(counts: Bool[np.ndarray, " outputs"], low: int, high: int) -> 
 class Total:
     """The values of one field over a stretch sum to between `low` and `high`: gaps that fill a known time.
 
-    Bounds are kept by what the other hidden cells can still add at least and at most. Where their values leave no gaps
+    Bounds are kept by what the other masked cells can still add at least and at most. Where their values leave no gaps
     wider than `high − low` there are no dead ends; with coarser values the fill may have to start over.
+
+    Args:
+        values: What each predictable id adds; NaN for ids that may not stand here.
+        low: The least sum.
+        high: The greatest sum.
+        field: The index of the field.
+        start: The first position of the stretch.
+        stop: The position behind its last (default: the end of the sequence).
+
+    Example:
+        >>> four = Total(np.array([1.0, 2.0, 3.0]), low=4, high=4)
+        >>> ids, cells = np.array([[0], [3]]), np.array([[1, 0]])  # the first adds 1, the second is masked
+        >>> four(ids, cells, np.ones((1, 3), bool)).tolist()
+        [[False, False, True]]
     """
 
     values: Float[np.ndarray, " outputs"]

@@ -48,7 +48,25 @@ def attempted(read: Callable[[OnBroken], Iterator[R]]) -> Iterator[R | DataError
 
 
 class Format(ABC, Generic[R]):
-    """Files to records and back. Options, where a format has any, are dataclass fields."""
+    r"""Files to records and back. Options, where a format has any, are dataclass fields.
+
+    A subclass defines `read` and `write`; a frozen dataclass where it has options. `maskseq.files` opens and writes
+    files, compressed or not.
+
+    Example:
+        >>> from maskseq import ListRecord
+        >>> class Lines(Format[ListRecord]):
+        ...     suffixes = (".notes",)
+        ...
+        ...     def read(self, path):
+        ...         for number, line in enumerate(path.read_text().splitlines(), 1):
+        ...             yield ListRecord(key=str(number), values=line.split())
+        ...
+        ...     def write(self, records, path):
+        ...         path.write_text("".join(" ".join(map(str, record.values)) + "\n" for record in records))
+        >>> Lines().suffixes
+        ('.notes',)
+    """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     """File name endings that it reads, lower case, without the `.gz` of a compressed file."""
@@ -73,7 +91,11 @@ class Format(ABC, Generic[R]):
 
     @abstractmethod
     def read(self, path: Path) -> Iterator[R]:
-        """Stream the records of a file; `DataError` with file and line (or offset) where it is broken."""
+        """Stream the records of a file.
+
+        Raises:
+            DataError: With file and line (or offset) where it is broken.
+        """
 
     def attempts(self, path: Path) -> Iterator[R | DataError]:
         """`read` that does not stop: in place of a record that is broken comes its `DataError`, then the next record.
@@ -86,7 +108,11 @@ class Format(ABC, Generic[R]):
 
     @abstractmethod
     def write(self, records: Iterable[R], path: Path) -> None:
-        """Write records so that everything untouched is byte-equal to what was read."""
+        """Write records so that everything untouched is byte-equal to what was read.
+
+        Raises:
+            UsageError: The records cannot be written in this format.
+        """
 
     def written_as(self, path: Path) -> "tuple[Format[R], Path]":
         """The format and the name that records of the file `path` are written in. Default: its own; a format that is

@@ -22,8 +22,13 @@ BY_NAME, POSSIBLE, LIKELY, CERTAIN = range(1, 5)
 
 @dataclass(frozen=True)
 class Head:
-    """The beginning of a file, decompressed where it is compressed, in UTF-8 where it is UTF-16, without a byte-order
-    mark.
+    r"""The beginning of a file, decompressed where it is compressed, in UTF-8 where it is UTF-16, without a byte-order
+    mark: what `Format.recognize` decides by.
+
+    Example:
+        >>> head = Head(Path("Notes.TXT.gz"), b"c e g\n\nd f\n", whole=True)
+        >>> head.name, head.lines
+        ('notes.txt', ['c e g', 'd f'])
     """
 
     path: Path
@@ -89,7 +94,13 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A format can read a file."""
+    """A format can read a file: the answer of `Format.recognize`.
+
+    Example:
+        >>> claim = Claim(strength=LIKELY, why="each line has five columns", options={"delimiter": "|"})
+        >>> claim.strength > BY_NAME
+        True
+    """
 
     strength: int
     """`BY_NAME` to `CERTAIN`; of several formats the surest reads the file."""
@@ -117,7 +128,14 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Suggestion:
-    """What a tokenizer found in some records, and the recipe that it would begin with."""
+    """What a tokenizer found in some records, and the recipe that it would begin with: the answer of
+    `Tokenizer.suggest`.
+
+    Example:
+        >>> suggestion = Suggestion(found={"notes": 12}, context=64, recipe={"tokenizer": {"floor": 5}})
+        >>> suggestion.recipe["tokenizer"]
+        {'floor': 5}
+    """
 
     found: Mapping[str, object] = field(default_factory=dict)
     """Findings for the user to read, in the order in which they are told."""

@@ -48,7 +48,22 @@ Rule = Callable[[str, int, int], LegalCells | Constraint]
 
 @dataclass(frozen=True, kw_only=True)
 class Symmetry(Generic[R]):
-    """An involution of records that has an exact counterpart on ids: `encode(g(record)) == G(encode(record))`."""
+    """An involution of records that has an exact counterpart on ids: `encode(g(record)) == G(encode(record))`.
+
+    Training shows the model both views, and predictions average them. `check_tokenizer` checks the equation.
+
+    Args:
+        name: For messages.
+        transform: g, on records.
+        id_maps: Of each field of the result, the image of every id, `[MASK]` included (which maps to itself).
+        reverse: The result is read backwards.
+        field_order: Which field each column of the result is taken from (default: unchanged).
+
+    Example:
+        >>> complement = Symmetry(name="complement", transform=lambda record: record, id_maps=((3, 2, 1, 0, 4),))
+        >>> complement.ids(np.array([[0], [1], [4]])).ravel().tolist()
+        [3, 2, 4]
+    """
 
     name: str
     transform: Callable[[R], R]
@@ -116,9 +131,26 @@ class Variant(Generic[R]):
 
 
 class Tokenizer(ABC, Generic[R]):
-    """Records to ids and back. No encoding may depend on the window it is seen through or on what is hidden.
+    """Records to ids and back. No encoding may depend on the window it is seen through or on what is masked.
 
-    Whatever is fitted (vocabularies, bin edges, scales) is fitted once, by `fit`, on training records.
+    A subclass is a frozen dataclass whose fields are its options and its state, and defines `fields`, `encode` and
+    `decode`; all other methods have defaults. Whatever is fitted (vocabularies, bin edges, scales) is fitted once, by
+    `fit`, on training records. `maskseq.testing.check_tokenizer` checks the contract; tokenizers/README.md explains
+    what each further method adds.
+
+    Example:
+        >>> from maskseq import ListRecord
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Weather(Tokenizer[ListRecord]):
+        ...     fields = (Field(name="sky", tokens=("sun", "cloud", "rain")),)
+        ...
+        ...     def encode(self, record):
+        ...         return Encoded(np.array([[self.fields[0].tokens.index(value)] for value in record.values]))
+        ...
+        ...     def decode(self, ids):
+        ...         return [self.fields[0].token(i) for i in ids[:, 0]]
+        >>> Weather().encode(ListRecord(key="March", values=["sun", "rain"])).ids.ravel().tolist()
+        [0, 2]
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -130,7 +162,14 @@ class Tokenizer(ABC, Generic[R]):
 
     @abstractmethod
     def encode(self, record: R) -> Encoded:
-        """The whole record as ids; `DataError` or `ValueError` names what cannot be encoded and where."""
+        """The whole record as ids.
+
+        Returns:
+            Ids of shape [positions, fields], `Field.mask_id` where a value is unknown, and what goes with them.
+
+        Raises:
+            DataError: Or `ValueError`: what cannot be encoded, and where it stands.
+        """
 
     def encode_many(self, records: Sequence[R]) -> list[Encoded]:
         """The ids and weights of each record, as `encode` gives them, for a build; legal cells may be left out.
@@ -141,7 +180,7 @@ class Tokenizer(ABC, Generic[R]):
 
     @abstractmethod
     def decode(self, ids: Integer[np.ndarray, "length fields"]) -> Any:
-        """Any id sequence, `[MASK]` included, in a form a person of the domain can read."""
+        """Any ids of shape [positions, fields], `[MASK]` included, in a form that people of the domain read."""
 
     def losses(self, record: R, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, QuantizationError]:
         """Of each source, what its encoded values lost by rounding and clipping. Default: nothing is measured."""
@@ -180,7 +219,13 @@ class Tokenizer(ABC, Generic[R]):
     ) -> R:
         """The original record with the units of the `holes` taken from `ids`; everything else comes back verbatim.
 
-        A unit is a hole where every cell that depends on it is one.
+        Args:
+            record: As it was read.
+            ids: Of the filled sequence.
+            holes: Cells that were filled. A unit is a hole where every cell that depends on it is one.
+
+        Raises:
+            UsageError: The tokenizer does not define it: its runs can be asked for fills, but no file is written.
         """
         raise UsageError(
             f"{type(self).__name__} cannot write filled records\n\nhint: give it a splice(record, ids, holes) method"
@@ -214,7 +259,16 @@ class Tokenizer(ABC, Generic[R]):
 
     @classmethod
     def fit(cls: type[T], records: Iterable[Any], **options: Any) -> T:
-        """Learn the state from training records, streaming. Default: nothing to learn, the options are the state."""
+        """Learn the state from training records, streaming. Default: nothing to learn, the options are the state.
+
+        Args:
+            records: Those that will be trained on, once, in the order of the file.
+            options: Those of the recipe's `[tokenizer]` section, without the name.
+
+        Raises:
+            UsageError: An option that is unknown, or of the wrong type.
+            DataError: Records that nothing can be learned from.
+        """
         return cls.from_state(options)
 
     @classmethod

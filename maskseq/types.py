@@ -23,7 +23,21 @@ CONTROLS = (OTHER, ABSENT, END)
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One domain object of a file: a contig, a case, a recording. Formats subclass it and define `__len__`."""
+    """One domain object of a file: a contig, a case, a recording. Formats subclass it and define `__len__`.
+
+    Args:
+        key: How the record is named to the user; unique in a file where the format guarantees it.
+
+    Example:
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Melody(Record):
+        ...     notes: tuple[str, ...]
+        ...
+        ...     def __len__(self) -> int:
+        ...         return len(self.notes)
+        >>> len(Melody(key="tune 1", notes=("c", "e", "g")))
+        3
+    """
 
     key: str
     """How the record is named to the user: unique in a file where the format guarantees it."""
@@ -132,7 +146,24 @@ class QuantizationError:
 class Field:
     """One column of a token sequence, with its own token list.
 
-    Example: `Field(name="base", tokens=("A", "C", "G", "T"))` has ids 0–3 and `mask_id` 4.
+    Ids are dense from 0: the tokens, then the controls, last `[MASK]`.
+
+    Args:
+        name: Of the column, unique among the fields of a tokenizer.
+        tokens: Texts of the domain tokens, all different.
+        controls: Of `OTHER` (a value outside the vocabulary; scored, never filled in), `ABSENT` (there is no value
+            here) and `END` (the record ends here), those that the field predicts.
+        centres: Of an ordinal field, the number that each token stands for, in `unit`, increasing.
+        unit: Of the centres, such as `"mV"`.
+        source: The raw column that the field is computed from (default: its name).
+
+    Raises:
+        ValueError: No tokens, a token listed twice, as many centres as there are not tokens, an unknown control.
+
+    Example:
+        >>> base = Field(name="base", tokens=("A", "C", "G", "T"), controls=(OTHER,))
+        >>> base.n_predictable, base.mask_id, base.token(4)
+        (5, 5, '[OTHER]')
     """
 
     name: str
@@ -282,7 +313,13 @@ Stages = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True)
 class LegalCells:
-    """Cells whose ids are narrowed, sparsely: IUPAC `R` may be A or G only."""
+    """Cells whose ids are narrowed, sparsely: IUPAC `R` may be A or G only.
+
+    Example:
+        >>> purine = LegalCells(np.array([[7, 0]]), np.array([[True, False, True, False]]))
+        >>> int(purine.allowed.sum())
+        2
+    """
 
     cells: Integer[np.ndarray, "cells 2"]
     """(position, field) of each narrowed cell, sorted."""
@@ -292,7 +329,20 @@ class LegalCells:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What a tokenizer makes of a record."""
+    """What a tokenizer makes of a record.
+
+    Args:
+        ids: Of every cell; `Field.mask_id` where the value is unknown. Any integer dtype that holds them.
+        legal: Cells that may take some ids only.
+        weights: Loss weight of each cell, ≥ 0 (default: 1); cells of weight 0 are context and never scored.
+        numbers: What ordinal cells were rounded from, in the unit of their field; NaN elsewhere.
+        units: The raw units of each cell, half-open, where the ids alone do not give them.
+
+    Example:
+        >>> encoded = Encoded(np.array([[0], [1], [4]]), weights=np.array([[1.0], [0.0], [1.0]]))
+        >>> len(encoded.cut(1, 3)), encoded.scorable(encoded.ids != 4).ravel().tolist()
+        (2, [True, False, False])
+    """
 
     ids: Integer[np.ndarray, "length fields"]
     legal: LegalCells | None = None

@@ -10,7 +10,20 @@ from jaxtyping import Float, Int, Integer
 
 @dataclass(frozen=True)
 class Example:
-    """What a predictor may see of one sequence, or of a window of it."""
+    """What a predictor may see of one sequence, or of a window of it.
+
+    Args:
+        ids: `[MASK]` where the value is requested or unknown.
+        numbers: Values of ordinal fields as they were read, in their units; NaN where masked, unknown or not ordinal
+            (default: the centres of the bins are all that is known).
+        key: The record's; predictors that count training data leave out what they have counted of it.
+        start: Where the window begins in its record, in positions.
+
+    Example:
+        >>> example = Example(np.array([[0], [4], [2]]), key="chr1", start=100)  # the middle of three bases is masked
+        >>> example.ids.shape
+        (3, 1)
+    """
 
     ids: Integer[np.ndarray, "length fields"]
     """`[MASK]` where the value is asked for or unknown."""

@@ -63,7 +63,28 @@ class ContractReport:
 
 
 def check_tokenizer(tokenizer: Tokenizer[Any], records: Iterable[Record], *, seed: int = 0) -> ContractReport:
-    """Check every rule of the contract on every record; `ContractViolation` tells the first that is broken."""
+    """Check every rule of the contract on every record.
+
+    Args:
+        tokenizer: Fitted, as training would use it.
+        records: Some that it encodes; awkward ones (empty, unknown values, the longest) find most.
+        seed: Of the windows and cells that are drawn.
+
+    Returns:
+        What was checked, and which rules do not apply and why.
+
+    Raises:
+        ContractViolation: The first rule that is broken: which, in which record, where, and how to keep it.
+        UsageError: No records.
+
+    Example:
+        >>> from maskseq import ListRecord
+        >>> from maskseq_genomics.nucleotide import NucleotideTokenizer
+        >>> from maskseq_genomics.sequence import Sequence
+        >>> report = check_tokenizer(NucleotideTokenizer(), [Sequence(key="chr1", residues=b"ACGTNACGT")])
+        >>> "no leak" in report.checked
+        True
+    """
     records = list(records)
     if not records:
         raise UsageError("check_tokenizer needs at least one record\n\nhint: give it some that the tokenizer encodes")
