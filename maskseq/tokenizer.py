@@ -114,7 +114,7 @@ class Symmetry(Generic[R]):
             if self.reverse:
                 start, stop = units.max(initial=0) - stop, units.max(initial=0) - start
             units = np.stack([start, stop], axis=-1)
-        return Encoded(self.ids(encoded.ids), legal, weights, units=units)
+        return Encoded(self.ids(encoded.ids), legal, weights, units=units, circular=encoded.circular)
 
 
 @dataclass(frozen=True, kw_only=True)

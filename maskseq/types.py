@@ -326,6 +326,12 @@ class LegalCells:
     allowed: Bool[np.ndarray, "cells max_outputs"]
     """Which predictable ids the cell may take."""
 
+    def turned(self, by: int, length: int) -> "LegalCells":
+        """Of a circle of that length, which is read from position `by` on."""
+        cells = np.stack([(self.cells[:, 0] - by) % length, self.cells[:, 1]], axis=1)
+        order = np.lexsort((cells[:, 1], cells[:, 0]))
+        return LegalCells(cells[order], self.allowed[order])
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -353,6 +359,8 @@ class Encoded:
     units: Integer[np.ndarray, "length fields 2"] | None = None
     """The raw units of each cell, half-open, where ids alone do not give them: an out-of-vocabulary word of any number
     of letters. A tokenizer gives them for all of its records or for none (None: `Tokenizer.units(ids)`)."""
+    circular: bool = False
+    """The first position follows the last, as in a plasmid: fills and scores see across the origin."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -362,7 +370,7 @@ class Encoded:
         return known if self.weights is None else known & (self.weights > 0)
 
     def cut(self, start: int, stop: int) -> "Encoded":
-        """The positions `start:stop`, legal cells re-based to them."""
+        """The positions `start:stop`, legal cells re-based to them; no circle any more."""
         legal = self.legal
         if legal is not None:
             inside = slice(*np.searchsorted(legal.cells[:, 0], [start, stop]).tolist())
@@ -372,6 +380,18 @@ class Encoded:
             each if each is None else each[start:stop] for each in (self.weights, self.numbers, self.units)
         )
         return Encoded(self.ids[start:stop], legal, weights, numbers, units)
+
+    def turned(self, by: int) -> "Encoded":
+        """The same circle, read from position `by` on."""
+        legal = self.legal
+        if legal is not None:
+            legal = legal.turned(by, len(self))
+        ids, weights, numbers, units = (
+            each if each is None else np.roll(each, -by, axis=0)
+            for each in (self.ids, self.weights, self.numbers, self.units)
+        )
+        assert ids is not None
+        return Encoded(ids, legal, weights, numbers, units, circular=True)
 
 
 __getattr__ = older_names(__name__, {"Loss": "maskseq.types.QuantizationError"})

@@ -71,7 +71,7 @@ def hidden_cells(
     hidden = np.zeros(encoded.ids.shape, dtype=bool)
     if not ranges:
         return hidden
-    stretches = [_inside(record, each) for each in ranges]
+    stretches = [part for each in ranges for part in _parts(record, each, circular=encoded.circular)]
     wanted = np.zeros(len(record) + 1, dtype=bool)
     changes = np.zeros(len(record) + 1, dtype=np.int64)  # of how many hidden cells depend on a unit
     for start, stop in stretches:
@@ -114,11 +114,18 @@ def check_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> None:
         raise UsageError(f"there is no field {unknown[0]!r}\n\nhint: the fields are {most_alike(unknown[0], known)}")
 
 
+def _parts(record: Record, wanted: Range, *, circular: bool) -> list[tuple[int, int]]:
+    """A range; one across the origin of a circle, such as 4990-10, in two parts."""
+    if circular and not isinstance(wanted, Moments) and wanted[1] <= wanted[0] < len(record):
+        return [_inside(record, (wanted[0], len(record))), _inside(record, (0, wanted[1]))]
+    return [_inside(record, wanted)]
+
+
 def _inside(record: Record, wanted: Range) -> tuple[int, int]:
     start, stop = _units(record, wanted)
     if not 0 <= start < stop:
         raise UsageError(
-            f"{record.key}: ({start}, {stop}) is not a valid range: it counts from 0, and its end is after its start"
+            f"{record.key}:{start + 1}-{stop}: the first unit is 1, and END is not before START but in circular records"
         )
     if stop > len(record):
         raise UsageError(f"{record.key}:{start + 1}-{stop} leaves the record, which has the units 1-{len(record)}")
@@ -153,8 +160,8 @@ def _parse(text: str) -> tuple[str, Range]:
             f"KEY:0.5:2 (seconds) or KEY:2024-01-31..2024-02-02"
         )
     start_unit, stop_unit = int(first) - 1, int(last or first)
-    if not 0 <= start_unit < stop_unit:
-        raise UsageError(f"{text}: the first unit is 1, and END is not before START")
+    if min(start_unit, stop_unit - 1) < 0:
+        raise UsageError(f"{text}: the first unit is 1")
     return key, (start_unit, stop_unit)
 
 

@@ -3,6 +3,8 @@
 A record longer than the context is divided into chunks of context/2 positions, counted from its own start, so that a
 chunk is the same whatever else is filled. Each chunk that has holes is run in a window of one context with (but for the
 ends of the record) a quarter of it on either side; it sees what chunks to its left have put into that window.
+
+A circular record is read from the middle of its longest known stretch on, so that no hole is near an end.
 """
 
 import hashlib
@@ -68,10 +70,16 @@ class WindowPlan:
         self.rules = joined([rule for rule in task.rules if not isinstance(rule, LegalCells)])
         narrowings = [each for each in (task.encoded.legal, *task.rules) if isinstance(each, LegalCells)]
         self.encoded = replace(task.encoded, legal=reduce(intersection, narrowings) if narrowings else None)
-        ids = task.encoded.ids
-        self.hidden = vocabulary.masked(ids, task.holes)
+        ids, holes = task.encoded.ids, task.holes
+        self.hidden = vocabulary.masked(ids, holes)
         self._check_rules()
-        self.left, holes = [], task.holes
+        self.left: list[tuple[int, int]] = []
+        self.origin = 0
+        """The position of the record that this plan reads first."""
+        if task.encoded.circular and len(ids) > context and not self.rules:  # rules count from the record's own start
+            self.origin = far_from_holes(np.asarray(vocabulary.known(self.hidden).all(axis=1)))
+            self.encoded, holes = self.encoded.turned(self.origin), np.roll(holes, -self.origin, axis=0)
+            self.hidden = np.roll(self.hidden, -self.origin, axis=0)
         if not fill_long_holes:
             dark = np.logical_not(vocabulary.known(self.hidden).any(axis=1))
             self.left = [(i, j) for i, j in runs(dark) if j - i > context // 2 and holes[i:j].any()]
@@ -106,9 +114,11 @@ class WindowPlan:
         """Nor may the rules, and what narrows the cells, leave one of them without any value."""
         legal, committable = self.encoded.legal, self.vocabulary.committable
         if legal is not None:
-            wanted = self.task.holes[tuple(legal.cells.T)]
+            wanted = np.roll(self.task.holes, -self.origin, axis=0)[tuple(legal.cells.T)]
             possible = (legal.allowed & committable[legal.cells[:, 1], : legal.allowed.shape[1]]).any(axis=1)
-            check_feasible(f"record {self.task.key!r}", legal.cells[wanted & ~possible], self.vocabulary)
+            wrong = legal.cells[wanted & ~possible]
+            wrong = np.stack([(wrong[:, 0] + self.origin) % len(self.hidden), wrong[:, 1]], axis=1)
+            check_feasible(f"record {self.task.key!r}", wrong, self.vocabulary)
         if self.rules:
             allowed = propagate(self.rules, self.hidden, self.cells, self.legal)
             check_feasible(f"record {self.task.key!r}", self.cells[~allowed.any(axis=1)], self.vocabulary)
@@ -147,7 +157,13 @@ class WindowPlan:
     def result(self) -> Filled:
         """The fills of all chunks and samples as one."""
         samples = [sorted(fills, key=lambda fill: tuple(fill.cells[:1].ravel())) for fills in self.fills]
-        return Filled(self.task, Fill.joined(samples), self.left)
+        fill, length = Fill.joined(samples), len(self.hidden)
+        if not self.origin:
+            return Filled(self.task, fill, self.left)
+        left = np.zeros(length, bool)
+        for start, stop in self.left:
+            left[np.arange(start + self.origin, stop + self.origin) % length] = True
+        return Filled(self.task, fill.turned(-self.origin, length), runs(left))
 
 
 class Through:
@@ -175,6 +191,16 @@ class Through:
 def key_number(key: str) -> int:
     """The record's key as a number for a Generator: the same in every process and version."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
+
+
+def far_from_holes(known: Bool[np.ndarray, " length"]) -> int:
+    """Of a circle, the middle of the longest known stretch; 0 if nothing, or everything, is known."""
+    (holes,) = np.nonzero(~known)
+    if not len(holes):
+        return 0
+    gaps = np.diff(holes, append=holes[0] + len(known))
+    longest = int(np.argmax(gaps))
+    return int((holes[longest] + (gaps[longest] + 1) // 2) % len(known)) if gaps[longest] > 1 else 0
 
 
 def runs(flags: Bool[np.ndarray, " length"]) -> list[tuple[int, int]]:

@@ -101,6 +101,18 @@ class Fill:
         """The same fill in coordinates that begin `by` positions earlier."""
         return replace(self, cells=self.cells + np.array([by, 0]))
 
+    def turned(self, by: int, length: int) -> "Fill":
+        """The same fill of a circle of that length, which is read from position `by` on."""
+        cells = np.stack([(self.cells[:, 0] - by) % length, self.cells[:, 1]], axis=1)
+        order = np.lexsort((cells[:, 1], cells[:, 0]))
+        return replace(
+            self,
+            cells=cells[order],
+            marginals=self.marginals[order],
+            tails=None if self.tails is None else self.tails[order],
+            **{name: getattr(self, name)[:, order] for name in _PER_SAMPLE},
+        )
+
     @classmethod
     def joined(cls, samples: Sequence[Sequence["Fill"]]) -> "Fill":
         """One fill from those of consecutive parts, given for each sample as a list of one-sample fills."""

@@ -139,7 +139,11 @@ def _passes(
     """Every pass of every record, each record itself after its passes."""
     for key, encoded in records:
         record = _Scored(key, encoded.ids, np.full(encoded.ids.shape, np.nan, np.float32))
+        begin, encoded, wraps = _opened(encoded, context)
         for window, kept in windows(len(encoded), context):
+            kept = slice(max(kept.start, wraps), min(kept.stop, len(encoded) - wraps))
+            if kept.start >= kept.stop:
+                continue
             piece = encoded.cut(window.start, window.stop)
             ids, units = piece.ids, raw_units(tokenizer, piece)
             wanted = tokenizer.vocabulary.known(ids)
@@ -147,8 +151,26 @@ def _passes(
             wanted[kept.stop - window.start :] = False
             for group in _groups(wanted, stride, mode):
                 seen = tokenizer.vocabulary.masked(ids, units.widened(group))
-                yield _Pass(record, Example(seen, key=key, start=window.start), np.argwhere(group))
+                yield _Pass(record, Example(seen, key=key, start=window.start + begin), np.argwhere(group))
         yield record
+
+
+def _opened(encoded: Encoded, context: int) -> tuple[int, Encoded, int]:
+    """Where a sequence begins, the sequence, and how much of either end is there as context only.
+
+    A circle that is longer than the context goes on, at either end, with what stands beyond its origin.
+    """
+    beyond = context // 4
+    if not encoded.circular or len(encoded) <= context or not beyond:
+        return 0, encoded, 0
+    once = encoded.turned(-beyond % len(encoded))
+    columns = [
+        None if each is None else np.concatenate([each, each[: 2 * beyond]])
+        for each in (once.ids, once.weights, once.units)
+    ]
+    ids, weights, units = columns
+    assert ids is not None
+    return -beyond, Encoded(ids, weights=weights, units=units), beyond
 
 
 def _groups(
@@ -173,5 +195,5 @@ def _run(predict: Predict, batch: list[_Pass | _Scored]) -> Iterator[Score]:
         if isinstance(work, _Scored):
             yield Score(work.key, work.log_prob / np.float32(-math.log(2)))
             continue
-        at = work.cells[:, 0] + work.example.start, work.cells[:, 1]
+        at = (work.cells[:, 0] + work.example.start) % len(work.of.ids), work.cells[:, 1]
         work.of.log_prob[at] = next(answers)[np.arange(len(work.cells)), work.of.ids[at]]

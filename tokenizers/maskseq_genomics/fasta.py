@@ -1,14 +1,15 @@
 """FASTA, plain or gzipped: records are streamed, and what is not changed is written back byte for byte."""
 
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from maskseq.errors import DataError
 from maskseq.files import create
-from maskseq.formats import Format, OnBroken, attempted, stop
+from maskseq.formats import ADDED, Format, OnBroken, attempted, stop
 from maskseq.survey import CERTAIN, Claim, Head
 from maskseq_genomics import layout
 from maskseq_genomics.files import read_text
@@ -18,6 +19,8 @@ from maskseq_genomics.sequence import Sequence
 __all__ = ["Fasta", "FastaSequence", "Sequence"]
 
 WIDTH = 60  # residues a line where no file says otherwise
+CIRCULAR = re.compile(rb"(?i)\b(?:circular=(?:true|yes|y)\b|topology[=:] ?circular\b)")
+"""How assemblers (`circular=true`) and GenBank (`[topology=circular]`) say so in a header."""
 CONTROL = bytes(b for b in range(0x20) if b != ord("\t")) + b"\x7f"
 
 
@@ -58,6 +61,10 @@ class FastaSequence(Sequence):
 class Fasta(Format[Sequence]):
     """Reads and writes FASTA; residues may be any printable text, which the tokenizer judges."""
 
+    circular: Literal["header", "all", "none"] = field(default="header", metadata=ADDED)
+    """Which records are circles: those whose header says `circular=true` or `topology=circular`, all, or none. Bases
+    are then filled and scored across the origin, and `--mask plasmid:4990-10` hides what lies around it."""
+
     suffixes: ClassVar[tuple[str, ...]] = (".fa", ".fasta", ".fna", ".ffn", ".frn", ".faa", ".fas")
 
     @classmethod
@@ -86,7 +93,9 @@ class Fasta(Format[Sequence]):
                 error.kept = b"".join([before, b">", *text])
                 on_broken(error)
             else:
-                yield record
+                says = CIRCULAR.search(record.header) is not None if self.circular == "header" else None
+                circular = self.circular == "all" if says is None else says
+                yield replace(record, circular=True) if circular else record
             before = b""
             line += text.n_lines(end)
 

@@ -39,7 +39,8 @@ class LetterTokenizer(Tokenizer[Sequence]):
         weights = None
         if self.soft_mask_weight != 1:
             weights = np.where(soft_masked(record), np.float32(self.soft_mask_weight), np.float32(1))[:, None]
-        return Encoded(np.minimum(codes, alphabet.unknown)[:, None], legal, weights)  # `unknown` is the id of [MASK]
+        ids = np.minimum(codes, alphabet.unknown)[:, None]  # `unknown` is the id of [MASK]
+        return Encoded(ids, legal, weights, circular=record.circular)
 
     def encode_many(self, records: abc.Sequence[Sequence]) -> list[Encoded]:
         together = Sequence(key="", residues=b"".join([record.residues for record in records]))

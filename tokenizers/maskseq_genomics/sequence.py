@@ -21,6 +21,8 @@ class Sequence(Record):
     """The file that it was read from."""
     line: int = field(default=0, compare=False)
     """The line of that file where it starts, from 1."""
+    circular: bool = field(default=False, compare=False)
+    """The first residue follows the last, as in a plasmid."""
 
     def __len__(self) -> int:
         return len(self.residues)
