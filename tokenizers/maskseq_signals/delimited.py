@@ -1,21 +1,19 @@
 """Signals in CSV and TSV: a row a time step, a column a channel, and a column of times that is kept as it is."""
 
-import io
 import math
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
-from maskseq.errors import DataError, DataWarning, UsageError
+from maskseq.errors import DataError, UsageError
 from maskseq.files import create
 from maskseq.formats import ADDED, Format, OnBroken, attempted, distinct, stop
 from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
@@ -24,19 +22,19 @@ from maskseq_signals.cells import (
     delimiter_of,
     grouped,
     is_infinite,
-    needed_decimals,
     number,
     number_text,
     quoted,
-    shown_decimals,
     spans_of,
 )
-from maskseq_signals.files import read_text, recording_name
+from maskseq_signals.files import read_text
 from maskseq_signals.long_table import TIME_NAMES, told_apart
 from maskseq_signals.missing_codes import missing_codes
 from maskseq_signals.recording import Recording, recorded
+from maskseq_signals.row_reader import RowReader, TableHead, taken
+from maskseq_signals.texts import BLOCK, Texts
 from maskseq_signals.timeline import Steps, Timeline, spread
-from maskseq_signals.times import is_date, odd_times
+from maskseq_signals.times import is_date
 
 BOM = "\ufeff"
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -48,10 +46,10 @@ SEPARATORS = {".": (",", "'", " ", "\u00a0", "\u202f"), ",": (".", "'", " ", "\u
 class Table:
     """What a recording remembers of its table: every line, and which cells its channels are."""
 
-    lines: tuple[str, ...]
+    lines: Texts
     """All lines of the file with their line ends."""
-    rows: tuple[int | None, ...]
-    """The line of each time step, from 0; None for one that is missing."""
+    rows: Int64[np.ndarray, "length"]
+    """The line of each time step, from 0; -1 for one that is missing."""
     columns: tuple[int, ...]
     """The cell of each channel."""
     shown: tuple[int | None, ...]
@@ -121,7 +119,7 @@ class SignalCsv(Format[Recording]):
             return None
         commas = delimiter != "," and any(DECIMAL_COMMA.fullmatch(cell) for row in rows for cell in row)
         reader = cls(decimal="," if commas else ".")._grouping(cell for row in rows for cell in row)
-        headless = all(reader._number(cell) is not None for cell in first)
+        headless = all(reader.number(cell) is not None for cell in first)
         names = tuple(f"channel_{i}" for i in range(1, len(first) + 1)) if headless else distinct(first)
         if not headless and reader._are_units(first, rows):
             rows = rows[1:]
@@ -130,7 +128,7 @@ class SignalCsv(Format[Recording]):
         dates = [i for i, name in enumerate(names) if name.lower() in TIME_NAMES or all(map(is_date, columns[i]))]
         apart = told_apart(names, columns, dates, decimal=reader.decimal)
         time, owner = apart or (time, None)
-        known = [any(reader._number(cell) is not None for cell in column) for column in columns]
+        known = [any(reader.number(cell) is not None for cell in column) for column in columns]
         plain = [known[i] and not any(map(reader._text, column)) for i, column in enumerate(columns)]
         numeric = [name for i, name in enumerate(names) if i not in (time, owner) and plain[i]]
         dated = time in dates
@@ -141,7 +139,7 @@ class SignalCsv(Format[Recording]):
         options |= {"thousands": reader.thousands} if reader.thousands else {}
         if owner is not None and time is not None:
             options |= {"recording": names[owner]} | ({} if time == usual else {"time": names[time]})
-        plain_cells = [[*map(reader._plain, columns[names.index(name)])] for name in numeric]
+        plain_cells = [[*map(reader.plain, columns[names.index(name)])] for name in numeric]
         codes = [code.replace(".", reader.decimal) for code in missing_codes(plain_cells)]
         options |= {"unknown": [*reader.unknown, *codes]} if codes else {}
         options |= {"channels": numeric} if others else {}
@@ -166,87 +164,82 @@ class SignalCsv(Format[Recording]):
         return attempted(lambda on_broken: self._read(path, on_broken))
 
     def _read(self, path: Path, on_broken: OnBroken) -> Iterator[Recording]:
-        lines = tuple(io.StringIO(read_text(path, self.encoding), newline=""))
-        filled = [at for at, line in enumerate(lines) if line.strip("\r\n" + BOM)]
-        if not filled:
-            raise DataError(path, "the file is empty")
-        delimiter = self.delimiter or delimiter_of(lines[filled[0]], but=self.decimal)
-        cells = {at: cells_of(lines[at], delimiter) for at in filled}
-        first = cells[filled[0]]
-        if all(self._number(cell) is not None for cell in first):
-            rows, names = filled, tuple(f"channel_{index}" for index in range(1, len(first) + 1))
-        else:
-            rows, names = filled[1:], distinct([cell.removeprefix(BOM).strip() for cell in first])
-        if not rows:
-            raise DataError(path, "there is a header but no row of values")
-        broken: dict[int, tuple[str, str]] = {}
-        """Why rows cannot be read, and the column that says so."""
-        for row in rows:
-            if len(cells[row]) != len(names):
-                broken[row] = f"{len(cells[row])} cells, but the first line has {len(names)}", ""
-                cells[row] = [""] * len(names)
-        units: list[str] | None = None
-        if rows != filled and self._are_units(first, [cells[row] for row in rows[:2]]):
-            units, rows = cells[rows[0]], rows[1:]
-        whole = cells[next((row for row in rows if row not in broken), rows[0])]
-        time = self._time_column(names, whole, path)
-        owner = None if self.recording is None else self._named(self.recording, names, path)
-        columns = self._columns(names, {time, owner}, path)
-        texts = [[self._plain(cells[at][column].strip()) for at in rows] for column in columns]
-        numbers = [self._numbers(told, path, rows, names[c], broken) for told, c in zip(texts, columns, strict=True)]
-        values = np.array([[known[text] for text in told] for told, known in zip(texts, numbers, strict=True)]).T
-        digits = [
-            [(needed_decimals(text), shown_decimals(text)) for text, value in known.items() if value == value]
-            for known in numbers
-        ]
-        if time is not None and on_broken is not stop:
-            odd = odd_times([cells[at][time] for at in rows if at not in broken], decimal=self.decimal)
-            for at in rows:
-                if cells[at][time] in odd:
-                    broken.setdefault(at, (f"the time {cells[at][time]!r} cannot be understood", names[time]))
-        for at, (problem, name) in sorted(broken.items()):
+        lines = Texts.lines(read_text(path, self.encoding))
+        head = self._head(lines, path)
+        body = RowReader(
+            lines,
+            head,
+            path,
+            plain=self.plain,
+            unknown=self.unknown_texts,
+            decimal=self.decimal,
+            rows_are_steps=self.steps == "rows",
+        )
+        for rows in np.split(np.arange(len(head.rows)), range(BLOCK, len(head.rows), BLOCK)):
+            body.read(rows)
+        body.warn_of_infinite()
+        if head.time is not None and on_broken is not stop:
+            body.refuse_odd_times()
+        for at, (problem, name) in sorted(body.broken.items()):
             place = f"line {at + 1}" + f", column {name!r}" * bool(name)
             on_broken(DataError(path, problem, place=place, kept=()))
-        placed = owner is None and (time is None or self.steps == "rows")  # a row is a step, whatever it says
-        owned: dict[str, list[int]] = {} if owner is not None else {recording_name(path): []}
-        for row, at in enumerate(rows):
-            if at in broken:
-                values[row] = np.nan
-            if at not in broken or placed:
-                key = recording_name(path) if owner is None else cells[at][owner].strip()
-                owned.setdefault(key, []).append(row)
-        if len(broken) == len(rows):
+        if len(body.broken) == len(head.rows):
             raise DataError(path, "no row of values can be read")
-        others = {name: c for c, name in enumerate(names) if c not in {*columns, time, owner}}
-        times = None if time is None else [cells[at][time] for at in rows]
-        timeline = Timeline(path, lambda row: f"line {rows[row] + 1}", steps=self.steps, decimal=self.decimal)
-        for key, steps in timeline.recordings(((key, np.array(own)) for key, own in owned.items()), times):
-            channels = spread(values, steps)
+        values, times = body.values, body.times
+        timeline = Timeline(path, lambda row: f"line {head.rows[row] + 1}", steps=self.steps, decimal=self.decimal)
+        names, units = head.names, head.units
+        for key, steps in timeline.recordings(body.owned(), times):
+            channels, lines_of_steps = spread(values, steps), np.where(steps < 0, -1, head.rows[steps])
+            lines_of_steps[np.isin(lines_of_steps, list(body.broken))] = -1
             yield recorded(
                 path,
                 key=key,
                 channels=channels,
-                names=tuple(names[column] for column in columns),
-                units=tuple("" if units is None else units[column].strip("()[] ") for column in columns),
+                names=tuple(names[column] for column in head.columns),
+                units=tuple("" if units is None else units[column].strip("()[] ") for column in head.columns),
                 rate=self.rate,
-                times=None if times is None else tuple(times[row] if row >= 0 else "" for row in steps.tolist()),
-                decimals=tuple(max((shown for _, shown in some), default=None) for some in digits),
-                digits=tuple(max((needed for needed, _ in some), default=None) for some in digits),
-                unread={
-                    name: self._holes([cells[rows[row]][c] for row in steps.tolist() if row >= 0])
-                    for name, c in others.items()
-                },
+                times=None if times is None else taken(times, steps),
+                decimals=tuple(each.most_shown for each in body.columns),
+                digits=tuple(each.needed for each in body.columns),
+                unread={name: int(found[steps[steps >= 0]].sum()) for name, found in body.holes.items()},
                 origin=Table(
                     lines=lines,
-                    rows=tuple(rows[row] if row >= 0 and rows[row] not in broken else None for row in steps.tolist()),
-                    columns=columns,
-                    shown=tuple(some[0][1] if len({shown for _, shown in some}) == 1 else None for some in digits),
-                    delimiter=delimiter,
+                    rows=lines_of_steps,
+                    columns=head.columns,
+                    shown=tuple(each.only_shown for each in body.columns),
+                    delimiter=head.delimiter,
                     decimal=self.decimal,
                     thousands=self.thousands,
                     was=channels.copy(),
                 ),
             )
+
+    def _head(self, lines: Texts, path: Path) -> TableHead:
+        """What the first lines say of the others."""
+        filled = np.fromiter((at for at, line in enumerate(lines) if line.strip("\r\n" + BOM)), np.int64)
+        if not len(filled):
+            raise DataError(path, "the file is empty")
+        delimiter = self.delimiter or delimiter_of(lines[int(filled[0])], but=self.decimal)
+        first = cells_of(lines[int(filled[0])], delimiter)
+        if headless := all(self.number(cell) is not None for cell in first):
+            rows, names = filled, tuple(f"channel_{index}" for index in range(1, len(first) + 1))
+        else:
+            rows, names = filled[1:], distinct([cell.removeprefix(BOM).strip() for cell in first])
+        if not len(rows):
+            raise DataError(path, "there is a header but no row of values")
+
+        def cells(at: int) -> list[str]:
+            found = cells_of(lines[at], delimiter)
+            return found if len(found) == len(names) else [""] * len(names)
+
+        units: list[str] | None = None
+        if not headless and self._are_units(first, [cells(row) for row in rows[:2].tolist()]):
+            units, rows = cells(int(rows[0])), rows[1:]
+        usual = (row for row in rows.tolist() if len(cells_of(lines[row], delimiter)) == len(names))
+        time = self._time_column(names, cells(next(usual, int(rows[0]))), path)
+        owner = None if self.recording is None else self._named(self.recording, names, path)
+        columns = self._columns(names, {time, owner}, path)
+        return TableHead(delimiter, names, units, rows, time, owner, columns)
 
     def write(self, records: Iterable[Recording | DataError], path: Path) -> None:
         """The table that the recordings were read from, with the cells that changed; else a new table of one, or of the
@@ -254,17 +247,22 @@ class SignalCsv(Format[Recording]):
         """
         recordings = [record for record in records if not isinstance(record, DataError)]  # of which the lines are kept
         tables = [record.origin for record in recordings if isinstance(record.origin, Table)]
-        if not recordings or len(tables) != len(recordings) or len({table.lines for table in tables}) > 1:
+        if not recordings or len(tables) != len(recordings) or any(table.lines != tables[0].lines for table in tables):
             if not _are_stretches(recordings):
                 told = f"{len(recordings)} recordings that were not read from one table cannot be written as one"
                 raise UsageError(f"{path}: {told}\n\nhint: write NPZ")
-            lines = _new(recordings, self.delimiter or ("," if self.decimal == "." else ";"), self.decimal)
+            lines: Iterable[str] = _new(
+                recordings, self.delimiter or ("," if self.decimal == "." else ";"), self.decimal
+            )
         else:
-            lines = list(tables[0].lines)
+            changed: dict[int, str] = {}
             for record in recordings:
-                _update(lines, record)
+                _update(changed, record)
+            lines = (changed.get(at, line) for at, line in enumerate(tables[0].lines))
+        rest = iter(lines)
         with create(path) as file:
-            file.write("".join(lines).encode(self.encoding))
+            while block := list(islice(rest, BLOCK)):
+                file.write("".join(block).encode(self.encoding))
 
     def _time_column(self, names: Sequence[str], row: Sequence[str], path: Path) -> int | None:
         if self.time:
@@ -286,7 +284,7 @@ class SignalCsv(Format[Recording]):
             raise UsageError(f"{path} has no column {name!r}\n\nhint: it has {', '.join(names)}")
         return names.index(name)
 
-    def _plain(self, cell: str) -> str:
+    def plain(self, cell: str) -> str:
         """With a decimal point, and without separators of thousands; a point that is none makes it no number."""
         if self.thousands is not None and self._grouped.fullmatch(cell):
             cell = cell.replace(self.thousands, "")
@@ -298,7 +296,7 @@ class SignalCsv(Format[Recording]):
 
     def _grouping(self, cells: Iterable[str]) -> "SignalCsv":
         """With the separator of thousands that some cells show beyond doubt: more than once, or before decimals."""
-        others = [cell for cell in set(cells) if cell[-1:].isdigit() and number(self._plain(cell)) is None]
+        others = [cell for cell in set(cells) if cell[-1:].isdigit() and number(self.plain(cell)) is None]
         for separator in SEPARATORS[self.decimal]:
             pattern = grouped(separator, self.decimal)
             sure = [cell for cell in others if cell.count(separator) > 1 or self.decimal in cell]
@@ -310,46 +308,21 @@ class SignalCsv(Format[Recording]):
         """Whether the first of two rows or more is one of units: texts, of which some stand above numbers."""
         if len(rows) < 2 or list(rows[0]) == list(header):
             return False
-        if any(self._number(cell) is not None or is_date(cell.strip()) for cell in rows[0]):
+        if any(self.number(cell) is not None or is_date(cell.strip()) for cell in rows[0]):
             return False
-        return any(self._text(a) and self._number(b) is not None for a, b in zip(rows[0], rows[1], strict=True))
-
-    def _holes(self, cells: Sequence[str]) -> int:
-        """How many cells say that they are unknown; an empty cell of a column that is no channel may mean anything."""
-        return sum(self._plain(cell.strip().lower()) in self._unknown for cell in cells if cell.strip())
+        return any(self._text(a) and self.number(b) is not None for a, b in zip(rows[0], rows[1], strict=True))
 
     @cached_property
-    def _unknown(self) -> frozenset[str]:
-        """As `_plain` cells are compared with them."""
-        return frozenset(map(self._plain, self.unknown))
+    def unknown_texts(self) -> frozenset[str]:
+        """As `plain` cells are compared with them."""
+        return frozenset(map(self.plain, self.unknown))
 
-    def _number(self, cell: str) -> float | None:
-        return number(self._plain(cell.strip()))
+    def number(self, cell: str) -> float | None:
+        return number(self.plain(cell.strip()))
 
     def _text(self, cell: str) -> bool:
-        plain = self._plain(cell.strip())
+        plain = self.plain(cell.strip())
         return number(plain) is None and not is_infinite(plain) and cell.strip().lower() not in self.unknown
-
-    def _numbers(
-        self, texts: Sequence[str], path: Path, rows: Sequence[int], name: str, broken: dict[int, tuple[str, str]]
-    ) -> dict[str, float]:
-        """What each different text of a column says; rows whose text says nothing are added to the broken ones."""
-        numbers = {}
-        for text in dict.fromkeys(texts):
-            unknown = text.lower() in self._unknown
-            value = None if unknown else number(text)
-            if value is None and not unknown:
-                if is_infinite(text):
-                    place = f"line {rows[texts.index(text)] + 1}, column {name!r}"
-                    told = f"{texts.count(text):,} values of {text!r}, the first in {place}: read as unknown"
-                    warnings.warn(f"{path}: {told}", DataWarning, stacklevel=3)
-                else:
-                    hint = "if the column is no channel, list those that are: channels = [...]"
-                    for row, other in zip(rows, texts, strict=True):
-                        if other == text:
-                            broken.setdefault(row, (f"{text!r} is no finite number; {hint}", name))
-            numbers[text] = np.nan if value is None else value
-        return numbers
 
 
 def _content(names: Sequence[str], n: int, time: int | None, owner: int | None, others: Sequence[str]) -> str:
@@ -364,17 +337,17 @@ def _content(names: Sequence[str], n: int, time: int | None, owner: int | None, 
     return f"numbers in all columns but {but}"
 
 
-def _update(lines: list[str], record: Recording) -> None:
-    """Change the cells of a table's lines that have changed in the recording."""
+def _update(lines: dict[int, str], record: Recording) -> None:
+    """Add the lines of a table in which cells have changed in the recording; several recordings may share one."""
     table: Table = record.origin
     if record.channels.shape != table.was.shape:
         raise UsageError(f"recording {record.key!r} has other steps or channels than the table it was read from")
     changed = (record.channels != table.was) & ~(np.isnan(record.channels) & np.isnan(table.was))
     for step in np.flatnonzero(changed.any(axis=1)).tolist():
-        row = table.rows[step]
-        if row is None:
+        row = int(table.rows[step])
+        if row < 0:
             continue
-        line = lines[row]
+        line = lines.get(row, table.lines[row])
         spans = spans_of(line, table.delimiter)
         for channel in sorted(np.flatnonzero(changed[step]).tolist(), key=lambda c: -table.columns[c]):
             start, stop = spans[table.columns[channel]]

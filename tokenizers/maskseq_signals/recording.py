@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from maskseq.errors import DataError
 from maskseq.types import Record
@@ -27,7 +27,7 @@ class Recording(Record):
     """Samples a second, where the file says it."""
     start: float = 0.0
     """Where the first step is, in seconds on the clock of the file; of use where there is a rate."""
-    times: tuple[str, ...] | None = None
+    times: Sequence[str] | None = None
     """The time column of a table, verbatim; "" at steps that it has no row for."""
     decimals: tuple[int | None, ...] = ()
     """Digits behind the point that each channel is written with (None, the default: as many as its bins need)."""
@@ -77,12 +77,11 @@ class Recording(Record):
         """By the column of times, where there is one; else in seconds on the clock of the file."""
         try:
             if self.times is not None:
-                known = [(step, time) for step, time in enumerate(self.times) if time]
-                moments, ends = to_moments([time for _, time in known]), to_moments([start, stop])
+                known, texts = self._known_times()
+                moments, ends = to_moments(texts), to_moments([start, stop])
                 if (moments.dtype.kind == "M") == (ends.dtype.kind == "M"):
-                    steps = [*(step for step, _ in known), len(self)]
-                    first, last = np.searchsorted(moments, ends).tolist()
-                    return steps[first], steps[last]
+                    first, last = np.append(np.flatnonzero(known), len(self))[np.searchsorted(moments, ends)].tolist()
+                    return first, last
             seconds = float(start), float(stop)
         except ValueError:
             raise ValueError("these are no times as the recording has them, nor seconds from its start") from None
@@ -102,11 +101,12 @@ class Recording(Record):
 
         Numbers are none, even those that may be dates, such as 20240131.
         """
-        known = [time for time in self.times or () if time]
-        if not known or known[0].strip().isdecimal():
+        times = self.times or ()
+        known = [next((time for time in each if time), "") for each in (times, reversed(times))]
+        if not known[0] or known[0].strip().isdecimal():
             return None
         try:
-            ends = to_moments([known[0], known[-1]])
+            ends = to_moments(known)
         except ValueError:
             return None
         if ends.dtype.kind != "M":
@@ -118,14 +118,20 @@ class Recording(Record):
         """Of each step, where the column of times holds dates; NaN where a time is missing."""
         if self.times is None or self.span() is None:
             return None
-        known = np.array([bool(time) for time in self.times])
+        known, texts = self._known_times()
         try:
-            dates = to_moments([time for time in self.times if time])
+            dates = to_moments(texts)
         except ValueError:
             return None
         found = np.full(len(self), np.nan)
         found[known] = dates.astype(np.int64) / 1e6
         return found
+
+    def _known_times(self) -> tuple[Bool[np.ndarray, "length"], Sequence[str]]:
+        """Which steps have a time, and these."""
+        times = self.times or ()
+        known = np.fromiter(map(bool, times), bool, len(times))
+        return known, times if known.all() else [time for time in times if time]
 
     def bare(self) -> "Recording":
         """Without the table or array that it was read from."""

@@ -66,7 +66,8 @@ class Timeline:
         """
         keys, parts = [], []
         for key, rows in owned:
-            own = None if times is None else [times[row] for row in rows.tolist()]
+            every = times is not None and np.array_equal(rows, np.arange(len(times)))
+            own = times if every or times is None else [times[row] for row in rows.tolist()]
             for steps in self.in_order(own, rows):
                 keys.append(key)
                 parts.append(steps)
@@ -89,7 +90,7 @@ class Timeline:
             lengths = np.diff(moments[order]).astype(np.float64)
         equal = np.flatnonzero(lengths == 0)
         if len(equal):
-            first = times[order[equal[0]]]
+            first = times[int(order[equal[0]])]
             problem = f"{len(equal):,} of {len(rows):,} rows have the time of another one, first {first!r}"
             hint = "if a column tells several recordings apart, name it with the option recording"
             raise self._error(problem, self.place(int(rows[equal[0] + 1])), hint)
