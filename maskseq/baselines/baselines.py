@@ -13,9 +13,10 @@ from maskseq.baselines.span_table import SpanTable
 from maskseq.errors import UsageError
 from maskseq.model.priors.linear_prior import Covariances, offsets
 from maskseq.predict.experts.copies import Repeats
-from maskseq.predict.experts.counted import DEEP, SMALL, SPANS, seasons, simple_methods, thinned, views_of
+from maskseq.predict.experts.counted import DEEP, SMALL, SPANS, count, seasons, thinned
 from maskseq.predict.experts.markov import MAX_TABLE, Markov, MarkovPredict
 from maskseq.predict.experts.tables import ContextTables
+from maskseq.predict.experts.training_data import TrainingData
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import END, Encoded
@@ -57,10 +58,11 @@ class Baselines:
         self.tokenizer, self.depth, self.distances = tokenizer, depth, distances or tuple(range(1, depth + 1))
         vocabulary = tokenizer.vocabulary
         self.sequences = list(sequences)
-        positions = sum(map(len, self.sequences))
+        data = TrainingData.of(self.sequences)
+        positions = data.n_positions
         if not positions:
             raise UsageError("there are no training sequences to count baselines on")
-        self.views = views_of(self.sequences, tokenizer)
+        self.views = data.views(tokenizer)
         self.tables = f"{depth} + {depth} neighbours"
         self.predicts: dict[str, Predict] = {
             FREQUENCIES: ContextTables(self.views, vocabulary=vocabulary, depth=0),
@@ -77,9 +79,9 @@ class Baselines:
         self.notes: list[str] = []
         """What was left out to save memory."""
         if every:
-            self.notes += [note for note in (thinned(self.views),) if note]
+            self.notes += [note for note in (thinned(data, tokenizer),) if note]
             periods = periods or seasons(self.sequences, tokenizer)
-            added = simple_methods(self.sequences, self.views, tokenizer, periods=periods)
+            added = count(data, tokenizer, periods=periods)
             self.fillers += [name for name in (DEEP, SPANS) if name in added]
             mixed = mixtures(added, tokenizer, list(selection or ()))
             if FITTED not in mixed and selection is not None and positions <= SMALL:

@@ -16,6 +16,7 @@ from maskseq.predict.experts.mixture import Remembered
 from maskseq.predict.experts.numbers import NumberPredict, Series, Spread, Values, numbers_of
 from maskseq.predict.experts.periods import found_period
 from maskseq.predict.experts.span_predict import SpanPredict
+from maskseq.predict.experts.training_data import TrainingData
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
 
@@ -30,23 +31,14 @@ DEEP, SPANS = f"{DEPTH} + {DEPTH} neighbours", "spans"
 Sequences = Sequence[Integer[np.ndarray, "_ _"]]
 
 
-def simple_methods(
-    sequences: Sequences, views: Sequences, tokenizer: Tokenizer[Any], *, periods: Sequence[int] = ()
-) -> dict[str, Predict]:
-    """Those of numbers where all fields are ordinal, those of ids elsewhere; `views` are sequences and their images.
+def count(data: TrainingData, tokenizer: Tokenizer[Any], *, periods: Sequence[int] = ()) -> dict[str, Predict]:
+    """Those of numbers where all fields are ordinal, those of ids elsewhere.
 
     `periods` are those of seasons, in positions.
     """
-    vocabulary = tokenizer.vocabulary
-    numbers = None not in vocabulary.centres
-    found = _of_numbers(sequences, tokenizer, periods) if numbers else _of_ids(views, tokenizer)
+    numbers = None not in tokenizer.vocabulary.centres
+    found = _of_numbers(data.sequences, tokenizer, periods) if numbers else _of_ids(data, tokenizer)
     return {name: Remembered(predict) for name, predict in found.items()}
-
-
-def views_of(sequences: Sequences, tokenizer: Tokenizer[Any]) -> list[Integer[np.ndarray, "_ _"]]:
-    """Sequences and their images."""
-    symmetries = tokenizer.symmetries()
-    return [view for ids in sequences for view in (ids, *(each.ids(ids) for each in symmetries))]
 
 
 def seasons(sequences: Sequences, tokenizer: Tokenizer[Any]) -> tuple[int, ...]:
@@ -58,15 +50,15 @@ def seasons(sequences: Sequences, tokenizer: Tokenizer[Any]) -> tuple[int, ...]:
     return () if found is None else (found,)
 
 
-def thinned(views: Sequences) -> str | None:
+def thinned(data: TrainingData, tokenizer: Tokenizer[Any]) -> str | None:
     """What deep tables leave out, in words, where there are more training cells than they look at."""
-    cells = sum(map(len, views))
+    cells = data.n_positions * (1 + len(tokenizer.symmetries()))
     step = -(-cells // MAX_PLACES)
     return f"deep tables count one of {step} of {cells:,} training cells" if step > 1 else None
 
 
-def _of_ids(views: Sequences, tokenizer: Tokenizer[Any]) -> dict[str, Predict]:
-    vocabulary = tokenizer.vocabulary
+def _of_ids(data: TrainingData, tokenizer: Tokenizer[Any]) -> dict[str, Predict]:
+    vocabulary, views = tokenizer.vocabulary, data.views(tokenizer)
     small, mirrored = sum(map(len, views)) <= SMALL, bool(tokenizer.symmetries())
     found: dict[str, Predict] = {
         DEEP: DeepTables(views, vocabulary=vocabulary, by_pairs=mirrored, past_holes=small and not mirrored)
