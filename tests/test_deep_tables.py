@@ -157,11 +157,11 @@ def test_what_was_kept_longest_ago_is_sorted_again(monkeypatch: pytest.MonkeyPat
     ids = np.random.default_rng(0).integers(3, size=500)
     line = Line([ids], 3, 2)
     field = FieldIndex(line)
-    first = field.probabilities(line, np.array([50]), (-1,), 1)
+    first = field.probabilities(line, np.array([50]), (-1,), 1).probabilities
     monkeypatch.setattr(deep_tables, "MAX_KEPT", 1)
     field.probabilities(line, np.array([50]), (1,), 1)
     assert list(field.kept) == [(1,)]
-    np.testing.assert_array_equal(field.probabilities(line, np.array([50]), (-1,), 1), first)
+    np.testing.assert_array_equal(field.probabilities(line, np.array([50]), (-1,), 1).probabilities, first)
 
 
 def test_more_cells_than_fit_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ from maskseq.infill.sampler import InfillConfig
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.checkpoint import read_json
 from maskseq.predict.experts.copies import Repeats
+from maskseq.predict.experts.training_data import training_data
 from maskseq.predict.experts.imputers import imputer
 from maskseq.predict.protocol import Predict
 from maskseq.recipe import load_recipe
@@ -216,7 +217,7 @@ def _baselines(
     if question.every and _is_other(data, held_out, corpus):
         selection = (each for _, each in corpus.each("selection"))
     baselines = Baselines(
-        corpus.training_ids(),
+        training_data(corpus),
         tokenizer,
         question.depth,
         distances,

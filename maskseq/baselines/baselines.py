@@ -33,7 +33,7 @@ class Baselines:
 
     def __init__(
         self,
-        sequences: Iterable[Integer[np.ndarray, "_ _"]],
+        sequences: TrainingData | Iterable[Integer[np.ndarray, "_ _"]],
         tokenizer: Tokenizer[Any],
         depth: int,
         distances: tuple[int, ...] = (),
@@ -45,7 +45,7 @@ class Baselines:
         """Count on training sequences.
 
         Args:
-            sequences: Ids of training sequences.
+            sequences: Training sequences, with the keys of their records or as mere ids.
             tokenizer: Theirs.
             depth: Neighbours on a side that tables and spans look at, at most.
             distances: Of the numbers that covariances look at (default: those of `depth`).
@@ -57,8 +57,8 @@ class Baselines:
         """
         self.tokenizer, self.depth, self.distances = tokenizer, depth, distances or tuple(range(1, depth + 1))
         vocabulary = tokenizer.vocabulary
-        self.sequences = list(sequences)
-        data = TrainingData.of(self.sequences)
+        data = sequences if isinstance(sequences, TrainingData) else TrainingData.of(sequences)
+        self.sequences = list(data.sequences)
         positions = data.n_positions
         if not positions:
             raise UsageError("there are no training sequences to count baselines on")

@@ -11,6 +11,7 @@ from maskseq.predict.experts import imputers
 from maskseq.predict.experts.copies import CopyPredict
 from maskseq.predict.experts.deep_tables import DEPTH, MAX_PLACES, DeepTables
 from maskseq.predict.experts.gaussian import Aligned, Stationary
+from maskseq.predict.experts.left_out import OwnRecords
 from maskseq.predict.experts.markov import Markov, MarkovPredict, best_order
 from maskseq.predict.experts.mixture import Remembered
 from maskseq.predict.experts.numbers import NumberPredict, Series, Spread, Values, numbers_of
@@ -58,14 +59,16 @@ def thinned(data: TrainingData, tokenizer: Tokenizer[Any]) -> str | None:
 
 
 def _of_ids(data: TrainingData, tokenizer: Tokenizer[Any]) -> dict[str, Predict]:
-    vocabulary, views = tokenizer.vocabulary, data.views(tokenizer)
+    vocabulary, views, records = tokenizer.vocabulary, data.views(tokenizer), OwnRecords(data, tokenizer)
     small, mirrored = sum(map(len, views)) <= SMALL, bool(tokenizer.symmetries())
     found: dict[str, Predict] = {
-        DEEP: DeepTables(views, vocabulary=vocabulary, by_pairs=mirrored, past_holes=small and not mirrored)
+        DEEP: DeepTables(
+            views, vocabulary=vocabulary, by_pairs=mirrored, past_holes=small and not mirrored, records=records
+        )
     }
     if small:
-        found[SPANS] = SpanPredict(views, vocabulary=vocabulary)
-        found["prefixes"] = DeepTables(views, vocabulary=vocabulary, left=PREFIX, right=0)
+        found[SPANS] = SpanPredict(views, vocabulary=vocabulary, records=records)
+        found["prefixes"] = DeepTables(views, vocabulary=vocabulary, left=PREFIX, right=0, records=records)
     columns = [[ids[:, field] for ids in views] for field in range(vocabulary.n_fields)]
     orders = [
         best_order(column, n_ids=n_ids, largest=CHAIN) if n_ids**2 <= CHAIN else 0
@@ -78,7 +81,7 @@ def _of_ids(data: TrainingData, tokenizer: Tokenizer[Any]) -> dict[str, Predict]
         ]
         found["best Markov chain"] = MarkovPredict(chains)
     if vocabulary.n_fields == 1:
-        found["copies"] = CopyPredict(views, vocabulary=vocabulary)
+        found["copies"] = CopyPredict(views, vocabulary=vocabulary, records=records)
     return found
 
 

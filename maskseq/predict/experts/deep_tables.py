@@ -11,12 +11,13 @@ more at each level (MacKay & Peto 1995, doi:10.1017/S1351324900000218), as in `m
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from maskseq.predict.experts.context_index import ContextIndex, Line
+from maskseq.predict.experts.context_index import ContextIndex, Line, Stretches, WithoutOwn
+from maskseq.predict.experts.left_out import OwnPlaces, OwnRecords
 from maskseq.predict.experts.tables import STRENGTHS
 from maskseq.predict.protocol import Example
 from maskseq.types import Vocabulary
@@ -49,6 +50,16 @@ class FittedPath:
     each offset from the sorted places that was asked for."""
 
 
+class Answer(NamedTuple):
+    """Distributions, and how many training cells stand behind each: of the deepest context that was seen at all."""
+
+    probabilities: Float[np.ndarray, "cells ids"]
+    support: Float[np.ndarray, " cells"]
+
+
+Own = tuple[OwnPlaces, Int[np.ndarray, " cells"]]
+
+
 class FieldIndex:
     """The tables of one field: one sorted view for each pattern of known neighbours that is asked for."""
 
@@ -68,28 +79,40 @@ class FieldIndex:
         self.kept: dict[tuple[int, ...], FittedPath] = {}
 
     def probabilities(
-        self, line: Line, places: Int[np.ndarray, " cells"], path: tuple[int, ...], used: int, target: int = 0
-    ) -> Float[np.ndarray, "cells ids"]:
-        """Of cells at `target` from some places of another line, which know their first `used` neighbours of `path`."""
+        self,
+        line: Line,
+        places: Int[np.ndarray, " cells"],
+        path: tuple[int, ...],
+        used: int,
+        target: int = 0,
+        own: Own | None = None,
+    ) -> Answer:
+        """Of cells at `target` from some places of another line, which know their first `used` neighbours of `path`.
+
+        `own` is what counts for the records that the cells are of, and the example that each cell stands in.
+        """
         fitted = self._fitted(path)
         if target not in fitted.strengths:
             fitted.strengths[target] = self._fit(fitted.index, target)
-        low, high = np.zeros(len(places), np.int64), np.full(len(places), len(fitted.index.places))
+        every = Stretches.whole(fitted.index, len(places), target)
+        seen = every if own is None else WithoutOwn(every, own[0].stretches(self.line, path, own[1], target))
         answer = below = np.full((len(places), line.n_ids), 1 / line.n_ids)
-        levels = self.levels(path)
+        support = np.zeros(len(places))
         done = 0
-        for level, strengths in zip(levels, fitted.strengths[target], strict=False):
+        for level, strengths in zip(self.levels(path), fitted.strengths[target], strict=False):
             if level > used:
                 break
-            size = high - low
+            size = seen.sizes
             for step in range(done, level):
-                low, high = fitted.index.narrowed(low, high, step, line.digits[places + path[step]])
+                seen.narrow(step, line.digits[places + path[step]])
             done = level
-            below = np.where((high - low == size)[:, None], below, answer)
-            counts = fitted.index.counts(low, high, target)
+            below = np.where((seen.sizes == size)[:, None], below, answer)
+            counts = seen.counts()
+            totals = counts.sum(axis=1, keepdims=True)
             strength = strengths[_kinds(counts)][:, None]
-            answer = (counts + strength * below) / (counts.sum(axis=1, keepdims=True) + strength)
-        return (1 - FLOOR) * answer + FLOOR / line.n_ids
+            answer = (counts + strength * below) / (totals + strength)
+            support = np.where(totals[:, 0] > 0, totals[:, 0], support)
+        return Answer((1 - FLOOR) * answer + FLOOR / line.n_ids, support)
 
     def levels(self, path: tuple[int, ...]) -> list[int]:
         """How many neighbours of a path each level looks at."""
@@ -110,6 +133,8 @@ class FieldIndex:
 
     def _fit(self, index: ContextIndex, target: int) -> Float[np.ndarray, "levels kinds"]:
         """Strengths, and how deep it pays to go, by the likelihood of training cells that are left out in turn."""
+        if not len(self.places):
+            return np.empty((0, KINDS))
         digits, n_ids = self.line.digits, self.line.n_ids
         wanted = SAMPLE if 2 * max(map(abs, index.path), default=0) <= len(index.path) else SAMPLE // FEWER
         places = self.places[:: max(len(self.places) // wanted, 1)].astype(np.int64)
@@ -150,6 +175,7 @@ class DeepTables:
         right: int = DEPTH,
         by_pairs: bool = False,
         past_holes: bool = True,
+        records: OwnRecords | None = None,
     ) -> None:
         """Count training sequences, with views of them (`symmetries`) among them where there are some.
 
@@ -160,8 +186,10 @@ class DeepTables:
             right: Neighbours on the right, at most; 0 makes a table of prefixes.
             by_pairs: One neighbour more on both sides at each level, so that a mirror image has the same levels.
             past_holes: Where a neighbour is hidden, begin with the nearest known one, and not with none.
+            records: Of which the sequences are the views: what a record has added is left out where it is asked about.
         """
         self.vocabulary, self.left, self.right, self.past_holes = vocabulary, left, right, past_holes
+        self.records = records
         self.room = max(left, right)
         self.fields = [
             FieldIndex(Line([ids[:, field] for ids in sequences], n_ids, self.room), by_pairs=by_pairs)
@@ -177,19 +205,30 @@ class DeepTables:
         self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> list[Float[np.ndarray, "_ _"]]:
         """Log-probabilities of the asked cells, from the known cells of their field."""
+        return self.answers(examples, cells)[0]
+
+    def answers(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> tuple[list[Float[np.ndarray, "_ _"]], Float[np.ndarray, " cells"]]:
+        """The same, and how many training cells stand behind each."""
         ends = np.cumsum([0, *map(len, cells)])
         log_probs = np.full((ends[-1], max(self.vocabulary.n_outputs)), -np.inf)
+        support = np.zeros(ends[-1])
         positions, fields = np.concatenate([np.empty((0, 2), np.int64), *cells]).T
+        of_example = np.repeat(np.arange(len(examples)), np.diff(ends))
         for field, index in enumerate(self.fields):
             rows = np.flatnonzero(fields == field)
             if not len(rows):
                 continue
             line = Line([each.ids[:, field] for each in examples], index.line.n_ids, self.room)
-            places = (np.repeat(line.starts, np.diff(ends)) + positions)[rows].astype(np.int64)
+            places = (line.starts[of_example] + positions)[rows].astype(np.int64)
+            own = None if self.records is None else self.records.places(examples, index.line, index.places)
             for (path, used), mine in self._grouped(line, places).items():
-                found = index.probabilities(line, places[mine], path, used)
-                log_probs[rows[mine], : line.n_ids] = np.log(found)
-        return np.split(log_probs, ends[1:-1])
+                left_out = None if own is None else (own, of_example[rows[mine]])
+                found = index.probabilities(line, places[mine], path, used, own=left_out)
+                log_probs[rows[mine], : line.n_ids] = np.log(found.probabilities)
+                support[rows[mine]] = found.support
+        return np.split(log_probs, ends[1:-1]), support
 
     def _grouped(
         self, line: Line, places: Int[np.ndarray, " cells"]
