@@ -47,9 +47,7 @@ CASES = st.lists(
 def same_strengths(of: Any, also: Any) -> None:
     """What is fitted on all data is not what is compared."""
     for index, other in zip(of.fields, also.fields, strict=True):
-        for path in list(index.kept):
-            other._fitted(path)
-            other.kept[path].strengths.update(index.kept[path].strengths)
+        other.fitted.update(index.fitted)
 
 
 @settings(max_examples=80, deadline=None)
@@ -91,9 +89,7 @@ def test_spans_answer_as_if_the_record_had_not_been_counted(
     (answer,), support = full.answers([Example(seen, key=f"case {which}")], asked)
     for field in range(2):
         for n in range(1, len(record) + 1):
-            for path, fitted in full.index(field, n).kept.items():
-                without.index(field, n)._fitted(path)
-                without.index(field, n).kept[path].strengths.update(fitted.strengths)
+            without.index(field, n).fitted.update(full.index(field, n).fitted)
     (expected,), behind = without.answers([Example(seen)], asked)
     np.testing.assert_allclose(answer, expected, atol=1e-9)
     np.testing.assert_array_equal(support, behind)

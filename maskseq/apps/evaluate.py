@@ -36,8 +36,8 @@ from maskseq.infill.sampler import InfillConfig
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.checkpoint import read_json
 from maskseq.predict.experts.copies import Repeats
-from maskseq.predict.experts.training_data import training_data
 from maskseq.predict.experts.imputers import imputer
+from maskseq.predict.experts.training_data import training_data
 from maskseq.predict.protocol import Predict
 from maskseq.recipe import load_recipe
 from maskseq.storage.folder import file_digest

@@ -48,9 +48,13 @@ class ContextIndex:
         places: Int[np.ndarray, " places"],
         path: tuple[int, ...],
         groups: Int[np.ndarray, " places"] | None = None,
+        n_ids: int | None = None,
     ) -> None:
-        """`groups` are sorted by before anything else, so that each has a stretch of its own."""
-        self.line, self.path = line, path
+        """`groups` are sorted by before anything else, so that each has a stretch of its own.
+
+        `n_ids` are those that are counted (default: all of the line).
+        """
+        self.line, self.path, self.n_ids = line, path, line.n_ids if n_ids is None else n_ids
         words = packed(line.digits, places, path, line.unknown + 1)
         keys = [*words[::-1]] if groups is None else [*words[::-1], groups]
         order = np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys)
@@ -84,8 +88,8 @@ class ContextIndex:
             sizes = stop - start
             cell = np.repeat(np.arange(len(low)), sizes)
             seen = ids[np.arange(len(cell)) + np.repeat(stop - np.cumsum(sizes), sizes)].astype(np.int64)
-            counted = seen < self.line.n_ids
-            flat = cell[counted] * self.line.n_ids + seen[counted]
+            counted = seen < self.n_ids
+            flat = cell[counted] * self.n_ids + seen[counted]
             found += sign * np.bincount(flat, minlength=found.size).reshape(found.shape)
         return np.asarray(found)
 
@@ -105,7 +109,7 @@ class ContextIndex:
 
     def _target(self, target: int) -> tuple[np.ndarray, Int32[np.ndarray, "blocks ids"]]:
         if target not in self._targets:
-            n_ids = self.line.n_ids
+            n_ids = self.n_ids
             ids = self.line.digits[self.places + target]
             counted = np.flatnonzero(ids < n_ids)
             n_blocks = len(ids) // BLOCK + 1

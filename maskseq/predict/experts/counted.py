@@ -9,6 +9,7 @@ from jaxtyping import Integer
 
 from maskseq.predict.experts import imputers
 from maskseq.predict.experts.copies import CopyPredict
+from maskseq.predict.experts.cross_field import CrossFieldTables
 from maskseq.predict.experts.deep_tables import DEPTH, MAX_PLACES, DeepTables
 from maskseq.predict.experts.gaussian import Aligned, Stationary
 from maskseq.predict.experts.left_out import OwnRecords
@@ -27,7 +28,7 @@ PREFIX = 16
 """Ids before a position that prefixes are told apart by, at most."""
 CHAIN = 1 << 12
 """Entries of a chain's table: exact inference takes a step through all of them at each position."""
-DEEP, SPANS = f"{DEPTH} + {DEPTH} neighbours", "spans"
+DEEP, SPANS, CROSS_FIELD = f"{DEPTH} + {DEPTH} neighbours", "spans", "cross-field"
 
 Sequences = Sequence[Integer[np.ndarray, "_ _"]]
 
@@ -68,6 +69,8 @@ def _of_ids(data: TrainingData, tokenizer: Tokenizer[Any]) -> dict[str, Predict]
     }
     if small:
         found[SPANS] = SpanPredict(views, vocabulary=vocabulary, records=records)
+        if vocabulary.n_fields > 1:
+            found[CROSS_FIELD] = CrossFieldTables(views, vocabulary=vocabulary, records=records)
         found["prefixes"] = DeepTables(views, vocabulary=vocabulary, left=PREFIX, right=0, records=records)
     columns = [[ids[:, field] for ids in views] for field in range(vocabulary.n_fields)]
     orders = [

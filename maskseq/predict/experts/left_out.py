@@ -79,11 +79,24 @@ class OwnRecords:
         return self.data.starts[index] if self.data.starts else 0
 
     def places(
-        self, examples: Sequence[Example], line: Line, places: Int[np.ndarray, " places"], *, before: int = 0
+        self,
+        examples: Sequence[Example],
+        line: Line,
+        places: Int[np.ndarray, " places"],
+        *,
+        before: int = 0,
+        n_slots: int = 1,
     ) -> "OwnPlaces | None":
         """Which of these places, in the order of a line of all views, count for the record of each example.
 
-        `before`: so many places before each stretch reach into it. None where there are none.
+        None where there are none.
+
+        Args:
+            examples: What is asked about.
+            line: All views.
+            places: Increasing places of the line.
+            before: So many places before each stretch reach into it.
+            n_slots: Places of the line for each position.
         """
         if not any(example.key in self.by_key for example in examples):
             return None
@@ -92,7 +105,7 @@ class OwnRecords:
             inside = [np.empty(0, places.dtype)]
             for view, start, stop in self.of(example):
                 begin = int(line.starts[view])
-                first, last = np.searchsorted(places, [begin + max(start - before, 0), begin + stop])
+                first, last = np.searchsorted(places, begin + n_slots * np.array([max(start - before, 0), stop]))
                 inside.append(places[first:last])
             found.append(np.concatenate(inside))
         return OwnPlaces(found) if any(map(len, found)) else None
@@ -125,13 +138,11 @@ class OwnPlaces:
 
     of_examples: Sequence[Int[np.ndarray, " _"]]
 
-    def stretches(
-        self, line: Line, path: tuple[int, ...], example: Int[np.ndarray, " cells"], target: int
-    ) -> Stretches:
-        """Those of each cell, by the example that it stands in, before anything is narrowed."""
+    def stretches(self, like: ContextIndex, example: Int[np.ndarray, " cells"], target: int) -> Stretches:
+        """Those of each cell, by the example that it stands in, sorted like all places; nothing is narrowed yet."""
         used, which = np.unique(example, return_inverse=True)
         places = [self.of_examples[each] for each in used.tolist()]
         edges = np.cumsum([0, *map(len, places)])
         groups = np.repeat(np.arange(len(places)), np.diff(edges))
-        index = ContextIndex(line, np.concatenate(places), path, groups)
+        index = ContextIndex(like.line, np.concatenate(places), like.path, groups, like.n_ids)
         return Stretches(index, edges[which], edges[which + 1], target)
