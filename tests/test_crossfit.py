@@ -20,8 +20,9 @@ from maskseq.baselines.crossfit import FOLDS, GAPS, GUARD, blocks, cross_fitted
 from maskseq.baselines.mixtures import EQUAL, FITTED, hidden_cells, mixtures
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.splits import SplitConfig
-from maskseq.predict.experts.counted import simple_methods, views_of
+from maskseq.predict.experts.counted import count
 from maskseq.predict.experts.mixture import Gate, Mixture
+from maskseq.predict.experts.training_data import TrainingData
 from maskseq.predict.protocol import Predict
 from maskseq.types import Encoded
 from maskseq_genomics.nucleotide import NucleotideTokenizer
@@ -95,7 +96,7 @@ def test_weights_hold_for_data_that_nobody_saw() -> None:
     rng, tokenizer = np.random.default_rng(0), NucleotideTokenizer()
     table = rng.dirichlet(np.full(4, 0.5), size=(4, 4))
     train, new, other = ([repeating(rng, table, 4000)] for _ in range(3))
-    methods = simple_methods(train, views_of(train, tokenizer), tokenizer)
+    methods = count(TrainingData.of(train), tokenizer)
     crossed = cross_fitted(methods, train, tokenizer)
     assert crossed is not None
     kept = {name: methods[name] for name in crossed.predicts}
@@ -107,14 +108,14 @@ def test_weights_hold_for_data_that_nobody_saw() -> None:
 def test_weights_are_those_of_blocks_cut_by_hand() -> None:
     rng, tokenizer = np.random.default_rng(1), NucleotideTokenizer()
     train = repeating(rng, rng.dirichlet(np.full(4, 0.5), size=(4, 4)), 3998)  # 4000, with what it begins from
-    methods = simple_methods([train], views_of([train], tokenizer), tokenizer)
+    methods = count(TrainingData.of([train]), tokenizer)
     crossed = cross_fitted(methods, [train], tokenizer)
     assert crossed is not None
     assert crossed.gate is not None
     said, truths, classes = [], [], []
     for start in range(0, 4000, 800):
         counted = [ids for ids in (train[: max(start - 200, 0)], train[start + 1000 :]) if len(ids)]
-        alone = simple_methods(counted, views_of(counted, tokenizer), tokenizer)
+        alone = count(TrainingData.of(counted), tokenizer)
         seen, cells, truth = hidden_cells([Encoded(train[start : start + 800])], tokenizer, 800, 0)
         mixture = Mixture({name: alone[name] for name in crossed.predicts}, tokenizer.vocabulary)
         said.append(np.maximum(mixture.answers(seen, cells), -1e4))

@@ -77,7 +77,7 @@ def interpolated(
     """The formula, with counts of loops over lists; strengths are those that were fitted."""
     answer = below = np.full(3, 1 / 3)
     places = [(s, i) for s in sequences for i in range(len(s)) if digit(s, i) < 3 and digit(s, i + target) < 3]
-    for level, strengths in zip(field.levels(path), field.kept[path].strengths[target], strict=False):
+    for level, strengths in zip(field.levels(path), field.fitted[path, target], strict=False):
         if level > used:
             break
         kept = [(s, i) for s, i in places if all(digit(s, i + o) == digit(asked, at + o) for o in path[:level])]
@@ -157,11 +157,11 @@ def test_what_was_kept_longest_ago_is_sorted_again(monkeypatch: pytest.MonkeyPat
     ids = np.random.default_rng(0).integers(3, size=500)
     line = Line([ids], 3, 2)
     field = FieldIndex(line)
-    first = field.probabilities(line, np.array([50]), (-1,), 1)
+    first = field.probabilities(line, np.array([50]), (-1,), 1).probabilities
     monkeypatch.setattr(deep_tables, "MAX_KEPT", 1)
     field.probabilities(line, np.array([50]), (1,), 1)
     assert list(field.kept) == [(1,)]
-    np.testing.assert_array_equal(field.probabilities(line, np.array([50]), (-1,), 1), first)
+    np.testing.assert_array_equal(field.probabilities(line, np.array([50]), (-1,), 1).probabilities, first)
 
 
 def test_more_cells_than_fit_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +220,7 @@ def spans_by_hand(
     assert starts
     answer = below = np.full(3, 1 / 3)
     places = [(s, i) for s in sequences for i in range(len(s) - length + 1)]
-    for level, strengths in zip(field.levels(path), field.kept[path].strengths[target], strict=False):
+    for level, strengths in zip(field.levels(path), field.fitted[path, target], strict=False):
         kept = [(s, i) for s, i in places if all(digit(s, i + o) == digit(asked, first + o) for o in path[:level])]
         below = below if len(kept) == len(places) else answer
         places = kept

@@ -37,6 +37,7 @@ from maskseq.masking.plan import MaskingConfig
 from maskseq.model.checkpoint import read_json
 from maskseq.predict.experts.copies import Repeats
 from maskseq.predict.experts.imputers import imputer
+from maskseq.predict.experts.training_data import training_data
 from maskseq.predict.protocol import Predict
 from maskseq.recipe import load_recipe
 from maskseq.storage.folder import file_digest
@@ -216,7 +217,7 @@ def _baselines(
     if question.every and _is_other(data, held_out, corpus):
         selection = (each for _, each in corpus.each("selection"))
     baselines = Baselines(
-        corpus.training_ids(),
+        training_data(corpus),
         tokenizer,
         question.depth,
         distances,

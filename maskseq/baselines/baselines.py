@@ -13,9 +13,10 @@ from maskseq.baselines.span_table import SpanTable
 from maskseq.errors import UsageError
 from maskseq.model.priors.linear_prior import Covariances, offsets
 from maskseq.predict.experts.copies import Repeats
-from maskseq.predict.experts.counted import DEEP, SMALL, SPANS, seasons, simple_methods, thinned, views_of
+from maskseq.predict.experts.counted import DEEP, SMALL, SPANS, count, seasons, thinned
 from maskseq.predict.experts.markov import MAX_TABLE, Markov, MarkovPredict
 from maskseq.predict.experts.tables import ContextTables
+from maskseq.predict.experts.training_data import TrainingData
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import END, Encoded
@@ -32,7 +33,7 @@ class Baselines:
 
     def __init__(
         self,
-        sequences: Iterable[Integer[np.ndarray, "_ _"]],
+        sequences: TrainingData | Iterable[Integer[np.ndarray, "_ _"]],
         tokenizer: Tokenizer[Any],
         depth: int,
         distances: tuple[int, ...] = (),
@@ -44,7 +45,7 @@ class Baselines:
         """Count on training sequences.
 
         Args:
-            sequences: Ids of training sequences.
+            sequences: Training sequences, with the keys of their records or as mere ids.
             tokenizer: Theirs.
             depth: Neighbours on a side that tables and spans look at, at most.
             distances: Of the numbers that covariances look at (default: those of `depth`).
@@ -56,11 +57,12 @@ class Baselines:
         """
         self.tokenizer, self.depth, self.distances = tokenizer, depth, distances or tuple(range(1, depth + 1))
         vocabulary = tokenizer.vocabulary
-        self.sequences = list(sequences)
-        positions = sum(map(len, self.sequences))
+        data = sequences if isinstance(sequences, TrainingData) else TrainingData.of(sequences)
+        self.sequences = list(data.sequences)
+        positions = data.n_positions
         if not positions:
             raise UsageError("there are no training sequences to count baselines on")
-        self.views = views_of(self.sequences, tokenizer)
+        self.views = data.views(tokenizer)
         self.tables = f"{depth} + {depth} neighbours"
         self.predicts: dict[str, Predict] = {
             FREQUENCIES: ContextTables(self.views, vocabulary=vocabulary, depth=0),
@@ -77,9 +79,9 @@ class Baselines:
         self.notes: list[str] = []
         """What was left out to save memory."""
         if every:
-            self.notes += [note for note in (thinned(self.views),) if note]
+            self.notes += [note for note in (thinned(data, tokenizer),) if note]
             periods = periods or seasons(self.sequences, tokenizer)
-            added = simple_methods(self.sequences, self.views, tokenizer, periods=periods)
+            added = count(data, tokenizer, periods=periods)
             self.fillers += [name for name in (DEEP, SPANS) if name in added]
             mixed = mixtures(added, tokenizer, list(selection or ()))
             if FITTED not in mixed and selection is not None and positions <= SMALL:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from maskseq.baselines.mixtures import CELLS, hidden_cells
-from maskseq.predict.experts.counted import Sequences, simple_methods, views_of
+from maskseq.predict.experts.counted import Sequences, count
 from maskseq.predict.experts.mixture import Gate, Mixture
+from maskseq.predict.experts.training_data import TrainingData, views_of
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
@@ -41,7 +42,7 @@ def cross_fitted(
         seen, cells, true = hidden_cells([Encoded(ids) for ids in asked], tokenizer, CELLS // FOLDS, seed)
         if not counted or not cells:
             return None
-        alone = simple_methods(counted, views_of(counted, tokenizer), tokenizer, periods=periods)
+        alone = count(TrainingData.of(counted), tokenizer, periods=periods)
         methods = {name: predict for name, predict in methods.items() if name in alone}
         mixture = Mixture(alone, vocabulary)
         said.append(dict(zip(alone, mixture.answers(seen, cells), strict=True)))

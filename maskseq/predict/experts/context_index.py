@@ -42,10 +42,22 @@ class Line:
 class ContextIndex:
     """Places sorted by the digits at the offsets of a path, the first offset first."""
 
-    def __init__(self, line: Line, places: Int[np.ndarray, " places"], path: tuple[int, ...]) -> None:
-        self.line, self.path = line, path
+    def __init__(
+        self,
+        line: Line,
+        places: Int[np.ndarray, " places"],
+        path: tuple[int, ...],
+        groups: Int[np.ndarray, " places"] | None = None,
+        n_ids: int | None = None,
+    ) -> None:
+        """`groups` are sorted by before anything else, so that each has a stretch of its own.
+
+        `n_ids` are those that are counted (default: all of the line).
+        """
+        self.line, self.path, self.n_ids = line, path, line.n_ids if n_ids is None else n_ids
         words = packed(line.digits, places, path, line.unknown + 1)
-        order = np.argsort(words[0], kind="stable") if len(words) == 1 else np.lexsort(words[::-1])
+        keys = [*words[::-1]] if groups is None else [*words[::-1], groups]
+        order = np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys)
         self.places = places[order]
         self._targets: dict[int, tuple[np.ndarray, Int32[np.ndarray, "blocks ids"]]] = {}
 
@@ -76,8 +88,8 @@ class ContextIndex:
             sizes = stop - start
             cell = np.repeat(np.arange(len(low)), sizes)
             seen = ids[np.arange(len(cell)) + np.repeat(stop - np.cumsum(sizes), sizes)].astype(np.int64)
-            counted = seen < self.line.n_ids
-            flat = cell[counted] * self.line.n_ids + seen[counted]
+            counted = seen < self.n_ids
+            flat = cell[counted] * self.n_ids + seen[counted]
             found += sign * np.bincount(flat, minlength=found.size).reshape(found.shape)
         return np.asarray(found)
 
@@ -97,7 +109,7 @@ class ContextIndex:
 
     def _target(self, target: int) -> tuple[np.ndarray, Int32[np.ndarray, "blocks ids"]]:
         if target not in self._targets:
-            n_ids = self.line.n_ids
+            n_ids = self.n_ids
             ids = self.line.digits[self.places + target]
             counted = np.flatnonzero(ids < n_ids)
             n_blocks = len(ids) // BLOCK + 1
@@ -106,6 +118,54 @@ class ContextIndex:
             np.cumsum(each.reshape(n_blocks, n_ids), axis=0, out=stored[1:])
             self._targets[target] = ids, stored
         return self._targets[target]
+
+
+class Stretches:
+    """Of cells, the places that share their context so far: stretches that shrink as it grows."""
+
+    def __init__(
+        self,
+        index: ContextIndex,
+        low: Int[np.ndarray, " cells"],
+        high: Int[np.ndarray, " cells"],
+        target: int = 0,
+    ) -> None:
+        """`target` is where the ids stand that are counted, from each place."""
+        self.index, self.low, self.high, self.target = index, low, high, target
+
+    @classmethod
+    def whole(cls, index: ContextIndex, n_cells: int, target: int = 0) -> "Stretches":
+        """All places, for each cell."""
+        return cls(index, np.zeros(n_cells, np.int64), np.full(n_cells, len(index.places)), target)
+
+    def narrow(self, step: int, wanted: Integer[np.ndarray, " cells"]) -> None:
+        """Keep the places that have the wanted digit at this step of the path."""
+        self.low, self.high = self.index.narrowed(self.low, self.high, step, wanted)
+
+    @property
+    def sizes(self) -> Int[np.ndarray, " cells"]:
+        return np.asarray(self.high - self.low)
+
+    def counts(self) -> Int[np.ndarray, "cells ids"]:
+        return self.index.counts(self.low, self.high, self.target)
+
+
+class WithoutOwn:
+    """Stretches less those of each cell's own record."""
+
+    def __init__(self, every: Stretches, own: Stretches) -> None:
+        self.every, self.own = every, own
+
+    def narrow(self, step: int, wanted: Integer[np.ndarray, " cells"]) -> None:
+        self.every.narrow(step, wanted)
+        self.own.narrow(step, wanted)
+
+    @property
+    def sizes(self) -> Int[np.ndarray, " cells"]:
+        return np.asarray(self.every.sizes - self.own.sizes)
+
+    def counts(self) -> Int[np.ndarray, "cells ids"]:
+        return np.asarray(self.every.counts() - self.own.counts())
 
 
 def packed(

@@ -7,11 +7,13 @@ that of BLAST (Altschul et al. 1990, doi:10.1016/S0022-2836(05)80360-2).
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
 from maskseq.predict.experts.context_index import ContextIndex, Line
+from maskseq.predict.experts.left_out import OwnRecords
 from maskseq.predict.protocol import Example
 from maskseq.types import Vocabulary
 
@@ -25,6 +27,7 @@ PRIOR = 0.05
 """Cells that lie in a copy of something in training, before anything is looked at."""
 MOST = 64
 """Places of one seed that are looked at; commoner ones say nothing that their neighbours do not."""
+TINY = 1e-300
 BATCH = 4096
 """Cells at a time."""
 
@@ -32,12 +35,23 @@ BATCH = 4096
 class CopyPredict:
     """Copies from training as a `Predict`, for sequences of one field."""
 
-    def __init__(self, sequences: Sequence[Integer[np.ndarray, "_ _"]], *, vocabulary: Vocabulary) -> None:
-        """Index training sequences and views of them."""
-        self.vocabulary = vocabulary
+    def __init__(
+        self,
+        sequences: Sequence[Integer[np.ndarray, "_ _"]],
+        *,
+        vocabulary: Vocabulary,
+        records: OwnRecords | None = None,
+    ) -> None:
+        """Index training sequences and views of them.
+
+        `records` are those of which the sequences are the views: a record is no copy of itself, nor of another one that
+        holds the same from its beginning to its end.
+        """
+        self.vocabulary, self.records = vocabulary, records
         (self.n_ids,) = vocabulary.n_outputs
         self.seed = max(int(np.ceil(SEED_BITS / np.log2(max(self.n_ids, 2)))), 3)
         self.line = Line([ids[:, 0] for ids in sequences], self.n_ids, 2 * FLANK + self.seed)
+        self.lengths = np.array([len(ids) for ids in sequences], np.int64)
         places = self.line.places[windows(self.line.digits < self.n_ids, self.seed)[self.line.places]]
         self.index = ContextIndex(self.line, places, tuple(range(self.seed)))
         self.match, self.mismatch = np.log((1 - ERROR) * self.n_ids), np.log(ERROR * self.n_ids / (self.n_ids - 1))
@@ -46,18 +60,35 @@ class CopyPredict:
         self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> list[Float[np.ndarray, "_ _"]]:
         """Log-probabilities of the asked cells, from the known ids around them."""
+        return self.answers(examples, cells)[0]
+
+    def answers(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> tuple[list[Float[np.ndarray, "_ _"]], Float[np.ndarray, " cells"]]:
+        """The same, and of each the log-odds that it lies in a copy at all."""
         ends = np.cumsum([0, *map(len, cells)])
         line = Line([each.ids[:, 0] for each in examples], self.n_ids, 2 * FLANK + self.seed)
         positions = np.concatenate([np.empty(0, np.int64), *(asked[:, 0] for asked in cells)])
-        places = (np.repeat(line.starts, np.diff(ends)) + positions).astype(np.int64)
+        example = np.repeat(np.arange(len(examples)), np.diff(ends))
+        places = (line.starts[example] + positions).astype(np.int64)
         whole = windows(line.digits < self.n_ids, self.seed)
-        parts = [self._probabilities(line, whole, each) for each in np.split(places, range(BATCH, len(places), BATCH))]
-        return np.split(np.log(np.concatenate(parts)), ends[1:-1])
+        own = OwnPlacesOfCopies(self, examples)
+        answer, odds = np.empty((len(places), self.n_ids)), np.empty(len(places))
+        for first in range(0, len(places), BATCH):
+            part = slice(first, first + BATCH)
+            cell, shift = self._diagonals(line, whole, places[part])
+            kept = ~own.at(example[part][cell], positions[part][cell], places[part][cell] + shift)
+            answer[part], odds[part] = self._mixed(line, places[part], cell[kept], shift[kept])
+        return np.split(np.log(answer), ends[1:-1]), odds
 
-    def _probabilities(
-        self, line: Line, whole: Bool[np.ndarray, " line"], places: Int[np.ndarray, " cells"]
-    ) -> Float[np.ndarray, "cells ids"]:
-        cell, shift = self._diagonals(line, whole, places)
+    def _mixed(
+        self,
+        line: Line,
+        places: Int[np.ndarray, " cells"],
+        cell: Int[np.ndarray, " pairs"],
+        shift: Int[np.ndarray, " pairs"],
+    ) -> tuple[Float[np.ndarray, "cells ids"], Float[np.ndarray, " cells"]]:
+        """Distributions and log-odds of cells, from the diagonals that they lie on."""
         near = np.array([step for step in range(-FLANK, FLANK + 1) if step])
         ours = line.digits[places[cell][:, None] + near]
         theirs = self.line.digits[(places[cell] + shift)[:, None] + near]
@@ -71,13 +102,13 @@ class CopyPredict:
         np.maximum.at(top, cell, score)
         weight = np.exp(score - top[cell])
         chance = np.exp(np.log(1 - PRIOR) - top)
-        total = chance + np.bincount(cell, weight, len(places))
+        copied = np.bincount(cell, weight, len(places))
         flat = cell * self.n_ids + np.minimum(there, self.n_ids - 1)
-        copied = np.bincount(flat, weight, len(places) * self.n_ids).reshape(len(places), self.n_ids)
+        by_id = np.bincount(flat, weight, len(places) * self.n_ids).reshape(len(places), self.n_ids)
         other = ERROR / (self.n_ids - 1)
-        copies = copied.sum(axis=1, keepdims=True)
-        mixed = chance[:, None] / self.n_ids + (1 - ERROR - other) * copied + other * copies
-        return np.asarray(mixed / total[:, None])
+        mixed = chance[:, None] / self.n_ids + (1 - ERROR - other) * by_id + other * copied[:, None]
+        odds = np.log(np.maximum(copied, TINY)) - np.log(np.maximum(chance, TINY))
+        return np.asarray(mixed / (chance + copied)[:, None]), np.asarray(odds)
 
     def _diagonals(
         self, line: Line, whole: Bool[np.ndarray, " line"], places: Int[np.ndarray, " cells"]
@@ -95,6 +126,46 @@ class CopyPredict:
         shift = self.index.places[rank].astype(np.int64) - starts[owner, step][pair]
         found = np.unique(np.stack([owner[pair], shift], axis=1), axis=0)
         return found[:, 0], found[:, 1]
+
+
+class OwnPlacesOfCopies:
+    """Which places of training hold the record itself that an example belongs to."""
+
+    def __init__(self, copies: CopyPredict, examples: Sequence[Example]) -> None:
+        self.copies, self.examples = copies, examples
+        starts = copies.line.starts
+        found = [(-1, 0, 0)]
+        for i, example in enumerate(examples):
+            own = () if copies.records is None else copies.records.of(example, copies=True)
+            found += [(i, int(starts[view]) + start, int(starts[view]) + stop) for view, start, stop in own]
+        self.example, self.first, self.stop = np.array(sorted(found), np.int64).T
+        self.same = cache(self._same)
+
+    def at(
+        self,
+        example: Int[np.ndarray, " pairs"],
+        position: Int[np.ndarray, " pairs"],
+        place: Int[np.ndarray, " pairs"],
+    ) -> Bool[np.ndarray, " pairs"]:
+        """Whether a place counts for the record of an example: by its name, or because it is the same altogether."""
+        size = len(self.copies.line.digits)
+        before = np.searchsorted(self.example * size + self.first, example * size + place, side="right") - 1
+        found = (self.example[before] == example) & (place < self.stop[before])
+        if self.copies.records is None:
+            return np.asarray(found)
+        view = np.searchsorted(self.copies.line.starts, place, side="right") - 1
+        whole = np.array([len(each.ids) if each.start == 0 else -1 for each in self.examples], np.int64)
+        at_ends = (place - self.copies.line.starts[view] == position) & (self.copies.lengths[view] == whole[example])
+        pairs, which = np.unique(np.stack([example, view])[:, at_ends], axis=1, return_inverse=True)
+        same = np.array([self.same(i, each) for i, each in pairs.T.tolist()], bool)
+        found[at_ends] |= same[which.ravel()]
+        return np.asarray(found)
+
+    def _same(self, example: int, view: int) -> bool:
+        """Whether all known ids of an example are those of a view of the same length."""
+        ids, start = self.examples[example].ids[:, 0], int(self.copies.line.starts[view])
+        there = self.copies.line.digits[start : start + len(ids)]
+        return bool(((ids == there) | (ids >= self.copies.n_ids)).all())
 
 
 def windows(good: Bool[np.ndarray, " line"], length: int) -> Bool[np.ndarray, " line"]:

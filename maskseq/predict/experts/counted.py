@@ -9,13 +9,16 @@ from jaxtyping import Integer
 
 from maskseq.predict.experts import imputers
 from maskseq.predict.experts.copies import CopyPredict
+from maskseq.predict.experts.cross_field import CrossFieldTables
 from maskseq.predict.experts.deep_tables import DEPTH, MAX_PLACES, DeepTables
 from maskseq.predict.experts.gaussian import Aligned, Stationary
+from maskseq.predict.experts.left_out import OwnRecords
 from maskseq.predict.experts.markov import Markov, MarkovPredict, best_order
 from maskseq.predict.experts.mixture import Remembered
 from maskseq.predict.experts.numbers import NumberPredict, Series, Spread, Values, numbers_of
 from maskseq.predict.experts.periods import found_period
 from maskseq.predict.experts.span_predict import SpanPredict
+from maskseq.predict.experts.training_data import TrainingData
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
 
@@ -25,28 +28,19 @@ PREFIX = 16
 """Ids before a position that prefixes are told apart by, at most."""
 CHAIN = 1 << 12
 """Entries of a chain's table: exact inference takes a step through all of them at each position."""
-DEEP, SPANS = f"{DEPTH} + {DEPTH} neighbours", "spans"
+DEEP, SPANS, CROSS_FIELD = f"{DEPTH} + {DEPTH} neighbours", "spans", "cross-field"
 
 Sequences = Sequence[Integer[np.ndarray, "_ _"]]
 
 
-def simple_methods(
-    sequences: Sequences, views: Sequences, tokenizer: Tokenizer[Any], *, periods: Sequence[int] = ()
-) -> dict[str, Predict]:
-    """Those of numbers where all fields are ordinal, those of ids elsewhere; `views` are sequences and their images.
+def count(data: TrainingData, tokenizer: Tokenizer[Any], *, periods: Sequence[int] = ()) -> dict[str, Predict]:
+    """Those of numbers where all fields are ordinal, those of ids elsewhere.
 
     `periods` are those of seasons, in positions.
     """
-    vocabulary = tokenizer.vocabulary
-    numbers = None not in vocabulary.centres
-    found = _of_numbers(sequences, tokenizer, periods) if numbers else _of_ids(views, tokenizer)
+    numbers = None not in tokenizer.vocabulary.centres
+    found = _of_numbers(data.sequences, tokenizer, periods) if numbers else _of_ids(data, tokenizer)
     return {name: Remembered(predict) for name, predict in found.items()}
-
-
-def views_of(sequences: Sequences, tokenizer: Tokenizer[Any]) -> list[Integer[np.ndarray, "_ _"]]:
-    """Sequences and their images."""
-    symmetries = tokenizer.symmetries()
-    return [view for ids in sequences for view in (ids, *(each.ids(ids) for each in symmetries))]
 
 
 def seasons(sequences: Sequences, tokenizer: Tokenizer[Any]) -> tuple[int, ...]:
@@ -58,22 +52,26 @@ def seasons(sequences: Sequences, tokenizer: Tokenizer[Any]) -> tuple[int, ...]:
     return () if found is None else (found,)
 
 
-def thinned(views: Sequences) -> str | None:
+def thinned(data: TrainingData, tokenizer: Tokenizer[Any]) -> str | None:
     """What deep tables leave out, in words, where there are more training cells than they look at."""
-    cells = sum(map(len, views))
+    cells = data.n_positions * (1 + len(tokenizer.symmetries()))
     step = -(-cells // MAX_PLACES)
     return f"deep tables count one of {step} of {cells:,} training cells" if step > 1 else None
 
 
-def _of_ids(views: Sequences, tokenizer: Tokenizer[Any]) -> dict[str, Predict]:
-    vocabulary = tokenizer.vocabulary
+def _of_ids(data: TrainingData, tokenizer: Tokenizer[Any]) -> dict[str, Predict]:
+    vocabulary, views, records = tokenizer.vocabulary, data.views(tokenizer), OwnRecords(data, tokenizer)
     small, mirrored = sum(map(len, views)) <= SMALL, bool(tokenizer.symmetries())
     found: dict[str, Predict] = {
-        DEEP: DeepTables(views, vocabulary=vocabulary, by_pairs=mirrored, past_holes=small and not mirrored)
+        DEEP: DeepTables(
+            views, vocabulary=vocabulary, by_pairs=mirrored, past_holes=small and not mirrored, records=records
+        )
     }
     if small:
-        found[SPANS] = SpanPredict(views, vocabulary=vocabulary)
-        found["prefixes"] = DeepTables(views, vocabulary=vocabulary, left=PREFIX, right=0)
+        found[SPANS] = SpanPredict(views, vocabulary=vocabulary, records=records)
+        if vocabulary.n_fields > 1:
+            found[CROSS_FIELD] = CrossFieldTables(views, vocabulary=vocabulary, records=records)
+        found["prefixes"] = DeepTables(views, vocabulary=vocabulary, left=PREFIX, right=0, records=records)
     columns = [[ids[:, field] for ids in views] for field in range(vocabulary.n_fields)]
     orders = [
         best_order(column, n_ids=n_ids, largest=CHAIN) if n_ids**2 <= CHAIN else 0
@@ -86,7 +84,7 @@ def _of_ids(views: Sequences, tokenizer: Tokenizer[Any]) -> dict[str, Predict]:
         ]
         found["best Markov chain"] = MarkovPredict(chains)
     if vocabulary.n_fields == 1:
-        found["copies"] = CopyPredict(views, vocabulary=vocabulary)
+        found["copies"] = CopyPredict(views, vocabulary=vocabulary, records=records)
     return found
 
 

@@ -10,13 +10,13 @@ more at each level (MacKay & Peto 1995, doi:10.1017/S1351324900000218), as in `m
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from maskseq.predict.experts.context_index import ContextIndex, Line
+from maskseq.predict.experts.context_index import ContextIndex, Line, Stretches, WithoutOwn
+from maskseq.predict.experts.left_out import OwnPlaces, OwnRecords
 from maskseq.predict.experts.tables import STRENGTHS
 from maskseq.predict.protocol import Example
 from maskseq.types import Vocabulary
@@ -39,57 +39,96 @@ MAX_KEPT = 1 << 30
 """Bytes of sorted places that are kept; what was used longest ago is sorted again if it is needed."""
 
 
-@dataclass(frozen=True)
-class FittedPath:
-    """A sorted view of the training cells, and how much each of its levels is worth."""
+class Answer(NamedTuple):
+    """Distributions, and how many training cells stand behind each: of the deepest context that was seen at all."""
 
-    index: ContextIndex
-    strengths: dict[int, Float[np.ndarray, "levels kinds"]]
-    """How many observations the shallower level is worth, for the levels that pay and each kind of context: of cells at
-    each offset from the sorted places that was asked for."""
+    probabilities: Float[np.ndarray, "cells ids"]
+    support: Float[np.ndarray, " cells"]
+
+
+Own = tuple[OwnPlaces, Int[np.ndarray, " cells"]]
 
 
 class FieldIndex:
     """The tables of one field: one sorted view for each pattern of known neighbours that is asked for."""
 
-    def __init__(self, line: Line, *, length: int = 1, by_pairs: bool = False) -> None:
+    def __init__(
+        self,
+        line: Line,
+        *,
+        length: int = 1,
+        by_pairs: bool = False,
+        places: Int[np.ndarray, " places"] | None = None,
+        n_ids: int | None = None,
+        shares: int = 1,
+    ) -> None:
         """Count at the places where `length` known ids begin.
 
-        `by_pairs`: a level adds a neighbour on both sides, as long as there is one: a mirror image shares it.
+        Args:
+            line: All ids.
+            length: Known ids at each place.
+            by_pairs: A level adds a neighbour on both sides, as long as there is one: a mirror image shares it.
+            places: Those of the line that are looked at (default: all).
+            n_ids: Ids that stand there (default: all of the line).
+            shares: How many indices share the memory for sorted places.
         """
-        self.line, self.by_pairs = line, by_pairs
-        whole = np.ones(len(line.places), bool)
+        self.line, self.by_pairs, self.shares = line, by_pairs, shares
+        self.n_ids = line.n_ids if n_ids is None else n_ids
+        places = line.places if places is None else places
+        whole = np.ones(len(places), bool)
         for offset in range(length):
-            whole &= line.digits[line.places + offset] < line.n_ids
-        places = line.places[whole]
+            whole &= line.digits[places + offset] < self.n_ids
+        places = places[whole]
         self.step = -(-len(places) // MAX_PLACES) or 1
         """One in so many training cells is looked at: 1 unless there are more than `MAX_PLACES`."""
         self.places = places[:: self.step]
-        self.kept: dict[tuple[int, ...], FittedPath] = {}
+        self.kept: dict[tuple[int, ...], ContextIndex] = {}
+        self.fitted: dict[tuple[tuple[int, ...], int], Float[np.ndarray, "levels kinds"]] = {}
+        """How many observations the shallower level is worth, for the levels of a path that pay and each kind of
+        context: of cells at each offset from the sorted places that was asked for."""
 
     def probabilities(
-        self, line: Line, places: Int[np.ndarray, " cells"], path: tuple[int, ...], used: int, target: int = 0
-    ) -> Float[np.ndarray, "cells ids"]:
-        """Of cells at `target` from some places of another line, which know their first `used` neighbours of `path`."""
-        fitted = self._fitted(path)
-        if target not in fitted.strengths:
-            fitted.strengths[target] = self._fit(fitted.index, target)
-        low, high = np.zeros(len(places), np.int64), np.full(len(places), len(fitted.index.places))
-        answer = below = np.full((len(places), line.n_ids), 1 / line.n_ids)
-        levels = self.levels(path)
+        self,
+        line: Line,
+        places: Int[np.ndarray, " cells"],
+        path: tuple[int, ...],
+        used: int,
+        target: int = 0,
+        own: Own | None = None,
+        like: tuple[int, ...] | None = None,
+    ) -> Answer:
+        """Of cells at `target` from some places of another line, which know their first `used` neighbours of `path`.
+
+        `own` is what counts for the records that the cells are of, and the example that each cell stands in. `like`
+        is a path whose strengths serve this one.
+        """
+        of_levels = self.strengths(like or path, target)
+        index = self._sorted(path)
+        every = Stretches.whole(index, len(places), target)
+        seen = every if own is None else WithoutOwn(every, own[0].stretches(index, own[1], target))
+        answer = below = np.full((len(places), self.n_ids), 1 / self.n_ids)
+        support = np.zeros(len(places))
         done = 0
-        for level, strengths in zip(levels, fitted.strengths[target], strict=False):
+        for level, strengths in zip(self.levels(path), of_levels, strict=False):
             if level > used:
                 break
-            size = high - low
+            size = seen.sizes
             for step in range(done, level):
-                low, high = fitted.index.narrowed(low, high, step, line.digits[places + path[step]])
+                seen.narrow(step, line.digits[places + path[step]])
             done = level
-            below = np.where((high - low == size)[:, None], below, answer)
-            counts = fitted.index.counts(low, high, target)
+            below = np.where((seen.sizes == size)[:, None], below, answer)
+            counts = seen.counts()
+            totals = counts.sum(axis=1, keepdims=True)
             strength = strengths[_kinds(counts)][:, None]
-            answer = (counts + strength * below) / (counts.sum(axis=1, keepdims=True) + strength)
-        return (1 - FLOOR) * answer + FLOOR / line.n_ids
+            answer = (counts + strength * below) / (totals + strength)
+            support = np.where(totals[:, 0] > 0, totals[:, 0], support)
+        return Answer((1 - FLOOR) * answer + FLOOR / self.n_ids, support)
+
+    def strengths(self, path: tuple[int, ...], target: int = 0) -> Float[np.ndarray, "levels kinds"]:
+        """Those of the levels of a path, fitted when they are first asked for."""
+        if (path, target) not in self.fitted:
+            self.fitted[path, target] = self._fit(self._sorted(path), target)
+        return self.fitted[path, target]
 
     def levels(self, path: tuple[int, ...]) -> list[int]:
         """How many neighbours of a path each level looks at."""
@@ -100,17 +139,19 @@ class FieldIndex:
             pairs += 1
         return [*range(0, 2 * pairs + 1, 2), *range(2 * pairs + 1, len(path) + 1)]
 
-    def _fitted(self, path: tuple[int, ...]) -> FittedPath:
-        found = self.kept.pop(path, None) or FittedPath(ContextIndex(self.line, self.places, path), {})
+    def _sorted(self, path: tuple[int, ...]) -> ContextIndex:
+        found = self.kept.pop(path, None) or ContextIndex(self.line, self.places, path, n_ids=self.n_ids)
         self.kept[path] = found  # the last one used is the last of the dictionary
-        each = len(self.places) * (self.places.itemsize + self.line.digits.itemsize + 4 * self.line.n_ids / 64)
-        while len(self.kept) > max(MAX_KEPT // max(each, 1), 1):
+        each = len(self.places) * (self.places.itemsize + self.line.digits.itemsize + 4 * self.n_ids / 64)
+        while len(self.kept) > max(MAX_KEPT / self.shares // max(each, 1), 1):
             del self.kept[next(iter(self.kept))]
         return found
 
     def _fit(self, index: ContextIndex, target: int) -> Float[np.ndarray, "levels kinds"]:
         """Strengths, and how deep it pays to go, by the likelihood of training cells that are left out in turn."""
-        digits, n_ids = self.line.digits, self.line.n_ids
+        if not len(self.places):
+            return np.empty((0, KINDS))
+        digits, n_ids = self.line.digits, self.n_ids
         wanted = SAMPLE if 2 * max(map(abs, index.path), default=0) <= len(index.path) else SAMPLE // FEWER
         places = self.places[:: max(len(self.places) // wanted, 1)].astype(np.int64)
         ids = digits[places + target].astype(np.int64)
@@ -150,6 +191,7 @@ class DeepTables:
         right: int = DEPTH,
         by_pairs: bool = False,
         past_holes: bool = True,
+        records: OwnRecords | None = None,
     ) -> None:
         """Count training sequences, with views of them (`symmetries`) among them where there are some.
 
@@ -160,11 +202,17 @@ class DeepTables:
             right: Neighbours on the right, at most; 0 makes a table of prefixes.
             by_pairs: One neighbour more on both sides at each level, so that a mirror image has the same levels.
             past_holes: Where a neighbour is hidden, begin with the nearest known one, and not with none.
+            records: Of which the sequences are the views: what a record has added is left out where it is asked about.
         """
         self.vocabulary, self.left, self.right, self.past_holes = vocabulary, left, right, past_holes
+        self.records = records
         self.room = max(left, right)
         self.fields = [
-            FieldIndex(Line([ids[:, field] for ids in sequences], n_ids, self.room), by_pairs=by_pairs)
+            FieldIndex(
+                Line([ids[:, field] for ids in sequences], n_ids, self.room),
+                by_pairs=by_pairs,
+                shares=vocabulary.n_fields,
+            )
             for field, n_ids in enumerate(vocabulary.n_outputs)
         ]
 
@@ -177,19 +225,30 @@ class DeepTables:
         self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> list[Float[np.ndarray, "_ _"]]:
         """Log-probabilities of the asked cells, from the known cells of their field."""
+        return self.answers(examples, cells)[0]
+
+    def answers(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> tuple[list[Float[np.ndarray, "_ _"]], Float[np.ndarray, " cells"]]:
+        """The same, and how many training cells stand behind each."""
         ends = np.cumsum([0, *map(len, cells)])
         log_probs = np.full((ends[-1], max(self.vocabulary.n_outputs)), -np.inf)
+        support = np.zeros(ends[-1])
         positions, fields = np.concatenate([np.empty((0, 2), np.int64), *cells]).T
+        of_example = np.repeat(np.arange(len(examples)), np.diff(ends))
         for field, index in enumerate(self.fields):
             rows = np.flatnonzero(fields == field)
             if not len(rows):
                 continue
             line = Line([each.ids[:, field] for each in examples], index.line.n_ids, self.room)
-            places = (np.repeat(line.starts, np.diff(ends)) + positions)[rows].astype(np.int64)
+            places = (line.starts[of_example] + positions)[rows].astype(np.int64)
+            own = None if self.records is None else self.records.places(examples, index.line, index.places)
             for (path, used), mine in self._grouped(line, places).items():
-                found = index.probabilities(line, places[mine], path, used)
-                log_probs[rows[mine], : line.n_ids] = np.log(found)
-        return np.split(log_probs, ends[1:-1])
+                left_out = None if own is None else (own, of_example[rows[mine]])
+                found = index.probabilities(line, places[mine], path, used, own=left_out)
+                log_probs[rows[mine], : line.n_ids] = np.log(found.probabilities)
+                support[rows[mine]] = found.support
+        return np.split(log_probs, ends[1:-1]), support
 
     def _grouped(
         self, line: Line, places: Int[np.ndarray, " cells"]

@@ -1,0 +1,148 @@
+"""Leaving a record out of what was counted of it: `Example.key` says which one is asked about.
+
+*Why*: else `score` of a training file finds nothing odd, and a masked training file is filled from memory.
+
+A training sequence is the record that is asked about if it has its key, and at least half of the cells that are known
+in both agree: cells that were filled need not be what stood there. What is left out is the example and `GUARD`
+positions on either side, in the sequence and its images: all of a log's case, and a stretch of a genome. Other records
+count, also where they hold the same.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from maskseq.predict.experts.context_index import ContextIndex, Line, Stretches
+from maskseq.predict.experts.training_data import TrainingData
+from maskseq.predict.protocol import Example
+from maskseq.tokenizer import Tokenizer
+
+GUARD = 512
+AGREEING = 0.5
+
+
+class Stretch(NamedTuple):
+    """Positions of a view of a training sequence."""
+
+    view: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class OwnRecords:
+    """Finds what was counted of the record that an example belongs to."""
+
+    data: TrainingData
+    tokenizer: Tokenizer[Any]
+
+    def of(self, example: Example, *, copies: bool = False) -> list[Stretch]:
+        """Where it lies among the views of training data (`TrainingData.views`).
+
+        `copies`: the same stretch of exact copies of the whole sequence, too.
+        """
+        own = [
+            stretch
+            for index in self.by_key.get(example.key, ())
+            if self._agrees(index, example)
+            for stretch in self._stretches(index, example)
+        ]
+        if not copies:
+            return own
+        return [each._replace(view=view) for each in own for view in self._same_views[self._digests[each.view]]]
+
+    def _stretches(self, index: int, example: Example) -> list[Stretch]:
+        length = len(self.data.sequences[index])
+        first = example.start - self._start(index)
+        start, stop = max(first - GUARD, 0), min(first + len(example.ids) + GUARD, length)
+        if start >= stop:
+            return []
+        symmetries = self.tokenizer.symmetries()
+        view = index * (1 + len(symmetries))
+        there = [(length - stop, length - start) if each.reverse else (start, stop) for each in symmetries]
+        return [Stretch(view, start, stop), *(Stretch(view + 1 + i, *each) for i, each in enumerate(there))]
+
+    def _agrees(self, index: int, example: Example) -> bool:
+        ids, first = self.data.sequences[index], example.start - self._start(index)
+        theirs = ids[max(first, 0) : max(first + len(example.ids), 0)]
+        mine = example.ids[max(-first, 0) :][: len(theirs)]
+        known = self.tokenizer.vocabulary.known
+        both = known(theirs) & known(mine)
+        return len(theirs) > 0 and bool(np.count_nonzero((theirs == mine) & both) >= AGREEING * np.count_nonzero(both))
+
+    def _start(self, index: int) -> int:
+        return self.data.starts[index] if self.data.starts else 0
+
+    def places(
+        self,
+        examples: Sequence[Example],
+        line: Line,
+        places: Int[np.ndarray, " places"],
+        *,
+        before: int = 0,
+        n_slots: int = 1,
+    ) -> "OwnPlaces | None":
+        """Which of these places, in the order of a line of all views, count for the record of each example.
+
+        None where there are none.
+
+        Args:
+            examples: What is asked about.
+            line: All views.
+            places: Increasing places of the line.
+            before: So many places before each stretch reach into it.
+            n_slots: Places of the line for each position.
+        """
+        if not any(example.key in self.by_key for example in examples):
+            return None
+        found = []
+        for example in examples:
+            inside = [np.empty(0, places.dtype)]
+            for view, start, stop in self.of(example):
+                begin = int(line.starts[view])
+                first, last = np.searchsorted(places, begin + n_slots * np.array([max(start - before, 0), stop]))
+                inside.append(places[first:last])
+            found.append(np.concatenate(inside))
+        return OwnPlaces(found) if any(map(len, found)) else None
+
+    @cached_property
+    def by_key(self) -> dict[str, list[int]]:
+        """The sequences of each key."""
+        found: dict[str, list[int]] = {}
+        for index, key in enumerate(self.data.keys):
+            if key:
+                found.setdefault(key, []).append(index)
+        return found
+
+    @cached_property
+    def _digests(self) -> list[bytes]:
+        """Of what each view holds."""
+        return [hashlib.blake2b(ids.tobytes(), digest_size=16).digest() for ids in self.data.views(self.tokenizer)]
+
+    @cached_property
+    def _same_views(self) -> dict[bytes, list[int]]:
+        found: dict[bytes, list[int]] = {}
+        for view, digest in enumerate(self._digests):
+            found.setdefault(digest, []).append(view)
+        return found
+
+
+@dataclass(frozen=True)
+class OwnPlaces:
+    """The places that count for the record of each example."""
+
+    of_examples: Sequence[Int[np.ndarray, " _"]]
+
+    def stretches(self, like: ContextIndex, example: Int[np.ndarray, " cells"], target: int) -> Stretches:
+        """Those of each cell, by the example that it stands in, sorted like all places; nothing is narrowed yet."""
+        used, which = np.unique(example, return_inverse=True)
+        places = [self.of_examples[each] for each in used.tolist()]
+        edges = np.cumsum([0, *map(len, places)])
+        groups = np.repeat(np.arange(len(places)), np.diff(edges))
+        index = ContextIndex(like.line, np.concatenate(places), like.path, groups, like.n_ids)
+        return Stretches(index, edges[which], edges[which + 1], target)

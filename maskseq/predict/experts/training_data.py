@@ -1,0 +1,61 @@
+"""What experts are counted on: training sequences, and which record each of them is."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from maskseq.corpus.reader import COUNTED, Corpus
+from maskseq.tokenizer import Tokenizer
+
+Ids = Integer[np.ndarray, "_ _"]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Training sequences, which lie in records."""
+
+    keys: Sequence[str]
+    """Of their records; an empty one is nobody's."""
+    sequences: Sequence[Ids]
+    """Ids, `[MASK]` where a cell is unknown."""
+    numbers: Sequence[Float[np.ndarray, "_ _"]] | None = None
+    """Values of ordinal fields as they were read, in their units; NaN where unknown or not ordinal."""
+    starts: Sequence[int] = ()
+    """Where each sequence begins in its record, in positions (none: all at 0)."""
+
+    @classmethod
+    def of(cls, sequences: Iterable[Ids]) -> "TrainingData":
+        """Sequences of records whose names nobody knows."""
+        found = list(sequences)
+        return cls([""] * len(found), found)
+
+    @property
+    def n_positions(self) -> int:
+        return sum(map(len, self.sequences))
+
+    def views(self, tokenizer: Tokenizer[Any]) -> list[Ids]:
+        """Each sequence, followed by its images."""
+        return views_of(self.sequences, tokenizer)
+
+
+def training_data(corpus: Corpus) -> TrainingData:
+    """The first training sequences of a corpus, up to `COUNTED` positions in all."""
+    keys, sequences, starts, room = [], [], [], COUNTED
+    for index, encoded in corpus.each("train"):
+        keys.append(corpus.key(index))
+        sequences.append(encoded.ids)
+        starts.append(int(corpus.starts[index]))
+        room -= len(encoded)
+        if room <= 0:
+            break
+    return TrainingData(keys, sequences, starts=starts)
+
+
+def views_of(sequences: Sequence[Ids], tokenizer: Tokenizer[Any]) -> list[Ids]:
+    """Each sequence, followed by its images."""
+    symmetries = tokenizer.symmetries()
+    return list(chain.from_iterable((ids, *(each.ids(ids) for each in symmetries)) for ids in sequences))

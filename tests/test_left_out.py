@@ -1,0 +1,222 @@
+"""A record is asked about as if it had not been counted: experts that were counted without it answer the same."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maskseq.predict.experts.copies import CopyPredict
+from maskseq.predict.experts.deep_tables import DeepTables
+from maskseq.predict.experts.left_out import GUARD, OwnRecords
+from maskseq.predict.experts.span_predict import SpanPredict
+from maskseq.predict.experts.training_data import TrainingData
+from maskseq.predict.protocol import Example
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Encoded, Field, ListRecord, Vocabulary
+from maskseq_genomics.nucleotide import NucleotideTokenizer
+
+
+class Pairs(Tokenizer[ListRecord]):
+    """Two fields, of three and of two ids."""
+
+    fields = (Field(name="x", tokens=tuple("abc")), Field(name="y", tokens=tuple("de")))
+
+    def encode(self, record: ListRecord) -> Encoded:
+        return Encoded(np.array(record.values, np.uint8))
+
+    def decode(self, ids: np.ndarray) -> list[list[int]]:
+        return ids.tolist()
+
+
+TWO = Vocabulary.of(Pairs.fields)
+DNA = NucleotideTokenizer()
+
+
+def case(rows: list[tuple[int, int]]) -> np.ndarray:
+    return np.array(rows, np.uint8).reshape(-1, 2)
+
+
+CASES = st.lists(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=8).map(case), min_size=2, max_size=7
+)
+
+
+def same_strengths(of: Any, also: Any) -> None:
+    """What is fitted on all data is not what is compared."""
+    for index, other in zip(of.fields, also.fields, strict=True):
+        other.fitted.update(index.fitted)
+
+
+@settings(max_examples=80, deadline=None)
+@given(CASES, st.integers(0, 10**6), st.integers(0, 2**16 - 1), st.booleans())
+def test_tables_answer_as_if_the_record_had_not_been_counted(
+    sequences: list[np.ndarray], pick: int, hidden: int, past_holes: bool
+) -> None:
+    which = pick % len(sequences)
+    record = sequences[which]
+    holes = np.array([hidden >> i & 1 for i in range(record.size)], bool).reshape(record.shape)
+    holes[0, 0] = True
+    asked = [np.argwhere(holes)]
+    data = TrainingData([f"case {i}" for i in range(len(sequences))], sequences)
+    options = {"vocabulary": TWO, "left": 3, "right": 3, "past_holes": past_holes}
+    full = DeepTables(sequences, **options, records=OwnRecords(data, Pairs()))
+    without = DeepTables([ids for i, ids in enumerate(sequences) if i != which], **options)
+    seen = TWO.masked(record, holes)
+    (answer,), support = full.answers([Example(seen, key=f"case {which}")], asked)
+    same_strengths(full, without)
+    (expected,), behind = without.answers([Example(seen)], asked)
+    np.testing.assert_allclose(answer, expected, atol=1e-9)
+    np.testing.assert_array_equal(support, behind)
+
+
+@settings(max_examples=50, deadline=None)
+@given(CASES, st.integers(0, 10**6), st.integers(1, 3))
+def test_spans_answer_as_if_the_record_had_not_been_counted(
+    sequences: list[np.ndarray], pick: int, length: int
+) -> None:
+    which = pick % len(sequences)
+    record = sequences[which]
+    first = pick % len(record)
+    holes = np.zeros(record.shape, bool)
+    holes[first : first + length] = True
+    data = TrainingData([f"case {i}" for i in range(len(sequences))], sequences)
+    full = SpanPredict(sequences, vocabulary=TWO, depth=2, records=OwnRecords(data, Pairs()))
+    without = SpanPredict([ids for i, ids in enumerate(sequences) if i != which], vocabulary=TWO, depth=2)
+    seen, asked = TWO.masked(record, holes), [np.argwhere(holes)]
+    (answer,), support = full.answers([Example(seen, key=f"case {which}")], asked)
+    for field in range(2):
+        for n in range(1, len(record) + 1):
+            without.index(field, n).fitted.update(full.index(field, n).fitted)
+    (expected,), behind = without.answers([Example(seen)], asked)
+    np.testing.assert_allclose(answer, expected, atol=1e-9)
+    np.testing.assert_array_equal(support, behind)
+
+
+def dna(seed: int, n: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(4, size=(n, 1)).astype(np.uint8)
+
+
+def mirrored(ids: np.ndarray) -> np.ndarray:
+    (mirror,) = DNA.symmetries()
+    return mirror.ids(ids)
+
+
+def every(step: int, ids: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    hidden = ids.copy()
+    hidden[step // 2 :: step] = 4
+    return hidden, [np.argwhere(hidden == 4)]
+
+
+def copies(keys: Sequence[str], sequences: Sequence[np.ndarray], starts: Sequence[int] = ()) -> CopyPredict:
+    data = TrainingData(list(keys), list(sequences), starts=list(starts))
+    return CopyPredict(data.views(DNA), vocabulary=DNA.vocabulary, records=OwnRecords(data, DNA))
+
+
+@pytest.mark.parametrize("start", [0, 3000])
+@pytest.mark.parametrize("begin", [0, 500])
+def test_no_window_is_a_copy_of_itself_nor_of_its_other_strand(start: int, begin: int) -> None:
+    """`begin`: where the training sequence begins in its record."""
+    genome = dna(0, 9000)
+    hidden, asked = every(20, genome[start : start + 400])
+    (answer,), odds = copies(["g"], [genome], [begin]).answers([Example(hidden, key="g", start=begin + start)], asked)
+    assert odds.max() < 0
+    assert np.abs(np.exp(answer) - 0.25).max() < 0.05
+    other = Example(hidden, key="another", start=begin + start)  # whoever has another name is copied
+    assert copies(["g"], [genome], [begin]).answers([other], asked)[1].min() > 5 if start else True
+
+
+def test_repeats_elsewhere_are_copied_all_the_same() -> None:
+    genome = dna(0, 12_000)
+    genome[8000:8400] = genome[1000:1400]
+    genome[10_000:10_400] = mirrored(genome[1000:1400])
+    hidden, asked = every(20, genome[1000:1400])
+    (answer,), odds = copies(["g"], [genome]).answers([Example(hidden, key="g", start=1000)], asked)
+    assert (answer.argmax(axis=1) == genome[1000:1400][asked[0][:, 0], 0]).all()
+    assert odds.min() > 5
+
+
+def test_copies_answer_as_if_the_window_had_not_been_indexed() -> None:
+    genome = dna(3, 9000)
+    genome[7000:7300] = genome[3100:3400]
+    hidden, asked = every(10, genome[3000:3600])
+    (answer,), _ = copies(["g"], [genome]).answers([Example(hidden, key="g", start=3000)], asked)
+    without = genome.copy()
+    without[3000 - GUARD : 3600 + GUARD] = 4
+    alone = CopyPredict([without, mirrored(without)], vocabulary=DNA.vocabulary)
+    np.testing.assert_allclose(np.exp(answer), np.exp(alone([Example(hidden)], asked)[0]), atol=0.02)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_copies_of_a_whole_record_are_no_copies_whatever_their_name(turned: bool) -> None:
+    genome, other = dna(0, 1500), dna(1, 1500)
+    twin = mirrored(genome) if turned else genome
+    expert = copies(["a", "b", "c"], [genome, twin, other])
+    hidden, asked = every(20, genome)
+    for key in ("a", "b", "somebody", ""):
+        assert expert.answers([Example(hidden, key=key)], asked)[1].max() < 0, key
+    window, cells = every(20, genome[200:600])
+    assert expert.answers([Example(window, key="a", start=200)], cells)[1].max() < 0
+    near = genome.copy()
+    near[700] = (near[700] + 1) % 4  # another record, however alike
+    hidden, asked = every(20, near)
+    assert expert.answers([Example(hidden, key="d")], asked)[1].min() > 5
+
+
+def test_a_record_of_the_same_name_that_holds_something_else_is_not_left_out() -> None:
+    genome = dna(0, 3000)
+    expert = copies(["chr1"], [genome])
+    elsewhere = dna(1, 3000)
+    elsewhere[1000:1400] = genome[2000:2400]
+    hidden, asked = every(20, elsewhere[1000:1400])
+    assert expert.answers([Example(hidden, key="chr1", start=1000)], asked)[1].min() > 5
+
+
+def test_a_filled_cell_that_differs_does_not_bring_the_record_back() -> None:
+    genome = dna(0, 3000)
+    hidden, asked = every(20, genome[1000:1400])
+    hidden[5:300:4] = (hidden[5:300:4] + 1) % 4
+    asked = [np.argwhere(hidden == 4)]
+    assert copies(["g"], [genome]).answers([Example(hidden, key="g", start=1000)], asked)[1].max() < 0
+
+
+def test_variants_of_a_training_genome_are_judged_as_an_unseen_one_would_be() -> None:
+    """Reference against alternative: the locus itself says nothing, and repeats say what they are worth."""
+    genome = dna(5, 20_000)
+    genome[15_000:15_300] = genome[2000:2300]
+    rng = np.random.default_rng(0)
+    positions = np.sort(rng.choice(np.arange(1500, 3000), 80, replace=False))
+    expert = copies(["g"], [genome])
+    odds = {}
+    for key in ("g", "not counted"):
+        found = []
+        for at in positions.tolist():
+            window = genome[at - 100 : at + 101].copy()
+            window[100] = 4
+            (said,) = expert([Example(window, key=key, start=at - 100)], [np.array([[100, 0]])])
+            alternative = (int(genome[at, 0]) + 1) % 4
+            found.append(said[0, genome[at, 0]] - said[0, alternative])
+        odds[key] = np.array(found)
+    inside = (positions > 2010) & (positions < 2290)
+    assert odds["not counted"].min() > 3
+    assert np.abs(odds["g"][~inside & ((positions < 1950) | (positions > 2350))]).max() < 0.1
+    assert odds["g"][inside].min() > 3
+
+
+def test_identical_cases_keep_counting_and_an_odd_one_stays_odd() -> None:
+    """The last id repeats the first, in every case but one, which was counted as well."""
+    sequences = [case([(i % 3, 0), (1, 0), (i % 3, 1)]) for i in range(90)]
+    sequences[40][2, 0] = (sequences[40][2, 0] + 1) % 3
+    data = TrainingData([str(i) for i in range(90)], sequences)
+    table = DeepTables(sequences, vocabulary=TWO, left=2, right=0, records=OwnRecords(data, Pairs()))
+    cell, surprise = [np.array([[2, 0]])], []
+    for i, ids in enumerate(sequences):
+        seen = ids.copy()
+        seen[2, 0] = 3
+        (answer,), support = table.answers([Example(seen, key=str(i))], cell)
+        surprise.append(-answer[0, ids[2, 0]])
+        assert support.tolist() == [29]  # those that begin alike, less itself
+    assert np.argmax(surprise) == 40
+    assert surprise[40] > 3 > 0.3 > np.median(surprise)
