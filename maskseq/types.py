@@ -7,9 +7,11 @@ values), last the input-only `[MASK]`, for which a native head has no row. An un
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import SupportsIndex
+from operator import not_
+from typing import Annotated, SupportsIndex
 
 import numpy as np
+import pydantic
 from jaxtyping import Bool, Float, Integer, Shaped
 
 from maskseq.contract.renamed import older_names
@@ -175,6 +177,10 @@ class Field:
     unit: str = ""
     source: str = ""
     """The raw column that the field is computed from (default: the field's own name)."""
+    given: bool = False
+    """A covariate: known wherever the record is, such as a coordinate, the calendar or a label of the whole record. It
+    is context: never masked, asked about, scored or filled. Its source is its own, and none of its cells is `[MASK]`:
+    a value that nobody knows has an id like any other, such as that of `[OTHER]`."""
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -238,6 +244,8 @@ class Vocabulary:
     """Of each field, the id of `[OTHER]`, which is scored but never committed by infill; None where there is none."""
     centres: tuple[tuple[float, ...] | None, ...] = ()
     """Of each ordinal field, the physical value of each domain token; None for the others."""
+    given: Annotated[tuple[int, ...], pydantic.Field(exclude_if=not_)] = ()
+    """The fields that are context only (`Field.given`). Encoders without any are saved as before there were such."""
 
     def __post_init__(self) -> None:
         if not self.unpredictable:
@@ -256,6 +264,7 @@ class Vocabulary:
             mask_ids=tuple(f.mask_id for f in fields),
             other_ids=tuple(f.control_id(OTHER) if OTHER in f.controls else None for f in fields),
             centres=tuple(f.centres for f in fields),
+            given=tuple(index for index, f in enumerate(fields) if f.given),
         )
 
     @property
@@ -294,15 +303,27 @@ class Vocabulary:
         """The narrowest unsigned dtype that holds every id of every field."""
         return np.dtype(np.min_scalar_type(max(self.n_rows) - 1))
 
+    @cached_property
+    def n_ids(self) -> Integer[np.ndarray, "fields"]:
+        """How many ids a record may have in each field: all, but no `[MASK]` in given ones."""
+        return np.asarray(self.n_rows) - np.isin(np.arange(self.n_fields), self.given)
+
     def known(self, ids: Integer[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
         """Which cells have a known value, that is, are not `[MASK]`."""
         return np.asarray(ids != np.asarray(self.mask_ids, dtype=ids.dtype))
 
+    def askable(self, ids: Integer[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
+        """Which cells may be hidden and asked about: those of a known value, but of given fields."""
+        asked = self.known(ids)
+        asked[:, list(self.given)] = False
+        return asked
+
     def masked(
         self, ids: Integer[np.ndarray, "length fields"], cells: Bool[np.ndarray, "length fields"]
     ) -> Integer[np.ndarray, "length fields"]:
-        """A copy of the ids, `[MASK]` in these cells."""
-        return np.where(cells, np.asarray(self.mask_ids, dtype=ids.dtype), ids)
+        """A copy of the ids, `[MASK]` in these cells but those of given fields."""
+        hidden = cells & ~np.isin(np.arange(self.n_fields), self.given)
+        return np.where(hidden, np.asarray(self.mask_ids, dtype=ids.dtype), ids)
 
 
 Progress = Callable[[int, int | None], None]

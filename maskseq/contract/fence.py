@@ -163,11 +163,12 @@ def check_shape(tokenizer: Tokenizer[Any], record: Record, encoded: object) -> N
 def check_ids(tokenizer: Tokenizer[Any], record: Record, encoded: Encoded) -> None:
     """`PluginError` names the record, the field, the position and the value of an id that does not exist."""
     vocabulary = tokenizer.vocabulary
-    n_rows = np.asarray(vocabulary.n_rows)
-    wrong = np.argwhere((encoded.ids < 0) | (encoded.ids >= n_rows))
+    wrong = np.argwhere((encoded.ids < 0) | (encoded.ids >= vocabulary.n_ids))
     if len(wrong):
         at, field = wrong[0].tolist()
-        known = f"field {vocabulary.names[field]!r} has the ids 0 to {n_rows[field] - 1}"
+        known = f"field {vocabulary.names[field]!r} has the ids 0 to {vocabulary.n_ids[field] - 1}"
+        if field in vocabulary.given:
+            known += ", as it is given: a value that nobody knows needs an id of its own, such as that of [OTHER]"
         raise broken(tokenizer, record, f"id {encoded.ids[at, field]} at position {at + 1}, but {known}")
 
 

@@ -105,7 +105,7 @@ def checked_tokens(rows: Sequence[EncodedRow], tokenizer: Tokenizer[Any]) -> Int
         if (row.encoded.units is None) != (rows[0].encoded.units is None):
             raise broken(tokenizer, row.record, "units only for some records")
     tokens = np.concatenate([row.encoded.ids for row in rows] or [np.empty((0, vocabulary.n_fields), vocabulary.dtype)])
-    if len(tokens) and ((tokens.min(axis=0) < 0) | (tokens.max(axis=0) >= vocabulary.n_rows)).any():
+    if len(tokens) and ((tokens.min(axis=0) < 0) | (tokens.max(axis=0) >= vocabulary.n_ids)).any():
         for row in rows:
             check_ids(tokenizer, row.record, row.encoded)
     return tokens.astype(vocabulary.dtype, copy=False)

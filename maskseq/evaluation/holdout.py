@@ -122,8 +122,9 @@ def hide_spans(
     away are hidden with it, also those of weight 0, which are context that is not asked about.
     """
     length, n_fields = encoded.ids.shape
-    known = tokenizer.vocabulary.known(encoded.ids)
+    known = tokenizer.vocabulary.askable(encoded.ids)
     scorable = encoded.scorable(known)
+    free_of_all = scorable | np.isin(np.arange(n_fields), tokenizer.vocabulary.given)  # a span passes given cells over
     wanted = np.zeros(known.shape, bool)
     if not length:
         return wanted
@@ -136,11 +137,12 @@ def hide_spans(
     for span, start, column in zip(spans.tolist(), starts.tolist(), columns.tolist(), strict=True):
         fields = slice(None) if column < 0 else slice(column, column + 1)
         free = (
-            scorable[start : start + span, fields].all()
+            free_of_all[start : start + span, fields].all()
+            and scorable[start : start + span, fields].any()
             and not wanted[max(start - 1, 0) : start + span + 1, fields].any()
         )
         if free and span <= room:
             wanted[start : start + span, fields] = True
             room -= span
     units = raw_units(tokenizer, encoded)
-    return np.asarray(units.widened(wanted) & known)
+    return np.asarray(units.widened(wanted & scorable) & known)

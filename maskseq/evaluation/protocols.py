@@ -132,7 +132,7 @@ class SourceWindow:
 
     @cached_property
     def scorable(self) -> Bool[np.ndarray, "length fields"]:
-        return self.piece.scorable(self.tokenizer.vocabulary.known(self.piece.ids))
+        return self.piece.scorable(self.tokenizer.vocabulary.askable(self.piece.ids))
 
     @property
     def events(self) -> int:

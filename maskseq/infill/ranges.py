@@ -77,9 +77,10 @@ def hidden_cells(
     for start, stop in stretches:
         wanted[start:stop] = True
     before = np.concatenate([[0], np.cumsum(wanted)])
+    asked = np.array([not field.given for field in tokenizer.fields])
     for at, units in unit_blocks(tokenizer, encoded):
         first, last = np.clip(units, 0, len(record)).transpose(2, 0, 1)
-        here = before[last] > before[first]
+        here = (before[last] > before[first]) & asked
         hidden[at : at + len(units)] = here
         changes += np.bincount(first[here], minlength=len(changes)) - np.bincount(last[here], minlength=len(changes))
     hides = np.cumsum(changes)
@@ -110,6 +111,9 @@ def check_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> None:
     """`UsageError` if there is no field, nor source of fields, of one of these names."""
     known = sorted({name for field in tokenizer.fields for name in (field.name, field.source)})
     unknown = sorted(set(names) - set(known))
+    given = [field.name for field in tokenizer.fields if field.given and {field.name, field.source} & set(names)]
+    if given:
+        raise UsageError(f"field {given[0]!r} is given: it is context, and cannot be hidden or filled")
     if unknown:
         raise UsageError(f"there is no field {unknown[0]!r}\n\nhint: the fields are {most_alike(unknown[0], known)}")
 

@@ -197,7 +197,7 @@ def _examples(
     shares = np.minimum(np.ceil(room / room.sum() * gaps), 4 * room).astype(int)
     for number, ((key, encoded), n) in enumerate(zip(records, shares.tolist(), strict=True)):
         rng = np.random.default_rng((seed, key_number(key)))
-        known = np.asarray(encoded.scorable(tokenizer.vocabulary.known(encoded.ids)).any(axis=1))
+        known = np.asarray(encoded.scorable(tokenizer.vocabulary.askable(encoded.ids)).any(axis=1))
         units, own = tokenizer.units_of(encoded), np.arange(len(encoded))[:, None]
         astride = np.asarray((units[..., 0] < own) & (units[..., 1] > own))  # such as the time since the event before
         for _ in range(n):

@@ -25,17 +25,20 @@ class RawUnits:
     """The source of each point of the line, numbered in order of appearance."""
     plain: bool
     """Each cell is a unit of its own, in order: the line is the cells, column by column. Only a short cut."""
+    given: Bool[np.ndarray, "fields"]
+    """Fields whose cells no mask hides."""
 
     @classmethod
     def of(cls, units: Integer[np.ndarray, "length fields 2"], fields: Sequence[Field]) -> "RawUnits":
         length, n_fields, _ = units.shape
+        given = np.array([each.given for each in fields], dtype=bool)
         columns: dict[str, list[int]] = {}
         for column, each in enumerate(fields):
             columns.setdefault(each.source, []).append(column)
         one_each = np.arange(length)[:, None, None] + np.arange(2)
         if not length or (len(columns) == n_fields and (units - units[:1, :, :1] == one_each).all()):
             start = one_each[..., 0] + np.arange(n_fields) * (length + 1)
-            return cls(start, start + 1, np.repeat(np.arange(n_fields), length + 1), True)
+            return cls(start, start + 1, np.repeat(np.arange(n_fields), length + 1), True, given)
         start, stop = units[..., 0], units[..., 1]
         low, high = start.min(axis=0).tolist(), stop.max(axis=0).tolist()
         shift = np.zeros(n_fields, dtype=np.int64)
@@ -44,7 +47,7 @@ class RawUnits:
             begin, end = min(low[c] for c in members), max(high[c] for c in members)
             shift[members] = sum(sizes) - begin
             sizes.append(end - begin + 1)  # the one more keeps runs of one source from touching the next
-        return cls(start + shift, stop + shift, np.repeat(np.arange(len(sizes)), sizes), False)
+        return cls(start + shift, stop + shift, np.repeat(np.arange(len(sizes)), sizes), False, given)
 
     def units(self, cells: Bool[np.ndarray, "length fields"]) -> Bool[np.ndarray, "line"]:
         """The units that at least one of the cells depends on."""
@@ -57,12 +60,15 @@ class RawUnits:
         return np.cumsum(opened) > 0
 
     def cells(self, units: Bool[np.ndarray, "line"]) -> Bool[np.ndarray, "length fields"]:
-        """The cells that depend on at least one of the units."""
+        """The cells that depend on at least one of the units, but for those that are given."""
         if self.plain:
             length, n_fields = self.start.shape
-            return np.ascontiguousarray(units.reshape(n_fields, length + 1)[:, :-1].T)
-        before = _count_before(units)
-        return np.asarray(before[self.stop] > before[self.start])
+            cells = np.ascontiguousarray(units.reshape(n_fields, length + 1)[:, :-1].T)
+        else:
+            before = _count_before(units)
+            cells = np.asarray(before[self.stop] > before[self.start])
+        cells[:, self.given] = False
+        return cells
 
     def widened(self, cells: Bool[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
         """These cells, and all that depend on units which they depend on: masked together, none gives another away."""

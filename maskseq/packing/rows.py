@@ -167,7 +167,7 @@ class PackedRows:
             if self.config.breaks_off(start, len(encoded), int(self.corpus.lengths[sequence])):
                 encoded = replace(encoded, ids=self.corpus.tokenizer.closed(encoded.ids))
             encoded = self._turned(encoded, rng)
-            scorable = self._vocabulary.known(encoded.ids)
+            scorable = self._vocabulary.askable(encoded.ids)
             if encoded.weights is not None:
                 scorable &= encoded.weights > 0
             mask = mask_piece(

@@ -146,7 +146,7 @@ def _passes(
                 continue
             piece = encoded.cut(window.start, window.stop)
             ids, units = piece.ids, raw_units(tokenizer, piece)
-            wanted = tokenizer.vocabulary.known(ids)
+            wanted = tokenizer.vocabulary.askable(ids)
             wanted[: kept.start - window.start] = False
             wanted[kept.stop - window.start :] = False
             for group in _groups(wanted, stride, mode):

@@ -139,7 +139,7 @@ class _Sides:
 
         Where it moves the borders of tokens, all that differ: the same units, told in other tokens.
         """
-        known = [tokenizer.vocabulary.known(ids) for ids in (self.before, self.after)]
+        known = [tokenizer.vocabulary.askable(ids) for ids in (self.before, self.after)]
         if np.array_equal(self.units_before, self.units_after):
             hidden = _within(self.units_before, *units)
             asked = hidden & known[0] & known[1]
@@ -161,7 +161,7 @@ class _Sides:
                 near[:left] = units[:left, :, 0] >= units[:left, :, 1].max() - FLANK
             if right:
                 near[-right:] = units[-right:, :, 1] <= units[-right:, :, 0].min() + FLANK
-            asked.append(near & tokenizer.vocabulary.known(ids))
+            asked.append(near & tokenizer.vocabulary.askable(ids))
             raw = RawUnits.of(units, tokenizer.fields)
             hidden.append(raw.widened(near))
         return (hidden[0], hidden[1]), (asked[0], asked[1])

@@ -106,7 +106,8 @@ class RecordCase:
 
     @cached_property
     def known(self) -> Bool[np.ndarray, "length fields"]:
-        return self.tokenizer.vocabulary.known(self.ids)
+        """The cells that a mask may hide."""
+        return self.tokenizer.vocabulary.askable(self.ids)
 
     def window(self, size: int) -> slice:
         """A random stretch of at most `size` positions."""

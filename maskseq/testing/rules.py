@@ -25,6 +25,11 @@ def rebuild(tokenizer: Tokenizer[Any]) -> Tokenizer[Any]:
     """`state` goes through JSON and back to an equal tokenizer, by name too where the class can be imported."""
     names = [field.name for field in tokenizer.fields]
     require(names and len(set(names)) == len(names), f"its fields are {names}", "name at least one, each differently")
+    given = {field.source for field in tokenizer.fields if field.given}
+    shared = sorted(given & {field.source for field in tokenizer.fields if not field.given})
+    mend = "what is computed from a value that may be hidden is no covariate: give it a source of its own, or hide it"
+    require(not shared, f"given fields share the sources {shared} with others", mend)
+    require(not all(field.given for field in tokenizer.fields), "all fields are given", "leave one that can be asked")
     cls = type(tokenizer)
     twin = cls.from_state(json.loads(to_json(tokenizer.state(), lossless=True)))
     if importable(cls):
@@ -48,6 +53,8 @@ def encode(case: RecordCase) -> None:
     )
     rows = np.array([field.n_rows for field in fields])
     require_cells((ids >= 0) & (ids < rows), "an id is out of range", f"ids run from 0 to below {rows.tolist()}")
+    mend = "give what nobody knows an id of its own there, such as that of [OTHER]"
+    require_cells(ids < case.tokenizer.vocabulary.n_ids, "a cell of a given field is [MASK]", mend)
     if weights is not None:
         problem = f"weights have shape {weights.shape} and dtype {weights.dtype}"
         require(weights.shape == ids.shape and weights.dtype.kind == "f", problem, "return floats, one for each id")
