@@ -298,6 +298,28 @@ class Tokenizer(ABC, Generic[R]):
         ]
         return closed
 
+    def is_end(self, position: Integer[np.ndarray, " fields"]) -> bool:
+        """Whether these ids of one position are the mark of the end."""
+        marks = [field.control_id(END) if END in field.controls else -1 for field in self.fields]
+        return bool((position == np.array(marks)).any())
+
+    def opened(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "_ fields"]:
+        """These ids as those of a record that may go on: without the mark of its end, if there is one."""
+        return ids[:-1] if len(ids) and self.is_end(ids[-1]) else ids
+
+    def extended(self, ids: Integer[np.ndarray, "length fields"], n: int) -> Integer[np.ndarray, "_ fields"]:
+        """These ids of an open record and `n` positions more, as they are seen before anything is known of them.
+
+        Default: nothing is. A tokenizer whose records have facts that hold throughout puts these.
+        """
+        mask_ids = np.array([field.mask_id for field in self.fields], dtype=ids.dtype)
+        return np.concatenate([ids, np.tile(mask_ids, (n, 1))])
+
+    @property
+    def elapsed(self) -> str | None:
+        """The ordinal field whose numbers add up to the time that passes, for `maskseq next`. Default: none does."""
+        return None
+
     def symmetries(self) -> tuple[Symmetry[R], ...]:
         """Exact symmetries, such as the reverse complement of DNA. Default: none."""
         return ()

@@ -340,7 +340,7 @@ def draw(
         new = list(made)
         order = np.random.default_rng((question.seed, round_)).permutation(len(new)).tolist()
         found += [new[i] for i in order]
-        asked_all = protocol.startswith(("event", "gaps-"))
+        asked_all = protocol.startswith(("event", "gaps-", "next", "suffix-"))
         if not new or asked_all or sum(len(puzzle.cells) for puzzle in found) >= question.cells:
             break
     if not found:

@@ -6,7 +6,7 @@ hidden with it (in a log, the next event's gap goes with an event's time), and a
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -64,13 +64,21 @@ class Protocol:
         a time, all its fields. gap-K: K positions on end, all their fields, at one place of each sequence. gaps-K: the
         same at every place, one at a time; events and gaps are never the mark of the end, nor context. block-K: K steps
         of each field, at a place of its own, at least 24 from either end where there is room. field-K: K steps of one
-        field at a time, the other fields known. point-P: P per cent of the cells.
+        field at a time, the other fields known. point-P: P per cent of the cells. next: every position, given those
+        before it and nothing of what follows, the mark of the end among them. suffix-K: K positions on end alike.
+        forecast-K: the last K positions of each window.
         """
         name, _, number = text.partition("-")
-        if text in ("masked", "isolated", "event"):
-            hide = {"masked": lambda w: _masked(w, masking), "isolated": _isolated, "event": _events}[text]
-            return cls(text, hide)
-        if name in ("gap", "gaps", "block", "field", "point") and re.fullmatch(r"[1-9]\d*", number):
+        whole: dict[str, Callable[[SourceWindow], Iterator[MaskedCells]]] = {
+            "masked": lambda w: _masked(w, masking),
+            "isolated": _isolated,
+            "event": lambda w: _gaps(w, 1),
+            "next": lambda w: _suffixes(w, 1),
+        }
+        if text in whole:
+            return cls(text, whole[text])
+        sized = ("gap", "gaps", "block", "field", "point", "suffix", "forecast")
+        if name in sized and re.fullmatch(r"[1-9]\d*", number):
             n = int(number)
             makers: dict[str, Callable[[SourceWindow], Iterator[MaskedCells]]] = {
                 "gap": lambda w: _gap(w, n),
@@ -78,11 +86,13 @@ class Protocol:
                 "block": lambda w: _blocks(w, n),
                 "field": lambda w: _each_field(w, n),
                 "point": lambda w: _points(w, n / 100),
+                "suffix": lambda w: _suffixes(w, n),
+                "forecast": lambda w: _forecast(w, n),
             }
             return cls(text, makers[name])
         raise UsageError(
-            f"unknown protocol {text!r}; there are masked, isolated, event, gap-K, gaps-K, block-K, field-K and "
-            f"point-P, such as gap-5 (5 positions) or point-50 (50 % of the cells)"
+            f"unknown protocol {text!r}; there are masked, isolated, event, next, gap-K, gaps-K, block-K, field-K, "
+            f"suffix-K, forecast-K and point-P, such as gap-5 (5 positions) or point-50 (50 % of the cells)"
         )
 
     def puzzles(
@@ -111,14 +121,14 @@ class Protocol:
                 window = SourceWindow(piece, tokenizer, raw_units(tokenizer, piece), rng)
                 region = key if len(encoded) <= stretch else f"{key}:{start // stretch}"
                 for hidden in self.hide(window):
-                    asked = hidden.cells & window.scorable & wanted
+                    stop = len(hidden.cells)  # an open prefix is shorter than the window that it is of
+                    asked = hidden.cells & window.scorable[:stop] & wanted
                     if asked.any():
                         cells = np.argwhere(asked)
-                        share = len(cells) / np.count_nonzero(window.scorable)
+                        share = len(cells) / np.count_nonzero(window.scorable[:stop])
                         objective = hidden.objective or self.name
-                        yield MaskedExample(
-                            region, piece.ids, hidden.cells, cells, hidden.span, objective, share, piece.numbers
-                        )
+                        ids, numbers = piece.ids[:stop], None if piece.numbers is None else piece.numbers[:stop]
+                        yield MaskedExample(region, ids, hidden.cells, cells, hidden.span, objective, share, numbers)
 
 
 @dataclass(frozen=True)
@@ -169,6 +179,7 @@ class MaskedCells:
     """One puzzle's worth of hidden cells."""
 
     cells: Bool[np.ndarray, "length fields"]
+    """Of the window, or of as much of its beginning as is shown."""
     span: int = 1
     objective: str = ""
 
@@ -185,10 +196,6 @@ def _isolated(window: SourceWindow) -> Iterator[MaskedCells]:
     hidden = np.zeros(length, bool)
     hidden[int(window.rng.integers(min(EVERY, length))) :: EVERY] = True
     yield MaskedCells(window.positions(hidden))
-
-
-def _events(window: SourceWindow) -> Iterator[MaskedCells]:
-    return _gaps(window, 1)
 
 
 def _gap(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
@@ -209,6 +216,20 @@ def _gaps(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
     position = np.arange(len(window.piece))
     for first in window.places(n, window.events).tolist():
         yield MaskedCells(window.positions((first <= position) & (position < first + n)), span=n)
+
+
+def _suffixes(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
+    """The mark of the end is one of the positions: that a sequence is over is an outcome."""
+    for first in window.places(n, len(window.piece)).tolist():
+        prefix = replace(window.piece.cut(0, first + n), numbers=None)
+        shown = SourceWindow(prefix, window.tokenizer, raw_units(window.tokenizer, prefix), window.rng)
+        yield MaskedCells(shown.positions(np.arange(first + n) >= first), span=n)
+
+
+def _forecast(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
+    length = len(window.piece)
+    if length > n:
+        yield MaskedCells(window.positions(np.arange(length) >= length - n), span=n)
 
 
 def _blocks(window: SourceWindow, n: int) -> Iterator[MaskedCells]:

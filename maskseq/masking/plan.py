@@ -24,7 +24,8 @@ from maskseq.formats import most_alike
 from maskseq.masking.units import RawUnits, distinct
 from maskseq.types import Field
 
-OBJECTIVES = ("tokens", "spans", "infill")
+OBJECTIVES = ("tokens", "spans", "infill", "tail")
+"""What a segment is asked. `tail` is that of open prefixes (`open_prefixes.py`); the others are mixed by weight."""
 Mode = Literal["cell", "field", "position", "tail"]
 Lengths = Literal["geometric", "fixed", "ngram"]
 Region = Literal["prefix", "suffix", "middle", "several"]
@@ -101,6 +102,19 @@ class Infill:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tail:
+    """What is masked of an open prefix (`packing.open`): its last positions, with all their fields."""
+
+    most: int = 1
+    """From 1 to this many, each number as likely. With more than 1, several masked positions tell that the sequence
+    goes on for at least as long; the mark of the end can only be the last of them."""
+
+    def __post_init__(self) -> None:
+        if self.most < 1:
+            raise UsageError(f"masking.tail.most = {self.most}: at least the last position is masked")
+
+
+@dataclass(frozen=True, kw_only=True)
 class MaskingConfig:
     """How pieces are masked: objectives mixed by weight, one ratio, and what is hidden together."""
 
@@ -116,6 +130,7 @@ class MaskingConfig:
     tokens: Tokens = field(default_factory=Tokens)
     spans: Spans = field(default_factory=Spans)
     infill: Infill = field(default_factory=Infill)
+    tail: Tail = field(default_factory=Tail)
     field_weights: dict[str, float] = field(default_factory=dict)
     """How much the loss weighs hidden cells of a field, by its name (others: 1). With 0 a field is hidden as ever and
     never asked for: it only informs about the others."""
@@ -172,7 +187,8 @@ class PieceMask:
     ratio: float
     """Share that was planned: of all maskable units (positions, sources), or of those in the target of `infill`."""
     target: Bool[np.ndarray, "length"]
-    """Positions in the target regions of `infill`; all others are context. False everywhere for other objectives."""
+    """Positions in the target regions of `infill`, or masked by `tail`; all others are context. False everywhere for
+    other objectives."""
 
 
 def mask_piece(

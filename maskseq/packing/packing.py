@@ -14,8 +14,9 @@ holds; here a block is packed whole.
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -44,9 +45,15 @@ class PackingConfig:
     mark, the first piece's last position becomes one (`Tokenizer.closed`): the mark then tells nothing but the end of
     what was recorded."""
 
+    open: float = 0.0
+    """The share of segments that are shown as *open prefixes*: only how they begin, up to a random place, without a
+    mark of the end, and with the last positions masked (`masking.tail`). So a run learns what comes next, and that the
+    end is one of the outcomes: `maskseq next` needs it."""
+
     def __post_init__(self) -> None:
-        if not 0 <= self.cut <= 1:
-            raise UsageError(f"cut = {self.cut} must be a share between 0 and 1")
+        for name in ("cut", "open"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} = {getattr(self, name)} must be a share between 0 and 1")
         if not 1 <= self.context <= self.row_tokens:
             raise UsageError(f"context = {self.context} must be at least 1 and at most row_tokens = {self.row_tokens}")
 
@@ -54,6 +61,10 @@ class PackingConfig:
     def window(self) -> int:
         """Length of the windows that long sequences are cut into."""
         return self.row_tokens // -(-self.row_tokens // self.context)
+
+    def planned(self) -> dict[str, Any]:
+        """What decides which segments there are, and which share a row."""
+        return {name: value for name, value in asdict(self).items() if name != "open"}
 
     def breaks_off(self, start: int, length: int, of: int) -> bool:
         """Whether a piece is the first of a sequence of so many positions that was cut in two."""

@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float32, Int, Int8, Int32, Integer
 
 from maskseq.corpus.reader import Corpus, Split, stored_name
 from maskseq.errors import UsageError
-from maskseq.masking.plan import MaskingConfig, mask_piece
+from maskseq.masking.open_prefixes import mask_tail, prefixes
+from maskseq.masking.plan import MaskingConfig, PieceMask, mask_piece
 from maskseq.packing.blocks import Blocks, LoadedBlock, load_block
 from maskseq.packing.numbering import RowNumbers
 from maskseq.packing.packing import CHUNK_TOKENS, PackingConfig, PackingPlan
@@ -46,9 +47,9 @@ class PackedRow:
     objective: Int8[np.ndarray, "pieces"]
     """Index into `maskseq.masking.plan.OBJECTIVES`; -1 for filler."""
     ratio: Float32[np.ndarray, "pieces"]
-    """The share of raw units that was planned to be hidden; 0 for filler."""
+    """The share of raw units that was planned to be hidden (of open prefixes: of positions); 0 for filler."""
     target: Bool[np.ndarray, "tokens"]
-    """Positions in the target regions of the infill objective."""
+    """Positions in the target regions of the infill objective, and masked ends of open prefixes."""
     sequence: Int[np.ndarray, "pieces"]
     """Index of the corpus sequence; -1 for filler."""
     start: Int[np.ndarray, "pieces"]
@@ -95,8 +96,8 @@ class PackedRows:
         self._field_weights = np.array(masking.weights_of(self._vocabulary.names), np.float32)
         self._symmetries = tokenizer.symmetries() if symmetry else ()
         self._mask_ids = np.asarray(self._vocabulary.mask_ids, np.int64)
-        identity = [corpus.fingerprint, stored_name(split), asdict(config), self._key, chunk_tokens]
-        self.fingerprint = digest(to_json([*identity, asdict(masking), symmetry, mask_epoch]))
+        identity = [corpus.fingerprint, stored_name(split), config.planned(), self._key, chunk_tokens]
+        self.fingerprint = digest(to_json([*identity, config.open, asdict(masking), symmetry, mask_epoch]))
         """Identifies the whole stream of rows: what a checkpoint must agree with to continue it."""
         planned = lru_cache(2)(self._plan.block)
         self._numbers = RowNumbers(
@@ -153,42 +154,38 @@ class PackedRows:
 
     def _assemble(self, loaded: LoadedBlock, index: int, epoch: int, progress: float) -> PackedRow:
         plan, n_tokens = loaded.plan, self.config.row_tokens
-        pieces = range(plan.rows[index], plan.rows[index + 1])
         inputs = np.tile(self._mask_ids, (n_tokens, 1))
         targets, weights = inputs.copy(), np.zeros(inputs.shape, np.float32)
         target = np.zeros(n_tokens, bool)
-        objective, ratio, end = [], [], 0
-        for piece in pieces:
+        objective, ratio, length, of, end = [], [], [], [], 0
+        for piece in range(plan.rows[index], plan.rows[index + 1]):
             sequence, start = self._first + int(plan.sequence[piece]), int(plan.start[piece])
             rng = np.random.default_rng(
                 (*self._key, epoch if self._mask_epoch is None else self._mask_epoch, sequence, start)
             )
             encoded = loaded.piece(piece)
-            if self.config.breaks_off(start, len(encoded), int(self.corpus.lengths[sequence])):
+            if closed := self.config.breaks_off(start, len(encoded), int(self.corpus.lengths[sequence])):
                 encoded = replace(encoded, ids=self.corpus.tokenizer.closed(encoded.ids))
             encoded = self._turned(encoded, rng)
-            scorable = self._vocabulary.askable(encoded.ids)
-            if encoded.weights is not None:
-                scorable &= encoded.weights > 0
-            mask = mask_piece(
-                encoded.ids,
-                self.corpus.tokenizer.units_of(encoded),
-                scorable,
-                self._fields,
-                self.masking,
-                rng=rng,
-                progress=progress,
-                in_decay=progress >= self.decay_start,
-            )
-            here = slice(end, end + len(encoded))
-            inputs[here], targets[here], target[here] = mask.inputs, encoded.ids, mask.target
-            weights[here] = np.where(mask.hidden & scorable, 1 if encoded.weights is None else encoded.weights, 0)
-            weights[here] *= self._field_weights
-            objective.append(mask.objective)
-            ratio.append(mask.ratio)
-            end = here.stop
+            share = 0.0 if closed else self.config.open  # a mark that was set is not one of the outcomes
+            if share and rng.random() < share:
+                masked = self._open(encoded, rng)
+            else:
+                masked = [(encoded, self._masked(encoded, progress, rng), 1.0)]
+            for each, mask, weight in masked:
+                here = slice(end, end + len(each))
+                inputs[here], targets[here], target[here] = mask.inputs, each.ids, mask.target
+                scored = mask.hidden & self._scorable(each)
+                weights[here] = np.where(scored, 1 if each.weights is None else each.weights, 0)
+                weights[here] *= self._field_weights
+                weights[here] *= weight
+                objective.append(mask.objective)
+                ratio.append(mask.ratio)
+                length.append(len(each))
+                of.append((sequence, start))
+                end = here.stop
         filler = _filler_lengths(n_tokens - end, self.config.context)
-        lengths = np.concatenate([plan.length[pieces.start : pieces.stop], filler]).astype(np.int32)
+        lengths = np.concatenate([length, filler]).astype(np.int32)
         cu_seqlens = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         none = np.full(len(filler), -1)
         return PackedRow(
@@ -201,10 +198,35 @@ class PackedRows:
             objective=np.concatenate([objective, none]).astype(np.int8),
             ratio=np.concatenate([ratio, 0.0 * none]).astype(np.float32),
             target=target,
-            sequence=np.concatenate([self._first + plan.sequence[pieces.start : pieces.stop], none]),
-            start=np.concatenate([plan.start[pieces.start : pieces.stop], none]),
+            sequence=np.concatenate([np.array([each for each, _ in of], np.int64), none]),
+            start=np.concatenate([np.array([each for _, each in of], np.int64), none]),
             n_tokens=end,
         )
+
+    def _scorable(self, encoded: Encoded) -> Bool[np.ndarray, "length fields"]:
+        return encoded.scorable(self._vocabulary.askable(encoded.ids))
+
+    def _masked(self, encoded: Encoded, progress: float, rng: np.random.Generator) -> PieceMask:
+        return mask_piece(
+            encoded.ids,
+            self.corpus.tokenizer.units_of(encoded),
+            self._scorable(encoded),
+            self._fields,
+            self.masking,
+            rng=rng,
+            progress=progress,
+            in_decay=progress >= self.decay_start,
+        )
+
+    def _open(self, encoded: Encoded, rng: np.random.Generator) -> list[tuple[Encoded, PieceMask, float]]:
+        """A piece as one or two open prefixes, their ends masked, and what their cells weigh."""
+        found = []
+        for stop in prefixes(len(encoded), rng):
+            prefix = encoded.cut(0, stop)
+            positions = int(rng.integers(1, min(self.masking.tail.most, stop) + 1))
+            mask = mask_tail(prefix.ids, self.corpus.tokenizer.units_of(prefix), self._fields, positions=positions)
+            found.append((prefix, mask, (len(encoded) + 1) / 2))
+        return found
 
     def _turned(self, encoded: Encoded, rng: np.random.Generator) -> Encoded:
         """The piece under a symmetry drawn at random, the identity included."""

@@ -105,6 +105,17 @@ class EventTokenizer(Tokenizer[Case]):
             closed[-1:, self._case_scope] = ids[-1:, self._case_scope]
         return closed
 
+    def extended(self, ids: Integer[np.ndarray, "length fields"], n: int) -> Integer[np.ndarray, "_ fields"]:
+        """What holds for the whole case holds later, too."""
+        extended = super().extended(ids, n)
+        if len(ids):
+            extended[len(ids) :, self._case_scope] = ids[-1, self._case_scope]
+        return extended
+
+    @property
+    def elapsed(self) -> str | None:
+        return None if self.gaps is None else "gap"
+
     def decode(self, ids: Integer[np.ndarray, "length fields"]) -> Case:
         """The events as a case called "decoded", its timestamps rebuilt from `start` on; `[MASK]` becomes `?`."""
         if self.end and len(ids) and ids[-1, 0] == self.fields[0].control_id(END):

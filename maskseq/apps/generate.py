@@ -1,0 +1,171 @@
+"""A file of records that are not over in, a table of how they go on out."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from maskseq.contract.fence import numbers_of
+from maskseq.contract.renamed import with_added
+from maskseq.corpus.dress import NO_OPTIONS
+from maskseq.corpus.intake import Intake, OnError
+from maskseq.corpus.out_of_range import watched
+from maskseq.corpus.unfamiliar import encoded
+from maskseq.errors import DataError, MaskseqError, UsageError
+from maskseq.formats import Names
+from maskseq.generate.continuation import GenerateConfig, continuations
+from maskseq.generate.table import DRAWN_COLUMNS, REST_COLUMNS, STEP_COLUMNS, as_dict, drawn_rows, rest_row, step_rows
+from maskseq.model.checkpoint import read_json
+from maskseq.predict.experts.counted import seasons
+from maskseq.predict.experts.left_only import left_only
+from maskseq.predict.predictor import Predictor
+from maskseq.storage.outputs import require_apart
+from maskseq.storage.tabular import table_on_stdout, table_writer
+from maskseq.trained import TrainedModel, recipe_file
+from maskseq.types import END, Encoded, Progress
+
+By = Literal["encoder", "counted"]
+TOGETHER = 64
+"""Records that are continued together."""
+SAMPLES = 100
+"""By default, where one distribution does not say all."""
+OPEN = "set packing.open = 0.3 in the recipe and train again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest:
+    """What is asked of each record of a file."""
+
+    steps: int | None = None
+    """Positions; None: until the end, whose row is that of the rest."""
+    most: int | None = None
+    """Positions until the end, at most (default: as many as the model sees)."""
+    samples: int | None = None
+    cases: Sequence[str] = ()
+    """Names of records (default: all)."""
+    by: By | None = None
+    """What predicts (default: the encoder if the run has seen sequences without their end, else counts)."""
+    temperature: float = 1.0
+    seed: int = 0
+
+
+def next_file(
+    run: TrainedModel,
+    file: Path,
+    request: GenerateRequest,
+    *,
+    output: Path | None = None,
+    drawn: Path | None = None,
+    format: str | None = None,
+    options: Mapping[str, Any] = NO_OPTIONS,
+    on_error: OnError = "stop",
+    symmetries: bool = True,
+    as_json: bool = False,
+    on_progress: Progress = lambda done, of: None,
+) -> dict[str, Any]:
+    """Write how every record of a file goes on, to `output` or to stdout, and what was drawn to `drawn`.
+
+    The mark of the end that the tokenizer puts behind a record is taken away: a case is not over because its file is.
+    """
+    require_apart(*(each for each in (output, drawn) if each), file)
+    ends = any(END in field.controls for field in run.fills.fields)
+    if request.steps is None and not ends:
+        raise UsageError(
+            "nothing says where these sequences end\n\nhint: say how far: maskseq next --steps, or maskseq forecast"
+        )
+    predictor, by = chosen(run, request.by, symmetries=symmetries)
+    steps = request.steps or request.most or predictor.context
+    block = 1 if ends else max(predictor.context // 2, 1)
+    samples = request.samples or (1 if request.steps and steps <= block and drawn is None else SAMPLES)
+    config = GenerateConfig(
+        steps=steps,
+        samples=samples,
+        block=block,
+        temperature=request.temperature,
+        seed=request.seed,
+    )
+    columns = REST_COLUMNS if request.steps is None else STEP_COLUMNS
+    intake = Intake(run.reader(file, format, options), file, on_error=on_error, tokenizer=predictor.tokenizer)
+    n = 0
+    with ExitStack() as stack:
+        sink = stack.enter_context(
+            table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
+        )
+        sink_drawn = stack.enter_context(table_writer(drawn, DRAWN_COLUMNS)) if drawn else None
+        stack.enter_context(intake)
+        asked = _asked(intake, request.cases, predictor)
+        while some := list(islice(asked, TOGETHER)):
+            found = continuations(predictor.predict, predictor.tokenizer, some, config, context=predictor.context)
+            for (key, record), each in zip(some, found, strict=True):
+                known = len(predictor.tokenizer.opened(record.ids))
+                if request.steps is None:
+                    sink([as_dict(rest_row(key, known, each, predictor.tokenizer))])
+                else:
+                    sink(map(as_dict, step_rows(key, known, each, predictor.tokenizer)))
+                if sink_drawn:
+                    sink_drawn(map(as_dict, drawn_rows(key, each, predictor.tokenizer)))
+            n += len(some)
+            on_progress(n, None)
+        if not n:
+            raise DataError(file, "holds no records: there is nothing that could go on")
+    return {"table": str(output), "records": n, "by": by, "samples": samples, **intake.summary}
+
+
+def forecast_file(run: TrainedModel, file: Path, request: GenerateRequest, **given: Any) -> dict[str, Any]:
+    """As `next_file`, of signals: vocabularies of numbers only."""
+    if None in run.tokenizer.vocabulary.centres:
+        raise UsageError("a forecast is of numbers, and this run has other fields\n\nhint: maskseq next")
+    return next_file(run, file, request, **given)
+
+
+def chosen(run: TrainedModel, by: By | None, *, symmetries: bool = True) -> tuple[Predictor, str]:
+    """What predicts, and what to call it.
+
+    A run that has never seen a case without its end takes the last event for the last: it cannot be asked.
+    """
+    closed = any(END in field.controls for field in run.fills.fields) and not seen_open(run)
+    if by == "encoder" or (by is None and not closed):
+        if closed:
+            raise UsageError(
+                f"{run.path} has not learned what comes next: it saw every sequence with its end\n\nhint: {OPEN}"
+            )
+        return run.predictor(symmetries=symmetries, calibrated=False), "encoder"
+    try:
+        sequences = list(run.corpus().training_ids())
+    except MaskseqError as error:
+        problem = str(error).partition("\n\n")[0]
+        hint = OPEN if closed else "leave out --by counted"
+        raise UsageError(f"counting takes the run's training data, but {problem}\n\nhint: {hint}") from None
+    methods = left_only(sequences, run.tokenizer, periods=seasons(sequences, run.tokenizer))
+    name = next(iter(methods))
+    if by is None:
+        warnings.warn(
+            f"the encoder saw every sequence with its end, so that a {name} counted on its training data answers; "
+            f"for the encoder, {OPEN}",
+            stacklevel=2,
+        )
+    context = run.model.config.max_positions
+    return Predictor(predict=methods[name], tokenizer=run.tokenizer, context=context), name
+
+
+def seen_open(run: TrainedModel) -> bool:
+    """Whether the run was trained with open prefixes."""
+    source = recipe_file(run.path, run.checkpoint)
+    recipe = with_added(read_json(source).get("recipe") or {}) if source else {}
+    return bool((recipe.get("packing") or {}).get("open", 0) > 0)
+
+
+def _asked(intake: Intake, cases: Sequence[str], predictor: Predictor) -> Iterator[tuple[str, Encoded]]:
+    """The records that are asked about, by name; `UsageError` behind the last if one of `cases` is none of them."""
+    names = Names(cases)
+    for record, ids in encoded(watched(intake, predictor.tokenizer), predictor.tokenizer):
+        name = names.next(record.key)
+        if cases and not set(cases) & set(name.meant_by):
+            continue
+        if not len(record):
+            raise DataError(name.text, "has nothing in it that could go on")
+        yield name.text, replace(ids, numbers=numbers_of(predictor.tokenizer, record))
+    names.check()

@@ -1,0 +1,349 @@
+"""What comes next: open prefixes in training, continuations of a process that is known, and the commands' tables."""
+
+import csv
+import json
+import shutil
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from untrained import untrained
+
+from maskseq.cli import app
+from maskseq.corpus.build import build_from_records
+from maskseq.corpus.reader import Corpus
+from maskseq.corpus.splits import SplitConfig
+from maskseq.errors import UsageError
+from maskseq.evaluation.protocols import Protocol
+from maskseq.generate.continuation import GenerateConfig, continuations
+from maskseq.masking.open_prefixes import mask_tail, prefixes
+from maskseq.masking.plan import OBJECTIVES, MaskingConfig, Tail
+from maskseq.packing.packing import PackingConfig
+from maskseq.packing.rows import PackedRow, PackedRows
+from maskseq.predict.experts.left_only import drift, left_only, seasonal_naive
+from maskseq.trained import TrainedModel, load
+from maskseq.types import END, Encoded
+from maskseq_events.bins import gap_bins
+from maskseq_events.case import Case
+from maskseq_events.columns import Column
+from maskseq_events.times import MINUTE, SECOND
+from maskseq_events.tokenizer import EventTokenizer
+from maskseq_signals.recording import Recording
+from maskseq_signals.tokenizer import QuantizeTokenizer
+
+COLOURS = ("red", "blue")
+EVENTS = EventTokenizer(
+    activities=("a", "b", "c"),
+    columns=(Column(name="colour", scope="case", values=COLOURS, absent=False),),
+    gaps=gap_bins(np.array([30.0, 60.0, 90.0]) * SECOND, np.ones(3, np.int64), 3),
+)
+TAIL = OBJECTIVES.index("tail")
+
+
+def case(key: str, activities: str, colour: str = "red") -> Case:
+    """One event a minute."""
+    n = len(activities)
+    return Case(
+        key=key,
+        activity=tuple(activities),
+        time=np.arange(n, dtype=np.int64) * MINUTE,
+        offset=np.zeros(n, np.int32),
+        attributes={},
+        case_attributes={"colour": colour},
+    )
+
+
+def cases(n: int = 60) -> list[Case]:
+    """`a`, then `b` n times, then `c`, and the end: a red case has 2, a blue one 4."""
+    return [case(f"c{i}", "a" + "b" * (2 + 2 * (i % 2)) + "c", COLOURS[i % 2]) for i in range(n)]
+
+
+def recording(values: np.ndarray) -> Recording:
+    return Recording(key="r", channels=values[:, None], names=("x",))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return build_from_records(
+        cases(),
+        output=tmp_path_factory.mktemp("next") / "c",
+        tokenizer=EVENTS,
+        split=SplitConfig(by="record", selection=0.2, duplicates="ignore"),
+    )
+
+
+def rows_of(corpus: Corpus, **options: Any) -> PackedRows:
+    config = {"config": PackingConfig(row_tokens=64, context=16, open=1.0), "masking": MaskingConfig(), "seed": 3}
+    return PackedRows(corpus, **{**config, **options})
+
+
+def segments(row: PackedRow) -> list[tuple[int, slice]]:
+    edges = row.cu_seqlens.tolist()
+    spans = [slice(*each) for each in pairwise(edges)]
+    return [(sequence, span) for sequence, span in zip(row.sequence.tolist(), spans, strict=True) if sequence >= 0]
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_open_prefixes_begin_as_their_sequence_does_and_are_masked_at_the_end_only(corpus: Corpus, most: int) -> None:
+    rows = rows_of(corpus, masking=MaskingConfig(tail=Tail(most=most)))
+    mask_ids = np.array(EVENTS.vocabulary.mask_ids)
+    seen, numbers = set(), set()
+    for number in range(rows.n_rows()):
+        row = rows.row(number)
+        for (sequence, span), objective in zip(segments(row), row.objective, strict=False):
+            truth = corpus.read(sequence).ids
+            ids, inputs = row.targets[span], row.inputs[span]
+            assert objective == TAIL
+            assert np.array_equal(ids, truth[: len(ids)])  # so a mark of the end is there where the whole is
+            masked = (inputs == mask_ids).any(axis=1)
+            n = int(masked.sum())
+            assert masked[len(ids) - n :].all()
+            assert 1 <= n <= most
+            assert np.array_equal(inputs, EVENTS.extended(ids[: len(ids) - n], n)) or len(ids) == n
+            assert ((row.weights[span] > 0) == (inputs == mask_ids)).all()
+            seen.add((len(truth), len(ids)))
+            numbers.add(n)
+    assert {length for whole, length in seen if whole == 7} == set(range(1, 8))
+    assert numbers == set(range(1, most + 1))
+
+
+def test_every_position_is_asked_alike_on_average_whatever_the_length() -> None:
+    rng = np.random.default_rng(0)
+    for length in (1, 2, 5, 9):
+        counts = np.zeros(length + 1)
+        for _ in range(8000):
+            stops = prefixes(length, rng)
+            assert sum(stops) == length
+            np.add.at(counts, stops, (length + 1) / 2)
+        assert np.allclose(counts[1:] / 8000, 1, atol=0.1)
+
+
+def test_without_open_prefixes_rows_are_what_they_were(corpus: Corpus) -> None:
+    plain, whole = (rows_of(corpus, config=PackingConfig(row_tokens=64, context=16, open=o)) for o in (0.0, 1.0))
+    assert plain.n_rows() == whole.n_rows()
+    assert TAIL not in plain.row(0).objective
+    assert plain.row(0).n_tokens == whole.row(0).n_tokens
+
+
+def test_a_mask_of_the_tail_hides_all_that_depends_on_it() -> None:
+    ids = EVENTS.encode(case("x", "abbc")).ids
+    mask = mask_tail(ids, EVENTS.units(ids), EVENTS.fields, positions=2)
+    assert mask.hidden[-2:, 0].all()
+    assert mask.hidden[-2:, 2:].all()
+    assert not mask.hidden[:-2].any()
+    assert not mask.hidden[:, 1].any()  # the colour of the whole case
+
+
+def test_a_known_process_goes_on_as_it_does_and_ends_where_it_ends() -> None:
+    sequences = [EVENTS.encode(each).ids for each in cases()]
+    predict = left_only(sequences, EVENTS)["prefix table"]
+    asked = [("one", EVENTS.encode(case("one", "abb"))), ("two", EVENTS.encode(case("two", "abbb")))]
+    config = GenerateConfig(steps=6, samples=64)
+    one, two = continuations(predict, EVENTS, asked, config, context=16)
+    assert two.marginals[0, 0, 1] > 0.9  # a fourth b
+    assert one.ended.mean() > 0.9
+    assert one.running[0] == 64
+    # After a, b, b: half of the cases have c now and the end, half b, b, c and the end.
+    assert 0.3 < one.marginals[0, 0, 2] < 0.7
+    both = np.bincount(one.length, minlength=7) / 64
+    assert both[1] + both[3] > 0.85
+    assert min(both[1], both[3]) > 0.3
+    gap = EVENTS.vocabulary.names.index("gap")
+    minutes = one.sums(gap, EVENTS.fields[gap].centres or ()) / 60
+    assert np.allclose(minutes[(one.length == 3) & one.ended], 3, rtol=0.5)
+
+
+def test_the_end_is_an_outcome_and_what_follows_it_is_nothing() -> None:
+    sequences = [EVENTS.encode(each).ids for each in cases()]
+    predict = left_only(sequences, EVENTS)["prefix table"]
+    (found,) = continuations(
+        predict, EVENTS, [("x", EVENTS.encode(case("x", "abbc")))], GenerateConfig(steps=3, samples=20), context=16
+    )
+    end = EVENTS.fields[0].control_id(END)
+    assert found.marginals[0, 0, end] > 0.9
+    over = found.ended & (found.length == 0)
+    assert over.any()
+    assert (found.ids[over] == np.array(EVENTS.vocabulary.mask_ids)).all()
+
+
+def test_a_sample_does_not_depend_on_its_company_nor_on_how_many_there_are() -> None:
+    sequences = [EVENTS.encode(each).ids for each in cases()]
+    predict = left_only(sequences, EVENTS)["order-3 chain"]
+    asked = [(key, EVENTS.encode(case(key, text))) for key, text in (("x", "ab"), ("y", "abb"))]
+    many = continuations(predict, EVENTS, asked, GenerateConfig(steps=4, samples=5), context=16)
+    (alone,) = continuations(predict, EVENTS, asked[1:], GenerateConfig(steps=4, samples=3), context=16)
+    assert np.array_equal(many[1].ids[:3], alone.ids)
+
+
+def test_forecasts_in_blocks_follow_a_series_that_is_known() -> None:
+    values = np.tile([0.0, 1.0, 2.0, 3.0], 100)[:, None]
+    train = recording(values[:, 0])
+    tokenizer = QuantizeTokenizer.fit([train], scheme="uniform", bins=16)
+    ids = tokenizer.encode(train).ids
+    naive = left_only([ids], tokenizer, periods=[4])["season of 4"]
+    (found,) = continuations(
+        naive, tokenizer, [("r", Encoded(ids))], GenerateConfig(steps=6, samples=2, block=4), context=32
+    )
+    centres = tokenizer.fields[0].centres or ()
+    assert np.allclose(found.posterior(0, centres).median, values[:6, 0], atol=0.3)
+    with pytest.raises(UsageError):
+        continuations(naive, tokenizer, [("r", Encoded(ids))], GenerateConfig(steps=40, block=32), context=32)
+
+
+def test_simple_forecasts_are_what_their_names_say() -> None:
+    values = np.array([1.0, 2.0, 4.0, np.nan, np.nan, np.nan])[:, None]
+    assert np.allclose(drift(values)[3:, 0], [5.5, 7.0, 8.5])
+    assert np.allclose(seasonal_naive(2)(values)[3:, 0], [2.0, 4.0, 2.0])
+    assert np.allclose(seasonal_naive(9)(values)[3:, 0], 4.0)
+
+
+def test_next_asks_for_every_position_with_nothing_behind_it_the_end_included() -> None:
+    records = [(each.key, EVENTS.encode(each)) for each in cases(2)]
+    protocol = Protocol.parse("next", MaskingConfig())
+    asked = list(protocol.puzzles(records, EVENTS, context=16))
+    assert [len(each.truth) for each in asked] == [*range(1, 6), *range(1, 8)]
+    for each in asked:
+        assert set(each.cells[:, 0].tolist()) == {len(each.truth) - 1}
+        assert not each.hidden[:-1].any()
+    suffixes = Protocol.parse("suffix-3", MaskingConfig()).puzzles(records, EVENTS, context=16)
+    assert [len(each.truth) for each in suffixes] == [3, 4, 5, 3, 4, 5, 6, 7]
+
+
+def test_a_forecast_asks_for_the_ends_of_windows() -> None:
+    ids = np.arange(40, dtype=np.uint8)[:, None] % 4
+    tokenizer = QuantizeTokenizer.fit([recording(np.arange(40.0) % 4)], scheme="uniform", bins=4)
+    found = list(Protocol.parse("forecast-3", MaskingConfig()).puzzles([("r", Encoded(ids))], tokenizer, context=16))
+    assert [sorted(set(each.cells[:, 0].tolist())) for each in found] == [[13, 14, 15], [13, 14, 15], [5, 6, 7]]
+
+
+def run_of(corpus: Corpus, folder: Path, *, open_: float) -> TrainedModel:
+    """An untrained encoder, beside the recipe that would have trained it."""
+    untrained(EVENTS, folder, context=16)
+    (folder / "recipe.json").write_text(json.dumps({"recipe": {"packing": {"open": open_}}}))
+    shutil.copytree(corpus.path, folder / "corpus")
+    return load(folder, trust_code=True)
+
+
+@pytest.fixture(scope="module")
+def opened(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    return run_of(corpus, tmp_path_factory.mktemp("opened") / "run", open_=0.3)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    lines = ["case,activity,time,colour"]
+    for key, activities in (("x", "abb"), ("y", "abbb")):
+        lines += [f"{key},{name},2024-01-01 10:{i:02d}:00,red" for i, name in enumerate(activities)]
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def maskseq(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_next_writes_a_row_for_each_case_step_and_field(opened: TrainedModel, log: Path, tmp_path: Path) -> None:
+    out, drawn = tmp_path / "next.csv", tmp_path / "drawn.jsonl"
+    options = ("--steps", 2, "--samples", 5, "--trust-code")
+    result = maskseq("next", opened.path, log, "-o", out, "--drawn", drawn, *options)
+    assert result.exit_code == 0, result.output
+    rows = table(out)
+    assert {(row["key"], row["known"]) for row in rows} == {("x", "3"), ("y", "4")}
+    first = [row for row in rows if row["step"] == "1"]
+    assert [row["field"] for row in first] == ["activity", "gap", "hour", "weekday"] * 2  # the colour is known
+    assert all(0 < float(row["probability"]) <= 1 for row in rows)
+    assert all(row["low80"] < row["high80"] for row in rows if row["field"] == "gap")
+    values = [json.loads(line) for line in drawn.read_text().splitlines()]
+    assert {each["sample"] for each in values} <= set(range(5))
+    again = tmp_path / "again.csv"
+    maskseq("next", opened.path, log, "-o", again, *options)
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_the_rest_of_a_case_is_a_row(opened: TrainedModel, log: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rest.csv"
+    result = maskseq(
+        "next", opened.path, log, "--rest", "--by", "counted", "--case", "y", "-o", out, "--trust-code", "--most", 8
+    )
+    assert result.exit_code == 0, result.output
+    (row,) = table(out)
+    assert row["key"] == "y"
+    assert float(row["ended"]) > 0.8
+    assert json.loads(row["rest"]) == ["b", "c"]  # prefixes know that four b follow three, whatever the colour
+    assert 90 < float(row["time_median"]) < 200  # two minutes, in seconds
+
+
+def test_a_run_that_saw_every_end_answers_by_counts_or_not_at_all(corpus: Corpus, log: Path, tmp_path: Path) -> None:
+    closed = run_of(corpus, tmp_path / "run", open_=0.0)
+    result = maskseq("next", closed.path, log, "-o", tmp_path / "next.csv", "--trust-code")
+    assert result.exit_code == 0
+    assert "packing.open" in result.output
+    assert table(tmp_path / "next.csv")[4]["value"] == "b"
+    shutil.rmtree(closed.path / "corpus")
+    for by in ((), ("--by", "encoder")):
+        result = maskseq("next", closed.path, log, "-o", tmp_path / "none.csv", "--trust-code", *by)
+        assert result.exit_code == 2
+        assert "packing.open" in result.output
+        assert not (tmp_path / "none.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "word"),
+    [
+        (("--case", "z"), 2, "z"),
+        (("--steps", "0"), 2, "steps"),
+        (("--output", "LOG"), 2, "input"),
+        (("--output", "table.txt"), 2, "csv"),
+    ],
+)
+def test_bad_requests_end_in_one_line(
+    opened: TrainedModel, log: Path, options: tuple[str, str], code: int, word: str
+) -> None:
+    given = [str(log) if each == "LOG" else each for each in options]
+    result = maskseq("next", opened.path, log, *given, "--trust-code")
+    assert result.exit_code == code
+    assert word in result.output
+
+
+def test_nothing_goes_on_from_nothing(opened: TrainedModel) -> None:
+    config = GenerateConfig()
+    empty = EVENTS.encode(case("empty", ""))
+    (found,) = continuations(opened.predict(), EVENTS, [("empty", empty)], config, context=16)
+    assert found.running[0] == 1
+
+
+def test_a_forecast_is_of_numbers(opened: TrainedModel, log: Path) -> None:
+    result = maskseq("forecast", opened.path, log, "--steps", 3, "--trust-code")
+    assert result.exit_code == 2
+    assert "next" in result.output
+
+
+def test_forecast_writes_a_row_for_each_step_and_channel(tmp_path: Path) -> None:
+    values = np.arange(60.0) % 4
+    tokenizer = QuantizeTokenizer.fit([recording(values)], scheme="uniform", bins=16)
+    untrained(tokenizer, tmp_path / "run", context=16)
+    path = tmp_path / "x.csv"
+    path.write_text("x\n" + "".join(f"{value}\n" for value in values))
+    out = tmp_path / "f.parquet"
+    result = maskseq("forecast", tmp_path / "run", path, "--steps", 20, "--samples", 3, "-o", out, "--trust-code")
+    assert result.exit_code == 0, result.output
+    rows = pq.read_table(out).to_pylist()
+    assert [row["step"] for row in rows] == list(range(1, 21))  # further than the context
+    assert all(row["low95"] <= row["low50"] <= row["median"] <= row["high50"] <= row["high95"] for row in rows)
+    result = maskseq("next", tmp_path / "run", path, "--rest", "--trust-code")
+    assert result.exit_code == 2
+    assert "end" in result.output
