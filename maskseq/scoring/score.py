@@ -146,8 +146,10 @@ def _passes(
             wanted[: kept.start - window.start] = False
             wanted[kept.stop - window.start :] = False
             for group in _groups(wanted, stride, mode):
-                seen = tokenizer.vocabulary.masked(ids, units.widened(group))
-                yield _Pass(record, Example(seen, key=key, start=window.start), np.argwhere(group))
+                hidden = units.widened(group)
+                seen = tokenizer.vocabulary.masked(ids, hidden)
+                numbers = None if piece.numbers is None else np.where(hidden, np.nan, piece.numbers)
+                yield _Pass(record, Example(seen, numbers, key, window.start), np.argwhere(group))
         yield record
 
 

@@ -1,19 +1,17 @@
 """All simple methods that suit a vocabulary, by name: what a model is worth is judged beside the best of them."""
 
-import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Integer
 
-from maskseq.predict.experts import imputers
 from maskseq.predict.experts.copies import CopyPredict
 from maskseq.predict.experts.deep_tables import DEPTH, MAX_PLACES, DeepTables
-from maskseq.predict.experts.gaussian import Aligned, Stationary
 from maskseq.predict.experts.markov import Markov, MarkovPredict, best_order
 from maskseq.predict.experts.mixture import Remembered
-from maskseq.predict.experts.numbers import NumberPredict, Series, Spread, Values, numbers_of
+from maskseq.predict.experts.number_experts import Numbered, count_numbers
+from maskseq.predict.experts.numbers import Values, centres_of
 from maskseq.predict.experts.periods import found_period
 from maskseq.predict.experts.span_predict import SpanPredict
 from maskseq.predict.protocol import Predict
@@ -31,16 +29,20 @@ Sequences = Sequence[Integer[np.ndarray, "_ _"]]
 
 
 def simple_methods(
-    sequences: Sequences, views: Sequences, tokenizer: Tokenizer[Any], *, periods: Sequence[int] = ()
+    sequences: Sequences,
+    views: Sequences,
+    tokenizer: Tokenizer[Any],
+    *,
+    periods: Sequence[int] = (),
+    numbers: Sequence[Values] | None = None,
 ) -> dict[str, Predict]:
     """Those of numbers where all fields are ordinal, those of ids elsewhere; `views` are sequences and their images.
 
-    `periods` are those of seasons, in positions.
+    `periods` are those of seasons, in positions; `numbers` what the sequences were rounded from, if that is known.
     """
-    vocabulary = tokenizer.vocabulary
-    numbers = None not in vocabulary.centres
-    found = _of_numbers(sequences, tokenizer, periods) if numbers else _of_ids(views, tokenizer)
-    return {name: Remembered(predict) for name, predict in found.items()}
+    if None not in tokenizer.vocabulary.centres:
+        return count_numbers(Numbered(sequences, numbers), tokenizer, periods)
+    return {name: Remembered(predict) for name, predict in _of_ids(views, tokenizer).items()}
 
 
 def views_of(sequences: Sequences, tokenizer: Tokenizer[Any]) -> list[Integer[np.ndarray, "_ _"]]:
@@ -54,7 +56,7 @@ def seasons(sequences: Sequences, tokenizer: Tokenizer[Any]) -> tuple[int, ...]:
     vocabulary = tokenizer.vocabulary
     if None in vocabulary.centres:
         return ()
-    found = found_period([numbers_of(ids, vocabulary) for ids in sequences])
+    found = found_period([centres_of(ids, vocabulary) for ids in sequences])
     return () if found is None else (found,)
 
 
@@ -88,34 +90,3 @@ def _of_ids(views: Sequences, tokenizer: Tokenizer[Any]) -> dict[str, Predict]:
     if vocabulary.n_fields == 1:
         found["copies"] = CopyPredict(views, vocabulary=vocabulary)
     return found
-
-
-def _of_numbers(sequences: Sequences, tokenizer: Tokenizer[Any], periods: Sequence[int]) -> dict[str, Predict]:
-    vocabulary = tokenizer.vocabulary
-    series = [numbers_of(ids, vocabulary) for ids in sequences]
-    frequencies = []
-    for field, n_ids in enumerate(vocabulary.n_outputs):
-        ids = np.concatenate([each[:, field] for each in sequences])
-        counts = np.bincount(ids[ids < n_ids], minlength=n_ids) + 0.5 * vocabulary.predictable[field, :n_ids]
-        frequencies.append(counts / counts.sum())
-    plain = Stationary.count(series)
-    posteriors = {
-        "Gaussian": plain.posterior,
-        "Gaussian, any level": plain.diffuse().posterior,
-        "Gaussian, any level and trend": plain.diffuse(trend=True).posterior,
-    }
-    aligned = Aligned.count(series, plain)
-    if aligned is not None:
-        posteriors["Gaussian by position"] = aligned.posterior
-    for name, fill in _fills(series, periods).items():
-        posteriors[name] = Spread.count(fill, series).posterior
-    return {name: NumberPredict(each, vocabulary, frequencies) for name, each in posteriors.items()}
-
-
-def _fills(series: Series, periods: Sequence[int]) -> dict[str, Callable[[Values], Values]]:
-    fills: dict[str, Callable[[Values], Values]] = {"lines": imputers.linear, "last value": imputers.last}
-    if importlib.util.find_spec("scipy") is not None:
-        fills["splines"] = imputers.spline
-    for period in periods:
-        fills[f"season of {period}"] = imputers.imputer(f"seasonal-{period}")
-    return fills
