@@ -9,6 +9,7 @@ from jaxtyping import Float, Integer
 
 from maskseq.predict.experts import imputers
 from maskseq.predict.experts.gaussian import Aligned, Stationary
+from maskseq.predict.experts.local import Local
 from maskseq.predict.experts.numbers import NumberPredict, Series, Spread, Values, centres_of
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
@@ -72,6 +73,9 @@ def posteriors_of(series: Series, periods: Sequence[int]) -> dict[str, Callable[
     aligned = Aligned.count(series, plain)
     if aligned is not None:
         found["Gaussian by position"] = aligned.posterior
+    local = Local.count(series, plain.diffuse())
+    if local is not None:
+        found["Gaussian of alike windows"] = local.posterior
     for name, fill in _fills(periods).items():
         found[name] = Spread.count(fill, series).posterior
     return found
