@@ -114,7 +114,15 @@ class Symmetry(Generic[R]):
             if self.reverse:
                 start, stop = units.max(initial=0) - stop, units.max(initial=0) - start
             units = np.stack([start, stop], axis=-1)
-        return Encoded(self.ids(encoded.ids), legal, weights, units=units, circular=encoded.circular)
+        return Encoded(
+            self.ids(encoded.ids), legal, weights, self._numbers(encoded), units, circular=encoded.circular
+        )
+
+    def _numbers(self, encoded: Encoded) -> Float[np.ndarray, "length fields"] | None:
+        """Moved as their cells are; none where their bins become others, of which numbers are not known."""
+        if encoded.numbers is None or any(list(ids) != list(range(len(ids))) for ids in self.id_maps):
+            return None
+        return np.asarray(self.cells(encoded.numbers))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -376,7 +376,7 @@ class Encoded:
     weights: Shaped[np.ndarray, "length fields"] | None = None
     """Loss weight of each cell, a float ≥ 0 (None: all 1). Weight 0 is never scored."""
     numbers: Float[np.ndarray, "length fields"] | None = None
-    """What `Tokenizer.numbers` says of the cells. Evaluation adds it; no corpus keeps it."""
+    """What `Tokenizer.numbers` says of the cells; the core adds it. None: only the centres of bins are known."""
     units: Integer[np.ndarray, "length fields 2"] | None = None
     """The raw units of each cell, half-open, where ids alone do not give them: an out-of-vocabulary word of any number
     of letters. A tokenizer gives them for all of its records or for none (None: `Tokenizer.units(ids)`)."""

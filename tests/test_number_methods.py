@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskseq.baselines import imputers
-from maskseq.predict.experts import gaussian
+from maskseq.predict.experts import gaussian, imputers
 from maskseq.predict.experts.gaussian import Aligned, Stationary
 from maskseq.predict.experts.numbers import NumberPredict, Spread, distance_groups
 from maskseq.predict.experts.periods import found_period

@@ -8,6 +8,7 @@ import inspect
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args, get_origin
 
@@ -128,7 +129,19 @@ def encode(tokenizer: Tokenizer[Any], record: Any) -> Encoded:
         encoded = tokenizer.encode(record)
     check_shape(tokenizer, record, encoded)
     check_ids(tokenizer, record, encoded)
-    return encoded
+    return with_numbers(tokenizer, record, encoded)
+
+
+def with_numbers(tokenizer: Tokenizer[Any], record: Any, encoded: Encoded) -> Encoded:
+    """The same with the numbers that its cells were rounded from, where the tokenizer tells them."""
+    if encoded.numbers is not None or not tokenizer.defines("numbers"):
+        return encoded
+    numbers = numbers_of(tokenizer, record)
+    if numbers is not None and np.shape(numbers) != encoded.ids.shape:
+        shapes = f"{list(np.shape(numbers))}, and there are {list(encoded.ids.shape)} cells"
+        problem = f"numbers gave an array of shape {shapes}: a fault of the tokenizer"
+        raise PluginError(describe(tokenizer), problem, record=record.key)
+    return encoded if numbers is None else replace(encoded, numbers=np.asarray(numbers, np.float64))
 
 
 def numbers_of(tokenizer: Tokenizer[Any], record: Any) -> Any:

@@ -18,7 +18,8 @@ from maskseq.corpus.budget import reaching
 from maskseq.evaluation.protocols import MaskedExample
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.predict.posterior import PitValues, posterior
-from maskseq.predict.protocol import Example, Predict
+from maskseq.predict.protocol import Example, Predict, answers_of
+from maskseq.predict.stated import Stated
 from maskseq.types import LegalCells, Progress, Vocabulary
 
 SPANS = (1, 2, 3, 5, 9, 17, 33)
@@ -102,9 +103,9 @@ def ask(
     parts = []
     answered, total = 0, sum(len(each.cells) for each in puzzles)
     for batch in reaching(puzzles, _size, positions):
-        log_probs = predict([Example(_seen(p, vocabulary)) for p in batch], [p.cells for p in batch])
-        for puzzle, found in zip(batch, log_probs, strict=True):
-            parts.append(_answers(puzzle, np.asarray(found, np.float64), vocabulary))
+        log_probs, stated = answers_of(predict, [_example(p, vocabulary) for p in batch], [p.cells for p in batch])
+        for puzzle, found, said in zip(batch, log_probs, stated, strict=True):
+            parts.append(_answers(puzzle, np.asarray(found, np.float64), vocabulary, said))
         answered += sum(map(len, log_probs))
         on_progress(answered, total)
     columns = zip(*parts, strict=True)
@@ -129,14 +130,14 @@ def fill(
     values: list[Integer[np.ndarray, " _"]] = []
     for batch in reaching(puzzles, _size, positions):
         keys = range(len(values), len(values) + len(batch))
-        seen = [_seen(p, vocabulary) for p in batch]
+        seen = [_example(p, vocabulary) for p in batch]
         holes = [np.zeros(p.hidden.shape, bool) for p in batch]
         for hole, puzzle in zip(holes, batch, strict=True):
             hole[tuple(puzzle.cells.T)] = True
         grammar = [[Grammar(allowed)]] * len(batch)
         fills = infill(
             predict,
-            [Example(ids) for ids in seen],
+            seen,
             holes,
             config,
             vocabulary=vocabulary,
@@ -144,7 +145,7 @@ def fill(
             constraints=grammar,
         )
         values += [
-            each.written(ids)[tuple(puzzle.cells.T)] for each, ids, puzzle in zip(fills, seen, batch, strict=True)
+            each.written(one.ids)[tuple(puzzle.cells.T)] for each, one, puzzle in zip(fills, seen, batch, strict=True)
         ]
         on_progress(sum(map(len, values)), sum(len(each.cells) for each in puzzles))
     return values
@@ -340,7 +341,7 @@ def edit_distance(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def _answers(
-    puzzle: MaskedExample, log_probs: Float[np.ndarray, "cells outputs"], vocabulary: Vocabulary
+    puzzle: MaskedExample, log_probs: Float[np.ndarray, "cells outputs"], vocabulary: Vocabulary, stated: Stated | None
 ) -> tuple[Shaped[np.ndarray, "cells ..."], ...]:
     n = len(puzzle.cells)
     rows = np.arange(n)
@@ -354,7 +355,7 @@ def _answers(
         mine = np.flatnonzero((puzzle.cells[:, 1] == field) & (truth < len(centres)))
         probabilities = np.exp(log_probs[mine])
         if len(mine) and (probabilities[:, : len(centres)].sum(axis=1) > 0).all():
-            mean[mine] = posterior(probabilities, centres).mean
+            mean[mine] = posterior(probabilities, centres).mean if stated is None else stated.mean[mine]
             crps[mine] = ranked_score(probabilities, centres, truth[mine])
             found = PitValues.of(probabilities, len(centres), truth[mine])
             rank[mine] = np.stack([found.low, found.high], axis=1)
@@ -371,8 +372,10 @@ def ranked_score(
     return np.asarray(((below - reached) ** 2) @ np.diff(centres))
 
 
-def _seen(puzzle: MaskedExample, vocabulary: Vocabulary) -> Integer[np.ndarray, "length fields"]:
-    return vocabulary.masked(puzzle.truth, puzzle.hidden)
+def _example(puzzle: MaskedExample, vocabulary: Vocabulary) -> Example:
+    """What is seen of it."""
+    numbers = None if puzzle.numbers is None else np.where(puzzle.hidden, np.nan, puzzle.numbers)
+    return Example(vocabulary.masked(puzzle.truth, puzzle.hidden), numbers)
 
 
 def _size(puzzle: MaskedExample) -> int:

@@ -18,7 +18,7 @@ from maskseq.infill.rules import NamedRule
 from maskseq.infill.sampler import InfillConfig
 from maskseq.infill.window_plan import Filled, Task
 from maskseq.infill.windows import fill_records
-from maskseq.predict.posterior import Posterior
+from maskseq.predict.posterior import Posterior, outside_bins
 from maskseq.predict.predictor import Predictor
 from maskseq.predict.protocol import Fill
 from maskseq.tokenizer import Tokenizer
@@ -159,7 +159,12 @@ def _usual_numbers(config: InfillConfig, task: Task) -> Numbers:
 
 
 def _numbers(fill: Fill, posterior: Posterior, tokenizer: Tokenizer[Any], kind: Numbers) -> Float[np.ndarray, " cells"]:
-    """What to write in place of the centres of bins; NaN where no bin was chosen, or `kind` is "bin"."""
+    """What to write in place of the centres of bins; NaN where no bin was chosen, or its centre is what is asked for.
+
+    That of an outermost bin only if the number is not beyond it.
+    """
     n_tokens = np.array([field.n_tokens for field in tokenizer.fields])
-    valued = (fill.values[0] < n_tokens[fill.cells[:, 1]]) & (kind != "bin")
-    return np.where(valued, posterior.median if kind == "median" else posterior.mean, np.nan)
+    valued = fill.values[0] < n_tokens[fill.cells[:, 1]]
+    if kind != "bin":
+        return np.where(valued, posterior.median if kind == "median" else posterior.mean, np.nan)
+    return np.where(valued, outside_bins(fill, tokenizer.vocabulary.centres)[0], np.nan)

@@ -9,18 +9,20 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from maskseq.predict.protocol import Fill
+from maskseq.predict.stated import Stated
 from maskseq.storage.outputs import replacing
 from maskseq.storage.standard_json import to_json
 
 IDENTITY = "identity.json"
-_OF_CELLS = tuple(field.name for field in fields(Fill) if field.name not in ("n_passes", "tails"))
+_OF_CELLS = tuple(field.name for field in fields(Fill) if field.default is MISSING and field.name != "n_passes")
+_STATED = ("mean", "quantiles")
 
 
 class Journal:
@@ -57,6 +59,10 @@ def _identity_in(folder: Path) -> Any:
 def _write(path: Path, fills: Sequence[Fill]) -> None:
     joined = Fill.joined([fills])
     arrays = {name: getattr(joined, name) for name in _OF_CELLS}
+    if joined.numbers is not None:
+        arrays["numbers"] = joined.numbers
+    if joined.stated is not None:
+        arrays |= {"mean": joined.stated.mean, "quantiles": joined.stated.quantiles}
     counts = np.array([len(fill.cells) for fill in fills])
     passes = np.array([int(fill.n_passes[0]) for fill in fills])
     with replacing(path) as aside, aside.open("wb") as file:
@@ -68,16 +74,23 @@ def _read(path: Path) -> list[Fill] | None:
     try:
         with np.load(path) as saved:
             arrays = {name: saved[name] for name in (*_OF_CELLS, "counts", "passes")}
+            arrays |= {name: saved[name] for name in ("numbers", *_STATED) if name in saved}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     ends = np.cumsum(arrays.pop("counts"))
     passes = arrays.pop("passes")
     parts = {
-        name: np.split(array, ends[:-1], axis=0 if name in ("cells", "marginals") else 1)
+        name: np.split(array, ends[:-1], axis=0 if name in ("cells", "marginals", *_STATED) else 1)
         for name, array in arrays.items()
     }
+    stated = [Stated(*each) for each in zip(*(parts.pop(name) for name in _STATED if name in parts), strict=True)]
     return [
-        Fill(n_passes=passes[i : i + 1], **{name: each[i] for name, each in parts.items()}) for i in range(len(ends))
+        Fill(
+            n_passes=passes[i : i + 1],
+            stated=stated[i] if stated else None,
+            **{name: each[i] for name, each in parts.items()},
+        )
+        for i in range(len(ends))
     ]
 
 

@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float
 from maskseq.constraints import Constraint
 from maskseq.infill.sampler_state import InfillConfig as InfillConfig
 from maskseq.infill.sampler_state import Key, SamplerInput, SamplerState, dead_end, restrict
-from maskseq.predict.protocol import Example, Fill, Predict
+from maskseq.predict.protocol import Example, Fill, Predict, answers_of
+from maskseq.predict.stated import Stated
 from maskseq.types import LegalCells, Vocabulary
 
 
@@ -43,19 +44,26 @@ def infill(
         return [_gather(best[: config.samples]) for best in _search(predict, plans, config)]
     runs = [SamplerState(plan, config, sample) for plan in plans for sample in range(config.samples)]
     while active := [run for run in runs if run.phases]:
-        for run, log_probs in zip(active, _ask(predict, active), strict=True):
-            run.advance(log_probs)
+        for run, (log_probs, stated) in zip(active, _ask(predict, active), strict=True):
+            run.advance(log_probs, stated)
     return [_gather(runs[i * config.samples : (i + 1) * config.samples]) for i in range(n)]
 
 
-def _ask(predict: Predict, runs: Sequence[SamplerState]) -> list[Float[np.ndarray, "_ _"]]:
+Said = tuple[Float[np.ndarray, "_ _"], Stated | None]
+"""Log-probabilities of cells, and the numbers behind them."""
+
+
+def _ask(predict: Predict, runs: Sequence[SamplerState]) -> list[Said]:
     """One forward pass for all runs; those that are in the same state share it."""
     asked = [run.plan.cells[run.asked] for run in runs]
-    states = [(run.ids.shape, run.ids.tobytes(), cells.tobytes()) for run, cells in zip(runs, asked, strict=True)]
+    seen = [run.example for run in runs]
+    arrays = [(each.ids, each.numbers, cells) for each, cells in zip(seen, asked, strict=True)]
+    states = [tuple(None if array is None else (array.shape, array.tobytes()) for array in each) for each in arrays]
     distinct = dict(zip(states, range(len(runs)), strict=True))
-    answers = predict([runs[i].example for i in distinct.values()], [asked[i] for i in distinct.values()])
-    by_state = dict(zip(distinct, answers, strict=True))
-    return [np.asarray(by_state[state], dtype=np.float64) for state in states]
+    answers, stated = answers_of(predict, [seen[i] for i in distinct.values()], [asked[i] for i in distinct.values()])
+    by_state = dict(zip(distinct, zip(answers, stated, strict=True), strict=True))
+    found = [by_state[state] for state in states]
+    return [(np.asarray(log_probs, dtype=np.float64), said) for log_probs, said in found]
 
 
 def _search(predict: Predict, plans: Sequence[SamplerInput], config: InfillConfig) -> list[list[SamplerState]]:
@@ -68,16 +76,14 @@ def _search(predict: Predict, plans: Sequence[SamplerInput], config: InfillConfi
     return beams
 
 
-def _extended(
-    beam: Sequence[SamplerState], answers: Sequence[Float[np.ndarray, "_ outputs"]], width: int
-) -> list[SamplerState]:
+def _extended(beam: Sequence[SamplerState], answers: Sequence[Said], width: int) -> list[SamplerState]:
     """The `width` most probable partial fills with one more cell."""
     scores = []
-    for attempt, log_probs in zip(beam, answers, strict=True):
+    for attempt, (log_probs, stated) in zip(beam, answers, strict=True):
         asked = np.flatnonzero(attempt.hidden)
         restricted, _ = restrict(log_probs, attempt.allowed[asked])
         if attempt.n_passes == 0:
-            attempt.marginals[:] = np.exp(restricted)
+            attempt.marginals[:], attempt.stated = np.exp(restricted), stated
         scores.append(attempt.log_prob.sum() + restricted[0])
     ranked = np.stack(scores)
     found: list[SamplerState] = []
@@ -85,7 +91,8 @@ def _extended(
         which, value = divmod(each, ranked.shape[1])
         if len(found) == width or np.isneginf(ranked[which, value]):
             break
-        twin = beam[which].extended(answers[which], value)
+        log_probs, stated = answers[which]
+        twin = beam[which].extended(log_probs, value, stated)
         if twin is not None:
             found.append(twin)
     if not found:
@@ -104,4 +111,6 @@ def _gather(runs: Sequence[SamplerState]) -> Fill:
         marginals=runs[0].marginals,
         step=np.stack([run.committed_at for run in runs]),
         n_passes=np.array([run.n_passes for run in runs]),
+        stated=runs[0].stated,
+        numbers=None if runs[0].plan.example.numbers is None else np.stack([run.numbers for run in runs]),
     )

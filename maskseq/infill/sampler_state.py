@@ -10,7 +10,9 @@ from jaxtyping import Bool, Float, Int
 from maskseq.constraints import Constraint, narrowed, propagate
 from maskseq.errors import UsageError
 from maskseq.infill.order import Frontier, OrderConfig, choose, draw, phases, remask
+from maskseq.predict.posterior import within_bins
 from maskseq.predict.protocol import Example
+from maskseq.predict.stated import Stated
 from maskseq.types import LegalCells, Vocabulary
 
 Key = int | tuple[int, ...]
@@ -74,6 +76,8 @@ class SamplerInput:
     constraints: Sequence[Constraint]
     key: Key
     name: str
+    centres: Sequence[tuple[float, ...] | None] = ()
+    """Of each field."""
 
     @classmethod
     def of(
@@ -89,12 +93,16 @@ class SamplerInput:
         cells = np.argwhere(hole)
         mask_ids = np.asarray(vocabulary.mask_ids)[cells[:, 1]]
         others = np.array([-1 if other is None else other for other in vocabulary.other_ids])[cells[:, 1]]
-        masked = example.ids.copy()
+        masked, numbers = example.ids.copy(), example.numbers
         masked[tuple(cells.T)] = mask_ids
+        given = vocabulary.known(masked) if example.given is None else example.given & ~hole
+        if numbers is not None:
+            numbers = np.where(hole, np.nan, numbers)
         legal = narrowed(legal_cells, cells, vocabulary.committable[cells[:, 1]])
         allowed = propagate(constraints, masked, cells, legal)
         check_feasible(name, cells[~allowed.any(axis=1)], vocabulary)
-        return cls(replace(example, ids=masked), cells, legal, allowed, mask_ids, others, constraints, key, name)
+        seen = replace(example, ids=masked, numbers=numbers, given=given)
+        return cls(seen, cells, legal, allowed, mask_ids, others, constraints, key, name, vocabulary.centres)
 
 
 def check_feasible(name: str, stuck: Int[np.ndarray, "cells 2"], vocabulary: Vocabulary) -> None:
@@ -119,12 +127,15 @@ class SamplerState:
         self.log_prob, self.legal_mass, self.other_mass = np.zeros(n), np.zeros(n), np.zeros(n)
         self.probabilities = np.zeros((n, outputs), np.float32)
         self.marginals = np.zeros((n, outputs), np.float32)
+        self.numbers = np.full(n, np.nan)
+        self.stated: Stated | None = None
         self.n_passes, self.n_starts = 0, 0
         self.start()
 
     def start(self) -> None:
         """Hide every hole cell; also where a dead end leads back to."""
         self.ids, self.allowed = self.plan.example.ids.copy(), self.plan.allowed.copy()
+        self.numbers[:] = np.nan
         self.hidden = np.ones(len(self.values), bool)
         self.phases, self.step = phases(self.plan.cells[:, 0], self.config, self.rng), 0
         self.n_starts += 1
@@ -132,7 +143,11 @@ class SamplerState:
     @property
     def example(self) -> Example:
         """What the predictor may see now."""
-        return replace(self.plan.example, ids=self.ids)
+        numbers = self.plan.example.numbers
+        if numbers is not None:
+            numbers = numbers.copy()
+            numbers[tuple(self.plan.cells.T)] = self.numbers
+        return replace(self.plan.example, ids=self.ids, numbers=numbers)
 
     @property
     def asked(self) -> Int[np.ndarray, " asked"]:
@@ -141,12 +156,12 @@ class SamplerState:
             return np.arange(len(self.hidden))
         return np.asarray(self.phases[0][self.hidden[self.phases[0]]])
 
-    def advance(self, log_probs: Float[np.ndarray, "asked outputs"]) -> None:
+    def advance(self, log_probs: Float[np.ndarray, "asked outputs"], stated: Stated | None = None) -> None:
         """Take the steps that one forward pass allows: up to the first that changes a cell."""
         phase = self.phases[0]
         if self.n_passes == 0:
-            self.marginals[:] = np.exp(restrict(log_probs, self.allowed)[0])
-            log_probs = log_probs[phase]
+            self.marginals[:], self.stated = np.exp(restrict(log_probs, self.allowed)[0]), stated
+            log_probs, stated = log_probs[phase], None if stated is None else stated.at(phase)
         waiting, filled = phase[self.hidden[phase]], phase[~self.hidden[phase]]
         restricted, _ = restrict(log_probs, self.allowed[waiting])
         commits = doubted = np.empty(0, np.int64)
@@ -160,6 +175,8 @@ class SamplerState:
         size = 1 if self.plan.constraints else max(len(commits), 1)
         groups = [slice(i, i + size) for i in range(0, len(commits), size)]
         alive = all(self._draw(waiting[commits[g]], log_probs[commits[g]], noise[g]) for g in groups)
+        made = commits[~self.hidden[waiting[commits]]]
+        self._number(waiting[made], None if stated is None else stated.at(made))
         self.n_passes += 1
         if not alive or not self._hide(doubted):
             self._start_over()
@@ -198,7 +215,23 @@ class SamplerState:
         self.hidden[cells] = False
         return self._narrow()
 
-    def extended(self, log_probs: Float[np.ndarray, "asked outputs"], value: int) -> "SamplerState | None":
+    def _number(self, cells: Int[np.ndarray, " now"], stated: Stated | None) -> None:
+        """Say which numbers these values stand for: those within their bins that are stated, else their centres."""
+        if self.plan.example.numbers is None or not len(cells):
+            return
+        fields, values = self.plan.cells[cells, 1], self.values[cells]
+        drawn = self.config.temperature > 0 and stated is not None
+        ranks = self.rng.random(len(cells)) if drawn else np.full(len(cells), 0.5)
+        for field in np.unique(fields).tolist():
+            mine = np.flatnonzero(fields == field)
+            centres = self.plan.centres[field]
+            if centres is not None:
+                part = None if stated is None else stated.at(mine)
+                self.numbers[cells[mine]] = within_bins(values[mine], np.asarray(centres), part, ranks[mine])
+
+    def extended(
+        self, log_probs: Float[np.ndarray, "asked outputs"], value: int, stated: Stated | None = None
+    ) -> "SamplerState | None":
         """A copy with this value in the first hidden cell; None if that leaves a cell without any legal id."""
         twin = copy(self)
         for name, mine in vars(self).items():
@@ -206,11 +239,13 @@ class SamplerState:
                 setattr(twin, name, mine.copy())
         first = np.flatnonzero(self.hidden)[:1]
         alive = twin.commit(first, log_probs[:1], np.array([value]))
+        twin._number(first, None if stated is None else stated.at(np.arange(1)))
         twin.n_passes += 1
         return twin if alive else None
 
     def _hide(self, cells: Int[np.ndarray, " cells"]) -> bool:
         self.ids[tuple(self.plan.cells[cells].T)] = self.plan.mask_ids[cells]
+        self.numbers[cells] = np.nan
         self.hidden[cells] = True
         return len(cells) == 0 or self._narrow()
 

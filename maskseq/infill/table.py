@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from maskseq.infill.window_plan import Filled
 from maskseq.masking.units import unit_blocks
-from maskseq.predict.posterior import Posterior
+from maskseq.predict.posterior import Posterior, outside_bins
 from maskseq.storage.tabular import columns_of
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
@@ -74,6 +74,7 @@ def rows(
     fill, ids = filled.fill, before.ids
     units = unit_ranges(tokenizer, replace(before, ids=fill.written(ids)), fill.cells)
     posterior = posterior or Posterior.of(fill, tokenizer.vocabulary.centres)
+    outside = outside_bins(fill, tokenizer.vocabulary.centres)
     for cell, (position, column) in enumerate(fill.cells.tolist()):
         field = tokenizer.fields[column]
         known = int(ids[position, column])
@@ -85,6 +86,8 @@ def rows(
             ]
             centres = field.centres or ()
             number = centres[value] if value < len(centres) else None
+            if not np.isnan(outside[sample, cell]):
+                number = float(outside[sample, cell])
             if sample == 0 and numbers is not None and not np.isnan(numbers[cell]):
                 number = float(numbers[cell])
             yield FillRow(

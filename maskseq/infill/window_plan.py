@@ -88,6 +88,8 @@ class WindowPlan:
                 holes[start:stop] = False
         self.cells = np.argwhere(holes)
         self.values = np.repeat(self.hidden[None, *self.cells.T], samples, axis=0)
+        self.numbers = np.full(self.values.shape, np.nan)
+        """What the values stand for, where the record has numbers."""
         self.fills: list[list[Fill]] = [[] for _ in range(samples)]
         self.context = min(context, len(ids))
         self._check_feasible()
@@ -142,7 +144,15 @@ class WindowPlan:
         ids, holes = encoded.ids.copy(), np.zeros(encoded.ids.shape, dtype=bool)
         ids[_at(self.cells[inside], chunk.start)] = self.values[sample, inside]
         holes[_at(self.cells[chunk.first : chunk.last], chunk.start)] = True
-        return replace(encoded, ids=ids), holes
+        numbers = encoded.numbers
+        if numbers is not None:
+            numbers = np.where(self.task.holes[chunk.start : chunk.stop], np.nan, numbers)
+            numbers[_at(self.cells[inside], chunk.start)] = self.numbers[sample, inside]
+        return replace(encoded, ids=ids, numbers=numbers), holes
+
+    def given(self, chunk: Window) -> Bool[np.ndarray, "context fields"]:
+        """What the record itself tells of a window."""
+        return self.vocabulary.known(self.hidden[chunk.start : chunk.stop])
 
     def constraints(self, chunk: Window, sample: int) -> list[Constraint]:
         if self.context == len(self.task.holes):

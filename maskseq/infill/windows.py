@@ -88,6 +88,8 @@ def _run(
             done += fill() if journal is None else journal.fills(_inputs(batch, windows, keys), fill)
         for (job, chunk, sample), each in zip(parts, done, strict=True):
             job.values[sample, chunk.first : chunk.last] = each.values[0]
+            if each.numbers is not None:
+                job.numbers[sample, chunk.first : chunk.last] = each.numbers[0]
             job.fills[sample].append(each.shifted(chunk.start))
     for job in jobs:
         yield job.result()
@@ -105,7 +107,7 @@ def _fill(
     return infill(
         predict,
         [
-            Example(encoded.ids, key=job.task.key, start=chunk.start)
+            Example(encoded.ids, encoded.numbers, job.task.key, chunk.start, job.given(chunk))
             for (job, chunk, _), (encoded, _) in zip(batch, windows, strict=True)
         ],
         [holes for _, holes in windows],
@@ -137,6 +139,8 @@ def _inputs(
     for (job, _, sample), (encoded, holes) in zip(batch, windows, strict=True):
         legal = encoded.legal
         inputs += [encoded.ids, holes, *((legal.cells, legal.allowed) if legal else (None,))]
+        if encoded.numbers is not None:
+            inputs.append(encoded.numbers)
         if job.rules:  # these see the whole record
             inputs += [job.hidden, job.values[sample]]
     return inputs

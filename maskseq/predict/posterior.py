@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from maskseq.predict.protocol import Fill
+from maskseq.predict.stated import Stated
 
 LEVELS = (0.5, 0.8, 0.95)
 """What the intervals are to hold: the value in that share of the cases."""
@@ -36,7 +37,11 @@ class Posterior:
             mine = np.flatnonzero(fill.cells[:, 1] == column)
             if values is not None and len(mine):
                 tails = None if fill.tails is None else fill.tails[mine]
-                found = posterior(fill.marginals[mine], values, tails=tails)
+                said = None if fill.stated is None else fill.stated.at(mine)
+                if said is None or np.isnan(said.mean).any():
+                    found = posterior(fill.marginals[mine], values, tails=tails)
+                else:
+                    found = of_stated(said)
                 mean[mine], median[mine], low[mine], high[mine] = found.mean, found.median, found.low, found.high
         return cls(mean, median, low, high)
 
@@ -63,6 +68,49 @@ def posterior(
     return Posterior(
         mean=np.diff(cumulative, axis=1) @ values, median=found[:, 0], low=bounds[..., 0], high=bounds[..., 1]
     )
+
+
+def of_stated(stated: Stated) -> Posterior:
+    """The same of numbers as they are stated: they may lie beyond all bins, and their intervals need no calibration."""
+    bounds = stated.quantile(np.broadcast_to(NOMINAL.ravel(), (len(stated), NOMINAL.size))).reshape(-1, *NOMINAL.shape)
+    median = stated.quantile(np.full((len(stated), 1), 0.5))[:, 0]
+    return Posterior(mean=stated.mean, median=median, low=bounds[..., 0], high=bounds[..., 1])
+
+
+def within_bins(
+    ids: Int[np.ndarray, " cells"],
+    centres: Float[np.ndarray, " bins"],
+    stated: Stated | None,
+    ranks: Float[np.ndarray, " cells"],
+) -> Float[np.ndarray, " cells"]:
+    """A number for each bin that was chosen: by its rank among those that are stated there, else the centre.
+
+    The outermost bins are open. NaN for ids that are no bins.
+    """
+    chosen = ids < len(centres)
+    found = np.where(chosen, centres[np.where(chosen, ids, 0)], np.nan)
+    if stated is None or not chosen.any():
+        return found
+    said, which = stated.at(chosen), ids[chosen]
+    edges = np.concatenate([[-np.inf], bin_edges(centres)[1:-1], [np.inf]])
+    low, high = edges[which], edges[which + 1]
+    ends = np.stack([low, high], axis=1)
+    open_, finite = np.isinf(ends), np.where(np.isinf(ends), said.mean[:, None], ends)
+    below = np.where(open_, [0.0, 1.0], said.below(finite))
+    rank = below[:, 0] + ranks[chosen] * (below[:, 1] - below[:, 0])
+    found[chosen] = np.clip(said.quantile(rank[:, None])[:, 0], low, high)
+    return found
+
+
+def outside_bins(fill: Fill, centres: Sequence[tuple[float, ...] | None]) -> Float[np.ndarray, "samples cells"]:
+    """The numbers that values stand for where these lie beyond all bins of their field; NaN elsewhere."""
+    found = np.full(fill.values.shape, np.nan)
+    for field, values in enumerate(centres):
+        if values is not None and fill.numbers is not None:
+            edges = bin_edges(np.asarray(values))
+            beyond = (fill.numbers < edges[0]) | (fill.numbers > edges[-1])
+            found = np.where(beyond & (fill.cells[:, 1] == field), fill.numbers, found)
+    return found
 
 
 def cumulated(probabilities: Float[np.ndarray, "cells outputs"], n_bins: int) -> Float[np.ndarray, "cells edges"]:

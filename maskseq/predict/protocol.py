@@ -3,9 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer
+
+from maskseq.predict.stated import Stated
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,41 @@ class Example:
     """The record's. Experts that hold training data leave out what they have counted of it."""
     start: int = 0
     """Where the window begins in its record, in positions."""
+    given: Bool[np.ndarray, "length fields"] | None = None
+    """Which of the known cells the record has, where others were filled since. None: all of them."""
 
 
 Predict = Callable[[Sequence[Example], Sequence[Integer[np.ndarray, "_ 2"]]], Sequence[Float[np.ndarray, "_ _"]]]
 """Examples and the (position, field) cells requested of each → of each requested cell, log-probabilities over the ids
 of its field, −inf for ids that are not predictable or belong to another field."""
+
+
+@runtime_checkable
+class PredictNumbers(Protocol):
+    """A `Predict` that states numbers; its log-probabilities are what these say of bins."""
+
+    def __call__(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> Sequence[Float[np.ndarray, "_ _"]]: ...
+
+    def stated(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> Sequence[Stated]:
+        """Of each requested cell, the number that is expected there, and how surely."""
+
+    def of_bins(
+        self, stated: Sequence[Stated], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> Sequence[Float[np.ndarray, "_ _"]]:
+        """Log-probabilities of the ids of cells of which this is stated."""
+
+
+def answers_of(
+    predict: Predict, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+) -> tuple[Sequence[Float[np.ndarray, "_ _"]], Sequence[Stated | None]]:
+    """Log-probabilities, and the numbers that they come from where the predictor states numbers."""
+    if not isinstance(predict, PredictNumbers):
+        return predict(examples, cells), [None] * len(examples)
+    stated = predict.stated(examples, cells)
+    return predict.of_bins(stated, cells), stated
+
 
 PredictIds = Callable[
     [Sequence[Integer[np.ndarray, "_ _"]], Sequence[Integer[np.ndarray, "_ 2"]]], Sequence[Float[np.ndarray, "_ _"]]
@@ -79,6 +112,10 @@ class Fill:
     n_passes: Int[np.ndarray, " samples"]
     tails: Float[np.ndarray, "cells levels 2"] | None = None
     """Of ordinal cells, the quantiles of `marginals` that bound calibrated intervals (None: as the levels say)."""
+    stated: Stated | None = None
+    """The numbers that `marginals` come from, where the predictor states numbers."""
+    numbers: Float[np.ndarray, "samples cells"] | None = None
+    """The numbers that the values stand for: within their bins, or beyond all of them; None where it does not."""
 
     @cached_property
     def joint(self) -> Float[np.ndarray, " samples"]:
@@ -124,6 +161,8 @@ class Fill:
             cells=np.concatenate([part.cells for part in samples[0]]),
             marginals=np.concatenate([part.marginals for part in samples[0]]),
             n_passes=np.array([sum(int(part.n_passes[0]) for part in parts) for parts in samples]),
+            stated=Stated.joined([part.stated for part in samples[0]]),
+            numbers=stacked("numbers") if all(part.numbers is not None for part in samples[0]) else None,
             **{name: stacked(name) for name in _PER_SAMPLE},
         )
 

@@ -150,8 +150,11 @@ def _passes(
             wanted[: kept.start - window.start] = False
             wanted[kept.stop - window.start :] = False
             for group in _groups(wanted, stride, mode):
-                seen = tokenizer.vocabulary.masked(ids, units.widened(group))
-                yield _Pass(record, Example(seen, key=key, start=window.start + begin), np.argwhere(group))
+                hidden = units.widened(group)
+                seen = tokenizer.vocabulary.masked(ids, hidden)
+                numbers = None if piece.numbers is None else np.where(hidden, np.nan, piece.numbers)
+                example = Example(seen, numbers, key, window.start + begin)
+                yield _Pass(record, example, np.argwhere(group))
         yield record
 
 

@@ -1,21 +1,19 @@
 """All simple methods that suit a vocabulary, by name: what a model is worth is judged beside the best of them."""
 
-import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Integer
 
-from maskseq.predict.experts import imputers
 from maskseq.predict.experts.copies import CopyPredict
 from maskseq.predict.experts.cross_field import CrossFieldTables
 from maskseq.predict.experts.deep_tables import DEPTH, MAX_PLACES, DeepTables
-from maskseq.predict.experts.gaussian import Aligned, Stationary
 from maskseq.predict.experts.left_out import OwnRecords
 from maskseq.predict.experts.markov import Markov, MarkovPredict, best_order
 from maskseq.predict.experts.mixture import Remembered
-from maskseq.predict.experts.numbers import NumberPredict, Series, Spread, Values, numbers_of
+from maskseq.predict.experts.number_experts import Numbered, count_numbers
+from maskseq.predict.experts.numbers import centres_of
 from maskseq.predict.experts.periods import found_period
 from maskseq.predict.experts.span_predict import SpanPredict
 from maskseq.predict.experts.training_data import TrainingData
@@ -38,9 +36,9 @@ def count(data: TrainingData, tokenizer: Tokenizer[Any], *, periods: Sequence[in
 
     `periods` are those of seasons, in positions.
     """
-    numbers = None not in tokenizer.vocabulary.centres
-    found = _of_numbers(data.sequences, tokenizer, periods) if numbers else _of_ids(data, tokenizer)
-    return {name: Remembered(predict) for name, predict in found.items()}
+    if None not in tokenizer.vocabulary.centres:
+        return count_numbers(Numbered(data.sequences, data.numbers), tokenizer, periods)
+    return {name: Remembered(predict) for name, predict in _of_ids(data, tokenizer).items()}
 
 
 def seasons(sequences: Sequences, tokenizer: Tokenizer[Any]) -> tuple[int, ...]:
@@ -48,7 +46,7 @@ def seasons(sequences: Sequences, tokenizer: Tokenizer[Any]) -> tuple[int, ...]:
     vocabulary = tokenizer.vocabulary
     if None in vocabulary.centres:
         return ()
-    found = found_period([numbers_of(ids, vocabulary) for ids in sequences])
+    found = found_period([centres_of(ids, vocabulary) for ids in sequences])
     return () if found is None else (found,)
 
 
@@ -86,34 +84,3 @@ def _of_ids(data: TrainingData, tokenizer: Tokenizer[Any]) -> dict[str, Predict]
     if vocabulary.n_fields == 1:
         found["copies"] = CopyPredict(views, vocabulary=vocabulary, records=records)
     return found
-
-
-def _of_numbers(sequences: Sequences, tokenizer: Tokenizer[Any], periods: Sequence[int]) -> dict[str, Predict]:
-    vocabulary = tokenizer.vocabulary
-    series = [numbers_of(ids, vocabulary) for ids in sequences]
-    frequencies = []
-    for field, n_ids in enumerate(vocabulary.n_outputs):
-        ids = np.concatenate([each[:, field] for each in sequences])
-        counts = np.bincount(ids[ids < n_ids], minlength=n_ids) + 0.5 * vocabulary.predictable[field, :n_ids]
-        frequencies.append(counts / counts.sum())
-    plain = Stationary.count(series)
-    posteriors = {
-        "Gaussian": plain.posterior,
-        "Gaussian, any level": plain.diffuse().posterior,
-        "Gaussian, any level and trend": plain.diffuse(trend=True).posterior,
-    }
-    aligned = Aligned.count(series, plain)
-    if aligned is not None:
-        posteriors["Gaussian by position"] = aligned.posterior
-    for name, fill in _fills(series, periods).items():
-        posteriors[name] = Spread.count(fill, series).posterior
-    return {name: NumberPredict(each, vocabulary, frequencies) for name, each in posteriors.items()}
-
-
-def _fills(series: Series, periods: Sequence[int]) -> dict[str, Callable[[Values], Values]]:
-    fills: dict[str, Callable[[Values], Values]] = {"lines": imputers.linear, "last value": imputers.last}
-    if importlib.util.find_spec("scipy") is not None:
-        fills["splines"] = imputers.spline
-    for period in periods:
-        fills[f"season of {period}"] = imputers.imputer(f"seasonal-{period}")
-    return fills

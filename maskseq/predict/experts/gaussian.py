@@ -6,31 +6,123 @@
 allow. `Aligned` counts a mean and a covariance for each position of series that all have one length (heartbeats cut
 alike), and shrinks that covariance towards its own tapered block-Toeplitz average (Schäfer & Strimmer 2005,
 doi:10.2202/1544-6115.1175); where a long stretch is hidden, towards the identity (Ledoit & Wolf 2004,
-doi:10.1016/S0047-259X(03)00096-4).
+doi:10.1016/S0047-259X(03)00096-4). `Local` counts them on the training windows that are most alike.
+
+Where nothing is assumed of a window's level, and trend, these are estimated by generalised least squares, which is the
+limit of their variance growing without bounds (Rasmussen & Williams 2006, §2.7): x → a·x + b then moves means and
+standard deviations the same way. The scale is that of the window's own differences.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 
+T = TypeVar("T")
 Values = Float[np.ndarray, "length fields"]
 Series = Sequence[Float[np.ndarray, "_ fields"]]
 """Numbers of sequences of any lengths."""
-WINDOW = 600
+WINDOW = 768
 """Numbers in a window that are looked at together, at most."""
 DIFFUSE = 10.0
-"""Variance of a level, or of a trend, about which nothing is assumed; of z-scored numbers."""
+"""Variance of the level of a field of which nothing is known; of z-scored numbers."""
 NUGGET = 1e-5
 """Of z-scored numbers: what keeps matrices of equal numbers invertible."""
 KEPT = 8
-"""Sizes of windows whose inverse covariances are kept."""
+"""Sizes of windows, and masks, whose matrices are kept."""
 LONG = 0.25
 """Share of an aligned series from which on a hidden stretch is long."""
 ENOUGH = 8
-"""Aligned series, at least."""
+"""Aligned series, at least; and pairs of numbers that tell a scale."""
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """What some known numbers say of asked ones, whatever their values are."""
+
+    known: Int[np.ndarray, " known"]
+    inverse: Float[np.ndarray, "known known"]
+    """Of their covariance."""
+    across: Float[np.ndarray, "asked known"]
+    """Covariances with asked ones."""
+    left: Float[np.ndarray, " asked"]
+    """Conditional variances."""
+
+    @classmethod
+    def of(
+        cls,
+        covariance: Float[np.ndarray, "numbers numbers"],
+        known: Bool[np.ndarray, " numbers"],
+        asked: Bool[np.ndarray, " numbers"],
+        precision: Float[np.ndarray, "numbers numbers"] | None = None,
+    ) -> "Conditioned":
+        """By Cholesky's factor; or from the inverse of the whole, cheaper where little is hidden."""
+        (seen,), (wanted,), (hidden,) = (np.nonzero(each) for each in (known, asked, ~known))
+        across = covariance[np.ix_(wanted, seen)]
+        if precision is None:
+            matrix = torch.from_numpy(covariance[np.ix_(seen, seen)] + NUGGET * np.eye(len(seen)))
+            inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix)).numpy()
+        else:
+            # Of a block of the covariance, from blocks of its inverse (Bishop 2006, eq. 2.87).
+            between = precision[np.ix_(seen, hidden)]
+            inner = np.linalg.solve(precision[np.ix_(hidden, hidden)], between.T)
+            inverse = precision[np.ix_(seen, seen)] - between @ inner
+        left = covariance[wanted, wanted] - np.einsum("ak,ak->a", across @ inverse, across)
+        return cls(seen, inverse, across, np.maximum(left, NUGGET))
+
+    def posterior(
+        self,
+        z: Float[np.ndarray, " numbers"],
+        design: Float[np.ndarray, "numbers shapes"],
+        asked: Bool[np.ndarray, " numbers"],
+    ) -> tuple[Float[np.ndarray, " asked"], Float[np.ndarray, " asked"]]:
+        """Means and variances, whatever the sizes of the shapes of the design are."""
+        values, shapes, wanted = z[self.known], design[self.known], design[asked]
+        if not shapes.shape[1]:
+            return self.across @ (self.inverse @ values), self.left
+        solved = self.inverse @ np.column_stack([shapes, values])
+        information = shapes.T @ solved[:, :-1]
+        sizes = np.linalg.solve(information, shapes.T @ solved[:, -1])
+        mean = wanted @ sizes + self.across @ (solved[:, -1] - solved[:, :-1] @ sizes)
+        rest = wanted - self.across @ solved[:, :-1]
+        return mean, self.left + np.einsum("as,sa->a", rest, np.linalg.solve(information, rest.T))
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """A covariance, and what was computed of it last: all methods that share it, and windows with the same mask."""
+
+    covariance: Float[np.ndarray, "numbers numbers"]
+    inverses: dict[int, Float[np.ndarray, "_ _"]] = field(default_factory=dict)
+    masks: dict[bytes, Conditioned] = field(default_factory=dict)
+
+    def precision(self, size: int) -> Float[np.ndarray, "size size"]:
+        """The inverse of the covariance of a window's first `size` numbers."""
+        found = self.inverses.pop(size, None)
+        if found is None:
+            found = np.linalg.inv(self.covariance[:size, :size] + NUGGET * np.eye(size))
+        return _kept(self.inverses, size, found)
+
+    def given(self, known: Bool[np.ndarray, " numbers"], asked: Bool[np.ndarray, " numbers"]) -> Conditioned:
+        """What numbers of a window say of others."""
+        key = known.tobytes() + asked.tobytes()
+        found = self.masks.pop(key, None)
+        if found is None:
+            size = len(known)
+            precision = self.precision(size) if 3 * np.count_nonzero(~known) < size else None
+            found = Conditioned.of(self.covariance[:size, :size], known, asked, precision)
+        return _kept(self.masks, key, found)
+
+
+def _kept(kept: dict[Any, T], key: Any, value: T) -> T:
+    """Put at the end of what is kept, of which the oldest go."""
+    kept[key] = value
+    while len(kept) > KEPT:
+        del kept[next(iter(kept))]
+    return value
 
 
 @dataclass(frozen=True)
@@ -39,7 +131,9 @@ class Stationary:
 
     mean: Float[np.ndarray, " fields"]
     std: Float[np.ndarray, " fields"]
-    covariance: Float[np.ndarray, "numbers numbers"]
+    matrices: Matrices
+    free: int = 0
+    """Of what shapes nothing is assumed: 0: none; 1: a level of each field; 2: its level and trend."""
 
     @classmethod
     def count(cls, series: Series, *, window: int = WINDOW) -> "Stationary":
@@ -61,55 +155,96 @@ class Stationary:
             pairs += lagged(known.astype(np.float64), width)
             possible += np.maximum(len(values) - np.arange(width), 0)
         by_lag = products / np.maximum(pairs, 1) * (possible / possible[0])[:, None, None]
-        return cls(mean, std, positive(block_toeplitz(by_lag)))
+        return cls(mean, std, Matrices(positive(block_toeplitz(by_lag))))
+
+    @property
+    def covariance(self) -> Float[np.ndarray, "numbers numbers"]:
+        return self.matrices.covariance
 
     @property
     def width(self) -> int:
         """Positions of a window."""
         return len(self.covariance) // len(self.mean)
 
-    @cached_property
-    def _kept(self) -> dict[int, Float[np.ndarray, "_ _"]]:
-        return {}
-
-    def precision(self, size: int) -> Float[np.ndarray, "size size"]:
-        """The inverse of the covariance of a window's first `size` numbers; those of the last few sizes are kept."""
-        found = self._kept.pop(size, None)
-        if found is None:
-            found = np.linalg.inv(self.covariance[:size, :size] + NUGGET * np.eye(size))
-        self._kept[size] = found
-        while len(self._kept) > KEPT:
-            del self._kept[next(iter(self._kept))]
-        return found
-
     def diffuse(self, *, trend: bool = False) -> "Stationary":
         """The same for windows whose level, and trend, are their own: an offset then moves predictions with it."""
-        at = np.arange(self.width)
-        shapes = [np.ones(self.width)] + ([2 * at / max(self.width - 1, 1) - 1] if trend else [])
-        added = sum(DIFFUSE * np.kron(np.outer(shape, shape), np.eye(len(self.mean))) for shape in shapes)
-        return replace(self, covariance=self.covariance + added)
+        return replace(self, free=2 if trend else 1)
 
     def posterior(self, values: Values) -> tuple[Values, Values]:
         """Means and variances in place of NaN, from the known numbers around; known ones stay, with variance 0."""
         z = (values - self.mean) / self.std
         mean, variance = z.copy(), np.zeros_like(z)
-        block = max(self.width // 4, 1)
-        for start in range(0, len(z), block):
-            stop = min(start + block, len(z))
-            wanted = np.isnan(z[start:stop])
-            if not wanted.any():
-                continue
-            first = max(min((start + stop - self.width) // 2, len(z) - self.width), 0)
+        for first, block in windows_of(z, self.width):
             seen = z[first : first + self.width]
             asked = np.zeros(seen.shape, bool)
-            asked[start - first : stop - first] = wanted
-            size, hidden = seen.size, int(np.isnan(seen).sum())
-            if 2 * hidden < size:
-                found = from_precision(self.precision(size), seen.ravel(), asked.ravel())
-            else:
-                found = conditional(self.covariance[:size, :size], seen.ravel(), asked.ravel())
-            mean[start:stop][wanted], variance[start:stop][wanted] = found
+            asked[block.start - first : block.stop - first] = np.isnan(z[block])
+            wanted = np.isnan(z[block])
+            mean[block][wanted], variance[block][wanted] = self.of_window(seen, asked)
         return mean * self.std + self.mean, variance * self.std**2
+
+    def of_window(
+        self, z: Values, asked: Bool[np.ndarray, "length fields"]
+    ) -> tuple[Float[np.ndarray, " asked"], Float[np.ndarray, " asked"]]:
+        """Means and variances of asked numbers of a window no longer than `width`."""
+        given = self.matrices.given(~np.isnan(z.ravel()), asked.ravel())
+        return with_free(given, z, asked, self.free, self.covariance)
+
+
+def with_free(
+    given: Conditioned,
+    z: Values,
+    asked: Bool[np.ndarray, "length fields"],
+    free: int,
+    covariance: Float[np.ndarray, "numbers numbers"],
+) -> tuple[Float[np.ndarray, " asked"], Float[np.ndarray, " asked"]]:
+    """What is known of a window says, with free shapes and, with these, the scale of the window's own differences.
+
+    A field of which nothing is known keeps the level of training, with the variance `DIFFUSE`.
+    """
+    mean, variance = given.posterior(z.ravel(), shapes_of(z, free), asked.ravel())
+    if not free:
+        return mean, variance
+    variance = variance * relative_scale(z, covariance)
+    dark = np.isnan(z).all(axis=0)[np.nonzero(asked)[1]]
+    return mean, np.where(dark, variance + DIFFUSE, variance)
+
+
+def shapes_of(z: Values, free: int) -> Float[np.ndarray, "numbers shapes"]:
+    """A level, and a trend, of each field that has enough known numbers to tell them."""
+    length, n_fields = z.shape
+    at = 2 * np.arange(length) / max(length - 1, 1) - 1
+    known = np.count_nonzero(~np.isnan(z), axis=0)
+    shapes = [
+        np.outer(at**power, np.eye(n_fields)[i]) for power in range(free) for i in range(n_fields) if known[i] > power
+    ]
+    return np.stack([shape.ravel() for shape in shapes], axis=1) if shapes else np.empty((z.size, 0))
+
+
+def relative_scale(z: Values, covariance: Float[np.ndarray, "numbers numbers"]) -> float:
+    """Of a window, its squared differences over those that its covariance expects, half a hole apart.
+
+    1 where it has too few.
+    """
+    length, hidden = len(z), np.isnan(z)
+    number = np.arange(z.size).reshape(z.shape)
+    longest = max(longest_run(column) for column in hidden.T)
+    for apart in (max(min(longest // 2, length // 4), 1), 1):
+        differences = z[apart:] - z[:-apart]
+        there = ~np.isnan(differences)
+        first, second = number[:-apart][there], number[apart:][there]
+        expected = covariance[first, first] + covariance[second, second] - 2 * covariance[first, second]
+        if len(first) >= ENOUGH and expected.sum() > 0:
+            return max(float((differences[there] ** 2).sum() / expected.sum()), NUGGET)
+    return 1.0
+
+
+def windows_of(z: Values, width: int) -> Iterator[tuple[int, slice]]:
+    """Blocks of a series with something hidden, and where the window of `width` around each begins."""
+    block = max(width // 4, 1)
+    for start in range(0, len(z), block):
+        stop = min(start + block, len(z))
+        if np.isnan(z[start:stop]).any():
+            yield max(min((start + stop - width) // 2, len(z) - width), 0), slice(start, stop)
 
 
 @dataclass(frozen=True)
@@ -118,11 +253,12 @@ class Aligned:
 
     mean: Values
     std: Float[np.ndarray, " fields"]
-    short: Float[np.ndarray, "numbers numbers"]
+    short: Matrices
     """Covariance shrunk towards its block-Toeplitz average."""
-    long: Float[np.ndarray, "numbers numbers"]
+    long: Matrices
     """Shrunk towards the identity."""
     elsewhere: Stationary
+    free: int = 0
 
     @classmethod
     def count(cls, series: Series, elsewhere: Stationary) -> "Aligned | None":
@@ -140,21 +276,25 @@ class Aligned:
         spread = ((rows**2).T @ rows**2 / len(rows) - counted**2) / len(rows)
         toeplitz = averaged(counted, mean.shape[1])
         identity = np.eye(len(counted)) * np.trace(counted) / len(counted)
-        short, long = (shrunk(counted, target, spread) for target in (toeplitz, identity))
+        short, long = (Matrices(shrunk(counted, target, spread)) for target in (toeplitz, identity))
         return cls(mean * std, std, short, long, elsewhere)
+
+    def diffuse(self) -> "Aligned":
+        """The same for series whose level is their own."""
+        return replace(self, elsewhere=self.elsewhere.diffuse(), free=1)
 
     def posterior(self, values: Values) -> tuple[Values, Values]:
         """Means and variances in place of NaN; known numbers stay, with variance 0."""
         if values.shape != self.mean.shape:
             return self.elsewhere.posterior(values)
-        z = ((values - self.mean) / self.std).ravel()
+        z = (values - self.mean) / self.std
         hidden = np.isnan(z)
-        longest = max(longest_run(column) for column in np.isnan(values).T)
-        covariance = self.long if longest >= LONG * len(values) else self.short
+        longest = max(longest_run(column) for column in hidden.T)
+        matrices = self.long if longest >= LONG * len(values) else self.short
         mean, variance = z.copy(), np.zeros_like(z)
-        mean[hidden], variance[hidden] = conditional(covariance, z, hidden)
-        shape = values.shape
-        return mean.reshape(shape) * self.std + self.mean, variance.reshape(shape) * self.std**2
+        given = matrices.given(~hidden.ravel(), hidden.ravel())
+        mean[hidden], variance[hidden] = with_free(given, z, hidden, self.free, matrices.covariance)
+        return mean * self.std + self.mean, variance * self.std**2
 
 
 def moments(series: Series) -> tuple[Float[np.ndarray, " fields"], Float[np.ndarray, " fields"]]:
@@ -202,38 +342,6 @@ def shrunk(
     """The mixture with the target that has the least expected squared error."""
     share = min(spread.sum() / max(((covariance - target) ** 2).sum(), 1e-12), 1.0)
     return np.asarray((1 - share) * covariance + share * target)
-
-
-def conditional(
-    covariance: Float[np.ndarray, "numbers numbers"],
-    z: Float[np.ndarray, " numbers"],
-    asked: Bool[np.ndarray, " numbers"],
-) -> tuple[Float[np.ndarray, " asked"], Float[np.ndarray, " asked"]]:
-    """Means and variances of asked numbers, given those that are not NaN; all of mean 0."""
-    (known,) = np.nonzero(~np.isnan(z))
-    (wanted,) = np.nonzero(asked)
-    matrix = covariance[np.ix_(known, known)] + NUGGET * np.eye(len(known))
-    half = np.linalg.solve(np.linalg.cholesky(matrix), np.column_stack([covariance[np.ix_(known, wanted)], z[known]]))
-    variance = covariance[wanted, wanted] - (half[:, :-1] ** 2).sum(axis=0)
-    return half[:, :-1].T @ half[:, -1], np.maximum(variance, NUGGET)
-
-
-def from_precision(
-    precision: Float[np.ndarray, "numbers numbers"],
-    z: Float[np.ndarray, " numbers"],
-    asked: Bool[np.ndarray, " numbers"],
-) -> tuple[Float[np.ndarray, " asked"], Float[np.ndarray, " asked"]]:
-    """What `conditional` says, from the inverse of the covariance: cheaper where more is known than hidden.
-
-    Its hidden block is the inverse of the covariance of what is hidden, given the rest (Bishop 2006, eq. 2.73).
-    """
-    (hidden,) = np.nonzero(np.isnan(z))
-    wanted = np.flatnonzero(asked[hidden])
-    pull = -(precision @ np.where(np.isnan(z), 0, z))[hidden]
-    right = np.column_stack([np.eye(len(hidden))[:, wanted], pull])
-    found = np.linalg.solve(precision[np.ix_(hidden, hidden)], right)
-    variance = found[wanted, np.arange(len(wanted))] - NUGGET
-    return found[wanted, -1], np.maximum(variance, NUGGET)
 
 
 def positive(covariance: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Integer
 from maskseq.predict.experts.deep_tables import DeepTables
 from maskseq.predict.experts.gaussian import Stationary
 from maskseq.predict.experts.imputers import last
-from maskseq.predict.experts.numbers import NumberPredict, Spread, numbers_of
+from maskseq.predict.experts.numbers import NumberPredict, Spread, centres_of
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
 
@@ -35,7 +35,7 @@ def left_only(
             PREFIXES: DeepTables(sequences, vocabulary=vocabulary, left=PREFIX, right=0),
             CHAIN: DeepTables(sequences, vocabulary=vocabulary, left=ORDER, right=0),
         }
-    series = [numbers_of(ids, vocabulary) for ids in sequences]
+    series = [centres_of(ids, vocabulary) for ids in sequences]
     frequencies = []
     for field, n_ids in enumerate(vocabulary.n_outputs):
         ids = np.concatenate([each[:, field] for each in sequences])

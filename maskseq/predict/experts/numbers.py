@@ -3,16 +3,17 @@
 So lines, seasons and Gaussians are judged by the same figures as a model: bits, CRPS, coverage and squared error.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Integer
 
 from maskseq.predict.posterior import bin_edges
 from maskseq.predict.protocol import Example
+from maskseq.predict.stated import Stated
 from maskseq.types import Vocabulary
 
 Values = Float[np.ndarray, "length fields"]
@@ -29,48 +30,81 @@ HIDDEN = (1, 2, 4, 8, 16, 32, 64)
 FITTED = 200
 """Stretches of training data in which errors are counted, at most."""
 STRETCH = 512
+KEPT = 1 << 24
+"""Bytes of means that a method keeps."""
 
 
 class NumberPredict:
-    """Means and variances as log-probabilities of bins. For vocabularies whose fields are all ordinal."""
+    """Means and variances as stated numbers, and as log-probabilities of bins. All fields are ordinal."""
 
     def __init__(
         self, posterior: Posterior, vocabulary: Vocabulary, frequencies: Sequence[Float[np.ndarray, " ids"]]
     ) -> None:
         """`frequencies` are the shares of ids in training, field by field; controls have theirs in every answer."""
         self.posterior, self.vocabulary, self.frequencies = posterior, vocabulary, frequencies
+        edges = [bin_edges(np.asarray(centres)) for centres in vocabulary.centres]
+        self.rounding = np.array([(np.diff(each).mean() / 2) ** 2 / 3 for each in edges])
+        """Variances within bins, of which nothing is known where numbers are centres."""
+        self.kept: dict[bytes, tuple[Values, Values]] = {}
+        """What was found last: mixtures, blends and figures ask about the same windows."""
+        self.size = 0
 
     def __call__(
         self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> list[Float[np.ndarray, "_ _"]]:
         """Log-probabilities of the asked cells, from the known numbers of their sequence."""
-        answers = []
-        for example, asked in zip(examples, cells, strict=True):
-            answer = np.full((len(asked), max(self.vocabulary.n_outputs)), -np.inf)
-            values = numbers_of(example.ids, self.vocabulary)
-            values[tuple(asked.T)] = np.nan
-            mean, variance = self.posterior(values)
-            for field, shares in enumerate(self.frequencies):
-                rows = np.flatnonzero(asked[:, 1] == field)
-                places = asked[rows, 0]
-                answer[rows, : len(shares)] = self._of_field(mean[places, field], variance[places, field], field)
-            answers.append(answer)
-        return answers
+        return self.of_bins(self.stated(examples, cells), cells)
 
-    def _of_field(
-        self, mean: Float[np.ndarray, " cells"], variance: Float[np.ndarray, " cells"], field: int
-    ) -> Float[np.ndarray, "cells ids"]:
-        centres = np.asarray(self.vocabulary.centres[field])
-        shares = self.frequencies[field]
-        edges = bin_edges(centres)
-        within = (np.diff(edges).mean() / 2) ** 2 / 3  # a bin holds all its numbers
-        z = (edges[1:-1] - mean[:, None]) / np.sqrt(variance + within + 1e-12)[:, None]
-        below = torch.special.ndtr(torch.from_numpy(z)).numpy()
-        bins = np.diff(below, axis=1, prepend=0, append=1)
-        found = np.tile(shares, (len(mean), 1))
-        found[:, : len(centres)] = bins * shares[: len(centres)].sum()
+    def stated(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> list[Stated]:
+        """Gaussians of the asked cells."""
+        found = []
+        for example, asked in zip(examples, cells, strict=True):
+            at = tuple(asked.T)
+            values = numbers_of(example, self.vocabulary)
+            values[at] = np.nan
+            mean, variance = self._found(values)
+            rounded = self.rounding[asked[:, 1]] if example.numbers is None else 0.0
+            found.append(Stated.gaussian(mean[at], variance[at] + rounded + 1e-12))
+        return found
+
+    def _found(self, values: Values) -> tuple[Values, Values]:
+        key = hashlib.blake2b(values.tobytes(), digest_size=16, key=repr(values.shape).encode()).digest()
+        if key not in self.kept:
+            self.kept[key] = self.posterior(values)
+            self.size += values.nbytes
+            while self.size > KEPT and len(self.kept) > 1:
+                self.size -= self.kept.pop(next(iter(self.kept)))[0].nbytes
+        return self.kept[key]
+
+    def of_bins(
+        self, stated: Sequence[Stated], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> list[Float[np.ndarray, "_ _"]]:
+        """The mass of the stated numbers in each bin, and a little of the frequencies."""
+        return [
+            binned(said, asked, self.vocabulary, self.frequencies) for said, asked in zip(stated, cells, strict=True)
+        ]
+
+
+def binned(
+    stated: Stated,
+    cells: Integer[np.ndarray, "cells 2"],
+    vocabulary: Vocabulary,
+    frequencies: Sequence[Float[np.ndarray, " ids"]],
+) -> Float[np.ndarray, "cells ids"]:
+    """Log-probabilities of ids: stated numbers over bins, of which the outermost are open."""
+    answer = np.full((len(cells), max(vocabulary.n_outputs)), -np.inf)
+    for field, shares in enumerate(frequencies):
+        rows = np.flatnonzero(cells[:, 1] == field)
+        if not len(rows):
+            continue
+        edges = bin_edges(np.asarray(vocabulary.centres[field]))[1:-1]
+        below = stated.at(rows).below(np.broadcast_to(edges, (len(rows), len(edges))))
+        found = np.tile(shares, (len(rows), 1))
+        n_bins = len(edges) + 1
+        found[:, :n_bins] = np.diff(below, axis=1, prepend=0, append=1) * shares[:n_bins].sum()
         with np.errstate(divide="ignore"):
-            return np.asarray(np.log((1 - FLOOR) * found + FLOOR * shares))
+            answer[rows, : len(shares)] = np.log((1 - FLOOR) * found + FLOOR * shares)
+    return answer
 
 
 @dataclass(frozen=True)
@@ -120,11 +154,17 @@ class Spread:
         return np.where(np.isnan(filled), self.mean, filled), variance
 
 
-def numbers_of(ids: Integer[np.ndarray, "length fields"], vocabulary: Vocabulary) -> Values:
+def numbers_of(example: Example, vocabulary: Vocabulary) -> Values:
+    """What is known of an example's numbers: as they were read, or the centres of their bins; NaN elsewhere."""
+    centres = centres_of(example.ids, vocabulary)
+    return centres if example.numbers is None else np.where(np.isnan(example.numbers), centres, example.numbers)
+
+
+def centres_of(ids: Integer[np.ndarray, "length fields"], vocabulary: Vocabulary) -> Values:
     """The centres of known bins, field by field; NaN elsewhere."""
     columns: list[Any] = []
     for field, centres in enumerate(vocabulary.centres):
-        known = np.append(np.asarray(centres, np.float64), np.nan)
+        known = np.append(np.asarray(centres or (), np.float64), np.nan)
         columns.append(known[np.minimum(ids[:, field], len(known) - 1)])
     return np.stack(columns, axis=1)
 

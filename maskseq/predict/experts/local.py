@@ -1,0 +1,99 @@
+"""The Gaussian of the training windows that are most alike: no training, and good at long holes.
+
+Windows are compared by their known numbers; where nothing is assumed of a level, once it is taken away from both. Their
+covariance is half that of all windows (`gaussian.Stationary`), which knows what a few hundred windows do not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from maskseq.predict.experts.gaussian import Conditioned, Series, Stationary, Values, windows_of, with_free
+
+LIBRARY = 1 << 22
+"""Numbers of training windows that are compared with, at most."""
+NEAREST = (300, 1500)
+"""How many are taken, at least and at most."""
+SHARE = 0.25
+"""Of all of them, in between."""
+FEWEST = 100
+"""Training windows below which there is no choice."""
+GLOBAL = 0.5
+"""Of the covariance of all windows in that of the nearest."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """Training series, z-scored, and the covariances of all."""
+
+    series: Sequence[Values]
+    plain: Stationary
+    """With or without free levels."""
+    _libraries: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    """Of the last length."""
+
+    @classmethod
+    def count(cls, series: Series, plain: Stationary) -> "Local | None":
+        """None where training data are no more than a few windows."""
+        whole = [(values - plain.mean) / plain.std for values in series]
+        kept = [z for z in whole if not np.isnan(z).all()]
+        if sum(max(len(z) - min(plain.width, len(z)) + 1, 0) for z in kept) < FEWEST:
+            return None
+        return cls(kept, plain)
+
+    def posterior(self, values: Values) -> tuple[Values, Values]:
+        """Means and variances in place of NaN; known numbers stay, with variance 0."""
+        plain = self.plain
+        z = (values - plain.mean) / plain.std
+        mean, variance = z.copy(), np.zeros_like(z)
+        for first, block in windows_of(z, plain.width):
+            seen = z[first : first + plain.width]
+            wanted = np.isnan(z[block])
+            asked = np.zeros(seen.shape, bool)
+            asked[block.start - first : block.stop - first] = wanted
+            mean[block][wanted], variance[block][wanted] = self._of_window(seen, asked)
+        return mean * plain.std + plain.mean, variance * plain.std**2
+
+    def _of_window(
+        self, z: Values, asked: Bool[np.ndarray, "length fields"]
+    ) -> tuple[Float[np.ndarray, " asked"], Float[np.ndarray, " asked"]]:
+        known = ~np.isnan(z)
+        library, squares = self.library(len(z))
+        if len(library) < FEWEST or not known.any():
+            return self.plain.of_window(z, asked)
+        shown = np.where(known, z, 0).ravel().astype(np.float32)
+        of_known = known.ravel().astype(np.float32)
+        distance = squares @ of_known - 2 * (library @ shown)
+        level, weights = np.zeros((1, z.shape[1])), known / np.maximum(known.sum(axis=0), 1)
+        if self.plain.free:  # what remains when the mean difference is taken away, field by field
+            level = (np.where(known, z, 0) * weights).sum(axis=0, keepdims=True)
+            each = np.einsum("lf,fg->lfg", weights, np.eye(z.shape[1])).reshape(z.size, -1).astype(np.float32)
+            distance -= ((library @ each - level) ** 2) @ known.sum(axis=0)
+        n = min(max(int(SHARE * len(library)), NEAREST[0]), NEAREST[1], len(library))
+        nearest = library[np.argpartition(distance, n - 1)[:n]].astype(np.float64).reshape(n, *z.shape)
+        if self.plain.free:
+            nearest = nearest - (nearest * weights).sum(axis=1, keepdims=True)
+        rows = nearest.reshape(n, -1)
+        middle = (1 - GLOBAL) * rows.mean(axis=0)
+        rows = rows - middle
+        size = z.size
+        covariance = GLOBAL * self.plain.covariance[:size, :size] + (1 - GLOBAL) * (rows.T @ rows) / n
+        given = Conditioned.of(covariance, known.ravel(), asked.ravel())
+        moved = middle.reshape(z.shape) + level
+        found, variance = with_free(given, z - moved, asked, self.plain.free, covariance)
+        return found + moved[asked], variance
+
+    def library(self, length: int) -> tuple[Float[np.ndarray, "windows numbers"], Float[np.ndarray, "windows numbers"]]:
+        """Windows of training series without unknown numbers, as many as there is room for, and their squares."""
+        if length not in self._libraries:
+            n_fields = len(self.plain.mean)
+            total = sum(max(len(z) - length + 1, 0) for z in self.series)
+            step = max(-(-total * length * n_fields // LIBRARY), 1)
+            cut = [z[start : start + length] for z in self.series for start in range(0, len(z) - length + 1, step)]
+            found = np.array(cut, np.float32).reshape(len(cut), length * n_fields)
+            found = found[~np.isnan(found).any(axis=1)]
+            self._libraries.clear()
+            self._libraries[length] = found, found**2
+        return self._libraries[length]

@@ -1,0 +1,356 @@
+"""Methods that state numbers, weighted by what they say of the window's own known numbers, hidden once more.
+
+Which method is best changes with a drift, and held-out training data do not show it. So known numbers of a window are
+hidden in the shape of its holes, and convex weights (Breiman 1996, doi:10.1007/BF00117832: non-negative least squares
+on errors) are fitted on these errors and, at a quarter of the weight, on cross-fitted errors of training data. Errors
+are scaled by window, so that a wild one says no more than a calm one. The same numbers tell how wide intervals have to
+be: few of them leave it to training data.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Integer
+
+from maskseq.predict.experts.mixture import holes
+from maskseq.predict.experts.numbers import binned, numbers_of
+from maskseq.predict.experts.sentinels import sentinels
+from maskseq.predict.posterior import bin_edges, cumulated, posterior
+from maskseq.predict.protocol import Example, Predict, PredictNumbers
+from maskseq.predict.stated import RANKS, SCORES, Stated
+from maskseq.types import Vocabulary
+
+AGAIN = 0.2
+"""Of a window's known numbers, the share that is hidden again, at most."""
+ROLLS = 12
+"""How often the holes are moved to find places for them."""
+PRIOR = 0.25
+"""Weight of an error in training beside one of the window's own."""
+CLASSES = (1, 3, 9, 33)
+"""Lengths of holes from which on a class begins."""
+SCALE_CELLS = 8
+"""Own errors that say as much of the scale of intervals as training does."""
+PRIOR_SHAPE = 25
+"""What the shape of errors in training counts for, in own errors."""
+RIDGE = 1e-3
+KEPT = 512
+"""Windows whose weights are kept: samplers ask about the same one many times."""
+
+
+@dataclass(frozen=True)
+class PriorErrors:
+    """Errors of methods at numbers hidden in training data, which they had not been counted on."""
+
+    names: tuple[str, ...]
+    errors: Float[np.ndarray, "cells methods"]
+    """In standard deviations of the field."""
+    variances: Float[np.ndarray, "cells methods"]
+    """Stated, in the same unit squared."""
+    window: Int[np.ndarray, " cells"]
+    """Which window each is of."""
+    length: Int[np.ndarray, " cells"]
+    """Of the holes of that window."""
+
+    def like(self, length: float, names: Sequence[str]) -> "PriorErrors":
+        """Those of holes about as long, in the order of `names`; a method that is not there errs as the others do."""
+        group = np.searchsorted(CLASSES, self.length, side="right")
+        wanted = int(np.searchsorted(CLASSES, max(length, 1), side="right"))
+        nearest = group[np.argmin(np.abs(group - wanted))] if len(group) else 0
+        rows = np.flatnonzero(group == nearest)
+        place = [self.names.index(name) if name in self.names else -1 for name in names]
+        errors, variances = (
+            np.column_stack([each[rows].mean(axis=1) if i < 0 else each[rows, i] for i in place])
+            for each in (self.errors, self.variances)
+        )
+        return PriorErrors(tuple(names), errors, variances, self.window[rows], self.length[rows])
+
+    @property
+    def scaled(self) -> Float[np.ndarray, "cells methods"]:
+        """Over the root mean square of the best method in each window."""
+        _, number = np.unique(self.window, return_inverse=True)
+        sizes = np.bincount(number)
+        squares = np.stack([np.bincount(number, column**2) for column in self.errors.T], axis=1) / sizes[:, None]
+        return np.asarray(self.errors / np.sqrt(squares.min(axis=1) + 1e-12)[number, None])
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was found for a window."""
+
+    weights: Float[np.ndarray, " methods"]
+    shape: Float[np.ndarray, " ranks"]
+    """Quantiles of errors over their stated standard deviations, at `RANKS`."""
+
+
+class NumberBlend:
+    """Methods as one that states numbers. All fields are ordinal; one that states bins only is taken at their means."""
+
+    def __init__(
+        self,
+        experts: Mapping[str, Predict],
+        vocabulary: Vocabulary,
+        frequencies: Sequence[Float[np.ndarray, " ids"]],
+        std: Float[np.ndarray, " fields"],
+        prior: PriorErrors | None = None,
+    ) -> None:
+        """`frequencies` and `std` are those of training; without a prior, few own numbers leave weights equal."""
+        self.experts, self.vocabulary, self.frequencies = dict(experts), vocabulary, frequencies
+        self.std = np.asarray(std, np.float64)
+        self.prior = prior
+        self.kept: dict[bytes, Fit] = {}
+
+    def __call__(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> list[Float[np.ndarray, "_ _"]]:
+        """Log-probabilities of the asked cells."""
+        return self.of_bins(self.stated(examples, cells), cells)
+
+    def of_bins(
+        self, stated: Sequence[Stated], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> list[Float[np.ndarray, "_ _"]]:
+        """The mass of the stated numbers in each bin, and a little of the frequencies."""
+        return [
+            binned(said, asked, self.vocabulary, self.frequencies) for said, asked in zip(stated, cells, strict=True)
+        ]
+
+    def stated(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> list[Stated]:
+        """What the methods say together."""
+        seen = [self._without_sentinels(each) for each in examples]
+        fits = self._fits(seen)
+        said = [stated_by(each, seen, cells, self.vocabulary) for each in self.experts.values()]
+        found = []
+        for i, (fit, asked) in enumerate(zip(fits, cells, strict=True)):
+            means = np.stack([each[i].mean for each in said], axis=1)
+            variances = np.stack([spread_of(each[i]) ** 2 for each in said], axis=1)
+            mean, variance = together(fit.weights, means, variances)
+            quantiles = mean[:, None] + np.sqrt(variance)[:, None] * fit.shape
+            found.append(Stated(mean, quantiles.reshape(len(asked), len(RANKS))))
+        return found
+
+    def weights_of(self, example: Example) -> dict[str, float]:
+        """How much each method counts in a window."""
+        (fit,) = self._fits([self._without_sentinels(example)])
+        return dict(zip(self.experts, fit.weights.tolist(), strict=True))
+
+    def _without_sentinels(self, example: Example) -> Example:
+        """What is no measurement is unknown."""
+        values = numbers_of(example, self.vocabulary)
+        known = self.vocabulary.known(example.ids) if example.given is None else example.given
+        wrong = sentinels(np.where(known, values, np.nan), self.std)
+        if wrong.any():
+            values, known = np.where(wrong, np.nan, values), known & ~wrong
+        return replace(example, ids=self.vocabulary.masked(example.ids, wrong), numbers=values, given=known)
+
+    def _fits(self, examples: Sequence[Example]) -> list[Fit]:
+        """Weights of windows, from what is given in them alone: those that are not known yet, all together."""
+        keys = [_key(each) for each in examples]
+        new = {key: each for key, each in zip(keys, examples, strict=True) if key not in self.kept}
+        if new:
+            again = [_hidden_again(each, key) for key, each in new.items()]
+            asked = [np.argwhere(mask) for mask in again]
+            seen = [_without(each, mask, self.vocabulary) for each, mask in zip(new.values(), again, strict=True)]
+            said = [stated_by(each, seen, asked, self.vocabulary) for each in self.experts.values()]
+            for i, (key, example) in enumerate(new.items()):
+                scale = self.std[asked[i][:, 1]][:, None]
+                truth = _numbers(example)[tuple(asked[i].T)][:, None]
+                means = np.stack([each[i].mean for each in said], axis=1)
+                spreads = np.stack([spread_of(each[i]) for each in said], axis=1)
+                self.kept[key] = self._fit(example, (means - truth) / scale, (spreads / scale) ** 2)
+        found = [self.kept[key] for key in keys]
+        while len(self.kept) > KEPT:
+            del self.kept[next(iter(self.kept))]
+        return found
+
+    def _fit(
+        self,
+        example: Example,
+        errors: Float[np.ndarray, "cells methods"],
+        variances: Float[np.ndarray, "cells methods"],
+    ) -> Fit:
+        n_own, n = errors.shape
+        sizes = holes(~_given(example))
+        length = float(sizes[sizes > 0].mean()) if sizes.any() else 1.0
+        prior = None if self.prior is None else self.prior.like(length, [*self.experts])
+        n_apart = n_own / length  # errors within a hole are alike
+        gram = np.zeros((n, n))
+        least = (errors**2).sum(axis=0).min() if n_own else 0.0
+        if prior is not None:
+            usual = float((prior.errors**2).mean(axis=0).min())
+            least = (least + SCALE_CELLS / 2 * usual) / (n_own + SCALE_CELLS / 2)
+            scaled = prior.scaled
+            gram += PRIOR * scaled.T @ scaled
+        else:
+            least = least / max(n_own, 1)
+        gram += errors.T @ errors / (least + 1e-12)
+        weights = convex_weights(gram)
+        own = residuals(weights, errors, variances)
+        before = SCORES if prior is None else residuals(weights, prior.errors, prior.variances)
+        usual = float((before**2).mean()) + 1e-12
+        squares = float((own**2).mean()) if n_own else 0.0
+        scale = np.sqrt((SCALE_CELLS * usual + n_apart * squares) / (SCALE_CELLS + n_apart))
+        pool = np.concatenate([own / scale, before / np.sqrt(usual)])
+        counts = np.repeat([n_apart / max(n_own, 1), PRIOR_SHAPE / len(before)], [n_own, len(before)])
+        return Fit(weights, scale * symmetric_quantiles(pool, counts))
+
+
+def stated_by(
+    predict: Predict, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]], vocabulary: Vocabulary
+) -> list[Stated]:
+    """What a method states, or what its probabilities of bins say."""
+    if isinstance(predict, PredictNumbers):
+        return list(predict.stated(examples, cells))
+    answers = predict(examples, cells)
+    return [
+        of_probabilities(np.exp(np.asarray(each)), asked, vocabulary)
+        for each, asked in zip(answers, cells, strict=True)
+    ]
+
+
+def of_probabilities(
+    probabilities: Float[np.ndarray, "cells outputs"], cells: Integer[np.ndarray, "cells 2"], vocabulary: Vocabulary
+) -> Stated:
+    """Numbers as probabilities of bins say them: evenly spread within each."""
+    mean, quantiles = np.full(len(cells), np.nan), np.full((len(cells), len(RANKS)), np.nan)
+    for field, centres in enumerate(vocabulary.centres):
+        mine = np.flatnonzero(cells[:, 1] == field)
+        if centres is not None and len(mine):
+            mean[mine] = posterior(probabilities[mine], centres).mean
+            below, edges = cumulated(probabilities[mine], len(centres)), bin_edges(np.asarray(centres))
+            quantiles[mine] = [np.interp(RANKS, row, edges) for row in below]
+    return Stated(mean, quantiles)
+
+
+def spread_of(stated: Stated) -> Float[np.ndarray, " cells"]:
+    """The standard deviation of the Gaussian with the same middle four fifths."""
+    low, high = np.searchsorted(RANKS, [0.1 - 1e-9, 0.9 - 1e-9])
+    return np.asarray((stated.quantiles[:, high] - stated.quantiles[:, low]) / (SCORES[high] - SCORES[low]) + 1e-12)
+
+
+def together(
+    weights: Float[np.ndarray, " methods"],
+    means: Float[np.ndarray, "cells methods"],
+    variances: Float[np.ndarray, "cells methods"],
+) -> tuple[Float[np.ndarray, " cells"], Float[np.ndarray, " cells"]]:
+    """Mean and variance of the mixture."""
+    mean = means @ weights
+    return mean, (variances + (means - mean[:, None]) ** 2) @ weights
+
+
+def residuals(
+    weights: Float[np.ndarray, " methods"],
+    errors: Float[np.ndarray, "cells methods"],
+    variances: Float[np.ndarray, "cells methods"],
+) -> Float[np.ndarray, " cells"]:
+    """Errors of the mixture over its stated standard deviations."""
+    error, variance = together(weights, errors, variances)
+    return np.asarray(error / np.sqrt(variance + 1e-24))
+
+
+def convex_weights(gram: Float[np.ndarray, "methods methods"]) -> Float[np.ndarray, " methods"]:
+    """Weights w ≥ 0 of sum 1 with the least wᵀGw, drawn a little towards equal ones.
+
+    They are v / Σv for the v ≥ 0 with the least vᵀGv − 2·Σv, found by active sets (Lawson & Hanson 1974, ch. 23).
+    """
+    n = len(gram)
+    size = np.trace(gram) / n
+    if not size > 0:
+        return np.full(n, 1 / n)
+    best = float(np.diag(gram).min())
+    g = gram / best + RIDGE * np.eye(n)
+    active = np.zeros(n, bool)
+    v = np.zeros(n)
+    for _ in range(8 * n):
+        gain = 1 - g @ v
+        if active.all() or gain[~active].max() < 1e-9:
+            break
+        active[np.argmax(np.where(active, -np.inf, gain))] = True
+        while True:
+            target = np.zeros(n)
+            target[active] = np.linalg.solve(g[np.ix_(active, active)], np.ones(int(active.sum())))
+            if (target[active] > 0).all():
+                v = target
+                break
+            falling = active & (target <= 0)
+            step = (v[falling] / np.maximum(v[falling] - target[falling], 1e-300)).min()
+            v = v + step * (target - v)
+            active &= v > 1e-12
+            v[~active] = 0
+            if not active.any():
+                return np.full(n, 1 / n)
+    return np.asarray(v / v.sum())
+
+
+def symmetric_quantiles(
+    errors: Float[np.ndarray, " n"], counts: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " ranks"]:
+    """Quantiles at `RANKS` of errors that are as often of the other sign."""
+    order = np.argsort(np.abs(errors))
+    sizes, below = np.abs(errors)[order], np.cumsum(counts[order]) - counts[order] / 2
+    share = np.abs(2 * RANKS - 1)
+    return np.asarray(np.sign(RANKS - 0.5) * np.interp(share, below / counts.sum(), sizes))
+
+
+def _given(example: Example) -> Bool[np.ndarray, "length fields"]:
+    assert example.given is not None
+    return example.given & ~np.isnan(_numbers(example))
+
+
+def _numbers(example: Example) -> Float[np.ndarray, "length fields"]:
+    assert example.numbers is not None
+    return example.numbers
+
+
+def _key(example: Example) -> bytes:
+    """All that the weights of a window come from: what is given, and where."""
+    given = _given(example)
+    content = np.where(given, _numbers(example), np.nan)
+    return hashlib.blake2b(content.tobytes() + repr(content.shape).encode(), digest_size=16).digest()
+
+
+def _hidden_again(example: Example, key: bytes) -> Bool[np.ndarray, "length fields"]:
+    """Given numbers to hide: the holes of the window, moved to where they do not meet one another."""
+    given = _given(example)
+    rng = np.random.default_rng(list(key[:8]))
+    return hidden_again(given, rng)
+
+
+def hidden_again(
+    given: Bool[np.ndarray, "length fields"], rng: np.random.Generator
+) -> Bool[np.ndarray, "length fields"]:
+    """Some of what is given, in the shape of what is not: stretches that are hidden together stay together.
+
+    Apart from the holes where there is room, else beside them.
+    """
+    length, n_fields = given.shape
+    again = np.zeros(given.shape, bool)
+    room = int(AGAIN * given.sum())
+    stretches: dict[tuple[int, int], list[int]] = {}
+    for column in range(n_fields):
+        edges = np.flatnonzero(np.diff(~given[:, column], prepend=False, append=False)).reshape(-1, 2)
+        for start, stop in edges.tolist():
+            stretches.setdefault((start, stop), []).append(column)
+    order = [*stretches]
+    for apart in (1, 0):
+        for _ in range(ROLLS):
+            for which in rng.permutation(len(order)).tolist():
+                start, stop = order[which]
+                columns, size = stretches[order[which]], stop - start
+                if size * len(columns) > max(room, n_fields if size == 1 else 0) or size >= length:
+                    continue
+                first = int(rng.integers(length - size + 1))
+                around = slice(max(first - apart, 0), first + size + apart)
+                if given[around, columns].all() and not again[around, columns].any():
+                    again[first : first + size, columns] = True
+                    room -= size * len(columns)
+            if room <= 0:
+                return again
+    return again
+
+
+def _without(example: Example, hidden: Bool[np.ndarray, "length fields"], vocabulary: Vocabulary) -> Example:
+    """The window as the record gave it, with more hidden."""
+    kept = _given(example) & ~hidden
+    numbers = np.where(kept, _numbers(example), np.nan)
+    return replace(example, ids=vocabulary.masked(example.ids, ~kept), numbers=numbers, given=kept)

@@ -1,0 +1,120 @@
+"""How methods that state numbers err on training data that they were not counted on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from maskseq.predict.experts.gaussian import moments
+from maskseq.predict.experts.number_blend import NumberBlend, PriorErrors
+from maskseq.predict.experts.number_experts import HasNumbers, count_numbers, frequencies_of, posteriors_of, series_of
+from maskseq.predict.experts.numbers import Series, Values
+from maskseq.predict.protocol import Predict
+from maskseq.tokenizer import Tokenizer
+
+FOLDS = 3
+WINDOWS = 16
+"""Of each fold."""
+RUNS = (1, 2, 4, 8, 16, 24, 48)
+"""Lengths of the stretches that are hidden."""
+SHARE = 0.3
+"""Of the numbers of a window, what is hidden."""
+CELLS = 60
+"""Of a window, the errors that are kept."""
+
+
+def count_blend(
+    data: HasNumbers,
+    tokenizer: Tokenizer[Any],
+    periods: Sequence[int] = (),
+    *,
+    context: int,
+    others: Mapping[str, Predict] | None = None,
+) -> NumberBlend:
+    """All methods that state numbers, counted on training records, and `others`, such as the encoder, as one.
+
+    `context` is the length of the windows that it will be asked about.
+    """
+    series = series_of(data, tokenizer)
+    experts = count_numbers(data, tokenizer, periods) | dict(others or {})
+    prior = cross_fitted_errors(series, periods, context=context)
+    return NumberBlend(
+        experts, tokenizer.vocabulary, frequencies_of(data.sequences, tokenizer), moments(series)[1], prior
+    )
+
+
+def cross_fitted_errors(
+    series: Series, periods: Sequence[int] = (), *, context: int, seed: int = 0
+) -> PriorErrors | None:
+    """Errors at numbers hidden in blocks of training data, by methods counted on the others; None of too little."""
+    std = moments(series)[1]
+    errors, variances, window, lengths = [], [], [], []
+    names: tuple[str, ...] | None = None
+    rng = np.random.default_rng(seed)
+    for counted, asked in folds(series, context):
+        if not counted or not asked:
+            continue
+        methods = posteriors_of(counted, periods)
+        names = tuple(name for name in (names or methods) if name in methods)
+        for number in range(WINDOWS):
+            values = asked[int(rng.integers(len(asked)))]
+            start = int(rng.integers(max(len(values) - context, 0) + 1))
+            values = values[start : start + context]
+            run = RUNS[number % len(RUNS)]
+            hidden = stretches(values, min(run, max(len(values) // 3, 1)), rng, together=bool(number // len(RUNS) % 2))
+            cells = np.argwhere(hidden)
+            if len(cells) < 2:
+                continue
+            cells = cells[rng.permutation(len(cells))[:CELLS]]
+            at, shown = tuple(cells.T), np.where(hidden, np.nan, values)
+            said = {name: each(shown) for name, each in methods.items()}
+            scale = std[cells[:, 1]]
+            errors.append({name: (mean[at] - values[at]) / scale for name, (mean, _) in said.items()})
+            variances.append({name: variance[at] / scale**2 for name, (_, variance) in said.items()})
+            window += [len(errors)] * len(cells)
+            lengths += [run] * len(cells)
+    if not errors or not names:
+        return None
+    return PriorErrors(
+        names,
+        *(
+            np.concatenate([np.column_stack([one[name] for name in names]) for one in each])
+            for each in (errors, variances)
+        ),
+        np.array(window),
+        np.array(lengths),
+    )
+
+
+def folds(series: Series, context: int) -> Iterator[tuple[list[Values], list[Values]]]:
+    """What is counted, and what is asked about: whole series where there are several, else stretches of one."""
+    if len(series) >= FOLDS:
+        order = np.random.default_rng(0).permutation(len(series)).tolist()
+        for fold in range(FOLDS):
+            yield ([series[i] for i in order if i % FOLDS != fold], [series[i] for i in order if i % FOLDS == fold])
+        return
+    for fold in range(FOLDS):
+        counted, asked = [], []
+        for values in series:
+            start, stop = (len(values) * edge // FOLDS for edge in (fold, fold + 1))
+            gap = min(context, (stop - start) // 4)
+            asked.append(values[start:stop])
+            counted += [part for part in (values[: max(start - gap, 0)], values[stop + gap :]) if len(part) > 1]
+        yield counted, asked
+
+
+def stretches(values: Values, length: int, rng: np.random.Generator, *, together: bool) -> Bool[np.ndarray, "_ _"]:
+    """Known numbers to hide, in stretches of one field, or of all together."""
+    n, n_fields = values.shape
+    hidden = np.zeros(values.shape, bool)
+    wanted = max(int(SHARE * values.size), length)
+    for _ in range(4 * wanted):
+        fields = slice(None) if together else slice(field := int(rng.integers(n_fields)), field + 1)
+        start = int(rng.integers(max(n - length, 0) + 1))
+        around = slice(max(start - 1, 0), start + length + 1)
+        if length == 1 or not hidden[around, fields].any():
+            hidden[start : start + length, fields] = True
+        if np.count_nonzero(hidden) >= wanted:
+            break
+    return hidden & ~np.isnan(values)
