@@ -20,8 +20,8 @@ from maskseq.baselines.crossfit import FOLDS, GAPS, GUARD, blocks, cross_fitted
 from maskseq.baselines.mixtures import EQUAL, FITTED, hidden_cells, mixtures
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.splits import SplitConfig
+from maskseq.predict.blend import Blend, Gate
 from maskseq.predict.experts.counted import simple_methods, views_of
-from maskseq.predict.experts.mixture import Gate, Mixture
 from maskseq.predict.protocol import Predict
 from maskseq.types import Encoded
 from maskseq_genomics.nucleotide import NucleotideTokenizer
@@ -98,7 +98,7 @@ def test_weights_hold_for_data_that_nobody_saw() -> None:
     methods = simple_methods(train, views_of(train, tokenizer), tokenizer)
     crossed = cross_fitted(methods, train, tokenizer)
     assert crossed is not None
-    kept = {name: methods[name] for name in crossed.predicts}
+    kept = {name: methods[name] for name in crossed.experts}
     found = mixtures(kept, tokenizer, [Encoded(ids) for ids in other])
     best, equal = (nats(found[name], new, tokenizer) for name in (FITTED, EQUAL))
     assert nats(crossed, new, tokenizer) < min(equal, best + 0.02)
@@ -110,20 +110,19 @@ def test_weights_are_those_of_blocks_cut_by_hand() -> None:
     methods = simple_methods([train], views_of([train], tokenizer), tokenizer)
     crossed = cross_fitted(methods, [train], tokenizer)
     assert crossed is not None
-    assert crossed.gate is not None
     said, truths, classes = [], [], []
     for start in range(0, 4000, 800):
         counted = [ids for ids in (train[: max(start - 200, 0)], train[start + 1000 :]) if len(ids)]
         alone = simple_methods(counted, views_of(counted, tokenizer), tokenizer)
         seen, cells, truth = hidden_cells([Encoded(train[start : start + 800])], tokenizer, 800, 0)
-        mixture = Mixture({name: alone[name] for name in crossed.predicts}, tokenizer.vocabulary)
-        said.append(np.maximum(mixture.answers(seen, cells), -1e4))
+        blend = Blend({name: alone[name] for name in crossed.experts}, None, tokenizer.vocabulary)
+        said.append(blend.answers(seen, cells))
         truths.append(truth)
-        classes.append(mixture.classes(seen, cells))
-    gate = Gate.fit(np.concatenate(said, axis=1), np.concatenate(truths), np.concatenate(classes), mixture.n_classes)
+        classes.append(blend.situations(seen, cells))
+    gate = Gate.fit(np.concatenate(said, axis=1), np.concatenate(truths), np.concatenate(classes), blend.situations.n)
     np.testing.assert_allclose(crossed.gate.weights, gate.weights, rtol=1e-6)
-    assert crossed.predicts.keys() == methods.keys()
-    assert all(crossed.predicts[name] is methods[name] for name in methods)  # counted on everything
+    assert crossed.experts.keys() == methods.keys()
+    assert all(crossed.experts[name] is methods[name] for name in methods)  # counted on everything
 
 
 def test_a_corpus_of_two_parts_is_cross_fitted_on_training_alone(
