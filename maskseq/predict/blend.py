@@ -3,11 +3,12 @@
     log p = Σ_e w_e(class) · log p_e − log Z,    w = softplus(b + B[class])
 
 (Genest & Zidek 1986, doi:10.1214/ss/1177013825). A class is a field, the length of the hole, whether other fields are
-known at the position, and what the experts report of their evidence. Fitting starts at equal weights and is drawn
-towards them; on few cells the classes share their weights, and on fewer still nothing is fitted.
+known at the position, and what the experts report of their evidence. Common weights b are fitted first and drawn
+towards equal ones, then those of the classes, drawn towards the common ones; on few cells the classes share their
+weights, and on fewer still nothing is fitted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -86,7 +87,8 @@ class Gate:
     ) -> "Gate":
         """The most likely weights, drawn towards equal ones: L-BFGS from there.
 
-        `by_class`: whether classes have weights of their own (default: where there are cells enough).
+        `by_class`: whether classes have weights of their own, drawn towards the common ones (default: where there are
+        cells enough). A class without a cell has the common ones.
         """
         n_experts, n_cells, _ = log_probs.shape
         if n_cells < FEWEST:
@@ -94,23 +96,11 @@ class Gate:
         own = n_cells >= ENOUGH if by_class is None else by_class
         answers = torch.from_numpy(log_probs).double()
         target, group = torch.from_numpy(truth).long(), torch.from_numpy(classes).long()
-        start = torch.full((n_experts,), float(np.log(np.expm1(1 / n_experts))), dtype=torch.float64)
-        b = start.clone().requires_grad_()
-        of_class = torch.zeros((n_classes, n_experts), dtype=torch.float64, requires_grad=own)
-        fitted = [each for each in (b, of_class) if each.requires_grad]
-        optimizer = torch.optim.LBFGS(fitted, max_iter=STEPS, line_search_fn="strong_wolfe")
-
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            weights = softplus(b + of_class)[group]
-            mixed = torch.einsum("nm,mni->ni", weights, answers).log_softmax(dim=-1)
-            penalty = (b - start).square().sum() + of_class.square().sum()
-            loss: Tensor = -mixed.gather(1, target[:, None]).mean() + PENALTY * penalty / n_cells
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss
-
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
-        return cls(softplus(b + of_class).detach().numpy(), n_cells)
+        equal = torch.full((1, n_experts), float(np.log(np.expm1(1 / n_experts))), dtype=torch.float64)
+        found = _towards(equal, answers, target, torch.zeros_like(group)).expand(n_classes, n_experts)
+        if own:
+            found = _towards(found, answers, target, group)
+        return cls(softplus(found).numpy().copy(), n_cells)
 
     def nats(
         self,
@@ -121,6 +111,23 @@ class Gate:
         """What the truth costs under these weights."""
         mixed = np.einsum("nm,mni->ni", self.weights[classes], log_probs)
         return np.asarray(np.logaddexp.reduce(mixed, axis=1) - mixed[np.arange(len(truth)), truth])
+
+
+def _towards(start: Tensor, answers: Tensor, target: Tensor, group: Tensor) -> Tensor:
+    """Raw weights, a row for each group of cells, that make the targets likely and are drawn towards `start`."""
+    raw = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([raw], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        mixed = torch.einsum("nm,mni->ni", softplus(raw)[group], answers).log_softmax(dim=-1)
+        penalty = PENALTY * (raw - start).square().sum() / len(target)
+        loss: Tensor = penalty - mixed.gather(1, target[:, None]).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return raw.detach()
 
 
 @dataclass(frozen=True)
@@ -212,14 +219,15 @@ def _floored(
         probabilities[:, : found.shape[1]] = found
     uniform = possible / np.maximum(possible.sum(axis=1, keepdims=True), 1)
     mixed = (1 - FLOOR) * np.where(possible, probabilities, 0) + FLOOR * uniform
-    return np.log(mixed, where=possible, out=np.full(possible.shape, LOWEST))
+    return np.asarray(np.log(mixed, where=possible, out=np.full(possible.shape, LOWEST)))
 
 
 class Situations:
     """What is known of each cell before anybody answers, as a class."""
 
     def __init__(self, experts: Sequence[Predict], vocabulary: Vocabulary) -> None:
-        self.experts = [each for each in experts if isinstance(each, Supported) and each.n_supports > 1]
+        offered: list[object] = list(experts)
+        self.experts = [each for each in offered if isinstance(each, Supported) and each.n_supports > 1]
         self.vocabulary = vocabulary
         self.n_beside = 2 if vocabulary.n_fields > 1 else 1
         self.n = vocabulary.n_fields * len(HOLES) * self.n_beside

@@ -12,9 +12,9 @@ from maskseq.predict.experts.copies import CopyPredict
 from maskseq.predict.experts.deep_tables import DEPTH, MAX_PLACES, DeepTables
 from maskseq.predict.experts.gaussian import Aligned, Stationary
 from maskseq.predict.experts.markov import Markov, MarkovPredict, best_order
-from maskseq.predict.experts.remembered import Remembered
 from maskseq.predict.experts.numbers import NumberPredict, Series, Spread, Values, numbers_of
 from maskseq.predict.experts.periods import found_period
+from maskseq.predict.experts.remembered import Remembered
 from maskseq.predict.experts.span_predict import SpanPredict
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
