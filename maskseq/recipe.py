@@ -72,6 +72,8 @@ class Recipe:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    blend: bool = True
+    """Fit a gate at the end: how much the encoder and methods that are counted on the corpus are worth."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -144,6 +146,7 @@ class Recipe:
         resolved["data"] = {"files": files, **kept, "split": self.data.split.identity()}
         for key in ("device", "checkpoint_every", "keep_last", "keep_every"):
             del resolved["training"][key]
+        del resolved["blend"]  # weights are the same
         return {"recipe": resolved}
 
 

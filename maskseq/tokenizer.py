@@ -114,9 +114,7 @@ class Symmetry(Generic[R]):
             if self.reverse:
                 start, stop = units.max(initial=0) - stop, units.max(initial=0) - start
             units = np.stack([start, stop], axis=-1)
-        return Encoded(
-            self.ids(encoded.ids), legal, weights, self._numbers(encoded), units, circular=encoded.circular
-        )
+        return Encoded(self.ids(encoded.ids), legal, weights, self._numbers(encoded), units, circular=encoded.circular)
 
     def _numbers(self, encoded: Encoded) -> Float[np.ndarray, "length fields"] | None:
         """Moved as their cells are; none where their bins become others, of which numbers are not known."""

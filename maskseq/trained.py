@@ -1,7 +1,7 @@
 """A trained run at work: fill, score and embed records, and take the encoder elsewhere."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +11,15 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import TypeAdapter, ValidationError
 
+from maskseq.baselines.gating import CELLS, count_experts, fit_gate, mask_cells
+from maskseq.baselines.run_experts import PARTS, RunExperts
 from maskseq.calibration.stored import Fitted, read_calibration, write_calibration
 from maskseq.contract.fence import encode
 from maskseq.contract.identity import in_fields, saved_form
-from maskseq.contract.renamed import of_recipe, older_names
+from maskseq.contract.renamed import of_recipe, older_names, with_added
 from maskseq.corpus.dress import NO_OPTIONS, TrainedOn, reader_for
 from maskseq.corpus.out_of_range import watched
-from maskseq.corpus.reader import Corpus
+from maskseq.corpus.reader import Corpus, Split, holds_corpus
 from maskseq.corpus.unfamiliar import encoded
 from maskseq.errors import DataError, UsageError
 from maskseq.evaluation.holdout import calibrate_on
@@ -29,14 +31,19 @@ from maskseq.infill.sampler import InfillConfig
 from maskseq.interop.convert import export_hf, export_onnx
 from maskseq.lengths.head import FittedHead, fit_length_head, length_judge, load_length_head, save_length_head
 from maskseq.lengths.missing import Sizing, by_evidence
-from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
+from maskseq.masking.plan import MaskingConfig
+from maskseq.model.checkpoint import find_checkpoint, read_json, read_model, weights_digest
 from maskseq.model.encoder import Encoder
 from maskseq.plugins import Trust
+from maskseq.predict.blend import ENCODER
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.embed import Pooling, embed_records
 from maskseq.predict.encoder import EncoderPredict
+from maskseq.predict.experts.remembered import Remembered
+from maskseq.predict.gate_file import StoredGate, read_gate, write_gate
 from maskseq.predict.predictor import Predictor
 from maskseq.predict.protocol import Predict, of_ids, with_ids
+from maskseq.recipe import load_recipe
 from maskseq.scoring.score import Score, score_records
 from maskseq.scoring.variants import VariantScore, score_variants
 from maskseq.storage.outputs import claimed, locked, sync
@@ -45,6 +52,11 @@ from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Progress
 from maskseq.variants import Listed, Records, stretches
+
+BLEND = "blend"
+"""What a run with a gate predicts with."""
+SELECTED = 1 << 22
+"""Positions of selection data that a gate may be fitted on."""
 
 
 def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any] | None = None) -> "TrainedModel":
@@ -104,6 +116,8 @@ class TrainedModel:
     """Which one of the run's."""
     trust_code: Trust = False
     """Which code that is not installed may be loaded for it: what `load` was given."""
+    counted_on: Corpus | None = None
+    """The corpus that experts are counted on, where it is open already."""
 
     @cached_property
     def fitted(self) -> Fitted | None:
@@ -137,15 +151,49 @@ class TrainedModel:
         view = self.tokenizer.by_unit()
         return self.tokenizer if view is None else view[0]
 
-    def predict_fills(self, *, symmetries: bool = True) -> Predict:
-        """The model as infill asks it, about cells of `fills`."""
+    @cached_property
+    def experts(self) -> RunExperts:
+        """What it predicts with besides its encoder, if it has a gate."""
+        stored = read_gate(self.checkpoint)
+        return RunExperts(stored, lambda: self._corpus_of(stored), self.fills.vocabulary)
+
+    def _corpus_of(self, gate: StoredGate | None) -> Corpus:
+        """The one that experts are counted on: open, in the run's folder, or where it lay when the gate was fitted."""
+        if self.counted_on is not None:
+            return self.counted_on
+        runs = RunFolder(self.path), CheckpointFolder(self.checkpoint).run
+        elsewhere = Path(gate.corpus_path) if gate and gate.corpus_path else runs[0].corpus
+        places = [*(each.corpus for each in runs), elsewhere]
+        return self.corpus(next(filter(holds_corpus, places), places[0]))
+
+    def predict_fills(
+        self, *, symmetries: bool = True, experts: Sequence[str] = (), parts: tuple[Split, ...] = PARTS
+    ) -> Predict:
+        """The run as infill asks it, about cells of `fills`: the blend if it has a gate, or else its encoder.
+
+        `experts` chooses some of them; `parts` are those of its corpus that they are counted on.
+        """
         view = self.tokenizer.by_unit()
         plain = self.predict(symmetries=symmetries)
-        return plain if view is None else of_ids(view[1](with_ids(plain)))
+        encoder = plain if view is None else of_ids(view[1](with_ids(plain)))
+        return self.experts.predict(encoder, experts, parts)
 
     def predict(self, *, symmetries: bool = True) -> EncoderPredict:
-        """Log-probabilities of hidden cells, averaged over the tokenizer's symmetries unless told otherwise."""
+        """The encoder: log-probabilities of masked cells, averaged over the tokenizer's symmetries if wanted."""
         return EncoderPredict(self.model, self.tokenizer.symmetries() if symmetries else ())
+
+    def predictors(
+        self, experts: Sequence[str] = (), *, symmetries: bool = True, parts: tuple[Split, ...] = PARTS
+    ) -> dict[str, Predict]:
+        """By name: `BLEND`, which the run predicts with, `ENCODER`, and each expert of its gate.
+
+        The encoder alone where it predicts alone. Answers are kept: asking all costs what asking each once does. `parts` are those of the corpus that experts are counted on.
+        """
+        encoder = Remembered(self.predict(symmetries=symmetries))
+        if self.experts.used(experts) == (ENCODER,):
+            return {ENCODER: encoder}
+        found: dict[str, Predict] = {BLEND: self.experts.predict(encoder, experts, parts), ENCODER: encoder}
+        return found | self.experts.all(encoder, parts)
 
     def predictor(
         self,
@@ -153,13 +201,14 @@ class TrainedModel:
         *,
         symmetries: bool = True,
         calibrated: bool = True,
+        experts: Sequence[str] = (),
     ) -> Predictor:
-        """The model as infill asks it, calibrated for fills as `config` makes them if the run has a calibration."""
+        """The run as infill asks it, calibrated for fills as `config` makes them if the run has a calibration."""
         return Predictor(
-            predict=self.predict_fills(symmetries=symmetries),
+            predict=self.predict_fills(symmetries=symmetries, experts=experts),
             tokenizer=self.fills,
             context=self.model.config.max_positions,
-            calibration=self.calibration(config, symmetries=symmetries) if calibrated else None,
+            calibration=self.calibration(config, symmetries=symmetries, experts=experts) if calibrated else None,
         )
 
     def infill(
@@ -185,7 +234,9 @@ class TrainedModel:
             UsageError: An option is not known, or a stretch is not in the records.
         """
         options = options or InfillOptions.of(given)
-        predictor = self.predictor(options.config, symmetries=options.symmetries, calibrated=options.calibrated)
+        predictor = self.predictor(
+            options.config, symmetries=options.symmetries, calibrated=options.calibrated, experts=options.experts
+        )
         sizer = None
         if options.lengths or options.insertion:
             if options.length_by == "head":
@@ -195,9 +246,11 @@ class TrainedModel:
             sizer = Sizing(scorer, predictor.tokenizer, predictor.context)
         return fill_as_requested(predictor, records, options, sizer=sizer, journal=journal)
 
-    def calibration(self, config: InfillConfig, *, symmetries: bool = True) -> Calibration | None:
+    def calibration(
+        self, config: InfillConfig, *, symmetries: bool = True, experts: Sequence[str] = ()
+    ) -> Calibration | None:
         """The one that fills of this kind are given; warns where the run's was fitted on fills of another kind."""
-        if self.fitted is None:
+        if self.fitted is None or not self._calibrates(experts):
             return None
         if (self.fitted.order, self.fitted.symmetries) != (config.order, symmetries):
             warnings.warn(
@@ -208,6 +261,18 @@ class TrainedModel:
             return None
         return self.fitted.calibration
 
+    def _calibrates(self, experts: Sequence[str]) -> bool:
+        """Whether its calibration was fitted on what these experts predict; warns if not."""
+        assert self.fitted is not None
+        if self.fitted.predictor == self.experts.digest(experts):
+            return True
+        warnings.warn(
+            "probabilities are not calibrated: the run's calibration was fitted on another predictor than this one\n\n"
+            "hint: `maskseq calibrate` fits one on what is used",
+            stacklevel=4,
+        )
+        return False
+
     def calibrate(
         self,
         records: Iterable[tuple[str, Encoded]],
@@ -216,16 +281,19 @@ class TrainedModel:
         symmetries: bool = True,
         cells: int = 10_000,
         data: str = "records",
+        experts: Sequence[str] = (),
+        parts: tuple[Split, ...] = ("train",),
         on_progress: Progress = lambda done, of: None,
     ) -> "TrainedModel":
         """Fit a calibration on about so many cells hidden in known records, and write it beside the checkpoint.
 
-        `records` are keys and encoded records that the run was not trained on; `data` is what to call them. Returns the
-        run with its calibration.
+        `records` are keys and encoded records that the run was not trained on; `data` is what to call them. `parts` are
+        those of the corpus that experts are counted on meanwhile: none that the records are of. Returns the run with
+        its calibration.
         """
         with locked(self.checkpoint, f"{self.checkpoint}: another process is calibrating it"):
             calibration = calibrate_on(
-                self.predict_fills(symmetries=symmetries),
+                self.predict_fills(symmetries=symmetries, experts=experts, parts=parts),
                 records,
                 config,
                 tokenizer=self.fills,
@@ -233,8 +301,81 @@ class TrainedModel:
                 cells=cells,
                 on_progress=on_progress,
             )
-            write_calibration(self.checkpoint, calibration, order=config.order, symmetries=symmetries, data=data)
+            write_calibration(
+                self.checkpoint,
+                calibration,
+                order=config.order,
+                symmetries=symmetries,
+                data=data,
+                predictor=self.experts.digest(experts),
+            )
         return replace(self)
+
+    def blend(
+        self,
+        records: Iterable[tuple[str, Encoded]] | None = None,
+        *,
+        corpus: Corpus | None = None,
+        cells: int = CELLS,
+        encoder: bool = True,
+        data: str = "the selection data",
+        seed: int = 0,
+        on_progress: Progress = lambda done, of: None,
+    ) -> "TrainedModel":
+        """Fit a gate, which says how much the encoder and each counted expert is worth, and write it to the checkpoint.
+
+        Args:
+            records: Keys and encoded records that the run was not trained on. Default: what its corpus holds out for
+                selection; without such data, all are worth the same.
+            corpus: The one that experts are counted on. Default: the run's.
+            cells: Masked cells that the gate is fitted on, about.
+            encoder: Whether the encoder is one of the experts.
+            data: What to call the records.
+            seed: Keys which cells are masked.
+            on_progress: Hears how many of the cells are answered.
+
+        Returns:
+            The run with its gate.
+        """
+        if self.fills is not self.tokenizer:
+            raise UsageError("several tokens share each unit here: experts count tokens, and infill fills units")
+        corpus = corpus or self._corpus_of(None)
+        counted = count_experts(corpus, ("train",) if records is None else PARTS)
+        experts: dict[str, Predict] = ({ENCODER: self.predict()} if encoder else {}) | counted
+        if not experts:
+            raise UsageError(f"{corpus.path} holds no training data to count experts on")
+        held_out = _selection(corpus) if records is None else [(key, 0, each) for key, each in records]
+        context = self.model.config.max_positions
+        masked = mask_cells(
+            held_out, self.tokenizer, self.masking, context=context, n_cells=cells, n_experts=len(experts), seed=seed
+        )
+        chosen = fit_gate(experts, masked, self.tokenizer, on_progress=on_progress)
+        notes = [f"{len(masked.truth):,} cells of {data}" if len(masked.truth) else "nothing is held out to fit on"]
+        with locked(self.checkpoint, f"{self.checkpoint}: another process is writing its gate"):
+            write_gate(
+                self.checkpoint,
+                StoredGate(
+                    checkpoint=weights_digest(self.checkpoint),
+                    experts=tuple(experts),
+                    weights=tuple(map(tuple, chosen.gate.weights.tolist())),
+                    corpus=corpus.fingerprint,
+                    corpus_path=_path_of(corpus, RunFolder(self.path)),
+                    n_cells=len(masked.truth),
+                    n_regions=len(np.unique(masked.regions)),
+                    form=chosen.form,
+                    fitted_on=data if len(masked.truth) else "",
+                    bits=chosen.bits,
+                    notes=tuple(notes),
+                ),
+            )
+        return replace(self, counted_on=corpus)
+
+    @property
+    def masking(self) -> MaskingConfig:
+        """How cells were masked in training; the default where no recipe says it."""
+        file = recipe_file(self.path, self.checkpoint)
+        saved = read_json(file).get("recipe") if file else None
+        return load_recipe(with_added(saved)).masking if isinstance(saved, dict) else MaskingConfig()
 
     def fit_lengths(
         self,
@@ -265,6 +406,7 @@ class TrainedModel:
         stride: int | None = 8,
         symmetries: bool = True,
         calibrated: bool = True,
+        experts: Sequence[str] = (),
     ) -> Iterator[Score]:
         """Bits of every known cell given the others, streaming; see `maskseq.scoring.score.score_records`.
 
@@ -273,7 +415,7 @@ class TrainedModel:
         """
         names, seen = Names(), watched(records, self.tokenizer)
         return score_records(
-            self._scoring(symmetries, calibrated),
+            self._scoring(symmetries, calibrated, experts),
             ((names.next(record.key).text, ids) for record, ids in encoded(seen, self.tokenizer)),
             tokenizer=self.tokenizer,
             context=self.model.config.max_positions,
@@ -287,6 +429,7 @@ class TrainedModel:
         *,
         symmetries: bool = True,
         calibrated: bool = True,
+        experts: Sequence[str] = (),
     ) -> Iterator[VariantScore]:
         """Log-likelihood ratios of variants of the records that `read()` streams; see `maskseq.scoring.variants`.
 
@@ -294,15 +437,19 @@ class TrainedModel:
         Averaged over the tokenizer's symmetries, such as the two strands of DNA. One record is in memory at a time.
         """
         return score_variants(
-            self._scoring(symmetries, calibrated),
+            self._scoring(symmetries, calibrated, experts),
             stretches(variants, Records(read), self.model.config.max_positions),
             tokenizer=self.tokenizer,
         )
 
-    def _scoring(self, symmetries: bool, calibrated: bool) -> Predict:
-        predict = self.predict(symmetries=symmetries)
-        own = self.fills is self.tokenizer  # else the calibration is that of units
-        return self.fitted.calibration.of_single_cells(predict) if calibrated and self.fitted and own else predict
+    def _scoring(self, symmetries: bool, calibrated: bool, experts: Sequence[str]) -> Predict:
+        encoder = self.predict(symmetries=symmetries)
+        if self.fills is not self.tokenizer:  # calibrations are those of units, as gates would be
+            return encoder
+        predict = self.experts.predict(encoder, experts)
+        if not calibrated or self.fitted is None or not self._calibrates(experts):
+            return predict
+        return self.fitted.calibration.of_single_cells(predict)
 
     def embed(
         self, records: Iterable[Any], *, pooling: Pooling = "mean", symmetries: bool = True
@@ -317,8 +464,25 @@ class TrainedModel:
         )
 
 
+def _selection(corpus: Corpus) -> list[tuple[str, int, Encoded]]:
+    """Keys, places and ids of what a corpus holds out for selection, up to `SELECTED` positions."""
+    found, room = [], SELECTED
+    for sequence, piece in corpus.each("selection"):
+        found.append((corpus.key(sequence), int(corpus.starts[sequence]), piece))
+        room -= len(piece)
+        if room <= 0:
+            break
+    return found
+
+
+def _path_of(corpus: Corpus, run: RunFolder) -> str:
+    """Where a corpus on this machine lies, unless it is the run's own."""
+    path = Path(corpus.path)
+    return "" if "://" in corpus.path or path.resolve() == run.corpus.resolve() else str(path.resolve())
+
+
 def export_checkpoint(run: TrainedModel, output: Path, *, format: Literal["hf", "onnx"]) -> str:
-    """Write a run's encoder for transformers or as ONNX; returns what was written."""
+    """Write a run's encoder for transformers or as ONNX; returns what was written. Experts and the gate stay here."""
     with claimed(output, new=True, parents=True) as work:
         if format == "hf":
             told = export_hf(run.model, work.content, tokenizer=run.tokenizer)

@@ -20,8 +20,8 @@ from maskseq.baselines.crossfit import FOLDS, GAPS, GUARD, blocks, cross_fitted
 from maskseq.baselines.mixtures import EQUAL, FITTED, hidden_cells, mixtures
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.splits import SplitConfig
+from maskseq.predict.blend import Blend, Gate
 from maskseq.predict.experts.counted import count
-from maskseq.predict.experts.mixture import Gate, Mixture
 from maskseq.predict.experts.training_data import TrainingData
 from maskseq.predict.protocol import Predict
 from maskseq.types import Encoded
@@ -99,7 +99,7 @@ def test_weights_hold_for_data_that_nobody_saw() -> None:
     methods = count(TrainingData.of(train), tokenizer)
     crossed = cross_fitted(methods, train, tokenizer)
     assert crossed is not None
-    kept = {name: methods[name] for name in crossed.predicts}
+    kept = {name: methods[name] for name in crossed.experts}
     found = mixtures(kept, tokenizer, [Encoded(ids) for ids in other])
     best, equal = (nats(found[name], new, tokenizer) for name in (FITTED, EQUAL))
     assert nats(crossed, new, tokenizer) < min(equal, best + 0.02)
@@ -111,20 +111,19 @@ def test_weights_are_those_of_blocks_cut_by_hand() -> None:
     methods = count(TrainingData.of([train]), tokenizer)
     crossed = cross_fitted(methods, [train], tokenizer)
     assert crossed is not None
-    assert crossed.gate is not None
     said, truths, classes = [], [], []
     for start in range(0, 4000, 800):
         counted = [ids for ids in (train[: max(start - 200, 0)], train[start + 1000 :]) if len(ids)]
         alone = count(TrainingData.of(counted), tokenizer)
         seen, cells, truth = hidden_cells([Encoded(train[start : start + 800])], tokenizer, 800, 0)
-        mixture = Mixture({name: alone[name] for name in crossed.predicts}, tokenizer.vocabulary)
-        said.append(np.maximum(mixture.answers(seen, cells), -1e4))
+        blend = Blend({name: alone[name] for name in crossed.experts}, None, tokenizer.vocabulary)
+        said.append(blend.answers(seen, cells))
         truths.append(truth)
-        classes.append(mixture.classes(seen, cells))
-    gate = Gate.fit(np.concatenate(said, axis=1), np.concatenate(truths), np.concatenate(classes), mixture.n_classes)
+        classes.append(blend.situations(seen, cells))
+    gate = Gate.fit(np.concatenate(said, axis=1), np.concatenate(truths), np.concatenate(classes), blend.situations.n)
     np.testing.assert_allclose(crossed.gate.weights, gate.weights, rtol=1e-6)
-    assert crossed.predicts.keys() == methods.keys()
-    assert all(crossed.predicts[name] is methods[name] for name in methods)  # counted on everything
+    assert crossed.experts.keys() == methods.keys()
+    assert all(crossed.experts[name] is methods[name] for name in methods)  # counted on everything
 
 
 def test_a_corpus_of_two_parts_is_cross_fitted_on_training_alone(

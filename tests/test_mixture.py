@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskseq.baselines.baselines import Baselines
-from maskseq.baselines.mixtures import EQUAL, FITTED
+from maskseq.baselines.mixtures import EQUAL, FITTED, Mixture
+from maskseq.predict.blend import Blend, Gate, holes
 from maskseq.predict.experts.markov import Markov, best_order
-from maskseq.predict.experts.mixture import Gate, Mixture, Remembered, holes
+from maskseq.predict.experts.remembered import Remembered
 from maskseq.predict.protocol import Example
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord, Vocabulary
@@ -57,7 +58,7 @@ def test_mixtures_are_by_formula() -> None:
     (mean,) = Mixture({"a": a, "b": b}, ABC)(*asked(2))
     np.testing.assert_allclose(np.exp(mean[0]), [0.4, 0.15, 0.45], atol=1e-5)
     gate = Gate(np.array([[1.0, 0.5]] * 3), 0)
-    (product,) = Mixture({"a": a, "b": b}, ABC, gate)(*asked(2))
+    (product,) = Blend({"a": a, "b": b}, gate, ABC)(*asked(2))
     expected = np.array([0.7, 0.2, 0.1]) * np.sqrt([0.1, 0.1, 0.8])
     np.testing.assert_allclose(np.exp(product[0]), expected / expected.sum(), atol=1e-5)
 
@@ -68,7 +69,6 @@ def test_weights_stay_equal_for_few_cells_and_follow_the_better_method_for_many(
     mixture = Mixture({"good": good, "bad": bad}, ABC)
     for n in (50, 300, 3000):
         fitted = mixture.fitted(*asked(n), truth[:n])
-        assert fitted.gate is not None
         weights = fitted.gate.weights[2]
         if n == 50:
             assert weights.tolist() == [0.5, 0.5]

@@ -11,13 +11,12 @@ from benchmarks.panel.questions import Export, independent, jointly
 from benchmarks.panel.rule import Metric
 from benchmarks.panel.sets import Domain, Set
 from maskseq.baselines.baselines import FREQUENCIES, MARKOV_ORDER, Baselines
-from maskseq.baselines.mixtures import EQUAL, FITTED
+from maskseq.baselines.mixtures import EQUAL, FITTED, Mixture
 from maskseq.evaluation import figures as evaluate
 from maskseq.evaluation import numbers as evaluate_numbers
 from maskseq.evaluation.protocols import MaskedExample
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.predict.experts.imputers import imputer
-from maskseq.predict.experts.mixture import Mixture
 from maskseq.predict.experts.numbers import NumberPredict
 from maskseq.predict.protocol import Example, Predict
 from maskseq.types import LegalCells, Vocabulary

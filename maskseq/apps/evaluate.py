@@ -15,13 +15,14 @@ from jaxtyping import Integer
 from maskseq import plugins
 from maskseq.apps.pretrain import prepare_corpus
 from maskseq.baselines.baselines import FREQUENCIES, Baselines
+from maskseq.baselines.run_experts import PARTS
 from maskseq.calibration.stored import held_out_records
 from maskseq.contract import renamed
 from maskseq.contract.fence import numbers_of
 from maskseq.corpus.dress import NO_OPTIONS, TrainedOn, reader_for
 from maskseq.corpus.intake import Intake, OnError
 from maskseq.corpus.out_of_range import watched
-from maskseq.corpus.reader import SPLITS, Corpus, holds_corpus
+from maskseq.corpus.reader import SPLITS, Corpus, Split, holds_corpus
 from maskseq.corpus.unfamiliar import encoded
 from maskseq.errors import UsageError
 from maskseq.evaluation import figures as evaluate
@@ -35,6 +36,7 @@ from maskseq.infill.ranges import within as stretches
 from maskseq.infill.sampler import InfillConfig
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.checkpoint import read_json
+from maskseq.predict.blend import ENCODER
 from maskseq.predict.experts.copies import Repeats
 from maskseq.predict.experts.imputers import imputer
 from maskseq.predict.experts.training_data import training_data
@@ -42,7 +44,7 @@ from maskseq.predict.protocol import Predict
 from maskseq.recipe import load_recipe
 from maskseq.storage.folder import file_digest
 from maskseq.tokenizer import Tokenizer
-from maskseq.trained import load, recipe_file, trained_on
+from maskseq.trained import BLEND, load, recipe_file, trained_on
 from maskseq.types import Encoded, Progress, Stages
 
 ROUNDS = 32
@@ -51,6 +53,8 @@ MODEL = "model"
 COUNTING = "counting on training data"
 COVARIANCES = "covariances"
 """The best linear prediction of numbers: what an encoder with `linear_prior` starts from."""
+NO_EXPERTS: Mapping[str, Predict] = {}
+TRAIN: tuple[Split, ...] = ("train",)
 FLOOR = "rounding to bins"
 """Of numbers, the error that the bins alone make."""
 
@@ -106,6 +110,7 @@ def evaluate_run(
     format: str | None = None,
     options: Mapping[str, Any] = NO_OPTIONS,
     on_error: OnError = "stop",
+    experts: Sequence[str] = (),
     symmetries: bool = True,
     trust_code: bool = False,
     on_progress: Stages = lambda what, done, of: None,
@@ -134,13 +139,18 @@ def evaluate_run(
     distances = loaded.model.config.linear_prior.distances
     if distances and COVARIANCES not in question.imputers:
         question = replace(question, imputers=(*question.imputers, COVARIANCES))
+    parts = PARTS if _is_other(data, held_out, counted) else TRAIN
+    predictors = loaded.predictors(experts, symmetries=symmetries, parts=parts)
     told = judge(
         question,
         records,
         _baselines(question, counted, loaded.tokenizer, data, held_out, on_progress, distances),
         context=question.window or loaded.model.config.max_positions,
         masking=masking,
-        predict=loaded.predict(symmetries=symmetries),
+        predict=predictors.get(BLEND) or predictors[ENCODER],
+        experts={f"{name} (expert)": each for name, each in predictors.items() if name != BLEND}
+        if BLEND in predictors
+        else {},
         config=InfillConfig(order=order, beam=beam, seed=question.seed),
         on_progress=on_progress,
     )
@@ -295,15 +305,18 @@ def judge(
     context: int,
     masking: MaskingConfig,
     predict: Predict | None = None,
+    experts: Mapping[str, Predict] = NO_EXPERTS,
     config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
     on_progress: Stages = lambda what, done, of: None,
 ) -> dict[str, Any]:
     """All figures of every protocol, as JSON takes them.
 
-    `records` are keys and ids that nobody was trained on, `predict` the model if there is one. Gaps of several
+    `records` are keys and ids that nobody was trained on, `predict` the model if there is one, and `experts` what it is
+    made of. Gaps of several
     positions are also filled jointly, as `config` says.
     """
-    who: dict[str, Predict] = {**({} if predict is None else {MODEL: predict}), **baselines.predicts}
+    own = {} if predict is None else {MODEL: predict}
+    who: dict[str, Predict] = {**own, **experts, **baselines.predicts}
     told = {}
     for name in question.protocols:
         on_progress(f"{name}, drawing cells", 0, None)

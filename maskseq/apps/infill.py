@@ -24,6 +24,7 @@ from maskseq.infill.journal import Journal
 from maskseq.infill.options import InfillOptions, Sized
 from maskseq.infill.table import COLUMNS, FillRow, as_dict, rows
 from maskseq.model.checkpoint import read_json
+from maskseq.predict.blend import ENCODER
 from maskseq.predict.experts.markov import MAX_TABLE, Markov
 from maskseq.reports.infill import write_report
 from maskseq.storage.outputs import beside, claimed
@@ -70,7 +71,9 @@ def infill_file(
     with claimed(output, new=True, parents=True, state=JOURNAL) as work:
         work.content.mkdir()
         checkpoint = {"checkpoint": read_json(CheckpointFolder(run.checkpoint).digests)}
-        journal = Journal(work.folder / JOURNAL, checkpoint | options.identity())
+        digest = run.experts.digest(options.experts)
+        predictor = {"predictor": digest} if digest else {}
+        journal = Journal(work.folder / JOURNAL, checkpoint | predictor | options.identity())
         summary, shown = _fill(run, intake, work.content, journal, table, on_progress, options)
         report = beside(work.content / summary["filled"]["file"], "report.html")
         summary["filled"]["file"] = str(output / summary["filled"]["file"])
@@ -146,6 +149,8 @@ def _fill(
         "order": options.config.order,
         "calibration": _calibration(run, options),
     }
+    if (used := run.experts.used(options.experts)) != (ENCODER,):
+        summary["experts"] = run.experts.shares(used)
     if left:
         summary["left"] = left
     if unfillable:
@@ -234,7 +239,7 @@ def _calibration(run: TrainedModel, options: InfillOptions) -> str:
     if run.fitted is None:
         return "none: `maskseq calibrate` makes probabilities and intervals honest"
     with warnings.catch_warnings(action="ignore"):
-        used = run.calibration(options.config, symmetries=options.symmetries)
+        used = run.calibration(options.config, symmetries=options.symmetries, experts=options.experts)
     return f"fitted on {run.fitted.fitted_on}" if used else "not used"
 
 

@@ -26,7 +26,7 @@ from maskseq.recipe import Recipe, canonical, check_memory, load_recipe
 from maskseq.reports.run import write_run_report
 from maskseq.storage.outputs import replacing
 from maskseq.storage.places import Place, local_files
-from maskseq.storage.run_folder import RunFolder
+from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel, load
 from maskseq.training import parallel, state
@@ -48,6 +48,7 @@ def pretrain(
     corpus: Corpus | None = None,
     extend: Path | str | None = None,
     branch: Path | str | None = None,
+    experts_only: bool = False,
     on_event: Listener = lambda event: None,
 ) -> TrainedModel:
     """Pretrain into the run folder `output`, or go on with the same run there; returns it loaded.
@@ -55,7 +56,8 @@ def pretrain(
     `tokenizer` and `records` are for objects that a recipe cannot name: they take the place of its `[tokenizer]`
     section and of `data.files`. `corpus` is one that is open already. `extend` begins the next stage of another run
     (a longer context, other masks; rows and schedules count anew), `branch` goes on from one of its checkpoints (a
-    stable run may end in several decays). Raises `UsageError` for a recipe or folder that does not fit, `DataError`
+    stable run may end in several decays). `experts_only` trains nothing: the initial encoder is step 0, and what is
+    counted on the corpus predicts without it; the same call without it goes on from there. Raises `UsageError` for a recipe or folder that does not fit, `DataError`
     for broken data, and `KeyboardInterrupt` when interrupted, after a checkpoint.
     """
     resolved = load_recipe(recipe, overrides)
@@ -96,11 +98,24 @@ def pretrain(
     )
     n_scored = resolved.training.validation_rows
     validate, test = (OnRows(rows, n_scored) if rows else None for rows in (validation_rows, test_rows))
-    train(model, training_rows, spec, run=output, validate=validate, test=test, on_event=hear)
+    train(model, training_rows, spec, run=output, validate=validate, test=test, begin_only=experts_only, on_event=hear)
     run = load(output, trust_code=resolved.code, tokenizer=corpus.tokenizer)
-    if parallel.join(resolved.training.device).first:
+    if not parallel.join(resolved.training.device).first:
+        return run
+    if resolved.blend or experts_only:
+        run = blend_run(run, corpus, encoder=not experts_only)
+    if not experts_only:
         write_run_report(run, corpus, (validation_rows or training_rows).row(0), resolved.identity()["recipe"])
     return run
+
+
+def blend_run(
+    run: TrainedModel, corpus: Corpus, *, encoder: bool = True, on_progress: Progress = lambda done, of: None
+) -> TrainedModel:
+    """The run with a gate, fitted now unless it has one, or its tokens are not what infill fills."""
+    if run.fills is not run.tokenizer or CheckpointFolder(run.checkpoint).gate.exists():
+        return replace(run, counted_on=corpus)
+    return run.blend(corpus=corpus, encoder=encoder, on_progress=on_progress)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from maskseq.baselines.mixtures import CELLS, hidden_cells
+from maskseq.predict.blend import Blend, Gate
 from maskseq.predict.experts.counted import Sequences, count
-from maskseq.predict.experts.mixture import Gate, Mixture
 from maskseq.predict.experts.training_data import TrainingData, views_of
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
@@ -31,29 +31,28 @@ def cross_fitted(
     *,
     periods: Sequence[int] = (),
     seed: int = 0,
-) -> Mixture | None:
+) -> Blend | None:
     """The methods, which are counted on the sequences, weighted by what they answer when counted on a part of them.
 
     Methods that some blocks are too small for take no part in it. None where there is too little to cut.
     """
     vocabulary = tokenizer.vocabulary
-    said, truth, classes = [], [], []
+    found = []
     for counted, asked in blocks(sequences, tokenizer):
-        seen, cells, true = hidden_cells([Encoded(ids) for ids in asked], tokenizer, CELLS // FOLDS, seed)
+        seen, cells, truth = hidden_cells([Encoded(ids) for ids in asked], tokenizer, CELLS // FOLDS, seed)
         if not counted or not cells:
             return None
         alone = count(TrainingData.of(counted), tokenizer, periods=periods)
         methods = {name: predict for name, predict in methods.items() if name in alone}
-        mixture = Mixture(alone, vocabulary)
-        said.append(dict(zip(alone, mixture.answers(seen, cells), strict=True)))
-        truth.append(true)
-        classes.append(mixture.classes(seen, cells))
-    if not said or not methods:
+        found.append((alone, seen, cells, truth))
+    if not found or not methods:
         return None
-    together = np.stack([np.concatenate([each[name] for each in said]) for name in methods])
-    n_classes = Mixture(methods, vocabulary).n_classes
-    gate = Gate.fit(np.maximum(together, -1e4), np.concatenate(truth), np.concatenate(classes), n_classes)
-    return Mixture(methods, vocabulary, gate)
+    blends = [Blend({name: alone[name] for name in methods}, None, vocabulary) for alone, *_ in found]
+    answers = [blend.answers(seen, cells) for blend, (_, seen, cells, _) in zip(blends, found, strict=True)]
+    classes = [blend.situations(seen, cells) for blend, (_, seen, cells, _) in zip(blends, found, strict=True)]
+    truths = np.concatenate([truth for *_, truth in found])
+    gate = Gate.fit(np.concatenate(answers, axis=1), truths, np.concatenate(classes), blends[0].situations.n)
+    return Blend(methods, gate, vocabulary)
 
 
 def blocks(sequences: Sequences, tokenizer: Tokenizer[Any], n: int = FOLDS) -> Iterator[tuple[list[Any], list[Any]]]:

@@ -1,16 +1,16 @@
 """Mixtures of all simple methods, and the held-out cells that their weights are fitted on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 
 from maskseq.evaluation.holdout import hide_spans
-from maskseq.predict.experts.mixture import Mixture
+from maskseq.predict.blend import LOWEST, Blend, Gate
 from maskseq.predict.protocol import Example, Predict
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import Encoded
+from maskseq.types import Encoded, Vocabulary
 
 EQUAL, FITTED = "equal mixture", "fitted mixture"
 CELLS = 4000
@@ -19,6 +19,34 @@ PIECE = 512
 """Positions of the pieces that they are hidden in."""
 HIDDEN_SHARE = 0.15
 HIDDEN = (1, 1, 2, 5, 16)
+
+
+class Mixture:
+    """Methods as one: the mean of their probabilities, a little of the uniform distribution in each."""
+
+    def __init__(self, predicts: Mapping[str, Predict], vocabulary: Vocabulary) -> None:
+        self.predicts, self.blend = dict(predicts), Blend(predicts, None, vocabulary)
+
+    def __call__(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> list[Float[np.ndarray, "_ _"]]:
+        """Log-probabilities of the requested cells."""
+        answers = self.blend.answers(examples, cells)
+        mixed = np.logaddexp.reduce(answers, axis=0) - np.log(len(answers))
+        mixed[mixed <= LOWEST / 2] = -np.inf
+        return np.split(mixed, np.cumsum([len(asked) for asked in cells])[:-1])
+
+    def fitted(
+        self,
+        examples: Sequence[Example],
+        cells: Sequence[Integer[np.ndarray, "_ 2"]],
+        truth: Integer[np.ndarray, " cells"],
+    ) -> Blend:
+        """The same methods, weighted by what they answer about these cells."""
+        blend = self.blend
+        classes = blend.situations(examples, cells)
+        gate = Gate.fit(blend.answers(examples, cells), truth, classes, blend.situations.n)
+        return Blend(self.predicts, gate, blend.vocabulary)
 
 
 def mixtures(

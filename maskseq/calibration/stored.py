@@ -33,9 +33,13 @@ class Fitted:
     """How the fills were made that it was fitted on."""
     fitted_on: str
     """Which data."""
+    predictor: str = ""
+    """Digest of the experts that were asked and their weights; "": the encoder alone."""
 
 
-def write_calibration(checkpoint: Path, calibration: Calibration, *, order: str, symmetries: bool, data: str) -> Path:
+def write_calibration(
+    checkpoint: Path, calibration: Calibration, *, order: str, symmetries: bool, data: str, predictor: str = ""
+) -> Path:
     """Write it into the checkpoint folder, in place of an earlier one; nothing else there is touched."""
     fitted = Fitted(
         calibration=calibration,
@@ -43,6 +47,7 @@ def write_calibration(checkpoint: Path, calibration: Calibration, *, order: str,
         order=order,
         symmetries=symmetries,
         fitted_on=data,
+        predictor=predictor,
     )
     path = CheckpointFolder(checkpoint).calibration
     write(path, to_json(TypeAdapter(Fitted).dump_python(fitted), lossless=True, indent=1))

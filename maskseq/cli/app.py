@@ -131,6 +131,14 @@ Symmetries = Annotated[
     bool, typer.Option(help="Average over the tokenizer's symmetries, such as the reverse complement.")
 ]
 Calibrated = Annotated[bool, typer.Option("--calibration/--no-calibration", help="Use the run's calibration.")]
+Experts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--experts",
+        metavar="NAME",
+        help="Predict with this expert of the run's blend, such as encoder. Repeatable (default: all of them).",
+    ),
+]
 Trust = Annotated[bool, typer.Option("--trust-code", help="Let the folder load code that is not installed.")]
 
 

@@ -6,7 +6,18 @@ from typing import Annotated, Any
 import typer
 
 from maskseq.cli import console
-from maskseq.cli.app import Dress, FormatName, Json, OnBroken, RunFolder, Symmetries, Trust, app, format_options
+from maskseq.cli.app import (
+    Dress,
+    Experts,
+    FormatName,
+    Json,
+    OnBroken,
+    RunFolder,
+    Symmetries,
+    Trust,
+    app,
+    format_options,
+)
 from maskseq.infill.order import OrderName
 
 Protocols = Annotated[
@@ -84,6 +95,7 @@ def evaluate(
     format: FormatName = None,
     overrides: Dress = None,
     on_error: OnBroken = "stop",
+    experts: Experts = None,
     symmetries: Symmetries = True,
     trust_code: Trust = False,
     as_json: Json = False,
@@ -110,6 +122,7 @@ def evaluate(
             format=format,
             options=format_options(overrides),
             on_error=on_error,
+            experts=experts or (),
             symmetries=symmetries,
             trust_code=trust_code,
             on_progress=counted,

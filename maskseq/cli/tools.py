@@ -59,11 +59,16 @@ def export(
     format: Annotated[Literal["hf", "onnx"], typer.Option("--format", help="What to write.")] = "hf",
     trust_code: Trust = False,
 ) -> None:
-    """Write a run's encoder for transformers (it then runs under fill-mask) or as ONNX."""
+    """Write a run's encoder for transformers (it then runs under fill-mask) or as ONNX: the encoder alone."""
     from maskseq.trained import export_checkpoint, load
 
-    what = export_checkpoint(load(run, trust_code=trust_code), output, format=format)
+    loaded = load(run, trust_code=trust_code)
+    what = export_checkpoint(loaded, output, format=format)
     console.say(f"wrote {output}: {what}")
+    if loaded.experts.stored is not None:
+        console.say(
+            "what is exported is the encoder alone: the counted experts and the gate of the run's blend stay here"
+        )
 
 
 @recipes_app.command("list")

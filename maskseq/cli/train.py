@@ -1,6 +1,7 @@
 """From a recipe to a trained encoder."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,12 @@ def pretrain(
         Path | None,
         typer.Option("--branch", metavar="RUN", help="Go on from a run (or one of its checkpoints) under this recipe."),
     ] = None,
+    experts_only: Annotated[
+        bool,
+        typer.Option(
+            "--experts-only", help="Train nothing: count what the corpus holds, in seconds, and predict by that."
+        ),
+    ] = False,
     log: Annotated[
         list[str] | None, typer.Option("--log", help="tensorboard, wandb, trackio or mlflow, besides metrics.jsonl.")
     ] = None,
@@ -45,6 +52,7 @@ def pretrain(
     from maskseq.corpus.overlap import overlap_of
     from maskseq.recipe import check_memory, load_recipe
     from maskseq.storage.run_folder import RunFolder
+    from maskseq.training import parallel
     from maskseq.training.loggers import logging_to
 
     resolved = load_recipe(recipe, with_on_error(with_seed(overrides, seed), on_error))
@@ -65,14 +73,20 @@ def pretrain(
     with ExitStack() as stack:
         listeners = [stack.enter_context(console.training_progress(as_json=as_json))]
         listeners += [stack.enter_context(logging_to(name, folder, resolved.identity())) for name in log or ()]
-        commands.pretrain(
-            resolved,
+        run = commands.pretrain(
+            replace(resolved, blend=False),
             output=folder,
             corpus=corpus,
             extend=extend,
             branch=branch,
+            experts_only=experts_only,
             on_event=lambda event: console.tell_all(listeners, event),
         )
+    if resolved.blend and parallel.join(resolved.training.device).first:
+        with console.counting("fitting the blend", "cells") as counted:
+            run = commands.blend_run(run, corpus, on_progress=counted)
+        if run.experts.stored is not None and not as_json:
+            console.say(run.experts.stored.told())
     console.say(f"run folder: {folder}; fill a file with: maskseq infill {folder} FILE")
 
 

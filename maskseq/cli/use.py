@@ -11,6 +11,7 @@ from maskseq.cli import console
 from maskseq.cli.app import (
     Calibrated,
     Dress,
+    Experts,
     FormatName,
     Json,
     OnBroken,
@@ -115,6 +116,7 @@ def infill(
         ),
     ] = None,
     table: Annotated[Literal["csv", "parquet"], typer.Option(help="How the table of fills is written.")] = "csv",
+    experts: Experts = None,
     calibration: Calibrated = True,
     symmetries: Symmetries = True,
     trust_code: Trust = False,
@@ -150,6 +152,7 @@ def infill(
                 numbers=numbers,
                 symmetries=symmetries,
                 calibrated=calibration,
+                experts=experts or (),
             ),
             format=format,
             format_options=format_options(overrides),
@@ -178,6 +181,7 @@ def calibrate(
     format: FormatName = None,
     overrides: Dress = None,
     on_error: OnBroken = "stop",
+    experts: Experts = None,
     symmetries: Symmetries = True,
     trust_code: Trust = False,
     as_json: Json = False,
@@ -188,6 +192,7 @@ def calibrate(
     numbers the intervals. The calibration lies beside the checkpoint, whose model stays as it is; infill and score use
     it from then on. Errors and coverage are shown for data that were not fitted on.
     """
+    from maskseq.baselines.run_experts import PARTS
     from maskseq.calibration.stored import summary
     from maskseq.infill.sampler import InfillConfig
     from maskseq.trained import load
@@ -200,10 +205,64 @@ def calibrate(
             symmetries=symmetries,
             cells=cells,
             data="the selection data" if file is None else file.name,
+            experts=experts or (),
+            parts=("train",) if file is None or file.is_dir() else PARTS,
             on_progress=counted,
         )
     assert loaded.fitted is not None
     console.show(summary(loaded.fitted, loaded.fills.fields), as_json=as_json)
+
+
+@app.command()
+def blend(
+    run: RunFolder,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--data",
+            help="A file of known data that the run was not trained on. Repeatable (default: what the run's corpus "
+            "holds out for selection).",
+        ),
+    ] = None,
+    cells: Annotated[int, typer.Option(min=100, help="About how many known cells to mask.")] = 6000,
+    corpus: Annotated[
+        Path | None, typer.Option(help="The corpus that the run was trained on, if it lies elsewhere.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Key of which cells are masked.")] = 0,
+    format: FormatName = None,
+    overrides: Dress = None,
+    on_error: OnBroken = "stop",
+    trust_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Weigh a run's encoder and what can be counted on its corpus: from then on, the blend of them predicts.
+
+    Masks known data and fits how much each expert is worth by field and hole. The gate lies beside the checkpoint,
+    whose model stays as it is; `pretrain` fits one by itself. A calibration that was fitted before is out of date then.
+    """
+    from maskseq.trained import load
+
+    loaded = load(run, trust_code=trust_code)
+    options = format_options(overrides)
+    records = None
+    if data:
+        records = [each for file in data for each in known_records(loaded, file, format, options, on_error)]
+    with console.counting("fitting the blend", "cells") as counted:
+        loaded = loaded.blend(
+            records,
+            corpus=loaded.corpus(corpus) if corpus else None,
+            cells=cells,
+            data=", ".join(file.name for file in data) if data else "the selection data",
+            seed=seed,
+            on_progress=counted,
+        )
+    stored = loaded.experts.stored
+    assert stored is not None
+    if not as_json:
+        console.say(stored.told())
+    console.show(
+        {"form": stored.form, "shares": loaded.experts.shares(stored.experts), "bits": stored.bits}, as_json=as_json
+    )
 
 
 @app.command()
@@ -270,6 +329,7 @@ def score(
     format: FormatName = None,
     overrides: Dress = None,
     on_error: OnBroken = "stop",
+    experts: Experts = None,
     calibration: Calibrated = True,
     symmetries: Symmetries = True,
     trust_code: Trust = False,
@@ -306,10 +366,13 @@ def score(
             lambda: iter(records),
             symmetries=symmetries,
             calibrated=calibration,
+            experts=experts or (),
         )
         rows = _variant_rows(found, listed.columns)
     else:
-        scores = loaded.score(records, stride=stride, symmetries=symmetries, calibrated=calibration)
+        scores = loaded.score(
+            records, stride=stride, symmetries=symmetries, calibrated=calibration, experts=experts or ()
+        )
         columns = surprise.position_columns(names) if per_position else surprise.RECORD_COLUMNS
         rows = (
             surprise.position_rows(each, names) if per_position else [surprise.record_row(each, names)]

@@ -95,6 +95,8 @@ class InfillOptions:
     """Average over the tokenizer's symmetries, such as the two strands of DNA."""
     calibrated: bool = True
     """Report calibrated probabilities and intervals if the run has a calibration."""
+    experts: Sequence[str] = ()
+    """Which of the run's experts predict, by name; none: its blend if it has a gate, or else its encoder."""
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "InfillOptions":

@@ -8,11 +8,12 @@ from maskseq.contract.renamed import in_folder
 RECIPE, METRICS, FREQUENCIES, REPORT = "recipe.json", "metrics.jsonl", "frequencies.json", "report.html"
 CHECKPOINTS, LATEST, CORPUS, TENSORBOARD = "checkpoints", "latest", "corpus", "tensorboard"
 MODEL, CONFIG, TOKENIZER, DIGESTS = "model.safetensors", "config.json", "tokenizer.json", "digests.json"
-STATE, LAYOUT, CALIBRATION, LENGTH_HEAD = (
+STATE, LAYOUT, CALIBRATION, LENGTH_HEAD, GATE = (
     "training_state",
     "layout.json",
     "calibration.json",
     "length_head.safetensors",
+    "gate.json",
 )
 
 
@@ -127,3 +128,8 @@ class CheckpointFolder:
     @property
     def length_head(self) -> Path:
         return self.path / LENGTH_HEAD
+
+    @property
+    def gate(self) -> Path:
+        """How much the encoder and the experts beside it are worth."""
+        return self.path / GATE

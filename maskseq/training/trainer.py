@@ -98,12 +98,13 @@ def train(
     run: Path,
     validate: Validator | None = None,
     test: Validator | None = None,
+    begin_only: bool = False,
     on_event: Listener = lambda event: None,
 ) -> TrainingResult:
     """Train `model` on `rows` into the run folder `run`, or go on with the run of the same identity that is there.
 
-    `validate` is called every `validate_every` and at the end, `test` once, at the end. Raises `Interrupted` after
-    SIGINT, SIGTERM or SIGHUP, with a checkpoint written; `UsageError` when the folder holds another run or the ranks
+    `validate` is called every `validate_every` and at the end, `test` once, at the end. `begin_only` makes no step: it
+    writes the checkpoint that a new run begins with, from which it can go on. Raises `Interrupted` after SIGINT, SIGTERM or SIGHUP, with a checkpoint written; `UsageError` when the folder holds another run or the ranks
     cannot share a step's rows; `DivergenceError` when the loss is no longer finite.
     """
     ranks = parallel.join(spec.config.device)
@@ -128,7 +129,7 @@ def train(
             on_event=on_event if ranks.first else lambda event: None,
         )
         with StopSignals() as signals:
-            return trainer.fit(rows, signals)
+            return trainer.begin() if begin_only else trainer.fit(rows, signals)
 
 
 @dataclass(kw_only=True)
@@ -209,6 +210,18 @@ class Trainer:
             seconds = time.monotonic() - began
             self._tell(Finished(step=self.position.step, tokens=self.position.tokens, seconds=seconds))
         return TrainingResult(run=self.run.path, position=self.position, validation=validation)
+
+    def begin(self) -> TrainingResult:
+        """Write where a new run stands before its first step; nothing where it has a checkpoint."""
+        self.on_event(self._started())
+        if self._newest() is None:
+            with (
+                closing(MetricsWriter(self.run, step=self.position.step, write=self.ranks.first)) as self.metrics,
+                CheckpointWriter(self.run, self.spec.tokenizer, self.ranks, self.config.keep_last) as self.writer,
+            ):
+                self.save(keep=False)
+                self._tell(*self.writer.finish())
+        return TrainingResult(run=self.run.path, position=self.position, validation=None)
 
     def step(self, stream: Iterator[tuple[int, PackedRow]]) -> Step:
         """One optimizer step on the next rows."""

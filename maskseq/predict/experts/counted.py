@@ -11,10 +11,10 @@ from maskseq.predict.experts.cross_field import CrossFieldTables
 from maskseq.predict.experts.deep_tables import DEPTH, MAX_PLACES, DeepTables
 from maskseq.predict.experts.left_out import OwnRecords
 from maskseq.predict.experts.markov import Markov, MarkovPredict, best_order
-from maskseq.predict.experts.mixture import Remembered
 from maskseq.predict.experts.number_experts import Numbered, count_numbers
 from maskseq.predict.experts.numbers import centres_of
 from maskseq.predict.experts.periods import found_period
+from maskseq.predict.experts.remembered import Remembered
 from maskseq.predict.experts.span_predict import SpanPredict
 from maskseq.predict.experts.training_data import TrainingData
 from maskseq.predict.protocol import Predict

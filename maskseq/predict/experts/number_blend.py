@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from maskseq.predict.experts.mixture import holes
+from maskseq.predict.blend import holes
 from maskseq.predict.experts.numbers import binned, numbers_of
 from maskseq.predict.experts.sentinels import sentinels
 from maskseq.predict.posterior import bin_edges, cumulated, posterior

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Integer
 
-from maskseq.corpus.reader import COUNTED, Corpus
+from maskseq.corpus.reader import COUNTED, Corpus, Split
 from maskseq.tokenizer import Tokenizer
 
 Ids = Integer[np.ndarray, "_ _"]
@@ -42,10 +42,10 @@ class TrainingData:
         return views_of(self.sequences, tokenizer)
 
 
-def training_data(corpus: Corpus) -> TrainingData:
-    """The first training sequences of a corpus, up to `COUNTED` positions in all."""
+def training_data(corpus: Corpus, parts: Sequence[Split] = ("train",)) -> TrainingData:
+    """The first sequences of some parts of a corpus, up to `COUNTED` positions in all."""
     keys, sequences, starts, room = [], [], [], COUNTED
-    for index, encoded in corpus.each("train"):
+    for index, encoded in chain.from_iterable(map(corpus.each, parts)):
         keys.append(corpus.key(index))
         sequences.append(encoded.ids)
         starts.append(int(corpus.starts[index]))

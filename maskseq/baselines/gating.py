@@ -1,0 +1,157 @@
+"""What a run predicts with besides its encoder: experts counted on its corpus, and the gate that weighs them.
+
+The gate is fitted on held-out records while the experts are counted on the training part alone; afterwards they are
+counted on the held-out part as well.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, Integer
+
+from maskseq.corpus.budget import reaching
+from maskseq.corpus.reader import Corpus, Split
+from maskseq.evaluation.holdout import hide_spans
+from maskseq.evaluation.protocols import Protocol
+from maskseq.masking.plan import MaskingConfig
+from maskseq.predict.blend import Blend, Chosen, choose
+from maskseq.predict.experts.counted import count, seasons
+from maskseq.predict.experts.training_data import training_data
+from maskseq.predict.protocol import Example, Predict
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Encoded, Progress
+
+CELLS = 6000
+"""Held-out cells that a gate is fitted on, about."""
+ANSWERS = 1 << 23
+"""Numbers that the answers of all experts about these cells may be: fewer cells for large vocabularies."""
+PIECE = 512
+"""Positions of the pieces that cells are masked in."""
+PROTOCOLS = ("masked", "isolated", "gap-2", "gap-5")
+"""How they are masked, besides in spans of several lengths, of all fields or of one."""
+SPANS, SPAN_SHARE = (1, 1, 2, 5, 16), 0.15
+ROUNDS = 16
+"""How often the same pieces may be asked, each time with other cells masked."""
+POSITIONS = 1 << 16
+"""That the experts are asked about at a time."""
+BASELINES_ONLY = ("best Markov chain", "prefixes")
+"""Simple methods that are no experts: what they know, context tables know better."""
+
+
+@dataclass(frozen=True)
+class HeldOutCells:
+    """Cells whose truth is known and that nobody sees."""
+
+    examples: Sequence[Example]
+    cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    truth: Int[np.ndarray, " cells"]
+    regions: Int[np.ndarray, " cells"]
+    """The record, or the stretch of a long one, that each is of: numbered in random order."""
+
+
+def count_experts(corpus: Corpus, parts: Sequence[Split]) -> dict[str, Predict]:
+    """The experts that suit the corpus's vocabulary, counted on some of its parts."""
+    data = training_data(corpus, parts)
+    if not data.n_positions:
+        return {}
+    tokenizer = corpus.tokenizer
+    found = count(data, tokenizer, periods=seasons(data.sequences, tokenizer))
+    return {name: each for name, each in found.items() if name not in BASELINES_ONLY}
+
+
+def fit_gate(
+    experts: Mapping[str, Predict],
+    held_out: HeldOutCells,
+    tokenizer: Tokenizer[Any],
+    *,
+    on_progress: Progress = lambda done, of: None,
+) -> Chosen:
+    """How much each expert is worth, by what all of them answer about held-out cells."""
+    blend = Blend(experts, None, tokenizer.vocabulary)
+    done, answers, classes = 0, [], []
+    for some in reaching(range(len(held_out.cells)), lambda i: len(held_out.examples[i].ids), POSITIONS):
+        examples, cells = [held_out.examples[i] for i in some], [held_out.cells[i] for i in some]
+        answers.append(blend.answers(examples, cells))
+        classes.append(blend.situations(examples, cells))
+        done += len(classes[-1])
+        on_progress(done, len(held_out.truth))
+    if not answers:
+        answers = [np.empty((len(blend.experts), 0, max(tokenizer.vocabulary.n_outputs)))]
+        classes = [np.empty(0, np.int64)]
+    return choose(
+        tuple(blend.experts),
+        np.concatenate(answers, axis=1),
+        held_out.truth,
+        np.concatenate(classes),
+        blend.situations.n,
+        held_out.regions,
+    )
+
+
+def mask_cells(
+    records: Sequence[tuple[str, int, Encoded]],
+    tokenizer: Tokenizer[Any],
+    masking: MaskingConfig,
+    *,
+    context: int,
+    n_cells: int = CELLS,
+    n_experts: int = 1,
+    seed: int = 0,
+) -> HeldOutCells:
+    """Cells of held-out records, masked as in training, alone, in gaps and in spans; half of the gaps half filled.
+
+    `records` are keys, where what is given begins in the record, and ids.
+    """
+    n_cells = min(n_cells, ANSWERS // max(max(tokenizer.vocabulary.n_outputs) * n_experts, 1))
+    size = min(PIECE, context)
+    pieces = [(key, first, start, each) for key, first, each in records for start in range(0, len(each), size)]
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(pieces)).tolist()
+    examples: list[Example] = []
+    cells: list[Int[np.ndarray, "_ 2"]] = []
+    truths, regions = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for kind in (*PROTOCOLS, None):
+        asked = 0
+        for round_, (region, which) in ((n, each) for n in range(ROUNDS) for each in enumerate(order)):
+            if asked * (len(PROTOCOLS) + 1) >= n_cells:
+                break
+            key, first, start, record = pieces[which]
+            piece = record.cut(start, start + size)
+            for hidden, wanted in _masked(piece, key, kind, tokenizer, masking, rng, seed * ROUNDS + round_):
+                ids = tokenizer.vocabulary.masked(piece.ids, hidden)
+                numbers = None if piece.numbers is None else np.where(hidden, np.nan, piece.numbers)
+                examples.append(Example(ids, numbers, key, first + start))
+                cells.append(wanted)
+                truths.append(piece.ids[tuple(wanted.T)].astype(np.int64))
+                regions.append(np.full(len(wanted), region))
+                asked += len(wanted)
+    return HeldOutCells(examples, cells, np.concatenate(truths), np.concatenate(regions))
+
+
+def _masked(
+    piece: Encoded,
+    key: str,
+    kind: str | None,
+    tokenizer: Tokenizer[Any],
+    masking: MaskingConfig,
+    rng: np.random.Generator,
+    seed: int,
+) -> Iterator[tuple[np.ndarray, Int[np.ndarray, "_ 2"]]]:
+    """What of a piece is masked, and which of it is asked for."""
+    if kind is None:
+        hidden = hide_spans(piece, tokenizer, rng, lengths=SPANS, share=SPAN_SHARE)
+        found = [(hidden, np.argwhere(piece.scorable(hidden)))]
+    else:
+        puzzles = Protocol.parse(kind, masking).puzzles([(key, piece)], tokenizer, context=len(piece), seed=seed)
+        found = [(each.hidden, each.cells) for each in puzzles]
+    for hidden, cells in found:
+        if len(cells) > 1 and rng.random() < 0.5:
+            known = rng.random(len(cells)) < rng.random()
+            known[rng.integers(len(cells))] = False
+            hidden = hidden.copy()
+            hidden[tuple(cells[known].T)] = False
+            cells = cells[~known]
+        if len(cells):
+            yield hidden, cells

@@ -1,0 +1,123 @@
+"""The experts of a run: which there are by its gate, counted on its corpus when they are first asked."""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from maskseq.baselines.gating import count_experts
+from maskseq.corpus.reader import Corpus, Split
+from maskseq.errors import MaskseqError, UsageError, nearest
+from maskseq.predict.blend import ENCODER, Blend, Gate
+from maskseq.predict.gate_file import StoredGate
+from maskseq.predict.protocol import Predict
+from maskseq.storage.standard_json import to_json
+from maskseq.types import Vocabulary
+
+PARTS: tuple[Split, ...] = ("train", "selection")
+"""What experts are counted on, once the gate is fitted."""
+
+
+class RunExperts:
+    """What a run predicts with: its gate, and the experts that it weighs."""
+
+    def __init__(self, stored: StoredGate | None, open_corpus: Callable[[], Corpus], vocabulary: Vocabulary) -> None:
+        """`open_corpus` opens the corpus that the experts are counted on, or raises a `MaskseqError`."""
+        self.stored, self.open_corpus, self.vocabulary = stored, open_corpus, vocabulary
+        self.counted: dict[tuple[Split, ...], dict[str, Predict]] = {}
+
+    def used(self, names: Sequence[str] = ()) -> tuple[str, ...]:
+        """The experts that have a say where these are requested; none: all of the gate. `UsageError` for others.
+
+        Only the encoder where the run has no gate, or its corpus is gone and nobody asked for more.
+        """
+        if tuple(names) == (ENCODER,) or (self.stored is None and not names):
+            return (ENCODER,)
+        if self.stored is None:
+            raise UsageError(
+                f"the run has no gate, and so no expert {names[0]!r}: its encoder predicts alone\n\n"
+                f"hint: `maskseq blend` fits a gate"
+            )
+        for name in names:
+            if name not in self.stored.experts:
+                raise UsageError(f"the run has no expert {name!r}\n\nhint: {nearest(name, self.stored.experts)}")
+        weights = self.stored.gate.weights.any(axis=0)
+        found = tuple(names) or tuple(np.array(self.stored.experts)[weights].tolist())
+        if found == (ENCODER,):
+            return found
+        if self._problem and names:
+            raise UsageError(f"{self._problem}\n\nhint: --experts {ENCODER} does without it")
+        if self._problem:
+            return (ENCODER,)
+        return found
+
+    def predict(self, encoder: Predict, names: Sequence[str] = (), parts: tuple[Split, ...] = PARTS) -> Predict:
+        """The experts that are used as one; the encoder itself where it is the only one."""
+        used = self.used(names)
+        if used == (ENCODER,):
+            return encoder
+        assert self.stored is not None
+        experts = self.all(encoder, parts)
+        if len(used) == 1:
+            return experts[used[0]]
+        return Blend({name: experts[name] for name in used}, self._gate(used), self.vocabulary)
+
+    def shares(self, used: Sequence[str]) -> dict[str, float]:
+        """Of experts that are used, the share of all weights, averaged over the classes of cells."""
+        weights = self._gate(used).weights
+        shares = (weights / weights.sum(axis=1, keepdims=True)).mean(axis=0).tolist()
+        return dict(zip(used, shares, strict=True))
+
+    def _gate(self, used: Sequence[str]) -> Gate:
+        """What is left out hands its weight to what stays: an answer by some is as sharp as one by all."""
+        assert self.stored is not None
+        weights = self.stored.gate.weights
+        kept = weights[:, [self.stored.experts.index(name) for name in used]]
+        total = kept.sum(axis=1, keepdims=True)
+        scaled = kept * weights.sum(axis=1, keepdims=True) / np.where(total > 0, total, 1)
+        return Gate(np.where(total > 0, scaled, 1 / len(used)), self.stored.n_cells)
+
+    def all(self, encoder: Predict, parts: tuple[Split, ...] = PARTS) -> dict[str, Predict]:
+        """Every expert of the gate by its name."""
+        assert self.stored is not None
+        counted = self._count(parts)
+        return {name: encoder if name == ENCODER else counted[name] for name in self.stored.experts}
+
+    def digest(self, names: Sequence[str] = ()) -> str:
+        """Of what decides the answers besides the checkpoint; "" where the encoder answers alone."""
+        used = self.used(names)
+        if used == (ENCODER,):
+            return ""
+        assert self.stored is not None
+        return hashlib.sha256(to_json([self.stored.digest, used]).encode()).hexdigest()
+
+    @cached_property
+    def _problem(self) -> str:
+        """Why the experts cannot be had, if they cannot; a warning says so, once."""
+        assert self.stored is not None
+        try:
+            corpus = self.open_corpus()
+            if corpus.fingerprint != self.stored.corpus:
+                problem = f"{corpus.path} is not the corpus that the gate was fitted with"
+            else:
+                missing = set(self.stored.experts) - {ENCODER} - set(self._count(PARTS))
+                n_classes = Blend(self.all(_nobody), None, self.vocabulary).situations.n if not missing else 0
+                problem = f"this version has no expert {sorted(missing)[0]!r}" if missing else ""
+                if n_classes and n_classes != len(self.stored.weights):
+                    problem = f"the gate has {len(self.stored.weights)} classes, and its experts {n_classes}"
+        except MaskseqError as error:
+            problem = f"experts are counted on the run's corpus: {str(error).partition(chr(10))[0]}"
+        if problem:
+            warnings.warn(f"the encoder predicts alone: {problem}", stacklevel=2)
+        return problem
+
+    def _count(self, parts: tuple[Split, ...]) -> dict[str, Predict]:
+        if parts not in self.counted:
+            self.counted[parts] = count_experts(self.open_corpus(), parts)
+        return self.counted[parts]
+
+
+def _nobody(examples: object, cells: object) -> list[np.ndarray]:
+    return []
