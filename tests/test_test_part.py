@@ -9,12 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 import maskseq
-from maskseq.apps.evaluate import Question, evaluate_baselines, evaluate_run
+from maskseq.apps.evaluate import evaluate_baselines, evaluate_run
 from maskseq.apps.init import init
 from maskseq.apps.inspect import inspect
 from maskseq.apps.pretrain import held_out_rows, rows_of
 from maskseq.calibration.stored import held_out_records
 from maskseq.cli import app
+from maskseq.comparison.question import Question
 from maskseq.recipe import load_recipe
 from maskseq.survey import Suggestion
 from maskseq.training.metrics import Watched
@@ -92,8 +93,8 @@ def _learner(model: Any, resolved: Any) -> TrainStep:
 
 
 def test_evaluate_reads_the_test_and_calibrate_reads_selection(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from maskseq.apps import evaluate as evaluation
     from maskseq.cli import use
+    from maskseq.comparison import judge as evaluation
 
     run = maskseq.load(three / "run")
     corpus = run.corpus()
@@ -108,10 +109,13 @@ def test_evaluate_reads_the_test_and_calibrate_reads_selection(three: Path, monk
     monkeypatch.setattr(evaluation, "draw", draw)
     question = Question(cells=300)
     told = evaluate_run(three / "run", question=question)
-    assert "test data" in told["of"]["data"]
-    assert "test data" in evaluate_run(three / "run", three / "run" / "corpus", question=question)["of"]["data"]
-    assert "test data" in evaluate_baselines(three / "run" / "corpus", question=question)["of"]["data"]
-    assert seen == [keys["test"]] * 3
+    assert "test data" in told.to_json()["of"]["data"]
+    assert (
+        "test data" in evaluate_run(three / "run", three / "run" / "corpus", question=question).to_json()["of"]["data"]
+    )
+    assert "test data" in evaluate_baselines(three / "run" / "corpus", question=question).to_json()["of"]["data"]
+    assert all(each == keys["test"] for each in seen)
+    assert len(seen) == 3 * 3  # three protocols each
     chosen_by = {key.partition("@")[0] for key, _ in use.known_records(run, None, None, {}, "stop")}
     assert chosen_by == keys["selection"] == {key.partition("@")[0] for key, _ in held_out_records(corpus)}
 
