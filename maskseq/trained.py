@@ -1,7 +1,7 @@
 """A trained run at work: fill, score and embed records, and take the encoder elsewhere."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -263,13 +263,14 @@ class TrainedModel:
         records: Iterable[Any],
         *,
         stride: int | None = 8,
+        fields: Sequence[str] = (),
         symmetries: bool = True,
         calibrated: bool = True,
     ) -> Iterator[Score]:
         """Bits of every known cell given the others, streaming; see `maskseq.scoring.score.score_records`.
 
-        Calibrated as cells that are hidden alone, unless told otherwise, if the run is. Warns at the end where numbers
-        lie outside the training range.
+        Only cells of `fields` are scored (none: of all). Calibrated as cells that are masked alone, unless told
+        otherwise, if the run is. Warns at the end where numbers lie outside the training range.
         """
         names, seen = Names(), watched(records, self.tokenizer)
         return score_records(
@@ -278,6 +279,7 @@ class TrainedModel:
             tokenizer=self.tokenizer,
             context=self.model.config.max_positions,
             stride=stride,
+            fields=fields,
         )
 
     def score_variants(

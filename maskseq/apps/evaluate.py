@@ -22,7 +22,6 @@ from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import SPLITS, Corpus, holds_corpus
 from maskseq.corpus.unfamiliar import encoded
 from maskseq.errors import UsageError
-from maskseq.formats import most_alike
 from maskseq.infill.order import OrderName
 from maskseq.infill.ranges import read_ranges
 from maskseq.infill.ranges import within as stretches
@@ -31,7 +30,7 @@ from maskseq.masking.plan import MaskingConfig
 from maskseq.model.checkpoint import read_json
 from maskseq.recipe import load_recipe
 from maskseq.storage.folder import file_digest
-from maskseq.tokenizer import Tokenizer
+from maskseq.tokenizer import Tokenizer, requested_fields
 from maskseq.trained import load, recipe_file, trained_on
 from maskseq.types import Encoded, Stages
 
@@ -63,7 +62,7 @@ def evaluate_run(
     the training data of `corpus` (default: the run's own).
     """
     loaded = load(run, trust_code=trust_code)
-    _check_fields(question, loaded.tokenizer)
+    requested_fields(loaded.tokenizer, question.fields)
     counted = loaded.corpus(corpus)
     recipe = recipe_file(loaded.path, loaded.checkpoint)
     saved = read_json(recipe).get("recipe") if recipe else None
@@ -115,7 +114,7 @@ def evaluate_baselines(
         held_out: Corpus | None = counted
         if data is not None:
             held_out = Corpus.open(data, trust_code=trust_code, known=counted.tokenizer) if data.is_dir() else None
-        _check_fields(question, counted.tokenizer)
+        requested_fields(counted.tokenizer, question.fields)
         on_progress(COUNTING, 0, None)
         intake = None
         if held_out is None and data is not None:
@@ -192,13 +191,6 @@ def _named(data: Path | None, held_out: Corpus | None, own: str) -> str:
         return str(data)
     part = "test data" if held_out.judged == "test" else "selection data (there is no test part)"
     return f"{part} of {data or own}"
-
-
-def _check_fields(question: Question, tokenizer: Tokenizer[Any]) -> None:
-    names = [field.name for field in tokenizer.fields]
-    for name in question.fields:
-        if name not in names:
-            raise UsageError(f"there is no field {name!r}\n\nhint: the fields are {most_alike(name, names)}")
 
 
 def _records(

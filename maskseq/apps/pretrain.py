@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from maskseq import plugins
+from maskseq.apps.final_comparison import final_comparison
 from maskseq.baselines.frequencies import write_frequencies
 from maskseq.contract import renamed
 from maskseq.contract.fence import fit
@@ -30,7 +31,7 @@ from maskseq.storage.run_folder import RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel, load
 from maskseq.training import parallel, state
-from maskseq.training.events import Event, Listener, Scores, Started
+from maskseq.training.events import Compared, Event, Listener, Scores, Started
 from maskseq.training.step import TrainStep
 from maskseq.training.trainer import TrainingSpec, train
 from maskseq.types import Progress, Record
@@ -99,7 +100,12 @@ def pretrain(
     train(model, training_rows, spec, run=output, validate=validate, test=test, on_event=hear)
     run = load(output, trust_code=resolved.code, tokenizer=corpus.tokenizer)
     if parallel.join(resolved.training.device).first:
-        write_run_report(run, corpus, (validation_rows or training_rows).row(0), resolved.identity()["recipe"])
+        worth = final_comparison(run, corpus, resolved)
+        if worth is not None:
+            outcome = worth.verdict.outcome if worth.verdict else "none"
+            on_event(Compared(verdict=outcome, in_words=f"compared with counting on test data: {worth.in_words}"))
+        row = (validation_rows or training_rows).row(0)
+        write_run_report(run, corpus, row, resolved.identity()["recipe"], worth.in_words if worth else None)
     return run
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from maskseq.cli import console
-from maskseq.cli.app import Dress, FormatName, Json, OnBroken, RunFolder, Symmetries, Trust, app, format_options
+from maskseq.cli.app import Dress, Fields, FormatName, Json, OnBroken, RunFolder, Symmetries, Trust, app, format_options
 from maskseq.infill.order import OrderName
 
 Protocols = Annotated[
@@ -26,10 +26,6 @@ Imputers = Annotated[
         help="For numbers, also: linear, last, mean, spline, neighbours, iterative, covariances, seasonal-N or "
         "mixed-N. Repeatable.",
     ),
-]
-Fields = Annotated[
-    list[str] | None,
-    typer.Option("--field", help="Score cells of this field only. Repeatable (default: all)."),
 ]
 Cells = Annotated[int, typer.Option(min=1, help="About how many cells of each protocol.")]
 Neighbours = Annotated[int, typer.Option(min=1, help="Neighbours on a side that context tables look at, at most.")]

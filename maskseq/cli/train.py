@@ -45,6 +45,7 @@ def pretrain(
     from maskseq.corpus.overlap import overlap_of
     from maskseq.recipe import check_memory, load_recipe
     from maskseq.storage.run_folder import RunFolder
+    from maskseq.training.events import Compared
     from maskseq.training.loggers import logging_to
 
     resolved = load_recipe(recipe, with_on_error(with_seed(overrides, seed), on_error))
@@ -62,9 +63,11 @@ def pretrain(
     left = overlap_of(corpus)
     if left and not left.warning:  # else training warns
         console.say(str(left))
+    worth: list[Compared] = []
     with ExitStack() as stack:
         listeners = [stack.enter_context(console.training_progress(as_json=as_json))]
         listeners += [stack.enter_context(logging_to(name, folder, resolved.identity())) for name in log or ()]
+        listeners.append(lambda event: worth.append(event) if isinstance(event, Compared) else None)
         commands.pretrain(
             resolved,
             output=folder,
@@ -74,6 +77,8 @@ def pretrain(
             on_event=lambda event: console.tell_all(listeners, event),
         )
     console.say(f"run folder: {folder}; fill a file with: maskseq infill {folder} FILE")
+    for event in worth:
+        console.say(event.in_words)
 
 
 @app.command()

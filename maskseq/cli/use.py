@@ -11,6 +11,7 @@ from maskseq.cli import console
 from maskseq.cli.app import (
     Calibrated,
     Dress,
+    Fields,
     FormatName,
     Json,
     OnBroken,
@@ -267,6 +268,7 @@ def score(
     stride: Annotated[
         int, typer.Option(help="Hide every n-th position in one pass; larger is slower and exacter.")
     ] = 8,
+    field: Fields = None,
     format: FormatName = None,
     overrides: Dress = None,
     on_error: OnBroken = "stop",
@@ -297,6 +299,8 @@ def score(
     names = [field.name for field in loaded.tokenizer.fields]
     if variants is not None and per_position:
         raise UsageError("either --variants or --per-position")
+    if variants is not None and field:
+        raise UsageError("--field is not for --variants, which score whole alleles\n\nhint: leave one of them out")
     if variants is not None:
         listed = variants_for(variants)
         check_variants(listed, loaded.tokenizer)
@@ -309,7 +313,7 @@ def score(
         )
         rows = _variant_rows(found, listed.columns)
     else:
-        scores = loaded.score(records, stride=stride, symmetries=symmetries, calibrated=calibration)
+        scores = loaded.score(records, stride=stride, fields=field or (), symmetries=symmetries, calibrated=calibration)
         columns = surprise.position_columns(names) if per_position else surprise.RECORD_COLUMNS
         rows = (
             surprise.position_rows(each, names) if per_position else [surprise.record_row(each, names)]

@@ -12,7 +12,7 @@ from jaxtyping import Float, Integer
 from maskseq.baselines.baselines import FREQUENCIES, Baselines
 from maskseq.comparison.question import COVARIANCES, DEFAULTS, Question, draw
 from maskseq.comparison.results import Evaluation, OutsideRepeats, ProtocolResult
-from maskseq.comparison.verdict import CELLS, GAPS, FieldComparison, Verdict, compare_field
+from maskseq.comparison.verdict import ALL_FIELDS, CELLS, GAPS, FieldComparison, Verdict, compare_field
 from maskseq.errors import UsageError
 from maskseq.evaluation import figures, gaps, numbers
 from maskseq.evaluation.figures import Answers, ScoredCells
@@ -154,11 +154,13 @@ def _result(
     filled = {}
     if protocol.startswith("gap") and None in vocabulary.centres:  # numbers are never exactly right
         filled = _filled(examples, methods, stage)
-    compared = [*_by_cell(protocol, cells, answers, means, truth, methods), *_by_gap(protocol, filled, methods)]
+    together, *single = _by_cell(protocol, cells, answers, means, truth, methods)
+    compared = [*single, *_by_gap(protocol, filled, methods)]
     compared.sort(key=lambda each: vocabulary.names.index(each.field))
     repeats = methods.baselines.repeats if question.every else None
     return ProtocolResult(
         verdict=Verdict.of(compared),
+        together=together,
         fields=compared,
         figures=figures.compare(cells, answers, product=product),
         examples=len(examples),
@@ -187,25 +189,25 @@ def _by_cell(
     truth: Float[np.ndarray, " cells"],
     methods: _Methods,
 ) -> Iterator[FieldComparison]:
-    """Single cells of each field: squared errors where all fields are numbers, bits elsewhere."""
-    spreads, names = methods.baselines.spreads(), methods.vocabulary.names
-    numeric = None not in methods.vocabulary.centres
-    for field in np.unique(cells.field).tolist():
-        mine = cells.field == field
-        if numeric:
-            losses = {name: ((each - truth)[mine] / spreads[field]) ** 2 for name, each in means.items()}
-        else:
-            losses = {name: each.bits[mine] for name, each in answers.items()}
-        there = ~np.isnan(np.stack(list(losses.values()))).any(axis=0)
-        if there.any():
+    """All cells together, then those of each field: squared errors where all fields are numbers, bits elsewhere."""
+    vocabulary, losses = methods.vocabulary, {name: each.bits for name, each in answers.items()}
+    numeric = None not in vocabulary.centres
+    if numeric:
+        spreads = methods.baselines.spreads()
+        spread = np.array([spreads[field] for field in range(vocabulary.n_fields)])[cells.field]
+        losses = {name: ((each - truth) / spread) ** 2 for name, each in means.items()}
+    there = ~np.isnan(np.stack(list(losses.values()))).any(axis=0)
+    fields = [(ALL_FIELDS, there), *((name, there & (cells.field == i)) for i, name in enumerate(vocabulary.names))]
+    for name, mine in fields:
+        if mine.any():
             yield compare_field(
-                {name: each[there] for name, each in losses.items()},
-                cells.region[mine][there],
+                {method: each[mine] for method, each in losses.items()},
+                cells.region[mine],
                 product=methods.product,
                 simple=methods.simple(losses),
                 metric="squared error" if numeric else "bits",
                 protocol=protocol,
-                field=names[field],
+                field=name,
                 of=CELLS,
             )
 
@@ -215,8 +217,10 @@ Filled = tuple[list[MaskedExample], dict[str, list[Integer[np.ndarray, " _"]]]]
 
 
 def _by_gap(protocol: str, filled: Mapping[int, Filled], methods: _Methods) -> Iterator[FieldComparison]:
-    """Whole gaps of each field: the share that is exactly right."""
+    """Whole gaps of each field whose values are no numbers: the share that is exactly right."""
     for field, (examples, values) in filled.items():
+        if methods.vocabulary.centres[field] is not None:
+            continue
         right = {name: gaps.exactly_right(examples, each, field).astype(float) for name, each in values.items()}
         yield compare_field(
             right,

@@ -35,6 +35,8 @@ class ProtocolResult(Result):
     """All methods under one protocol, on the same masked examples."""
 
     verdict: Verdict | None
+    together: FieldComparison = stored_as("all fields")
+    """All cells of all fields: the product and the best simple method."""
     fields: Sequence[FieldComparison]
     """Field by field, cells before whole gaps: the product and the best simple method."""
     figures: CellFigures
@@ -71,6 +73,12 @@ class Evaluation(Result):
     protocols: Mapping[str, ProtocolResult]
     requested: Mapping[str, Any] = stored_as("asked")
     infill: Mapping[str, Any]
+
+    @property
+    def in_words(self) -> str:
+        """One line: the gain over the best simple method by protocol, and the verdict."""
+        by_protocol = "; ".join(result.together.briefly for result in self.protocols.values())
+        return f"{by_protocol}. {self.verdict.in_words}" if self.verdict else by_protocol
 
 
 def _flat(found: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from maskseq.evaluation.paired import (
 from maskseq.evaluation.results import Interval, Result, stored_as
 
 CELLS, GAPS = "cells", "whole gaps"
+ALL_FIELDS = "all fields"
 MOST_BITS = 40.0
 """What a probability of 0 costs."""
 CHOICE = "on one half of the records or stretches, compared on the other, and the reverse"
@@ -54,6 +55,14 @@ class FieldComparison(Result):
     def severity(self) -> tuple[int, float]:
         """The worst first: by verdict, then by the gain in units of its margin."""
         return OUTCOMES.index(self.verdict or "undecided"), (self.gain or 0.0) / MARGINS[self.metric]
+
+    @property
+    def briefly(self) -> str:
+        """The gain of a protocol with its interval, over which method, and the verdict."""
+        if self.gain is None or self.gain_interval is None or self.verdict is None:
+            return f"{self.protocol}: {shown(self.theirs, self.metric)} ({self.best_simple})"
+        gain, low, high = (gained(each, self.metric) for each in (self.gain, *self.gain_interval))
+        return f"{self.protocol} {gain} ({low} to {high}) over {self.best_simple}, {self.verdict.removesuffix(' than')}"
 
     @property
     def in_words(self) -> str:
