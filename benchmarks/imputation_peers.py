@@ -25,7 +25,8 @@ from pypots.imputation.saits.data import DatasetForSAITS
 from torch.utils.data import DataLoader
 
 from maskseq import load
-from maskseq.apps.evaluate import FLOOR, MODEL, Question, draw
+from maskseq.comparison.judge import FLOOR, MODEL
+from maskseq.comparison.question import Question, draw
 from maskseq.evaluation import figures as evaluate
 from maskseq.evaluation import numbers as evaluate_numbers
 from maskseq.evaluation.figures import ScoredCells
@@ -45,24 +46,24 @@ class Peer:
     def __init__(self, model: Any, mean: np.ndarray, std: np.ndarray) -> None:
         self.model, self.mean, self.std = model, mean, std
 
-    def values(self, puzzles: Sequence[MaskedExample], *, seen: bool) -> np.ndarray:
-        numbers = np.stack([(puzzle.numbers - self.mean) / self.std for puzzle in puzzles])
-        return np.where(np.stack([puzzle.hidden for puzzle in puzzles]), np.nan, numbers) if seen else numbers
+    def values(self, examples: Sequence[MaskedExample], *, seen: bool) -> np.ndarray:
+        numbers = np.stack([(example.numbers - self.mean) / self.std for example in examples])
+        return np.where(np.stack([example.hidden for example in examples]), np.nan, numbers) if seen else numbers
 
-    def fit(self, puzzles: Sequence[MaskedExample]) -> None:
+    def fit(self, examples: Sequence[MaskedExample]) -> None:
         """One epoch."""
-        whole, holes = self.values(puzzles, seen=False), self.values(puzzles, seen=True)
+        whole, holes = self.values(examples, seen=False), self.values(examples, seen=True)
         if isinstance(self.model, SAITS):
             data = DatasetForSAITS({"X": holes, "X_ori": whole}, return_X_ori=True, return_y=False)
             self.model._train_model(DataLoader(data, batch_size=self.model.batch_size, shuffle=True))
         else:
             self.model.fit({"X": holes})
 
-    def fill(self, puzzles: Sequence[MaskedExample]) -> np.ndarray:
+    def fill(self, examples: Sequence[MaskedExample]) -> np.ndarray:
         """The numbers of all scored cells."""
-        filled = self.model.impute({"X": self.values(puzzles, seen=True)})
-        both = zip(puzzles, filled, strict=True)
-        return np.concatenate([(each * self.std + self.mean)[tuple(puzzle.cells.T)] for puzzle, each in both])
+        filled = self.model.impute({"X": self.values(examples, seen=True)})
+        both = zip(examples, filled, strict=True)
+        return np.concatenate([(each * self.std + self.mean)[tuple(example.cells.T)] for example, each in both])
 
 
 def peers(window: int, n_fields: int) -> dict[str, Callable[[], Any]]:
@@ -112,9 +113,9 @@ def main() -> None:
         peer, begun, epoch = Peer(made[name](), mean, std), time.process_time(), 0
         while time.process_time() - begun < options.seconds:
             holes = [
-                puzzle
+                example
                 for protocol in options.protocol
-                for puzzle in Protocol.parse(protocol, MaskingConfig()).puzzles(
+                for example in Protocol.parse(protocol, MaskingConfig()).examples(
                     train, tokenizer, context=options.window, stride=TRAINING_STRIDE, seed=epoch
                 )
             ]
@@ -128,16 +129,16 @@ def main() -> None:
         seed=options.seed,
     )  # fmt: skip
     for protocol in options.protocol:
-        puzzles = draw(question, protocol, test, tokenizer, context=options.window, masking=MaskingConfig())
-        cells, truth = ScoredCells.of(puzzles), evaluate_numbers.true_numbers(puzzles, vocabulary)
-        means = {MODEL: evaluate.ask(run.predict(), puzzles, vocabulary).mean}
-        means |= {name: peer.fill(puzzles) for name, peer in trained.items()}
-        means |= {name: evaluate_numbers.imputed(imputer(name), puzzles, vocabulary) for name in options.baseline}
+        examples = draw(question, protocol, test, tokenizer, context=options.window, masking=MaskingConfig())
+        cells, truth = ScoredCells.of(examples), evaluate_numbers.true_numbers(examples, vocabulary)
+        means = {MODEL: evaluate.ask(run.predict(), examples, vocabulary).mean}
+        means |= {name: peer.fill(examples) for name, peer in trained.items()}
+        means |= {name: evaluate_numbers.imputed(imputer(name), examples, vocabulary) for name in options.baseline}
         means[FLOOR] = evaluate_numbers.rounded_numbers(cells, vocabulary)
         spreads = dict(enumerate(std.tolist()))
         told["protocols"][protocol] = figures = evaluate_numbers.compare_errors(
-            cells, truth, means, spreads, model=MODEL, floor=FLOOR
-        )
+            cells, truth, means, spreads, product=MODEL, floor=FLOOR
+        ).to_json()
         print(f"\n{protocol}: {figures['cells']:,} cells\n{'':20s}{'MSE':>8s}{'95 %':>18s}{'MAE':>8s}")
         for name, each in figures["by"].items():
             low, high = each["MSE, 95 %"]

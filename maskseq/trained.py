@@ -187,7 +187,8 @@ class TrainedModel:
     ) -> dict[str, Predict]:
         """By name: `BLEND`, which the run predicts with, `ENCODER`, and each expert of its gate.
 
-        The encoder alone where it predicts alone. Answers are kept: asking all costs what asking each once does. `parts` are those of the corpus that experts are counted on.
+        The encoder alone where it predicts alone. Answers are kept: asking all costs what asking each once does.
+        `parts` are those of the corpus that experts are counted on.
         """
         encoder = Remembered(self.predict(symmetries=symmetries))
         if self.experts.used(experts) == (ENCODER,):
@@ -404,14 +405,15 @@ class TrainedModel:
         records: Iterable[Any],
         *,
         stride: int | None = 8,
+        fields: Sequence[str] = (),
         symmetries: bool = True,
         calibrated: bool = True,
         experts: Sequence[str] = (),
     ) -> Iterator[Score]:
         """Bits of every known cell given the others, streaming; see `maskseq.scoring.score.score_records`.
 
-        Calibrated as cells that are hidden alone, unless told otherwise, if the run is. Warns at the end where numbers
-        lie outside the training range.
+        Only cells of `fields` are scored (none: of all). Calibrated as cells that are masked alone, unless told
+        otherwise, if the run is. Warns at the end where numbers lie outside the training range.
         """
         names, seen = Names(), watched(records, self.tokenizer)
         return score_records(
@@ -420,6 +422,7 @@ class TrainedModel:
             tokenizer=self.tokenizer,
             context=self.model.config.max_positions,
             stride=stride,
+            fields=fields,
         )
 
     def score_variants(

@@ -18,6 +18,7 @@ ROOMS = (
     "baselines",
     "calibration",
     "evaluation",
+    "comparison",
 )
 
 install_import_hook(

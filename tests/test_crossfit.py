@@ -12,12 +12,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from corpora import Letters, Text, complement
 
-from maskseq.apps import evaluate as evaluation
-from maskseq.apps.evaluate import Question, evaluate_baselines
+from maskseq.apps.evaluate import evaluate_baselines
 from maskseq.baselines import baselines as all_methods
-from maskseq.baselines.baselines import Baselines
+from maskseq.baselines.baselines import FREQUENCIES, Baselines
 from maskseq.baselines.crossfit import FOLDS, GAPS, GUARD, blocks, cross_fitted
 from maskseq.baselines.mixtures import EQUAL, FITTED, hidden_cells, mixtures
+from maskseq.comparison.question import Question
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.splits import SplitConfig
 from maskseq.predict.blend import Blend, Gate
@@ -146,14 +146,14 @@ def test_a_corpus_of_two_parts_is_cross_fitted_on_training_alone(
         question=Question(cells=500, every=True),
         trust_code=True,
         on_progress=lambda what, done, of: said.append(what),
-    )
+    ).to_json()
     assert "selection data" in told["of"]["data"]
     assert FITTED in str(told["protocols"]["masked"])
     (sequences,) = given
     trained = [encoded.ids.tolist() for _, encoded in corpus.each("train")]
     assert [ids.tolist() for ids in sequences] == trained
     assert any(str(FOLDS) in each and "blocks" in each for each in said)
-    assert evaluation.FREQUENCIES in str(told)
+    assert FREQUENCIES in str(told)
 
 
 def test_little_or_much_data_is_not_cut() -> None:

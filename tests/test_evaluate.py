@@ -10,15 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from maskseq.baselines import imputers
 from maskseq.baselines.span_table import SpanTable
 from maskseq.errors import UsageError
 from maskseq.evaluation import figures as evaluate
 from maskseq.evaluation import numbers as evaluate_numbers
-from maskseq.evaluation.figures import ScoredCells, ask, bootstrap, compare, edit_distance, interval, joint_figures
+from maskseq.evaluation.figures import ScoredCells, ask, bootstrap, compare, interval
+from maskseq.evaluation.gaps import compare_gaps, edit_distance, joint_figures
 from maskseq.evaluation.protocols import MaskedExample, Protocol
 from maskseq.infill.sampler import InfillConfig
 from maskseq.masking.plan import MaskingConfig
+from maskseq.predict.experts import imputers
 from maskseq.predict.experts.tables import ContextTables
 from maskseq.predict.protocol import of_ids
 from maskseq.types import Encoded, Field, LegalCells, Vocabulary
@@ -54,8 +55,8 @@ def fixed(distribution: list[float]):
 
 
 def test_bits_accuracy_and_confidence_of_a_known_distribution() -> None:
-    puzzles = [puzzle([0, 1, 2, 0], [0, 1]), puzzle([0, 0, 1], [2])]
-    answers = ask(fixed([0.5, 0.25, 0.25]), puzzles, ABC)
+    examples = [puzzle([0, 1, 2, 0], [0, 1]), puzzle([0, 0, 1], [2])]
+    answers = ask(fixed([0.5, 0.25, 0.25]), examples, ABC)
     np.testing.assert_allclose(answers.bits, [1, 2, 2])
     np.testing.assert_array_equal(answers.value, [0, 0, 0])
     np.testing.assert_allclose(answers.confidence, 0.5)
@@ -80,10 +81,10 @@ def test_nobody_sees_what_is_hidden() -> None:
 
 def test_batches_do_not_change_answers() -> None:
     rng = np.random.default_rng(0)
-    puzzles = [puzzle(rng.integers(3, size=n).tolist(), [n // 2]) for n in rng.integers(3, 30, size=40).tolist()]
-    tables = ContextTables([p.truth for p in puzzles], vocabulary=ABC, depth=2)
+    examples = [puzzle(rng.integers(3, size=n).tolist(), [n // 2]) for n in rng.integers(3, 30, size=40).tolist()]
+    tables = ContextTables([p.truth for p in examples], vocabulary=ABC, depth=2)
     np.testing.assert_array_equal(
-        ask(tables, puzzles, ABC, positions=10).bits, ask(tables, puzzles, ABC, positions=10**6).bits
+        ask(tables, examples, ABC, positions=10).bits, ask(tables, examples, ABC, positions=10**6).bits
     )
 
 
@@ -122,10 +123,10 @@ def test_ranked_score_is_the_energy_form(weights: list[float], truth: int) -> No
 
 
 def test_errors_in_physical_and_z_scored_units() -> None:
-    puzzles = [puzzle([0, 3, 1], [0, 1])]
-    means = {"m": ask(fixed([0.5, 0.5, 0, 0]), puzzles, LEVELS).mean}
-    truth = evaluate_numbers.true_numbers(puzzles, LEVELS)
-    told = evaluate_numbers.ordinal_errors(ScoredCells.of(puzzles), truth, means, LEVELS, {0: 2.0})["x"]["by"]["m"]
+    examples = [puzzle([0, 3, 1], [0, 1])]
+    means = {"m": ask(fixed([0.5, 0.5, 0, 0]), examples, LEVELS).mean}
+    truth = evaluate_numbers.true_numbers(examples, LEVELS)
+    told = evaluate_numbers.ordinal_errors(ScoredCells.of(examples), truth, means, LEVELS, {0: 2.0})["x"]["by"]["m"]
     assert told["MAE"] == pytest.approx((0.5 + 4.5) / 2)
     assert told["MSE"] == pytest.approx((0.25 + 20.25) / 2)
     assert told["MSE, z-scored"] == pytest.approx((0.25 + 20.25) / 2 / 4)
@@ -148,13 +149,13 @@ def test_bootstrap_intervals_cover_the_mean() -> None:
 def test_a_win_is_paired() -> None:
     """Two models that differ by little on cells that differ by much: paired, the little is certain."""
     rng = np.random.default_rng(0)
-    puzzles = [puzzle([0, 1, 2], [1], region=str(i)) for i in range(100)]
-    cells = ScoredCells.of(puzzles)
-    base = ask(fixed([0.3, 0.4, 0.3]), puzzles, ABC)
+    examples = [puzzle([0, 1, 2], [1], region=str(i)) for i in range(100)]
+    cells = ScoredCells.of(examples)
+    base = ask(fixed([0.3, 0.4, 0.3]), examples, ABC)
     hard = rng.exponential(5, size=100)
     told = compare(
-        cells, {"m": replace(base, bits=hard), "b": replace(base, bits=hard + 0.05 * rng.random(100))}, model="m"
-    )
+        cells, {"m": replace(base, bits=hard), "b": replace(base, bits=hard + 0.05 * rng.random(100))}, product="m"
+    ).to_json()
     assert told["wins in bits"] is True
     assert told["wins in accuracy"] is False
     assert told["best baseline"] == "b"
@@ -163,22 +164,22 @@ def test_a_win_is_paired() -> None:
 
 
 def test_breakdown_adds_up() -> None:
-    puzzles = [puzzle([0, 1, 2, 0, 1], [1, 2], span=2, objective="a"), puzzle([0, 0, 0], [0], objective="b")]
-    cells = ScoredCells.of(puzzles)
-    told = evaluate.breakdown(cells, {"m": ask(fixed([0.5, 0.25, 0.25]), puzzles, ABC)}, ["x"])
+    examples = [puzzle([0, 1, 2, 0, 1], [1, 2], span=2, objective="a"), puzzle([0, 0, 0], [0], objective="b")]
+    cells = ScoredCells.of(examples)
+    told = evaluate.breakdown(cells, {"m": ask(fixed([0.5, 0.25, 0.25]), examples, ABC)}, ["x"])
     for groups in told.values():
-        assert sum(group["cells"] for group in groups.values()) == 3
-    assert told["objective"]["a"]["by"]["m"]["bits"] == pytest.approx(2)
-    assert told["span"]["2"]["cells"] == 2
+        assert sum(group.cells for group in groups.values()) == 3
+    assert told["objective"]["a"].by["m"].bits == pytest.approx(2)
+    assert told["span"]["2"].cells == 2
 
 
 # ---- joint fills --------------------------------------------------------------------------------------------------
 
 
 def test_joint_figures_by_hand() -> None:
-    puzzles = [puzzle([0, 1, 2, 0], [1, 2], span=2), puzzle([2, 2, 2, 0], [1, 2], span=2)]
-    told = joint_figures(puzzles, [np.array([1, 2]), np.array([2, 0])], 0)
-    assert told == {"gaps": 2, "exact": 0.5, "accuracy": 0.75, "edits a cell": 0.25}
+    examples = [puzzle([0, 1, 2, 0], [1, 2], span=2), puzzle([2, 2, 2, 0], [1, 2], span=2)]
+    told = joint_figures(examples, [np.array([1, 2]), np.array([2, 0])], 0)
+    assert told.to_json() == {"gaps": 2, "exact": 0.5, "accuracy": 0.75, "edits a cell": 0.25}
 
 
 def test_fill_is_joint() -> None:
@@ -196,8 +197,8 @@ def test_fill_is_joint() -> None:
                 answers.append(np.log(np.array(rows).reshape(-1, 3)))
         return answers
 
-    puzzles = [puzzle([0, 0], [0, 1], span=2) for _ in range(8)]
-    values = evaluate.fill(predict, puzzles, ABC, InfillConfig(temperature=1.0, seed=3))
+    examples = [puzzle([0, 0], [0, 1], span=2) for _ in range(8)]
+    values = evaluate.fill(predict, examples, ABC, InfillConfig(temperature=1.0, seed=3))
     assert all(a == b for a, b in values)
     assert {int(a) for a, _ in values} == {0, 1}
 
@@ -214,8 +215,8 @@ def test_fill_asks_what_is_allowed_again_after_each_value() -> None:
         beside = [{int(ids[i, 0]) for i in (at - 1, at + 1) if 0 <= i < len(ids)} for at, _ in cells]
         return LegalCells(cells, np.array([[i not in taken for i in range(3)] for taken in beside])) if beside else None
 
-    puzzles = [puzzle([2, 0, 1, 2], [1, 2], span=2)]
-    (values,) = evaluate.fill(predict, puzzles, ABC, InfillConfig(), allowed=allowed)
+    examples = [puzzle([2, 0, 1, 2], [1, 2], span=2)]
+    (values,) = evaluate.fill(predict, examples, ABC, InfillConfig(), allowed=allowed)
     assert sorted(values.tolist()) == [0, 1]
 
 
@@ -236,14 +237,14 @@ def test_fill_leaves_other_hidden_cells_hidden() -> None:
 
 def test_whole_gaps_are_compared_in_pairs() -> None:
     """Who is right wherever the other is, and once more in each of many records, wins."""
-    puzzles = [replace(puzzle([0, 1, 2, 0], [1, 2], span=2), region=str(i // 2)) for i in range(80)]
+    examples = [replace(puzzle([0, 1, 2, 0], [1, 2], span=2), region=str(i // 2)) for i in range(80)]
     right, wrong = np.array([1, 2]), np.array([1, 1])
     values = {
         "model": [right] * 80,
         "worse": [wrong] * 80,
         "good": [right if i % 2 else wrong for i in range(80)],
     }
-    told = evaluate.compare_gaps(puzzles, values, 0, model="model")
+    told = {name: each.to_json() for name, each in compare_gaps(examples, values, 0, product="model").items()}
     assert told["model"]["best baseline"] == "good"
     assert told["model"]["exact gained, 95 %"] == [0.5, 0.5]
     assert told["model"]["wins"]
@@ -315,11 +316,13 @@ def encoded(length: int, seed: int = 0) -> Encoded:
 
 
 def test_isolated_hides_one_base_in_64() -> None:
-    puzzles = list(
-        Protocol.parse("isolated", MaskingConfig()).puzzles([("k", encoded(5000))], NucleotideTokenizer(), context=1024)
+    examples = list(
+        Protocol.parse("isolated", MaskingConfig()).examples(
+            [("k", encoded(5000))], NucleotideTokenizer(), context=1024
+        )
     )
-    assert [len(p.truth) for p in puzzles] == [1024] * 4 + [904]
-    for p in puzzles:
+    assert [len(p.truth) for p in examples] == [1024] * 4 + [904]
+    for p in examples:
         gaps = np.diff(np.flatnonzero(p.hidden[:, 0]))
         assert (gaps == 64).all()
         assert len(p.cells) in (len(p.truth) // 64, len(p.truth) // 64 + 1)
@@ -329,7 +332,7 @@ def test_isolated_hides_every_word_over_the_base() -> None:
     """Overlapping 3-mers: what covers a hidden base is hidden: 3 words."""
     tokenizer = KmerTokenizer(k=3, overlapping=True)
     ids = np.random.default_rng(0).integers(64, size=(300, 1))
-    (only,) = Protocol.parse("isolated", MaskingConfig()).puzzles([("k", Encoded(ids))], tokenizer, context=512)
+    (only,) = Protocol.parse("isolated", MaskingConfig()).examples([("k", Encoded(ids))], tokenizer, context=512)
     units = tokenizer.units(ids)[:, 0]
     for position in np.flatnonzero(only.hidden[:, 0]).tolist():
         group = np.flatnonzero(only.hidden[:, 0])
@@ -343,7 +346,7 @@ def test_protocols_depend_on_key_and_seed_alone(text: str) -> None:
     records = [("a", encoded(300, 1)), ("b", encoded(200, 2))]
 
     def hidden(records, seed=0):
-        found = protocol.puzzles(records, tokenizer, context=128, seed=seed)
+        found = protocol.examples(records, tokenizer, context=128, seed=seed)
         return {(p.truth.tobytes(), p.hidden.tobytes()) for p in found}
 
     assert hidden(records) == hidden(records[::-1]) == hidden(records[:1]) | hidden(records[1:])
@@ -352,7 +355,8 @@ def test_protocols_depend_on_key_and_seed_alone(text: str) -> None:
 
 
 def test_gaps_have_known_neighbours() -> None:
-    for p in Protocol.parse("gap-5", MaskingConfig()).puzzles([("k", encoded(900))], NucleotideTokenizer(), context=64):
+    protocol = Protocol.parse("gap-5", MaskingConfig())
+    for p in protocol.examples([("k", encoded(900))], NucleotideTokenizer(), context=64):
         positions = np.flatnonzero(p.hidden[:, 0])
         assert len(positions) == p.span == 5
         assert (np.diff(positions) == 1).all()
@@ -361,7 +365,7 @@ def test_gaps_have_known_neighbours() -> None:
 
 
 def test_points_hide_their_share() -> None:
-    (p,) = Protocol.parse("point-50", MaskingConfig()).puzzles(
+    (p,) = Protocol.parse("point-50", MaskingConfig()).examples(
         [("k", encoded(4000))], NucleotideTokenizer(), context=4000
     )
     assert p.ratio == pytest.approx(0.5, abs=0.04)
@@ -382,10 +386,10 @@ def test_an_event_takes_all_its_fields_and_the_next_gap() -> None:
     ]
     tokenizer = EventTokenizer.fit(logs, attributes=["room"], gap_bins=8)
     case = tokenizer.encode(logs[0])
-    puzzles = list(Protocol.parse("event", MaskingConfig()).puzzles([("c", case)], tokenizer, context=64))
-    assert len(puzzles) == len(logs[0])  # the mark of the end is no event
+    examples = list(Protocol.parse("event", MaskingConfig()).examples([("c", case)], tokenizer, context=64))
+    assert len(examples) == len(logs[0])  # the mark of the end is no event
     gap = tokenizer.vocabulary.names.index("gap")
-    for position, p in enumerate(puzzles):
+    for position, p in enumerate(examples):
         assert p.hidden[position].all()
         others = p.hidden.copy()
         others[position] = False
@@ -400,9 +404,9 @@ def test_gaps_are_asked_at_every_place_and_their_other_fields_stay_hidden() -> N
     tokenizer = EventTokenizer.fit(cases, min_count=1)
     case = tokenizer.encode(cases[0])
     protocol = Protocol.parse("gaps-5", MaskingConfig())
-    puzzles = list(protocol.puzzles([("c", case)], tokenizer, context=64, fields=("activity",)))
-    assert [p.cells.tolist() for p in puzzles] == [[[i + j, 0] for j in range(5)] for i in range(3)]
-    for first, p in enumerate(puzzles):
+    examples = list(protocol.examples([("c", case)], tokenizer, context=64, fields=("activity",)))
+    assert [p.cells.tolist() for p in examples] == [[[i + j, 0] for j in range(5)] for i in range(3)]
+    for first, p in enumerate(examples):
         assert p.hidden[first : first + 5].all()
 
 
@@ -410,9 +414,9 @@ def test_fields_are_asked_one_at_a_time() -> None:
     leads = Recording(key="r", channels=np.random.default_rng(0).normal(size=(200, 2)), names=("I", "II"))
     tokenizer = QuantizeTokenizer.fit([leads], bins=8)
     protocol = Protocol.parse("field-30", MaskingConfig())
-    puzzles = list(protocol.puzzles([("r", tokenizer.encode(leads))], tokenizer, context=100))
-    assert [np.unique(p.cells[:, 1]).tolist() for p in puzzles] == [[0], [1], [0], [1]]
-    for p in puzzles:
+    examples = list(protocol.examples([("r", tokenizer.encode(leads))], tokenizer, context=100))
+    assert [np.unique(p.cells[:, 1]).tolist() for p in examples] == [[0], [1], [0], [1]]
+    for p in examples:
         assert np.count_nonzero(p.hidden) == p.span == 30 == np.ptp(p.cells[:, 0]) + 1
         assert p.hidden[tuple(p.cells.T)].all()
 
@@ -424,23 +428,23 @@ def test_unknown_protocols_are_named(text: str) -> None:
 
 
 def test_long_records_are_drawn_in_stretches() -> None:
-    puzzles = list(
-        Protocol.parse("isolated", MaskingConfig()).puzzles(
+    examples = list(
+        Protocol.parse("isolated", MaskingConfig()).examples(
             [("long", encoded(25_000)), ("short", encoded(500))], NucleotideTokenizer(), context=1000
         )
     )
-    assert {p.region for p in puzzles} == {"short", *(f"long:{i}" for i in range(19))}  # 25,500 / 20 positions each
+    assert {p.region for p in examples} == {"short", *(f"long:{i}" for i in range(19))}  # 25,500 / 20 positions each
     many = [("long", encoded(25_000)), *((str(i), encoded(500)) for i in range(20))]
-    puzzles = list(Protocol.parse("isolated", MaskingConfig()).puzzles(many, NucleotideTokenizer(), context=1000))
-    assert {p.region for p in puzzles} == {"long:0", "long:1", "long:2", *map(str, range(20))}
+    examples = list(Protocol.parse("isolated", MaskingConfig()).examples(many, NucleotideTokenizer(), context=1000))
+    assert {p.region for p in examples} == {"long:0", "long:1", "long:2", *map(str, range(20))}
 
 
 def test_windows_of_one_length_may_overlap() -> None:
     """Every window is whole, and one begins every `stride` positions."""
     protocol = Protocol.parse("point-50", MaskingConfig())
-    puzzles = protocol.puzzles([("a", encoded(250))], NucleotideTokenizer(), context=96, stride=12)
+    examples = protocol.examples([("a", encoded(250))], NucleotideTokenizer(), context=96, stride=12)
     whole = encoded(250).ids
-    assert [p.truth.tolist() for p in puzzles] == [whole[i : i + 96].tolist() for i in range(0, 155, 12)]
+    assert [p.truth.tolist() for p in examples] == [whole[i : i + 96].tolist() for i in range(0, 155, 12)]
 
 
 # ---- imputers -----------------------------------------------------------------------------------------------------

@@ -10,9 +10,11 @@ from corpora import Letters, random_texts
 from typer.testing import CliRunner
 from untrained import untrained
 
-from maskseq.apps.evaluate import Question, draw, evaluate_baselines, evaluate_run, judge
+from maskseq.apps.evaluate import evaluate_baselines, evaluate_run
 from maskseq.baselines.baselines import Baselines
 from maskseq.cli import app
+from maskseq.comparison.judge import judge
+from maskseq.comparison.question import Question, draw
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.splits import SplitConfig
@@ -60,7 +62,7 @@ def maskseq(*arguments: object):
 
 
 def test_a_run_that_knows_nothing_has_no_skill(run: Path) -> None:
-    told = evaluate_run(run, question=Question(protocols=("masked", "gap-3"), cells=500), trust_code=True)
+    told = evaluate_run(run, question=Question(protocols=("masked", "gap-3"), cells=500), trust_code=True).to_json()
     for figures in told["protocols"].values():
         assert set(figures["by"]) >= {"model", "frequencies", "5 + 5 neighbours", "order-2 Markov chain"}
         assert figures["skill"] < 0.05
@@ -80,8 +82,9 @@ def test_a_model_that_is_the_table_ties_with_it(run: Path) -> None:
         Baselines(sequences, Letters(), 5),
         context=64,
         masking=MaskingConfig(),
-        predict=table,
-    )["protocols"]["masked"]
+        predictors={"model": table},
+        product="model",
+    ).to_json()["protocols"]["masked"]
     assert told["by"]["model"] == told["by"]["5 + 5 neighbours"]
 
 
@@ -99,7 +102,7 @@ def test_a_law_is_found_by_who_looks_at_neighbours() -> None:
         baselines,
         context=80,
         masking=MaskingConfig(),
-    )["protocols"]["isolated"]["by"]
+    ).to_json()["protocols"]["isolated"]["by"]
     assert told["frequencies"]["bits"] > 1.9
     assert told["5 + 5 neighbours"]["accuracy"] > 0.75
 
@@ -116,7 +119,7 @@ def test_numbers_are_judged_in_their_unit(tmp_path: Path) -> None:
         question=Question(protocols=("block-5",), cells=400, imputers=("linear", "last", "mean", "covariances")),
         context=400,
         trust_code=True,
-    )["protocols"]["block-5"]
+    ).to_json()["protocols"]["block-5"]
     (errors,) = (each["by"] for each in told["errors"].values())
     assert errors["linear"]["MSE"] < errors["last"]["MSE"] < errors["mean"]["MSE"]
     assert errors["covariances"]["MSE"] < errors["last"]["MSE"]
@@ -127,8 +130,9 @@ def test_where_a_record_shows_no_number_simple_fills_say_the_training_mean(tmp_p
     records = [ListRecord(key=str(i), values=[i % 64, i % 64]) for i in range(200)]
     build_from_records(records, output=tmp_path / "c", tokenizer=Levels(), split=SPLIT)
     asked = Question(protocols=("point-100",), imputers=("linear", "last", "mean"))
-    told = evaluate_baselines(tmp_path / "c", question=asked, context=8, trust_code=True)["protocols"]["point-100"]
-    (errors,) = (each["by"] for each in told["errors"].values())
+    told = evaluate_baselines(tmp_path / "c", question=asked, context=8, trust_code=True).protocols["point-100"]
+    assert told.errors is not None
+    (errors,) = (each["by"] for each in told.errors.values())
     assert errors["frequencies"]["MSE"] > 0
     assert all(errors[name] == errors["frequencies"] for name in ("linear", "last", "mean"))
 
@@ -142,10 +146,10 @@ def test_numbers_of_a_file_are_judged_as_they_are(tmp_path: Path) -> None:
     records = list(SignalCsv().read(table))
     build_from_records(records, output=tmp_path / "c", tokenizer=tokenizer, split=SplitConfig(regions=("301-401",)))
     asked = Question(protocols=("block-4",), cells=100, window=20, stride=7, imputers=("linear",))
-    told = evaluate_baselines(tmp_path / "c", table, question=asked, within=["line:341-380"], format="signal-csv")[
-        "protocols"
-    ]["block-4"]["errors of all fields"]["by"]
-    assert told["linear"]["MSE, z-scored"] < 1e-20 < 1e-3 < told["rounding to bins"]["MSE, z-scored"]
+    found = evaluate_baselines(tmp_path / "c", table, question=asked, within=["line:341-380"], format="signal-csv")
+    errors = found.protocols["block-4"].errors_of_all_fields
+    assert errors is not None
+    assert errors.by["linear"].mse < 1e-20 < 1e-3 < errors.by["rounding to bins"].mse
     for within, words in (["line:341-500"], "leaves the record"), (["other:1-5"], "'other'"):
         with pytest.raises(UsageError, match=words):
             evaluate_baselines(tmp_path / "c", table, question=asked, within=within, format="signal-csv")
@@ -155,11 +159,12 @@ def test_numbers_of_a_file_are_judged_as_they_are(tmp_path: Path) -> None:
 
 def test_a_protocol_is_asked_again_until_there_are_enough_cells(run: Path) -> None:
     records = [("a", Encoded(np.zeros((64, 1), np.uint8)))]
-    puzzles = draw(Question(cells=20), "isolated", records, NucleotideTokenizer(), context=64, masking=MaskingConfig())
-    assert sum(len(p.cells) for p in puzzles) == 20
-    assert len({int(p.cells[0, 0]) for p in puzzles}) > 5
-    with pytest.raises(UsageError, match="gap-70: no held-out sequence has room"):
-        draw(Question(cells=20), "gap-70", records, NucleotideTokenizer(), context=64, masking=MaskingConfig())
+    examples = draw(Question(cells=20), "isolated", records, NucleotideTokenizer(), context=64, masking=MaskingConfig())
+    assert sum(len(p.cells) for p in examples) == 20
+    assert len({int(p.cells[0, 0]) for p in examples}) > 5
+    assert not draw(Question(cells=20), "gap-70", records, NucleotideTokenizer(), context=64, masking=MaskingConfig())
+    with pytest.raises(UsageError, match="gap-70"):
+        evaluate_run(run, question=Question(protocols=("gap-70",)), trust_code=True)
 
 
 def test_the_command_writes_json_and_a_page(run: Path, tmp_path: Path) -> None:
@@ -182,13 +187,13 @@ def test_progress_tells_of_counting_and_of_everybody_who_is_asked(run: Path) -> 
     heard: list[tuple[str, int, int | None]] = []
     evaluate_run(
         run,
-        question=Question(protocols=("gap-2",), cells=100),
+        question=Question(protocols=("gap-2",), cells=100, every=False),
         trust_code=True,
         on_progress=lambda *told: heard.append(told),
     )
     assert list(dict.fromkeys(what for what, _, _ in heard)) == [
         "counting on training data",
-        "gap-2, drawing cells",
+        "drawing cells",
         "gap-2, asking model",
         "gap-2, asking frequencies",
         "gap-2, asking 5 + 5 neighbours",
@@ -252,7 +257,7 @@ def test_exact_repeats_are_left_out_of_the_same_figures() -> None:
         Baselines(train, NucleotideTokenizer(), 5, every=True),
         context=400,
         masking=MaskingConfig(),
-    )["protocols"]["isolated"]
+    ).to_json()["protocols"]["isolated"]
     outside = told["outside exact repeats"]
     assert 0.4 < outside["share left out"] < 0.55
     assert outside["cells"] == round(told["cells"] * (1 - outside["share left out"]))

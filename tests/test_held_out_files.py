@@ -15,9 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from corpora import Letters, Lines, Text, complement, random_texts, tree
 
 import maskseq
-from maskseq.apps.evaluate import Question, evaluate_baselines, evaluate_run
+from maskseq.apps.evaluate import evaluate_baselines, evaluate_run
 from maskseq.apps.inspect import inspect
 from maskseq.cli import app
+from maskseq.comparison.question import Question
 from maskseq.corpus.build import build_corpus, build_from_records, build_share
 from maskseq.corpus.reader import Corpus, Split
 from maskseq.corpus.splits import SplitConfig
@@ -195,10 +196,10 @@ def test_from_init_to_evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not {"c70", "copied"} & {corpus.key(i) for i in corpus.sequences("train")}
     assert inspect(tmp_path / "run" / "corpus")["sources"].keys() == {"log.csv", "later.csv (test data)"}
     question = Question(cells=200)
-    assert "test data" in evaluate_run(tmp_path / "run", question=question)["of"]["data"]
-    every = evaluate_baselines(tmp_path / "recipe.toml", question=Question(cells=200, every=True))
+    assert "test data" in evaluate_run(tmp_path / "run", question=question).to_json()["of"]["data"]
+    every = evaluate_baselines(tmp_path / "recipe.toml", question=Question(cells=200)).to_json()
     assert "test data" in every["of"]["data"]
-    asked = evaluate_baselines(tmp_path / "run", test, question=Question(cells=200, every=True))
+    asked = evaluate_baselines(tmp_path / "run", test, question=Question(cells=200)).to_json()
     assert "fitted mixture" in json.dumps(every)
     assert "fitted mixture" in json.dumps(asked)  # it is not the file that weights are fitted on
 

@@ -22,11 +22,12 @@ import pytest
 
 import maskseq
 from maskseq import plugins
-from maskseq.apps.evaluate import Question, evaluate_run
+from maskseq.apps.evaluate import evaluate_run
 from maskseq.apps.infill import count_baselines
 from maskseq.apps.inspect import inspect
 from maskseq.apps.pretrain import rows_of_run
 from maskseq.calibration.stored import held_out_records
+from maskseq.comparison.question import Question
 from maskseq.contract.fence import read
 from maskseq.corpus.reader import Corpus, verify_corpus
 from maskseq.errors import MaskseqError

@@ -6,19 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.panel.rule import (
-    FEWEST_REGIONS,
-    MARGINS,
-    Comparison,
-    Row,
-    allowed_losses,
-    compared,
-    holm,
-    judged,
-    pooled,
-    reference,
-    resampled,
-)
+from benchmarks.panel.rule import Row, allowed_losses, holm, judged, pooled
+from maskseq.evaluation.paired import FEWEST_REGIONS, MARGINS, Comparison, compared, reference, resampled
 
 
 def test_the_interval_of_a_gain_is_that_of_scipys_paired_bootstrap() -> None:

@@ -9,12 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 import maskseq
-from maskseq.apps.evaluate import Question, evaluate_baselines, evaluate_run
+from maskseq.apps.evaluate import evaluate_baselines, evaluate_run
+from maskseq.apps.final_comparison import final_comparison
 from maskseq.apps.init import init
 from maskseq.apps.inspect import inspect
 from maskseq.apps.pretrain import held_out_rows, rows_of
 from maskseq.calibration.stored import held_out_records
 from maskseq.cli import app
+from maskseq.comparison.question import Question
 from maskseq.recipe import load_recipe
 from maskseq.survey import Suggestion
 from maskseq.training.metrics import Watched
@@ -92,8 +94,8 @@ def _learner(model: Any, resolved: Any) -> TrainStep:
 
 
 def test_evaluate_reads_the_test_and_calibrate_reads_selection(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from maskseq.apps import evaluate as evaluation
     from maskseq.cli import use
+    from maskseq.comparison import judge as evaluation
 
     run = maskseq.load(three / "run")
     corpus = run.corpus()
@@ -108,12 +110,39 @@ def test_evaluate_reads_the_test_and_calibrate_reads_selection(three: Path, monk
     monkeypatch.setattr(evaluation, "draw", draw)
     question = Question(cells=300)
     told = evaluate_run(three / "run", question=question)
-    assert "test data" in told["of"]["data"]
-    assert "test data" in evaluate_run(three / "run", three / "run" / "corpus", question=question)["of"]["data"]
-    assert "test data" in evaluate_baselines(three / "run" / "corpus", question=question)["of"]["data"]
-    assert seen == [keys["test"]] * 3
+    assert "test data" in told.to_json()["of"]["data"]
+    assert (
+        "test data" in evaluate_run(three / "run", three / "run" / "corpus", question=question).to_json()["of"]["data"]
+    )
+    assert "test data" in evaluate_baselines(three / "run" / "corpus", question=question).to_json()["of"]["data"]
+    assert all(each == keys["test"] for each in seen)
+    assert len(seen) == 3 * 3  # three protocols each
     chosen_by = {key.partition("@")[0] for key, _ in use.known_records(run, None, None, {}, "stop")}
     assert chosen_by == keys["selection"] == {key.partition("@")[0] for key, _ in held_out_records(corpus)}
+
+
+def test_the_last_line_and_the_first_of_the_report_compare_with_counting(three: Path, tmp_path: Path) -> None:
+    """A run of 600 tokens on random letters: nothing can be better than counting, and the line says so."""
+    run = tmp_path / "run"
+    said = command("pretrain", recipe(tmp_path, test=0.2), "-o", run, "--set", "training.tokens=600")
+    last = said.stderr.splitlines()[-1]
+    page = (run / "report.html").read_text()
+    for protocol in ("masked", "isolated", "gap-5"):
+        assert f"{protocol} " in last
+        assert page.index(f"{protocol} ") < page.index("<h2>")
+    assert "counting in its worst field" in last
+    loaded = maskseq.load(run)
+    found = final_comparison(loaded, loaded.corpus(), load_recipe(tmp_path / "recipe.toml"))
+    assert found is not None
+    assert found.verdict is not None
+    assert found.verdict.outcome in ("no better than", "worse than")
+    assert found.in_words in last
+    for without in ("training.comparison_cells=0", "data.split.test=0.0"):
+        said = command(
+            "pretrain", tmp_path / "recipe.toml", "-o", tmp_path / without,
+            "--set", "training.tokens=600", "--set", without,
+        )  # fmt: skip
+        assert "counting" not in said.stderr
 
 
 def test_the_last_line_names_the_part(three: Path, tmp_path: Path) -> None:

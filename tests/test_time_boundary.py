@@ -19,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from corpora import Letters, Text
 
-from maskseq.apps.evaluate import Question, evaluate_baselines
+from maskseq.apps.evaluate import evaluate_baselines
 from maskseq.apps.pretrain import held_out_rows, prepare_corpus, rows_of
+from maskseq.comparison.question import Question
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import Corpus, Split
 from maskseq.corpus.splits import SplitConfig, training_records
@@ -131,7 +132,7 @@ def test_nothing_that_trains_is_scored_elsewhere(tmp_path: Path) -> None:
                     assert scored.any() or not hidden
     told = evaluate_baselines(corpus.path, question=Question(protocols=("event", "masked"), cells=10**6, every=True))
     n_behind = sum(map(sum, expected["test"].values()))
-    assert told["protocols"]["event"]["puzzles"] == n_behind  # one for each event behind the boundary, and no other
+    assert told.protocols["event"].examples == n_behind  # one for each event behind the boundary, and no other
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.panel.questions import Export, independent, jointly
-from benchmarks.panel.rule import Metric
 from benchmarks.panel.sets import Domain, Set
 from maskseq.baselines.baselines import FREQUENCIES, MARKOV_ORDER, Baselines
 from maskseq.baselines.mixtures import EQUAL, FITTED, Mixture
 from maskseq.evaluation import figures as evaluate
 from maskseq.evaluation import numbers as evaluate_numbers
+from maskseq.evaluation.paired import Metric
 from maskseq.evaluation.protocols import MaskedExample
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.predict.experts.imputers import imputer

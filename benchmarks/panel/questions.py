@@ -168,7 +168,7 @@ def draw(
     found: list[MaskedExample] = []
     asked = 0
     for round_ in range(1 if every_place else ROUNDS):
-        new = list(protocol.puzzles(records, export.tokenizer, context=export.context, seed=seed * ROUNDS + round_))
+        new = list(protocol.examples(records, export.tokenizer, context=export.context, seed=seed * ROUNDS + round_))
         rng = np.random.default_rng((seed, round_))
         for index in rng.permutation(len(new)).tolist():
             puzzle = _thinned(new[index], rng, whole=name.startswith(("block", "gap"))) if thin else new[index]
@@ -183,7 +183,7 @@ def draw(
 
 def _windows(export: Export, records: Sequence[tuple[str, Encoded]], name: str) -> list[MaskedExample]:
     protocol = Protocol.parse(name, export.masking)
-    puzzles = list(protocol.puzzles(records, export.tokenizer, context=export.context))
+    puzzles = list(protocol.examples(records, export.tokenizer, context=export.context))
     order = np.random.default_rng(0).permutation(len(puzzles))[:DRIFT_GAPS]
     return [puzzles[i] for i in order.tolist()]
 

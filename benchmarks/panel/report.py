@@ -10,8 +10,9 @@ import numpy as np
 
 from benchmarks.panel.answers import METHODS, MIX, OUTSIDE
 from benchmarks.panel.drift import DRIFTS
-from benchmarks.panel.rule import FEWEST_REGIONS, MARGINS, Comparison, Metric, Row, compared, judged, reference
+from benchmarks.panel.rule import Row, judged
 from benchmarks.panel.sets import LEFT_OUT
+from maskseq.evaluation.paired import FEWEST_REGIONS, MARGINS, Comparison, Metric, compared, reference
 
 SHIPPED = "shipped"
 OWN = (SHIPPED, "without the encoder", "encoder alone")

@@ -1,77 +1,15 @@
-"""When a method is never worse than another: intervals, chance, and what is claimed. Pure functions.
+"""When a method is never worse than another: chance, pooling, and what is claimed of a whole panel. Pure functions.
 
-A *gain* is what ours has over theirs: the share of bits or of squared error that is saved, or the difference of two
-shares of gaps that are exactly right. A loss is nominal where the 95 % interval of the gain lies below 0, and real
-where it lies below −δ.
+One comparison is that of `maskseq.evaluation.paired`, which `maskseq evaluate` uses as well.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
-from typing import Literal
 
 import numpy as np
 
-Metric = Literal["bits", "squared error", "exact"]
-MARGINS: Mapping[Metric, float] = {"bits": 0.01, "squared error": 0.02, "exact": 0.01}
-"""δ: what is too little to matter."""
-RESAMPLES = 10_000
-FEWEST_REGIONS = 10
-"""With fewer, an interval says nothing, and nothing is claimed."""
-LEVEL = 0.025
-"""How often the interval of a tie lies wholly below 0."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One method beside another on the same questions."""
-
-    gain: float
-    low: float
-    high: float
-    p_loss: float
-    """One-sided: how probable so low a gain would be if nothing were lost."""
-
-    def loses(self) -> bool:
-        return self.high < 0
-
-    def loses_by(self, margin: float) -> bool:
-        return self.high < -margin
-
-    def wins(self) -> bool:
-        return self.low > 0
-
-    def undecided(self, margin: float) -> bool:
-        """The gain and its interval disagree with δ: only more seeds can tell."""
-        return (self.gain < -margin) != self.loses_by(margin) or (self.loses() and not self.loses_by(margin))
-
-
-def compared(ours: np.ndarray, theirs: np.ndarray, sizes: np.ndarray, metric: Metric, *, seed: int = 0) -> Comparison:
-    """Paired by region: sums of each region's losses (of its exact gaps, for "exact") and how many it has of them."""
-    totals = np.stack([ours, theirs, sizes]).astype(np.float64)
-    gain = float(_gain(totals.sum(axis=1), metric))
-    drawn = np.sort(_gain(resampled(totals, seed=seed), metric))
-    low, high = np.quantile(drawn, [LEVEL, 1 - LEVEL])
-    at_least = len(drawn) - int(np.searchsorted(drawn, 0.0, side="left"))
-    return Comparison(gain, float(low), float(high), (1 + at_least) / (1 + len(drawn)))
-
-
-def resampled(totals: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
-    """Sums [columns, resamples] over regions that are drawn with replacement, the same ones for all columns."""
-    rng = np.random.default_rng(seed)
-    n = totals.shape[1]
-    parts = []
-    for first in range(0, resamples, 1000):
-        times = rng.multinomial(n, np.full(n, 1 / n), size=min(1000, resamples - first))
-        parts.append(totals @ times.T)
-    return np.concatenate(parts, axis=1)
-
-
-def _gain(totals: np.ndarray, metric: Metric) -> np.ndarray:
-    ours, theirs, sizes = totals
-    if metric == "exact":
-        return np.asarray((ours - theirs) / np.maximum(sizes, 1))
-    return np.asarray(1 - np.where(ours == theirs, 1.0, ours / np.maximum(theirs, 1e-12)))
+from maskseq.evaluation.paired import FEWEST_REGIONS, LEVEL, MARGINS, RESAMPLES, Comparison, Metric
 
 
 def allowed_losses(comparisons: int, *, level: float = LEVEL, sure: float = 0.95) -> int:
@@ -109,12 +47,6 @@ def pooled(gains: Mapping[str, Sequence[float]], metric: Metric, *, seed: int = 
 def _logarithm(gains: Sequence[float]) -> np.ndarray:
     """Of ours over theirs."""
     return np.asarray(np.log(np.maximum(1 - np.asarray(gains), 1e-9)))
-
-
-def reference(selection: Mapping[str, float], metric: Metric) -> str:
-    """The method that is best on the selection part: the largest share of exact gaps, else the smallest loss."""
-    best = max if metric == "exact" else min
-    return best(selection, key=lambda name: selection[name])
 
 
 @dataclass(frozen=True)

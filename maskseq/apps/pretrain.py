@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from maskseq import plugins
+from maskseq.apps.final_comparison import final_comparison
 from maskseq.baselines.frequencies import write_frequencies
 from maskseq.contract import renamed
 from maskseq.contract.fence import fit
@@ -30,7 +31,7 @@ from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel, load
 from maskseq.training import parallel, state
-from maskseq.training.events import Event, Listener, Scores, Started
+from maskseq.training.events import Compared, Event, Listener, Scores, Started
 from maskseq.training.step import TrainStep
 from maskseq.training.trainer import TrainingSpec, train
 from maskseq.types import Progress, Record
@@ -57,8 +58,9 @@ def pretrain(
     section and of `data.files`. `corpus` is one that is open already. `extend` begins the next stage of another run
     (a longer context, other masks; rows and schedules count anew), `branch` goes on from one of its checkpoints (a
     stable run may end in several decays). `experts_only` trains nothing: the initial encoder is step 0, and what is
-    counted on the corpus predicts without it; the same call without it goes on from there. Raises `UsageError` for a recipe or folder that does not fit, `DataError`
-    for broken data, and `KeyboardInterrupt` when interrupted, after a checkpoint.
+    counted on the corpus predicts without it; the same call without it goes on from there. Raises `UsageError` for a
+    recipe or folder that does not fit, `DataError` for broken data, and `KeyboardInterrupt` when interrupted, after a
+    checkpoint.
     """
     resolved = load_recipe(recipe, overrides)
     check_memory(resolved)
@@ -104,8 +106,13 @@ def pretrain(
         return run
     if resolved.blend or experts_only:
         run = blend_run(run, corpus, encoder=not experts_only)
+    worth = final_comparison(run, corpus, resolved)
+    if worth is not None:
+        outcome = worth.verdict.outcome if worth.verdict else "none"
+        on_event(Compared(verdict=outcome, in_words=f"compared with counting on test data: {worth.in_words}"))
     if not experts_only:
-        write_run_report(run, corpus, (validation_rows or training_rows).row(0), resolved.identity()["recipe"])
+        row = (validation_rows or training_rows).row(0)
+        write_run_report(run, corpus, row, resolved.identity()["recipe"], worth.in_words if worth else None)
     return run
 
 

@@ -1,4 +1,4 @@
-"""All that is counted on training data to judge a model beside."""
+"""All that is counted on training data to compare a model with."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
@@ -78,6 +78,8 @@ class Baselines:
         """Methods that also fill whole gaps, cell by cell."""
         self.notes: list[str] = []
         """What was left out to save memory."""
+        self.mixtures: tuple[str, ...] = ()
+        """Methods that are mixtures of the others."""
         if every:
             self.notes += [note for note in (thinned(data, tokenizer),) if note]
             periods = periods or seasons(self.sequences, tokenizer)
@@ -88,6 +90,7 @@ class Baselines:
                 fitted = cross_fitted(added, self.sequences, tokenizer, periods=periods)
                 mixed |= {} if fitted is None else {FITTED: fitted}
                 self.notes += [CROSS_FITTED] if fitted is not None else []
+            self.mixtures = tuple(mixed)
             self.predicts |= added | mixed
 
     def spreads(self) -> dict[int, float]:

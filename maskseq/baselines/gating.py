@@ -144,7 +144,7 @@ def _masked(
         hidden = hide_spans(piece, tokenizer, rng, lengths=SPANS, share=SPAN_SHARE)
         found = [(hidden, np.argwhere(piece.scorable(hidden)))]
     else:
-        puzzles = Protocol.parse(kind, masking).puzzles([(key, piece)], tokenizer, context=len(piece), seed=seed)
+        puzzles = Protocol.parse(kind, masking).examples([(key, piece)], tokenizer, context=len(piece), seed=seed)
         found = [(each.hidden, each.cells) for each in puzzles]
     for hidden, cells in found:
         if len(cells) > 1 and rng.random() < 0.5:

@@ -130,6 +130,10 @@ Dress = Annotated[
 Symmetries = Annotated[
     bool, typer.Option(help="Average over the tokenizer's symmetries, such as the reverse complement.")
 ]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option("--field", help="Score cells of this field only. Repeatable (default: all)."),
+]
 Calibrated = Annotated[bool, typer.Option("--calibration/--no-calibration", help="Use the run's calibration.")]
 Experts = Annotated[
     list[str] | None,

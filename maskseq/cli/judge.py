@@ -1,4 +1,4 @@
-"""What a run is worth, beside what it has to beat."""
+"""What a run is worth, compared with what it has to beat."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +9,7 @@ from maskseq.cli import console
 from maskseq.cli.app import (
     Dress,
     Experts,
+    Fields,
     FormatName,
     Json,
     OnBroken,
@@ -26,7 +27,8 @@ Protocols = Annotated[
         "--protocol",
         help="masked (as in training), isolated (one position in 64), event (each position, all its fields), gap-K "
         "(K positions on end, one gap a sequence), gaps-K (the same, every place), block-K (K steps of each field), "
-        "field-K (K steps of one field, the others known) or point-P (P per cent of the cells). Repeatable.",
+        "field-K (K steps of one field, the others known) or point-P (P per cent of the cells). Repeatable (default: "
+        "masked, isolated and gap-5, or a shorter gap where sequences are short).",
     ),
 ]
 Imputers = Annotated[
@@ -37,30 +39,28 @@ Imputers = Annotated[
         "mixed-N. Repeatable.",
     ),
 ]
-Fields = Annotated[
-    list[str] | None,
-    typer.Option("--field", help="Ask for this field only; the others stay hidden with it. Repeatable (default: all)."),
-]
 Cells = Annotated[int, typer.Option(min=1, help="About how many cells of each protocol.")]
 Neighbours = Annotated[int, typer.Option(min=1, help="Neighbours on a side that context tables look at, at most.")]
 Within = Annotated[
     list[str] | None,
-    typer.Option("--within", help="Ask about this stretch of the file only, KEY:START-END or two moments. Repeatable."),
+    typer.Option("--within", help="Score this stretch of the file only, KEY:START-END or two moments. Repeatable."),
 ]
 Window = Annotated[
-    int | None, typer.Option(min=2, help="Positions that everybody sees at a time (default: the model's context).")
+    int | None, typer.Option(min=2, help="Positions that all methods see at a time (default: the model's context).")
 ]
 Stride = Annotated[
     int | None, typer.Option(min=1, help="One window every so many positions, each whole (default: side by side).")
 ]
 Every = Annotated[
     bool,
-    typer.Option("--all/--few", help="Judge beside all simple methods that suit the data, and mixtures of them."),
+    typer.Option(
+        "--all/--few", help="Compare with all simple methods that suit the data, or with a few that cost nothing."
+    ),
 ]
 Period = Annotated[
     list[int] | None, typer.Option(min=1, help="Positions of a season. Repeatable (default: one is looked for).")
 ]
-Seed = Annotated[int, typer.Option(help="Key of which cells are hidden.")]
+Seed = Annotated[int, typer.Option(help="Key of which cells are masked.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json and evaluation.html.")]
 
 
@@ -76,12 +76,12 @@ def evaluate(
     protocol: Protocols = None,
     baseline: Imputers = None,
     field: Fields = None,
-    cells: Cells = 20_000,
+    cells: Cells = 6_000,
     within: Within = None,
     window: Window = None,
     stride: Stride = None,
     neighbours: Neighbours = 5,
-    every: Every = False,
+    every: Every = True,
     period: Period = None,
     order: Annotated[OrderName, typer.Option(help="How gaps of several positions are filled.")] = "entropy_bounded",
     beam: Annotated[
@@ -100,18 +100,19 @@ def evaluate(
     trust_code: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Judge a run on test data beside simple baselines, by the same masks.
+    """Is a run better than counting? On test data, against all simple methods, by the same masks.
 
-    Of a corpus without a test part the selection data are read, and the figures say so.
+    Field by field: single cells and whole gaps, the gain over the best simple method with its 95 % interval, and the
+    verdict: better than, no better than or worse than. The headline is the worst field's.
 
-    Bits and accuracy with 95 % intervals, skill over the best baseline, calibration, whole gaps, errors in physical
-    units.
+    Of a corpus without a test part the selection data are read, and the figures say so. Also bits, accuracy,
+    calibration, and errors in physical units of all methods.
     """
     from maskseq.apps.evaluate import evaluate_run
     from maskseq.reports.evaluation import evaluation_writer
 
     with evaluation_writer(output, data) as write, console.stages("cells") as counted:
-        told = evaluate_run(
+        found = evaluate_run(
             run,
             data,
             question=_question(protocol, baseline, field, cells, neighbours, window, stride, seed, every, period),
@@ -126,9 +127,9 @@ def evaluate(
             symmetries=symmetries,
             trust_code=trust_code,
             on_progress=counted,
-        )
-        write(told)
-    _show(told, output, as_json=as_json)
+        ).to_json()
+        write(found)
+    _show(found, output, as_json=as_json)
 
 
 @app.command()
@@ -140,14 +141,14 @@ def baseline(
     protocol: Protocols = None,
     baseline: Imputers = None,
     field: Fields = None,
-    cells: Cells = 20_000,
+    cells: Cells = 6_000,
     within: Within = None,
     window: Window = None,
     stride: Stride = None,
     neighbours: Neighbours = 5,
     every: Every = True,
     period: Period = None,
-    context: Annotated[int, typer.Option(min=8, help="Longest window that puzzles are cut from.")] = 1024,
+    context: Annotated[int, typer.Option(min=8, help="Longest window that masked examples are cut from.")] = 1024,
     seed: Seed = 0,
     output: Output = None,
     format: FormatName = None,
@@ -161,7 +162,7 @@ def baseline(
     from maskseq.reports.evaluation import evaluation_writer
 
     with evaluation_writer(output, data) as write, console.stages("cells") as counted:
-        told = evaluate_baselines(
+        found = evaluate_baselines(
             source,
             data,
             question=_question(protocol, baseline, field, cells, neighbours, window, stride, seed, every, period),
@@ -172,9 +173,9 @@ def baseline(
             context=context,
             trust_code=trust_code,
             on_progress=counted,
-        )
-        write(told)
-    _show(told, output, as_json=as_json)
+        ).to_json()
+        write(found)
+    _show(found, output, as_json=as_json)
 
 
 def _question(
@@ -189,10 +190,10 @@ def _question(
     every: bool,
     period: list[int] | None,
 ) -> Any:
-    from maskseq.apps.evaluate import Question
+    from maskseq.comparison.question import Question
 
     return Question(
-        protocols=tuple(protocol or ("masked",)),
+        protocols=tuple(protocol or ()),
         imputers=tuple(baseline or ("linear", "last")),
         fields=tuple(field or ()),
         cells=cells,
@@ -205,18 +206,21 @@ def _question(
     )
 
 
-def _show(told: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
-    from maskseq.reports.evaluation import brief, brief_errors, brief_gaps
+def _show(found: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
+    from maskseq.reports.evaluation import brief, brief_errors, brief_fields, brief_gaps
 
     if as_json:
-        console.show(told, as_json=True)
+        console.show(found, as_json=True)
         return
-    console.say(f"asked about {told['of']['data']}")
-    for protocol, figures in told["protocols"].items():
+    for protocol, figures in found["protocols"].items():
         console.say(brief(protocol, figures))
         if figures.get("whole gaps"):
-            console.say(brief_gaps(protocol, figures["whole gaps"]))
+            console.say(brief_gaps(protocol, figures["whole gaps"], found.get("product")))
         if "errors of all fields" in figures:
             console.say(brief_errors(protocol, figures["errors of all fields"]))
+    console.say(brief_fields(found))  # what matters most is read last on a terminal, and first on the page
+    console.say(f"scored: {found['of']['data']}")
+    if "verdict" in found:
+        console.say(found["verdict"]["in words"])
     if output is not None:
         console.say(f"wrote {output / 'evaluation.json'} and {output / 'evaluation.html'}")

@@ -1,7 +1,6 @@
 """From a recipe to a trained encoder."""
 
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +51,7 @@ def pretrain(
     from maskseq.corpus.overlap import overlap_of
     from maskseq.recipe import check_memory, load_recipe
     from maskseq.storage.run_folder import RunFolder
-    from maskseq.training import parallel
+    from maskseq.training.events import Compared
     from maskseq.training.loggers import logging_to
 
     resolved = load_recipe(recipe, with_on_error(with_seed(overrides, seed), on_error))
@@ -70,11 +69,13 @@ def pretrain(
     left = overlap_of(corpus)
     if left and not left.warning:  # else training warns
         console.say(str(left))
+    worth: list[Compared] = []
     with ExitStack() as stack:
         listeners = [stack.enter_context(console.training_progress(as_json=as_json))]
         listeners += [stack.enter_context(logging_to(name, folder, resolved.identity())) for name in log or ()]
+        listeners.append(lambda event: worth.append(event) if isinstance(event, Compared) else None)
         run = commands.pretrain(
-            replace(resolved, blend=False),
+            resolved,
             output=folder,
             corpus=corpus,
             extend=extend,
@@ -82,12 +83,11 @@ def pretrain(
             experts_only=experts_only,
             on_event=lambda event: console.tell_all(listeners, event),
         )
-    if resolved.blend and parallel.join(resolved.training.device).first:
-        with console.counting("fitting the blend", "cells") as counted:
-            run = commands.blend_run(run, corpus, on_progress=counted)
-        if run.experts.stored is not None and not as_json:
-            console.say(run.experts.stored.told())
+    if run.experts.stored is not None and not as_json:
+        console.say(run.experts.stored.told())
     console.say(f"run folder: {folder}; fill a file with: maskseq infill {folder} FILE")
+    for event in worth:
+        console.say(event.in_words)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from maskseq.cli.app import (
     Calibrated,
     Dress,
     Experts,
+    Fields,
     FormatName,
     Json,
     OnBroken,
@@ -326,6 +327,7 @@ def score(
     stride: Annotated[
         int, typer.Option(help="Hide every n-th position in one pass; larger is slower and exacter.")
     ] = 8,
+    field: Fields = None,
     format: FormatName = None,
     overrides: Dress = None,
     on_error: OnBroken = "stop",
@@ -357,6 +359,8 @@ def score(
     names = [field.name for field in loaded.tokenizer.fields]
     if variants is not None and per_position:
         raise UsageError("either --variants or --per-position")
+    if variants is not None and field:
+        raise UsageError("--field is not for --variants, which score whole alleles\n\nhint: leave one of them out")
     if variants is not None:
         listed = variants_for(variants)
         check_variants(listed, loaded.tokenizer)
@@ -371,7 +375,12 @@ def score(
         rows = _variant_rows(found, listed.columns)
     else:
         scores = loaded.score(
-            records, stride=stride, symmetries=symmetries, calibrated=calibration, experts=experts or ()
+            records,
+            stride=stride,
+            fields=field or (),
+            symmetries=symmetries,
+            calibrated=calibration,
+            experts=experts or (),
         )
         columns = surprise.position_columns(names) if per_position else surprise.RECORD_COLUMNS
         rows = (

@@ -1,7 +1,8 @@
-"""Judge a model and what it must beat by the same puzzles: bits, accuracy, calibration, whole gaps.
+"""What methods answer about masked examples, and figures of it: bits, accuracy, calibration, by group.
 
-Bare accuracy means little where simple tables do well, so everything is told beside them: `skill` is 1 minus the bits
-of the model over those of the best baseline. Intervals are from a bootstrap over records (or stretches of long ones).
+Bare accuracy means little where simple tables do well, so every figure is shown with theirs: `skill` is 1 minus the
+bits of the product over those of the best other method. Intervals are from a bootstrap over records (or stretches of
+long ones).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from maskseq.calibration.fit import calibration_error
 from maskseq.constraints import Grammar
 from maskseq.corpus.budget import reaching
 from maskseq.evaluation.protocols import MaskedExample
+from maskseq.evaluation.results import CellFigures, GroupFigures, GroupScore, Interval, MethodFigures, ReliabilityBin
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.predict.posterior import PitValues, posterior
 from maskseq.predict.protocol import Example, Predict, answers_of
@@ -28,12 +30,17 @@ FREQUENCIES = (0.0, 0.01, 0.1, 1.0)
 RESAMPLES = 1000
 
 
+def region_numbers(examples: Sequence[MaskedExample]) -> tuple[Int[np.ndarray, " examples"], int]:
+    """The region of each example as a number, in the order of the examples, and how many regions there are."""
+    number = {region: i for i, region in enumerate(dict.fromkeys(each.region for each in examples))}
+    return np.array([number[each.region] for each in examples], np.int64), len(number)
+
+
 @dataclass(frozen=True)
 class ScoredCells:
-    """All scored cells of the puzzles, column by column, in their order."""
+    """All scored cells of the examples, column by column, in their order."""
 
     region: Int[np.ndarray, " cells"]
-    puzzle: Int[np.ndarray, " cells"]
     field: Int[np.ndarray, " cells"]
     truth: Int[np.ndarray, " cells"]
     span: Int[np.ndarray, " cells"]
@@ -44,35 +51,34 @@ class ScoredCells:
     n_regions: int
 
     @classmethod
-    def of(cls, puzzles: Sequence[MaskedExample]) -> "ScoredCells":
-        regions = {region: i for i, region in enumerate(dict.fromkeys(p.region for p in puzzles))}
-        objectives = tuple(dict.fromkeys(p.objective for p in puzzles))
-        sizes = [len(p.cells) for p in puzzles]
+    def of(cls, examples: Sequence[MaskedExample]) -> "ScoredCells":
+        region, n_regions = region_numbers(examples)
+        objectives = tuple(dict.fromkeys(p.objective for p in examples))
+        sizes = [len(p.cells) for p in examples]
 
         def spread(values: Iterable[float], dtype: type) -> Any:
             return np.repeat(np.array(list(values), dtype), sizes)
 
         return cls(
-            region=spread((regions[p.region] for p in puzzles), int),
-            puzzle=np.repeat(np.arange(len(puzzles)), sizes),
-            field=np.concatenate([p.cells[:, 1] for p in puzzles]),
-            truth=np.concatenate([p.truth[tuple(p.cells.T)] for p in puzzles]).astype(np.int64),
-            span=spread((p.span for p in puzzles), int),
-            ratio=spread((p.ratio for p in puzzles), float),
-            objective=spread((objectives.index(p.objective) for p in puzzles), int),
+            region=np.repeat(region, sizes),
+            field=np.concatenate([p.cells[:, 1] for p in examples]),
+            truth=np.concatenate([p.truth[tuple(p.cells.T)] for p in examples]).astype(np.int64),
+            span=spread((p.span for p in examples), int),
+            ratio=spread((p.ratio for p in examples), float),
+            objective=spread((objectives.index(p.objective) for p in examples), int),
             objectives=objectives,
-            n_regions=len(regions),
+            n_regions=n_regions,
         )
 
     def at(self, which: Bool[np.ndarray, " cells"]) -> "ScoredCells":
         """Some of the cells; regions without any count for nothing."""
-        columns = ("region", "puzzle", "field", "truth", "span", "ratio", "objective")
+        columns = ("region", "field", "truth", "span", "ratio", "objective")
         return replace(self, **{name: getattr(self, name)[which] for name in columns})
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What somebody said about each cell, given everything that is not hidden."""
+    """What one method answers about each cell, given everything that is not masked."""
 
     bits: Float[np.ndarray, " cells"]
     """−log₂ of the probability of the truth."""
@@ -93,19 +99,19 @@ class Answers:
 
 def ask(
     predict: Predict,
-    puzzles: Sequence[MaskedExample],
+    examples: Sequence[MaskedExample],
     vocabulary: Vocabulary,
     *,
     positions: int = 1 << 16,
     on_progress: Progress = lambda done, of: None,
 ) -> Answers:
-    """Ask for all cells, about so many positions at a time; `on_progress` hears how many cells are answered."""
+    """Request all cells, about so many positions at a time; `on_progress` is called with the cells answered so far."""
     parts = []
-    answered, total = 0, sum(len(each.cells) for each in puzzles)
-    for batch in reaching(puzzles, _size, positions):
-        log_probs, stated = answers_of(predict, [_example(p, vocabulary) for p in batch], [p.cells for p in batch])
-        for puzzle, found, said in zip(batch, log_probs, stated, strict=True):
-            parts.append(_answers(puzzle, np.asarray(found, np.float64), vocabulary, said))
+    answered, total = 0, sum(len(each.cells) for each in examples)
+    for batch in reaching(examples, _size, positions):
+        log_probs, stated = answers_of(predict, [_seen(p, vocabulary) for p in batch], [p.cells for p in batch])
+        for example, found, numbers in zip(batch, log_probs, stated, strict=True):
+            parts.append(_answers(example, np.asarray(found, np.float64), vocabulary, numbers))
         answered += sum(map(len, log_probs))
         on_progress(answered, total)
     columns = zip(*parts, strict=True)
@@ -114,7 +120,7 @@ def ask(
 
 def fill(
     predict: Predict,
-    puzzles: Sequence[MaskedExample],
+    examples: Sequence[MaskedExample],
     vocabulary: Vocabulary,
     config: InfillConfig,
     *,
@@ -122,18 +128,18 @@ def fill(
     positions: int = 1 << 16,
     on_progress: Progress = lambda done, of: None,
 ) -> list[Integer[np.ndarray, " _"]]:
-    """Fill the scored cells of each puzzle jointly, as `infill` does; what else is hidden stays so.
+    """Fill the scored cells of each example jointly, as `infill` does; what else is masked stays so.
 
-    `allowed` is the tokenizer's: what may stand in partly known sequences. `on_progress` hears how many cells are
-    filled.
+    `allowed` is the tokenizer's: what may stand in partly known sequences. `on_progress` is called with the number of
+    cells that are filled.
     """
     values: list[Integer[np.ndarray, " _"]] = []
-    for batch in reaching(puzzles, _size, positions):
+    for batch in reaching(examples, _size, positions):
         keys = range(len(values), len(values) + len(batch))
-        seen = [_example(p, vocabulary) for p in batch]
+        seen = [_seen(p, vocabulary) for p in batch]
         holes = [np.zeros(p.hidden.shape, bool) for p in batch]
-        for hole, puzzle in zip(holes, batch, strict=True):
-            hole[tuple(puzzle.cells.T)] = True
+        for hole, example in zip(holes, batch, strict=True):
+            hole[tuple(example.cells.T)] = True
         grammar = [[Grammar(allowed)]] * len(batch)
         fills = infill(
             predict,
@@ -145,9 +151,9 @@ def fill(
             constraints=grammar,
         )
         values += [
-            each.written(one.ids)[tuple(puzzle.cells.T)] for each, one, puzzle in zip(fills, seen, batch, strict=True)
+            each.written(one.ids)[tuple(example.cells.T)] for each, one, example in zip(fills, seen, batch, strict=True)
         ]
-        on_progress(sum(map(len, values)), sum(len(each.cells) for each in puzzles))
+        on_progress(sum(map(len, values)), sum(len(each.cells) for each in examples))
     return values
 
 
@@ -168,10 +174,10 @@ def bootstrap(
     return means
 
 
-def interval(resamples: Float[np.ndarray, "resamples"]) -> list[float]:
+def interval(resamples: Float[np.ndarray, "resamples"]) -> Interval:
     """The middle 95 %."""
     low, high = np.quantile(resamples, [0.025, 0.975])
-    return [float(low), float(high)]
+    return float(low), float(high)
 
 
 def saved(ours: Float[np.ndarray, "..."], theirs: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -180,41 +186,40 @@ def saved(ours: Float[np.ndarray, "..."], theirs: Float[np.ndarray, "..."]) -> F
     return np.asarray(1 - ratio)
 
 
-def compare(cells: ScoredCells, answers: Mapping[str, Answers], *, model: str | None) -> dict[str, Any]:
-    """Bits and accuracy of everybody, with intervals; the model's skill over the best baseline, paired by region."""
-    table: dict[str, Any] = {}
+def compare(cells: ScoredCells, answers: Mapping[str, Answers], *, product: str | None) -> CellFigures:
+    """Bits and accuracy of all methods, with intervals; the product's skill over the best other one, by region."""
+    table = {}
     for name, each in answers.items():
         right = (each.value == cells.truth).astype(float)
         bits, accuracy = bootstrap(cells.region, cells.n_regions, each.bits, right)
-        table[name] = {
-            "bits": float(each.bits.mean()),
-            "bits, 95 %": interval(bits),
-            "accuracy": float(right.mean()),
-            "accuracy, 95 %": interval(accuracy),
-            "macro-F1": macro_f1(cells, each.value),
-            "calibration error": calibration_error(each.confidence, right > 0),
-        }
-    baselines = [name for name in answers if name != model]
-    if model is None or not baselines:
-        return {"cells": len(cells.truth), "regions": cells.n_regions, "by": table}
-    best = min(baselines, key=lambda name: table[name]["bits"])
-    most = max(baselines, key=lambda name: table[name]["accuracy"])
-    own, other = answers[model], answers[best]
+        table[name] = MethodFigures(
+            bits=float(each.bits.mean()),
+            bits_interval=interval(bits),
+            accuracy=float(right.mean()),
+            accuracy_interval=interval(accuracy),
+            macro_f1=macro_f1(cells, each.value),
+            calibration_error=calibration_error(each.confidence, right > 0),
+        )
+    figures = CellFigures(cells=len(cells.truth), regions=cells.n_regions, by=table)
+    others = [name for name in answers if name != product]
+    if product is None or not others:
+        return figures
+    best = min(others, key=lambda name: table[name].bits)
+    most = max(others, key=lambda name: table[name].accuracy)
+    own, other = answers[product], answers[best]
     ours, theirs = bootstrap(cells.region, cells.n_regions, own.bits, other.bits)
-    hits = [(answers[name].value == cells.truth).astype(float) for name in (model, most)]
+    hits = [(answers[name].value == cells.truth).astype(float) for name in (product, most)]
     right, their_right = bootstrap(cells.region, cells.n_regions, *hits)
-    return {
-        "cells": len(cells.truth),
-        "regions": cells.n_regions,
-        "by": table,
-        "best baseline": best,
-        "skill": float(saved(np.array(own.bits.mean()), np.array(other.bits.mean()))),
-        "skill, 95 %": interval(saved(ours, theirs)),
-        "wins in bits": interval(theirs - ours)[0] > 0,
-        "most often right": most,
-        "accuracy gained, 95 %": interval(right - their_right),
-        "wins in accuracy": interval(right - their_right)[0] > 0,
-    }
+    return replace(
+        figures,
+        best_baseline=best,
+        skill=float(saved(np.array(own.bits.mean()), np.array(other.bits.mean()))),
+        skill_interval=interval(saved(ours, theirs)),
+        wins_in_bits=interval(theirs - ours)[0] > 0,
+        most_often_right=most,
+        accuracy_gained=interval(right - their_right),
+        wins_in_accuracy=interval(right - their_right)[0] > 0,
+    )
 
 
 def macro_f1(cells: ScoredCells, value: Int[np.ndarray, " cells"]) -> float:
@@ -222,10 +227,10 @@ def macro_f1(cells: ScoredCells, value: Int[np.ndarray, " cells"]) -> float:
     scores = []
     for field in np.unique(cells.field).tolist():
         mine = cells.field == field
-        truth, said = cells.truth[mine], value[mine]
-        n = int(max(truth.max(), said.max())) + 1
-        hits = np.bincount(truth[truth == said], minlength=n)
-        total = np.bincount(truth, minlength=n) + np.bincount(said, minlength=n)
+        truth, answered = cells.truth[mine], value[mine]
+        n = int(max(truth.max(), answered.max())) + 1
+        hits = np.bincount(truth[truth == answered], minlength=n)
+        total = np.bincount(truth, minlength=n) + np.bincount(answered, minlength=n)
         there = np.bincount(truth, minlength=n) > 0
         scores.append(float((2 * hits[there] / total[there]).mean()))
     return float(np.mean(scores))
@@ -233,8 +238,8 @@ def macro_f1(cells: ScoredCells, value: Int[np.ndarray, " cells"]) -> float:
 
 def breakdown(
     cells: ScoredCells, answers: Mapping[str, Answers], field_names: Sequence[str]
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """Bits and accuracy of everybody by field, objective, span length, hidden share and how frequent the truth is."""
+) -> dict[str, dict[str, GroupFigures]]:
+    """Bits and accuracy of all methods by field, objective, span length, masked share and frequency of the truth."""
     frequency = np.empty(len(cells.truth))
     for field in np.unique(cells.field).tolist():
         mine = cells.field == field
@@ -257,16 +262,15 @@ def breakdown(
     }
     return {
         way: {
-            name: {
-                "cells": int(np.count_nonzero(mine)),
-                "by": {
-                    who: {
-                        "bits": float(each.bits[mine].mean()),
-                        "accuracy": float((each.value == cells.truth)[mine].mean()),
-                    }
-                    for who, each in answers.items()
+            name: GroupFigures(
+                cells=int(np.count_nonzero(mine)),
+                by={
+                    method: GroupScore(
+                        bits=float(each.bits[mine].mean()), accuracy=float((each.value == cells.truth)[mine].mean())
+                    )
+                    for method, each in answers.items()
                 },
-            }
+            )
             for name, mine in groups.items()
             if mine.any()
         }
@@ -274,85 +278,37 @@ def breakdown(
     }
 
 
-def compare_gaps(
-    puzzles: Sequence[MaskedExample],
-    values: Mapping[str, Sequence[Integer[np.ndarray, " _"]]],
-    field: int,
-    *,
-    model: str,
-) -> dict[str, dict[str, Any]]:
-    """Whole gaps of a field by everybody, with intervals; the model beside who is exactly right most often, paired."""
-    number = {region: i for i, region in enumerate(dict.fromkeys(p.region for p in puzzles))}
-    regions = np.array([number[p.region] for p in puzzles])
-    exact = {name: exactly_right(puzzles, each, field).astype(float) for name, each in values.items()}
-    resamples = dict(zip(exact, bootstrap(regions, len(number), *exact.values()), strict=True))
-    told = {
-        name: joint_figures(puzzles, each, field) | {"exact, 95 %": interval(resamples[name])}
-        for name, each in values.items()
-    }
-    if model in told:
-        best = max((name for name in told if name != model), key=lambda name: told[name]["exact"])
-        gained = interval(resamples[model] - resamples[best])
-        told[model] |= {"best baseline": best, "exact gained, 95 %": gained, "wins": gained[0] > 0}
-    return told
+def reliability(cells: ScoredCells, answers: Answers, bins: int = 10) -> list[ReliabilityBin]:
+    """Stated confidence and share of right answers, in bins of equal width."""
+    right = answers.value == cells.truth
+    which = np.minimum((answers.confidence * bins).astype(int), bins - 1)
+    return [
+        ReliabilityBin(
+            confidence=float(answers.confidence[which == i].mean()),
+            right=float(right[which == i].mean()),
+            cells=int(np.count_nonzero(which == i)),
+        )
+        for i in range(bins)
+        if (which == i).any()
+    ]
 
 
-def exactly_right(
-    puzzles: Sequence[MaskedExample], values: Sequence[Integer[np.ndarray, " _"]], field: int
-) -> Bool[np.ndarray, " gaps"]:
-    """Whether all cells of a field are right, puzzle by puzzle."""
-    right = []
-    for puzzle, filled in zip(puzzles, values, strict=True):
-        wrong = puzzle.truth[tuple(puzzle.cells.T)] != filled
-        right.append(not wrong[puzzle.cells[:, 1] == field].any())
-    return np.array(right)
-
-
-def joint_figures(
-    puzzles: Sequence[MaskedExample], values: Sequence[Integer[np.ndarray, " _"]], field: int
-) -> dict[str, Any]:
-    """Whole gaps of a field: exactly right, right by cell, and edits a cell. `values` are those of `puzzle.cells`."""
-    right, edits, n_cells = 0, 0, 0
-    for puzzle, filled in zip(puzzles, values, strict=True):
-        mine = puzzle.cells[:, 1] == field
-        truth, said = puzzle.truth[puzzle.cells[mine, 0], field], filled[mine]
-        right += int((truth == said).sum())
-        edits += edit_distance(truth.tolist(), said.tolist())
-        n_cells += len(truth)
-    return {
-        "gaps": len(puzzles),
-        "exact": float(exactly_right(puzzles, values, field).mean()),
-        "accuracy": right / max(n_cells, 1),
-        "edits a cell": edits / max(n_cells, 1),
-    }
-
-
-def edit_distance(a: Sequence[int], b: Sequence[int]) -> int:
-    """The fewest insertions, deletions and replacements that turn one into the other (Levenshtein 1966)."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, start=1):
-        above, row[0] = row[0], i
-        for j, y in enumerate(b, start=1):
-            above, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, above + (x != y))
-    return row[-1]
-
-
-# ---- one puzzle ---------------------------------------------------------------------------------------------------
+# ---- one example --------------------------------------------------------------------------------------------------
 
 
 def _answers(
-    puzzle: MaskedExample, log_probs: Float[np.ndarray, "cells outputs"], vocabulary: Vocabulary, stated: Stated | None
+    example: MaskedExample, log_probs: Float[np.ndarray, "cells outputs"], vocabulary: Vocabulary, stated: Stated | None
 ) -> tuple[Shaped[np.ndarray, "cells ..."], ...]:
-    n = len(puzzle.cells)
+    n = len(example.cells)
     rows = np.arange(n)
-    truth = puzzle.truth[tuple(puzzle.cells.T)].astype(np.int64)
+    truth = example.truth[tuple(example.cells.T)].astype(np.int64)
     bits = -log_probs[rows, truth] / np.log(2)
     value = log_probs.argmax(axis=1)
     mean, crps, rank = np.full(n, np.nan), np.full(n, np.nan), np.full((n, 2), np.nan)
     for field, centres in enumerate(vocabulary.centres):
         if centres is None:
             continue
-        mine = np.flatnonzero((puzzle.cells[:, 1] == field) & (truth < len(centres)))
+        mine = np.flatnonzero((example.cells[:, 1] == field) & (truth < len(centres)))
         probabilities = np.exp(log_probs[mine])
         if len(mine) and (probabilities[:, : len(centres)].sum(axis=1) > 0).all():
             mean[mine] = posterior(probabilities, centres).mean if stated is None else stated.mean[mine]
@@ -372,11 +328,10 @@ def ranked_score(
     return np.asarray(((below - reached) ** 2) @ np.diff(centres))
 
 
-def _example(puzzle: MaskedExample, vocabulary: Vocabulary) -> Example:
-    """What is seen of it."""
-    numbers = None if puzzle.numbers is None else np.where(puzzle.hidden, np.nan, puzzle.numbers)
-    return Example(vocabulary.masked(puzzle.truth, puzzle.hidden), numbers)
+def _seen(example: MaskedExample, vocabulary: Vocabulary) -> Example:
+    numbers = None if example.numbers is None else np.where(example.hidden, np.nan, example.numbers)
+    return Example(vocabulary.masked(example.truth, example.hidden), numbers)
 
 
-def _size(puzzle: MaskedExample) -> int:
-    return len(puzzle.truth)
+def _size(example: MaskedExample) -> int:
+    return len(example.truth)

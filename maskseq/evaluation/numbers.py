@@ -1,6 +1,7 @@
-"""Errors and intervals of the numbers that everybody gives for ordinal fields, in their units and z-scored."""
+"""Errors and intervals of the numbers that methods give for ordinal fields, in their units and z-scored."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from jaxtyping import Float, Int, Integer
 
 from maskseq.evaluation.figures import Answers, ScoredCells, bootstrap, interval, saved
 from maskseq.evaluation.protocols import MaskedExample
+from maskseq.evaluation.results import ErrorFigures, NumberFigures
 from maskseq.predict.posterior import LEVELS, NOMINAL, PitValues
 from maskseq.types import Vocabulary
 
@@ -19,16 +21,16 @@ def ordinal_errors(
     vocabulary: Vocabulary,
     spreads: Mapping[int, float],
 ) -> dict[str, dict[str, Any]]:
-    """Errors of the numbers that everybody gives, by field; z-scored by the `spreads` of fields in training data.
+    """Errors of the numbers that methods give, by field; z-scored by the `spreads` of fields in training data.
 
-    `truth` is NaN where there is no number to be told.
+    `truth` is NaN where there is no number to predict.
     """
-    told: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for field, spread in spreads.items():
         mine = (cells.field == field) & ~np.isnan(truth)
         errors = {name: (each - truth)[mine] for name, each in means.items() if mine.any()}
         if errors:
-            told[vocabulary.names[field]] = {
+            found[vocabulary.names[field]] = {
                 "cells": int(np.count_nonzero(mine)),
                 "by": {
                     name: {
@@ -40,7 +42,7 @@ def ordinal_errors(
                     for name, error in errors.items()
                 },
             }
-    return told
+    return found
 
 
 def compare_errors(
@@ -49,10 +51,10 @@ def compare_errors(
     means: Mapping[str, Float[np.ndarray, " cells"]],
     spreads: Mapping[int, float],
     *,
-    model: str | None,
+    product: str | None,
     floor: str,
-) -> dict[str, Any]:
-    """Z-scored errors over all ordinal fields, with intervals; the model's beside the best simple method's, paired.
+) -> NumberFigures:
+    """Z-scored errors over all ordinal fields, with intervals; the product paired with the method that is best.
 
     `floor` names what is no method: the error of the bins alone.
     """
@@ -63,31 +65,31 @@ def compare_errors(
     drawn = bootstrap(region, cells.n_regions, *(error**2 for error in errors.values()))
     resamples = dict(zip(errors, drawn, strict=True))
     table = {
-        name: {
-            "MAE, z-scored": float(np.abs(error).mean()),
-            "MSE, z-scored": float((error**2).mean()),
-            "MSE, 95 %": interval(resamples[name]),
-        }
+        name: ErrorFigures(
+            mae=float(np.abs(error).mean()),
+            mse=float((error**2).mean()),
+            mse_interval=interval(resamples[name]),
+        )
         for name, error in errors.items()
     }
-    told: dict[str, Any] = {"cells": len(there), "by": table}
-    simple = [name for name in means if name not in (model, floor)]
-    if model is None or not simple:
-        return told
-    best = min(simple, key=lambda name: float((errors[name] ** 2).mean()))
-    low, high = interval(saved(resamples[model], resamples[best]))
-    return told | {"best baseline": best, "MSE saved, 95 %": [low, high], "wins in MSE": low > 0}
+    figures = NumberFigures(cells=len(there), by=table)
+    others = [name for name in means if name not in (product, floor)]
+    if product is None or not others:
+        return figures
+    best = min(others, key=lambda name: table[name].mse)
+    saving = interval(saved(resamples[product], resamples[best]))
+    return replace(figures, best_baseline=best, mse_saved=saving, wins_in_mse=saving[0] > 0)
 
 
 def ordinal_honesty(
     cells: ScoredCells, answers: Mapping[str, Answers], vocabulary: Vocabulary
 ) -> dict[str, dict[str, Any]]:
     """CRPS in the field's unit, and how often central intervals hold the truth, by field."""
-    told: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for field, centres in enumerate(vocabulary.centres):
         mine = (cells.field == field) & (cells.truth < len(centres or ()))
         if mine.any():
-            told[vocabulary.names[field]] = {
+            found[vocabulary.names[field]] = {
                 name: {"CRPS": float(each.crps[mine].mean())}
                 | {
                     f"{level:.0%} interval": held
@@ -95,42 +97,42 @@ def ordinal_honesty(
                 }
                 for name, each in answers.items()
             }
-    return told
+    return found
 
 
 def imputed(
     fill_in: Callable[[Float[np.ndarray, "_ _"]], Float[np.ndarray, "_ _"]],
-    puzzles: Sequence[MaskedExample],
+    examples: Sequence[MaskedExample],
     vocabulary: Vocabulary,
 ) -> Float[np.ndarray, " cells"]:
     """What an imputer puts into the scored cells of ordinal fields, in their units; NaN in other fields."""
     ordinal = vocabulary.ordinal
     parts = []
-    for puzzle in puzzles:
-        values = _numbers(puzzle, vocabulary)
-        values[puzzle.hidden] = np.nan
-        filled = np.full(puzzle.truth.shape, np.nan)
+    for example in examples:
+        values = _numbers(example, vocabulary)
+        values[example.hidden] = np.nan
+        filled = np.full(example.truth.shape, np.nan)
         filled[:, ordinal] = fill_in(values[:, ordinal])
-        parts.append(filled[tuple(puzzle.cells.T)])
+        parts.append(filled[tuple(example.cells.T)])
     return np.concatenate(parts)
 
 
-def true_numbers(puzzles: Sequence[MaskedExample], vocabulary: Vocabulary) -> Float[np.ndarray, " cells"]:
+def true_numbers(examples: Sequence[MaskedExample], vocabulary: Vocabulary) -> Float[np.ndarray, " cells"]:
     """The true numbers of scored cells of ordinal fields, in their units; NaN elsewhere and where there is none."""
-    return np.concatenate([_numbers(puzzle, vocabulary)[tuple(puzzle.cells.T)] for puzzle in puzzles])
+    return np.concatenate([_numbers(example, vocabulary)[tuple(example.cells.T)] for example in examples])
 
 
 def rounded_numbers(cells: ScoredCells, vocabulary: Vocabulary) -> Float[np.ndarray, " cells"]:
-    """The centres of the true bins: nobody who says bins gets nearer, but by chance."""
+    """The centres of the true bins: what answers by bins gets no nearer, but by chance."""
     return _centres(cells.truth, cells.field, vocabulary)
 
 
-def _numbers(puzzle: MaskedExample, vocabulary: Vocabulary) -> Float[np.ndarray, "length fields"]:
-    """All numbers of a puzzle as exactly as they are known, NaN where there is none."""
-    if puzzle.numbers is not None:
-        return puzzle.numbers.copy()
-    fields = np.arange(puzzle.truth.shape[1])
-    return np.stack([_centres(puzzle.truth[:, f], np.full(len(puzzle.truth), f), vocabulary) for f in fields], axis=1)
+def _numbers(example: MaskedExample, vocabulary: Vocabulary) -> Float[np.ndarray, "length fields"]:
+    """All numbers of an example as exactly as they are known, NaN where there is none."""
+    if example.numbers is not None:
+        return example.numbers.copy()
+    fields = np.arange(example.truth.shape[1])
+    return np.stack([_centres(example.truth[:, f], np.full(len(example.truth), f), vocabulary) for f in fields], axis=1)
 
 
 def _centres(

@@ -1,7 +1,7 @@
-"""What an evaluation asks: named protocols that hide cells of held-out sequences, the same ones for everybody.
+"""Named protocols that mask cells of held-out sequences, the same ones for all methods.
 
-A protocol decides what is hidden from a sequence's key and the seed alone. Cells that would give a hidden one away are
-hidden with it (in a log, the next event's gap goes with an event's time), and are scored as well.
+A protocol decides what is masked from a sequence's key and the seed alone. Cells that would give a masked one away are
+masked with it (in a log, the next event's gap goes with an event's time), and are scored as well.
 """
 
 import re
@@ -30,13 +30,13 @@ EVERY = 64
 
 @dataclass(frozen=True)
 class MaskedExample:
-    """A sequence, or a window of one, and the cells of it that are asked for."""
+    """A sequence, or a window of one, and the cells of it that are scored."""
 
     region: str
     """What belongs together when the bootstrap draws: a short record, or a stretch of a long one."""
     truth: Integer[np.ndarray, "length fields"]
     hidden: Bool[np.ndarray, "length fields"]
-    """What nobody sees."""
+    """What no method sees."""
     cells: Int[np.ndarray, "cells 2"]
     """(position, field) of those hidden cells whose value is known, sorted: what is scored."""
     span: int
@@ -51,7 +51,7 @@ class MaskedExample:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How puzzles are made of held-out sequences. `Protocol.parse` reads its name."""
+    """How examples are made of held-out sequences. `Protocol.parse` reads its name."""
 
     name: str
     hide: Callable[["SourceWindow"], Iterator["MaskedCells"]]
@@ -95,7 +95,7 @@ class Protocol:
             f"suffix-K, forecast-K and point-P, such as gap-5 (5 positions) or point-50 (50 % of the cells)"
         )
 
-    def puzzles(
+    def examples(
         self,
         records: Sequence[tuple[str, Encoded]],
         tokenizer: Tokenizer[Any],
@@ -105,10 +105,10 @@ class Protocol:
         fields: Sequence[str] = (),
         seed: int = 0,
     ) -> Iterator[MaskedExample]:
-        """Of each sequence, in windows of at most `context` positions side by side.
+        """Masked examples of each sequence, in windows of at most `context` positions side by side.
 
-        Or in windows of exactly so many, one every `stride` positions. Only cells of `fields` (none: of all) are asked
-        for; the others stay hidden with them.
+        Or in windows of exactly so many, one every `stride` positions. Only cells of `fields` (none: of all) are
+        scored; the others stay masked with them.
         """
         wanted = np.array([not fields or field.name in fields for field in tokenizer.fields])
         total = sum(len(encoded) for _, encoded in records)
@@ -176,7 +176,7 @@ class SourceWindow:
 
 @dataclass(frozen=True)
 class MaskedCells:
-    """One puzzle's worth of hidden cells."""
+    """One example's worth of hidden cells."""
 
     cells: Bool[np.ndarray, "length fields"]
     """Of the window, or of as much of its beginning as is shown."""

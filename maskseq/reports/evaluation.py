@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from maskseq.comparison.verdict import gained, shown
 from maskseq.reports.page import table, write_page
 from maskseq.storage.outputs import replacing, require_apart
 from maskseq.storage.standard_json import to_json
@@ -20,48 +21,80 @@ def evaluation_writer(folder: Path | None, *inputs: Path | None) -> Iterator[Cal
     It holds them from the beginning, and they appear when they are whole.
     """
     if folder is None:
-        yield lambda told: None
+        yield lambda found: None
         return
     figures, page = folder / "evaluation.json", folder / "evaluation.html"
     for path in (figures, page):
         require_apart(path, *inputs)
     with replacing(figures, parents=True) as aside:
 
-        def write(told: Mapping[str, Any]) -> None:
-            aside.write_text(to_json(told, indent=1), encoding="utf-8")
-            write_page(page, "Evaluation", _parts(told))
+        def write(found: Mapping[str, Any]) -> None:
+            aside.write_text(to_json(found, indent=1), encoding="utf-8")
+            write_page(page, "Evaluation", _parts(found))
 
         yield write
 
 
 def brief(protocol: str, figures: Mapping[str, Any]) -> Table:
-    """Bits and accuracy of everybody in one protocol."""
-    shown = Table(title=f"{protocol}: {figures['cells']:,} cells, {figures['regions']:,} records or stretches")
+    """Bits and accuracy of all methods under one protocol."""
+    view = Table(title=f"{protocol}: {figures['cells']:,} cells, {figures['regions']:,} records or stretches")
     for name in HEADER:
-        shown.add_column(name)
+        view.add_column(name)
     for row in _scores(figures):
-        shown.add_row(*row)
+        view.add_row(*row)
     if "skill" in figures:
         low, high = figures["skill, 95 %"]
-        shown.caption = f"skill over {figures['best baseline']}: {figures['skill']:.1%} ({low:.1%} to {high:.1%})"
-    return shown
+        view.caption = f"skill over {figures['best baseline']}: {figures['skill']:.1%} ({low:.1%} to {high:.1%})"
+    return view
 
 
-def brief_gaps(protocol: str, fields: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Whole gaps by everybody in one protocol, field by field."""
-    shown = Table(title=f"{protocol}: whole gaps")
+def brief_fields(found: Mapping[str, Any]) -> Table:
+    """Field by field: the product, the best simple method, the gain and the verdict."""
+    view = Table(title="field by field, against the best simple method", caption=_choice(found))
+    header, rows = _fields(found)
+    for name in header:
+        view.add_column(name)
+    for row in rows:
+        view.add_row(*row)
+    return view
+
+
+def _choice(found: Mapping[str, Any]) -> str:
+    return f"the best simple method is chosen {found['best simple method is chosen']}"
+
+
+def _fields(found: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The header and a row for each field of each protocol, the fields in their order."""
+    compared = [each for figures in found["protocols"].values() for each in figures["fields"]]
+    order = {name: i for i, name in enumerate(dict.fromkeys(each["field"] for each in compared))}
+    own = found.get("predictors", [])
+    rows = []
+    for each in sorted(compared, key=lambda each: order[each["field"]]):
+        row = [each["field"], f"{each['protocol']}, {each['of']}", f"{each['n']:,}"]
+        row += [shown(each["by"][name], each["metric"]) if name in each["by"] else "" for name in own]
+        row += [each["best simple method"], shown(each["of the best simple method"], each["metric"])]
+        if "gain" in each:
+            gain, low, high = (gained(value, each["metric"]) for value in (each["gain"], *each["gain, 95 %"]))
+            row += [f"{gain} ({low} to {high})", each["verdict"].removesuffix(" than")]
+        rows.append(tuple(row))
+    verdict = ("gain (95 %)", "verdict") if found.get("product") else ()
+    return ("field", "masked", "scored", *own, "best simple method", "its figure", *verdict), rows
+
+
+def brief_gaps(protocol: str, fields: Mapping[str, Mapping[str, Any]], product: str | None) -> Table:
+    """Whole gaps by all methods under one protocol, field by field."""
+    view = Table(title=f"{protocol}: whole gaps")
     for name in ("", *GAPS):
-        shown.add_column(name)
+        view.add_column(name)
     for field, sections in fields.items():
         for row in _gaps(sections):
-            shown.add_row(field, *row)
-        if MODEL in sections:
-            low, high = sections[MODEL]["exact gained, 95 %"]
-            shown.add_row(field, f"gained on {sections[MODEL]['best baseline']}", "", "", f"{low:.1%} to {high:.1%}")
-    return shown
+            view.add_row(field, *row)
+        if product is not None and "exact gained, 95 %" in sections.get(product, {}):
+            low, high = sections[product]["exact gained, 95 %"]
+            view.add_row(field, f"gained on {sections[product]['best baseline']}", "", "", f"{low:.1%} to {high:.1%}")
+    return view
 
 
-MODEL = "model"
 GAPS = ("filled by", "gaps", "exactly right", "95 %", "right by cell", "edits a cell")
 
 
@@ -73,16 +106,16 @@ def _gaps(sections: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def brief_errors(protocol: str, figures: Mapping[str, Any]) -> Table:
-    """Errors of numbers by everybody in one protocol."""
-    shown = Table(title=f"{protocol}: numbers of {figures['cells']:,} cells, each field z-scored")
+    """Errors of numbers by all methods under one protocol."""
+    view = Table(title=f"{protocol}: numbers of {figures['cells']:,} cells, each field z-scored")
     for name in ERRORS:
-        shown.add_column(name)
+        view.add_column(name)
     for row in _errors(figures):
-        shown.add_row(*row)
+        view.add_row(*row)
     if "best baseline" in figures:
         low, high = figures["MSE saved, 95 %"]
-        shown.caption = f"of the MSE of {figures['best baseline']} the model saves {low:.1%} to {high:.1%}"
-    return shown
+        view.caption = f"of the MSE of {figures['best baseline']}, saved: {low:.1%} to {high:.1%}"
+    return view
 
 
 ERRORS = ("", "MSE", "95 %", "MAE")
@@ -111,19 +144,24 @@ def _scores(figures: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _parts(told: Mapping[str, Any]) -> Iterator[str]:
-    asked = {**told.get("of", {}), **told["asked"], **told["infill"]}
-    yield table(("", ""), list(asked.items()))
-    for protocol, figures in told["protocols"].items():
+def _parts(found: Mapping[str, Any]) -> Iterator[str]:
+    if "verdict" in found:
+        yield f"<p><b>{escape(found['verdict']['in words'])}</b></p>"
+    if found["protocols"]:
+        header, rows = _fields(found)
+        yield f"<h2>Field by field</h2><p>{escape(_choice(found).capitalize())}.</p>" + table(header, rows)
+    requested = {**found.get("of", {}), **found["asked"], **found["infill"]}
+    yield "<h2>What was scored</h2>" + table(("", ""), list(requested.items()))
+    for protocol, figures in found["protocols"].items():
         yield f"<h2>{escape(protocol)}</h2>"
         yield (
-            f"<p>{figures['cells']:,} cells in {figures['puzzles']:,} puzzles; intervals from a bootstrap over "
+            f"<p>{figures['cells']:,} cells in {figures['puzzles']:,} masked examples; intervals from a bootstrap over "
             f"{figures['regions']:,} records or stretches of long ones.</p>"
         )
         if "skill" in figures:
             low, high = figures["skill, 95 %"]
             yield (
-                f"<p><b>Skill {figures['skill']:.1%}</b> ({low:.1%} to {high:.1%}): 1 minus the bits of the model over "
+                f"<p><b>Skill {figures['skill']:.1%}</b> ({low:.1%} to {high:.1%}): 1 minus the bits of the run over "
                 f"those of “{escape(figures['best baseline'])}”, the best baseline.</p>"
             )
         yield table(HEADER, _scores(figures))
@@ -158,7 +196,7 @@ def _by_group(groups: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def _reliability(curves: Mapping[str, Sequence[Mapping[str, float]]], size: int = 180) -> str:
-    """A square for everybody: stated confidence rightwards, right answers upwards; the honest lie on the diagonal."""
+    """A square for each method: stated confidence rightwards, right answers upwards; calibrated is the diagonal."""
     figures = []
     for name, points in curves.items():
         line = " ".join(f"{p['confidence'] * size:.1f},{(1 - p['right']) * size:.1f}" for p in points)
@@ -177,13 +215,13 @@ def _reliability(curves: Mapping[str, Sequence[Mapping[str, float]]], size: int 
 
 
 def _example(example: Mapping[str, Any]) -> str:
-    """A stretch of held-out data; what was hidden is marked."""
+    """A stretch of held-out data; what was masked is marked."""
     lines = []
     for name, field in example["fields"].items():
         joint = "" if all(len(token) == 1 for token in field["truth"]) else " "
-        shown = joint.join(
+        written = joint.join(
             f'<span class="right">{escape(token)}</span>' if hidden else escape(token)
             for token, hidden in zip(field["truth"], field["hidden"], strict=True)
         )
-        lines.append(f"<tr><td>{escape(name)}</td><td><code>{shown}</code></td></tr>")
-    return f"<p>from position {example['from']:,} of a window, hidden marked</p><table>{''.join(lines)}</table>"
+        lines.append(f"<tr><td>{escape(name)}</td><td><code>{written}</code></td></tr>")
+    return f"<p>from position {example['from']:,} of a window, masked cells marked</p><table>{''.join(lines)}</table>"

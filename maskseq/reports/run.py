@@ -43,17 +43,29 @@ class Cell:
     probability: float = 1.0
 
 
-def write_run_report(run: TrainedModel, corpus: Corpus, row: PackedRow, recipe: Mapping[str, Any]) -> Path:
-    """Write the report into the run folder; the examples are the first pieces of `row`, under its masks."""
+def write_run_report(
+    run: TrainedModel, corpus: Corpus, row: PackedRow, recipe: Mapping[str, Any], worth: str | None = None
+) -> Path:
+    """Write the report into the run folder; the examples are the first pieces of `row`, under its masks.
+
+    `worth` is the first line: how the run compares with counting.
+    """
     watched = Watched(run.path).update()
     path = RunFolder(run.path).report
-    write_page(path, f"maskseq pretrain: {run.path.name}", _parts(watched, run, corpus, row, recipe))
+    write_page(path, f"maskseq pretrain: {run.path.name}", _parts(watched, run, corpus, row, recipe, worth))
     return path
 
 
 def _parts(
-    watched: Watched, run: TrainedModel, corpus: Corpus, row: PackedRow, recipe: Mapping[str, Any]
+    watched: Watched,
+    run: TrainedModel,
+    corpus: Corpus,
+    row: PackedRow,
+    recipe: Mapping[str, Any],
+    worth: str | None,
 ) -> Iterator[str]:
+    if worth is not None:
+        yield f"<p><b>Compared with counting on test data:</b> {escape(worth)}</p>"
     started, summary = watched.started, watched.summary()
     yield section(
         "Result",

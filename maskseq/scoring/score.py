@@ -18,7 +18,7 @@ from maskseq.errors import UsageError
 from maskseq.masking.units import raw_units
 from maskseq.predict.encoder import windows
 from maskseq.predict.protocol import Example, Predict
-from maskseq.tokenizer import Tokenizer
+from maskseq.tokenizer import Tokenizer, requested_fields
 from maskseq.types import Encoded, Vocabulary
 
 
@@ -55,6 +55,7 @@ def score_records(
     context: int,
     stride: int | None = 8,
     mode: Literal["cell", "position"] = "cell",
+    fields: Sequence[str] = (),
     batch_positions: int = 1 << 18,
 ) -> Iterator[Score]:
     """Score keys and encoded records as they come, those longer than the context in overlapping windows.
@@ -63,11 +64,12 @@ def score_records(
     position is hidden in one pass, k passes for each field whatever the length; each cell then misses 1/k of its
     neighbours' evidence, so bits come out slightly higher, the less so the larger k. `mode="position"` hides all fields
     of a position together. Where cells share raw units (overlapping k-mers, gaps between timestamps), all that depend
-    on a scored one are hidden with it, so that nothing gives it away.
+    on a scored one are hidden with it, so that nothing gives it away. Only cells of `fields` are scored (none: of all).
     """
     if stride is not None and stride < 1:
         raise UsageError(f"stride is {stride}; it is a number of positions, at least 1")
-    work = _passes(records, tokenizer, context, stride, mode)
+    columns = requested_fields(tokenizer, fields)
+    work = _passes(records, tokenizer, context, stride, mode, columns)
     for batch in reaching(work, _size, batch_positions):
         yield from _run(predict, batch)
 
@@ -135,6 +137,7 @@ def _passes(
     context: int,
     stride: int | None,
     mode: Literal["cell", "position"],
+    columns: Bool[np.ndarray, " fields"],
 ) -> Iterator[_Pass | _Scored]:
     """Every pass of every record, each record itself after its passes."""
     for key, encoded in records:
@@ -146,7 +149,7 @@ def _passes(
                 continue
             piece = encoded.cut(window.start, window.stop)
             ids, units = piece.ids, raw_units(tokenizer, piece)
-            wanted = tokenizer.vocabulary.askable(ids)
+            wanted = tokenizer.vocabulary.askable(ids) & columns
             wanted[: kept.start - window.start] = False
             wanted[kept.stop - window.start :] = False
             for group in _groups(wanted, stride, mode):

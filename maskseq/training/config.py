@@ -24,6 +24,8 @@ class TrainingConfig:
     """Length between validations; 0: only at the end."""
     validation_rows: int = 16
     """Rows that a validation scores at most."""
+    comparison_cells: int = 500
+    """Test cells of each protocol on which the finished run is compared with counting; 0: no comparison."""
     checkpoint_every: float = 0.1
     """Length between checkpoints; 0: only at the end."""
     keep_last: int = 2
@@ -45,6 +47,8 @@ class TrainingConfig:
         for name in ("tokens", "rows", "micro_rows", "keep_last", "validation_rows"):
             if getattr(self, name) < 1:
                 raise UsageError(f"training: {name} must be at least 1, not {getattr(self, name)}")
+        if self.comparison_cells < 0:
+            raise UsageError(f"training: comparison_cells must be 0 or more, not {self.comparison_cells}")
         if bool(self.first_rows) != bool(self.rows_warmup):
             raise UsageError("training: a batch-size warm-up needs both first_rows and rows_warmup")
         if self.first_rows and self.rows % self.first_rows:

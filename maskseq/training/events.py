@@ -132,5 +132,15 @@ class Finished:
     seconds: float
 
 
-Event = Started | Step | Validation | Tested | CheckpointSaved | Warned | Stopped | Finished
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """The finished run was compared with counting, on its test part."""
+
+    verdict: str
+    """Of its worst field: better than, no better than or worse than counting; undecided; none."""
+    in_words: str
+    """The gain over the best simple method by protocol, with intervals, and the verdict: one line."""
+
+
+Event = Started | Step | Validation | Tested | CheckpointSaved | Warned | Stopped | Finished | Compared
 Listener = Callable[[Event], None]

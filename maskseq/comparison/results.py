@@ -1,0 +1,85 @@
+"""What a comparison of methods comes to: by protocol, and altogether. `to_json` is what `evaluation.json` holds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from maskseq.comparison.verdict import CHOICE, FieldComparison, Verdict
+from maskseq.evaluation.results import (
+    CellFigures,
+    GapFigures,
+    GroupFigures,
+    NumberFigures,
+    ReliabilityBin,
+    Result,
+    stored_as,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutsideRepeats(Result):
+    """The same figures without the cells whose flanks stand around one place of training."""
+
+    flank: int
+    share_left_out: float
+    figures: CellFigures | None = None
+    """None: all cells were left out."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures stand beside the share."""
+        return _flat(super().to_json())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolResult(Result):
+    """All methods under one protocol, on the same masked examples."""
+
+    verdict: Verdict | None
+    together: FieldComparison = stored_as("all fields")
+    """All cells of all fields: the product and the best simple method."""
+    fields: Sequence[FieldComparison]
+    """Field by field, cells before whole gaps: the product and the best simple method."""
+    figures: CellFigures
+    examples: int = stored_as("puzzles")
+    """How many masked examples there were."""
+    outside_exact_repeats: OutsideRepeats | None = None
+    breakdown: Mapping[str, Mapping[str, GroupFigures]]
+    reliability: Mapping[str, Sequence[ReliabilityBin]]
+    errors: Mapping[str, Mapping[str, Any]] | None = None
+    """Of numbers, by field, in its unit and z-scored."""
+    errors_of_all_fields: NumberFigures | None = None
+    coverage: Mapping[str, Mapping[str, Any]] | None = stored_as("honesty", default=None)
+    """CRPS, and how often stated intervals hold the truth, by field."""
+    whole_gaps: Mapping[str, Mapping[str, GapFigures]] | None = None
+    shown: Sequence[Mapping[str, Any]] = stored_as("examples")
+    """What some examples look like."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures of all cells stand beside the verdict."""
+        return _flat(super().to_json())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Result):
+    """A product and what it must beat, by protocol; `of` says which run, which data."""
+
+    of: Mapping[str, Any] | None = None
+    verdict: Verdict | None
+    product: str | None
+    """The name of the method that the verdict is about; None: simple methods alone."""
+    predictors: Sequence[str] = ()
+    """The product and what is shown with it, in their order; all other methods are simple ones."""
+    best_simple_chosen: str = stored_as("best simple method is chosen", default=CHOICE)
+    protocols: Mapping[str, ProtocolResult]
+    requested: Mapping[str, Any] = stored_as("asked")
+    infill: Mapping[str, Any]
+
+    @property
+    def in_words(self) -> str:
+        """One line: the gain over the best simple method by protocol, and the verdict."""
+        by_protocol = "; ".join(result.together.briefly for result in self.protocols.values())
+        return f"{by_protocol}. {self.verdict.in_words}" if self.verdict else by_protocol
+
+
+def _flat(found: dict[str, Any]) -> dict[str, Any]:
+    return {**{name: value for name, value in found.items() if name != "figures"}, **found.get("figures", {})}
