@@ -17,7 +17,7 @@ from maskseq.corpus.overlap import overlap_of
 from maskseq.corpus.reader import Corpus, holds_corpus
 from maskseq.errors import DataError, UsageError
 from maskseq.model.attention.packed import explain
-from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
+from maskseq.model.checkpoint import find_checkpoint, named_checkpoint, read_json, read_model
 from maskseq.model.cpu import bf16_is_fast
 from maskseq.model.encoder import Encoder, parameter_table
 from maskseq.model.flops import row_flops
@@ -120,6 +120,7 @@ def inspect(place: Place, *, layers: bool = False, trust_code: bool = False) -> 
     made_by = recipe_file(path, checkpoint)
     config = model.config
     summary: dict[str, Any] = {
+        "checkpoint": _which(path, checkpoint),
         "model": {
             "parameters": model.n_parameters,
             "layers": config.n_layers,
@@ -133,12 +134,25 @@ def inspect(place: Place, *, layers: bool = False, trust_code: bool = False) -> 
     if RunFolder(path).metrics.exists():
         watched = Watched(path).update()
         validation = next(reversed(watched.validations), None)
-        for kind, line in (("last step", watched.last), ("last validation", validation), ("test", watched.test)):
+        for kind, line in (
+            ("last step", watched.last),
+            ("last validation", validation),
+            ("best validation", watched.best),
+            ("test", watched.test),
+        ):
             if line:
                 summary[kind] = {key: line.get(key) for key in ("step", "tokens", "bits", "accuracy")}
     if layers:
         summary["layers"] = _layers(model, _optimizer(made_by or CheckpointFolder(path).run.recipe))
     return summary
+
+
+def _which(path: Path, checkpoint: Path) -> str:
+    """Which checkpoint of a run is opened, and why."""
+    if path == checkpoint:
+        return checkpoint.name
+    chosen = named_checkpoint(RunFolder(path).best) == checkpoint
+    return f"{checkpoint.name}, the {'best by selection data' if chosen else 'newest'}"
 
 
 def _planned_layers(recipe: Recipe) -> list[dict[str, Any]]:

@@ -3,12 +3,12 @@
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from maskseq import plugins
-from maskseq.baselines.frequencies import write_frequencies
+from maskseq.apps.judging import held_out_rows, judging
+from maskseq.baselines.frequencies import training_counts, write_frequencies
 from maskseq.contract import renamed
 from maskseq.contract.fence import fit
 from maskseq.corpus.build import all_sources, build_corpus, build_from_records, build_share
@@ -30,8 +30,7 @@ from maskseq.storage.run_folder import RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel, load
 from maskseq.training import parallel, state
-from maskseq.training.events import Event, Listener, Scores, Started
-from maskseq.training.step import TrainStep
+from maskseq.training.events import Event, Listener, Started
 from maskseq.training.trainer import TrainingSpec, train
 from maskseq.types import Progress, Record
 
@@ -72,11 +71,11 @@ def pretrain(
     warn_of_shared(corpus)
     stage = origin.position.stage if origin else 0
     training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
-    test_rows = held_out_rows(resolved, corpus, "test")
+    counts = training_counts(output, corpus)
 
     def hear(event: Event) -> None:
         if isinstance(event, Started):  # the folder is this run's from now on
-            write_frequencies(output, corpus)
+            write_frequencies(output, corpus, counts)
         on_event(event)
 
     model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)
@@ -94,24 +93,19 @@ def pretrain(
         canonical=canonical,
         origin=origin,
     )
-    n_scored = resolved.training.validation_rows
-    validate, test = (OnRows(rows, n_scored) if rows else None for rows in (validation_rows, test_rows))
-    train(model, training_rows, spec, run=output, validate=validate, test=test, on_event=hear)
+    train(
+        model,
+        training_rows,
+        spec,
+        run=output,
+        validate=judging(resolved, corpus, "selection", counts),
+        test=judging(resolved, corpus, "test", counts),
+        on_event=hear,
+    )
     run = load(output, trust_code=resolved.code, tokenizer=corpus.tokenizer)
     if parallel.join(resolved.training.device).first:
         write_run_report(run, corpus, (validation_rows or training_rows).row(0), resolved.identity()["recipe"])
     return run
-
-
-@dataclass(frozen=True)
-class OnRows:
-    """The validation of masked rows: their first `n`, under the masks that the rows have."""
-
-    rows: PackedRows
-    n: int
-
-    def __call__(self, learner: TrainStep) -> Scores:
-        return learner.score(self.rows, self.n)
 
 
 def warn_of_overlap(corpus: Corpus) -> Overlap | None:
@@ -309,14 +303,6 @@ def rows_of(
         cache=cache,
     )
     return training, held_out_rows(recipe, corpus, "selection")
-
-
-def held_out_rows(recipe: Recipe, corpus: Corpus, part: Literal["selection", "test"]) -> PackedRows | None:
-    """The rows of a held-out part under one fixed mask key; None where there are none."""
-    if not len(corpus.sequences(part)):
-        return None
-    whole = replace(recipe.packing, cut=0.0)
-    return PackedRows(corpus, split=part, config=whole, masking=recipe.masking, seed=recipe.seed, mask_epoch=0)
 
 
 def rows_of_run(
