@@ -11,7 +11,15 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from maskseq import plugins
-from maskseq.apps.pretrain import prepare_corpus, recipe_tokenizer, rows_of, warn_of_overlap, warn_of_shared
+from maskseq.apps.pretrain import (
+    advice,
+    prepare_corpus,
+    recipe_tokenizer,
+    rows_of,
+    trained_parameters,
+    warn_of_overlap,
+    warn_of_shared,
+)
 from maskseq.contract.fence import fenced
 from maskseq.corpus.overlap import overlap_of
 from maskseq.corpus.reader import Corpus, holds_corpus
@@ -88,6 +96,7 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
                 "steps": math.ceil(recipe.training.tokens / step_tokens),
                 "tokens a step": step_tokens,
                 "epochs": recipe.training.tokens / max(int(corpus.lengths[corpus.sequences("train")].sum()), 1),
+                **({"advice": "; ".join(told)} if (told := advice(recipe, corpus, trained_parameters(model))) else {}),
             },
             "first batch": {
                 "pieces": len(row.ratio),

@@ -30,10 +30,12 @@ from maskseq.storage.run_folder import RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel, load
 from maskseq.training import parallel, state
-from maskseq.training.events import Event, Listener, Started
+from maskseq.training.events import Event, Listener, Started, Warned
 from maskseq.training.trainer import TrainingSpec, train
 from maskseq.types import Progress, Record
 
+MOST_EPOCHS, PARAMETERS_A_CELL = 50, 50
+"""Beyond these a run is told that it is out of proportion."""
 NO_DATA = 'the recipe names no data\n\nhint: in its [data] section, set files = ["…"] or corpus = "…"'
 
 
@@ -59,7 +61,7 @@ def pretrain(
     """
     resolved = load_recipe(recipe, overrides)
     check_memory(resolved)
-    output = Path(output)
+    output, ranks = Path(output), parallel.join(resolved.training.device)
     if extend is not None and branch is not None:
         raise UsageError("a run either extends another or branches from it, not both")
     origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
@@ -83,6 +85,8 @@ def pretrain(
     if not begun:  # else the checkpoint has what priors counted
         images = corpus.tokenizer.symmetries()
         model.embeddings.count(ids for each in corpus.training_ids() for ids in (each, *(g.ids(each) for g in images)))
+        for text in advice(resolved, corpus, trained_parameters(model)) if ranks.first else ():
+            on_event(Warned(text=text))
     spec = TrainingSpec(
         config=resolved.training,
         optimizer=resolved.optimizer,
@@ -103,9 +107,33 @@ def pretrain(
         on_event=hear,
     )
     run = load(output, trust_code=resolved.code, tokenizer=corpus.tokenizer)
-    if parallel.join(resolved.training.device).first:
+    if ranks.first:
         write_run_report(run, corpus, (validation_rows or training_rows).row(0), resolved.identity()["recipe"])
     return run
+
+
+def trained_parameters(model: Encoder) -> int:
+    """How many parameters are learned: not those that are counted."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def advice(recipe: Recipe, corpus: Corpus, n_parameters: int) -> list[str]:
+    """What is out of proportion: how often the run sees its data, and how large the model is beside them."""
+    positions = int(corpus.lengths[corpus.sequences("train")].sum())
+    cells = positions * corpus.tokenizer.vocabulary.n_fields
+    epochs, found = recipe.training.tokens / max(positions, 1), []
+    if epochs > MOST_EPOCHS:
+        found.append(
+            f"the run sees its {positions:,} training tokens {epochs:,.0f} times: expect the best checkpoint early; "
+            f"training.patience = 3 stops there, training.tokens = {round(30 * positions, -3):,} is a usual length"
+        )
+    if n_parameters > PARAMETERS_A_CELL * cells:
+        found.append(
+            f"{n_parameters:,} parameters learn from {cells:,} cells: counting may do as well (--experts-only); else "
+            f"fewer parameters (model.n_layers, model.hidden_size) or dropout (model.mlp_dropout = 0.1, "
+            f"model.attention_dropout = 0.1)"
+        )
+    return found
 
 
 def warn_of_overlap(corpus: Corpus) -> Overlap | None:
