@@ -9,6 +9,7 @@ import pytest
 
 from maskseq.apps import init as starter
 from maskseq.apps.init_sizes import MOST_EPOCHS, MOST_TOKENS, counted, sizes
+from maskseq.apps.inspect import dry_run
 from maskseq.formats import Format
 from maskseq.recipe import load_recipe
 from maskseq.survey import Size, Surveyed
@@ -105,3 +106,26 @@ def test_a_plain_list_is_its_own_size() -> None:
     records = [Sequence(key="a", residues=b"ACGT"), Sequence(key="b", residues=b"ACGTACGT")]
     assert Size.of(records) == Size(records=2, units=12, longest=8)
     assert issubclass(Fasta, Format)
+
+
+def test_the_time_that_is_told_is_that_of_steps_of_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "genome.fa").write_text(f">a\n{random_bases(30_000, 5)}\n")
+    found = starter.init([tmp_path / "genome.fa"], tmp_path / "recipe.toml", probe=True)
+    recipe = load_recipe(tmp_path / "recipe.toml")
+    speed = float(found["training"]["speed"].split()[0].replace(",", ""))
+    assert speed > 0
+    minutes, seconds = map(int, found["training"]["time"].removeprefix("about ").split(":")[-2:])
+    assert 60 * minutes + seconds == pytest.approx(recipe.training.tokens / speed % 3600, abs=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["genome.fa", "recipe.toml"]
+    told = dry_run(recipe, output=tmp_path / "run")
+    assert "tokens/s" in told["training"]["speed"]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_says_what_is_out_of_proportion(tmp_path: Path) -> None:
+    (tmp_path / "genome.fa").write_text(f">a\n{random_bases(4_000, 5)}\n")
+    starter.init([tmp_path / "genome.fa"], tmp_path / "recipe.toml")
+    long = load_recipe(tmp_path / "recipe.toml", ["training.tokens=1_000_000"])
+    advice = dry_run(long, output=tmp_path / "run")["training"]["advice"]
+    assert "training.patience" in advice
+    assert "--experts-only" in advice

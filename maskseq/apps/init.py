@@ -31,7 +31,7 @@ from maskseq.corpus.split_config import TEST
 from maskseq.corpus.splits import SplitConfig, table_of, training_records
 from maskseq.errors import DataError, DataWarning, MaskseqError, UsageError
 from maskseq.formats import Format
-from maskseq.recipe import lay_over, load_recipe, today
+from maskseq.recipe import Recipe, lay_over, load_recipe, today
 from maskseq.storage.outputs import write
 from maskseq.storage.places import is_url
 from maskseq.storage.toml_text import recipe_text
@@ -97,14 +97,15 @@ def init(
     overrides: Sequence[str] = (),
     yes: bool = False,
     on_error: OnError = "stop",
+    probe: bool = False,
 ) -> dict[str, Any]:
     """Look at files, write the recipe `output` for them, and return what was found, for people to read.
 
     `format` and `overrides` (`a.b=value`) take the place of what is recognized and chosen. Where the content does not
     say how to read the files, `UndecidedError` has the ways to choose from; `yes` takes the first. `on_error="skip"`
-    leaves out records that cannot be read, here and in the recipe. Raises `UsageError`
-    where the recipe exists already, files are of different formats or no plug-in knows them; `DataError` for broken
-    data.
+    leaves out records that cannot be read, here and in the recipe. `probe`: and train for a second, to say how long the
+    recipe takes. Raises `UsageError` where the recipe exists already, files are of different formats or no plug-in
+    knows them; `DataError` for broken data.
     """
     if os.path.lexists(output):
         raise UsageError(f"{output} exists already\n\nhint: choose another name with --output, or remove it")
@@ -157,7 +158,20 @@ def init(
     if near := _near_copies(looked.sample, split):
         records["near-copies"] = f"{near:,} records, which the split keeps on one side of it with what they are like"
     facts = {"files": told, "records": records, "content": dict(looked.suggestion.found)}
+    if probe:
+        facts["training"] = _time(load_recipe(tomllib.loads(text)), looked.sample)
     return {**facts, "recipe": str(output)}
+
+
+def _time(recipe: Recipe, sample: RecordSample) -> dict[str, str]:
+    """How long training takes; the recipe stands whether that can be told or not."""
+    from maskseq.apps.probe import estimate, speed_on_records  # needs torch, which nothing else here does
+
+    tokens = {"tokens": f"{recipe.training.tokens:,}"}
+    try:
+        return tokens | estimate(recipe, speed_on_records(recipe, sample.records, sample.tokenizer))
+    except MaskseqError as error:
+        return tokens | {"time": f"not known: {str(error).partition(chr(10))[0]}"}
 
 
 def _section(table: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from maskseq.apps.pretrain import (
     warn_of_overlap,
     warn_of_shared,
 )
+from maskseq.apps.probe import estimate, speed_of
 from maskseq.contract.fence import fenced
 from maskseq.corpus.overlap import overlap_of
 from maskseq.corpus.reader import Corpus, holds_corpus
@@ -73,6 +74,7 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
         written = checkpoint_bytes(model, recipe.optimizer, ema=recipe.training.ema > 0)
         flops = row_flops(config, row)
         step_tokens = recipe.training.rows * recipe.packing.row_tokens
+        took = estimate(recipe, speed_of(recipe, corpus))
         return {
             "recipe": recipe.to_json(),
             "data": {
@@ -96,6 +98,7 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
                 "steps": math.ceil(recipe.training.tokens / step_tokens),
                 "tokens a step": step_tokens,
                 "epochs": recipe.training.tokens / max(int(corpus.lengths[corpus.sequences("train")].sum()), 1),
+                **took,
                 **({"advice": "; ".join(told)} if (told := advice(recipe, corpus, trained_parameters(model))) else {}),
             },
             "first batch": {
