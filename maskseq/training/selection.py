@@ -33,8 +33,8 @@ def best(judged: Sequence[Judged]) -> int | None:
 
 def out_of_patience(judged: Sequence[Judged], patience: int) -> bool:
     """Whether as many validations have followed the best one; never with a patience of 0."""
-    since = [each.step for each in judged].index(best(judged)) if judged else 0
-    return 0 < patience < len(judged) - since
+    chosen = best(judged)
+    return chosen is not None and 0 < patience <= sum(each.step > chosen for each in judged)
 
 
 def judged_until(metrics: Path, step: int) -> list[Judged]:

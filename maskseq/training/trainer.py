@@ -5,16 +5,15 @@ import functools
 import math
 import signal
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import InitVar, dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from maskseq.errors import MaskseqError, UsageError
+from maskseq.errors import MaskseqError
 from maskseq.model import checkpoint
 from maskseq.model.cpu import keep_freed_memory
 from maskseq.model.encoder import Encoder
@@ -22,17 +21,15 @@ from maskseq.model.flops import row_flops
 from maskseq.packing.rows import PackedRow, PackedRows
 from maskseq.storage.outputs import locked, sweep
 from maskseq.storage.run_folder import CheckpointFolder, RunFolder
-from maskseq.tokenizer import Tokenizer
 from maskseq.training import parallel, selection, state
 from maskseq.training.checkpoint_writer import CheckpointWriter, name_best
-from maskseq.training.claim import Canonical, claim
+from maskseq.training.claim import claim
 from maskseq.training.config import TrainingConfig as TrainingConfig
 from maskseq.training.device import choose_precision, gemm_peak, peak_memory
 from maskseq.training.events import (
     Finished,
     Listener,
     PlateauEnded,
-    Scores,
     Started,
     Step,
     Stopped,
@@ -41,68 +38,17 @@ from maskseq.training.events import (
     Warned,
 )
 from maskseq.training.metrics_writer import MetricsWriter, Recorded
-from maskseq.training.optimizer import OptimizerConfig
-from maskseq.training.schedule import ScheduleConfig, lr_at, n_rows
+from maskseq.training.schedule import lr_at, n_rows
+from maskseq.training.spec import TrainingResult as TrainingResult
+from maskseq.training.spec import TrainingSpec as TrainingSpec
+from maskseq.training.spec import Validator as Validator
 from maskseq.training.state import Origin, Position, Saved
 from maskseq.training.step import TrainStep
 from maskseq.training.stop_signals import Interrupted, StopSignals
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingResult:
-    """What a finished run came to."""
-
-    run: Path
-    position: Position
-    validation: Scores | None
-    """The last one."""
-    best: int | None
-    """The step of the best checkpoint; None: there was nothing to choose by."""
-
-
 class DivergenceError(MaskseqError):
     """A loss or a gradient was not finite; the last checkpoint is from before."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSpec:
-    """What decides a run, but for the model it begins with and the rows that it sees."""
-
-    config: TrainingConfig
-    optimizer: OptimizerConfig
-    schedule: ScheduleConfig
-    tokenizer: Tokenizer[Any]
-    seed: int
-    """Keys dropout."""
-    identity: Mapping[str, Any]
-    """What makes two runs the same: the resolved recipe and the corpus fingerprint."""
-    canonical: Canonical = dict
-    """How identities are compared."""
-    origin: Origin | None = None
-    """Where a new run takes its weights and moments from, as `state.next_stage` and `state.branch` give it; the rows
-    are those of its stage."""
-
-    def __post_init__(self) -> None:
-        if self.origin is not None and self.origin.position.tokens >= self.config.tokens:
-            raise UsageError(
-                f"training: the branch begins after {self.origin.position.tokens:,} tokens, so that training.tokens "
-                f"must be more, not {self.config.tokens:,}"
-            )
-
-    @property
-    def full_identity(self) -> dict[str, Any]:
-        """With the origin: two branches of a run are two runs."""
-        return {**self.identity, **({"origin": state.identity(self.origin)} if self.origin else {})}
-
-
-class Validator(Protocol):
-    """Scores a model in training on data that it does not learn from: the same cells every time.
-
-    All ranks call it, since sharded weights demand it. Training knows nothing else of it but the `merit` of the scores,
-    by which the best checkpoint is chosen.
-    """
-
-    def __call__(self, learner: TrainStep) -> Scores: ...
 
 
 def train(
