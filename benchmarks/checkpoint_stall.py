@@ -57,7 +57,7 @@ def main(folder: Path) -> None:
         for step in range(1, REPEATS + 1):
             saved = Saved(position=Position(step=step), precision="fp32", optimizer="stable_adamw", keep=False)
             began = time.monotonic()
-            writer.begin(learner.model(), learner.state(), saved)
+            writer.begin(learner.model(averaged=False), learner.state(averaged=False), saved)
             stalls.append(time.monotonic() - began)
             writer.finish()
             writes.append(time.monotonic() - began)

@@ -101,6 +101,11 @@ class Recipe:
         if self.seed < 0:
             raise UsageError(f"seed = {self.seed} must be 0 or more")
         encoder = self.encoder_config(ANY)
+        if self.training.patience and self.masking.schedule == "step":
+            raise UsageError(
+                "training.patience moves the start of the decay, by which masking.schedule = 'step' masks; rows must "
+                "not depend on it\n\nhint: use masking.schedule = 'linear', or training.patience = 0"
+            )
         self.schedule.lengths(self.training.tokens)
         if self.training.length(self.training.rows_warmup) > self.training.tokens:
             raise UsageError(

@@ -5,7 +5,7 @@ A format answers with a `Claim` to the beginning of a file, a tokenizer with a `
 """
 
 import codecs
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -124,6 +124,33 @@ class Claim:
         instead = tuple(replace(choice, options={**choice.options, **encoding}) for choice in self.instead)
         options = {} if self.doubt and not self.options else {**self.options, **encoding}
         return replace(self, why=why, options=options, instead=instead)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much there is in files as a whole."""
+
+    records: int
+    units: int
+    """Raw units of all of them."""
+    longest: int
+    """Raw units of the longest record."""
+
+    @classmethod
+    def of(cls, records: Sequence[Any]) -> "Size":
+        """That of the files which the records are from, where it is known; else that of the records."""
+        if isinstance(records, Surveyed):
+            return records.size
+        lengths = [len(record) for record in records]
+        return cls(records=len(lengths), units=sum(lengths), longest=max(lengths, default=0))
+
+
+class Surveyed(list[Any]):
+    """Records from the beginning of files, with the size of the whole: what `Tokenizer.suggest` is given."""
+
+    def __init__(self, records: Iterable[Any], size: Size) -> None:
+        super().__init__(records)
+        self.size = size
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -282,7 +282,8 @@ class Tokenizer(ABC, Generic[R]):
     def suggest(cls, records: Sequence[Any]) -> Suggestion | None:
         """What these records hold and which recipe would suit them, for `maskseq init`; None: not records of mine.
 
-        They are some of the file's records, from its beginning. Default: none are.
+        They are some of the file's records, from its beginning; `maskseq.survey.Size.of(records)` is the size of the
+        whole. Default: none are.
         """
         return None
 

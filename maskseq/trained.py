@@ -62,6 +62,9 @@ SELECTED = 1 << 22
 def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any] | None = None) -> "TrainedModel":
     """A run folder, or one of its checkpoints, ready to infill, score and embed.
 
+    Of a run it is the best checkpoint by selection data, or the newest one where none was chosen; `checkpoint` of what
+    is returned says which.
+
     Loading executes nothing that is not installed: names of code in the folder are refused unless `trust_code` allows
     them, here and in whatever the run opens later. `tokenizer` is an object that is here already, such as the one that
     the run was trained with: it needs no trust.

@@ -39,6 +39,15 @@ from hypothesis import settings
 settings.register_profile("maskseq", deadline=None)  # shared cores: time limits are pytest-timeout's business
 settings.load_profile("maskseq")
 
+
+@pytest.fixture(autouse=True, scope="session")
+def brief_probes() -> None:
+    """`init` and dry runs measure one step, not a second of them."""
+    from maskseq.apps import probe
+
+    probe.SECONDS = 0.0
+
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

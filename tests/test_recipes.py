@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from maskseq.apps import samples as shipped
+from maskseq.apps.inspect import dry_run
 from maskseq.cli import app
 from maskseq.recipe import load_recipe
 
@@ -68,3 +69,12 @@ def test_a_copied_recipe_runs_with_its_samples(name: str, tmp_path: Path) -> Non
 )
 def test_a_recipe_trains_on_the_data_it_was_made_for(name: str, shared_data: Path, tmp_path: Path) -> None:
     trains(shipped.recipes()[name], tmp_path, tokens=9000, files=str(shared_data / DATA[name]))
+
+
+def test_the_recipe_of_a_bacterium_works_for_a_genome_of_several_replicons(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    genome = tmp_path / "genome.fa"
+    genome.write_text("".join(f">replicon {n}\n{''.join(rng.choice(list('ACGT'), n))}\n" for n in (60_000, 20_000)))
+    recipe = load_recipe(shipped.recipes()["ecoli"], [f"data.files={json.dumps([str(genome)])}"])
+    data = dry_run(recipe, output=tmp_path / "run")["data"]
+    assert data["validation tokens"] == pytest.approx(0.2 * 80_000, rel=0.05)

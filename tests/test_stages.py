@@ -16,7 +16,7 @@ import corpora
 from corpora import random_texts
 from small_run import STEP, Letters, Synthetic, small_run, weights
 
-from maskseq.apps.pretrain import OnRows
+from maskseq.apps.judging import OnRows
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.splits import SplitConfig

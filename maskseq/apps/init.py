@@ -19,6 +19,7 @@ from jaxtyping import Integer
 
 from maskseq import plugins
 from maskseq.apps.init_readings import Reading, Readings, UndecidedError, answers, command, readings_of
+from maskseq.apps.init_sizes import counted, sizes
 from maskseq.contract import renamed
 from maskseq.contract.fence import encode, fenced, fit
 from maskseq.corpus.intake import Intake, OnError, hinted, report, skipped, with_hint
@@ -30,20 +31,16 @@ from maskseq.corpus.split_config import TEST
 from maskseq.corpus.splits import SplitConfig, table_of, training_records
 from maskseq.errors import DataError, DataWarning, MaskseqError, UsageError
 from maskseq.formats import Format
-from maskseq.recipe import lay_over, load_recipe, today
+from maskseq.recipe import Recipe, lay_over, load_recipe, today
 from maskseq.storage.outputs import write
 from maskseq.storage.places import is_url
 from maskseq.storage.toml_text import recipe_text
-from maskseq.survey import Suggestion
+from maskseq.survey import Size, Suggestion, Surveyed
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Record
 
 SAMPLE_UNITS = 500_000
 """About how many raw units are looked at, in whole records."""
-EPOCHS = 30
-FEWEST_TOKENS, MOST_TOKENS = 200_000, 4_000_000
-"""How long a first training is: minutes on a CPU."""
-ROWS_AN_EPOCH = 64
 MOST_READINGS = 6
 """Ways to read the files that are tried where it is not clear which is right."""
 FEWEST_RECORDS, FEWEST_POSITIONS = 10, 500
@@ -72,7 +69,7 @@ class Passed:
 class RecordSample:
     """Some records from the beginning of the files, and how a tokenizer encodes them."""
 
-    records: Sequence[Record]
+    records: Surveyed
     whole: bool
     """These are all records there are."""
     tokenizer: Tokenizer[Any]
@@ -81,6 +78,15 @@ class RecordSample:
     """How many cells of each field are unknown."""
     passed: Passed
     """Other records, which were passed over."""
+
+    @property
+    def size(self) -> Size:
+        """That of the files."""
+        return self.records.size
+
+    @property
+    def positions_a_unit(self) -> float:
+        return float(self.positions.sum()) / max(sum(len(record) for record in self.records), 1)
 
 
 def init(
@@ -91,14 +97,15 @@ def init(
     overrides: Sequence[str] = (),
     yes: bool = False,
     on_error: OnError = "stop",
+    probe: bool = False,
 ) -> dict[str, Any]:
     """Look at files, write the recipe `output` for them, and return what was found, for people to read.
 
     `format` and `overrides` (`a.b=value`) take the place of what is recognized and chosen. Where the content does not
     say how to read the files, `UndecidedError` has the ways to choose from; `yes` takes the first. `on_error="skip"`
-    leaves out records that cannot be read, here and in the recipe. Raises `UsageError`
-    where the recipe exists already, files are of different formats or no plug-in knows them; `DataError` for broken
-    data.
+    leaves out records that cannot be read, here and in the recipe. `probe`: and train for a second, to say how long the
+    recipe takes. Raises `UsageError` where the recipe exists already, files are of different formats or no plug-in
+    knows them; `DataError` for broken data.
     """
     if os.path.lexists(output):
         raise UsageError(f"{output} exists already\n\nhint: choose another name with --output, or remove it")
@@ -124,7 +131,8 @@ def init(
             "format_options": reading.options,
         },
     }
-    draft = _merged(_sizes(looked.sample, looked.suggestion), _merged(known, looked.draft))
+    draft = _merged(sizes(looked.sample.size, looked.sample.positions_a_unit, looked.suggestion.context), known)
+    draft = _merged(draft, looked.draft)
     comments = {"data.format": reading.why, **SHARES}
     comments |= {renamed.key_today(key): why for key, why in looked.suggestion.comments.items()}
     for key, value in draft["data"]["split"].items():
@@ -150,7 +158,20 @@ def init(
     if near := _near_copies(looked.sample, split):
         records["near-copies"] = f"{near:,} records, which the split keeps on one side of it with what they are like"
     facts = {"files": told, "records": records, "content": dict(looked.suggestion.found)}
+    if probe:
+        facts["training"] = _time(load_recipe(tomllib.loads(text)), looked.sample)
     return {**facts, "recipe": str(output)}
+
+
+def _time(recipe: Recipe, sample: RecordSample) -> dict[str, str]:
+    """How long training takes; the recipe stands whether that can be told or not."""
+    from maskseq.apps.probe import estimate, speed_on_records  # needs torch, which nothing else here does
+
+    tokens = {"tokens": f"{recipe.training.tokens:,}"}
+    try:
+        return tokens | estimate(recipe, speed_on_records(recipe, sample.records, sample.tokenizer))
+    except MaskseqError as error:
+        return tokens | {"time": f"not known: {str(error).partition(chr(10))[0]}"}
 
 
 def _section(table: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -248,11 +269,13 @@ def _looked_at(files: Sequence[Path], reading: Reading, given: Mapping[str, Any]
 
 def _records(
     files: Sequence[Path], format: str, options: Mapping[str, Any], on_error: OnError
-) -> tuple[list[Record], bool, Passed]:
+) -> tuple[Surveyed, bool, Passed]:
     """Records from the beginning of the files, whether these are all, and why others were passed over."""
     reader = plugins.open_format(files[0], format, dict(options), trust_code=True)
     try:
-        return _sampled(files, reader, on_error)
+        records, whole, passed = _sampled(files, reader, on_error)
+        size = Size.of(records) if whole else counted(files, reader, on_error)
+        return Surveyed(records, size), whole, passed
     except DataError as error:
         asked = [name for name in vars(reader) if f" {name} = " in error.problem]
         if not asked:
@@ -295,7 +318,7 @@ def _suggestion(records: Sequence[Record], wanted: str | None) -> tuple[str, Sug
 
 
 def _encoded(
-    records: Sequence[Record], whole: bool, options: Mapping[str, Any], on_error: OnError, passed: Passed
+    records: Surveyed, whole: bool, options: Mapping[str, Any], on_error: OnError, passed: Passed
 ) -> RecordSample:
     """Fit and encode: what cannot be encoded is better known now than when the recipe runs."""
     options = dict(options)
@@ -317,7 +340,7 @@ def _encoded(
     if not kept:
         raise UsageError(f"no record can be encoded: {passed.why[-1]}")
     return RecordSample(
-        records=kept,
+        records=Surveyed(kept, records.size),
         whole=whole,
         tokenizer=tokenizer,
         positions=np.array(positions, np.int64),
@@ -391,6 +414,7 @@ def _facts(sample: RecordSample) -> dict[str, Any]:
     lengths = np.array([len(record) for record in records])
     facts: dict[str, Any] = {
         "looked at": f"{'all' if sample.whole else 'the first'} {len(records):,} records, {lengths.sum():,} raw units",
+        **({} if sample.whole else {"counted": f"{sample.size.records:,} records, {sample.size.units:,} raw units"}),
         "lengths": _range(lengths),
     }
     spans = [span for span in (record.span() for record in records) if span is not None]
@@ -411,25 +435,6 @@ def _facts(sample: RecordSample) -> dict[str, Any]:
     facts["unknown, which infill fills"] = ", ".join(holes[:8]) + ", …" * (len(holes) > 8) if holes else "none"
     facts["fields (tokens)"] = ", ".join(f"{field.name} ({field.n_tokens})" for field in sample.tokenizer.fields[:12])
     return facts
-
-
-def _sizes(sample: RecordSample, suggestion: Suggestion) -> dict[str, dict[str, Any]]:
-    """Context, rows and length of a first training, from how much there is."""
-    total, longest = int(sample.positions.sum()), int(sample.positions.max())
-    context = min(suggestion.context, -(-longest // 8) * 8)
-    if len(sample.positions) == 1:
-        context = max(
-            min(context, 1 << max((total // 8).bit_length() - 1, 0)), 8
-        )  # several pieces, one of them held out
-    rows = [1 << power for power in range(8, 14) if ROWS_AN_EPOCH << power <= total]
-    tokens = min(max(EPOCHS * total, FEWEST_TOKENS), MOST_TOKENS) if sample.whole else MOST_TOKENS
-    return {
-        "data": {"split": dict.fromkeys(("selection", "test"), 0.05 if total > 1_000_000 else 0.1)},
-        "model": {"preset": "nano"},
-        "packing": {"row_tokens": max(context, max(rows, default=256)), "context": context},
-        "optimizer": {"name": "stable_adamw", "lr": 2e-3},
-        "training": {"tokens": round(tokens, -4), "rows": 1},
-    }
 
 
 def _relative(file: Path, output: Path) -> str:

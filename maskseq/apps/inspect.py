@@ -11,13 +11,22 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from maskseq import plugins
-from maskseq.apps.pretrain import prepare_corpus, recipe_tokenizer, rows_of, warn_of_overlap, warn_of_shared
+from maskseq.apps.pretrain import (
+    advice,
+    prepare_corpus,
+    recipe_tokenizer,
+    rows_of,
+    trained_parameters,
+    warn_of_overlap,
+    warn_of_shared,
+)
+from maskseq.apps.probe import estimate, speed_of
 from maskseq.contract.fence import fenced
 from maskseq.corpus.overlap import overlap_of
 from maskseq.corpus.reader import Corpus, holds_corpus
 from maskseq.errors import DataError, UsageError
 from maskseq.model.attention.packed import explain
-from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
+from maskseq.model.checkpoint import find_checkpoint, named_checkpoint, read_json, read_model
 from maskseq.model.cpu import bf16_is_fast
 from maskseq.model.encoder import Encoder, parameter_table
 from maskseq.model.flops import row_flops
@@ -65,6 +74,7 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
         written = checkpoint_bytes(model, recipe.optimizer, ema=recipe.training.ema > 0)
         flops = row_flops(config, row)
         step_tokens = recipe.training.rows * recipe.packing.row_tokens
+        took = estimate(recipe, speed_of(recipe, corpus))
         return {
             "recipe": recipe.to_json(),
             "data": {
@@ -88,6 +98,8 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
                 "steps": math.ceil(recipe.training.tokens / step_tokens),
                 "tokens a step": step_tokens,
                 "epochs": recipe.training.tokens / max(int(corpus.lengths[corpus.sequences("train")].sum()), 1),
+                **took,
+                **({"advice": "; ".join(told)} if (told := advice(recipe, corpus, trained_parameters(model))) else {}),
             },
             "first batch": {
                 "pieces": len(row.ratio),
@@ -120,6 +132,7 @@ def inspect(place: Place, *, layers: bool = False, trust_code: bool = False) -> 
     made_by = recipe_file(path, checkpoint)
     config = model.config
     summary: dict[str, Any] = {
+        "checkpoint": _which(path, checkpoint),
         "model": {
             "parameters": model.n_parameters,
             "layers": config.n_layers,
@@ -133,12 +146,25 @@ def inspect(place: Place, *, layers: bool = False, trust_code: bool = False) -> 
     if RunFolder(path).metrics.exists():
         watched = Watched(path).update()
         validation = next(reversed(watched.validations), None)
-        for kind, line in (("last step", watched.last), ("last validation", validation), ("test", watched.test)):
+        for kind, line in (
+            ("last step", watched.last),
+            ("last validation", validation),
+            ("best validation", watched.best),
+            ("test", watched.test),
+        ):
             if line:
                 summary[kind] = {key: line.get(key) for key in ("step", "tokens", "bits", "accuracy")}
     if layers:
         summary["layers"] = _layers(model, _optimizer(made_by or CheckpointFolder(path).run.recipe))
     return summary
+
+
+def _which(path: Path, checkpoint: Path) -> str:
+    """Which checkpoint of a run is opened, and why."""
+    if path == checkpoint:
+        return checkpoint.name
+    chosen = named_checkpoint(RunFolder(path).best) == checkpoint
+    return f"{checkpoint.name}, the {'best by selection data' if chosen else 'newest'}"
 
 
 def _planned_layers(recipe: Recipe) -> list[dict[str, Any]]:

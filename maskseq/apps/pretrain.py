@@ -3,13 +3,14 @@
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from maskseq import plugins
 from maskseq.apps.final_comparison import final_comparison
-from maskseq.baselines.frequencies import write_frequencies
+from maskseq.apps.judging import held_out_rows, judging
+from maskseq.baselines.frequencies import training_counts, write_frequencies
 from maskseq.contract import renamed
 from maskseq.contract.fence import fit
 from maskseq.corpus.build import all_sources, build_corpus, build_from_records, build_share
@@ -31,11 +32,12 @@ from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel, load
 from maskseq.training import parallel, state
-from maskseq.training.events import Compared, Event, Listener, Scores, Started
-from maskseq.training.step import TrainStep
+from maskseq.training.events import Compared, Event, Listener, Started, Warned
 from maskseq.training.trainer import TrainingSpec, train
 from maskseq.types import Progress, Record
 
+MOST_EPOCHS, PARAMETERS_A_CELL = 50, 50
+"""Beyond these a run is told that it is out of proportion."""
 NO_DATA = 'the recipe names no data\n\nhint: in its [data] section, set files = ["…"] or corpus = "…"'
 
 
@@ -64,7 +66,7 @@ def pretrain(
     """
     resolved = load_recipe(recipe, overrides)
     check_memory(resolved)
-    output = Path(output)
+    output, ranks = Path(output), parallel.join(resolved.training.device)
     if extend is not None and branch is not None:
         raise UsageError("a run either extends another or branches from it, not both")
     origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
@@ -76,11 +78,11 @@ def pretrain(
     warn_of_shared(corpus)
     stage = origin.position.stage if origin else 0
     training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
-    test_rows = held_out_rows(resolved, corpus, "test")
+    counts = training_counts(output, corpus)
 
     def hear(event: Event) -> None:
         if isinstance(event, Started):  # the folder is this run's from now on
-            write_frequencies(output, corpus)
+            write_frequencies(output, corpus, counts)
         on_event(event)
 
     model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)
@@ -88,6 +90,8 @@ def pretrain(
     if not begun:  # else the checkpoint has what priors counted
         images = corpus.tokenizer.symmetries()
         model.embeddings.count(ids for each in corpus.training_ids() for ids in (each, *(g.ids(each) for g in images)))
+        for text in advice(resolved, corpus, trained_parameters(model)) if ranks.first else ():
+            on_event(Warned(text=text))
     spec = TrainingSpec(
         config=resolved.training,
         optimizer=resolved.optimizer,
@@ -98,11 +102,18 @@ def pretrain(
         canonical=canonical,
         origin=origin,
     )
-    n_scored = resolved.training.validation_rows
-    validate, test = (OnRows(rows, n_scored) if rows else None for rows in (validation_rows, test_rows))
-    train(model, training_rows, spec, run=output, validate=validate, test=test, begin_only=experts_only, on_event=hear)
+    train(
+        model,
+        training_rows,
+        spec,
+        run=output,
+        validate=judging(resolved, corpus, "selection", counts),
+        test=judging(resolved, corpus, "test", counts),
+        begin_only=experts_only,
+        on_event=hear,
+    )
     run = load(output, trust_code=resolved.code, tokenizer=corpus.tokenizer)
-    if not parallel.join(resolved.training.device).first:
+    if not ranks.first:
         return run
     if resolved.blend or experts_only:
         run = blend_run(run, corpus, encoder=not experts_only)
@@ -125,15 +136,28 @@ def blend_run(
     return run.blend(corpus=corpus, encoder=encoder, on_progress=on_progress)
 
 
-@dataclass(frozen=True)
-class OnRows:
-    """The validation of masked rows: their first `n`, under the masks that the rows have."""
+def trained_parameters(model: Encoder) -> int:
+    """How many parameters are learned: not those that are counted."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
-    rows: PackedRows
-    n: int
 
-    def __call__(self, learner: TrainStep) -> Scores:
-        return learner.score(self.rows, self.n)
+def advice(recipe: Recipe, corpus: Corpus, n_parameters: int) -> list[str]:
+    """What is out of proportion: how often the run sees its data, and how large the model is beside them."""
+    positions = int(corpus.lengths[corpus.sequences("train")].sum())
+    cells = positions * corpus.tokenizer.vocabulary.n_fields
+    epochs, found = recipe.training.tokens / max(positions, 1), []
+    if epochs > MOST_EPOCHS:
+        found.append(
+            f"the run sees its {positions:,} training tokens {epochs:,.0f} times: expect the best checkpoint early; "
+            f"training.patience = 3 stops there, training.tokens = {round(30 * positions, -3):,} is a usual length"
+        )
+    if n_parameters > PARAMETERS_A_CELL * cells:
+        found.append(
+            f"{n_parameters:,} parameters learn from {cells:,} cells: counting may do as well (--experts-only); else "
+            f"fewer parameters (model.n_layers, model.hidden_size) or dropout (model.mlp_dropout = 0.1, "
+            f"model.attention_dropout = 0.1)"
+        )
+    return found
 
 
 def warn_of_overlap(corpus: Corpus) -> Overlap | None:
@@ -331,14 +355,6 @@ def rows_of(
         cache=cache,
     )
     return training, held_out_rows(recipe, corpus, "selection")
-
-
-def held_out_rows(recipe: Recipe, corpus: Corpus, part: Literal["selection", "test"]) -> PackedRows | None:
-    """The rows of a held-out part under one fixed mask key; None where there are none."""
-    if not len(corpus.sequences(part)):
-        return None
-    whole = replace(recipe.packing, cut=0.0)
-    return PackedRows(corpus, split=part, config=whole, masking=recipe.masking, seed=recipe.seed, mask_epoch=0)
 
 
 def rows_of_run(

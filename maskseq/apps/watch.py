@@ -61,11 +61,12 @@ def _lines(run: Watched) -> list[RenderableType]:
     if run.tokens:
         lines.append(_curves(run))
     if run.validations:
-        last, best = run.validations[-1], min(v["bits"] for v in run.validations)
-        lines.append(
-            f"selection data at step {last['step']:,}: {last['bits']:.4f} bits, {last['accuracy']:.1%} right"
-            f"  (best {best:.4f} bits)"
-        )
+        last, best = run.validations[-1], run.best
+        lines.append(f"selection data at step {last['step']:,}: {last['bits']:.4f} bits, {last['accuracy']:.1%} right")
+        if best:
+            lines.append(f"best checkpoint: step {best['step']:,}, {best['bits']:.4f} bits")
+    if run.plateau:
+        lines.append(f"the plateau ended at step {run.plateau['step']:,}; the decay began from the best checkpoint")
     if run.test:
         lines.append(f"test data: {run.test['bits']:.4f} bits, {run.test['accuracy']:.1%} right")
     saved = "none yet" if run.checkpoint is None else f"step {run.checkpoint:,}"

@@ -12,6 +12,7 @@ from maskseq.contract.identity import is_named
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import DataError, MaskseqError
 from maskseq.model.checkpoint import read_json
+from maskseq.packing.rows import PackedRow
 from maskseq.predict.protocol import Fill
 from maskseq.storage.outputs import write
 from maskseq.storage.run_folder import CheckpointFolder, RunFolder
@@ -117,12 +118,30 @@ def count(sequences: Iterable[Integer[np.ndarray, "_ _"]], tokenizer: Tokenizer[
     return counts
 
 
-def write_frequencies(run: Path, corpus: Corpus) -> None:
+def loss_of(counts: Sequence[Int[np.ndarray, "_"]], rows: Iterable[PackedRow]) -> float:
+    """Nats per scored cell of the rows, weighted as they are, by these frequencies; 0 where no cell is scored."""
+    nats = [-np.log((each + 0.5) / (each + 0.5).sum()) for each in counts]
+    lost = weight = 0.0
+    for row in rows:
+        for column, values in enumerate(nats):
+            (scored,) = np.nonzero(row.weights[:, column])
+            weights = row.weights[scored, column].astype(np.float64)
+            lost += float(weights @ values[row.targets[scored, column]])
+            weight += float(weights.sum())
+    return lost / weight if weight else 0.0
+
+
+def training_counts(run: Path, corpus: Corpus) -> list[Int[np.ndarray, "_"]]:
+    """How often each id occurs in training, as the run has it on record, or else counted now."""
+    file = RunFolder(run).frequencies
+    return _read(file, corpus.tokenizer) if file.exists() else count(corpus.training_ids(), corpus.tokenizer)
+
+
+def write_frequencies(run: Path, corpus: Corpus, counts: Sequence[Int[np.ndarray, "_"]]) -> None:
     """Keep in the run folder how often each id occurs in training, for the day when the corpus is gone."""
     file = RunFolder(run).frequencies
     if file.exists():
         return
-    counts = count(corpus.training_ids(), corpus.tokenizer)
     kept = {"tokenizer": corpus.tokenizer.fingerprint, "counts": [each.tolist() for each in counts]}
     write(file, to_json(kept, lossless=True, ascii=False, indent=1))
 

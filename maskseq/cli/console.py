@@ -16,7 +16,7 @@ from rich.table import Table
 
 from maskseq.storage.standard_json import to_json
 from maskseq.storage.terminal import escaped
-from maskseq.training.events import Finished, Started, Step, Tested, Validation, Warned
+from maskseq.training.events import Finished, PlateauEnded, Started, Step, Tested, Validation, Warned
 from maskseq.types import Progress, Stages
 
 
@@ -158,6 +158,8 @@ class TrainingProgress:
                 self._scored("selection data", event)
             case Tested():
                 self._scored("test data", event)
+            case PlateauEnded():
+                self._plateau(event)
             case Warned():
                 warn(event.text)
             case Finished():
@@ -191,9 +193,18 @@ class TrainingProgress:
         self._held_out = f"; {what}: {figures}"
         talk.print(f"{what} at {event.tokens:,} tokens: {figures} of {score.cells:,}")
 
-    def _finished(self, event: Finished) -> None:
+    def _plateau(self, event: PlateauEnded) -> None:
         talk.print(
-            f"finished: {event.step:,} steps, {event.tokens:,} tokens, {event.seconds:.0f} s{self._held_out}",
+            f"no better validation since step {event.best:,}: from there the learning rate falls, until "
+            f"{event.total_tokens:,} tokens"
+        )
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], total=event.total_tokens)
+
+    def _finished(self, event: Finished) -> None:
+        best = "" if event.best is None else f"; the best checkpoint is step_{event.best}"
+        talk.print(
+            f"finished: {event.step:,} steps, {event.tokens:,} tokens, {event.seconds:.0f} s{best}{self._held_out}",
             markup=False,
         )
 

@@ -26,12 +26,15 @@ def init(
 
     Formats and columns are recognized by content; `--format`, and `--set data.format_options.OPTION=VALUE`, say better.
     Where the content does not say how to read them, the ways to choose from are printed, and the exit code is 2.
+    A second of training tells how long the recipe takes.
     """
     from maskseq.apps import init as starter
     from maskseq.apps import init_readings as readings
 
     try:
-        found = starter.init(files, output, format=format, overrides=overrides or (), yes=yes, on_error=on_error)
+        found = starter.init(
+            files, output, format=format, overrides=overrides or (), yes=yes, on_error=on_error, probe=True
+        )
     except readings.UndecidedError as question:
         if as_json:
             console.show(question.to_json(), as_json=True)

@@ -2,7 +2,7 @@
 
 A checkpoint folder holds `model.safetensors`, `config.json` (the encoder's), `tokenizer.json`, whatever the trainer
 adds, and `digests.json`, written last: a folder without it was interrupted. A run folder holds
-`checkpoints/step_N/` and `latest`, a text file with the name of the newest of them.
+`checkpoints/step_N/`, and two text files: `latest` has the name of the newest of them, `best` that of the best one.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ def save_model(folder: Path, model: Encoder, tokenizer: Tokenizer[Any]) -> None:
 def load_model(
     folder: Path, *, trust_code: Trust = False, warn: Callable[[str], object] = warnings.warn
 ) -> tuple[Encoder, Tokenizer[Any]]:
-    """The model and tokenizer of a checkpoint folder, or of the newest sound checkpoint of a run folder.
+    """The model and tokenizer of a checkpoint folder, or of the best checkpoint of a run folder.
 
     `DataError` names the file that is missing, cut short, changed, or does not fit the others. `trust_code` lets the
     tokenizer be code that is not an installed plug-in.
@@ -63,11 +63,33 @@ def load_model(
 
 
 def find_checkpoint(folder: Path, warn: Callable[[str], object] = warnings.warn) -> Path:
-    """The folder itself if it is a sound checkpoint; of a run folder, its newest sound one."""
-    if RunFolder(folder).is_run:
-        return newest_checkpoint(folder, warn)
-    check(folder)
-    return folder
+    """The folder itself if it is a sound checkpoint; of a run folder, its best one.
+
+    Where a run has not chosen one, or that is damaged, it is the newest sound one.
+    """
+    if not RunFolder(folder).is_run:
+        check(folder)
+        return folder
+    best = RunFolder(folder).best
+    if best.exists():
+        try:
+            chosen = named_checkpoint(best)
+            if chosen is None:
+                raise DataError(best, "does not name a checkpoint")
+            check(chosen)
+            return chosen
+        except DataError as error:
+            warn(f"the best checkpoint cannot be opened ({error}); taking the newest sound one")
+    return newest_checkpoint(folder, warn)
+
+
+def named_checkpoint(file: Path) -> Path | None:
+    """The checkpoint that `latest` or `best` names, if it is there."""
+    try:
+        name = file.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return next((folder for folder in checkpoints(file.parent) if folder.name == name), None)
 
 
 def read_model(
@@ -118,12 +140,9 @@ def _check_size(config: EncoderConfig, source: Path) -> None:
 def newest_checkpoint(run: Path, warn: Callable[[str], object]) -> Path:
     """The checkpoint that `latest` names, or the newest older one if that is damaged; `warn` is told which and why."""
     steps, latest = checkpoints(run)[::-1], RunFolder(run).latest
-    try:
-        named = latest.read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        named = ""
-    if any(folder.name == named for folder in steps):
-        steps = [folder for folder in steps if _step(folder) <= _step(Path(named))]
+    named = named_checkpoint(latest)
+    if named is not None:
+        steps = [folder for folder in steps if _step(folder) <= _step(named)]
     else:
         warn(f"{latest} does not name a checkpoint; taking the newest sound one")
     problems = []

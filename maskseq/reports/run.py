@@ -73,8 +73,13 @@ def _parts(
             "state": summary["state"],
             "tokens": summary["tokens"],
             "parameters": run.model.n_parameters,
-            "selection data, bits per scored cell": summary["validation_bits"],
-            "selection data, right": summary["validation_accuracy"],
+            "checkpoint": _chosen(watched),
+            "selection data, bits per scored cell": _either(summary, "bits"),
+            "selection data, right": _either(summary, "accuracy"),
+            **{
+                f"share of the loss saved, {name}": f"{skill:.1%}"
+                for name, skill in watched.best.get("skills", {}).items()
+            },
             **_tested(summary),
             "tokens per second": summary["tokens_per_s"],
             "seconds in steps": sum(watched.seconds),
@@ -84,8 +89,8 @@ def _parts(
     )
     yield "<h2>Curves</h2><p>Over tokens. Lines are training steps, dots selection data.</p>"
     yield from (_chart(watched, name, title) for name, title in CHARTS.items())
-    told = watched.test or (watched.validations[-1] if watched.validations else watched.last)
-    what = {"test": "The test data", "validation": "The selection data, at the last validation"}
+    told = watched.test or watched.best or (watched.validations[-1] if watched.validations else watched.last)
+    what = {"test": "The test data", "validation": f"The selection data, at step {told.get('step', 0):,}"}
     of = what.get(told.get("kind", ""), "The last step")
     yield f"<h2>By kind of question</h2><p>{of}, by what was asked of the model.</p>"
     yield from (_groups(told, key, name) for key, name in GROUPS.items())
@@ -100,6 +105,23 @@ def _parts(
     yield f"<h2>Recipe</h2><pre>{escape(to_json(recipe, ascii=False, indent=1))}</pre>"
 
 
+def _chosen(watched: Watched) -> str:
+    """Which checkpoint the figures are of, and why."""
+    if not watched.best:
+        return "the last one: there was nothing to choose by"
+    step, n = watched.best["step"], len(watched.validations)
+    chosen = f"step_{step}, the best of {n} validations"
+    if watched.plateau:
+        ended, begun = watched.plateau["step"], watched.plateau["best"]
+        chosen += f"; the plateau ended at step {ended:,}, and the decay began from step_{begun}"
+    return chosen
+
+
+def _either(summary: Mapping[str, Any], figure: str) -> Any:
+    """What the best validation says; of runs that chose none, the last one."""
+    return summary[f"{'validation' if summary['best_step'] is None else 'best'}_{figure}"]
+
+
 def _tested(summary: Mapping[str, Any]) -> dict[str, Any]:
     """What the test at the end came to, or that there was none."""
     if summary["test_bits"] is None:
@@ -112,7 +134,7 @@ def _tested(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 # ---- curves and tables --------------------------------------------------------------------------------------------
 
-GROUPS = {"by_objective": "objective", "by_ratio": "share hidden", "by_field": "field"}
+GROUPS = {"by_objective": "objective", "by_ratio": "share hidden", "by_field": "field", "by_protocol": "protocol"}
 
 
 def _groups(told: Mapping[str, Any], key: str, name: str) -> str:

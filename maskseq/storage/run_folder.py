@@ -6,7 +6,7 @@ from pathlib import Path
 from maskseq.contract.renamed import in_folder
 
 RECIPE, METRICS, FREQUENCIES, REPORT = "recipe.json", "metrics.jsonl", "frequencies.json", "report.html"
-CHECKPOINTS, LATEST, CORPUS, TENSORBOARD = "checkpoints", "latest", "corpus", "tensorboard"
+CHECKPOINTS, LATEST, BEST, CORPUS, TENSORBOARD = "checkpoints", "latest", "best", "corpus", "tensorboard"
 MODEL, CONFIG, TOKENIZER, DIGESTS = "model.safetensors", "config.json", "tokenizer.json", "digests.json"
 STATE, LAYOUT, CALIBRATION, LENGTH_HEAD, GATE = (
     "training_state",
@@ -57,6 +57,11 @@ class RunFolder:
         return in_folder(self.path, LATEST)
 
     @property
+    def best(self) -> Path:
+        """A text file with the name of the best checkpoint by selection data, if one was chosen."""
+        return in_folder(self.path, BEST)
+
+    @property
     def tensorboard(self) -> Path:
         return in_folder(self.path, TENSORBOARD)
 
@@ -68,7 +73,7 @@ class RunFolder:
     @property
     def results(self) -> tuple[Path, ...]:
         """What training writes over or cuts: none of it may lie in a folder without a recipe."""
-        return self.checkpoints, self.metrics, self.latest, self.report
+        return self.checkpoints, self.metrics, self.latest, self.best, self.report
 
     def checkpoint(self, step: int) -> Path:
         return self.checkpoints / f"step_{step}"

@@ -1,7 +1,7 @@
 """Checkpoints written beside the training: copies are made on its thread, files are written on another.
 
 `step_N` is made in its work folder (`maskseq.storage.outputs`), sealed with digests, put in its place, and only then
-named by `latest`. A kill at any moment leaves the checkpoint before or this one, whole.
+named by `latest`, and by `best` where it is. A kill at any moment leaves the checkpoint before or this one, whole.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from maskseq.errors import DataError
-from maskseq.model.checkpoint import checkpoints, save_model, write_json, write_tensors
+from maskseq.model.checkpoint import checkpoints, named_checkpoint, save_model, write_json, write_tensors
 from maskseq.model.encoder import Encoder
 from maskseq.storage.outputs import Work, claimed, discard, explained, sync, work_folder, write
 from maskseq.storage.run_folder import CheckpointFolder, RunFolder
@@ -50,11 +50,18 @@ class CheckpointWriter:
     """Set when the other ranks will not write any more."""
 
     def begin(
-        self, model: Encoder, tensors: dict[str, Tensor], saved: Saved, *, before: Callable[[], None] = lambda: None
+        self,
+        model: Encoder,
+        tensors: dict[str, Tensor],
+        saved: Saved,
+        *,
+        best: int | None = None,
+        before: Callable[[], None] = lambda: None,
     ) -> list[CheckpointSaved]:
         """Begin to write `step_N`. All ranks call it; returns what the one before came to, which is waited for.
 
-        `model` is kept, so it must be nobody else's; `tensors` are copied. `before` is called first, in the thread.
+        `model` is kept, so it must be nobody else's; `tensors` are copied. `best` is the step of the best checkpoint
+        up to this one, which stays; `before` is called first, in the thread.
         """
         began = time.monotonic()
         events = self.finish()
@@ -72,7 +79,7 @@ class CheckpointWriter:
             try:
                 with claim, explained(folder, work.folder):
                     before()
-                    self._write(work, model, own, layout, saved)
+                    self._write(work, model, own, layout, saved, best)
                 seconds = time.monotonic() - began
                 self._written = CheckpointSaved(step=saved.position.step, path=folder, seconds=seconds, stall=stall)
             except BaseException as error:  # all of them: a lost one would let the run go on without checkpoints
@@ -114,7 +121,13 @@ class CheckpointWriter:
             self._thread.join()
 
     def _write(
-        self, work: Work, model: Encoder, own: dict[str, Tensor], layout: dict[str, list[str]], saved: Saved
+        self,
+        work: Work,
+        model: Encoder,
+        own: dict[str, Tensor],
+        layout: dict[str, list[str]],
+        saved: Saved,
+        best: int | None,
     ) -> None:
         content, part = CheckpointFolder(work.content), work.folder / rank_file(self.ranks.rank)
         if own:
@@ -131,8 +144,9 @@ class CheckpointWriter:
             work.target.replace(work.folder / "undone")
         work.publish()
         write(self.run.latest, work.target.name + "\n")
+        name_best(self.run, best)
         for folder in checkpoints(self.run.path)[: -self.keep_last]:
-            if folder != work.target and not _kept(folder):
+            if folder != work.target and folder.name != f"step_{best}" and not _kept(folder):
                 discard(folder)
 
     def _wait_for(self, parts: set[Path]) -> None:
@@ -140,6 +154,12 @@ class CheckpointWriter:
         while not all(part.exists() for part in parts):
             if self._alone.wait(POLL_SECONDS):
                 raise OSError("the other processes have ended before their parts were written")
+
+
+def name_best(run: RunFolder, best: int | None) -> None:
+    """Write which checkpoint is the best, if it is on disk and not named yet."""
+    if best is not None and run.checkpoint(best).is_dir() and named_checkpoint(run.best) != run.checkpoint(best):
+        write(run.best, run.checkpoint(best).name + "\n")
 
 
 def _own_part(tensors: dict[str, Tensor], rank: int) -> dict[str, Tensor]:

@@ -37,7 +37,11 @@ class TrainingConfig:
     smoothing: float = 0.0
     """Standard deviation, in bins, by which targets of ordinal fields are spread over their neighbours."""
     ema: float = 0.0
-    """Decay a step of an average of the weights, which is then what is validated and saved; 0: no average."""
+    """Decay a step of an average of the weights. Validations score it and the weights behind it, and the better of the
+    two is saved; between validations it is the average. 0: no average."""
+    patience: int = 0
+    """Validations without a better one after which the plateau ends: the decay is then run from the best checkpoint.
+    0: the plateau lasts as long as the schedule has it."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: str = "auto"
     strategy: Literal["ddp", "fsdp"] = "ddp"
@@ -49,6 +53,8 @@ class TrainingConfig:
                 raise UsageError(f"training: {name} must be at least 1, not {getattr(self, name)}")
         if self.comparison_cells < 0:
             raise UsageError(f"training: comparison_cells must be 0 or more, not {self.comparison_cells}")
+        if self.patience < 0:
+            raise UsageError(f"training: patience is a number of validations from 0 on, not {self.patience}")
         if bool(self.first_rows) != bool(self.rows_warmup):
             raise UsageError("training: a batch-size warm-up needs both first_rows and rows_warmup")
         if self.first_rows and self.rows % self.first_rows:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -48,6 +48,15 @@ class Scores:
     by_ratio: dict[str, CellScore]
     """By the share of the piece that was hidden, such as `0.2-0.4`."""
     by_field: dict[str, CellScore]
+    by_protocol: dict[str, CellScore] = field(default_factory=dict)
+    """Of further questions that a validator asks, such as single cells and whole gaps."""
+    skills: dict[str, float] = field(default_factory=dict)
+    """By protocol, which share of a simple method's loss is saved: 1 − loss / its loss. Empty where none is known."""
+
+    @property
+    def merit(self) -> float:
+        """What checkpoints are chosen by, the higher the better: the mean skill, or without any, minus the loss."""
+        return sum(self.skills.values()) / len(self.skills) if self.skills else -self.all.loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +92,8 @@ class Validation:
     tokens: int
     scores: Scores
     seconds: float
+    averaged: bool = False
+    """The average of the weights was scored, which was no worse than the weights behind it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +104,20 @@ class Tested:
     tokens: int
     scores: Scores
     seconds: float
+    of: int | None = None
+    """The step of the weights that were scored: those of the best checkpoint. None: those of this step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlateauEnded:
+    """No validation was better for as long as the run is patient: the decay begins, from the best checkpoint."""
+
+    step: int
+    tokens: int
+    best: int
+    """The step of that checkpoint."""
+    total_tokens: int
+    """Where the run ends now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +155,8 @@ class Finished:
     step: int
     tokens: int
     seconds: float
+    best: int | None = None
+    """The step of the best checkpoint; None: there was nothing to choose by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,5 +169,5 @@ class Compared:
     """The gain over the best simple method by protocol, with intervals, and the verdict: one line."""
 
 
-Event = Started | Step | Validation | Tested | CheckpointSaved | Warned | Stopped | Finished | Compared
+Event = Started | Step | Validation | Tested | PlateauEnded | CheckpointSaved | Warned | Stopped | Finished | Compared
 Listener = Callable[[Event], None]

@@ -68,8 +68,9 @@ def _scores(prefix: str, scores: Scores) -> dict[str, float]:
         "/objective": scores.by_objective,
         "/ratio": scores.by_ratio,
         "/field": scores.by_field,
+        "/protocol": scores.by_protocol,
     }
-    return {
+    return {f"{prefix}/skill/{name}": skill for name, skill in scores.skills.items()} | {
         f"{prefix}{group}{'/' + name if name else ''}/{key}": getattr(score, key)
         for group, members in groups.items()
         for name, score in members.items()

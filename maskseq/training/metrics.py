@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 
 from maskseq.errors import UsageError
 from maskseq.storage.run_folder import RunFolder
+from maskseq.training.selection import Judged, best
 
 RECENT_STEPS = 20
 """Steps that the speed is a mean of."""
@@ -40,6 +41,8 @@ class Watched:
         self.last: Mapping[str, Any] = {}
         """The last step."""
         self.validations: list[Mapping[str, Any]] = []
+        self.plateau: Mapping[str, Any] = {}
+        """The line that tells that the plateau was ended early, if it was."""
         self.test: Mapping[str, Any] = {}
         """The test at the end, if there was one."""
         self.tokens: list[int] = []
@@ -92,12 +95,20 @@ class Watched:
                 values.append(line.get(name, 0.0))
         elif kind == "validation":
             self.validations.append(_numbers(line))
+        elif kind == "plateau":
+            self.plateau = line
         elif kind == "test":
             self.test = _numbers(line)
         elif kind == "checkpoint":
             self.checkpoint = line["step"]
         elif kind in ("stopped", "finished"):
             self.ended = line
+
+    @property
+    def best(self) -> Mapping[str, Any]:
+        """The validation of the best checkpoint; empty where nothing was chosen, as in runs of older versions."""
+        judged = {line["step"]: line for line in self.validations if "merit" in line}
+        return judged.get(best([Judged.of(step, line["merit"]) for step, line in judged.items()]), {})
 
     @property
     def total(self) -> int:
@@ -133,7 +144,7 @@ class Watched:
 
     def summary(self, now: float | None = None) -> dict[str, Any]:
         """Everything of this moment as one flat JSON object."""
-        validation = self.validations[-1] if self.validations else {}
+        validation, best = (self.validations[-1] if self.validations else {}), self.best
         kept = ("step", "loss", "bits", "accuracy", "lr", "grad_norm", "update_ratio", "peak_share", "wait_share")
         return {
             "run": str(self.run),
@@ -146,6 +157,7 @@ class Watched:
             **{key: self.last.get(key) for key in kept},
             "peak_memory": self.last.get("peak_memory"),
             **{f"validation_{key}": validation.get(key) for key in ("step", "bits", "accuracy")},
+            **{f"best_{key}": best.get(key) for key in ("step", "bits", "accuracy", "merit")},
             **{f"test_{key}": self.test.get(key) for key in ("step", "bits", "accuracy")},
             "checkpoint": self.checkpoint,
             "silent_s": (time.time() if now is None else now) - self.spoken if self.spoken else None,

@@ -9,20 +9,21 @@ from pathlib import Path
 from maskseq.storage.outputs import explained, write
 from maskseq.storage.run_folder import RunFolder
 from maskseq.storage.standard_json import to_json
-from maskseq.training.events import CheckpointSaved, Finished, Started, Step, Stopped, Tested, Validation
+from maskseq.training.events import CheckpointSaved, Finished, PlateauEnded, Started, Step, Stopped, Tested, Validation
 
-Recorded = Started | Step | Validation | Tested | CheckpointSaved | Stopped | Finished
+Recorded = Started | Step | Validation | Tested | PlateauEnded | CheckpointSaved | Stopped | Finished
 KINDS: dict[type, str] = {
     Started: "started",
     Step: "step",
     Validation: "validation",
     Tested: "test",
+    PlateauEnded: "plateau",
     CheckpointSaved: "checkpoint",
     Stopped: "stopped",
     Finished: "finished",
 }
-"""The `kind` of a line in `metrics.jsonl`. Steps and validations are those of one undisturbed run, each once; the
-others tell of the processes that made it."""
+"""The `kind` of a line in `metrics.jsonl`. Steps, validations and the end of a plateau are those of one undisturbed
+run, each once; the others tell of the processes that made it."""
 
 
 class MetricsWriter:
@@ -43,7 +44,9 @@ class MetricsWriter:
                 split, whole = values.pop("scores"), event.scores.all
                 del split["all"]
                 values |= {"loss": whole.loss, "bits": whole.bits, "accuracy": whole.accuracy, "cells": whole.cells}
-                values |= split
+                values |= {name: each for name, each in split.items() if each or name not in ("by_protocol", "skills")}
+            if isinstance(event, Validation):
+                values["merit"] = event.scores.merit
             line = {"kind": KINDS[type(event)], "time": round(time.time(), 3), **values}
             with explained(Path(self._file.name)):
                 self._file.write(to_json(line) + "\n")

@@ -45,12 +45,16 @@ class ScheduleConfig:
         return warmup, decay
 
 
-def lr_at(tokens: int, total: int, config: ScheduleConfig) -> float:
-    """The factor on the learning rate of a step that begins after `tokens` of the run's `total` tokens."""
+def lr_at(tokens: int, total: int, config: ScheduleConfig, *, decay_from: int | None = None) -> float:
+    """The factor on the learning rate of a step that begins after `tokens` of the run's `total` tokens.
+
+    `decay_from` is where the tail begins that was begun before its time.
+    """
     warmup, decay = config.lengths(total)
-    if tokens < warmup:
+    if decay_from is None and tokens < warmup:
         return tokens / warmup
-    done = min((tokens - (total - decay)) / decay, 1.0) if decay else 0.0
+    begin = total - decay if decay_from is None else decay_from
+    done = min((tokens - begin) / decay, 1.0) if decay else 0.0
     if done <= 0:
         return 1.0
     return config.final + (1 - config.final) * _TAILS[config.tail](done)

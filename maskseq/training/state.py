@@ -7,7 +7,7 @@ Model, tokenizer and digests beside it are `maskseq.model.checkpoint`'s.
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Position:
     stage: int = 0
     earlier_tokens: int = 0
     """Tokens seen in the stages before this one."""
+    decay_from: int | None = None
+    """The tokens after which the plateau was ended before its time, the weights being those of the best checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,7 @@ def branch(source: Path, warn: Callable[[str], object] = warnings.warn) -> Origi
     Rows and tokens go on counting, so that a stable run and a branch that decays are together one run.
     """
     checkpoint = _sound_checkpoint(source, warn)
-    return Origin(checkpoint, read_saved(checkpoint).position)
+    return Origin(checkpoint, replace(read_saved(checkpoint).position, decay_from=None))
 
 
 def identity(origin: Origin) -> dict[str, Any]:

@@ -84,24 +84,31 @@ class TrainStep:
         return (change / size.clamp(min=1e-12)).item()
 
     @torch.no_grad()
-    def score(self, rows: PackedRows, n: int) -> Scores:
-        """Score the first `n` rows, each rank its share of them."""
-        n, world = min(n, rows.n_rows(0)), self.ranks.world
+    def score(self, rows: PackedRows, n: int, *, again: bool = False) -> Scores:
+        """Score the first `n` rows, each rank its share of them, by the weights as they stand.
+
+        `again`: those of further epochs as well, where the first has fewer.
+        """
+        n, world = n if again else min(n, rows.n_rows(0)), self.ranks.world
         tallies = no_tallies(len(self.field_names), self.ranks.device)
-        with self._averaged():
-            for first in range(0, n, world):  # every rank makes as many calls, as sharded weights demand
-                number = first + self.ranks.rank
-                batch = Batch.of(rows.row(min(number, n - 1)), self.ranks.device)
-                _, counted = self.loss(batch, 1.0, dtype=self.dtype)
-                if number < n:
-                    tallies += counted
+        for first in range(0, n, world):  # every rank makes as many calls, as sharded weights demand
+            number = first + self.ranks.rank
+            batch = Batch.of(rows.row(min(number, n - 1)), self.ranks.device)
+            _, counted = self.loss(batch, 1.0, dtype=self.dtype)
+            if number < n:
+                tallies += counted
         return scores(self.ranks.sum(tallies), self.field_names)
 
-    def state(self) -> dict[str, Tensor]:
-        """The tensors that go on with `model`: moments, and the weights where `model` is their average."""
+    def used(self, *, averaged: bool) -> Mapping[str, Tensor]:
+        """The average of the weights where that is asked for and kept, else the weights."""
+        return self.average if averaged and self.average is not None else self.weights
+
+    def state(self, *, averaged: bool) -> dict[str, Tensor]:
+        """The tensors that go on with `model`: moments, and of the weights and their average the one it is not."""
         tensors = self.optimizers.state()
         if self.average is not None:
-            tensors |= {f"weights/{name}": parameter for name, parameter in self.weights.items()}
+            prefix, others = ("weights", self.weights) if averaged else ("average", self.average)
+            tensors |= {f"{prefix}/{name}": tensor for name, tensor in others.items()}
         return tensors
 
     @torch.no_grad()
@@ -109,32 +116,47 @@ class TrainStep:
         """Take up what `state` gave. `read(adapt)` returns the tensors, each passed through `adapt(name, tensor)`."""
         tensors = dict(read(lambda path, tensor: parallel.sharded_like(tensor, self.weights[path.partition("/")[2]])))
         for name, parameter in self.weights.items():
-            if f"weights/{name}" in tensors:
-                parameter.copy_(tensors.pop(f"weights/{name}"))
+            weights, average = (tensors.pop(f"{each}/{name}", None) for each in ("weights", "average"))
+            if weights is not None:
+                parameter.copy_(weights)
+            if average is not None and self.average is not None:
+                self.average[name].copy_(average)
         if moments:
             self.optimizers.load(tensors)
 
     @torch.no_grad()
-    def model(self) -> Encoder:
-        """A copy in CPU memory of the model as it is used: averaged if it is averaged, and whole. All ranks call it."""
-        used = self.average or self.weights
+    def begin_from(self, whole: Mapping[str, Tensor]) -> None:
+        """Take the weights of a model, whole ones; an average begins with them."""
+        self._put(self.sharded(whole))
+        for name, mean in (self.average or {}).items():
+            mean.copy_(self.weights[name])
+
+    def sharded(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a model as this rank holds them."""
+        return {name: parallel.sharded_like(whole[name], parameter) for name, parameter in self.weights.items()}
+
+    @torch.no_grad()
+    def model(self, *, averaged: bool) -> Encoder:
+        """A copy in CPU memory of the model with the weights or their average, whole. All ranks call it."""
         copy = Encoder(self.encoder.config, seed=None)
+        used = self.used(averaged=averaged)
         copy.load_state_dict({name: parallel.full(tensor).cpu() for name, tensor in used.items()})
         return copy
 
     @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """While entered, the average of the weights stands in their place."""
-        if self.average is None:
+    def standing_in(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+        """While entered, these stand in the place of the weights."""
+        if tensors is self.weights:
             yield
             return
         kept = {name: parameter.detach().clone() for name, parameter in self.weights.items()}
-        self._put(self.average)
+        self._put(tensors)
         try:
             yield
         finally:
             self._put(kept)
 
+    @torch.no_grad()
     def _put(self, tensors: Mapping[str, Tensor]) -> None:
         for name, parameter in self.weights.items():
             parameter.copy_(tensors[name])

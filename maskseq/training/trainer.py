@@ -5,16 +5,15 @@ import functools
 import math
 import signal
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import InitVar, dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from maskseq.errors import MaskseqError, UsageError
+from maskseq.errors import MaskseqError
 from maskseq.model import checkpoint
 from maskseq.model.cpu import keep_freed_memory
 from maskseq.model.encoder import Encoder
@@ -22,72 +21,34 @@ from maskseq.model.flops import row_flops
 from maskseq.packing.rows import PackedRow, PackedRows
 from maskseq.storage.outputs import locked, sweep
 from maskseq.storage.run_folder import CheckpointFolder, RunFolder
-from maskseq.tokenizer import Tokenizer
-from maskseq.training import parallel, state
-from maskseq.training.checkpoint_writer import CheckpointWriter
-from maskseq.training.claim import Canonical, claim
+from maskseq.training import parallel, selection, state
+from maskseq.training.checkpoint_writer import CheckpointWriter, name_best
+from maskseq.training.claim import claim
 from maskseq.training.config import TrainingConfig as TrainingConfig
 from maskseq.training.device import choose_precision, gemm_peak, peak_memory
-from maskseq.training.events import Finished, Listener, Scores, Started, Step, Stopped, Tested, Validation, Warned
+from maskseq.training.events import (
+    Finished,
+    Listener,
+    PlateauEnded,
+    Started,
+    Step,
+    Stopped,
+    Tested,
+    Validation,
+    Warned,
+)
 from maskseq.training.metrics_writer import MetricsWriter, Recorded
-from maskseq.training.optimizer import OptimizerConfig
-from maskseq.training.schedule import ScheduleConfig, lr_at, n_rows
+from maskseq.training.schedule import lr_at, n_rows
+from maskseq.training.spec import TrainingResult as TrainingResult
+from maskseq.training.spec import TrainingSpec as TrainingSpec
+from maskseq.training.spec import Validator as Validator
 from maskseq.training.state import Origin, Position, Saved
 from maskseq.training.step import TrainStep
 from maskseq.training.stop_signals import Interrupted, StopSignals
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingResult:
-    """What a finished run came to."""
-
-    run: Path
-    position: Position
-    validation: Scores | None
-
-
 class DivergenceError(MaskseqError):
     """A loss or a gradient was not finite; the last checkpoint is from before."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSpec:
-    """What decides a run, but for the model it begins with and the rows that it sees."""
-
-    config: TrainingConfig
-    optimizer: OptimizerConfig
-    schedule: ScheduleConfig
-    tokenizer: Tokenizer[Any]
-    seed: int
-    """Keys dropout."""
-    identity: Mapping[str, Any]
-    """What makes two runs the same: the resolved recipe and the corpus fingerprint."""
-    canonical: Canonical = dict
-    """How identities are compared."""
-    origin: Origin | None = None
-    """Where a new run takes its weights and moments from, as `state.next_stage` and `state.branch` give it; the rows
-    are those of its stage."""
-
-    def __post_init__(self) -> None:
-        if self.origin is not None and self.origin.position.tokens >= self.config.tokens:
-            raise UsageError(
-                f"training: the branch begins after {self.origin.position.tokens:,} tokens, so that training.tokens "
-                f"must be more, not {self.config.tokens:,}"
-            )
-
-    @property
-    def full_identity(self) -> dict[str, Any]:
-        """With the origin: two branches of a run are two runs."""
-        return {**self.identity, **({"origin": state.identity(self.origin)} if self.origin else {})}
-
-
-class Validator(Protocol):
-    """Scores a model in training on data that it does not learn from: the same cells every time.
-
-    All ranks call it, since sharded weights demand it. Training knows nothing else of it.
-    """
-
-    def __call__(self, learner: TrainStep) -> Scores: ...
 
 
 def train(
@@ -103,7 +64,8 @@ def train(
 ) -> TrainingResult:
     """Train `model` on `rows` into the run folder `run`, or go on with the run of the same identity that is there.
 
-    `validate` is called every `validate_every` and at the end, `test` once, at the end. `begin_only` makes no step: it
+    `validate` is called at the beginning, every `validate_every` and at the end; what it finds best becomes a
+    checkpoint, which `best` names. `test` is called once, at the end, about that one. `begin_only` makes no step: it
     writes the checkpoint that a new run begins with, from which it can go on. Raises `Interrupted` after SIGINT,
     SIGTERM or SIGHUP, with a checkpoint written; `UsageError` when the folder holds another run or the ranks cannot
     share a step's rows; `DivergenceError` when the loss is no longer finite.
@@ -150,6 +112,7 @@ class Trainer:
         self.config = spec.config
         self.position, self.precision = Position(), choose_precision(self.config.precision, self.ranks.device)
         own = self._newest()
+        self.new = own is None
         self.resumed_from = own or (origin.checkpoint if origin else None)
         moments = False
         if self.resumed_from:
@@ -173,44 +136,68 @@ class Trainer:
         self.gemm_peak = gemm_peak(self.ranks.device, self.precision)
         if self.resumed_from:
             self.learner.load(functools.partial(state.read_tensors, self.resumed_from), moments=moments)
+        self.judged = selection.judged_until(self.run.metrics, self.position.step) if own else []
+        if self.ranks.first:  # a kill may have come between a checkpoint and its name
+            name_best(self.run, self.best)
+
+    @property
+    def best(self) -> int | None:
+        """The step of the best checkpoint so far."""
+        return selection.best(self.judged)
+
+    @property
+    def end(self) -> int:
+        """The tokens with which the run ends: those of the recipe, or fewer where its plateau was ended early."""
+        if self.position.decay_from is None:
+            return self.config.tokens
+        return math.ceil(self.position.decay_from + self.spec.schedule.lengths(self.config.tokens)[1])
 
     def fit(self, rows: PackedRows, signals: StopSignals) -> TrainingResult:
         """Steps until all tokens are seen, with validations and checkpoints between them, and a test at the end."""
         config, began, validation = self.config, time.monotonic(), None
-        if self.position.tokens >= config.tokens:
+        if self.position.tokens >= self.end:
             self.on_event(self._started())
-            return TrainingResult(run=self.run.path, position=self.position, validation=None)
+            return TrainingResult(run=self.run.path, position=self.position, validation=None, best=self.best)
+        first = self.position.step - self.new  # a new run has written nothing of its first step yet
         with (
-            closing(MetricsWriter(self.run, step=self.position.step, write=self.ranks.first)) as self.metrics,
+            closing(MetricsWriter(self.run, step=first, write=self.ranks.first)) as self.metrics,
             CheckpointWriter(self.run, self.spec.tokenizer, self.ranks, config.keep_last) as self.writer,
             closing(numbered(rows, self.position.row, self.ranks)) as stream,
         ):
             self._tell(self._started())
-            while self.position.tokens < config.tokens:
+            if self.validator is not None and self.new:
+                first_result = self.judge(self.validator)
+                self._tell(first_result)
+                self.save(averaged=first_result.averaged)
+            while self.position.tokens < self.end:
                 before = self.position.tokens
                 self._tell(self.step(stream))
                 after = self.position.tokens
-                ends = after >= config.tokens
+                ends, better, averaged = after >= self.end, False, True
                 if self.validator is not None and (ends or config.crosses(config.validate_every, before, after)):
-                    result = self.validate(self.validator)
-                    validation = result.scores
+                    result = self.judge(self.validator)
+                    validation, averaged = result.scores, result.averaged
                     self._tell(result)
+                    better = self.best == self.position.step
+                    if self.ends_plateau:
+                        self.begin_decay()
+                        ends, averaged = after >= self.end, True
                 if self.tester is not None and ends:
-                    self._tell(Tested(**vars(self.validate(self.tester))))
+                    self._tell(self.test(self.tester, averaged=averaged))
                 self._tell(*self.writer.poll())
                 stop = self.ranks.any(signals.caught > 0)
                 keep = config.crosses(config.keep_every, before, after)
-                if ends or stop or keep or config.crosses(config.checkpoint_every, before, after):
-                    self.save(keep=keep)
+                if ends or better or stop or keep or config.crosses(config.checkpoint_every, before, after):
+                    self.save(keep=keep, averaged=averaged)
                 if stop and not ends:
                     self._tell(*self.writer.finish())
-                    text = f"stopped after step {self.position.step}, {after:,} of {config.tokens:,} tokens"
+                    text = f"stopped after step {self.position.step}, {after:,} of {self.end:,} tokens"
                     self._tell(Stopped(step=self.position.step, tokens=after, reason="asked to stop"))
                     raise Interrupted(f"{text}; the same command goes on from here", signals.caught or signal.SIGTERM)
             self._tell(*self.writer.finish())
             seconds = time.monotonic() - began
-            self._tell(Finished(step=self.position.step, tokens=self.position.tokens, seconds=seconds))
-        return TrainingResult(run=self.run.path, position=self.position, validation=validation)
+            self._tell(Finished(step=self.position.step, tokens=self.position.tokens, seconds=seconds, best=self.best))
+        return TrainingResult(run=self.run.path, position=self.position, validation=validation, best=self.best)
 
     def begin(self) -> TrainingResult:
         """Write where a new run stands before its first step; nothing where it has a checkpoint."""
@@ -220,9 +207,9 @@ class Trainer:
                 closing(MetricsWriter(self.run, step=self.position.step, write=self.ranks.first)) as self.metrics,
                 CheckpointWriter(self.run, self.spec.tokenizer, self.ranks, self.config.keep_last) as self.writer,
             ):
-                self.save(keep=False)
+                self.save(averaged=True)
                 self._tell(*self.writer.finish())
-        return TrainingResult(run=self.run.path, position=self.position, validation=None)
+        return TrainingResult(run=self.run.path, position=self.position, validation=None, best=self.best)
 
     def step(self, stream: Iterator[tuple[int, PackedRow]]) -> Step:
         """One optimizer step on the next rows."""
@@ -243,7 +230,7 @@ class Trainer:
                 f"checkpoints in {self.run.path} are from before; lower optimizer.lr, or set optimizer.clip = 1; "
                 f"maskseq.apps.pretrain.rows_of_run({str(self.run.path)!r}).row({position.row}) is such a row"
             )
-        factor = lr_at(position.tokens, config.tokens, self.spec.schedule)
+        factor = lr_at(position.tokens, config.tokens, self.spec.schedule, decay_from=position.decay_from)
         update_ratio = self.learner.update(factor)
         self.position = dataclasses.replace(
             position, step=position.step + 1, row=position.row + n, tokens=position.tokens + int(tokens)
@@ -252,7 +239,7 @@ class Trainer:
         return Step(
             step=self.position.step,
             tokens=self.position.tokens,
-            total_tokens=config.tokens,
+            total_tokens=self.end,
             row=self.position.row,
             scores=result,
             lr=self.spec.optimizer.lr * factor,
@@ -266,18 +253,70 @@ class Trainer:
             peak_memory=peak_memory(self.ranks.device),
         )
 
-    def validate(self, validator: Validator) -> Validation:
-        """Score the model as it stands."""
-        began = time.monotonic()
-        result = validator(self.learner)
-        seconds = time.monotonic() - began
-        return Validation(step=self.position.step, tokens=self.position.tokens, scores=result, seconds=seconds)
+    def judge(self, validator: Validator) -> Validation:
+        """Score the model as it stands: the average of the weights, or the weights behind it where they are better."""
+        began, learner = time.monotonic(), self.learner
+        averaged = learner.average is not None
+        with learner.standing_in(learner.used(averaged=averaged)):
+            result = validator(learner)
+        if averaged and (plain := validator(learner)).merit > result.merit:
+            result, averaged = plain, False
+        self.judged.append(selection.Judged.of(self.position.step, result.merit))
+        return Validation(
+            step=self.position.step,
+            tokens=self.position.tokens,
+            scores=result,
+            seconds=time.monotonic() - began,
+            averaged=averaged,
+        )
 
-    def save(self, *, keep: bool) -> None:
-        """Begin to write a checkpoint of this moment."""
+    @property
+    def ends_plateau(self) -> bool:
+        """Whether the plateau, being one still, has lasted as long as the run is patient."""
+        config, position = self.config, self.position
+        warmup, decay = self.spec.schedule.lengths(config.tokens)
+        on_plateau = position.decay_from is None and warmup <= position.tokens < config.tokens - decay
+        return on_plateau and selection.out_of_patience(self.judged, config.patience)
+
+    def begin_decay(self) -> None:
+        """Go back to the weights and moments of the best checkpoint, and let the learning rate fall from here."""
+        assert self.best is not None
+        self._tell(*self.writer.finish())
+        chosen = self.run.checkpoint(self.best)
+        checkpoint.check(chosen)
+        self.learner.begin_from(checkpoint.read_tensors(CheckpointFolder(chosen).model))
+        self.learner.load(functools.partial(state.read_tensors, chosen), moments=True)
+        self.position = dataclasses.replace(self.position, decay_from=self.position.tokens)
+        self._tell(
+            PlateauEnded(step=self.position.step, tokens=self.position.tokens, best=self.best, total_tokens=self.end)
+        )
+
+    def test(self, tester: Validator, *, averaged: bool) -> Tested:
+        """Score the best checkpoint, or the model as it stands where that is the best, or none was chosen."""
+        began, learner, best = time.monotonic(), self.learner, self.best
+        tensors = learner.used(averaged=averaged)
+        if best is not None and best != self.position.step:
+            self._tell(*self.writer.finish())
+            tensors = learner.sharded(checkpoint.read_tensors(CheckpointFolder(self.run.checkpoint(best)).model))
+        with learner.standing_in(tensors):
+            result = tester(learner)
+        seconds = time.monotonic() - began
+        return Tested(step=self.position.step, tokens=self.position.tokens, scores=result, seconds=seconds, of=best)
+
+    def save(self, *, averaged: bool, keep: bool = False) -> None:
+        """Begin to write a checkpoint of this moment, with the average of the weights or without it."""
         saved = Saved(position=self.position, precision=self.precision, optimizer=self.spec.optimizer.name, keep=keep)
+        averaged = averaged and self.learner.average is not None
         # No checkpoint may claim steps that the metrics have lost, hence their flush before it.
-        self._tell(*self.writer.begin(self.learner.model(), self.learner.state(), saved, before=self.metrics.sync))
+        self._tell(
+            *self.writer.begin(
+                self.learner.model(averaged=averaged),
+                self.learner.state(averaged=averaged),
+                saved,
+                best=self.best,
+                before=self.metrics.sync,
+            )
+        )
 
     def _begin(self, origin: Origin, saved: Saved) -> Position:
         """Where a run begins that begins from another; warns of moments that it cannot take up."""
@@ -304,7 +343,7 @@ class Trainer:
         return Started(
             step=self.position.step,
             tokens=self.position.tokens,
-            total_tokens=self.config.tokens,
+            total_tokens=self.end,
             stage=self.position.stage,
             n_parameters=self.learner.encoder.n_parameters,
             device=str(self.ranks.device),

@@ -13,6 +13,8 @@ from maskseq_events.case import UNKNOWN, Case, Value
 from maskseq_events.columns import to_number
 from maskseq_events.roles import MOST_CODES, MOST_VALUES, is_identifier
 
+RESERVED, MOST_COUNTS = 4, 2_000_000
+"""Ids that a field has besides its values, and how many counts a prior of neighbouring events may hold."""
 MOST_ATTRIBUTES = 6
 FEWEST_COUNTED = 10
 """Events from which on numbers that follow each other are those of rows, and no chance."""
@@ -125,6 +127,9 @@ def suggest_events(records: Sequence[Any]) -> Suggestion | None:
             if of_kind := [name for name in chosen if kinds[name] == kind]:
                 options[kind] = of_kind
     by_time = bool(times) and len(records) >= 50
+    values = [len(activities), *(len(attributes[name].values) for name in chosen if kinds[name] == "categorical")]
+    counts = sum((n + RESERVED) ** 3 for n in values)  # of each value between any two others
+    prior = {"model": {"ngram_prior": {"depth": 1}}} if not messages and counts <= MOST_COUNTS else {}
     split = {"by": "time"} if by_time else {"by": "record"} if len(records) >= 20 else {}
     longest = int(np.quantile([len(case) for case in records], 0.99)) + 1
     return Suggestion(
@@ -136,14 +141,17 @@ def suggest_events(records: Sequence[Any]) -> Suggestion | None:
             "masking": {
                 "ratio": [0.1, 0.5],
                 "mode": ["cell", "position"] if chosen or times else "cell",
-                "tokens": {"weight": 0.5},
+                "tokens": {"weight": 0.5, "replacement": {"mask": 1.0}},
                 "spans": {"weight": 0.5, "mean_length": 3},
             },
-        },
+            "training": {"ema": 0.99},
+        }
+        | prior,
         comments={
             "tokenizer.attributes": "fields beside the activity; the time has its own",
             "tokenizer.templates": "activities are messages: their templates are learned",
             "data.split.by": "later cases are held out" if by_time else "whole cases are held out",
+            "model.ngram_prior": "it starts from what the neighbouring events say",
             "masking.ratio": "drawn for each case",
             "masking.mode": "single values, or whole events",
         },

@@ -5,12 +5,17 @@ from collections import Counter
 from collections.abc import Sequence as Records
 from typing import Any
 
-from maskseq.survey import Suggestion
+import numpy as np
+
+from maskseq.survey import Size, Suggestion
 from maskseq_genomics.alphabet import AMINO_ACIDS, NUCLEOTIDES, Alphabet
 from maskseq_genomics.sequence import Sequence
 
 LETTERS = 4_000_000
 """How many letters are looked at."""
+FRAME = tuple(range(5, 23))
+"""Distances between letters: 6, 9, … 21, each between its neighbours."""
+FRAME_LETTERS, FEWEST_PAIRS, FRAMED = 500_000, 10_000, 0.008
 SHORTEST_DNA, SHORTEST_PROTEIN = 8, 20
 """Letters that a cell of a table must have to look like a sequence: words such as ACT are none."""
 
@@ -55,17 +60,22 @@ def suggest_nucleotides(records: Records[Any]) -> Suggestion | None:
         found["lower case"] = f"{lower:.1%} of the letters"
     if 0.01 < lower < 0.99:
         comments["tokenizer.name"] += "; if lower case marks repeats, soft_mask_weight = 0.1 lets them count less"
+    framed = has_frames(records)
+    found["codons"] = "letters three apart are alike, as in genes" if framed else "no sign of them"
+    if any(hasattr(record, "quality") for record in records):
+        found["base qualities"] = "written back as they are; nothing is learned from them"
     # So deep that each context occurs about thirty times, on both strands: a cell is among its own counts.
-    depth = min(max(int(math.log(max(2 * known / 30, 1), 16)), 0), 4)
+    everywhere = known / total * Size.of(records).units
+    depth = min(max(int(math.log(max(2 * everywhere / 30, 1), 16)), 0), 4)
     return Suggestion(
         found=found | _duplicates(records),
-        context=512,
+        context=256,
         recipe={
-            "model": {"ngram_prior": {"depth": depth}, "phase_embeddings": {"periods": [3]}},
+            "model": {"ngram_prior": {"depth": depth}} | ({"phase_embeddings": {"periods": [3]}} if framed else {}),
             "masking": {
-                "ratio": 0.2,
-                "tokens": {"weight": 0.7, "replacement": {"mask": 1.0}},
-                "spans": {"weight": 0.3, "mean_length": 10},
+                "ratio": 0.15,
+                "tokens": {"weight": 0.85, "replacement": {"mask": 1.0}},
+                "spans": {"weight": 0.15, "mean_length": 8},
             },
         }
         | _by_record(records),
@@ -73,9 +83,31 @@ def suggest_nucleotides(records: Records[Any]) -> Suggestion | None:
         | {
             "model.ngram_prior": f"it starts from what {depth} bases on either side say",
             "model.phase_embeddings": "codons",
-            "masking.ratio": "share of the bases; spans are runs of about ten",
+            "masking.ratio": "share of the bases; spans are runs of about eight",
         },
     )
+
+
+def has_frames(records: Records[Any]) -> bool:
+    """Whether there are genes in it, by the letters: those three apart are alike more often than their neighbours are.
+
+    Each multiple of three is compared with the distances on either side of it, so that neither the letters' shares nor
+    short words count. By this bacteria, phages and yeast have 0.015 to 0.022, human promoters 0.003, and noise 0.
+    """
+    alike, pairs, left = np.zeros(len(FRAME)), np.zeros(len(FRAME)), FRAME_LETTERS
+    for record in records:
+        letters = np.frombuffer(record.residues[:left].upper(), np.uint8)
+        left -= len(letters)
+        for place, distance in enumerate(FRAME):
+            if len(letters) > distance:
+                alike[place] += np.count_nonzero(letters[distance:] == letters[:-distance])
+                pairs[place] += len(letters) - distance
+        if left <= 0:
+            break
+    if pairs[-1] < FEWEST_PAIRS:
+        return False
+    share = (alike / pairs).reshape(-1, 3)
+    return float((share[:, 1] - (share[:, 0] + share[:, 2]) / 2).mean()) > FRAMED
 
 
 def suggest_proteins(records: Records[Any]) -> Suggestion | None:

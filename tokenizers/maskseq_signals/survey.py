@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from maskseq.survey import Suggestion
+from maskseq.survey import Size, Suggestion
 from maskseq_signals.clock import clock
 from maskseq_signals.recording import Recording
 
@@ -19,6 +19,8 @@ SHORTEST_PERIOD = 4
 """In steps; shorter ones are noise, whose differences alternate."""
 MOST_VARIABLES = 128
 """Numbers around a position whose covariances are worth their time: systems of so many equations are solved."""
+FEWER_STEPS, FEW_STEPS, MANY_STEPS = 5_000, 20_000, 100_000
+"""Time steps below which the learning rate is lower, below which there is dropout, and from which it is higher."""
 PERIODIC = 0.2
 """Autocorrelation of the differences, from which on a signal is called periodic."""
 
@@ -37,6 +39,7 @@ def suggest_bins(records: Sequence[Any]) -> Suggestion | None:
     options, why = _bins(values)
     if len(chosen) < len(first.names):
         options["channels"] = chosen
+    steps = Size.of(records).units
     left = f"constant: {', '.join(flat)}" if flat and len(kept) < len(first.names) else ""
     many = f"{MOST_CHANNELS} of {len(kept)} that vary" if len(chosen) < len(kept) else ""
     span = min(max(4, period // 4 if period else 8), 64)
@@ -48,13 +51,16 @@ def suggest_bins(records: Sequence[Any]) -> Suggestion | None:
         context=min(max(64, 1 << (4 * period - 1).bit_length() if period else 256), 1024),
         recipe={
             "tokenizer": options,
-            "model": {"ordinal_basis": {"cosines": 16}} | ({"linear_prior": {"distances": around}} if around else {}),
+            "model": {"n_heads": 4, "ordinal_basis": {"cosines": 16}}
+            | ({"linear_prior": {"distances": around}} if around else {})
+            | ({"attention_dropout": 0.1, "mlp_dropout": 0.1} if steps < FEW_STEPS else {}),
             "masking": {
                 "ratio": [0.1, 0.5],
                 "tokens": {"weight": 0.3, "replacement": {"mask": 1.0}},
                 "spans": {"weight": 0.7, "mean_length": span},
             },
-            "training": {"smoothing": 1.0},
+            "optimizer": {"lr": 3e-4 if steps < FEWER_STEPS else 1e-3 if steps < MANY_STEPS else 2e-3},
+            "training": {"smoothing": 1.0, "ema": 0.98},
         },
         comments={
             "tokenizer.scheme": why,
@@ -64,6 +70,7 @@ def suggest_bins(records: Sequence[Any]) -> Suggestion | None:
             "masking.ratio": "share of the samples, drawn for each piece",
             "masking.spans": "gaps" + (", a quarter of the period long" if period else ""),
             "training.smoothing": "neighbouring bins are nearly right",
+            "optimizer.lr": "the less data, the lower: it starts from a prediction that is good already",
         },
     )
 
