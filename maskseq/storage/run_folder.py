@@ -14,6 +14,7 @@ STATE, LAYOUT, CALIBRATION, LENGTH_HEAD = (
     "calibration.json",
     "length_head.safetensors",
 )
+TASK, TASK_HEAD, TASK_FIGURES = "task.json", "task_head.safetensors", "task_figures.json"
 
 
 @dataclass(frozen=True)
@@ -127,3 +128,17 @@ class CheckpointFolder:
     @property
     def length_head(self) -> Path:
         return self.path / LENGTH_HEAD
+
+    @property
+    def task(self) -> Path:
+        """What it was fine-tuned for."""
+        return self.path / TASK
+
+    @property
+    def task_head(self) -> Path:
+        return self.path / TASK_HEAD
+
+    @property
+    def task_figures(self) -> Path:
+        """How well it does, beside simple methods."""
+        return self.path / TASK_FIGURES

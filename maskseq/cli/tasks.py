@@ -1,0 +1,106 @@
+"""Your own question: fine-tune a run for labels, predict them, and probe what its vectors know."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maskseq.cli import console
+from maskseq.cli.app import (
+    Dress,
+    FormatName,
+    Json,
+    OnBroken,
+    RunFolder,
+    Seed,
+    Set,
+    Trust,
+    app,
+    format_options,
+    with_seed,
+)
+
+if TYPE_CHECKING:
+    from maskseq.tasks.fit import FitProgress
+
+
+@app.command()
+def finetune(
+    run: RunFolder,
+    task: Annotated[Path, typer.Argument(help="A TOML file: which labels, which head, what learns (docs/tasks.md).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The run folder that is made.")],
+    overrides: Set = None,
+    seed: Seed = None,
+    trust_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Train a run for your labels: classes, sets of labels, numbers; of records, positions, events or running cases.
+
+    Reports the test part with intervals, beside simple methods that need no encoder. Ctrl-C saves and stops; the same
+    command goes on from there to the same weights.
+    """
+    from maskseq.apps import finetune as commands
+    from maskseq.trained import load
+
+    config = commands.load_task_file(task, with_seed(overrides, seed))
+
+    def epoch_line(progress: "FitProgress") -> None:
+        best = " (best)" if progress.best else ""
+        console.say(
+            f"epoch {progress.epoch} of {progress.epochs}: loss {progress.train_loss:.4f}, "
+            f"selection {progress.selection_loss:.4f}{best}"
+        )
+
+    with ExitStack() as stack:
+        counted = stack.enter_context(console.counting("fine-tuning", "steps"))
+        found = commands.finetune(
+            load(run, trust_code=trust_code),
+            config,
+            output=output,
+            on_epoch=lambda progress: None if as_json else epoch_line(progress),
+            on_step=counted,
+        )
+    if as_json:
+        console.show({"output": str(output), **found.to_json()}, as_json=True)
+        return
+    console.show({"test records": found.n_records, **found.table(), "verdict": found.words}, as_json=False)
+    console.say(f"run folder: {output}; predict with: maskseq predict {output} FILE")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="TASKRUN", help="A folder that `maskseq finetune` made.")],
+    file: Annotated[Path, typer.Argument(help="The file whose labels are predicted.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A .csv, .tsv, .jsonl or .parquet file (default: stdout).")
+    ] = None,
+    format: FormatName = None,
+    overrides: Dress = None,
+    on_error: OnBroken = "stop",
+    trust_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Predict the labels of a file's records: calibrated probabilities of classes, or numbers with 90 % intervals.
+
+    Cases are taken as they stand: of a task of running cases, as their beginnings.
+    """
+    from maskseq.apps import predict_labels as commands
+    from maskseq.storage.outputs import require_apart
+    from maskseq.storage.tabular import table_on_stdout, table_writer
+    from maskseq.trained import load
+
+    if output is not None:
+        require_apart(output, file)
+    loaded = load(run, trust_code=trust_code)
+    task = commands.task_of(loaded)
+    records = commands.task_records(loaded, task, file, format, format_options(overrides), on_error)
+    columns = commands.columns_of_task(task)
+    opened = table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
+    n = 0
+    with opened as sink, records:
+        for rows in commands.prediction_rows(task, records):
+            sink(rows)
+            n += len(rows)
+    if output is not None:
+        console.show({"table": str(output), "rows": n, **records.summary}, as_json=as_json)
