@@ -305,15 +305,19 @@ class TrainedModel:
         return self.fitted.calibration.of_single_cells(predict) if calibrated and self.fitted and own else predict
 
     def embed(
-        self, records: Iterable[Any], *, pooling: Pooling = "mean", symmetries: bool = True
+        self, records: Iterable[Any], *, pooling: Pooling = "mean", symmetries: bool = True, layer: int | None = None
     ) -> Iterator[tuple[str, Float[np.ndarray, "..."]]]:
-        """Keys and float32 vectors: one a record, or with pooling "none" one a position; streaming."""
+        """Keys and float32 vectors: one a record, or with pooling "none" one a position; streaming.
+
+        `layer` takes the states behind it, 0 those of the embeddings (default: behind the last layer and its norm).
+        """
         return embed_records(
             self.model,
             ((record.key, encode(self.tokenizer, record)) for record in records),
             pooling=pooling,
             symmetries=self.tokenizer.symmetries() if symmetries else (),
             context=self.model.config.max_positions,
+            layer=layer,
         )
 
 

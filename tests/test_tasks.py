@@ -377,3 +377,55 @@ def test_a_run_that_was_not_fine_tuned_predicts_no_labels(dna_run: Path, tmp_pat
     done = invoke("predict", dna_run, table(tmp_path / "new.csv", with_motif(2)))
     assert done.exit_code == 2
     assert "finetune" in done.output
+
+
+# ---- probes, and labels that travel with vectors --------------------------------------------------------------------
+
+
+def test_probes_are_cross_validated_beside_simple_methods(dna_run: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rich = ["".join(rng.choice(list("ACGT"), 30, p=p)) for p in ((0.4, 0.1, 0.1, 0.4), (0.2, 0.3, 0.3, 0.2)) * 30]
+    data = table(tmp_path / "data.csv", [(bases, "at" if i % 2 == 0 else "gc") for i, bases in enumerate(rich)])
+    done = invoke("probe", dna_run, data, "--column", "label", "--model", "linear", "--folds", 3, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["vectors, linear"]["mcc"][0] > 0.6
+    assert {"frequencies", "logistic regression on counts"} <= found.keys()
+    assert found["frequencies"]["auroc"][0] == pytest.approx(0.5, abs=0.1)
+    done = invoke("probe", dna_run, data, "--column", "label", "--model", "tree")
+    assert done.exit_code == 2
+    assert "forest" in done.output
+    assert invoke("probe", dna_run, data, "--column", "label", "--layer", 9).exit_code == 2
+
+
+@pytest.mark.parametrize("ending", ["zarr", "parquet", "npz"])
+def test_labels_travel_with_vectors(dna_run: Path, tmp_path: Path, ending: str) -> None:
+    rows = with_motif(9)
+    output = tmp_path / f"v.{ending}"
+    arguments = ("embed", dna_run, table(tmp_path / "data.csv", rows), "-o", output, "--keep", "label")
+    assert invoke(*arguments, "--layer", 0).exit_code == 0
+    if ending == "parquet":
+        import pyarrow.parquet as pq
+
+        read = pq.read_table(output)
+        labels, vectors = read["label"].to_pylist(), np.array(read["vector"].to_pylist())
+    elif ending == "npz":
+        arrays = np.load(output)
+        labels, vectors = arrays["label"].tolist(), arrays["vectors"]
+    else:
+        import zarr
+
+        group = zarr.open_group(output, mode="r")
+        labels, vectors = list(group["label"][:]), group["vectors"][:]
+    assert labels == [label for _, label in rows]
+    run = load(dna_run)
+    records = list(run.reader(tmp_path / "data.csv").read(tmp_path / "data.csv"))
+    own = np.array([vector for _, vector in run.embed(records, layer=0)])
+    np.testing.assert_allclose(vectors, own, rtol=1e-6)
+    last = np.array([vector for _, vector in run.embed(records)])
+    assert not np.allclose(own, last)
+
+
+def test_a_table_of_vectors_has_no_two_columns_of_a_name(dna_run: Path, tmp_path: Path) -> None:
+    data = table(tmp_path / "data.csv", with_motif(3))
+    assert invoke("embed", dna_run, data, "-o", tmp_path / "v.npz", "--keep", "keys").exit_code == 2

@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,7 @@ from maskseq.cli.app import (
     RunFolder,
     Seed,
     Set,
+    Symmetries,
     Trust,
     app,
     format_options,
@@ -41,6 +42,7 @@ def finetune(
     command goes on from there to the same weights.
     """
     from maskseq.apps import finetune as commands
+    from maskseq.tasks.judge import shown
     from maskseq.trained import load
 
     config = commands.load_task_file(task, with_seed(overrides, seed))
@@ -64,7 +66,7 @@ def finetune(
     if as_json:
         console.show({"output": str(output), **found.to_json()}, as_json=True)
         return
-    console.show({"test records": found.n_records, **found.table(), "verdict": found.words}, as_json=False)
+    console.show({"test records": found.n_records, **shown(found.methods), "verdict": found.words}, as_json=False)
     console.say(f"run folder: {output}; predict with: maskseq predict {output} FILE")
 
 
@@ -104,3 +106,66 @@ def predict(
             n += len(rows)
     if output is not None:
         console.show({"table": str(output), "rows": n, **records.summary}, as_json=as_json)
+
+
+@app.command()
+def probe(
+    run: RunFolder,
+    file: Annotated[Path, typer.Argument(help="A file of records with labels.")],
+    column: Annotated[
+        str | None, typer.Option(help="Where labels are: a column or attribute of the file, or of --labels.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="A CSV file of keys and labels (columns key and label).")] = None,
+    kind: Annotated[
+        Literal["binary", "multiclass", "multilabel", "regression"], typer.Option(help="What labels are.")
+    ] = "multiclass",
+    layer: Annotated[
+        int | None,
+        typer.Option(help="Take the states behind this layer, 0: of the embeddings (default: behind the last norm)."),
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="linear (logistic or ridge), forest or knn. Repeatable (default: all).")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Parts of the cross-validation.")] = 5,
+    group: Annotated[
+        str | None, typer.Option(help="Records that share this attribute stand in one fold (default: copies do).")
+    ] = None,
+    simple: Annotated[bool, typer.Option(help="Compare with methods that need no encoder.")] = True,
+    seed: Annotated[int, typer.Option(help="Key of the folds.")] = 0,
+    format: FormatName = None,
+    overrides: Dress = None,
+    on_error: OnBroken = "stop",
+    symmetries: Symmetries = True,
+    trust_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """What a run's vectors know of labels, before anything is fine-tuned: cross-validated, with 95 % intervals."""
+    from maskseq.apps.probe import probe_file
+    from maskseq.tasks.config import LabelSource
+    from maskseq.tasks.figures import plain
+    from maskseq.tasks.judge import shown
+    from maskseq.trained import load
+
+    source = LabelSource(column=column, file=None if labels is None else str(labels))
+    with console.counting("embedding", "records") as counted:
+        found = probe_file(
+            load(run, trust_code=trust_code),
+            file,
+            labels=source,
+            kind=kind,
+            layer=layer,
+            models=model or ("linear", "forest", "knn"),
+            folds=folds,
+            group=group,
+            simple=simple,
+            symmetries=symmetries,
+            seed=seed,
+            format=format,
+            options=format_options(overrides),
+            on_error=on_error,
+            on_progress=counted,
+        )
+    if as_json:
+        console.show({name: plain(each) for name, each in found.items()}, as_json=True)
+    else:
+        console.show(shown(found), as_json=False)

@@ -1,6 +1,6 @@
 """How well a fine-tuned network does on the test part, what simple methods reach, and which of both is better."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,12 +55,13 @@ class TaskFigures:
             "verdict": self.words,
         }
 
-    def table(self) -> dict[str, dict[str, str]]:
-        """Of each method, its metrics with their intervals, for people."""
-        return {
-            name: {metric: f"{f.value:.3f} ({f.low:.3f} to {f.high:.3f})" for metric, f in found.items()}
-            for name, found in self.methods.items()
-        }
+
+def shown(methods: Mapping[str, Mapping[str, Figure]]) -> dict[str, dict[str, str]]:
+    """Of each method, its metrics with their intervals, for people."""
+    return {
+        name: {metric: f"{f.value:.3f} ({f.low:.3f} to {f.high:.3f})" for metric, f in found.items()}
+        for name, found in methods.items()
+    }
 
 
 def judge_task(
