@@ -9,6 +9,7 @@ import csv
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def ucr(name: str, ending: str) -> Callable[[Path, Path, int | None], Made]:
     def make(data: Path, work: Path, n: int | None) -> Made:
         train, test = (data / "signals" / "ucr" / f"{name}_{part}{ending}" for part in ("TRAIN", "TEST"))
         format = {} if ending == ".ts" else {"format": "ucr"}
-        base = recipe([train], {"name": "quantize", "bins": 32}, context=160, tokens=60_000, **format)
+        base = recipe([train], {"name": "quantize", "bins": 32}, context=160, tokens=150_000, **format)
+        base["model"] = {**SMALL, "ordinal_basis": {"cosines": 16}}
         named = "".join(f'format = "{value}"\n' for value in format.values())
         task = (
             f'kind = "binary"\n[data]\nfiles = ["{train}"]\nselection = 0.25\ntest = "{test}"\n{named}'
@@ -69,7 +71,7 @@ def ucr(name: str, ending: str) -> Callable[[Path, Path, int | None], Made]:
     return make
 
 
-def sepsis(data: Path, work: Path, n: int | None) -> Made:
+def sepsis(outcome: str, data: Path, work: Path, n: int | None) -> Made:
     """The last 30 % of the cases, by their first event, are the test."""
     source = data / "events" / "sepsis.csv"
     with source.open(newline="") as file:
@@ -91,7 +93,7 @@ def sepsis(data: Path, work: Path, n: int | None) -> Made:
     task = (
         f'kind = "binary"\n[data]\nfiles = ["{parts["train"]}"]\nselection = 0.2\ntest = "{parts["test"]}"\n'
         f'format = "event-csv"\nformat_options = {{ absent = ["NA", ""], case = "case_id", activity = "activity", '
-        f'time = "timestamp" }}\n[labels]\noutcome = "contains Return ER"\n[prefixes]\nmin = 2\nmax = 14\nstep = 4\n'
+        f'time = "timestamp" }}\n[labels]\noutcome = "{outcome}"\n[prefixes]\nmin = 2\nmax = 14\nstep = 4\n'
         "[training]\nepochs = 12\npatience = 3\nlr = 5e-4\n"
     )
     return base, task
@@ -100,7 +102,8 @@ def sepsis(data: Path, work: Path, n: int | None) -> Made:
 SETS: dict[str, Callable[[Path, Path, int | None], Made]] = {
     "gunpoint": ucr("GunPoint", ".ts"),
     "ecg200": ucr("ECG200", ".txt"),
-    "sepsis": sepsis,
+    "sepsis_return": partial(sepsis, "contains Return ER"),
+    "sepsis_ic": partial(sepsis, "contains Admission IC"),
     "prom_300_tata": gue("prom_300_tata", 300, 'kind = "positions"\nbins = 100\nwidth = 16\ndropout = 0.3', False),
     "tf_0": gue("tf_0", 101, 'kind = "cnn"', True),
 }

@@ -42,6 +42,7 @@ from maskseq.scoring.variants import VariantScore, score_variants
 from maskseq.storage.outputs import claimed, locked, sync
 from maskseq.storage.places import Place
 from maskseq.storage.run_folder import CheckpointFolder, RunFolder
+from maskseq.tasks.task_model import TaskModel, load_task
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Progress
 from maskseq.variants import Listed, Records, stretches
@@ -109,6 +110,11 @@ class TrainedModel:
     def fitted(self) -> Fitted | None:
         """Its calibration, if there is one; `DataError` if that cannot be read."""
         return read_calibration(self.checkpoint)
+
+    @property
+    def task(self) -> TaskModel:
+        """What it was fine-tuned for; `UsageError` if it was not."""
+        return load_task(self.checkpoint, self.model, self.tokenizer)
 
     def reader(self, file: Path, name: str | None = None, options: Mapping[str, Any] = NO_OPTIONS) -> Format[Any]:
         """The format called `name`; by default that of the training files, if it reads this file (see `corpus.dress`).

@@ -1,11 +1,15 @@
 """The parts of a task alone: figures against scikit-learn, splits, heads, low-rank changes, intervals, outcomes."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from sklearn import metrics
 from small_run import Letters, small_encoder
 
+from maskseq.apps.finetune import load_task_file
 from maskseq.errors import DataError, UsageError
 from maskseq.tasks.config import FitConfig, HeadConfig, LabelSource, PrefixConfig, TaskConfig, TaskData
 from maskseq.tasks.examples import TaskExample, labelled_examples, split_shares
@@ -17,6 +21,7 @@ from maskseq.tasks.targets import TargetSpace, fit_temperature, half_width
 from maskseq_events.case import Case
 from maskseq_events.tokenizer import EventTokenizer
 
+ROOT = Path(__file__).resolve().parents[1]
 TASK = TaskConfig(kind="binary", data=TaskData(files=("x",)), labels=LabelSource(column="label"))
 
 
@@ -258,3 +263,12 @@ def test_letters_have_no_times_to_ask_about() -> None:
     records = [ListRecord(key="a", values=[(0, 1)] * 5)]
     with pytest.raises(DataError, match="times"):
         labelled_examples(config, {"train": records}, Letters(), 64)
+
+
+def test_task_files_of_the_documentation_are_read(tmp_path: Path) -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 5
+    for block in blocks:
+        (tmp_path / "task.toml").write_text(block)
+        config = load_task_file(tmp_path / "task.toml")
+        assert config.data.files == (str(tmp_path / Path(config.data.files[0]).name),)

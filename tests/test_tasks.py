@@ -10,9 +10,10 @@ from typer.testing import CliRunner, Result
 from untrained import untrained
 
 from maskseq.apps.finetune import finetune, load_task_file
-from maskseq.apps.predict_labels import prediction_rows, task_of
+from maskseq.apps.predict_labels import predict_frame
 from maskseq.cli import app
 from maskseq.errors import UsageError
+from maskseq.tasks.table import prediction_rows
 from maskseq.trained import load
 from maskseq_events.tokenizer import EventTokenizer
 from maskseq_genomics.nucleotide import NucleotideTokenizer
@@ -109,6 +110,19 @@ def tuned(dna_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+def test_a_data_frame_is_predicted_as_its_file_is(tuned: Path, tmp_path: Path) -> None:
+    import pandas as pd
+
+    file = table(tmp_path / "new.csv", with_motif(8))
+    found = predict_frame(load(tuned), pd.read_csv(file))
+    assert isinstance(found, pd.DataFrame)
+    done = invoke("predict", tuned, file, "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert found.to_dict("records") == [
+        {**row, "p(yes)": pytest.approx(row["p(yes)"])} | {"p(no)": pytest.approx(row["p(no)"])} for row in rows
+    ]
+
+
 @pytest.mark.parametrize("train", ["full", "frozen", "lora"])
 def test_a_fit_that_was_interrupted_goes_on_to_the_same_bits(dna_run: Path, tmp_path: Path, train: str) -> None:
     settings = f'[training]\ntrain = "{train}"\nepochs = 3\nbatch = 8\nsave_every = 2\nlr = 1e-3\nlayer_decay = 0.8\n'
@@ -148,7 +162,7 @@ def test_every_head_predicts_the_same_whatever_is_predicted_with_it(dna_run: Pat
     settings = f'[head]\nkind = "{head}"\nbins = 8\n[training]\nepochs = 1\n'
     finetune(dna_run, dna_task(tmp_path, extra=settings, n=40), output=tmp_path / "run")
     run = load(tmp_path / "run")
-    task = task_of(run)
+    task = run.task
     rows = [(bases[: 5 + i], label) for i, (bases, label) in enumerate(with_motif(12))]
     records = list(run.reader(tmp_path / "data.csv").read(table(tmp_path / "new.csv", rows)))
     together = [row for rows in prediction_rows(task, records) for row in rows]

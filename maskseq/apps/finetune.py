@@ -1,11 +1,11 @@
 """A run and a task file in, a fine-tuned run out, with its figures beside those of simple methods."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import TypeAdapter
 
 from maskseq.corpus.intake import Intake
@@ -18,13 +18,12 @@ from maskseq.storage.run_folder import CheckpointFolder
 from maskseq.storage.standard_json import to_json
 from maskseq.tasks.config import TaskConfig
 from maskseq.tasks.examples import TaskExample, labelled_examples, shared_records, split_shares
-from maskseq.tasks.fit import FitData, FitProgress, TaskFit, network_outputs
+from maskseq.tasks.fit import FitData, FitProgress, TaskFit
 from maskseq.tasks.judge import TaskFigures, judge_task
 from maskseq.tasks.simple import require_sklearn, simple_methods_of_task
 from maskseq.tasks.targets import TargetSpace, fit_temperature, half_width
 from maskseq.tasks.task_model import COVERAGE, TaskModel, save_task
 from maskseq.trained import TrainedModel, load, recipe_file
-from maskseq.training.device import choose_device
 
 STATE = "state"
 PATHS = ("data.files", "data.selection", "data.test", "labels.file", "labels.bed")
@@ -55,43 +54,8 @@ def finetune(
     with claimed(output, new=True, parents=True, state=STATE) as work:
         state = _state_of(work, config, loaded)
         parts = read_parts(config, loaded)
-        space = TargetSpace.fit(config.kind, config.labels, parts["train"])
-        targets = {part: space.targets(examples) for part, examples in parts.items()}
-        data = FitData(
-            train=parts["train"],
-            train_targets=targets["train"],
-            selection=parts["selection"],
-            selection_targets=targets["selection"],
-        )
-        fit = TaskFit(
-            config=config,
-            encoder=loaded.model,
-            space=space,
-            data=data,
-            symmetries=loaded.tokenizer.symmetries(),
-            folder=state,
-            on_epoch=on_epoch,
-            on_step=on_step,
-        )
-        network = fit.run()
-        views = loaded.tokenizer.symmetries() if config.training.symmetries else ()
-        device = choose_device(config.training.device)
-        outputs = {
-            part: network_outputs(network, parts[part], views, device, torch.float32) for part in ("selection", "test")
-        }
-        temperature = fit_temperature(space, outputs["selection"], targets["selection"])
-        predicted = {part: space.predictions(each, temperature) for part, each in outputs.items()}
-        width = 0.0
-        if config.kind == "regression":
-            width = half_width((predicted["selection"] - targets["selection"])[:, 0], COVERAGE)
-        model = TaskModel(
-            config=config,
-            space=space,
-            network=network,
-            tokenizer=loaded.tokenizer,
-            temperature=temperature,
-            half_width=width,
-        )
+        model, history = fit_task(config, loaded, parts, folder=state, on_epoch=on_epoch, on_step=on_step)
+        space = model.space
         simple = []
         try:
             require_sklearn()
@@ -101,7 +65,7 @@ def finetune(
             warnings.warn(str(error).partition("\n")[0], DataWarning, stacklevel=2)
         found = judge_task(
             space,
-            (predicted["selection"], predicted["test"]),
+            (model.predict(parts["selection"]), model.predict(parts["test"])),
             simple,
             parts["selection"],
             parts["test"],
@@ -109,12 +73,53 @@ def finetune(
         )
         work.content.mkdir()
         paths = CheckpointFolder(work.content)
-        write_json(paths.task_figures, {"data": "test", **found.to_json(), "epochs": fit.history})
+        write_json(paths.task_figures, {"data": "test", **found.to_json(), "epochs": history})
         if source := recipe_file(loaded.path, loaded.checkpoint):
             paths.recipe.write_bytes(source.read_bytes())
         save_task(work.content, model)
         work.publish()
     return found
+
+
+def fit_task(
+    config: TaskConfig,
+    run: TrainedModel,
+    parts: Mapping[str, Sequence[TaskExample]],
+    *,
+    folder: Path | None = None,
+    on_epoch: Callable[[FitProgress], object] = lambda progress: None,
+    on_step: Callable[[int, int | None], object] = lambda step, of: None,
+) -> tuple[TaskModel, list[dict[str, float]]]:
+    """Train encoder and head on the training part, calibrate on the selection part; also the losses of each epoch.
+
+    The encoder of `run` itself is changed. `folder` is where the state of the fit is saved.
+    """
+    space = TargetSpace.fit(config.kind, config.labels, parts["train"])
+    for examples in parts.values():  # a class that is not known is reported before anything is trained
+        space.targets(examples)
+    data = FitData(
+        train=parts["train"],
+        train_targets=space.targets(parts["train"]),
+        selection=parts["selection"],
+        selection_targets=space.targets(parts["selection"]),
+    )
+    fit = TaskFit(
+        config=config,
+        encoder=run.model,
+        space=space,
+        data=data,
+        symmetries=run.tokenizer.symmetries(),
+        folder=folder,
+        on_epoch=on_epoch,
+        on_step=on_step,
+    )
+    model = TaskModel(config=config, space=space, network=fit.run(), tokenizer=run.tokenizer)
+    outputs = model.outputs(data.selection)
+    temperature = fit_temperature(space, outputs, data.selection_targets)
+    width = 0.0
+    if config.kind == "regression":
+        width = half_width((space.predictions(outputs) - data.selection_targets)[:, 0], COVERAGE)
+    return replace(model, temperature=temperature, half_width=width), fit.history
 
 
 def read_parts(config: TaskConfig, run: TrainedModel) -> dict[str, list[TaskExample]]:

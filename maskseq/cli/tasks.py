@@ -87,21 +87,22 @@ def predict(
 
     Cases are taken as they stand: of a task of running cases, as their beginnings.
     """
-    from maskseq.apps import predict_labels as commands
+    from maskseq.apps.predict_labels import task_records
     from maskseq.storage.outputs import require_apart
     from maskseq.storage.tabular import table_on_stdout, table_writer
+    from maskseq.tasks.table import columns_of_task, prediction_rows
     from maskseq.trained import load
 
     if output is not None:
         require_apart(output, file)
     loaded = load(run, trust_code=trust_code)
-    task = commands.task_of(loaded)
-    records = commands.task_records(loaded, task, file, format, format_options(overrides), on_error)
-    columns = commands.columns_of_task(task)
+    task = loaded.task
+    records = task_records(loaded, task, file, format, format_options(overrides), on_error)
+    columns = columns_of_task(task)
     opened = table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
     n = 0
     with opened as sink, records:
-        for rows in commands.prediction_rows(task, records):
+        for rows in prediction_rows(task, records):
             sink(rows)
             n += len(rows)
     if output is not None:

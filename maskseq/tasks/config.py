@@ -172,7 +172,10 @@ class FitConfig:
     epochs: int = 20
     """At most; of the training records, or of their labelled windows."""
     patience: int = 4
-    """Epochs without a better selection loss, after which training stops. The best epoch's weights are kept."""
+    """Epochs without a better selection loss (of calibrated probabilities), after which training stops.
+
+    The weights of the best epoch are kept.
+    """
     batch: int = 32
     """Records (or windows of labelled units) a step."""
     warmup: float = 0.1

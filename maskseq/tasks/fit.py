@@ -29,7 +29,7 @@ from maskseq.tasks.network import (
     task_network,
 )
 from maskseq.tasks.state import FitState, read_state, write_state
-from maskseq.tasks.targets import TargetSpace
+from maskseq.tasks.targets import TargetSpace, fit_temperature
 from maskseq.tokenizer import Symmetry
 from maskseq.training.device import choose_device, choose_precision
 from maskseq.training.stop_signals import Interrupted, StopSignals
@@ -144,8 +144,10 @@ class TaskFit:
 
     def _end_epoch(self, state: FitState, epoch: int) -> None:
         outputs = network_outputs(self.network, self.data.selection, self._views, self.device, self.dtype)
-        targets = torch.from_numpy(self.data.selection_targets)
-        loss = float(self.space.losses(torch.from_numpy(outputs).double(), targets).mean())
+        targets = self.data.selection_targets
+        temperature = fit_temperature(self.space, outputs, targets)  # how sure it is, is set right in the end
+        calibrated = torch.from_numpy(outputs).double() / temperature
+        loss = float(self.space.losses(calibrated, torch.from_numpy(targets)).mean())
         best = loss < state.best_loss
         if best:
             state.best_loss, state.waited = loss, 0
