@@ -19,6 +19,7 @@ from maskseq.tokenizer import Symmetry, Tokenizer
 from maskseq.types import ABSENT, END, MASK, OTHER, Encoded, Field, LegalCells, ListRecord, Record
 
 if TYPE_CHECKING:
+    from maskseq.apps.estimator import SequenceClassifier, SequenceRegressor
     from maskseq.apps.pretrain import pretrain
     from maskseq.trained import TrainedModel, load
     from maskseq.trained import TrainedModel as Run
@@ -31,6 +32,8 @@ _LAZY = {
     "pretrain": "maskseq.apps.pretrain.pretrain",
     "load": "maskseq.trained.load",
     "TrainedModel": "maskseq.trained.TrainedModel",
+    "SequenceClassifier": "maskseq.apps.estimator.SequenceClassifier",
+    "SequenceRegressor": "maskseq.apps.estimator.SequenceRegressor",
     "Run": "maskseq.trained.TrainedModel",
 }
 """Where names are found that load torch. `Run` is the former name of `TrainedModel`."""
@@ -49,6 +52,8 @@ __all__ = [
     "MaskseqError",
     "Record",
     "Run",
+    "SequenceClassifier",
+    "SequenceRegressor",
     "Symmetry",
     "Tokenizer",
     "TrainedModel",

@@ -323,3 +323,24 @@ def _validated(cls: type, table: object, where: str) -> Any:
         raise UsageError(
             f"{where}: {key or 'the recipe'}: {first['msg'].removeprefix('Value error, ')}{shown}"
         ) from None
+
+
+def load_as(cls: type, path: Path, overrides: Sequence[str] = (), *, beside: Sequence[str] = ()) -> Any:
+    """A TOML file of another kind than recipes, as the dataclass that describes it, with the same checks.
+
+    `beside` names keys (`data.files`) whose values are paths relative to the file.
+    """
+    table = _read_toml(path)
+    for override in overrides:
+        lay_over(table, override)
+    _reject_unknown(cls, table, str(path))
+    for key in beside:
+        *sections, name = key.split(".")
+        section: Any = table
+        for each in sections:
+            section = section.get(each) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or name not in section:
+            continue
+        value = section[name]
+        section[name] = [_beside(path, one) for one in value] if isinstance(value, list) else _beside(path, value)
+    return _validated(cls, table, str(path))

@@ -49,6 +49,7 @@ from maskseq.scoring.variants import VariantScore, score_variants
 from maskseq.storage.outputs import claimed, locked, sync
 from maskseq.storage.places import Place
 from maskseq.storage.run_folder import CheckpointFolder, RunFolder
+from maskseq.tasks.task_model import TaskModel, load_task
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Progress
 from maskseq.variants import Listed, Records, stretches
@@ -126,6 +127,11 @@ class TrainedModel:
     def fitted(self) -> Fitted | None:
         """Its calibration, if there is one; `DataError` if that cannot be read."""
         return read_calibration(self.checkpoint)
+
+    @property
+    def task(self) -> TaskModel:
+        """What it was fine-tuned for; `UsageError` if it was not."""
+        return load_task(self.checkpoint, self.model, self.tokenizer)
 
     def reader(self, file: Path, name: str | None = None, options: Mapping[str, Any] = NO_OPTIONS) -> Format[Any]:
         """The format called `name`; by default that of the training files, if it reads this file (see `corpus.dress`).
@@ -458,15 +464,19 @@ class TrainedModel:
         return self.fitted.calibration.of_single_cells(predict)
 
     def embed(
-        self, records: Iterable[Any], *, pooling: Pooling = "mean", symmetries: bool = True
+        self, records: Iterable[Any], *, pooling: Pooling = "mean", symmetries: bool = True, layer: int | None = None
     ) -> Iterator[tuple[str, Float[np.ndarray, "..."]]]:
-        """Keys and float32 vectors: one a record, or with pooling "none" one a position; streaming."""
+        """Keys and float32 vectors: one a record, or with pooling "none" one a position; streaming.
+
+        `layer` takes the states behind it, 0 those of the embeddings (default: behind the last layer and its norm).
+        """
         return embed_records(
             self.model,
             ((record.key, encode(self.tokenizer, record)) for record in records),
             pooling=pooling,
             symmetries=self.tokenizer.symmetries() if symmetries else (),
             context=self.model.config.max_positions,
+            layer=layer,
         )
 
 

@@ -67,6 +67,13 @@ class Record:
         """
         return None
 
+    def column(self, name: str) -> Sequence[str | None] | None:
+        """The values of an attribute of its raw units, None where a unit has none, for tasks whose labels are of units.
+
+        Default: its units have no such attribute.
+        """
+        return None
+
     def between(self, start: str, stop: str) -> tuple[int, int]:
         """The half-open range of raw units from one moment up to, and without, another, both as the user writes them.
 

@@ -43,7 +43,7 @@ settings.load_profile("maskseq")
 @pytest.fixture(autouse=True, scope="session")
 def brief_probes() -> None:
     """`init` and dry runs measure one step, not a second of them."""
-    from maskseq.apps import probe
+    from maskseq.apps import speed_probe as probe
 
     probe.SECONDS = 0.0
 

@@ -3,7 +3,8 @@
 What an output holds, by its ending:
 
     .zarr     a zarr v3 group: `keys` [records], `vectors` float32 [records, hidden]. Per token: `vectors`
-              [tokens, hidden] and `offsets` int64 [records + 1]; record i has `vectors[offsets[i] : offsets[i + 1]]`
+              [tokens, hidden] and `offsets` int64 [records + 1]; record i has `vectors[offsets[i] : offsets[i + 1]]`;
+              and an array of texts for each attribute of records that is kept
     .parquet  a row a vector: `key`, `vector`, and per token `position` (from 1), in the order of the file
     .npz      the arrays of .zarr; all vectors must fit into memory
 
@@ -14,8 +15,9 @@ where a group of records that are embedded together begins, and depends on nothi
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from types import MappingProxyType
@@ -35,7 +37,7 @@ from maskseq.storage import standard_json
 from maskseq.storage.folder import file_digest, to_json
 from maskseq.storage.outputs import Work, claimed, write
 from maskseq.trained import TrainedModel
-from maskseq.types import Progress
+from maskseq.types import Progress, Record
 
 PART_BYTES = 1 << 26
 """Vectors of a part: how much is computed again after a kill at most, but for one record that is longer."""
@@ -55,11 +57,15 @@ def embed_file(
     options: Mapping[str, Any] = NO_OPTIONS,
     on_error: OnError = "stop",
     symmetries: bool = True,
+    layer: int | None = None,
+    keep: Sequence[str] = (),
     batch_tokens: int = 16384,
     part_bytes: int = PART_BYTES,
     on_progress: Progress = lambda done, of: None,
 ) -> dict[str, Any]:
     """Embed every record of a file, in its order, into `output`; returns a summary. Run again, it resumes.
+
+    `keep` names attributes of the records, such as labels, that are written beside their vectors.
 
     Raises `UsageError` when the output exists, has an unknown ending, or was begun from another run, file or options.
     """
@@ -72,7 +78,10 @@ def embed_file(
         pooling=pooling,
         symmetries=run.tokenizer.symmetries() if symmetries else (),
         batch_tokens=batch_tokens,
+        layer=layer,
     )
+    if taken := sorted({"key", "keys", "vector", "vectors", "position", "offsets"} & set(keep)):
+        raise UsageError(f"--keep {taken[0]}: the output has something else of that name")
     reader = run.reader(file, format, options)
     intake = Intake(reader, file, on_error=on_error, tokenizer=run.tokenizer)
     about = {
@@ -83,13 +92,17 @@ def embed_file(
         "tokenizer": run.tokenizer.fingerprint,
         "file": {"name": file.name, "sha256": file_digest(file), "format": plugins.name_of("formats", type(reader))},
     }
+    about |= {"layer": layer} if layer is not None else {}  # what was begun without these goes on
+    about |= {"kept": list(keep)} if keep else {}
     with claimed(output, new=True, parents=True, state=PARTS) as work:
         former = {"tokenizer": former_fingerprint(run.tokenizer)}
         parts = Parts(work, about | {"batch": [batch_tokens, part_bytes]}, former)
         resumed = parts.n_records
         with intake:
             rest = islice(intake, resumed, None)
-            encoded = ((record.key, ids) for record, ids in unfamiliar.encoded(rest, run.tokenizer))
+            kept = Kept(keep)
+            encoded = ((kept.noted(record), ids) for record, ids in unfamiliar.encoded(rest, run.tokenizer))
+            parts.kept = kept
             parts.append(embedder, embedder.groups(encoded), part_bytes, on_progress)
         if not parts.n_records:
             raise DataError(file, "holds no records: there is nothing to embed")
@@ -116,6 +129,27 @@ class EmbeddingPart:
     keys: list[str]
     counts: list[int]
     """Vectors of each record."""
+    kept: dict[str, list[str]] = field(default_factory=dict)
+    """Attributes of each record, "" where it has none."""
+
+
+class Kept:
+    """The attributes of records that go with their vectors, from when a record is read to when it is written."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self.waiting: deque[tuple[str, ...]] = deque()
+
+    def noted(self, record: Record) -> str:
+        """The record's key; its attributes wait until it is embedded."""
+        if self.names:
+            self.waiting.append(tuple(record.group(name) or "" for name in self.names))
+        return record.key
+
+    def taken(self, n: int) -> dict[str, list[str]]:
+        """Those of the next so many records."""
+        rows = [self.waiting.popleft() for _ in range(n)] if self.names else []
+        return {name: [row[i] for row in rows] for i, name in enumerate(self.names)}
 
 
 class Parts:
@@ -137,10 +171,11 @@ class Parts:
                 f"{work.folder} holds the beginning of another embedding: another run, file or option\n\nhint: give "
                 f"the same command to go on with that one, or remove the folder"
             )
+        self.kept = Kept(())
         self.parts: list[EmbeddingPart] = []
         while self._name(len(self.parts)).exists():
             described = json.loads(self._name(len(self.parts)).read_bytes())
-            self.parts.append(EmbeddingPart(self._vectors(len(self.parts)), described["keys"], described["counts"]))
+            self.parts.append(EmbeddingPart(self._vectors(len(self.parts)), **described))
 
     @property
     def n_records(self) -> int:
@@ -169,13 +204,16 @@ class Parts:
                         file.write(np.ascontiguousarray(vectors, "<f4").data)
                         counts[index] += len(vectors)
                     part.keys.extend(key for key, _ in members)
+                    for name, values in self.kept.taken(len(members)).items():
+                        part.kept.setdefault(name, []).extend(values)
                     part.counts.extend(counts)
                     on_progress(done + len(part.keys), None)
                     if file.tell() >= part_bytes:
                         break
                 file.flush()
                 os.fsync(file.fileno())
-            write(self._name(len(self.parts)), to_json({"keys": part.keys, "counts": part.counts}))
+            described = {"keys": part.keys, "counts": part.counts} | ({"kept": part.kept} if part.kept else {})
+            write(self._name(len(self.parts)), to_json(described))
             self.parts.append(part)
 
     def vectors(self, rows: int) -> Iterator[Float32[np.ndarray, "rows hidden"]]:
@@ -196,6 +234,10 @@ class Parts:
 
     def counts(self) -> Iterator[int]:
         return chain.from_iterable(part.counts for part in self.parts)
+
+    def values(self, name: str) -> Iterator[str]:
+        """A kept attribute of all records."""
+        return chain.from_iterable(part.kept[name] for part in self.parts)
 
     def _name(self, index: int) -> Path:
         return self.folder / f"{index:06d}.json"
@@ -222,6 +264,9 @@ def _write_zarr(path: Path, parts: Parts, about: dict[str, Any]) -> None:
     _fill(vectors, parts.vectors(rows * SHARD_CHUNKS))
     keys = group.create_array("keys", shape=(parts.n_records,), chunks=(BLOCK_ROWS,), dtype=str)
     _fill(keys, (np.array(block, dtype=object) for block in _blocks(parts.keys())))
+    for name in about.get("kept", ()):
+        column = group.create_array(name, shape=(parts.n_records,), chunks=(BLOCK_ROWS,), dtype=str)
+        _fill(column, (np.array(block, dtype=object) for block in _blocks(parts.values(name))))
     if about["pooling"] == "none":
         offsets = group.create_array("offsets", shape=(parts.n_records + 1,), chunks=(BLOCK_ROWS,), dtype="int64")
         offsets[:1] = 0
@@ -254,21 +299,24 @@ def _write_parquet(path: Path, parts: Parts, about: dict[str, Any]) -> None:
         ) from None
     per_token = about["pooling"] == "none"
     vector = pa.list_(pa.float32(), parts.hidden_size)
+    kept = about.get("kept", ())
     columns = [("key", pa.string()), *([("position", pa.int64())] if per_token else []), ("vector", vector)]
+    columns += [(name, pa.string()) for name in kept]
     schema = pa.schema(columns, metadata={"maskseq": standard_json.to_json(about)})
-    named = _named(parts)
+    named = _named(parts, kept)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for block in parts.vectors(BLOCK_ROWS):
-            keys, positions = zip(*islice(named, len(block)), strict=True)
+            keys, positions, *texts = zip(*islice(named, len(block)), strict=True)
             values = pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), parts.hidden_size)
             arrays = [pa.array(keys, pa.string()), *([pa.array(positions, pa.int64())] if per_token else []), values]
+            arrays += [pa.array(column, pa.string()) for column in texts]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
-def _named(parts: Parts) -> Iterator[tuple[str, int]]:
-    """Of each vector, the record's key and the position from 1."""
-    for key, count in zip(parts.keys(), parts.counts(), strict=True):
-        yield from ((key, position) for position in range(1, count + 1))
+def _named(parts: Parts, kept: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Of each vector, the record's key, the position from 1, and what is kept of the record."""
+    for key, count, *texts in zip(parts.keys(), parts.counts(), *map(parts.values, kept), strict=True):
+        yield from ((key, position, *texts) for position in range(1, count + 1))
 
 
 def _write_npz(path: Path, parts: Parts, about: dict[str, Any]) -> None:
@@ -276,6 +324,7 @@ def _write_npz(path: Path, parts: Parts, about: dict[str, Any]) -> None:
         "keys": np.array(list(parts.keys())),
         "vectors": np.concatenate([*parts.vectors(BLOCK_ROWS)]),
     }
+    arrays |= {name: np.array(list(parts.values(name))) for name in about.get("kept", ())}
     if about["pooling"] == "none":
         arrays["offsets"] = np.cumsum([0, *parts.counts()], dtype=np.int64)
     with path.open("wb") as file:

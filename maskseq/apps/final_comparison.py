@@ -28,7 +28,8 @@ def final_comparison(
     """The run and all simple methods on `training.comparison_cells` cells of each default protocol.
 
     `predictors`: what is compared, the product first (default: the blend or encoder, and its experts). None where there
-    is no test part, a tiny one, or no comparison is wanted. No weights of mixtures are fitted: they are never what must be beaten.
+    is no test part, a tiny one, or no comparison is wanted. No weights of mixtures are fitted: they are never what must
+    be beaten.
     """
     cells = recipe.training.comparison_cells
     if not cells or not len(corpus.sequences("test")):

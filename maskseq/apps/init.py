@@ -165,7 +165,7 @@ def init(
 
 def _time(recipe: Recipe, sample: RecordSample) -> dict[str, str]:
     """How long training takes; the recipe stands whether that can be told or not."""
-    from maskseq.apps.probe import estimate, speed_on_records  # needs torch, which nothing else here does
+    from maskseq.apps.speed_probe import estimate, speed_on_records  # needs torch, which nothing else here does
 
     tokens = {"tokens": f"{recipe.training.tokens:,}"}
     try:

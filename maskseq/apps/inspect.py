@@ -20,7 +20,7 @@ from maskseq.apps.pretrain import (
     warn_of_overlap,
     warn_of_shared,
 )
-from maskseq.apps.probe import estimate, speed_of
+from maskseq.apps.speed_probe import estimate, speed_of
 from maskseq.contract.fence import fenced
 from maskseq.corpus.overlap import overlap_of
 from maskseq.corpus.reader import Corpus, holds_corpus

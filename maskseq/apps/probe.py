@@ -1,77 +1,56 @@
-"""How long a recipe takes on this machine: a second of its training steps, and arithmetic."""
+"""A run, a file and its labels in; how well scikit-learn's models predict them from frozen vectors out."""
 
-import tempfile
-import time
-from collections.abc import Sequence
-from itertools import count
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from maskseq.apps.pretrain import rows_of
-from maskseq.apps.watch import duration
-from maskseq.corpus.build import build_from_records
-from maskseq.corpus.reader import Corpus
-from maskseq.corpus.splits import SplitConfig
-from maskseq.model.encoder import Encoder
-from maskseq.recipe import Recipe
-from maskseq.tokenizer import Tokenizer
-from maskseq.training import parallel
-from maskseq.training.device import choose_precision
-from maskseq.training.step import TrainStep
-from maskseq.types import Record
-
-SECONDS = 1.0
-"""How long steps are measured."""
-PROBED_UNITS = 200_000
-"""About how many raw units are tokenized for it."""
+from maskseq.corpus.dress import NO_OPTIONS
+from maskseq.corpus.intake import Intake, OnError
+from maskseq.predict.embed import embed_records
+from maskseq.tasks.config import Kind, LabelSource, TaskConfig, TaskData
+from maskseq.tasks.examples import labelled_examples
+from maskseq.tasks.figures import Figure
+from maskseq.tasks.probe import check_probes, probe_vectors
+from maskseq.tasks.simple import require_sklearn
+from maskseq.trained import TrainedModel
+from maskseq.types import Encoded, Progress
 
 
-def estimate(recipe: Recipe, speed: float) -> dict[str, str]:
-    """What a speed in tokens a second means for the whole run; validations and checkpoints take a little longer."""
-    took = duration(recipe.training.tokens / speed)
-    return {"speed": f"{speed:,.0f} tokens/s on this machine, now", "time": f"about {took}"}
-
-
-def speed_on_records(recipe: Recipe, records: Sequence[Record], tokenizer: Tokenizer[Any]) -> float:
-    """The same as `speed_of` where there is no corpus yet, on the first of some records."""
-    first, left = [], PROBED_UNITS
-    for record in records:
-        first.append(record)
-        left -= len(record)
-        if left <= 0:
-            break
-    with tempfile.TemporaryDirectory() as aside:
-        corpus = build_from_records(
-            first, output=Path(aside) / "corpus", tokenizer=tokenizer, split=SplitConfig(by="none"), on_error="skip"
-        )
-        return speed_of(recipe, corpus)
-
-
-def speed_of(recipe: Recipe, corpus: Corpus) -> float:
-    """Tokens a second of training steps, rows included, after one that is not counted."""
-    ranks = parallel.join(recipe.training.device)
-    rows, _ = rows_of(recipe, corpus)
-    learner = TrainStep(
-        Encoder(recipe.encoder_config(corpus.tokenizer.vocabulary), seed=recipe.seed),
-        recipe.training,
-        recipe.optimizer,
-        ranks,
-        precision=choose_precision(recipe.training.precision, ranks.device),
-        dropout_key=(recipe.seed, 0),
+def probe_file(
+    run: TrainedModel,
+    file: Path,
+    *,
+    labels: LabelSource,
+    kind: Kind = "multiclass",
+    layer: int | None = None,
+    models: Sequence[str] = ("linear", "forest", "knn"),
+    folds: int = 5,
+    group: str | None = None,
+    simple: bool = True,
+    symmetries: bool = True,
+    seed: int = 0,
+    format: str | None = None,
+    options: Mapping[str, Any] = NO_OPTIONS,
+    on_error: OnError = "stop",
+    on_progress: Progress = lambda done, of: None,
+) -> dict[str, dict[str, Figure]]:
+    """Figures by the name of the model; records that share `group`, or are copies, stand in one fold."""
+    require_sklearn()
+    check_probes(models)
+    config = TaskConfig(
+        kind=kind, data=TaskData(files=(str(file),), group=group, on_error=on_error), labels=labels, seed=seed
     )
-    began, tokens = time.perf_counter(), 0
-    for step in count():
-        numbers = range(step * recipe.training.rows, (step + 1) * recipe.training.rows)
-        packed = [(number, rows.row(number)) for number in numbers]
-        learner.backward(packed, float(np.sum([row.weights.sum() for _, row in packed])))
-        learner.update(1.0)
-        if step == 0:  # what is made once is not counted
-            began = time.perf_counter()
-            continue
-        tokens += sum(row.n_tokens for _, row in packed)
-        seconds = time.perf_counter() - began
-        if seconds >= SECONDS:
-            break
-    return tokens / max(seconds, 1e-9)
+    context = run.model.config.max_positions
+    with Intake(run.reader(file, format, options), file, on_error=on_error, tokenizer=run.tokenizer) as records:
+        examples = labelled_examples(config, {"train": records}, run.tokenizer, context)["train"]
+    vectors = []
+    views = run.tokenizer.symmetries() if symmetries else ()
+    keyed = ((each.key, Encoded(each.ids)) for each in examples)
+    for _, vector in embed_records(run.model, keyed, symmetries=views, context=context, layer=layer):
+        vectors.append(vector)
+        on_progress(len(vectors), len(examples))
+    return probe_vectors(
+        config, run.tokenizer.vocabulary, examples, np.stack(vectors), models=models, folds=folds, simple=simple
+    )

@@ -406,6 +406,14 @@ def embed(
         Literal["mean", "max", "none"],
         typer.Option(help="How positions become one vector; none: a vector a position, with offsets of the records."),
     ] = "mean",
+    layer: Annotated[
+        int | None,
+        typer.Option(help="Take the states behind this layer, 0: of the embeddings (default: behind the last norm)."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="COLUMN", help="Write this attribute of records beside them. Repeatable."),
+    ] = None,
     format: FormatName = None,
     overrides: Dress = None,
     on_error: OnBroken = "stop",
@@ -426,6 +434,8 @@ def embed(
             file,
             output=output,
             pooling=pooling,
+            layer=layer,
+            keep=keep or (),
             format=format,
             options=format_options(overrides),
             on_error=on_error,

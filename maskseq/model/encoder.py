@@ -66,13 +66,14 @@ class Encoder(nn.Module):
         dropout_keys: Int[Tensor, "rows"] | None = None,
         dtype: torch.dtype | None = None,
         attend: Attend | None = None,
+        depth: int | None = None,
     ) -> States:
         """States after the final norm, each piece as if it were alone.
 
         `target` says which positions an encoder with `context_sees_target = False` keeps from the others (None: none;
         other encoders ignore it). The tokens are rows of equal length, and `dropout_keys` seed the dropout of each
         (None: no dropout). `dtype` is the residual stream's (None: the parameters'). `attend` replaces the attention
-        function, as the ONNX export does.
+        function, as the ONNX export does. `depth`: the states behind so many layers, as they are (None: behind all).
         """
         config = self.config
         if config.positions == "learned" and max_seqlen > config.max_positions:
@@ -88,6 +89,8 @@ class Encoder(nn.Module):
         hidden = dropout(hidden, config.embedding_dropout, dropout_keys, 0).to(dtype or hidden.dtype)
         everywhere, nearby = self.rotations(positions)
         for index, layer in enumerate(self.layers):
+            if index == depth:
+                return States(hidden, prior)
             window = config.window_of(index)
             turn = everywhere if window is None else nearby
             hidden = layer(hidden, turn, cu_seqlens, max_seqlen, window, dropout_keys, attend)

@@ -1,4 +1,4 @@
-"""Vectors for sequences or their positions: the encoder's hidden states after the last norm."""
+"""Vectors for sequences or their positions: the encoder's hidden states after the last norm, or behind a layer."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,10 +32,18 @@ class Embedder:
     symmetries: Sequence[Symmetry[Any]] = ()
     batch_tokens: int = 16384
     precision: Literal["bf16", "fp32"] = "fp32"
+    layer: int | None = None
+    """Behind which layer hidden states are taken, 0 for the embeddings (default: behind the last norm)."""
 
     def __post_init__(self) -> None:
         if self.pooling not in ("mean", "max", "none"):
             raise UsageError(f"pooling is {self.pooling!r}; it can be mean, max or none")
+        n_layers = self.model.config.n_layers
+        if self.layer is not None and not 0 <= self.layer < n_layers:
+            raise UsageError(
+                f"layer = {self.layer}: this encoder has {n_layers} layers\n\nhint: it can be 0 (embeddings) to "
+                f"{n_layers - 1}; without it, states are those behind the last layer and its norm"
+            )
 
     def groups(self, records: Iterable[Keyed]) -> Iterator[list[Keyed]]:
         """Records that share their batches: as many as fit, and a longer one alone.
@@ -95,7 +103,7 @@ class Embedder:
     def _hidden(self, pieces: Sequence[Integer[np.ndarray, "_ _"]]) -> list[Float[np.ndarray, "_ hidden"]]:
         states: list[Float[np.ndarray, "_ hidden"]] = [np.empty((0, 0), np.float32)] * len(pieces)
         every = sum(map(len, pieces))
-        for packed in run_packed(self.model, pieces, batch_tokens=every, precision=self.precision):
+        for packed in run_packed(self.model, pieces, batch_tokens=every, precision=self.precision, depth=self.layer):
             rows = packed.states.hidden_states.to(dtype=torch.float32, device="cpu").numpy()
             for i, start in zip(packed.which, packed.starts, strict=True):
                 states[i] = rows[start : start + len(pieces[i])]
@@ -124,6 +132,7 @@ def embed_records(
     context: int,
     batch_tokens: int = 16384,
     precision: Literal["bf16", "fp32"] = "fp32",
+    layer: int | None = None,
 ) -> Iterator[tuple[str, Float[np.ndarray, "..."]]]:
     """Embed keys and encoded records as they come: one float32 vector each, or with pooling "none" one a position."""
     embedder = Embedder(
@@ -133,6 +142,7 @@ def embed_records(
         symmetries=symmetries,
         batch_tokens=batch_tokens,
         precision=precision,
+        layer=layer,
     )
     none = np.empty((0, model.config.hidden_size), np.float32)
     for group in embedder.groups(records):

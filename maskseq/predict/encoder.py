@@ -104,6 +104,7 @@ def run_packed(
     *,
     batch_tokens: int,
     precision: Literal["bf16", "fp32"],
+    depth: int | None = None,
 ) -> Iterator[Packed]:
     """The encoder over all sequences, longest first, as many to a forward pass as fit `batch_tokens`.
 
@@ -126,6 +127,7 @@ def run_packed(
                 max(lengths),
                 target=torch.from_numpy(target).to(device),
                 dtype=dtype,
+                depth=depth,
             )
         yield Packed(which, ends[:-1].tolist(), states)
 

@@ -15,6 +15,7 @@ STATE, LAYOUT, CALIBRATION, LENGTH_HEAD, GATE = (
     "length_head.safetensors",
     "gate.json",
 )
+TASK, TASK_HEAD, TASK_FIGURES = "task.json", "task_head.safetensors", "task_figures.json"
 
 
 @dataclass(frozen=True)
@@ -138,3 +139,17 @@ class CheckpointFolder:
     def gate(self) -> Path:
         """How much the encoder and the experts beside it are worth."""
         return self.path / GATE
+
+    @property
+    def task(self) -> Path:
+        """What it was fine-tuned for."""
+        return self.path / TASK
+
+    @property
+    def task_head(self) -> Path:
+        return self.path / TASK_HEAD
+
+    @property
+    def task_figures(self) -> Path:
+        """How well it does, beside simple methods."""
+        return self.path / TASK_FIGURES

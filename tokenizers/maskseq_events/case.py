@@ -114,6 +114,11 @@ class Case(Record):
         values = self.attributes.get(attribute, ())
         return values[0] if len(values) else None
 
+    def column(self, name: str) -> Sequence[Value] | None:
+        """An attribute of events, or their activities; what nobody knows is None."""
+        values = self.activity if name == "activity" else self.attributes.get(name)
+        return None if values is None else [None if value == UNKNOWN else value for value in values]
+
     def sources(self) -> set[str]:
         names = [*self.attributes, *(f"case:{name}" for name in self.case_attributes)]
         return {"activity", "time", *map(field_name, names)}

@@ -30,6 +30,18 @@ class Row(Sequence):
     label: str = ""
     """The class of the sequence, where there is a column for it."""
 
+    def group(self, attribute: str) -> str | None:
+        """The value of a column of the table."""
+        if attribute == "label" and self.label:
+            return self.label
+        header = self.header.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+        line = (self.before + self.residues + self.after).rstrip(b"\r\n")
+        for delimiter in DELIMITERS if header else ():
+            names = [_value(cell) for cell in _cells(header, delimiter, Path(self.path), 1)]
+            if attribute in names:
+                return _value(_cells(line, delimiter, Path(self.path), self.line)[names.index(attribute)])
+        return None
+
     def place(self, position: int) -> str:
         return f"line {self.line}, letter {position + 1:,} of the sequence" if self.line else super().place(position)
 

@@ -68,6 +68,10 @@ class Recording(Record):
     def __len__(self) -> int:
         return len(self.channels)
 
+    def group(self, attribute: str) -> str | None:
+        """Its class, as `label`."""
+        return self.label if attribute == "label" else None
+
     def unknown_values(self) -> dict[str, int]:
         """By channel."""
         counts = dict(zip(self.names, np.isnan(self.channels).sum(axis=0).tolist(), strict=True)) | dict(self.unread)

@@ -1,0 +1,230 @@
+"""The labels of records and of their units, from wherever a task file says that they are."""
+
+import csv
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Shaped
+
+from maskseq.errors import DataError, UsageError, nearest
+from maskseq.formats import most_alike
+from maskseq.tasks.config import LabelSource
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Record
+
+BACKGROUND = "0"
+"""The class of positions that no line of a BED file covers."""
+SHOWN = 5
+"""Keys that a message lists."""
+
+
+class RecordLabels(Protocol):
+    """Gives the label of a record, and says at the end what did not fit."""
+
+    def of(self, name: str, record: Record) -> str:
+        """The label of the record that is called `name`; `DataError` where it has none."""
+        ...
+
+    def check(self) -> list[str]:
+        """After the last record: what to warn of."""
+        ...
+
+
+class UnitLabels(Protocol):
+    """The same for the raw units of a record; "" where a unit has none."""
+
+    def of(self, name: str, record: Record) -> Shaped[np.ndarray, " units"]: ...
+
+    def check(self) -> list[str]: ...
+
+
+def record_labels(source: LabelSource, tokenizer: Tokenizer[Any]) -> RecordLabels:
+    """Those of a column or a table of keys and labels. `UsageError` for a column that the model sees."""
+    if source.file is not None:
+        return TableLabels.read(Path(source.file), source.key, source.column or "label")
+    return ColumnLabels(checked_column(source.column or "", tokenizer))
+
+
+def unit_labels(source: LabelSource, tokenizer: Tokenizer[Any]) -> UnitLabels:
+    """Those of a BED file or of a column that has a value for each unit."""
+    if source.bed is not None:
+        return BedLabels.read(Path(source.bed))
+    return UnitColumnLabels(checked_column(source.column or "", tokenizer))
+
+
+def checked_column(column: str, tokenizer: Tokenizer[Any]) -> str:
+    """The column, unless one of the model's fields is made from it: then the answer would be part of the question."""
+    plain = column.removeprefix("case:")
+    for each in tokenizer.fields:
+        if {each.name, each.source} & {column, plain, f"case:{plain}"}:
+            raise UsageError(
+                f"labels.column = {column!r} is also a field that the encoder reads ({each.name!r}): the label would "
+                f"leak into its own prediction\n\nhint: pretrain a run without that field, or name another column"
+            )
+    return column
+
+
+@dataclass(frozen=True)
+class ColumnLabels:
+    """An attribute of the record itself."""
+
+    column: str
+
+    def of(self, name: str, record: Record) -> str:
+        value = record.group(self.column)
+        if value is None or not value.strip():
+            raise DataError(
+                f"record {name!r}",
+                f"has no label: there is no attribute {self.column!r}, or it is empty\n\n"
+                f"hint: labels.column names a column of the table, or of an event log an attribute of the case",
+            )
+        return value.strip()
+
+    def check(self) -> list[str]:
+        return []
+
+
+@dataclass
+class TableLabels:
+    """A file of keys and labels."""
+
+    path: Path
+    labels: Mapping[str, str]
+    seen: set[str] = field(default_factory=set)
+    missing: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path, key: str, column: str) -> "TableLabels":
+        labels: dict[str, str] = {}
+        for line, row in _rows(path, (key, column)):
+            name, label = row[key], row[column]
+            if not label:
+                raise DataError(path, f"the label of {name!r} is empty", place=f"line {line}")
+            if labels.setdefault(name, label) != label:
+                raise DataError(path, f"{name!r} has two labels, {labels[name]!r} and {label!r}", place=f"line {line}")
+        if not labels:
+            raise DataError(path, "has a header but no labels")
+        return cls(path, labels)
+
+    def of(self, name: str, record: Record) -> str:
+        for known in (name, record.key):
+            if known in self.labels:
+                self.seen.add(known)
+                return self.labels[known]
+        self.missing.append(name)
+        return ""
+
+    def check(self) -> list[str]:
+        if self.missing:
+            known = most_alike(self.missing[0], self.labels, SHOWN)
+            raise DataError(
+                self.path, f"has no label for {len(self.missing):,} records: {listed(self.missing)}; it has {known}"
+            )
+        unused = [key for key in self.labels if key not in self.seen]
+        return [f"{self.path}: {len(unused):,} keys are of no record: {listed(unused)}"] if unused else []
+
+
+@dataclass(frozen=True)
+class UnitColumnLabels:
+    """A column of the log or table, with a value for each unit."""
+
+    column: str
+
+    def of(self, name: str, record: Record) -> Shaped[np.ndarray, " units"]:
+        values = record.column(self.column)
+        if values is None:
+            known = sorted(record.sources() or ())
+            hint = nearest(self.column, known) if known else "its format keeps no columns beside the fields"
+            raise DataError(f"record {name!r}", f"has no column {self.column!r} of its units\n\nhint: {hint}")
+        return np.array(["" if value is None else value for value in values], dtype=object)
+
+    def check(self) -> list[str]:
+        return []
+
+
+@dataclass
+class BedLabels:
+    """Stretches of records, from 0, the end excluded."""
+
+    path: Path
+    stretches: Mapping[str, Sequence[tuple[int, int, int, str]]]
+    """Of each record, line, start, stop and class."""
+    seen: set[str] = field(default_factory=set)
+
+    @classmethod
+    def read(cls, path: Path) -> "BedLabels":
+        found: dict[str, list[tuple[int, int, int, str]]] = {}
+        for number, text in enumerate(_text(path).splitlines(), 1):
+            if not text.strip() or text.startswith(("#", "track", "browser")):
+                continue
+            cells = text.split("\t") if "\t" in text else text.split()
+            try:
+                start, stop = int(cells[1]), int(cells[2])
+            except (IndexError, ValueError):
+                problem = "is no line of a BED file: a name, a start and an end are needed"
+                raise DataError(path, problem, place=f"line {number}") from None
+            if not 0 <= start < stop:
+                raise DataError(path, f"the stretch {start} to {stop} is empty", place=f"line {number}")
+            label = cells[3].strip() if len(cells) > 3 and cells[3].strip() not in ("", ".") else "1"
+            found.setdefault(cells[0], []).append((number, start, stop, label))
+        if not found:
+            raise DataError(path, "lists no stretches")
+        return cls(path, found)
+
+    def of(self, name: str, record: Record) -> Shaped[np.ndarray, " units"]:
+        labels = np.full(len(record), BACKGROUND, dtype=object)
+        known = next((each for each in (name, record.key) if each in self.stretches), None)
+        if known is not None:
+            self.seen.add(known)
+            for line, start, stop, label in self.stretches[known]:
+                if stop > len(record):
+                    problem = f"the stretch ends at {stop:,}, but {name!r} has {len(record):,} units"
+                    raise DataError(self.path, problem, place=f"line {line}")
+                before = labels[start:stop]
+                if ((before != BACKGROUND) & (before != label)).any():
+                    raise DataError(self.path, "overlaps a stretch of another class", place=f"line {line}")
+                labels[start:stop] = label
+        return labels
+
+    def check(self) -> list[str]:
+        unused = [key for key in self.stretches if key not in self.seen]
+        if not self.seen:
+            raise DataError(self.path, f"no record has a name that stands in it: {listed(unused)}")
+        return [f"{self.path}: no record is called {listed(unused)}"] if unused else []
+
+
+def listed(names: Collection[str]) -> str:
+    """The first few names, for a message."""
+    shown = ", ".join(list(names)[:SHOWN])
+    return shown + f" and {len(names) - SHOWN:,} more" * (len(names) > SHOWN)
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line numbers and these columns of a delimited file."""
+    lines = _text(path).splitlines()
+    header = lines[0] if lines else ""
+    delimiter = next((each for each in ("\t", ",", ";") if each in header), ",")
+    reader = csv.reader(lines, delimiter=delimiter)
+    names = [name.strip() for name in next(reader, [])]
+    for column in columns:
+        if column not in names:
+            raise DataError(path, f"has no column {column!r}\n\nhint: {nearest(column, names)}", place="line 1")
+    for row in reader:
+        if not row:
+            continue
+        if len(row) != len(names):
+            problem = f"has {len(row)} cell(s), the header {len(names)}"
+            raise DataError(path, problem, place=f"line {reader.line_num}")
+        yield reader.line_num, {column: row[names.index(column)].strip() for column in columns}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such file of labels") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(path, f"cannot be read as text ({error})") from None
