@@ -6,7 +6,7 @@ from itertools import islice
 from typing import overload
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Integer
 
 LINE_END = re.compile(r"\r\n|\n|\r")
 BLOCK = 1 << 16
@@ -24,9 +24,10 @@ class Texts(Sequence[str]):
         ('bc', True, ['a', '', 'bc'])
     """
 
-    def __init__(self, text: str, ends: Int[np.ndarray, " texts"], begin: int = 0) -> None:
+    def __init__(self, text: str, ends: Integer[np.ndarray, " texts"], begin: int = 0) -> None:
         """`ends` are positions of `text`; the first of the texts begins at `begin`."""
-        self.text, self.ends, self.begin = text, ends, begin
+        self.text, self.begin = text, begin
+        self.ends = ends.astype(np.uint32 if len(text) < 1 << 32 else np.int64, copy=False)
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Texts":
@@ -41,8 +42,11 @@ class Texts(Sequence[str]):
     def joined(cls, parts: "Sequence[Texts]") -> "Texts":
         """The texts of several one after the other."""
         sizes = np.cumsum([0, *(len(part.text) for part in parts)]).tolist()
-        ends = [part.ends + size for part, size in zip(parts, sizes, strict=False)]
-        return cls("".join(part.text for part in parts), np.concatenate([np.empty(0, np.int64), *ends]))
+        ends, at = np.empty(sum(map(len, parts)), np.uint32 if sizes[-1] < 1 << 32 else np.int64), 0
+        for part, size in zip(parts, sizes, strict=False):
+            ends[at : at + len(part)] = part.ends.astype(np.int64) + size
+            at += len(part)
+        return cls("".join(part.text for part in parts), ends)
 
     @classmethod
     def lines(cls, text: str) -> "Texts":
