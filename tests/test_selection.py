@@ -1,5 +1,6 @@
 """The best checkpoint of a run: which one it is, that it stays, and that breaks do not change what is chosen."""
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -9,16 +10,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from small_run import STEP, Letters, Synthetic, child, small_encoder, small_run, weights
 
+from maskseq.apps.inspect import inspect
+from maskseq.apps.watch import view
 from maskseq.errors import UsageError
 from maskseq.model.checkpoint import find_checkpoint
 from maskseq.packing.rows import PackedRow
 from maskseq.recipe import load_recipe
 from maskseq.training import state
+from maskseq.training.events import Event, Finished
+from maskseq.training.metrics import Watched
 from maskseq.training.schedule import ScheduleConfig, lr_at
 from maskseq.training.selection import Judged, best, judged_until, out_of_patience
 from maskseq.training.stop_signals import Interrupted
@@ -134,6 +140,21 @@ def test_patience_ends_the_plateau_and_the_decay_begins_from_the_best(tmp_path: 
     decayed = weights(tmp_path / "patient" / "checkpoints" / "step_16")
     for name, tensor in weights(tmp_path / "by hand" / "checkpoints" / "step_12").items():
         assert torch.equal(tensor, decayed[name])
+
+
+def test_whoever_describes_a_run_says_which_checkpoint_is_the_best(tmp_path: Path) -> None:
+    events: list[Event] = []
+    small_run(tmp_path, **PATIENT, on_event=events.append)
+    watched = Watched(tmp_path).update()
+    assert watched.best["step"] == watched.summary()["best_step"] == 6
+    assert (watched.plateau["best"], watched.total) == (6, 16 * STEP)
+    assert inspect(tmp_path, trust_code=True)["checkpoint"].startswith("step_6,")
+    assert inspect(tmp_path / "checkpoints" / "step_16", trust_code=True)["checkpoint"] == "step_16"
+    (finished,) = [event for event in events if isinstance(event, Finished)]
+    assert finished.best == 6
+    screen = io.StringIO()
+    Console(file=screen, width=120).print(view([Watched(tmp_path)]))
+    assert "best checkpoint: step 6" in screen.getvalue()
 
 
 def test_both_ends_are_candidates(tmp_path: Path) -> None:
