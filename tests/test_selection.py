@@ -75,14 +75,17 @@ def test_what_is_read_back_chooses_as_what_was_known(tmp_path: Path) -> None:
     metrics = tmp_path / "metrics.jsonl"
     lines = [
         {"kind": "validation", "step": 0, "merit": None},  # as a number that is not finite is written
-        {"kind": "validation", "step": 5, "loss": 0.1},  # of an older version
         {"kind": "step", "step": 6, "merit": 9},
         {"kind": "validation", "step": 10, "merit": 0.1 + 0.2},
         {"kind": "validation", "step": 20, "merit": 5.0},
     ]
     metrics.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"kind": "validation", "step": 7, "mer')
     assert judged_until(metrics, 15) == [Judged.of(0, float("nan")), Judged.of(10, 0.1 + 0.2)]
-    assert judged_until(tmp_path / "none", 15) == []
+    assert judged_until(tmp_path / "none", 15) is None
+    with metrics.open("a") as file:
+        file.write('\n{"kind": "validation", "step": 12, "loss": 0.1}\n')  # as older versions have it
+    assert judged_until(metrics, 11) == [Judged.of(0, None), Judged.of(10, 0.1 + 0.2)]
+    assert judged_until(metrics, 15) is None
 
 
 def test_the_best_checkpoint_is_named_stays_and_is_what_a_run_opens(tmp_path: Path) -> None:
@@ -202,7 +205,7 @@ def test_of_average_and_weights_the_better_one_is_saved_and_both_go_on(tmp_path:
     same(tmp_path / "broken", tmp_path / "slow")
 
 
-def test_a_run_of_an_older_version_goes_on_and_chooses_from_what_is_judged_since(tmp_path: Path) -> None:
+def test_a_run_of_an_older_version_goes_on_as_it_began_and_chooses_nothing(tmp_path: Path) -> None:
     options = {**EVERY_TWO, "merits": RISES_THEN_FALLS}
     with pytest.raises(Interrupted):
         small_run(tmp_path, signal_at=15, **options)
@@ -211,7 +214,8 @@ def test_a_run_of_an_older_version_goes_on_and_chooses_from_what_is_judged_since
     kept = [{key: value for key, value in line.items() if key != "merit"} for line in old]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
     assert find_checkpoint(tmp_path).name == (tmp_path / "latest").read_text().strip()
-    assert small_run(tmp_path, **options).best == 10
+    assert small_run(tmp_path, **options).best is None
+    assert find_checkpoint(tmp_path).name == "step_20"
 
 
 def test_a_branch_of_a_run_whose_plateau_was_ended_begins_on_a_plateau(tmp_path: Path) -> None:
