@@ -148,6 +148,7 @@ def collect(case: str, folder: Path, *, use: bool = True) -> tuple[dict[str, np.
         maskseq.pretrain(recipe, output="run")
         arrays = _integers(Path("run")) | _floats(Path("run"))
         values: dict[str, Any] = {}
+        Path("run", "best").unlink(missing_ok=True)  # the newest checkpoint is compared, which every version has
         if use:
             _maskseq("infill", "run", about["input"], "--output", "filled", "--samples", "2", "--temperature", "0.7")
             with Path("filled/fills.csv").open(encoding="utf-8", newline="") as table:
@@ -296,7 +297,8 @@ def store() -> None:
             if case not in RESUMED:
                 continue
             run = Path(work, "run")
-            first, *later = sorted((run / "checkpoints").iterdir(), key=lambda path: int(path.name.split("_")[1]))
+            steps = sorted((run / "checkpoints").iterdir(), key=lambda path: int(path.name.split("_")[1]))
+            first, *later = [path for path in steps if path.name != "step_0"]
             (run / "latest").write_text(f"{first.name}\n", encoding="utf-8")
             for unwanted in (*later, run / "report.html"):
                 shutil.rmtree(unwanted) if unwanted.is_dir() else unwanted.unlink()

@@ -125,7 +125,8 @@ def small_encoder(**changes: Any) -> Encoder:
 def small_run(run: Path, *, on_event: Any = lambda event: None, seed: int = 5, **changes: Any) -> TrainingResult:
     """20 steps by default; `optimizer`, `model`, `schedule` and anything of `TrainingConfig` may be changed.
 
-    `merits`, by step, are what validations say in place of a loss.
+    `merits`, by step, are what validations say in place of a loss; with `judge=False` there are none, and checkpoints
+    are written where they are due alone.
     """
     optimizer = OptimizerConfig(**({"lr": 1e-2} | changes.pop("optimizer", {})))
     model = small_encoder(**changes.pop("model", {}))
@@ -140,6 +141,8 @@ def small_run(run: Path, *, on_event: Any = lambda event: None, seed: int = 5, *
             validate.hear(event)
             listener(event)
 
+    if not changes.pop("judge", True):
+        validate = None
     identity = changes.pop("identity", {"recipe": "small"})
     schedule = ScheduleConfig(**changes.pop("schedule", {"warmup": 0.2, "decay": 0.3}))
     origin = changes.pop("origin", None)

@@ -105,7 +105,7 @@ def test_a_run_killed_between_checkpoints_ends_as_if_it_had_not_been(tmp_path: P
 
 @pytest.mark.parametrize(
     ("count", "ending"),
-    [(2, in_work("step_10", "rank_0.safetensors")), (6, in_work("latest"))],
+    [(2, in_work("step_10", "rank_0.safetensors")), (9, in_work("latest"))],
     ids=["while the second checkpoint is written", "when it has its name and is not yet the latest"],
 )
 def test_a_run_killed_inside_a_checkpoint_ends_as_if_it_had_not_been(

@@ -1,5 +1,6 @@
 """The best checkpoint of a run: which one it is, that it stays, and that breaks do not change what is chosen."""
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -9,16 +10,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from small_run import STEP, Letters, Synthetic, child, small_encoder, small_run, weights
 
+from maskseq.apps.inspect import inspect
+from maskseq.apps.watch import view
 from maskseq.errors import UsageError
 from maskseq.model.checkpoint import find_checkpoint
 from maskseq.packing.rows import PackedRow
 from maskseq.recipe import load_recipe
 from maskseq.training import state
+from maskseq.training.events import Event, Finished
+from maskseq.training.metrics import Watched
 from maskseq.training.schedule import ScheduleConfig, lr_at
 from maskseq.training.selection import Judged, best, judged_until, out_of_patience
 from maskseq.training.stop_signals import Interrupted
@@ -69,14 +75,17 @@ def test_what_is_read_back_chooses_as_what_was_known(tmp_path: Path) -> None:
     metrics = tmp_path / "metrics.jsonl"
     lines = [
         {"kind": "validation", "step": 0, "merit": None},  # as a number that is not finite is written
-        {"kind": "validation", "step": 5, "loss": 0.1},  # of an older version
         {"kind": "step", "step": 6, "merit": 9},
         {"kind": "validation", "step": 10, "merit": 0.1 + 0.2},
         {"kind": "validation", "step": 20, "merit": 5.0},
     ]
     metrics.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"kind": "validation", "step": 7, "mer')
     assert judged_until(metrics, 15) == [Judged.of(0, float("nan")), Judged.of(10, 0.1 + 0.2)]
-    assert judged_until(tmp_path / "none", 15) == []
+    assert judged_until(tmp_path / "none", 15) is None
+    with metrics.open("a") as file:
+        file.write('\n{"kind": "validation", "step": 12, "loss": 0.1}\n')  # as older versions have it
+    assert judged_until(metrics, 11) == [Judged.of(0, None), Judged.of(10, 0.1 + 0.2)]
+    assert judged_until(metrics, 15) is None
 
 
 def test_the_best_checkpoint_is_named_stays_and_is_what_a_run_opens(tmp_path: Path) -> None:
@@ -136,6 +145,21 @@ def test_patience_ends_the_plateau_and_the_decay_begins_from_the_best(tmp_path: 
         assert torch.equal(tensor, decayed[name])
 
 
+def test_whoever_describes_a_run_says_which_checkpoint_is_the_best(tmp_path: Path) -> None:
+    events: list[Event] = []
+    small_run(tmp_path, **PATIENT, on_event=events.append)
+    watched = Watched(tmp_path).update()
+    assert watched.best["step"] == watched.summary()["best_step"] == 6
+    assert (watched.plateau["best"], watched.total) == (6, 16 * STEP)
+    assert inspect(tmp_path, trust_code=True)["checkpoint"].startswith("step_6,")
+    assert inspect(tmp_path / "checkpoints" / "step_16", trust_code=True)["checkpoint"] == "step_16"
+    (finished,) = [event for event in events if isinstance(event, Finished)]
+    assert finished.best == 6
+    screen = io.StringIO()
+    Console(file=screen, width=120).print(view([Watched(tmp_path)]))
+    assert "best checkpoint: step 6" in screen.getvalue()
+
+
 def test_both_ends_are_candidates(tmp_path: Path) -> None:
     small_run(tmp_path / "decay helps", **PATIENT | {"merits": RISES_THEN_FALLS | {"16": 7.0}})
     assert find_checkpoint(tmp_path / "decay helps").name == "step_16"
@@ -181,7 +205,7 @@ def test_of_average_and_weights_the_better_one_is_saved_and_both_go_on(tmp_path:
     same(tmp_path / "broken", tmp_path / "slow")
 
 
-def test_a_run_of_an_older_version_goes_on_and_chooses_from_what_is_judged_since(tmp_path: Path) -> None:
+def test_a_run_of_an_older_version_goes_on_as_it_began_and_chooses_nothing(tmp_path: Path) -> None:
     options = {**EVERY_TWO, "merits": RISES_THEN_FALLS}
     with pytest.raises(Interrupted):
         small_run(tmp_path, signal_at=15, **options)
@@ -190,7 +214,8 @@ def test_a_run_of_an_older_version_goes_on_and_chooses_from_what_is_judged_since
     kept = [{key: value for key, value in line.items() if key != "merit"} for line in old]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
     assert find_checkpoint(tmp_path).name == (tmp_path / "latest").read_text().strip()
-    assert small_run(tmp_path, **options).best == 10
+    assert small_run(tmp_path, **options).best is None
+    assert find_checkpoint(tmp_path).name == "step_20"
 
 
 def test_a_branch_of_a_run_whose_plateau_was_ended_begins_on_a_plateau(tmp_path: Path) -> None:

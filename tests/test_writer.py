@@ -49,7 +49,7 @@ class Gate:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("plain")
-    small_run(run, keep_last=9)
+    small_run(run, keep_last=9, judge=False)
     return run
 
 
@@ -66,7 +66,7 @@ def test_training_goes_on_meanwhile_and_the_checkpoint_is_of_its_moment(
             assert not (tmp_path / "checkpoints" / "step_5").exists()
             gate.opened.set()
 
-    small_run(tmp_path, keep_last=9, on_event=listen)
+    small_run(tmp_path, judge=False, keep_last=9, on_event=listen)
     for step in (5, 10, 15, 20):
         ours, theirs = (weights(run / "checkpoints" / f"step_{step}") for run in (tmp_path, plain))
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
@@ -92,7 +92,7 @@ def test_a_second_checkpoint_waits_for_the_first(tmp_path: Path, plain: Path, mo
 
     helper = threading.Thread(target=open_late)
     helper.start()
-    small_run(tmp_path, on_event=listen)
+    small_run(tmp_path, judge=False, on_event=listen)
     helper.join()
     assert gate.most == 1
     torch.testing.assert_close(weights(tmp_path), weights(plain), rtol=0, atol=0)
@@ -107,7 +107,7 @@ def test_a_signal_waits_for_its_checkpoint(tmp_path: Path, monkeypatch: pytest.M
             threading.Timer(0.3, gate.opened.set).start()
 
     with pytest.raises(Interrupted):
-        small_run(tmp_path, on_event=listen)
+        small_run(tmp_path, judge=False, on_event=listen)
     assert (tmp_path / "latest").read_text().strip() == "step_7"
     assert not list(tmp_path.rglob(".*.maskseq"))
 
@@ -121,7 +121,7 @@ def test_an_exception_elsewhere_costs_no_checkpoint(tmp_path: Path, monkeypatch:
             raise RuntimeError("a listener of one's own")
 
     with pytest.raises(RuntimeError, match="of one's own"):
-        small_run(tmp_path, on_event=listen)
+        small_run(tmp_path, judge=False, on_event=listen)
     assert (tmp_path / "latest").read_text().strip() == "step_5"
 
 
@@ -148,7 +148,7 @@ def test_metrics_are_on_the_disk_before_a_checkpoint_claims_their_steps(
 
     monkeypatch.setattr(os, "fsync", watched)
     monkeypatch.setattr(writer, "save_model", saving)
-    small_run(tmp_path, keep_last=9)
+    small_run(tmp_path, judge=False, keep_last=9)
     assert [last >= step for last, step in zip(claimed, (5, 10, 15, 20), strict=True)] == [True] * 4
 
 
@@ -166,12 +166,12 @@ def test_a_full_disk_stops_the_run_in_one_line_and_leaves_the_checkpoint_before(
 
     monkeypatch.setattr(writer, "save_model", fail)
     with pytest.raises(DataError, match=rf"step_{5 * failing}: cannot be written: .*No space left") as raised:
-        small_run(tmp_path)
+        small_run(tmp_path, judge=False)
     assert "the same command again" in str(raised.value)
     assert (tmp_path / "latest").read_text().strip() == f"step_{5 * failing - 5}"
     assert not list(tmp_path.rglob(".*.maskseq"))
     monkeypatch.undo()
-    small_run(tmp_path)
+    small_run(tmp_path, judge=False)
     torch.testing.assert_close(weights(tmp_path), weights(plain), rtol=0, atol=0)
 
 
@@ -181,10 +181,10 @@ def test_a_disk_that_is_full_for_the_metrics_is_one_line_with_their_path(tmp_pat
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
     try:
         with pytest.raises(DataError, match=r"metrics\.jsonl: cannot be written"):
-            small_run(tmp_path)
+            small_run(tmp_path, judge=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    small_run(tmp_path)
+    small_run(tmp_path, judge=False)
     torch.testing.assert_close(weights(tmp_path), weights(plain), rtol=0, atol=0)
 
 

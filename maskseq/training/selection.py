@@ -37,12 +37,14 @@ def out_of_patience(judged: Sequence[Judged], patience: int) -> bool:
     return chosen is not None and 0 < patience <= sum(each.step > chosen for each in judged)
 
 
-def judged_until(metrics: Path, step: int) -> list[Judged]:
-    """The validations up to a step that a run has on record. Those of older versions were not judged."""
+def judged_until(metrics: Path, step: int) -> list[Judged] | None:
+    """The validations up to a step that a run has on record; None where they were not judged, as by older versions."""
     judged = []
     for line in metrics.read_bytes().splitlines(keepends=True) if metrics.exists() else ():
         with suppress(ValueError, KeyError, TypeError):
             values = json.loads(line)
-            if line.endswith(b"\n") and values["kind"] == "validation" and values["step"] <= step and "merit" in values:
+            if line.endswith(b"\n") and values["kind"] == "validation" and values["step"] <= step:
+                if "merit" not in values:
+                    return None
                 judged.append(Judged.of(values["step"], values["merit"]))
-    return judged
+    return judged or None

@@ -136,6 +136,7 @@ class Trainer:
         self.gemm_peak = gemm_peak(self.ranks.device, self.precision)
         if self.resumed_from:
             self.learner.load(functools.partial(state.read_tensors, self.resumed_from), moments=moments)
+        # None: a run of an older version, which goes on as it began and chooses nothing.
         self.judged = selection.judged_until(self.run.metrics, self.position.step) if own else []
         if self.ranks.first:  # a kill may have come between a checkpoint and its name
             name_best(self.run, self.best)
@@ -143,7 +144,7 @@ class Trainer:
     @property
     def best(self) -> int | None:
         """The step of the best checkpoint so far."""
-        return selection.best(self.judged)
+        return selection.best(self.judged or [])
 
     @property
     def end(self) -> int:
@@ -259,9 +260,10 @@ class Trainer:
         averaged = learner.average is not None
         with learner.standing_in(learner.used(averaged=averaged)):
             result = validator(learner)
-        if averaged and (plain := validator(learner)).merit > result.merit:
-            result, averaged = plain, False
-        self.judged.append(selection.Judged.of(self.position.step, result.merit))
+        if self.judged is not None:
+            if averaged and (plain := validator(learner)).merit > result.merit:
+                result, averaged = plain, False
+            self.judged.append(selection.Judged.of(self.position.step, result.merit))
         return Validation(
             step=self.position.step,
             tokens=self.position.tokens,
@@ -276,7 +278,7 @@ class Trainer:
         config, position = self.config, self.position
         warmup, decay = self.spec.schedule.lengths(config.tokens)
         on_plateau = position.decay_from is None and warmup <= position.tokens < config.tokens - decay
-        return on_plateau and selection.out_of_patience(self.judged, config.patience)
+        return on_plateau and selection.out_of_patience(self.judged or [], config.patience)
 
     def begin_decay(self) -> None:
         """Go back to the weights and moments of the best checkpoint, and let the learning rate fall from here."""

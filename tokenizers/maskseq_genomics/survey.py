@@ -67,11 +67,14 @@ def suggest_nucleotides(records: Records[Any]) -> Suggestion | None:
     # So deep that each context occurs about thirty times, on both strands: a cell is among its own counts.
     everywhere = known / total * Size.of(records).units
     depth = min(max(int(math.log(max(2 * everywhere / 30, 1), 16)), 0), 4)
+    model: dict[str, Any] = {"ngram_prior": {"depth": depth}}
+    if framed:
+        model["phase_embeddings"] = {"periods": [3]}
     return Suggestion(
         found=found | _duplicates(records),
         context=256,
         recipe={
-            "model": {"ngram_prior": {"depth": depth}} | ({"phase_embeddings": {"periods": [3]}} if framed else {}),
+            "model": model,
             "masking": {
                 "ratio": 0.15,
                 "tokens": {"weight": 0.85, "replacement": {"mask": 1.0}},
