@@ -224,7 +224,9 @@ def uses_of_run(hostile: Hostile) -> dict[str, Callable[[], object]]:
         "inspect": lambda: inspect(run, layers=True),
         "score": score,
         "infill": infill,
-        "evaluate": lambda: evaluate_run(run, question=Question(cells=20, depth=1, imputers=("linear",))),
+        "evaluate": lambda: evaluate_run(
+            run, question=Question(protocols=("masked",), cells=20, depth=1, imputers=("linear",), every=False)
+        ),
         "rows": lambda: rows_of_run(run).row(0),
     }
 
@@ -242,7 +244,9 @@ def uses_of_corpus(hostile: Hostile) -> dict[str, Callable[[], object]]:
         "inspect": lambda: inspect(corpus),
         "verify": lambda: verify_corpus(corpus),
         "read": read,
-        "evaluate": lambda: evaluate_run(hostile.run, question=Question(cells=20, depth=1, imputers=("linear",))),
+        "evaluate": lambda: evaluate_run(
+            hostile.run, question=Question(protocols=("masked",), cells=20, depth=1, imputers=("linear",), every=False)
+        ),
         "rows": lambda: rows_of_run(hostile.run).row(0),
     }
 

@@ -76,9 +76,9 @@ class Evaluation(Result):
 
     @property
     def in_words(self) -> str:
-        """One line: the gain over the best simple method by protocol, and the verdict."""
+        """One line: the verdict, and the gain over the best simple method by protocol."""
         by_protocol = "; ".join(result.together.briefly for result in self.protocols.values())
-        return f"{by_protocol}. {self.verdict.in_words}" if self.verdict else by_protocol
+        return f"{self.verdict.in_words}; all fields: {by_protocol}" if self.verdict else by_protocol
 
 
 def _flat(found: dict[str, Any]) -> dict[str, Any]:
