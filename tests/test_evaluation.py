@@ -62,9 +62,8 @@ def maskseq(*arguments: object):
 
 
 def test_a_run_that_knows_nothing_has_no_skill(run: Path) -> None:
-    told = evaluate_run(
-        run, question=Question(protocols=("masked", "gap-3"), cells=500, every=False), trust_code=True
-    ).to_json()
+    question = Question(protocols=("masked", "gap-3"), cells=500, every=False)
+    told = evaluate_run(run, question=question, trust_code=True).to_json()
     for figures in told["protocols"].values():
         assert set(figures["by"]) >= {"model", "frequencies", "5 + 5 neighbours", "order-2 Markov chain"}
         assert figures["skill"] < 0.05
