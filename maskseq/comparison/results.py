@@ -35,8 +35,8 @@ class ProtocolResult(Result):
     """All methods under one protocol, on the same masked examples."""
 
     verdict: Verdict | None
-    together: FieldComparison = stored_as("all fields")
-    """All cells of all fields: the product and the best simple method."""
+    together: FieldComparison | None = stored_as("all fields")
+    """All cells of all fields: the product and the best simple method. None: no cell has a number to compare."""
     fields: Sequence[FieldComparison]
     """Field by field, cells before whole gaps: the product and the best simple method."""
     figures: CellFigures
@@ -77,7 +77,7 @@ class Evaluation(Result):
     @property
     def in_words(self) -> str:
         """One line: the verdict, and the gain over the best simple method by protocol."""
-        by_protocol = "; ".join(result.together.briefly for result in self.protocols.values())
+        by_protocol = "; ".join(each.together.briefly for each in self.protocols.values() if each.together)
         return f"{self.verdict.in_words}; all fields: {by_protocol}" if self.verdict else by_protocol
 
 
