@@ -156,7 +156,7 @@ def collect(case: str, folder: Path, *, use: bool = True) -> tuple[dict[str, np.
             values["fills"] = dict(zip(header, map(list, zip(*lines, strict=True)), strict=True))
             values["filled file"] = Path("filled", about["input"]).read_bytes().decode("latin-1")
             protocols = [word for name in about["protocols"] for word in ("--protocol", name)]
-            _maskseq("evaluate", "run", "--output", "judged", "--cells", "300", *protocols)
+            _maskseq("evaluate", "run", "--output", "judged", "--cells", "300", "--few", *protocols)
             values["evaluation"] = _stable(json.loads(Path("judged/evaluation.json").read_text(encoding="utf-8")))
             for form in about["exports"]:
                 output = "exported" if form == "hf" else "exported.onnx"

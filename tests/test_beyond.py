@@ -193,7 +193,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("name", ["plain", "moved", "coded"])
 @pytest.mark.parametrize("command", ["infill", "score", "evaluate"])
 def test_commands_warn_of_it(run: Path, files: dict[str, Path], command: str, name: str, tmp_path: Path) -> None:
-    options = {"infill": ("-o", tmp_path / "out"), "score": (), "evaluate": ("--cells", 100)}[command]
+    options = {"infill": ("-o", tmp_path / "out"), "score": (), "evaluate": ("--cells", 100, "--few")}[command]
     result = maskseq(command, run, files[name], "--format", "signal-csv", "--json", *options)
     assert result.exit_code == 0, result.output
     column = {"plain": None, "moved": "b (100.0%", "coded": "a (0."}[name]

@@ -118,7 +118,7 @@ def test_the_user_decides(signal: Prepared, tmp_path: Path) -> None:
         ["infill", run, file, "-o", tmp_path / "out"],
         ["score", run, file],
         ["embed", run, file, "-o", tmp_path / "out.npz"],
-        ["evaluate", run, file, "--corpus", signal.folder / "corpus", "--cells", "20"],
+        ["evaluate", run, file, "--corpus", signal.folder / "corpus", "--cells", "20", "--few"],
         ["baseline", signal.folder / "corpus", file, "--cells", "20", "--few"],
     ):
         assert command(*arguments, *wrong).exit_code == 3, arguments
@@ -176,7 +176,7 @@ def test_activities_that_the_run_does_not_know_are_reported_with_their_share(
     more: list[object] = {
         "infill": ["-o", tmp_path / "out"],
         "embed": ["-o", tmp_path / "out.npz"],
-        "evaluate": ["--corpus", log.folder / "corpus", "--cells", "20"],
+        "evaluate": ["--corpus", log.folder / "corpus", "--cells", "20", "--few"],
     }.get(name, [])
     result = command(name, run, file, *more)
     assert result.exit_code == 0, result.output

@@ -62,7 +62,8 @@ def maskseq(*arguments: object):
 
 
 def test_a_run_that_knows_nothing_has_no_skill(run: Path) -> None:
-    told = evaluate_run(run, question=Question(protocols=("masked", "gap-3"), cells=500), trust_code=True).to_json()
+    question = Question(protocols=("masked", "gap-3"), cells=500, every=False)
+    told = evaluate_run(run, question=question, trust_code=True).to_json()
     for figures in told["protocols"].values():
         assert set(figures["by"]) >= {"model", "frequencies", "5 + 5 neighbours", "order-2 Markov chain"}
         assert figures["skill"] < 0.05
@@ -77,7 +78,7 @@ def test_a_model_that_is_the_table_ties_with_it(run: Path) -> None:
     table = ContextTables(sequences, vocabulary=Letters().vocabulary, symmetries=Letters().symmetries(), depth=5)
     records = [(str(i), each) for i, each in corpus.each("validation")]
     told = judge(
-        Question(cells=300),
+        Question(cells=300, protocols=("masked",), every=False),
         records,
         Baselines(sequences, Letters(), 5),
         context=64,
@@ -97,7 +98,7 @@ def test_a_law_is_found_by_who_looks_at_neighbours() -> None:
 
     baselines = Baselines([sequence().ids for _ in range(40)], NucleotideTokenizer(), 5)
     told = judge(
-        Question(protocols=("isolated",), cells=300),
+        Question(protocols=("isolated",), cells=300, every=False),
         [(str(i), sequence()) for i in range(80)],
         baselines,
         context=80,
@@ -116,7 +117,9 @@ def test_numbers_are_judged_in_their_unit(tmp_path: Path) -> None:
     build_from_records(records, output=tmp_path / "c", tokenizer=Levels(), split=SPLIT)
     told = evaluate_baselines(
         tmp_path / "c",
-        question=Question(protocols=("block-5",), cells=400, imputers=("linear", "last", "mean", "covariances")),
+        question=Question(
+            protocols=("block-5",), cells=400, imputers=("linear", "last", "mean", "covariances"), every=False
+        ),
         context=400,
         trust_code=True,
     ).to_json()["protocols"]["block-5"]
@@ -129,7 +132,7 @@ def test_numbers_are_judged_in_their_unit(tmp_path: Path) -> None:
 def test_where_a_record_shows_no_number_simple_fills_say_the_training_mean(tmp_path: Path) -> None:
     records = [ListRecord(key=str(i), values=[i % 64, i % 64]) for i in range(200)]
     build_from_records(records, output=tmp_path / "c", tokenizer=Levels(), split=SPLIT)
-    asked = Question(protocols=("point-100",), imputers=("linear", "last", "mean"))
+    asked = Question(protocols=("point-100",), imputers=("linear", "last", "mean"), every=False)
     told = evaluate_baselines(tmp_path / "c", question=asked, context=8, trust_code=True).protocols["point-100"]
     assert told.errors is not None
     (errors,) = (each["by"] for each in told.errors.values())
@@ -145,7 +148,7 @@ def test_numbers_of_a_file_are_judged_as_they_are(tmp_path: Path) -> None:
     tokenizer = QuantizeTokenizer.fit(SignalCsv().read(table), scheme="uniform", bins=5)
     records = list(SignalCsv().read(table))
     build_from_records(records, output=tmp_path / "c", tokenizer=tokenizer, split=SplitConfig(regions=("301-401",)))
-    asked = Question(protocols=("block-4",), cells=100, window=20, stride=7, imputers=("linear",))
+    asked = Question(protocols=("block-4",), cells=100, window=20, stride=7, imputers=("linear",), every=False)
     found = evaluate_baselines(tmp_path / "c", table, question=asked, within=["line:341-380"], format="signal-csv")
     errors = found.protocols["block-4"].errors_of_all_fields
     assert errors is not None
@@ -164,12 +167,12 @@ def test_a_protocol_is_asked_again_until_there_are_enough_cells(run: Path) -> No
     assert len({int(p.cells[0, 0]) for p in examples}) > 5
     assert not draw(Question(cells=20), "gap-70", records, NucleotideTokenizer(), context=64, masking=MaskingConfig())
     with pytest.raises(UsageError, match="gap-70"):
-        evaluate_run(run, question=Question(protocols=("gap-70",)), trust_code=True)
+        evaluate_run(run, question=Question(protocols=("gap-70",), every=False), trust_code=True)
 
 
 def test_the_command_writes_json_and_a_page(run: Path, tmp_path: Path) -> None:
     result = maskseq(
-        "evaluate", run, "--protocol", "masked", "--protocol", "gap-2", "--cells", 200, "-o", tmp_path / "out",
+        "evaluate", run, "--protocol", "masked", "--protocol", "gap-2", "--cells", 200, "-o", tmp_path / "out", "--few",
         "--trust-code", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -178,8 +181,9 @@ def test_the_command_writes_json_and_a_page(run: Path, tmp_path: Path) -> None:
     page = (tmp_path / "out" / "evaluation.html").read_text()
     assert f"{told['protocols']['masked']['by']['model']['bits']:.4f}" in page
     assert "Whole gaps" in page
+    assert told["verdict"]["in words"].partition(":")[0] in page.partition("<h2>")[0]
     assert "http" not in page.replace("http-equiv", "")
-    again = maskseq("evaluate", run, "--protocol", "masked", "--cells", 200, "--trust-code", "--json")
+    again = maskseq("evaluate", run, "--protocol", "masked", "--cells", 200, "--few", "--trust-code", "--json")
     assert json.loads(again.stdout)["protocols"]["masked"]["by"] == told["protocols"]["masked"]["by"]
 
 

@@ -38,6 +38,7 @@ from maskseq_events.tokenizer import EventTokenizer
 BAIT = "hostile_bait"
 VALUES: tuple[Any, ...] = (f"{BAIT}:Class", "http.server:test", "../../outside.txt", 10**15, -1, [], {"a": 1}, None)
 """Code names, a path, a huge number and a negative one, wrong types."""
+FEW = Question(protocols=("masked",), cells=20, depth=1, imputers=("linear",), every=False)
 READ_BY_EVALUATE = ("recipe.json", "manifest.json", "tokenizer.json")
 """Evaluation takes longest: with other files, only where there is time for it."""
 SECONDS = 20
@@ -224,7 +225,7 @@ def uses_of_run(hostile: Hostile) -> dict[str, Callable[[], object]]:
         "inspect": lambda: inspect(run, layers=True),
         "score": score,
         "infill": infill,
-        "evaluate": lambda: evaluate_run(run, question=Question(cells=20, depth=1, imputers=("linear",))),
+        "evaluate": lambda: evaluate_run(run, question=FEW),
         "rows": lambda: rows_of_run(run).row(0),
     }
 
@@ -242,7 +243,7 @@ def uses_of_corpus(hostile: Hostile) -> dict[str, Callable[[], object]]:
         "inspect": lambda: inspect(corpus),
         "verify": lambda: verify_corpus(corpus),
         "read": read,
-        "evaluate": lambda: evaluate_run(hostile.run, question=Question(cells=20, depth=1, imputers=("linear",))),
+        "evaluate": lambda: evaluate_run(hostile.run, question=FEW),
         "rows": lambda: rows_of_run(hostile.run).row(0),
     }
 

@@ -120,7 +120,7 @@ COMMANDS: dict[str, Callable[[Path, Path], list[tuple[object, ...]]]] = {
     "embed": lambda at, out: [("embed", at / "run", at / "holes.csv", "-o", out / "v.zarr")],
     "evaluate": lambda at, out: [
         ("evaluate", at / "run", "--cells", 50),
-        ("evaluate", at / "run", at / "log.csv", "--cells", 50, "--protocol", "gap-2", "-o", out / "judged"),
+        ("evaluate", at / "run", at / "log.csv", "--cells", 50, "--protocol", "gap-2", "--few", "-o", out / "judged"),
     ],
     "baseline": lambda at, out: [("baseline", at / "run" / "corpus", "--cells", 50, "--context", 8)],
     "inspect": lambda at, out: [

@@ -26,7 +26,7 @@ def ready(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def asked(name: str, ready: Prepared, file: Path, output: Path) -> list[object]:
     """A command about a file, whose results go to `output`."""
     run, corpus = ready.folder / "run", ready.folder / "corpus"
-    few = ["--cells", 50, "--few", "--context", 32] if name == "baseline" else ["--cells", 50]
+    few = ["--cells", 50, "--few", *(["--context", 32] if name == "baseline" else [])]
     return {
         "infill": ["infill", run, file, "-o", output],
         "score": ["score", run, file, "-o", output.with_suffix(".jsonl")],

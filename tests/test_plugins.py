@@ -168,7 +168,7 @@ def test_code_of_a_folder_is_loaded_where_the_call_trusts_it_only(letters_run: P
     trusted = load(run, trust_code=True)
     assert isinstance(trusted.reader(file), Lines)
     assert trusted.corpus().fingerprint == loaded.corpus().fingerprint
-    assert cli("evaluate", run, "--cells", 20, "--trust-code").exit_code == 0
+    assert cli("evaluate", run, "--cells", 20, "--few", "--trust-code").exit_code == 0
 
 
 def test_a_tokenizer_that_nobody_can_import_works_as_long_as_it_is_here(tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def test_every_command_says_once_what_was_not_regular(tmp_path):
     maskseq("infill", tmp_path / "run", path, "-o", tmp_path / "out")
     assert (tmp_path / "out" / "s.csv").read_bytes() == path.read_bytes()
     maskseq("score", tmp_path / "run", path, "-o", tmp_path / "scores.tsv")
-    maskseq("evaluate", tmp_path / "run", path, "--cells", 50, "--json")
+    maskseq("evaluate", tmp_path / "run", path, "--cells", 50, "--few", "--json")
     maskseq("embed", tmp_path / "run", path, "-o", tmp_path / "vectors.parquet")
 
 

@@ -160,13 +160,13 @@ def _result(
     filled = {}
     if protocol.startswith("gap") and None in vocabulary.centres:  # numbers are never exactly right
         filled = _filled(examples, methods, stage)
-    together, *single = _by_cell(protocol, cells, answers, means, truth, methods)
-    compared = [*single, *_by_gap(protocol, filled, methods)]
+    by_cell = list(_by_cell(protocol, cells, answers, means, truth, methods))
+    compared = [*by_cell[1:], *_by_gap(protocol, filled, methods)]
     compared.sort(key=lambda each: vocabulary.names.index(each.field))
     repeats = methods.baselines.repeats if question.every else None
     return ProtocolResult(
         verdict=Verdict.of(compared),
-        together=together,
+        together=by_cell[0] if by_cell else None,
         fields=compared,
         figures=figures.compare(cells, answers, product=product),
         examples=len(examples),

@@ -1,7 +1,7 @@
 """What a comparison requests of all methods, and the masked examples that it draws."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ ROUNDS = 32
 """How often the same data may be used, with other cells masked, until there are enough."""
 COVARIANCES = "covariances"
 """The best linear prediction of numbers: what an encoder with `linear_prior` starts from."""
+SPREAD = 20
+"""So many examples at least share the cells of a protocol that masks many cells of an example: neighbours tell the
+same, and an interval needs records or stretches."""
 DEFAULTS = (("masked",), ("isolated",), ("gap-5", "gap-3", "gap-2", "gap-1"))
 """Kinds of protocols: cells masked as in training, single positions, and gaps."""
 
@@ -82,7 +85,7 @@ def draw(
             fields=question.fields,
             seed=question.seed * ROUNDS + round_,
         )
-        new = list(made)
+        new = _thinned(list(made), question, protocol)
         order = np.random.default_rng((question.seed, round_)).permutation(len(new)).tolist()
         found += [new[i] for i in order]
         every_place = protocol.startswith(("event", "gaps-", "next", "suffix-"))
@@ -90,3 +93,17 @@ def draw(
             break
     ends = np.cumsum([len(example.cells) for example in found])
     return found[: int(np.searchsorted(ends, question.cells)) + 1]
+
+
+def _thinned(examples: list[MaskedExample], question: Question, protocol: str) -> list[MaskedExample]:
+    """The same masks, of which fewer cells are scored; gaps and single positions stay whole."""
+    most = max(question.cells // SPREAD, SPREAD)
+    if not protocol.startswith(("masked", "point-")):
+        return examples
+    rng = np.random.default_rng(question.seed)
+    return [
+        each
+        if len(each.cells) <= most
+        else replace(each, cells=each.cells[np.sort(rng.choice(len(each.cells), most, replace=False))])
+        for each in examples
+    ]

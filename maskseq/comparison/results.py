@@ -35,8 +35,8 @@ class ProtocolResult(Result):
     """All methods under one protocol, on the same masked examples."""
 
     verdict: Verdict | None
-    together: FieldComparison = stored_as("all fields")
-    """All cells of all fields: the product and the best simple method."""
+    together: FieldComparison | None = stored_as("all fields")
+    """All cells of all fields: the product and the best simple method. None: no cell has a number to compare."""
     fields: Sequence[FieldComparison]
     """Field by field, cells before whole gaps: the product and the best simple method."""
     figures: CellFigures
@@ -76,9 +76,9 @@ class Evaluation(Result):
 
     @property
     def in_words(self) -> str:
-        """One line: the gain over the best simple method by protocol, and the verdict."""
-        by_protocol = "; ".join(result.together.briefly for result in self.protocols.values())
-        return f"{by_protocol}. {self.verdict.in_words}" if self.verdict else by_protocol
+        """One line: the verdict, and the gain over the best simple method by protocol."""
+        by_protocol = "; ".join(each.together.briefly for each in self.protocols.values() if each.together)
+        return f"{self.verdict.in_words}; all fields: {by_protocol}" if self.verdict else by_protocol
 
 
 def _flat(found: dict[str, Any]) -> dict[str, Any]:

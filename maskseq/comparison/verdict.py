@@ -61,8 +61,8 @@ class FieldComparison(Result):
         """The gain of a protocol with its interval, over which method, and the verdict."""
         if self.gain is None or self.gain_interval is None or self.verdict is None:
             return f"{self.protocol}: {shown(self.theirs, self.metric)} ({self.best_simple})"
-        gain, low, high = (gained(each, self.metric) for each in (self.gain, *self.gain_interval))
-        return f"{self.protocol} {gain} ({low} to {high}) over {self.best_simple}, {self.verdict.removesuffix(' than')}"
+        gain = gained(self.gain, self.gain_interval, self.metric)
+        return f"{self.protocol} {gain} over {self.best_simple}, {self.verdict.removesuffix(' than')}"
 
     @property
     def in_words(self) -> str:
@@ -70,10 +70,9 @@ class FieldComparison(Result):
         what = f"{self.field}, {self.of} of {self.protocol}"
         if self.ours is None or self.gain is None or self.gain_interval is None:
             return f"{what}: {shown(self.theirs, self.metric)} ({self.best_simple})"
-        low, high = (gained(each, self.metric) for each in self.gain_interval)
         return (
             f"{what}: {shown(self.ours, self.metric)}, {self.best_simple} {shown(self.theirs, self.metric)}; "
-            f"gain {gained(self.gain, self.metric)} ({low} to {high})"
+            f"gain {gained(self.gain, self.gain_interval, self.metric)}"
         )
 
 
@@ -118,9 +117,10 @@ def shown(value: float, metric: Metric) -> str:
     return {"bits": f"{value:.4f} bits", "exact": f"{value:.2%} exact", "squared error": f"MSE {value:.4f}"}[metric]
 
 
-def gained(value: float, metric: Metric) -> str:
-    """A gain with its unit: points of exact share, or the share of bits or squared error that is saved."""
-    return f"{100 * value:+.1f} points" if metric == "exact" else f"{value:+.1%}"
+def gained(value: float, interval: Sequence[float], metric: Metric) -> str:
+    """A gain with its interval: points of exact share, or per cent of bits or squared error that are saved."""
+    gain, low, high = (f"{100 * each:+.1f}" for each in (value, *interval))
+    return f"{gain} ({low} to {high}) {'points' if metric == 'exact' else '%'}"
 
 
 def compare_field(

@@ -53,7 +53,7 @@ def brief_fields(found: Mapping[str, Any]) -> Table:
     view = Table(title="field by field, against the best simple method", caption=_choice(found))
     header, rows = _fields(found)
     for name in header:
-        view.add_column(name)
+        view.add_column(name, overflow="fold")
     for row in rows:
         view.add_row(*row)
     return view
@@ -74,8 +74,7 @@ def _fields(found: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, 
         row += [shown(each["by"][name], each["metric"]) if name in each["by"] else "" for name in own]
         row += [each["best simple method"], shown(each["of the best simple method"], each["metric"])]
         if "gain" in each:
-            gain, low, high = (gained(value, each["metric"]) for value in (each["gain"], *each["gain, 95 %"]))
-            row += [f"{gain} ({low} to {high})", each["verdict"].removesuffix(" than")]
+            row += [gained(each["gain"], each["gain, 95 %"], each["metric"]), each["verdict"].removesuffix(" than")]
         rows.append(tuple(row))
     verdict = ("gain (95 %)", "verdict") if found.get("product") else ()
     return ("field", "masked", "scored", *own, "best simple method", "its figure", *verdict), rows
