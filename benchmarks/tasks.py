@@ -54,7 +54,7 @@ def gue(name: str, context: int, head: str, symmetries: bool) -> Callable[[Path,
     return make
 
 
-def ucr(name: str, ending: str) -> Callable[[Path, Path, int | None], Made]:
+def ucr(name: str, ending: str, head: str) -> Callable[[Path, Path, int | None], Made]:
     def make(data: Path, work: Path, n: int | None) -> Made:
         train, test = (data / "signals" / "ucr" / f"{name}_{part}{ending}" for part in ("TRAIN", "TEST"))
         format = {} if ending == ".ts" else {"format": "ucr"}
@@ -63,7 +63,7 @@ def ucr(name: str, ending: str) -> Callable[[Path, Path, int | None], Made]:
         named = "".join(f'format = "{value}"\n' for value in format.values())
         task = (
             f'kind = "binary"\n[data]\nfiles = ["{train}"]\nselection = 0.25\ntest = "{test}"\n{named}'
-            '[labels]\ncolumn = "label"\n[head]\nkind = "cnn"\n'
+            f'[labels]\ncolumn = "label"\n[head]\n{head}\n'
             "[training]\nepochs = 60\npatience = 20\nbatch = 8\nlr = 1e-3\n"
         )
         return base, task
@@ -100,8 +100,8 @@ def sepsis(outcome: str, data: Path, work: Path, n: int | None) -> Made:
 
 
 SETS: dict[str, Callable[[Path, Path, int | None], Made]] = {
-    "gunpoint": ucr("GunPoint", ".ts"),
-    "ecg200": ucr("ECG200", ".txt"),
+    "gunpoint": ucr("GunPoint", ".ts", 'kind = "cnn"'),
+    "ecg200": ucr("ECG200", ".txt", 'kind = "positions"\nbins = 48'),
     "sepsis_return": partial(sepsis, "contains Return ER"),
     "sepsis_ic": partial(sepsis, "contains Admission IC"),
     "prom_300_tata": gue("prom_300_tata", 300, 'kind = "positions"\nbins = 100\nwidth = 16\ndropout = 0.3', False),

@@ -58,12 +58,26 @@ def standard(line: str) -> Any:
     return json.loads(line, parse_constant=refuse)
 
 
+NAMES = [*KEYS, *(f"c{i}" for i in range(20))]
+TASK = """\
+kind = "binary"
+[data]
+files = ["log.csv"]
+selection = 0.25
+test = 0.25
+[labels]
+file = "labels.csv"
+[training]
+epochs = 1
+"""
+
+
 def log(path: Path, *, hole: bool) -> Path:
     """Cases of whose amounts some are missing, one of them without anything to score."""
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["case", "activity", "time", "amount"])
-        for number, key in enumerate([*KEYS, *(f"c{i}" for i in range(20))]):
+        for number, key in enumerate(NAMES):
             for event in range(4):
                 activity = "?" if hole and (number == 3 or event == 1) else "AB"[(number + event) % 2]
                 amount = "?" if hole and (number == 3 or event == 2) else 10 * number + event
@@ -78,6 +92,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log(folder / "log.csv", hole=False)
     log(folder / "holes.csv", hole=True)
     (folder / "recipe.toml").write_text(RECIPE)
+    (folder / "task.toml").write_text(TASK)
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("key", "label"), *((key, i % 2) for i, key in enumerate(NAMES))])
     (folder / "genome.fa").write_text("".join(f">{name}\n{'ACGTTGCAAC' * 40}\n" for name in "gabcdef"))
     changes = ["g\t5\t.\tT\tA", "g\t9\t.\tA\tAC", f"g\t1\t.\t{'ACGTTGCAAC' * 20}\tA"]  # the last is too long to score
     header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\n"
@@ -118,6 +135,15 @@ COMMANDS: dict[str, Callable[[Path, Path], list[tuple[object, ...]]]] = {
         ("score", at / "run", at / "holes.csv", "-o", out / "scores.jsonl"),
     ],
     "embed": lambda at, out: [("embed", at / "run", at / "holes.csv", "-o", out / "v.zarr")],
+    "finetune": lambda at, out: [("finetune", at / "run", at / "task.toml", "-o", out / "tuned")],
+    "predict": lambda at, out: [
+        ("finetune", at / "run", at / "task.toml", "-o", out / "tuned"),
+        ("predict", out / "tuned", at / "holes.csv"),
+        ("predict", out / "tuned", at / "holes.csv", "-o", out / "answers.csv"),
+    ],
+    "probe": lambda at, out: [
+        ("probe", at / "run", at / "log.csv", "--labels", at / "labels.csv", "--model", "linear", "--folds", 2)
+    ],
     "evaluate": lambda at, out: [
         ("evaluate", at / "run", "--cells", 50),
         ("evaluate", at / "run", at / "log.csv", "--cells", 50, "--protocol", "gap-2", "--few", "-o", out / "judged"),

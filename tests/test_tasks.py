@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,22 @@ def test_a_fit_that_was_interrupted_goes_on_to_the_same_bits(dna_run: Path, tmp_
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
     same = (dna_run / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
     assert same == (train == "frozen")
+
+
+def test_a_fit_that_was_killed_goes_on_to_the_same_bits(dna_run: Path, tmp_path: Path) -> None:
+    task = dna_task(tmp_path, extra="[training]\nepochs = 2\nbatch = 8\nsave_every = 2\n", n=40)
+    finetune(dna_run, task, output=tmp_path / "whole")
+    child = os.fork()
+    if child == 0:  # ends like a process that is killed: nothing is cleaned up
+        finetune(dna_run, task, output=tmp_path / "parts", on_step=lambda step, of: os._exit(9) if step == 3 else None)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    steps: list[int] = []
+    finetune(dna_run, task, output=tmp_path / "parts", on_step=lambda step, of: steps.append(step))
+    assert steps[0] == 3
+    for name in ("model.safetensors", "task_head.safetensors", "task.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
+    assert {path.name for path in tmp_path.iterdir()} == {"data.csv", "task.toml", "whole", "parts"}
 
 
 def test_another_task_does_not_go_on_from_what_was_interrupted(dna_run: Path, tmp_path: Path) -> None:

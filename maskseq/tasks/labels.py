@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -204,10 +205,10 @@ def listed(names: Collection[str]) -> str:
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Line numbers and these columns of a delimited file."""
-    lines = _text(path).splitlines()
-    header = lines[0] if lines else ""
+    text = _text(path)
+    header = text.partition("\n")[0]
     delimiter = next((each for each in ("\t", ",", ";") if each in header), ",")
-    reader = csv.reader(lines, delimiter=delimiter)
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
     names = [name.strip() for name in next(reader, [])]
     for column in columns:
         if column not in names:
@@ -223,7 +224,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such file of labels") from None
     except (OSError, UnicodeDecodeError) as error:
