@@ -1,7 +1,7 @@
 """What comes next: a run beside counts that look to the left only, on one part of its corpus.
 
     python benchmarks/next.py RUN [--part selection] [--cases 60] [--samples 10]     logs
-    python benchmarks/next.py CORPUS --steps 24 --context 336 --period 24            signals: closed forms
+    python benchmarks/next.py RUN|CORPUS --steps 24 --context 96 --period 24         signals: beside closed forms
 
 Logs: the next activity of every prefix from length 1, the end among the outcomes; and the time until the last event
 from one random prefix of each case, by the median of samples, beside the training mean by prefix length. Intervals of
@@ -108,9 +108,9 @@ def remaining(
         print(f"  {name:24} {each.mean() / 86400:.3f}   − mean by prefix {paired}")
 
 
-def forecast(corpus: Corpus, part: str, steps: int, context: int, period: int) -> None:
+def forecast(encoder: dict[str, Predict], corpus: Corpus, part: str, steps: int, context: int, period: int) -> None:
     tokenizer, vocabulary = corpus.tokenizer, corpus.tokenizer.vocabulary
-    who = left_only(list(corpus.training_ids()), tokenizer, periods=[period])
+    who = {**encoder, **left_only(list(corpus.training_ids()), tokenizer, periods=[period])}
     records = [(str(i), Encoded(each.ids)) for i, each in corpus.each(part)]
     protocol = Protocol.parse(f"forecast-{steps}", MaskingConfig())
     asked = [each for each in protocol.puzzles(records, tokenizer, context=context, stride=steps) if len(each.cells)]
@@ -138,14 +138,17 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=60)
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--steps", type=int, default=24)
-    parser.add_argument("--context", type=int, default=336)
+    parser.add_argument("--context", type=int, default=96)
     parser.add_argument("--period", type=int, default=24)
     asked = parser.parse_args()
     if (asked.run / "manifest.json").exists():
-        forecast(Corpus.open(asked.run), asked.part, asked.steps, asked.context, asked.period)
+        forecast({}, Corpus.open(asked.run), asked.part, asked.steps, asked.context, asked.period)
         return
     run = load(asked.run)
     corpus, tokenizer, context = run.corpus(), run.tokenizer, run.model.config.max_positions
+    if None not in tokenizer.vocabulary.centres:
+        forecast({"encoder": run.predict()}, corpus, asked.part, asked.steps, asked.context, asked.period)
+        return
     training = list(corpus.training_ids())
     who: dict[str, Predict] = {"encoder": run.predict(), **left_only(training, tokenizer)}
     records = [(str(i), Encoded(each.ids, weights=each.weights)) for i, each in corpus.each(asked.part)]
