@@ -306,6 +306,7 @@ def test_a_run_that_saw_every_end_answers_by_counts_or_not_at_all(corpus: Corpus
     [
         (("--case", "z"), 2, "z"),
         (("--steps", "0"), 2, "steps"),
+        (("--most", "3"), 2, "--rest"),
         (("--output", "LOG"), 2, "input"),
         (("--output", "table.txt"), 2, "csv"),
     ],

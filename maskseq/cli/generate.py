@@ -25,7 +25,9 @@ Seed = Annotated[int, typer.Option(help="Key of everything that is drawn.")]
 def next_events(
     run: RunFolder,
     file: Annotated[Path, typer.Argument(help="The file whose records go on, such as a log of running cases.")],
-    steps: Annotated[int, typer.Option(min=1, help="How many events (positions) to look ahead.")] = 1,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="How many events (positions) to look ahead (default: 1).")
+    ] = None,
     rest: Annotated[
         bool, typer.Option("--rest", help="Until the end: a row a case, with events left and remaining time.")
     ] = False,
@@ -53,10 +55,15 @@ def next_events(
     A row for each step and field: values, probabilities, and intervals of numbers. docs/next.md says more.
     """
     from maskseq.apps.generate import GenerateRequest, next_file
+    from maskseq.errors import UsageError
     from maskseq.trained import load
 
+    if rest and steps:
+        raise UsageError("either --steps, or --rest, which ends where the case does")
+    if most and not rest:
+        raise UsageError("--most bounds --rest\n\nhint: --steps says how many events to look ahead")
     request = GenerateRequest(
-        steps=None if rest else steps,
+        steps=None if rest else steps or 1,
         most=most,
         samples=samples,
         cases=case or (),
