@@ -57,8 +57,9 @@ def pretrain(
     section and of `data.files`. `corpus` is one that is open already. `extend` begins the next stage of another run
     (a longer context, other masks; rows and schedules count anew), `branch` goes on from one of its checkpoints (a
     stable run may end in several decays). `experts_only` trains nothing: the initial encoder is step 0, and what is
-    counted on the corpus predicts without it; the same call without it goes on from there. Raises `UsageError` for a recipe or folder that does not fit, `DataError`
-    for broken data, and `KeyboardInterrupt` when interrupted, after a checkpoint.
+    counted on the corpus predicts without it; the same call without it goes on from there. Raises `UsageError` for a
+    recipe or folder that does not fit, `DataError` for broken data, and `KeyboardInterrupt` when interrupted, after a
+    checkpoint.
     """
     resolved = load_recipe(recipe, overrides)
     check_memory(resolved)

@@ -33,6 +33,8 @@ PROTOCOLS = ("masked", "isolated", "gap-2", "gap-5")
 SPANS, SPAN_SHARE = (1, 1, 2, 5, 16), 0.15
 ROUNDS = 16
 """How often the same pieces may be asked, each time with other cells masked."""
+REPEATS = 3
+"""How often each cell is asked for, about, where there are few: more of it adds little."""
 POSITIONS = 1 << 16
 """That the experts are asked about at a time."""
 BASELINES_ONLY = ("best Markov chain", "prefixes")
@@ -103,7 +105,8 @@ def mask_cells(
 
     `records` are keys, where what is given begins in the record, and ids.
     """
-    n_cells = min(n_cells, ANSWERS // max(max(tokenizer.vocabulary.n_outputs) * n_experts, 1))
+    there = sum(int(np.count_nonzero(tokenizer.vocabulary.known(each.ids))) for _, _, each in records)
+    n_cells = min(n_cells, REPEATS * there, ANSWERS // max(max(tokenizer.vocabulary.n_outputs) * n_experts, 1))
     size = min(PIECE, context)
     pieces = [(key, first, start, each) for key, first, each in records for start in range(0, len(each), size)]
     rng = np.random.default_rng(seed)

@@ -104,8 +104,9 @@ def train(
     """Train `model` on `rows` into the run folder `run`, or go on with the run of the same identity that is there.
 
     `validate` is called every `validate_every` and at the end, `test` once, at the end. `begin_only` makes no step: it
-    writes the checkpoint that a new run begins with, from which it can go on. Raises `Interrupted` after SIGINT, SIGTERM or SIGHUP, with a checkpoint written; `UsageError` when the folder holds another run or the ranks
-    cannot share a step's rows; `DivergenceError` when the loss is no longer finite.
+    writes the checkpoint that a new run begins with, from which it can go on. Raises `Interrupted` after SIGINT,
+    SIGTERM or SIGHUP, with a checkpoint written; `UsageError` when the folder holds another run or the ranks cannot
+    share a step's rows; `DivergenceError` when the loss is no longer finite.
     """
     ranks = parallel.join(spec.config.device)
     parallel.check_shares(spec.config.sizes, ranks.world)
