@@ -187,7 +187,8 @@ class TrainedModel:
     ) -> dict[str, Predict]:
         """By name: `BLEND`, which the run predicts with, `ENCODER`, and each expert of its gate.
 
-        The encoder alone where it predicts alone. Answers are kept: asking all costs what asking each once does. `parts` are those of the corpus that experts are counted on.
+        The encoder alone where it predicts alone. Answers are kept: asking all costs what asking each once does.
+        `parts` are those of the corpus that experts are counted on.
         """
         encoder = Remembered(self.predict(symmetries=symmetries))
         if self.experts.used(experts) == (ENCODER,):

@@ -35,7 +35,7 @@ def log(n: int, seed: int) -> str:
         start = rng.randrange(5)
         for event in range(rng.randrange(4, 9)):
             at = (start + event) % 5 if rng.random() < 0.9 else rng.randrange(5)
-            rows.append(f"{seed}-{case},{'abcde'[at]},{'red green blue'.split()[at % 3]}")
+            rows.append(f"{seed}-{case},{'abcde'[at]},{['red', 'green', 'blue'][at % 3]}")
     return "\n".join(rows) + "\n"
 
 
