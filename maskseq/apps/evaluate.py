@@ -15,7 +15,7 @@ from jaxtyping import Integer
 from maskseq import plugins
 from maskseq.apps.pretrain import prepare_corpus
 from maskseq.baselines.baselines import FREQUENCIES, Baselines
-from maskseq.baselines.run_experts import PARTS
+from maskseq.baselines.gating import PARTS
 from maskseq.calibration.stored import held_out_records
 from maskseq.contract import renamed
 from maskseq.contract.fence import numbers_of
