@@ -16,8 +16,8 @@ from maskseq.storage.run_folder import CheckpointFolder
 from maskseq.storage.standard_json import to_json
 
 HINT = "hint: `maskseq blend` fits it again"
-MOST = 1 << 20
-"""Weights of a file that is read."""
+MOST, LARGEST = 1 << 20, 1000
+"""Weights of a file that is read: how many, and how large."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,8 @@ class StoredGate:
             raise ValueError("a gate weighs at least one expert, each once")
         if len(self.weights) * n > MOST or any(len(row) != n for row in self.weights):
             raise ValueError(f"each class has as many weights as there are experts: {n}")
-        if any(not 0 <= weight < np.inf for row in self.weights for weight in row) or not all(map(any, self.weights)):
-            raise ValueError("weights are numbers from 0 on, and not all of a class are 0")
+        if any(not 0 <= weight <= LARGEST for row in self.weights for weight in row) or not all(map(any, self.weights)):
+            raise ValueError(f"weights are numbers from 0 to {LARGEST}, and not all of a class are 0")
 
     @property
     def gate(self) -> Gate:
