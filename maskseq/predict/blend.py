@@ -151,7 +151,8 @@ def choose(
 ) -> Chosen:
     """Fitted weights if they beat equal ones and each expert alone on regions left out, or else equal ones.
 
-    One expert alone is taken in their place where it is clearly better than they are. Regions (records, or stretches of long ones) are numbered from 0 in random order.
+    One expert alone is taken in their place where it is clearly better than they are. Regions (records, or stretches of
+    long ones) are numbered from 0 in random order.
     """
     n_experts, n_cells = len(names), len(truth)
     equal = Gate.equal(n_experts, n_classes, n_cells)
