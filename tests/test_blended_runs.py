@@ -22,6 +22,7 @@ from maskseq.infill.journal import Journal
 from maskseq.infill.options import InfillOptions
 from maskseq.model.checkpoint import load_model
 from maskseq.predict.blend import ENCODER
+from maskseq.predict.gate_file import read_gate
 from maskseq.trained import BLEND, TrainedModel, load
 
 TABLES = "12 + 12 neighbours"
@@ -240,3 +241,23 @@ def test_without_selection_data_all_are_worth_the_same(folder: Path, tmp_path: P
     assert stored is not None
     assert {weight for row in stored.weights for weight in row} == {1 / len(stored.experts)}
     assert "nothing is held out" in " ".join(stored.notes)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_value_in_a_gate_does_harm(run: Path) -> None:
+    """Each field replaced: it is read as a gate, or ignored."""
+    path = gate_of(run)
+    gate = json.loads(path.read_bytes())
+    places: list[tuple[Any, ...]] = [(name,) for name in gate]
+    places += [("weights", 0), ("weights", 0, 0), ("experts", 0), ("holes", 0), ("notes", 0)]
+    for place in places:
+        for value in ("x:Class", "../../outside", 10**15, -1, [], {"a": 1}, None, [[]], "NaN", 1e308):
+            changed = json.loads(path.read_bytes())
+            inner = changed
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = value
+            path.write_text(json.dumps(changed))
+            found = read_gate(path.parent)
+            assert found is None or np.isfinite(found.gate.weights).all()
+            path.write_text(json.dumps(gate))

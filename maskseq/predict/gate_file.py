@@ -75,10 +75,13 @@ class StoredGate:
         return hashlib.sha256(to_json(decisive, lossless=True).encode()).hexdigest()
 
 
+_ADAPTER = TypeAdapter(StoredGate)
+
+
 def write_gate(checkpoint: Path, gate: StoredGate) -> Path:
     """Write it into the checkpoint folder, in place of an earlier one; nothing else there is touched."""
     path = CheckpointFolder(checkpoint).gate
-    write(path, to_json(TypeAdapter(StoredGate).dump_python(gate), lossless=True, indent=1))
+    write(path, to_json(_ADAPTER.dump_python(gate), lossless=True, indent=1))
     return path
 
 
@@ -89,7 +92,7 @@ def read_gate(checkpoint: Path) -> StoredGate | None:
         return None
     problem = None
     try:
-        found = TypeAdapter(StoredGate).validate_python(read_json(path))
+        found = _ADAPTER.validate_python(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
