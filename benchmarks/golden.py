@@ -146,6 +146,8 @@ def collect(case: str, folder: Path, *, use: bool = True) -> tuple[dict[str, np.
     recipe["data"] = recipe["data"] | {"files": [about["input"]]}
     with contextlib.chdir(folder):
         maskseq.pretrain(recipe, output="run")
+        for gate in Path("run").rglob("gate.json"):
+            gate.unlink()  # the encoder alone is what older code has as well
         arrays = _integers(Path("run")) | _floats(Path("run"))
         values: dict[str, Any] = {}
         Path("run", "best").unlink(missing_ok=True)  # the newest checkpoint is compared, which every version has

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import TypeAdapter, ValidationError
 
-from maskseq.baselines.gating import CELLS, count_experts, fit_gate, mask_cells
-from maskseq.baselines.run_experts import PARTS, RunExperts
+from maskseq.baselines.gating import CELLS, PARTS, stored_gate
+from maskseq.baselines.run_experts import RunExperts
 from maskseq.calibration.stored import Fitted, read_calibration, write_calibration
 from maskseq.contract.fence import encode
 from maskseq.contract.identity import in_fields, saved_form
@@ -32,7 +32,7 @@ from maskseq.interop.convert import export_hf, export_onnx
 from maskseq.lengths.head import FittedHead, fit_length_head, length_judge, load_length_head, save_length_head
 from maskseq.lengths.missing import Sizing, by_evidence
 from maskseq.masking.plan import MaskingConfig
-from maskseq.model.checkpoint import find_checkpoint, read_json, read_model, weights_digest
+from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
 from maskseq.model.encoder import Encoder
 from maskseq.plugins import Trust
 from maskseq.predict.blend import ENCODER
@@ -56,8 +56,6 @@ from maskseq.variants import Listed, Records, stretches
 
 BLEND = "blend"
 """What a run with a gate predicts with."""
-SELECTED = 1 << 22
-"""Positions of selection data that a gate may be fitted on."""
 
 
 def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any] | None = None) -> "TrainedModel":
@@ -350,34 +348,20 @@ class TrainedModel:
         if self.fills is not self.tokenizer:
             raise UsageError("several tokens share each unit here: experts count tokens, and infill fills units")
         corpus = corpus or self._corpus_of(None)
-        counted = count_experts(corpus, ("train",) if records is None else PARTS)
-        experts: dict[str, Predict] = ({ENCODER: self.predict()} if encoder else {}) | counted
-        if not experts:
-            raise UsageError(f"{corpus.path} holds no training data to count experts on")
-        held_out = _selection(corpus) if records is None else [(key, 0, each) for key, each in records]
-        context = self.model.config.max_positions
-        masked = mask_cells(
-            held_out, self.tokenizer, self.masking, context=context, n_cells=cells, n_experts=len(experts), seed=seed
+        stored = stored_gate(
+            corpus,
+            None if records is None else [(key, 0, each) for key, each in records],
+            encoder=self.predict() if encoder else None,
+            checkpoint=self.checkpoint,
+            masking=self.masking,
+            context=self.model.config.max_positions,
+            n_cells=cells,
+            data=data,
+            seed=seed,
+            on_progress=on_progress,
         )
-        chosen = fit_gate(experts, masked, self.tokenizer, on_progress=on_progress)
-        notes = [f"{len(masked.truth):,} cells of {data}" if len(masked.truth) else "nothing is held out to fit on"]
         with locked(self.checkpoint, f"{self.checkpoint}: another process is writing its gate"):
-            write_gate(
-                self.checkpoint,
-                StoredGate(
-                    checkpoint=weights_digest(self.checkpoint),
-                    experts=tuple(experts),
-                    weights=tuple(map(tuple, chosen.gate.weights.tolist())),
-                    corpus=corpus.fingerprint,
-                    corpus_path=_path_of(corpus, RunFolder(self.path)),
-                    n_cells=len(masked.truth),
-                    n_regions=len(np.unique(masked.regions)),
-                    form=chosen.form,
-                    fitted_on=data if len(masked.truth) else "",
-                    bits=chosen.bits,
-                    notes=tuple(notes),
-                ),
-            )
+            write_gate(self.checkpoint, replace(stored, corpus_path=_path_of(corpus, RunFolder(self.path))))
         return replace(self, counted_on=corpus)
 
     @property
@@ -478,17 +462,6 @@ class TrainedModel:
             context=self.model.config.max_positions,
             layer=layer,
         )
-
-
-def _selection(corpus: Corpus) -> list[tuple[str, int, Encoded]]:
-    """Keys, places and ids of what a corpus holds out for selection, up to `SELECTED` positions."""
-    found, room = [], SELECTED
-    for sequence, piece in corpus.each("selection"):
-        found.append((corpus.key(sequence), int(corpus.starts[sequence]), piece))
-        room -= len(piece)
-        if room <= 0:
-            break
-    return found
 
 
 def _path_of(corpus: Corpus, run: RunFolder) -> str:

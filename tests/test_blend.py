@@ -135,6 +135,19 @@ def test_a_gate_that_does_not_hold_elsewhere_is_not_used() -> None:
     assert chosen.bits[chosen.form] <= chosen.bits["right"]
 
 
+def test_one_expert_is_taken_alone_only_where_it_is_clearly_better() -> None:
+    """Of two that are equally good, one wins by chance; of a good one and three that are confidently wrong, one is."""
+    rng = np.random.default_rng(1)
+    n = 200
+    truth, regions = rng.integers(N_IDS, size=n), rng.integers(10, size=n)
+    noise = np.log(rng.dirichlet(np.full(N_IDS, 20), size=(2, n)))
+    assert choose(("a", "b"), noise, truth, np.zeros(n, int), 1, regions).form in (EQUAL, FITTED)
+    right, wrong = np.full((2, n, N_IDS), np.log(0.0025))
+    right[np.arange(n), truth] = wrong[np.arange(n), (truth + 1) % N_IDS] = np.log(0.99)
+    chosen = choose(tuple("abcd"), np.stack([right, wrong, wrong, wrong]), truth, np.zeros(n, int), 1, regions)
+    assert chosen.form in ("a", FITTED)
+
+
 def test_weights_are_equal_where_there_is_little_to_fit_on() -> None:
     rng = np.random.default_rng(0)
     n = FEWEST - 1

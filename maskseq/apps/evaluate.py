@@ -10,7 +10,7 @@ from typing import Any
 from maskseq import plugins
 from maskseq.apps.pretrain import prepare_corpus
 from maskseq.baselines.baselines import Baselines
-from maskseq.baselines.run_experts import PARTS
+from maskseq.baselines.gating import PARTS
 from maskseq.calibration.stored import held_out_records
 from maskseq.comparison.judge import MODEL, judge, product_first
 from maskseq.comparison.question import COVARIANCES, Question

@@ -6,6 +6,7 @@ counted on the held-out part as well.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,15 @@ from jaxtyping import Int, Integer
 
 from maskseq.corpus.budget import reaching
 from maskseq.corpus.reader import Corpus, Split
+from maskseq.errors import UsageError
 from maskseq.evaluation.holdout import hide_spans
 from maskseq.evaluation.protocols import Protocol
 from maskseq.masking.plan import MaskingConfig
-from maskseq.predict.blend import Blend, Chosen, choose
+from maskseq.model.checkpoint import weights_digest
+from maskseq.predict.blend import ENCODER, Blend, Chosen, choose
 from maskseq.predict.experts.counted import count, seasons
 from maskseq.predict.experts.training_data import training_data
+from maskseq.predict.gate_file import StoredGate
 from maskseq.predict.protocol import Example, Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Progress
@@ -34,8 +38,14 @@ PROTOCOLS = ("masked", "isolated", "gap-2", "gap-5")
 SPANS, SPAN_SHARE = (1, 1, 2, 5, 16), 0.15
 ROUNDS = 16
 """How often the same pieces may be asked, each time with other cells masked."""
+REPEATS = 3
+"""How often each cell is asked for, about, where there are few: more of it adds little."""
 POSITIONS = 1 << 16
 """That the experts are asked about at a time."""
+SELECTED = 1 << 22
+"""Positions of selection data that a gate may be fitted on."""
+PARTS: tuple[Split, ...] = ("train", "selection")
+"""What experts are counted on, once the gate is fitted."""
 BASELINES_ONLY = ("best Markov chain", "prefixes")
 """Simple methods that are no experts: what they know, context tables know better."""
 
@@ -49,6 +59,53 @@ class HeldOutCells:
     truth: Int[np.ndarray, " cells"]
     regions: Int[np.ndarray, " cells"]
     """The record, or the stretch of a long one, that each is of: numbered in random order."""
+
+
+def stored_gate(
+    corpus: Corpus,
+    records: Sequence[tuple[str, int, Encoded]] | None,
+    *,
+    encoder: Predict | None,
+    checkpoint: Path,
+    masking: MaskingConfig,
+    context: int,
+    n_cells: int = CELLS,
+    data: str = "",
+    seed: int = 0,
+    on_progress: Progress = lambda done, of: None,
+) -> StoredGate:
+    """The gate of a checkpoint's encoder, if there is one, and of what its corpus counts, to be written.
+
+    It is fitted on `records` (keys, where each begins in its record, ids), which are called `data`, or on what the
+    corpus holds out for selection, experts being counted on the training part alone then.
+    """
+    counted = count_experts(corpus, ("train",) if records is None else PARTS)
+    experts: dict[str, Predict] = ({} if encoder is None else {ENCODER: encoder}) | counted
+    if not experts:
+        raise UsageError(f"{corpus.path} holds no training data to count experts on")
+    masked = mask_cells(
+        list(_selection(corpus)) if records is None else records,
+        corpus.tokenizer,
+        masking,
+        context=context,
+        n_cells=n_cells,
+        n_experts=len(experts),
+        seed=seed,
+    )
+    chosen = fit_gate(experts, masked, corpus.tokenizer, on_progress=on_progress)
+    n = len(masked.truth)
+    return StoredGate(
+        checkpoint=weights_digest(checkpoint),
+        experts=tuple(experts),
+        weights=tuple(map(tuple, chosen.gate.weights.tolist())),
+        corpus=corpus.fingerprint,
+        n_cells=n,
+        n_regions=len(np.unique(masked.regions)),
+        form=chosen.form,
+        fitted_on=data if n else "",
+        bits=chosen.bits,
+        notes=(f"{n:,} cells of {data}" if n else "nothing is held out to fit on",),
+    )
 
 
 def count_experts(corpus: Corpus, parts: Sequence[Split]) -> dict[str, Predict]:
@@ -104,7 +161,8 @@ def mask_cells(
 
     `records` are keys, where what is given begins in the record, and ids.
     """
-    n_cells = min(n_cells, ANSWERS // max(max(tokenizer.vocabulary.n_outputs) * n_experts, 1))
+    there = sum(int(np.count_nonzero(tokenizer.vocabulary.known(each.ids))) for _, _, each in records)
+    n_cells = min(n_cells, REPEATS * there, ANSWERS // max(max(tokenizer.vocabulary.n_outputs) * n_experts, 1))
     size = min(PIECE, context)
     pieces = [(key, first, start, each) for key, first, each in records for start in range(0, len(each), size)]
     rng = np.random.default_rng(seed)
@@ -155,3 +213,13 @@ def _masked(
             cells = cells[~known]
         if len(cells):
             yield hidden, cells
+
+
+def _selection(corpus: Corpus) -> Iterator[tuple[str, int, Encoded]]:
+    """Keys, places and ids of what a corpus holds out for selection, up to `SELECTED` positions."""
+    room = SELECTED
+    for sequence, encoded in corpus.each("selection"):
+        if room <= 0:
+            return
+        yield corpus.key(sequence), int(corpus.starts[sequence]), encoded
+        room -= len(encoded)

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from maskseq.baselines.gating import count_experts
+from maskseq.baselines.gating import PARTS, count_experts
 from maskseq.corpus.reader import Corpus, Split
 from maskseq.errors import MaskseqError, UsageError, nearest
 from maskseq.predict.blend import ENCODER, Blend, Gate
@@ -15,9 +15,6 @@ from maskseq.predict.gate_file import StoredGate
 from maskseq.predict.protocol import Predict
 from maskseq.storage.standard_json import to_json
 from maskseq.types import Vocabulary
-
-PARTS: tuple[Split, ...] = ("train", "selection")
-"""What experts are counted on, once the gate is fitted."""
 
 
 class RunExperts:

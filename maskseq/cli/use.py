@@ -193,7 +193,7 @@ def calibrate(
     numbers the intervals. The calibration lies beside the checkpoint, whose model stays as it is; infill and score use
     it from then on. Errors and coverage are shown for data that were not fitted on.
     """
-    from maskseq.baselines.run_experts import PARTS
+    from maskseq.baselines.gating import PARTS
     from maskseq.calibration.stored import summary
     from maskseq.infill.sampler import InfillConfig
     from maskseq.trained import load

@@ -149,9 +149,10 @@ def choose(
     n_classes: int,
     regions: Int[np.ndarray, " cells"],
 ) -> Chosen:
-    """Fitted weights if they beat equal ones and each expert alone on regions left out, or else the best of these.
+    """Fitted weights if they beat equal ones and each expert alone on regions left out, or else equal ones.
 
-    Regions (records, or stretches of long ones) are numbered from 0 in random order.
+    One expert alone is taken in their place where it is clearly better than they are. Regions (records, or stretches of
+    long ones) are numbered from 0 in random order.
     """
     n_experts, n_cells = len(names), len(truth)
     equal = Gate.equal(n_experts, n_classes, n_cells)
@@ -171,7 +172,15 @@ def choose(
     cost = {name: gate.nats(log_probs, truth, classes) for name, gate in forms.items()} | {FITTED: nats}
     bits = {name: float(each.mean() / np.log(2)) for name, each in cost.items()}
     best = min(bits, key=lambda name: np.inf if np.isnan(bits[name]) else bits[name])
+    if best not in (FITTED, EQUAL) and not _clearly(cost[EQUAL] - cost[best], regions):
+        best = EQUAL
     return Chosen(forms[best], best, {name: each for name, each in bits.items() if not np.isnan(each)})
+
+
+def _clearly(gain: Float[np.ndarray, " cells"], regions: Int[np.ndarray, " cells"]) -> bool:
+    """Whether a gain is more than two standard errors of what regions differ by."""
+    sums = np.bincount(np.unique(regions, return_inverse=True)[1], gain)
+    return bool(sums.sum() > 2 * np.sqrt((sums**2).sum()))
 
 
 class Blend:

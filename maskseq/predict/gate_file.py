@@ -16,8 +16,8 @@ from maskseq.storage.run_folder import CheckpointFolder
 from maskseq.storage.standard_json import to_json
 
 HINT = "hint: `maskseq blend` fits it again"
-MOST = 1 << 20
-"""Weights of a file that is read."""
+MOST, LARGEST = 1 << 20, 1000
+"""Weights of a file that is read: how many, and how large."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,8 @@ class StoredGate:
             raise ValueError("a gate weighs at least one expert, each once")
         if len(self.weights) * n > MOST or any(len(row) != n for row in self.weights):
             raise ValueError(f"each class has as many weights as there are experts: {n}")
-        if any(not 0 <= weight < np.inf for row in self.weights for weight in row) or not all(map(any, self.weights)):
-            raise ValueError("weights are numbers from 0 on, and not all of a class are 0")
+        if any(not 0 <= weight <= LARGEST for row in self.weights for weight in row) or not all(map(any, self.weights)):
+            raise ValueError(f"weights are numbers from 0 to {LARGEST}, and not all of a class are 0")
 
     @property
     def gate(self) -> Gate:
@@ -75,10 +75,13 @@ class StoredGate:
         return hashlib.sha256(to_json(decisive, lossless=True).encode()).hexdigest()
 
 
+_ADAPTER = TypeAdapter(StoredGate)
+
+
 def write_gate(checkpoint: Path, gate: StoredGate) -> Path:
     """Write it into the checkpoint folder, in place of an earlier one; nothing else there is touched."""
     path = CheckpointFolder(checkpoint).gate
-    write(path, to_json(TypeAdapter(StoredGate).dump_python(gate), lossless=True, indent=1))
+    write(path, to_json(_ADAPTER.dump_python(gate), lossless=True, indent=1))
     return path
 
 
@@ -89,7 +92,7 @@ def read_gate(checkpoint: Path) -> StoredGate | None:
         return None
     problem = None
     try:
-        found = TypeAdapter(StoredGate).validate_python(read_json(path))
+        found = _ADAPTER.validate_python(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")

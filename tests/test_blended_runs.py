@@ -1,0 +1,263 @@
+"""Runs that predict with a blend: what they are counted on, what is kept, and what holds where something is missing."""
+
+import json
+import random
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import maskseq
+from maskseq.apps import infill as roundtrip
+from maskseq.apps.evaluate import Question, evaluate_run
+from maskseq.calibration.stored import held_out_records
+from maskseq.cli import app
+from maskseq.errors import UsageError
+from maskseq.infill.journal import Journal
+from maskseq.infill.options import InfillOptions
+from maskseq.model.checkpoint import load_model
+from maskseq.predict.blend import ENCODER
+from maskseq.predict.gate_file import read_gate
+from maskseq.trained import BLEND, TrainedModel, load
+
+TABLES = "12 + 12 neighbours"
+
+
+def log(n: int, seed: int) -> str:
+    """Cases that go round a to e, a value in ten another: counting finds it in seconds, a tiny encoder does not."""
+    rng = random.Random(seed)
+    rows = ["case,activity,colour"]
+    for case in range(n):
+        start = rng.randrange(5)
+        for event in range(rng.randrange(4, 9)):
+            at = (start + event) % 5 if rng.random() < 0.9 else rng.randrange(5)
+            rows.append(f"{seed}-{case},{'abcde'[at]},{['red', 'green', 'blue'][at % 3]}")
+    return "\n".join(rows) + "\n"
+
+
+def recipe(folder: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "data": {
+            "files": [str(folder / "log.csv")],
+            "format": "event-csv",
+            "format_options": {"case": "case", "activity": "activity", "time": ""},
+            "workers": 1,
+            "split": {"selection": 0.25},
+        },
+        "tokenizer": {"name": "event", "attributes": ["colour"]},
+        "model": {"preset": "nano", "n_layers": 1, "hidden_size": 8, "intermediate_size": 8, "n_heads": 1},
+        "packing": {"row_tokens": 256, "context": 32},
+        "training": {"tokens": 2_000, "rows": 1, "precision": "fp32"},
+        **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log, a file with holes, and a run of the log."""
+    folder = tmp_path_factory.mktemp("blended")
+    (folder / "log.csv").write_text(log(120, 1))
+    holes = log(12, 2).splitlines()
+    asked = [line.replace(",a,", ",?,").replace(",b,", ",?,") if i % 3 == 0 else line for i, line in enumerate(holes)]
+    (folder / "holes.csv").write_text("\n".join(asked) + "\n")
+    maskseq.pretrain(recipe(folder), output=folder / "run")
+    return folder
+
+
+@pytest.fixture
+def run(folder: Path, tmp_path: Path) -> Path:
+    """A copy, to change."""
+    shutil.copytree(folder / "run", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def gate_of(run: Path) -> Path:
+    (found,) = run.rglob("gate.json")
+    return found
+
+
+def answers(run: TrainedModel, file: Path, experts: Sequence[str] = ()) -> list[np.ndarray]:
+    records = run.reader(file).read(file)
+    return [each.filled.fill.marginals for each in run.infill(records, experts=experts)]
+
+
+def same(some: list[np.ndarray], others: list[np.ndarray]) -> bool:
+    return all(np.array_equal(each, other, equal_nan=True) for each, other in zip(some, others, strict=True))
+
+
+def test_pretraining_weighs_what_was_counted(folder: Path) -> None:
+    loaded = load(folder / "run")
+    assert loaded.experts.stored is not None
+    assert {ENCODER, TABLES} <= set(loaded.experts.stored.experts)
+    told = evaluate_run(folder / "run", question=Question(cells=300, protocols=("event",)))
+    bits = {name: each["bits"] for name, each in told["protocols"]["event"]["by"].items()}
+    assert bits["model"] < bits[f"{ENCODER} (expert)"] - 0.2
+    assert bits["model"] < 1.05 * bits[f"{TABLES} (expert)"]
+
+
+def test_the_encoder_alone_is_what_a_run_without_a_gate_is(folder: Path, run: Path) -> None:
+    file = folder / "holes.csv"
+    blended, alone = answers(load(run), file), answers(load(run), file, (ENCODER,))
+    assert not same(blended, alone)
+    scores = [each.bits for each in load(run).score(load(run).reader(file).read(file), experts=(ENCODER,))]
+    gate_of(run).unlink()
+    assert same(answers(load(run), file), alone)
+    assert same([each.bits for each in load(run).score(load(run).reader(file).read(file))], scores)
+    with pytest.raises(UsageError, match="gate"):
+        answers(load(run), file, (TABLES,))
+
+
+def test_a_switch_of_the_recipe_leaves_the_gate_out_and_changes_no_identity(folder: Path, tmp_path: Path) -> None:
+    maskseq.pretrain(recipe(folder, blend=False), output=tmp_path / "run")
+    assert not list((tmp_path / "run").rglob("gate.json"))
+    ours, theirs = (json.loads((each / "run" / "recipe.json").read_bytes()) for each in (tmp_path, folder))
+    assert ours == theirs
+    maskseq.pretrain(recipe(folder), output=tmp_path / "run")  # goes on with the same run: there is nothing to train
+    assert gate_of(tmp_path / "run")
+
+
+@pytest.mark.parametrize("how", ["text", "weights", "checkpoint", "corpus", "expert", "classes"])
+def test_a_gate_that_does_not_fit_is_ignored_with_a_line(folder: Path, run: Path, how: str) -> None:
+    alone = answers(load(run), folder / "holes.csv", (ENCODER,))
+    path = gate_of(run)
+    gate = json.loads(path.read_bytes())
+    changes: dict[str, Any] = {
+        "weights": {"weights": [[-1.0] * len(gate["experts"])]},
+        "checkpoint": {"checkpoint": "0" * 64},
+        "corpus": {"corpus": "0" * 64},
+        "expert": {"experts": ["nobody", *gate["experts"][1:]]},
+        "classes": {"weights": gate["weights"][:-1]},
+    }
+    path.write_text("no JSON" if how == "text" else json.dumps(gate | changes[how]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert same(answers(load(run), folder / "holes.csv"), alone)
+    (line,) = {str(each.message).partition("\n\n")[0] for each in caught}
+    assert "alone" in line
+    assert "\n" not in line
+
+
+def test_without_its_corpus_the_encoder_predicts_alone(folder: Path, run: Path) -> None:
+    file = folder / "holes.csv"
+    alone = answers(load(run), file, (ENCODER,))
+    shutil.rmtree(run / "corpus")
+    with pytest.warns(UserWarning, match="corpus"):
+        assert same(answers(load(run), file), alone)
+    with pytest.raises(UsageError, match="corpus"):
+        answers(load(run), file, (TABLES,))
+
+
+def test_a_corpus_that_lies_elsewhere_is_found(folder: Path, tmp_path: Path) -> None:
+    data = recipe(folder)["data"] | {"corpus": str(tmp_path / "corpus")}
+    maskseq.pretrain(recipe(folder, data=data), output=tmp_path / "run")
+    assert load(tmp_path / "run").experts.used() != (ENCODER,)
+
+
+def test_one_expert_answers_as_it_does_by_itself(folder: Path) -> None:
+    loaded = load(folder / "run")
+    examples = [next(iter(loaded.corpus().each("train")))[1].ids.copy()]
+    examples[0][1, 0] = loaded.tokenizer.vocabulary.mask_ids[0]
+    asked = [np.array([[1, 0]])]
+    predictors = loaded.predictors()
+    given = [maskseq.predict.protocol.Example(ids) for ids in examples]
+    (alone,) = loaded.predict_fills(experts=(TABLES,))(given, asked)
+    np.testing.assert_array_equal(alone, predictors[TABLES](given, asked)[0])
+    assert set(predictors) == {BLEND, ENCODER, *loaded.experts.stored.experts}  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="encoder"):
+        loaded.predict_fills(experts=("encodr",))
+
+
+def test_a_calibration_is_of_one_predictor(folder: Path, run: Path) -> None:
+    loaded = load(run)
+    fitted = loaded.calibrate(held_out_records(loaded.corpus()), cells=200)
+    assert fitted.calibration(InfillOptions().config) is not None
+    with pytest.warns(UserWarning, match="another predictor"):
+        assert fitted.calibration(InfillOptions().config, experts=(ENCODER,)) is None
+    again = fitted.calibrate(held_out_records(loaded.corpus()), cells=200, experts=(ENCODER,))
+    assert again.calibration(InfillOptions().config, experts=(ENCODER,)) is not None
+    with pytest.warns(UserWarning, match="another predictor"):
+        assert again.calibration(InfillOptions().config) is None
+
+
+def test_a_journal_is_of_one_predictor(folder: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[dict[str, Any]] = []
+
+    class Spied(Journal):
+        def __init__(self, place: Path, identity: dict[str, Any]) -> None:
+            kept.append(identity)
+            super().__init__(place, identity)
+
+    monkeypatch.setattr(roundtrip, "Journal", Spied)
+    summary = roundtrip.infill_file(load(run), folder / "holes.csv", output=run.parent / "one")
+    assert sum(summary["experts"].values()) == pytest.approx(1)
+    told = roundtrip.infill_file(load(run), folder / "holes.csv", output=run.parent / "two", experts=(ENCODER,))
+    assert "experts" not in told
+    gate_of(run).unlink()
+    roundtrip.infill_file(load(run), folder / "holes.csv", output=run.parent / "three")
+    assert kept[0] != kept[1]
+    assert kept[1] == kept[2]
+
+
+def test_experts_alone_make_a_run_that_training_goes_on_from(folder: Path, tmp_path: Path) -> None:
+    run = maskseq.pretrain(recipe(folder), output=tmp_path / "run", experts_only=True)
+    assert run.checkpoint.name == "step_0"
+    assert run.experts.stored is not None
+    assert ENCODER not in run.experts.stored.experts
+    assert answers(load(tmp_path / "run"), folder / "holes.csv")
+    fitted = run.calibrate(held_out_records(run.corpus()), cells=200)
+    assert fitted.calibration(InfillOptions().config) is not None
+    maskseq.pretrain(recipe(folder), output=tmp_path / "run")
+    ours, theirs = (dict(load_model(each / "run")[0].named_parameters()) for each in (tmp_path, folder))
+    assert all((ours[name] == theirs[name]).all() for name in theirs)
+    stored = load(tmp_path / "run").experts.stored
+    assert stored is not None
+    assert ENCODER in stored.experts
+
+
+def test_an_older_run_is_given_a_gate_on_the_command_line(folder: Path, run: Path) -> None:
+    gate_of(run).unlink()
+    (run.parent / "more.csv").write_text(log(60, 3))
+    command = ["blend", str(run), "--data", str(run.parent / "more.csv"), "--cells", "500", "--json"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert set(told["shares"]) >= {ENCODER, TABLES}
+    assert "more.csv" in json.loads(gate_of(run).read_bytes())["fitted_on"]
+    infill = ["infill", str(run), str(folder / "holes.csv"), "-o", str(run.parent / "filled"), "--experts"]
+    assert CliRunner().invoke(app, [*infill, "nobody"]).exit_code == 2
+    result = CliRunner().invoke(app, [*infill, TABLES])
+    assert result.exit_code == 0, result.output
+
+
+def test_without_selection_data_all_are_worth_the_same(folder: Path, tmp_path: Path) -> None:
+    data = recipe(folder)["data"] | {"split": {"by": "none"}}
+    run = maskseq.pretrain(recipe(folder, data=data), output=tmp_path / "run")
+    stored = run.experts.stored
+    assert stored is not None
+    assert {weight for row in stored.weights for weight in row} == {1 / len(stored.experts)}
+    assert "nothing is held out" in " ".join(stored.notes)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_value_in_a_gate_does_harm(run: Path) -> None:
+    """Each field replaced: it is read as a gate, or ignored."""
+    path = gate_of(run)
+    gate = json.loads(path.read_bytes())
+    places: list[tuple[Any, ...]] = [(name,) for name in gate]
+    places += [("weights", 0), ("weights", 0, 0), ("experts", 0), ("holes", 0), ("notes", 0)]
+    for place in places:
+        for value in ("x:Class", "../../outside", 10**15, -1, [], {"a": 1}, None, [[]], "NaN", 1e308):
+            changed = json.loads(path.read_bytes())
+            inner = changed
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = value
+            path.write_text(json.dumps(changed))
+            found = read_gate(path.parent)
+            assert found is None or np.isfinite(found.gate.weights).all()
+            path.write_text(json.dumps(gate))
