@@ -22,6 +22,8 @@ from maskseq.predict.protocol import Example, Predict
 
 BATCH = 32
 """Windows that are asked about at a time."""
+WINDOWS = 100
+"""Of a record, at most."""
 
 
 def main(asked: argparse.Namespace) -> None:
@@ -40,9 +42,7 @@ def main(asked: argparse.Namespace) -> None:
             bits, cost = judged(predict, examples, cells, truth)
             fields = np.concatenate([each[:, 1] for each in cells])
             total += cost
-            by_field = " ".join(
-                f"{bits[fields == field].mean():.2f}" for field in range(len(corpus.tokenizer.fields))
-            )
+            by_field = " ".join(f"{bits[fields == field].mean():.2f}" for field in range(len(corpus.tokenizer.fields)))
             print(f"{name:>10} {expert:>22} {bits.mean():7.3f} bits {cost:7.3f} ms a cell | {by_field}")
         print(f"{name:>10} {'all experts':>22} {'':12} {total:7.3f} ms a cell of {len(fields):,}")
 
@@ -55,8 +55,10 @@ def puzzles(corpus: Corpus, records: list[Any], name: str, n_cells: int, context
     for which in rng.permutation(len(records)).tolist():
         key, encoded = records[which]
         starts = list(range(0, len(encoded), context))
-        for start in (starts if len(starts) < 100 else rng.choice(starts, 100)):
-            for puzzle in protocol.puzzles([(key, encoded.cut(start, start + context))], corpus.tokenizer, context=context):
+        for start in starts if len(starts) < 100 else rng.choice(starts, 100):
+            for puzzle in protocol.puzzles(
+                [(key, encoded.cut(start, start + context))], corpus.tokenizer, context=context
+            ):
                 seen = vocabulary.masked(puzzle.truth, puzzle.hidden)
                 where = int(start)
                 found.append((Example(seen, key=key, start=where), puzzle.cells, puzzle.truth[tuple(puzzle.cells.T)]))

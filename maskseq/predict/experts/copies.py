@@ -53,7 +53,7 @@ class CopyPredict:
         self.line = Line([ids[:, 0] for ids in sequences], self.n_ids, 2 * FLANK + self.seed)
         self.lengths = np.array([len(ids) for ids in sequences], np.int64)
         places = self.line.places[windows(self.line.digits < self.n_ids, self.seed)[self.line.places]]
-        self.index = ContextIndex(self.line, places, tuple(range(self.seed)))
+        self.index = ContextIndex(self.line, places, tuple(range(self.seed)), with_words=False)
         self.match, self.mismatch = np.log((1 - ERROR) * self.n_ids), np.log(ERROR * self.n_ids / (self.n_ids - 1))
 
     def __call__(

@@ -22,6 +22,8 @@ REACH = 8
 """How far away the nearest known neighbour of the same field may be."""
 WIDTH = 5
 """Of the known fields and neighbours, those that a context holds: the first of their order."""
+SORTED = 3
+"""Of those, by which places are sorted: many contexts share them."""
 SAMPLE = 1 << 13
 """Training cells by which the order is chosen."""
 
@@ -94,7 +96,8 @@ class CrossField:
 
     def __init__(self, line: Line, first: Int[np.ndarray, " positions"], field: int, n_ids: int, n_fields: int) -> None:
         """`first` are the places of the first field."""
-        self.index = FieldIndex(line, places=first + first.dtype.type(field), n_ids=n_ids, shares=n_fields)
+        places = first + first.dtype.type(field)
+        self.index = FieldIndex(line, places=places, n_ids=n_ids, shares=n_fields, n_sorted=SORTED)
         self.n_fields = n_fields
         self.others = [other - field for other in range(n_fields) if other != field]
 

@@ -138,11 +138,12 @@ class OwnPlaces:
 
     of_examples: Sequence[Int[np.ndarray, " _"]]
 
-    def stretches(self, like: ContextIndex, example: Int[np.ndarray, " cells"], target: int) -> Stretches:
-        """Those of each cell, by the example that it stands in, sorted like all places; nothing is narrowed yet."""
+    def stretches(self, every: Stretches, example: Int[np.ndarray, " cells"]) -> Stretches:
+        """Those of each cell, by the example that it stands in, to be narrowed as all places are."""
         used, which = np.unique(example, return_inverse=True)
         places = [self.of_examples[each] for each in used.tolist()]
         edges = np.cumsum([0, *map(len, places)])
         groups = np.repeat(np.arange(len(places)), np.diff(edges))
+        like = every.index
         index = ContextIndex(like.line, np.concatenate(places), like.path, groups, like.n_ids)
-        return Stretches(index, edges[which], edges[which + 1], target)
+        return Stretches(index, every.path, edges[which], edges[which + 1], every.target)
