@@ -266,3 +266,24 @@ def test_windows_of_a_file_keep_their_places_and_numbers() -> None:
     assert joined.numbers is not None
     assert [each.tolist() for each in joined.numbers[:2]] == [[[0, 0]], [[1, 1], [1, 1]]]
     assert np.isnan(joined.numbers[2]).all()
+
+
+def test_evidence_is_a_class_of_each_cell() -> None:
+    genome = dna(0, 5000)
+    genome[3000:3200] = genome[1000:1200]
+    expert = copies(["g"], [genome])
+    hidden, asked = every(40, genome[900:1300])
+    hidden[101] = 4  # beside a cell at 100
+    examples = [Example(hidden, key="g", start=900)]
+    classes = expert.support(examples, asked)
+    assert classes.min() >= 0
+    assert classes.max() < expert.n_supports
+    copied, near = np.divmod(classes, 4)
+    inside = (asked[0][:, 0] > 110) & (asked[0][:, 0] < 290)
+    assert copied[inside].min() > copied[asked[0][:, 0] > 340].max()
+    assert near[asked[0][:, 0] == 100].tolist() == [0]
+    assert near[asked[0][:, 0] == 180].tolist() == [3]
+    one = Vocabulary.of([Field(name="x", tokens=tuple("abc"))])
+    table = DeepTables([np.array([[0], [1], [2]] * 30 + [[0], [0], [0]])], vocabulary=one, left=1, right=1)
+    usual, odd = (Example(np.array(ids)[:, None]) for ids in ([0, 3, 2], [0, 3, 0]))
+    assert table.support([usual, odd], [np.array([[1, 0]])] * 2).tolist() == [1, 0]

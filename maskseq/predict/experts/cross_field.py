@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, Integer
 
 from maskseq.predict.experts.context_index import Line
 from maskseq.predict.experts.deep_tables import FieldIndex
+from maskseq.predict.experts.evidence import Answers, Evident
 from maskseq.predict.experts.left_out import OwnRecords
 from maskseq.predict.experts.tables import STRENGTHS
 from maskseq.predict.protocol import Example
@@ -28,8 +29,10 @@ SAMPLE = 1 << 13
 """Training cells by which the order is chosen."""
 
 
-class CrossFieldTables:
+class CrossFieldTables(Evident):
     """Tables across the fields of an event as a `Predict`."""
+
+    n_supports = 2
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class CrossFieldTables:
 
         `records` are those of which the sequences are the views: each is left out where it is asked about.
         """
+        super().__init__()
         self.vocabulary, self.records = vocabulary, records
         self.n_fields = vocabulary.n_fields
         self.line = self._line(sequences)
@@ -51,16 +55,8 @@ class CrossFieldTables:
             for field, n_ids in enumerate(vocabulary.n_outputs)
         ]
 
-    def __call__(
-        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> list[Float[np.ndarray, "_ _"]]:
-        """Log-probabilities of the asked cells, from the known cells of their event and of their field."""
-        return self.answers(examples, cells)[0]
-
-    def answers(
-        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> tuple[list[Float[np.ndarray, "_ _"]], Float[np.ndarray, " cells"]]:
-        """The same, and how many training cells stand behind each."""
+    def answers(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> Answers:
+        """Log-probabilities of the asked cells, and how many training cells stand behind each."""
         ends = np.cumsum([0, *map(len, cells)])
         log_probs = np.full((ends[-1], max(self.vocabulary.n_outputs)), -np.inf)
         support = np.zeros(ends[-1])

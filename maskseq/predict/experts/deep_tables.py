@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
 from maskseq.predict.experts.context_index import ContextIndex, Line, Stretches, WithoutOwn
+from maskseq.predict.experts.evidence import Answers, Evident
 from maskseq.predict.experts.left_out import OwnPlaces, OwnRecords
 from maskseq.predict.experts.tables import STRENGTHS
 from maskseq.predict.protocol import Example
@@ -223,7 +224,7 @@ class FieldIndex:
         return np.array(strengths[: int(np.argmax(worth)) + 1])
 
 
-class DeepTables:
+class DeepTables(Evident):
     """Deep tables of all fields as a `Predict`."""
 
     def __init__(
@@ -248,8 +249,10 @@ class DeepTables:
             past_holes: Where a neighbour is hidden, begin with the nearest known one, and not with none.
             records: Of which the sequences are the views: what a record has added is left out where it is asked about.
         """
+        super().__init__()
         self.vocabulary, self.left, self.right, self.past_holes = vocabulary, left, right, past_holes
         self.records = records
+        self.n_supports = 2 if past_holes and vocabulary.n_fields == 1 and right else 1
         self.room = max(left, right)
         self.fields = [
             FieldIndex(
@@ -266,16 +269,8 @@ class DeepTables:
         """One in so many training cells is counted, at least in one field."""
         return max(field.step for field in self.fields)
 
-    def __call__(
-        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> list[Float[np.ndarray, "_ _"]]:
-        """Log-probabilities of the asked cells, from the known cells of their field."""
-        return self.answers(examples, cells)[0]
-
-    def answers(
-        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> tuple[list[Float[np.ndarray, "_ _"]], Float[np.ndarray, " cells"]]:
-        """The same, and how many training cells stand behind each."""
+    def answers(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> Answers:
+        """Log-probabilities of the asked cells, and how many training cells stand behind each."""
         ends = np.cumsum([0, *map(len, cells)])
         log_probs = np.full((ends[-1], max(self.vocabulary.n_outputs)), -np.inf)
         support = np.zeros(ends[-1])
