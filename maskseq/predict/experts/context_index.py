@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Int, Int32, Integer, UInt64
+from jaxtyping import Bool, Int, Int32, Integer, UInt, UInt64
 
 BLOCK = 64
 """Sorted places between two of which counts of each id are stored; those within are counted when they are asked for."""
@@ -29,9 +29,14 @@ class Line:
         for start, column in zip(self.starts.tolist(), columns, strict=True):
             self.digits[start : start + len(column)] = np.minimum(column, self.unknown)
             self.digits[start : start + len(column)][column >= n_ids] = self.unknown
-        inside = np.repeat(self.starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
-        self.places = inside.astype(np.int32 if len(self.digits) < 1 << 31 else np.int64)
+        self.lengths = lengths
+
+    @property
+    def places(self) -> Int[np.ndarray, " positions"]:
         """Of all positions, in their order."""
+        shift = self.starts - (np.cumsum(self.lengths) - self.lengths)
+        inside = np.repeat(shift, self.lengths) + np.arange(self.lengths.sum())
+        return inside.astype(np.int32 if len(self.digits) < 1 << 31 else np.int64)
 
     @cached_property
     def known(self) -> Bool[np.ndarray, " line"]:
@@ -49,21 +54,21 @@ class ContextIndex:
         path: tuple[int, ...],
         groups: Int[np.ndarray, " places"] | None = None,
         n_ids: int | None = None,
-        with_words: bool = True,
     ) -> None:
         """`groups` are sorted by before anything else, so that each has a stretch of its own.
 
-        `n_ids` are those that are counted (default: all of the line). `with_words` takes 8 bytes a place, for speed.
+        `n_ids` are those that are counted (default: all of the line).
         """
         self.line, self.path, self.n_ids = line, path, line.n_ids if n_ids is None else n_ids
         words = packed(line.digits, places, path, line.unknown + 1)
         keys = [*words[::-1]] if groups is None else [*words[::-1], groups]
         order = np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys)
         self.places = places[order]
-        self.words: UInt64[np.ndarray, " places"] | None = None
+        self.words: UInt[np.ndarray, " places"] | None = None
         """The beginning of each context as one number, in order: finds a context at once. Not of several groups."""
-        if groups is None and with_words:
-            self.words = words[0][order]
+        if groups is None:
+            digits = min(digits_of_words(line.unknown + 1), len(path))
+            self.words = words[0][order].astype(np.min_scalar_type((line.unknown + 1) ** digits - 1))
         self._targets: dict[int, tuple[np.ndarray, Int32[np.ndarray, "blocks ids"]]] = {}
 
     def narrowed(
@@ -88,6 +93,7 @@ class ContextIndex:
             return None
         unit = np.uint64(base**rest)
         low, last = word * unit, word * unit + (unit - np.uint64(1))
+        low, last = (each.astype(self.words.dtype) for each in (low, last))  # else all words would be converted
         return np.searchsorted(self.words, low), np.searchsorted(self.words, last, side="right")
 
     def counts(

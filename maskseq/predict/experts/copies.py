@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from maskseq.predict.experts.context_index import ContextIndex, Line
+from maskseq.predict.experts.context_index import ContextIndex, Line, Stretches
 from maskseq.predict.experts.evidence import Answers, Evident
 from maskseq.predict.experts.left_out import OwnRecords
 from maskseq.predict.protocol import Example
@@ -59,9 +59,9 @@ class CopyPredict(Evident):
         (self.n_ids,) = vocabulary.n_outputs
         self.seed = max(int(np.ceil(SEED_BITS / np.log2(max(self.n_ids, 2)))), 3)
         self.line = Line([ids[:, 0] for ids in sequences], self.n_ids, 2 * FLANK + self.seed)
-        self.lengths = np.array([len(ids) for ids in sequences], np.int64)
-        places = self.line.places[windows(self.line.digits < self.n_ids, self.seed)[self.line.places]]
-        self.index = ContextIndex(self.line, places, tuple(range(self.seed)), with_words=False)
+        places = self.line.places
+        places = places[windows(self.line.digits < self.n_ids, self.seed)[places]]
+        self.index = ContextIndex(self.line, places, tuple(range(self.seed)))
         self.match, self.mismatch = np.log((1 - ERROR) * self.n_ids), np.log(ERROR * self.n_ids / (self.n_ids - 1))
 
     def answers(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> Answers:
@@ -132,9 +132,10 @@ class CopyPredict(Evident):
         starts = places[:, None] + np.arange(-FLANK, FLANK - self.seed + 2)
         owner, step = np.nonzero(whole[starts])
         seeds, which = np.unique(starts[owner, step], return_inverse=True)
-        low, high = np.zeros(len(seeds), np.int64), np.full(len(seeds), len(self.index.places))
+        seen = Stretches.whole(self.index, self.index.path, len(seeds))
         for i in range(self.seed):
-            low, high = self.index.narrowed(low, high, i, line.digits[seeds + i])
+            seen.narrow(i, line.digits[seeds + i])
+        low, high = seen.low, seen.high
         sizes = np.where(high - low > MOST, 0, high - low)[which.ravel()]
         pair = np.repeat(np.arange(len(owner)), sizes)
         rank = low[which.ravel()][pair] + np.arange(len(pair)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
@@ -170,7 +171,9 @@ class OwnPlacesOfCopies:
             return np.asarray(found)
         view = np.searchsorted(self.copies.line.starts, place, side="right") - 1
         whole = np.array([len(each.ids) if each.start == 0 else -1 for each in self.examples], np.int64)
-        at_ends = (place - self.copies.line.starts[view] == position) & (self.copies.lengths[view] == whole[example])
+        at_ends = (place - self.copies.line.starts[view] == position) & (
+            self.copies.line.lengths[view] == whole[example]
+        )
         pairs, which = np.unique(np.stack([example, view])[:, at_ends], axis=1, return_inverse=True)
         same = np.array([self.same(i, each) for i, each in pairs.T.tolist()], bool)
         found[at_ends] |= same[which.ravel()]

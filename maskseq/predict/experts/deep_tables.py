@@ -40,7 +40,7 @@ SORTED = 8
 """Neighbours that the places of genomes are sorted by: one in 65,536 of them is left, for four ids."""
 MAX_LEFT = 1 << 23
 """Places that are looked at one by one beyond that, for all cells of a call together."""
-NEAR = 4
+NEAR = 2
 """Masked neighbours on a side up to which tables have strengths of their own."""
 MAX_KEPT = 1 << 30
 """Bytes of sorted places that are kept; what was used longest ago is sorted again if it is needed."""
