@@ -22,6 +22,8 @@ from maskseq.predict.protocol import Example, Predict
 
 BATCH = 32
 """Windows that are asked about at a time."""
+WINDOWS = 100
+"""Of a record, at most."""
 
 
 def main(asked: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from maskseq.predict.experts.copies import CopyPredict
 from maskseq.predict.experts.deep_tables import DeepTables
-from maskseq.predict.experts.left_out import GUARD, OwnRecords
+from maskseq.predict.experts.left_out import GUARD, OwnRecords, with_file
 from maskseq.predict.experts.span_predict import SpanPredict
 from maskseq.predict.experts.training_data import TrainingData
 from maskseq.predict.protocol import Example
@@ -220,3 +220,70 @@ def test_identical_cases_keep_counting_and_an_odd_one_stays_odd() -> None:
         assert support.tolist() == [29]  # those that begin alike, less itself
     assert np.argmax(surprise) == 40
     assert surprise[40] > 3 > 0.3 > np.median(surprise)
+
+
+@settings(max_examples=60, deadline=None)
+@given(CASES, CASES, st.integers(0, 10**6), st.integers(0, 2**16 - 1))
+def test_the_known_cells_of_other_records_of_a_file_count(
+    train: list[np.ndarray], file: list[np.ndarray], pick: int, hidden: int
+) -> None:
+    """As if they had been training data with unknown cells; what is hidden has no influence at all."""
+    which = pick % len(file)
+    holes = [np.array([hidden >> (i + j) & 1 for i in range(ids.size)], bool) for j, ids in enumerate(file)]
+    seen = [TWO.masked(ids, hole.reshape(ids.shape)) for ids, hole in zip(file, holes, strict=True)]
+    seen[which][0, 0] = 3
+    data = TrainingData([f"case {i}" for i in range(len(train))], train)
+    joined = with_file(data, [Example(ids, key=f"new {i}") for i, ids in enumerate(seen)], Pairs())
+    full = DeepTables(joined.sequences, vocabulary=TWO, left=2, right=2, records=OwnRecords(joined, Pairs()))
+    others = [*train, *(ids for i, ids in enumerate(seen) if i != which)]
+    expected = DeepTables(others, vocabulary=TWO, left=2, right=2)
+    asked = [np.argwhere(seen[which] == np.array(TWO.mask_ids))]
+    answer, support = full.answers([Example(seen[which], key=f"new {which}")], asked)
+    same_strengths(full, expected)
+    wanted, behind = expected.answers([Example(seen[which])], asked)
+    np.testing.assert_allclose(answer[0], wanted[0], atol=1e-9)
+    np.testing.assert_array_equal(support, behind)
+
+
+def test_a_training_record_in_the_file_counts_once() -> None:
+    train = [case([(0, 0), (1, 1), (2, 0)]), case([(1, 0), (1, 1)])]
+    data = TrainingData(["a", "b"], train)
+    hidden = train[0].copy()
+    hidden[1, 0] = 3
+    longer = np.concatenate([train[1], case([(2, 1)])])  # the case went on
+    joined = with_file(data, [Example(hidden, key="a"), Example(longer, key="b"), Example(longer)], Pairs())
+    assert list(joined.keys) == ["a", "b", "b"]
+    assert joined.sequences[2].tolist() == [[3, 2], [3, 2], [2, 1]]
+    (own,) = (OwnRecords(joined, Pairs()).of(Example(longer, key="b")),)
+    assert {each.view for each in own} == {1, 2}
+
+
+def test_windows_of_a_file_keep_their_places_and_numbers() -> None:
+    data = TrainingData(["a"], [case([(0, 0)])], [np.zeros((1, 2))])
+    window = Example(case([(1, 0), (2, 1)]), numbers=np.ones((2, 2)), key="n", start=7)
+    joined = with_file(data, [window, Example(case([(1, 1)]), key="m")], Pairs())
+    assert list(joined.starts) == [0, 7, 0]
+    assert joined.numbers is not None
+    assert [each.tolist() for each in joined.numbers[:2]] == [[[0, 0]], [[1, 1], [1, 1]]]
+    assert np.isnan(joined.numbers[2]).all()
+
+
+def test_evidence_is_a_class_of_each_cell() -> None:
+    genome = dna(0, 5000)
+    genome[3000:3200] = genome[1000:1200]
+    expert = copies(["g"], [genome])
+    hidden, asked = every(40, genome[900:1300])
+    hidden[101] = 4  # beside a cell at 100
+    examples = [Example(hidden, key="g", start=900)]
+    classes = expert.support(examples, asked)
+    assert classes.min() >= 0
+    assert classes.max() < expert.n_supports
+    copied, near = np.divmod(classes, 4)
+    inside = (asked[0][:, 0] > 110) & (asked[0][:, 0] < 290)
+    assert copied[inside].min() > copied[asked[0][:, 0] > 340].max()
+    assert near[asked[0][:, 0] == 100].tolist() == [0]
+    assert near[asked[0][:, 0] == 180].tolist() == [3]
+    one = Vocabulary.of([Field(name="x", tokens=tuple("abc"))])
+    table = DeepTables([np.array([[0], [1], [2]] * 30 + [[0], [0], [0]])], vocabulary=one, left=1, right=1)
+    usual, odd = (Example(np.array(ids)[:, None]) for ids in ([0, 3, 2], [0, 3, 0]))
+    assert table.support([usual, odd], [np.array([[1, 0]])] * 2).tolist() == [1, 0]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Int, Int32, Integer, UInt64
+from jaxtyping import Bool, Int, Int32, Integer, UInt, UInt64
 
 BLOCK = 64
 """Sorted places between two of which counts of each id are stored; those within are counted when they are asked for."""
@@ -29,9 +29,14 @@ class Line:
         for start, column in zip(self.starts.tolist(), columns, strict=True):
             self.digits[start : start + len(column)] = np.minimum(column, self.unknown)
             self.digits[start : start + len(column)][column >= n_ids] = self.unknown
-        inside = np.repeat(self.starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
-        self.places = inside.astype(np.int32 if len(self.digits) < 1 << 31 else np.int64)
+        self.lengths = lengths
+
+    @property
+    def places(self) -> Int[np.ndarray, " positions"]:
         """Of all positions, in their order."""
+        shift = self.starts - (np.cumsum(self.lengths) - self.lengths)
+        inside = np.repeat(shift, self.lengths) + np.arange(self.lengths.sum())
+        return inside.astype(np.int32 if len(self.digits) < 1 << 31 else np.int64)
 
     @cached_property
     def known(self) -> Bool[np.ndarray, " line"]:
@@ -59,6 +64,11 @@ class ContextIndex:
         keys = [*words[::-1]] if groups is None else [*words[::-1], groups]
         order = np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys)
         self.places = places[order]
+        self.words: UInt[np.ndarray, " places"] | None = None
+        """The beginning of each context as one number, in order: finds a context at once. Not of several groups."""
+        if groups is None:
+            digits = min(digits_of_words(line.unknown + 1), len(path))
+            self.words = words[0][order].astype(np.min_scalar_type((line.unknown + 1) ** digits - 1))
         self._targets: dict[int, tuple[np.ndarray, Int32[np.ndarray, "blocks ids"]]] = {}
 
     def narrowed(
@@ -73,10 +83,27 @@ class ContextIndex:
         low = self._bound(low, high, self.path[step], wide)
         return low, self._bound(low, high, self.path[step], wide + 1)
 
+    def found(
+        self, step: int, word: UInt64[np.ndarray, " cells"]
+    ) -> tuple[Int[np.ndarray, " cells"], Int[np.ndarray, " cells"]] | None:
+        """The stretches of contexts whose `step + 1` first digits are a number; None where 64 bits are too few."""
+        base = self.line.unknown + 1
+        rest = min(digits_of_words(base), len(self.path)) - step - 1
+        if self.words is None or rest < 0:
+            return None
+        unit = np.uint64(base**rest)
+        low, last = word * unit, word * unit + (unit - np.uint64(1))
+        low, last = (each.astype(self.words.dtype) for each in (low, last))  # else all words would be converted
+        return np.searchsorted(self.words, low), np.searchsorted(self.words, last, side="right")
+
     def counts(
         self, low: Int[np.ndarray, " cells"], high: Int[np.ndarray, " cells"], target: int = 0
     ) -> Int[np.ndarray, "cells ids"]:
         """How often each id stands at this offset from the places of each stretch."""
+        if len(low) > BLOCK:  # many share one
+            _, first, which = np.unique(low * (len(self.places) + 1) + high, return_index=True, return_inverse=True)
+            if len(first) < len(low):
+                return self.counts(low[first], high[first], target)[which.ravel()]
         ids, stored = self._target(target)
         short = high - low <= BLOCK
         found = np.where(short[:, None], 0, stored[high // BLOCK] - stored[low // BLOCK]).astype(np.int64)
@@ -121,33 +148,66 @@ class ContextIndex:
 
 
 class Stretches:
-    """Of cells, the places that share their context so far: stretches that shrink as it grows."""
+    """Of cells, the places that share their context so far.
+
+    They are stretches of sorted places as long as these are sorted by the context, and then what is left of them.
+    """
 
     def __init__(
         self,
         index: ContextIndex,
+        path: tuple[int, ...],
         low: Int[np.ndarray, " cells"],
         high: Int[np.ndarray, " cells"],
         target: int = 0,
     ) -> None:
-        """`target` is where the ids stand that are counted, from each place."""
-        self.index, self.low, self.high, self.target = index, low, high, target
+        """`index` is sorted by the beginning of the path; `target` is where the ids stand that are counted."""
+        self.index, self.path, self.low, self.high, self.target = index, path, low, high, target
+        self.word = np.zeros(len(low), np.uint64)
+        self.cell: Int[np.ndarray, " left"] | None = None
+        self.place = np.empty(0, np.int64)
 
     @classmethod
-    def whole(cls, index: ContextIndex, n_cells: int, target: int = 0) -> "Stretches":
+    def whole(cls, index: ContextIndex, path: tuple[int, ...], n_cells: int, target: int = 0) -> "Stretches":
         """All places, for each cell."""
-        return cls(index, np.zeros(n_cells, np.int64), np.full(n_cells, len(index.places)), target)
+        return cls(index, path, np.zeros(n_cells, np.int64), np.full(n_cells, len(index.places)), target)
 
     def narrow(self, step: int, wanted: Integer[np.ndarray, " cells"]) -> None:
         """Keep the places that have the wanted digit at this step of the path."""
-        self.low, self.high = self.index.narrowed(self.low, self.high, step, wanted)
+        if step < len(self.index.path):
+            self.word = self.word * np.uint64(self.index.line.unknown + 1) + wanted.astype(np.uint64)
+            found = self.index.found(step, self.word)
+            self.low, self.high = found or self.index.narrowed(self.low, self.high, step, wanted)
+            return
+        if self.cell is None:
+            sizes = self.high - self.low
+            self.cell = np.repeat(np.arange(len(sizes)), sizes)
+            rank = np.arange(len(self.cell)) + np.repeat(self.high - np.cumsum(sizes), sizes)
+            self.place = self.index.places[rank].astype(np.int64)
+        same = self.index.line.digits[self.place + self.path[step]] == wanted[self.cell]
+        self.cell, self.place = self.cell[same], self.place[same]
+
+    def keep(self, which: Bool[np.ndarray, " cells"]) -> None:
+        """Look at these cells only."""
+        if self.cell is not None:
+            kept = which[self.cell]
+            self.cell, self.place = (np.cumsum(which) - 1)[self.cell[kept]], self.place[kept]
+        self.low, self.high, self.word = self.low[which], self.high[which], self.word[which]
 
     @property
     def sizes(self) -> Int[np.ndarray, " cells"]:
-        return np.asarray(self.high - self.low)
+        if self.cell is None:
+            return np.asarray(self.high - self.low)
+        return np.bincount(self.cell, minlength=len(self.low))
 
     def counts(self) -> Int[np.ndarray, "cells ids"]:
-        return self.index.counts(self.low, self.high, self.target)
+        """How often each id stands at the target."""
+        if self.cell is None:
+            return self.index.counts(self.low, self.high, self.target)
+        n_ids, n_cells = self.index.n_ids, len(self.low)
+        ids = self.index.line.digits[self.place + self.target].astype(np.int64)
+        known = ids < n_ids
+        return np.bincount((self.cell * n_ids + ids)[known], minlength=n_cells * n_ids).reshape(n_cells, n_ids)
 
 
 class WithoutOwn:
@@ -160,6 +220,11 @@ class WithoutOwn:
         self.every.narrow(step, wanted)
         self.own.narrow(step, wanted)
 
+    def keep(self, which: Bool[np.ndarray, " cells"]) -> None:
+        """Look at these cells only."""
+        self.every.keep(which)
+        self.own.keep(which)
+
     @property
     def sizes(self) -> Int[np.ndarray, " cells"]:
         return np.asarray(self.every.sizes - self.own.sizes)
@@ -168,11 +233,16 @@ class WithoutOwn:
         return np.asarray(self.every.counts() - self.own.counts())
 
 
+def digits_of_words(base: int) -> int:
+    """How many digits 64 bits hold."""
+    return next(n for n in range(64, 0, -1) if base**n <= 1 << 64)
+
+
 def packed(
     digits: Integer[np.ndarray, " line"], places: Int[np.ndarray, " places"], offsets: Sequence[int], base: int
 ) -> UInt64[np.ndarray, "words places"]:
     """The digits at these offsets from each place as digits of numbers, as many to a number as 64 bits hold."""
-    room = next(n for n in range(64, 0, -1) if base**n <= 1 << 64)
+    room = digits_of_words(base)
     words = np.zeros((max(-(-len(offsets) // room), 1), len(places)), np.uint64)
     for i, offset in enumerate(offsets):
         word = words[i // room]

@@ -12,7 +12,8 @@ from functools import cache
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from maskseq.predict.experts.context_index import ContextIndex, Line
+from maskseq.predict.experts.context_index import ContextIndex, Line, Stretches
+from maskseq.predict.experts.evidence import Answers, Evident
 from maskseq.predict.experts.left_out import OwnRecords
 from maskseq.predict.protocol import Example
 from maskseq.types import Vocabulary
@@ -28,12 +29,18 @@ PRIOR = 0.05
 MOST = 64
 """Places of one seed that are looked at; commoner ones say nothing that their neighbours do not."""
 TINY = 1e-300
+ODDS = (-5.0, -1.0, 1.0, 4.0, 10.0, 25.0)
+"""Log-odds of a copy between classes of evidence."""
+DISTANCES = (2, 4, 8)
+"""To the nearest other masked cell, between classes."""
 BATCH = 4096
 """Cells at a time."""
 
 
-class CopyPredict:
+class CopyPredict(Evident):
     """Copies from training as a `Predict`, for sequences of one field."""
+
+    n_supports = (len(ODDS) + 1) * (len(DISTANCES) + 1)
 
     def __init__(
         self,
@@ -47,25 +54,18 @@ class CopyPredict:
         `records` are those of which the sequences are the views: a record is no copy of itself, nor of another one that
         holds the same from its beginning to its end.
         """
+        super().__init__()
         self.vocabulary, self.records = vocabulary, records
         (self.n_ids,) = vocabulary.n_outputs
         self.seed = max(int(np.ceil(SEED_BITS / np.log2(max(self.n_ids, 2)))), 3)
         self.line = Line([ids[:, 0] for ids in sequences], self.n_ids, 2 * FLANK + self.seed)
-        self.lengths = np.array([len(ids) for ids in sequences], np.int64)
-        places = self.line.places[windows(self.line.digits < self.n_ids, self.seed)[self.line.places]]
+        places = self.line.places
+        places = places[windows(self.line.digits < self.n_ids, self.seed)[places]]
         self.index = ContextIndex(self.line, places, tuple(range(self.seed)))
         self.match, self.mismatch = np.log((1 - ERROR) * self.n_ids), np.log(ERROR * self.n_ids / (self.n_ids - 1))
 
-    def __call__(
-        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> list[Float[np.ndarray, "_ _"]]:
-        """Log-probabilities of the asked cells, from the known ids around them."""
-        return self.answers(examples, cells)[0]
-
-    def answers(
-        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> tuple[list[Float[np.ndarray, "_ _"]], Float[np.ndarray, " cells"]]:
-        """The same, and of each the log-odds that it lies in a copy at all."""
+    def answers(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> Answers:
+        """Log-probabilities of the asked cells, and of each the log-odds that it lies in a copy at all."""
         ends = np.cumsum([0, *map(len, cells)])
         line = Line([each.ids[:, 0] for each in examples], self.n_ids, 2 * FLANK + self.seed)
         positions = np.concatenate([np.empty(0, np.int64), *(asked[:, 0] for asked in cells)])
@@ -80,6 +80,21 @@ class CopyPredict:
             kept = ~own.at(example[part][cell], positions[part][cell], places[part][cell] + shift)
             answer[part], odds[part] = self._mixed(line, places[part], cell[kept], shift[kept])
         return np.split(np.log(answer), ends[1:-1]), odds
+
+    def support(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> Int[np.ndarray, " cells"]:
+        """The log-odds that a cell lies in a copy, and how far away the nearest other masked cell is, as a class."""
+        odds = self._looked_up(examples, cells)[1]
+        far = [np.empty(0, np.int64)]
+        for example, asked in zip(examples, cells, strict=True):
+            masked = np.flatnonzero(example.ids[:, 0] >= self.n_ids)
+            beyond = np.concatenate([[-len(example.ids)], masked, [2 * len(example.ids)]])
+            before = asked[:, 0] - beyond[np.searchsorted(beyond, asked[:, 0]) - 1]
+            after = beyond[np.searchsorted(beyond, asked[:, 0], side="right")] - asked[:, 0]
+            far.append(np.minimum(before, after))
+        near = np.searchsorted(DISTANCES, np.concatenate(far), side="right")
+        return np.asarray(np.searchsorted(ODDS, odds) * (len(DISTANCES) + 1) + near)
 
     def _mixed(
         self,
@@ -117,9 +132,10 @@ class CopyPredict:
         starts = places[:, None] + np.arange(-FLANK, FLANK - self.seed + 2)
         owner, step = np.nonzero(whole[starts])
         seeds, which = np.unique(starts[owner, step], return_inverse=True)
-        low, high = np.zeros(len(seeds), np.int64), np.full(len(seeds), len(self.index.places))
+        seen = Stretches.whole(self.index, self.index.path, len(seeds))
         for i in range(self.seed):
-            low, high = self.index.narrowed(low, high, i, line.digits[seeds + i])
+            seen.narrow(i, line.digits[seeds + i])
+        low, high = seen.low, seen.high
         sizes = np.where(high - low > MOST, 0, high - low)[which.ravel()]
         pair = np.repeat(np.arange(len(owner)), sizes)
         rank = low[which.ravel()][pair] + np.arange(len(pair)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
@@ -155,7 +171,9 @@ class OwnPlacesOfCopies:
             return np.asarray(found)
         view = np.searchsorted(self.copies.line.starts, place, side="right") - 1
         whole = np.array([len(each.ids) if each.start == 0 else -1 for each in self.examples], np.int64)
-        at_ends = (place - self.copies.line.starts[view] == position) & (self.copies.lengths[view] == whole[example])
+        at_ends = (place - self.copies.line.starts[view] == position) & (
+            self.copies.line.lengths[view] == whole[example]
+        )
         pairs, which = np.unique(np.stack([example, view])[:, at_ends], axis=1, return_inverse=True)
         same = np.array([self.same(i, each) for i, each in pairs.T.tolist()], bool)
         found[at_ends] |= same[which.ravel()]

@@ -26,7 +26,10 @@ PREFIX = 16
 """Ids before a position that prefixes are told apart by, at most."""
 CHAIN = 1 << 12
 """Entries of a chain's table: exact inference takes a step through all of them at each position."""
-DEEP, SPANS, CROSS_FIELD = f"{DEPTH} + {DEPTH} neighbours", "spans", "cross-field"
+DEEP, SPANS, CROSS_FIELD, PREFIXES = f"{DEPTH} + {DEPTH} neighbours", "spans", "cross-field", "prefixes"
+BEST_CHAIN, COPIES = "best Markov chain", "copies"
+FOR_NEXT = frozenset({PREFIXES, BEST_CHAIN})
+"""What others are compared with, and experts for the next event only: they look at one side, or at few neighbours."""
 
 Sequences = Sequence[Integer[np.ndarray, "_ _"]]
 
@@ -69,7 +72,7 @@ def _of_ids(data: TrainingData, tokenizer: Tokenizer[Any]) -> dict[str, Predict]
         found[SPANS] = SpanPredict(views, vocabulary=vocabulary, records=records)
         if vocabulary.n_fields > 1:
             found[CROSS_FIELD] = CrossFieldTables(views, vocabulary=vocabulary, records=records)
-        found["prefixes"] = DeepTables(views, vocabulary=vocabulary, left=PREFIX, right=0, records=records)
+        found[PREFIXES] = DeepTables(views, vocabulary=vocabulary, left=PREFIX, right=0, records=records)
     columns = [[ids[:, field] for ids in views] for field in range(vocabulary.n_fields)]
     orders = [
         best_order(column, n_ids=n_ids, largest=CHAIN) if n_ids**2 <= CHAIN else 0
@@ -80,7 +83,7 @@ def _of_ids(data: TrainingData, tokenizer: Tokenizer[Any]) -> dict[str, Predict]
             Markov.count(column, n_ids=n_ids, order=order)
             for column, n_ids, order in zip(columns, vocabulary.n_outputs, orders, strict=True)
         ]
-        found["best Markov chain"] = MarkovPredict(chains)
+        found[BEST_CHAIN] = MarkovPredict(chains)
     if vocabulary.n_fields == 1:
-        found["copies"] = CopyPredict(views, vocabulary=vocabulary, records=records)
+        found[COPIES] = CopyPredict(views, vocabulary=vocabulary, records=records)
     return found

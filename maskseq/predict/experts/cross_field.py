@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, Integer
 
 from maskseq.predict.experts.context_index import Line
 from maskseq.predict.experts.deep_tables import FieldIndex
+from maskseq.predict.experts.evidence import Answers, Evident
 from maskseq.predict.experts.left_out import OwnRecords
 from maskseq.predict.experts.tables import STRENGTHS
 from maskseq.predict.protocol import Example
@@ -22,12 +23,16 @@ REACH = 8
 """How far away the nearest known neighbour of the same field may be."""
 WIDTH = 5
 """Of the known fields and neighbours, those that a context holds: the first of their order."""
+SORTED = 3
+"""Of those, by which places are sorted: many contexts share them."""
 SAMPLE = 1 << 13
 """Training cells by which the order is chosen."""
 
 
-class CrossFieldTables:
+class CrossFieldTables(Evident):
     """Tables across the fields of an event as a `Predict`."""
+
+    n_supports = 2
 
     def __init__(
         self,
@@ -40,6 +45,7 @@ class CrossFieldTables:
 
         `records` are those of which the sequences are the views: each is left out where it is asked about.
         """
+        super().__init__()
         self.vocabulary, self.records = vocabulary, records
         self.n_fields = vocabulary.n_fields
         self.line = self._line(sequences)
@@ -49,16 +55,8 @@ class CrossFieldTables:
             for field, n_ids in enumerate(vocabulary.n_outputs)
         ]
 
-    def __call__(
-        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> list[Float[np.ndarray, "_ _"]]:
-        """Log-probabilities of the asked cells, from the known cells of their event and of their field."""
-        return self.answers(examples, cells)[0]
-
-    def answers(
-        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> tuple[list[Float[np.ndarray, "_ _"]], Float[np.ndarray, " cells"]]:
-        """The same, and how many training cells stand behind each."""
+    def answers(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> Answers:
+        """Log-probabilities of the asked cells, and how many training cells stand behind each."""
         ends = np.cumsum([0, *map(len, cells)])
         log_probs = np.full((ends[-1], max(self.vocabulary.n_outputs)), -np.inf)
         support = np.zeros(ends[-1])
@@ -94,7 +92,8 @@ class CrossField:
 
     def __init__(self, line: Line, first: Int[np.ndarray, " positions"], field: int, n_ids: int, n_fields: int) -> None:
         """`first` are the places of the first field."""
-        self.index = FieldIndex(line, places=first + first.dtype.type(field), n_ids=n_ids, shares=n_fields)
+        places = first + first.dtype.type(field)
+        self.index = FieldIndex(line, places=places, n_ids=n_ids, shares=n_fields, n_sorted=SORTED)
         self.n_fields = n_fields
         self.others = [other - field for other in range(n_fields) if other != field]
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
 from maskseq.predict.experts.context_index import ContextIndex, Line, Stretches, WithoutOwn
+from maskseq.predict.experts.evidence import Answers, Evident
 from maskseq.predict.experts.left_out import OwnPlaces, OwnRecords
 from maskseq.predict.experts.tables import STRENGTHS
 from maskseq.predict.protocol import Example
@@ -35,6 +36,12 @@ SAMPLE = 1 << 16
 """Training cells by whose likelihood, each left out in turn, strengths and depths are chosen."""
 MAX_PLACES = 1 << 25
 """Training cells of a field that are sorted, views included; of more, every so many. About 1 GB while they are."""
+SORTED = 8
+"""Neighbours that the places of genomes are sorted by: one in 65,536 of them is left, for four ids."""
+MAX_LEFT = 1 << 23
+"""Places that are looked at one by one beyond that, for all cells of a call together."""
+NEAR = 2
+"""Masked neighbours on a side up to which tables have strengths of their own."""
 MAX_KEPT = 1 << 30
 """Bytes of sorted places that are kept; what was used longest ago is sorted again if it is needed."""
 
@@ -61,6 +68,7 @@ class FieldIndex:
         places: Int[np.ndarray, " places"] | None = None,
         n_ids: int | None = None,
         shares: int = 1,
+        n_sorted: int | None = None,
     ) -> None:
         """Count at the places where `length` known ids begin.
 
@@ -71,7 +79,9 @@ class FieldIndex:
             places: Those of the line that are looked at (default: all).
             n_ids: Ids that stand there (default: all of the line).
             shares: How many indices share the memory for sorted places.
+            n_sorted: Neighbours that places are sorted by, where many paths share the first ones (default: all).
         """
+        self.n_sorted = n_sorted
         self.line, self.by_pairs, self.shares = line, by_pairs, shares
         self.n_ids = line.n_ids if n_ids is None else n_ids
         places = line.places if places is None else places
@@ -103,31 +113,38 @@ class FieldIndex:
         is a path whose strengths serve this one.
         """
         of_levels = self.strengths(like or path, target)
-        index = self._sorted(path)
-        every = Stretches.whole(index, len(places), target)
-        seen = every if own is None else WithoutOwn(every, own[0].stretches(index, own[1], target))
-        answer = below = np.full((len(places), self.n_ids), 1 / self.n_ids)
-        support = np.zeros(len(places))
+        every = self._sharing(line.digits, places, path, target)
+        seen = every if own is None else WithoutOwn(every, own[0].stretches(every, own[1]))
+        result, support = np.full((len(places), self.n_ids), 1 / self.n_ids), np.zeros(len(places))
+        cells = np.arange(len(places))
+        answer = below = result.copy()
         done = 0
         for level, strengths in zip(self.levels(path), of_levels, strict=False):
             if level > used:
                 break
             size = seen.sizes
             for step in range(done, level):
-                seen.narrow(step, line.digits[places + path[step]])
+                seen.narrow(step, line.digits[places[cells] + path[step]])
             done = level
-            below = np.where((seen.sizes == size)[:, None], below, answer)
+            sizes = seen.sizes
+            some = sizes > 0  # where nothing is left, nothing changes any more
+            if not some.all():
+                cells, below, answer, size, sizes = cells[some], below[some], answer[some], size[some], sizes[some]
+                seen.keep(some)
+            if not len(cells):
+                break
+            below = np.where((sizes == size)[:, None], below, answer)
             counts = seen.counts()
             totals = counts.sum(axis=1, keepdims=True)
             strength = strengths[_kinds(counts)][:, None]
             answer = (counts + strength * below) / (totals + strength)
-            support = np.where(totals[:, 0] > 0, totals[:, 0], support)
-        return Answer((1 - FLOOR) * answer + FLOOR / self.n_ids, support)
+            result[cells], support[cells] = answer, totals[:, 0]
+        return Answer((1 - FLOOR) * result + FLOOR / self.n_ids, support)
 
     def strengths(self, path: tuple[int, ...], target: int = 0) -> Float[np.ndarray, "levels kinds"]:
         """Those of the levels of a path, fitted when they are first asked for."""
         if (path, target) not in self.fitted:
-            self.fitted[path, target] = self._fit(self._sorted(path), target)
+            self.fitted[path, target] = self._fit(path, target)
         return self.fitted[path, target]
 
     def levels(self, path: tuple[int, ...]) -> list[int]:
@@ -142,30 +159,58 @@ class FieldIndex:
     def _sorted(self, path: tuple[int, ...]) -> ContextIndex:
         found = self.kept.pop(path, None) or ContextIndex(self.line, self.places, path, n_ids=self.n_ids)
         self.kept[path] = found  # the last one used is the last of the dictionary
-        each = len(self.places) * (self.places.itemsize + self.line.digits.itemsize + 4 * self.n_ids / 64)
+        each = len(self.places) * (self.places.itemsize + 8 + self.line.digits.itemsize + 4 * self.n_ids / 64)
         while len(self.kept) > max(MAX_KEPT / self.shares // max(each, 1), 1):
             del self.kept[next(iter(self.kept))]
         return found
 
-    def _fit(self, index: ContextIndex, target: int) -> Float[np.ndarray, "levels kinds"]:
+    def _sharing(
+        self,
+        digits: Integer[np.ndarray, " line"],
+        places: Int[np.ndarray, " cells"],
+        path: tuple[int, ...],
+        target: int,
+    ) -> Stretches:
+        """All places, to be narrowed for these cells; not too many are to be looked at one by one."""
+        first = path[: self.n_sorted]
+        index = self._sorted(first)
+        if len(first) < len(path):
+            found = Stretches.whole(index, path, len(places), target)
+            for step, offset in enumerate(first):
+                found.narrow(step, digits[places + offset])
+            index = self._sorted(path) if found.sizes.sum() > MAX_LEFT else index
+        return Stretches.whole(index, path, len(places), target)
+
+    def _fit(self, path: tuple[int, ...], target: int) -> Float[np.ndarray, "levels kinds"]:
         """Strengths, and how deep it pays to go, by the likelihood of training cells that are left out in turn."""
         if not len(self.places):
             return np.empty((0, KINDS))
         digits, n_ids = self.line.digits, self.n_ids
-        wanted = SAMPLE if 2 * max(map(abs, index.path), default=0) <= len(index.path) else SAMPLE // FEWER
+        wanted = SAMPLE if 2 * max(map(abs, path), default=0) <= len(path) else SAMPLE // FEWER
         places = self.places[:: max(len(self.places) // wanted, 1)].astype(np.int64)
         ids = digits[places + target].astype(np.int64)
-        low, high = np.zeros(len(places), np.int64), np.full(len(places), len(index.places))
+        seen = self._sharing(digits, places, path, target)
         answer = below = np.full(len(places), 1 / n_ids)
+        settled = 0.0
         strengths, worth = [], []
         done = 0
-        for level in self.levels(index.path):
-            size = high - low
+        for level in self.levels(path):
+            size = seen.sizes
             for step in range(done, level):
-                low, high = index.narrowed(low, high, step, digits[places + index.path[step]])
+                seen.narrow(step, digits[places + path[step]])
             done = level
-            below = np.where(high - low == size, below, answer)
-            counts = index.counts(low, high, target)
+            sizes = seen.sizes
+            some = sizes > 1  # others than the cell itself
+            if not some.all():
+                settled += np.log(answer[~some]).sum()
+                places, ids, below, answer, size, sizes = (
+                    each[some] for each in (places, ids, below, answer, size, sizes)
+                )
+                seen.keep(some)
+            if not len(places):
+                break
+            below = np.where(sizes == size, below, answer)
+            counts = seen.counts()
             counts[np.arange(len(ids)), ids] -= 1
             hits, totals, kinds = counts[np.arange(len(ids)), ids], counts.sum(axis=1), _kinds(counts)
             gains = np.log((hits[:, None] + STRENGTHS * below[:, None]) / (totals[:, None] + STRENGTHS))
@@ -173,13 +218,13 @@ class FieldIndex:
             of_level = np.where(by_kind.any(axis=0), STRENGTHS[by_kind.argmax(axis=0)], STRENGTHS[-1])
             answer = (hits + of_level[kinds] * below) / (totals + of_level[kinds])
             strengths.append(of_level)
-            worth.append(np.log(answer).mean())
-            if (high - low).max(initial=0) <= 1:
-                break  # nothing but the cells themselves
+            worth.append(settled + np.log(answer).sum())
+        if not strengths:
+            return np.empty((0, KINDS))
         return np.array(strengths[: int(np.argmax(worth)) + 1])
 
 
-class DeepTables:
+class DeepTables(Evident):
     """Deep tables of all fields as a `Predict`."""
 
     def __init__(
@@ -204,14 +249,17 @@ class DeepTables:
             past_holes: Where a neighbour is hidden, begin with the nearest known one, and not with none.
             records: Of which the sequences are the views: what a record has added is left out where it is asked about.
         """
+        super().__init__()
         self.vocabulary, self.left, self.right, self.past_holes = vocabulary, left, right, past_holes
         self.records = records
+        self.n_supports = 2 if past_holes and vocabulary.n_fields == 1 and right else 1
         self.room = max(left, right)
         self.fields = [
             FieldIndex(
                 Line([ids[:, field] for ids in sequences], n_ids, self.room),
                 by_pairs=by_pairs,
                 shares=vocabulary.n_fields,
+                n_sorted=None if past_holes else SORTED,
             )
             for field, n_ids in enumerate(vocabulary.n_outputs)
         ]
@@ -221,16 +269,8 @@ class DeepTables:
         """One in so many training cells is counted, at least in one field."""
         return max(field.step for field in self.fields)
 
-    def __call__(
-        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> list[Float[np.ndarray, "_ _"]]:
-        """Log-probabilities of the asked cells, from the known cells of their field."""
-        return self.answers(examples, cells)[0]
-
-    def answers(
-        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> tuple[list[Float[np.ndarray, "_ _"]], Float[np.ndarray, " cells"]]:
-        """The same, and how many training cells stand behind each."""
+    def answers(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> Answers:
+        """Log-probabilities of the asked cells, and how many training cells stand behind each."""
         ends = np.cumsum([0, *map(len, cells)])
         log_probs = np.full((ends[-1], max(self.vocabulary.n_outputs)), -np.inf)
         support = np.zeros(ends[-1])
@@ -245,7 +285,7 @@ class DeepTables:
             own = None if self.records is None else self.records.places(examples, index.line, index.places)
             for (path, used), mine in self._grouped(line, places).items():
                 left_out = None if own is None else (own, of_example[rows[mine]])
-                found = index.probabilities(line, places[mine], path, used, own=left_out)
+                found = index.probabilities(line, places[mine], path, used, own=left_out, like=self._like(path))
                 log_probs[rows[mine], : line.n_ids] = np.log(found.probabilities)
                 support[rows[mine]] = found.support
         return np.split(log_probs, ends[1:-1]), support
@@ -257,6 +297,16 @@ class DeepTables:
         steps = np.arange(1, self.room + 1)
         known = [line.known[places[:, None] + sign * steps] for sign in (-1, 1)]
         return grouped(np.concatenate(known, axis=1), self._path)
+
+    def _like(self, path: tuple[int, ...]) -> tuple[int, ...]:
+        """The path that lends its strengths: where many neighbours are masked, one where fewer are."""
+        if not self.past_holes:
+            return path
+        sides = []
+        for sign, most in ((-1, self.left), (1, self.right)):
+            known = [each * sign for each in path if each * sign > 0]
+            sides.append(range(min(known[0], NEAR + 1), most + 1) if known else range(0))
+        return merged(*sides)
 
     def _path(self, pattern: Bool[np.ndarray, " neighbours"]) -> tuple[tuple[int, ...], int]:
         """The neighbours to look at, of those on the left and on the right that are known, and how many of them are."""

@@ -56,6 +56,15 @@ class OwnRecords:
             return own
         return [each._replace(view=view) for each in own for view in self._same_views[self._digests[each.view]]]
 
+    def covered(self, example: Example) -> list[tuple[int, int]]:
+        """Which positions of an example its record's training sequences hold."""
+        found = []
+        for index in self.by_key.get(example.key, ()):
+            if self._agrees(index, example):
+                first = self._start(index) - example.start
+                found.append((max(first, 0), min(first + len(self.data.sequences[index]), len(example.ids))))
+        return found
+
     def _stretches(self, index: int, example: Example) -> list[Stretch]:
         length = len(self.data.sequences[index])
         first = example.start - self._start(index)
@@ -132,17 +141,47 @@ class OwnRecords:
         return found
 
 
+def with_file(data: TrainingData, file: Sequence[Example], tokenizer: Tokenizer[Any]) -> TrainingData:
+    """Training data and what is known of the records of a file, which are about to be asked about.
+
+    Hidden cells are `[MASK]` in an `Example`, and count as unknown. What training data hold already does not count
+    twice, and records without a key do not count, because they could not be left out.
+    """
+    vocabulary, own = tokenizer.vocabulary, OwnRecords(data, tokenizer)
+    added = []
+    for example in file:
+        ids = example.ids
+        for first, stop in own.covered(example):
+            held = np.zeros(ids.shape, bool)
+            held[first:stop] = True
+            ids = vocabulary.masked(ids, held)
+        if example.key and vocabulary.known(ids).any():
+            added.append((example, ids))
+    numbers = data.numbers
+    if numbers is not None:
+        nothing = [np.full(ids.shape, np.nan) for _, ids in added]
+        read = [each.numbers for each, _ in added]
+        numbers = [*numbers, *(no if yes is None else yes for yes, no in zip(read, nothing, strict=True))]
+    return TrainingData(
+        [*data.keys, *(each.key for each, _ in added)],
+        [*data.sequences, *(ids for _, ids in added)],
+        numbers,
+        [*(data.starts or [0] * len(data.keys)), *(each.start for each, _ in added)],
+    )
+
+
 @dataclass(frozen=True)
 class OwnPlaces:
     """The places that count for the record of each example."""
 
     of_examples: Sequence[Int[np.ndarray, " _"]]
 
-    def stretches(self, like: ContextIndex, example: Int[np.ndarray, " cells"], target: int) -> Stretches:
-        """Those of each cell, by the example that it stands in, sorted like all places; nothing is narrowed yet."""
+    def stretches(self, every: Stretches, example: Int[np.ndarray, " cells"]) -> Stretches:
+        """Those of each cell, by the example that it stands in, to be narrowed as all places are."""
         used, which = np.unique(example, return_inverse=True)
         places = [self.of_examples[each] for each in used.tolist()]
         edges = np.cumsum([0, *map(len, places)])
         groups = np.repeat(np.arange(len(places)), np.diff(edges))
+        like = every.index
         index = ContextIndex(like.line, np.concatenate(places), like.path, groups, like.n_ids)
-        return Stretches(index, edges[which], edges[which + 1], target)
+        return Stretches(index, every.path, edges[which], edges[which + 1], every.target)

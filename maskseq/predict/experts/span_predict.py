@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from functools import cache, partial
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Integer
 
 from maskseq.predict.experts.context_index import Line
 from maskseq.predict.experts.deep_tables import FieldIndex, merged
+from maskseq.predict.experts.evidence import Answers, Evident
 from maskseq.predict.experts.left_out import OwnPlaces, OwnRecords
 from maskseq.predict.protocol import Example
 from maskseq.types import Vocabulary
@@ -22,7 +23,7 @@ LONGEST = 64
 """Positions of a gap; longer ones are looked at from both ends, `LONGEST // 2` positions at a time."""
 
 
-class SpanPredict:
+class SpanPredict(Evident):
     """Every asked cell from the spans that stood between the neighbours of its gap, as a `Predict`."""
 
     def __init__(
@@ -37,20 +38,13 @@ class SpanPredict:
 
         `records` are those of which the sequences are the views: each is left out where it is asked about.
         """
+        super().__init__()
         self.vocabulary, self.depth, self.records = vocabulary, depth, records
         self.columns = [[ids[:, field] for ids in sequences] for field in range(vocabulary.n_fields)]
         self.index = cache(self._index)
 
-    def __call__(
-        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> list[Float[np.ndarray, "_ _"]]:
-        """Log-probabilities of the asked cells, from the known cells of their field."""
-        return self.answers(examples, cells)[0]
-
-    def answers(
-        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> tuple[list[Float[np.ndarray, "_ _"]], Float[np.ndarray, " cells"]]:
-        """The same, and how many spans of training stand behind each."""
+    def answers(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> Answers:
+        """Log-probabilities of the asked cells, and how many spans of training stand behind each."""
         ends = np.cumsum([0, *map(len, cells)])
         log_probs = np.full((ends[-1], max(self.vocabulary.n_outputs)), -np.inf)
         support = np.zeros(ends[-1])
