@@ -17,7 +17,6 @@ from maskseq.apps.pretrain import prepare_corpus
 from maskseq.baselines.baselines import FREQUENCIES, Baselines
 from maskseq.calibration.stored import held_out_records
 from maskseq.contract import renamed
-from maskseq.contract.fence import numbers_of
 from maskseq.corpus.dress import NO_OPTIONS, TrainedOn, reader_for
 from maskseq.corpus.intake import Intake, OnError
 from maskseq.corpus.out_of_range import watched
@@ -114,8 +113,8 @@ def evaluate_run(
     Of a corpus the test part is read; where it has none, the selection data, and the figures are labelled so.
 
     `within` are stretches of the file's records, as `maskseq.infill.ranges` reads them: nothing else of it is asked.
-    Numbers of a file are judged as they are, those of a corpus as the centres of their bins. Baselines are counted on
-    the training data of `corpus` (default: the run's own).
+    Numbers are judged as they were read, or as the centres of their bins where a corpus does not have them. Baselines
+    are counted on the training data of `corpus` (default: the run's own).
     """
     loaded = load(run, trust_code=trust_code)
     _check_fields(question, loaded.tokenizer)
@@ -214,15 +213,18 @@ def _baselines(
     """
     selection: Iterator[Encoded] | tuple[()] | None = () if held_out is not None else None
     if question.every and _is_other(data, held_out, corpus):
-        selection = (each for _, each in corpus.each("selection"))
+        selection = (each for _, each in corpus.each("selection", numbers=True))
+    counted = [each for _, each in corpus.counted(numbers=question.every)]
+    numbers = [each.numbers for each in counted if each.numbers is not None]
     baselines = Baselines(
-        corpus.training_ids(),
+        (each.ids for each in counted),
         tokenizer,
         question.depth,
         distances,
         every=question.every,
         selection=selection,
         periods=question.periods,
+        numbers=numbers if len(numbers) == len(counted) else None,
     )
     for note in baselines.notes:
         on_progress(note, 0, None)
@@ -262,7 +264,7 @@ def _records(
     if isinstance(asked, Intake):
         with asked:
             cut = encoded(watched(stretches(asked, read_ranges(within)), tokenizer), tokenizer)
-            return [(each.key, replace(ids, numbers=numbers_of(tokenizer, each))) for each, ids in cut]
+            return [(each.key, ids) for each, ids in cut]
     assert asked is not None
     if within:
         raise UsageError("stretches are taken of the records of a file\n\nhint: name the file that they are of")

@@ -15,6 +15,7 @@ from maskseq.model.priors.linear_prior import Covariances, offsets
 from maskseq.predict.experts.copies import Repeats
 from maskseq.predict.experts.counted import DEEP, SMALL, SPANS, seasons, simple_methods, thinned, views_of
 from maskseq.predict.experts.markov import MAX_TABLE, Markov, MarkovPredict
+from maskseq.predict.experts.numbers import Values
 from maskseq.predict.experts.tables import ContextTables
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
@@ -40,6 +41,7 @@ class Baselines:
         every: bool = False,
         selection: Iterable[Encoded] | None = (),
         periods: Sequence[int] = (),
+        numbers: Sequence[Values] | None = None,
     ) -> None:
         """Count on training sequences.
 
@@ -53,6 +55,7 @@ class Baselines:
                 cross-fitted, unless training data are so large that a part of them could be held out. None: no weights
                 are fitted, because training data may be what is asked about.
             periods: Of seasons, in positions (default: one is looked for).
+            numbers: What the sequences were rounded from, if that is known.
         """
         self.tokenizer, self.depth, self.distances = tokenizer, depth, distances or tuple(range(1, depth + 1))
         vocabulary = tokenizer.vocabulary
@@ -79,7 +82,7 @@ class Baselines:
         if every:
             self.notes += [note for note in (thinned(self.views),) if note]
             periods = periods or seasons(self.sequences, tokenizer)
-            added = simple_methods(self.sequences, self.views, tokenizer, periods=periods)
+            added = simple_methods(self.sequences, self.views, tokenizer, periods=periods, numbers=numbers)
             self.fillers += [name for name in (DEEP, SPANS) if name in added]
             mixed = mixtures(added, tokenizer, list(selection or ()))
             if FITTED not in mixed and selection is not None and positions <= SMALL:
