@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maskseq.periods import found_period
 from maskseq.predict.experts import gaussian, imputers
 from maskseq.predict.experts.gaussian import Aligned, Conditioned, Stationary
 from maskseq.predict.experts.numbers import NumberPredict, Spread, distance_groups
-from maskseq.predict.experts.periods import found_period
 from maskseq.predict.protocol import Example
 from maskseq.types import Field, Vocabulary
 
@@ -260,15 +260,28 @@ def test_gaussians_over_bins_are_their_integrals() -> None:
     assert np.exp(answer[0, 4]) == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("period", [7, 24, 96, 168])
-@pytest.mark.parametrize("noise", [0.1, 1.0])
-def test_periods_are_found(period: int, noise: float) -> None:
+@pytest.mark.parametrize("period", [7, 24, 96, 168, 200, 288, 1440])
+@pytest.mark.parametrize("noise", [0.05, 0.2, 1.0])
+@pytest.mark.parametrize("shape", ["sine", "tooth", "bump"])
+def test_periods_are_found(period: int, noise: float, shape: str) -> None:
     rng = np.random.default_rng(period)
-    at = np.arange(12 * period)
-    shape = np.interp(at % period, [0, period / 4, period], [0, 2, 0])
-    series = shape + noise * shape.std() * rng.normal(size=len(at)) + 0.003 * at
-    series[rng.random(len(at)) < 0.05] = np.nan
-    assert found_period([series[:, None]]) == pytest.approx(period, abs=max(1, 0.01 * period))
+    at = np.arange(max(12 * period, 600))
+    phase = at % period / period
+    made = {
+        "sine": np.sin(2 * np.pi * phase),
+        "tooth": np.interp(phase, [0, 0.25, 1], [0, 2, 0]),
+        "bump": np.exp(-0.5 * ((phase - 0.3) / 0.08) ** 2),
+    }[shape]
+    series = made + noise * made.std() * rng.normal(size=len(at)) + 3 * made.std() * at / len(at)
+    series[rng.random(len(at)) < 0.1] = np.nan
+    assert found_period([series[:, None]]) == pytest.approx(period, abs=max(0.5, 0.01 * period))
+
+
+def test_a_period_of_one_channel_among_others_is_found() -> None:
+    rng = np.random.default_rng(0)
+    channels = [walk(rng, 2000, 0.9) for _ in range(8)]
+    channels[7] = np.sin(2 * np.pi * np.arange(2000) / 50) + 0.1 * rng.normal(size=2000)
+    assert found_period([np.stack(channels, axis=1)]) == 50
 
 
 def test_no_period_is_found_where_there_is_none() -> None:

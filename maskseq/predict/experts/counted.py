@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from maskseq.periods import found_period
 from maskseq.predict.experts.copies import CopyPredict
 from maskseq.predict.experts.deep_tables import DEPTH, MAX_PLACES, DeepTables
 from maskseq.predict.experts.markov import Markov, MarkovPredict, best_order
 from maskseq.predict.experts.mixture import Remembered
 from maskseq.predict.experts.number_experts import Numbered, count_numbers
 from maskseq.predict.experts.numbers import Values, centres_of
-from maskseq.predict.experts.periods import found_period
 from maskseq.predict.experts.span_predict import SpanPredict
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer

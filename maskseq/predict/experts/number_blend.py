@@ -294,7 +294,7 @@ def symmetric_quantiles(
 
 def _given(example: Example) -> Bool[np.ndarray, "length fields"]:
     assert example.given is not None
-    return example.given & ~np.isnan(_numbers(example))
+    return np.asarray(example.given & ~np.isnan(_numbers(example)))
 
 
 def _numbers(example: Example) -> Float[np.ndarray, "length fields"]:

@@ -76,15 +76,10 @@ def cross_fitted_errors(
             lengths += [run] * len(cells)
     if not errors or not names:
         return None
-    return PriorErrors(
-        names,
-        *(
-            np.concatenate([np.column_stack([one[name] for name in names]) for one in each])
-            for each in (errors, variances)
-        ),
-        np.array(window),
-        np.array(lengths),
-    )
+    columns = [
+        np.concatenate([np.column_stack([one[name] for name in names]) for one in each]) for each in (errors, variances)
+    ]
+    return PriorErrors(names, columns[0], columns[1], np.array(window), np.array(lengths))
 
 
 def folds(series: Series, context: int) -> Iterator[tuple[list[Values], list[Values]]]:
@@ -117,4 +112,4 @@ def stretches(values: Values, length: int, rng: np.random.Generator, *, together
             hidden[start : start + length, fields] = True
         if np.count_nonzero(hidden) >= wanted:
             break
-    return hidden & ~np.isnan(values)
+    return np.asarray(hidden & ~np.isnan(values))
