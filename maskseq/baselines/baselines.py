@@ -15,7 +15,7 @@ from maskseq.model.priors.linear_prior import Covariances, offsets
 from maskseq.predict.experts.copies import Repeats
 from maskseq.predict.experts.counted import DEEP, SMALL, SPANS, seasons, simple_methods, thinned, views_of
 from maskseq.predict.experts.markov import MAX_TABLE, Markov, MarkovPredict
-from maskseq.predict.experts.numbers import Values
+from maskseq.predict.experts.numbers import Series
 from maskseq.predict.experts.tables import ContextTables
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
@@ -41,7 +41,7 @@ class Baselines:
         every: bool = False,
         selection: Iterable[Encoded] | None = (),
         periods: Sequence[int] = (),
-        numbers: Sequence[Values] | None = None,
+        numbers: Series | None = None,
     ) -> None:
         """Count on training sequences.
 

@@ -12,7 +12,7 @@ from maskseq.predict.experts.deep_tables import DEPTH, MAX_PLACES, DeepTables
 from maskseq.predict.experts.markov import Markov, MarkovPredict, best_order
 from maskseq.predict.experts.mixture import Remembered
 from maskseq.predict.experts.number_experts import Numbered, count_numbers
-from maskseq.predict.experts.numbers import Values, centres_of
+from maskseq.predict.experts.numbers import Series, centres_of
 from maskseq.predict.experts.span_predict import SpanPredict
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
@@ -34,7 +34,7 @@ def simple_methods(
     tokenizer: Tokenizer[Any],
     *,
     periods: Sequence[int] = (),
-    numbers: Sequence[Values] | None = None,
+    numbers: Series | None = None,
 ) -> dict[str, Predict]:
     """Those of numbers where all fields are ordinal, those of ids elsewhere; `views` are sequences and their images.
 

@@ -33,7 +33,7 @@ NUGGET = 1e-5
 """Of z-scored numbers: what keeps matrices of equal numbers invertible."""
 KEPT = 8
 """Sizes of windows, and masks, whose matrices are kept."""
-LONG = 0.25
+LONG = 0.1
 """Share of an aligned series from which on a hidden stretch is long."""
 ENOUGH = 8
 """Aligned series, at least; and pairs of numbers that tell a scale."""

@@ -4,7 +4,6 @@ Windows are compared by their known numbers; where nothing is assumed of a level
 covariance is half that of all windows (`gaussian.Stationary`), which knows what a few hundred windows do not.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,7 +27,7 @@ GLOBAL = 0.5
 class Local:
     """Training series, z-scored, and the covariances of all."""
 
-    series: Sequence[Values]
+    series: Series
     plain: Stationary
     """With or without free levels."""
     _libraries: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)

@@ -82,7 +82,7 @@ def cross_fitted_errors(
     return PriorErrors(names, columns[0], columns[1], np.array(window), np.array(lengths))
 
 
-def folds(series: Series, context: int) -> Iterator[tuple[list[Values], list[Values]]]:
+def folds(series: Series, context: int) -> Iterator[tuple[Series, Series]]:
     """What is counted, and what is asked about: whole series where there are several, else stretches of one."""
     if len(series) >= FOLDS:
         order = np.random.default_rng(0).permutation(len(series)).tolist()
@@ -90,7 +90,8 @@ def folds(series: Series, context: int) -> Iterator[tuple[list[Values], list[Val
             yield ([series[i] for i in order if i % FOLDS != fold], [series[i] for i in order if i % FOLDS == fold])
         return
     for fold in range(FOLDS):
-        counted, asked = [], []
+        counted: list[np.ndarray] = []
+        asked: list[np.ndarray] = []
         for values in series:
             start, stop = (len(values) * edge // FOLDS for edge in (fold, fold + 1))
             gap = min(context, (stop - start) // 4)
