@@ -360,6 +360,11 @@ class Tokenizer(ABC, Generic[R]):
         return getattr(cls, method) is not getattr(Tokenizer, method)
 
     @property
+    def keeps_numbers(self) -> bool:
+        """Whether it tells the numbers of ordinal cells, which a corpus keeps beside their bins then."""
+        return self.defines("numbers") and any(field.centres is not None for field in self.fields)
+
+    @property
     def vocabulary(self) -> Vocabulary:
         return Vocabulary.of(self.fields)
 

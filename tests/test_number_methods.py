@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maskseq.periods import found_period
 from maskseq.predict.experts import gaussian, imputers
-from maskseq.predict.experts.gaussian import Aligned, Stationary
+from maskseq.predict.experts.gaussian import Aligned, Conditioned, Stationary
 from maskseq.predict.experts.numbers import NumberPredict, Spread, distance_groups
-from maskseq.predict.experts.periods import found_period
 from maskseq.predict.protocol import Example
 from maskseq.types import Field, Vocabulary
 
@@ -47,19 +47,37 @@ def test_series_of_any_lengths_are_counted() -> None:
 
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.45])
 @pytest.mark.parametrize("length", [60, 41])
-@pytest.mark.parametrize("level", [False, True])
-def test_conditionals_by_the_inverse_are_those_by_the_covariance(share: float, length: int, *, level: bool) -> None:
+@pytest.mark.parametrize("free", [0, 1, 2])
+def test_conditionals_by_the_inverse_are_those_by_the_covariance(share: float, length: int, free: int) -> None:
     rng = np.random.default_rng(1)
     series = [np.stack([walk(rng, 400, 0.999), walk(rng, 400, 0.5)], axis=1) for _ in range(3)]
     counted = Stationary.count(series, window=120)
-    counted = counted.diffuse(trend=True) if level else counted
-    z = series[0][:length].ravel().copy()
-    z[rng.random(len(z)) < share] = np.nan
-    asked = np.isnan(z) & (rng.random(len(z)) < 0.7)
-    direct = gaussian.conditional(counted.covariance[: len(z), : len(z)], z, asked)
-    inverse = gaussian.from_precision(counted.precision(len(z)), z, asked)
-    np.testing.assert_allclose(inverse[0], direct[0], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(inverse[1], direct[1], rtol=1e-4, atol=1e-7)
+    z = series[0][:length].copy()
+    z[rng.random(z.shape) < share] = np.nan
+    asked = np.isnan(z) & (rng.random(z.shape) < 0.7)
+    covariance, known = counted.covariance[: z.size, : z.size], ~np.isnan(z.ravel())
+    found = [
+        gaussian.with_free(Conditioned.of(covariance, known, asked.ravel(), precision), z, asked, free, covariance)
+        for precision in (None, counted.matrices.precision(z.size))
+    ]
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-4, atol=1e-5)
+
+
+def test_free_shapes_are_the_limit_of_a_growing_variance() -> None:
+    rng = np.random.default_rng(2)
+    counted = Stationary.count([np.stack([walk(rng, 500), walk(rng, 500)], axis=1)], window=60)
+    z = np.stack([walk(rng, 30), walk(rng, 30)], axis=1) + np.array([3.0, -2.0])
+    asked = np.zeros(z.shape, bool)
+    asked[12:20, 0] = True
+    z[asked] = np.nan
+    known = ~np.isnan(z.ravel())
+    shapes = gaussian.shapes_of(z, 2)
+    wide = counted.covariance + 1e4 * shapes @ shapes.T
+    exact = Conditioned.of(counted.covariance, known, asked.ravel()).posterior(z.ravel(), shapes, asked.ravel())
+    limit = Conditioned.of(wide, known, asked.ravel()).posterior(z.ravel(), shapes[:, :0], asked.ravel())
+    np.testing.assert_allclose(exact[0], limit[0], atol=2e-3)
+    np.testing.assert_allclose(exact[1], limit[1], rtol=2e-2)
 
 
 def test_block_toeplitz_matrices_are_their_tapered_averages() -> None:
@@ -80,7 +98,8 @@ def test_conditionals_are_those_of_the_inverse() -> None:
     covariance = root @ root.T
     z = rng.normal(size=6)
     z[[1, 4]] = np.nan
-    mean, variance = gaussian.conditional(covariance, z, np.isnan(z))
+    given = Conditioned.of(covariance, ~np.isnan(z), np.isnan(z))
+    mean, variance = given.posterior(z, np.empty((6, 0)), np.isnan(z))
     precision = np.linalg.inv(covariance + gaussian.NUGGET * np.diag(~np.isnan(z)))
     h, k = [1, 4], [0, 2, 3, 5]
     within = np.linalg.inv(precision[np.ix_(h, h)])
@@ -177,8 +196,8 @@ def test_shrunk_covariances_are_covariances() -> None:
     assert np.linalg.eigvalsh(averages / (1 - abs(np.arange(60)[:, None] - np.arange(60)) / 60)).min() < -0.1
     aligned = Aligned.count(train, Stationary.count(train))
     assert aligned is not None
-    for covariance in (aligned.short, aligned.long):
-        assert np.linalg.eigvalsh(covariance).min() > -1e-9
+    for matrices in (aligned.short, aligned.long):
+        assert np.linalg.eigvalsh(matrices.covariance).min() > -1e-9
     shown = train[0].copy()
     shown[::2] = np.nan
     assert np.isfinite(aligned.posterior(shown)[0]).all()
@@ -241,15 +260,28 @@ def test_gaussians_over_bins_are_their_integrals() -> None:
     assert np.exp(answer[0, 4]) == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("period", [7, 24, 96, 168])
-@pytest.mark.parametrize("noise", [0.1, 1.0])
-def test_periods_are_found(period: int, noise: float) -> None:
+@pytest.mark.parametrize("period", [7, 24, 96, 168, 200, 288, 1440])
+@pytest.mark.parametrize("noise", [0.05, 0.2, 1.0])
+@pytest.mark.parametrize("shape", ["sine", "tooth", "bump"])
+def test_periods_are_found(period: int, noise: float, shape: str) -> None:
     rng = np.random.default_rng(period)
-    at = np.arange(12 * period)
-    shape = np.interp(at % period, [0, period / 4, period], [0, 2, 0])
-    series = shape + noise * shape.std() * rng.normal(size=len(at)) + 0.003 * at
-    series[rng.random(len(at)) < 0.05] = np.nan
-    assert found_period([series[:, None]]) == pytest.approx(period, abs=max(1, 0.01 * period))
+    at = np.arange(max(12 * period, 600))
+    phase = at % period / period
+    made = {
+        "sine": np.sin(2 * np.pi * phase),
+        "tooth": np.interp(phase, [0, 0.25, 1], [0, 2, 0]),
+        "bump": np.exp(-0.5 * ((phase - 0.3) / 0.08) ** 2),
+    }[shape]
+    series = made + noise * made.std() * rng.normal(size=len(at)) + 3 * made.std() * at / len(at)
+    series[rng.random(len(at)) < 0.1] = np.nan
+    assert found_period([series[:, None]]) == pytest.approx(period, abs=max(0.5, 0.01 * period))
+
+
+def test_a_period_of_one_channel_among_others_is_found() -> None:
+    rng = np.random.default_rng(0)
+    channels = [walk(rng, 2000, 0.9) for _ in range(8)]
+    channels[7] = np.sin(2 * np.pi * np.arange(2000) / 50) + 0.1 * rng.normal(size=2000)
+    assert found_period([np.stack(channels, axis=1)]) == 50
 
 
 def test_no_period_is_found_where_there_is_none() -> None:

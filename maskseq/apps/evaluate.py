@@ -16,7 +16,6 @@ from maskseq.comparison.judge import MODEL, judge, product_first
 from maskseq.comparison.question import COVARIANCES, Question
 from maskseq.comparison.results import Evaluation
 from maskseq.contract import renamed
-from maskseq.contract.fence import numbers_of
 from maskseq.corpus.dress import NO_OPTIONS, TrainedOn, reader_for
 from maskseq.corpus.intake import Intake, OnError
 from maskseq.corpus.out_of_range import watched
@@ -62,8 +61,8 @@ def evaluate_run(
     Of a corpus the test part is read; where it has none, the selection data, and the figures are labelled so.
 
     `within` are stretches of the file's records, as `maskseq.infill.ranges` reads them: nothing else of it is scored.
-    Numbers of a file are judged as they are, those of a corpus as the centres of their bins. Baselines are counted on
-    the training data of `corpus` (default: the run's own).
+    Numbers are judged as they were read, or as the centres of their bins where a corpus does not have them. Baselines
+    are counted on the training data of `corpus` (default: the run's own).
     """
     loaded = load(run, trust_code=trust_code)
     requested_fields(loaded.tokenizer, question.fields)
@@ -164,7 +163,7 @@ def _baselines(
     """
     selection: Iterator[Encoded] | tuple[()] | None = () if held_out is not None else None
     if question.every and _is_other(data, held_out, corpus):
-        selection = (each for _, each in corpus.each("selection"))
+        selection = (each for _, each in corpus.each("selection", numbers=True))
     baselines = Baselines(
         training_data(corpus),
         tokenizer,
@@ -205,7 +204,7 @@ def _records(
     if isinstance(source, Intake):
         with source:
             cut = encoded(watched(stretches(source, read_ranges(within)), tokenizer), tokenizer)
-            return [(each.key, replace(ids, numbers=numbers_of(tokenizer, each))) for each, ids in cut]
+            return [(each.key, ids) for each, ids in cut]
     assert source is not None
     if within:
         raise UsageError("stretches are taken of the records of a file\n\nhint: name the file that they are of")

@@ -9,6 +9,7 @@ from maskseq.comparison.question import COVARIANCES, Question
 from maskseq.comparison.results import Evaluation
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
+from maskseq.predict.experts.training_data import training_data
 from maskseq.predict.protocol import Predict
 from maskseq.recipe import Recipe
 from maskseq.trained import TrainedModel
@@ -39,9 +40,8 @@ def final_comparison(
         return None
     given = predictors or product_first(run.predictors())
     distances = run.model.config.linear_prior.distances
-    sequences = (("", Encoded(ids)) for ids in corpus.training_ids())
     baselines = Baselines(
-        [each.ids for _, each in _up_to(MOST_COUNTED, sequences)],
+        training_data(corpus, most=MOST_COUNTED),
         corpus.tokenizer,
         Question.depth,
         distances,

@@ -77,7 +77,8 @@ def hidden_cells(
             continue
         cells.append(asked)
         truths.append(piece.ids[tuple(asked.T)].astype(np.int64))
-        seen.append(Example(tokenizer.vocabulary.masked(piece.ids, hidden)))
+        numbers = None if piece.numbers is None else np.where(hidden, np.nan, piece.numbers)
+        seen.append(Example(tokenizer.vocabulary.masked(piece.ids, hidden), numbers))
         if sum(map(len, cells)) >= n_cells:
             break
     return seen, cells, np.concatenate(truths)

@@ -104,5 +104,6 @@ def held_out_records(corpus: Corpus, part: Literal["selection", "test"] = "selec
             f"{corpus.path} holds nothing out for {'selection' if part == 'selection' else 'the test'}\n\n"
             f"hint: name a file of data that the run has not seen"
         )
-    for sequence, piece in corpus.each(part):
-        yield f"{corpus.key(sequence)}@{corpus.starts[sequence]}", Encoded(piece.ids, weights=piece.weights)
+    for sequence, piece in corpus.each(part, numbers=True):
+        seen = Encoded(piece.ids, weights=piece.weights, numbers=piece.numbers)
+        yield f"{corpus.key(sequence)}@{corpus.starts[sequence]}", seen

@@ -142,6 +142,7 @@ def build_from_records(
         variants,
         group=split.group,
         moments=split.by_time,
+        numbers=tokenizer.keeps_numbers,
         replaces=there.get("replaces", ""),
     )
     job = made.found_in(folder)
@@ -169,7 +170,9 @@ def _holds(folder: Folder, parts: Sequence[dict[str, Any]], groups: Iterable[Gro
         if entry is None:
             return False
         part = Part(folder, entry["name"], entry["digest"])
-        if not holds(part, records, job.tokenizer, job.on_error, job.variants, job.group, given, job.moments):
+        if not holds(
+            part, records, job.tokenizer, job.on_error, job.variants, job.group, given, job.moments, job.numbers
+        ):
             return False
     return next(entries, None) is None
 
@@ -195,7 +198,15 @@ def _job_of_files(
         described = {"name": name_of("formats", type(format)), "options": format.identity()}
     units = part_units or _default_part_units(tokenizer)
     return BuildPlan(
-        tokenizer, tuple(sources), described, units, on_error, variants, group=split.group, moments=split.by_time
+        tokenizer,
+        tuple(sources),
+        described,
+        units,
+        on_error,
+        variants,
+        group=split.group,
+        moments=split.by_time,
+        numbers=tokenizer.keeps_numbers,
     )
 
 
@@ -271,6 +282,7 @@ def _write_parts(
                         job.group,
                         given,
                         job.moments,
+                        job.numbers,
                     )
                 )
             progress(n_units, None)

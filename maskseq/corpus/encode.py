@@ -5,9 +5,9 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Integer
+from jaxtyping import Float64, Int, Integer
 
-from maskseq.contract.fence import broken, check_ids, check_shape, encode, fenced
+from maskseq.contract.fence import broken, check_ids, check_shape, encode, fenced, with_numbers
 from maskseq.corpus.hashing import hash64
 from maskseq.corpus.intake import hinted
 from maskseq.errors import DataError, PluginError, UsageError
@@ -109,6 +109,15 @@ def checked_tokens(rows: Sequence[EncodedRow], tokenizer: Tokenizer[Any]) -> Int
         for row in rows:
             check_ids(tokenizer, row.record, row.encoded)
     return tokens.astype(vocabulary.dtype, copy=False)
+
+
+def numbers_of_rows(rows: Sequence[EncodedRow], tokenizer: Tokenizer[Any]) -> Float64[np.ndarray, "positions fields"]:
+    """What the ordinal cells of all rows were rounded from; NaN elsewhere, and in variants that do not tell."""
+    found = [np.empty((0, len(tokenizer.fields)))]
+    for row in rows:
+        own = row.encoded if row.variant else with_numbers(tokenizer, row.record, row.encoded)
+        found.append(np.full(own.ids.shape, np.nan) if own.numbers is None else np.asarray(own.numbers, np.float64))
+    return np.concatenate(found)
 
 
 def offsets_of(lengths: Sequence[int]) -> Int[np.ndarray, "n_plus_1"]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from io import BytesIO
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,8 @@ class BuildPlan:
     """The attribute by which the split keeps records together; "" for none."""
     moments: bool = False
     """Whether the times of raw units are stored: a split by time asks about those behind its boundaries."""
+    numbers: bool = False
+    """Whether the numbers that ordinal cells were rounded from are stored."""
     replaces: str = ""
     """For records of unknown origin, the corpus that is there already: its parts must not be taken for these."""
     lies_in: str = ""
@@ -59,9 +62,9 @@ class BuildPlan:
     @cached_property
     def description(self) -> dict[str, Any]:
         """As it stands in the manifest: no path, date or machine, so that equal input is equal bytes."""
-        return self._described(self.moments)
+        return self._described(self.moments, self.numbers)
 
-    def _described(self, moments: bool) -> dict[str, Any]:
+    def _described(self, moments: bool, numbers: bool) -> dict[str, Any]:
         return {
             "format_version": FORMAT_VERSION,
             "tokenizer": tokenizer_to_json(self.tokenizer),
@@ -74,6 +77,7 @@ class BuildPlan:
             "unknown_runs_from": RECORDED,
             **({"group": self.group} if self.group else {}),
             **({"moments": True} if moments else {}),
+            **({"numbers": True} if numbers else {}),
         }
 
     @property
@@ -82,24 +86,25 @@ class BuildPlan:
         return self.lies_in or next(iter(self.names))
 
     @cached_property
-    def names(self) -> dict[str, bool]:
-        """What the folder of the parts may be called, and whether the times of units are there.
+    def names(self) -> dict[str, tuple[bool, bool]]:
+        """What the folder of the parts may be called, and whether the times of units, and numbers, are there.
 
         Those of before have none, and tokenizers were known by their modules then. Another split needs no new parts.
         """
         former = {key: self.description["tokenizer"][key] for key in ("name", "state", "fingerprint")}
         found = {}
-        for moments in (self.moments, not self.moments):
-            for tokenizer in (self.tokenizer.fingerprint, former):
-                described = self._described(moments) | {"tokenizer": tokenizer}
-                found[f"{PARTS}/{digest(to_json(described))[:12]}"] = moments
+        kept = product((self.moments, not self.moments), (self.numbers, not self.numbers))
+        for (moments, numbers), tokenizer in product(kept, (self.tokenizer.fingerprint, former)):
+            described = self._described(moments, numbers) | {"tokenizer": tokenizer}
+            found[f"{PARTS}/{digest(to_json(described))[:12]}"] = moments, numbers
         return found
 
     def found_in(self, folder: Folder) -> "BuildPlan":
         """The same, by the name that its parts have there."""
         there = [(current_manifest(folder) or {}).get("parts_folder"), *(f"{PARTS}/{n}" for n in folder.names(PARTS))]
         name = next((name for name in there if name in self.names), "")
-        return replace(self, lies_in=name, moments=self.names.get(name, self.moments))
+        moments, numbers = self.names.get(name, (self.moments, self.numbers))
+        return replace(self, lies_in=name, moments=moments, numbers=numbers)
 
 
 def prepare(folder: Folder, job: BuildPlan, *, overwrite: bool) -> BuildPlan:

@@ -5,6 +5,8 @@
                   file its size and one digest for each 64 KiB
       tokens        [positions, fields], the narrowest unsigned dtype; sharded, bit-shuffled zstd, crc32c
       weights       [positions, fields] float32, only where a tokenizer gives loss weights
+      numbers       [positions, fields] float64, what ordinal cells were rounded from, NaN elsewhere; only where a
+                    tokenizer tells them
       cell_units    [positions, fields, 2] raw units of each cell, only where a tokenizer gives them with the ids
       offsets       [records + 1] first position of each record
       units         [records] raw units of each record
@@ -38,7 +40,7 @@ from maskseq.types import Encoded
 
 EXAMPLES = 10
 """Skipped records that are quoted; all are counted."""
-PAYLOAD = ("tokens/c/", "weights/c/", "cell_units/c/")
+PAYLOAD = ("tokens/c/", "weights/c/", "numbers/c/", "cell_units/c/")
 """Files that zarr's crc32c guards while reading; all others are small and are checked whole."""
 
 
@@ -118,12 +120,16 @@ class Part:
         except UnicodeDecodeError as error:
             raise self._error(f"the key of record {record + 1} is not UTF-8: {error}") from None
 
-    def read(self, start: int, stop: int) -> Encoded:
-        """Positions `start:stop` of the part; `DataError` with the place when anything there is damaged."""
+    def read(self, start: int, stop: int, *, numbers: bool = False) -> Encoded:
+        """Positions `start:stop` of the part, with their `numbers` if it has some and they are asked for.
+
+        `DataError` with the place when anything there is damaged.
+        """
         return Encoded(
             self._span("tokens", start, stop),
             None,
             self._span("weights", start, stop) if self._has("weights") else None,
+            self._span("numbers", start, stop) if numbers and self._has("numbers") else None,
             units=self._span("cell_units", start, stop) if self._has("cell_units") else None,
         )
 
@@ -147,7 +153,7 @@ class Part:
     def _span(self, array: str, start: int, stop: int) -> Shaped[np.ndarray, "length ..."]:
         with self._explained(f"{array} {start}:{stop}"):
             span: np.ndarray = self._open(array, self.n_positions)[start:stop]
-        n_axes, kinds = {"tokens": (2, "u"), "weights": (2, "f"), "cell_units": (3, "i")}[array]
+        n_axes, kinds = {"tokens": (2, "u"), "weights": (2, "f"), "numbers": (2, "f"), "cell_units": (3, "i")}[array]
         if span.ndim != n_axes or len(span) != stop - start or span.dtype.kind not in kinds:
             raise self._error(f"{array} {start}:{stop} has the shape {list(span.shape)} and the type {span.dtype}")
         return span

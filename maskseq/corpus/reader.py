@@ -172,12 +172,13 @@ class Corpus:
         offset = int(self.offsets[sequence])
         return self.read_span(offset + start, offset + max(start, stop))
 
-    def read_span(self, start: int, stop: int) -> Encoded:
+    def read_span(self, start: int, stop: int, *, numbers: bool = False) -> Encoded:
         """The positions `start:stop` through all parts; weights are None where every part has none.
 
-        What is context only has weight 0.
+        What is context only has weight 0. With `numbers`, also what ordinal cells were rounded from; None where the
+        corpus does not tell.
         """
-        found = self._read_parts(start, stop)
+        found = self._read_parts(start, stop, numbers)
         if not self.manifest.get("sequences", {}).get("context"):
             return found
         begin, end = self._context
@@ -195,14 +196,15 @@ class Corpus:
         some = some[np.argsort(table.offset[some])]
         return table.offset[some], table.offset[some] + table.context[some]
 
-    def _read_parts(self, start: int, stop: int) -> Encoded:
+    def _read_parts(self, start: int, stop: int, with_numbers: bool) -> Encoded:
         pieces = []
         first = int(np.searchsorted(self._first_position, start, side="right")) - 1
         for part in range(first, len(self._first_position) - 1):
             begin, end = (int(edge) for edge in self._first_position[part : part + 2])
             if begin >= stop:
                 break
-            pieces.append(self._part(part).read(max(start, begin) - begin, min(stop, end) - begin))
+            here = max(start, begin) - begin, min(stop, end) - begin
+            pieces.append(self._part(part).read(*here, numbers=with_numbers))
         if len(pieces) == 1:
             return pieces[0]
         n_fields, dtype = len(self.tokenizer.fields), self.tokenizer.vocabulary.dtype
@@ -210,23 +212,26 @@ class Corpus:
         weights = [p.weights for p in pieces if p.weights is not None]
         if len(weights) < len(pieces):
             weights = [np.ones(p.ids.shape, np.float32) if p.weights is None else p.weights for p in pieces if weights]
-        units = [p.units for p in pieces if p.units is not None]  # of all parts, or of none
+        units = [p.units for p in pieces if p.units is not None]  # of all parts, or of none, as are numbers
+        numbers = [p.numbers for p in pieces if p.numbers is not None]
         return Encoded(
             ids,
             weights=np.concatenate(weights) if weights else None,
+            numbers=np.concatenate(numbers) if numbers else None,
             units=np.concatenate(units) if units else None,
         )
 
-    def each(self, split: Split, *, positions: int = 1 << 22) -> Iterator[tuple[int, Encoded]]:
+    def each(self, split: Split, *, positions: int = 1 << 22, numbers: bool = False) -> Iterator[tuple[int, Encoded]]:
         """The sequences of a part with their indices, in the order in which they are stored, read many at once."""
-        return self._each(self.sequences(split).tolist(), positions)  # an unknown name fails here, not at the first
+        sequences = self.sequences(split).tolist()  # an unknown name fails here, not at the first
+        return self._each(sequences, positions, numbers)
 
-    def _each(self, sequences: list[int], positions: int) -> Iterator[tuple[int, Encoded]]:
+    def _each(self, sequences: list[int], positions: int, numbers: bool) -> Iterator[tuple[int, Encoded]]:
         waiting: list[int] = []
         for sequence in (*sequences, -1):
             begin = int(self.offsets[waiting[0]]) if waiting else 0
             if waiting and (sequence < 0 or self.offsets[sequence] < begin or self._end(sequence) - begin > positions):
-                span = self.read_span(begin, max(map(self._end, waiting)))
+                span = self.read_span(begin, max(map(self._end, waiting)), numbers=numbers)
                 for each in waiting:
                     first = int(self.offsets[each]) - begin
                     yield each, span.cut(first, first + int(self.lengths[each]))
@@ -235,9 +240,13 @@ class Corpus:
 
     def training_ids(self) -> Iterator[Integer[np.ndarray, "length fields"]]:
         """The first training sequences, up to `COUNTED` positions in all: what tables are counted on."""
+        return (encoded.ids for _, encoded in self.counted())
+
+    def counted(self, *, numbers: bool = False) -> Iterator[tuple[int, Encoded]]:
+        """The same with their indices and, if they are asked for, the `numbers` that were rounded."""
         room = COUNTED
-        for _, encoded in self.each("train"):
-            yield encoded.ids
+        for sequence, encoded in self.each("train", numbers=numbers):
+            yield sequence, encoded
             room -= len(encoded)
             if room <= 0:
                 return

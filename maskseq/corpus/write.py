@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Integer, Shaped, UInt64
 
-from maskseq.corpus.encode import EncodedRow, checked_tokens, encode_records, offsets_of, with_variants
+from maskseq.corpus.encode import EncodedRow, checked_tokens, encode_records, numbers_of_rows, offsets_of, with_variants
 from maskseq.corpus.hashing import hash64
 from maskseq.corpus.intake import OnError
 from maskseq.corpus.parts import EXAMPLES, Part, part_name
@@ -36,14 +36,15 @@ def write_part(
     group: str = "",
     given: int = TRAIN,
     moments: bool = False,
+    numbers: bool = False,
 ) -> None:
     """Encode `records` and write them as part `index` below `parts`. It is made in memory: nobody sees half of it.
 
     A `DataError` stands for a record that could not be read: it counts as skipped. `group` is the attribute by which
     the split keeps records together, `given` the part of the split that they are as a whole, if they are one; with
-    `moments`, it may divide them by the times of their raw units.
+    `moments`, it may divide them by the times of their raw units; with `numbers`, those are kept beside their bins.
     """
-    arrays, summary = _contents(records, tokenizer, on_error, n_variants, group, given, moments)
+    arrays, summary = _contents(records, tokenizer, on_error, n_variants, group, given, moments, numbers)
     files = _files(arrays)
     summary["files"] = {name: {"size": len(data), "blocks": block_digests(data)} for name, data in files.items()}
     folder.write_part(f"{parts}/{part_name(index)}", files | {SEAL: to_json(summary)})
@@ -58,9 +59,10 @@ def holds(
     group: str = "",
     given: int = TRAIN,
     moments: bool = False,
+    numbers: bool = False,
 ) -> bool:
     """Whether a part is what `write_part` would make of these records, whatever its bytes were compressed with."""
-    arrays, summary = _contents(records, tokenizer, on_error, n_variants, group, given, moments)
+    arrays, summary = _contents(records, tokenizer, on_error, n_variants, group, given, moments, numbers)
     names = set()
     for name, values in arrays:
         names.add(name)
@@ -77,6 +79,7 @@ def _contents(
     group: str,
     given: int,
     moments: bool,
+    numbers: bool,
 ) -> tuple[Iterator[tuple[str, Shaped[np.ndarray, "n ..."]]], dict[str, Any]]:
     """The arrays of a part, by name, one after the other, and what its summary says of them."""
     kept, encoded, skipped = encode_records(records, tokenizer, on_error)
@@ -90,7 +93,7 @@ def _contents(
         "losses": _losses(kept, encoded, tokenizer),
         **({"given": PARTS[given]} if given else {}),
     }
-    return _arrays(rows, tokenizer, group, moments), summary
+    return _arrays(rows, tokenizer, group, moments, numbers), summary
 
 
 def _losses(
@@ -105,7 +108,7 @@ def _losses(
 
 
 def _arrays(
-    rows: Sequence[EncodedRow], tokenizer: Tokenizer[Any], group: str, moments: bool
+    rows: Sequence[EncodedRow], tokenizer: Tokenizer[Any], group: str, moments: bool, numbers: bool
 ) -> Iterator[tuple[str, Shaped[np.ndarray, "n ..."]]]:
     """Everything that a part holds; arrays that would say nothing are left out."""
     tokens = checked_tokens(rows, tokenizer)
@@ -118,6 +121,8 @@ def _arrays(
             np.ones(row.encoded.ids.shape) if row.encoded.weights is None else row.encoded.weights for row in rows
         ]
         yield ("weights", np.concatenate(weights).astype(np.float32))
+    if numbers:
+        yield ("numbers", numbers_of_rows(rows, tokenizer))
     units = [row.encoded.units for row in rows if row.encoded.units is not None]
     if units:
         yield ("cell_units", np.concatenate(units).astype(np.int64))

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from maskseq.constraints import Constraint, narrowed, propagate
 from maskseq.errors import UsageError
 from maskseq.infill.order import Frontier, OrderConfig, choose, draw, phases, remask
-from maskseq.predict.posterior import within_bins
+from maskseq.predict.posterior import numbers_in
 from maskseq.predict.protocol import Example
 from maskseq.predict.stated import Stated
 from maskseq.types import LegalCells, Vocabulary
@@ -216,18 +216,19 @@ class SamplerState:
         return self._narrow()
 
     def _number(self, cells: Int[np.ndarray, " now"], stated: Stated | None) -> None:
-        """Say which numbers these values stand for: those within their bins that are stated, else their centres."""
+        """Say which numbers these values stand for: stated ones, if they are drawn within their bins, or centres."""
         if self.plan.example.numbers is None or not len(cells):
             return
         fields, values = self.plan.cells[cells, 1], self.values[cells]
         drawn = self.config.temperature > 0 and stated is not None
-        ranks = self.rng.random(len(cells)) if drawn else np.full(len(cells), 0.5)
+        ranks = self.rng.random(len(cells)) if drawn else None
         for field in np.unique(fields).tolist():
             mine = np.flatnonzero(fields == field)
             centres = self.plan.centres[field]
             if centres is not None:
                 part = None if stated is None else stated.at(mine)
-                self.numbers[cells[mine]] = within_bins(values[mine], np.asarray(centres), part, ranks[mine])
+                rank = None if ranks is None else ranks[mine]
+                self.numbers[cells[mine]] = numbers_in(values[mine], np.asarray(centres), part, rank)
 
     def extended(
         self, log_probs: Float[np.ndarray, "asked outputs"], value: int, stated: Stated | None = None

@@ -77,28 +77,30 @@ def of_stated(stated: Stated) -> Posterior:
     return Posterior(mean=stated.mean, median=median, low=bounds[..., 0], high=bounds[..., 1])
 
 
-def within_bins(
+def numbers_in(
     ids: Int[np.ndarray, " cells"],
     centres: Float[np.ndarray, " bins"],
     stated: Stated | None,
-    ranks: Float[np.ndarray, " cells"],
+    ranks: Float[np.ndarray, " cells"] | None,
 ) -> Float[np.ndarray, " cells"]:
-    """A number for each bin that was chosen: by its rank among those that are stated there, else the centre.
+    """A number for each bin that was chosen: by its rank among those that are stated there, of which the outermost bins
+    are open; without ranks the stated mean, whatever the bins are; the centre where none is stated.
 
-    The outermost bins are open. NaN for ids that are no bins.
+    NaN for ids that are no bins.
     """
     chosen = ids < len(centres)
     found = np.where(chosen, centres[np.where(chosen, ids, 0)], np.nan)
     if stated is None or not chosen.any():
         return found
+    if ranks is None:
+        return np.where(chosen, stated.mean, np.nan)
     said, which = stated.at(chosen), ids[chosen]
     edges = np.concatenate([[-np.inf], bin_edges(centres)[1:-1], [np.inf]])
-    low, high = edges[which], edges[which + 1]
-    ends = np.stack([low, high], axis=1)
-    open_, finite = np.isinf(ends), np.where(np.isinf(ends), said.mean[:, None], ends)
-    below = np.where(open_, [0.0, 1.0], said.below(finite))
+    ends = np.stack([edges[which], edges[which + 1]], axis=1)
+    finite = np.where(np.isinf(ends), said.mean[:, None], ends)
+    below = np.where(np.isinf(ends), [0.0, 1.0], said.below(finite))
     rank = below[:, 0] + ranks[chosen] * (below[:, 1] - below[:, 0])
-    found[chosen] = np.clip(said.quantile(rank[:, None])[:, 0], low, high)
+    found[chosen] = np.clip(said.quantile(rank[:, None])[:, 0], ends[:, 0], ends[:, 1])
     return found
 
 

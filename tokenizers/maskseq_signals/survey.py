@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from maskseq.periods import found_period
 from maskseq.survey import Size, Suggestion
 from maskseq_signals.clock import clock
 from maskseq_signals.recording import Recording
@@ -21,8 +22,6 @@ MOST_VARIABLES = 128
 """Numbers around a position whose covariances are worth their time: systems of so many equations are solved."""
 FEWER_STEPS, FEW_STEPS, MANY_STEPS = 5_000, 20_000, 100_000
 """Time steps below which the learning rate is lower, below which there is dropout, and from which it is higher."""
-PERIODIC = 0.2
-"""Autocorrelation of the differences, from which on a signal is called periodic."""
 
 
 def suggest_bins(records: Sequence[Any]) -> Suggestion | None:
@@ -33,7 +32,7 @@ def suggest_bins(records: Sequence[Any]) -> Suggestion | None:
     values = _steps(records, first.names)
     flat = [name for name, column in zip(first.names, values.T, strict=True) if not np.nanstd(column) > 0]
     kept = [name for name in first.names if name not in flat] or list(first.names)
-    chosen = kept[:MOST_CHANNELS]
+    chosen = _spread(kept)
     values = values[:, [first.names.index(name) for name in chosen]]
     period = _period(_steps([max(records, key=len)], chosen))  # one recording: others begin anew
     options, why = _bins(values)
@@ -43,12 +42,14 @@ def suggest_bins(records: Sequence[Any]) -> Suggestion | None:
     left = f"constant: {', '.join(flat)}" if flat and len(kept) < len(first.names) else ""
     many = f"{MOST_CHANNELS} of {len(kept)} that vary" if len(chosen) < len(kept) else ""
     span = min(max(4, period // 4 if period else 8), 64)
-    around = _distances(len(chosen), period) if options["scheme"] != "level" else []
+    context = min(max(64, 1 << (4 * period - 1).bit_length() if period else 256), 1024)
+    near = period if period and period < context else None
+    around = _distances(len(chosen), near) if options["scheme"] != "level" else []
     return Suggestion(
         found=_channels(first, values, chosen)
         | clock(records, STEPS)
         | ({"period": f"{period:,} steps"} if period else {}),
-        context=min(max(64, 1 << (4 * period - 1).bit_length() if period else 256), 1024),
+        context=context,
         recipe={
             "tokenizer": options,
             "model": {"n_heads": 4, "ordinal_basis": {"cosines": 16}}
@@ -105,26 +106,15 @@ def _distances(n_channels: int, period: int | None) -> list[int]:
 
 
 def _period(values: Float64[np.ndarray, "steps channels"]) -> int | None:
-    """The lag of the first clear peak of the autocorrelation, of the channel where it is clearest."""
-    best, period = PERIODIC, None
-    for column in values.T[:SHOWN]:
-        known = np.flatnonzero(~np.isnan(column))
-        filled = np.interp(np.arange(len(column)), known, column[known])
-        moves = np.diff(filled) - np.diff(filled).mean()
-        spectrum = np.abs(np.fft.rfft(moves, 2 * len(moves))) ** 2
-        correlation = np.fft.irfft(spectrum)[: len(moves) // 4]
-        if len(correlation) < 8 or not correlation[0] > 0:
-            continue
-        correlation /= correlation[0]
-        below = int(np.argmax(correlation < 0))
-        peak = float(correlation[below:].max())
-        if below and peak > best:
-            lag = below + int(np.argmax(correlation[below:] > 0.8 * peak))  # the first of the peaks at its multiples
-            while lag + 1 < len(correlation) and correlation[lag + 1] > correlation[lag]:
-                lag += 1
-            if lag >= SHORTEST_PERIOD:
-                best, period = peak, lag
-    return period
+    """That of the channels, unless it is no longer than noise, whose differences alternate."""
+    found = found_period([values])
+    return found if found is not None and found >= SHORTEST_PERIOD else None
+
+
+def _spread(names: Sequence[str]) -> list[str]:
+    """As many as are looked at, from all over the file: neighbours are often alike."""
+    which = np.linspace(0, len(names) - 1, min(len(names), MOST_CHANNELS)).round().astype(int)
+    return [names[i] for i in which.tolist()]
 
 
 def _channels(

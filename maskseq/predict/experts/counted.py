@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from maskseq.periods import found_period
 from maskseq.predict.experts.copies import CopyPredict
 from maskseq.predict.experts.cross_field import CrossFieldTables
 from maskseq.predict.experts.deep_tables import DEPTH, MAX_PLACES, DeepTables
@@ -13,7 +14,6 @@ from maskseq.predict.experts.left_out import OwnRecords
 from maskseq.predict.experts.markov import Markov, MarkovPredict, best_order
 from maskseq.predict.experts.number_experts import Numbered, count_numbers
 from maskseq.predict.experts.numbers import centres_of
-from maskseq.predict.experts.periods import found_period
 from maskseq.predict.experts.remembered import Remembered
 from maskseq.predict.experts.span_predict import SpanPredict
 from maskseq.predict.experts.training_data import TrainingData

@@ -33,7 +33,7 @@ NUGGET = 1e-5
 """Of z-scored numbers: what keeps matrices of equal numbers invertible."""
 KEPT = 8
 """Sizes of windows, and masks, whose matrices are kept."""
-LONG = 0.25
+LONG = 0.1
 """Share of an aligned series from which on a hidden stretch is long."""
 ENOUGH = 8
 """Aligned series, at least; and pairs of numbers that tell a scale."""
@@ -201,12 +201,15 @@ def with_free(
 
     A field of which nothing is known keeps the level of training, with the variance `DIFFUSE`.
     """
-    mean, variance = given.posterior(z.ravel(), shapes_of(z, free), asked.ravel())
     if not free:
-        return mean, variance
+        return given.posterior(z.ravel(), shapes_of(z, free), asked.ravel())
+    known, fields = ~np.isnan(z), np.nonzero(asked)[1]
+    # Equal but for rounding, of which far from 0 there is much.
+    level = np.where(known, z, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    z = z - level
+    mean, variance = given.posterior(z.ravel(), shapes_of(z, free), asked.ravel())
     variance = variance * relative_scale(z, covariance)
-    dark = np.isnan(z).all(axis=0)[np.nonzero(asked)[1]]
-    return mean, np.where(dark, variance + DIFFUSE, variance)
+    return mean + level[fields], np.where(known.any(axis=0)[fields], variance, variance + DIFFUSE)
 
 
 def shapes_of(z: Values, free: int) -> Float[np.ndarray, "numbers shapes"]:

@@ -4,7 +4,6 @@ Windows are compared by their known numbers; where nothing is assumed of a level
 covariance is half that of all windows (`gaussian.Stationary`), which knows what a few hundred windows do not.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,7 +27,7 @@ GLOBAL = 0.5
 class Local:
     """Training series, z-scored, and the covariances of all."""
 
-    series: Sequence[Values]
+    series: Series
     plain: Stationary
     """With or without free levels."""
     _libraries: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
@@ -63,16 +62,16 @@ class Local:
         library, squares = self.library(len(z))
         if len(library) < FEWEST or not known.any():
             return self.plain.of_window(z, asked)
-        shown = np.where(known, z, 0).ravel().astype(np.float32)
-        of_known = known.ravel().astype(np.float32)
-        distance = squares @ of_known - 2 * (library @ shown)
         level, weights = np.zeros((1, z.shape[1])), known / np.maximum(known.sum(axis=0), 1)
-        if self.plain.free:  # what remains when the mean difference is taken away, field by field
+        if self.plain.free:
             level = (np.where(known, z, 0) * weights).sum(axis=0, keepdims=True)
-            each = np.einsum("lf,fg->lfg", weights, np.eye(z.shape[1])).reshape(z.size, -1).astype(np.float32)
-            distance -= ((library @ each - level) ** 2) @ known.sum(axis=0)
+        shown = np.where(known, z - level, 0).ravel()
+        distance = squares @ known.ravel() - 2 * (library @ shown)
+        if self.plain.free:  # what remains when the mean of what is known is taken away, field by field
+            each = np.einsum("lf,fg->lfg", weights, np.eye(z.shape[1])).reshape(z.size, -1)
+            distance -= (library @ each) ** 2 @ known.sum(axis=0)
         n = min(max(int(SHARE * len(library)), NEAREST[0]), NEAREST[1], len(library))
-        nearest = library[np.argpartition(distance, n - 1)[:n]].astype(np.float64).reshape(n, *z.shape)
+        nearest = library[np.argpartition(distance, n - 1)[:n]].reshape(n, *z.shape)
         if self.plain.free:
             nearest = nearest - (nearest * weights).sum(axis=1, keepdims=True)
         rows = nearest.reshape(n, -1)
@@ -92,7 +91,7 @@ class Local:
             total = sum(max(len(z) - length + 1, 0) for z in self.series)
             step = max(-(-total * length * n_fields // LIBRARY), 1)
             cut = [z[start : start + length] for z in self.series for start in range(0, len(z) - length + 1, step)]
-            found = np.array(cut, np.float32).reshape(len(cut), length * n_fields)
+            found = np.array(cut, np.float64).reshape(len(cut), length * n_fields)
             found = found[~np.isnan(found).any(axis=1)]
             self._libraries.clear()
             self._libraries[length] = found, found**2

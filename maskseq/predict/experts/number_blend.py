@@ -30,7 +30,7 @@ PRIOR = 0.25
 """Weight of an error in training beside one of the window's own."""
 CLASSES = (1, 3, 9, 33)
 """Lengths of holes from which on a class begins."""
-SCALE_CELLS = 8
+SCALE_CELLS = 4
 """Own errors that say as much of the scale of intervals as training does."""
 PRIOR_SHAPE = 25
 """What the shape of errors in training counts for, in own errors."""
@@ -178,7 +178,7 @@ class NumberBlend:
         least = (errors**2).sum(axis=0).min() if n_own else 0.0
         if prior is not None:
             usual = float((prior.errors**2).mean(axis=0).min())
-            least = (least + SCALE_CELLS / 2 * usual) / (n_own + SCALE_CELLS / 2)
+            least = (least + SCALE_CELLS * usual) / (n_own + SCALE_CELLS)
             scaled = prior.scaled
             gram += PRIOR * scaled.T @ scaled
         else:
@@ -188,8 +188,8 @@ class NumberBlend:
         own = residuals(weights, errors, variances)
         before = SCORES if prior is None else residuals(weights, prior.errors, prior.variances)
         usual = float((before**2).mean()) + 1e-12
-        squares = float((own**2).mean()) if n_own else 0.0
-        scale = np.sqrt((SCALE_CELLS * usual + n_apart * squares) / (SCALE_CELLS + n_apart))
+        squares = float((own**2).mean()) + 1e-12 if n_own else usual
+        scale = np.exp((SCALE_CELLS * np.log(usual) + n_apart * np.log(squares)) / (SCALE_CELLS + n_apart) / 2)
         pool = np.concatenate([own / scale, before / np.sqrt(usual)])
         counts = np.repeat([n_apart / max(n_own, 1), PRIOR_SHAPE / len(before)], [n_own, len(before)])
         return Fit(weights, scale * symmetric_quantiles(pool, counts))
@@ -233,9 +233,11 @@ def together(
     means: Float[np.ndarray, "cells methods"],
     variances: Float[np.ndarray, "cells methods"],
 ) -> tuple[Float[np.ndarray, " cells"], Float[np.ndarray, " cells"]]:
-    """Mean and variance of the mixture."""
-    mean = means @ weights
-    return mean, (variances + (means - mean[:, None]) ** 2) @ weights
+    """The weighted mean, and the weighted mean of variances.
+
+    *Why* not the variance of the mixture: under a drift a method of little weight is far off, and would widen it.
+    """
+    return means @ weights, variances @ weights
 
 
 def residuals(
@@ -294,7 +296,7 @@ def symmetric_quantiles(
 
 def _given(example: Example) -> Bool[np.ndarray, "length fields"]:
     assert example.given is not None
-    return example.given & ~np.isnan(_numbers(example))
+    return np.asarray(example.given & ~np.isnan(_numbers(example)))
 
 
 def _numbers(example: Example) -> Float[np.ndarray, "length fields"]:

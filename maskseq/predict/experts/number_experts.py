@@ -24,7 +24,7 @@ class HasNumbers(Protocol):
         """Their ids."""
 
     @property
-    def numbers(self) -> Sequence[Values] | None:
+    def numbers(self) -> Series | None:
         """What the ids were rounded from; None where only the centres of bins are known."""
 
 
@@ -32,7 +32,7 @@ class Numbered(NamedTuple):
     """The plainest of them."""
 
     sequences: Sequence[Integer[np.ndarray, "_ _"]]
-    numbers: Sequence[Values] | None = None
+    numbers: Series | None = None
 
 
 def count_numbers(data: HasNumbers, tokenizer: Tokenizer[Any], periods: Sequence[int] = ()) -> dict[str, Predict]:
@@ -42,7 +42,7 @@ def count_numbers(data: HasNumbers, tokenizer: Tokenizer[Any], periods: Sequence
     return {name: NumberPredict(each, tokenizer.vocabulary, frequencies) for name, each in posteriors.items()}
 
 
-def series_of(data: HasNumbers, tokenizer: Tokenizer[Any]) -> list[Values]:
+def series_of(data: HasNumbers, tokenizer: Tokenizer[Any]) -> list[Float[np.ndarray, "_ _"]]:
     """The numbers of training records, as exactly as they are known; NaN where they are not."""
     centres = [centres_of(ids, tokenizer.vocabulary) for ids in data.sequences]
     if data.numbers is None:

@@ -76,18 +76,13 @@ def cross_fitted_errors(
             lengths += [run] * len(cells)
     if not errors or not names:
         return None
-    return PriorErrors(
-        names,
-        *(
-            np.concatenate([np.column_stack([one[name] for name in names]) for one in each])
-            for each in (errors, variances)
-        ),
-        np.array(window),
-        np.array(lengths),
-    )
+    columns = [
+        np.concatenate([np.column_stack([one[name] for name in names]) for one in each]) for each in (errors, variances)
+    ]
+    return PriorErrors(names, columns[0], columns[1], np.array(window), np.array(lengths))
 
 
-def folds(series: Series, context: int) -> Iterator[tuple[list[Values], list[Values]]]:
+def folds(series: Series, context: int) -> Iterator[tuple[Series, Series]]:
     """What is counted, and what is asked about: whole series where there are several, else stretches of one."""
     if len(series) >= FOLDS:
         order = np.random.default_rng(0).permutation(len(series)).tolist()
@@ -95,7 +90,8 @@ def folds(series: Series, context: int) -> Iterator[tuple[list[Values], list[Val
             yield ([series[i] for i in order if i % FOLDS != fold], [series[i] for i in order if i % FOLDS == fold])
         return
     for fold in range(FOLDS):
-        counted, asked = [], []
+        counted: list[np.ndarray] = []
+        asked: list[np.ndarray] = []
         for values in series:
             start, stop = (len(values) * edge // FOLDS for edge in (fold, fold + 1))
             gap = min(context, (stop - start) // 4)
@@ -117,4 +113,4 @@ def stretches(values: Values, length: int, rng: np.random.Generator, *, together
             hidden[start : start + length, fields] = True
         if np.count_nonzero(hidden) >= wanted:
             break
-    return hidden & ~np.isnan(values)
+    return np.asarray(hidden & ~np.isnan(values))

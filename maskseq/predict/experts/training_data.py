@@ -42,17 +42,22 @@ class TrainingData:
         return views_of(self.sequences, tokenizer)
 
 
-def training_data(corpus: Corpus, parts: Sequence[Split] = ("train",)) -> TrainingData:
-    """The first sequences of some parts of a corpus, up to `COUNTED` positions in all."""
-    keys, sequences, starts, room = [], [], [], COUNTED
-    for index, encoded in chain.from_iterable(map(corpus.each, parts)):
+def training_data(corpus: Corpus, parts: Sequence[Split] = ("train",), *, most: int = COUNTED) -> TrainingData:
+    """The first sequences of some parts of a corpus, about `most` positions in all.
+
+    Where all fields are ordinal, with the numbers that they were rounded from, if the corpus has them.
+    """
+    ordinal = None not in corpus.tokenizer.vocabulary.centres
+    keys, sequences, numbers, starts, room = [], [], [], [], most
+    for index, encoded in chain.from_iterable(corpus.each(part, numbers=ordinal) for part in parts):
         keys.append(corpus.key(index))
         sequences.append(encoded.ids)
         starts.append(int(corpus.starts[index]))
+        numbers += [] if encoded.numbers is None else [encoded.numbers]
         room -= len(encoded)
         if room <= 0:
             break
-    return TrainingData(keys, sequences, starts=starts)
+    return TrainingData(keys, sequences, numbers if len(numbers) == len(keys) else None, starts)
 
 
 def views_of(sequences: Sequence[Ids], tokenizer: Tokenizer[Any]) -> list[Ids]:
