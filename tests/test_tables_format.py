@@ -11,7 +11,7 @@ import pytest
 
 from maskseq.errors import DataError, UsageError
 from maskseq_tables.record import TableRows
-from maskseq_tables.table import Table
+from maskseq_tables.table import KeyedTable
 
 GAMES = "game,play,kind,yards\nb,2,run,1.50\na,1,pass,NA\nb,1,?,2\na,2,run,\n"
 
@@ -23,7 +23,7 @@ def written(tmp_path: Path, text: str | bytes, name: str = "x.csv") -> Path:
 
 
 def read(path: Path, **options: Any) -> list[TableRows]:
-    return list(Table(**options).read(path))
+    return list(KeyedTable(**options).read(path))
 
 
 def test_rows_of_a_key_are_a_sequence_in_their_order(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_what_nobody_changed_comes_back_and_what_was_filled_is_written(tmp_path:
         text = "".join(json.dumps(row) + "\n" for row in rows) if name.endswith("jsonl") else GAMES
         written(tmp_path, gzip.compress(text.encode()) if name.endswith("gz") else text, name)
         options = {}
-    reader = Table(key="game", order="play", **options)
+    reader = KeyedTable(key="game", order="play", **options)
     records = list(reader.read(tmp_path / name))
     out = tmp_path / f"out-{name}"
     reader.write(records, out)
@@ -93,7 +93,7 @@ def test_times_order_rows_across_zones_and_ties_keep_the_order_of_the_file(tmp_p
 
 def test_a_layout_and_decimal_commas(tmp_path: Path) -> None:
     text = "k;t;x\n1;02.01.2024;1,50\n1;01.01.2024;?\n"
-    reader = Table(key="k", order="t", time_layout="%d.%m.%Y", decimal=",")
+    reader = KeyedTable(key="k", order="t", time_layout="%d.%m.%Y", decimal=",")
     (one,) = reader.read(written(tmp_path, text))
     assert one.columns["x"] == ("?", "1.50")
     reader.write([replace(one, columns=one.columns | {"x": ("2.25", "1.50")})], tmp_path / "out.csv")
@@ -122,7 +122,7 @@ BROKEN = {
 def test_a_broken_row_is_one_line_and_can_be_left_out(tmp_path: Path, case: str) -> None:
     text, place, word = BROKEN[case]
     path = written(tmp_path, text)
-    reader = Table(key="k", order="t")
+    reader = KeyedTable(key="k", order="t")
     with pytest.raises(DataError) as found:
         list(reader.read(path))
     assert found.value.place.startswith(place)
@@ -157,16 +157,16 @@ def test_empty_tables_are_refused(tmp_path: Path, content: str) -> None:
 
 def test_wrong_options_are_the_users() -> None:
     with pytest.raises(UsageError, match="key"):
-        Table(key="a", order="a")
+        KeyedTable(key="a", order="a")
     with pytest.raises(UsageError, match="delimiter"):
-        Table(delimiter="ab")
+        KeyedTable(delimiter="ab")
     with pytest.raises(UsageError, match="'a'"):
-        Table(key="a", columns=("a", "b"))
+        KeyedTable(key="a", columns=("a", "b"))
 
 
 def test_tables_of_different_files_are_not_mixed(tmp_path: Path) -> None:
     first, second = written(tmp_path, GAMES), written(tmp_path, GAMES.replace("yards", "metres"), "y.csv")
-    reader = Table(key="game")
+    reader = KeyedTable(key="game")
     with pytest.raises(UsageError, match="different files"):
         reader.write([*reader.read(first), *reader.read(second)], tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
@@ -178,6 +178,6 @@ def test_long_tables_are_grouped_through_files(tmp_path: Path) -> None:
     path = written(tmp_path, "k,n,x\n" + "\n".join(rows) + "\n")
     few, many = (read(path, key="k", order="n", max_rows=size) for size in (40, 10_000))
     assert [(a.key, a.columns) for a in few] == [(b.key, b.columns) for b in many]
-    reader = Table(key="k", order="n", max_rows=40)
+    reader = KeyedTable(key="k", order="n", max_rows=40)
     reader.write(reader.read(path), tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_bytes() == path.read_bytes()

@@ -11,7 +11,7 @@ from maskseq.errors import UsageError
 from maskseq.testing import check_tokenizer
 from maskseq.types import OTHER
 from maskseq_tables.record import TableRows
-from maskseq_tables.table import Table
+from maskseq_tables.table import KeyedTable
 from maskseq_tables.tokenizer import ColumnsTokenizer
 
 STAGES = ("W", "N1", "N2", "N3")
@@ -51,7 +51,7 @@ OPTIONS: dict[str, Any] = {
 def records(tmp_path: Path, text: str | None = None, **options: Any) -> list[TableRows]:
     path = tmp_path / "nights.csv"
     path.write_text(nights() if text is None else text)
-    return list(Table(**{"key": "night", "order": "at", **options}).read(path))
+    return list(KeyedTable(**{"key": "night", "order": "at", **options}).read(path))
 
 
 def test_it_keeps_the_contract(tmp_path: Path) -> None:

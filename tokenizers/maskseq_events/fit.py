@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -75,7 +75,7 @@ class EventFitOptions:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             text = first["msg"].removeprefix("Value error, ")
-            known = ", ".join(cls.__dataclass_fields__)
+            known = ", ".join(each.name for each in fields(cls))
             raise UsageError(f"tokenizer event{f', option {where}' * bool(where)}: {text} (options: {known})") from None
 
 

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +16,7 @@ from maskseq_events.case import UNKNOWN, Value
 from maskseq_events.columns import to_number
 from maskseq_events.fit import MAX_VALUES, vocabulary_of
 from maskseq_signals.cells import shown_decimals
-from maskseq_tables.columns import Calendar, Column, Kind, Part, order_of
+from maskseq_tables.columns import Calendar, Kind, Part, TableColumn, order_of
 from maskseq_tables.record import TableRows
 
 MOST_DECIMALS = 12
@@ -76,14 +76,14 @@ class ColumnsFitOptions:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             text = first["msg"].removeprefix("Value error, ")
-            known = ", ".join(cls.__dataclass_fields__)
+            known = ", ".join(each.name for each in fields(cls))
             raise UsageError(
                 f"tokenizer columns{f', option {where}' * bool(where)}: {text} (options: {known})"
             ) from None
 
 
 @dataclass
-class _Seen:
+class _SeenColumn:
     """What one column held in the training records."""
 
     counts: Counter[Value] = field(default_factory=Counter)
@@ -105,7 +105,7 @@ def learn(records: Iterable[TableRows], options: dict[str, Any]) -> dict[str, An
     Raises `UsageError` for options that are wrong, or that these records do not bear out.
     """
     wanted = ColumnsFitOptions.of(options)
-    seen: dict[str, _Seen] = {name: _Seen() for name in wanted.columns}
+    seen: dict[str, _SeenColumn] = {name: _SeenColumn() for name in wanted.columns}
     steps = {name: _Steps() for name in wanted.calendar}
     offered: dict[str, None] = {}
     orders: set[str] = set()
@@ -116,7 +116,7 @@ def learn(records: Iterable[TableRows], options: dict[str, Any]) -> dict[str, An
         if not wanted.columns:
             for name in record.columns:
                 if name not in orders or name in wanted.given:
-                    seen.setdefault(name, _Seen())
+                    seen.setdefault(name, _SeenColumn())
         for name, what in seen.items():
             what.counts.update(record.columns.get(name, ()))
             what.declared |= name in record.numeric
@@ -170,7 +170,7 @@ def _calendar(name: str, part: Part, step: _Steps, wanted: ColumnsFitOptions) ->
     return Calendar(column=name, part=part, bins=bins, timed=timed)
 
 
-def _column(name: str, seen: _Seen, wanted: ColumnsFitOptions, *, given: bool) -> Column:
+def _column(name: str, seen: _SeenColumn, wanted: ColumnsFitOptions, *, given: bool) -> TableColumn:
     counts = {value: n for value, n in seen.counts.items() if value is not None and value != UNKNOWN}
     if not counts:
         raise UsageError(f"column {name!r} never has a value in the training records\n\nhint: leave it out of columns")
@@ -183,9 +183,9 @@ def _column(name: str, seen: _Seen, wanted: ColumnsFitOptions, *, given: bool) -
         "whole": name in wanted.whole,
     }
     if kind == "levels":
-        return Column(values=wanted.ordered[name], **about)
+        return TableColumn(values=wanted.ordered[name], **about)
     if kind == "categories":
-        return Column(values=vocabulary_of(counts, wanted.min_count, name), **about)
+        return TableColumn(values=vocabulary_of(counts, wanted.min_count, name), **about)
     numbers = NumberCounts()
     decimals: Counter[int] = Counter()
     for text, n in counts.items():
@@ -196,7 +196,7 @@ def _column(name: str, seen: _Seen, wanted: ColumnsFitOptions, *, given: bool) -
     if len(values) == 0:
         raise UsageError(f"column {name!r} is listed as numeric, but none of its values is a number")
     most = min(max(decimals), MOST_DECIMALS)
-    return Column(
+    return TableColumn(
         bins=quantile_bins(values, weights, wanted.bins),
         decimals=most,
         padded=set(decimals) == {most} and most > 0,

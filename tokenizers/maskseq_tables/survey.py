@@ -23,7 +23,7 @@ FEWEST_CONSTANT = 3
 
 
 @dataclass
-class _Column:
+class _ColumnSurvey:
     counts: Counter[Value] = field(default_factory=Counter)
     constant: bool = True
     """It never changes within a sequence."""
@@ -82,11 +82,11 @@ def suggest_columns(records: Sequence[Any]) -> Suggestion | None:
     """For sequences of any table."""
     if not records or not all(isinstance(record, TableRows) for record in records):
         return None
-    columns: dict[str, _Column] = {}
+    columns: dict[str, _ColumnSurvey] = {}
     for record in records:
         for name, values in record.columns.items():
             if record.order is None or name != record.order.name:
-                columns.setdefault(name, _Column()).add(values, name in record.numeric)
+                columns.setdefault(name, _ColumnSurvey()).add(values, name in record.numeric)
     wanted = ColumnsFitOptions()
     kinds = {name: kind_of(name, each.values, wanted, declared=each.declared) for name, each in columns.items()}
     useless = {name: each.useless(name, kinds[name]) for name, each in columns.items()}

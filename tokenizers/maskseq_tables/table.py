@@ -47,7 +47,7 @@ class _Origin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table(Format[TableRows]):
+class KeyedTable(Format[TableRows]):
     """Tables of sequences: rows that share a key are a sequence.
 
     What is unknown is a hole; what does not apply (`absent`) is a value of its own. Written back, everything that did
@@ -316,7 +316,7 @@ class Table(Format[TableRows]):
 class _OrderReader:
     """Cells of the order column as places: numbers, or times where the first one is none."""
 
-    def __init__(self, table: Table, column: str | None) -> None:
+    def __init__(self, table: KeyedTable, column: str | None) -> None:
         self.column = column
         self._layout = TimeLayout(table.time_layout, table.time_zone)
         self._table = table

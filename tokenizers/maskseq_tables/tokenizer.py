@@ -12,7 +12,7 @@ from maskseq.survey import Suggestion
 from maskseq.tokenizer import Tokenizer, described
 from maskseq.types import OTHER, Encoded, Field, LegalCells
 from maskseq_events.case import UNKNOWN, Value
-from maskseq_tables.columns import Calendar, Column
+from maskseq_tables.columns import Calendar, TableColumn
 from maskseq_tables.fit import learn
 from maskseq_tables.record import TableRows
 from maskseq_tables.survey import suggest_columns
@@ -27,7 +27,7 @@ class ColumnsTokenizer(Tokenizer[TableRows]):
     one raw unit.
     """
 
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     calendar: tuple[Calendar, ...] = ()
 
     @cached_property
