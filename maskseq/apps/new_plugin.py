@@ -130,9 +130,7 @@ def new_plugin(name: str, folder: Path | None = None) -> list[Path]:
         UsageError: The name is not one that a module can have, or is taken; or the folder is there already.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise UsageError(
-            f"{name!r} cannot name a plug-in\n\nhint: use lower-case letters, digits and _"
-        )
+        raise UsageError(f"{name!r} cannot name a plug-in\n\nhint: use lower-case letters, digits and _")
     if name in plugins.available("tokenizers"):
         raise UsageError(f"a tokenizer called {name!r} is installed already\n\nhint: choose another name")
     folder = folder or Path(f"maskseq-{name}")
