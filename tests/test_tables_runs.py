@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from maskseq.apps.init_readings import readings_of
 from maskseq.cli import app
+from maskseq.storage.toml_text import recipe_text
 
 
 def run(*arguments: str | Path) -> str:
@@ -89,3 +91,16 @@ def test_tables_come_behind_what_knows_more(tmp_path: Path) -> None:
         readings = readings_of([path], None, {})
         formats[name] = readings.each[0].format, readings.doubt
     assert formats == {"events": ("event-csv", ""), "signal": ("signal-csv", ""), "table": ("table", "")}
+
+
+def test_columns_may_be_called_anything_in_a_recipe() -> None:
+    recipe = {"tokenizer": {"calendar": {"when it was.é": ["gap"]}, "ordered": {"a b": ["x", "y"], "c": ["z", "w"]}}}
+    assert tomllib.loads(recipe_text(recipe, {}, "made up")) == recipe
+
+
+def test_rows_without_a_key_are_a_question(tmp_path: Path) -> None:
+    path = tmp_path / "stream.csv"
+    path.write_text("place,noise\n" + "".join(f"{n}.5,{n * 7 % 11} dB\n" for n in range(30)))
+    done = CliRunner().invoke(app, ["init", str(path), "-o", str(tmp_path / "recipe.toml")])
+    assert done.exit_code == 2
+    assert "stream.csv" in done.output

@@ -13,7 +13,7 @@ from maskseq_events.case import UNKNOWN, Value, plain_rows
 from maskseq_events.columns import to_number
 from maskseq_events.headers import are_units, delimiter_of, table_start
 from maskseq_events.parquet_rows import first_rows
-from maskseq_events.roles import is_identifier, layouts_of, may_group_rows, says_case, says_time
+from maskseq_events.roles import layouts_of, may_group_rows, says_case, says_time
 from maskseq_events.rows import with_point
 
 ROWS = 1000
@@ -30,7 +30,7 @@ def claim_rows(head: Head, by_name: Claim | None) -> Claim | None:
         return by_name
     names, rows, options = table
     rows = [row for row in rows if len(row) == len(names)][:ROWS]
-    if not rows:
+    if not rows or any(layouts_of([name]) for name in names):  # a first row of values names no columns
         return by_name
     columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
     if commas := _decimal_commas(columns, options.get("delimiter")):
@@ -43,8 +43,8 @@ def claim_rows(head: Head, by_name: Claim | None) -> Claim | None:
     told += ["decimal commas"] if commas else []
     options |= {name: value for name, value in (("key", key), ("order", order), ("time_layout", layout)) if value}
     options.pop("delimiter", None)
-    doubt = "" if key or order else f"{OPEN}; name the column that does: --set data.format_options.key=NAME"
-    strength = GENERAL if key or order else BY_NAME
+    doubt = "" if key else f"{OPEN}; name the column that does: --set data.format_options.key=NAME"
+    strength = GENERAL if key else BY_NAME
     return Claim(strength=strength, why=", ".join(told), options=options, doubt=doubt).encoded(head)
 
 
@@ -100,7 +100,7 @@ def _key(columns: Mapping[str, Sequence[Value]]) -> str:
     """Of columns that can group rows, one whose name says so, or whose rows stand together; else none."""
     able = {name: cells for name, cells in columns.items() if may_group_rows(name, cells)}
     runs = {name: _runs(cells) / len(set(cells)) for name, cells in able.items()}
-    said = [name for name in able if says_case(name) or is_identifier(name)]
+    said = [name for name in able if says_case(name)]
     together = [name for name in able if runs[name] <= TOGETHER and median(_sizes(able[name])) >= 3]
     found = [name for name in said if name in together] or said or together
     return min(found, key=lambda name: (runs[name], len(set(able[name]))), default="")
