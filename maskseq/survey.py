@@ -18,6 +18,8 @@ HEAD_BYTES = 1 << 18
 
 BY_NAME, POSSIBLE, LIKELY, CERTAIN = range(1, 5)
 """How sure a claim is: the file's name only; the content would do; it looks like this; nothing else looks like this."""
+GENERAL = 1.5
+"""For a format that reads any content of a kind, such as any table: it comes behind all that know more about it."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,8 @@ class Claim:
         True
     """
 
-    strength: int
-    """`BY_NAME` to `CERTAIN`; of several formats the surest reads the file."""
+    strength: float
+    """`BY_NAME` to `CERTAIN`, or `GENERAL`; of several formats the surest reads the file."""
     why: str
     """What speaks for it, for the user to read."""
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -218,6 +218,63 @@ def event_jsonl(rng: Rng) -> File:
     return _ended(File("event-jsonl", "x.jsonl", b"", options, "event", FIT), text)
 
 
+TABLE_FIT = {
+    "columns": ["kind", "size", "number", "team"],
+    "numeric": ["number"],
+    "categorical": ["kind", "team"],
+    "ordered": {"size": ["S", "M", "L"]},
+    "whole": ["team"],
+    "min_count": 1,
+    "bins": 5,
+}
+
+
+def table(rng: Rng) -> File:
+    """CSV or JSON Lines whose rows stand in no order; keys, places in the order and notes are known."""
+    words, rows = [pick(rng, WORDS) for _ in range(4)], []
+    words = [word for word in words if word not in ("nan", "NULL")] or ["A"]
+    for key in range(rng.integers(2, 5)):
+        team = pick(rng, words)
+        for place in rng.permutation(int(rng.integers(1, 6))).tolist():
+            values = [pick(rng, words), pick(rng, "SML"), pick(rng, NUMBERS), team]
+            holes = ["?" if rng.random() < 0.2 else value for value in values]
+            rows.append([f"k{key}", str(place * 1.5), pick(rng, WORDS), *holes])
+    rows = [["k", "-1", "", words[0], "M", "1.5", words[0]], *[rows[i] for i in rng.permutation(len(rows))]]
+    names = ["key", "at", "note", "kind", "size", "number", "team"]
+    options = {"key": "key", "order": "at"}
+    if rng.random() < 0.4:
+        return _table_of_objects(rng, names, rows, options)
+    comma, end = pick(rng, ",;\t"), pick(rng, ("\n", "\r\n"))
+    text = Text().known(comma.join(names) + end)
+    value = rb'"(?:[^"]|"")*"|[^"\r\n' + re.escape(comma.encode()) + rb"]*"
+    for row in rows:
+        for index, cell in enumerate(row):
+            text.known(comma * (index > 0))
+            if cell == "?" and index > 2:
+                text.hole(pick(rng, ("?", "", "NA", '"?"')), value)
+            else:
+                text.known(_cell(cell, comma, rng))
+        text.known(end)
+    return _ended(File("table", "x.csv", b"", options | {"delimiter": comma}, "columns", TABLE_FIT), text)
+
+
+def _table_of_objects(rng: Rng, names: list[str], rows: list[list[str]], options: dict[str, Any]) -> File:
+    text = Text()
+    value = rb'"(?:[^"\\]|\\.)*"|[^,}\s"]+'
+    for row in rows:
+        text.known("{" + " " * int(rng.integers(2)))
+        for place, index in enumerate(rng.permutation(len(names)).tolist()):
+            text.known(", " * (place > 0) + json.dumps(names[index]) + pick(rng, (":", ": ")))
+            if row[index] == "?" and index > 2:
+                text.hole(pick(rng, ('"?"', '"NA"', "null")), value)
+            elif names[index] in ("at", "number"):
+                text.known(json.dumps(float(row[index])))
+            else:
+                text.known(json.dumps(row[index], ensure_ascii=bool(rng.integers(2))))
+        text.known("}" + "\n" * int(rng.integers(1, 3)))
+    return _ended(File("table", "x.jsonl", b"", options, "columns", TABLE_FIT), text)
+
+
 def xes(rng: Rng) -> File:
     """Attributes in any order, some with children, some closed in themselves, comments between them."""
 
@@ -472,6 +529,7 @@ MAKERS: dict[str, Callable[[Rng], File]] = {
     "event-csv": event_csv,
     "event-jsonl": event_jsonl,
     "event-parquet": event_parquet,
+    "table": table,
     "xes": xes,
     "sessions": sessions,
     "textlog": access_log,

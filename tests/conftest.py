@@ -28,6 +28,7 @@ install_import_hook(
         *(f"maskseq.{room}" for room in ROOMS),
         "maskseq_genomics",
         "maskseq_signals",
+        "maskseq_tables",
         *(f"maskseq_events.{name}" for name in ("tokenizer", "bins", "rebuild", "case", "times")),
     ],
     "beartype.beartype",

@@ -434,15 +434,15 @@ def test_damaged_tables_end_in_one_clear_line(tmp_path, content, options, said):
 
 
 def test_without_pyarrow_the_extra_is_named(monkeypatch, tmp_path):
-    from maskseq_events import parquet
+    from maskseq_events import parquet_rows
 
     def absent(name):
         raise ImportError(name)
 
     path = write(tmp_path, table())
-    parquet._arrow.cache_clear()
-    monkeypatch.setattr(parquet, "import_module", absent)
+    parquet_rows.arrow.cache_clear()
+    monkeypatch.setattr(parquet_rows, "import_module", absent)
     with pytest.raises(UsageError, match=r"maskseq\[events\]"):
         list(Parquet().read(path))
     monkeypatch.undo()
-    parquet._arrow.cache_clear()
+    parquet_rows.arrow.cache_clear()

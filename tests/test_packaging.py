@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PACKAGES = {"maskseq", "maskseq_genomics", "maskseq_events", "maskseq_signals"}
+PACKAGES = {"maskseq", "maskseq_genomics", "maskseq_events", "maskseq_signals", "maskseq_tables"}
 
 
 def run(*command: str, cwd: Path, **environment: str) -> str:

@@ -17,7 +17,7 @@ from maskseq.contract.fence import fenced
 from maskseq.contract.installed import Group
 from maskseq.errors import PluginError, UsageError
 from maskseq.storage.toml_text import toml_value
-from maskseq.survey import BY_NAME, CERTAIN, Choice, Claim, Head
+from maskseq.survey import CERTAIN, GENERAL, Choice, Claim, Head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,12 +133,12 @@ def _claims(head: Head, wanted: str | None) -> list[tuple[str, Claim]]:
 
 def _ways(claims: Sequence[tuple[str, Claim]]) -> tuple[tuple[Reading, ...], str]:
     """The readings that claims to one file offer, and why the first is in doubt. Formats that do no more than accept
-    its name are no alternative to one that knows its content.
+    its name, or any content of its kind, are no alternative to one that knows its content.
     """
     (name, surest), *others = claims
     equal = [other for other, claim in others if claim.strength == surest.strength]
     doubt = surest.doubt or (f"it may be {' or '.join([name, *equal])} as well" if equal else "")
-    offered = [(name, surest), *((n, c) for n, c in others if c.strength > BY_NAME or surest.strength == BY_NAME)]
+    offered = [(name, surest), *((n, c) for n, c in others if c.strength > GENERAL or surest.strength <= GENERAL)]
     ways = [
         Reading(format=choice.format or of, options=choice.options, why=choice.why)
         for of, claim in offered

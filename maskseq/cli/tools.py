@@ -36,6 +36,19 @@ def doctor(as_json: Json = False) -> None:
     console.show(describe.doctor(), as_json=as_json)
 
 
+@app.command("new-plugin")
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="What the tokenizer will be called: lower-case letters, digits and _.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A new folder (default: maskseq-NAME).")] = None,
+) -> None:
+    """Write a package of your own to begin with: a format, a tokenizer, and tests of their contracts, which pass."""
+    from maskseq.apps.new_plugin import new_plugin as write
+
+    for written in write(name, output):
+        console.say(f"wrote {written}")
+    console.say(f"then, in {written.parent.parent}: pytest && pip install .")
+
+
 @app.command("import-hf")
 def import_hf(
     folder: Annotated[Path, typer.Argument(help="A Hugging Face folder: ModernBERT, NomicBERT, BERT or NeoBERT.")],

@@ -1,6 +1,7 @@
 """Write a recipe as TOML, with comments behind its lines."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,25 +23,30 @@ def recipe_text(recipe: Mapping[str, Any], comments: Mapping[str, str], title: s
         if section and keys:
             lines += ["", f"[{section}]"]
         for key in keys:
-            name, value = key, table[key]
-            why = comments.get(f"{section}.{name}")
+            names, value = [key], table[key]
+            why = comments.get(f"{section}.{key}")
             while isinstance(value, Mapping) and len(value) == 1:  # section.key = value, without braces
                 ((inner, value),) = value.items()
-                name = f"{name}.{inner}"
-                why = comments.get(f"{section}.{name}", why)
-            lines.append(f"{name} = {toml_value(value)}" + (f"  # {_plain(why)}" if why else ""))
+                names.append(inner)
+                why = comments.get(".".join([section, *names]), why)
+            lines.append(f"{'.'.join(map(_key, names))} = {toml_value(value)}" + (f"  # {_plain(why)}" if why else ""))
     return "\n".join(lines) + "\n"
 
 
 def toml_value(value: Any) -> str:
     """A value as TOML writes it; strings, numbers and lists are written as in JSON."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {toml_value(inner)}" for key, inner in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(key)} = {toml_value(inner)}" for key, inner in value.items()) + " }"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:_}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(toml_value, value)) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    """A key, in quotes where it is not made of letters, digits, - and _: keys may be names of columns."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_value(name)
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,5 @@
-"""The contract of a tokenizer, executable: call `check_tokenizer(tokenizer, records)` in your own test suite.
+"""The contracts of tokenizers and formats, executable: call `check_tokenizer(tokenizer, records)` in your own tests,
+and `check_format(format, files)` (`maskseq.testing.files`).
 
     def test_contract():
         report = check_tokenizer(Weather(), [ListRecord(key="March", values=["sun", "rain", "sun"])])
@@ -17,10 +18,11 @@ import numpy as np
 from maskseq.errors import UsageError
 from maskseq.testing import leaks, rules, twin
 from maskseq.testing.case import CellCounts, ContractViolation, RecordCase, judge
+from maskseq.testing.files import FormatReport, check_format
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import ListRecord, Record
 
-__all__ = ["ContractReport", "ContractViolation", "check_tokenizer"]
+__all__ = ["ContractReport", "ContractViolation", "FormatReport", "check_format", "check_tokenizer"]
 
 RULES = {
     "encode": rules.encode,

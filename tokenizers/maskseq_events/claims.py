@@ -103,7 +103,8 @@ def _claim_columns(columns: dict[str, list[Value]], by_name: Claim | None, both:
         return replace(first, strength=LIKELY, instead=(*first.instead, *others))
     doubt = first.doubt or "which column is the case and which the activity is a guess by what they hold"
     choices = tuple(Choice(why=claim.why, options=claim.options) for claim in rest)
-    return replace(first, doubt=doubt, instead=(*first.instead, *choices, *others))
+    strength = first.strength if found[0].time else BY_NAME  # without a time, any table looks like that
+    return replace(first, strength=strength, doubt=doubt, instead=(*first.instead, *choices, *others))
 
 
 def _is_stream(columns: Mapping[str, Sequence[Value]]) -> bool:

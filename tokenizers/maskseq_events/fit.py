@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -75,7 +75,7 @@ class EventFitOptions:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             text = first["msg"].removeprefix("Value error, ")
-            known = ", ".join(cls.__dataclass_fields__)
+            known = ", ".join(each.name for each in fields(cls))
             raise UsageError(f"tokenizer event{f', option {where}' * bool(where)}: {text} (options: {known})") from None
 
 
@@ -128,9 +128,9 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
         raise UsageError("the tokenizer option time = true needs timestamps, but no training event has one")
     parts: tuple[Parts, ...] = ()
     if several.total() < activities.total():  # of some cases, names are all that there is
-        names = _vocabulary(activities, wanted.min_count, "activity")
+        names = vocabulary_of(activities, wanted.min_count, "activity")
     else:
-        parts = _vocabulary(several, wanted.min_count, "activity")
+        parts = vocabulary_of(several, wanted.min_count, "activity")
         names = names_of(parts)
     state: dict[str, Any] = {
         "activities": names,
@@ -181,7 +181,7 @@ def _column(name: str, seen: _Seen, wanted: EventFitOptions, offered: set[str]) 
         whole = bool((values == np.round(values)).all())
         bins = quantile_bins(values, weights, wanted.numeric_bins)
         return Column(name=own, scope=scope, bins=bins, whole=whole, absent=seen.absent)
-    return Column(name=own, scope=scope, values=_vocabulary(counts, wanted.min_count, name), absent=seen.absent)
+    return Column(name=own, scope=scope, values=vocabulary_of(counts, wanted.min_count, name), absent=seen.absent)
 
 
 def _is_numeric(name: str, counts: dict[str, int], kinds: set[Kind], wanted: EventFitOptions) -> bool:
@@ -192,7 +192,7 @@ def _is_numeric(name: str, counts: dict[str, int], kinds: set[Kind], wanted: Eve
     return len(counts) > wanted.infer_above and all(to_number(value) is not None for value in counts)
 
 
-def _vocabulary(counts: Mapping[V, int], min_count: int, name: str) -> tuple[V, ...]:
+def vocabulary_of(counts: Mapping[V, int], min_count: int, name: str) -> tuple[V, ...]:
     """Values, or what several columns say, by falling count, ties by their text."""
     texts = {value: name_of(value) if isinstance(value, tuple) else value for value in counts}
     kept = [value for value, n in counts.items() if n >= min_count and texts[value] not in (None, UNKNOWN)]

@@ -1,38 +1,24 @@
 """Event logs in JSON Lines: one object an event."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from maskseq.errors import DataError
 from maskseq.files import create
 from maskseq.survey import Claim, Head
-from maskseq_events.case import Case, Kind, Value, padded, plain_rows
+from maskseq_events.case import Case, plain_rows
 from maskseq_events.claims import ROWS, claim_table
-from maskseq_events.files import encoding_of, read_lines
-from maskseq_events.json_text import as_json, object_spans, refuse_constant
+from maskseq_events.file_table import FileTable
+from maskseq_events.json_rows import JsonRows
+from maskseq_events.json_text import as_json
 from maskseq_events.new_table import NewTable
-from maskseq_events.rows import Rows, Tried
-from maskseq_events.splicing import spliced
-from maskseq_events.table import EventTable
-
-
-@dataclass(frozen=True)
-class _JsonHeader:
-    names: tuple[str, ...]
-    numeric: frozenset[str]
-    """Names whose values are numbers, one of them not whole."""
-    unquoted: frozenset[str]
-    """Names whose values are numbers or truth values, and are written as such."""
-    blank: str
-    """Blank lines before the first object."""
-    encoding: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class JsonLines(EventTable):
+class JsonLines(FileTable):
     """Event logs in JSON Lines, one object an event; its names are the columns.
 
     A name that an object lacks, and null, are absent. Numbers and truth values are read as JSON writes them, lists and
@@ -56,91 +42,9 @@ class JsonLines(EventTable):
         rows = [[None if (v := event.get(n)) is None else str(v) for n in names] for event in events]
         return claim_table(names, plain_rows(rows), super().recognize(head))
 
-    def _open(self, path: Path) -> tuple[Sequence[str], _JsonHeader, Iterator[Tried]]:
-        names: dict[str, None] = {}
-        kinds: dict[str, set[type]] = {}
-        broken: DataError | None = None
-        for _, _, event in self._objects(path):
-            if isinstance(event, DataError):
-                broken = broken or event
-                continue
-            names |= dict.fromkeys(event)
-            for name, value in event.items():
-                types = kinds.setdefault(name, set())
-                if value is not None and type(value) not in types and not self._says_unknown(value):
-                    types.add(type(value))
-        try:
-            if not names:
-                raise DataError(path, "there are no events in this file")
-            self._columns(list(names), path)
-        except DataError as error:  # the lines that cannot be read may have what is missing
-            raise broken or error from None
-        numeric = frozenset(name for name, types in kinds.items() if float in types <= {int, float})
-        unquoted = frozenset(name for name, types in kinds.items() if types and types <= {int, float, bool})
-        header = _JsonHeader(tuple(names), numeric, unquoted, self._blank(path), encoding_of(path, self.encoding))
-        rows = (
-            (number, raw, event if isinstance(event, DataError) else self._row(event, header))
-            for number, raw, event in self._objects(path)
-        )
-        return list(names), header, rows
-
-    def _says_unknown(self, value: Any) -> bool:
-        return value in self.unknown or (isinstance(value, str) and bool(padded([value], self.unknown)))
-
-    def _objects(self, path: Path) -> Iterator[tuple[int, str, dict[str, Any] | DataError]]:
-        """Each object, or why it is none, with the number of its line and its raw text, and blank lines behind."""
-        held: tuple[int, str, dict[str, Any] | DataError] | None = None
-        for number, line in enumerate(read_lines(path, self.encoding), 1):
-            if not line.strip():
-                held = held and (held[0], held[1] + line, held[2])
-                continue
-            if held is not None:
-                yield held
-            try:
-                held = number, line, _object(line, number, path)
-            except DataError as error:
-                held = number, line, error
-        if held is not None:
-            yield held
-
-    def _blank(self, path: Path) -> str:
-        blank = ""
-        for line in read_lines(path, self.encoding):
-            if line.strip():
-                break
-            blank += line
-        return blank
-
-    def _row(self, event: dict[str, Any], header: _JsonHeader) -> list[str | None]:
-        return [_text(event.get(name)) for name in header.names]
-
-    def _kinds(self, header: _JsonHeader) -> dict[str, Kind]:
-        return dict.fromkeys(header.numeric, "numeric")
-
-    def _owns(self, origin: Rows) -> bool:
-        return isinstance(origin.header, _JsonHeader)
-
-    def _cells(self, raw: str, header: _JsonHeader) -> Sequence[str | None]:
-        return self._row(json.loads(raw.removeprefix("\ufeff")), header)
-
-    def _replaced(self, raw: str, changes: dict[int, Value], header: _JsonHeader) -> str:
-        spans, end = object_spans(raw, raw.index("{"))
-        edits: list[tuple[int, int, str]] = []
-        for index, value in changes.items():
-            name = header.names[index]
-            if name in spans:
-                start, stop = spans[name]
-                edits.append((start, stop, as_json(value, unquoted=name in header.unquoted)))
-            elif value is not None:
-                text = f"{json.dumps(name)}: {as_json(value, unquoted=name in header.unquoted)}"
-                edits.append((end, end, f", {text}" if spans else text))
-        return spliced(raw, edits)
-
-    def _write_rows(self, header: _JsonHeader, rows: Sequence[tuple[int, str]], path: Path) -> None:
-        with create(path) as file:
-            file.write(header.blank.encode(header.encoding))
-            for _, raw in rows:
-                file.write(raw.encode(header.encoding))
+    @cached_property
+    def _file(self) -> JsonRows:
+        return JsonRows(encoding=self.encoding, unknown=self.unknown)
 
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         numeric = {name for case in cases for name, kind in case.kinds.items() if kind == "numeric"}
@@ -149,35 +53,3 @@ class JsonLines(EventTable):
                 cells = {name: as_json(value, unquoted=name in numeric) for name, value in row.items()}
                 pairs = (f"{json.dumps(name, ensure_ascii=False)}: {cell}" for name, cell in cells.items())
                 file.write(f"{{{', '.join(pairs)}}}\n".encode(self.encoding))
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice!r} occurs twice in an object")
-    return found
-
-
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _object(line: str, number: int, path: Path) -> dict[str, Any]:
-    try:
-        event = json.loads(line.removeprefix("\ufeff"), parse_constant=refuse_constant, object_pairs_hook=_unique)
-        if "\\u" in line:
-            json.dumps(event, ensure_ascii=False).encode()
-    except json.JSONDecodeError as error:
-        place = f"line {number}, column {error.colno}"
-        raise DataError(path, f"not valid JSON: {error.msg}", place=place) from None
-    except UnicodeEncodeError:
-        raise DataError(path, "half of a surrogate pair, which is no character", place=f"line {number}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(path, f"not valid JSON: {error}", place=f"line {number}") from None
-    if not isinstance(event, dict):
-        raise DataError(path, f"a line must be one object, not {line.strip()[:40]!r}", place=f"line {number}")
-    return event

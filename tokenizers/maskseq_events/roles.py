@@ -137,7 +137,7 @@ def likely_roles(columns: Mapping[str, Sequence[Value]]) -> tuple[list[Roles], b
     spread = {
         name: _spread(cells)
         for name, cells in columns.items()
-        if name != time and _may_be_case(name, cells) and (not moments or any(_in_order(cells, m) for m in moments))
+        if name != time and may_group_rows(name, cells) and (not moments or any(_in_order(cells, m) for m in moments))
     }
     near = {name for name, share in spread.items() if share <= LOCAL}
     cases = [name for name in spread if name in near or says_case(name) or says_source(name) or _small(columns[name])]
@@ -174,7 +174,8 @@ def _activities(columns: Mapping[str, Sequence[Value]], case: str, *, but: tuple
     return sorted(able, key=lambda name: (not says_activity(name), -changing[name]))
 
 
-def _may_be_case(name: str, cells: Sequence[Value]) -> bool:
+def may_group_rows(name: str, cells: Sequence[Value]) -> bool:
+    """Whether a column may tell which rows belong together."""
     if not all(cells) or says_time(name) or says_activity(name):
         return False
     texts = [cell for cell in cells if cell is not None and cell != UNKNOWN]

@@ -1,0 +1,1 @@
+"""Tables of sequences, whatever they are about: the format `table` and the tokenizer `columns`."""
