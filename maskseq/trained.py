@@ -24,7 +24,7 @@ from maskseq.corpus.unfamiliar import encoded
 from maskseq.errors import DataError, UsageError
 from maskseq.evaluation.holdout import calibrate_on
 from maskseq.formats import Format, Names
-from maskseq.infill.filling import FilledRecord, fill_as_requested
+from maskseq.infill.filling import FilledRecord, fill_as_requested, tasks
 from maskseq.infill.journal import Journal
 from maskseq.infill.options import InfillOptions
 from maskseq.infill.sampler import InfillConfig
@@ -42,7 +42,7 @@ from maskseq.predict.encoder import EncoderPredict
 from maskseq.predict.experts.remembered import Remembered
 from maskseq.predict.gate_file import StoredGate, read_gate, write_gate
 from maskseq.predict.predictor import Predictor
-from maskseq.predict.protocol import Predict, of_ids, with_ids
+from maskseq.predict.protocol import Example, Predict, of_ids, with_ids
 from maskseq.recipe import load_recipe
 from maskseq.scoring.score import Score, score_records
 from maskseq.scoring.variants import VariantScore, score_variants
@@ -54,6 +54,8 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Progress
 from maskseq.variants import Listed, Records, stretches
 
+MOST_KNOWN = 1 << 20
+"""Positions of a file that experts count as well."""
 BLEND = "blend"
 """What a run with a gate predicts with."""
 
@@ -120,6 +122,8 @@ class TrainedModel:
     """Which code that is not installed may be loaded for it: what `load` was given."""
     counted_on: Corpus | None = None
     """The corpus that experts are counted on, where it is open already."""
+    known: tuple[Example, ...] = ()
+    """What is known of the file at hand, which experts count as well; see `knowing`."""
 
     @cached_property
     def fitted(self) -> Fitted | None:
@@ -162,7 +166,8 @@ class TrainedModel:
     def experts(self) -> RunExperts:
         """What it predicts with besides its encoder, if it has a gate."""
         stored = read_gate(self.checkpoint)
-        return RunExperts(stored, lambda: self._corpus_of(stored), self.fills.vocabulary)
+        context = self.model.config.max_positions
+        return RunExperts(stored, lambda: self._corpus_of(stored), self.fills.vocabulary, context, self.known)
 
     def _corpus_of(self, gate: StoredGate | None) -> Corpus:
         """The one that experts are counted on: open, in the run's folder, or where it lay when the gate was fitted."""
@@ -253,6 +258,24 @@ class TrainedModel:
                 scorer = by_evidence(predictor.single_cells, predictor.tokenizer)
             sizer = Sizing(scorer, predictor.tokenizer, predictor.context)
         return fill_as_requested(predictor, records, options, sizer=sizer, journal=journal)
+
+    def knowing(self, records: Iterable[Any], options: InfillOptions | None = None) -> "TrainedModel":
+        """The run whose experts count what is known in these records as well, up to about a million positions.
+
+        A file drifts from the training data, and its other records show how. Each record is left out where it is asked
+        about itself. Cells that `options` request are not known. The run itself where no expert would count.
+        """
+        options = options or InfillOptions()
+        vocabulary, unsized = self.fills.vocabulary, options.lengths or options.insertion
+        if None not in vocabulary.centres or unsized or self.experts.used(options.experts) == (ENCODER,):
+            return self
+        found, room = [], MOST_KNOWN
+        for task in tasks(records, options, self.fills, None):
+            found.append(Example(vocabulary.masked(task.encoded.ids, task.holes), key=task.key))
+            room -= len(task.encoded)
+            if room < 0:
+                return self
+        return replace(self, known=tuple(found))
 
     def calibration(
         self, config: InfillConfig, *, symmetries: bool = True, experts: Sequence[str] = ()

@@ -78,6 +78,7 @@ ACCESS = (
 )
 SYSLOG = b"Dec 10 06:55:46 host sshd[24200]: reverse map failed\nDec 10 06:55:47 host sshd[24201]: Invalid user x\n"
 SESSIONS = b"5 5 22 11\n\n7 ? 9\n5\n"
+TABLE = b"game,turn,move,points\n1,1,hit,3\n1,2,?,\n2,1,stand,10.5\n2,2,hit,2\n"
 SIGNAL = b"time,a,b\n2024-01-01,1.50,3\n2024-01-02,,4\n2024-01-03,2.25,?\n2024-01-04,-1e-3,7\n"
 TS = b"# c\n@problemName x\n@timestamps false\n@classLabel true a b\n@data\n1,2,?:3,4,5:a\n1.5,NaN:3,-4:b\n"
 UCR = b"1,0.5,0.25,-1\n2,1e-1,3,NaN\n-1,4,5,6\n"
@@ -281,6 +282,7 @@ EXAMPLES = {
         "signal-csv", _just("x.csv", b'time,a,b\n(s),(mV),\n1/30/2024 1 PM,"1,234.50",inf\n1/30/2024 2 PM,7.00,\n'),
         {"thousands": ","}, returns=True,
     ),
+    "table": Example("table", _just("x.csv", TABLE), {"key": "game", "order": "turn"}, returns=True),
     "signal-parquet": Example("signal-parquet", lambda: {"x.parquet": _parquet()}, {"channels": ("numeric_value",)}),
     "npy": Example("npy", lambda: {"x.npy": _npy()}),
     "npz": Example("npz", lambda: {"x.npz": _npz()}),

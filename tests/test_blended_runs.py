@@ -94,7 +94,7 @@ def test_pretraining_weighs_what_was_counted(folder: Path) -> None:
     loaded = load(folder / "run")
     assert loaded.experts.stored is not None
     assert {ENCODER, TABLES} <= set(loaded.experts.stored.experts)
-    told = evaluate_run(folder / "run", question=Question(cells=300, protocols=("event",)))
+    told = evaluate_run(folder / "run", question=Question(cells=300, protocols=("event",))).to_json()
     bits = {name: each["bits"] for name, each in told["protocols"]["event"]["by"].items()}
     assert bits["model"] < bits[f"{ENCODER} (expert)"] - 0.2
     assert bits["model"] < 1.05 * bits[f"{TABLES} (expert)"]
@@ -261,3 +261,88 @@ def test_no_value_in_a_gate_does_harm(run: Path) -> None:
             found = read_gate(path.parent)
             assert found is None or np.isfinite(found.gate.weights).all()
             path.write_text(json.dumps(gate))
+
+
+def drifted(folder: Path, hidden: str = "?") -> Path:
+    """Cases that go round the other way than those in training, an event in some of them unknown."""
+    rows = ["case,activity,colour"]
+    for case in range(30):
+        for event in range(6):
+            at = (case - event) % 5
+            name = hidden if event == 3 and case % 3 == 0 else "abcde"[at]
+            rows.append(f"new-{case},{name},{['red', 'green', 'blue'][at % 3]}")
+    path = folder / "drifted.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_what_is_known_in_a_file_counts_for_its_other_records(folder: Path, tmp_path: Path) -> None:
+    file, run = drifted(tmp_path), load(folder / "run")
+    records = list(run.reader(file).read(file))
+
+    def surprise(loaded: TrainedModel) -> float:
+        """Bits of the events that are unknown, by the way that the cases of the file go."""
+        found = []
+        for case, each in enumerate(loaded.infill(records, experts=(TABLES,))):
+            if case % 3 == 0:
+                true = run.tokenizer.fields[0].tokens.index("abcde"[(case - 3) % 5])
+                found.append(-np.log2(each.filled.fill.marginals[0, true]))
+        return float(np.mean(found))
+
+    before = surprise(run)
+    assert surprise(run.knowing(records)) < before - 1
+    unknown = InfillOptions(unknown=("activity",), experts=(TABLES,))
+    kept = [(each.key, each.ids[:, 0].tolist()) for each in run.knowing(records, unknown).known]
+    assert all(set(ids[:-1]) == {run.tokenizer.fields[0].mask_id} for _, ids in kept)  # all but the mark of the end
+    summary = roundtrip.infill_file(run, file, output=tmp_path / "out")
+    assert summary["filled"]["cells"] == 10
+
+
+def test_records_that_are_scored_do_not_count_for_themselves(folder: Path, tmp_path: Path) -> None:
+    """One odd case stays odd; how much counts are worth is fitted anew, so that it is not as odd to the bit."""
+    file, run = tmp_path / "odd.csv", load(folder / "run")
+    file.write_text("case,activity,colour\n" + "".join(f"odd,{each},red\n" for each in "aceb"))
+    (record,) = run.reader(file).read(file)
+    bits = [next(iter(each.score([record], experts=(TABLES,)))).bits for each in (run, run.knowing([record]))]
+    assert np.nansum(bits[1]) > 0.7 * np.nansum(bits[0]) > 20
+
+
+def signal(length: int, seed: int) -> np.ndarray:
+    """Two smooth channels that know of one another."""
+    steps = np.random.default_rng(seed).normal(0, 0.1, (length + 40, 2)) @ np.array([[1, 0.5], [0, 1]])
+    smooth = np.stack([np.convolve(column, np.hanning(20), mode="valid") for column in steps.T], axis=1)
+    return np.asarray(np.round(smooth[:length], 4))
+
+
+def write_signal(path: Path, values: np.ndarray) -> None:
+    rows = [",".join("" if np.isnan(x) else repr(float(x)) for x in row) for row in values]
+    path.write_text("\n".join(["a,b", *rows]) + "\n")
+
+
+@pytest.mark.parametrize("experts_only", [True, False])
+def test_runs_of_numbers_fill_a_file_that_drifted(tmp_path: Path, *, experts_only: bool) -> None:
+    """Their experts weigh by each window's own known numbers, and what they fill leaves the bins with the file."""
+    write_signal(tmp_path / "train.csv", signal(3000, 0))
+    settings: dict[str, Any] = {
+        "data": {"files": [str(tmp_path / "train.csv")], "format": "signal-csv", "workers": 1},
+        "tokenizer": {"name": "quantize", "bins": 32},
+        "packing": {"row_tokens": 256, "context": 64},
+    }
+    recorded = recipe(tmp_path) | settings
+    recorded["data"] |= {"split": {"regions": ["2501-2900"]}}
+    run = maskseq.pretrain(recorded, output=tmp_path / "run", experts_only=experts_only)
+    truth = signal(300, 1) + 25.0
+    asked = truth.copy()
+    for start in range(10, 290, 24):
+        asked[start : start + 5, start // 24 % 2] = np.nan
+    write_signal(tmp_path / "asked.csv", asked)
+    roundtrip.infill_file(run, tmp_path / "asked.csv", output=tmp_path / "out", format="signal-csv")
+    filled = np.genfromtxt(tmp_path / "out" / "asked.csv", delimiter=",", skip_header=1)
+    holes = np.isnan(asked)
+    assert np.array_equal(filled[~holes], truth[~holes])
+    lines = asked.copy()
+    for column in lines.T:
+        known = ~np.isnan(column)
+        column[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), column[known])
+    errors = [float(np.mean((each - truth)[holes] ** 2)) for each in (filled, lines)]
+    assert errors[0] < 0.7 * errors[1]

@@ -71,8 +71,10 @@ def infill_file(
     with claimed(output, new=True, parents=True, state=JOURNAL) as work:
         work.content.mkdir()
         checkpoint = {"checkpoint": read_json(CheckpointFolder(run.checkpoint).digests)}
+        with Intake(intake.reader, file, on_error=on_error, tokenizer=run.fills, warns=False) as first:
+            run = run.knowing(first, options)
         digest = run.experts.digest(options.experts)
-        predictor = {"predictor": digest} if digest else {}
+        predictor = {"predictor": digest, "known": run.experts.file_digest} if digest else {}
         journal = Journal(work.folder / JOURNAL, checkpoint | predictor | options.identity())
         summary, shown = _fill(run, intake, work.content, journal, table, on_progress, options)
         report = beside(work.content / summary["filled"]["file"], "report.html")

@@ -21,6 +21,7 @@ from maskseq.masking.plan import MaskingConfig
 from maskseq.model.checkpoint import weights_digest
 from maskseq.predict.blend import ENCODER, Blend, Chosen, choose
 from maskseq.predict.experts.counted import count, seasons
+from maskseq.predict.experts.left_out import with_file
 from maskseq.predict.experts.training_data import training_data
 from maskseq.predict.gate_file import StoredGate
 from maskseq.predict.protocol import Example, Predict
@@ -46,6 +47,7 @@ SELECTED = 1 << 22
 """Positions of selection data that a gate may be fitted on."""
 PARTS: tuple[Split, ...] = ("train", "selection")
 """What experts are counted on, once the gate is fitted."""
+BY_WINDOW = "weights by window"
 BASELINES_ONLY = ("best Markov chain", "prefixes")
 """Simple methods that are no experts: what they know, context tables know better."""
 
@@ -77,14 +79,16 @@ def stored_gate(
     """The gate of a checkpoint's encoder, if there is one, and of what its corpus counts, to be written.
 
     It is fitted on `records` (keys, where each begins in its record, ids), which are called `data`, or on what the
-    corpus holds out for selection, experts being counted on the training part alone then.
+    corpus holds out for selection, experts being counted on the training part alone then. Of numbers nothing is fitted:
+    their weights are those of each window's own known numbers (`predict/experts/number_blend.py`).
     """
     counted = count_experts(corpus, ("train",) if records is None else PARTS)
     experts: dict[str, Predict] = ({} if encoder is None else {ENCODER: encoder}) | counted
     if not experts:
         raise UsageError(f"{corpus.path} holds no training data to count experts on")
+    by_window = None not in corpus.tokenizer.vocabulary.centres
     masked = mask_cells(
-        list(_selection(corpus)) if records is None else records,
+        [] if by_window else list(_selection(corpus)) if records is None else records,
         corpus.tokenizer,
         masking,
         context=context,
@@ -94,6 +98,7 @@ def stored_gate(
     )
     chosen = fit_gate(experts, masked, corpus.tokenizer, on_progress=on_progress)
     n = len(masked.truth)
+    found = "weights are those of each window's own known numbers" if by_window else "nothing is held out to fit on"
     return StoredGate(
         checkpoint=weights_digest(checkpoint),
         experts=tuple(experts),
@@ -101,19 +106,19 @@ def stored_gate(
         corpus=corpus.fingerprint,
         n_cells=n,
         n_regions=len(np.unique(masked.regions)),
-        form=chosen.form,
+        form=BY_WINDOW if by_window else chosen.form,
         fitted_on=data if n else "",
         bits=chosen.bits,
-        notes=(f"{n:,} cells of {data}" if n else "nothing is held out to fit on",),
+        notes=(f"{n:,} cells of {data}" if n else found,),
     )
 
 
-def count_experts(corpus: Corpus, parts: Sequence[Split]) -> dict[str, Predict]:
-    """The experts that suit the corpus's vocabulary, counted on some of its parts."""
-    data = training_data(corpus, parts)
+def count_experts(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example] = ()) -> dict[str, Predict]:
+    """The experts that suit the corpus's vocabulary, counted on some of its parts and on what is known of a file."""
+    data, tokenizer = training_data(corpus, parts), corpus.tokenizer
     if not data.n_positions:
         return {}
-    tokenizer = corpus.tokenizer
+    data = with_file(data, file, tokenizer) if file else data
     found = count(data, tokenizer, periods=seasons(data.sequences, tokenizer))
     return {name: each for name, each in found.items() if name not in BASELINES_ONLY}
 

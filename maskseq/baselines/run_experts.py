@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -11,8 +11,12 @@ from maskseq.baselines.gating import PARTS, count_experts
 from maskseq.corpus.reader import Corpus, Split
 from maskseq.errors import MaskseqError, UsageError, nearest
 from maskseq.predict.blend import ENCODER, Blend, Gate
+from maskseq.predict.experts.counted import seasons
+from maskseq.predict.experts.number_blend import NumberBlend
+from maskseq.predict.experts.number_prior import by_window
+from maskseq.predict.experts.training_data import training_data
 from maskseq.predict.gate_file import StoredGate
-from maskseq.predict.protocol import Predict
+from maskseq.predict.protocol import Example, Predict
 from maskseq.storage.standard_json import to_json
 from maskseq.types import Vocabulary
 
@@ -20,9 +24,20 @@ from maskseq.types import Vocabulary
 class RunExperts:
     """What a run predicts with: its gate, and the experts that it weighs."""
 
-    def __init__(self, stored: StoredGate | None, open_corpus: Callable[[], Corpus], vocabulary: Vocabulary) -> None:
-        """`open_corpus` opens the corpus that the experts are counted on, or raises a `MaskseqError`."""
-        self.stored, self.open_corpus, self.vocabulary = stored, open_corpus, vocabulary
+    def __init__(
+        self,
+        stored: StoredGate | None,
+        open_corpus: Callable[[], Corpus],
+        vocabulary: Vocabulary,
+        context: int,
+        file: Sequence[Example] = (),
+    ) -> None:
+        """`open_corpus` opens the corpus that the experts are counted on, or raises a `MaskseqError`.
+
+        `context` is the longest window that the experts are asked about, `file` what is known of the file at hand.
+        """
+        self.file = file
+        self.stored, self.open_corpus, self.vocabulary, self.context = stored, open_corpus, vocabulary, context
         self.counted: dict[tuple[Split, ...], dict[str, Predict]] = {}
 
     def used(self, names: Sequence[str] = ()) -> tuple[str, ...]:
@@ -56,10 +71,20 @@ class RunExperts:
         if used == (ENCODER,):
             return encoder
         assert self.stored is not None
-        experts = self.all(encoder, parts)
+        experts = {name: each for name, each in self.all(encoder, parts).items() if name in used}
         if len(used) == 1:
             return experts[used[0]]
+        if None not in self.vocabulary.centres:
+            return self._by_window(experts, parts)
         return Blend({name: experts[name] for name in used}, self._gate(used), self.vocabulary)
+
+    def _by_window(self, experts: Mapping[str, Predict], parts: tuple[Split, ...]) -> NumberBlend:
+        """Of numbers, which drift: weights by each window's own known ones, and by cross-fitted errors in training."""
+        corpus = self.open_corpus()
+        data = training_data(corpus, parts)
+        return by_window(
+            experts, data, corpus.tokenizer, seasons(data.sequences, corpus.tokenizer), context=self.context
+        )
 
     def shares(self, used: Sequence[str]) -> dict[str, float]:
         """Of experts that are used, the share of all weights, averaged over the classes of cells."""
@@ -90,6 +115,15 @@ class RunExperts:
         assert self.stored is not None
         return hashlib.sha256(to_json([self.stored.digest, used]).encode()).hexdigest()
 
+    @property
+    def file_digest(self) -> str:
+        """Of what is known of the file at hand."""
+        found = hashlib.sha256()
+        for each in self.file:
+            found.update(f"{each.key}:{each.ids.shape}".encode())
+            found.update(np.ascontiguousarray(each.ids).tobytes())
+        return found.hexdigest()
+
     @cached_property
     def _problem(self) -> str:
         """Why the experts cannot be had, if they cannot; a warning says so, once."""
@@ -112,7 +146,7 @@ class RunExperts:
 
     def _count(self, parts: tuple[Split, ...]) -> dict[str, Predict]:
         if parts not in self.counted:
-            self.counted[parts] = count_experts(self.open_corpus(), parts)
+            self.counted[parts] = count_experts(self.open_corpus(), parts, self.file)
         return self.counted[parts]
 
 

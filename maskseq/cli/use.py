@@ -345,6 +345,7 @@ def score(
     from maskseq.contract.fence import check_variants, streamed
     from maskseq.corpus.intake import Intake
     from maskseq.errors import UsageError
+    from maskseq.infill.options import InfillOptions
     from maskseq.plugins import variants_for
     from maskseq.scoring import surprise
     from maskseq.storage.outputs import require_apart
@@ -374,6 +375,8 @@ def score(
         )
         rows = _variant_rows(found, listed.columns)
     else:
+        with Intake(reader, file, on_error=on_error, tokenizer=loaded.tokenizer, warns=False) as first:
+            loaded = loaded.knowing(first, InfillOptions(experts=tuple(experts or ())))
         scores = loaded.score(
             records,
             stride=stride,

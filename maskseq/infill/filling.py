@@ -65,7 +65,7 @@ def fill_as_requested(
     tokenizer = predictor.tokenizer
     for filled in fill_records(
         predictor.predict,
-        _tasks(records, options, tokenizer, sizer),
+        tasks(records, options, tokenizer, sizer),
         options.config,
         vocabulary=tokenizer.vocabulary,
         context=predictor.context,
@@ -84,7 +84,7 @@ def fill_as_requested(
         yield FilledRecord(record, task.encoded, replace(filled, fill=fill), posterior, given, sized, beyond)
 
 
-def _tasks(
+def tasks(
     records: Iterable[Any], options: InfillOptions, tokenizer: Tokenizer[Any], sizer: Sizer | None
 ) -> Iterator[Task]:
     """Each record with the cells to fill. Its payload is the record with holes of known lengths, and these."""

@@ -36,8 +36,20 @@ def count_blend(
 
     `context` is the length of the windows that it will be asked about.
     """
-    series = series_of(data, tokenizer)
     experts = count_numbers(data, tokenizer, periods) | dict(others or {})
+    return by_window(experts, data, tokenizer, periods, context=context)
+
+
+def by_window(
+    experts: Mapping[str, Predict],
+    data: HasNumbers,
+    tokenizer: Tokenizer[Any],
+    periods: Sequence[int] = (),
+    *,
+    context: int,
+) -> NumberBlend:
+    """Experts that were counted on training records (and others) as one."""
+    series = series_of(data, tokenizer)
     prior = cross_fitted_errors(series, periods, context=context)
     return NumberBlend(
         experts, tokenizer.vocabulary, frequencies_of(data.sequences, tokenizer), moments(series)[1], prior
