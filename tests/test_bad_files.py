@@ -85,7 +85,7 @@ def test_a_file_that_is_not_there_and_one_that_is_a_folder(name, tmp_path):
         name
         for name in EXAMPLES
         if name.partition(",")[0] not in ("2bit", "npy", "npz", "edf", "wav", "ocel")  # which are no text
-        and name.partition(",")[0] not in ("event-csv", "event-jsonl", "textlog", "sessions")  # which read it
+        and name.partition(",")[0] not in ("event-csv", "event-jsonl", "textlog", "sessions", "table")  # which read it
     ],
 )
 def test_utf_16(name, tmp_path):

@@ -108,6 +108,13 @@ def test_verdicts(factor: float, regions: int, verdict: str) -> None:
     assert (found.n, found.regions, found.best_simple) == (10 * regions, regions, "table")
 
 
+def test_a_hundredth_of_a_bit_decides_nothing() -> None:
+    theirs = np.random.default_rng(0).exponential(0.001, size=500)
+    region = np.repeat(np.arange(50), 10)
+    assert compare(theirs + 0.015, region, table=theirs).verdict == "no better than"
+    assert compare(theirs + 0.03, region, table=theirs).verdict == "worse than"
+
+
 def test_gaps_that_nobody_gets_right_decide_nothing() -> None:
     wrong = np.zeros(400)
     assert compare(wrong, np.arange(400), "exact", table=wrong).verdict == "undecided"

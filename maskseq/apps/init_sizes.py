@@ -53,5 +53,5 @@ def sizes(size: Size, positions_a_unit: float, context: int) -> dict[str, dict[s
         "packing": {"row_tokens": max(context, max(rows, default=256)), "context": context},
         "optimizer": {"name": "stable_adamw", "lr": 2e-3},
         "schedule": {"decay": 0.3},
-        "training": {"tokens": max(round(tokens, -3), 1000), "rows": 1},
+        "training": {"tokens": max(int(round(tokens, -3)), 1000), "rows": 1},
     }

@@ -15,6 +15,7 @@ from maskseq.evaluation.paired import (
     Outcome,
     by_region,
     compared,
+    margin,
     opponent,
 )
 from maskseq.evaluation.results import Interval, Result, stored_as
@@ -54,7 +55,7 @@ class FieldComparison(Result):
     @property
     def severity(self) -> tuple[int, float]:
         """The worst first: by verdict, then by the gain in units of its margin."""
-        return OUTCOMES.index(self.verdict or "undecided"), (self.gain or 0.0) / MARGINS[self.metric]
+        return OUTCOMES.index(self.verdict or "undecided"), (self.gain or 0.0) / margin(self.metric, self.theirs)
 
     @property
     def briefly(self) -> str:
@@ -161,5 +162,5 @@ def compare_field(
         ours=ours,
         gain=found.gain,
         gain_interval=(found.low, found.high),
-        verdict="undecided" if rare or n_regions < FEWEST_REGIONS else found.outcome(MARGINS[metric]),
+        verdict="undecided" if rare or n_regions < FEWEST_REGIONS else found.outcome(margin(metric, figures.theirs)),
     )

@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float, Int
 Metric = Literal["bits", "squared error", "exact"]
 MARGINS: Mapping[Metric, float] = {"bits": 0.01, "squared error": 0.02, "exact": 0.01}
 """δ: what is too little to matter."""
+SMALL_BITS = 0.02
+"""Bits of a cell that are too few to matter, however few the other method needs: some fields are nearly certain."""
 RESAMPLES = 10_000
 FEWEST_REGIONS = 10
 """With fewer, an interval says nothing, and nothing is claimed."""
@@ -54,6 +56,11 @@ class Comparison:
     def outcome(self, margin: float) -> Outcome:
         """In words: a loss that is too small to matter is "no better than"."""
         return "better than" if self.wins() else "worse than" if self.loses_by(margin) else "no better than"
+
+
+def margin(metric: Metric, theirs: float) -> float:
+    """δ of a comparison with a method of this figure."""
+    return max(MARGINS[metric], SMALL_BITS / max(theirs, 1e-9)) if metric == "bits" else MARGINS[metric]
 
 
 def compared(ours: np.ndarray, theirs: np.ndarray, sizes: np.ndarray, metric: Metric, *, seed: int = 0) -> Comparison:
