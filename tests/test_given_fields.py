@@ -131,7 +131,7 @@ def test_training_rows_show_given_cells_and_never_weigh_them(tmp_path: Path) -> 
 def test_no_protocol_asks_for_a_given_cell(protocol: str) -> None:
     tokenizer = Plays()
     encoded = [(record.key, tokenizer.encode(record)) for record in games(5)]
-    puzzles = list(Protocol.parse(protocol, MaskingConfig()).puzzles(encoded, tokenizer, context=64))
+    puzzles = list(Protocol.parse(protocol, MaskingConfig()).examples(encoded, tokenizer, context=64))
     assert puzzles
     for puzzle in puzzles:
         assert not puzzle.hidden[:, GIVEN].any()
