@@ -64,11 +64,25 @@ def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any
     """A run folder, or one of its checkpoints, ready to infill, score and embed.
 
     Of a run it is the best checkpoint by selection data, or the newest one where none was chosen; `checkpoint` of what
-    is returned says which.
+    is returned says which. Loading executes nothing that is not installed.
 
-    Loading executes nothing that is not installed: names of code in the folder are refused unless `trust_code` allows
-    them, here and in whatever the run opens later. `tokenizer` is an object that is here already, such as the one that
-    the run was trained with: it needs no trust.
+    Args:
+        run: A run folder, or a folder of its `checkpoints`.
+        trust_code: Which code that is not installed may be loaded, here and in whatever the run opens later, if the
+            folder names some (default: none).
+        tokenizer: An object that is here already, such as the one that the run was trained with: it needs no trust.
+
+    Raises:
+        UsageError: There is no such folder, it needs code that is not trusted, or the tokenizer is another one.
+        DataError: A file of it is damaged, or was changed since the checkpoint was written.
+
+    Example:
+        >>> load("runs/that/is/not/there")
+        Traceback (most recent call last):
+        ...
+        maskseq.errors.UsageError: runs/that/is/not/there: there is no such run folder
+        <BLANKLINE>
+        hint: `maskseq pretrain RECIPE --output runs/that/is/not/there` makes one
     """
     if not Path(run).is_dir():
         raise UsageError(
@@ -111,7 +125,20 @@ def recipe_file(run: Path, checkpoint: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained encoder and the tokenizer that belongs to it."""
+    """A trained run: its encoder, its tokenizer, and the experts beside them. `maskseq.load` makes it.
+
+    `infill` fills holes, `score` says how surprising known cells are, `embed` makes vectors, `calibrate` and `blend`
+    fit what lies beside the checkpoint, `predictor` is what all of them ask.
+
+    Args:
+        path: The folder that was loaded.
+        model: The encoder, a `torch.nn.Module`.
+        tokenizer: What records are encoded with; `fills` is that of the cells that infill fills.
+        checkpoint: Which of the run's checkpoints it is.
+        trust_code: Which code that is not installed may be loaded for it.
+        counted_on: The corpus that experts are counted on, where it is open already.
+        known: What is known of the file at hand, which experts count as well; see `knowing`.
+    """
 
     path: Path
     model: Encoder
@@ -428,8 +455,21 @@ class TrainedModel:
     ) -> Iterator[Score]:
         """Bits of every known cell given the others, streaming; see `maskseq.scoring.score.score_records`.
 
-        Only cells of `fields` are scored (none: of all). Calibrated as cells that are masked alone, unless told
-        otherwise, if the run is. Warns at the end where numbers lie outside the training range.
+        Args:
+            records: Records of the run's format.
+            stride: One cell in so many is masked in a pass; None masks each alone, which is exact and slow.
+            fields: Names of the fields whose cells are scored (default: all).
+            symmetries: Average over the tokenizer's symmetries.
+            calibrated: As cells that are masked alone, if the run has a calibration.
+            experts: Which experts have a say (default: those of the run's gate).
+
+        Returns:
+            A `Score` for each record, in order: `bits` [positions, fields], NaN where nothing is scored. Warns at the
+            end where numbers lie outside the training range.
+
+        Raises:
+            UsageError: A field or an expert that there is not.
+            DataError: A record that cannot be encoded.
         """
         names, seen = Names(), watched(records, self.tokenizer)
         return score_records(
@@ -473,9 +513,20 @@ class TrainedModel:
     def embed(
         self, records: Iterable[Any], *, pooling: Pooling = "mean", symmetries: bool = True, layer: int | None = None
     ) -> Iterator[tuple[str, Float[np.ndarray, "..."]]]:
-        """Keys and float32 vectors: one a record, or with pooling "none" one a position; streaming.
+        """Keys and float32 vectors, streaming.
 
-        `layer` takes the states behind it, 0 those of the embeddings (default: behind the last layer and its norm).
+        Args:
+            records: Records of the run's format.
+            pooling: Over positions: "mean" or "max", or "none" for a vector of each position.
+            symmetries: Average over the tokenizer's symmetries.
+            layer: The layer whose states are taken, 0 for the embeddings (default: the last one, behind its norm).
+
+        Returns:
+            Pairs of a key and a vector [hidden], or with pooling "none" [positions, hidden].
+
+        Raises:
+            UsageError: A pooling or a layer that there is not.
+            DataError: A record that cannot be encoded.
         """
         return embed_records(
             self.model,

@@ -1,5 +1,6 @@
 """The documents name what is there: their links, the files of the reading path, and where things are added."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -27,7 +28,14 @@ def test_the_reading_path_is_as_short_as_it_says() -> None:
     text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
     files = re.findall(r"^\| \d+ \| `([\w/.]+)` \|", text, flags=re.MULTILINE)
     assert len(files) == len(set(files)) == 12
-    assert sum(len((ROOT / file).read_text(encoding="utf-8").splitlines()) for file in files) <= LONGEST_PATH
+    assert sum(without_docstrings((ROOT / file).read_text(encoding="utf-8")) for file in files) <= LONGEST_PATH
+
+
+def without_docstrings(text: str) -> int:
+    """Lines of a module, but for those of texts that say what something is."""
+    said = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Expr)]
+    texts = [each for each in said if isinstance(each.value, ast.Constant) and isinstance(each.value.value, str)]
+    return len(text.splitlines()) - sum((each.end_lineno or each.lineno) - each.lineno + 1 for each in texts)
 
 
 def test_places_to_add_things_exist() -> None:

@@ -9,7 +9,6 @@ import pytest
 
 import maskseq
 
-MODULES = ("types", "tokenizer", "formats", "constraints", "testing", "survey", "predict.protocol")
 WITH_EXAMPLES = {
     "types": ("Record", "Field", "LegalCells", "Encoded"),
     "tokenizer": ("Symmetry", "Tokenizer"),
@@ -18,6 +17,8 @@ WITH_EXAMPLES = {
     "testing": ("check_tokenizer",),
     "survey": ("Head", "Claim", "Suggestion"),
     "predict.protocol": ("Example",),
+    "trained": ("load",),
+    "apps.pretrain": ("pretrain",),
 }
 
 
@@ -25,7 +26,7 @@ def loaded(name: str) -> ModuleType:
     return import_module(f"maskseq.{name}")
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_examples_run(name: str) -> None:
     failed, tried = doctest.testmod(loaded(name))
     assert tried

@@ -56,13 +56,34 @@ def pretrain(
 ) -> TrainedModel:
     """Pretrain into the run folder `output`, or go on with the same run there; returns it loaded.
 
-    `tokenizer` and `records` are for objects that a recipe cannot name: they take the place of its `[tokenizer]`
-    section and of `data.files`. `corpus` is one that is open already. `extend` begins the next stage of another run
-    (a longer context, other masks; rows and schedules count anew), `branch` goes on from one of its checkpoints (a
-    stable run may end in several decays). `experts_only` trains nothing: the initial encoder is step 0, and what is
-    counted on the corpus predicts without it; the same call without it goes on from there. Raises `UsageError` for a
-    recipe or folder that does not fit, `DataError` for broken data, and `KeyboardInterrupt` when interrupted, after a
-    checkpoint.
+    Args:
+        recipe: A TOML file, the name of a recipe that ships, the same as a mapping, or a `Recipe`.
+        output: The run folder.
+        overrides: Keys of the recipe that are set otherwise, such as `"training.tokens=100_000"`.
+        tokenizer: An object in place of the `[tokenizer]` section, which a recipe cannot name.
+        records: Objects in place of `data.files`.
+        corpus: One that is open already.
+        extend: A run whose next stage begins (a longer context, other masks; rows and schedules count anew).
+        branch: A run, or one of its checkpoints, to go on from (a stable run may end in several decays).
+        experts_only: Train nothing. The initial encoder is step 0, and what is counted on the corpus predicts without
+            it; the same call without this goes on from there.
+        on_event: Is called with every event of the training (`maskseq.training.events`).
+
+    Returns:
+        The run, loaded: its best checkpoint by selection data.
+
+    Raises:
+        UsageError: A recipe or folder that does not fit.
+        DataError: Broken data, with file and place.
+        KeyboardInterrupt: When interrupted, after a checkpoint; the same call goes on from there.
+
+    Example:
+        >>> pretrain({"data": {}, "tokenizer": {"name": "nucleotid"}}, output="runs/mine")
+        Traceback (most recent call last):
+        ...
+        maskseq.errors.UsageError: the recipe names no data
+        <BLANKLINE>
+        hint: in its [data] section, set files = ["…"] or corpus = "…"
     """
     resolved = load_recipe(recipe, overrides)
     check_memory(resolved)
