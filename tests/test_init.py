@@ -117,7 +117,7 @@ def test_plug_ins_whose_packages_are_missing_do_not_stand_in_the_way(
     load = plugins.load
 
     def missing(group: plugins.Group, name: str, **options: Any) -> Any:
-        if name in ("bpe", "event-parquet", "meds", "signal-parquet"):
+        if name in ("bpe", "event-parquet", "meds", "signal-parquet", "table"):
             raise UsageError(f"{name} cannot be imported")
         return load(group, name, **options)
 

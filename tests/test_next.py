@@ -208,19 +208,19 @@ def test_simple_forecasts_are_what_their_names_say() -> None:
 def test_next_asks_for_every_position_with_nothing_behind_it_the_end_included() -> None:
     records = [(each.key, EVENTS.encode(each)) for each in cases(2)]
     protocol = Protocol.parse("next", MaskingConfig())
-    asked = list(protocol.puzzles(records, EVENTS, context=16))
+    asked = list(protocol.examples(records, EVENTS, context=16))
     assert [len(each.truth) for each in asked] == [*range(1, 6), *range(1, 8)]
     for each in asked:
         assert set(each.cells[:, 0].tolist()) == {len(each.truth) - 1}
         assert not each.hidden[:-1].any()
-    suffixes = Protocol.parse("suffix-3", MaskingConfig()).puzzles(records, EVENTS, context=16)
+    suffixes = Protocol.parse("suffix-3", MaskingConfig()).examples(records, EVENTS, context=16)
     assert [len(each.truth) for each in suffixes] == [3, 4, 5, 3, 4, 5, 6, 7]
 
 
 def test_a_forecast_asks_for_the_ends_of_windows() -> None:
     ids = np.arange(40, dtype=np.uint8)[:, None] % 4
     tokenizer = QuantizeTokenizer.fit([recording(np.arange(40.0) % 4)], scheme="uniform", bins=4)
-    found = list(Protocol.parse("forecast-3", MaskingConfig()).puzzles([("r", Encoded(ids))], tokenizer, context=16))
+    found = list(Protocol.parse("forecast-3", MaskingConfig()).examples([("r", Encoded(ids))], tokenizer, context=16))
     assert [sorted(set(each.cells[:, 0].tolist())) for each in found] == [[13, 14, 15], [13, 14, 15], [5, 6, 7]]
 
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskseq.periods import found_period
 from maskseq.predict.experts import gaussian, imputers
 from maskseq.predict.experts.gaussian import Aligned, Conditioned, Stationary
 from maskseq.predict.experts.numbers import NumberPredict, Spread, distance_groups
 from maskseq.predict.protocol import Example
+from maskseq.survey.periods import found_period
 from maskseq.types import Field, Vocabulary
 
 

@@ -75,7 +75,7 @@ def test_an_installed_wheel_finds_its_plugins_and_recipes(built: Path, tmp_path:
 
 def test_what_is_installed_stays_small(built: Path) -> None:
     """Samples are most of it; the data of other recipes are not shipped."""
-    assert all(path.stat().st_size < 2_000_000 for path in built.iterdir())
+    assert all(path.stat().st_size < 2_500_000 for path in built.iterdir())
 
 
 def test_help_and_plugins_never_load_torch() -> None:

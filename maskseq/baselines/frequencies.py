@@ -1,6 +1,7 @@
 """Whether fills say more than frequencies do: a model's distributions against training frequencies."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,10 @@ def loss_of(counts: Sequence[Int[np.ndarray, "_"]], rows: Iterable[PackedRow]) -
 def training_counts(run: Path, corpus: Corpus) -> list[Int[np.ndarray, "_"]]:
     """How often each id occurs in training, as the run has it on record, or else counted now."""
     file = RunFolder(run).frequencies
-    return _read(file, corpus.tokenizer) if file.exists() else count(corpus.training_ids(), corpus.tokenizer)
+    if file.exists():
+        with suppress(DataError):  # damaged, or of other tokens, which the checkpoint will tell of
+            return _read(file, corpus.tokenizer)
+    return count(corpus.training_ids(), corpus.tokenizer)
 
 
 def write_frequencies(run: Path, corpus: Corpus, counts: Sequence[Int[np.ndarray, "_"]]) -> None:

@@ -26,7 +26,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class FigureComparison:
     """How much better the first prediction is than the second, by the task's first metric: paired over records."""
 
     metric: str
@@ -80,7 +80,7 @@ def compare(
     records: Int[np.ndarray, " answers"],
     *,
     seed: int = 0,
-) -> Comparison:
+) -> FigureComparison:
     """Both predictions on the same draws of records."""
     name, metric = next(iter(metrics_of(kind).items()))
     sign = -1.0 if name in LOWER_IS_BETTER else 1.0
@@ -88,7 +88,9 @@ def compare(
     def difference(chosen: Int[np.ndarray, " drawn"] | slice) -> float:
         return sign * (metric(targets[chosen], first[chosen]) - metric(targets[chosen], second[chosen]))
 
-    return Comparison(name, _figure(difference(slice(None)), [difference(d) for d in bootstrap(records, seed=seed)]))
+    return FigureComparison(
+        name, _figure(difference(slice(None)), [difference(d) for d in bootstrap(records, seed=seed)])
+    )
 
 
 def bootstrap(records: Int[np.ndarray, " answers"], *, seed: int = 0, draws: int = DRAWS) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from maskseq.tasks.examples import TaskExample
-from maskseq.tasks.figures import LOWER_IS_BETTER, Comparison, Figure, compare, figures, metrics_of, plain
+from maskseq.tasks.figures import LOWER_IS_BETTER, Figure, FigureComparison, compare, figures, metrics_of, plain
 from maskseq.tasks.simple import SimpleMethod, loss_of
 from maskseq.tasks.targets import TargetSpace
 
@@ -29,7 +29,7 @@ class TaskFigures:
     """The simple method that was best on the selection part."""
     share: float = 1.0
     """Of the network in the mean of both, chosen on the selection part."""
-    comparisons: dict[str, Comparison] = field(default_factory=dict)
+    comparisons: dict[str, FigureComparison] = field(default_factory=dict)
     """The network, and the mean of both, against that simple method."""
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 from maskseq_events.case import Kind, Value
 from maskseq_events.mapping import Columns
-from maskseq_events.row_files import Chosen, RowFile
+from maskseq_events.row_files import ColumnChoice, RowFile
 from maskseq_events.rows import Rows, Tried
 from maskseq_events.table import EventTable
 
@@ -23,11 +23,11 @@ class FileTable(EventTable):
     def _open(self, path: Path) -> tuple[Sequence[str], Any, Iterator[Tried]]:
         return self._file.open(path, lambda names: self._chosen(self._columns(names, path)))
 
-    def _chosen(self, columns: Columns) -> Chosen:
+    def _chosen(self, columns: Columns) -> ColumnChoice:
         roles = (columns.case, columns.start, *columns.time, *columns.activity)
         needed = {index for index in roles if index is not None}
         read = needed | {*columns.attributes.values(), *columns.case_attributes.values()}
-        return Chosen(needed if self.attributes is None else read, read)
+        return ColumnChoice(needed if self.attributes is None else read, read)
 
     def _owns(self, origin: Rows) -> bool:
         return self._file.owns(origin.header)

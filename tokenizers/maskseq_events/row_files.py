@@ -9,7 +9,7 @@ from maskseq_events.case import Value
 from maskseq_events.rows import Tried
 
 
-class Chosen(NamedTuple):
+class ColumnChoice(NamedTuple):
     """Columns by their numbers."""
 
     needed: Collection[int]
@@ -18,7 +18,7 @@ class Chosen(NamedTuple):
     """These, and others whose values are left out where they have none."""
 
 
-Choose = Callable[[Sequence[str]], Chosen]
+Choose = Callable[[Sequence[str]], ColumnChoice]
 """Which of these columns to read; `DataError` where one is missing."""
 
 

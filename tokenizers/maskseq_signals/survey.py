@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from maskseq.periods import found_period
 from maskseq.survey import Size, Suggestion
+from maskseq.survey.periods import found_period
 from maskseq_signals.clock import clock
 from maskseq_signals.recording import Recording
 

@@ -20,7 +20,7 @@ from maskseq_events.delimited_rows import DelimitedRows
 from maskseq_events.grouping import group_rows
 from maskseq_events.json_rows import JsonRows
 from maskseq_events.parquet_rows import ParquetRows
-from maskseq_events.row_files import Chosen, RowFile
+from maskseq_events.row_files import ColumnChoice, RowFile
 from maskseq_events.rows import POINT, with_point
 from maskseq_events.times import TimeLayout
 from maskseq_tables.claims import claim_rows
@@ -252,11 +252,11 @@ class KeyedTable(Format[TableRows]):
             nothing=next(iter(self.absent), ""),
         )
 
-    def _chosen(self, names: Sequence[str], path: Path) -> Chosen:
+    def _chosen(self, names: Sequence[str], path: Path) -> ColumnChoice:
         key, order, read = self._roles(tuple(distinct(names)), path)
         needed = {index for index in (key, order) if index is not None}
         listed = set(read.values()) | needed
-        return Chosen(listed if self.columns is not None else needed, listed)
+        return ColumnChoice(listed if self.columns is not None else needed, listed)
 
     def _roles(self, names: Sequence[str], path: Path) -> tuple[int | None, int | None, dict[str, int]]:
         """Where key and order are, and the columns that are read: the order is one of them."""

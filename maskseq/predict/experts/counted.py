@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
-from maskseq.periods import found_period
 from maskseq.predict.experts.copies import CopyPredict
 from maskseq.predict.experts.cross_field import CrossFieldTables
 from maskseq.predict.experts.deep_tables import DEPTH, MAX_PLACES, DeepTables
@@ -18,6 +17,7 @@ from maskseq.predict.experts.remembered import Remembered
 from maskseq.predict.experts.span_predict import SpanPredict
 from maskseq.predict.experts.training_data import TrainingData
 from maskseq.predict.protocol import Predict
+from maskseq.survey.periods import found_period
 from maskseq.tokenizer import Tokenizer
 
 SMALL = 1 << 20

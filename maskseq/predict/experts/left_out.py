@@ -26,7 +26,7 @@ GUARD = 512
 AGREEING = 0.5
 
 
-class Stretch(NamedTuple):
+class OwnStretch(NamedTuple):
     """Positions of a view of a training sequence."""
 
     view: int
@@ -41,7 +41,7 @@ class OwnRecords:
     data: TrainingData
     tokenizer: Tokenizer[Any]
 
-    def of(self, example: Example, *, copies: bool = False) -> list[Stretch]:
+    def of(self, example: Example, *, copies: bool = False) -> list[OwnStretch]:
         """Where it lies among the views of training data (`TrainingData.views`).
 
         `copies`: the same stretch of exact copies of the whole sequence, too.
@@ -65,7 +65,7 @@ class OwnRecords:
                 found.append((max(first, 0), min(first + len(self.data.sequences[index]), len(example.ids))))
         return found
 
-    def _stretches(self, index: int, example: Example) -> list[Stretch]:
+    def _stretches(self, index: int, example: Example) -> list[OwnStretch]:
         length = len(self.data.sequences[index])
         first = example.start - self._start(index)
         start, stop = max(first - GUARD, 0), min(first + len(example.ids) + GUARD, length)
@@ -74,7 +74,7 @@ class OwnRecords:
         symmetries = self.tokenizer.symmetries()
         view = index * (1 + len(symmetries))
         there = [(length - stop, length - start) if each.reverse else (start, stop) for each in symmetries]
-        return [Stretch(view, start, stop), *(Stretch(view + 1 + i, *each) for i, each in enumerate(there))]
+        return [OwnStretch(view, start, stop), *(OwnStretch(view + 1 + i, *each) for i, each in enumerate(there))]
 
     def _agrees(self, index: int, example: Example) -> bool:
         ids, first = self.data.sequences[index], example.start - self._start(index)
