@@ -196,7 +196,7 @@ def test_methods_that_fill_gaps_answer_from_the_known_cells_of_a_field_alone() -
     cells = [np.array([[10, 0], [12, 0], [13, 0]])] * len(seen)
     other = [np.stack([each[:, 0], np.roll(each[:, 1], 7)], axis=1) for each in seen]
     assert {"spans", "fitted mixture"} <= set(fillers(baselines))
-    for name in fillers(baselines):
+    for name in set(fillers(baselines)) - {"equal mixture", "fitted mixture"}:  # which know of other fields
         for one, two in zip(*(with_ids(baselines.predicts[name])(each, cells) for each in (seen, other)), strict=True):
             assert np.array_equal(one, two), name
 

@@ -30,7 +30,7 @@ DIGITS, OF_SUMS = 5, 4
 """Of the figures, and of the sums of regions, that are kept."""
 MIX = (EQUAL, FITTED)
 """How the names of mixtures of simple methods begin: they have rows of their own and are never the reference."""
-METHODS = 2
+METHODS = 3
 """Version of the simple methods, kept with each result; raised when what runs are judged beside changes."""
 CHAIN = f"order-{MARKOV_ORDER} Markov chain"
 SPAN = "most frequent span"
@@ -244,7 +244,8 @@ def _by_tables(
 ) -> list[np.ndarray]:
     """Filled by `infill`, under the grammar as far as it is known before anything is filled.
 
-    Only the field that is judged is filled, because these methods answer from the known cells of a field alone.
+    Only the field that is judged is filled: most of these methods answer from the known cells of a field alone, and what
+    mixtures know of other fields is what is known before anything is filled.
     """
     masks = np.asarray(vocabulary.mask_ids, puzzles[0].truth.dtype)
     values = []
