@@ -41,9 +41,8 @@ def main() -> None:
         written = time.process_time()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(f"{len(recording):,} rows: read in {read - began:.0f} s of CPU, written in {written - read:.0f} s")
-        print(
-            f"peak {peak * 1024 / 1e9:.2f} GB ({before * 1024 / 1e9:.2f} GB before); same bytes: {filecmp.cmp(path, back)}"
-        )
+        same = filecmp.cmp(path, back, shallow=False)
+        print(f"peak {peak * 1024 / 1e9:.2f} GB ({before * 1024 / 1e9:.2f} GB before); same bytes: {same}")
 
 
 if __name__ == "__main__":

@@ -244,8 +244,8 @@ def _by_tables(
 ) -> list[np.ndarray]:
     """Filled by `infill`, under the grammar as far as it is known before anything is filled.
 
-    Only the field that is judged is filled: most of these methods answer from the known cells of a field alone, and what
-    mixtures know of other fields is what is known before anything is filled.
+    Only the field that is judged is filled: most of these methods answer from the known cells of a field alone, and
+    what mixtures know of other fields is what is known before anything is filled.
     """
     masks = np.asarray(vocabulary.mask_ids, puzzles[0].truth.dtype)
     values = []
