@@ -102,7 +102,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dna = RECIPE.replace('"log.csv"', '"genome.fa"').replace('format = "event-csv"\n', "")
     dna = dna.replace('by = "record"', 'by = "region"').replace('"event"\nattributes = ["amount"]', '"nucleotide"')
     (folder / "dna.toml").write_text(dna)
-    for recipe, run in (("recipe", "run"), ("dna", "dna")):
+    (folder / "signal.csv").write_text("x,y\n" + "".join(f"{i % 7},{i % 5}\n" for i in range(400)))
+    signal = RECIPE.replace('"log.csv"', '"signal.csv"').replace('"event-csv"', '"signal-csv"')
+    signal = signal.replace('by = "record"', 'by = "region"').replace('"event"\nattributes = ["amount"]', '"quantize"')
+    (folder / "signal.toml").write_text(signal)
+    for recipe, run in (("recipe", "run"), ("dna", "dna"), ("signal", "signal")):
         result = maskseq("pretrain", folder / f"{recipe}.toml", "-o", folder / run)
         assert result.exit_code == 0, result.output
     return folder
@@ -141,6 +145,9 @@ COMMANDS: dict[str, Callable[[Path, Path], list[tuple[object, ...]]]] = {
         ("predict", out / "tuned", at / "holes.csv"),
         ("predict", out / "tuned", at / "holes.csv", "-o", out / "answers.csv"),
     ],
+    "blend": lambda at, out: [("blend", at / "run", "--data", at / "log.csv", "--cells", 100)],
+    "next": lambda at, out: [("next", at / "run", at / "log.csv"), ("next", at / "run", at / "log.csv", "--rest")],
+    "forecast": lambda at, out: [("forecast", at / "signal", at / "signal.csv", "--steps", 2, "--samples", 2)],
     "probe": lambda at, out: [
         ("probe", at / "run", at / "log.csv", "--labels", at / "labels.csv", "--model", "linear", "--folds", 2)
     ],

@@ -103,11 +103,10 @@ class CheckpointWriter:
 
     def finish(self) -> list[CheckpointSaved]:
         """Wait until nothing is being written on any rank. All ranks call it."""
-        if self._thread is None:
-            return self.poll()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         events = self.poll()
-        self.ranks.wait()
+        self.ranks.wait()  # on every rank: one may have seen its own end before
         return events
 
     def __enter__(self) -> Self:

@@ -91,7 +91,7 @@ class NumberBlend:
         self,
         experts: Mapping[str, Predict],
         vocabulary: Vocabulary,
-        frequencies: Sequence[Float[np.ndarray, " ids"]],
+        frequencies: Sequence[Float[np.ndarray, " _"]],
         std: Float[np.ndarray, " fields"],
         prior: PriorErrors | None = None,
     ) -> None:

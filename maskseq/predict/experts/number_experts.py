@@ -52,7 +52,7 @@ def series_of(data: HasNumbers, tokenizer: Tokenizer[Any]) -> list[Float[np.ndar
 
 def frequencies_of(
     sequences: Sequence[Integer[np.ndarray, "_ _"]], tokenizer: Tokenizer[Any]
-) -> list[Float[np.ndarray, " ids"]]:
+) -> list[Float[np.ndarray, " _"]]:
     """The shares of ids, field by field."""
     vocabulary, found = tokenizer.vocabulary, []
     for field, n_ids in enumerate(vocabulary.n_outputs):

@@ -38,7 +38,7 @@ class NumberPredict:
     """Means and variances as stated numbers, and as log-probabilities of bins. All fields are ordinal."""
 
     def __init__(
-        self, posterior: Posterior, vocabulary: Vocabulary, frequencies: Sequence[Float[np.ndarray, " ids"]]
+        self, posterior: Posterior, vocabulary: Vocabulary, frequencies: Sequence[Float[np.ndarray, " _"]]
     ) -> None:
         """`frequencies` are the shares of ids in training, field by field; controls have theirs in every answer."""
         self.posterior, self.vocabulary, self.frequencies = posterior, vocabulary, frequencies
@@ -89,7 +89,7 @@ def binned(
     stated: Stated,
     cells: Integer[np.ndarray, "cells 2"],
     vocabulary: Vocabulary,
-    frequencies: Sequence[Float[np.ndarray, " ids"]],
+    frequencies: Sequence[Float[np.ndarray, " _"]],
 ) -> Float[np.ndarray, "cells ids"]:
     """Log-probabilities of ids: stated numbers over bins, of which the outermost are open."""
     answer = np.full((len(cells), max(vocabulary.n_outputs)), -np.inf)
