@@ -35,7 +35,7 @@ from maskseq.errors import UsageError
 from maskseq.formats import most_alike
 from maskseq.storage.standard_json import to_json
 from maskseq.survey import Suggestion
-from maskseq.types import ABSENT, END, Encoded, Field, LegalCells, QuantizationError, Record, Vocabulary
+from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells, QuantizationError, Record, Vocabulary
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T", bound="Tokenizer[Any]")  # not typing.Self, which the shape checks of the tests cannot read
@@ -318,10 +318,15 @@ class Tokenizer(ABC, Generic[R]):
     def extended(self, ids: Integer[np.ndarray, "length fields"], n: int) -> Integer[np.ndarray, "_ fields"]:
         """These ids of an open record and `n` positions more, as they are seen before anything is known of them.
 
-        Default: nothing is. A tokenizer whose records have facts that hold throughout puts these.
+        Default: nothing is, but that given fields go on as they were, if they were always the same, or else are
+        `[OTHER]`. A tokenizer whose records have other facts that hold throughout puts these.
         """
-        mask_ids = np.array([field.mask_id for field in self.fields], dtype=ids.dtype)
-        return np.concatenate([ids, np.tile(mask_ids, (n, 1))])
+        seen = [field.mask_id for field in self.fields]
+        for index, field in enumerate(self.fields):
+            if field.given and len(ids):
+                same = bool((ids[:, index] == ids[-1, index]).all())
+                seen[index] = int(ids[-1, index]) if same or OTHER not in field.controls else field.control_id(OTHER)
+        return np.concatenate([ids, np.tile(np.array(seen, dtype=ids.dtype), (n, 1))])
 
     @property
     def elapsed(self) -> str | None:

@@ -201,7 +201,7 @@ class TrainedModel:
         if self.counted_on is not None:
             return self.counted_on
         runs = RunFolder(self.path), CheckpointFolder(self.checkpoint).run
-        elsewhere = Path(gate.corpus_path) if gate and gate.corpus_path else runs[0].corpus
+        elsewhere: Place = gate.corpus_path if gate and gate.corpus_path else runs[0].corpus
         places = [*(each.corpus for each in runs), elsewhere]
         return self.corpus(next(filter(holds_corpus, places), places[0]))
 
@@ -539,9 +539,11 @@ class TrainedModel:
 
 
 def _path_of(corpus: Corpus, run: RunFolder) -> str:
-    """Where a corpus on this machine lies, unless it is the run's own."""
+    """Where a corpus lies, unless it is the run's own."""
+    if "://" in corpus.path:
+        return corpus.path
     path = Path(corpus.path)
-    return "" if "://" in corpus.path or path.resolve() == run.corpus.resolve() else str(path.resolve())
+    return "" if path.resolve() == run.corpus.resolve() else str(path.resolve())
 
 
 def export_checkpoint(run: TrainedModel, output: Path, *, format: Literal["hf", "onnx"]) -> str:

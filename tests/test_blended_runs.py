@@ -121,6 +121,29 @@ def test_a_switch_of_the_recipe_leaves_the_gate_out_and_changes_no_identity(fold
     assert gate_of(tmp_path / "run")
 
 
+def test_some_experts_have_the_weights_of_the_situations_of_all(folder: Path) -> None:
+    """What an expert that is left out tells apart stays apart."""
+    run = load(folder / "run")
+    stored = run.experts.stored
+    assert stored is not None
+    every = run.experts.all(run.predict())
+    chosen = [name for name in stored.experts if name != "cross-field"][:2]
+    blend = run.experts.predict(run.predict(), chosen)
+    assert blend.situations.n == len(stored.weights) == len(blend.gate.weights)
+    assert list(blend.experts) == chosen
+    assert set(chosen) < set(every)
+    assert run.experts.used((chosen[0], chosen[0])) == (chosen[0],)
+
+
+def test_a_run_without_a_trained_encoder_never_fills_by_it(folder: Path, tmp_path: Path) -> None:
+    run = maskseq.pretrain(recipe(folder), output=tmp_path / "run", experts_only=True)
+    shutil.move(tmp_path / "run" / "corpus", tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="encoder"):
+        answers(load(run.path), folder / "holes.csv")
+    with pytest.raises(UsageError, match="trained"):
+        maskseq.pretrain(recipe(folder), output=folder / "run", experts_only=True)
+
+
 @pytest.mark.parametrize("how", ["text", "weights", "checkpoint", "corpus", "expert", "classes"])
 def test_a_gate_that_does_not_fit_is_ignored_with_a_line(folder: Path, run: Path, how: str) -> None:
     alone = answers(load(run), folder / "holes.csv", (ENCODER,))
@@ -130,7 +153,7 @@ def test_a_gate_that_does_not_fit_is_ignored_with_a_line(folder: Path, run: Path
         "weights": {"weights": [[-1.0] * len(gate["experts"])]},
         "checkpoint": {"checkpoint": "0" * 64},
         "corpus": {"corpus": "0" * 64},
-        "expert": {"experts": ["nobody", *gate["experts"][1:]]},
+        "expert": {"experts": [*gate["experts"][:-1], "nobody"]},
         "classes": {"weights": gate["weights"][:-1]},
     }
     path.write_text("no JSON" if how == "text" else json.dumps(gate | changes[how]))

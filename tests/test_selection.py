@@ -81,7 +81,7 @@ def test_what_is_read_back_chooses_as_what_was_known(tmp_path: Path) -> None:
     ]
     metrics.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"kind": "validation", "step": 7, "mer')
     assert judged_until(metrics, 15) == [Judged.of(0, float("nan")), Judged.of(10, 0.1 + 0.2)]
-    assert judged_until(tmp_path / "none", 15) is None
+    assert judged_until(tmp_path / "none", 15) == []
     with metrics.open("a") as file:
         file.write('\n{"kind": "validation", "step": 12, "loss": 0.1}\n')  # as older versions have it
     assert judged_until(metrics, 11) == [Judged.of(0, None), Judged.of(10, 0.1 + 0.2)]

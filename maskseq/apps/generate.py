@@ -70,7 +70,10 @@ def next_file(
 
     The mark of the end that the tokenizer puts behind a record is taken away: a case is not over because its file is.
     """
-    require_apart(*(each for each in (output, drawn) if each), file)
+    for table in filter(None, (output, drawn)):
+        require_apart(table, file)
+    if output is not None and drawn is not None:
+        require_apart(output, drawn)
     ends = any(END in field.controls for field in run.fills.fields)
     if request.steps is None and not ends:
         raise UsageError(

@@ -24,11 +24,13 @@ from maskseq.interop.convert import import_hf
 from maskseq.model.checkpoint import checkpoints, read_json, save_model
 from maskseq.model.encoder import Encoder
 from maskseq.packing.rows import PackedRows
+from maskseq.predict.blend import ENCODER
+from maskseq.predict.gate_file import read_gate
 from maskseq.recipe import Recipe, canonical, check_memory, load_recipe
 from maskseq.reports.run import write_run_report
 from maskseq.storage.outputs import replacing
 from maskseq.storage.places import Place, local_files
-from maskseq.storage.run_folder import CheckpointFolder, RunFolder
+from maskseq.storage.run_folder import RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel, load
 from maskseq.training import parallel, state
@@ -106,6 +108,11 @@ def pretrain(
             write_frequencies(output, corpus, counts)
         on_event(event)
 
+    if experts_only:
+        if corpus.tokenizer.by_unit() is not None:
+            raise UsageError("experts count tokens, and several of them share each unit here: train an encoder")
+        if any(each.name != "step_0" for each in checkpoints(output)):
+            raise UsageError(f"{output} has been trained: `maskseq blend {output}` fits a gate that counts, too")
     model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)
     begun = origin is not None or checkpoints(output)
     if not begun:  # else the checkpoint has what priors counted
@@ -152,7 +159,10 @@ def blend_run(
     run: TrainedModel, corpus: Corpus, *, encoder: bool = True, on_progress: Progress = lambda done, of: None
 ) -> TrainedModel:
     """The run with a gate, fitted now unless it has one, or its tokens are not what infill fills."""
-    if run.fills is not run.tokenizer or CheckpointFolder(run.checkpoint).gate.exists():
+    if run.fills is not run.tokenizer:
+        return replace(run, counted_on=corpus)
+    stored = read_gate(run.checkpoint)
+    if stored is not None and (ENCODER in stored.experts) == encoder:
         return replace(run, counted_on=corpus)
     return run.blend(corpus=corpus, encoder=encoder, on_progress=on_progress)
 

@@ -20,7 +20,7 @@ from maskseq.evaluation.protocols import Protocol
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.checkpoint import weights_digest
 from maskseq.predict.blend import ENCODER, Blend, Chosen, choose
-from maskseq.predict.experts.counted import count, seasons
+from maskseq.predict.experts.counted import count, is_small, seasons
 from maskseq.predict.experts.left_out import with_file
 from maskseq.predict.experts.training_data import training_data
 from maskseq.predict.gate_file import StoredGate
@@ -79,10 +79,10 @@ def stored_gate(
     """The gate of a checkpoint's encoder, if there is one, and of what its corpus counts, to be written.
 
     It is fitted on `records` (keys, where each begins in its record, ids), which are called `data`, or on what the
-    corpus holds out for selection, experts being counted on the training part alone then. Of numbers nothing is fitted:
-    their weights are those of each window's own known numbers (`predict/experts/number_blend.py`).
+    corpus holds out for selection. Experts are counted on the training part alone meanwhile. Of numbers nothing is
+    fitted: their weights are those of each window's own known numbers (`predict/experts/number_blend.py`).
     """
-    counted = count_experts(corpus, ("train",) if records is None else PARTS)
+    counted = count_experts(corpus, ("train",))
     experts: dict[str, Predict] = ({} if encoder is None else {ENCODER: encoder}) | counted
     if not experts:
         raise UsageError(f"{corpus.path} holds no training data to count experts on")
@@ -114,12 +114,17 @@ def stored_gate(
 
 
 def count_experts(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example] = ()) -> dict[str, Predict]:
-    """The experts that suit the corpus's vocabulary, counted on some of its parts and on what is known of a file."""
-    data, tokenizer = training_data(corpus, parts), corpus.tokenizer
-    if not data.n_positions:
+    """The experts that suit the corpus's vocabulary, counted on some of its parts and on what is known of a file.
+
+    Which there are is decided by the training part alone, so that a gate finds those that it was fitted with.
+    """
+    tokenizer, trained = corpus.tokenizer, training_data(corpus)
+    if not trained.n_positions:
         return {}
+    data = trained if tuple(parts) == ("train",) else training_data(corpus, parts)
     data = with_file(data, file, tokenizer) if file else data
-    found = count(data, tokenizer, periods=seasons(data.sequences, tokenizer))
+    small, periods = is_small(trained.n_positions, tokenizer), seasons(trained.sequences, tokenizer)
+    found = count(data, tokenizer, periods=periods, small=small)
     return {name: each for name, each in found.items() if name not in BASELINES_ONLY}
 
 
@@ -178,7 +183,8 @@ def mask_cells(
     for kind in (*PROTOCOLS, None):
         asked = 0
         for round_, (region, which) in ((n, each) for n in range(ROUNDS) for each in enumerate(order)):
-            if asked * (len(PROTOCOLS) + 1) >= n_cells:
+            no_room = round_ > 0 and not asked
+            if no_room or asked * (len(PROTOCOLS) + 1) >= n_cells:
                 break
             key, first, start, record = pieces[which]
             piece = record.cut(start, start + size)

@@ -10,7 +10,7 @@ import numpy as np
 from maskseq.baselines.gating import PARTS, count_experts
 from maskseq.corpus.reader import Corpus, Split
 from maskseq.errors import MaskseqError, UsageError, nearest
-from maskseq.predict.blend import ENCODER, Blend, Gate
+from maskseq.predict.blend import ENCODER, Blend, Gate, Situations
 from maskseq.predict.experts.counted import seasons
 from maskseq.predict.experts.number_blend import NumberBlend
 from maskseq.predict.experts.number_prior import by_window
@@ -45,7 +45,8 @@ class RunExperts:
 
         Only the encoder where the run has no gate, or its corpus is gone and nobody asked for more.
         """
-        if tuple(names) == (ENCODER,) or (self.stored is None and not names):
+        names = tuple(dict.fromkeys(names))
+        if names == (ENCODER,) or (self.stored is None and not names):
             return (ENCODER,)
         if self.stored is None:
             raise UsageError(
@@ -59,6 +60,8 @@ class RunExperts:
         found = tuple(names) or tuple(np.array(self.stored.experts)[weights].tolist())
         if found == (ENCODER,):
             return found
+        if self._problem and ENCODER not in self.stored.experts:
+            raise UsageError(f"{self._problem}\n\nhint: this run has no trained encoder that could do without it")
         if self._problem and names:
             raise UsageError(f"{self._problem}\n\nhint: --experts {ENCODER} does without it")
         if self._problem:
@@ -71,12 +74,14 @@ class RunExperts:
         if used == (ENCODER,):
             return encoder
         assert self.stored is not None
-        experts = {name: each for name, each in self.all(encoder, parts).items() if name in used}
+        every = self.all(encoder, parts)
+        experts = {name: every[name] for name in used}
         if len(used) == 1:
             return experts[used[0]]
         if None not in self.vocabulary.centres:
             return self._by_window(experts, parts)
-        return Blend({name: experts[name] for name in used}, self._gate(used), self.vocabulary)
+        situations = Situations(tuple(every.values()), self.vocabulary)
+        return Blend(experts, self._gate(used), self.vocabulary, situations)
 
     def _by_window(self, experts: Mapping[str, Predict], parts: tuple[Split, ...]) -> NumberBlend:
         """Of numbers, which drift: weights by each window's own known ones, and by cross-fitted errors in training."""

@@ -193,7 +193,6 @@ def calibrate(
     numbers the intervals. The calibration lies beside the checkpoint, whose model stays as it is; infill and score use
     it from then on. Errors and coverage are shown for data that were not fitted on.
     """
-    from maskseq.baselines.gating import PARTS
     from maskseq.calibration.stored import summary
     from maskseq.infill.sampler import InfillConfig
     from maskseq.trained import load
@@ -207,7 +206,6 @@ def calibrate(
             cells=cells,
             data="the selection data" if file is None else file.name,
             experts=experts or (),
-            parts=("train",) if file is None or file.is_dir() else PARTS,
             on_progress=counted,
         )
     assert loaded.fitted is not None

@@ -330,7 +330,7 @@ def ranked_score(
 
 def _seen(example: MaskedExample, vocabulary: Vocabulary) -> Example:
     numbers = None if example.numbers is None else np.where(example.hidden, np.nan, example.numbers)
-    return Example(vocabulary.masked(example.truth, example.hidden), numbers)
+    return Example(vocabulary.masked(example.truth, example.hidden), numbers, example.key, example.start)
 
 
 def _size(example: MaskedExample) -> int:

@@ -47,6 +47,10 @@ class MaskedExample:
     """Share of the cells that is hidden."""
     numbers: Float[np.ndarray, "length fields"] | None = None
     """What ordinal cells were rounded from; None: only the centres of bins are known."""
+    key: str = ""
+    """The record's, and"""
+    start: int = 0
+    """where the window begins in it: experts leave out what they have counted of it."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,9 @@ class Protocol:
                         share = len(cells) / np.count_nonzero(window.scorable[:stop])
                         objective = hidden.objective or self.name
                         ids, numbers = piece.ids[:stop], None if piece.numbers is None else piece.numbers[:stop]
-                        yield MaskedExample(region, ids, hidden.cells, cells, hidden.span, objective, share, numbers)
+                        yield MaskedExample(
+                            region, ids, hidden.cells, cells, hidden.span, objective, share, numbers, key, start
+                        )
 
 
 @dataclass(frozen=True)

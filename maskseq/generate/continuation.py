@@ -43,6 +43,8 @@ class GenerateConfig:
     def __post_init__(self) -> None:
         if min(self.steps, self.samples, self.block) < 1:
             raise UsageError(f"{self.steps} steps, {self.samples} samples: there must be 1 or more of both")
+        if self.seed < 0:
+            raise UsageError(f"seed is {self.seed}; it is a whole number from 0 on")
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ class Filler:
             windows.append(replace(whole, ids=whole.ids[start:], numbers=numbers, start=start))
             hole = ~self.tokenizer.vocabulary.known(windows[-1].ids)
             hole[:-n] = False
+            hole[:, [field.given for field in self.tokenizer.fields]] = False
             holes.append(hole)
         fills = infill(
             self.predict,

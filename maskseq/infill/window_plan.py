@@ -150,6 +150,10 @@ class WindowPlan:
             numbers[_at(self.cells[inside], chunk.start)] = self.numbers[sample, inside]
         return replace(encoded, ids=ids, numbers=numbers), holes
 
+    def begins(self, chunk: Window) -> int:
+        """Where a window begins in the record, of a circle as it was given."""
+        return (chunk.start + self.origin) % max(len(self.hidden), 1)
+
     def given(self, chunk: Window) -> Bool[np.ndarray, "context fields"]:
         """What the record itself tells of a window."""
         return self.vocabulary.known(self.hidden[chunk.start : chunk.stop])

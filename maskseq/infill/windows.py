@@ -107,7 +107,7 @@ def _fill(
     return infill(
         predict,
         [
-            Example(encoded.ids, encoded.numbers, job.task.key, chunk.start, job.given(chunk))
+            Example(encoded.ids, encoded.numbers, job.task.key, job.begins(chunk), job.given(chunk))
             for (job, chunk, _), (encoded, _) in zip(batch, windows, strict=True)
         ],
         [holes for _, holes in windows],

@@ -186,10 +186,19 @@ def _clearly(gain: Float[np.ndarray, " cells"], regions: Int[np.ndarray, " cells
 class Blend:
     """Experts as one `Predict`, weighted as a gate says."""
 
-    def __init__(self, experts: Mapping[str, Predict], gate: Gate | None, vocabulary: Vocabulary) -> None:
-        """`gate`: its columns are the experts, in this order. None: all are worth the same everywhere."""
+    def __init__(
+        self,
+        experts: Mapping[str, Predict],
+        gate: Gate | None,
+        vocabulary: Vocabulary,
+        situations: "Situations | None" = None,
+    ) -> None:
+        """`gate`: its columns are the experts, in this order. None: all are worth the same everywhere.
+
+        `situations` are its rows, where experts that are left out tell some of them apart.
+        """
         self.experts, self.vocabulary = dict(experts), vocabulary
-        self.situations = Situations(tuple(self.experts.values()), vocabulary)
+        self.situations = situations or Situations(tuple(self.experts.values()), vocabulary)
         self.gate = gate or Gate.equal(len(self.experts), self.situations.n)
 
     def __call__(

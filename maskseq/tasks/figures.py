@@ -1,6 +1,6 @@
 """Figures of a task, with bootstrap intervals over records, and whether one prediction is better than another."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,19 +93,20 @@ def compare(
     )
 
 
-def bootstrap(records: Int[np.ndarray, " answers"], *, seed: int = 0, draws: int = DRAWS) -> list[np.ndarray]:
-    """Indices of answers, record by record with replacement: answers of one record come and go together."""
+def bootstrap(records: Int[np.ndarray, " answers"], *, seed: int = 0, draws: int = DRAWS) -> Iterator[np.ndarray]:
+    """Indices of answers, record by record with replacement: answers of one record come and go together.
+
+    None of a single record, of which no interval can be drawn.
+    """
     names, inverse = np.unique(records, return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     ends = np.cumsum(np.bincount(inverse, minlength=len(names)))
     members = np.split(order, ends[:-1])
     rng = np.random.default_rng((seed, 4))
     alone = len(names) == len(records)
-    found = []
-    for _ in range(draws):
+    for _ in range(draws if len(names) > 1 else 0):
         drawn = rng.integers(len(names), size=len(names))
-        found.append(order[drawn] if alone else np.concatenate([members[i] for i in drawn]))
-    return found
+        yield order[drawn] if alone else np.concatenate([members[i] for i in drawn])
 
 
 def _figure(value: float, draws: list[float]) -> Figure:

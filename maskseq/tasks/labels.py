@@ -208,18 +208,26 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
     text = _text(path)
     header = text.partition("\n")[0]
     delimiter = next((each for each in ("\t", ",", ";") if each in header), ",")
-    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
-    names = [name.strip() for name in next(reader, [])]
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows = _read(reader, path)
+    names = [name.strip() for name in next(rows, [])]
     for column in columns:
         if column not in names:
             raise DataError(path, f"has no column {column!r}\n\nhint: {nearest(column, names)}", place="line 1")
-    for row in reader:
+    for row in rows:
         if not row:
             continue
         if len(row) != len(names):
             problem = f"has {len(row)} cell(s), the header {len(names)}"
             raise DataError(path, problem, place=f"line {reader.line_num}")
         yield reader.line_num, {column: row[names.index(column)].strip() for column in columns}
+
+
+def _read(reader: Any, path: Path) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise DataError(path, f"cannot be read as a table: {error}", place=f"line {reader.line_num}") from None
 
 
 def _text(path: Path) -> str:

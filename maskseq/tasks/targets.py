@@ -160,7 +160,10 @@ def fit_temperature(
 
 
 def half_width(errors: Float[np.ndarray, " answers"], coverage: float) -> float:
-    """Split conformal: what a new absolute error stays below with at least this probability, by those seen."""
+    """Split conformal: what a new absolute error stays below with at least this probability, by those seen.
+
+    The largest of them where they are too few to say so: it covers n of n + 1.
+    """
     ordered = np.sort(np.abs(errors))
     rank = math.ceil((len(ordered) + 1) * coverage)
     return float(ordered[min(rank, len(ordered)) - 1]) if len(ordered) else math.inf

@@ -47,4 +47,4 @@ def judged_until(metrics: Path, step: int) -> list[Judged] | None:
                 if "merit" not in values:
                     return None
                 judged.append(Judged.of(values["step"], values["merit"]))
-    return judged or None
+    return judged

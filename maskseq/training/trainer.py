@@ -166,7 +166,7 @@ class Trainer:
             closing(numbered(rows, self.position.row, self.ranks)) as stream,
         ):
             self._tell(self._started())
-            if self.validator is not None and self.new:
+            if self.validator is not None and not (self.position.step or self.judged):  # `begin` judges nothing
                 first_result = self.judge(self.validator)
                 self._tell(first_result)
                 self.save(averaged=first_result.averaged)

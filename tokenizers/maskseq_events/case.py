@@ -109,10 +109,9 @@ class Case(Record):
     def group(self, attribute: str) -> str | None:
         """The value of a case attribute (`case:` may stand before its name), or of an attribute of the first event."""
         name = attribute.removeprefix("case:")
-        if name in self.case_attributes:
-            return self.case_attributes[name]
         values = self.attributes.get(attribute, ())
-        return values[0] if len(values) else None
+        found = self.case_attributes[name] if name in self.case_attributes else values[0] if len(values) else None
+        return None if found == UNKNOWN else found
 
     def column(self, name: str) -> Sequence[Value] | None:
         """An attribute of events, or their activities; what nobody knows is None."""

@@ -151,7 +151,8 @@ class RowReader:
                 self.values[row] = np.nan
         if odd:
             left = self._is_broken()
-            self._owners = {key: array("q", [r for r in own if not left[r]]) for key, own in self._owners.items()}
+            kept = {key: [r for r in own if not left[r]] for key, own in self._owners.items()}
+            self._owners = {key: array("q", own) for key, own in kept.items() if own}
 
     def warn_of_infinite(self) -> None:
         """Values that no number can stand for."""

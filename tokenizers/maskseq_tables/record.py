@@ -58,9 +58,14 @@ class TableRows(Record):
         return self.order.values / 1e6 if self.order is not None and self.order.timed else None
 
     def group(self, attribute: str) -> str | None:
-        """The value of a column in the first row."""
+        """The value of a column in the first row; None where nobody knows it."""
         values = self.columns.get(attribute, ())
-        return values[0] if len(values) else None
+        return None if not len(values) or values[0] == UNKNOWN else values[0]
+
+    def column(self, name: str) -> Sequence[Value] | None:
+        """A column; what nobody knows is None."""
+        values = self.columns.get(name)
+        return None if values is None else [None if value == UNKNOWN else value for value in values]
 
     def between(self, start: str, stop: str) -> tuple[int, int]:
         """Moments in ISO 8601, of UTC, or numbers of an order of numbers."""

@@ -332,9 +332,9 @@ class _OrderReader:
             raise ValueError(f"no value in column {self.column!r}, by which rows are ordered")
         text = str(cell).strip()
         number = to_number(with_point(text) if self._table.decimal == "," else text)
-        if self._timed is None:
-            self._timed = number is None
-        if not self._timed:
+        if self._timed is None and number is not None:
+            self._timed = False
+        if self._timed is False:
             if number is None:
                 raise ValueError(f"column {self.column!r} is ordered by numbers, but {text[:40]!r} is not one")
             return number, 0
@@ -342,4 +342,5 @@ class _OrderReader:
             moment, offset = self._layout.parse(text)
         except ValueError as error:
             raise ValueError(f"column {self.column!r}, by which rows are ordered: {error}") from None
+        self._timed = True  # not before: the first row may be the broken one
         return float(moment), offset

@@ -34,14 +34,23 @@ FOR_NEXT = frozenset({PREFIXES, BEST_CHAIN})
 Sequences = Sequence[Integer[np.ndarray, "_ _"]]
 
 
-def count(data: TrainingData, tokenizer: Tokenizer[Any], *, periods: Sequence[int] = ()) -> dict[str, Predict]:
+def count(
+    data: TrainingData, tokenizer: Tokenizer[Any], *, periods: Sequence[int] = (), small: bool | None = None
+) -> dict[str, Predict]:
     """Those of numbers where all fields are ordinal, those of ids elsewhere.
 
-    `periods` are those of seasons, in positions.
+    `periods` are those of seasons, in positions. `small`: with those whose memory and time small data allow (default:
+    if these are small, `is_small`).
     """
     if None not in tokenizer.vocabulary.centres:
         return count_numbers(Numbered(data.sequences, data.numbers), tokenizer, periods)
-    return {name: Remembered(predict) for name, predict in _of_ids(data, tokenizer).items()}
+    small = is_small(data.n_positions, tokenizer) if small is None else small
+    return {name: Remembered(predict) for name, predict in _of_ids(data, tokenizer, small).items()}
+
+
+def is_small(positions: int, tokenizer: Tokenizer[Any]) -> bool:
+    """Whether so many positions, and their images, are few enough for a sorted view of every pattern of holes."""
+    return positions * (1 + len(tokenizer.symmetries())) <= SMALL
 
 
 def seasons(sequences: Sequences, tokenizer: Tokenizer[Any]) -> tuple[int, ...]:
@@ -60,9 +69,9 @@ def thinned(data: TrainingData, tokenizer: Tokenizer[Any]) -> str | None:
     return f"deep tables count one of {step} of {cells:,} training cells" if step > 1 else None
 
 
-def _of_ids(data: TrainingData, tokenizer: Tokenizer[Any]) -> dict[str, Predict]:
+def _of_ids(data: TrainingData, tokenizer: Tokenizer[Any], small: bool) -> dict[str, Predict]:
     vocabulary, views, records = tokenizer.vocabulary, data.views(tokenizer), OwnRecords(data, tokenizer)
-    small, mirrored = sum(map(len, views)) <= SMALL, bool(tokenizer.symmetries())
+    mirrored = bool(tokenizer.symmetries())
     found: dict[str, Predict] = {
         DEEP: DeepTables(
             views, vocabulary=vocabulary, by_pairs=mirrored, past_holes=small and not mirrored, records=records

@@ -48,7 +48,7 @@ class OwnRecords:
         """
         own = [
             stretch
-            for index in self.by_key.get(example.key, ())
+            for index in self._of_key(example.key)
             if self._agrees(index, example)
             for stretch in self._stretches(index, example)
         ]
@@ -59,7 +59,7 @@ class OwnRecords:
     def covered(self, example: Example) -> list[tuple[int, int]]:
         """Which positions of an example its record's training sequences hold."""
         found = []
-        for index in self.by_key.get(example.key, ()):
+        for index in self._of_key(example.key):
             if self._agrees(index, example):
                 first = self._start(index) - example.start
                 found.append((max(first, 0), min(first + len(self.data.sequences[index]), len(example.ids))))
@@ -69,12 +69,19 @@ class OwnRecords:
         length = len(self.data.sequences[index])
         first = example.start - self._start(index)
         start, stop = max(first - GUARD, 0), min(first + len(example.ids) + GUARD, length)
+        if first + len(example.ids) > length:  # across the origin of a circle
+            start, stop = 0, length
         if start >= stop:
             return []
         symmetries = self.tokenizer.symmetries()
         view = index * (1 + len(symmetries))
         there = [(length - stop, length - start) if each.reverse else (start, stop) for each in symmetries]
         return [OwnStretch(view, start, stop), *(OwnStretch(view + 1 + i, *each) for i, each in enumerate(there))]
+
+    def _of_key(self, key: str) -> list[int]:
+        """The sequences of a record, which is called KEY#n where several of its file have one key."""
+        plain, _, number = key.rpartition("#")
+        return self.by_key.get(key) or (self.by_key.get(plain, []) if number.isdecimal() else [])
 
     def _agrees(self, index: int, example: Example) -> bool:
         ids, first = self.data.sequences[index], example.start - self._start(index)
@@ -107,7 +114,7 @@ class OwnRecords:
             before: So many places before each stretch reach into it.
             n_slots: Places of the line for each position.
         """
-        if not any(example.key in self.by_key for example in examples):
+        if not any(self._of_key(example.key) for example in examples):
             return None
         found = []
         for example in examples:
