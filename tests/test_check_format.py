@@ -103,7 +103,7 @@ def test_an_honest_format_passes(words: Path) -> None:
     [
         (Sorted, "bytes"),
         (Counting, "read"),
-        (Fragile, "bytes"),
+        (Fragile, "damage"),
         (Elsewhere, "sources"),
         (Forgetful, "attempts"),
         (Littering, "bytes"),
