@@ -35,6 +35,8 @@ from maskseq_events.tokenizer import EventTokenizer
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 from maskseq_genomics.sequence import Sequence
 from maskseq_signals.tokenizer import QuantizeTokenizer
+from maskseq_tables.record import TableRows
+from maskseq_tables.tokenizer import ColumnsTokenizer
 
 ADDRESS_SPACE = 3 << 30
 """Bytes, of which the libraries take about one GiB."""
@@ -215,6 +217,8 @@ def fitted(records: list[Record]) -> Tokenizer[Any]:
             return NucleotideTokenizer()
         case Case(attributes=attributes):
             return EventTokenizer.fit(records, attributes=list(attributes)[:2], min_count=1)
+        case TableRows():
+            return ColumnsTokenizer.fit(records)
     return QuantizeTokenizer.fit(records)
 
 

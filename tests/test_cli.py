@@ -302,8 +302,8 @@ def test_score_and_embed_write_what_the_api_returns(lambda_run: Path, tmp_path: 
     file = tmp_path / "two.fa"
     file.write_text(">a\nACGTNACGTTAGC\n>b\nTTTTACGACTACG\n")
     run = api.load(lambda_run)
-    lines = maskseq("score", lambda_run, file).stdout.splitlines()
-    scores = list(run.score(Fasta().read(file)))
+    lines = maskseq("score", lambda_run, file, "--experts", "encoder").stdout.splitlines()
+    scores = list(run.score(Fasta().read(file), experts=("encoder",)))
     assert [line.split("\t")[:3] for line in lines] == [
         ["key", "cells", "bits"],
         *([s.key, str(s.n_cells), f"{s.mean_bits:.4f}"] for s in scores),

@@ -2,7 +2,8 @@
 
 import csv
 import json
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -149,11 +150,13 @@ def test_a_fit_that_was_interrupted_goes_on_to_the_same_bits(dna_run: Path, tmp_
 def test_a_fit_that_was_killed_goes_on_to_the_same_bits(dna_run: Path, tmp_path: Path) -> None:
     task = dna_task(tmp_path, extra="[training]\nepochs = 2\nbatch = 8\nsave_every = 2\n", n=40)
     finetune(dna_run, task, output=tmp_path / "whole")
-    child = os.fork()
-    if child == 0:  # ends like a process that is killed: nothing is cleaned up
-        finetune(dna_run, task, output=tmp_path / "parts", on_step=lambda step, of: os._exit(9) if step == 3 else None)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    child = (  # ends like a process that is killed: nothing is cleaned up
+        "import os, sys\nfrom pathlib import Path\nfrom maskseq.apps.finetune import finetune\n"
+        "run, task, output = map(Path, sys.argv[1:])\n"
+        "finetune(run, task, output=output, on_step=lambda step, of: os._exit(9) if step == 3 else None)"
+    )
+    words = [sys.executable, "-c", child, *map(str, (dna_run, task, tmp_path / "parts"))]
+    assert subprocess.run(words, timeout=200).returncode == 9
     steps: list[int] = []
     finetune(dna_run, task, output=tmp_path / "parts", on_step=lambda step, of: steps.append(step))
     assert steps[0] == 3
