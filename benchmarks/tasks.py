@@ -1,7 +1,7 @@
 """Fine-tuned runs on real labels, beside simple methods: `python -m benchmarks.tasks DATA --output FOLDER [--sets …]`.
 
 DATA holds the files that are named below. Encoders are pretrained on the training part alone; the test part is read
-once for each seed. Each line is the JSON of a set and a seed; `--records` takes the first so many training records.
+once for each seed. Each line is the JSON of a set and a seed; `--records N` uses the first N training records.
 """
 
 import argparse
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--records", type=int, help="At most so many training records of the tables.")
+    parser.add_argument("--records", type=int, help="Use at most this many training records of the tables.")
     parser.add_argument("--set", dest="overrides", nargs="*", default=[], help="Of the task, as in `maskseq finetune`.")
     given = parser.parse_args()
     for name in given.sets:

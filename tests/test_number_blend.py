@@ -16,8 +16,6 @@ from maskseq.predict.stated import Stated
 from maskseq_signals.recording import Recording
 from maskseq_signals.tokenizer import QuantizeTokenizer
 
-ETTH1 = Path("/work/shared/data/signals/ETTh1.csv")
-
 
 def walks(rng: np.random.Generator, length: int, n: int = 3) -> np.ndarray:
     """Smooth channels of which each knows of the next."""
@@ -121,9 +119,8 @@ def test_under_a_drift_the_blend_is_as_good_as_the_best_method_that_needs_no_lev
     np.testing.assert_allclose(coverage, [0.5, 0.8, 0.95], atol=0.08)
 
 
-@pytest.mark.skipif(not ETTH1.exists(), reason="the file is not here")
-def test_a_drifting_transformer_is_filled_as_one_that_does_not() -> None:
-    values = np.genfromtxt(ETTH1, delimiter=",", skip_header=1, usecols=(1, 3, 7))
+def test_a_drifting_transformer_is_filled_as_one_that_does_not(shared_data: Path) -> None:
+    values = np.genfromtxt(shared_data / "signals" / "ETTh1.csv", delimiter=",", skip_header=1, usecols=(1, 3, 7))
     train, test = values[:3000], values[11520:12520]
     tokenizer, blend = fitted(train)
     before, _, usual = judged(blend, tokenizer, test, "none", train.std(axis=0), 6)

@@ -1,7 +1,8 @@
 """What comes next: events of running cases, numbers of signals."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -71,22 +72,19 @@ def next_events(
         temperature=temperature,
         seed=seed,
     )
-    with console.counting("continuing", "records") as counted:
-        summary = next_file(
-            load(run, trust_code=trust_code),
-            file,
-            request,
-            output=output,
-            drawn=drawn,
-            format=format,
-            options=format_options(overrides),
-            on_error=on_error,
-            symmetries=symmetries,
-            as_json=as_json,
-            on_progress=counted,
-        )
-    if output is not None:
-        console.show(summary, as_json=as_json)
+    _continued(
+        next_file,
+        load(run, trust_code=trust_code),
+        file,
+        request,
+        output=output,
+        drawn=drawn,
+        format=format,
+        options=format_options(overrides),
+        on_error=on_error,
+        symmetries=symmetries,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -119,19 +117,26 @@ def forecast(
     from maskseq.trained import load
 
     request = GenerateRequest(steps=steps, samples=samples, cases=case or (), by=by, temperature=temperature, seed=seed)
+    _continued(
+        forecast_file,
+        load(run, trust_code=trust_code),
+        file,
+        request,
+        output=output,
+        drawn=drawn,
+        format=format,
+        options=format_options(overrides),
+        on_error=on_error,
+        symmetries=symmetries,
+        as_json=as_json,
+    )
+
+
+def _continued(
+    make: Callable[..., dict[str, Any]], *work: Any, output: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Write the table of continuations, with progress; a summary where the table is a file."""
     with console.counting("continuing", "records") as counted:
-        summary = forecast_file(
-            load(run, trust_code=trust_code),
-            file,
-            request,
-            output=output,
-            drawn=drawn,
-            format=format,
-            options=format_options(overrides),
-            on_error=on_error,
-            symmetries=symmetries,
-            as_json=as_json,
-            on_progress=counted,
-        )
+        summary = make(*work, output=output, as_json=as_json, on_progress=counted, **options)
     if output is not None:
         console.show(summary, as_json=as_json)
