@@ -84,8 +84,8 @@ def beside(peer: str, path: Path, n: int, unit: str, python: str) -> None:
     if done.returncode == 0:
         tell(f"    by {peer}", n, unit, *map(float, done.stdout.split()))
     else:
-        told = done.stderr.strip().splitlines()[-1] if done.stderr else "no reason given"
-        print(f"    {peer} is left out: {told}")
+        reported = done.stderr.strip().splitlines()[-1] if done.stderr else "no reason given"
+        print(f"    {peer} is left out: {reported}")
 
 
 def tell(what: str, n: int, unit: str, seconds: float, wall: float) -> None:

@@ -26,17 +26,17 @@ WINDOWS = 100
 """Of a record, at most."""
 
 
-def main(asked: argparse.Namespace) -> None:
-    corpus = Corpus.open(asked.corpus)
+def main(requested: argparse.Namespace) -> None:
+    corpus = Corpus.open(requested.corpus)
     data = training_data(corpus)
     start = time.process_time()
     found = count(data, corpus.tokenizer)
     built = time.process_time() - start
     print(f"{data.n_positions:,} training positions, built in {built:.2f} s of CPU")
-    part = "train" if asked.training else asked.part
+    part = "train" if requested.training else requested.part
     records = [(corpus.key(i), encoded) for i, encoded in corpus.each(part)]
-    for name in asked.protocol:
-        examples, cells, truth = puzzles(corpus, records, name, asked.cells, asked.context)
+    for name in requested.protocol:
+        examples, cells, truth = masked_examples(corpus, records, name, requested.cells, requested.context)
         total = 0.0
         for expert, predict in found.items():
             bits, cost = judged(predict, examples, cells, truth)
@@ -47,7 +47,7 @@ def main(asked: argparse.Namespace) -> None:
         print(f"{name:>10} {'all experts':>22} {'':12} {total:7.3f} ms a cell of {len(fields):,}")
 
 
-def puzzles(corpus: Corpus, records: list[Any], name: str, n_cells: int, context: int) -> tuple[Any, Any, Any]:
+def masked_examples(corpus: Corpus, records: list[Any], name: str, n_cells: int, context: int) -> tuple[Any, Any, Any]:
     """Windows, the cells that are asked for, and what truly stands there."""
     vocabulary, rng = corpus.tokenizer.vocabulary, np.random.default_rng(0)
     found = []
@@ -56,12 +56,18 @@ def puzzles(corpus: Corpus, records: list[Any], name: str, n_cells: int, context
         key, encoded = records[which]
         starts = list(range(0, len(encoded), context))
         for start in starts if len(starts) < 100 else rng.choice(starts, 100):
-            for puzzle in protocol.puzzles(
+            for masked_example in protocol.masked_examples(
                 [(key, encoded.cut(start, start + context))], corpus.tokenizer, context=context
             ):
-                seen = vocabulary.masked(puzzle.truth, puzzle.hidden)
+                seen = vocabulary.masked(masked_example.truth, masked_example.masked)
                 where = int(start)
-                found.append((Example(seen, key=key, start=where), puzzle.cells, puzzle.truth[tuple(puzzle.cells.T)]))
+                found.append(
+                    (
+                        Example(seen, key=key, start=where),
+                        masked_example.cells,
+                        masked_example.truth[tuple(masked_example.cells.T)],
+                    )
+                )
         if sum(len(each[1]) for each in found) > n_cells:
             break
     order = rng.permutation(len(found)).tolist()

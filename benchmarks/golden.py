@@ -341,13 +341,13 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="a folder for what both produced")
     parser.add_argument("--collect", type=Path, help="only collect from the code that is imported, into this folder")
     parser.add_argument("--store", action="store_true", help="renew the values that the tests compare with")
-    asked = parser.parse_args()
-    if asked.collect:
-        write(asked.collect, samples=REPOSITORY / "recipes" / "samples")
-    elif asked.store:
+    requested = parser.parse_args()
+    if requested.collect:
+        write(requested.collect, samples=REPOSITORY / "recipes" / "samples")
+    elif requested.store:
         store()
-    elif asked.base:
-        return compare(asked.base, asked.keep)
+    elif requested.base:
+        return compare(requested.base, requested.keep)
     else:
         parser.error("name a commit, or --store")
     return 0

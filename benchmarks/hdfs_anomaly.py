@@ -82,8 +82,8 @@ def main() -> None:
     baselines = Baselines(corpus.training_ids(), tokenizer, 5)
     rows = {}
     context = run.model.config.max_positions
-    asked = {f"model, 1 of {stride} hidden": (run.predict(), stride) for stride in options.stride}
-    for name, (predict, stride) in (asked | {name: (each, 8) for name, each in baselines.predicts.items()}).items():
+    requested = {f"model, 1 of {stride} hidden": (run.predict(), stride) for stride in options.stride}
+    for name, (predict, stride) in (requested | {name: (each, 8) for name, each in baselines.predicts.items()}).items():
         scored: list[list[Score]] = [
             list(score_records(predict, part, tokenizer=tokenizer, context=context, stride=stride)) for part in parts
         ]

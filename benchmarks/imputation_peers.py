@@ -123,7 +123,12 @@ def main() -> None:
             epoch += 1
         trained[name], epochs[name] = peer, epoch
 
-    told: dict[str, Any] = {"epochs": epochs, "seconds": options.seconds, "threads": options.threads, "protocols": {}}
+    reported: dict[str, Any] = {
+        "epochs": epochs,
+        "seconds": options.seconds,
+        "threads": options.threads,
+        "protocols": {},
+    }
     question = Question(
         protocols=tuple(options.protocol), cells=options.cells, window=options.window, stride=options.stride,
         seed=options.seed,
@@ -136,7 +141,7 @@ def main() -> None:
         means |= {name: evaluate_numbers.imputed(imputer(name), examples, vocabulary) for name in options.baseline}
         means[FLOOR] = evaluate_numbers.rounded_numbers(cells, vocabulary)
         spreads = dict(enumerate(std.tolist()))
-        told["protocols"][protocol] = figures = evaluate_numbers.compare_errors(
+        reported["protocols"][protocol] = figures = evaluate_numbers.compare_errors(
             cells, truth, means, spreads, product=MODEL, floor=FLOOR
         ).to_json()
         print(f"\n{protocol}: {figures['cells']:,} cells\n{'':20s}{'MSE':>8s}{'95 %':>18s}{'MAE':>8s}")
@@ -151,7 +156,7 @@ def main() -> None:
             )
         )
     if options.json:
-        options.json.write_text(json.dumps(told, indent=1))
+        options.json.write_text(json.dumps(reported, indent=1))
 
 
 if __name__ == "__main__":

@@ -52,11 +52,11 @@ class Holes:
     """Windows, each with one hole."""
 
     ids: list[np.ndarray]
-    hidden: list[np.ndarray]
+    masked: list[np.ndarray]
 
     @property
     def n_cells(self) -> int:
-        return sum(int(hidden.sum()) for hidden in self.hidden)
+        return sum(int(masked.sum()) for masked in self.masked)
 
 
 @dataclass
@@ -86,10 +86,10 @@ def make_holes(run: TrainedModel, file: Path, format: str | None, n: int, contex
             continue
         length = LENGTHS[len(holes.ids) % len(LENGTHS)]
         first = int(rng.integers(1, len(window) - length))
-        hidden = np.zeros(window.shape, bool)
-        hidden[first : first + length] = True
+        masked = np.zeros(window.shape, bool)
+        masked[first : first + length] = True
         holes.ids.append(window)
-        holes.hidden.append(hidden)
+        holes.masked.append(masked)
     return holes
 
 
@@ -98,7 +98,7 @@ def ours(predict: Predict, holes: Holes, config: InfillConfig, vocabulary: Vocab
     fills = infill(
         predict,
         [Example(each) for each in holes.ids],
-        holes.hidden,
+        holes.masked,
         config,
         vocabulary=vocabulary,
         keys=list(range(len(holes.ids))),
@@ -120,9 +120,9 @@ def theirs(run: TrainedModel) -> Callable[[Holes], list[np.ndarray]]:
 
     def fill(holes: Holes) -> list[np.ndarray]:
         filled = []
-        for ids, hidden in zip(holes.ids, holes.hidden, strict=True):
-            text = [mask if hole else letters[i] for i, hole in zip(ids[:, 0].tolist(), hidden[:, 0], strict=True)]
-            for place in np.flatnonzero(hidden[:, 0]).tolist():
+        for ids, masked in zip(holes.ids, holes.masked, strict=True):
+            text = [mask if hole else letters[i] for i, hole in zip(ids[:, 0].tolist(), masked[:, 0], strict=True)]
+            for place in np.flatnonzero(masked[:, 0]).tolist():
                 answers = fill_mask(space.join(text), top_k=1)
                 first = answers[0] if isinstance(answers[0], dict) else answers[0][0]
                 text[place] = first["token_str"].strip()
@@ -134,22 +134,22 @@ def theirs(run: TrainedModel) -> Callable[[Holes], list[np.ndarray]]:
 
 def judge(predict: Predict, holes: Holes, filled: Sequence[np.ndarray], vocabulary: Vocabulary) -> tuple[float, float]:
     """Bits a token by the chain rule, and the share of tokens that are right."""
-    orders = [np.argwhere(hidden) for hidden in holes.hidden]
+    orders = [np.argwhere(masked) for masked in holes.masked]
     log_probs = np.concatenate(chain_log_probs(predict, filled, orders, vocabulary=vocabulary))
-    pairs = zip(filled, holes.ids, holes.hidden, strict=True)
-    right = sum(int((new == old)[hidden].sum()) for new, old, hidden in pairs)
+    pairs = zip(filled, holes.ids, holes.masked, strict=True)
+    right = sum(int((new == old)[masked].sum()) for new, old, masked in pairs)
     return float(-log_probs.mean() / np.log(2)), right / holes.n_cells
 
 
 def measure(run: TrainedModel, holes: Holes, repeats: int) -> list[Result]:
     vocabulary = run.tokenizer.vocabulary
     plain = run.predict(symmetries=False)
-    asked = 0
+    requested = 0
 
     @of_ids
     def counting(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        nonlocal asked
-        asked += len(sequences)
+        nonlocal requested
+        requested += len(sequences)
         return plain(sequences, cells)
 
     def filler(config: InfillConfig) -> Callable[[Holes], list[np.ndarray]]:
@@ -161,10 +161,10 @@ def measure(run: TrainedModel, holes: Holes, repeats: int) -> list[Result]:
     filled, passes = {}, {}
     for _ in range(repeats):
         for name, fill in field.items():
-            asked, began = 0, time.perf_counter()
+            requested, began = 0, time.perf_counter()
             filled[name] = fill(holes)
             times[name].append(time.perf_counter() - began)
-            passes[name] = (asked or holes.n_cells) / len(holes.ids)
+            passes[name] = (requested or holes.n_cells) / len(holes.ids)
     results = []
     for name in field:
         bits, right = judge(plain, holes, filled[name], vocabulary)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from maskseq.masking.plan import Infill, MaskingConfig, Replacement, Spans, Tokens, mask_piece
+from maskseq.masking.plan import Infill, MaskingConfig, Replacement, Spans, Tokens, mask_segment
 from maskseq.types import Field
 
 CONFIGS = {
@@ -22,7 +22,7 @@ CONFIGS = {
     "infill": MaskingConfig(tokens=Tokens(weight=0.0), infill=Infill(weight=1.0)),
     "tokens, positions": MaskingConfig(mode="position"),
 }
-PIECES = {
+SEGMENTS = {
     "200 bases": (200, 1, 1),
     "1,024 bases": (1024, 1, 1),
     "8,192 bases": (8192, 1, 1),
@@ -43,7 +43,7 @@ def ours(length: int, n_fields: int, width: int, config: MaskingConfig) -> float
     ids = rng.integers(0, 4, (length, n_fields)).astype(np.uint8)
     start = np.broadcast_to(np.arange(length)[:, None], ids.shape)
     units, scorable = np.stack([start, start + width], axis=-1), np.ones(ids.shape, dtype=bool)
-    return microseconds(lambda: mask_piece(ids, units, scorable, fields, config, rng=rng))
+    return microseconds(lambda: mask_segment(ids, units, scorable, fields, config, rng=rng))
 
 
 def collator() -> float:
@@ -63,9 +63,9 @@ def collator() -> float:
 
 
 def main() -> None:
-    print(f"{'CPU microseconds a piece':<26}", *(f"{name:>20}" for name in CONFIGS))
-    for name, piece in PIECES.items():
-        print(f"{name:<26}", *(f"{ours(*piece, config):>20,.0f}" for config in CONFIGS.values()))
+    print(f"{'CPU microseconds a segment':<26}", *(f"{name:>20}" for name in CONFIGS))
+    for name, segment in SEGMENTS.items():
+        print(f"{name:<26}", *(f"{ours(*segment, config):>20,.0f}" for config in CONFIGS.values()))
     warnings.simplefilter("ignore")
     theirs, mine = collator(), ours(8192, 1, 1, MaskingConfig())
     print(f"\n8,192 tokens, 80/10/10: transformers {theirs:,.0f}, maskseq {mine:,.0f}: {mine / theirs:.1f} × the time")

@@ -28,15 +28,15 @@ from maskseq.types import Encoded
 AT_ONCE = 256
 
 
-def examples(puzzles: Sequence[MaskedExample], vocabulary: Any) -> list[Example]:
-    return [Example(vocabulary.masked(each.truth, each.hidden)) for each in puzzles]
+def examples(masked_examples: Sequence[MaskedExample], vocabulary: Any) -> list[Example]:
+    return [Example(vocabulary.masked(each.truth, each.masked)) for each in masked_examples]
 
 
-def answers(predict: Predict, puzzles: Sequence[MaskedExample], vocabulary: Any) -> np.ndarray:
+def answers(predict: Predict, masked_examples: Sequence[MaskedExample], vocabulary: Any) -> np.ndarray:
     """Log-probabilities of all cells."""
     found = []
-    for first in range(0, len(puzzles), AT_ONCE):
-        some = puzzles[first : first + AT_ONCE]
+    for first in range(0, len(masked_examples), AT_ONCE):
+        some = masked_examples[first : first + AT_ONCE]
         found += [np.asarray(each) for each in predict(examples(some, vocabulary), [each.cells for each in some])]
     width = min(each.shape[1] for each in found)
     return np.concatenate([each[:, :width] for each in found])
@@ -54,16 +54,18 @@ def interval(differences: np.ndarray, groups: np.ndarray, seed: int = 0) -> str:
 def next_activity(who: dict[str, Predict], records: list[tuple[str, Encoded]], tokenizer: Any, context: int) -> None:
     protocol = Protocol.parse("next", MaskingConfig())
     first = tokenizer.fields[0].name
-    asked = [
-        each for each in protocol.puzzles(records, tokenizer, context=context, fields=(first,)) if len(each.truth) > 1
+    requested = [
+        each
+        for each in protocol.masked_examples(records, tokenizer, context=context, fields=(first,))
+        if len(each.truth) > 1
     ]
-    truth = np.array([each.truth[-1, 0] for each in asked])
-    groups = np.array([each.region for each in asked])
-    found = {name: answers(predict, asked, tokenizer.vocabulary) for name, predict in who.items()}
+    truth = np.array([each.truth[-1, 0] for each in requested])
+    groups = np.array([each.region for each in requested])
+    found = {name: answers(predict, requested, tokenizer.vocabulary) for name, predict in who.items()}
     if "encoder" in found:
         found["both, equally"] = (found["encoder"] + found[PREFIXES]) / 2
     right = {name: each.argmax(axis=1) == truth for name, each in found.items()}
-    print(f"next {first}: {len(asked):,} prefixes of {len(set(groups.tolist()))} cases")
+    print(f"next {first}: {len(requested):,} prefixes of {len(set(groups.tolist()))} cases")
     for name, each in right.items():
         log_probs = found[name] - np.logaddexp.reduce(found[name], axis=1, keepdims=True)
         bits = -log_probs[np.arange(len(truth)), truth] / np.log(2)
@@ -113,20 +115,24 @@ def forecast(encoder: dict[str, Predict], corpus: Corpus, part: str, steps: int,
     who = {**encoder, **left_only(list(corpus.training_ids()), tokenizer, periods=[period])}
     records = [(str(i), Encoded(each.ids)) for i, each in corpus.each(part)]
     protocol = Protocol.parse(f"forecast-{steps}", MaskingConfig())
-    asked = [each for each in protocol.puzzles(records, tokenizer, context=context, stride=steps) if len(each.cells)]
-    fields = np.concatenate([each.cells[:, 1] for each in asked])
+    requested = [
+        each for each in protocol.masked_examples(records, tokenizer, context=context, stride=steps) if len(each.cells)
+    ]
+    fields = np.concatenate([each.cells[:, 1] for each in requested])
     centres = [np.asarray(each) for each in vocabulary.centres]
-    truth = np.concatenate([[centres[f][each.truth[p, f]] for p, f in each.cells.tolist()] for each in asked])
+    truth = np.concatenate([[centres[f][each.truth[p, f]] for p, f in each.cells.tolist()] for each in requested])
     train = np.concatenate(list(corpus.training_ids()))
     spread = np.array([centres[f][train[:, f][train[:, f] < len(centres[f])]].std() for f in range(len(centres))])
-    groups = np.repeat(np.arange(len(asked)), [len(each.cells) for each in asked])
+    groups = np.repeat(np.arange(len(requested)), [len(each.cells) for each in requested])
     errors = {}
     for name, predict in who.items():
-        found = np.exp(answers(predict, asked, vocabulary))
+        found = np.exp(answers(predict, requested, vocabulary))
         mean = np.array([found[i, : len(centres[f])] @ centres[f] for i, f in enumerate(fields.tolist())])
         errors[name] = np.abs(mean - truth) / spread[fields]
     naive = f"season of {period}"
-    print(f"{steps} steps ahead, {context - steps} known, {len(asked)} windows: mean |error| in training deviations")
+    print(
+        f"{steps} steps ahead, {context - steps} known, {len(requested)} windows: mean |error| in training deviations"
+    )
     for name, each in errors.items():
         print(f"  {name:24} {each.mean():.4f}   − {naive} {interval(each - errors[naive], groups)}")
 
@@ -140,24 +146,26 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--context", type=int, default=96)
     parser.add_argument("--period", type=int, default=24)
-    asked = parser.parse_args()
-    if (asked.run / "manifest.json").exists():
-        forecast({}, Corpus.open(asked.run), asked.part, asked.steps, asked.context, asked.period)
+    requested = parser.parse_args()
+    if (requested.run / "manifest.json").exists():
+        forecast({}, Corpus.open(requested.run), requested.part, requested.steps, requested.context, requested.period)
         return
-    run = load(asked.run)
+    run = load(requested.run)
     corpus, tokenizer, context = run.corpus(), run.tokenizer, run.model.config.max_positions
     if None not in tokenizer.vocabulary.centres:
-        forecast({"encoder": run.predict()}, corpus, asked.part, asked.steps, asked.context, asked.period)
+        forecast(
+            {"encoder": run.predict()}, corpus, requested.part, requested.steps, requested.context, requested.period
+        )
         return
     training = list(corpus.training_ids())
     who: dict[str, Predict] = {"encoder": run.predict(), **left_only(training, tokenizer)}
-    records = [(str(i), Encoded(each.ids, weights=each.weights)) for i, each in corpus.each(asked.part)]
+    records = [(str(i), Encoded(each.ids, weights=each.weights)) for i, each in corpus.each(requested.part)]
     next_activity(who, records, tokenizer, context)
-    if tokenizer.elapsed and asked.samples:
+    if tokenizer.elapsed and requested.samples:
         whole = [each for each in records if each[1].weights is None or (each[1].weights > 0).all()]
-        order = np.random.default_rng(1).permutation(len(whole))[: asked.cases]
+        order = np.random.default_rng(1).permutation(len(whole))[: requested.cases]
         simple = {name: who[name] for name in ("encoder", PREFIXES)}
-        remaining(simple, training, [whole[i] for i in order], tokenizer, context, asked.samples)
+        remaining(simple, training, [whole[i] for i in order], tokenizer, context, requested.samples)
 
 
 if __name__ == "__main__":

@@ -152,9 +152,9 @@ class Name(NamedTuple):
 class Names:
     """The names of the records of one file, which are given in order."""
 
-    def __init__(self, asked: Iterable[str] = ()) -> None:
+    def __init__(self, requested: Iterable[str] = ()) -> None:
         """`asked` are the names that requests use."""
-        self._asked = set(asked)
+        self._asked = set(requested)
         self._counts = Counter[str]()
         self._numbered: set[str] = set()
         """Names that are not the record's key."""
@@ -179,8 +179,8 @@ class Names:
         if number == 1:  # the number of a key that stays alone is needed by none, another record's key may be
             answers -= {f"{key}#1"} & self._counts.keys()
         meant_by = sorted(answers & self._asked - {ONLY})
-        for asked in meant_by:
-            self._answer(asked, text)
+        for requested in meant_by:
+            self._answer(requested, text)
         if ONLY in self._asked and self._counts.total() > 1:
             raise UsageError("the file has several records\n\nhint: say which one, as in KEY:START-END")
         return Name(text, (*meant_by, ONLY))
@@ -195,12 +195,12 @@ class Names:
         if ONLY in self._asked and not self._counts:
             raise UsageError("the file has no records")
 
-    def _answer(self, asked: str, name: str) -> None:
-        other = self._answered.setdefault(asked, name)
+    def _answer(self, requested: str, name: str) -> None:
+        other = self._answered.setdefault(requested, name)
         if other != name:
             raise UsageError(
-                f"several records answer to {asked!r}\n\n"
-                f"hint: the n-th record of a key is KEY#n: {asked}#1, {asked}#2 and so on"
+                f"several records answer to {requested!r}\n\n"
+                f"hint: the n-th record of a key is KEY#n: {requested}#1, {requested}#2 and so on"
             )
 
 

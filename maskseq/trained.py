@@ -550,9 +550,9 @@ def export_checkpoint(run: TrainedModel, output: Path, *, format: Literal["hf", 
     """Write a run's encoder for transformers or as ONNX; returns what was written. Experts and the gate stay here."""
     with claimed(output, new=True, parents=True) as work:
         if format == "hf":
-            told = export_hf(run.model, work.content, tokenizer=run.tokenizer)
+            reported = export_hf(run.model, work.content, tokenizer=run.tokenizer)
             work.publish()
-            return told
+            return reported
         work.content.mkdir()
         export_onnx(run.model, work.content / output.name)
         for path in work.content.iterdir():  # a large model comes with a file of its weights, which it names

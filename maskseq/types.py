@@ -321,16 +321,16 @@ class Vocabulary:
 
     def askable(self, ids: Integer[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
         """Which cells may be hidden and asked about: those of a known value, but of given fields."""
-        asked = self.known(ids)
-        asked[:, list(self.given)] = False
-        return asked
+        requested = self.known(ids)
+        requested[:, list(self.given)] = False
+        return requested
 
     def masked(
         self, ids: Integer[np.ndarray, "length fields"], cells: Bool[np.ndarray, "length fields"]
     ) -> Integer[np.ndarray, "length fields"]:
         """A copy of the ids, `[MASK]` in these cells but those of given fields."""
-        hidden = cells & ~np.isin(np.arange(self.n_fields), self.given)
-        return np.where(hidden, np.asarray(self.mask_ids, dtype=ids.dtype), ids)
+        masked = cells & ~np.isin(np.arange(self.n_fields), self.given)
+        return np.where(masked, np.asarray(self.mask_ids, dtype=ids.dtype), ids)
 
 
 Progress = Callable[[int, int | None], None]

@@ -186,9 +186,9 @@ def use(example: Example, path: Path, options: Mapping[str, Any]) -> bool:
         else:
             assert not example.returns or written.read_bytes() == path.read_bytes(), "does not come back as it was"
     except MaskseqError as error:
-        told = str(error)
-        assert "\n" not in told.split("\n\nhint: ")[0], f"more than one line: {told}"
-        assert str(path.parent) in told, f"no file is named: {told}"
+        reported = str(error)
+        assert "\n" not in reported.split("\n\nhint: ")[0], f"more than one line: {reported}"
+        assert str(path.parent) in reported, f"no file is named: {reported}"
         return False
     tokenize(records)
     return True

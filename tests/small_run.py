@@ -32,7 +32,7 @@ from maskseq.training.stop_signals import Interrupted
 from maskseq.training.trainer import TrainingConfig, TrainingResult, TrainingSpec, train
 from maskseq.types import Encoded, Field, ListRecord, Vocabulary
 
-ROW_TOKENS, PIECES = 96, (40, 25, 11, 13)  # and 7 tokens of filler
+ROW_TOKENS, SEGMENTS = 96, (40, 25, 11, 13)  # and 7 tokens of filler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,29 +67,29 @@ class Synthetic:
         if number == self.signal_at:
             os.kill(os.getpid(), signal.SIGTERM)
         rng = np.random.default_rng((self.seed, number))
-        positions = np.concatenate([np.arange(n) for n in (*PIECES, ROW_TOKENS - sum(PIECES))])
-        piece = np.repeat(np.arange(len(PIECES) + 1), [*PIECES, ROW_TOKENS - sum(PIECES)])
-        phase = rng.integers(6, size=len(PIECES) + 1)[piece]
+        positions = np.concatenate([np.arange(n) for n in (*SEGMENTS, ROW_TOKENS - sum(SEGMENTS))])
+        segment = np.repeat(np.arange(len(SEGMENTS) + 1), [*SEGMENTS, ROW_TOKENS - sum(SEGMENTS)])
+        phase = rng.integers(6, size=len(SEGMENTS) + 1)[segment]
         letter = (positions + phase) % 6
         size = np.where(rng.random(ROW_TOKENS) < 0.8, letter % 5, rng.integers(5, size=ROW_TOKENS))
         targets = np.stack([letter, size], axis=1)
-        ratio = rng.random(len(PIECES) + 1).astype(np.float32)
-        real = piece < len(PIECES)
-        hidden = (rng.random((ROW_TOKENS, 2)) < ratio[piece][:, None]) & real[:, None]
-        inputs = np.where(hidden | ~real[:, None], np.array(self.vocabulary.mask_ids), targets)
+        ratio = rng.random(len(SEGMENTS) + 1).astype(np.float32)
+        real = segment < len(SEGMENTS)
+        masked = (rng.random((ROW_TOKENS, 2)) < ratio[segment][:, None]) & real[:, None]
+        inputs = np.where(masked | ~real[:, None], np.array(self.vocabulary.mask_ids), targets)
         return PackedRow(
             inputs=inputs,
             targets=targets,
-            weights=(hidden * rng.uniform(0.5, 1.5, hidden.shape)).astype(np.float32),
+            weights=(masked * rng.uniform(0.5, 1.5, masked.shape)).astype(np.float32),
             positions=positions.astype(np.int32),
-            cu_seqlens=np.concatenate([[0], np.cumsum(PIECES), [ROW_TOKENS]]).astype(np.int32),
-            max_seqlen=max(PIECES),
-            objective=rng.integers(3, size=len(PIECES) + 1).astype(np.int8),
+            cu_seqlens=np.concatenate([[0], np.cumsum(SEGMENTS), [ROW_TOKENS]]).astype(np.int32),
+            max_seqlen=max(SEGMENTS),
+            objective=rng.integers(3, size=len(SEGMENTS) + 1).astype(np.int8),
             target=positions % 10 < phase,
             ratio=ratio,
-            n_tokens=sum(PIECES),
-            sequence=np.arange(len(PIECES) + 1, dtype=np.int64),
-            start=np.zeros(len(PIECES) + 1, dtype=np.int64),
+            n_tokens=sum(SEGMENTS),
+            sequence=np.arange(len(SEGMENTS) + 1, dtype=np.int64),
+            start=np.zeros(len(SEGMENTS) + 1, dtype=np.int64),
         )
 
     def prefetch(self, first: int, *, step: int = 1) -> Iterator[PackedRow]:
@@ -109,11 +109,11 @@ class Scripted:
         self.step = getattr(event, "step", self.step)
 
     def __call__(self, learner: TrainStep) -> Scores:
-        said = CellScore(loss=-self.merits[self.step], accuracy=0.0, cells=1)
-        return Scores(all=said, by_objective={}, by_ratio={}, by_field={})
+        message = CellScore(loss=-self.merits[self.step], accuracy=0.0, cells=1)
+        return Scores(all=message, by_objective={}, by_ratio={}, by_field={})
 
 
-STEP = 2 * sum(PIECES)
+STEP = 2 * sum(SEGMENTS)
 """Tokens of a step of two rows."""
 
 

@@ -35,12 +35,12 @@ BACKENDS = ["sdpa", "bmm"]
 
 def dense(q, k, v, cu_q, cu_k, window):
     """The definition: one matrix of scores over the whole row, −inf wherever a pair may not meet."""
-    piece_q, piece_k = (
+    segment_q, segment_k = (
         torch.repeat_interleave(torch.arange(len(cu) - 1), torch.diff(cu.long())) for cu in (cu_q, cu_k)
     )
-    may_meet = piece_q[:, None] == piece_k
+    may_meet = segment_q[:, None] == segment_k
     if window is not None:
-        may_meet &= (torch.arange(len(piece_q))[:, None] - torch.arange(len(piece_k))).abs() <= window
+        may_meet &= (torch.arange(len(segment_q))[:, None] - torch.arange(len(segment_k))).abs() <= window
     scores = torch.einsum("qhd,khd->hqk", q, k) * q.shape[-1] ** -0.5
     weights = scores.masked_fill(~may_meet, -torch.inf).softmax(-1).nan_to_num(0)  # no key at all: zeros
     return torch.einsum("hqk,khd->qhd", weights, v)

@@ -108,10 +108,10 @@ def _npy(shape: str, dtype: str = "<f8", data: bytes = b"") -> bytes:
 
 
 def _wav(**changes: int) -> bytes:
-    told = {"tag": 1, "channels": 2, "rate": 8000, "bits": 16, "size": 32} | changes
+    head = {"tag": 1, "channels": 2, "rate": 8000, "bits": 16, "size": 32} | changes
     sound = struct.pack(
-        "<4s4sIHHIIHH4sI", b"WAVE", b"fmt ", 16, told["tag"], told["channels"], told["rate"], 0, 0, told["bits"],
-        b"data", told["size"],
+        "<4s4sIHHIIHH4sI", b"WAVE", b"fmt ", 16, head["tag"], head["channels"], head["rate"], 0, 0, head["bits"],
+        b"data", head["size"],
     )  # fmt: skip
     return b"RIFF" + struct.pack("<I", len(sound) + 32) + sound + bytes(32)
 
@@ -245,12 +245,12 @@ SPECIAL: list[tuple[str, str, bytes, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"), [(n, c, s) for n, _, c, s in SPECIAL], ids=[f"{n}: {w}" for n, w, _, _ in SPECIAL]
+    ("name", "content", "message"), [(n, c, s) for n, _, c, s in SPECIAL], ids=[f"{n}: {w}" for n, w, _, _ in SPECIAL]
 )
-def test_damage_of_one_format(name, content, said, tmp_path):
+def test_damage_of_one_format(name, content, message, tmp_path):
     example = EXAMPLES[name]
-    told = str(refused(example, tmp_path, replaced(example, content)))
-    assert re.search(said, told), told
+    reported = str(refused(example, tmp_path, replaced(example, content)))
+    assert re.search(message, reported), reported
 
 
 @pytest.mark.parametrize("n_bases", ["99999999999999", "-1", "1" * 5000])
@@ -258,8 +258,8 @@ def test_an_index_that_promises_more_than_there_is(n_bases, tmp_path):
     index = f"chr1\t{n_bases}\t12\t10\t11\n".encode()
     example = EXAMPLES["bed, indexed"]
     window = f"chr1\t0\t{max(int(n_bases[:14]), 5)}\n".encode()
-    told = refused(example, tmp_path, replaced(example, window) | {"genome.fa.fai": index})
-    assert "genome.fa.fai: line 1: " in str(told)
+    reported = refused(example, tmp_path, replaced(example, window) | {"genome.fa.fai": index})
+    assert "genome.fa.fai: line 1: " in str(reported)
 
 
 BOMBS = {

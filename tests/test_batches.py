@@ -21,7 +21,7 @@ from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import DataError, UsageError
-from maskseq.masking.plan import Infill, MaskingConfig, Spans, Tokens, mask_piece
+from maskseq.masking.plan import Infill, MaskingConfig, Spans, Tokens, mask_segment
 from maskseq.packing import rows as batches
 from maskseq.packing.packing import PackingConfig, PackingPlan
 from maskseq.packing.prefetch import ahead_of
@@ -57,11 +57,11 @@ def rows_of(corpus: Corpus, **options: Any) -> PackedRows:
     return PackedRows(corpus, **{"config": CONFIG, "masking": MIXED, "seed": 3, **options})
 
 
-def pieces(row: PackedRow) -> Iterator[tuple[int, int, slice]]:
+def segments(row: PackedRow) -> Iterator[tuple[int, int, slice]]:
     """Sequence, start and place in the row of each piece but the filler."""
-    for piece, (sequence, start) in enumerate(zip(row.sequence.tolist(), row.start.tolist(), strict=True)):
+    for segment, (sequence, start) in enumerate(zip(row.sequence.tolist(), row.start.tolist(), strict=True)):
         if sequence >= 0:
-            yield sequence, start, slice(int(row.cu_seqlens[piece]), int(row.cu_seqlens[piece + 1]))
+            yield sequence, start, slice(int(row.cu_seqlens[segment]), int(row.cu_seqlens[segment + 1]))
 
 
 def assert_same(one: PackedRow, other: PackedRow) -> None:
@@ -80,7 +80,7 @@ def test_every_token_of_the_split_is_in_exactly_one_row_of_each_epoch(
         for number in range(first, first + rows.n_rows(epoch)):
             row = rows.row(number)
             assert rows.epoch_of(number) == epoch
-            for sequence, start, here in pieces(row):
+            for sequence, start, here in segments(row):
                 stop = start + here.stop - here.start
                 np.testing.assert_array_equal(row.targets[here], truth[sequence].ids[start:stop])
                 seen[sequence][start:stop] += 1
@@ -111,7 +111,7 @@ def test_a_sequence_that_is_cut_is_seen_to_end_there_and_to_go_on_elsewhere(tmp_
     rows = rows_of(corpus, config=PackingConfig(row_tokens=256, context=64, cut=0.5))
     heads = 0
     for row in map(rows.row, range(rows.n_rows())):
-        for sequence, start, here in pieces(row):
+        for sequence, start, here in segments(row):
             stored, n_seen = corpus.read(sequence).ids, here.stop - here.start
             seen, stop = row.targets[here], start + here.stop - here.start
             expected = stored[start:stop].copy()
@@ -130,7 +130,7 @@ def test_a_sequence_that_is_cut_is_seen_to_end_there_and_to_go_on_elsewhere(tmp_
     assert validation is not None
     assert training.config == rows.config
     for row in map(validation.row, range(validation.n_rows())):
-        for sequence, start, here in pieces(row):
+        for sequence, start, here in segments(row):
             assert here.stop - here.start == corpus.lengths[sequence] or start or corpus.lengths[sequence] > 64
 
 
@@ -148,7 +148,7 @@ def test_a_row_is_well_formed(corpus: Corpus) -> None:
         assert row.cu_seqlens[-1] == len(row.inputs) == 256
         assert row.max_seqlen == lengths.max() <= CONFIG.context
         np.testing.assert_array_equal(row.positions, np.concatenate([np.arange(n) for n in lengths]))
-        assert row.n_tokens == sum(here.stop - here.start for *_, here in pieces(row))
+        assert row.n_tokens == sum(here.stop - here.start for *_, here in segments(row))
         filler = slice(row.n_tokens, None)
         assert (row.inputs[filler] == MASK_IDS).all()
         assert (row.targets[filler] == MASK_IDS).all()
@@ -165,16 +165,16 @@ def test_a_piece_is_masked_as_if_it_were_alone(corpus: Corpus, truth: list[Encod
     tokenizer = corpus.tokenizer
     number = rows.n_rows(0) + 2  # a row of epoch 1
     row = rows.row(number)
-    for piece, (sequence, start, here) in enumerate(pieces(row)):
+    for segment, (sequence, start, here) in enumerate(segments(row)):
         encoded = truth[sequence].cut(start, start + here.stop - here.start)
         weights = np.ones(encoded.ids.shape) if encoded.weights is None else encoded.weights
         scorable = (encoded.ids != MASK_IDS) & (weights > 0)
         rng = np.random.default_rng((3, 0, 1, sequence, start))
-        mask = mask_piece(encoded.ids, tokenizer.units(encoded.ids), scorable, tokenizer.fields, MIXED, rng=rng)
+        mask = mask_segment(encoded.ids, tokenizer.units(encoded.ids), scorable, tokenizer.fields, MIXED, rng=rng)
         np.testing.assert_array_equal(row.inputs[here], mask.inputs)
-        np.testing.assert_array_equal(row.weights[here], np.where(mask.hidden & scorable, weights, 0))
+        np.testing.assert_array_equal(row.weights[here], np.where(mask.masked & scorable, weights, 0))
         np.testing.assert_array_equal(row.target[here], mask.target)
-        assert (row.objective[piece], row.ratio[piece]) == (mask.objective, np.float32(mask.ratio))
+        assert (row.objective[segment], row.ratio[segment]) == (mask.objective, np.float32(mask.ratio))
 
 
 def test_unknown_cells_and_cells_of_weight_zero_are_never_scored(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_every_symmetry_is_drawn_and_turns_ids_and_weights_together(corpus: Corp
     turned = straight = 0
     for number in range(2 * rows.n_rows()):
         row = rows.row(number)
-        for sequence, start, here in pieces(row):
+        for sequence, start, here in segments(row):
             original = truth[sequence].cut(start, start + here.stop - here.start)
             image = symmetry.encoded(original)
             is_image = (row.targets[here] == image.ids).all()
@@ -254,7 +254,7 @@ def test_epochs_differ_unless_the_masks_are_fixed(corpus: Corpus) -> None:
         found = {}
         for number in range(first, first + rows.n_rows(epoch)):
             row = rows.row(number)
-            found |= {s: row.inputs[here] for s, _, here in pieces(row) if corpus.lengths[s] <= CONFIG.context}
+            found |= {s: row.inputs[here] for s, _, here in segments(row) if corpus.lengths[s] <= CONFIG.context}
         return found
 
     free, fixed = rows_of(corpus), rows_of(corpus, mask_epoch=0)
@@ -312,7 +312,7 @@ def test_many_small_blocks_give_every_token_once_too(
         n_seen = 0
         for number in range(rows.n_rows()):
             row = rows.row(number)
-            for sequence, start, here in pieces(row):
+            for sequence, start, here in segments(row):
                 encoded = truth[sequence].cut(start, start + here.stop - here.start)
                 np.testing.assert_array_equal(row.targets[here], encoded.ids)
                 if encoded.weights is not None:
@@ -334,11 +334,11 @@ def test_ranks_divide_the_rows_and_prefetching_changes_nothing(corpus: Corpus) -
 def test_the_next_block_is_read_while_rows_are_made(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """When a block is asked for, the one before is not used up yet: waiting for a slow store goes on beside."""
     rows = rows_of(corpus, chunk_tokens=1500)
-    taken, asked = [0], []
+    taken, requested = [0], []
     original = batches.load_block
 
     def watched(*arguments: Any, **options: Any) -> Any:
-        asked.append((taken[0], threading.current_thread().name))
+        requested.append((taken[0], threading.current_thread().name))
         return original(*arguments, **options)
 
     monkeypatch.setattr(batches, "load_block", watched)
@@ -350,8 +350,8 @@ def test_the_next_block_is_read_while_rows_are_made(corpus: Corpus, monkeypatch:
     stream.close()
     ends = np.cumsum([block.n_rows for epoch in range(2) for block in rows._plan.epoch(epoch)])
     n_blocks, starts = len(ends), [0, *ends.tolist()]
-    assert n_blocks <= len(asked) <= n_blocks + 2  # each block once, and what comes after the last row
-    for (already, thread), start in list(zip(asked, starts, strict=False))[1:]:
+    assert n_blocks <= len(requested) <= n_blocks + 2  # each block once, and what comes after the last row
+    for (already, thread), start in list(zip(requested, starts, strict=False))[1:]:
         assert thread.startswith("maskseq-blocks")
         assert already < max(start, 1)
 
@@ -410,14 +410,14 @@ def test_a_micro_batch_is_its_rows_one_after_the_other(corpus: Corpus) -> None:
     n_before = 0
     for index, row in enumerate(rows):
         here = slice(256 * index, 256 * (index + 1))
-        n_pieces = len(row.sequence)
-        edges = together.cu_seqlens[n_before : n_before + n_pieces + 1]
+        n_segments = len(row.sequence)
+        edges = together.cu_seqlens[n_before : n_before + n_segments + 1]
         np.testing.assert_array_equal(edges - 256 * index, row.cu_seqlens)
         for name in ("inputs", "targets", "weights", "positions", "target"):
             np.testing.assert_array_equal(getattr(together, name)[here], getattr(row, name))
         for name in ("sequence", "start", "objective", "ratio"):
-            np.testing.assert_array_equal(getattr(together, name)[n_before : n_before + n_pieces], getattr(row, name))
-        n_before += n_pieces
+            np.testing.assert_array_equal(getattr(together, name)[n_before : n_before + n_segments], getattr(row, name))
+        n_before += n_segments
     assert concatenate(rows[:1]) is rows[0]
 
 

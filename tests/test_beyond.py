@@ -44,7 +44,7 @@ def recording(seed: int, length: int = 1000) -> Recording:
     return Recording(key=f"r{seed}", channels=values, names=("a", "b"))
 
 
-def told(tokenizer: Tokenizer[Any], *records: Any) -> OutOfRange:
+def reported(tokenizer: Tokenizer[Any], *records: Any) -> OutOfRange:
     seen = OutOfRange(tokenizer.fields)
     for record in records:
         seen.add(tokenizer.beyond(record))
@@ -54,13 +54,13 @@ def told(tokenizer: Tokenizer[Any], *records: Any) -> OutOfRange:
 @pytest.mark.parametrize("scheme", SIGNALS)
 def test_an_offset_is_told_and_new_data_of_the_same_kind_are_not(scheme: str) -> None:
     tokenizer = SIGNALS[scheme]([recording(0), recording(1)])
-    assert not told(tokenizer, recording(0)).shares()
+    assert not reported(tokenizer, recording(0)).shares()
     for seed in range(2, 12):
-        assert told(tokenizer, recording(seed)).warning() is None
+        assert reported(tokenizer, recording(seed)).warning() is None
     moved = recording(2)
     moved.channels[:, 1] += 10 * moved.channels[:, 1].std()
     moved.channels[100:200, 1] = np.nan
-    seen = told(tokenizer, moved)
+    seen = reported(tokenizer, moved)
     assert seen.shares() == {"b": 1.0}
     assert seen.numbers.sum() % (900 + 1000) == 0
     assert "b (100.0%" in (seen.warning() or "")
@@ -72,7 +72,7 @@ def test_one_code_for_missing_values_is_told(scheme: str) -> None:
     tokenizer = SIGNALS[scheme]([recording(0), recording(1)])
     coded = recording(3)
     coded.channels[517, 0] = -9999
-    seen = told(tokenizer, coded)
+    seen = reported(tokenizer, coded)
     assert seen.shares() == {"a": pytest.approx(1 / 1000)}
     assert "a (0.1% of" in (seen.warning() or "")
 
@@ -118,18 +118,18 @@ def test_numbers_and_gaps_of_events(kind: str) -> None:
     amount = AMOUNTS[kind]
     learned = [case(seed, amount) for seed in range(300)]
     tokenizer = EventTokenizer.fit(learned, attributes=["amount", "case:limit"])
-    assert told(tokenizer, *learned).warning() is None
+    assert reported(tokenizer, *learned).warning() is None
     for start in range(1000, 2000, 200):
-        assert told(tokenizer, *(case(seed, amount) for seed in range(start, start + 200))).warning() is None
+        assert reported(tokenizer, *(case(seed, amount) for seed in range(start, start + 200))).warning() is None
     new = [case(seed, amount) for seed in range(2000, 2200)]
     for each in new[:3]:
         each.attributes["amount"][5] = "-99999"  # type: ignore[index]
         each.attributes["amount"][6] = UNKNOWN  # type: ignore[index]
-    assert set(told(tokenizer, *new).shares()) >= {"amount"}
-    assert "amount" in (told(tokenizer, *new).warning() or "")
+    assert set(reported(tokenizer, *new).shares()) >= {"amount"}
+    assert "amount" in (reported(tokenizer, *new).warning() or "")
     slow = [case(seed, amount, gap=1000 * HOUR) for seed in range(3000, 3100)]
-    assert told(tokenizer, *slow).shares()["time"] > 0.9
-    assert "time (" in (told(tokenizer, *slow).warning() or "")
+    assert reported(tokenizer, *slow).shares()["time"] > 0.9
+    assert "time (" in (reported(tokenizer, *slow).warning() or "")
     beyond = tokenizer.beyond(new[0])
     assert beyond.shape == tokenizer.encode(new[0]).ids.shape
     assert np.isnan(beyond[6, 1])
@@ -139,7 +139,7 @@ def test_tokenizers_that_say_nothing_are_left_alone() -> None:
     tokenizer = NucleotideTokenizer()
     record = Sequence(key="s", residues=b"ACGT")
     assert tokenizer.beyond(record) is None
-    assert told(tokenizer, record).warning() is None
+    assert reported(tokenizer, record).warning() is None
 
 
 def test_fills_are_near_what_a_loop_finds() -> None:

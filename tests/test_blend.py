@@ -21,17 +21,17 @@ class Knows:
 
     def __call__(self, examples: Sequence[Example], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         answers = []
-        for example, asked in zip(examples, cells, strict=True):
-            situation = Situations((), TWO)([example], [asked])
-            truth, other = (law(example.key, asked, seed) for seed in (0, self.seed))
+        for example, requested in zip(examples, cells, strict=True):
+            situation = Situations((), TWO)([example], [requested])
+            truth, other = (law(example.key, requested, seed) for seed in (0, self.seed))
             answers.append(np.log(np.where(self.right[situation][:, None], truth, other)))
         return answers
 
 
-def law(key: str, asked: np.ndarray, seed: int) -> np.ndarray:
+def law(key: str, requested: np.ndarray, seed: int) -> np.ndarray:
     """A distribution for each cell, a function of its place."""
     rows = np.random.default_rng((int(key), seed)).dirichlet(np.full(N_IDS, 0.4), size=(LENGTH, 2))
-    return np.asarray(np.maximum(rows[tuple(asked.T)], 1e-4))
+    return np.asarray(np.maximum(rows[tuple(requested.T)], 1e-4))
 
 
 def source(n: int, seed: int) -> tuple[list[Example], list[np.ndarray], np.ndarray, np.ndarray]:
@@ -40,25 +40,25 @@ def source(n: int, seed: int) -> tuple[list[Example], list[np.ndarray], np.ndarr
     examples, cells, truths, regions, total = [], [], [], [], 0
     while total < n:
         ids = rng.integers(N_IDS, size=(LENGTH, 2))
-        hidden = np.zeros((LENGTH, 2), bool)
+        masked = np.zeros((LENGTH, 2), bool)
         for field in range(2):
             for start in range(1, LENGTH - 8, 9):
-                hidden[start : start + int(rng.choice([1, 2, 3, 6])), field] = True
+                masked[start : start + int(rng.choice([1, 2, 3, 6])), field] = True
         key = str(seed * 100_000 + len(examples))
-        asked = np.argwhere(hidden)
-        p = law(key, asked, 0)
+        requested = np.argwhere(masked)
+        p = law(key, requested, 0)
         p /= p.sum(axis=1, keepdims=True)
         truths.append((p.cumsum(axis=1) < rng.random((len(p), 1))).sum(axis=1))
-        regions.append(np.full(len(asked), len(examples)))
-        examples.append(Example(TWO.masked(ids.astype(np.uint8), hidden), key=key))
-        cells.append(asked)
-        total += len(asked)
+        regions.append(np.full(len(requested), len(examples)))
+        examples.append(Example(TWO.masked(ids.astype(np.uint8), masked), key=key))
+        cells.append(requested)
+        total += len(requested)
     return examples, cells, np.concatenate(truths), np.concatenate(regions)
 
 
 def bits(predict: object, examples: list[Example], cells: list[np.ndarray], truth: np.ndarray) -> float:
-    said = np.concatenate(predict(examples, cells))  # type: ignore[operator]
-    return float(-said[np.arange(len(truth)), truth].mean() / np.log(2))
+    answered = np.concatenate(predict(examples, cells))  # type: ignore[operator]
+    return float(-answered[np.arange(len(truth)), truth].mean() / np.log(2))
 
 
 def fitted(experts: dict[str, object], data: tuple[list[Example], list[np.ndarray], np.ndarray, np.ndarray]) -> Blend:
@@ -85,7 +85,7 @@ def learned() -> tuple[list[Example], list[np.ndarray], np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def asked() -> tuple[list[Example], list[np.ndarray], np.ndarray, np.ndarray]:
+def requested() -> tuple[list[Example], list[np.ndarray], np.ndarray, np.ndarray]:
     return source(8_000, 2)
 
 
@@ -95,9 +95,9 @@ def specialists() -> dict[str, object]:
     return {f"expert {each}": Knows(of == each, 10 + each) for each in range(3)}
 
 
-def test_a_blend_is_within_a_hundredth_of_an_oracle(learned: tuple, asked: tuple) -> None:
+def test_a_blend_is_within_a_hundredth_of_an_oracle(learned: tuple, requested: tuple) -> None:
     """Each expert is right in one known situation, and an oracle asks that one."""
-    examples, cells, truth, _ = asked
+    examples, cells, truth, _ = requested
     blend = fitted(specialists(), learned)
     oracle = bits(Knows([True] * N, 0), examples, cells, truth)
     assert bits(blend, examples, cells, truth) < 1.01 * oracle
@@ -105,15 +105,15 @@ def test_a_blend_is_within_a_hundredth_of_an_oracle(learned: tuple, asked: tuple
         assert bits(each, examples, cells, truth) > 1.3 * oracle
 
 
-def test_noise_costs_nothing(learned: tuple, asked: tuple) -> None:
-    examples, cells, truth, _ = asked
+def test_noise_costs_nothing(learned: tuple, requested: tuple) -> None:
+    examples, cells, truth, _ = requested
     experts = specialists()
     with_noise = bits(fitted(experts | {"noise": Knows([False] * N, 99)}, learned), examples, cells, truth)
     assert with_noise < 1.002 * bits(fitted(experts, learned), examples, cells, truth)
 
 
-def test_a_copy_of_an_expert_changes_nothing(learned: tuple, asked: tuple) -> None:
-    examples, cells, truth, _ = asked
+def test_a_copy_of_an_expert_changes_nothing(learned: tuple, requested: tuple) -> None:
+    examples, cells, truth, _ = requested
     experts = specialists()
     doubled = bits(fitted(experts | {"again": experts["expert 1"]}, learned), examples, cells, truth)
     assert doubled == pytest.approx(bits(fitted(experts, learned), examples, cells, truth), rel=0.002)
@@ -123,14 +123,14 @@ def test_a_gate_that_does_not_hold_elsewhere_is_not_used() -> None:
     """Pure chance in every class: whatever is fitted beats nobody on regions left out."""
     rng = np.random.default_rng(0)
     n = 400
-    said = np.log(rng.dirichlet(np.ones(N_IDS), size=(4, n)))
+    answered = np.log(rng.dirichlet(np.ones(N_IDS), size=(4, n)))
     truth = rng.integers(N_IDS, size=n)
-    chosen = choose(tuple("abcd"), said, truth, rng.integers(6, size=n), 6, rng.integers(40, size=n))
+    chosen = choose(tuple("abcd"), answered, truth, rng.integers(6, size=n), 6, rng.integers(40, size=n))
     assert chosen.form == EQUAL or chosen.bits[FITTED] <= min(chosen.bits.values())
     right = np.full((n, N_IDS), np.log(0.01))
     right[np.arange(n), truth] = np.log(0.96)
-    said = np.stack([right, said[1]])
-    chosen = choose(("right", "noise"), said, truth, rng.integers(6, size=n), 6, rng.integers(40, size=n))
+    answered = np.stack([right, answered[1]])
+    chosen = choose(("right", "noise"), answered, truth, rng.integers(6, size=n), 6, rng.integers(40, size=n))
     assert chosen.bits[chosen.form] == min(chosen.bits.values())
     assert chosen.bits[chosen.form] <= chosen.bits["right"]
 
@@ -151,8 +151,8 @@ def test_one_expert_is_taken_alone_only_where_it_is_clearly_better() -> None:
 def test_weights_are_equal_where_there_is_little_to_fit_on() -> None:
     rng = np.random.default_rng(0)
     n = FEWEST - 1
-    said = np.log(rng.dirichlet(np.ones(N_IDS), size=(2, n)))
-    chosen = choose(("a", "b"), said, rng.integers(N_IDS, size=n), np.zeros(n, int), 3, np.arange(n))
+    answered = np.log(rng.dirichlet(np.ones(N_IDS), size=(2, n)))
+    chosen = choose(("a", "b"), answered, rng.integers(N_IDS, size=n), np.zeros(n, int), 3, np.arange(n))
     assert chosen.form == EQUAL
     assert (chosen.gate.weights == 0.5).all()
 
@@ -162,19 +162,19 @@ def test_few_regions_share_their_weights(learned: tuple) -> None:
     examples, cells, truth, regions = learned
     experts = specialists()
     plain = Blend(experts, None, TWO)  # type: ignore[arg-type]
-    said, classes = plain.answers(examples, cells), plain.situations(examples, cells)
-    few = choose(tuple(experts), said, truth, classes, N, regions % 3)
+    answered, classes = plain.answers(examples, cells), plain.situations(examples, cells)
+    few = choose(tuple(experts), answered, truth, classes, N, regions % 3)
     assert (few.gate.weights == few.gate.weights[0]).all()
-    many = choose(tuple(experts), said, truth, classes, N, regions).gate.weights
+    many = choose(tuple(experts), answered, truth, classes, N, regions).gate.weights
     assert len(np.unique(many[np.unique(classes)], axis=0)) == len(np.unique(classes))
 
 
 def test_a_situation_that_was_not_seen_has_the_common_weights(learned: tuple) -> None:
     examples, cells, truth, _ = learned
     plain = Blend(specialists(), None, TWO)  # type: ignore[arg-type]
-    said, classes = plain.answers(examples, cells), plain.situations(examples, cells)
-    common = Gate.fit(said, truth, classes, N + 1, by_class=False).weights[0]
-    weights = Gate.fit(said, truth, classes, N + 1).weights
+    answered, classes = plain.answers(examples, cells), plain.situations(examples, cells)
+    common = Gate.fit(answered, truth, classes, N + 1, by_class=False).weights[0]
+    weights = Gate.fit(answered, truth, classes, N + 1).weights
     np.testing.assert_allclose(weights[N], common)
     assert not np.allclose(weights[0], common, rtol=0.1)
 
@@ -190,9 +190,9 @@ def test_masses_of_controls_are_kept_and_sum_to_one() -> None:
             answer[row, possible] = np.log(1 / possible.sum())
         return [answer]
 
-    hidden = np.array([[0, 0], [0, 1], [1, 0]])
+    masked = np.array([[0, 0], [0, 1], [1, 0]])
     ids = vocabulary.masked(np.zeros((2, 2), np.uint8), np.ones((2, 2), bool))
-    (answer,) = Blend({"a": says, "b": says}, None, vocabulary)([Example(ids)], [hidden])
+    (answer,) = Blend({"a": says, "b": says}, None, vocabulary)([Example(ids)], [masked])
     np.testing.assert_allclose(np.exp(answer).sum(axis=1), 1)
     assert np.exp(answer[0, field.control_id("[OTHER]")]) == pytest.approx(1 / 3, rel=1e-5)
     assert np.isneginf(answer[0, 3])

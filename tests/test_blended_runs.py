@@ -63,8 +63,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("blended")
     (folder / "log.csv").write_text(log(120, 1))
     holes = log(12, 2).splitlines()
-    asked = [line.replace(",a,", ",?,").replace(",b,", ",?,") if i % 3 == 0 else line for i, line in enumerate(holes)]
-    (folder / "holes.csv").write_text("\n".join(asked) + "\n")
+    requested = [
+        line.replace(",a,", ",?,").replace(",b,", ",?,") if i % 3 == 0 else line for i, line in enumerate(holes)
+    ]
+    (folder / "holes.csv").write_text("\n".join(requested) + "\n")
     maskseq.pretrain(recipe(folder), output=folder / "run")
     return folder
 
@@ -94,8 +96,8 @@ def test_pretraining_weighs_what_was_counted(folder: Path) -> None:
     loaded = load(folder / "run")
     assert loaded.experts.stored is not None
     assert {ENCODER, TABLES} <= set(loaded.experts.stored.experts)
-    told = evaluate_run(folder / "run", question=Question(cells=300, protocols=("event",))).to_json()
-    bits = {name: each["bits"] for name, each in told["protocols"]["event"]["by"].items()}
+    reported = evaluate_run(folder / "run", question=Question(cells=300, protocols=("event",))).to_json()
+    bits = {name: each["bits"] for name, each in reported["protocols"]["event"]["by"].items()}
     assert bits["model"] < bits[f"{ENCODER} (expert)"] - 0.2
     assert bits["model"] < 1.05 * bits[f"{TABLES} (expert)"]
 
@@ -185,11 +187,11 @@ def test_one_expert_answers_as_it_does_by_itself(folder: Path) -> None:
     loaded = load(folder / "run")
     examples = [next(iter(loaded.corpus().each("train")))[1].ids.copy()]
     examples[0][1, 0] = loaded.tokenizer.vocabulary.mask_ids[0]
-    asked = [np.array([[1, 0]])]
+    requested = [np.array([[1, 0]])]
     predictors = loaded.predictors()
     given = [maskseq.predict.protocol.Example(ids) for ids in examples]
-    (alone,) = loaded.predict_fills(experts=(TABLES,))(given, asked)
-    np.testing.assert_array_equal(alone, predictors[TABLES](given, asked)[0])
+    (alone,) = loaded.predict_fills(experts=(TABLES,))(given, requested)
+    np.testing.assert_array_equal(alone, predictors[TABLES](given, requested)[0])
     assert set(predictors) == {BLEND, ENCODER, *loaded.experts.stored.experts}  # type: ignore[union-attr]
     with pytest.raises(UsageError, match="encoder"):
         loaded.predict_fills(experts=("encodr",))
@@ -218,8 +220,8 @@ def test_a_journal_is_of_one_predictor(folder: Path, run: Path, monkeypatch: pyt
     monkeypatch.setattr(roundtrip, "Journal", Spied)
     summary = roundtrip.infill_file(load(run), folder / "holes.csv", output=run.parent / "one")
     assert sum(summary["experts"].values()) == pytest.approx(1)
-    told = roundtrip.infill_file(load(run), folder / "holes.csv", output=run.parent / "two", experts=(ENCODER,))
-    assert "experts" not in told
+    reported = roundtrip.infill_file(load(run), folder / "holes.csv", output=run.parent / "two", experts=(ENCODER,))
+    assert "experts" not in reported
     gate_of(run).unlink()
     roundtrip.infill_file(load(run), folder / "holes.csv", output=run.parent / "three")
     assert kept[0] != kept[1]
@@ -248,8 +250,8 @@ def test_an_older_run_is_given_a_gate_on_the_command_line(folder: Path, run: Pat
     command = ["blend", str(run), "--data", str(run.parent / "more.csv"), "--cells", "500", "--json"]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
-    assert set(told["shares"]) >= {ENCODER, TABLES}
+    reported = json.loads(result.stdout)
+    assert set(reported["shares"]) >= {ENCODER, TABLES}
     assert "more.csv" in json.loads(gate_of(run).read_bytes())["fitted_on"]
     infill = ["infill", str(run), str(folder / "holes.csv"), "-o", str(run.parent / "filled"), "--experts"]
     assert CliRunner().invoke(app, [*infill, "nobody"]).exit_code == 2
@@ -286,13 +288,13 @@ def test_no_value_in_a_gate_does_harm(run: Path) -> None:
             path.write_text(json.dumps(gate))
 
 
-def drifted(folder: Path, hidden: str = "?") -> Path:
+def drifted(folder: Path, masked: str = "?") -> Path:
     """Cases that go round the other way than those in training, an event in some of them unknown."""
     rows = ["case,activity,colour"]
     for case in range(30):
         for event in range(6):
             at = (case - event) % 5
-            name = hidden if event == 3 and case % 3 == 0 else "abcde"[at]
+            name = masked if event == 3 and case % 3 == 0 else "abcde"[at]
             rows.append(f"new-{case},{name},{['red', 'green', 'blue'][at % 3]}")
     path = folder / "drifted.csv"
     path.write_text("\n".join(rows) + "\n")
@@ -355,15 +357,15 @@ def test_runs_of_numbers_fill_a_file_that_drifted(tmp_path: Path, *, experts_onl
     recorded["data"] |= {"split": {"regions": ["2501-2900"]}}
     run = maskseq.pretrain(recorded, output=tmp_path / "run", experts_only=experts_only)
     truth = signal(300, 1) + 25.0
-    asked = truth.copy()
+    requested = truth.copy()
     for start in range(10, 290, 24):
-        asked[start : start + 5, start // 24 % 2] = np.nan
-    write_signal(tmp_path / "asked.csv", asked)
+        requested[start : start + 5, start // 24 % 2] = np.nan
+    write_signal(tmp_path / "asked.csv", requested)
     roundtrip.infill_file(run, tmp_path / "asked.csv", output=tmp_path / "out", format="signal-csv")
     filled = np.genfromtxt(tmp_path / "out" / "asked.csv", delimiter=",", skip_header=1)
-    holes = np.isnan(asked)
+    holes = np.isnan(requested)
     assert np.array_equal(filled[~holes], truth[~holes])
-    lines = asked.copy()
+    lines = requested.copy()
     for column in lines.T:
         known = ~np.isnan(column)
         column[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), column[known])

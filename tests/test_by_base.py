@@ -33,23 +33,23 @@ def exact_words(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) ->
     """The distribution of hidden words given the visible ones, by enumeration of all sequences."""
     n_words = len(words(K).tokens)
     answers = []
-    for ids, asked in zip(sequences, cells, strict=True):
+    for ids, requested in zip(sequences, cells, strict=True):
         visible = ids[:, 0] != words(K).mask_id
         weight = LAW * (WORDS[:, visible] == ids[visible, 0]).all(axis=1)
-        counts = np.stack([np.bincount(WORDS[:, word], weight, n_words) for word in asked[:, 0]])
+        counts = np.stack([np.bincount(WORDS[:, word], weight, n_words) for word in requested[:, 0]])
         with np.errstate(divide="ignore"):
             answers.append(np.log(counts / counts.sum(axis=1, keepdims=True)))
     return answers
 
 
-@pytest.mark.parametrize("hidden", [[3], [4], [3, 4], [0, 1], [5, 6, 7], [0], [7]])
-def test_an_exact_model_of_words_is_one_of_bases(hidden: list[int]) -> None:
+@pytest.mark.parametrize("masked", [[3], [4], [3, 4], [0, 1], [5, 6, 7], [0], [7]])
+def test_an_exact_model_of_words_is_one_of_bases(masked: list[int]) -> None:
     codes = np.array([1, 0, 2, 3, 1, 2, 0, 3])
-    codes[hidden] = 4
+    codes[masked] = 4
     fits = (EVERY[:, codes < 4] == codes[codes < 4]).all(axis=1)
-    expected = np.stack([np.bincount(EVERY[:, base], LAW * fits, 4) for base in hidden])
+    expected = np.stack([np.bincount(EVERY[:, base], LAW * fits, 4) for base in masked])
     expected /= expected.sum(axis=1, keepdims=True)
-    cells = np.array([[base, 0] for base in hidden])
+    cells = np.array([[base, 0] for base in masked])
     (found,) = ByBase(exact_words, K)([codes[:, None]], [cells])
     np.testing.assert_allclose(np.exp(found), expected, atol=1e-9)
 

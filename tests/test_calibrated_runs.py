@@ -56,10 +56,10 @@ def calibrated(run: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> P
     assert result.exit_code == 0, result.output
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != CALIBRATION} == before
     check(folder)
-    told = json.loads(result.stdout)["x"]
-    assert told["cells"] == pytest.approx(3000, rel=0.3)
+    reported = json.loads(result.stdout)["x"]
+    assert reported["cells"] == pytest.approx(3000, rel=0.3)
     for level in LEVELS:
-        assert told[f"held by the {level:.0%} interval after"] == pytest.approx(level, abs=0.04)
+        assert reported[f"held by the {level:.0%} interval after"] == pytest.approx(level, abs=0.04)
     return folder
 
 

@@ -170,7 +170,7 @@ def test_noise_is_warned_of_and_knowledge_is_not(
 ) -> None:
     field = "base" if kind == "genome" else "x"
     file = with_holes(kind, learnable, tmp_path / "holes")
-    summary, table, report, said = filled(runs[kind, learnable], file, tmp_path / "out")
+    summary, table, report, answered = filled(runs[kind, learnable], file, tmp_path / "out")
     share = summary["beyond frequencies"][field]
     gains = np.array([float(row["gain"]) for row in table])
     assert (share < LEVEL) == (not learnable)
@@ -178,7 +178,7 @@ def test_noise_is_warned_of_and_knowledge_is_not(
     assert (gains.mean() < 0.1) == (not learnable)
     warned = [text for text in summary.get("warnings", ()) if "frequencies" in text and field in text]
     assert len(warned) == (not learnable)
-    assert ("frequencies" in said) == (not learnable)
+    assert ("frequencies" in answered) == (not learnable)
     assert ("<b>Warning</b>" in report) == (not learnable)
 
 
@@ -190,9 +190,9 @@ def test_it_is_known_when_the_corpus_is_gone(runs: dict[tuple[str, bool], Path],
         shutil.copytree(runs["genome", False], run)
         for name in gone:
             shutil.rmtree(run / name) if name == "corpus" else (run / name).unlink()
-        summary, table, _, said = filled(run, file, tmp_path / f"out{number}", "--experts", "encoder")
+        summary, table, _, answered = filled(run, file, tmp_path / f"out{number}", "--experts", "encoder")
         shares.append(summary["beyond frequencies"])
-        assert ("frequencies" in said) == (len(gone) < 2)
+        assert ("frequencies" in answered) == (len(gone) < 2)
         assert all(bool(row["gain"]) == (len(gone) < 2) for row in table)
     assert shares[0] == shares[1] == shares[2]
     assert "not known" in shares[3]
@@ -208,7 +208,7 @@ def test_a_broken_file_is_named_and_stops_nothing(
     run = tmp_path / "run"
     shutil.copytree(runs["genome", False], run)
     (run / FREQUENCIES).write_text(broken)
-    summary, table, _, said = filled(run, with_holes("genome", False, tmp_path / "holes"), tmp_path / "out")
-    assert FREQUENCIES in said
-    assert "Traceback" not in said
+    summary, table, _, answered = filled(run, with_holes("genome", False, tmp_path / "holes"), tmp_path / "out")
+    assert FREQUENCIES in answered
+    assert "Traceback" not in answered
     assert len(table) == summary["filled"]["cells"] > 0

@@ -25,10 +25,10 @@ RANDOM = InfillConfig(order="entropy_bounded", gamma=0.5, temperature=1.0)
 def counting(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     """A model that is sure that digits go up by one from position to position, and knows nothing far from a digit."""
     answers = []
-    for ids, asked in zip(sequences, cells, strict=True):
+    for ids, requested in zip(sequences, cells, strict=True):
         known = np.flatnonzero(ids[:, 0] != MASK)
-        probabilities = np.full((len(asked), 10), 0.1)
-        for row, position in enumerate(asked[:, 0]):
+        probabilities = np.full((len(requested), 10), 0.1)
+        for row, position in enumerate(requested[:, 0]):
             if len(known):
                 near = known[np.abs(known - position).argmin()]
                 sure = max(0.99 - 0.05 * abs(position - near), 0.1)
@@ -42,8 +42,8 @@ def counting(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> li
 def hashing(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     """A model whose answer depends, arbitrarily, on everything that it sees."""
     answers = []
-    for ids, asked in zip(sequences, cells, strict=True):
-        logits = np.random.default_rng(ids.ravel()).normal(size=(len(ids), 10))[asked[:, 0]]
+    for ids, requested in zip(sequences, cells, strict=True):
+        logits = np.random.default_rng(ids.ravel()).normal(size=(len(ids), 10))[requested[:, 0]]
         answers.append(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
     return answers
 
@@ -93,7 +93,7 @@ def test_a_column_that_is_missing_altogether_is_no_long_hole_while_others_are_kn
 
     @of_ids
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [np.log(np.tile([0.9, 0.1, *[1e-9] * 8], (len(asked), 1))) for asked in cells]
+        return [np.log(np.tile([0.9, 0.1, *[1e-9] * 8], (len(requested), 1))) for requested in cells]
 
     (filled,) = fill_records(predict, [task], InfillConfig(), vocabulary=vocabulary, context=32)
     assert len(filled.fill.cells) == 200
@@ -119,9 +119,9 @@ def test_windows_keep_to_the_context_and_every_cell_is_filled_or_listed(
 
     @of_ids
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
-        for seen, asked in zip(sequences, cells, strict=True):
+        for seen, requested in zip(sequences, cells, strict=True):
             assert len(seen) == min(context, length)
-            assert (seen[tuple(asked.T)] == MASK).all()
+            assert (seen[tuple(requested.T)] == MASK).all()
         return with_ids(hashing)(sequences, cells)
 
     config = InfillConfig(gamma=1.0, temperature=1.0, samples=samples)
@@ -208,7 +208,7 @@ def test_a_genome_with_a_few_holes_costs_a_few_windows_and_little_memory() -> No
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         nonlocal positions_run
         positions_run += sum(map(len, sequences))
-        return [np.full((len(asked), 4), np.log(0.25)) for asked in cells]
+        return [np.full((len(requested), 4), np.log(0.25)) for requested in cells]
 
     task = Task("chr", Encoded(ids), ids == 4)
     tracemalloc.start()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskseq.errors import UsageError
-from maskseq.infill.ranges import hidden_cells, read_ranges
+from maskseq.infill.ranges import masked_cells, read_ranges
 from maskseq.infill.sampler import InfillConfig
 from maskseq.infill.window_plan import Filled, Task
 from maskseq.infill.windows import fill_records
@@ -28,9 +28,9 @@ WEIGHTS = np.random.default_rng(0).normal(size=(2 * REACH + 1, 6, 4))
 def local(examples: Some[Example], cells: Some[np.ndarray]) -> list[np.ndarray]:
     """A predictor that looks `REACH` positions to either side; 5 stands for what lies beyond the window."""
     answers = []
-    for example, asked in zip(examples, cells, strict=True):
+    for example, requested in zip(examples, cells, strict=True):
         padded = np.pad(example.ids[:, 0].astype(int), REACH, constant_values=5)
-        seen = np.stack([padded[at : at + 2 * REACH + 1] for at in asked[:, 0]])
+        seen = np.stack([padded[at : at + 2 * REACH + 1] for at in requested[:, 0]])
         logits = WEIGHTS[np.arange(2 * REACH + 1), seen].sum(axis=1)
         answers.append(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
     return answers
@@ -99,11 +99,11 @@ def test_ranges_may_cross_the_origin() -> None:
     record = Sequence(key="p", residues=b"ACGT" * 25, circular=True)
     encoded = TOKENIZER.encode(record)
     assert encoded.circular
-    hidden = hidden_cells(TOKENIZER, encoded, record, read_ranges(["p:99-2"])["p"])
-    assert np.flatnonzero(hidden).tolist() == [0, 1, 98, 99]
+    masked = masked_cells(TOKENIZER, encoded, record, read_ranges(["p:99-2"])["p"])
+    assert np.flatnonzero(masked).tolist() == [0, 1, 98, 99]
     flat = Sequence(key="p", residues=b"ACGT" * 25)
     with pytest.raises(UsageError, match="p:99-2"):
-        hidden_cells(TOKENIZER, TOKENIZER.encode(flat), flat, read_ranges(["p:99-2"])["p"])
+        masked_cells(TOKENIZER, TOKENIZER.encode(flat), flat, read_ranges(["p:99-2"])["p"])
 
 
 @pytest.mark.parametrize(

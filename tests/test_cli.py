@@ -258,11 +258,11 @@ def test_infill_changes_hidden_stretches_only_and_scores_them(lambda_run: Path, 
     assert summary["filled"]["cells"] == summary["against what was hidden"]["cells"] == 15
     assert summary["against what was hidden"]["holes"] == 2
     before, after = _letters(file), _letters(out / "lambda.fa.gz")
-    hidden = {*range(500, 505), *range(1000, 1010)}
+    masked = {*range(500, 505), *range(1000, 1010)}
     assert len(before) == len(after)
-    assert {i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b} <= hidden
+    assert {i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b} <= masked
     rows = list(csv.DictReader((out / "fills.csv").open()))
-    assert [int(row["start"]) for row in rows] == sorted(i + 1 for i in hidden)
+    assert [int(row["start"]) for row in rows] == sorted(i + 1 for i in masked)
     for row in rows:
         assert row["value"] == after[int(row["start"]) - 1]
         assert row["truth"] == before[int(row["start"]) - 1]

@@ -261,12 +261,12 @@ def test_scores_of_one_field(log: Path) -> None:
     )
     both = {}
     for fields in ((), ("activity",)):
-        asked = [each for name in fields for each in ("--field", name)]
-        said = CliRunner().invoke(
-            app, list(map(str, ("score", log / "run", log / "log.csv", "--per-position", "--json", *dress, *asked)))
+        requested = [each for name in fields for each in ("--field", name)]
+        message = CliRunner().invoke(
+            app, list(map(str, ("score", log / "run", log / "log.csv", "--per-position", "--json", *dress, *requested)))
         )
-        assert said.exit_code == 0, said.output
-        both[fields] = [json.loads(line) for line in said.stdout.splitlines()]
+        assert message.exit_code == 0, message.output
+        both[fields] = [json.loads(line) for line in message.stdout.splitlines()]
     assert len(both[()]) == len(both["activity",])
     for whole, one in zip(both[()], both["activity",], strict=True):
         for name, value in one.items():
@@ -281,13 +281,13 @@ def test_scores_of_one_field(log: Path) -> None:
 
 @pytest.mark.parametrize("command", ["evaluate", "baseline"])
 def test_evaluations_of_one_field(log: Path, command: str) -> None:
-    asked = (command, log / "run", "--cells", "60", "--few", "--protocol", "isolated", "--json")
-    said = CliRunner().invoke(app, list(map(str, (*asked, "--field", "room"))))
-    assert said.exit_code == 0, said.output
-    found = json.loads(said.stdout)
+    requested = (command, log / "run", "--cells", "60", "--few", "--protocol", "isolated", "--json")
+    message = CliRunner().invoke(app, list(map(str, (*requested, "--field", "room"))))
+    assert message.exit_code == 0, message.output
+    found = json.loads(message.stdout)
     assert [each["field"] for each in found["protocols"]["isolated"]["fields"]] == ["room"]
     assert ("verdict" in found) is (command == "evaluate")
-    wrong = CliRunner().invoke(app, list(map(str, (*asked, "--field", "rooom"))))
+    wrong = CliRunner().invoke(app, list(map(str, (*requested, "--field", "rooom"))))
     assert wrong.exit_code == 2
     assert "room" in wrong.stderr
 

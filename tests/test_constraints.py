@@ -139,8 +139,8 @@ def test_rules_that_narrow_one_another_are_asked_again() -> None:
 @of_ids
 def random_predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     answers = []
-    for ids, asked in zip(sequences, cells, strict=True):
-        logits = np.random.default_rng(ids.ravel()).normal(size=(len(ids), 4))[asked[:, 0]] * 2
+    for ids, requested in zip(sequences, cells, strict=True):
+        logits = np.random.default_rng(ids.ravel()).normal(size=(len(ids), 4))[requested[:, 0]] * 2
         answers.append(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
     return answers
 
@@ -223,7 +223,7 @@ def test_overlapping_words_agree_because_the_grammar_is_asked_after_every_commit
     @of_ids
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         n = tokenizer.vocabulary.n_outputs[0]
-        return [np.random.default_rng(len(asked)).normal(size=(len(asked), n)) for asked in cells]
+        return [np.random.default_rng(len(requested)).normal(size=(len(requested), n)) for requested in cells]
 
     config = InfillConfig(order="one_shot", temperature=1.0, samples=10)
     (made,) = infill(

@@ -169,7 +169,7 @@ def cases() -> st.SearchStrategy[list[Case]]:
     value = st.sampled_from([None, UNKNOWN, "1", "2.5", "1e300", "-0", "x", ""])
     event = st.tuples(st.sampled_from(["a", "b", "", UNKNOWN, "ü"]), moment, st.sampled_from([0, 3600, -43200]), value)
     return st.lists(st.lists(event, min_size=1, max_size=8), min_size=1, max_size=4).map(
-        lambda told: [_case(str(number), events) for number, events in enumerate(told)]
+        lambda reported: [_case(str(number), events) for number, events in enumerate(reported)]
     )
 
 
@@ -194,7 +194,7 @@ def test_events_of_any_cases(records):
 
 def recordings() -> st.SearchStrategy[np.ndarray]:
     value = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([0.0, -0.0, float("nan"), 1e-300, 1e15, 5.0]))
-    return st.lists(value, min_size=1, max_size=30).map(lambda told: np.array(told)[:, None])
+    return st.lists(value, min_size=1, max_size=30).map(lambda reported: np.array(reported)[:, None])
 
 
 @pytest.mark.filterwarnings("ignore:channel .*bins instead of")

@@ -81,9 +81,9 @@ def by_hand(table: CrossFieldTables, train: list[np.ndarray], seen: np.ndarray, 
 
 @settings(max_examples=100, deadline=None)
 @given(CASES, st.integers(0, 10**6), st.integers(0, 2**24 - 1))
-def test_contexts_are_counted_as_by_hand(train: list[np.ndarray], pick: int, hidden: int) -> None:
+def test_contexts_are_counted_as_by_hand(train: list[np.ndarray], pick: int, masked: int) -> None:
     seen = train[pick % len(train)].copy()
-    holes = np.array([hidden >> i & 1 for i in range(seen.size)], bool).reshape(seen.shape)
+    holes = np.array([masked >> i & 1 for i in range(seen.size)], bool).reshape(seen.shape)
     seen = THREE.masked(seen, holes)
     at, field = pick % len(seen), pick % 3
     seen[at, field] = MASKS[field]
@@ -103,13 +103,13 @@ def test_a_record_is_left_out(train: list[np.ndarray], pick: int) -> None:
     without = CrossFieldTables([ids for i, ids in enumerate(train) if i != which], vocabulary=THREE)
     seen = train[which].copy()
     seen[pick % len(seen)] = MASKS
-    asked = [np.array([[pick % len(seen), field] for field in range(3)])]
+    requested = [np.array([[pick % len(seen), field] for field in range(3)])]
     for mine, other in zip(full.fields, without.fields, strict=True):
         other.__dict__["order"] = mine.order  # what is fitted on all data is not what is compared
         mine.index.strengths(mine.order[: cross_field.WIDTH])
         other.index.fitted.update(mine.index.fitted)
-    (answer,), support = full.answers([Example(seen, key=str(which))], asked)
-    (expected,), behind = without.answers([Example(seen)], asked)
+    (answer,), support = full.answers([Example(seen, key=str(which))], requested)
+    (expected,), behind = without.answers([Example(seen)], requested)
     np.testing.assert_allclose(answer, expected, atol=1e-9)
     np.testing.assert_array_equal(support, behind)
 
@@ -127,9 +127,9 @@ def test_what_other_fields_say_is_found_and_looked_at_first() -> None:
     seen = source(1, 200)
     truth = seen[:, 0].copy()
     seen[::2, 0] = MASKS[0]
-    asked = np.array([[at, 0] for at in range(0, 200, 2)])
-    (answer,) = table([Example(seen)], [asked])
+    requested = np.array([[at, 0] for at in range(0, 200, 2)])
+    (answer,) = table([Example(seen)], [requested])
     assert (answer.argmax(axis=1) == truth[::2]).all()
     seen[::2, 1] = MASKS[1]  # without y, two values are left of each z
-    (answer,) = table([Example(seen)], [asked])
+    (answer,) = table([Example(seen)], [requested])
     assert np.exp(answer[np.arange(100), truth[::2]]).mean() == pytest.approx(0.5, abs=0.05)

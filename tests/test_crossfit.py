@@ -16,7 +16,7 @@ from maskseq.apps.evaluate import evaluate_baselines
 from maskseq.baselines import baselines as all_methods
 from maskseq.baselines.baselines import FREQUENCIES, Baselines
 from maskseq.baselines.crossfit import FOLDS, GAPS, GUARD, blocks, cross_fitted
-from maskseq.baselines.mixtures import EQUAL, FITTED, hidden_cells, mixtures
+from maskseq.baselines.mixtures import EQUAL, FITTED, masked_cells, mixtures
 from maskseq.comparison.question import Question
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.splits import SplitConfig
@@ -40,8 +40,8 @@ def test_every_position_is_asked_once_by_what_has_not_counted_it(lengths: list[i
     sequences = [np.arange(end - length, end)[:, None] for end, length in zip(ends.tolist(), lengths, strict=True)]
     which = np.repeat(np.arange(len(lengths)), lengths)
     total, asked_by = int(ends[-1]), []
-    for counted, asked in blocks(sequences, Plain(), n):
-        mine = np.concatenate([np.empty(0, int), *(ids[:, 0] for ids in asked)])
+    for counted, requested in blocks(sequences, Plain(), n):
+        mine = np.concatenate([np.empty(0, int), *(ids[:, 0] for ids in requested)])
         others = np.concatenate([np.empty(0, int), *(ids[:, 0] for ids in counted)])
         asked_by.append(mine)
         assert not set(mine.tolist()) & set(others.tolist())
@@ -73,8 +73,8 @@ def test_copies_and_their_images_are_asked_together() -> None:
     texts[50], texts[55] = texts[2], complement(Text(key="", text=texts[2])).text
     tokenizer = Letters()
     sequences = [tokenizer.encode(Text(key="", text=text)).ids for text in texts]
-    for _, asked in blocks(sequences, tokenizer):
-        found = {tokenizer.decode(ids) for ids in asked}
+    for _, requested in blocks(sequences, tokenizer):
+        found = {tokenizer.decode(ids) for ids in requested}
         assert len({text in found for text in (texts[2], texts[50], texts[55])}) == 1
 
 
@@ -86,9 +86,9 @@ def repeating(rng: np.random.Generator, table: np.ndarray, length: int) -> np.nd
 
 
 def nats(predict: Predict, sequences: list[np.ndarray], tokenizer: NucleotideTokenizer) -> float:
-    seen, cells, truth = hidden_cells([Encoded(ids) for ids in sequences], tokenizer, 3000, 1)
-    said = np.concatenate(predict(seen, cells))
-    return float(-said[np.arange(len(truth)), truth].mean())
+    seen, cells, truth = masked_cells([Encoded(ids) for ids in sequences], tokenizer, 3000, 1)
+    answered = np.concatenate(predict(seen, cells))
+    return float(-answered[np.arange(len(truth)), truth].mean())
 
 
 def test_weights_hold_for_data_that_nobody_saw() -> None:
@@ -111,16 +111,18 @@ def test_weights_are_those_of_blocks_cut_by_hand() -> None:
     methods = count(TrainingData.of([train]), tokenizer)
     crossed = cross_fitted(methods, [train], tokenizer)
     assert crossed is not None
-    said, truths, classes = [], [], []
+    answered, truths, classes = [], [], []
     for start in range(0, 4000, 800):
         counted = [ids for ids in (train[: max(start - 200, 0)], train[start + 1000 :]) if len(ids)]
         alone = count(TrainingData.of(counted), tokenizer)
-        seen, cells, truth = hidden_cells([Encoded(train[start : start + 800])], tokenizer, 800, 0)
+        seen, cells, truth = masked_cells([Encoded(train[start : start + 800])], tokenizer, 800, 0)
         blend = Blend({name: alone[name] for name in crossed.experts}, None, tokenizer.vocabulary)
-        said.append(blend.answers(seen, cells))
+        answered.append(blend.answers(seen, cells))
         truths.append(truth)
         classes.append(blend.situations(seen, cells))
-    gate = Gate.fit(np.concatenate(said, axis=1), np.concatenate(truths), np.concatenate(classes), blend.situations.n)
+    gate = Gate.fit(
+        np.concatenate(answered, axis=1), np.concatenate(truths), np.concatenate(classes), blend.situations.n
+    )
     np.testing.assert_allclose(crossed.gate.weights, gate.weights, rtol=1e-6)
     assert crossed.experts.keys() == methods.keys()
     assert all(crossed.experts[name] is methods[name] for name in methods)  # counted on everything
@@ -140,20 +142,20 @@ def test_a_corpus_of_two_parts_is_cross_fitted_on_training_alone(
         return original(methods, sequences, *rest, **options)
 
     monkeypatch.setattr(all_methods, "cross_fitted", spied)
-    said: list[str] = []
-    told = evaluate_baselines(
+    answered: list[str] = []
+    reported = evaluate_baselines(
         tmp_path / "c",
         question=Question(cells=500, every=True),
         trust_code=True,
-        on_progress=lambda what, done, of: said.append(what),
+        on_progress=lambda what, done, of: answered.append(what),
     ).to_json()
-    assert "selection data" in told["of"]["data"]
-    assert FITTED in str(told["protocols"]["masked"])
+    assert "selection data" in reported["of"]["data"]
+    assert FITTED in str(reported["protocols"]["masked"])
     (sequences,) = given
     trained = [encoded.ids.tolist() for _, encoded in corpus.each("train")]
     assert [ids.tolist() for ids in sequences] == trained
-    assert any(str(FOLDS) in each and "blocks" in each for each in said)
-    assert FREQUENCIES in str(told)
+    assert any(str(FOLDS) in each and "blocks" in each for each in answered)
+    assert FREQUENCIES in str(reported)
 
 
 def test_little_or_much_data_is_not_cut() -> None:

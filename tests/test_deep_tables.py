@@ -39,16 +39,16 @@ def test_stretches_of_sorted_places_are_counted_as_by_hand(
 ) -> None:
     line = Line(columns(sequences), 3, 3)
     index = ContextIndex(line, line.places, tuple(path))
-    asked = sequences[pick % len(sequences)]
-    at = pick % len(asked)
+    requested = sequences[pick % len(sequences)]
+    at = pick % len(requested)
     low, high = np.array([0]), np.array([len(index.places)])
     for step, offset in enumerate(path):
-        low, high = index.narrowed(low, high, step, np.array([digit(asked, at + offset)]))
+        low, high = index.narrowed(low, high, step, np.array([digit(requested, at + offset)]))
         seen = [
             digit(s, i)
             for s in sequences
             for i in range(len(s))
-            if all(digit(s, i + o) == digit(asked, at + o) for o in path[: step + 1])
+            if all(digit(s, i + o) == digit(requested, at + o) for o in path[: step + 1])
         ]
         assert (high - low).tolist() == [len(seen)]
         assert index.counts(low, high).tolist() == [[seen.count(x) for x in range(3)]]
@@ -68,7 +68,7 @@ def test_long_stretches_are_counted_as_by_hand() -> None:
 def interpolated(
     field: FieldIndex,
     sequences: list[list[int]],
-    asked: list[int],
+    requested: list[int],
     at: int,
     path: tuple[int, ...],
     used: int,
@@ -80,7 +80,7 @@ def interpolated(
     for level, strengths in zip(field.levels(path), field.fitted[path, target], strict=False):
         if level > used:
             break
-        kept = [(s, i) for s, i in places if all(digit(s, i + o) == digit(asked, at + o) for o in path[:level])]
+        kept = [(s, i) for s, i in places if all(digit(s, i + o) == digit(requested, at + o) for o in path[:level])]
         below = below if len(kept) == len(places) else answer
         places = kept
         counts = np.bincount([digit(s, i + target) for s, i in kept], minlength=3)[:3]
@@ -105,14 +105,14 @@ def test_deep_tables_interpolate_counts(
         by_pairs=by_pairs,
         past_holes=past_holes,
     )
-    asked = list(sequences[pick % len(sequences)])
-    at = pick % len(asked)
-    asked[at] = 3
-    (answer,) = table([Example(np.array(asked)[:, None])], [np.array([[at, 0]])])
-    pattern = np.array([digit(asked, at + o) != UNKNOWN for o in (-1, -2, -3, 1, 2, 3)])
+    requested = list(sequences[pick % len(sequences)])
+    at = pick % len(requested)
+    requested[at] = 3
+    (answer,) = table([Example(np.array(requested)[:, None])], [np.array([[at, 0]])])
+    pattern = np.array([digit(requested, at + o) != UNKNOWN for o in (-1, -2, -3, 1, 2, 3)])
     path, used = table._path(pattern)
-    assert all(digit(asked, at + o) != UNKNOWN for o in path[:used])
-    expected = interpolated(table.fields[0], sequences, asked, at, path, used, 0)
+    assert all(digit(requested, at + o) != UNKNOWN for o in path[:used])
+    expected = interpolated(table.fields[0], sequences, requested, at, path, used, 0)
     np.testing.assert_allclose(np.exp(answer[0]), expected, rtol=1e-9)
     assert answer[0].max() == pytest.approx(np.log(expected.max()))
 
@@ -142,14 +142,14 @@ def test_a_law_is_found_past_a_hole() -> None:
     rng = np.random.default_rng(0)
     ids = rng.integers(3, size=(3000, 1))
     ids[2::4] = ids[::4]
-    hidden = ids.copy()
-    asked = np.arange(1002, 1602, 4)
-    hidden[asked - 1] = hidden[asked + 1] = hidden[asked] = 3
-    cells = np.stack([asked, 0 * asked], axis=1)
+    masked = ids.copy()
+    requested = np.arange(1002, 1602, 4)
+    masked[requested - 1] = masked[requested + 1] = masked[requested] = 3
+    cells = np.stack([requested, 0 * requested], axis=1)
     bits = {}
     for past in (False, True):
-        answer = DeepTables([ids[:1000], ids[1600:]], vocabulary=ABC, past_holes=past)([Example(hidden)], [cells])[0]
-        bits[past] = -answer[np.arange(len(asked)), ids[asked, 0]].mean() / np.log(2)
+        answer = DeepTables([ids[:1000], ids[1600:]], vocabulary=ABC, past_holes=past)([Example(masked)], [cells])[0]
+        bits[past] = -answer[np.arange(len(requested)), ids[requested, 0]].mean() / np.log(2)
     assert bits[False] > 1.5 > 1.2 > bits[True]
 
 
@@ -177,10 +177,10 @@ def test_symmetries_share_their_levels() -> None:
     (mirror,) = tokenizer.symmetries()
     table = DeepTables([ids, mirror.ids(ids)], vocabulary=tokenizer.vocabulary, by_pairs=True, past_holes=False)
     positions = np.arange(20, 580, 31)
-    hidden = ids.copy()
-    hidden[positions] = 4
-    (here,) = table([Example(hidden)], [np.stack([positions, 0 * positions], axis=1)])
-    (there,) = table([Example(mirror.ids(hidden))], [np.stack([599 - positions, 0 * positions], axis=1)])
+    masked = ids.copy()
+    masked[positions] = 4
+    (here,) = table([Example(masked)], [np.stack([positions, 0 * positions], axis=1)])
+    (there,) = table([Example(mirror.ids(masked))], [np.stack([599 - positions, 0 * positions], axis=1)])
     np.testing.assert_allclose(here, there[:, np.asarray(mirror.id_maps[0])[:4]], rtol=1e-9)
 
 
@@ -192,24 +192,24 @@ def test_spans_are_distributions_of_what_stood_there(sequences: list[list[int]],
     if not whole:
         return
     table = SpanPredict([c[:, None] for c in columns(whole)], vocabulary=ABC, depth=2)
-    asked = list(whole[pick % len(whole)])
-    first = pick % (len(asked) - length + 1)
-    asked[first : first + length] = [3] * length
+    requested = list(whole[pick % len(whole)])
+    first = pick % (len(requested) - length + 1)
+    requested[first : first + length] = [3] * length
     cells = np.array([[first + i, 0] for i in range(length)])
-    (answer,) = table([Example(np.array(asked)[:, None])], [cells])
+    (answer,) = table([Example(np.array(requested)[:, None])], [cells])
     path = around(length, 2)
     assert path == (-1, length, -2, length + 1)
     for target in range(length):
         answer_at = np.exp(answer[target])
         inside = [s for s in whole if len(s) >= length]
-        expected = spans_by_hand(table, inside, asked, first, path, length, target)
+        expected = spans_by_hand(table, inside, requested, first, path, length, target)
         np.testing.assert_allclose(answer_at, expected, rtol=1e-9)
 
 
 def spans_by_hand(
     table: SpanPredict,
     sequences: list[list[int]],
-    asked: list[int],
+    requested: list[int],
     first: int,
     path: tuple[int, ...],
     length: int,
@@ -221,7 +221,7 @@ def spans_by_hand(
     answer = below = np.full(3, 1 / 3)
     places = [(s, i) for s in sequences for i in range(len(s) - length + 1)]
     for level, strengths in zip(field.levels(path), field.fitted[path, target], strict=False):
-        kept = [(s, i) for s, i in places if all(digit(s, i + o) == digit(asked, first + o) for o in path[:level])]
+        kept = [(s, i) for s, i in places if all(digit(s, i + o) == digit(requested, first + o) for o in path[:level])]
         below = below if len(kept) == len(places) else answer
         places = kept
         counts = np.bincount([s[i + target] for s, i in kept], minlength=3)
@@ -239,14 +239,14 @@ def test_copies_are_found_under_holes_and_on_the_other_strand() -> None:
     copies = CopyPredict([genome, mirror.ids(genome)], vocabulary=tokenizer.vocabulary)
     copied = mirror.ids(genome[5000:5200])
     copied[::50] = (copied[::50] + 1) % 4  # some have changed since
-    hidden = copied.copy()
-    asked = np.array([30, 31, 32, 75, 120])
-    hidden[asked] = 4
-    (answer,) = copies([Example(hidden)], [np.stack([asked, 0 * asked], axis=1)])
-    assert (answer.argmax(axis=1) == copied[asked, 0]).all()
+    masked = copied.copy()
+    requested = np.array([30, 31, 32, 75, 120])
+    masked[requested] = 4
+    (answer,) = copies([Example(masked)], [np.stack([requested, 0 * requested], axis=1)])
+    assert (answer.argmax(axis=1) == copied[requested, 0]).all()
     np.testing.assert_allclose(np.exp(answer).sum(axis=1), 1)
     assert np.exp(answer.max(axis=1)).min() > 0.85
-    (elsewhere,) = copies([Example(rng.integers(4, size=(200, 1)))], [np.stack([asked, 0 * asked], axis=1)])
+    (elsewhere,) = copies([Example(rng.integers(4, size=(200, 1)))], [np.stack([requested, 0 * requested], axis=1)])
     np.testing.assert_allclose(np.exp(elsewhere), 0.25, atol=0.02)
 
 
@@ -259,9 +259,9 @@ def test_copies_are_the_posterior_mixture_over_all_diagonals() -> None:
     other[32] = (source[32] + 1) % 4
     other[20] = (source[20] + 1) % 4  # a mismatch within reach
     copies = CopyPredict([source, other], vocabulary=vocabulary)
-    hidden = source.copy()
-    hidden[32] = 4
-    (answer,) = copies([Example(hidden)], [np.array([[32, 0]])])
+    masked = source.copy()
+    masked[32] = 4
+    (answer,) = copies([Example(masked)], [np.array([[32, 0]])])
     match, mismatch = np.log(0.9 * 4), np.log(0.1 * 4 / 3)
     n_places = 2 * (65 - 12 + 1)
     weights = 0.05 / n_places * np.exp([64 * match, 63 * match + mismatch])
@@ -299,8 +299,8 @@ def test_twelve_neighbours_on_a_side_find_the_repeats_of_e_coli(shared_data: Pat
     views = [ids[:cut], *(each.ids(ids[:cut]) for each in tokenizer.symmetries())]
     positions = np.arange(32, len(ids) - cut, 64)
     cells, truth = np.stack([positions, 0 * positions], axis=1), ids[cut:][positions, 0]
-    hidden = ids[cut:].copy()
-    hidden[positions] = 4
+    masked = ids[cut:].copy()
+    masked[positions] = 4
     table = DeepTables(views, vocabulary=tokenizer.vocabulary, by_pairs=True, past_holes=False)
-    (answer,) = table([Example(hidden)], [cells])
+    (answer,) = table([Example(masked)], [cells])
     assert -answer[np.arange(len(truth)), truth].mean() / np.log(2) == pytest.approx(1.792, abs=0.004)

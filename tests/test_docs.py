@@ -33,8 +33,8 @@ def test_the_reading_path_is_as_short_as_it_says() -> None:
 
 def without_docstrings(text: str) -> int:
     """Lines of a module, but for those of texts that say what something is."""
-    said = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Expr)]
-    texts = [each for each in said if isinstance(each.value, ast.Constant) and isinstance(each.value.value, str)]
+    message = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Expr)]
+    texts = [each for each in message if isinstance(each.value, ast.Constant) and isinstance(each.value.value, str)]
     return len(text.splitlines()) - sum((each.end_lineno or each.lineno) - each.lineno + 1 for each in texts)
 
 

@@ -62,17 +62,17 @@ def scores(ready: Prepared, file: Path, output: Path, *more: str) -> tuple[Any, 
 @pytest.mark.parametrize("dress", DRESSES)
 def test_an_event_log_in_another_dress_is_the_same_log(log: Prepared, dress: str, tmp_path: Path) -> None:
     plain, _ = scores(log, log.file("x", HOLES), tmp_path / "a.jsonl")
-    other, told = scores(log, log.file("x", turned(HOLES, **DRESSES[dress])), tmp_path / "b.jsonl")
+    other, reported = scores(log, log.file("x", turned(HOLES, **DRESSES[dress])), tmp_path / "b.jsonl")
     assert other == plain
-    assert ("decimal" in told) == ("decimal" in dress)
+    assert ("decimal" in reported) == ("decimal" in dress)
 
 
 def test_an_event_log_in_another_encoding_is_the_same_log(log: Prepared, tmp_path: Path) -> None:
     plain, _ = scores(log, log.file("x", HOLES), tmp_path / "a.jsonl")
     file = log.file("x", HOLES.encode("cp1252"))
-    other, told = scores(log, file, tmp_path / "b.jsonl")
+    other, reported = scores(log, file, tmp_path / "b.jsonl")
     assert other == plain
-    assert "cp1252" in told
+    assert "cp1252" in reported
     result = command("infill", log.folder / "run", file, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     filled = (tmp_path / "out" / file.name).read_bytes().decode("cp1252").splitlines()
@@ -84,10 +84,10 @@ def test_what_the_recipe_says_gives_way_to_the_file(strict_log: Prepared, tmp_pa
     trained, _ = scores(
         strict_log, strict_log.file("x", turned(HOLES, separator=";", decimal=",")), tmp_path / "a.jsonl"
     )
-    plain, told = scores(strict_log, strict_log.file("x", HOLES), tmp_path / "b.jsonl")
+    plain, reported = scores(strict_log, strict_log.file("x", HOLES), tmp_path / "b.jsonl")
     assert plain == trained
-    assert "delimiter" in told
-    assert "decimal" in told
+    assert "delimiter" in reported
+    assert "decimal" in reported
 
 
 @pytest.mark.parametrize("dress", DRESSES)
@@ -96,9 +96,9 @@ def test_a_signal_in_another_dress_is_the_same_signal(signal: Prepared, dress: s
     text = turned(GAPS, **DRESSES[dress])
     more = ["--set", "data.format_options.time=time"] if "order" in dress else []
     file = signal.file("x", text)
-    other, told = scores(signal, file, tmp_path / "b.jsonl", *more)
+    other, reported = scores(signal, file, tmp_path / "b.jsonl", *more)
     assert other == plain
-    assert ("decimal" in told) == ("decimal" in dress)
+    assert ("decimal" in reported) == ("decimal" in dress)
     result = command("infill", signal.folder / "run", file, "-o", tmp_path / "out", *more)
     assert result.exit_code == 0, result.output
     for was, now in zip(text.splitlines(), (tmp_path / "out" / file.name).read_text().splitlines(), strict=True):
@@ -109,9 +109,9 @@ def test_the_user_decides(signal: Prepared, tmp_path: Path) -> None:
     file = signal.file("x", turned(GAPS, separator=";", decimal=","))
     options = ["--set", "data.format_options.decimal=,", "--set", "data.format_options.delimiter=;"]
     plain, _ = scores(signal, signal.file("y", GAPS), tmp_path / "a.jsonl")
-    other, told = scores(signal, file, tmp_path / "b.jsonl", *options)
+    other, reported = scores(signal, file, tmp_path / "b.jsonl", *options)
     assert [{**each, "key": ""} for each in other] == [{**each, "key": ""} for each in plain]
-    assert "decimal" not in told
+    assert "decimal" not in reported
     run = signal.folder / "run"
     wrong = ["--set", "data.format_options.decimal=."]
     for arguments in (
@@ -150,9 +150,9 @@ def test_a_file_named_otherwise_is_read_as_the_training_files(strict_log: Prepar
 
 def test_missing_columns_are_named_with_those_that_exist(log: Prepared, signal: Prepared, tmp_path: Path) -> None:
     file = log.file("x", LOG.replace("case,activity,time,cost", "case,activity,time,costs"))
-    _, told = scores(log, file, tmp_path / "a.jsonl")
-    assert "'cost'" in told
-    assert "costs" in told
+    _, reported = scores(log, file, tmp_path / "a.jsonl")
+    assert "'cost'" in reported
+    assert "costs" in reported
     file = log.file("x", LOG.replace("case,activity", "case,what"))
     refused = command("score", log.folder / "run", file)
     assert refused.exit_code == 3

@@ -164,9 +164,9 @@ def test_what_an_older_version_began_goes_on(checkpoint: Path, fasta: Path, tmp_
     run, output = maskseq.load(checkpoint), tmp_path / "v.npz"
     assert killed(checkpoint, fasta, output, pooling="mean", at="9") == -9
     about = work_folder(output) / "parts" / "about.json"
-    told = json.loads(about.read_text())
-    assert told["tokenizer"] == run.tokenizer.fingerprint != former_fingerprint(run.tokenizer)
-    about.write_bytes(to_json(told | {"tokenizer": former_fingerprint(run.tokenizer)}))
+    reported = json.loads(about.read_text())
+    assert reported["tokenizer"] == run.tokenizer.fingerprint != former_fingerprint(run.tokenizer)
+    about.write_bytes(to_json(reported | {"tokenizer": former_fingerprint(run.tokenizer)}))
     assert embed_file(run, fasta, output=output, **SMALL)["records resumed"] > 0
 
 

@@ -74,9 +74,9 @@ def test_a_packed_row_is_each_sequence_alone_by_the_formulas(switches: dict, voc
     states = model(ids, positions, cu_seqlens, longest)
     parameters = {name: p.detach().double() for name, p in model.named_parameters()}
     for start, stop in zip(cu_seqlens[:-1].tolist(), cu_seqlens[1:].tolist(), strict=True):
-        expected_hidden, expected_logits = reference(model.config, parameters, ids[start:stop])
+        expected_masked, expected_logits = reference(model.config, parameters, ids[start:stop])
         here = states[torch.arange(start, stop)]
-        torch.testing.assert_close(here.hidden_states.double(), expected_hidden, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(here.hidden_states.double(), expected_masked, atol=2e-5, rtol=1e-4)
         for field, expected in enumerate(expected_logits):
             logits = model.logits(here, field)
             torch.testing.assert_close(logits.double(), expected, atol=2e-5, rtol=1e-4)

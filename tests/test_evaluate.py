@@ -34,13 +34,13 @@ ABC = Vocabulary.of([Field(name="x", tokens=tuple("abc"))])
 LEVELS = Vocabulary.of([Field(name="x", tokens=tuple("abcd"), centres=(0.0, 1.0, 2.0, 5.0), unit="V")])
 
 
-def puzzle(
-    ids: list[int], hidden: list[int], *, region: str = "r", span: int = 1, objective: str = "p"
+def masked_example(
+    ids: list[int], masked: list[int], *, region: str = "r", span: int = 1, objective: str = "p"
 ) -> MaskedExample:
     truth = np.array(ids)[:, None]
     mask = np.zeros(truth.shape, bool)
-    mask[hidden] = True
-    return MaskedExample(region, truth, mask, np.argwhere(mask), span, objective, len(hidden) / len(ids))
+    mask[masked] = True
+    return MaskedExample(region, truth, mask, np.argwhere(mask), span, objective, len(masked) / len(ids))
 
 
 def fixed(distribution: list[float]):
@@ -49,13 +49,13 @@ def fixed(distribution: list[float]):
     @of_ids
     def predict(sequences, cells):
         with np.errstate(divide="ignore"):
-            return [np.tile(np.log(distribution), (len(asked), 1)) for asked in cells]
+            return [np.tile(np.log(distribution), (len(requested), 1)) for requested in cells]
 
     return predict
 
 
 def test_bits_accuracy_and_confidence_of_a_known_distribution() -> None:
-    examples = [puzzle([0, 1, 2, 0], [0, 1]), puzzle([0, 0, 1], [2])]
+    examples = [masked_example([0, 1, 2, 0], [0, 1]), masked_example([0, 0, 1], [2])]
     answers = ask(fixed([0.5, 0.25, 0.25]), examples, ABC)
     np.testing.assert_allclose(answers.bits, [1, 2, 2])
     np.testing.assert_array_equal(answers.value, [0, 0, 0])
@@ -73,15 +73,17 @@ def test_nobody_sees_what_is_hidden() -> None:
     @of_ids
     def predict(sequences, cells):
         seen.extend(s.copy() for s in sequences)
-        return [np.log(np.full((len(asked), 3), 1 / 3)) for asked in cells]
+        return [np.log(np.full((len(requested), 3), 1 / 3)) for requested in cells]
 
-    ask(predict, [puzzle([0, 1, 2], [1])], ABC)
+    ask(predict, [masked_example([0, 1, 2], [1])], ABC)
     assert seen[0][:, 0].tolist() == [0, 3, 2]
 
 
 def test_batches_do_not_change_answers() -> None:
     rng = np.random.default_rng(0)
-    examples = [puzzle(rng.integers(3, size=n).tolist(), [n // 2]) for n in rng.integers(3, 30, size=40).tolist()]
+    examples = [
+        masked_example(rng.integers(3, size=n).tolist(), [n // 2]) for n in rng.integers(3, 30, size=40).tolist()
+    ]
     tables = ContextTables([p.truth for p in examples], vocabulary=ABC, depth=2)
     np.testing.assert_array_equal(
         ask(tables, examples, ABC, positions=10).bits, ask(tables, examples, ABC, positions=10**6).bits
@@ -91,10 +93,10 @@ def test_batches_do_not_change_answers() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
 def test_macro_f1_is_scikit_learns(pairs: list[tuple[int, int]]) -> None:
-    truth, said = (np.array(column) for column in zip(*pairs, strict=True))
-    cells = ScoredCells.of([puzzle(truth.tolist(), list(range(len(truth))))])
-    expected = f1_score(truth, said, labels=np.unique(truth), average="macro", zero_division=0)
-    assert evaluate.macro_f1(cells, said) == pytest.approx(expected)
+    truth, answered = (np.array(column) for column in zip(*pairs, strict=True))
+    cells = ScoredCells.of([masked_example(truth.tolist(), list(range(len(truth))))])
+    expected = f1_score(truth, answered, labels=np.unique(truth), average="macro", zero_division=0)
+    assert evaluate.macro_f1(cells, answered) == pytest.approx(expected)
 
 
 @settings(max_examples=100, deadline=None)
@@ -123,14 +125,14 @@ def test_ranked_score_is_the_energy_form(weights: list[float], truth: int) -> No
 
 
 def test_errors_in_physical_and_z_scored_units() -> None:
-    examples = [puzzle([0, 3, 1], [0, 1])]
+    examples = [masked_example([0, 3, 1], [0, 1])]
     means = {"m": ask(fixed([0.5, 0.5, 0, 0]), examples, LEVELS).mean}
     truth = evaluate_numbers.true_numbers(examples, LEVELS)
-    told = evaluate_numbers.ordinal_errors(ScoredCells.of(examples), truth, means, LEVELS, {0: 2.0})["x"]["by"]["m"]
-    assert told["MAE"] == pytest.approx((0.5 + 4.5) / 2)
-    assert told["MSE"] == pytest.approx((0.25 + 20.25) / 2)
-    assert told["MSE, z-scored"] == pytest.approx((0.25 + 20.25) / 2 / 4)
-    assert told["MAE, z-scored"] == pytest.approx(1.25)
+    reported = evaluate_numbers.ordinal_errors(ScoredCells.of(examples), truth, means, LEVELS, {0: 2.0})["x"]["by"]["m"]
+    assert reported["MAE"] == pytest.approx((0.5 + 4.5) / 2)
+    assert reported["MSE"] == pytest.approx((0.25 + 20.25) / 2)
+    assert reported["MSE, z-scored"] == pytest.approx((0.25 + 20.25) / 2 / 4)
+    assert reported["MAE, z-scored"] == pytest.approx(1.25)
 
 
 def test_bootstrap_intervals_cover_the_mean() -> None:
@@ -149,37 +151,40 @@ def test_bootstrap_intervals_cover_the_mean() -> None:
 def test_a_win_is_paired() -> None:
     """Two models that differ by little on cells that differ by much: paired, the little is certain."""
     rng = np.random.default_rng(0)
-    examples = [puzzle([0, 1, 2], [1], region=str(i)) for i in range(100)]
+    examples = [masked_example([0, 1, 2], [1], region=str(i)) for i in range(100)]
     cells = ScoredCells.of(examples)
     base = ask(fixed([0.3, 0.4, 0.3]), examples, ABC)
     hard = rng.exponential(5, size=100)
-    told = compare(
+    reported = compare(
         cells, {"m": replace(base, bits=hard), "b": replace(base, bits=hard + 0.05 * rng.random(100))}, product="m"
     ).to_json()
-    assert told["wins in bits"] is True
-    assert told["wins in accuracy"] is False
-    assert told["best baseline"] == "b"
-    assert told["by"]["m"]["bits, 95 %"][1] > told["by"]["b"]["bits"] > told["by"]["m"]["bits, 95 %"][0]
-    assert told["skill"] == pytest.approx(1 - told["by"]["m"]["bits"] / told["by"]["b"]["bits"])
+    assert reported["wins in bits"] is True
+    assert reported["wins in accuracy"] is False
+    assert reported["best baseline"] == "b"
+    assert reported["by"]["m"]["bits, 95 %"][1] > reported["by"]["b"]["bits"] > reported["by"]["m"]["bits, 95 %"][0]
+    assert reported["skill"] == pytest.approx(1 - reported["by"]["m"]["bits"] / reported["by"]["b"]["bits"])
 
 
 def test_breakdown_adds_up() -> None:
-    examples = [puzzle([0, 1, 2, 0, 1], [1, 2], span=2, objective="a"), puzzle([0, 0, 0], [0], objective="b")]
+    examples = [
+        masked_example([0, 1, 2, 0, 1], [1, 2], span=2, objective="a"),
+        masked_example([0, 0, 0], [0], objective="b"),
+    ]
     cells = ScoredCells.of(examples)
-    told = evaluate.breakdown(cells, {"m": ask(fixed([0.5, 0.25, 0.25]), examples, ABC)}, ["x"])
-    for groups in told.values():
+    reported = evaluate.breakdown(cells, {"m": ask(fixed([0.5, 0.25, 0.25]), examples, ABC)}, ["x"])
+    for groups in reported.values():
         assert sum(group.cells for group in groups.values()) == 3
-    assert told["objective"]["a"].by["m"].bits == pytest.approx(2)
-    assert told["span"]["2"].cells == 2
+    assert reported["objective"]["a"].by["m"].bits == pytest.approx(2)
+    assert reported["span"]["2"].cells == 2
 
 
 # ---- joint fills --------------------------------------------------------------------------------------------------
 
 
 def test_joint_figures_by_hand() -> None:
-    examples = [puzzle([0, 1, 2, 0], [1, 2], span=2), puzzle([2, 2, 2, 0], [1, 2], span=2)]
-    told = joint_figures(examples, [np.array([1, 2]), np.array([2, 0])], 0)
-    assert told.to_json() == {"gaps": 2, "exact": 0.5, "accuracy": 0.75, "edits a cell": 0.25}
+    examples = [masked_example([0, 1, 2, 0], [1, 2], span=2), masked_example([2, 2, 2, 0], [1, 2], span=2)]
+    reported = joint_figures(examples, [np.array([1, 2]), np.array([2, 0])], 0)
+    assert reported.to_json() == {"gaps": 2, "exact": 0.5, "accuracy": 0.75, "edits a cell": 0.25}
 
 
 def test_fill_is_joint() -> None:
@@ -188,16 +193,16 @@ def test_fill_is_joint() -> None:
     @of_ids
     def predict(sequences, cells):
         answers = []
-        for ids, asked in zip(sequences, cells, strict=True):
+        for ids, requested in zip(sequences, cells, strict=True):
             rows = []
-            for position, _ in asked.tolist():
+            for position, _ in requested.tolist():
                 other = int(ids[1 - position, 0])
                 rows.append(np.eye(3)[other] if other < 3 else np.array([0.5, 0.5, 0]))
             with np.errstate(divide="ignore"):
                 answers.append(np.log(np.array(rows).reshape(-1, 3)))
         return answers
 
-    examples = [puzzle([0, 0], [0, 1], span=2) for _ in range(8)]
+    examples = [masked_example([0, 0], [0, 1], span=2) for _ in range(8)]
     values = evaluate.fill(predict, examples, ABC, InfillConfig(temperature=1.0, seed=3))
     assert all(a == b for a, b in values)
     assert {int(a) for a, _ in values} == {0, 1}
@@ -208,14 +213,14 @@ def test_fill_asks_what_is_allowed_again_after_each_value() -> None:
 
     @of_ids
     def predict(sequences, cells):
-        return [np.log(np.tile([0.2, 0.7, 0.1], (len(asked), 1))) for asked in cells]
+        return [np.log(np.tile([0.2, 0.7, 0.1], (len(requested), 1))) for requested in cells]
 
     def allowed(ids):
         cells = np.argwhere(ids == ABC.mask_ids[0])
         beside = [{int(ids[i, 0]) for i in (at - 1, at + 1) if 0 <= i < len(ids)} for at, _ in cells]
         return LegalCells(cells, np.array([[i not in taken for i in range(3)] for taken in beside])) if beside else None
 
-    examples = [puzzle([2, 0, 1, 2], [1, 2], span=2)]
+    examples = [masked_example([2, 0, 1, 2], [1, 2], span=2)]
     (values,) = evaluate.fill(predict, examples, ABC, InfillConfig(), allowed=allowed)
     assert sorted(values.tolist()) == [0, 1]
 
@@ -227,9 +232,9 @@ def test_fill_leaves_other_hidden_cells_hidden() -> None:
     @of_ids
     def predict(sequences, cells):
         seen.extend(ids.tolist() for ids in sequences)
-        return [np.log(np.tile([0.2, 0.7, 0.1], (len(asked), 1))) for asked in cells]
+        return [np.log(np.tile([0.2, 0.7, 0.1], (len(requested), 1))) for requested in cells]
 
-    whole = puzzle([0, 1, 2, 0], [1, 2])
+    whole = masked_example([0, 1, 2, 0], [1, 2])
     (values,) = evaluate.fill(predict, [replace(whole, cells=whole.cells[:1])], ABC, InfillConfig())
     assert values.tolist() == [1]
     assert all(ids[2] == [ABC.mask_ids[0]] for ids in seen)
@@ -237,18 +242,18 @@ def test_fill_leaves_other_hidden_cells_hidden() -> None:
 
 def test_whole_gaps_are_compared_in_pairs() -> None:
     """Who is right wherever the other is, and once more in each of many records, wins."""
-    examples = [replace(puzzle([0, 1, 2, 0], [1, 2], span=2), region=str(i // 2)) for i in range(80)]
+    examples = [replace(masked_example([0, 1, 2, 0], [1, 2], span=2), region=str(i // 2)) for i in range(80)]
     right, wrong = np.array([1, 2]), np.array([1, 1])
     values = {
         "model": [right] * 80,
         "worse": [wrong] * 80,
         "good": [right if i % 2 else wrong for i in range(80)],
     }
-    told = {name: each.to_json() for name, each in compare_gaps(examples, values, 0, product="model").items()}
-    assert told["model"]["best baseline"] == "good"
-    assert told["model"]["exact gained, 95 %"] == [0.5, 0.5]
-    assert told["model"]["wins"]
-    assert told["good"]["exact, 95 %"] == [0.5, 0.5]
+    reported = {name: each.to_json() for name, each in compare_gaps(examples, values, 0, product="model").items()}
+    assert reported["model"]["best baseline"] == "good"
+    assert reported["model"]["exact gained, 95 %"] == [0.5, 0.5]
+    assert reported["model"]["wins"]
+    assert reported["good"]["exact, 95 %"] == [0.5, 0.5]
 
 
 def test_span_tables_never_fill_in_the_mark_of_the_end() -> None:
@@ -256,10 +261,10 @@ def test_span_tables_never_fill_in_the_mark_of_the_end() -> None:
     end = 9
     sequences = [np.array([0, end])] * 5 + [np.array([0, 1, 2, end])] * 3 + [np.array([3, 3, 3, end])]
     table = SpanTable(sequences, 1, depth=2, end=end)
-    hidden = np.array([False, True, False, False])
-    assert table.fill(np.array([0, 1, 2, end]), hidden) == (1,)
-    assert table.fill(np.array([0, 7, 3, end]), hidden) == (1,)  # 0 ? 3 was never seen; 0 ? was
-    assert table.fill(np.array([8, 7, 8, end]), hidden) == (0,)  # nothing was: the most frequent of all
+    masked = np.array([False, True, False, False])
+    assert table.fill(np.array([0, 1, 2, end]), masked) == (1,)
+    assert table.fill(np.array([0, 7, 3, end]), masked) == (1,)  # 0 ? 3 was never seen; 0 ? was
+    assert table.fill(np.array([8, 7, 8, end]), masked) == (0,)  # nothing was: the most frequent of all
 
 
 def counted_span(
@@ -274,12 +279,12 @@ def counted_span(
         return whole[at - left : at], whole[at + length : at + length + right]
 
     for level in (*((each, each) for each in range(depth, 0, -1)), (1, 0), (0, 0)):
-        asked = context(marked(ids), first + depth, *level)
+        requested = context(marked(ids), first + depth, *level)
         found: Counter[tuple[int, ...]] = Counter()
         for whole in map(marked, sequences):
             for at in range(depth, len(whole) - depth - length + 1):
                 span = tuple(whole[at : at + length])
-                if -2 not in span and context(whole, at, *level) == asked:
+                if -2 not in span and context(whole, at, *level) == requested:
                     found[span] += 1
         if found:
             return found.most_common(1)[0][0]
@@ -301,11 +306,11 @@ def test_span_tables_are_as_counted(
     table = SpanTable([np.array(s) for s in sequences], length, depth=depth, end=end)
     ids = [*sequences[pick % len(sequences)], *[pick % 3] * length]
     first = pick % (len(ids) - length + 1)
-    hidden = np.zeros(len(ids), bool)
-    hidden[first : first + length] = True
+    masked = np.zeros(len(ids), bool)
+    masked[first : first + length] = True
     expected = counted_span(sequences, ids, first, length, depth=depth, end=end)
-    assert table.fill(np.array(ids), hidden) == expected
-    assert table.fill(np.array(ids), hidden) == expected  # from what it remembers
+    assert table.fill(np.array(ids), masked) == expected
+    assert table.fill(np.array(ids), masked) == expected  # from what it remembers
 
 
 # ---- protocols ----------------------------------------------------------------------------------------------------
@@ -323,7 +328,7 @@ def test_isolated_hides_one_base_in_64() -> None:
     )
     assert [len(p.truth) for p in examples] == [1024] * 4 + [904]
     for p in examples:
-        gaps = np.diff(np.flatnonzero(p.hidden[:, 0]))
+        gaps = np.diff(np.flatnonzero(p.masked[:, 0]))
         assert (gaps == 64).all()
         assert len(p.cells) in (len(p.truth) // 64, len(p.truth) // 64 + 1)
 
@@ -334,8 +339,8 @@ def test_isolated_hides_every_word_over_the_base() -> None:
     ids = np.random.default_rng(0).integers(64, size=(300, 1))
     (only,) = Protocol.parse("isolated", MaskingConfig()).examples([("k", Encoded(ids))], tokenizer, context=512)
     units = tokenizer.units(ids)[:, 0]
-    for position in np.flatnonzero(only.hidden[:, 0]).tolist():
-        group = np.flatnonzero(only.hidden[:, 0])
+    for position in np.flatnonzero(only.masked[:, 0]).tolist():
+        group = np.flatnonzero(only.masked[:, 0])
         overlap = [p for p in group.tolist() if units[p, 0] < units[position, 1] and units[position, 0] < units[p, 1]]
         assert len(overlap) >= 3 or position < 3 or position > 296
 
@@ -345,19 +350,19 @@ def test_protocols_depend_on_key_and_seed_alone(text: str) -> None:
     protocol, tokenizer = Protocol.parse(text, MaskingConfig()), NucleotideTokenizer()
     records = [("a", encoded(300, 1)), ("b", encoded(200, 2))]
 
-    def hidden(records, seed=0):
+    def masked(records, seed=0):
         found = protocol.examples(records, tokenizer, context=128, seed=seed)
-        return {(p.truth.tobytes(), p.hidden.tobytes()) for p in found}
+        return {(p.truth.tobytes(), p.masked.tobytes()) for p in found}
 
-    assert hidden(records) == hidden(records[::-1]) == hidden(records[:1]) | hidden(records[1:])
+    assert masked(records) == masked(records[::-1]) == masked(records[:1]) | masked(records[1:])
     if text != "event":
-        assert hidden(records) != hidden(records, seed=1)
+        assert masked(records) != masked(records, seed=1)
 
 
 def test_gaps_have_known_neighbours() -> None:
     protocol = Protocol.parse("gap-5", MaskingConfig())
     for p in protocol.examples([("k", encoded(900))], NucleotideTokenizer(), context=64):
-        positions = np.flatnonzero(p.hidden[:, 0])
+        positions = np.flatnonzero(p.masked[:, 0])
         assert len(positions) == p.span == 5
         assert (np.diff(positions) == 1).all()
         assert positions[0] > 0
@@ -390,8 +395,8 @@ def test_an_event_takes_all_its_fields_and_the_next_gap() -> None:
     assert len(examples) == len(logs[0])  # the mark of the end is no event
     gap = tokenizer.vocabulary.names.index("gap")
     for position, p in enumerate(examples):
-        assert p.hidden[position].all()
-        others = p.hidden.copy()
+        assert p.masked[position].all()
+        others = p.masked.copy()
         others[position] = False
         if position + 1 < len(case):
             assert others[position + 1, gap]
@@ -407,7 +412,7 @@ def test_gaps_are_asked_at_every_place_and_their_other_fields_stay_hidden() -> N
     examples = list(protocol.examples([("c", case)], tokenizer, context=64, fields=("activity",)))
     assert [p.cells.tolist() for p in examples] == [[[i + j, 0] for j in range(5)] for i in range(3)]
     for first, p in enumerate(examples):
-        assert p.hidden[first : first + 5].all()
+        assert p.masked[first : first + 5].all()
 
 
 def test_fields_are_asked_one_at_a_time() -> None:
@@ -417,8 +422,8 @@ def test_fields_are_asked_one_at_a_time() -> None:
     examples = list(protocol.examples([("r", tokenizer.encode(leads))], tokenizer, context=100))
     assert [np.unique(p.cells[:, 1]).tolist() for p in examples] == [[0], [1], [0], [1]]
     for p in examples:
-        assert np.count_nonzero(p.hidden) == p.span == 30 == np.ptp(p.cells[:, 0]) + 1
-        assert p.hidden[tuple(p.cells.T)].all()
+        assert np.count_nonzero(p.masked) == p.span == 30 == np.ptp(p.cells[:, 0]) + 1
+        assert p.masked[tuple(p.cells.T)].all()
 
 
 @pytest.mark.parametrize("text", ["gap", "gap-0", "gap-x", "everything", "point-1.5", "isolated-3"])
@@ -474,19 +479,19 @@ def test_imputers_keep_what_is_known(name: str) -> None:
 def test_spline_is_exact_on_cubics() -> None:
     x = np.arange(12.0)
     values = (x**3 - 4 * x)[:, None]
-    hidden = values.copy()
-    hidden[[3, 6, 7], 0] = np.nan
-    np.testing.assert_allclose(imputers.spline(hidden), values, atol=1e-9)
+    masked = values.copy()
+    masked[[3, 6, 7], 0] = np.nan
+    np.testing.assert_allclose(imputers.spline(masked), values, atol=1e-9)
 
 
 def test_columns_that_depend_on_each_other() -> None:
     """Y = 2x: regression finds the hidden y exactly, a straight line in time does not."""
     x = np.random.default_rng(0).normal(size=(80, 1))
     values = np.hstack([x, 2 * x])
-    hidden = values.copy()
-    hidden[::7, 1] = np.nan
-    assert np.abs(imputers.iterative(hidden) - values).max() < 0.05
-    assert np.abs(imputers.linear(hidden) - values).max() > 0.5
+    masked = values.copy()
+    masked[::7, 1] = np.nan
+    assert np.abs(imputers.iterative(masked) - values).max() < 0.05
+    assert np.abs(imputers.linear(masked) - values).max() > 0.5
 
 
 def test_unknown_imputers_are_named() -> None:

@@ -63,12 +63,12 @@ def maskseq(*arguments: object):
 
 def test_a_run_that_knows_nothing_has_no_skill(run: Path) -> None:
     question = Question(protocols=("masked", "gap-3"), cells=500, every=False)
-    told = evaluate_run(run, question=question, trust_code=True).to_json()
-    for figures in told["protocols"].values():
+    reported = evaluate_run(run, question=question, trust_code=True).to_json()
+    for figures in reported["protocols"].values():
         assert set(figures["by"]) >= {"model", "frequencies", "5 + 5 neighbours", "order-2 Markov chain"}
         assert figures["skill"] < 0.05
         assert figures["wins in bits"] is False
-    assert told["protocols"]["gap-3"]["whole gaps"][Letters().fields[0].name]["model"]["gaps"] > 50
+    assert reported["protocols"]["gap-3"]["whole gaps"][Letters().fields[0].name]["model"]["gaps"] > 50
 
 
 def test_a_model_that_is_the_table_ties_with_it(run: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_model_that_is_the_table_ties_with_it(run: Path) -> None:
     sequences = list(corpus.training_ids())
     table = ContextTables(sequences, vocabulary=Letters().vocabulary, symmetries=Letters().symmetries(), depth=5)
     records = [(str(i), each) for i, each in corpus.each("validation")]
-    told = judge(
+    reported = judge(
         Question(cells=300, protocols=("masked",), every=False),
         records,
         Baselines(sequences, Letters(), 5),
@@ -86,7 +86,7 @@ def test_a_model_that_is_the_table_ties_with_it(run: Path) -> None:
         predictors={"model": table},
         product="model",
     ).to_json()["protocols"]["masked"]
-    assert told["by"]["model"] == told["by"]["5 + 5 neighbours"]
+    assert reported["by"]["model"] == reported["by"]["5 + 5 neighbours"]
 
 
 def test_a_law_is_found_by_who_looks_at_neighbours() -> None:
@@ -97,15 +97,15 @@ def test_a_law_is_found_by_who_looks_at_neighbours() -> None:
         return Encoded(np.repeat(rng.integers(4, size=40), 2)[:, None].astype(np.uint8))
 
     baselines = Baselines([sequence().ids for _ in range(40)], NucleotideTokenizer(), 5)
-    told = judge(
+    reported = judge(
         Question(protocols=("isolated",), cells=300, every=False),
         [(str(i), sequence()) for i in range(80)],
         baselines,
         context=80,
         masking=MaskingConfig(),
     ).to_json()["protocols"]["isolated"]["by"]
-    assert told["frequencies"]["bits"] > 1.9
-    assert told["5 + 5 neighbours"]["accuracy"] > 0.75
+    assert reported["frequencies"]["bits"] > 1.9
+    assert reported["5 + 5 neighbours"]["accuracy"] > 0.75
 
 
 def test_numbers_are_judged_in_their_unit(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_numbers_are_judged_in_their_unit(tmp_path: Path) -> None:
     levels = np.digitize(wave, np.linspace(-1, 1, 65)[1:-1])
     records = [ListRecord(key=str(i), values=np.roll(levels, int(rng.integers(400))).tolist()) for i in range(30)]
     build_from_records(records, output=tmp_path / "c", tokenizer=Levels(), split=SPLIT)
-    told = evaluate_baselines(
+    reported = evaluate_baselines(
         tmp_path / "c",
         question=Question(
             protocols=("block-5",), cells=400, imputers=("linear", "last", "mean", "covariances"), every=False
@@ -123,7 +123,7 @@ def test_numbers_are_judged_in_their_unit(tmp_path: Path) -> None:
         context=400,
         trust_code=True,
     ).to_json()["protocols"]["block-5"]
-    (errors,) = (each["by"] for each in told["errors"].values())
+    (errors,) = (each["by"] for each in reported["errors"].values())
     assert errors["linear"]["MSE"] < errors["last"]["MSE"] < errors["mean"]["MSE"]
     assert errors["covariances"]["MSE"] < errors["last"]["MSE"]
     assert errors["linear"]["MAE, z-scored"] == pytest.approx(errors["linear"]["MAE"] / wave.std(), rel=0.1)
@@ -132,10 +132,10 @@ def test_numbers_are_judged_in_their_unit(tmp_path: Path) -> None:
 def test_where_a_record_shows_no_number_simple_fills_say_the_training_mean(tmp_path: Path) -> None:
     records = [ListRecord(key=str(i), values=[i % 64, i % 64]) for i in range(200)]
     build_from_records(records, output=tmp_path / "c", tokenizer=Levels(), split=SPLIT)
-    asked = Question(protocols=("point-100",), imputers=("linear", "last", "mean"), every=False)
-    told = evaluate_baselines(tmp_path / "c", question=asked, context=8, trust_code=True).protocols["point-100"]
-    assert told.errors is not None
-    (errors,) = (each["by"] for each in told.errors.values())
+    requested = Question(protocols=("point-100",), imputers=("linear", "last", "mean"), every=False)
+    reported = evaluate_baselines(tmp_path / "c", question=requested, context=8, trust_code=True).protocols["point-100"]
+    assert reported.errors is not None
+    (errors,) = (each["by"] for each in reported.errors.values())
     assert errors["frequencies"]["MSE"] > 0
     assert all(errors[name] == errors["frequencies"] for name in ("linear", "last", "mean"))
 
@@ -148,16 +148,16 @@ def test_numbers_of_a_file_are_judged_as_they_are(tmp_path: Path) -> None:
     tokenizer = QuantizeTokenizer.fit(SignalCsv().read(table), scheme="uniform", bins=5)
     records = list(SignalCsv().read(table))
     build_from_records(records, output=tmp_path / "c", tokenizer=tokenizer, split=SplitConfig(regions=("301-401",)))
-    asked = Question(protocols=("block-4",), cells=100, window=20, stride=7, imputers=("linear",), every=False)
-    found = evaluate_baselines(tmp_path / "c", table, question=asked, within=["line:341-380"], format="signal-csv")
+    requested = Question(protocols=("block-4",), cells=100, window=20, stride=7, imputers=("linear",), every=False)
+    found = evaluate_baselines(tmp_path / "c", table, question=requested, within=["line:341-380"], format="signal-csv")
     errors = found.protocols["block-4"].errors_of_all_fields
     assert errors is not None
     assert errors.by["linear"].mse < 1e-20 < 1e-3 < errors.by["rounding to bins"].mse
     for within, words in (["line:341-500"], "leaves the record"), (["other:1-5"], "'other'"):
         with pytest.raises(UsageError, match=words):
-            evaluate_baselines(tmp_path / "c", table, question=asked, within=within, format="signal-csv")
+            evaluate_baselines(tmp_path / "c", table, question=requested, within=within, format="signal-csv")
     with pytest.raises(UsageError, match="name the file"):
-        evaluate_baselines(tmp_path / "c", question=asked, within=["line:341-380"])
+        evaluate_baselines(tmp_path / "c", question=requested, within=["line:341-380"])
 
 
 def test_a_protocol_is_asked_again_until_there_are_enough_cells(run: Path) -> None:
@@ -176,15 +176,15 @@ def test_the_command_writes_json_and_a_page(run: Path, tmp_path: Path) -> None:
         "--trust-code", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
-    assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == told
+    reported = json.loads(result.stdout)
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == reported
     page = (tmp_path / "out" / "evaluation.html").read_text()
-    assert f"{told['protocols']['masked']['by']['model']['bits']:.4f}" in page
+    assert f"{reported['protocols']['masked']['by']['model']['bits']:.4f}" in page
     assert "Whole gaps" in page
-    assert told["verdict"]["in words"].partition(":")[0] in page.partition("<h2>")[0]
+    assert reported["verdict"]["in words"].partition(":")[0] in page.partition("<h2>")[0]
     assert "http" not in page.replace("http-equiv", "")
     again = maskseq("evaluate", run, "--protocol", "masked", "--cells", 200, "--few", "--trust-code", "--json")
-    assert json.loads(again.stdout)["protocols"]["masked"]["by"] == told["protocols"]["masked"]["by"]
+    assert json.loads(again.stdout)["protocols"]["masked"]["by"] == reported["protocols"]["masked"]["by"]
 
 
 def test_progress_tells_of_counting_and_of_everybody_who_is_asked(run: Path) -> None:
@@ -193,7 +193,7 @@ def test_progress_tells_of_counting_and_of_everybody_who_is_asked(run: Path) -> 
         run,
         question=Question(protocols=("gap-2",), cells=100, every=False),
         trust_code=True,
-        on_progress=lambda *told: heard.append(told),
+        on_progress=lambda *reported: heard.append(reported),
     )
     assert list(dict.fromkeys(what for what, _, _ in heard)) == [
         "counting on training data",
@@ -228,22 +228,22 @@ def test_baselines_are_those_of_a_run_or_a_recipe_too(run: Path, tmp_path: Path)
     )
     built = maskseq("tokenize", recipe, "--output", tmp_path / "corpus")
     assert built.exit_code == 0, built.output
-    asked = ("--protocol", "isolated", "--cells", 100, "--json")
-    told = [json.loads(maskseq("baseline", source, *asked).stdout) for source in (recipe, tmp_path / "corpus")]
-    assert told[0]["protocols"] == told[1]["protocols"]
-    figures = told[0]["protocols"]["isolated"]
+    requested = ("--protocol", "isolated", "--cells", 100, "--json")
+    reported = [json.loads(maskseq("baseline", source, *requested).stdout) for source in (recipe, tmp_path / "corpus")]
+    assert reported[0]["protocols"] == reported[1]["protocols"]
+    figures = reported[0]["protocols"]["isolated"]
     assert {"12 + 12 neighbours", "copies", "equal mixture", "frequencies"} <= set(figures["by"])
     assert figures["outside exact repeats"]["share left out"] == 0
-    few = json.loads(maskseq("baseline", recipe, "--few", *asked).stdout)["protocols"]["isolated"]["by"]
+    few = json.loads(maskseq("baseline", recipe, "--few", *requested).stdout)["protocols"]["isolated"]["by"]
     assert set(few) == {"frequencies", "5 + 5 neighbours", "order-2 Markov chain"}
-    of_run = json.loads(maskseq("baseline", run, "--trust-code", *asked).stdout)
-    of_corpus = json.loads(maskseq("baseline", run / "corpus", "--trust-code", *asked).stdout)
+    of_run = json.loads(maskseq("baseline", run, "--trust-code", *requested).stdout)
+    of_corpus = json.loads(maskseq("baseline", run / "corpus", "--trust-code", *requested).stdout)
     assert of_run["protocols"] == of_corpus["protocols"]
     # Weights are never fitted on what may be asked about: of a corpus that is its selection data, not its training.
     other = tmp_path / "other.fasta"
     other.write_text(fasta.read_text().lower())
     for data, fitted in ((other, True), (fasta, False), (tmp_path / "corpus", True)):
-        figures = json.loads(maskseq("baseline", recipe, data, *asked).stdout)["protocols"]["isolated"]["by"]
+        figures = json.loads(maskseq("baseline", recipe, data, *requested).stdout)["protocols"]["isolated"]["by"]
         assert ("fitted mixture" in figures) is fitted
     nothing = maskseq("baseline", tmp_path / "nowhere")
     assert nothing.exit_code in (2, 3)
@@ -255,17 +255,17 @@ def test_exact_repeats_are_left_out_of_the_same_figures() -> None:
     rng = np.random.default_rng(0)
     train = [rng.integers(4, size=(500, 1)).astype(np.uint8) for _ in range(4)]
     others = [rng.integers(4, size=(400, 1)).astype(np.uint8) for _ in range(4)]
-    told = judge(
+    reported = judge(
         Question(protocols=("isolated",), cells=300, every=True),
         [(str(i), Encoded(ids)) for i, ids in enumerate([*(ids[50:450] for ids in train), *others])],
         Baselines(train, NucleotideTokenizer(), 5, every=True),
         context=400,
         masking=MaskingConfig(),
     ).to_json()["protocols"]["isolated"]
-    outside = told["outside exact repeats"]
+    outside = reported["outside exact repeats"]
     assert 0.4 < outside["share left out"] < 0.55
-    assert outside["cells"] == round(told["cells"] * (1 - outside["share left out"]))
-    assert told["by"]["copies"]["bits"] < 1.3 < 1.9 < outside["by"]["copies"]["bits"]
+    assert outside["cells"] == round(reported["cells"] * (1 - outside["share left out"]))
+    assert reported["by"]["copies"]["bits"] < 1.3 < 1.9 < outside["by"]["copies"]["bits"]
 
 
 @pytest.mark.parametrize(

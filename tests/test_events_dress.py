@@ -268,7 +268,7 @@ def test_init_takes_every_way_to_part_a_stream(tmp_path: Path, shared_cases: Pat
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"case": ""}, "idle"),
         ({"case": "case", "session_lines": 5}, "exclude"),
@@ -277,8 +277,8 @@ def test_init_takes_every_way_to_part_a_stream(tmp_path: Path, shared_cases: Pat
         ({"case": "", "idle": 5.0, "time": ""}, "timestamps"),
     ],
 )
-def test_sessions_that_contradict_each_other_are_refused(options: dict[str, object], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_sessions_that_contradict_each_other_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         Csv(**options)
 
 

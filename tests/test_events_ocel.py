@@ -309,19 +309,19 @@ def test_what_cannot_be_written_is_refused(path, tmp_path):
     tokenizer = EventTokenizer.fit(cases, attributes=["channel"], min_count=1)
     with pytest.raises(UsageError, match="events can be added to tables only"):
         tokenizer.resized(cases[0], 0, 0, 1)
-    for records, said in (
+    for records, message in (
         ([cases[0].bare()], "does not come from an object-centric log"),
         ([cases[0], others[1]], "different files"),
         ([], "no cases"),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             Ocel().write(records, tmp_path / "x")
     if plain(path.read_bytes()).startswith(b"SQLite"):
-        for case, said in (
+        for case, message in (
             (changed(cases[0], 0, activity="fly"), "event 'e1': there is no table for events of the type 'fly'"),
             (changed(cases[0], 0, wings="2"), "event 'e1': table 'event_Map0' has no column 'wings'"),
         ):
-            with pytest.raises(DataError, match=said):
+            with pytest.raises(DataError, match=message):
                 Ocel().write([case], tmp_path / "x")
         with sqlite3.connect(path) as database:
             database.execute("CREATE TRIGGER t AFTER UPDATE ON event BEGIN DELETE FROM object; END")
@@ -369,11 +369,11 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("content", "options", "said"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
-def test_damage_ends_in_one_clear_line(tmp_path, content, options, said):
+@pytest.mark.parametrize(("content", "options", "message"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
+def test_damage_ends_in_one_clear_line(tmp_path, content, options, message):
     path = tmp_path / "log.ocel"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         list(Ocel(**options).read(path))
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)

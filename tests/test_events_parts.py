@@ -60,8 +60,8 @@ def lay_csv(path: Path, rows: list[tuple[str | None, str | None]]) -> Format[Cas
 def lay_jsonlines(path: Path, rows: list[tuple[str | None, str | None]]) -> Format[Case]:
     with path.open("w") as file:
         for number, row in enumerate(rows):  # the first names both, the others what they have
-            said = {name: value for name, value in zip(TWO, row, strict=True) if value is not None or number == 0}
-            file.write(json.dumps({"case": "a", **said, "note": [1, 2]}) + "\n")
+            message = {name: value for name, value in zip(TWO, row, strict=True) if value is not None or number == 0}
+            file.write(json.dumps({"case": "a", **message, "note": [1, 2]}) + "\n")
     return JsonLines(activity=TWO, time="")
 
 
@@ -184,13 +184,15 @@ def test_a_part_that_no_activity_has_stays_alone_and_is_reported(run: TrainedMod
     assert len(run.tokenizer.unfillable(case)) == 1
 
 
-@pytest.mark.parametrize("asked", [{"unknown": ["activity"]}, {"ranges": {"b": [(0, 3)]}}], ids=["a field", "a range"])
+@pytest.mark.parametrize(
+    "requested", [{"unknown": ["activity"]}, {"ranges": {"b": [(0, 3)]}}], ids=["a field", "a range"]
+)
 def test_a_part_that_no_activity_has_stays_alone_where_everything_is_hidden(
-    run: TrainedModel, tmp_path: Path, asked: dict[str, Any]
+    run: TrainedModel, tmp_path: Path, requested: dict[str, Any]
 ) -> None:
     path = tmp_path / "log.csv"
     path.write_text("case,activity,lifecycle\nb,Z,?\nb,?,start\nb,B,complete\n")
-    summary = infill_file(run, path, output=tmp_path / "out", **asked)
+    summary = infill_file(run, path, output=tmp_path / "out", **requested)
     assert rows_of(tmp_path / "out" / "log.csv")[:2] == [["b", "Z", "?"], ["b", "A", "start"]]
     assert summary["filled"]["cells"] == 2
     assert "b:1" in summary["not filled"][0]
@@ -244,12 +246,12 @@ def test_an_attribute_that_an_event_never_had_stays_absent(tmp_path):
     assert case.activity == ("C", UNKNOWN, "b", UNKNOWN)
     Xes(activity=keys).write([fill(tokenizer, case)], tmp_path / "out.xes")
     first, second, third, fourth = ET.parse(tmp_path / "out.xes").getroot().iter("event")
-    said = [{a.get("key"): a.get("value") for a in each} for each in (first, second, third, fourth)]
-    assert said[0] == {"concept:name": "C"}
-    assert said[1]["lifecycle:transition"] == "b"
-    assert said[1]["concept:name"] in ("A", "B")
-    assert said[2] == {"lifecycle:transition": "b"}
-    assert set(said[3]) == set(keys)
+    message = [{a.get("key"): a.get("value") for a in each} for each in (first, second, third, fourth)]
+    assert message[0] == {"concept:name": "C"}
+    assert message[1]["lifecycle:transition"] == "b"
+    assert message[1]["concept:name"] in ("A", "B")
+    assert message[2] == {"lifecycle:transition": "b"}
+    assert set(message[3]) == set(keys)
 
 
 # Runs that were made when tokens were joined, and plug-ins that know names only
@@ -319,9 +321,9 @@ def test_the_contract_of_tokenizers_is_kept():
     records = []
     for number in range(40):
         parts = [pairs[i] for i in rng.integers(len(pairs), size=rng.integers(1, 9))]
-        hidden = [tuple(UNKNOWN if rng.random() < 0.2 else part for part in pair) for pair in parts]
+        masked = [tuple(UNKNOWN if rng.random() < 0.2 else part for part in pair) for pair in parts]
         values = tuple(str(rng.integers(5)) for _ in parts)
-        records.append(case_of(hidden, key=f"c{number}", attributes={"room": values}))
+        records.append(case_of(masked, key=f"c{number}", attributes={"room": values}))
     report = check_tokenizer(EventTokenizer.fit(records, attributes=["room"]), records)
     assert {"legal", "splice", "no leak"} <= set(report.checked)
 

@@ -177,11 +177,11 @@ expressions = st.recursive(
 def test_matches_are_those_of_re(pattern, text):
     plain, own = re.compile(pattern), Pattern(pattern)
 
-    def told(match):
+    def reported(match):
         return None if match is None else (match.span(), match.groups())
 
-    assert told(own.fullmatch(text)) == told(plain.fullmatch(text))
-    assert told(own.search(text)) == told(plain.search(text))
+    assert reported(own.fullmatch(text)) == reported(plain.fullmatch(text))
+    assert reported(own.search(text)) == reported(plain.search(text))
     assert own.sub("<*>", text) == plain.sub("<*>", text)
 
 

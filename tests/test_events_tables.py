@@ -414,11 +414,11 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("content", "options", "said"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
-def test_damage_ends_in_one_clear_line(tmp_path, content, options, said):
+@pytest.mark.parametrize(("content", "options", "message"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
+def test_damage_ends_in_one_clear_line(tmp_path, content, options, message):
     path = tmp_path / "log.csv"
     path.write_bytes(content)
-    with pytest.raises(MaskseqError, match=f"(?s){said}") as caught:
+    with pytest.raises(MaskseqError, match=f"(?s){message}") as caught:
         list(Csv(**options).read(path))
     if isinstance(caught.value, DataError):
         assert str(caught.value).startswith(str(path))
@@ -426,7 +426,7 @@ def test_damage_ends_in_one_clear_line(tmp_path, content, options, said):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "no sessions"),
         (b"\n\n \n", "no sessions"),
@@ -436,10 +436,10 @@ def test_damage_ends_in_one_clear_line(tmp_path, content, options, said):
         (gzip.compress(b"1 2 3\n")[:-8] + b"12345678", "damaged"),
     ],
 )
-def test_damaged_sessions_end_in_one_clear_line(tmp_path, content, said):
+def test_damaged_sessions_end_in_one_clear_line(tmp_path, content, message):
     path = tmp_path / "log.txt"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         list(Sessions().read(path))
     assert str(caught.value).startswith(str(path))
 

@@ -157,9 +157,9 @@ def test_real_logs_are_read_whole_and_come_back_byte_for_byte(shared_data, tmp_p
     structured = path.with_name(path.name + "_structured.csv")
     if structured.exists():
         with structured.open(newline="") as file:
-            said = [re.sub(r"^\[client \S+\] ", "", row["Content"]).strip() for row in csv.DictReader(file)]
+            written = [re.sub(r"^\[client \S+\] ", "", row["Content"]).strip() for row in csv.DictReader(file)]
         mine = sorted((n, a) for case in cases for n, a in zip(case.origin.numbers, case.activity, strict=True))
-        assert [message.strip() for _, message in mine] == said
+        assert [message.strip() for _, message in mine] == written
 
 
 def test_lines_that_belong_to_the_event_before_and_to_none_stay_in_the_file(tmp_path):
@@ -260,9 +260,9 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("content", "options", "said"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
-def test_damage_ends_in_one_clear_line(tmp_path, content, options, said):
-    with pytest.raises(MaskseqError, match=f"(?s){said}") as caught:
+@pytest.mark.parametrize(("content", "options", "message"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
+def test_damage_ends_in_one_clear_line(tmp_path, content, options, message):
+    with pytest.raises(MaskseqError, match=f"(?s){message}") as caught:
         read(tmp_path, content, **options)
     if isinstance(caught.value, DataError):
         assert str(caught.value).startswith(str(tmp_path / "my.log"))

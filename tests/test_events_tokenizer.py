@@ -129,14 +129,14 @@ def test_an_event_log_is_encoded_as_a_plain_reading_of_its_file_says(shared_data
                 assert ids[event, 2] == sum(micros >= edge for edge in tokenizer.gaps.edges)
 
 
-def hidden_cells(tokenizer, ids, source, unit):
+def masked_cells(tokenizer, ids, source, unit):
     """Cells of the source whose range holds the unit, by the definition."""
     ranges = tokenizer.units(ids)
-    hidden = np.zeros(ids.shape, dtype=bool)
+    masked = np.zeros(ids.shape, dtype=bool)
     for position, column in np.ndindex(ids.shape):
         start, stop = ranges[position, column]
-        hidden[position, column] = tokenizer.fields[column].source == source and start <= unit < stop
-    return hidden
+        masked[position, column] = tokenizer.fields[column].source == source and start <= unit < stop
+    return masked
 
 
 def changes_of(case, source, unit):
@@ -165,9 +165,9 @@ def test_a_hidden_raw_value_leaves_no_trace_in_visible_cells(tokenizer):
         ids = tokenizer.encode(case).ids
         for source in ("activity", "amount", "room", "time", "case:age"):
             for unit in range(1 if source == "case:age" else len(case)):
-                hidden = hidden_cells(tokenizer, ids, source, unit)
+                masked = masked_cells(tokenizer, ids, source, unit)
                 for other in changes_of(case, source, unit):
-                    np.testing.assert_array_equal(tokenizer.encode(other).ids[~hidden], ids[~hidden])
+                    np.testing.assert_array_equal(tokenizer.encode(other).ids[~masked], ids[~masked])
 
 
 def test_the_contract_of_tokenizers_is_kept(tokenizer, shared_data):
@@ -183,7 +183,7 @@ def test_the_contract_of_tokenizers_is_kept(tokenizer, shared_data):
 def test_a_timestamp_takes_both_gaps_and_the_clock_with_it(tokenizer):
     ids = tokenizer.encode(make_case([("A", i, None, None) for i in range(5)])).ids
     gap, hour, weekday = 4, 5, 6
-    where = {(int(p), int(f)) for p, f in np.argwhere(hidden_cells(tokenizer, ids, "time", 2))}
+    where = {(int(p), int(f)) for p, f in np.argwhere(masked_cells(tokenizer, ids, "time", 2))}
     assert where == {(2, gap), (3, gap), (2, hour), (2, weekday)}
 
 
@@ -225,7 +225,7 @@ def test_filled_values_are_written_and_nothing_else(tokenizer):
         for _ in range(int(rng.integers(1, 6))):
             source = sources[rng.integers(5)]
             unit = 0 if source == "case:age" else int(rng.integers(len(case)))
-            holes |= hidden_cells(tokenizer, truth, source, unit)
+            holes |= masked_cells(tokenizer, truth, source, unit)
         ids = np.where(holes, guess, truth)
         filled = tokenizer.splice(case, ids, holes)
         again = tokenizer.encode(filled).ids
@@ -372,7 +372,7 @@ def test_values_below_the_frequency_floor_are_other(tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"atributes": ["room"]}, "atributes"),
         ({"attributes": ["rom"]}, "'rom' never has a value.*room"),
@@ -387,9 +387,9 @@ def test_values_below_the_frequency_floor_are_other(tokenizer):
         ({"time": "maybe"}, "time"),
     ],
 )
-def test_wrong_options_are_named(options, said):
+def test_wrong_options_are_named(options, message):
     case = make_case([("A", 0, "5", "x"), ("A", 1, "5", "x")])
-    with pytest.raises(UsageError, match=f"(?s){said}"):
+    with pytest.raises(UsageError, match=f"(?s){message}"):
         EventTokenizer.fit([case], **options)
 
 
@@ -492,14 +492,14 @@ def test_hidden_times_are_filled_with_facts_first_and_moments_behind(seed):
     holes = []
     for ids in sequences:
         events = rng.random(len(ids) - 1) < rng.choice([0.3, 0.7, 1.0])
-        hidden = np.zeros(ids.shape, dtype=bool)
-        hidden[:-1, -2:] = events[:, None]
-        hidden[:-1, -3] = events | np.append(False, events[:-1])
-        legal = tokenizer.allowed(np.where(hidden, tokenizer.vocabulary.mask_ids, ids))
+        masked = np.zeros(ids.shape, dtype=bool)
+        masked[:-1, -2:] = events[:, None]
+        masked[:-1, -3] = events | np.append(False, events[:-1])
+        legal = tokenizer.allowed(np.where(masked, tokenizer.vocabulary.mask_ids, ids))
         if legal is not None:
             true = ids[tuple(legal.cells.T)]
             assert legal.allowed[np.arange(len(true)), true].all()
-        holes.append(hidden)
+        holes.append(masked)
 
     @of_ids
     def undecided(sequences, cells):
@@ -510,8 +510,8 @@ def test_hidden_times_are_filled_with_facts_first_and_moments_behind(seed):
         [
             Example(each)
             for each in [
-                np.where(hidden, tokenizer.vocabulary.mask_ids, ids)
-                for ids, hidden in zip(sequences, holes, strict=True)
+                np.where(masked, tokenizer.vocabulary.mask_ids, ids)
+                for ids, masked in zip(sequences, holes, strict=True)
             ]
         ],
         holes,
@@ -520,9 +520,9 @@ def test_hidden_times_are_filled_with_facts_first_and_moments_behind(seed):
         keys=list(range(20)),
         constraints=[[Grammar(tokenizer.allowed)]] * 20,
     )
-    for ids, hidden, fill in zip(sequences, holes, fills, strict=True):
+    for ids, masked, fill in zip(sequences, holes, fills, strict=True):
         filled = ids.copy()
-        filled[hidden] = fill.values[0]
+        filled[masked] = fill.values[0]
         absent = filled[:-1, -3:] == [field.control_id(ABSENT) for field in tokenizer.fields[-3:]]
         facts = absent[:, 1]
         assert (facts == absent[:, 2]).all()

@@ -142,11 +142,11 @@ BROKEN_LINES = [
 ]
 
 
-@pytest.mark.parametrize(("content", "said"), [b[1:] for b in BROKEN_LINES], ids=[b[0] for b in BROKEN_LINES])
-def test_damaged_lines_end_in_one_clear_line(tmp_path, content, said):
+@pytest.mark.parametrize(("content", "message"), [b[1:] for b in BROKEN_LINES], ids=[b[0] for b in BROKEN_LINES])
+def test_damaged_lines_end_in_one_clear_line(tmp_path, content, message):
     path = tmp_path / "log.jsonl"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         list(JsonLines().read(path))
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
@@ -277,11 +277,11 @@ def test_meds_static_rows_have_no_time_and_stand_first(tmp_path, kind):
     assert tokens == ["GENDER//F", "[ABSENT]", "[ABSENT]", "[ABSENT]", "[ABSENT]"]
     Meds().write([twelve, five], tmp_path / "again.parquet")
     assert pq.read_table(tmp_path / "again.parquet").equals(rows)
-    hidden = np.zeros((4, 5), dtype=bool)
-    hidden[0, -3:] = hidden[1, -3] = True
+    masked = np.zeros((4, 5), dtype=bool)
+    masked[0, -3:] = masked[1, -3] = True
     ids = tokenizer.encode(twelve).ids
     forgotten = replace(twelve, time=np.where([True, False, False], UNKNOWN_TIME, twelve.time))
-    filled = tokenizer.splice(forgotten, ids, hidden)
+    filled = tokenizer.splice(forgotten, ids, masked)
     assert filled.time.tolist() == twelve.time.tolist()
 
 
@@ -298,9 +298,9 @@ def test_a_fact_of_meds_that_is_found_to_be_one_is_written_without_time(tmp_path
     pq.write_table(rows, tmp_path / "0.parquet")
     one, two = Meds().read(tmp_path / "0.parquet")
     tokenizer = EventTokenizer.fit([one, two], min_count=1)
-    hidden = np.zeros((3, 4), dtype=bool)
-    hidden[0, -3:] = hidden[1, -3] = True
-    Meds().write([tokenizer.splice(one, tokenizer.encode(two).ids, hidden), two], tmp_path / "again.parquet")
+    masked = np.zeros((3, 4), dtype=bool)
+    masked[0, -3:] = masked[1, -3] = True
+    Meds().write([tokenizer.splice(one, tokenizer.encode(two).ids, masked), two], tmp_path / "again.parquet")
     assert pq.read_table(tmp_path / "again.parquet")["time"].to_pylist() == [None, *times[1:]]
 
 
@@ -422,12 +422,12 @@ BROKEN_TABLES = [
 
 
 @pytest.mark.parametrize(
-    ("content", "options", "said"), [b[1:] for b in BROKEN_TABLES], ids=[b[0] for b in BROKEN_TABLES]
+    ("content", "options", "message"), [b[1:] for b in BROKEN_TABLES], ids=[b[0] for b in BROKEN_TABLES]
 )
-def test_damaged_tables_end_in_one_clear_line(tmp_path, content, options, said):
+def test_damaged_tables_end_in_one_clear_line(tmp_path, content, options, message):
     path = tmp_path / "broken.parquet"
     path.write_bytes(content(tmp_path))
-    with pytest.raises(MaskseqError, match=said) as caught:
+    with pytest.raises(MaskseqError, match=message) as caught:
         list(Parquet(**options).read(path))
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)

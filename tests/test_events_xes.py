@@ -166,7 +166,7 @@ def documents(draw):
         inner = draw(st.sampled_from([None] * 8 + ['<string key="deep" value="1"/>', ""]))
         return f"{space}<{tag} {pair}{trailing}/>" if inner is None else f"{space}<{tag} {pair}>{inner}</{tag}>"
 
-    text, said = HEAD + draw(odd), []
+    text, message = HEAD + draw(odd), []
     for _ in range(draw(st.integers(0, 4))):
         own = draw(attributes)
         events = draw(st.lists(attributes, max_size=4))
@@ -177,14 +177,14 @@ def documents(draw):
             text += f"{space}<event>{inside}{draw(odd)}{space}</event>"
         text += f"{space}</trace>" + draw(st.sampled_from(["", "\n"]))
         if events:
-            said.append(({k: v for k, (_, v) in own.items()}, [{k: v for k, (_, v) in e.items()} for e in events]))
-    return text + draw(odd) + "</log>\n", said
+            message.append(({k: v for k, (_, v) in own.items()}, [{k: v for k, (_, v) in e.items()} for e in events]))
+    return text + draw(odd) + "</log>\n", message
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(documents(), st.sampled_from([7, 64, 1 << 18]))
 def test_any_way_of_writing_xes_is_read_as_it_was_meant_and_comes_back(tmp_path, document, block):
-    text, said = document
+    text, message = document
     path = tmp_path / "log.xes"
     path.write_bytes(text.encode())
     root = ET.fromstring(text)  # it is well-formed, and says the same to ElementTree
@@ -194,18 +194,18 @@ def test_any_way_of_writing_xes_is_read_as_it_was_meant_and_comes_back(tmp_path,
         for t in root.iter(f"{name}trace")
         if t.find(f"{name}event") is not None
     ]
-    assert plain == [[value for event in events for value in event.values()] for _, events in said]
+    assert plain == [[value for event in events for value in event.values()] for _, events in message]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(xes_parse, "BLOCK", block)
         log = ParsedLog()
         traces = list(parse_traces(path, log))
-    assert [(trace.attributes, trace.events) for trace in traces] == said
+    assert [(trace.attributes, trace.events) for trace in traces] == message
     assert "".join(t.before.decode() + t.xml.decode() for t in traces) + log.after.decode() == text
     for trace in traces:
         assert (
             trace.line == text[: text.index(trace.xml.decode())].count("\n") + 1 or text.count(trace.xml.decode()) > 1
         )
-    if said:
+    if message:
         Xes().write(Xes().read(path), tmp_path / "again.xes")
         assert (tmp_path / "again.xes").read_bytes() == text.encode()
 
@@ -337,9 +337,9 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("content", "said"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
-def test_damage_ends_in_one_clear_line(tmp_path, content, said):
-    with pytest.raises(DataError, match=said) as caught:
+@pytest.mark.parametrize(("content", "message"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
+def test_damage_ends_in_one_clear_line(tmp_path, content, message):
+    with pytest.raises(DataError, match=message) as caught:
         read(tmp_path, content)
     assert str(caught.value).startswith(str(tmp_path / "log.xes"))
     assert "\n" not in str(caught.value)

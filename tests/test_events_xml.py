@@ -34,13 +34,13 @@ number = st.sampled_from(["1", "2.5", "-3"])
 
 
 @st.composite
-def elements(draw, tag, key, said):
+def elements(draw, tag, key, message):
     """An attribute in some way of writing; what it holds besides its value stays."""
     blank = st.sampled_from([" ", "\n\t", "  "])
     around = draw(st.sampled_from(["", " ", "\n"]))
-    shown = quoteattr(said, {"\n": "&#10;"})
-    if "'" not in said and draw(st.booleans()):
-        body = escape(said, {"\n": "&#10;"})
+    shown = quoteattr(message, {"\n": "&#10;"})
+    if "'" not in message and draw(st.booleans()):
+        body = escape(message, {"\n": "&#10;"})
         shown = f"'{body}'"
     pairs = [f"key{around}={around}{quoteattr(key)}", f"value={shown}"]
     if draw(st.booleans()):
@@ -152,12 +152,12 @@ def object_logs(draw):
     for index in range(draw(st.integers(1, 4))):
         new, inside = {}, ""
         for name in draw(st.lists(st.sampled_from(["who", "q>a"]), unique=True)):
-            said = draw(st.sampled_from([UNKNOWN, "b", "x>y"]))
-            shown = draw(st.sampled_from([escape(said), f"<![CDATA[{said}]]>"]))
+            message = draw(st.sampled_from([UNKNOWN, "b", "x>y"]))
+            shown = draw(st.sampled_from([escape(message), f"<![CDATA[{message}]]>"]))
             before, behind = draw(odd), draw(st.sampled_from(["", "<!-- ? -->", "<?p?>"]))
             start = f"<attribute{draw(space)} name={quoteattr(name)}{draw(space)}>"
             inside += f"{start}{before}{shown}{behind}</attribute{draw(space)}>{draw(odd)}"
-            if said == UNKNOWN:
+            if message == UNKNOWN:
                 new[name] = draw(st.sampled_from(["c", "<&>", "it's", "", None]))
         kind = draw(st.sampled_from([UNKNOWN, "pay"]))
         if kind == UNKNOWN:

@@ -37,7 +37,7 @@ def lines(folder: Path, texts: Any = TEXTS) -> Path:
     return path
 
 
-def said(result: Result, code: int, *words: object) -> str:
+def message(result: Result, code: int, *words: object) -> str:
     """The one line of an error, after checking how the command ended."""
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
@@ -83,7 +83,7 @@ def test_pretrain_names_what_failed(tmp_path: Path, of: str, error: str, code: i
     if method == "fit":
         code = 1  # no record is meant
     result = cli("pretrain", tmp_path / "recipe.toml", "-o", tmp_path / "run")
-    line = said(result, code, error if code == 1 else "no ValueError of mine")
+    line = message(result, code, error if code == 1 else "no ValueError of mine")
     assert (BAD in line) == (method == "encode")
     assert ("texts.lines" in line) == (method == "read")
 
@@ -92,7 +92,7 @@ def test_a_mistyped_option_of_fit_lists_the_options(tmp_path: Path) -> None:
     lines(tmp_path)
     (tmp_path / "recipe.toml").write_text(RECIPE.format(format="", tokenizer='methot = "x"'))
     result = cli("pretrain", tmp_path / "recipe.toml", "-o", tmp_path / "run")
-    said(result, 2, "methot", "options: method, error")
+    message(result, 2, "methot", "options: method, error")
     with pytest.raises(UsageError, match=r"attributs.*attributes"):
         fit(EventTokenizer, [], {"attributs": ["x"]})
 
@@ -111,7 +111,7 @@ def test_commands_on_a_run_name_file_and_record(tmp_path: Path, command: str, er
     result = cli(
         command, tmp_path / "run", path, "--format", "failing:FailingLines", "--trust-code", *arguments.get(command, ())
     )
-    line = said(result, 3 if error == "ValueError" else 1, BAD, path)
+    line = message(result, 3 if error == "ValueError" else 1, BAD, path)
     if error == "id":
         assert "200" in line
         assert "letter" in line
@@ -158,7 +158,7 @@ def test_a_method_without_a_fence_is_blamed_on_its_plug_in(tmp_path: Path) -> No
     path = lines(tmp_path)
     untrained(FailingLetters(method="units"), tmp_path / "run", context=32)
     arguments = ("score", tmp_path / "run", path, "--format", "failing:FailingLines", "--trust-code")
-    said(cli(*arguments), 1, "FailingLetters", "units", "KeyError")
+    message(cli(*arguments), 1, "FailingLetters", "units", "KeyError")
     assert isinstance(cli("--debug", *arguments).exception, KeyError)
 
 
@@ -174,10 +174,12 @@ def test_init_goes_on_without_what_fails_unasked_and_names_it_where_it_is_asked(
         *("init", tmp_path / "texts.lines", "-o", tmp_path / "r.toml", "--format", "failing:FailingLines"),
         *("--set", "tokenizer.name=failing:FailingLetters", "--set", "tokenizer.method=encode"),
     )
-    said(result, 1, BAD, "KeyError")
+    message(result, 1, BAD, "KeyError")
     assert not (tmp_path / "r.toml").exists()
     (tmp_path / "x.lines").write_text("recognize me")
-    said(cli("init", tmp_path / "x.lines", "-o", tmp_path / "r.toml", "--format", "failing:FailingLines"), 1, "x.lines")
+    message(
+        cli("init", tmp_path / "x.lines", "-o", tmp_path / "r.toml", "--format", "failing:FailingLines"), 1, "x.lines"
+    )
 
     usable = plugins.usable("formats")
     monkeypatch.setattr(plugins, "usable", lambda group: usable | {"failing": FailingLines})
@@ -191,7 +193,7 @@ def test_variants_of_another_kind_are_said_as_that(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("case,activity,time\np,a,2024-01-01\np,b,2024-01-02\n")
     (tmp_path / "x.vcf").write_text("p\t2\ta\tA\tC\n")
     result = cli("score", tmp_path / "run", tmp_path / "x.csv", "--variants", tmp_path / "x.vcf")
-    said(result, 2, "Sequence", "Case")
+    message(result, 2, "Sequence", "Case")
 
 
 def test_records_of_another_kind_are_said_as_that(tmp_path: Path) -> None:
@@ -201,10 +203,10 @@ def test_records_of_another_kind_are_said_as_that(tmp_path: Path) -> None:
     assert record_type(NucleotideTokenizer()) is Sequence
     for command in ("score", "embed", "infill"):
         extra = ["-o", tmp_path / ("v.npz" if command == "embed" else "out")] if command != "score" else []
-        said(cli(command, tmp_path / "run", tmp_path / "x.fa", *extra), 2, "Case", "Sequence")
+        message(cli(command, tmp_path / "run", tmp_path / "x.fa", *extra), 2, "Case", "Sequence")
     with pytest.raises(UsageError, match=r"Sequence.*Case"):
         list(run.score([Sequence(key="s", residues=b"ACGT")]))
-    said(
+    message(
         cli("init", tmp_path / "x.fa", "-o", tmp_path / "r.toml", "--set", "tokenizer.name=event"),
         2,
         "Case",

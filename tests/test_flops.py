@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_run import PIECES, Letters, Synthetic
+from small_run import SEGMENTS, Letters, Synthetic
 
 from maskseq.model.encoder import Encoder
 from maskseq.model.flops import attended_pairs, forward_flops, head_flops, row_flops, training_flops
@@ -51,8 +51,8 @@ def test_a_row_counts_its_pieces_without_filler() -> None:
     row = Synthetic(Letters().vocabulary).row(3)
     row = replace(row, objective=np.array([0, 1, 2, 0, -1], np.int8))
     scored = (row.weights > 0).sum(axis=0).tolist()
-    assert row_flops(config, row) == training_flops(config, np.array(PIECES), scored)
-    assert row_flops(config, row) < training_flops(config, np.array([*PIECES, 7]), scored)
+    assert row_flops(config, row) == training_flops(config, np.array(SEGMENTS), scored)
+    assert row_flops(config, row) < training_flops(config, np.array([*SEGMENTS, 7]), scored)
 
 
 def plain_attention(qkv: torch.Tensor, rotation: object, cu_seqlens: torch.Tensor, **options: object) -> torch.Tensor:

@@ -131,7 +131,7 @@ def test_windows_are_written_as_fasta(genome, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("bed", "said"),
+    ("bed", "message"),
     [
         ("", "windows.bed: the file is empty"),
         ("# nothing\n\n", "windows.bed: lists no windows"),
@@ -150,17 +150,17 @@ def test_windows_are_written_as_fasta(genome, tmp_path):
     ],
 )
 @pytest.mark.parametrize("indexed", [False, True])
-def test_damage_is_one_line_that_says_where(bed, said, indexed, genome):
+def test_damage_is_one_line_that_says_where(bed, message, indexed, genome):
     if indexed:
         genome.with_name("genome.fa.fai").write_text(INDEX)
     with pytest.raises(DataError) as caught:
         windows(bed, genome)
-    assert said.format(genome=genome) in str(caught.value)
+    assert message.format(genome=genome) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("index", "said"),
+    ("index", "message"),
     [
         ("I\t23\t9\t10\n", "line 1: is no line of a FASTA index; make it anew with samtools faidx"),
         ("I\t23\t9\t0\t0\n", "line 1: is no line of a FASTA index"),
@@ -169,11 +169,11 @@ def test_damage_is_one_line_that_says_where(bed, said, indexed, genome):
         ("I\t230\t9\t10\t11\n", "does not fit the FASTA file"),
     ],
 )
-def test_a_damaged_index_is_named(index, said, genome):
+def test_a_damaged_index_is_named(index, message, genome):
     genome.with_name("genome.fa.fai").write_text(index)
     with pytest.raises(DataError) as caught:
         windows("I\t0\t23\nI\t20\t60\n" if "230" in index else "I\t0\t23\n", genome)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_missing_genome_is_named(tmp_path):

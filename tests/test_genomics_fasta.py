@@ -228,7 +228,7 @@ PACKED = gzip.compress(GOOD * 500)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("none.fa", None, "no such file"),
         ("empty.fa", b"", "the file is empty"),
@@ -252,16 +252,16 @@ PACKED = gzip.compress(GOOD * 500)
         ("junk.fa.gz", PACKED + b"junk", "decompressed bytes: the gzip data are damaged"),
     ],
 )
-def test_damage_is_one_line_that_says_where(name, content, said, tmp_path):
+def test_damage_is_one_line_that_says_where(name, content, message, tmp_path):
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError) as caught:
         list(Fasta().read(path))
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert said in message
-    assert "\n" not in message
+    shown = str(caught.value)
+    assert shown.startswith(f"{path}: ")
+    assert message in shown
+    assert "\n" not in shown
 
 
 def test_folders_are_refused(tmp_path):

@@ -130,7 +130,7 @@ PACKED = gzip.compress(GOOD * 500)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("none.fq", None, "no such file"),
         ("empty.fq", b"", "the file is empty"),
@@ -156,16 +156,16 @@ PACKED = gzip.compress(GOOD * 500)
         ("damaged.fq.gz", PACKED[:40] + b"\xff" * 20 + PACKED[60:], "the gzip data are damaged"),
     ],
 )
-def test_damage_is_one_line_that_says_where(name, content, said, tmp_path):
+def test_damage_is_one_line_that_says_where(name, content, message, tmp_path):
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError) as caught:
         list(Fastq().read(path))
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert said in message
-    assert "\n" not in message
+    shown = str(caught.value)
+    assert shown.startswith(f"{path}: ")
+    assert message in shown
+    assert "\n" not in shown
 
 
 def test_letters_that_are_no_bases_are_named_by_line(tmp_path):

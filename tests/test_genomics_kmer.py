@@ -91,11 +91,11 @@ def test_unknown_letters_narrow_words_to_what_they_stand_for(text, tokenizer):
 @given(data=st.data(), text=st.text("ACGT", min_size=1, max_size=40), tokenizer=tokenizers())
 def test_no_visible_word_depends_on_a_hidden_base(data, text, tokenizer):
     """Whatever the hidden bases are, the words that lie over none of them are the same."""
-    hidden = data.draw(st.sets(st.integers(0, len(text) - 1)))
+    masked = data.draw(st.sets(st.integers(0, len(text) - 1)))
     ids = tokenizer.encode(sequence(text)).ids
     units = tokenizer.units(ids)[:, 0]
-    visible = np.array([not any(start <= h < stop for h in hidden) for start, stop in units], bool)
-    other = "".join(c.translate(FLIP) if i in hidden else c for i, c in enumerate(text))
+    visible = np.array([not any(start <= h < stop for h in masked) for start, stop in units], bool)
+    other = "".join(c.translate(FLIP) if i in masked else c for i, c in enumerate(text))
     np.testing.assert_array_equal(tokenizer.encode(sequence(other)).ids[visible], ids[visible])
 
 
@@ -103,11 +103,11 @@ def test_no_visible_word_depends_on_a_hidden_base(data, text, tokenizer):
 def test_splice_writes_hidden_bases_only(data, text, tokenizer):
     """Hide runs of bases, take the ids of a sequence that differs there, and get exactly that sequence."""
     first = data.draw(st.integers(0, len(text) - 1))
-    hidden = range(first, data.draw(st.integers(first, len(text) - 1)) + 1)
+    masked = range(first, data.draw(st.integers(first, len(text) - 1)) + 1)
     record = sequence(text)
     ids = tokenizer.encode(record).ids
-    holes = np.array([[any(start <= h < stop for h in hidden)] for start, stop in tokenizer.units(ids)[:, 0]], bool)
-    other = "".join(c.upper().translate(FLIP) if i in hidden else c for i, c in enumerate(text))
+    holes = np.array([[any(start <= h < stop for h in masked)] for start, stop in tokenizer.units(ids)[:, 0]], bool)
+    other = "".join(c.upper().translate(FLIP) if i in masked else c for i, c in enumerate(text))
     filled = np.where(holes, tokenizer.encode(sequence(other)).ids, tokenizer.vocabulary.mask_ids[0])
     expected = "".join(o.lower() if c.islower() else o for c, o in zip(text, other, strict=True))
     assert tokenizer.splice(record, filled, holes).residues.decode() == expected
@@ -168,14 +168,14 @@ def test_hidden_overlapping_words_may_only_agree_with_their_visible_neighbours(t
     tokenizer = KmerTokenizer(k=k, overlapping=True)
     ids = tokenizer.encode(sequence(text)).ids
     n = len(ids)
-    hidden = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), bool)
-    grammar = tokenizer.allowed(np.where(hidden[:, None], tokenizer.vocabulary.mask_ids[0], ids))
-    if not hidden.any():
+    masked = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), bool)
+    grammar = tokenizer.allowed(np.where(masked[:, None], tokenizer.vocabulary.mask_ids[0], ids))
+    if not masked.any():
         assert grammar is None
         return
     assert grammar is not None
-    assert grammar.cells[:, 0].tolist() == np.flatnonzero(hidden).tolist()
-    known = {j: text[j] for i in range(n) if not hidden[i] for j in range(i, i + k)}
+    assert grammar.cells[:, 0].tolist() == np.flatnonzero(masked).tolist()
+    known = {j: text[j] for i in range(n) if not masked[i] for j in range(i, i + k)}
     for (index, _), row in zip(grammar.cells.tolist(), grammar.allowed, strict=True):
         for token, ok in zip(tokenizer.fields[0].tokens, row, strict=True):
             agrees = all(known.get(index + j, base) == base for j, base in enumerate(token))

@@ -102,12 +102,12 @@ def test_decode_is_readable(text):
 @given(data=st.data(), text=letters | rna_letters)
 def test_splice_writes_the_holes_and_nothing_else(data, text):
     record = sequence(text)
-    hidden = data.draw(st.lists(st.booleans(), min_size=len(text), max_size=len(text)))
+    masked = data.draw(st.lists(st.booleans(), min_size=len(text), max_size=len(text)))
     bases = data.draw(st.lists(st.integers(0, 3), min_size=len(text), max_size=len(text)))
     ids = np.array(bases, np.uint8)[:, None]
-    filled = TOKENIZER.splice(record, ids, np.array(hidden, bool)[:, None]).residues.decode()
+    filled = TOKENIZER.splice(record, ids, np.array(masked, bool)[:, None]).residues.decode()
     is_rna = "U" in text.upper() and "T" not in text.upper()
-    for before, after, hole, base in zip(text, filled, hidden, bases, strict=True):
+    for before, after, hole, base in zip(text, filled, masked, bases, strict=True):
         letter = ("ACGU" if is_rna else "ACGT")[base]
         assert after == ((letter if before.isupper() else letter.lower()) if hole else before)
 
@@ -144,7 +144,7 @@ def test_soft_masked_bases_weigh_what_is_asked():
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ("ACGT\nACET\n", "line 5, column 3 (record 'b', position 7): 'E' is no nucleotide"),
         ("ACGT\n\n AC T-\n", "line 6, column 6 (record 'b', position 8): '-' is an alignment gap; remove gaps"),
@@ -154,13 +154,13 @@ def test_soft_masked_bases_weigh_what_is_asked():
         ("A" * 60 + "\n" + "A" * 60 + "\nxA\n", "line 6, column 1 (record 'b', position 121): 'x' is no nucleotide"),
     ],
 )
-def test_other_letters_are_refused_with_their_place_in_the_file(body, said, tmp_path):
+def test_other_letters_are_refused_with_their_place_in_the_file(body, message, tmp_path):
     path = tmp_path / "in.fa"
     path.write_text(">a\nACGT\n>b\n" + body)
     _, record = Fasta().read(path)
     with pytest.raises(DataError) as caught:
         TOKENIZER.encode(record)
-    assert str(caught.value).startswith(f"{path}: {said}")
+    assert str(caught.value).startswith(f"{path}: {message}")
 
 
 def test_letters_of_records_without_a_file_are_named_too():

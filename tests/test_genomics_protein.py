@@ -43,9 +43,11 @@ def test_holes_are_filled_in_the_case_of_the_letter():
     assert TOKENIZER.splice(record, filled, holes).residues == b"MKtTtU"
 
 
-@pytest.mark.parametrize(("letter", "said"), [("-", "alignment gap"), ("1", "no amino acid"), ("?", "no amino acid")])
-def test_other_letters_are_named_by_line(letter, said, tmp_path):
+@pytest.mark.parametrize(
+    ("letter", "message"), [("-", "alignment gap"), ("1", "no amino acid"), ("?", "no amino acid")]
+)
+def test_other_letters_are_named_by_line(letter, message, tmp_path):
     (tmp_path / "x.faa").write_text(f">p\nMKV\nA{letter}V\n")
     (record,) = Fasta().read(tmp_path / "x.faa")
-    with pytest.raises(DataError, match=rf"line 3, column 2 .*{said}"):
+    with pytest.raises(DataError, match=rf"line 3, column 2 .*{message}"):
         TOKENIZER.encode(record)

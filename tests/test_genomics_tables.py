@@ -115,7 +115,7 @@ PACKED = gzip.compress(b"sequence,label\n" + b"ACGT,1\n" * 500)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("none.csv", None, "no such file"),
         ("empty.csv", b"", "the file is empty"),
@@ -133,12 +133,12 @@ PACKED = gzip.compress(b"sequence,label\n" + b"ACGT,1\n" * 500)
         ("cut.csv.gz", PACKED[:-20], "the gzip file is cut short"),
     ],
 )
-def test_damage_of_tables_is_one_line_that_says_where(name, content, said, tmp_path):
-    assert said in refusal(SequenceTable(), name, content, tmp_path)
+def test_damage_of_tables_is_one_line_that_says_where(name, content, message, tmp_path):
+    assert message in refusal(SequenceTable(), name, content, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("none.txt", None, "no such file"),
         ("empty.txt", b"", "the file is empty"),
@@ -152,8 +152,8 @@ def test_damage_of_tables_is_one_line_that_says_where(name, content, said, tmp_p
         ("damaged.txt.gz", PACKED[:20] + b"\xff" * 9 + PACKED[29:], "the gzip data are damaged"),
     ],
 )
-def test_damage_of_lists_is_one_line_that_says_where(name, content, said, tmp_path):
-    assert said in refusal(SequenceLines(), name, content, tmp_path)
+def test_damage_of_lists_is_one_line_that_says_where(name, content, message, tmp_path):
+    assert message in refusal(SequenceLines(), name, content, tmp_path)
 
 
 def refusal(format, name, content, folder) -> str:

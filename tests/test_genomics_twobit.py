@@ -112,7 +112,7 @@ def patched(at: int, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "no such file"),
         (b"", "the file is empty"),
@@ -133,21 +133,21 @@ def patched(at: int, data: bytes) -> bytes:
         (by_hand([("", "ACGT", [], [])]), "entry 1 of 1 in the index has no name"),
     ],
 )
-def test_damage_is_one_line_that_says_where(content, said, tmp_path):
+def test_damage_is_one_line_that_says_where(content, message, tmp_path):
     path = tmp_path / "x.2bit"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError) as caught:
         list(TwoBit().read(path))
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert said in message
-    assert "\n" not in message
+    shown = str(caught.value)
+    assert shown.startswith(f"{path}: ")
+    assert message in shown
+    assert "\n" not in shown
 
 
 def test_letters_that_2bit_cannot_hold_are_named(tmp_path):
-    for residues, said in ((b"ACRT", "position 3: 2bit cannot hold the letter 'R'"), (b"ACGU", "the letter 'U'")):
-        with pytest.raises(DataError, match=said):
+    for residues, message in ((b"ACRT", "position 3: 2bit cannot hold the letter 'R'"), (b"ACGU", "the letter 'U'")):
+        with pytest.raises(DataError, match=message):
             TwoBit().write([Sequence(key="x", residues=residues)], tmp_path / "x.2bit")
     with pytest.raises(DataError, match="over 255 bytes"):
         TwoBit().write([Sequence(key="x" * 256, residues=b"A")], tmp_path / "x.2bit")

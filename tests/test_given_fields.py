@@ -11,10 +11,10 @@ from small_run import Letters
 from maskseq.contract.fence import encode
 from maskseq.corpus.build import build_from_records
 from maskseq.errors import PluginError, UsageError
-from maskseq.evaluation.holdout import hide_spans
+from maskseq.evaluation.holdout import mask_spans
 from maskseq.evaluation.protocols import Protocol
-from maskseq.infill.ranges import field_cells, hidden_cells
-from maskseq.masking.plan import MaskingConfig, Spans, mask_piece
+from maskseq.infill.ranges import field_cells, masked_cells
+from maskseq.masking.plan import MaskingConfig, Spans, mask_segment
 from maskseq.packing.packing import PackingConfig
 from maskseq.packing.rows import PackedRows
 from maskseq.scoring.score import score_records
@@ -102,9 +102,9 @@ def test_no_mask_hides_a_given_cell(mode: str, objective: str) -> None:
     for record in games(20):
         ids = tokenizer.encode(record).ids
         scorable = tokenizer.vocabulary.askable(ids)
-        mask = mask_piece(ids, tokenizer.units(ids), scorable, tokenizer.fields, config, rng=rng)
-        assert mask.hidden.any()
-        assert not mask.hidden[:, GIVEN].any()
+        mask = mask_segment(ids, tokenizer.units(ids), scorable, tokenizer.fields, config, rng=rng)
+        assert mask.masked.any()
+        assert not mask.masked[:, GIVEN].any()
         np.testing.assert_array_equal(mask.inputs[:, GIVEN], ids[:, GIVEN])
 
 
@@ -131,11 +131,11 @@ def test_training_rows_show_given_cells_and_never_weigh_them(tmp_path: Path) -> 
 def test_no_protocol_asks_for_a_given_cell(protocol: str) -> None:
     tokenizer = Plays()
     encoded = [(record.key, tokenizer.encode(record)) for record in games(5)]
-    puzzles = list(Protocol.parse(protocol, MaskingConfig()).examples(encoded, tokenizer, context=64))
-    assert puzzles
-    for puzzle in puzzles:
-        assert not puzzle.hidden[:, GIVEN].any()
-        assert GIVEN not in puzzle.cells[:, 1]
+    masked_examples = list(Protocol.parse(protocol, MaskingConfig()).examples(encoded, tokenizer, context=64))
+    assert masked_examples
+    for masked_example in masked_examples:
+        assert not masked_example.masked[:, GIVEN].any()
+        assert GIVEN not in masked_example.cells[:, 1]
 
 
 def test_spans_over_all_fields_pass_given_cells_over() -> None:
@@ -143,9 +143,9 @@ def test_spans_over_all_fields_pass_given_cells_over() -> None:
     rng = np.random.default_rng(0)
     both = 0
     for record in games(20):
-        hidden = hide_spans(tokenizer.encode(record), tokenizer, rng, lengths=(1, 2, 4), share=0.3)
-        assert not hidden[:, GIVEN].any()
-        both += int(hidden[:, [0, 2]].all(axis=1).sum())
+        masked = mask_spans(tokenizer.encode(record), tokenizer, rng, lengths=(1, 2, 4), share=0.3)
+        assert not masked[:, GIVEN].any()
+        both += int(masked[:, [0, 2]].all(axis=1).sum())
     assert both > 0
 
 
@@ -168,9 +168,9 @@ def test_ranges_of_users_hide_the_other_fields_only() -> None:
     tokenizer = Plays()
     record = games(1)[0]
     encoded = tokenizer.encode(record)
-    hidden = hidden_cells(tokenizer, encoded, record, [(2, 5)])
-    assert hidden[2:5, [0, 2]].all()
-    assert hidden.sum() == 6
+    masked = masked_cells(tokenizer, encoded, record, [(2, 5)])
+    assert masked[2:5, [0, 2]].all()
+    assert masked.sum() == 6
     with pytest.raises(UsageError, match="mode"):
         field_cells(tokenizer, encoded, len(record), ["mode"])
 

@@ -9,7 +9,7 @@ import pytest
 import maskseq
 from maskseq.corpus.build import build_from_records
 from maskseq.errors import PluginError
-from maskseq.infill.ranges import hidden_cells
+from maskseq.infill.ranges import masked_cells
 from maskseq.masking.plan import MaskingConfig
 from maskseq.masking.units import unit_blocks
 from maskseq.packing.packing import PackingConfig
@@ -76,10 +76,10 @@ def test_a_corpus_keeps_them_and_rows_are_masked_by_them(tmp_path: Path) -> None
         assert np.array_equal(part.units, letters(record)[1:3])
     masking = MaskingConfig(ratio=0.2)
     rows = PackedRows(corpus, config=PackingConfig(row_tokens=256, context=64), masking=masking, seed=3)
-    hidden = [rows.row(n).weights[: rows.row(n).n_tokens, 0] > 0 for n in range(4)]
+    masked = [rows.row(n).weights[: rows.row(n).n_tokens, 0] > 0 for n in range(4)]
     ids = [rows.row(n).targets[: rows.row(n).n_tokens, 0] for n in range(4)]
-    hidden, ids = np.concatenate(hidden), np.concatenate(ids)
-    by_word = [hidden[ids == word].mean() for word in range(4)]
+    masked, ids = np.concatenate(masked), np.concatenate(ids)
+    by_word = [masked[ids == word].mean() for word in range(4)]
     assert by_word[0] < by_word[2] < by_word[3]  # a word of many letters is hidden whenever one of them is
 
 
@@ -87,7 +87,7 @@ def test_they_are_asked_about_in_letters() -> None:
     record = Text(key="t", values=["a", "unknown", "be", "q" * 40, "sea"])
     encoded = Words().encode(record)
     for unit, word in enumerate(np.repeat(np.arange(5), [len(w) for w in record.values]).tolist()):
-        (cell,) = np.argwhere(hidden_cells(Words(), encoded, record, [(unit, unit + 1)]))
+        (cell,) = np.argwhere(masked_cells(Words(), encoded, record, [(unit, unit + 1)]))
         assert cell.tolist() == [word, 0]
     ((start, units),) = unit_blocks(Words(), encoded.cut(1, 3))
     assert start == 0

@@ -63,7 +63,7 @@ def test_the_records_of_a_file_are_the_test_part(files: Path, by: Any, duplicate
     test = str(files / "test.lines")
     corpus = build(files, "c", SplitConfig(test=test, **options))
     alone = build(files, "alone", SplitConfig(**options))
-    train, selection, asked = parts_of(corpus)
+    train, selection, requested = parts_of(corpus)
     assert [train, selection, []] == parts_of(alone)  # the file changes nothing of them
     trained_on = {text for _, text in lines_of(files / "train.lines")}
     copies = [
@@ -73,7 +73,7 @@ def test_the_records_of_a_file_are_the_test_part(files: Path, by: Any, duplicate
     ]
     assert len(copies) == 2
     left = copies if duplicates == "together" else []
-    assert asked == [each for each in lines_of(files / "test.lines") if each not in left]
+    assert requested == [each for each in lines_of(files / "test.lines") if each not in left]
     keys = {key for key, _ in lines_of(files / "train.lines")}
     assert corpus.manifest["split"]["files"]["test"] == {
         "records": len(lines_of(files / "test.lines")),
@@ -184,12 +184,12 @@ def test_from_init_to_evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path / "logs")
     dry = command("pretrain", "../recipe.toml", "--dry-run", "--json")
     assert "later.csv" in dry.stderr
-    told = json.loads(dry.stdout)["data"]["held-out files"]["test"]
-    assert (told["records"], told["keys_shared"], told["contents_shared"]) == (32, 1, 0)
+    reported = json.loads(dry.stdout)["data"]["held-out files"]["test"]
+    assert (reported["records"], reported["keys_shared"], reported["contents_shared"]) == (32, 1, 0)
     for words in ("test data", ""):  # the second time there is nothing left to do
-        said = command("pretrain", "../recipe.toml", "-o", tmp_path / "run")
-        assert words in said.stderr
-        assert "later.csv" in said.stderr
+        message = command("pretrain", "../recipe.toml", "-o", tmp_path / "run")
+        assert words in message.stderr
+        assert "later.csv" in message.stderr
     corpus = maskseq.load(tmp_path / "run").corpus()
     expected = {line.partition(",")[0] for line in test.read_text().splitlines()[1:]}
     assert {corpus.key(i) for i in corpus.sequences("test")} == expected
@@ -199,9 +199,9 @@ def test_from_init_to_evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "test data" in evaluate_run(tmp_path / "run", question=question).to_json()["of"]["data"]
     every = evaluate_baselines(tmp_path / "recipe.toml", question=Question(cells=200)).to_json()
     assert "test data" in every["of"]["data"]
-    asked = evaluate_baselines(tmp_path / "run", test, question=Question(cells=200)).to_json()
+    requested = evaluate_baselines(tmp_path / "run", test, question=Question(cells=200)).to_json()
     assert "fitted mixture" in json.dumps(every)
-    assert "fitted mixture" in json.dumps(asked)  # it is not the file that weights are fitted on
+    assert "fitted mixture" in json.dumps(requested)  # it is not the file that weights are fitted on
 
 
 def test_where_files_lie_is_not_what_a_recipe_is(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskseq.calibration.fit import fit_calibration
-from maskseq.evaluation.holdout import held_out_fills, hide_spans, pieces_of
+from maskseq.evaluation.holdout import held_out_fills, mask_spans, segments_of
 from maskseq.infill.sampler import InfillConfig
 from maskseq.infill.window_plan import runs
 from maskseq.predict.calibrated import span_classes
@@ -40,7 +40,7 @@ class Events(Letters):
 def test_spans_hide_known_cells_only_and_keep_to_their_share(length: int, share: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     ids = np.stack([rng.integers(0, 4, length), rng.integers(0, 3, length)], axis=1)
-    holes = hide_spans(Encoded(ids), Events(), rng, lengths=(1, 2, 4), share=share)
+    holes = mask_spans(Encoded(ids), Events(), rng, lengths=(1, 2, 4), share=share)
     assert not (holes & (ids == np.array([3, 2]))).any()
     assert np.count_nonzero(holes.any(axis=1)) <= max(share * length, 1)
     for column in range(2):
@@ -49,7 +49,7 @@ def test_spans_hide_known_cells_only_and_keep_to_their_share(length: int, share:
 
 def test_every_length_gets_about_as_many_cells() -> None:
     ids = np.zeros((50_000, 1), int)
-    holes = hide_spans(Encoded(ids), Letters(), np.random.default_rng(0), lengths=(1, 2, 4, 8), share=0.1)
+    holes = mask_spans(Encoded(ids), Letters(), np.random.default_rng(0), lengths=(1, 2, 4, 8), share=0.1)
     spans = [stop - start for start, stop in runs(holes[:, 0])]
     cells = np.bincount(spans, weights=spans)[[1, 2, 4, 8]]
     assert cells.sum() == pytest.approx(5_000, rel=0.02)
@@ -59,7 +59,7 @@ def test_every_length_gets_about_as_many_cells() -> None:
 def test_no_visible_word_gives_a_hidden_one_away() -> None:
     tokenizer = KmerTokenizer(k=3, overlapping=True)
     ids = np.random.default_rng(0).integers(0, 64, (300, 1))
-    holes = hide_spans(Encoded(ids), tokenizer, np.random.default_rng(1), lengths=(1,), share=0.05)[:, 0]
+    holes = mask_spans(Encoded(ids), tokenizer, np.random.default_rng(1), lengths=(1,), share=0.05)[:, 0]
     inner = [stop - start for start, stop in runs(holes) if start > 0 and stop < len(ids)]
     assert min(inner) == 5  # one word, and the two on either side that share bases with it
 
@@ -68,7 +68,7 @@ def test_no_visible_word_gives_a_hidden_one_away() -> None:
 def markov(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The exact conditionals of a Markov chain."""
     answers = []
-    for ids, asked in zip(sequences, cells, strict=True):
+    for ids, requested in zip(sequences, cells, strict=True):
         evidence = np.where(ids == 3, 1.0, np.eye(4)[ids[:, 0]][:, :3])
         forward, backward = [np.full(3, 1 / 3)], [np.ones(3)]
         for seen in evidence[:-1]:
@@ -78,7 +78,7 @@ def markov(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list
             before = STEP @ (backward[-1] * seen)
             backward.append(before / before.sum())
         weight = np.array(forward) * np.array(backward[::-1])
-        answers.append(np.log(weight / weight.sum(axis=1, keepdims=True))[asked[:, 0]])
+        answers.append(np.log(weight / weight.sum(axis=1, keepdims=True))[requested[:, 0]])
     return answers
 
 
@@ -109,12 +109,12 @@ def test_pieces_cover_what_there_is_for_about_so_many_cells(lengths: list[int]) 
     numbered = np.arange(sum(lengths))[:, None]
     ends = np.cumsum([0, *lengths])
     records = [(f"r{i}", Encoded(numbered[a:b])) for i, (a, b) in enumerate(pairwise(ends.tolist()))]
-    pieces, rounds = pieces_of(records, context=64, cells=400, share=0.2, seed=1)
-    assert max(len(piece) for _, piece in pieces) <= 64
-    assert len({key for key, _ in pieces}) == len(pieces)
-    found = np.concatenate([piece.ids[:, 0] for _, piece in pieces])
+    segments, rounds = segments_of(records, context=64, cells=400, share=0.2, seed=1)
+    assert max(len(segment) for _, segment in segments) <= 64
+    assert len({key for key, _ in segments}) == len(segments)
+    found = np.concatenate([segment.ids[:, 0] for _, segment in segments])
     assert len(np.unique(found)) == len(found)
     assert 250 <= 0.2 * len(found) * rounds <= 600
-    few, once = pieces_of(records, context=64, cells=2, share=0.2, seed=1)
-    assert len(few) < len(pieces) or len(pieces) <= 2
+    few, once = segments_of(records, context=64, cells=2, share=0.2, seed=1)
+    assert len(few) < len(segments) or len(segments) <= 2
     assert once == 1

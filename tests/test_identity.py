@@ -320,10 +320,10 @@ def test_records_are_compared_by_what_they_hold_not_by_how_it_was_compressed(
     assert len(first.manifest["parts"]) > 3
     monkeypatch.setattr("maskseq.corpus.write.CHUNK_BYTES", 128)
     assert build_from_records(texts, **options).fingerprint == first.fingerprint
-    asked: list[Text] = []
+    requested: list[Text] = []
     with pytest.raises(UsageError, match="other records"):
-        build_from_records((asked.append(text) or text for text in texts[1:]), **options)
-    assert len(asked) < len(texts) // 2  # the first part tells
+        build_from_records((requested.append(text) or text for text in texts[1:]), **options)
+    assert len(requested) < len(texts) // 2  # the first part tells
 
 
 def test_no_hint_names_an_option_that_no_command_has(tmp_path: Path, lines: Path) -> None:

@@ -42,8 +42,8 @@ class Joint:
         sequences = [each.ids for each in examples]
         self.calls += 1
         return [
-            self.conditional(tuple(ids[:, 0].tolist()))[asked[:, 0]]
-            for ids, asked in zip(sequences, cells, strict=True)
+            self.conditional(tuple(ids[:, 0].tolist()))[requested[:, 0]]
+            for ids, requested in zip(sequences, cells, strict=True)
         ]
 
     def posterior(self, ids: np.ndarray) -> dict[tuple[int, ...], float]:
@@ -174,9 +174,9 @@ TWO_FIELDS = Vocabulary.of(
 def random_predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Log-probabilities that depend, arbitrarily, on every id of the sequence and on the cell."""
     answers = []
-    for ids, asked in zip(sequences, cells, strict=True):
+    for ids, requested in zip(sequences, cells, strict=True):
         all_cells = np.random.default_rng(ids.ravel()).normal(size=(*ids.shape, 6)) * 2
-        logits = np.where(TWO_FIELDS.predictable[asked[:, 1]], all_cells[tuple(asked.T)], -np.inf)
+        logits = np.where(TWO_FIELDS.predictable[requested[:, 1]], all_cells[tuple(requested.T)], -np.inf)
         answers.append(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
     return answers
 
@@ -302,7 +302,7 @@ def test_other_is_never_committed_and_its_mass_is_reported() -> None:
 
     @of_ids
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [np.repeat(log_probs, len(asked), axis=0) for asked in cells]
+        return [np.repeat(log_probs, len(requested), axis=0) for requested in cells]
 
     ids = np.full((4, 2), [6, 0])
     holes = np.tile([True, False], (4, 1))

@@ -327,9 +327,9 @@ def test_a_stretch_of_time_is_hidden(signal_run: TrainedModel, tmp_path: Path) -
     values = np.random.default_rng(1).normal(size=(100, 2)).round(3)
     lines = [f"2024-01-{1 + i // 24:02d} {i % 24:02d}:00,{u},{v}\n" for i, (u, v) in enumerate(values.tolist())]
     (tmp_path / "s.csv").write_text("date,u,v\n" + "".join(lines))
-    asked = {"output": tmp_path / "out", "format": "signal-csv"}
+    requested = {"output": tmp_path / "out", "format": "signal-csv"}
     ranges = read_ranges(["s:2024-01-02 06:00..2024-01-02 09:00"])
-    infill_file(signal_run, tmp_path / "s.csv", ranges=ranges, **asked)
+    infill_file(signal_run, tmp_path / "s.csv", ranges=ranges, **requested)
     rows = read_rows(tmp_path / "out")
     assert [(row["start"], row["field"]) for row in rows] == [(str(s), f) for s in (31, 32, 33) for f in "uv"]
     for wrong, message in [
@@ -382,17 +382,17 @@ def test_an_interrupted_fill_goes_on_to_the_same_bits(
     genome_run: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     file = holey_genome(tmp_path / "g.fa")
-    asked: dict[str, Any] = {"ranges": read_ranges(["g:11-19"])}
-    infill_file(genome_run, file, output=tmp_path / "whole", **asked)
+    requested: dict[str, Any] = {"ranges": read_ranges(["g:11-19"])}
+    infill_file(genome_run, file, output=tmp_path / "whole", **requested)
     calls = interrupting(monkeypatch, None)
-    infill_file(genome_run, file, output=tmp_path / "counted", **asked)
+    infill_file(genome_run, file, output=tmp_path / "counted", **requested)
     n_calls = calls()
     calls = interrupting(monkeypatch, after)
     with pytest.raises(KeyboardInterrupt, match="goes on from here"):
-        infill_file(genome_run, file, output=tmp_path / "out", **asked)
+        infill_file(genome_run, file, output=tmp_path / "out", **requested)
     assert not (tmp_path / "out").exists()
     calls = interrupting(monkeypatch, None)
-    infill_file(genome_run, file, output=tmp_path / "out", **asked)
+    infill_file(genome_run, file, output=tmp_path / "out", **requested)
     assert calls() <= n_calls
     assert (calls() < n_calls) == (after > 1)
     assert snapshot(tmp_path / "out").keys() == {"g.fa", "fills.csv", "report.html"}
@@ -477,8 +477,10 @@ def peak_bytes(run: TrainedModel, file: Path, out: Path) -> int:
     """Of the memory of a process that fills the file (VmHWM)."""
     environment = os.environ | {"PYTHONPATH": child_path()}
     command = [sys.executable, __file__, str(run.path), str(file), str(out), "0"]
-    told = subprocess.run(command, env=environment, timeout=280, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return 1024 * int(told)
+    reported = subprocess.run(
+        command, env=environment, timeout=280, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    return 1024 * int(reported)
 
 
 @pytest.mark.parametrize("length", [400_000, pytest.param(5_000_000, marks=pytest.mark.soak)])

@@ -55,14 +55,14 @@ def test_what_r_writes_for_no_value_is_none_in_attributes_only(tmp_path: Path) -
         rows += [f"{case},{a},2024-01-{1 + c % 28:02d} 0{i}:00:00,{'NA' if i else c + 0.5},{'NA' if i else 'true'},NA"
                  for i, a in enumerate(["in", "NA", "out"])]  # fmt: skip
     (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
-    told, recipe = begun(tmp_path / "log.csv", folder=tmp_path)
+    reported, recipe = begun(tmp_path / "log.csv", folder=tmp_path)
     assert recipe["data"]["format_options"]["absent"] == ["NA", ""]
-    assert "'NA' is taken for none" in told["files"]["log.csv"]
-    assert told["content"]["attribute crp"].startswith("numeric, 0.5 to 59.5, 66.7% empty")
-    assert told["content"]["attribute who"] == "always empty"
+    assert "'NA' is taken for none" in reported["files"]["log.csv"]
+    assert reported["content"]["attribute crp"].startswith("numeric, 0.5 to 59.5, 66.7% empty")
+    assert reported["content"]["attribute who"] == "always empty"
     assert recipe["tokenizer"]["numeric"] == ["crp"]
-    assert told["records"]["looked at"] == "all 60 records, 180 raw units"
-    assert "'NA'" in told["content"]["activities"]
+    assert reported["records"]["looked at"] == "all 60 records, 180 raw units"
+    assert "'NA'" in reported["content"]["activities"]
 
 
 def test_an_attribute_of_cases_is_a_field_though_all_cases_begin_alike(tmp_path: Path) -> None:
@@ -70,9 +70,9 @@ def test_an_attribute_of_cases_is_a_field_though_all_cases_begin_alike(tmp_path:
     rows += [f"c{c},{a},2024-01-{1 + c % 28:02d} 0{i}:00:00,{'xyz'[c % 3]},{a}{a}" for c in range(60)
              for i, a in enumerate("abc")]  # fmt: skip
     (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
-    told, recipe = begun(tmp_path / "log.csv", folder=tmp_path)
-    assert told["content"]["attribute case:kind"] == "categorical, 3 values"
-    assert told["content"]["attribute word"] == "left out: each value belongs to one activity, which it would tell"
+    reported, recipe = begun(tmp_path / "log.csv", folder=tmp_path)
+    assert reported["content"]["attribute case:kind"] == "categorical, 3 values"
+    assert reported["content"]["attribute word"] == "left out: each value belongs to one activity, which it would tell"
     assert recipe["tokenizer"]["attributes"] == ["case:kind"]
 
 
@@ -84,14 +84,14 @@ def test_the_table_of_an_office_is_understood(tmp_path: Path) -> None:
         rows += [f"{1000 + c};{a};{1 + c % 28:02d}.03.2024 0{i}:{c:02d};{amount};{['Müller', 'Weiß'][c % 2]}"
                  for i, a in enumerate(["Eingang", "Prüfung", "Abschluß"])]  # fmt: skip
     (tmp_path / "log.csv").write_text("\n".join(rows) + "\n", encoding="cp1252")
-    told, recipe = begun(tmp_path / "log.csv", folder=tmp_path)
+    reported, recipe = begun(tmp_path / "log.csv", folder=tmp_path)
     assert recipe["data"]["format_options"] == {
         "case": "Fallnummer", "activity": "Vorgang", "time": "Zeitstempel", "time_layout": "%d.%m.%Y %H:%M",
         "decimal": ",", "encoding": "cp1252",
     }  # fmt: skip
     assert recipe["tokenizer"]["attributes"] == ["Betrag", "Bearbeiter"]
-    assert told["content"]["attribute Betrag"] == "numeric, 123 to 59123.6"
-    assert "'Prüfung'" in told["content"]["activities"]
+    assert reported["content"]["attribute Betrag"] == "numeric, 123 to 59123.6"
+    assert "'Prüfung'" in reported["content"]["activities"]
 
 
 def test_when_an_event_began_becomes_its_duration(tmp_path: Path) -> None:
@@ -99,10 +99,10 @@ def test_when_an_event_began_becomes_its_duration(tmp_path: Path) -> None:
     rows += [f"c{c},{a},2024-03-01T0{i}:00:00,2024-03-01T0{i}:{c % 60:02d}:00" for c in range(60)
              for i, a in enumerate("abc")]  # fmt: skip
     (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
-    told, recipe = begun(tmp_path / "log.csv", folder=tmp_path)
+    reported, recipe = begun(tmp_path / "log.csv", folder=tmp_path)
     assert recipe["data"]["format_options"] == {"start": "start_time"}
     assert recipe["tokenizer"]["numeric"] == ["duration"]
-    assert told["content"]["attribute duration"] == "numeric, 0 to 3540"
+    assert reported["content"]["attribute duration"] == "numeric, 0 to 3540"
 
 
 def test_what_a_format_must_be_told_is_said_as_it_is_typed(tmp_path: Path) -> None:
@@ -152,8 +152,8 @@ def test_samples_of_a_wfdb_record_say_which_file_to_give(tmp_path: Path) -> None
 def test_a_first_recipe_of_a_shipped_sample_trains(
     name: str, format: str, tokenizer: str, samples: Path, tmp_path: Path
 ) -> None:
-    asked = ("--yes",) if format == "textlog" else ()  # most visits are a single request
-    _, recipe = begun(samples / name, folder=tmp_path, options=asked)
+    requested = ("--yes",) if format == "textlog" else ()  # most visits are a single request
+    _, recipe = begun(samples / name, folder=tmp_path, options=requested)
     assert recipe["data"]["format"] == format
     assert recipe["tokenizer"]["name"] == tokenizer
     dry = maskseq("pretrain", tmp_path / "recipe.toml", "--dry-run", "--json", "-o", tmp_path / "none")

@@ -29,7 +29,7 @@ def maskseq(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def asked(*files: Path, folder: Path, options: tuple[str, ...] = ()) -> dict[str, Any]:
+def requested(*files: Path, folder: Path, options: tuple[str, ...] = ()) -> dict[str, Any]:
     """The question that `init` asks of files, which leaves nothing behind; every answer is typed, and works."""
     output = folder / "asked" / "recipe.toml"
     output.parent.mkdir(exist_ok=True)
@@ -78,7 +78,7 @@ def stream(n: int) -> list[list[object]]:
 def test_a_time_of_day_and_a_line_number_are_no_case(tmp_path: Path) -> None:
     """The time of a day comes again every day, and the node is but where it happened: a choice, not a fact."""
     path = table(tmp_path / "log.csv", "LineId,Date,Time,Node,EventId", stream(480))
-    cases = {options_of(each).get("case") for each in asked(path, folder=tmp_path)["candidates"]}
+    cases = {options_of(each).get("case") for each in requested(path, folder=tmp_path)["candidates"]}
     assert {"Node", '""'} <= cases <= {"Node", '""', None}  # or one stream, parted into sessions
 
 
@@ -131,7 +131,7 @@ def test_two_columns_that_could_be_the_activity_are_a_question(tmp_path: Path) -
         [f"k{i // 6}", "abcdef"[i % 6], "uvwxyz"[(i * 5 + i // 6) % 6], START + timedelta(hours=i)] for i in range(240)
     ]
     path = table(tmp_path / "log.csv", "one,two,three,when", rows)
-    question = asked(path, folder=tmp_path)
+    question = requested(path, folder=tmp_path)
     assert {options_of(each).get("activity") for each in question["candidates"]} == {"two", "three"}
     narrowed = maskseq("init", path, "-o", tmp_path / "r.toml", "--set", "data.format_options.activity=three")
     assert narrowed.exit_code == 0, narrowed.output
@@ -156,7 +156,7 @@ def test_days_and_months_that_cannot_be_told_apart_are_a_question(tmp_path: Path
                                     enumerate(zip("abc", days, strict=True))]  # fmt: skip
         return table(tmp_path / "log.csv", "case,activity,time", rows)
 
-    question = asked(log(["03/04/2024"] * 3), folder=tmp_path)
+    question = requested(log(["03/04/2024"] * 3), folder=tmp_path)
     layouts = {options_of(each).get("time_layout") for each in question["candidates"]}
     assert layouts - {None} == {"%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S"}
     path = log(["01/12/2024", "02/10/2024", "03/05/2024"])  # with the day first, the year would run backwards
@@ -177,7 +177,7 @@ def test_sessions_of_a_single_line_are_a_question(tmp_path: Path) -> None:
     path = tmp_path / "auth.log"
     lines = [f"Dec 10 {i // 60:02d}:{i % 60:02d}:00 h sshd[{i}]: Failed password {i % 3}" for i in range(300)]
     path.write_text("\n".join(lines) + "\n")
-    first, *others = asked(path, folder=tmp_path)["candidates"]
+    first, *others = requested(path, folder=tmp_path)["candidates"]
     assert options_of(first)["session_lines"] == "100"
     assert any("session_lines" not in options_of(each) for each in others)
     path.write_text("\n".join(line.replace(f"[{i}]", f"[{i // 5}]") for i, line in enumerate(lines)) + "\n")
@@ -187,7 +187,7 @@ def test_sessions_of_a_single_line_are_a_question(tmp_path: Path) -> None:
 def test_cases_of_a_single_event_are_a_question_though_the_column_is_called_case(tmp_path: Path) -> None:
     rows: list[list[object]] = [[i, f"o{i // 4}", "abcd"[i % 4], START + timedelta(hours=i)] for i in range(200)]
     path = table(tmp_path / "log.csv", "case,order,activity,time", rows)
-    first, *others = asked(path, folder=tmp_path)["candidates"]
+    first, *others = requested(path, folder=tmp_path)["candidates"]
     assert options_of(first)["case"] == "order"
     assert {} in [options_of(each) for each in others]  # the usual names are no options
 
@@ -209,7 +209,7 @@ def test_two_formats_that_know_a_file_alike_are_a_question(tmp_path: Path, monke
         )
 
     monkeypatch.setattr("maskseq_events.textlog.TextLog.recognize", alike)
-    question = asked(path, folder=tmp_path, options=())
+    question = requested(path, folder=tmp_path, options=())
     assert {each["format"] for each in question["candidates"]} == {"signal-csv", "textlog"}
 
 
@@ -228,7 +228,7 @@ def test_a_question_is_an_error_with_the_answers_in_python(tmp_path: Path) -> No
 
 def test_what_else_the_user_set_is_part_of_every_answer(tmp_path: Path) -> None:
     path = table(tmp_path / "a b's.csv", "LineId,Date,Time,Node,EventId", stream(480))
-    question = asked(path, folder=tmp_path, options=("--set", "training.tokens=9000"))
+    question = requested(path, folder=tmp_path, options=("--set", "training.tokens=9000"))
     for each in question["candidates"]:
         assert "training.tokens=9000" in shlex.split(each["command"])
 
@@ -287,7 +287,7 @@ def test_of_a_real_log_whose_columns_have_other_names_the_case_is_the_first_choi
     kept = [header.index(name) for name in ("Case ID", "Activity", "Resource", "Complete Timestamp", "customer")]
     rows = [[row[i] for i in kept] for row in (sorted(rows, key=lambda row: row[kept[3]]) if by_time else rows)][:1500]
     path = table(tmp_path / "log.csv", "Vorfall,Was,Wer,Wann,customer", rows)
-    first = asked(path, folder=tmp_path)["candidates"][0]
+    first = requested(path, folder=tmp_path)["candidates"][0]
     assert options_of(first) == {"case": "Vorfall", "activity": "Was", "time": "Wann"}
 
 
@@ -296,7 +296,7 @@ REAL = ("Apache", "BGL", "HDFS", "OpenSSH")
 
 @pytest.mark.parametrize("name", [*(f"{n}_2k.log_structured.csv" for n in REAL), "HDFS_2k.log", "BGL_2k.log"])
 def test_of_real_logs_without_cases_nothing_is_stated_as_a_fact(name: str, shared_data: Path, tmp_path: Path) -> None:
-    for each in asked(shared_data / "events" / "loghub" / name, folder=tmp_path)["candidates"]:
+    for each in requested(shared_data / "events" / "loghub" / name, folder=tmp_path)["candidates"]:
         assert options_of(each).get("case") not in ("LineId", "Time", "Date", "Timestamp", "Day", "EventId")
 
 
@@ -304,4 +304,4 @@ def test_of_real_logs_without_cases_nothing_is_stated_as_a_fact(name: str, share
 def test_of_small_files_without_cases_nothing_is_stated_as_a_fact(
     name: str, shared_cases: Path, tmp_path: Path
 ) -> None:
-    asked(shared_cases / "events" / name, folder=tmp_path)
+    requested(shared_cases / "events" / name, folder=tmp_path)

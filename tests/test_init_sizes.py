@@ -117,8 +117,8 @@ def test_the_time_that_is_told_is_that_of_steps_of_the_recipe(tmp_path: Path) ->
     minutes, seconds = map(int, found["training"]["time"].removeprefix("about ").split(":")[-2:])
     assert 60 * minutes + seconds == pytest.approx(recipe.training.tokens / speed % 3600, abs=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["genome.fa", "recipe.toml"]
-    told = dry_run(recipe, output=tmp_path / "run")
-    assert "tokens/s" in told["training"]["speed"]
+    reported = dry_run(recipe, output=tmp_path / "run")
+    assert "tokens/s" in reported["training"]["speed"]
     assert not (tmp_path / "run").exists()
 
 

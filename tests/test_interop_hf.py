@@ -107,8 +107,8 @@ def ours_packed(model: Encoder, batch: list[Tensor]) -> list[Tensor]:
     positions = torch.cat([torch.arange(n) for n in lengths])
     with torch.no_grad():
         states = model(torch.cat(chosen)[:, None], positions, cu_seqlens, max(lengths))
-        pieces = model.logits(states, 0).split(lengths)
-    return [pieces[order.index(i)] for i in range(len(batch))]
+        segments = model.logits(states, 0).split(lengths)
+    return [segments[order.index(i)] for i in range(len(batch))]
 
 
 def assert_same_logits(ours: list[Tensor], theirs: list[Tensor], ids: list[int]) -> None:
@@ -152,7 +152,7 @@ def test_import_export_import_is_bit_equal_and_transformers_agrees(make: Any, op
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pieces(Tokenizer[ListRecord]):
+class Segments(Tokenizer[ListRecord]):
     """A tokenizer of the tests' own: values are tokens."""
 
     tokens: tuple[str, ...] = tuple("ACGT")
@@ -170,9 +170,9 @@ class Pieces(Tokenizer[ListRecord]):
 
 
 TOKENIZERS = {
-    "bases": Pieces(),
-    "activities": Pieces(tokens=("register", "triage", "lab", "leave"), controls=("[OTHER]", "[END]")),
-    "spaced": Pieces(tokens=("take blood", "go home", "wait"), controls=("[ABSENT]",)),
+    "bases": Segments(),
+    "activities": Segments(tokens=("register", "triage", "lab", "leave"), controls=("[OTHER]", "[END]")),
+    "spaced": Segments(tokens=("take blood", "go home", "wait"), controls=("[ABSENT]",)),
 }
 SMALL = {"n_layers": 3, "hidden_size": 32, "n_heads": 2, "intermediate_size": 48}
 POST = {"placement": "post", "final_norm": False}
@@ -194,7 +194,7 @@ def load_hf(folder: Path) -> Any:
 @pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS.keys())
 @pytest.mark.parametrize(("architecture", "switches"), NATIVE, ids=[f"{n} {' '.join(s)}" for n, s in NATIVE])
 def test_our_encoders_compute_the_same_in_transformers(
-    architecture: str, switches: dict, tokenizer: Pieces, tmp_path: Path
+    architecture: str, switches: dict, tokenizer: Segments, tmp_path: Path
 ) -> None:
     """Some lack biases, or BERT's segment table: those are exported as zeros."""
     field = tokenizer.fields[0]
@@ -547,6 +547,6 @@ def test_no_switch_of_a_published_model_is_a_default_of_ours(kind: str) -> None:
 
 def test_modernbert_of_few_words_is_what_transformers_makes_of_it() -> None:
     theirs = transformers.ModernBertConfig().to_dict()
-    said = {name: theirs[name] for name in ("hidden_size", "num_attention_heads", "intermediate_size")}
-    least = LAYOUTS["modernbert"].switches(said | {"num_hidden_layers": theirs["num_hidden_layers"]})
+    message = {name: theirs[name] for name in ("hidden_size", "num_attention_heads", "intermediate_size")}
+    least = LAYOUTS["modernbert"].switches(message | {"num_hidden_layers": theirs["num_hidden_layers"]})
     assert least == LAYOUTS["modernbert"].switches(theirs)

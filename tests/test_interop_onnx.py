@@ -66,7 +66,7 @@ def test_onnxruntime_computes_our_logits_at_every_length(
         found = session.run(None, {"ids": ids.numpy()})
         with torch.no_grad():
             cu_seqlens = torch.tensor([0, length], dtype=torch.int32)
-            hidden_value = (ids == torch.tensor(vocabulary.mask_ids)).any(dim=1)  # target, where that matters
-            states = model(ids, torch.arange(length), cu_seqlens, length, target=hidden_value)
+            masked_value = (ids == torch.tensor(vocabulary.mask_ids)).any(dim=1)  # target, where that matters
+            states = model(ids, torch.arange(length), cu_seqlens, length, target=masked_value)
             for field, logits in enumerate(found):
                 np.testing.assert_allclose(logits, model.logits(states, field).numpy(), atol=1e-4, rtol=0)

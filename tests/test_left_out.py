@@ -53,21 +53,21 @@ def same_strengths(of: Any, also: Any) -> None:
 @settings(max_examples=80, deadline=None)
 @given(CASES, st.integers(0, 10**6), st.integers(0, 2**16 - 1), st.booleans())
 def test_tables_answer_as_if_the_record_had_not_been_counted(
-    sequences: list[np.ndarray], pick: int, hidden: int, past_holes: bool
+    sequences: list[np.ndarray], pick: int, masked: int, past_holes: bool
 ) -> None:
     which = pick % len(sequences)
     record = sequences[which]
-    holes = np.array([hidden >> i & 1 for i in range(record.size)], bool).reshape(record.shape)
+    holes = np.array([masked >> i & 1 for i in range(record.size)], bool).reshape(record.shape)
     holes[0, 0] = True
-    asked = [np.argwhere(holes)]
+    requested = [np.argwhere(holes)]
     data = TrainingData([f"case {i}" for i in range(len(sequences))], sequences)
     options = {"vocabulary": TWO, "left": 3, "right": 3, "past_holes": past_holes}
     full = DeepTables(sequences, **options, records=OwnRecords(data, Pairs()))
     without = DeepTables([ids for i, ids in enumerate(sequences) if i != which], **options)
     seen = TWO.masked(record, holes)
-    (answer,), support = full.answers([Example(seen, key=f"case {which}")], asked)
+    (answer,), support = full.answers([Example(seen, key=f"case {which}")], requested)
     same_strengths(full, without)
-    (expected,), behind = without.answers([Example(seen)], asked)
+    (expected,), behind = without.answers([Example(seen)], requested)
     np.testing.assert_allclose(answer, expected, atol=1e-9)
     np.testing.assert_array_equal(support, behind)
 
@@ -85,12 +85,12 @@ def test_spans_answer_as_if_the_record_had_not_been_counted(
     data = TrainingData([f"case {i}" for i in range(len(sequences))], sequences)
     full = SpanPredict(sequences, vocabulary=TWO, depth=2, records=OwnRecords(data, Pairs()))
     without = SpanPredict([ids for i, ids in enumerate(sequences) if i != which], vocabulary=TWO, depth=2)
-    seen, asked = TWO.masked(record, holes), [np.argwhere(holes)]
-    (answer,), support = full.answers([Example(seen, key=f"case {which}")], asked)
+    seen, requested = TWO.masked(record, holes), [np.argwhere(holes)]
+    (answer,), support = full.answers([Example(seen, key=f"case {which}")], requested)
     for field in range(2):
         for n in range(1, len(record) + 1):
             without.index(field, n).fitted.update(full.index(field, n).fitted)
-    (expected,), behind = without.answers([Example(seen)], asked)
+    (expected,), behind = without.answers([Example(seen)], requested)
     np.testing.assert_allclose(answer, expected, atol=1e-9)
     np.testing.assert_array_equal(support, behind)
 
@@ -105,9 +105,9 @@ def mirrored(ids: np.ndarray) -> np.ndarray:
 
 
 def every(step: int, ids: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    hidden = ids.copy()
-    hidden[step // 2 :: step] = 4
-    return hidden, [np.argwhere(hidden == 4)]
+    masked = ids.copy()
+    masked[step // 2 :: step] = 4
+    return masked, [np.argwhere(masked == 4)]
 
 
 def copies(keys: Sequence[str], sequences: Sequence[np.ndarray], starts: Sequence[int] = ()) -> CopyPredict:
@@ -120,33 +120,35 @@ def copies(keys: Sequence[str], sequences: Sequence[np.ndarray], starts: Sequenc
 def test_no_window_is_a_copy_of_itself_nor_of_its_other_strand(start: int, begin: int) -> None:
     """`begin`: where the training sequence begins in its record."""
     genome = dna(0, 9000)
-    hidden, asked = every(20, genome[start : start + 400])
-    (answer,), odds = copies(["g"], [genome], [begin]).answers([Example(hidden, key="g", start=begin + start)], asked)
+    masked, requested = every(20, genome[start : start + 400])
+    (answer,), odds = copies(["g"], [genome], [begin]).answers(
+        [Example(masked, key="g", start=begin + start)], requested
+    )
     assert odds.max() < 0
     assert np.abs(np.exp(answer) - 0.25).max() < 0.05
-    other = Example(hidden, key="another", start=begin + start)  # whoever has another name is copied
-    assert copies(["g"], [genome], [begin]).answers([other], asked)[1].min() > 5 if start else True
+    other = Example(masked, key="another", start=begin + start)  # whoever has another name is copied
+    assert copies(["g"], [genome], [begin]).answers([other], requested)[1].min() > 5 if start else True
 
 
 def test_repeats_elsewhere_are_copied_all_the_same() -> None:
     genome = dna(0, 12_000)
     genome[8000:8400] = genome[1000:1400]
     genome[10_000:10_400] = mirrored(genome[1000:1400])
-    hidden, asked = every(20, genome[1000:1400])
-    (answer,), odds = copies(["g"], [genome]).answers([Example(hidden, key="g", start=1000)], asked)
-    assert (answer.argmax(axis=1) == genome[1000:1400][asked[0][:, 0], 0]).all()
+    masked, requested = every(20, genome[1000:1400])
+    (answer,), odds = copies(["g"], [genome]).answers([Example(masked, key="g", start=1000)], requested)
+    assert (answer.argmax(axis=1) == genome[1000:1400][requested[0][:, 0], 0]).all()
     assert odds.min() > 5
 
 
 def test_copies_answer_as_if_the_window_had_not_been_indexed() -> None:
     genome = dna(3, 9000)
     genome[7000:7300] = genome[3100:3400]
-    hidden, asked = every(10, genome[3000:3600])
-    (answer,), _ = copies(["g"], [genome]).answers([Example(hidden, key="g", start=3000)], asked)
+    masked, requested = every(10, genome[3000:3600])
+    (answer,), _ = copies(["g"], [genome]).answers([Example(masked, key="g", start=3000)], requested)
     without = genome.copy()
     without[3000 - GUARD : 3600 + GUARD] = 4
     alone = CopyPredict([without, mirrored(without)], vocabulary=DNA.vocabulary)
-    np.testing.assert_allclose(np.exp(answer), np.exp(alone([Example(hidden)], asked)[0]), atol=0.02)
+    np.testing.assert_allclose(np.exp(answer), np.exp(alone([Example(masked)], requested)[0]), atol=0.02)
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -154,15 +156,15 @@ def test_copies_of_a_whole_record_are_no_copies_whatever_their_name(turned: bool
     genome, other = dna(0, 1500), dna(1, 1500)
     twin = mirrored(genome) if turned else genome
     expert = copies(["a", "b", "c"], [genome, twin, other])
-    hidden, asked = every(20, genome)
+    masked, requested = every(20, genome)
     for key in ("a", "b", "somebody", ""):
-        assert expert.answers([Example(hidden, key=key)], asked)[1].max() < 0, key
+        assert expert.answers([Example(masked, key=key)], requested)[1].max() < 0, key
     window, cells = every(20, genome[200:600])
     assert expert.answers([Example(window, key="a", start=200)], cells)[1].max() < 0
     near = genome.copy()
     near[700] = (near[700] + 1) % 4  # another record, however alike
-    hidden, asked = every(20, near)
-    assert expert.answers([Example(hidden, key="d")], asked)[1].min() > 5
+    masked, requested = every(20, near)
+    assert expert.answers([Example(masked, key="d")], requested)[1].min() > 5
 
 
 def test_a_record_of_the_same_name_that_holds_something_else_is_not_left_out() -> None:
@@ -170,16 +172,16 @@ def test_a_record_of_the_same_name_that_holds_something_else_is_not_left_out() -
     expert = copies(["chr1"], [genome])
     elsewhere = dna(1, 3000)
     elsewhere[1000:1400] = genome[2000:2400]
-    hidden, asked = every(20, elsewhere[1000:1400])
-    assert expert.answers([Example(hidden, key="chr1", start=1000)], asked)[1].min() > 5
+    masked, requested = every(20, elsewhere[1000:1400])
+    assert expert.answers([Example(masked, key="chr1", start=1000)], requested)[1].min() > 5
 
 
 def test_a_filled_cell_that_differs_does_not_bring_the_record_back() -> None:
     genome = dna(0, 3000)
-    hidden, asked = every(20, genome[1000:1400])
-    hidden[5:300:4] = (hidden[5:300:4] + 1) % 4
-    asked = [np.argwhere(hidden == 4)]
-    assert copies(["g"], [genome]).answers([Example(hidden, key="g", start=1000)], asked)[1].max() < 0
+    masked, requested = every(20, genome[1000:1400])
+    masked[5:300:4] = (masked[5:300:4] + 1) % 4
+    requested = [np.argwhere(masked == 4)]
+    assert copies(["g"], [genome]).answers([Example(masked, key="g", start=1000)], requested)[1].max() < 0
 
 
 def test_variants_of_a_training_genome_are_judged_as_an_unseen_one_would_be() -> None:
@@ -195,9 +197,9 @@ def test_variants_of_a_training_genome_are_judged_as_an_unseen_one_would_be() ->
         for at in positions.tolist():
             window = genome[at - 100 : at + 101].copy()
             window[100] = 4
-            (said,) = expert([Example(window, key=key, start=at - 100)], [np.array([[100, 0]])])
+            (answered,) = expert([Example(window, key=key, start=at - 100)], [np.array([[100, 0]])])
             alternative = (int(genome[at, 0]) + 1) % 4
-            found.append(said[0, genome[at, 0]] - said[0, alternative])
+            found.append(answered[0, genome[at, 0]] - answered[0, alternative])
         odds[key] = np.array(found)
     inside = (positions > 2010) & (positions < 2290)
     assert odds["not counted"].min() > 3
@@ -225,11 +227,11 @@ def test_identical_cases_keep_counting_and_an_odd_one_stays_odd() -> None:
 @settings(max_examples=60, deadline=None)
 @given(CASES, CASES, st.integers(0, 10**6), st.integers(0, 2**16 - 1))
 def test_the_known_cells_of_other_records_of_a_file_count(
-    train: list[np.ndarray], file: list[np.ndarray], pick: int, hidden: int
+    train: list[np.ndarray], file: list[np.ndarray], pick: int, masked: int
 ) -> None:
     """As if they had been training data with unknown cells; what is hidden has no influence at all."""
     which = pick % len(file)
-    holes = [np.array([hidden >> (i + j) & 1 for i in range(ids.size)], bool) for j, ids in enumerate(file)]
+    holes = [np.array([masked >> (i + j) & 1 for i in range(ids.size)], bool) for j, ids in enumerate(file)]
     seen = [TWO.masked(ids, hole.reshape(ids.shape)) for ids, hole in zip(file, holes, strict=True)]
     seen[which][0, 0] = 3
     data = TrainingData([f"case {i}" for i in range(len(train))], train)
@@ -237,10 +239,10 @@ def test_the_known_cells_of_other_records_of_a_file_count(
     full = DeepTables(joined.sequences, vocabulary=TWO, left=2, right=2, records=OwnRecords(joined, Pairs()))
     others = [*train, *(ids for i, ids in enumerate(seen) if i != which)]
     expected = DeepTables(others, vocabulary=TWO, left=2, right=2)
-    asked = [np.argwhere(seen[which] == np.array(TWO.mask_ids))]
-    answer, support = full.answers([Example(seen[which], key=f"new {which}")], asked)
+    requested = [np.argwhere(seen[which] == np.array(TWO.mask_ids))]
+    answer, support = full.answers([Example(seen[which], key=f"new {which}")], requested)
     same_strengths(full, expected)
-    wanted, behind = expected.answers([Example(seen[which])], asked)
+    wanted, behind = expected.answers([Example(seen[which])], requested)
     np.testing.assert_allclose(answer[0], wanted[0], atol=1e-9)
     np.testing.assert_array_equal(support, behind)
 
@@ -248,10 +250,10 @@ def test_the_known_cells_of_other_records_of_a_file_count(
 def test_a_training_record_in_the_file_counts_once() -> None:
     train = [case([(0, 0), (1, 1), (2, 0)]), case([(1, 0), (1, 1)])]
     data = TrainingData(["a", "b"], train)
-    hidden = train[0].copy()
-    hidden[1, 0] = 3
+    masked = train[0].copy()
+    masked[1, 0] = 3
     longer = np.concatenate([train[1], case([(2, 1)])])  # the case went on
-    joined = with_file(data, [Example(hidden, key="a"), Example(longer, key="b"), Example(longer)], Pairs())
+    joined = with_file(data, [Example(masked, key="a"), Example(longer, key="b"), Example(longer)], Pairs())
     assert list(joined.keys) == ["a", "b", "b"]
     assert joined.sequences[2].tolist() == [[3, 2], [3, 2], [2, 1]]
     (own,) = (OwnRecords(joined, Pairs()).of(Example(longer, key="b")),)
@@ -272,17 +274,17 @@ def test_evidence_is_a_class_of_each_cell() -> None:
     genome = dna(0, 5000)
     genome[3000:3200] = genome[1000:1200]
     expert = copies(["g"], [genome])
-    hidden, asked = every(40, genome[900:1300])
-    hidden[101] = 4  # beside a cell at 100
-    examples = [Example(hidden, key="g", start=900)]
-    classes = expert.support(examples, asked)
+    masked, requested = every(40, genome[900:1300])
+    masked[101] = 4  # beside a cell at 100
+    examples = [Example(masked, key="g", start=900)]
+    classes = expert.support(examples, requested)
     assert classes.min() >= 0
     assert classes.max() < expert.n_supports
     copied, near = np.divmod(classes, 4)
-    inside = (asked[0][:, 0] > 110) & (asked[0][:, 0] < 290)
-    assert copied[inside].min() > copied[asked[0][:, 0] > 340].max()
-    assert near[asked[0][:, 0] == 100].tolist() == [0]
-    assert near[asked[0][:, 0] == 180].tolist() == [3]
+    inside = (requested[0][:, 0] > 110) & (requested[0][:, 0] < 290)
+    assert copied[inside].min() > copied[requested[0][:, 0] > 340].max()
+    assert near[requested[0][:, 0] == 100].tolist() == [0]
+    assert near[requested[0][:, 0] == 180].tolist() == [3]
     one = Vocabulary.of([Field(name="x", tokens=tuple("abc"))])
     table = DeepTables([np.array([[0], [1], [2]] * 30 + [[0], [0], [0]])], vocabulary=one, left=1, right=1)
     usual, odd = (Example(np.array(ids)[:, None]) for ids in ([0, 3, 2], [0, 3, 0]))

@@ -55,10 +55,10 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
 def test_it_comes_close_to_bayes_rule(fitted: TrainedModel) -> None:
     judge = length_judge(fitted.model, load_length_head(fitted.checkpoint))
     ids = [fitted.tokenizer.encode(record).ids for record in walks(40, 60, 1)]
-    told = judge(ids, [30] * 40, (0, MOST))
+    reported = judge(ids, [30] * 40, (0, MOST))
     bayes = np.stack([exact(*each[29:31, 0].tolist()) for each in ids])
-    assert np.abs(np.exp(told) - bayes).mean() < 0.08
-    assert (told.argmax(axis=1) == bayes.argmax(axis=1)).mean() > 0.9
+    assert np.abs(np.exp(reported) - bayes).mean() < 0.08
+    assert (reported.argmax(axis=1) == bayes.argmax(axis=1)).mean() > 0.9
 
 
 def test_it_chooses_the_length_of_holes_and_finds_what_is_missing(fitted: TrainedModel) -> None:
@@ -75,8 +75,8 @@ def test_it_chooses_the_length_of_holes_and_finds_what_is_missing(fitted: Traine
 
 def test_it_is_used_by_infill_and_kept_with_its_model(fitted: TrainedModel, tmp_path: Path) -> None:
     (tmp_path / "g.fa").write_text(">g\n" + "ACGT" * 5 + "N" + "GT" + "ACGT" * 5 + "\n")
-    asked = ["--length", "g:21-21=0..3", "--length-by", "head"]
-    arguments = ["infill", fitted.path, tmp_path / "g.fa", "-o", tmp_path / "out", *asked]
+    requested = ["--length", "g:21-21=0..3", "--length-by", "head"]
+    arguments = ["infill", fitted.path, tmp_path / "g.fa", "-o", tmp_path / "out", *requested]
     result = CliRunner().invoke(app, [str(each) for each in arguments])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / "lengths.csv").read_text().splitlines()[1].startswith("g,21,21,2,")

@@ -22,7 +22,7 @@ START = np.array([0.5, 0.3, 0.2])
 def chain(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The exact conditionals of a Markov chain, by forward-backward."""
     answers = []
-    for ids, asked in zip(sequences, cells, strict=True):
+    for ids, requested in zip(sequences, cells, strict=True):
         evidence = np.where(ids == MASK, 1.0, np.eye(4)[ids[:, 0]][:, :3])
         forward, backward = [START], [np.ones(3)]
         for seen in evidence[:-1]:
@@ -30,7 +30,7 @@ def chain(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[
         for seen in evidence[:0:-1]:
             backward.append(STEP @ (backward[-1] * seen))
         weight = np.array(forward) * np.array(backward[::-1])
-        answers.append(np.log(weight / weight.sum(axis=1, keepdims=True))[asked[:, 0]])
+        answers.append(np.log(weight / weight.sum(axis=1, keepdims=True))[requested[:, 0]])
     return answers
 
 

@@ -71,9 +71,9 @@ COUNTED = Covariances.count([two_channels(2_000)], VOCABULARY, offsets(DISTANCES
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.floats(0, 1), st.integers(0, 99)), min_size=1, max_size=4))
 @settings(max_examples=40, deadline=None)
-def test_pieces_of_a_row_are_conditioned_each_alone(pieces: list[tuple[int, float, int]]) -> None:
-    texts = [numbers(two_channels(length, seed), VOCABULARY) for length, _, seed in pieces]
-    knowns = [np.random.default_rng(seed).random((length, 2)) < share for length, share, seed in pieces]
+def test_pieces_of_a_row_are_conditioned_each_alone(segments: list[tuple[int, float, int]]) -> None:
+    texts = [numbers(two_channels(length, seed), VOCABULARY) for length, _, seed in segments]
+    knowns = [np.random.default_rng(seed).random((length, 2)) < share for length, share, seed in segments]
     values, known = torch.tensor(np.concatenate(texts)).float(), torch.tensor(np.concatenate(knowns))
     positions = torch.cat([torch.arange(len(text)) for text in texts])
     found = COUNTED.predict(values, known, positions, ~known).numpy()
@@ -171,12 +171,12 @@ def test_equal_channels_that_hardly_move_can_be_solved() -> None:
     counted = Covariances.count([ids], VOCABULARY, offsets(range(1, 128)))
     assert len(counted.covariance) == 510
     values = torch.tensor(numbers(ids[1_000:1_400], VOCABULARY)).float()
-    hidden = torch.zeros(values.shape, dtype=torch.bool)
-    hidden[::40] = True
-    mean, variance = counted.predict(values, ~hidden, torch.arange(400), hidden).unbind(-1)
-    error = (mean * counted.std + counted.mean - values)[hidden]
+    masked = torch.zeros(values.shape, dtype=torch.bool)
+    masked[::40] = True
+    mean, variance = counted.predict(values, ~masked, torch.arange(400), masked).unbind(-1)
+    error = (mean * counted.std + counted.mean - values)[masked]
     assert error.abs().max() < 0.15  # a bin and a half
-    assert (variance[hidden] < 0.01).all()
+    assert (variance[masked] < 0.01).all()
 
 
 def test_an_untrained_encoder_answers_with_the_predicted_normal_distribution() -> None:

@@ -19,12 +19,12 @@ def table(chain: Markov) -> np.ndarray:
     return counts / counts.sum(axis=-1, keepdims=True)
 
 
-def brute_force(chain: Markov, ids: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+def brute_force(chain: Markov, ids: np.ndarray, masked: np.ndarray) -> np.ndarray:
     """Sum the probabilities of all completions (and of all that may stand before the first position)."""
     n, order, n_ids = len(ids), chain.order, chain.n_ids
     transition, prior = table(chain), (chain.totals / chain.totals.sum()).reshape((n_ids,) * order)
     weight = np.zeros((n, n_ids))
-    choices = [range(n_ids) if dark else [int(i)] for i, dark in zip(ids, hidden | (ids >= n_ids), strict=True)]
+    choices = [range(n_ids) if dark else [int(i)] for i, dark in zip(ids, masked | (ids >= n_ids), strict=True)]
     for before in itertools.product(range(n_ids), repeat=order):
         for filled in itertools.product(*choices):
             whole = (*before, *filled)
@@ -32,7 +32,7 @@ def brute_force(chain: Markov, ids: np.ndarray, hidden: np.ndarray) -> np.ndarra
             for i in range(n):
                 p *= transition[whole[i : i + order + 1]]
             weight[np.arange(n), list(filled)] += p
-    return (weight / weight.sum(axis=1, keepdims=True))[hidden]
+    return (weight / weight.sum(axis=1, keepdims=True))[masked]
 
 
 @given(data=st.data(), order=st.integers(1, 3), length=st.integers(1, 7))
@@ -40,8 +40,8 @@ def test_marginals_equal_enumeration(data: st.DataObject, order: int, length: in
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     chain = Markov.count([rng.integers(0, 3, 200)], n_ids=3, order=order, smoothing=0.1)
     ids = rng.integers(0, 4, length)  # 3 is [MASK]: unknown, and not asked for
-    hidden = rng.random(length) < 0.5
-    np.testing.assert_allclose(chain.marginals(ids, hidden), brute_force(chain, ids, hidden), rtol=1e-9, atol=1e-12)
+    masked = rng.random(length) < 0.5
+    np.testing.assert_allclose(chain.marginals(ids, masked), brute_force(chain, ids, masked), rtol=1e-9, atol=1e-12)
 
 
 def test_counts_are_the_frequencies_and_masks_break_contexts() -> None:
@@ -53,10 +53,10 @@ def test_a_long_known_stretch_changes_nothing() -> None:
     rng = np.random.default_rng(0)
     ids = rng.integers(0, 4, 400)
     chain = Markov.count([ids], n_ids=4, order=2)
-    hidden = np.zeros(400, bool)
-    hidden[[50, 51, 200]] = True
-    near = np.concatenate([chain.marginals(ids[48:54], hidden[48:54]), chain.marginals(ids[198:203], hidden[198:203])])
-    np.testing.assert_allclose(chain.marginals(ids, hidden), near, rtol=1e-9)
+    masked = np.zeros(400, bool)
+    masked[[50, 51, 200]] = True
+    near = np.concatenate([chain.marginals(ids[48:54], masked[48:54]), chain.marginals(ids[198:203], masked[198:203])])
+    np.testing.assert_allclose(chain.marginals(ids, masked), near, rtol=1e-9)
 
 
 def test_a_table_too_large_is_refused() -> None:

@@ -15,11 +15,11 @@ from maskseq.masking.plan import (
     OBJECTIVES,
     Infill,
     MaskingConfig,
-    PieceMask,
     Replacement,
+    SegmentMask,
     Spans,
     Tokens,
-    mask_piece,
+    mask_segment,
     plan_mask,
     ratio_at,
 )
@@ -51,7 +51,7 @@ def plain_units(length: int, n_fields: int = 1) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Segment:
     """A random tokenizer's piece: each id is a hash of the raw values in its cell's range."""
 
     fields: tuple[Field, ...]
@@ -92,9 +92,9 @@ class Piece:
                 found |= {(each.source, u) for u in range(*self.units[i, f]) if line[u + shift]}
         return found
 
-    def mask(self, config: MaskingConfig, key: int) -> PieceMask:
+    def mask(self, config: MaskingConfig, key: int) -> SegmentMask:
         rng = np.random.default_rng(key)
-        return mask_piece(self.encode(), self.units, self.scorable(), self.fields, config, rng=rng)
+        return mask_segment(self.encode(), self.units, self.scorable(), self.fields, config, rng=rng)
 
     def maskable(self) -> set[tuple[str, int]]:
         cells = np.argwhere(self.scorable()).tolist()
@@ -124,7 +124,7 @@ KINDS = ("own", "overlapping", "strided", "variable", "unordered")
 
 
 @st.composite
-def pieces(draw: st.DrawFn, kinds: tuple[str, ...] = KINDS) -> Piece:
+def segments(draw: st.DrawFn, kinds: tuple[str, ...] = KINDS) -> Segment:
     length = draw(st.integers(0, 24))
     columns = draw(st.lists(st.tuples(st.sampled_from(kinds), st.sampled_from("abc")), min_size=1, max_size=4))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -139,7 +139,7 @@ def pieces(draw: st.DrawFn, kinds: tuple[str, ...] = KINDS) -> Piece:
             for u in range(low, high):
                 raw.setdefault(each.source, {}).setdefault(u, -1 if rng.random() < 0.05 else int(rng.integers(1000)))
     weights = np.where(rng.random(units.shape[:2]) < 0.1, 0.0, 1.0)
-    return Piece(fields, units, raw, weights)
+    return Segment(fields, units, raw, weights)
 
 
 def configs(**fixed: object) -> st.SearchStrategy[MaskingConfig]:
@@ -172,47 +172,47 @@ keys = st.integers(0, 2**32 - 1)
 # --- the laws -------------------------------------------------------------------------------------------------------
 
 
-def check_no_leak(piece: Piece, config: MaskingConfig, key: int) -> None:
+def check_no_leak(segment: Segment, config: MaskingConfig, key: int) -> None:
     """Other raw values at the planned units change no visible cell, nor inputs other than kept cells."""
-    ids, mask, planned = piece.encode(), piece.mask(config, key), piece.planned(config, key)
-    other = piece.changed(planned, np.random.default_rng(key + 1))
-    np.testing.assert_array_equal(other.encode()[~mask.hidden], ids[~mask.hidden])
+    ids, mask, planned = segment.encode(), segment.mask(config, key), segment.planned(config, key)
+    other = segment.changed(planned, np.random.default_rng(key + 1))
+    np.testing.assert_array_equal(other.encode()[~mask.masked], ids[~mask.masked])
 
-    kept = np.argwhere(mask.hidden & (mask.inputs == ids)).tolist()
-    shown = {(piece.fields[f].source, u) for i, f in kept for u in range(*piece.units[i, f].tolist())}
-    other = piece.changed(planned - shown, np.random.default_rng(key + 2))
+    kept = np.argwhere(mask.masked & (mask.inputs == ids)).tolist()
+    shown = {(segment.fields[f].source, u) for i, f in kept for u in range(*segment.units[i, f].tolist())}
+    other = segment.changed(planned - shown, np.random.default_rng(key + 2))
     np.testing.assert_array_equal(other.mask(config, key).inputs, mask.inputs)
 
 
-def check_widening(piece: Piece, config: MaskingConfig, key: int) -> None:
+def check_widening(segment: Segment, config: MaskingConfig, key: int) -> None:
     """Hidden are exactly the cells that meet a planned unit, by brute force over sets."""
-    planned = piece.planned(config, key)
-    mask = piece.mask(config, key)
-    for (i, f), hidden in np.ndenumerate(mask.hidden):
-        meets = {(piece.fields[f].source, u) for u in range(*piece.units[i, f].tolist())} & planned
-        assert hidden == bool(meets)
+    planned = segment.planned(config, key)
+    mask = segment.mask(config, key)
+    for (i, f), masked in np.ndenumerate(mask.masked):
+        meets = {(segment.fields[f].source, u) for u in range(*segment.units[i, f].tolist())} & planned
+        assert masked == bool(meets)
 
 
-def check_scored(piece: Piece, config: MaskingConfig, key: int) -> None:
+def check_scored(segment: Segment, config: MaskingConfig, key: int) -> None:
     """At least one scorable cell is hidden where there is one; nothing is hidden where there is none."""
-    mask, scorable = piece.mask(config, key), piece.scorable()
-    assert (mask.hidden & scorable).any() == scorable.any()
-    assert mask.hidden.any() == scorable.any()
+    mask, scorable = segment.mask(config, key), segment.scorable()
+    assert (mask.masked & scorable).any() == scorable.any()
+    assert mask.masked.any() == scorable.any()
     assert 0 < mask.ratio <= 1 if scorable.any() else mask.ratio == 0
 
 
-def check_inputs(piece: Piece, config: MaskingConfig, key: int) -> None:
+def check_inputs(segment: Segment, config: MaskingConfig, key: int) -> None:
     """Visible and unknown cells are as they were; a replacement is `[MASK]` or a domain id of the cell's own field."""
-    ids, mask = piece.encode(), piece.mask(config, key)
-    masks = np.array([f.mask_id for f in piece.fields])
-    same = ~mask.hidden | (ids == masks)
+    ids, mask = segment.encode(), segment.mask(config, key)
+    masks = np.array([f.mask_id for f in segment.fields])
+    same = ~mask.masked | (ids == masks)
     np.testing.assert_array_equal(mask.inputs[same], ids[same])
-    domain = mask.inputs < np.array([f.n_tokens for f in piece.fields])
+    domain = mask.inputs < np.array([f.n_tokens for f in segment.fields])
     assert (domain | (mask.inputs == masks) | (mask.inputs == ids)).all()
     assert mask.inputs.dtype == ids.dtype
 
 
-def check_kept_together(piece: Piece, config: MaskingConfig, key: int) -> None:
+def check_kept_together(segment: Segment, config: MaskingConfig, key: int) -> None:
     """No kept cell tells what a masked one hides: cells that share a planned unit are all kept or all masked."""
     half = Replacement(mask=0.5, keep=0.5)
     config = replace(
@@ -221,28 +221,28 @@ def check_kept_together(piece: Piece, config: MaskingConfig, key: int) -> None:
         spans=replace(config.spans, replacement=half),
         infill=replace(config.infill, replacement=half),
     )
-    ids, mask, planned = piece.encode(), piece.mask(config, key), piece.planned(config, key)
+    ids, mask, planned = segment.encode(), segment.mask(config, key), segment.planned(config, key)
     fates: dict[tuple[str, int], set[bool]] = {}
-    for i, f in np.argwhere(mask.hidden & (ids != [field.mask_id for field in piece.fields])).tolist():
-        for u in range(*piece.units[i, f].tolist()):
-            fates.setdefault((piece.fields[f].source, u), set()).add(bool(mask.inputs[i, f] == ids[i, f]))
+    for i, f in np.argwhere(mask.masked & (ids != [field.mask_id for field in segment.fields])).tolist():
+        for u in range(*segment.units[i, f].tolist()):
+            fates.setdefault((segment.fields[f].source, u), set()).add(bool(mask.inputs[i, f] == ids[i, f]))
     assert all(len(fates[unit]) == 1 for unit in planned & fates.keys())
 
 
-def check_exact_count(piece: Piece, config: MaskingConfig, key: int) -> None:
+def check_exact_count(segment: Segment, config: MaskingConfig, key: int) -> None:
     """`tokens` and `spans` plan round(ratio · n) of the n maskable units, at least one."""
     config = replace(config, mode="cell", infill=Infill(weight=0.0), tokens=replace(config.tokens, weight=1.0))
     if isinstance(config.ratio, tuple):
         config = replace(config, ratio=config.ratio[0])
-    maskable, planned = piece.maskable(), piece.planned(config, key)
+    maskable, planned = segment.maskable(), segment.planned(config, key)
     assert planned <= maskable
     n = len(maskable)
     assert len(planned) == (min(n, max(1, round(config.ratio * n))))
     if n:
-        assert piece.mask(config, key).ratio == len(planned) / n
+        assert segment.mask(config, key).ratio == len(planned) / n
 
 
-LAWS: tuple[Callable[[Piece, MaskingConfig, int], None], ...] = (
+LAWS: tuple[Callable[[Segment, MaskingConfig, int], None], ...] = (
     check_no_leak,
     check_widening,
     check_scored,
@@ -254,20 +254,22 @@ LAWS: tuple[Callable[[Piece, MaskingConfig, int], None], ...] = (
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 @settings(max_examples=100, deadline=None)
-@given(piece=pieces(), config=configs(), key=keys)
-def test_law(law: Callable[[Piece, MaskingConfig, int], None], piece: Piece, config: MaskingConfig, key: int) -> None:
-    law(piece, config, key)
+@given(segment=segments(), config=configs(), key=keys)
+def test_law(
+    law: Callable[[Segment, MaskingConfig, int], None], segment: Segment, config: MaskingConfig, key: int
+) -> None:
+    law(segment, config, key)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 @settings(max_examples=10_000, deadline=None)
-@given(piece=pieces(), config=configs(), key=keys)
+@given(segment=segments(), config=configs(), key=keys)
 def test_law_soak(
-    law: Callable[[Piece, MaskingConfig, int], None], piece: Piece, config: MaskingConfig, key: int
+    law: Callable[[Segment, MaskingConfig, int], None], segment: Segment, config: MaskingConfig, key: int
 ) -> None:
-    law(piece, config, key)
+    law(segment, config, key)
 
 
 @settings(max_examples=60, deadline=None)
@@ -290,12 +292,12 @@ def test_the_short_cut_for_plain_units_changes_nothing(length: int, n_fields: in
         np.testing.assert_array_equal(one[:, None] == one, two[:, None] == two)
 
 
-BATCHES = st.lists(pieces(), min_size=2, max_size=4)
+BATCHES = st.lists(segments(), min_size=2, max_size=4)
 
 
 @given(batch=BATCHES, config=configs(), key=keys)
 @settings(max_examples=40, deadline=None)
-def test_a_mask_does_not_depend_on_the_batch(batch: list[Piece], config: MaskingConfig, key: int) -> None:
+def test_a_mask_does_not_depend_on_the_batch(batch: list[Segment], config: MaskingConfig, key: int) -> None:
     check_independent(batch, config, key)
 
 
@@ -303,17 +305,17 @@ def test_a_mask_does_not_depend_on_the_batch(batch: list[Piece], config: Masking
 @pytest.mark.timeout(3600)
 @given(batch=BATCHES, config=configs(), key=keys)
 @settings(max_examples=10_000, deadline=None)
-def test_a_mask_does_not_depend_on_the_batch_soak(batch: list[Piece], config: MaskingConfig, key: int) -> None:
+def test_a_mask_does_not_depend_on_the_batch_soak(batch: list[Segment], config: MaskingConfig, key: int) -> None:
     check_independent(batch, config, key)
 
 
-def check_independent(batch: list[Piece], config: MaskingConfig, key: int) -> None:
-    together = [piece.mask(config, key + n) for n, piece in enumerate(batch)]
+def check_independent(batch: list[Segment], config: MaskingConfig, key: int) -> None:
+    together = [segment.mask(config, key + n) for n, segment in enumerate(batch)]
     for n in reversed(range(len(batch))):
         before = batch[n].encode()
         alone = batch[n].mask(config, key + n)
         np.testing.assert_array_equal(alone.inputs, together[n].inputs)
-        np.testing.assert_array_equal(alone.hidden, together[n].hidden)
+        np.testing.assert_array_equal(alone.masked, together[n].masked)
         np.testing.assert_array_equal(alone.target, together[n].target)
         assert (alone.objective, alone.ratio) == (together[n].objective, together[n].ratio)
         np.testing.assert_array_equal(before, batch[n].encode())
@@ -322,7 +324,7 @@ def check_independent(batch: list[Piece], config: MaskingConfig, key: int) -> No
 # --- likelihood -----------------------------------------------------------------------------------------------------
 
 
-def hidden_draws(config: MaskingConfig, *, length: int, draws: int, seed: int = 0) -> Iterator[np.ndarray]:
+def masked_draws(config: MaskingConfig, *, length: int, draws: int, seed: int = 0) -> Iterator[np.ndarray]:
     raw, scorable = RawUnits.of(plain_units(length), [BASE]), np.ones((length, 1), dtype=bool)
     rng = np.random.default_rng(seed)
     for _ in range(draws):
@@ -354,7 +356,7 @@ def assert_equally_likely(counts: np.ndarray, draws: int) -> None:
 @pytest.mark.parametrize("length", [7, 23])
 def test_every_unit_is_equally_likely(name: str, length: int) -> None:
     draws = 3_000
-    assert_equally_likely(sum(hidden_draws(SAMPLERS[name], length=length, draws=draws)), draws)
+    assert_equally_likely(sum(masked_draws(SAMPLERS[name], length=length, draws=draws)), draws)
 
 
 @pytest.mark.soak
@@ -362,7 +364,7 @@ def test_every_unit_is_equally_likely(name: str, length: int) -> None:
 @pytest.mark.parametrize("length", [2, 10, 64])
 def test_every_unit_is_equally_likely_soak(name: str, length: int) -> None:
     draws = 50_000
-    assert_equally_likely(sum(hidden_draws(SAMPLERS[name], length=length, draws=draws)), draws)
+    assert_equally_likely(sum(masked_draws(SAMPLERS[name], length=length, draws=draws)), draws)
 
 
 @pytest.mark.parametrize("config", [ONLY_TOKENS, only_spans("geometric", 3.0)], ids=["tokens", "spans"])
@@ -381,7 +383,7 @@ def test_every_unit_is_equally_likely_where_cells_overlap(config: MaskingConfig)
 
 
 def test_tokens_hides_every_subset_equally_often() -> None:
-    seen = [tuple(np.flatnonzero(m)) for m in hidden_draws(replace(ONLY_TOKENS, ratio=0.5), length=6, draws=8_000)]
+    seen = [tuple(np.flatnonzero(m)) for m in masked_draws(replace(ONLY_TOKENS, ratio=0.5), length=6, draws=8_000)]
     _, counts = np.unique(seen, axis=0, return_counts=True)
     assert len(counts) == comb(6, 3)
     assert stats.chisquare(counts).pvalue > 1e-4
@@ -397,7 +399,7 @@ def circular_runs(mask: np.ndarray) -> list[int]:
 def test_geometric_spans_are_geometric_with_the_mean_that_was_asked_for() -> None:
     """60 units in 10 runs: P(run = j) = C(59 − j, 8) / C(59, 9), the geometric law given sum and number."""
     config = only_spans("geometric", 6.0, ratio=0.3)
-    runs = [circular_runs(mask) for mask in hidden_draws(config, length=200, draws=2_000)]
+    runs = [circular_runs(mask) for mask in masked_draws(config, length=200, draws=2_000)]
     assert {len(r) for r in runs} == {10}
     first = np.array([np.random.default_rng(n).choice(r) for n, r in enumerate(runs)])
     p = np.array([comb(59 - j, 8) / comb(59, 9) for j in range(1, 52)])
@@ -408,13 +410,13 @@ def test_geometric_spans_are_geometric_with_the_mean_that_was_asked_for() -> Non
 
 
 def test_fixed_spans_have_one_length_and_one_remainder() -> None:
-    for mask in hidden_draws(only_spans("fixed", 7.0, ratio=0.3), length=200, draws=50):
+    for mask in masked_draws(only_spans("fixed", 7.0, ratio=0.3), length=200, draws=50):
         assert sorted(circular_runs(mask)) == [4, *[7] * 8]
 
 
 def test_ngrams_have_lengths_one_to_three_with_probability_inverse_to_length() -> None:
     counts = np.zeros(4)
-    for mask in hidden_draws(only_spans("ngram", ratio=0.2), length=1000, draws=200):
+    for mask in masked_draws(only_spans("ngram", ratio=0.2), length=1000, draws=200):
         counts += np.bincount(circular_runs(mask), minlength=4)
     assert counts[1:] / counts.sum() == pytest.approx(np.array([6, 3, 2]) / 11, abs=0.02)
 
@@ -427,7 +429,7 @@ def test_objectives_are_mixed_by_weight() -> None:
 
 
 def test_a_pair_draws_the_ratio_uniformly_for_each_piece() -> None:
-    shares = [m.mean() for m in hidden_draws(replace(ONLY_TOKENS, ratio=(0.2, 0.6)), length=1000, draws=1_500)]
+    shares = [m.mean() for m in masked_draws(replace(ONLY_TOKENS, ratio=(0.2, 0.6)), length=1000, draws=1_500)]
     assert stats.kstest(shares, stats.uniform(0.2, 0.4).cdf).pvalue > 1e-4
 
 
@@ -438,11 +440,11 @@ def test_bert_replacement_keeps_its_shares_and_draws_domain_ids_only() -> None:
     """80 % [MASK], 10 % random of the field's own ids, 10 % kept; a control is replaced but never drawn."""
     fields = (replace(BASE, controls=(ABSENT,)), Field(name="channel", tokens=tuple("abcdefgh")))
     ids = np.tile([[4, 0]], (20_000, 1)).astype(np.uint8)  # [ABSENT] and a
-    mask = mask_piece(
+    mask = mask_segment(
         ids, plain_units(20_000, 2), np.ones((20_000, 2), bool), fields, MaskingConfig(), rng=np.random.default_rng(0)
     )
     for f, each in enumerate(fields):
-        seen = mask.inputs[mask.hidden[:, f], f]
+        seen = mask.inputs[mask.masked[:, f], f]
         observed = np.bincount(seen, minlength=each.n_rows)
         shares = np.zeros(each.n_rows)
         shares[: each.n_tokens] = 0.1 / each.n_tokens
@@ -458,10 +460,12 @@ def test_one_draw_for_each_span() -> None:
     )
     field = Field(name="x", tokens=tuple(f"t{n}" for n in range(1000)))
     ids = np.random.default_rng(0).integers(0, 1000, (3_000, 1))
-    mask = mask_piece(ids, plain_units(3_000), np.ones((3_000, 1), bool), [field], config, rng=np.random.default_rng(1))
+    mask = mask_segment(
+        ids, plain_units(3_000), np.ones((3_000, 1), bool), [field], config, rng=np.random.default_rng(1)
+    )
     kind = np.where(mask.inputs == field.mask_id, 0, np.where(mask.inputs == ids, 2, 1))[:, 0]
-    edges = np.flatnonzero(np.diff(mask.hidden[:, 0].astype(int))) + 1
-    runs = [r for r, h in zip(np.split(kind, edges), np.split(mask.hidden[:, 0], edges), strict=True) if h[0]]
+    edges = np.flatnonzero(np.diff(mask.masked[:, 0].astype(int))) + 1
+    runs = [r for r, h in zip(np.split(kind, edges), np.split(mask.masked[:, 0], edges), strict=True) if h[0]]
     one_kind = [len(set(r.tolist())) == 1 for r in runs]  # a random id may equal the truth, once in a thousand
     assert np.mean(one_kind) > 0.98
     fates = np.bincount([r[0] for r in runs], minlength=3)
@@ -473,12 +477,12 @@ def test_cells_that_share_a_hidden_unit_are_kept_or_replaced_together() -> None:
     fields = (replace(BASE, source="x"), replace(BASE, name="residual", source="x"))
     ids = np.zeros((4_000, 2), dtype=np.int64)
     config = MaskingConfig(tokens=Tokens(replacement=Replacement(mask=0.5, keep=0.5)))
-    mask = mask_piece(
+    mask = mask_segment(
         ids, plain_units(4_000, 2), np.ones((4_000, 2), bool), fields, config, rng=np.random.default_rng(0)
     )
-    assert (mask.hidden[:, 0] == mask.hidden[:, 1]).all()
+    assert (mask.masked[:, 0] == mask.masked[:, 1]).all()
     assert (mask.inputs[:, 0] == mask.inputs[:, 1]).all()
-    kept = (mask.inputs[mask.hidden] == 0).mean()
+    kept = (mask.inputs[mask.masked] == 0).mean()
     assert kept == pytest.approx(0.5, abs=0.06)
 
 
@@ -502,23 +506,23 @@ def test_hiding_a_timestamp_hides_its_gap_the_next_gap_and_its_time_of_day() -> 
     raw = RawUnits.of(log_units(6), LOG)
     only_time_of_day = np.zeros((6, 3), dtype=bool)
     only_time_of_day[2, 2] = True
-    hidden = raw.cells(raw.units(only_time_of_day))
-    assert np.argwhere(hidden).tolist() == [[2, 1], [2, 2], [3, 1]]
+    masked = raw.cells(raw.units(only_time_of_day))
+    assert np.argwhere(masked).tolist() == [[2, 1], [2, 2], [3, 1]]
 
 
 def log_mask(mode: str, length: int = 10, *, ratio: float = 0.3, key: int = 0) -> np.ndarray:
     config = MaskingConfig(ratio=ratio, mode=mode, tokens=Tokens(replacement=Replacement()))
     ids, scorable = np.zeros((length, 3), dtype=np.uint8), np.ones((length, 3), dtype=bool)
-    return mask_piece(ids, log_units(length), scorable, LOG, config, rng=np.random.default_rng(key)).hidden
+    return mask_segment(ids, log_units(length), scorable, LOG, config, rng=np.random.default_rng(key)).masked
 
 
 @pytest.mark.parametrize("key", range(20))
 def test_position_mode_hides_whole_events_and_the_gap_after_each(key: int) -> None:
-    hidden = log_mask("position", key=key)
-    events = hidden[:, 0]
+    masked = log_mask("position", key=key)
+    events = masked[:, 0]
     assert events.sum() == 3
-    np.testing.assert_array_equal(hidden[:, 2], events)
-    np.testing.assert_array_equal(hidden[:, 1], events | np.concatenate([[False], events[:-1]]))
+    np.testing.assert_array_equal(masked[:, 2], events)
+    np.testing.assert_array_equal(masked[:, 1], events | np.concatenate([[False], events[:-1]]))
 
 
 def test_a_unit_belongs_to_the_position_of_the_narrowest_cell_that_depends_on_it() -> None:
@@ -533,16 +537,16 @@ def test_a_unit_belongs_to_the_position_of_the_narrowest_cell_that_depends_on_it
 
 
 def test_tail_mode_hides_the_last_events_and_nothing_before_them() -> None:
-    hidden = log_mask("tail")
-    np.testing.assert_array_equal(hidden, np.repeat(np.arange(10)[:, None] >= 7, 3, axis=1))
+    masked = log_mask("tail")
+    np.testing.assert_array_equal(masked, np.repeat(np.arange(10)[:, None] >= 7, 3, axis=1))
 
 
 def test_field_mode_hides_whole_columns_of_a_source() -> None:
     seen = {tuple(log_mask("field", ratio=0.5, key=key).all(axis=0).tolist()) for key in range(30)}
     assert seen == {(True, False, False), (False, True, True)}
     for key in range(10):
-        hidden = log_mask("field", ratio=0.5, key=key)
-        assert (hidden.all(axis=0) | ~hidden.any(axis=0)).all()
+        masked = log_mask("field", ratio=0.5, key=key)
+        assert (masked.all(axis=0) | ~masked.any(axis=0)).all()
 
 
 def test_position_mode_plans_whole_tokens_where_several_units_share_one() -> None:
@@ -551,7 +555,7 @@ def test_position_mode_plans_whole_tokens_where_several_units_share_one() -> Non
     units = np.stack([start, start + 6], axis=1)[:, None]
     ids, scorable = np.zeros((1000, 1), dtype=np.uint16), np.ones((1000, 1), dtype=bool)
     shares = [
-        mask_piece(ids, units, scorable, [BASE], MaskingConfig(mode=mode), rng=np.random.default_rng(0)).hidden.mean()
+        mask_segment(ids, units, scorable, [BASE], MaskingConfig(mode=mode), rng=np.random.default_rng(0)).masked.mean()
         for mode in ("position", "cell")
     ]
     assert shares[0] == 0.3
@@ -561,17 +565,17 @@ def test_position_mode_plans_whole_tokens_where_several_units_share_one() -> Non
 # --- infill ---------------------------------------------------------------------------------------------------------
 
 
-def infill_draws(config: MaskingConfig, *, length: int, draws: int) -> list[PieceMask]:
+def infill_draws(config: MaskingConfig, *, length: int, draws: int) -> list[SegmentMask]:
     ids, scorable = np.zeros((length, 1), dtype=np.uint8), np.ones((length, 1), dtype=bool)
     return [
-        mask_piece(ids, plain_units(length), scorable, [BASE], config, rng=np.random.default_rng(key))
+        mask_segment(ids, plain_units(length), scorable, [BASE], config, rng=np.random.default_rng(key))
         for key in range(draws)
     ]
 
 
 def test_infill_hides_a_uniform_share_of_the_target_whole_targets_included() -> None:
     masks = infill_draws(only_infill(), length=40, draws=2_000)
-    shares = np.array([mask.hidden[mask.target].mean() for mask in masks])
+    shares = np.array([mask.masked[mask.target].mean() for mask in masks])
     np.testing.assert_allclose(shares, [mask.ratio for mask in masks])
     assert (shares == 1).mean() == pytest.approx(1 / 20, abs=0.02)  # 1 / n; n is about 20
     assert stats.kstest(shares - np.random.default_rng(0).random(2_000) / 20, stats.uniform.cdf).statistic < 0.05
@@ -580,7 +584,7 @@ def test_infill_hides_a_uniform_share_of_the_target_whole_targets_included() -> 
 
 def test_infill_hides_less_of_the_context_the_more_of_the_target_is_hidden() -> None:
     for mask in infill_draws(only_infill(), length=300, draws=200):
-        context = mask.hidden[~mask.target, 0]
+        context = mask.masked[~mask.target, 0]
         assert context.sum() == round((0.3 - 0.2 * mask.ratio) * len(context))
 
 
@@ -611,8 +615,8 @@ def test_infill_in_field_mode_leaves_the_other_sources_visible() -> None:
     ids, scorable = np.zeros((30, 3), dtype=np.uint8), np.ones((30, 3), dtype=bool)
     seen = set()
     for key in range(40):
-        mask = mask_piece(ids, log_units(30), scorable, LOG, config, rng=np.random.default_rng(key))
-        seen.add((bool(mask.hidden[:, 0].any()), bool(mask.hidden[:, 1:].any())))
+        mask = mask_segment(ids, log_units(30), scorable, LOG, config, rng=np.random.default_rng(key))
+        seen.add((bool(mask.masked[:, 0].any()), bool(mask.masked[:, 1:].any())))
     assert seen == {(True, False), (False, True)}
 
 
@@ -630,23 +634,23 @@ def dnabert_mask(length: int, rng: np.random.Generator, *, p: float = 0.025) -> 
     """`run_pretrain.py` of DNABERT (Ji et al. 2021): centres with probability p, each grown to k tokens in a row."""
     centres = np.flatnonzero(rng.random(length) < p)
     around = centres[:, None] + np.array([0, -1, 1, -2, 2, 3])  # MASK_LIST["6"]
-    hidden = np.zeros(length, dtype=bool)
-    hidden[np.unique(np.clip(around, 0, length - 1))] = True
-    return hidden
+    masked = np.zeros(length, dtype=bool)
+    masked[np.unique(np.clip(around, 0, length - 1))] = True
+    return masked
 
 
-def readable(hidden: np.ndarray) -> np.ndarray:
+def readable(masked: np.ndarray) -> np.ndarray:
     """Which bases a visible token still shows."""
-    shown = np.zeros(len(hidden) + K - 1, dtype=bool)
-    for i in np.flatnonzero(~hidden):
+    shown = np.zeros(len(masked) + K - 1, dtype=bool)
+    for i in np.flatnonzero(~masked):
         shown[i : i + K] = True
     return shown
 
 
-def assert_hides(dna: np.ndarray, bases: np.ndarray, hidden: np.ndarray, rng: np.random.Generator) -> None:
+def assert_masks(dna: np.ndarray, bases: np.ndarray, masked: np.ndarray, rng: np.random.Generator) -> None:
     """The law: other values at the bases that are said to be hidden change no visible token."""
     other = np.where(bases, (dna + rng.integers(1, 4, len(dna))) % 4, dna)
-    np.testing.assert_array_equal(kmers(other)[~hidden], kmers(dna)[~hidden])
+    np.testing.assert_array_equal(kmers(other)[~masked], kmers(dna)[~masked])
 
 
 def test_dnabert_masks_k_tokens_to_hide_one_base_and_breaks_the_law_that_ours_keeps() -> None:
@@ -660,7 +664,7 @@ def test_dnabert_masks_k_tokens_to_hide_one_base_and_breaks_the_law_that_ours_ke
     assert claimed.mean() == pytest.approx(0.14, abs=0.02)
     assert (~readable(theirs)).mean() < 0.035  # though only about 2.5 % of the bases are gone
     with pytest.raises(AssertionError):
-        assert_hides(dna, claimed, theirs, rng)
+        assert_masks(dna, claimed, theirs, rng)
 
     one = np.zeros(len(ids), dtype=bool)
     one[100 : 100 + K] = True
@@ -671,12 +675,12 @@ def test_dnabert_masks_k_tokens_to_hide_one_base_and_breaks_the_law_that_ours_ke
     field = Field(name="6-mer", tokens=tuple(str(n) for n in range(4**K)))
     scorable = np.ones(ids.shape, dtype=bool)
     for config in (replace(ONLY_TOKENS, ratio=0.15), only_spans("geometric", 12.0, ratio=0.15)):
-        ours = mask_piece(ids, units, scorable, [field], config, rng=np.random.default_rng(1))
+        ours = mask_segment(ids, units, scorable, [field], config, rng=np.random.default_rng(1))
         line = plan_mask(RawUnits.of(units, [field]), scorable, config, rng=np.random.default_rng(1)).units
         planned = line[: len(dna)]
         assert planned.sum() == round(0.15 * len(dna))
-        assert not readable(ours.hidden[:, 0])[planned].any()
-        assert_hides(dna, planned, ours.hidden[:, 0], rng)
+        assert not readable(ours.masked[:, 0])[planned].any()
+        assert_masks(dna, planned, ours.masked[:, 0], rng)
 
 
 def test_eighty_ten_ten_per_token_gives_the_hidden_base_away_but_not_here() -> None:
@@ -688,9 +692,9 @@ def test_eighty_ten_ten_per_token_gives_the_hidden_base_away_but_not_here() -> N
     config = MaskingConfig(ratio=0.01, tokens=Tokens(replacement=Replacement(mask=0.9, keep=0.1)))
     kept_together, kept_alone, n = 0, 0, 0
     for key in range(60):
-        mask = mask_piece(ids, units, np.ones(ids.shape, bool), [field], config, rng=np.random.default_rng(key))
-        kept = (mask.hidden & (mask.inputs == ids))[:, 0]
-        alone = mask.hidden[:, 0] & (np.random.default_rng(key).random(len(ids)) < 0.1)
+        mask = mask_segment(ids, units, np.ones(ids.shape, bool), [field], config, rng=np.random.default_rng(key))
+        kept = (mask.masked & (mask.inputs == ids))[:, 0]
+        alone = mask.masked[:, 0] & (np.random.default_rng(key).random(len(ids)) < 0.1)
         planned = plan_mask(
             RawUnits.of(units, [field]), np.ones(ids.shape, bool), config, rng=np.random.default_rng(key)
         ).units

@@ -33,7 +33,7 @@ STRICT = np.full((4, 4), 0.002) + 0.992 * np.roll(np.eye(4), 1, axis=1)
 def chain(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray], step: np.ndarray = STEP) -> list[np.ndarray]:
     """The exact conditionals of that chain."""
     answers = []
-    for ids, asked in zip(sequences, cells, strict=True):
+    for ids, requested in zip(sequences, cells, strict=True):
         seen = np.where(ids >= 4, 1.0, np.eye(5)[np.minimum(ids[:, 0], 4)][:, :4])
         forward, backward = [np.full(4, 0.25)], [np.ones(4)]
         for each in seen[:-1]:
@@ -41,7 +41,7 @@ def chain(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray], step: np
         for each in seen[:0:-1]:
             backward.append(step @ (backward[-1] * each))
         weight = np.array(forward) * np.array(backward[::-1])
-        answers.append(np.log(weight / weight.sum(axis=1, keepdims=True))[asked[:, 0]])
+        answers.append(np.log(weight / weight.sum(axis=1, keepdims=True))[requested[:, 0]])
     return answers
 
 
@@ -96,8 +96,8 @@ def with_gaps(rng: np.random.Generator, length: int, n_gaps: int) -> tuple[str, 
     while len(ids) < length:
         ids.append(int(rng.choice(4, p=STRICT[ids[-1]])))
     starts = rng.choice(np.arange(3, length - 5, 6), n_gaps, replace=False).tolist()
-    hidden = {start + i for start in starts for i in range(1 + start % 2)}
-    marked = "".join("?" if i in hidden else "ABCD"[each] for i, each in enumerate(ids))
+    masked = {start + i for start in starts for i in range(1 + start % 2)}
+    marked = "".join("?" if i in masked else "ABCD"[each] for i, each in enumerate(ids))
     return marked, marked.replace("?", "")
 
 
@@ -152,8 +152,8 @@ def test_a_genome_comes_back_with_a_hole_of_the_chosen_length(genome_run: Traine
     letters = "".join(np.random.default_rng(1).choice(list("ACGT"), 200))
     lines = [(letters[:90] + "NNNNN" + letters[90:])[i : i + 60] for i in range(0, 205, 60)]
     (tmp_path / "g.fa").write_text("\n".join([">g", *lines, ">h", "ACNGT", ""]))
-    asked = {"lengths": read_lengths(["g:91-95=3..12"])}
-    infill_file(genome_run, tmp_path / "g.fa", output=tmp_path / "out", **asked)
+    requested = {"lengths": read_lengths(["g:91-95=3..12"])}
+    infill_file(genome_run, tmp_path / "g.fa", output=tmp_path / "out", **requested)
     (row,) = csv.DictReader((tmp_path / "out" / "lengths.csv").open())
     n = int(row["length"])
     assert (row["key"], row["start"], row["stop"]) == ("g", "91", "95")
@@ -169,7 +169,7 @@ def test_a_genome_comes_back_with_a_hole_of_the_chosen_length(genome_run: Traine
         ({"lengths": read_lengths(["x:1-2=1..3"])}, "no record is called 'x'"),
         ({"lengths": read_lengths(["g:1-900=1..3"])}, "leaves the record"),
         ({"lengths": read_lengths(["g:91-95=3..40"])}, "half the model's context"),
-        (asked | {"ranges": read_ranges(["g:1-2"])}, "cannot be counted"),
+        (requested | {"ranges": read_ranges(["g:1-2"])}, "cannot be counted"),
     ]:
         with pytest.raises(UsageError, match=message):
             infill_file(genome_run, tmp_path / "g.fa", output=tmp_path / "no", **wrong)

@@ -46,19 +46,19 @@ class Says:
 
     def __call__(self, examples: Sequence[Any], cells: Sequence[Any]) -> list[np.ndarray]:
         self.calls += 1
-        return [np.tile(self.answer, (len(asked), 1)) for asked in cells]
+        return [np.tile(self.answer, (len(requested), 1)) for requested in cells]
 
 
-def asked(n: int) -> tuple[list[Example], list[np.ndarray]]:
+def requested(n: int) -> tuple[list[Example], list[np.ndarray]]:
     return [Example(np.full((n, 1), 3))], [np.stack([np.arange(n), np.zeros(n, int)], axis=1)]
 
 
 def test_mixtures_are_by_formula() -> None:
     a, b = Says(0.7, 0.2, 0.1), Says(0.1, 0.1, 0.8)
-    (mean,) = Mixture({"a": a, "b": b}, ABC)(*asked(2))
+    (mean,) = Mixture({"a": a, "b": b}, ABC)(*requested(2))
     np.testing.assert_allclose(np.exp(mean[0]), [0.4, 0.15, 0.45], atol=1e-5)
     gate = Gate(np.array([[1.0, 0.5]] * 3), 0)
-    (product,) = Blend({"a": a, "b": b}, gate, ABC)(*asked(2))
+    (product,) = Blend({"a": a, "b": b}, gate, ABC)(*requested(2))
     expected = np.array([0.7, 0.2, 0.1]) * np.sqrt([0.1, 0.1, 0.8])
     np.testing.assert_allclose(np.exp(product[0]), expected / expected.sum(), atol=1e-5)
 
@@ -68,13 +68,13 @@ def test_weights_stay_equal_for_few_cells_and_follow_the_better_method_for_many(
     truth = np.random.default_rng(0).choice(3, p=[0.7, 0.2, 0.1], size=3000)
     mixture = Mixture({"good": good, "bad": bad}, ABC)
     for n in (50, 300, 3000):
-        fitted = mixture.fitted(*asked(n), truth[:n])
+        fitted = mixture.fitted(*requested(n), truth[:n])
         weights = fitted.gate.weights[2]
         if n == 50:
             assert weights.tolist() == [0.5, 0.5]
         else:
             assert weights[0] > 2 * weights[1]
-    np.testing.assert_allclose(np.exp(fitted(*asked(5))[0][0]), [0.7, 0.2, 0.1], atol=0.05)
+    np.testing.assert_allclose(np.exp(fitted(*requested(5))[0][0]), [0.7, 0.2, 0.1], atol=0.05)
 
 
 def test_fitted_weights_minimise_the_penalised_loss() -> None:
@@ -98,18 +98,18 @@ def test_fitted_weights_minimise_the_penalised_loss() -> None:
 def test_answers_are_remembered() -> None:
     says = Says(0.2, 0.3, 0.5)
     remembered = Remembered(says)
-    first = remembered(*asked(3))
+    first = remembered(*requested(3))
     first[0][:] = 0
-    np.testing.assert_array_equal(remembered(*asked(3))[0], says(*asked(3))[0])
-    remembered(*asked(4))
+    np.testing.assert_array_equal(remembered(*requested(3))[0], says(*requested(3))[0])
+    remembered(*requested(4))
     assert says.calls == 3  # two of them through `remembered`
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.booleans(), max_size=12))
-def test_holes_are_measured(hidden: list[bool]) -> None:
-    found = holes(np.array(hidden, bool)[:, None])[:, 0].tolist()
-    text = "".join("x" if each else "." for each in hidden)
+def test_holes_are_measured(masked: list[bool]) -> None:
+    found = holes(np.array(masked, bool)[:, None])[:, 0].tolist()
+    text = "".join("x" if each else "." for each in masked)
     expected = [len(part) for part in text.replace(".", " . ").split() for _ in part if part != "."]
     assert [size for size in found if size] == expected
 
@@ -147,14 +147,14 @@ def test_genomes_have_tables_copies_and_mixtures() -> None:
     genome = rng.integers(4, size=(3000, 1)).astype(np.uint8)
     baselines = Baselines([genome], NucleotideTokenizer(), 5, every=True, selection=[Encoded(genome[:1500])])
     assert {"12 + 12 neighbours", "copies", "best Markov chain", EQUAL, FITTED} <= set(baselines.predicts)
-    hidden = genome[:2900].copy()  # of all of it, all would be left out
-    hidden[100:105] = 4
+    masked = genome[:2900].copy()  # of all of it, all would be left out
+    masked[100:105] = 4
     cells = np.array([[position, 0] for position in range(100, 105)])
     for name, predict in baselines.predicts.items():
-        (answer,) = predict([Example(hidden)], [cells])
+        (answer,) = predict([Example(masked)], [cells])
         assert answer.shape == (5, 4), name
         np.testing.assert_allclose(np.exp(answer).sum(axis=1), 1, rtol=1e-6, err_msg=name)
-    (copied,) = baselines.predicts["copies"]([Example(hidden)], [cells])
+    (copied,) = baselines.predicts["copies"]([Example(masked)], [cells])
     assert (copied.argmax(axis=1) == genome[100:105, 0]).all()
     assert baselines.repeats is not None
 
@@ -167,12 +167,12 @@ def test_signals_have_gaussians_lines_and_seasons() -> None:
     baselines = Baselines([ids], Levels(), 2, every=True, selection=[Encoded(ids)])
     assert {"Gaussian", "Gaussian, any level", "lines", "last value", "season of 24", FITTED} <= set(baselines.predicts)
     assert baselines.repeats is None
-    hidden = ids.copy()
-    hidden[1000:1012] = 31
+    masked = ids.copy()
+    masked[1000:1012] = 31
     cells = np.array([[position, 0] for position in range(1000, 1012)])
     errors = {}
     for name, predict in baselines.predicts.items():
-        (answer,) = predict([Example(hidden)], [cells])
+        (answer,) = predict([Example(masked)], [cells])
         np.testing.assert_allclose(np.exp(answer).sum(axis=1), 1, rtol=1e-6, err_msg=name)
         errors[name] = float(((np.exp(answer) @ np.array(LEVELS) - wave[1000:1012]) ** 2).mean())
     assert errors["Gaussian"] < 0.1 < errors["lines"]

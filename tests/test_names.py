@@ -36,25 +36,25 @@ def test_no_two_records_are_called_the_same(keys: list[str]) -> None:
 
 
 @given(KEYS, st.sampled_from(["a", "a#1", "a#2", "a#3", "b", "b#1", "#1"]))
-def test_a_request_means_one_record_or_is_refused(keys: list[str], asked: str) -> None:
+def test_a_request_means_one_record_or_is_refused(keys: list[str], requested: str) -> None:
     """By the definition: those whose key it is, and the n-th of the key before the number."""
-    names = Names([asked])
-    first, _, number = asked.rpartition("#")
+    names = Names([requested])
+    first, _, number = requested.rpartition("#")
     counts = Counter[str]()
     meant = []
     for place, key in enumerate(keys):
         counts[key] += 1
-        if key == asked or (key, str(counts[key])) == (first, number):
+        if key == requested or (key, str(counts[key])) == (first, number):
             meant.append(place)
     try:
-        found = [place for place, key in enumerate(keys) if asked in names.next(key).meant_by]
+        found = [place for place, key in enumerate(keys) if requested in names.next(key).meant_by]
         names.check()
     except UsageError:
         assert len(meant) != 1 or any("#" in key for key in keys)
     else:
         assert len(found) == 1
         assert found[0] in meant or "#" in keys[found[0]]
-        assert len(meant) == 1 or asked in keys
+        assert len(meant) == 1 or requested in keys
 
 
 @pytest.fixture(scope="module")

@@ -186,9 +186,9 @@ def test_init_and_tokenize_tell_how_many(tmp_path: Path) -> None:
     texts = {f"r{i}": random_text(rng, 600) for i in range(30)}
     texts["copy"] = mutated(texts["r3"], 601)
     (tmp_path / "g.fa").write_text("".join(f">{key}\n{text}\n" for key, text in texts.items()))
-    told = CliRunner().invoke(app, ["init", str(tmp_path / "g.fa"), "-o", str(tmp_path / "r.toml")])
-    assert told.exit_code == 0, told.output
-    assert "near-copies" in told.output
+    reported = CliRunner().invoke(app, ["init", str(tmp_path / "g.fa"), "-o", str(tmp_path / "r.toml")])
+    assert reported.exit_code == 0, reported.output
+    assert "near-copies" in reported.output
     built = CliRunner().invoke(app, ["tokenize", str(tmp_path / "r.toml"), "--output", str(tmp_path / "c")])
     assert built.exit_code == 0, built.output
     assert "near-copies" in built.output

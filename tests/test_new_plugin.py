@@ -20,8 +20,8 @@ def run(*arguments: str | Path) -> tuple[int, str]:
 
 
 def test_its_tests_pass_at_once(tmp_path: Path) -> None:
-    code, said = run("sky_log", "--output", tmp_path / "package")
-    assert code == 0, said
+    code, message = run("sky_log", "--output", tmp_path / "package")
+    assert code == 0, message
     package = tmp_path / "package"
     points = tomllib.loads((package / "pyproject.toml").read_text())["project"]["entry-points"]
     assert points["maskseq.tokenizers"] == {"sky_log": "maskseq_sky_log:SkyLogTokenizer"}
@@ -36,14 +36,14 @@ def test_its_tests_pass_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["Sky", "a-b", "1st", "", "class", "event", "../up"])
 def test_names_that_cannot_be_are_refused(tmp_path: Path, name: str) -> None:
-    code, said = run(name, "--output", tmp_path / "package")
-    assert code == 2, said
+    code, message = run(name, "--output", tmp_path / "package")
+    assert code == 2, message
     assert not (tmp_path / "package").exists()
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
-    code, said = run("sky", "--output", tmp_path / "mine")
+    code, message = run("sky", "--output", tmp_path / "mine")
     assert code == 2
-    assert "mine" in said
+    assert "mine" in message
     assert (tmp_path / "mine").read_text() == "mine"

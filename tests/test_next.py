@@ -136,18 +136,18 @@ def test_without_open_prefixes_rows_are_what_they_were(corpus: Corpus) -> None:
 def test_a_mask_of_the_tail_hides_all_that_depends_on_it() -> None:
     ids = EVENTS.encode(case("x", "abbc")).ids
     mask = mask_tail(ids, EVENTS.units(ids), EVENTS.fields, positions=2)
-    assert mask.hidden[-2:, 0].all()
-    assert mask.hidden[-2:, 2:].all()
-    assert not mask.hidden[:-2].any()
-    assert not mask.hidden[:, 1].any()  # the colour of the whole case
+    assert mask.masked[-2:, 0].all()
+    assert mask.masked[-2:, 2:].all()
+    assert not mask.masked[:-2].any()
+    assert not mask.masked[:, 1].any()  # the colour of the whole case
 
 
 def test_a_known_process_goes_on_as_it_does_and_ends_where_it_ends() -> None:
     sequences = [EVENTS.encode(each).ids for each in cases()]
     predict = left_only(sequences, EVENTS)["prefix table"]
-    asked = [("one", EVENTS.encode(case("one", "abb"))), ("two", EVENTS.encode(case("two", "abbb")))]
+    requested = [("one", EVENTS.encode(case("one", "abb"))), ("two", EVENTS.encode(case("two", "abbb")))]
     config = GenerateConfig(steps=6, samples=64)
-    one, two = continuations(predict, EVENTS, asked, config, context=16)
+    one, two = continuations(predict, EVENTS, requested, config, context=16)
     assert two.marginals[0, 0, 1] > 0.9  # a fourth b
     assert one.ended.mean() > 0.9
     assert one.running[0] == 64
@@ -177,9 +177,9 @@ def test_the_end_is_an_outcome_and_what_follows_it_is_nothing() -> None:
 def test_a_sample_does_not_depend_on_its_company_nor_on_how_many_there_are() -> None:
     sequences = [EVENTS.encode(each).ids for each in cases()]
     predict = left_only(sequences, EVENTS)["order-3 chain"]
-    asked = [(key, EVENTS.encode(case(key, text))) for key, text in (("x", "ab"), ("y", "abb"))]
-    many = continuations(predict, EVENTS, asked, GenerateConfig(steps=4, samples=5), context=16)
-    (alone,) = continuations(predict, EVENTS, asked[1:], GenerateConfig(steps=4, samples=3), context=16)
+    requested = [(key, EVENTS.encode(case(key, text))) for key, text in (("x", "ab"), ("y", "abb"))]
+    many = continuations(predict, EVENTS, requested, GenerateConfig(steps=4, samples=5), context=16)
+    (alone,) = continuations(predict, EVENTS, requested[1:], GenerateConfig(steps=4, samples=3), context=16)
     assert np.array_equal(many[1].ids[:3], alone.ids)
 
 
@@ -208,11 +208,11 @@ def test_simple_forecasts_are_what_their_names_say() -> None:
 def test_next_asks_for_every_position_with_nothing_behind_it_the_end_included() -> None:
     records = [(each.key, EVENTS.encode(each)) for each in cases(2)]
     protocol = Protocol.parse("next", MaskingConfig())
-    asked = list(protocol.examples(records, EVENTS, context=16))
-    assert [len(each.truth) for each in asked] == [*range(1, 6), *range(1, 8)]
-    for each in asked:
+    requested = list(protocol.examples(records, EVENTS, context=16))
+    assert [len(each.truth) for each in requested] == [*range(1, 6), *range(1, 8)]
+    for each in requested:
         assert set(each.cells[:, 0].tolist()) == {len(each.truth) - 1}
-        assert not each.hidden[:-1].any()
+        assert not each.masked[:-1].any()
     suffixes = Protocol.parse("suffix-3", MaskingConfig()).examples(records, EVENTS, context=16)
     assert [len(each.truth) for each in suffixes] == [3, 4, 5, 3, 4, 5, 6, 7]
 

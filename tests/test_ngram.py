@@ -66,15 +66,15 @@ def brute_force(texts: list[list[int]], around: tuple[int, ...]) -> list[float]:
             inner = [()]
             for _ in range(2 * pairs):
                 inner = [(*context, digit) for context in inner for digit in digits]
-            told = []
+            reported = []
             for context in inner:
                 whole = (MASK,) * (depth - pairs) + context + (MASK,) * (depth - pairs)
                 below = probabilities(whole, pairs - 1) if pairs else [1 / MASK] * MASK
-                told.append((matching(whole), below))
+                reported.append((matching(whole), below))
             gains = [
                 sum(
                     n * math.log((n - 1 + s * p) / (sum(counts) - 1 + s))
-                    for counts, below in told
+                    for counts, below in reported
                     for n, p in zip(counts, below, strict=True)
                     if n
                 )
@@ -119,8 +119,8 @@ def test_a_chain_is_predicted_as_well_as_by_the_context_tables_that_evaluate_use
     log_p = table[codes] - np.logaddexp.reduce(table[codes], axis=1, keepdims=True)
     ours = -log_p[np.arange(len(test)), test[:, 0]].mean()
     cells = np.argwhere(np.ones_like(test))
-    (asked,) = ContextTables([train], vocabulary=BASES, depth=2)([Example(test)], [cells])
-    theirs = -asked[np.arange(len(test)), test[:, 0]].mean()
+    (requested,) = ContextTables([train], vocabulary=BASES, depth=2)([Example(test)], [cells])
+    theirs = -requested[np.arange(len(test)), test[:, 0]].mean()
     assert ours == pytest.approx(theirs, abs=0.01)
 
 

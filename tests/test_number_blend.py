@@ -68,13 +68,15 @@ def test_what_is_hidden_again_has_the_shape_of_the_holes() -> None:
     assert (again.any(axis=1) & ~again.all(axis=1)).any()
 
 
-def puzzle(values: np.ndarray, tokenizer: QuantizeTokenizer, rng: np.random.Generator) -> tuple[Example, np.ndarray]:
-    hidden = rng.random(values.shape) < 0.3
+def masked_example(
+    values: np.ndarray, tokenizer: QuantizeTokenizer, rng: np.random.Generator
+) -> tuple[Example, np.ndarray]:
+    masked = rng.random(values.shape) < 0.3
     start = int(rng.integers(10, 70))
-    hidden[start : start + 12, int(rng.integers(values.shape[1]))] = True
-    shown = np.where(hidden, np.nan, values)
+    masked[start : start + 12, int(rng.integers(values.shape[1]))] = True
+    shown = np.where(masked, np.nan, values)
     record = Recording(key="r", channels=shown, names=tuple(c.name for c in tokenizer.channels))
-    return Example(tokenizer.encode(record).ids, shown), np.argwhere(hidden)
+    return Example(tokenizer.encode(record).ids, shown), np.argwhere(masked)
 
 
 DRIFTS = {
@@ -97,12 +99,12 @@ def judged(
     moved, squares, held = DRIFTS[drift](test, sd), [], []
     for start in rng.integers(0, len(test) - 96, size=windows).tolist():
         values = moved[start : start + 96]
-        example, cells = puzzle(values, tokenizer, rng)
-        (said,) = blend.stated([example], [cells])
+        example, cells = masked_example(values, tokenizer, rng)
+        (answered,) = blend.stated([example], [cells])
         others = [blend.experts[name].stated([example], [cells])[0] for name in LEVEL_FREE]
         truth, scale = values[tuple(cells.T)], sd[cells[:, 1]]
-        squares.append([(((each.mean - truth) / scale) ** 2).mean() for each in (said, *others)])
-        bounds = said.quantile(np.broadcast_to([0.25, 0.75, 0.1, 0.9, 0.025, 0.975], (len(cells), 6))).T
+        squares.append([(((each.mean - truth) / scale) ** 2).mean() for each in (answered, *others)])
+        bounds = answered.quantile(np.broadcast_to([0.25, 0.75, 0.1, 0.9, 0.025, 0.975], (len(cells), 6))).T
         held.append([((low <= truth) & (truth <= high)).mean() for low, high in bounds.reshape(3, 2, -1)])
     errors = np.mean(squares, axis=0)
     return float(errors[0]), float(errors[1:].min()), np.mean(held, axis=0)
@@ -137,16 +139,16 @@ def test_sentinels_are_rejected_and_measurements_are_not(
     values = walks(rng, 96)
     for drift in DRIFTS.values():
         assert not sentinels(drift(values, sd), sd).any()
-    example, cells = puzzle(values, tokenizer, rng)
+    example, cells = masked_example(values, tokenizer, rng)
     assert example.numbers is not None
     broken = example.numbers.copy()
     wild = ~np.isnan(broken) & (rng.random(broken.shape) < 0.02)
     broken[wild] = -99999
     (clean,) = blend.stated([Example(example.ids, np.where(wild, np.nan, broken))], [cells])
-    (said,) = blend.stated([Example(example.ids, broken)], [cells])
+    (answered,) = blend.stated([Example(example.ids, broken)], [cells])
     np.testing.assert_array_equal(sentinels(broken, sd), wild)
     truth = values[tuple(cells.T)]
-    assert ((said.mean - truth) ** 2).mean() < 1.1 * ((clean.mean - truth) ** 2).mean()
+    assert ((answered.mean - truth) ** 2).mean() < 1.1 * ((clean.mean - truth) ** 2).mean()
 
 
 def test_an_encoder_takes_part_by_its_bins(made: tuple[np.ndarray, QuantizeTokenizer, NumberBlend]) -> None:
@@ -157,15 +159,15 @@ def test_an_encoder_takes_part_by_its_bins(made: tuple[np.ndarray, QuantizeToken
 
     def encoder(examples: object, cells: list[np.ndarray]) -> list[np.ndarray]:
         """Knows the bins."""
-        found = [np.full((len(asked), n), -np.inf) for asked in cells]
-        for answer, asked in zip(found, cells, strict=True):
-            answer[np.arange(len(asked)), truth[tuple(asked.T)]] = 0
+        found = [np.full((len(requested), n), -np.inf) for requested in cells]
+        for answer, requested in zip(found, cells, strict=True):
+            answer[np.arange(len(requested)), truth[tuple(requested.T)]] = 0
         return found
 
     both = NumberBlend(
         blend.experts | {"encoder": encoder}, tokenizer.vocabulary, blend.frequencies, blend.std, blend.prior
     )
-    example, _ = puzzle(values, tokenizer, np.random.default_rng(8))
+    example, _ = masked_example(values, tokenizer, np.random.default_rng(8))
     assert both.weights_of(example)["encoder"] > 0.5
 
 
@@ -180,8 +182,8 @@ def test_numbers_are_counted_where_they_are_known() -> None:
     predict = count_numbers(Numbered([ids], [train]), tokenizer)["lines"]
     shown = train[:50] + 100.0
     shown[20] = np.nan
-    (said,) = predict.stated(
+    (answered,) = predict.stated(
         [Example(tokenizer.vocabulary.masked(ids[:50], np.isnan(shown)), shown)], [np.array([[20, 0]])]
     )
-    assert isinstance(said, Stated)
-    assert said.mean[0] == pytest.approx((shown[19, 0] + shown[21, 0]) / 2)
+    assert isinstance(answered, Stated)
+    assert answered.mean[0] == pytest.approx((shown[19, 0] + shown[21, 0]) / 2)

@@ -54,10 +54,12 @@ def test_conditionals_by_the_inverse_are_those_by_the_covariance(share: float, l
     counted = Stationary.count(series, window=120)
     z = series[0][:length].copy()
     z[rng.random(z.shape) < share] = np.nan
-    asked = np.isnan(z) & (rng.random(z.shape) < 0.7)
+    requested = np.isnan(z) & (rng.random(z.shape) < 0.7)
     covariance, known = counted.covariance[: z.size, : z.size], ~np.isnan(z.ravel())
     found = [
-        gaussian.with_free(Conditioned.of(covariance, known, asked.ravel(), precision), z, asked, free, covariance)
+        gaussian.with_free(
+            Conditioned.of(covariance, known, requested.ravel(), precision), z, requested, free, covariance
+        )
         for precision in (None, counted.matrices.precision(z.size))
     ]
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-4, atol=1e-5)
@@ -68,14 +70,14 @@ def test_free_shapes_are_the_limit_of_a_growing_variance() -> None:
     rng = np.random.default_rng(2)
     counted = Stationary.count([np.stack([walk(rng, 500), walk(rng, 500)], axis=1)], window=60)
     z = np.stack([walk(rng, 30), walk(rng, 30)], axis=1) + np.array([3.0, -2.0])
-    asked = np.zeros(z.shape, bool)
-    asked[12:20, 0] = True
-    z[asked] = np.nan
+    requested = np.zeros(z.shape, bool)
+    requested[12:20, 0] = True
+    z[requested] = np.nan
     known = ~np.isnan(z.ravel())
     shapes = gaussian.shapes_of(z, 2)
     wide = counted.covariance + 1e4 * shapes @ shapes.T
-    exact = Conditioned.of(counted.covariance, known, asked.ravel()).posterior(z.ravel(), shapes, asked.ravel())
-    limit = Conditioned.of(wide, known, asked.ravel()).posterior(z.ravel(), shapes[:, :0], asked.ravel())
+    exact = Conditioned.of(counted.covariance, known, requested.ravel()).posterior(z.ravel(), shapes, requested.ravel())
+    limit = Conditioned.of(wide, known, requested.ravel()).posterior(z.ravel(), shapes[:, :0], requested.ravel())
     np.testing.assert_allclose(exact[0], limit[0], atol=2e-3)
     np.testing.assert_allclose(exact[1], limit[1], rtol=2e-2)
 
@@ -112,14 +114,14 @@ def test_a_stationary_gaussian_predicts_as_well_as_the_law_allows() -> None:
     rng = np.random.default_rng(0)
     model = Stationary.count([walk(rng, 20_000)[:, None]], window=60)
     values = walk(rng, 20_000)[:, None]
-    hidden = values.copy()
-    hidden[50::100] = np.nan
-    mean, variance = model.posterior(hidden)
+    masked = values.copy()
+    masked[50::100] = np.nan
+    mean, variance = model.posterior(masked)
     lawful = (1 - 0.81) / (1 + 0.81)
     error = (mean - values)[50::100]
     assert (error**2).mean() == pytest.approx(lawful, rel=0.25)
     assert variance[50::100].mean() == pytest.approx(lawful, rel=0.1)
-    known = ~np.isnan(hidden)
+    known = ~np.isnan(masked)
     np.testing.assert_allclose(mean[known], values[known])
     assert (variance[known] == 0).all()
 
@@ -173,9 +175,9 @@ def test_aligned_series_have_means_and_covariances_of_their_own() -> None:
     errors = np.zeros(2)
     for _ in range(30):
         truth = one()
-        for hidden_length in (8, 20):  # short, and long
+        for masked_length in (8, 20):  # short, and long
             shown = truth.copy()
-            shown[16 : 16 + hidden_length] = np.nan
+            shown[16 : 16 + masked_length] = np.nan
             for i, each in enumerate((plain, aligned)):
                 errors[i] += ((each.posterior(shown)[0] - truth) ** 2).sum()
     assert errors[1] < 0.2 * errors[0]
@@ -224,8 +226,8 @@ def test_simple_fills_state_the_variance_of_their_errors() -> None:
         for start in range(10, 7900, 60):
             shown[start : start + length] = np.nan
         mean, variance = spread.posterior(shown)
-        hidden = np.isnan(shown)
-        assert ((mean - values)[hidden] ** 2).mean() == pytest.approx(variance[hidden].mean(), rel=0.35)
+        masked = np.isnan(shown)
+        assert ((mean - values)[masked] ** 2).mean() == pytest.approx(variance[masked].mean(), rel=0.35)
     assert spread.variance[0, 0] < spread.variance[0, 3] < spread.variance[0, 6]
     nothing = np.full((20, 1), np.nan)
     assert not np.isnan(np.stack(spread.posterior(nothing))).any()

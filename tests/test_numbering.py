@@ -24,10 +24,10 @@ def test_a_number_is_the_same_row_whatever_was_asked_before(data: st.DataObject,
         for index in range(counts[epoch][block])
     ]
     with tempfile.TemporaryDirectory() as folder:
-        asked: list[tuple[int, int]] = []
+        requested: list[tuple[int, int]] = []
 
         def count(epoch: int, block: int) -> int:
-            asked.append((epoch, block))
+            requested.append((epoch, block))
             return counts[epoch][block]
 
         def file(epoch: int) -> Path:
@@ -38,7 +38,7 @@ def test_a_number_is_the_same_row_whatever_was_asked_before(data: st.DataObject,
             for number in data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=8)):
                 assert numbers.place(number) == rows[number]
             assert numbers.n_rows(1) == sum(counts[1])
-        assert [asked.count((0, block)) for block in range(n_blocks)] == [1] * n_blocks
+        assert [requested.count((0, block)) for block in range(n_blocks)] == [1] * n_blocks
 
 
 def test_rows_are_numbered_from_0() -> None:

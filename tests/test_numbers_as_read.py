@@ -77,10 +77,10 @@ def filled(
 
 
 def with_gaps(values: np.ndarray, length: int = 6) -> tuple[np.ndarray, np.ndarray]:
-    hidden = np.zeros(values.shape, bool)
+    masked = np.zeros(values.shape, bool)
     for start in range(20, len(values) - 20, 40):
-        hidden[start : start + length, (start // 40) % 2] = True
-    return np.where(hidden, np.nan, values), hidden
+        masked[start : start + length, (start // 40) % 2] = True
+    return np.where(masked, np.nan, values), masked
 
 
 def test_a_sensor_that_drifted_out_of_its_bins_is_filled_as_well_as_before(
@@ -89,16 +89,16 @@ def test_a_sensor_that_drifted_out_of_its_bins_is_filled_as_well_as_before(
     truth = wave(400, seed=1)
     errors, widths = {}, {}
     for offset in (0.0, 10.0):
-        shown, hidden = with_gaps(truth + offset)
+        shown, masked = with_gaps(truth + offset)
         written, table = filled(predicting_by(blend), shown, tmp_path / str(offset))
-        errors[offset] = float(((written - truth - offset)[hidden] ** 2).mean())
+        errors[offset] = float(((written - truth - offset)[masked] ** 2).mean())
         inside = [
-            float(r["low95"]) <= t <= float(r["high95"]) for r, t in zip(table, (truth + offset)[hidden], strict=True)
+            float(r["low95"]) <= t <= float(r["high95"]) for r, t in zip(table, (truth + offset)[masked], strict=True)
         ]
         widths[offset] = np.mean([float(row["high95"]) - float(row["low95"]) for row in table])
         assert np.mean(inside) > 0.8
-    line = np.interp(np.arange(400), np.flatnonzero(~hidden[:, 0]), truth[~hidden[:, 0], 0])
-    assert errors[0.0] < 0.5 * ((line - truth[:, 0])[hidden[:, 0]] ** 2).mean()
+    line = np.interp(np.arange(400), np.flatnonzero(~masked[:, 0]), truth[~masked[:, 0], 0])
+    assert errors[0.0] < 0.5 * ((line - truth[:, 0])[masked[:, 0]] ** 2).mean()
     assert errors[10.0] < 1.3 * errors[0.0]
     assert widths[10.0] < 1.5 * widths[0.0]
 
@@ -185,11 +185,11 @@ def test_later_passes_see_the_numbers_that_fills_stand_for(temperature: float) -
 def test_stated_numbers_are_gaussians_beyond_their_quantiles() -> None:
     from scipy.stats import norm
 
-    said = Stated.gaussian(np.array([1.0, -20.0]), np.array([4.0, 0.25]))
-    asked = np.array([[-5.0, 1.0, 9.0], [-21.0, -20.0, -18.5]])
-    np.testing.assert_allclose(said.below(asked), norm.cdf(asked, [[1], [-20]], [[2], [0.5]]), rtol=1e-6)
+    answered = Stated.gaussian(np.array([1.0, -20.0]), np.array([4.0, 0.25]))
+    requested = np.array([[-5.0, 1.0, 9.0], [-21.0, -20.0, -18.5]])
+    np.testing.assert_allclose(answered.below(requested), norm.cdf(requested, [[1], [-20]], [[2], [0.5]]), rtol=1e-6)
     ranks = np.array([[1e-4, 0.3, 0.9999]] * 2)
-    np.testing.assert_allclose(said.quantile(ranks), norm.ppf(ranks, [[1], [-20]], [[2], [0.5]]), rtol=1e-9)
+    np.testing.assert_allclose(answered.quantile(ranks), norm.ppf(ranks, [[1], [-20]], [[2], [0.5]]), rtol=1e-9)
     lumpy = Stated(np.zeros(1), np.sort(np.random.default_rng(0).normal(size=(1, len(RANKS))) ** 3, axis=1))
     np.testing.assert_allclose(lumpy.below(lumpy.quantile(ranks[:1])), ranks[:1], atol=1e-6)
 

@@ -23,7 +23,7 @@ def ready(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return prepared(tmp_path_factory.mktemp("domain"), DOMAINS[request.param])
 
 
-def asked(name: str, ready: Prepared, file: Path, output: Path) -> list[object]:
+def requested(name: str, ready: Prepared, file: Path, output: Path) -> list[object]:
     """A command about a file, whose results go to `output`."""
     run, corpus = ready.folder / "run", ready.folder / "corpus"
     few = ["--cells", 50, "--few", *(["--context", 32] if name == "baseline" else [])]
@@ -43,7 +43,7 @@ COMMANDS = ("infill", "score", "embed", "evaluate", "baseline", "init")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_broken_record_is_named_with_the_way_round_it(name: str, ready: Prepared, tmp_path: Path) -> None:
     file = ready.file("bad", ready.domain.text)
-    result = command(*asked(name, ready, file, tmp_path / "out"))
+    result = command(*requested(name, ready, file, tmp_path / "out"))
     assert result.exit_code == 3, result.output
     assert ready.domain.place in result.stderr
     assert str(file) in result.stderr.replace("\n", "")
@@ -55,17 +55,17 @@ def test_a_broken_record_is_named_with_the_way_round_it(name: str, ready: Prepar
 def test_skipping_is_as_if_the_record_were_not_there(name: str, ready: Prepared, tmp_path: Path) -> None:
     """But for what is said of it: how many, of how many, and why."""
     bad, good = ready.file("x", ready.domain.text), None
-    result = command(*asked(name, ready, bad, tmp_path / "bad"), "--on-error", "skip", "--json")
+    result = command(*requested(name, ready, bad, tmp_path / "bad"), "--on-error", "skip", "--json")
     assert result.exit_code == 0, result.output
     n = len(ready.domain.broken)
-    told = json.loads(result.stdout.splitlines()[-1])
-    found = _find(told, "skipped")
+    reported = json.loads(result.stdout.splitlines()[-1])
+    found = _find(reported, "skipped")
     assert found["records"] == n
     assert ready.domain.place in found["first"][0]
     assert f"{n} of {found['of']} records skipped" in result.stderr.replace("\n", " ")
 
     good = ready.file("x", ready.domain.sound)
-    without = command(*asked(name, ready, good, tmp_path / "good"), "--json")
+    without = command(*requested(name, ready, good, tmp_path / "good"), "--json")
     assert without.exit_code == 0, without.output
     if name == "score":
         assert (tmp_path / "bad.jsonl").read_text() == (tmp_path / "good.jsonl").read_text()
@@ -74,7 +74,7 @@ def test_skipping_is_as_if_the_record_were_not_there(name: str, ready: Prepared,
             assert one["keys"].tolist() == other["keys"].tolist()
             np.testing.assert_allclose(one["vectors"], other["vectors"], atol=1e-5)
     elif name in ("evaluate", "baseline"):
-        assert told["protocols"] == json.loads(without.stdout)["protocols"]
+        assert reported["protocols"] == json.loads(without.stdout)["protocols"]
     elif name == "infill":
         filled = (tmp_path / "bad" / bad.name).read_text()
         expected = (tmp_path / "good" / bad.name).read_text()
@@ -93,11 +93,11 @@ def _length(text: str, piece: str) -> int:
     return len("".join(text.splitlines(keepends=True)[: piece.count("\n")]))
 
 
-def _find(told: Any, name: str) -> Any:
-    if isinstance(told, dict):
-        if name in told:
-            return told[name]
-        return next((found for inner in told.values() if (found := _find(inner, name))), None)
+def _find(reported: Any, name: str) -> Any:
+    if isinstance(reported, dict):
+        if name in reported:
+            return reported[name]
+        return next((found for inner in reported.values() if (found := _find(inner, name))), None)
     return None
 
 
@@ -111,7 +111,7 @@ def test_calibration_reads_as_the_other_commands_do(ready: Prepared) -> None:
 def test_a_build_says_how_many_it_skipped(ready: Prepared, tmp_path: Path) -> None:
     file = ready.file("bad", ready.domain.text)
     recipe = tmp_path / "recipe.toml"
-    begun = command(*asked("init", ready, file, recipe), "--on-error", "skip")
+    begun = command(*requested("init", ready, file, recipe), "--on-error", "skip")
     assert begun.exit_code == 0, begun.output
     assert 'on_error = "skip"' in recipe.read_text()
     built = command("tokenize", recipe, "-o", tmp_path / "corpus")
@@ -128,7 +128,7 @@ def test_where_nothing_else_is_there_the_error_stays(name: str, ready: Prepared,
     header = pieces[0] if 0 not in broken and ready.domain.ending == ".csv" else ""
     file = ready.file("bad", header + pieces[broken[0]])
     for more in ([], ["--on-error", "skip"]):
-        result = command(*asked(name, ready, file, tmp_path / "out"), *more)
+        result = command(*requested(name, ready, file, tmp_path / "out"), *more)
         assert result.exit_code == 3, result.output
         assert "--on-error" not in result.stderr
 

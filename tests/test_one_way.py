@@ -54,8 +54,8 @@ def dense(
     qkv: Tensor, rotation: Rotation, cu_seqlens: Tensor, *, target: Tensor, interleaved: bool = False, **_: Any
 ) -> Tensor:
     """The definition: one matrix of scores with the block mask, −inf wherever a query may not see a key."""
-    piece = torch.repeat_interleave(torch.arange(len(cu_seqlens) - 1), torch.diff(cu_seqlens.long()))
-    sees = (piece[:, None] == piece) & (target[:, None] | ~target)
+    segment = torch.repeat_interleave(torch.arange(len(cu_seqlens) - 1), torch.diff(cu_seqlens.long()))
+    sees = (segment[:, None] == segment) & (target[:, None] | ~target)
     q, k, v = qkv.unbind(1)
     if rotation is not None:
         q, k = rotate(torch.stack([q, k], 1), rotation, interleaved=interleaved).unbind(1)
@@ -65,21 +65,21 @@ def dense(
 
 @settings(max_examples=40, deadline=None)
 @given(
-    pieces=st.lists(st.lists(st.booleans(), min_size=1, max_size=150), min_size=1, max_size=5),
+    segments=st.lists(st.lists(st.booleans(), min_size=1, max_size=150), min_size=1, max_size=5),
     rotary=st.booleans(),
 )
-def test_attention_is_dense_attention_under_the_block_mask(pieces: list[list[bool]], rotary: bool) -> None:
+def test_attention_is_dense_attention_under_the_block_mask(segments: list[list[bool]], rotary: bool) -> None:
     """Whatever is target: nothing of a piece, all of it, or any positions between."""
     generator = torch.Generator().manual_seed(0)
     target, cu_seqlens = (
-        torch.tensor([flag for piece in pieces for flag in piece]),
-        boundaries([len(piece) for piece in pieces]),
+        torch.tensor([flag for segment in segments for flag in segment]),
+        boundaries([len(segment) for segment in segments]),
     )
     qkv, grad = (torch.randn(len(target), n, 2, 8, generator=generator, dtype=torch.float64) for n in (3, 1))
-    positions = torch.cat([torch.arange(len(piece)) for piece in pieces])
+    positions = torch.cat([torch.arange(len(segment)) for segment in segments])
     turn = rotation(positions, 8, 100.0) if rotary else None
     found, expected = qkv.clone().requires_grad_(), qkv.clone().requires_grad_()
-    longest = max(map(len, pieces))
+    longest = max(map(len, segments))
     ours = ContextTargetAttention.of(target, cu_seqlens)(found, turn, cu_seqlens, max_seqlen=longest)
     theirs = dense(expected, turn, cu_seqlens, target=target)
     torch.testing.assert_close(ours, theirs)
@@ -148,8 +148,8 @@ def test_the_context_is_the_same_whatever_the_target_holds() -> None:
 def test_the_target_is_the_same_wherever_the_tokens_of_a_piece_stand() -> None:
     """Xiao et al. move each source before its target and keep the true positions: that computes the same."""
     model, ((ids, positions, cu_seqlens, longest), target) = encoder(), packed()
-    piece = torch.repeat_interleave(torch.arange(len(LENGTHS)), torch.tensor(LENGTHS))
-    order = torch.argsort(2 * piece + target, stable=True)
+    segment = torch.repeat_interleave(torch.arange(len(LENGTHS)), torch.tensor(LENGTHS))
+    order = torch.argsort(2 * segment + target, stable=True)
     moved = model(ids[order], positions[order], cu_seqlens, longest, target=target[order])
     expected = model(ids, positions, cu_seqlens, longest, target=target)[order]
     torch.testing.assert_close(moved.hidden_states, expected.hidden_states, atol=1e-5, rtol=1e-5)
@@ -233,9 +233,9 @@ def test_the_loss_of_a_row_of_all_objectives_is_that_of_its_pieces_alone(row: Pa
     model = encoder()
     batch, one_way = Batch.of(row, CPU), MaskedLoss(model)
     loss, _ = one_way(batch, 1.0)
-    pieces = list(zip(row.cu_seqlens[:-1], row.cu_seqlens[1:], strict=True))
+    segments = list(zip(row.cu_seqlens[:-1], row.cu_seqlens[1:], strict=True))
     expected = 0.0
-    for objective, (start, stop) in zip(row.objective, pieces, strict=True):
+    for objective, (start, stop) in zip(row.objective, segments, strict=True):
         here, n = slice(start, stop), int(stop - start)
         ids, target = torch.from_numpy(row.inputs[here].astype(np.int64)), torch.from_numpy(row.target[here])
         assert bool(target.any()) == (objective == 2)
@@ -261,14 +261,14 @@ def test_a_trained_model_is_asked_under_the_mask_it_was_trained_under(row: Packe
     )
     model = encoder()
     loss, _ = MaskedLoss(model)(Batch.of(row, CPU), float(row.weights.sum()))
-    pieces = [
+    segments = [
         slice(a, b) for a, b in zip(row.cu_seqlens[:-1], row.cu_seqlens[1:], strict=True) if row.target[a:b].any()
     ]
-    cells = [np.argwhere(target[piece]) for piece in pieces]
-    truth = np.concatenate([row.targets[piece][tuple(c.T)] for piece, c in zip(pieces, cells, strict=True)])
+    cells = [np.argwhere(target[segment]) for segment in segments]
+    truth = np.concatenate([row.targets[segment][tuple(c.T)] for segment, c in zip(segments, cells, strict=True)])
 
     def nats(model: Encoder) -> float:
-        answers = np.concatenate(EncoderPredict(model)([Example(row.inputs[piece]) for piece in pieces], cells))
+        answers = np.concatenate(EncoderPredict(model)([Example(row.inputs[segment]) for segment in segments], cells))
         return float(-answers[np.arange(len(truth)), truth].mean())
 
     assert nats(model) == pytest.approx(loss.item(), rel=1e-5)

@@ -23,10 +23,10 @@ class Tiny(nn.Module):
         self.bias = nn.Parameter(torch.zeros(7))
 
     def forward(self, ids: Tensor) -> Tensor:
-        hidden = self.embedding(ids)
+        masked = self.embedding(ids)
         for layer in self.layers:
-            hidden = hidden + layer["down"](layer["up"](layer["norm"](hidden)).tanh())
-        return self.head(hidden) @ self.embedding.weight.T + self.bias
+            masked = masked + layer["down"](layer["up"](layer["norm"](masked)).tanh())
+        return self.head(masked) @ self.embedding.weight.T + self.bias
 
 
 def make(seed: int = 0) -> Tiny:

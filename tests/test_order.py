@@ -63,15 +63,15 @@ def test_scores_rank_as_their_names_say() -> None:
     assert ranked == {"confidence": [0, 1, 2], "margin": [0, 2, 1], "entropy": [1, 0, 2]}
 
 
-@pytest.mark.parametrize(("schedule", "hidden"), [("linear", [30, 20, 10, 0]), ("cosine", [36, 28, 15, 0])])
-def test_schedules_leave_hidden_what_their_formula_says(schedule: str, hidden: list[int]) -> None:
+@pytest.mark.parametrize(("schedule", "masked"), [("linear", [30, 20, 10, 0]), ("cosine", [36, 28, 15, 0])])
+def test_schedules_leave_hidden_what_their_formula_says(schedule: str, masked: list[int]) -> None:
     """Of 40 cells in 4 steps: 40·(1 − r), or ⌊40·cos(πr/2)⌋ as in MaskGIT."""
     seen, left = [], 40
     for step in range(4):
         state = Frontier(np.log(np.full((left, 4), 0.25)), np.zeros(40 - left), step)
         left -= len(chosen(state, order="confidence", steps=4, schedule=schedule))
         seen.append(left)
-    assert seen == hidden
+    assert seen == masked
 
 
 def test_ancestral_commits_each_cell_with_probability_one_over_the_steps_left() -> None:

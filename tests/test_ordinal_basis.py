@@ -52,8 +52,8 @@ def test_neighbours_are_alike_from_the_start_and_as_large_as_other_embeddings() 
 
 
 def test_tied_logits_are_made_of_the_same_rows() -> None:
-    model, hidden = encoder(cosines=5, head="none"), torch.randn(3, 64)
-    torch.testing.assert_close(model.logits(States(hidden), 0), hidden @ model.embeddings.table(0)[:41].T)
+    model, masked = encoder(cosines=5, head="none"), torch.randn(3, 64)
+    torch.testing.assert_close(model.logits(States(masked), 0), masked @ model.embeddings.table(0)[:41].T)
 
 
 def test_there_are_never_more_rows_than_bins() -> None:

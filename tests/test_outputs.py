@@ -138,10 +138,10 @@ def writer(target: Path, text: str, seconds: float = 0) -> subprocess.Popen[str]
 
 def test_of_processes_that_race_one_writes_and_the_others_end_with_exit_code_2(tmp_path: Path) -> None:
     racing = [writer(tmp_path / "out", str(n) * 1000, 3) for n in range(4)]
-    told = [process.communicate()[0] for process in racing]
+    reported = [process.communicate()[0] for process in racing]
     codes = [process.returncode for process in racing]
     assert set(codes) == {0, 2}
-    for text, code in zip(told, codes, strict=True):
+    for text, code in zip(reported, codes, strict=True):
         assert code == 0 or str(tmp_path / "out") in text
     assert list(tree(tmp_path)) == ["out"]
     assert (tmp_path / "out").read_text() in [str(n) * 1000 for n, code in enumerate(codes) if code == 0]
@@ -297,9 +297,9 @@ def test_an_infill_that_an_older_version_began_goes_on(
     with pytest.raises(KeyboardInterrupt):
         infill_file(genome_run, file, output=out, on_progress=interrupt)
     journal = work_folder(out) / "journal"
-    told = json.loads((journal / "identity.json").read_text())
-    assert "maskseq" not in told
-    (journal / "identity.json").write_text(json.dumps(told | {"maskseq": "0.0.1"}))
+    reported = json.loads((journal / "identity.json").read_text())
+    assert "maskseq" not in reported
+    (journal / "identity.json").write_text(json.dumps(reported | {"maskseq": "0.0.1"}))
     written: list[Path] = []
     monkeypatch.setattr("maskseq.infill.journal._write", lambda path, fills: written.append(path))
     infill_file(genome_run, file, output=out)
@@ -350,9 +350,9 @@ def test_a_full_disk_is_one_line_with_the_path_and_leaves_nothing(
 
 
 def test_a_full_disk_while_evaluating_or_calibrating(genome_run: TrainedModel, tmp_path: Path) -> None:
-    told = {"protocols": {}, "asked": {"cells": "x" * 1000}, "infill": {}}
+    reported = {"protocols": {}, "asked": {"cells": "x" * 1000}, "infill": {}}
     with full_disk(100), pytest.raises(DataError) as error, evaluation_writer(tmp_path / "judged") as write_told:
-        write_told(told)
+        write_told(reported)
     assert error.value.path == str(tmp_path / "judged" / "evaluation.json")
     assert tree(tmp_path) == {}
 

@@ -54,10 +54,10 @@ def test_what_is_left_out_is_what_no_part_has(tmp_path: Path, split: str) -> Non
     boundaries = [datetime.fromisoformat(each).timestamp() for each in hours]
     starts, ends = table.spans.T
     parted = np.any([(starts < each) & (ends >= each) for each in boundaries], axis=0)
-    asked = np.bincount(sequences.record, sequences.length - sequences.context, len(table))
+    requested = np.bincount(sequences.record, sequences.length - sequences.context, len(table))
     assert left.records == parted.sum()
-    assert left.share == pytest.approx((table.positions - asked)[parted].sum() / table.positions.sum())
-    assert left.asked == pytest.approx(asked[parted].sum() / table.positions.sum())
+    assert left.share == pytest.approx((table.positions - requested)[parted].sum() / table.positions.sum())
+    assert left.requested == pytest.approx(requested[parted].sum() / table.positions.sum())
     assert left.mean_length == pytest.approx(table.positions[parted].mean())
     assert left.mean_length_of_kept == pytest.approx(table.positions[~parted].mean())
     assert inspect(tmp_path / "c")["split"]["at a time boundary"]["records"] == left.records
@@ -89,8 +89,8 @@ def test_init_says_what_is_left_out_of_real_logs(shared_data: Path, tmp_path: Pa
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found: dict[str, Any] = starter.init([shared_data / "events" / name], output, yes=True)
-    told = found["records"]["left out at a time boundary"]
-    assert any("time boundary" in str(each.message) for each in caught) == (told["share of tokens"] > 0.25)
+    reported = found["records"]["left out at a time boundary"]
+    assert any("time boundary" in str(each.message) for each in caught) == (reported["share of tokens"] > 0.25)
     recipe = load_recipe(output)
     assert recipe.data.split.by == "time"
     file = Path(recipe.data.files[0])
@@ -105,7 +105,7 @@ def test_init_says_what_is_left_out_of_real_logs(shared_data: Path, tmp_path: Pa
             lengths.append(len(case) + 1)  # with its end
             before.append(int((case.time / 1e6 < crossed[-1]).sum()))
     total = sum(map(len, cases)) + len(cases)
-    assert told["records"] == len(lengths)
-    assert told["share of tokens"] == pytest.approx(sum(before) / total, abs=1e-4)
-    assert told["share that is asked about"] == pytest.approx((sum(lengths) - sum(before)) / total, abs=1e-4)
-    assert told["mean length"] == pytest.approx(np.mean(lengths), abs=0.1)
+    assert reported["records"] == len(lengths)
+    assert reported["share of tokens"] == pytest.approx(sum(before) / total, abs=1e-4)
+    assert reported["share that is asked about"] == pytest.approx((sum(lengths) - sum(before)) / total, abs=1e-4)
+    assert reported["mean length"] == pytest.approx(np.mean(lengths), abs=0.1)

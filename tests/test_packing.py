@@ -39,21 +39,21 @@ def test_every_token_is_in_exactly_one_piece_and_every_piece_in_one_row(
 ) -> None:
     config = PackingConfig(row_tokens=row_tokens, context=context, cut=cut)
     plan = PackingPlan(np.array(lengths), config, key=(7, 0), chunk_tokens=chunk_tokens)
-    seen, n_pieces = [np.zeros(length, int) for length in lengths], Counter[int]()
+    seen, n_segments = [np.zeros(length, int) for length in lengths], Counter[int]()
     for block in plan.epoch(epoch):
         assert block.rows[0] == 0
         assert block.rows[-1] == len(block.length)
         for row in range(block.n_rows):
-            pieces = slice(block.rows[row], block.rows[row + 1])
-            assert 1 <= block.length[pieces].sum() <= row_tokens
+            segments = slice(block.rows[row], block.rows[row + 1])
+            assert 1 <= block.length[segments].sum() <= row_tokens
         for sequence, start, length in zip(block.sequence, block.start, block.length, strict=True):
             assert 1 <= length <= context
             short = lengths[sequence] <= context
             assert not short or length == lengths[sequence] or (cut and min(length, lengths[sequence] - length) >= 2)
-            n_pieces[sequence] += 1
+            n_segments[sequence] += 1
             seen[sequence][start : start + length] += 1
     assert all((counts == 1).all() for counts in seen)
-    assert all(n_pieces[i] <= 1 + (cut > 0) for i, length in enumerate(lengths) if length <= context)
+    assert all(n_segments[i] <= 1 + (cut > 0) for i, length in enumerate(lengths) if length <= context)
     assert plan.n_tokens == sum(lengths)
 
 

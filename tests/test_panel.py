@@ -99,14 +99,14 @@ def panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Panel:
 def test_a_panel_of_three_domains_has_rows_resumes_and_makes_its_page(panel: Panel, tmp_path: Path) -> None:
     sets = _write(tmp_path)
     assert panel.run(sets) == []
-    told = {each.name: json.loads(panel.result(each).read_text()) for each in sets}
+    reported = {each.name: json.loads(panel.result(each).read_text()) for each in sets}
     by_name = {each.name: each for each in sets}
     for name, methods in (
         ("reads", {"frequencies"}),
         ("log", {"most frequent span"}),
         ("waves", {"lines", "season of 25", "covariances"}),
     ):
-        protocols = told[name]["protocols"]
+        protocols = reported[name]["protocols"]
         assert {f"{part}/{kind}" for part in ("test", "selection") for kind in ("single", "gap", "masked")} <= set(
             protocols
         )
@@ -123,14 +123,16 @@ def test_a_panel_of_three_domains_has_rows_resumes_and_makes_its_page(panel: Pan
             assert each["regions"] == len(each["sizes"])
             for method, mean in each["means"].items():
                 assert sum(each["sums"][method]) / sum(each["sizes"]) == pytest.approx(mean, rel=1e-3)
-    assert {f"{kind}/gap" for kind in DRIFTS} <= set(told["waves"]["protocols"])
+    assert {f"{kind}/gap" for kind in DRIFTS} <= set(reported["waves"]["protocols"])
     reads = panel.folder(sets[0])
-    _, puzzles = questions(Export.read(reads / "encoded"), "genome", cells=panel.cells)["test/masked"]
+    _, masked_examples = questions(Export.read(reads / "encoded"), "genome", cells=panel.cells)["test/masked"]
     run = maskseq.load(reads / "run")
-    direct = ask(run.predict(), puzzles, run.tokenizer.vocabulary)
-    assert told["reads"]["protocols"]["test/masked"]["means"]["shipped"] == pytest.approx(direct.bits.mean(), rel=1e-4)
-    outside = ~np.concatenate(list(map(_repeated(Export.read(reads / "encoded").ids("train")), puzzles)))
-    assert told["reads"]["protocols"]["test/masked"]["beside"]["shipped"][
+    direct = ask(run.predict(), masked_examples, run.tokenizer.vocabulary)
+    assert reported["reads"]["protocols"]["test/masked"]["means"]["shipped"] == pytest.approx(
+        direct.bits.mean(), rel=1e-4
+    )
+    outside = ~np.concatenate(list(map(_repeated(Export.read(reads / "encoded").ids("train")), masked_examples)))
+    assert reported["reads"]["protocols"]["test/masked"]["beside"]["shipped"][
         "bits outside exact repeats"
     ] == pytest.approx(direct.bits[outside].mean(), rel=1e-4)
     logged = [json.loads(line) for line in (tmp_path / "results" / "report_runs.jsonl").read_text().splitlines()]
@@ -139,7 +141,7 @@ def test_a_panel_of_three_domains_has_rows_resumes_and_makes_its_page(panel: Pan
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("*") if path.is_file()}
     panel.result(sets[0]).unlink()
     assert panel.run(sets) == []  # from what its steps have left behind
-    assert json.loads(panel.result(sets[0]).read_text())["protocols"] == told["reads"]["protocols"]
+    assert json.loads(panel.result(sets[0]).read_text())["protocols"] == reported["reads"]["protocols"]
     assert before == before | {p: p.stat().st_mtime_ns for p in before if p != panel.result(sets[0])}
 
     write_report(tmp_path / "results", tmp_path / "panel.md")
@@ -159,8 +161,10 @@ def _repeated(train: list[np.ndarray], flank: int = 12) -> Callable[[MaskedExamp
 
     known = {around(text, at) for text in texts for at, each in enumerate(text) if each < 4}
 
-    def found(puzzle: MaskedExample) -> np.ndarray:
-        return np.array([around(puzzle.truth[:, 0].tolist(), at) in known for at in puzzle.cells[:, 0].tolist()])
+    def found(masked_example: MaskedExample) -> np.ndarray:
+        return np.array(
+            [around(masked_example.truth[:, 0].tolist(), at) in known for at in masked_example.cells[:, 0].tolist()]
+        )
 
     return found
 
@@ -172,15 +176,15 @@ def test_numbers_out_of_the_range_of_training_are_nothing_to_methods_that_state_
     assert panel.run([waves]) == []
     means = json.loads(panel.result(waves).read_text())["protocols"]["offset 5 sd/gap"]["means"]
     export = Export.read(panel.folder(waves) / "encoded")
-    _, puzzles = questions(export, "signal", cells=panel.cells)["offset 5 sd/gap"]
+    _, masked_examples = questions(export, "signal", cells=panel.cells)["offset 5 sd/gap"]
     spread = Baselines(export.ids("train"), export.tokenizer, 1).spreads()
     errors = []
-    for puzzle in puzzles:
-        assert puzzle.numbers is not None
-        for at, field in puzzle.cells.tolist():
-            known = np.flatnonzero(~puzzle.hidden[:, field])
-            line = np.interp(at, known, puzzle.numbers[known, field])
-            errors.append(((line - puzzle.numbers[at, field]) / spread[field]) ** 2)
+    for masked_example in masked_examples:
+        assert masked_example.numbers is not None
+        for at, field in masked_example.cells.tolist():
+            known = np.flatnonzero(~masked_example.masked[:, field])
+            line = np.interp(at, known, masked_example.numbers[known, field])
+            errors.append(((line - masked_example.numbers[at, field]) / spread[field]) ** 2)
     assert means["lines"] == pytest.approx(np.mean(errors), rel=1e-3)
     assert means["lines"] < means["frequencies"] / 3
 
@@ -208,11 +212,13 @@ def test_a_test_part_that_a_recipe_asks_for_is_left_to_training() -> None:
 
 def test_answers_to_other_questions_are_not_taken_for_answers_to_these(tmp_path: Path) -> None:
     export = _export()
-    puzzles, others = (draw(export, export.records("test"), "masked", cells=90, thin=True, seed=i) for i in range(2))
+    masked_examples, others = (
+        draw(export, export.records("test"), "masked", cells=90, thin=True, seed=i) for i in range(2)
+    )
     path = tmp_path / "q.npz"
-    assert not asks(path, puzzles)
-    write(path, puzzles, export.tokenizer, fills=0)
-    assert asks(path, puzzles)
+    assert not asks(path, masked_examples)
+    write(path, masked_examples, export.tokenizer, fills=0)
+    assert asks(path, masked_examples)
     assert not asks(path, others)
 
 
@@ -231,7 +237,7 @@ def test_a_command_is_interrupted_once_at_its_limit_and_may_end_in_peace(tmp_pat
         "except KeyboardInterrupt:\n    print('checkpointed', file=sys.stderr); sys.exit(130)"
     )
     ended = walk._process(["-c", program], 1.5, tmp_path)
-    assert (ended.code, ended.stopped, ended.said) == (130, True, "checkpointed")
+    assert (ended.code, ended.stopped, ended.message) == (130, True, "checkpointed")
     assert 1.5 <= ended.cpu < 6
 
 
@@ -251,15 +257,15 @@ def _export(n_fields: int = 2, length: int = 400) -> Export:
 def test_questions_depend_on_ids_and_seed_alone_and_ask_about_as_many_cells_as_wanted() -> None:
     export = _export()
     first, again = (questions(export, "genome", cells=300) for _ in range(2))
-    for where, (name, puzzles) in first.items():
+    for where, (name, masked_examples) in first.items():
         assert name == again[where][0]
-        for one, other in zip(puzzles, again[where][1], strict=True):
+        for one, other in zip(masked_examples, again[where][1], strict=True):
             assert np.array_equal(one.cells, other.cells)
-            assert np.array_equal(one.hidden, other.hidden)
-            assert one.hidden[tuple(one.cells.T)].all()
-        assert 300 <= sum(len(puzzle.cells) for puzzle in puzzles) < 360
+            assert np.array_equal(one.masked, other.masked)
+            assert one.masked[tuple(one.cells.T)].all()
+        assert 300 <= sum(len(masked_example.cells) for masked_example in masked_examples) < 360
     other = draw(export, export.records("test"), "masked", cells=300, thin=True, seed=1)
-    assert any(not np.array_equal(a.hidden, b.hidden) for a, b in zip(other, first["test/masked"][1], strict=False))
+    assert any(not np.array_equal(a.masked, b.masked) for a, b in zip(other, first["test/masked"][1], strict=False))
 
 
 @pytest.mark.parametrize("kind", DRIFTS)

@@ -63,8 +63,8 @@ def test_packed_answers_equal_each_sequence_alone(model: Encoder, batch_tokens: 
     sequences, cells = some_sequences([7, 30, 1, 12, 12, 25])
     cells[3] = cells[3][:0]  # a sequence of which nothing is asked
     answers = with_ids(EncoderPredict(model, batch_tokens=batch_tokens))(sequences, cells)
-    for ids, asked, answer in zip(sequences, cells, answers, strict=True):
-        np.testing.assert_allclose(answer, alone(model, ids, asked), atol=2e-5)
+    for ids, requested, answer in zip(sequences, cells, answers, strict=True):
+        np.testing.assert_allclose(answer, alone(model, ids, requested), atol=2e-5)
     assert np.exp(answers[1]).sum(axis=1) == pytest.approx(np.ones(len(cells[1])))
 
 
@@ -81,10 +81,10 @@ def test_symmetries_are_averaged_in_log_space(model: Encoder) -> None:
     sequences, cells = some_sequences([9, 5])
     answers = with_ids(EncoderPredict(model, [SWAP]))(sequences, cells)
     other_column = (1, 0, 2)
-    for ids, asked, answer in zip(sequences, cells, answers, strict=True):
+    for ids, requested, answer in zip(sequences, cells, answers, strict=True):
         mirrored = SWAP.ids(ids)
-        expected = alone(model, ids, asked)
-        for row, (position, field) in enumerate(asked):
+        expected = alone(model, ids, requested)
+        for row, (position, field) in enumerate(requested):
             column = other_column[field]
             seen = alone(model, mirrored, np.array([[len(ids) - 1 - position, column]]))[0]
             for token in range((4, 4, 3)[field]):

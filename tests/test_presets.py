@@ -97,7 +97,7 @@ def test_wrong_names_are_answered_with_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("switches", "told"),
+    ("switches", "reported"),
     [
         ({"ngram_embeddings": NgramEmbeddingsConfig(contexts=((9, 0),))}, r"1,953,125 embeddings.*at most 1,048,576"),
         ({"ngram_embeddings": NgramEmbeddingsConfig(contexts=((0, 0),))}, "at least one neighbour"),
@@ -112,7 +112,7 @@ def test_wrong_names_are_answered_with_the_nearest() -> None:
         ({"phase_embeddings": PhaseEmbeddingsConfig(periods=(3, 1))}, "from 2 on"),
     ],
 )
-def test_what_an_encoder_cannot_know_of_its_neighbours_is_refused(switches: dict[str, object], told: str) -> None:
+def test_what_an_encoder_cannot_know_of_its_neighbours_is_refused(switches: dict[str, object], reported: str) -> None:
     bases = Vocabulary.of([Field(name="base", tokens=tuple("ACGT"))])
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=reported):
         preset("nano", bases, **switches)

@@ -12,7 +12,7 @@ from untrained import untrained
 from maskseq.cli import app
 from maskseq.errors import UsageError
 from maskseq.infill.options import Unsized
-from maskseq.infill.ranges import Moments, hidden_cells, within
+from maskseq.infill.ranges import Moments, masked_cells, within
 from maskseq.trained import TrainedModel
 from maskseq_genomics.codon import CodonTokenizer
 from maskseq_genomics.kmer import KmerTokenizer
@@ -52,14 +52,16 @@ def test_wrong_requests_are_refused_in_python(run: TrainedModel, what: str, reco
         list(run.infill(records, **WRONG[what]))
 
 
-@pytest.mark.parametrize("asked", [{"ranges": {"a": [(0, 1)]}}, {"unknown": ["letter"]}, {"ranges": {"": [(0, 1)]}}])
-def test_even_of_no_records(run: TrainedModel, asked: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "requested", [{"ranges": {"a": [(0, 1)]}}, {"unknown": ["letter"]}, {"ranges": {"": [(0, 1)]}}]
+)
+def test_even_of_no_records(run: TrainedModel, requested: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        list(run.infill([], **asked))
+        list(run.infill([], **requested))
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "requested",
     [
         {"ranges": {"a": [(0, 1)], "b": [(11, 12), (0, 3)]}},
         {"lengths": {"a": [Unsized(4, 6, 1, 3)]}},
@@ -68,9 +70,9 @@ def test_even_of_no_records(run: TrainedModel, asked: dict[str, Any]) -> None:
         {"unknown": ["base"]},
     ],
 )
-def test_right_ones_are_not(run: TrainedModel, asked: dict[str, Any]) -> None:
-    assert [each.record.key for each in run.infill(RECORDS, **asked)] == ["a", "b"]
-    if "" not in str(asked):
+def test_right_ones_are_not(run: TrainedModel, requested: dict[str, Any]) -> None:
+    assert [each.record.key for each in run.infill(RECORDS, **requested)] == ["a", "b"]
+    if "" not in str(requested):
         assert len(list(run.infill(RECORDS[:1], ranges={"": [(0, 1)]}))) == 1
 
 
@@ -112,11 +114,11 @@ def test_units_that_no_cell_depends_on_hide_nothing(tokenizer: Any, empty: list[
         for stop in range(start + 1, 12):
             expected = (units[..., 0] < stop) & (units[..., 1] > start)
             if expected.any():
-                np.testing.assert_array_equal(hidden_cells(tokenizer, encoded, record, [(start, stop)]), expected)
+                np.testing.assert_array_equal(masked_cells(tokenizer, encoded, record, [(start, stop)]), expected)
                 continue
             assert (start, stop) in empty
             with pytest.raises(UsageError):
-                hidden_cells(tokenizer, encoded, record, [(0, 3), (start, stop)])
+                masked_cells(tokenizer, encoded, record, [(0, 3), (start, stop)])
 
 
 @pytest.mark.parametrize(

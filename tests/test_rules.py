@@ -45,8 +45,8 @@ def anything(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> li
     """A model with strong opinions of no use."""
     width = 5 if sequences[0].shape[1] == 2 else 4
     answers = []
-    for ids, asked in zip(sequences, cells, strict=True):
-        logits = np.random.default_rng(ids.ravel()).normal(size=(len(ids), 2, width))[tuple(asked.T)] * 3
+    for ids, requested in zip(sequences, cells, strict=True):
+        logits = np.random.default_rng(ids.ravel()).normal(size=(len(ids), 2, width))[tuple(requested.T)] * 3
         answers.append(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
     return answers
 

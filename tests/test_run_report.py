@@ -100,9 +100,9 @@ def test_the_layer_table_is_what_the_optimizers_do(run: Path, tmp_path: Path) ->
     }
     expected = [(n, tuple(p.shape), *truth[id(p)], 2e-3) for n, p in model.named_parameters()]
     for path in (run, run / "checkpoints" / (run / "latest").read_text().strip(), recipe):
-        told = inspect(path, layers=True)["layers"]
-        assert [(r["name"], r["shape"], r["optimizer"], r["weight decay"], r["lr"]) for r in told] == expected
-    assert {r["optimizer"] for r in told} == {"muon", "adamw"}
+        reported = inspect(path, layers=True)["layers"]
+        assert [(r["name"], r["shape"], r["optimizer"], r["weight decay"], r["lr"]) for r in reported] == expected
+    assert {r["optimizer"] for r in reported} == {"muon", "adamw"}
 
 
 class Checker(HTMLParser):
@@ -139,7 +139,7 @@ def test_the_report_is_one_page_that_says_what_happened(run: Path) -> None:
         assert f"<td>{group}</td>" in page
     shown = re.findall(r'<span class="(right|wrong)"[^>]*title="([ACGT]) [01]\.\d\d">([ACGT])</span>', page)
     assert len(shown) > 20
-    assert all(told == value for _, told, value in shown)
+    assert all(reported == value for _, reported, value in shown)
     assert "&lt;r" in page  # keys are escaped
     assert "&quot;row_tokens&quot;: 512" in page
     assert Corpus.open(run / "corpus").fingerprint in page

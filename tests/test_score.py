@@ -46,8 +46,8 @@ class Table:
         sequences = [each.ids for each in examples]
         self.calls.append(len(sequences))
         return [
-            np.log(np.stack([self.conditional(ids, cell) for cell in asked]))
-            for ids, asked in zip(sequences, cells, strict=True)
+            np.log(np.stack([self.conditional(ids, cell) for cell in requested]))
+            for ids, requested in zip(sequences, cells, strict=True)
         ]
 
     def conditional(self, ids: np.ndarray, cell: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ def test_the_chain_rule_gives_the_exact_joint_in_any_order() -> None:
 def test_strides_take_as_many_passes_as_they_say_and_score_every_known_cell_once() -> None:
     tokenizer = NucleotideTokenizer()
     ids = np.random.default_rng(0).integers(0, 5, (70, 1)).astype(np.uint8)
-    asked: list[np.ndarray] = []
+    requested: list[np.ndarray] = []
 
     @of_ids
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -105,12 +105,12 @@ def test_strides_take_as_many_passes_as_they_say_and_score_every_known_cell_once
             known = ids != 4
             assert np.array_equal(np.argwhere(known & (seen == 4)), each)  # hidden = asked, everything else visible
             assert len(set(each[:, 0] % 8)) == 1
-            asked.append(each)
+            requested.append(each)
         return [np.full((len(each), 4), np.log(0.25)) for each in cells]
 
     (score,) = score_records(predict, [("r", Encoded(ids))], tokenizer=tokenizer, context=100, stride=8)
-    assert len(asked) == 8
-    assert np.array_equal(np.sort(np.concatenate(asked)[:, 0]), np.flatnonzero(ids[:, 0] != 4))
+    assert len(requested) == 8
+    assert np.array_equal(np.sort(np.concatenate(requested)[:, 0]), np.flatnonzero(ids[:, 0] != 4))
     assert np.array_equal(np.isnan(score.bits), ids == 4)
     assert score.bits[ids != 4] == pytest.approx(2.0)
 
@@ -140,8 +140,8 @@ def test_long_records_are_scored_in_windows_and_batches_change_nothing() -> None
     def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         assert max(map(len, sequences)) <= 64
         made = []
-        for seen, asked in zip(sequences, cells, strict=True):
-            logits = np.random.default_rng(seen.ravel()).normal(size=(len(seen), 4))[asked[:, 0]]
+        for seen, requested in zip(sequences, cells, strict=True):
+            logits = np.random.default_rng(seen.ravel()).normal(size=(len(seen), 4))[requested[:, 0]]
             made.append(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
         return made
 
@@ -179,7 +179,7 @@ def model() -> Encoder:
     return Encoder(config, seed=1)
 
 
-def hidden(model: Encoder, ids: np.ndarray) -> np.ndarray:
+def masked(model: Encoder, ids: np.ndarray) -> np.ndarray:
     n = len(ids)
     with torch.inference_mode():
         states = model(torch.tensor(ids.astype(int)), torch.arange(n), torch.tensor([0, n], dtype=torch.int32), n)
@@ -193,7 +193,7 @@ def test_embeddings_are_the_hidden_states_pooled(model: Encoder) -> None:
         made = dict(embed_records(model, records, pooling=pooling, context=64, batch_tokens=30))
         assert list(made) == [key for key, _ in records]
         for key, encoded in records:
-            np.testing.assert_allclose(made[key], pool(hidden(model, encoded.ids)), atol=2e-5)
+            np.testing.assert_allclose(made[key], pool(masked(model, encoded.ids)), atol=2e-5)
 
 
 def test_both_strands_embed_alike(model: Encoder) -> None:
@@ -214,7 +214,7 @@ def test_long_records_are_embedded_window_by_window(model: Encoder) -> None:
     ids = np.random.default_rng(0).integers(0, 4, (150, 1)).astype(np.uint8)
     (each,) = (states for _, states in embed_records(model, [("x", Encoded(ids))], pooling="none", context=64))
     expected = np.concatenate(
-        [hidden(model, ids[w])[k.start - w.start : k.stop - w.start] for w, k in windows(150, 64)]
+        [masked(model, ids[w])[k.start - w.start : k.stop - w.start] for w, k in windows(150, 64)]
     )
     np.testing.assert_allclose(each, expected, atol=2e-5)
     (mean,) = (vector for _, vector in embed_records(model, [("x", Encoded(ids))], context=64, batch_tokens=64))

@@ -69,12 +69,12 @@ def test_decoding_stays_within_the_level_and_keeps_detail_that_levels_lose(token
 def test_a_gap_is_filled_from_both_sides_and_nothing_else_changes(tokenizer):
     record = recording(200, seed=1, holes=0)
     ids = tokenizer.encode(record).ids
-    hidden = record.channels.copy()
-    hidden[50:60, 0] = hidden[0:3, 1] = hidden[190:, 1] = np.nan
-    gaps = replace(record, channels=hidden)
+    masked = record.channels.copy()
+    masked[50:60, 0] = masked[0:3, 1] = masked[190:, 1] = np.nan
+    gaps = replace(record, channels=masked)
     holes = tokenizer.encode(gaps).ids != ids
     filled = tokenizer.splice(gaps, ids, holes).channels
-    known = ~np.isnan(hidden)
+    known = ~np.isnan(masked)
     np.testing.assert_array_equal(filled[known], record.channels[known])
     for channel, rows in ((0, slice(50, 60)), (1, slice(0, 3)), (1, slice(190, 200))):
         width = np.diff(tokenizer.channels[channel].levels.centres)[0]

@@ -95,8 +95,8 @@ def test_whole_records_of_cut_or_padded_files(change, tmp_path):
     (expected,) = read(tmp_path / "y.edf", content)
     changed = content[:change] if change < 0 else content + bytes(change)
     whole = N_RECORDS + min(change // 200, 0)
-    told = f"{whole} of 6 data records" if change < 0 else f"{change} bytes behind"
-    with pytest.warns(DataWarning, match=told):
+    reported = f"{whole} of 6 data records" if change < 0 else f"{change} bytes behind"
+    with pytest.warns(DataWarning, match=reported):
         (record,) = read(tmp_path / "x.edf", changed)
     np.testing.assert_array_equal(record.channels, expected.channels[: whole * 50])
     with pytest.raises(DataError, match="is cut short"):
@@ -138,7 +138,7 @@ def test_many_channels(n, tmp_path):
 
 def test_headers_that_are_none(tmp_path):
     content, _ = edf()
-    for start, text, told in (
+    for start, text, reported in (
         (236, "0", "0 data records"), (236, "-2", "-2 data records"), (236, "nan", "records should be a number"),
         (244, "0", "data records of 0 s"), (252, "1_0", "signals should be a number"), (184, "512", "no EDF header"),
         (256 + 216 * 2, "0.5", "0.5 samples"), (256 + 104 * 2, "low", "range of signal 1 should be a number"),
@@ -146,5 +146,5 @@ def test_headers_that_are_none(tmp_path):
         changed = (
             content[:start] + field(text, 4 if start == 252 else 8) + content[start + (4 if start == 252 else 8) :]
         )
-        with pytest.raises(DataError, match=re.escape(told)):
+        with pytest.raises(DataError, match=re.escape(reported)):
             read(tmp_path / "x.edf", changed)

@@ -82,7 +82,7 @@ def test_one_changed_byte_of_wfdb_is_refused(offset, signals, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("header", "told"),
+    ("header", "reported"),
     [
         ("x 1 10 4\nx.dat 16 1 16 0 1\n", r"x\.dat: is cut short: 6 bytes of samples, but the header promises 8"),
         (
@@ -102,10 +102,10 @@ def test_one_changed_byte_of_wfdb_is_refused(offset, signals, tmp_path):
         ("# only a comment\n", r"no WFDB header"),
     ],
 )
-def test_broken_wfdb_headers_are_told(header, told, tmp_path):
+def test_broken_wfdb_headers_are_told(header, reported, tmp_path):
     (tmp_path / "x.hea").write_text(header)
     (tmp_path / "x.dat").write_bytes(bytes(6))
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=reported):
         list(Wfdb().read(tmp_path / "x.hea"))
 
 
@@ -127,19 +127,19 @@ def test_edf_channels_can_be_chosen(signals):
 
 
 def test_damaged_edf_is_refused(signals, tmp_path):
-    for name, told in (("crlf", "data record 1: it does not begin with the time"), ("utf8", r"U\+FFFD")):
-        with pytest.raises(DataError, match=told):
+    for name, reported in (("crlf", "data record 1: it does not begin with the time"), ("utf8", r"U\+FFFD")):
+        with pytest.raises(DataError, match=reported):
             list(Edf().read(signals / "corrupt" / f"EEGMMIDB_S001R01_{name}_mangled.edf"))
     mangled = bytearray((signals / "corrupt" / "EEGMMIDB_S001R01_crlf_mangled.edf").read_bytes())
     mangled[192:197] = b"     "  # as if it were plain EDF, which puts no time into its records
     whole = (signals / "mne_test.edf").read_bytes()
-    for content, told in (
+    for content, reported in (
         (mangled, "line feed bytes follows a CR: it was transferred as text"),
         (whole[:100], "no EDF header: header size should be a number"),
         (b"hello" * 99, "no EDF header"),
     ):
         (tmp_path / "x.edf").write_bytes(content)
-        with pytest.raises(DataError, match=told):
+        with pytest.raises(DataError, match=reported):
             list(Edf().read(tmp_path / "x.edf"))
     with pytest.raises(DataError, match="has no signals, only annotations"):
         list(Edf().read(signals / "wfdb_test_edfann.edf"))
@@ -183,7 +183,7 @@ def test_ucr_tables(signals, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("@problemName x\n1,2\n", "line 2: there is no @data line"),
         ("@data\n1,2:3\n", r"line 2: a series of channels of \[1, 2\] values"),
@@ -193,9 +193,9 @@ def test_ucr_tables(signals, tmp_path):
         ("@data\n", "there are no series"),
     ],
 )
-def test_broken_archives_are_told(text, told, tmp_path):
+def test_broken_archives_are_told(text, reported, tmp_path):
     (tmp_path / "x.ts").write_text(text)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=reported):
         list(Ts().read(tmp_path / "x.ts"))
 
 

@@ -57,13 +57,13 @@ def read(path):
 def test_long_gaps_begin_recordings_that_keep_their_times(kind, width, tmp_path):
     suffix = ".bdf" if width == 3 else ".edf"
     path = laid(tmp_path / f"x{suffix}", ["+0.5", "+1.5", "+2.5", "+60", "+61.0", "+3600.25"], kind=kind, width=width)
-    records, told = read(path)
+    records, reported = read(path)
     assert [(each.key, each.start, len(each), each.rate) for each in records] == [
         ("x", 0.5, 30, 10), ("x#2", 60, 20, 10), ("x#3", 3600.25, 10, 10),
     ]  # fmt: skip
     assert np.concatenate([each.channels for each in records])[:, 0].tolist() == list(range(60))
-    assert "2 gaps" in told
-    assert "data record 3" in told
+    assert "2 gaps" in reported
+    assert "data record 3" in reported
     assert records[1].between("60.5", "61") == (5, 10)
     writer, target = Edf().written_as(path)
     writer.write(records, target)
@@ -77,25 +77,25 @@ def test_long_gaps_begin_recordings_that_keep_their_times(kind, width, tmp_path)
 
 
 def test_short_gaps_are_unknown_samples(tmp_path):
-    (record,), told = read(laid(tmp_path / "x.edf", ["+0", "+1.5", "+2.5"]))
+    (record,), reported = read(laid(tmp_path / "x.edf", ["+0", "+1.5", "+2.5"]))
     known = [*range(10), *[np.nan] * 5, *range(10, 30)]
     assert np.array_equal(record.channels[:, 0], known, equal_nan=True)
-    assert "5 time steps missing in 1 gap, the first behind data record 1" in told
+    assert "5 time steps missing in 1 gap, the first behind data record 1" in reported
 
 
 def test_files_without_gaps_are_one_recording(tmp_path):
     for onsets, kind, start in ((["+0", "+1", "+2"], "EDF+D", 0), (["+0.25", "+1.25"], "EDF+C", 0.25)):
-        (record,), told = read(laid(tmp_path / "x.edf", onsets, kind=kind))
-        assert (record.key, record.start, len(record), told) == ("x", start, 10 * len(onsets), "")
-    (record,), told = read(laid(tmp_path / "x.edf", [0, 0], kind="", annotations=False))
-    assert (record.start, len(record), told) == (0, 20, "")
+        (record,), reported = read(laid(tmp_path / "x.edf", onsets, kind=kind))
+        assert (record.key, record.start, len(record), reported) == ("x", start, 10 * len(onsets), "")
+    (record,), reported = read(laid(tmp_path / "x.edf", [0, 0], kind="", annotations=False))
+    assert (record.start, len(record), reported) == (0, 20, "")
     thirds = [f"+{step / 3:.6f}" for step in range(3000)]
-    (record,), told = read(laid(tmp_path / "x.edf", thirds, duration="0.333333"))
-    assert (len(record), told) == (30_000, "")
+    (record,), reported = read(laid(tmp_path / "x.edf", thirds, duration="0.333333"))
+    assert (len(record), reported) == (30_000, "")
 
 
 @pytest.mark.parametrize(
-    ("onsets", "options", "told"),
+    ("onsets", "options", "reported"),
     [
         (["+0", "+1", "+1.5"], {}, "data record 3: begins at 1.5 s, before the end"),
         (["+0", "+5", "+1"], {}, "data record 3: begins at 1 s"),
@@ -103,8 +103,8 @@ def test_files_without_gaps_are_one_recording(tmp_path):
         (["+0", "+1"], {"annotations": False}, "no annotations"),
     ],
 )
-def test_times_that_cannot_be_are_refused(onsets, options, told, tmp_path):
-    with pytest.raises(DataError, match=told):
+def test_times_that_cannot_be_are_refused(onsets, options, reported, tmp_path):
+    with pytest.raises(DataError, match=reported):
         list(Edf().read(laid(tmp_path / "x.edf", onsets, **options)))
 
 
@@ -114,8 +114,8 @@ def test_what_edfio_writes_with_an_offset_is_read_with_it(tmp_path):
     out = io.BytesIO()
     edfio.Edf(signals, starttime=starttime, annotations=[edfio.EdfAnnotation(0.5, None, "x")]).write(out)
     (tmp_path / "x.edf").write_bytes(out.getvalue())
-    (record,), told = read(tmp_path / "x.edf")
-    assert (record.start, told) == (0.25, "")
+    (record,), reported = read(tmp_path / "x.edf")
+    assert (record.start, reported) == (0.25, "")
 
 
 def test_only_stretches_of_one_recording_become_one_table(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from maskseq.errors import UsageError
-from maskseq.masking.plan import MaskingConfig, mask_piece
+from maskseq.masking.plan import MaskingConfig, mask_segment
 from maskseq.testing import check_tokenizer
 from maskseq.types import ABSENT
 from maskseq_signals.patches import PatchTokenizer
@@ -57,7 +57,7 @@ def test_a_hidden_step_is_one_cell_of_its_position():
     tokenizer = PatchTokenizer.fit(RECORDS, patch=4, bins=8)
     encoded = tokenizer.encode(recording(32, holes=0))
     units = tokenizer.units(encoded.ids)
-    piece = mask_piece(
+    piece = mask_segment(
         encoded.ids,
         units,
         np.ones(encoded.ids.shape, bool),
@@ -65,21 +65,21 @@ def test_a_hidden_step_is_one_cell_of_its_position():
         MaskingConfig(ratio=0.25, mode="cell"),
         rng=np.random.default_rng(0),
     )
-    assert piece.hidden.sum() == 16  # of 64 samples, a quarter
-    assert 0 < piece.hidden.any(axis=1).sum() <= 8
+    assert piece.masked.sum() == 16  # of 64 samples, a quarter
+    assert 0 < piece.masked.any(axis=1).sum() <= 8
 
 
 def test_filled_steps_are_written_where_they_belong():
     record = recording(30, holes=0)
     tokenizer = PatchTokenizer.fit([record], patch=4, scheme="uniform", bins=64)
-    hidden = record.channels.copy()
-    hidden[13:15, 1] = hidden[29, 0] = np.nan
-    gaps = replace(record, channels=hidden)
+    masked = record.channels.copy()
+    masked[13:15, 1] = masked[29, 0] = np.nan
+    gaps = replace(record, channels=masked)
     ids = tokenizer.encode(record).ids
     holes = tokenizer.encode(gaps).ids != ids
     assert holes.sum() == 3
     filled = tokenizer.splice(gaps, ids, holes)
-    known = ~np.isnan(hidden)
+    known = ~np.isnan(masked)
     np.testing.assert_array_equal(filled.channels[known], record.channels[known])
     width = np.ptp(record.channels, axis=0) / 64
     assert (np.abs(filled.channels - record.channels) <= width).all()

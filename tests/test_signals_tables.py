@@ -117,7 +117,7 @@ def test_a_recording_from_elsewhere_becomes_a_new_table(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("", "the file is empty"),
         ("\n\n", "the file is empty"),
@@ -127,8 +127,8 @@ def test_a_recording_from_elsewhere_becomes_a_new_table(tmp_path):
         ("time\na\n", "there is no column of values beside 'time'"),
     ],
 )
-def test_broken_tables_are_told(text, told, tmp_path):
-    with pytest.raises(DataError, match=told):
+def test_broken_tables_are_told(text, reported, tmp_path):
+    with pytest.raises(DataError, match=reported):
         read(text_file(tmp_path, text))
 
 
@@ -188,13 +188,13 @@ def test_broken_arrays_are_told(tmp_path):
     (tmp_path / "no.npy").write_bytes(b"not an array")
     whole = (tmp_path / "wide.npy").read_bytes()
     (tmp_path / "cut.npy").write_bytes(whole[:-7])
-    told = {
+    reported = {
         "cube": "shape",
         "objects": "no NumPy file, or a damaged one .*pickle",
         "no": "no NumPy file",
         "cut": "no NumPy file, or a damaged one",
     }
-    for name, problem in told.items():
+    for name, problem in reported.items():
         with pytest.raises(DataError, match=problem):
             list(Npy().read(tmp_path / f"{name}.npy"))
     with pytest.raises(DataError, match="transpose it"):

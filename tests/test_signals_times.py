@@ -33,9 +33,9 @@ def read(path, reader=SignalCsv()):  # noqa: B008
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         records = list(reader.read(path))
-    told = [str(each.message) for each in caught if issubclass(each.category, DataWarning)]
-    assert len(told) <= 1
-    return records, "".join(told)
+    reported = [str(each.message) for each in caught if issubclass(each.category, DataWarning)]
+    assert len(reported) <= 1
+    return records, "".join(reported)
 
 
 WRITTEN = {
@@ -69,7 +69,7 @@ def test_rows_come_to_their_times_and_go_back_to_their_lines(written, moves, dat
     order = data.draw(st.one_of(st.just(list(range(len(at)))), st.permutations(range(len(at)))))
     folder = tmp_path_factory.mktemp("t")
     path = laid(folder / "s.csv", [(times[i], values[i]) for i in order])
-    records, told = read(path)
+    records, reported = read(path)
     expected: list[dict[int, float]] = [{}]
     for index, step in enumerate(at):
         if index and step - at[index - 1] > 64:
@@ -83,34 +83,34 @@ def test_rows_come_to_their_times_and_go_back_to_their_lines(written, moves, dat
     late = sum(order[i] < order[i - 1] for i in range(1, len(order)))
     short = [move - 1 for move in moves if 1 < move <= 64]
     if late:
-        assert f"{late:,} row" in told
-        assert "earlier" in told
+        assert f"{late:,} row" in reported
+        assert "earlier" in reported
     if short:
-        assert f"{sum(short):,} time step" in told
-        assert f"missing in {len(short)} gap" in told
+        assert f"{sum(short):,} time step" in reported
+        assert f"missing in {len(short)} gap" in reported
     if max(moves) > 64:
-        assert f"{len(expected) - 1} gap" in told
-        assert "64 time steps or more" in told
-    assert bool(told) == bool(late or max(moves) > 1)
+        assert f"{len(expected) - 1} gap" in reported
+        assert "64 time steps or more" in reported
+    assert bool(reported) == bool(late or max(moves) > 1)
     SignalCsv().write(records, folder / "same.csv")
     assert (folder / "same.csv").read_bytes() == path.read_bytes()
     filled = [replace(each, channels=np.where(np.isnan(each.channels), 7.5, each.channels)) for each in records]
     SignalCsv().write(filled, folder / "filled.csv")
     assert (folder / "filled.csv").read_text() == path.read_text().replace("?", "7.5")
-    regular, told = read(path, SignalCsv(steps="rows"))
-    assert told == ""
+    regular, reported = read(path, SignalCsv(steps="rows"))
+    assert reported == ""
     assert regular[0].times == tuple(times[i] for i in order)
 
 
 def test_newest_first_is_read_from_its_end(tmp_path):
     path = laid(tmp_path / "s.csv", [(9 - i, i) for i in range(10)])
-    (record,), told = read(path)
+    (record,), reported = read(path)
     assert record.channels[:, 0].tolist() == list(range(9, -1, -1))
-    assert "9 rows earlier" in told
+    assert "9 rows earlier" in reported
 
 
 @pytest.mark.parametrize(
-    ("rows", "line", "told"),
+    ("rows", "line", "reported"),
     [
         ([(0, 1), (1, 2), (1, 3), (2, 4), (2, 5), (3, 6)], 4, "2 of 6 rows have the time of another one, first '1'"),
         ([(t, 1) for t in (0, 1, 2.4, 3, 5.7, 5.8, 9)], 4, "5 of 6 steps"),
@@ -118,45 +118,45 @@ def test_newest_first_is_read_from_its_end(tmp_path):
         ([(f"2024-01-{d:02d}", 1) for d in (*range(1, 12), 45)], 13, "first '2024-01-45'"),
     ],
 )
-def test_times_that_are_no_steps_are_refused_with_what_to_set(rows, line, told, tmp_path):
+def test_times_that_are_no_steps_are_refused_with_what_to_set(rows, line, reported, tmp_path):
     path = laid(tmp_path / "s.csv", rows)
-    with pytest.raises(DataError, match=rf"s\.csv: line {line}: .*{told}") as error:
+    with pytest.raises(DataError, match=rf"s\.csv: line {line}: .*{reported}") as error:
         list(SignalCsv().read(path))
     assert 'steps = "rows"' in str(error.value)
-    (record,), told = read(path, SignalCsv(steps="rows"))
-    assert (len(record), told) == (len(rows), "")
+    (record,), reported = read(path, SignalCsv(steps="rows"))
+    assert (len(record), reported) == (len(rows), "")
 
 
 def test_times_that_say_nothing_are_reported(tmp_path):
     rows = [(f"{9 + i // 60:02d}:{i % 60:02d}", i) for i in range(100)]
-    (record,), told = read(laid(tmp_path / "s.csv", rows))
+    (record,), reported = read(laid(tmp_path / "s.csv", rows))
     assert len(record) == 100
-    assert "'09:00' (line 2)" in told
+    assert "'09:00' (line 2)" in reported
 
 
 def test_weekends_are_unknown_days_and_uneven_steps_are_counted(tmp_path):
     days = [day for day in range(60) if (START + timedelta(days=day)).weekday() < 5]
     rows = [(f"{START + timedelta(days=day):%Y-%m-%d}", 1) for day in days]
-    (record,), told = read(laid(tmp_path / "s.csv", rows))
+    (record,), reported = read(laid(tmp_path / "s.csv", rows))
     assert np.flatnonzero(~np.isnan(record.channels[:, 0])).tolist() == [day - days[0] for day in days]
-    assert f"{60 - len(days) - days[0] - (59 - days[-1])} time steps" in told
-    (record,), told = read(laid(tmp_path / "r.csv", [(f"{i / 360:.3f}", i) for i in range(500)]))
+    assert f"{60 - len(days) - days[0] - (59 - days[-1])} time steps" in reported
+    (record,), reported = read(laid(tmp_path / "r.csv", [(f"{i / 360:.3f}", i) for i in range(500)]))
     assert record.channels[:, 0].tolist() == list(range(500))
-    assert "111 time steps uneven" in told  # 0.002 where it should be 0.00278
+    assert "111 time steps uneven" in reported  # 0.002 where it should be 0.00278
     jitter = np.random.default_rng(0).uniform(-0.16, 0.16, 200)
-    (record,), told = read(laid(tmp_path / "j.csv", [(f"{i + jitter[i]:.4f}", i) for i in range(200)]))
+    (record,), reported = read(laid(tmp_path / "j.csv", [(f"{i + jitter[i]:.4f}", i) for i in range(200)]))
     assert record.channels[:, 0].tolist() == list(range(200))
     uneven = int((np.abs(np.diff(jitter)) > 0.1).sum())
-    assert abs(int(told.split(" time steps uneven")[0].rsplit(" ", 1)[1]) - uneven) <= 2
+    assert abs(int(reported.split(" time steps uneven")[0].rsplit(" ", 1)[1]) - uneven) <= 2
 
 
 def test_each_recording_of_a_table_has_its_own_clock(tmp_path):
     rows = [(t, name, i) for i, (t, name) in enumerate([(0, "x"), (0, "y"), (5, "x"), (60, "y"), (10, "x"), (180, "y"), (240, "y"), (300, "y")])]  # fmt: skip  # noqa: E501
     path = laid(tmp_path / "s.csv", rows, "time,who,a")
-    (x, y), told = read(path, SignalCsv(recording="who"))
+    (x, y), reported = read(path, SignalCsv(recording="who"))
     assert (x.key, x.channels[:, 0].tolist()) == ("x", [0, 2, 4])
     assert np.array_equal(y.channels[:, 0], [1, 3, np.nan, 5, 6, 7], equal_nan=True)
-    assert "1 time step missing in 1 gap, the first behind line 5" in told
+    assert "1 time step missing in 1 gap, the first behind line 5" in reported
 
 
 def test_moments_find_steps_across_gaps(tmp_path):
@@ -176,13 +176,13 @@ def test_rows_of_parquet_come_to_their_times(kind, tmp_path):
     table = pa.table({"when": pa.array(moments), "a": pa.array(values, pa.float32())})
     parquet.write_table(table, tmp_path / "s.parquet")
     reader = SignalParquet(time="when") if kind == pa.string() else SignalParquet()
-    records, told = read(tmp_path / "s.parquet", reader)
+    records, reported = read(tmp_path / "s.parquet", reader)
     assert [record.key for record in records] == ["s", "s#2"]
     expected = [0, 1, np.nan, np.nan, 4, 5, 6, 7]
     assert np.array_equal(records[0].channels[:, 0], expected, equal_nan=True)
     assert records[1].channels[:, 0].tolist() == [100, 101]
     late = int((np.diff(order) < 0).sum())
-    assert f"{late} rows earlier" in told
+    assert f"{late} rows earlier" in reported
     reader.write(records, tmp_path / "same.parquet")
     assert parquet.read_table(tmp_path / "same.parquet").equals(table)
     reader.write(

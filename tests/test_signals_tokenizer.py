@@ -239,17 +239,17 @@ def test_channels_are_found_by_name():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         ({"names": ("x",)}, r"has no channel 'a'; it has x"),
         ({"units": ("uV",)}, r"channel 'a' is in uV, but the tokenizer knows it in mV"),
         ({"rate": 125.0}, r"has 125 samples a second, but the tokenizer was fitted on 360"),
     ],
 )
-def test_other_channels_units_and_rates_are_refused(change, told):
+def test_other_channels_units_and_rates_are_refused(change, reported):
     record = recording([1.0, 2.0], units=("mV",), rate=360.0)
     tokenizer = QuantizeTokenizer.fit([record])
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=reported):
         tokenizer.encode(replace(record, **change))
 
 
@@ -259,7 +259,7 @@ def test_an_infinite_value_is_refused_with_its_place():
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         ({"scheme": "kmeans"}, "option scheme: Input should be 'uniform', 'quantile', 'mulaw' or 'level'"),
         ({"bin": 3}, r"option bin: .*\(options: scheme, bins"),
@@ -268,8 +268,8 @@ def test_an_infinite_value_is_refused_with_its_place():
         ({"channels": ["b"]}, "channel 'b' has no known value"),
     ],
 )
-def test_wrong_options_are_told(options, told):
-    with pytest.raises((UsageError, DataError), match=told):
+def test_wrong_options_are_told(options, reported):
+    with pytest.raises((UsageError, DataError), match=reported):
         QuantizeTokenizer.fit([recording([1.0, 2.0], [np.nan, np.nan])], **options)
     with pytest.raises(UsageError, match="no training recordings"):
         QuantizeTokenizer.fit([])

@@ -108,7 +108,7 @@ def test_titles_markers_and_broadcast_data_are_kept_around_a_fill(tmp_path):
 def test_sounds_that_are_damaged_are_refused(tmp_path):
     uneven = described(2, 2).replace(struct.pack("<H", 4), struct.pack("<H", 3))
     odd = described(1, 2).replace(struct.pack("<HH", 1, 1), struct.pack("<HH", 3, 1))
-    told = {
+    reported = {
         "no samples": riff(described(1, 2), INFO),
         "no description": riff(INFO),
         "does not begin with RIFF": b"RIFX" + riff(described(1, 2), chunk(b"data", bytes(8)))[4:],
@@ -118,7 +118,7 @@ def test_sounds_that_are_damaged_are_refused(tmp_path):
         "samples of 16 bits .* 32, 64 bits": riff(odd, chunk(b"data", bytes(8))),
         "0x0002": riff(odd.replace(struct.pack("<HH", 3, 1), struct.pack("<HH", 2, 1)), chunk(b"data", b"")),
     }  # fmt: skip
-    for problem, content in told.items():
+    for problem, content in reported.items():
         (tmp_path / "x.wav").write_bytes(content)
         with pytest.raises(DataError, match=problem):
             list(Wav().read(tmp_path / "x.wav"))

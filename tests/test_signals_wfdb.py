@@ -51,10 +51,10 @@ def test_real_records_are_what_the_reference_library_reads(name, shared_data):
     skew=st.integers(0, 3),
     frames=st.integers(4, 9),
     offset=st.integers(0, 5),
-    said=st.sampled_from(["{}", "0", ""]),
+    message=st.sampled_from(["{}", "0", ""]),
     seed=st.integers(0, 99),
 )
-def test_any_bytes_in_any_format(kind, signals, skew, frames, offset, said, seed, tmp_path_factory):
+def test_any_bytes_in_any_format(kind, signals, skew, frames, offset, message, seed, tmp_path_factory):
     """Any bytes are samples. Several a frame; skewed; behind other bytes; of a length that is given, 0 or missing."""
     folder = tmp_path_factory.mktemp("wfdb")
     if kind == "8" or max(n for n, _ in signals) > 1:  # there the reference fails at skew, or reads zeros
@@ -70,9 +70,9 @@ def test_any_bytes_in_any_format(kind, signals, skew, frames, offset, said, seed
         f"r.dat {kind}x{count}:{skew * late}+{offset} {10 + i}(-3)/uV 12 0 {7 * i} 0 0 lead {i}"
         for i, (count, late) in enumerate(signals)
     ]
-    for name, length in (("r", said.format(frames)), ("whole", frames)):  # the reference takes 0 for a length
+    for name, length in (("r", message.format(frames)), ("whole", frames)):  # the reference takes 0 for a length
         (folder / f"{name}.hea").write_text("\n".join([f"{name} {len(signals)} 100 {length}", *lines]) + "\n")
-    expected = wfdb.rdrecord(str(folder / ("whole" if said == "0" else "r")), smooth_frames=False)
+    expected = wfdb.rdrecord(str(folder / ("whole" if message == "0" else "r")), smooth_frames=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
         for column, (count, _) in enumerate(signals):
@@ -87,7 +87,7 @@ def test_any_bytes_in_any_format(kind, signals, skew, frames, offset, said, seed
             mean = read(folder / "r.hea", channels=(name,), checksums=False)
             smooth = wfdb.rdrecord(str(folder / "whole"), channels=[column])
             known = ~np.isnan(reference).reshape(-1, count).any(axis=1)  # the reference takes "unknown" for a number
-            if said == "{}":
+            if message == "{}":
                 np.testing.assert_array_equal(mean.channels[known], smooth.p_signal[known])
 
 
@@ -183,13 +183,13 @@ def test_what_segments_contradict_is_refused(tmp_path):
     path = segments(tmp_path, True)
     header = path.read_text()
     segment = (tmp_path / "r_3.hea").read_text()
-    for changed, told in (
+    for changed, reported in (
         (segment.replace("mV", "uV", 2), "r_3.hea: signal .* in uV, but"),
         (segment.replace("125", "250"), "r_3.hea: 250.0 frames a second, but 125.0"),
         (segment.replace(" 50\n", " 49\n"), "r_3"),
     ):
         (tmp_path / "r_3.hea").write_text(changed)
-        with pytest.raises(DataError, match=told):
+        with pytest.raises(DataError, match=reported):
             read(path, checksums=False)
     (tmp_path / "r_3.hea").write_text(segment)
     path.write_text(header.replace("~ 20", f"~ {10**15}").replace(" 140", ""))
@@ -226,11 +226,11 @@ def test_checksums_can_be_passed_over(tmp_path):
 def test_damaged_flac_is_refused(tmp_path):
     path, _ = several_a_frame(tmp_path)
     content = (tmp_path / "r_1.dat").read_bytes()
-    for damaged, told in (
+    for damaged, reported in (
         (b"RIFF" + content[4:], "is no FLAC file"),
         (content[:60], "FLAC"),
         (content[:-40], "r_1.dat"),
     ):
         (tmp_path / "r_1.dat").write_bytes(damaged)
-        with pytest.raises(DataError, match=told):
+        with pytest.raises(DataError, match=reported):
             read(path, channels=("I",), frames="samples")

@@ -140,6 +140,8 @@ def test_what_was_inferred_and_lost_is_reported(tmp_path):
     decoded = corpus.tokenizer.decode(np.asarray(corpus.read(0, 0, 3000).ids)).channels[:, 0]
     summary = inspect(tmp_path / "corpus")
     assert summary["fields"]["ECG"].startswith("32 bins, ")
-    told = f"mean {np.abs(decoded - values).mean():.3g}, RMS {np.sqrt(np.mean((decoded - values) ** 2)):.3g}, at most"
-    assert summary["rounding"]["ECG"].startswith(told)
+    reported = (
+        f"mean {np.abs(decoded - values).mean():.3g}, RMS {np.sqrt(np.mean((decoded - values) ** 2)):.3g}, at most"
+    )
+    assert summary["rounding"]["ECG"].startswith(reported)
     assert summary["rounding"]["ECG"].endswith("mV; 0 of 3,000 values clipped")

@@ -79,8 +79,8 @@ def two_part_cases() -> Iterator[tuple[str, RecordTable, SplitConfig]]:
 
 def digest_of(table: RecordTable, segments: list[Segments], report: dict) -> str:
     content = [np.stack([part.record, part.start, part.length]).astype(np.int64).tobytes() for part in segments]
-    told = json.dumps(report, sort_keys=True).encode()
-    return blake2b(b"|".join([*content[:2], told]), digest_size=8).hexdigest()
+    reported = json.dumps(report, sort_keys=True).encode()
+    return blake2b(b"|".join([*content[:2], reported]), digest_size=8).hexdigest()
 
 
 def test_a_split_into_two_parts_is_what_it_was() -> None:
@@ -142,8 +142,8 @@ def test_parts_share_no_position_and_copies_groups_and_guards_are_kept(table: Re
     if result is None:
         return
     segments, report = result
-    again, told = divided_or_refused(table, config) or ([], {})
-    assert told == report
+    again, reported = divided_or_refused(table, config) or ([], {})
+    assert reported == report
     for one, other in zip(segments, again, strict=True):
         assert (one.record.tolist(), one.start.tolist()) == (other.record.tolist(), other.start.tolist())
     part = np.full(int(table.positions.sum()), -1)

@@ -49,7 +49,7 @@ class Weather(Tokenizer[ListRecord]):
 @of_ids
 def predict(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
     with np.errstate(divide="ignore"):
-        return [np.log(PROBABILITIES[asked[:, 1]]) for asked in cells]
+        return [np.log(PROBABILITIES[requested[:, 1]]) for requested in cells]
 
 
 @pytest.fixture

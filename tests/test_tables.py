@@ -23,10 +23,10 @@ def tables(sequences: list[list[int]], depth: int) -> ContextTables:
     return ContextTables([np.array(s)[:, None] for s in sequences], vocabulary=ABC, depth=depth)
 
 
-def asked(table: ContextTables, ids: list[int], position: int) -> np.ndarray:
-    hidden = np.array(ids)[:, None]
-    hidden[position] = 3
-    (answer,) = table([Example(hidden)], [np.array([[position, 0]])])
+def requested(table: ContextTables, ids: list[int], position: int) -> np.ndarray:
+    masked = np.array(ids)[:, None]
+    masked[position] = 3
+    (answer,) = table([Example(masked)], [np.array([[position, 0]])])
     return np.exp(answer[0])
 
 
@@ -78,7 +78,7 @@ def test_interpolates_counts(sequences: list[list[int]], pick: int) -> None:
         counts = np.array([found[context, x] for x in range(3)])
         strength = field.levels[step].strength if step in field.levels else field._level(step).strength
         expected = (counts + strength * expected) / (counts.sum() + strength)
-    np.testing.assert_allclose(asked(table, ids, position), expected, rtol=1e-12)
+    np.testing.assert_allclose(requested(table, ids, position), expected, rtol=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -86,30 +86,30 @@ def test_interpolates_counts(sequences: list[list[int]], pick: int) -> None:
     st.lists(st.tuples(st.sampled_from([0, 1, 7, MAX_KEY // 3 - 1]), st.integers(0, 2)), max_size=30),
     st.lists(st.tuples(st.sampled_from([0, 1, 2, 7, MAX_KEY // 3 - 1]), st.integers(0, 2)), min_size=1, max_size=9),
 )
-def test_counts_are_those_of_a_loop(seen: list[tuple[int, int]], asked: list[tuple[int, int]]) -> None:
+def test_counts_are_those_of_a_loop(seen: list[tuple[int, int]], requested: list[tuple[int, int]]) -> None:
     """The largest codes that there are included."""
 
     def columns(pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
         return np.array([code for code, _ in pairs], np.uint64), np.array([x for _, x in pairs], int)
 
-    counts, codes = Counts.of(*columns(seen), 3), columns(asked)[0]
-    assert counts.of_ids(*columns(asked)).tolist() == [seen.count(pair) for pair in asked]
-    assert counts.of_all_ids(codes).tolist() == [[seen.count((code, x)) for x in range(3)] for code, _ in asked]
+    counts, codes = Counts.of(*columns(seen), 3), columns(requested)[0]
+    assert counts.of_ids(*columns(requested)).tolist() == [seen.count(pair) for pair in requested]
+    assert counts.of_all_ids(codes).tolist() == [[seen.count((code, x)) for x in range(3)] for code, _ in requested]
     np.testing.assert_array_equal(counts.of_contexts(codes), counts.of_all_ids(codes).sum(axis=1))
 
 
 def test_the_ends_of_a_sequence_are_neighbours() -> None:
     """After a, at the end of a sequence, always c; elsewhere always b."""
     table = tables([[0, 1, 0, 1, 0, 2]] * 200, 1)
-    assert asked(table, [0, 1, 0, 1, 0, 2], 5)[2] > 0.99
-    assert asked(table, [0, 1, 0, 1, 0, 2], 1)[1] > 0.99
+    assert requested(table, [0, 1, 0, 1, 0, 2], 5)[2] > 0.99
+    assert requested(table, [0, 1, 0, 1, 0, 2], 1)[1] > 0.99
 
 
 def test_depth_and_strength_follow_the_data() -> None:
     """Noise stays near uniform whatever the depth; a law over two neighbours on a side needs both."""
     rng = np.random.default_rng(0)
     noise = rng.integers(3, size=2000).tolist()
-    np.testing.assert_allclose(asked(tables([noise], 3), noise, 1000), 1 / 3, atol=0.06)
+    np.testing.assert_allclose(requested(tables([noise], 3), noise, 1000), 1 / 3, atol=0.06)
     law = rng.integers(3, size=3000)
     for i in range(2, len(law) - 2, 3):
         law[i] = (law[i - 2] + law[i + 2]) % 3
@@ -131,10 +131,10 @@ def test_symmetries_count_both_strands() -> None:
     (mirror,) = tokenizer.symmetries()
     table = ContextTables([ids], vocabulary=tokenizer.vocabulary, symmetries=[mirror], depth=2)
     positions = np.arange(5, 495, 7)
-    hidden = ids.copy()
-    hidden[positions] = 4
-    (here,) = table([Example(hidden)], [np.stack([positions, 0 * positions], axis=1)])
-    (there,) = table([Example(mirror.ids(hidden))], [np.stack([499 - positions, 0 * positions], axis=1)])
+    masked = ids.copy()
+    masked[positions] = 4
+    (here,) = table([Example(masked)], [np.stack([positions, 0 * positions], axis=1)])
+    (there,) = table([Example(mirror.ids(masked))], [np.stack([499 - positions, 0 * positions], axis=1)])
     np.testing.assert_allclose(here, there[:, np.asarray(mirror.id_maps[0])[:4]], rtol=1e-9)
 
 
@@ -142,9 +142,9 @@ def test_fields_are_apart() -> None:
     two = Vocabulary.of([Field(name="x", tokens=tuple("ab")), Field(name="y", tokens=tuple("abc"))])
     ids = np.array([[0, 2], [1, 1], [0, 2], [1, 1]] * 50)
     table = ContextTables([ids], vocabulary=two, depth=1)
-    hidden = ids.copy()
-    hidden[4] = two.mask_ids
-    answer = table([Example(hidden)], [np.array([[4, 0], [4, 1]])])[0]
+    masked = ids.copy()
+    masked[4] = two.mask_ids
+    answer = table([Example(masked)], [np.array([[4, 0], [4, 1]])])[0]
     assert np.exp(answer[0, 0]) > 0.95
     assert np.exp(answer[1, 2]) > 0.95
     assert answer[0, 2] == -np.inf
@@ -156,9 +156,9 @@ def test_long_codes_wrap_but_do_not_fail() -> None:
     many = Vocabulary.of([Field(name="x", tokens=tuple(map(str, range(100))))])
     ids = np.repeat(rng.integers(100, size=300), 3)[:, None]
     table = ContextTables([ids], vocabulary=many, depth=8)
-    hidden = ids.copy()
-    hidden[301] = 100
-    assert np.exp(table([Example(hidden)], [np.array([[301, 0]])])[0][0]).argmax() == ids[301]
+    masked = ids.copy()
+    masked[301] = 100
+    assert np.exp(table([Example(masked)], [np.array([[301, 0]])])[0][0]).argmax() == ids[301]
 
 
 @pytest.mark.soak
@@ -170,9 +170,9 @@ def test_reproduces_the_figures_of_e_coli(shared_data: Path) -> None:
     cut = int(0.8 * len(ids))
     table = ContextTables([ids[:cut]], vocabulary=tokenizer.vocabulary, symmetries=tokenizer.symmetries(), depth=5)
     positions = np.arange(32, len(ids) - cut, 64)
-    hidden = ids[cut:].copy()
-    hidden[positions] = 4
-    (answer,) = table([Example(hidden)], [np.stack([positions, 0 * positions], axis=1)])
+    masked = ids[cut:].copy()
+    masked[positions] = 4
+    (answer,) = table([Example(masked)], [np.stack([positions, 0 * positions], axis=1)])
     truth = ids[cut:][positions, 0]
     bits = -answer[np.arange(len(truth)), truth].mean() / np.log(2)
     assert 1.82 < bits < 1.85

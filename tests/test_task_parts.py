@@ -32,11 +32,11 @@ def test_figures_of_classes_are_those_of_scikit_learn(n_classes: int) -> None:
     p = rng.dirichlet(np.ones(n_classes), size=200).round(1) + 1e-3 + 0.3 * np.eye(n_classes)[true]
     p /= p.sum(axis=1, keepdims=True)
     own = {name: metric(true[:, None].astype(float), p) for name, metric in metrics_of("binary").items()}
-    told, one_hot = p.argmax(axis=1), np.eye(n_classes)[true]
+    reported, one_hot = p.argmax(axis=1), np.eye(n_classes)[true]
     two = n_classes == 2
-    assert own["mcc"] == pytest.approx(metrics.matthews_corrcoef(true, told))
-    assert own["accuracy"] == pytest.approx(metrics.accuracy_score(true, told))
-    assert own["f1"] == pytest.approx(metrics.f1_score(true, told, average="binary" if two else "macro"))
+    assert own["mcc"] == pytest.approx(metrics.matthews_corrcoef(true, reported))
+    assert own["accuracy"] == pytest.approx(metrics.accuracy_score(true, reported))
+    assert own["f1"] == pytest.approx(metrics.f1_score(true, reported, average="binary" if two else "macro"))
     scores = (true, p[:, 1]) if two else (one_hot, p)
     assert own["auroc"] == pytest.approx(metrics.roc_auc_score(*scores))
     assert own["auprc"] == pytest.approx(metrics.average_precision_score(*scores))
@@ -79,8 +79,8 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     for draw in range(25):
         true = rng.integers(2, size=80)
         right = rng.random(80) < 0.7
-        told = np.where(right, true, 1 - true)
-        found = figures("binary", true[:, None].astype(float), np.eye(2)[told], np.arange(80), seed=draw)
+        reported = np.where(right, true, 1 - true)
+        found = figures("binary", true[:, None].astype(float), np.eye(2)[reported], np.arange(80), seed=draw)
         covered += found["accuracy"].low <= 0.7 <= found["accuracy"].high
     assert covered >= 20
 
@@ -144,12 +144,12 @@ def test_bins_share_out_every_position_of_any_length() -> None:
 @pytest.mark.parametrize("kind", ["mean", "max", "attention", "positions", "cnn"])
 def test_what_is_behind_the_end_of_a_record_changes_nothing(kind: str) -> None:
     head = TaskHead(HeadConfig(kind=kind, bins=4), kind, hidden_size=6, n_outputs=2, seed=0)
-    hidden = torch.randn(2, 9, 6, generator=torch.Generator().manual_seed(0))
+    masked = torch.randn(2, 9, 6, generator=torch.Generator().manual_seed(0))
     real = torch.arange(9) < torch.tensor([[9], [5]])
-    answer = head(hidden, real, None)
-    changed = torch.where(real[..., None], hidden, torch.full_like(hidden, 7.0))
+    answer = head(masked, real, None)
+    changed = torch.where(real[..., None], masked, torch.full_like(masked, 7.0))
     torch.testing.assert_close(head(changed, real, None), answer)
-    torch.testing.assert_close(head(hidden[1:, :5], real[1:, :5], None), answer[1:])
+    torch.testing.assert_close(head(masked[1:, :5], real[1:, :5], None), answer[1:])
 
 
 def test_low_rank_changes_begin_as_nothing_and_merge_into_the_matrices() -> None:

@@ -166,12 +166,12 @@ def test_no_command_fails_on_a_poor_terminal(run: TrainedModel, tmp_path: Path, 
         capture_output=True,
         check=False,
     )
-    told = done.stderr.decode("latin-1")
-    assert "Traceback" not in told
+    reported = done.stderr.decode("latin-1")
+    assert "Traceback" not in reported
     shown = done.stdout.decode("latin-1").split("@code ")
-    assert len(shown) == len(commands) + 1, told
+    assert len(shown) == len(commands) + 1, reported
     for (arguments, code), before, after in zip(commands, shown[:-1], shown[1:], strict=True):
-        assert after.split()[0] == str(code), (arguments, told)
+        assert after.split()[0] == str(code), (arguments, reported)
         if "--json" in arguments:
             lines = before.encode("latin-1").decode("ascii").splitlines()
             assert all(isinstance(json.loads(line), dict) for line in lines[1:])

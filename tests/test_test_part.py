@@ -75,17 +75,19 @@ def test_pretrain_chooses_by_selection_and_reports_the_test_once(three: Path) ->
     test = held_out_rows(resolved, corpus, "test")
     assert selection is not None
     assert test is not None
-    told = {line["kind"]: line for line in lines}
-    told["validation"] = max((line for line in lines if line["kind"] == "validation"), key=lambda line: line["merit"])
-    assert run.checkpoint.name == f"step_{told['validation']['step']}"
-    assert told["validation"]["loss"] == pytest.approx(learner.score(selection, 16).all.loss, rel=1e-5)
-    assert told["test"]["loss"] == pytest.approx(learner.score(test, 16).all.loss, rel=1e-5)
+    reported = {line["kind"]: line for line in lines}
+    reported["validation"] = max(
+        (line for line in lines if line["kind"] == "validation"), key=lambda line: line["merit"]
+    )
+    assert run.checkpoint.name == f"step_{reported['validation']['step']}"
+    assert reported["validation"]["loss"] == pytest.approx(learner.score(selection, 16).all.loss, rel=1e-5)
+    assert reported["test"]["loss"] == pytest.approx(learner.score(test, 16).all.loss, rel=1e-5)
     page = (three / "run" / "report.html").read_text()
     assert "test data" in page
-    assert f"{told['test']['bits']:.4g}" in page
+    assert f"{reported['test']['bits']:.4g}" in page
     summary = Watched(three / "run").update().summary()
-    assert summary["test_bits"] == told["test"]["bits"]
-    assert inspect(three / "run")["test"]["bits"] == told["test"]["bits"]
+    assert summary["test_bits"] == reported["test"]["bits"]
+    assert inspect(three / "run")["test"]["bits"] == reported["test"]["bits"]
 
 
 def _learner(model: Any, resolved: Any) -> TrainStep:
@@ -112,8 +114,8 @@ def test_evaluate_reads_the_test_and_calibrate_reads_selection(three: Path, monk
     original = evaluation.draw
     monkeypatch.setattr(evaluation, "draw", draw)
     question = Question(cells=300, every=False)
-    told = evaluate_run(three / "run", question=question)
-    assert "test data" in told.to_json()["of"]["data"]
+    reported = evaluate_run(three / "run", question=question)
+    assert "test data" in reported.to_json()["of"]["data"]
     assert (
         "test data" in evaluate_run(three / "run", three / "run" / "corpus", question=question).to_json()["of"]["data"]
     )
@@ -141,14 +143,14 @@ def test_a_finished_run_is_compared_with_counting(three: Path) -> None:
 def test_the_last_line_names_the_part(three: Path, tmp_path: Path) -> None:
     for folder, test, words in ((tmp_path, 0.0, "selection data"), (tmp_path / "b", 0.2, "test data")):
         folder.mkdir(exist_ok=True)
-        said = command("pretrain", recipe(folder, test=test), "-o", folder / "run", "--set", "training.tokens=600")
-        (last,) = (line for line in said.stderr.splitlines() if line.startswith("finished"))
+        message = command("pretrain", recipe(folder, test=test), "-o", folder / "run", "--set", "training.tokens=600")
+        (last,) = (line for line in message.stderr.splitlines() if line.startswith("finished"))
         assert words in last
-        assert ("counting in its worst field" in said.stderr.splitlines()[-1]) is (test > 0)
+        assert ("counting in its worst field" in message.stderr.splitlines()[-1]) is (test > 0)
         kinds = [json.loads(line)["kind"] for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
         assert kinds.count("test") == (test > 0)
-        asked = command("evaluate", folder / "run", "--cells", 200, "--few")
-        assert words in asked.stderr
+        requested = command("evaluate", folder / "run", "--cells", 200, "--few")
+        assert words in requested.stderr
         assert inspect(folder / "run" / "corpus")["split"]["figures are of"] == words
 
 

@@ -32,15 +32,15 @@ def test_a_package_of_ones_own_works_from_the_command_line(tmp_path: Path) -> No
     (bin / "maskseq").write_text(f'#!/bin/sh\nexec {bin / "python"} -m maskseq "$@"\n')
     (bin / "maskseq").chmod(0o755)
     offline = {"PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1"}
-    told = {"PATH": f"{bin}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    reported = {"PATH": f"{bin}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
 
     def run(*command: str) -> str:
-        done = subprocess.run(command, cwd=package, capture_output=True, text=True, env=os.environ | offline | told)
+        done = subprocess.run(command, cwd=package, capture_output=True, text=True, env=os.environ | offline | reported)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    said = run("bash", "-e", "-c", commands)
-    assert "dice" in said
+    message = run("bash", "-e", "-c", commands)
+    assert "dice" in message
     games = (package / "games.rolls").read_text()
     filled = (package / "games.rolls-filled" / "games.rolls").read_text()
     assert "?" in games

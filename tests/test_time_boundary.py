@@ -26,7 +26,7 @@ from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import Corpus, Split
 from maskseq.corpus.splits import SplitConfig, training_records
 from maskseq.errors import DataError, PluginError
-from maskseq.evaluation.holdout import held_out_fills, hide_spans
+from maskseq.evaluation.holdout import held_out_fills, mask_spans
 from maskseq.infill.sampler import InfillConfig
 from maskseq.masking.plan import MaskingConfig
 from maskseq.predict.protocol import of_ids
@@ -122,17 +122,19 @@ def test_nothing_that_trains_is_scored_elsewhere(tmp_path: Path) -> None:
         assert rows is not None
         for number in range(rows.n_rows(0)):
             row = rows.row(number)
-            for piece, sequence in enumerate(row.sequence.tolist()):
-                begin, stop = row.cu_seqlens[piece : piece + 2].tolist()
+            for segment, sequence in enumerate(row.sequence.tolist()):
+                begin, stop = row.cu_seqlens[segment : segment + 2].tolist()
                 if sequence >= 0:
                     behind = [*expected[name][corpus.key(sequence)], True]
                     scored = (row.weights[begin:stop] > 0).any(axis=1)
                     assert not (scored & ~np.array(behind)).any()
-                    hidden = (row.inputs[begin:stop] != row.targets[begin:stop]).any()
-                    assert scored.any() or not hidden
-    told = evaluate_baselines(corpus.path, question=Question(protocols=("event", "masked"), cells=10**6, every=True))
+                    masked = (row.inputs[begin:stop] != row.targets[begin:stop]).any()
+                    assert scored.any() or not masked
+    reported = evaluate_baselines(
+        corpus.path, question=Question(protocols=("event", "masked"), cells=10**6, every=True)
+    )
     n_behind = sum(map(sum, expected["test"].values()))
-    assert told.protocols["event"].examples == n_behind  # one for each event behind the boundary, and no other
+    assert reported.protocols["event"].examples == n_behind  # one for each event behind the boundary, and no other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,14 +192,14 @@ def test_laws_of_times_in_any_order(
             own = tokenizer.encode(record).weights
             own = np.ones(encoded.ids.shape) if own is None else own
             weights = np.ones(encoded.ids.shape) if encoded.weights is None else encoded.weights
-            asked = (weights > 0).all(axis=1)
-            np.testing.assert_array_equal(weights[asked], own[asked])
-            assert asked.any()
-            assert asked.tolist() == sorted(asked.tolist())  # context comes first
+            requested = (weights > 0).all(axis=1)
+            np.testing.assert_array_equal(weights[requested], own[requested])
+            assert requested.any()
+            assert requested.tolist() == sorted(requested.tolist())  # context comes first
             times = np.full(len(record), np.nan) if record.times is None else np.array(record.times)
-            assert not (times[asked] < boundaries[name]).any()
+            assert not (times[requested] < boundaries[name]).any()
             if name == "train":
-                assert asked.all()
+                assert requested.all()
                 assert record.span()[1] < first
             if record.times is None and name != "train":
                 assert record.span()[0] >= boundaries[name]
@@ -270,12 +272,12 @@ def test_hidden_context_is_not_judged() -> None:
         weights = np.ones(encoded.ids.shape, np.float32)
         weights[:15] = 0
         records.append((case.key, Encoded(encoded.ids, weights=weights)))
-    alone = hide_spans(records[0][1], tokenizer, np.random.default_rng(0), lengths=(1, 2), share=0.5)
+    alone = mask_spans(records[0][1], tokenizer, np.random.default_rng(0), lengths=(1, 2), share=0.5)
     units = tokenizer.units_of(records[0][1])
-    asked = alone & (records[0][1].weights > 0)
-    assert asked.any()
+    requested = alone & (records[0][1].weights > 0)
+    assert requested.any()
     for field in range(1, len(tokenizer.fields)):  # all of the source "time"
-        for position in np.flatnonzero(asked[:, field]).tolist():
+        for position in np.flatnonzero(requested[:, field]).tolist():
             shares = (units[:, 1:, 0] < units[position, field, 1]) & (units[:, 1:, 1] > units[position, field, 0])
             whole = units[position, field, 1] - units[position, field, 0] == 1
             assert alone[:, 1:][shares].all() or not whole

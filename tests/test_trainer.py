@@ -358,8 +358,8 @@ def test_metrics_have_one_line_a_step_however_often_the_run_was_stopped(tmp_path
     assert [line["step"] for line in lines if line["kind"] == "validation"] == [0, 10, 20]
     scored = [line for line in lines if line["kind"] in ("step", "validation")]
     assert all(line["bits"] == pytest.approx(line["loss"] / math.log(2)) for line in scored)
-    told = [(line["kind"], line["step"]) for line in lines if line["kind"] not in ("step", "validation")]
-    assert told == [
+    reported = [(line["kind"], line["step"]) for line in lines if line["kind"] not in ("step", "validation")]
+    assert reported == [
         ("started", 0), ("checkpoint", 0), ("checkpoint", 3), ("stopped", 3),
         ("started", 3), ("checkpoint", 5), ("checkpoint", 10), ("checkpoint", 11), ("stopped", 11),
         ("started", 11), ("checkpoint", 15), ("checkpoint", 20), ("finished", 20),

@@ -191,7 +191,7 @@ def predict_order_k(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]
         for base in range(4):
             step[state, state * 4 % n + base] = TABLE[state // 16, state // 4 % 4, state % 4, base]
     answers = []
-    for ids, asked in zip(sequences, cells, strict=True):
+    for ids, requested in zip(sequences, cells, strict=True):
         bases = ids[:, 0]
         fits = [np.array([bases[i] in (4, state % 4) for state in range(n)]) for i in range(ORDER - 1, len(bases))]
         for place in range(ORDER - 1):
@@ -206,7 +206,7 @@ def predict_order_k(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]
         joint = np.stack(forward) * np.stack(backward[::-1])
         by_base = joint.reshape(len(joint), n // 4, 4).sum(axis=1)
         with np.errstate(divide="ignore"):
-            answers.append(np.log(by_base / by_base.sum(axis=1, keepdims=True))[asked[:, 0] - ORDER + 1])
+            answers.append(np.log(by_base / by_base.sum(axis=1, keepdims=True))[requested[:, 0] - ORDER + 1])
     return answers
 
 
@@ -263,21 +263,21 @@ def test_substitutions_that_move_borders_of_tokens_are_scored_as_such() -> None:
 def test_no_word_over_a_changed_base_is_seen() -> None:
     tokenizer = KmerTokenizer(k=3, overlapping=True)
     letters = "ACGTTGCATGCCGATTACGA"
-    asked: list[tuple[np.ndarray, np.ndarray]] = []
+    requested: list[tuple[np.ndarray, np.ndarray]] = []
 
     @of_ids
     def watch(sequences: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> list[np.ndarray]:
-        asked.extend(zip(sequences, cells, strict=True))
+        requested.extend(zip(sequences, cells, strict=True))
         return [np.full((len(each), 84), -math.log(84)) for each in cells]
 
     record = sequence.Sequence(key="g", residues=letters.encode())
     listed = stretches([variant(letters, 9, 1, "A")], Records(lambda: [record]), 40)
     (found,) = score_variants(watch, listed, tokenizer=tokenizer)
     assert found.log_ratio == pytest.approx(0)
-    first = [ids for ids, cells in asked if cells[0, 0] == 7]
+    first = [ids for ids, cells in requested if cells[0, 0] == 7]
     assert first
     assert all((ids[7:10] == tokenizer.fields[0].mask_id).all() for ids in first)
-    assert len(asked) == 5  # three words of each, of which the first is asked of one masked sequence
+    assert len(requested) == 5  # three words of each, of which the first is asked of one masked sequence
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ class Domain:
 
     ending: str
     training: str
-    pieces: tuple[str, ...]
+    segments: tuple[str, ...]
     broken: tuple[int, ...]
     place: str
     """Where the first broken piece is."""
@@ -30,11 +30,11 @@ class Domain:
 
     @property
     def text(self) -> str:
-        return "".join(self.pieces)
+        return "".join(self.segments)
 
     @property
     def sound(self) -> str:
-        return "".join(piece for at, piece in enumerate(self.pieces) if at not in self.broken)
+        return "".join(segment for at, segment in enumerate(self.segments) if at not in self.broken)
 
 
 RNG = np.random.default_rng(0)

@@ -31,24 +31,28 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results" / "panel")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "panel")
     parser.add_argument("--report", action="store_true", help="only write docs/panel.md")
-    asked = parser.parse_args()
-    if asked.report:
-        print(write_report(asked.results, ROOT / "docs" / "panel.md"))
+    requested = parser.parse_args()
+    if requested.report:
+        print(write_report(requested.results, ROOT / "docs" / "panel.md"))
         return 0
-    unknown = set(asked.only or ()) - {each.name for each in SETS}
+    unknown = set(requested.only or ()) - {each.name for each in SETS}
     if unknown:
         parser.error(f"there is no set {', '.join(sorted(unknown))}")
-    chosen = [each for each in SETS if (each.name in asked.only if asked.only else asked.half in (each.half, "both"))]
-    with checkout(ROOT, asked.code, asked.work) as (commit, code):
+    chosen = [
+        each
+        for each in SETS
+        if (each.name in requested.only if requested.only else requested.half in (each.half, "both"))
+    ]
+    with checkout(ROOT, requested.code, requested.work) as (commit, code):
         panel = Panel(
             root=ROOT,
             code=code,
             commit=commit,
             data=data_folder(ROOT),
-            work=asked.work,
-            results=asked.results,
-            limit_cpu=asked.limit_cpu,
-            seed=asked.seed,
+            work=requested.work,
+            results=requested.results,
+            limit_cpu=requested.limit_cpu,
+            seed=requested.seed,
             command=" ".join(["python -m benchmarks.panel", *sys.argv[1:]]),
         )
         failed = panel.run(chosen)

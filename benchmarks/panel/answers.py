@@ -44,7 +44,7 @@ def metric_of(domain: Domain, kind: str) -> Metric:
     return "exact" if domain == "log" and kind == "gap" else "bits"
 
 
-def simple_methods(asked: Set, export: Export) -> Baselines:
+def simple_methods(requested: Set, export: Export) -> Baselines:
     """All of them, counted on the training part that the run was trained on.
 
     The weights of the fitted mixture come from the whole selection part. Mixtures are therefore not asked about that
@@ -58,12 +58,12 @@ def simple_methods(asked: Set, export: Export) -> Baselines:
         export.distances,
         every=True,
         selection=[encoded for _, encoded in export.records("selection")],
-        periods=(asked.season,) if asked.season else (),
+        periods=(requested.season,) if requested.season else (),
     )
 
 
 def judge(
-    asked: Set,
+    requested: Set,
     export: Export,
     questions: Mapping[str, tuple[str, list[MaskedExample]]],
     answered: Path,
@@ -75,17 +75,17 @@ def judge(
     Of the selection part, which only serves to choose a reference, means alone are kept.
     """
     on_progress("counting simple methods")
-    baselines = simple_methods(asked, export)
+    baselines = simple_methods(requested, export)
     vocabulary = export.tokenizer.vocabulary
-    told: Told = {}
-    for where, (protocol, puzzles) in questions.items():
+    reported: Told = {}
+    for where, (protocol, masked_examples) in questions.items():
         on_progress(f"asking simple methods: {where}")
         part, _, kind = where.rpartition("/")
         stored: dict[str, np.ndarray] = {}
         if part != "selection":
             with np.load(answered / f"{where.replace('/', '.')}.npz") as file:
                 stored = dict(file)
-        metric = metric_of(asked.domain, kind)
+        metric = metric_of(requested.domain, kind)
         unasked = {"test": (), "selection": MIX}.get(part, (FITTED,))
         who: dict[str, Predict] = {
             name.partition("/")[2]: _recorded(stored[name]) for name in stored if name.startswith("log_probs/")
@@ -94,32 +94,32 @@ def judge(
             if not name.startswith(unasked):
                 who[name] = predict
         if metric == "squared error":
-            losses, beside = _numbers(asked, puzzles, who, baselines, means_only=part != "test")
+            losses, beside = _numbers(requested, masked_examples, who, baselines, means_only=part != "test")
         else:
-            losses, beside = _ids(puzzles, who, baselines)
-        sizes = np.array([len(puzzle.cells) for puzzle in puzzles])
-        groups = np.array([zlib.crc32(puzzle.region.encode()) % REGIONS for puzzle in puzzles])
-        gaps = puzzles[: jointly(asked.domain, kind, puzzles)]
+            losses, beside = _ids(masked_examples, who, baselines)
+        sizes = np.array([len(masked_example.cells) for masked_example in masked_examples])
+        groups = np.array([zlib.crc32(masked_example.region.encode()) % REGIONS for masked_example in masked_examples])
+        gaps = masked_examples[: jointly(requested.domain, kind, masked_examples)]
         filled = _filled(gaps, stored, baselines, who, _primary(vocabulary))
         for name, each in filled.items():
             beside.setdefault(name, {})["exact"] = float(np.nanmean(each))
         if metric == "exact":
             for name, each in losses.items():
                 beside[name]["bits"] = float(each.mean())
-            losses, sizes = filled, np.ones(len(puzzles), int)
+            losses, sizes = filled, np.ones(len(masked_examples), int)
         summed = _summed(losses, np.repeat(groups, sizes))
-        told[where] = {
+        reported[where] = {
             "protocol": protocol,
             "metric": metric,
-            "puzzles": len(puzzles),
-            "independent": independent(puzzles),
+            "puzzles": len(masked_examples),
+            "independent": independent(masked_examples),
             **({"cells": summed["cells"], "means": summed["means"]} if part == "selection" else summed),
         }
         if part == "test":
-            told[where]["beside"] = {
+            reported[where]["beside"] = {
                 name: {key: _short(value) for key, value in each.items()} for name, each in beside.items()
             }
-    return told
+    return reported
 
 
 def _summed(losses: Mapping[str, np.ndarray], group: np.ndarray) -> Told:
@@ -137,15 +137,19 @@ def _summed(losses: Mapping[str, np.ndarray], group: np.ndarray) -> Told:
 
 
 def _ids(
-    puzzles: Sequence[MaskedExample], who: Mapping[str, Predict], baselines: Baselines
+    masked_examples: Sequence[MaskedExample], who: Mapping[str, Predict], baselines: Baselines
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
     """Bits of each cell; beside them accuracy and, for genomes, bits of the cells outside exact repeats."""
-    answers = {name: evaluate.ask(predict, puzzles, baselines.tokenizer.vocabulary) for name, predict in who.items()}
+    answers = {
+        name: evaluate.ask(predict, masked_examples, baselines.tokenizer.vocabulary) for name, predict in who.items()
+    }
     losses = {name: np.minimum(each.bits, MOST_BITS) for name, each in answers.items()}
-    truth = np.concatenate([puzzle.truth[tuple(puzzle.cells.T)] for puzzle in puzzles])
+    truth = np.concatenate([masked_example.truth[tuple(masked_example.cells.T)] for masked_example in masked_examples])
     beside = {name: {"accuracy": float((each.value == truth).mean())} for name, each in answers.items()}
     if baselines.repeats is not None:
-        repeated = np.concatenate(baselines.repeats([p.truth for p in puzzles], [p.cells for p in puzzles]))
+        repeated = np.concatenate(
+            baselines.repeats([p.truth for p in masked_examples], [p.cells for p in masked_examples])
+        )
         for name, each in losses.items():
             if not repeated.all():
                 beside[name][OUTSIDE] = float(each[~repeated].mean())
@@ -153,7 +157,12 @@ def _ids(
 
 
 def _numbers(
-    asked: Set, puzzles: Sequence[MaskedExample], who: Mapping[str, Predict], baselines: Baselines, *, means_only: bool
+    requested: Set,
+    masked_examples: Sequence[MaskedExample],
+    who: Mapping[str, Predict],
+    baselines: Baselines,
+    *,
+    means_only: bool,
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
     """Squared errors in units of each field's training variance, and CRPS and bits beside.
 
@@ -161,20 +170,20 @@ def _numbers(
     drift out of the range of the bins is none of its concern. `means_only`: its distribution is not asked for.
     """
     vocabulary, spreads = baselines.tokenizer.vocabulary, baselines.spreads()
-    truth = evaluate_numbers.true_numbers(puzzles, vocabulary)
-    fields = np.concatenate([puzzle.cells[:, 1] for puzzle in puzzles])
+    truth = evaluate_numbers.true_numbers(masked_examples, vocabulary)
+    fields = np.concatenate([masked_example.cells[:, 1] for masked_example in masked_examples])
     scale = np.array([spreads.get(field, np.nan) for field in range(vocabulary.n_fields)])[fields]
     fills: dict[str, Any] = {"mean": imputer("mean"), "covariances": baselines.covariances.fill}
-    if asked.season:
-        fills[f"mixed-{asked.season}"] = imputer(f"mixed-{asked.season}")
+    if requested.season:
+        fills[f"mixed-{requested.season}"] = imputer(f"mixed-{requested.season}")
     fills |= {name: fill for name, predict in who.items() if (fill := _stated(predict)) is not None}
     answers = {
-        name: evaluate.ask(predict, puzzles, vocabulary)
+        name: evaluate.ask(predict, masked_examples, vocabulary)
         for name, predict in who.items()
         if not means_only or (name not in fills and name != EQUAL)
     }
     means = {name: each.mean for name, each in answers.items()}
-    means |= {name: evaluate_numbers.imputed(fill, puzzles, vocabulary) for name, fill in fills.items()}
+    means |= {name: evaluate_numbers.imputed(fill, masked_examples, vocabulary) for name, fill in fills.items()}
     equal = who.get(EQUAL)
     if isinstance(equal, Mixture):
         means[EQUAL] = np.mean([means[name] for name in equal.predicts], axis=0)
@@ -197,17 +206,17 @@ def _stated(predict: Predict) -> Callable[[np.ndarray], np.ndarray] | None:
 
 
 def _filled(
-    puzzles: Sequence[MaskedExample],
+    masked_examples: Sequence[MaskedExample],
     stored: Mapping[str, np.ndarray],
     baselines: Baselines,
     who: Mapping[str, Predict],
     field: int,
 ) -> dict[str, np.ndarray]:
     """Of each gap, 1.0 where all its cells of the field are right; NaN where none of them is asked for."""
-    if not puzzles:
+    if not masked_examples:
         return {}
     vocabulary = baselines.tokenizer.vocabulary
-    ends = np.cumsum([len(puzzle.cells) for puzzle in puzzles])[:-1]
+    ends = np.cumsum([len(masked_example.cells) for masked_example in masked_examples])[:-1]
     filled = {name.partition("/")[2]: np.split(stored[name], ends) for name in stored if name.startswith("fills/")}
     legal: list[np.ndarray] | None = None
     if "legal" in stored:
@@ -215,10 +224,12 @@ def _filled(
         legal = np.split(np.unpackbits(stored["legal"], axis=1, count=width).astype(bool), ends)
     for name in fillers(baselines):
         if name in who:
-            filled[name] = _by_tables(who[name], puzzles, field, vocabulary, legal)
-    filled[SPAN] = [_by_spans(puzzle, field, baselines) for puzzle in puzzles]
+            filled[name] = _by_tables(who[name], masked_examples, field, vocabulary, legal)
+    filled[SPAN] = [_by_spans(masked_example, field, baselines) for masked_example in masked_examples]
     return {
-        name: np.array([_exact(puzzle, each, field) for puzzle, each in zip(puzzles, values, strict=True)])
+        name: np.array(
+            [_exact(masked_example, each, field) for masked_example, each in zip(masked_examples, values, strict=True)]
+        )
         for name, values in filled.items()
     }
 
@@ -228,16 +239,16 @@ def fillers(baselines: Baselines) -> list[str]:
     return [name for name in baselines.predicts if name in (FREQUENCIES, CHAIN, *baselines.fillers, *MIX)]
 
 
-def _exact(puzzle: MaskedExample, values: np.ndarray, field: int) -> float:
-    mine = puzzle.cells[:, 1] == field
-    if not mine.any() or puzzle.hidden[:, field].all():
+def _exact(masked_example: MaskedExample, values: np.ndarray, field: int) -> float:
+    mine = masked_example.cells[:, 1] == field
+    if not mine.any() or masked_example.masked[:, field].all():
         return np.nan
-    return float((puzzle.truth[tuple(puzzle.cells[mine].T)] == values[mine]).all())
+    return float((masked_example.truth[tuple(masked_example.cells[mine].T)] == values[mine]).all())
 
 
 def _by_tables(
     predict: Predict,
-    puzzles: Sequence[MaskedExample],
+    masked_examples: Sequence[MaskedExample],
     field: int,
     vocabulary: Vocabulary,
     legal: Sequence[np.ndarray] | None,
@@ -247,17 +258,17 @@ def _by_tables(
     Only the field that is judged is filled: most of these methods answer from the known cells of a field alone, and
     what mixtures know of other fields is what is known before anything is filled.
     """
-    masks = np.asarray(vocabulary.mask_ids, puzzles[0].truth.dtype)
+    masks = np.asarray(vocabulary.mask_ids, masked_examples[0].truth.dtype)
     values = []
-    for first in range(0, len(puzzles), 64):
-        batch = puzzles[first : first + 64]
-        seen = [np.where(puzzle.hidden, masks, puzzle.truth) for puzzle in batch]
-        holes = [np.zeros(puzzle.hidden.shape, bool) for puzzle in batch]
+    for first in range(0, len(masked_examples), 64):
+        batch = masked_examples[first : first + 64]
+        seen = [np.where(masked_example.masked, masks, masked_example.truth) for masked_example in batch]
+        holes = [np.zeros(masked_example.masked.shape, bool) for masked_example in batch]
         allowed: list[LegalCells | None] = []
-        for i, (hole, puzzle) in enumerate(zip(holes, batch, strict=True)):
-            mine = puzzle.cells[:, 1] == field
-            hole[tuple(puzzle.cells[mine].T)] = True
-            allowed.append(None if legal is None else LegalCells(puzzle.cells[mine], legal[first + i][mine]))
+        for i, (hole, masked_example) in enumerate(zip(holes, batch, strict=True)):
+            mine = masked_example.cells[:, 1] == field
+            hole[tuple(masked_example.cells[mine].T)] = True
+            allowed.append(None if legal is None else LegalCells(masked_example.cells[mine], legal[first + i][mine]))
         keys = list(range(first, first + len(batch)))
         fills = infill(
             predict,
@@ -272,12 +283,12 @@ def _by_tables(
     return values
 
 
-def _by_spans(puzzle: MaskedExample, field: int, baselines: Baselines) -> np.ndarray:
-    hidden = puzzle.hidden[:, field]
-    written = puzzle.truth.copy()
-    if hidden.any() and not hidden.all():
-        written[hidden, field] = baselines.span_table(field, int(hidden.sum())).fill(written[:, field], hidden)
-    return np.asarray(written[tuple(puzzle.cells.T)])
+def _by_spans(masked_example: MaskedExample, field: int, baselines: Baselines) -> np.ndarray:
+    masked = masked_example.masked[:, field]
+    written = masked_example.truth.copy()
+    if masked.any() and not masked.all():
+        written[masked, field] = baselines.span_table(field, int(masked.sum())).fill(written[:, field], masked)
+    return np.asarray(written[tuple(masked_example.cells.T)])
 
 
 def _primary(vocabulary: Vocabulary) -> int:

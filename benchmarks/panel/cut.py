@@ -33,10 +33,10 @@ def cut(how: str, path: Path, folder: Path, test: Path | None = None, **options:
     if how == "recording":
         return _recording(path, folder)
     content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    train, judged, told = CUTTERS[how](content, **options)
+    train, judged, reported = CUTTERS[how](content, **options)
     (folder / "train" / name).write_bytes(train)
     (folder / "test" / name).write_bytes(judged)
-    return folder / "train" / name, folder / "test" / name, told
+    return folder / "train" / name, folder / "test" / name, reported
 
 
 def _fasta(content: bytes) -> tuple[bytes, bytes, str]:

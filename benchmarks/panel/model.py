@@ -103,21 +103,21 @@ def answer(run: Path, questions: Path, out: Path) -> None:
         if (out / path.name).exists():
             continue
         with np.load(path) as file:
-            asked = dict(file)
+            requested = dict(file)
         arrays: dict[str, np.ndarray] = {}
-        seen = np.split(asked["seen"], np.cumsum(asked["lengths"])[:-1])
-        cells = np.split(asked["cells"], np.cumsum(asked["sizes"])[:-1])
+        seen = np.split(requested["seen"], np.cumsum(requested["lengths"])[:-1])
+        cells = np.split(requested["cells"], np.cumsum(requested["sizes"])[:-1])
         for name, predict in predictions(loaded).items():
             found = [
                 np.asarray(each, np.float32)
-                for first, last in _batches(asked["lengths"])
+                for first, last in _batches(requested["lengths"])
                 for each in predict(_examples(seen[first:last]), cells[first:last])
             ]
             arrays[f"log_probs/{name}"] = np.concatenate(found)
-            if int(asked["fills"]):
-                n = int(asked["fills"])
+            if int(requested["fills"]):
+                n = int(requested["fills"])
                 filled, legal = [], []
-                for first, last in _batches(asked["lengths"][:n]):
+                for first, last in _batches(requested["lengths"][:n]):
                     holes = []
                     for ids, mine in zip(seen[first:last], cells[first:last], strict=True):
                         hole = np.zeros(ids.shape, bool)
@@ -258,11 +258,11 @@ def main(words: Sequence[str] | None = None) -> None:
         for name in names:
             step.add_argument(name, type=Path)
     first.add_argument("--drifts", action="store_true")
-    asked = parser.parse_args(words)
-    if asked.step == "encode":
-        encode(asked.run, asked.train, asked.test, asked.out, drifts=asked.drifts)
+    requested = parser.parse_args(words)
+    if requested.step == "encode":
+        encode(requested.run, requested.train, requested.test, requested.out, drifts=requested.drifts)
     else:
-        answer(asked.run, asked.questions, asked.out)
+        answer(requested.run, requested.questions, requested.out)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ CLASSES: Mapping[Domain, Mapping[str, tuple[str, ...]]] = {
 FEW_GAPS = 100
 CELLS = 6_000
 SELECTION_CELLS = 2_000
-A_PUZZLE = 60
+AN_EXAMPLE = 60
 """Cells that are asked of one window of a genome or a signal, at most: what stands close together tells the same."""
 ROUNDS = 32
 DRIFT_GAPS = 300
@@ -126,8 +126,8 @@ def questions(export: Export, domain: Domain, *, cells: int = CELLS) -> dict[str
     for drift in DRIFTS if "test/gap" in found else ():
         if f"{drift}/ids" in export.arrays:
             name = found["test/gap"][0]
-            puzzles = _windows(export, export.records(drift), name)
-            found[f"{drift}/gap"] = name, [each for each in map(_without_sentinels, puzzles) if len(each.cells)]
+            masked_examples = _windows(export, export.records(drift), name)
+            found[f"{drift}/gap"] = name, [each for each in map(_without_sentinels, masked_examples) if len(each.cells)]
     return found
 
 
@@ -137,17 +137,17 @@ def _first(
     """By the first protocol that asks enough windows, or the one that asks most."""
     best: tuple[str, list[MaskedExample]] | None = None
     for name in [each for each in names if 2 * _gap_of(each) <= export.context] or names[-1:]:
-        puzzles = draw(export, records, name, cells=cells, thin=domain != "log")
-        if best is None or independent(puzzles) > independent(best[1]):
-            best = name, puzzles
+        masked_examples = draw(export, records, name, cells=cells, thin=domain != "log")
+        if best is None or independent(masked_examples) > independent(best[1]):
+            best = name, masked_examples
         if independent(best[1]) >= FEW_GAPS:
             break
     return best if best and best[1] else None
 
 
-def independent(puzzles: Sequence[MaskedExample]) -> int:
+def independent(masked_examples: Sequence[MaskedExample]) -> int:
     """How many windows they ask; the same one asked again, with other cells hidden, tells little that is new."""
-    return len({(puzzle.region, puzzle.truth.tobytes()) for puzzle in puzzles})
+    return len({(masked_example.region, masked_example.truth.tobytes()) for masked_example in masked_examples})
 
 
 def _gap_of(protocol: str) -> int:
@@ -166,15 +166,15 @@ def draw(
         ends = np.cumsum([len(encoded) for _, encoded in records])
         records = records[: int(np.searchsorted(ends, EVERY_PLACE)) + 1]
     found: list[MaskedExample] = []
-    asked = 0
+    requested = 0
     for round_ in range(1 if every_place else ROUNDS):
         new = list(protocol.examples(records, export.tokenizer, context=export.context, seed=seed * ROUNDS + round_))
         rng = np.random.default_rng((seed, round_))
         for index in rng.permutation(len(new)).tolist():
-            puzzle = _thinned(new[index], rng, whole=name.startswith(("block", "gap"))) if thin else new[index]
-            found.append(puzzle)
-            asked += len(puzzle.cells)
-            if asked >= cells:
+            masked_example = _thinned(new[index], rng, whole=name.startswith(("block", "gap"))) if thin else new[index]
+            found.append(masked_example)
+            requested += len(masked_example.cells)
+            if requested >= cells:
                 return found
         if not new:
             break
@@ -183,63 +183,67 @@ def draw(
 
 def _windows(export: Export, records: Sequence[tuple[str, Encoded]], name: str) -> list[MaskedExample]:
     protocol = Protocol.parse(name, export.masking)
-    puzzles = list(protocol.examples(records, export.tokenizer, context=export.context))
-    order = np.random.default_rng(0).permutation(len(puzzles))[:DRIFT_GAPS]
-    return [puzzles[i] for i in order.tolist()]
+    masked_examples = list(protocol.examples(records, export.tokenizer, context=export.context))
+    order = np.random.default_rng(0).permutation(len(masked_examples))[:DRIFT_GAPS]
+    return [masked_examples[i] for i in order.tolist()]
 
 
-def _thinned(puzzle: MaskedExample, rng: np.random.Generator, *, whole: bool) -> MaskedExample:
+def _thinned(masked_example: MaskedExample, rng: np.random.Generator, *, whole: bool) -> MaskedExample:
     """The same puzzle of which fewer cells are asked: those of some fields if gaps are to stay `whole`."""
-    cells = puzzle.cells
-    if len(cells) <= A_PUZZLE:
-        return puzzle
+    cells = masked_example.cells
+    if len(cells) <= AN_EXAMPLE:
+        return masked_example
     if whole:
         fields, sizes = np.unique(cells[:, 1], return_counts=True)
         order = rng.permutation(len(fields))
-        few = order[: max(int(np.searchsorted(np.cumsum(sizes[order]), A_PUZZLE, side="right")), 1)]
+        few = order[: max(int(np.searchsorted(np.cumsum(sizes[order]), AN_EXAMPLE, side="right")), 1)]
         kept = np.isin(cells[:, 1], fields[few])
     else:
-        kept = np.isin(np.arange(len(cells)), rng.choice(len(cells), A_PUZZLE, replace=False))
-    return _with_cells(puzzle, cells[kept])
+        kept = np.isin(np.arange(len(cells)), rng.choice(len(cells), AN_EXAMPLE, replace=False))
+    return _with_cells(masked_example, cells[kept])
 
 
-def _without_sentinels(puzzle: MaskedExample) -> MaskedExample:
+def _without_sentinels(masked_example: MaskedExample) -> MaskedExample:
     """What a logger wrote where it had no value is nothing that could be told."""
-    if puzzle.numbers is None:
-        return puzzle
-    return _with_cells(puzzle, puzzle.cells[puzzle.numbers[tuple(puzzle.cells.T)] != SENTINEL])
+    if masked_example.numbers is None:
+        return masked_example
+    return _with_cells(
+        masked_example, masked_example.cells[masked_example.numbers[tuple(masked_example.cells.T)] != SENTINEL]
+    )
 
 
-def _with_cells(puzzle: MaskedExample, cells: np.ndarray) -> MaskedExample:
-    values = {name: getattr(puzzle, name) for name in puzzle.__dataclass_fields__}
+def _with_cells(masked_example: MaskedExample, cells: np.ndarray) -> MaskedExample:
+    values = {name: getattr(masked_example, name) for name in masked_example.__dataclass_fields__}
     return MaskedExample(**values | {"cells": cells})
 
 
-def write(path: Path, puzzles: Sequence[MaskedExample], tokenizer: Exported, *, fills: int) -> None:
+def write(path: Path, masked_examples: Sequence[MaskedExample], tokenizer: Exported, *, fills: int) -> None:
     """For `model.py answer`: what is seen, which cells are asked, and how many of the first are filled jointly."""
-    masks = np.asarray(tokenizer.vocabulary.mask_ids, puzzles[0].truth.dtype)
+    masks = np.asarray(tokenizer.vocabulary.mask_ids, masked_examples[0].truth.dtype)
     np.savez_compressed(
         path,
-        seen=np.concatenate([np.where(puzzle.hidden, masks, puzzle.truth) for puzzle in puzzles]),
-        lengths=np.array([len(puzzle.truth) for puzzle in puzzles]),
-        cells=np.concatenate([puzzle.cells for puzzle in puzzles]),
-        sizes=np.array([len(puzzle.cells) for puzzle in puzzles]),
+        seen=np.concatenate(
+            [np.where(masked_example.masked, masks, masked_example.truth) for masked_example in masked_examples]
+        ),
+        lengths=np.array([len(masked_example.truth) for masked_example in masked_examples]),
+        cells=np.concatenate([masked_example.cells for masked_example in masked_examples]),
+        sizes=np.array([len(masked_example.cells) for masked_example in masked_examples]),
         fills=np.array(fills),
     )
 
 
-def asks(path: Path, puzzles: Sequence[MaskedExample]) -> bool:
+def asks(path: Path, masked_examples: Sequence[MaskedExample]) -> bool:
     """Whether a file asks for the cells of these puzzles, so that the answers to it belong to them."""
     if not path.exists():
         return False
     with np.load(path) as file:
-        return np.array_equal(file["cells"], np.concatenate([puzzle.cells for puzzle in puzzles])) and np.array_equal(
-            file["sizes"], [len(puzzle.cells) for puzzle in puzzles]
-        )
+        return np.array_equal(
+            file["cells"], np.concatenate([masked_example.cells for masked_example in masked_examples])
+        ) and np.array_equal(file["sizes"], [len(masked_example.cells) for masked_example in masked_examples])
 
 
-def jointly(domain: Domain, kind: str, puzzles: Sequence[MaskedExample]) -> int:
+def jointly(domain: Domain, kind: str, masked_examples: Sequence[MaskedExample]) -> int:
     """How many of the puzzles are filled jointly: numbers never are, they are never exactly right."""
     if kind != "gap" or domain == "signal":
         return 0
-    return len(puzzles) if domain == "log" else min(FILLED, len(puzzles))
+    return len(masked_examples) if domain == "log" else min(FILLED, len(masked_examples))

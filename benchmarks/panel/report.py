@@ -68,7 +68,7 @@ class Line:
     def claimed(self) -> bool:
         return len(self.sizes) >= FEWEST_REGIONS and (not self.drift or self.independent >= FEWEST_GAPS)
 
-    def told(self, comparison: Comparison) -> str:
+    def reported(self, comparison: Comparison) -> str:
         """The gain, in brackets where nothing is claimed."""
         gain = _marked(comparison, self.metric) if self.claimed else _gain(comparison)
         return gain if self.claimed else f"({gain})"
@@ -81,19 +81,19 @@ class Line:
 def lines_of(result: Mapping[str, Any]) -> Iterator[Line]:
     """The comparisons of one set; protocols of which the selection part has nothing take the best on the test part."""
     protocols = result.get("protocols", {})
-    for where, told in protocols.items():
+    for where, reported in protocols.items():
         part, _, kind = where.rpartition("/")
-        if part == "selection" or not told["means"]:
+        if part == "selection" or not reported["means"]:
             continue
-        metric: Metric = told["metric"]
-        simple = {name: mean for name, mean in told["means"].items() if name not in OWN}
+        metric: Metric = reported["metric"]
+        simple = {name: mean for name, mean in reported["means"].items() if name not in OWN}
         single = {name: mean for name, mean in simple.items() if not name.startswith(MIX)}
         selection = protocols.get(f"selection/{kind}", {}).get("means", {})
         known = {name: mean for name, mean in selection.items() if name in single}
         chosen = reference(known or single, metric)
         best = reference(single, metric)
-        sums = {name: np.array(each) for name, each in told["sums"].items()}
-        sizes = np.array(told["sizes"])
+        sums = {name: np.array(each) for name, each in reported["sums"].items()}
+        sizes = np.array(reported["sizes"])
 
         def beside(
             name: str, sums: Mapping[str, np.ndarray] = sums, sizes: np.ndarray = sizes, m: Metric = metric
@@ -106,9 +106,9 @@ def lines_of(result: Mapping[str, Any]) -> Iterator[Line]:
             family=result["family"],
             domain=result["domain"],
             kind=kind if part == "test" else part,
-            protocol=told["protocol"],
+            protocol=reported["protocol"],
             metric=metric,
-            means=told["means"],
+            means=reported["means"],
             reference=chosen,
             best=best,
             beside_reference=beside(chosen),
@@ -117,8 +117,8 @@ def lines_of(result: Mapping[str, Any]) -> Iterator[Line]:
             ours=sums[SHIPPED],
             theirs=sums[chosen],
             sizes=sizes,
-            independent=told["independent"],
-            beside=told.get("beside", {}),
+            independent=reported["independent"],
+            beside=reported.get("beside", {}),
         )
 
 
@@ -128,17 +128,17 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     if len(results) == 1:
         return first
     protocols = {}
-    for where, told in first.get("protocols", {}).items():
-        if "sums" not in told:  # the selection part: simple methods alone are asked there
-            protocols[where] = told
+    for where, reported in first.get("protocols", {}).items():
+        if "sums" not in reported:  # the selection part: simple methods alone are asked there
+            protocols[where] = reported
             continue
         others = [each.get("protocols", {}).get(where, {}) for each in results]
-        same = [each for each in others if each.get("sizes") == told["sizes"]]
+        same = [each for each in others if each.get("sizes") == reported["sizes"]]
         averaged = {
-            key: {name: np.mean([each[key][name] for each in same], axis=0).tolist() for name in told[key]}
+            key: {name: np.mean([each[key][name] for each in same], axis=0).tolist() for name in reported[key]}
             for key in ("means", "sums")
         }
-        protocols[where] = told | averaged
+        protocols[where] = reported | averaged
     return {**first, "protocols": protocols, "seeds": len(results)}
 
 
@@ -243,8 +243,8 @@ def _verdict(against: str, compared: Sequence[tuple[Line, str, Comparison]], *, 
         f"correction {len(verdict.after_holm)}{_listed(verdict.after_holm)}"
     )
     if pools:
-        told = "; ".join(f"{kind} {_gained(*gain)}" for kind, gain in sorted(verdict.pools.items()))
-        yield f"- (c) pooled by family: {told}"
+        reported = "; ".join(f"{kind} {_gained(*gain)}" for kind, gain in sorted(verdict.pools.items()))
+        yield f"- (c) pooled by family: {reported}"
     yield "- (d) the worst:\n"
     yield "| | asked | against | its figure | shipped | gain |"
     yield "|---|---|---|---:|---:|---|"
@@ -276,12 +276,12 @@ def _tables(lines: Sequence[Line]) -> Iterator[str]:
                 " / ".join(_figure(each) for each in pair if each is not None) for pair in figures
             ]
         rows["**reference**"] = [line.reference for line in mine]
-        rows["gain on it"] = [line.told(line.beside_reference) for line in mine]
+        rows["gain on it"] = [line.reported(line.beside_reference) for line in mine]
         rows["best on test"] = ["the same" if line.best == line.reference else line.best for line in mine]
-        rows["gain on that"] = ["" if line.best == line.reference else line.told(line.beside_best) for line in mine]
+        rows["gain on that"] = ["" if line.best == line.reference else line.reported(line.beside_best) for line in mine]
         for name in dict.fromkeys(name for line in mine for name in line.beside_mixes):
             rows[f"gain on the {name}"] = [
-                line.told(line.beside_mixes[name]) if name in line.beside_mixes else "" for line in mine
+                line.reported(line.beside_mixes[name]) if name in line.beside_mixes else "" for line in mine
             ]
         for name, cells in rows.items():
             yield f"| {name} | {' | '.join(cells)} |"
@@ -303,8 +303,8 @@ def _drifts(lines: Sequence[Line]) -> Iterator[str]:
         for line in mine:
             yield (
                 f"| {drift} | {line.set} | {line.protocol} | {line.independent} | {_figure(line.means[SHIPPED])} | "
-                f"{line.reference} | {_figure(line.means[line.reference])} | {line.told(line.beside_reference)} | "
-                f"{line.best} {_figure(line.means[line.best])} | {line.told(line.beside_best)} |"
+                f"{line.reference} | {_figure(line.means[line.reference])} | {line.reported(line.beside_reference)} | "
+                f"{line.best} {_figure(line.means[line.best])} | {line.reported(line.beside_best)} |"
             )
         if mine:
             gaps = sum(line.independent for line in mine)
@@ -342,12 +342,12 @@ def _trainings(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _marked(comparison: Comparison, metric: Metric) -> str:
     """The gain, in bold where it is surely above 0, with a mark where it is surely lost."""
-    told = _gain(comparison)
+    reported = _gain(comparison)
     if comparison.wins():
-        return f"**{told}**"
+        return f"**{reported}**"
     if comparison.loses_by(MARGINS[metric]):
-        return f"{told} lost"
-    return f"{told} (lost, within δ)" if comparison.loses() else told
+        return f"{reported} lost"
+    return f"{reported} (lost, within δ)" if comparison.loses() else reported
 
 
 def _gain(comparison: Comparison) -> str:

@@ -33,7 +33,7 @@ class Ended:
     code: int
     cpu: float
     """Seconds."""
-    said: str
+    output: str
     """The end of what it printed on stderr."""
     stopped: bool
     """It was interrupted at the limit."""
@@ -74,68 +74,68 @@ class Panel:
             if each.half == "report":
                 self._log(each)
             try:
-                told = self.row(each)
+                reported = self.row(each)
             except Exception as error:  # whatever happens to one set, the others go on, and its row says so
                 traceback.print_exc()
-                told = self._about(each) | {"failed": f"{type(error).__name__}: {error}"}
-            if "failed" in told:
+                reported = self._about(each) | {"failed": f"{type(error).__name__}: {error}"}
+            if "failed" in reported:
                 failed.append(each.name)
-                self.tell(each, f"failed: {told['failed']}")
+                self.tell(each, f"failed: {reported['failed']}")
             path = self.result(each)
             path.parent.mkdir(parents=True, exist_ok=True)
             aside = path.with_suffix(".tmp")
-            aside.write_text(json.dumps(told), encoding="utf-8")
+            aside.write_text(json.dumps(reported), encoding="utf-8")
             aside.replace(path)
         return failed
 
-    def row(self, asked: Set) -> dict[str, Any]:
+    def row(self, requested: Set) -> dict[str, Any]:
         """All that is said of one set."""
-        folder = self.folder(asked)
+        folder = self.folder(requested)
         folder.mkdir(parents=True, exist_ok=True)
-        told = self._about(asked)
-        train, test, told["cut"] = self._cut(asked, folder)
-        told["training"] = training = self._trained(asked, folder, train)
+        reported = self._about(requested)
+        train, test, reported["cut"] = self._cut(requested, folder)
+        reported["training"] = training = self._trained(requested, folder, train)
         if "failed" in training:
-            return told | {"failed": training["failed"]}
-        export = self._exported(asked, folder, train, test)
-        drawn = questions.questions(export, asked.domain, cells=self.cells)
-        self.tell(asked, f"asked: {', '.join(f'{where} {name}' for where, (name, _) in drawn.items())}")
-        self._answered(asked, folder, export, drawn)
-        told["tokenizer"] = {
+            return reported | {"failed": training["failed"]}
+        export = self._exported(requested, folder, train, test)
+        drawn = questions.questions(export, requested.domain, cells=self.cells)
+        self.tell(requested, f"asked: {', '.join(f'{where} {name}' for where, (name, _) in drawn.items())}")
+        self._answered(requested, folder, export, drawn)
+        reported["tokenizer"] = {
             "name": export.about["tokenizer"],
             "context": export.context,
             "fields": [f"{each.name} ({each.n_tokens})" for each in export.tokenizer.fields][:40],
         }
-        told["positions"] = {
+        reported["positions"] = {
             part: int(export.arrays[f"{part}/lengths"].sum()) for part in ("train", "selection", "test")
         }
-        told["methods"] = answers.METHODS
-        told["protocols"] = answers.judge(
-            asked, export, drawn, folder / "answers", on_progress=lambda what: self.tell(asked, what)
+        reported["methods"] = answers.METHODS
+        reported["protocols"] = answers.judge(
+            requested, export, drawn, folder / "answers", on_progress=lambda what: self.tell(requested, what)
         )
-        return told
+        return reported
 
-    def folder(self, asked: Set) -> Path:
-        return self.work.resolve() / short(self.commit) / f"{asked.name}-{self.seed}"
+    def folder(self, requested: Set) -> Path:
+        return self.work.resolve() / short(self.commit) / f"{requested.name}-{self.seed}"
 
-    def result(self, asked: Set) -> Path:
-        return self.results / short(self.commit) / f"{asked.name}-{self.seed}.json"
+    def result(self, requested: Set) -> Path:
+        return self.results / short(self.commit) / f"{requested.name}-{self.seed}.json"
 
-    def done(self, asked: Set) -> bool:
+    def done(self, requested: Set) -> bool:
         """A row that failed is tried again, from the step that failed on."""
-        path = self.result(asked)
+        path = self.result(requested)
         return path.exists() and "failed" not in json.loads(path.read_text(encoding="utf-8"))
 
-    def tell(self, asked: Set, what: str) -> None:
-        print(f"{datetime.now(UTC):%H:%M:%S} {asked.name}: {what}", file=sys.stderr, flush=True)
+    def tell(self, requested: Set, what: str) -> None:
+        print(f"{datetime.now(UTC):%H:%M:%S} {requested.name}: {what}", file=sys.stderr, flush=True)
 
-    def _about(self, asked: Set) -> dict[str, Any]:
+    def _about(self, requested: Set) -> dict[str, Any]:
         return {
-            "set": asked.name,
-            "file": asked.file,
-            "half": asked.half,
-            "domain": asked.domain,
-            "family": asked.family,
+            "set": requested.name,
+            "file": requested.file,
+            "half": requested.half,
+            "domain": requested.domain,
+            "family": requested.family,
             "commit": self.commit,
             "panel": _commit(self.root),
             "seed": self.seed,
@@ -144,87 +144,91 @@ class Panel:
             "machine": machine(),
         }
 
-    def _log(self, asked: Set) -> None:
+    def _log(self, requested: Set) -> None:
         """A line for each time that a set of the report half is run."""
         self.results.mkdir(parents=True, exist_ok=True)
         line = {
             "date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
             "commit": self.commit,
             "panel": _commit(self.root),
-            "set": asked.name,
+            "set": requested.name,
             "seed": self.seed,
             "command": self.command,
         }
         with (self.results / "report_runs.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    def _cut(self, asked: Set, folder: Path) -> tuple[Path, Path, str]:
+    def _cut(self, requested: Set, folder: Path) -> tuple[Path, Path, str]:
         done = folder / "cut.json"
         if not done.exists():
-            self.tell(asked, "cutting the file")
-            test = self.data / asked.test if asked.test else None
-            parts = cut(asked.cut, self.data / asked.file, folder, test, **dict(asked.options))
+            self.tell(requested, "cutting the file")
+            test = self.data / requested.test if requested.test else None
+            parts = cut(requested.cut, self.data / requested.file, folder, test, **dict(requested.options))
             _write(done, [str(parts[0].relative_to(folder)), str(parts[1].relative_to(folder)), parts[2]])
-        train, test_part, told = json.loads(done.read_text(encoding="utf-8"))
-        return folder / train, folder / test_part, told
+        train, test_part, reported = json.loads(done.read_text(encoding="utf-8"))
+        return folder / train, folder / test_part, reported
 
-    def _trained(self, asked: Set, folder: Path, train: Path) -> dict[str, Any]:
+    def _trained(self, requested: Set, folder: Path, train: Path) -> dict[str, Any]:
         done = folder / "trained.json"
         if done.exists():
             known: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
             return known
         recipe, run = folder / "recipe.toml", folder / "run"
-        told: dict[str, Any] = {"limit": self.limit_cpu}
+        reported: dict[str, Any] = {"limit": self.limit_cpu}
         if not recipe.exists():
-            self.tell(asked, "maskseq init")
+            self.tell(requested, "maskseq init")
             words = ["-m", "maskseq", "init", str(train), "-o", str(recipe)]
             ended = self._call([*words, "--yes"], self.limit_cpu)
-            if ended.code and "--yes" in ended.said:  # code that does not ask yet
+            if ended.code and "--yes" in ended.output:  # code that does not ask yet
                 ended = self._call(words, self.limit_cpu)
             if ended.code:
-                return _write(done, told | {"failed": f"init: {ended.said}"})
-        told["recipe"] = recipe.read_text(encoding="utf-8")
-        self.tell(asked, f"maskseq pretrain, {self.limit_cpu:.0f} CPU seconds at most")
+                return _write(done, reported | {"failed": f"init: {ended.output}"})
+        reported["recipe"] = recipe.read_text(encoding="utf-8")
+        self.tell(requested, f"maskseq pretrain, {self.limit_cpu:.0f} CPU seconds at most")
         words = ["-m", "maskseq", "pretrain", str(recipe), "-o", str(run), "--seed", str(self.seed)]
-        words += (options := without_test(told["recipe"]))
+        words += (options := without_test(reported["recipe"]))
         ended = self._call(words, self.limit_cpu)
-        told |= {"options": " ".join(options), "cpu seconds": round(ended.cpu), "stopped at the limit": ended.stopped}
+        reported |= {
+            "options": " ".join(options),
+            "cpu seconds": round(ended.cpu),
+            "stopped at the limit": ended.stopped,
+        }
         if not (run / "latest").exists():
-            return _write(done, told | {"failed": f"pretrain: {ended.said or 'no checkpoint within the limit'}"})
+            return _write(done, reported | {"failed": f"pretrain: {ended.output or 'no checkpoint within the limit'}"})
         if ended.code and not ended.stopped:
-            return _write(done, told | {"failed": f"pretrain: {ended.said}"})
-        return _write(done, told | _last(run / "metrics.jsonl"))
+            return _write(done, reported | {"failed": f"pretrain: {ended.output}"})
+        return _write(done, reported | _last(run / "metrics.jsonl"))
 
-    def _exported(self, asked: Set, folder: Path, train: Path, test: Path) -> questions.Export:
+    def _exported(self, requested: Set, folder: Path, train: Path, test: Path) -> questions.Export:
         out = folder / "encoded"
         if not out.with_suffix(".json").exists():
-            self.tell(asked, "encoding")
-            drifts = ["--drifts"] if asked.domain == "signal" else []
+            self.tell(requested, "encoding")
+            drifts = ["--drifts"] if requested.domain == "signal" else []
             self._must([str(MODEL), "encode", *map(str, (folder / "run", train, test, out)), *drifts])
         return questions.Export.read(out)
 
     def _answered(
-        self, asked: Set, folder: Path, export: questions.Export, drawn: dict[str, tuple[str, list[Any]]]
+        self, requested: Set, folder: Path, export: questions.Export, drawn: dict[str, tuple[str, list[Any]]]
     ) -> None:
         put, answered = folder / "questions", folder / "answers"
         put.mkdir(exist_ok=True)
         missing = False
-        for where, (_, puzzles) in drawn.items():
+        for where, (_, masked_examples) in drawn.items():
             part, _, kind = where.rpartition("/")
             path = put / f"{where.replace('/', '.')}.npz"
-            if part != "selection" and not questions.asks(path, puzzles):
+            if part != "selection" and not questions.asks(path, masked_examples):
                 (answered / path.name).unlink(missing_ok=True)
-                fills = questions.jointly(asked.domain, kind, puzzles)
-                questions.write(path, puzzles, export.tokenizer, fills=fills)
+                fills = questions.jointly(requested.domain, kind, masked_examples)
+                questions.write(path, masked_examples, export.tokenizer, fills=fills)
             missing |= part != "selection" and not (answered / path.name).exists()
         if missing:
-            self.tell(asked, "asking the run")
+            self.tell(requested, "asking the run")
             self._must([str(MODEL), "answer", str(folder / "run"), str(put), str(answered)])
 
     def _must(self, words: list[str]) -> None:
         ended = self._call(words, None)
         if ended.code:
-            raise RuntimeError(f"{Path(words[0]).name} {words[1]}: {ended.said}")
+            raise RuntimeError(f"{Path(words[0]).name} {words[1]}: {ended.output}")
 
     def _call(self, words: list[str], limit: float | None) -> Ended:
         return self.call(words, limit) if self.call else _process(words, limit, self.code)
@@ -253,10 +257,10 @@ def _process(words: list[str], limit: float | None, code: Path) -> Ended:
         text=True,
         preexec_fn=_interruptible,
     )
-    said = ""
+    output = ""
     while True:
         try:
-            _, said = process.communicate(timeout=1.0)
+            _, output = process.communicate(timeout=1.0)
             break
         except subprocess.TimeoutExpired:
             if limit is not None and not stopped and _cpu_of(process.pid) > limit:
@@ -266,7 +270,7 @@ def _process(words: list[str], limit: float | None, code: Path) -> Ended:
             process.send_signal(signal.SIGINT)
             process.wait()
             raise
-    lines = [line for line in said.strip().splitlines() if line.strip()]
+    lines = [line for line in output.strip().splitlines() if line.strip()]
     return Ended(process.returncode, _cpu() - before, "\n".join(lines[-4:])[-1000:], stopped)
 
 

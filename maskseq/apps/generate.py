@@ -99,8 +99,8 @@ def next_file(
         )
         sink_drawn = stack.enter_context(table_writer(drawn, DRAWN_COLUMNS)) if drawn else None
         stack.enter_context(intake)
-        asked = _asked(intake, request.cases, predictor)
-        while some := list(islice(asked, TOGETHER)):
+        requested = _asked(intake, request.cases, predictor)
+        while some := list(islice(requested, TOGETHER)):
             found = continuations(predictor.predict, predictor.tokenizer, some, config, context=predictor.context)
             for (key, record), each in zip(some, found, strict=True):
                 known = len(predictor.tokenizer.opened(record.ids))

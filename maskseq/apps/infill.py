@@ -168,8 +168,8 @@ def _fill(
         summary["outside the training range"] = shares
     places = _of_unfillable(unfillable), _of_unread(unfilled), _of_lost(lost)
     about = (_of_long_holes(left), *places, chance.warning(), beyond.warning(), *strange.warnings())
-    if told := [text for text in (broken, *about) if text]:
-        summary["warnings"] = told
+    if reported := [text for text in (broken, *about) if text]:
+        summary["warnings"] = reported
     if options.lengths or options.insertion:
         summary["lengths"] = {
             f"{each.key}:{each.start}-{each.stop}": f"{each.length} (probability {each.probability:.2g})"
@@ -299,9 +299,9 @@ class FillScore:
             if markov is None:
                 continue
             self.uniform_nats += len(scored) * math.log(markov.n_ids)
-            hidden = np.zeros(len(ids), bool)
-            hidden[where] = True
-            self.baseline.add(markov.marginals(ids[:, column].astype(np.int64), hidden), truth)
+            masked = np.zeros(len(ids), bool)
+            masked[where] = True
+            self.baseline.add(markov.marginals(ids[:, column].astype(np.int64), masked), truth)
 
     def summary(self) -> dict[str, Any]:
         summary: dict[str, Any] = {

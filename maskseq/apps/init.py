@@ -147,17 +147,17 @@ def init(
     if warning := _of_what_is_held_out(looked.sample, split, draft["tokenizer"]):
         warnings.warn(warning, stacklevel=2)
     write(output, text, new=True)
-    told = dict(readings.told)
+    reported = dict(readings.reported)
     if doubt:
-        told[files[0].name] = f"{reading.format}: {reading.why} (a guess that you accepted: {doubt})"
+        reported[files[0].name] = f"{reading.format}: {reading.why} (a guess that you accepted: {doubt})"
     records = _facts(looked.sample)
     if crossing := _overlap(looked.sample, split):
-        records["left out at a time boundary"] = crossing.told
+        records["left out at a time boundary"] = crossing.reported
         if crossing.warning:
             warnings.warn(crossing.warning, stacklevel=2)
     if near := _near_copies(looked.sample, split):
         records["near-copies"] = f"{near:,} records, which the split keeps on one side of it with what they are like"
-    facts = {"files": told, "records": records, "content": dict(looked.suggestion.found)}
+    facts = {"files": reported, "records": records, "content": dict(looked.suggestion.found)}
     if probe:
         facts["training"] = _time(load_recipe(tomllib.loads(text)), looked.sample)
     return {**facts, "recipe": str(output)}
@@ -277,10 +277,10 @@ def _records(
         size = Size.of(records) if whole else counted(files, reader, on_error)
         return Surveyed(records, size), whole, passed
     except DataError as error:
-        asked = [name for name in vars(reader) if f" {name} = " in error.problem]
-        if not asked:
+        requested = [name for name in vars(reader) if f" {name} = " in error.problem]
+        if not requested:
             raise
-        raise with_hint(error, f"here: --set data.format_options.{asked[0]}=VALUE") from None
+        raise with_hint(error, f"here: --set data.format_options.{requested[0]}=VALUE") from None
 
 
 def _sampled(files: Sequence[Path], reader: Format[Any], on_error: OnError) -> tuple[list[Record], bool, Passed]:
@@ -391,11 +391,11 @@ def _overlap(sample: RecordSample, split: SplitConfig) -> Overlap | None:
         return None
     if table is None or choice is None or choice.by != "time" or choice.before is None:
         return None
-    asked = np.zeros(len(table), np.int64)
+    requested = np.zeros(len(table), np.int64)
     for record in np.flatnonzero(choice.before).tolist():
         last = sample.tokenizer.units_of(encode(sample.tokenizer, sample.records[record]))[..., 1].max(axis=1)
-        asked[record] = np.count_nonzero(last > choice.before[record])
-    return overlap(replace(table, positions=sample.positions), choice, asked)
+        requested[record] = np.count_nonzero(last > choice.before[record])
+    return overlap(replace(table, positions=sample.positions), choice, requested)
 
 
 def _near_copies(sample: RecordSample, split: SplitConfig) -> int:

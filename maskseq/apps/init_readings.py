@@ -45,7 +45,7 @@ class Readings:
     """Why it is not clear that the first is right; empty where it is."""
     chosen: bool
     """The user has named the first one in full."""
-    told: dict[str, str] = field(default_factory=dict)
+    reported: dict[str, str] = field(default_factory=dict)
     """What to tell of each file."""
 
 
@@ -85,16 +85,16 @@ def readings_of(files: Sequence[Path], wanted: str | None, given: Mapping[str, A
             f"{first} looks like {name}, but {odd} like {claims[odd][0][0]}; a recipe reads one format\n\n"
             f"hint: begin a recipe for each, or say what they are with --format"
         )
-    told = {path.name: _told(name, found) for path, found in claims.items()}
+    reported = {path.name: _told(name, found) for path, found in claims.items()}
     each, doubt = _ways(claims[first])
     exact = [way for way in each if way.format == wanted and _agree(way.options, given, all_given=True)]
     if exact:
         return Readings(
-            each=(max(exact, key=lambda way: len(way.options)),), format=name, doubt="", chosen=True, told=told
+            each=(max(exact, key=lambda way: len(way.options)),), format=name, doubt="", chosen=True, reported=reported
         )
     kept = _narrowed(each, name, given)
     doubt = doubt if kept == each or len(kept) > 1 else ""
-    return Readings(each=kept, format=name, doubt=doubt, chosen=False, told=told)
+    return Readings(each=kept, format=name, doubt=doubt, chosen=False, reported=reported)
 
 
 def _told(name: str, claims: Sequence[tuple[str, Claim]]) -> str:
@@ -124,8 +124,8 @@ def _claims(head: Head, wanted: str | None) -> list[tuple[str, Claim]]:
         if claim is None:
             return [(wanted, Claim(strength=CERTAIN, why="as you say"))]
         own = tuple(choice for choice in claim.instead if choice.format in (None, wanted))
-        said = {"options": claim.options, "doubt": claim.doubt if own or claim.options else "", "instead": own}
-        return [(wanted, Claim(strength=CERTAIN, why="as you say", **said))]
+        answered = {"options": claim.options, "doubt": claim.doubt if own or claim.options else "", "instead": own}
+        return [(wanted, Claim(strength=CERTAIN, why="as you say", **answered))]
     found = [(name, claim) for name, claim in answers("formats", "recognize", head) if claim]
     claims = sorted(found, key=lambda pair: -pair[1].strength)
     return [pair for pair in claims if pair[1].strength >= claims[0][1].strength - 1]

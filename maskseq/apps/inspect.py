@@ -81,7 +81,7 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
                 "training tokens": int(corpus.lengths[corpus.sequences("train")].sum()),
                 "validation tokens": int(corpus.lengths[corpus.sequences("selection")].sum()),
                 "test tokens": int(corpus.lengths[corpus.sequences("test")].sum()),
-                **({"left out at a time boundary": left.told} if left else {}),
+                **({"left out at a time boundary": left.reported} if left else {}),
                 **({"held-out files": files} if files else {}),
                 "rows an epoch": training_rows.n_rows(0),
                 "validation rows": validation_rows.n_rows(0) if validation_rows else 0,
@@ -99,7 +99,11 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
                 "tokens a step": step_tokens,
                 "epochs": recipe.training.tokens / max(int(corpus.lengths[corpus.sequences("train")].sum()), 1),
                 **took,
-                **({"advice": "; ".join(told)} if (told := advice(recipe, corpus, trained_parameters(model))) else {}),
+                **(
+                    {"advice": "; ".join(reported)}
+                    if (reported := advice(recipe, corpus, trained_parameters(model)))
+                    else {}
+                ),
             },
             "first batch": {
                 "pieces": len(row.ratio),
@@ -229,7 +233,7 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
             "test positions": (split.get("test") or {"positions": 0})["positions"],
             "figures are of": f"{corpus.judged} data",
             "left out": split["left_out"],
-            **({"at a time boundary": left.told} if left else {}),
+            **({"at a time boundary": left.reported} if left else {}),
             **({"held-out files": split["files"]} if "files" in split else {}),
             "duplicate records": split["duplicate_records"],
             **({"near-copies": split["near_copies"]} if split.get("near_copies") else {}),

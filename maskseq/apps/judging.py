@@ -56,8 +56,8 @@ def judging(
         name: (rows_of_part(recipe, corpus, part, masking), max(n // 4, 1))
         for name, masking in protocol_masks(recipe).items()
     }
-    asked = {AS_TRAINED: (rows, min(n, rows.n_rows(0))), **others}
-    losses = {name: loss_of(counts, map(each.row, range(most))) for name, (each, most) in asked.items()}
+    requested = {AS_TRAINED: (rows, min(n, rows.n_rows(0))), **others}
+    losses = {name: loss_of(counts, map(each.row, range(most))) for name, (each, most) in requested.items()}
     return OnRows(rows, n, others, {name: loss for name, loss in losses.items() if loss > 0})
 
 

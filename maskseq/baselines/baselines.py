@@ -119,6 +119,6 @@ class Baselines:
     @cache  # noqa: B019 (as long-lived as the evaluation)
     def span_table(self, field: int, length: int) -> SpanTable:
         """The most frequent spans of a field."""
-        asked = self.tokenizer.fields[field]
-        end = asked.control_id(END) if END in asked.controls else None
+        requested = self.tokenizer.fields[field]
+        end = requested.control_id(END) if END in requested.controls else None
         return SpanTable((ids[:, field] for ids in self.views), length, self.depth, end)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from maskseq.baselines.mixtures import CELLS, hidden_cells
+from maskseq.baselines.mixtures import CELLS, masked_cells
 from maskseq.predict.blend import Blend, Gate
 from maskseq.predict.experts.counted import Sequences, count
 from maskseq.predict.experts.training_data import TrainingData, views_of
@@ -38,8 +38,8 @@ def cross_fitted(
     """
     vocabulary = tokenizer.vocabulary
     found = []
-    for counted, asked in blocks(sequences, tokenizer):
-        seen, cells, truth = hidden_cells([Encoded(ids) for ids in asked], tokenizer, CELLS // FOLDS, seed)
+    for counted, requested in blocks(sequences, tokenizer):
+        seen, cells, truth = masked_cells([Encoded(ids) for ids in requested], tokenizer, CELLS // FOLDS, seed)
         if not counted or not cells:
             return None
         alone = count(TrainingData.of(counted), tokenizer, periods=periods)
@@ -74,12 +74,12 @@ def blocks(sequences: Sequences, tokenizer: Tokenizer[Any], n: int = FOLDS) -> I
         return
     for which in range(n):
         start, stop = (np.clip(total * edge // n - begin, 0, lengths).tolist() for edge in (which, which + 1))
-        counted, asked = [], []
+        counted, requested = [], []
         for ids, since, until in zip(sequences, start, stop, strict=True):
             gap = min(GUARD, len(ids) // GAPS) if since < until else 0
-            asked.append(ids[since:until])
+            requested.append(ids[since:until])
             counted += [ids[: max(since - gap, 0)], ids[until + gap :]] if since < until else [ids]
-        yield [ids for ids in counted if len(ids)], [ids for ids in asked if len(ids)]
+        yield [ids for ids in counted if len(ids)], [ids for ids in requested if len(ids)]
 
 
 def _content(ids: Any, tokenizer: Tokenizer[Any]) -> bytes:

@@ -58,11 +58,11 @@ class Frequencies:
             valued = (fill.cells[:, 1] == column) & (fill.values[0] < len(frequencies))
             mine = np.flatnonzero(valued)
             for some in np.split(mine, range(BLOCK, len(mine), BLOCK)):
-                said = fill.marginals[some, : len(frequencies)].astype(np.float64)
-                possible = said > 0
+                answered = fill.marginals[some, : len(frequencies)].astype(np.float64)
+                possible = answered > 0
                 choice = possible.sum(axis=1) > 1
                 known = np.where(possible, frequencies, 0)
-                gain[some[choice]] = _divergence(said[choice], known[choice])
+                gain[some[choice]] = _divergence(answered[choice], known[choice])
                 entropy[some[choice]] = _entropy(known[choice])
         return gain, entropy
 
@@ -185,7 +185,7 @@ def _by_unit(
     units, of_units = view
     width = max(map(len, tokens))
     table = np.stack([np.pad(np.log(each), (0, width - len(each)), constant_values=-np.inf) for each in tokens])
-    ask = of_units(lambda sequences, cells: [table[asked[:, 1]] for asked in cells])
+    ask = of_units(lambda sequences, cells: [table[requested[:, 1]] for requested in cells])
     vocabulary = units.vocabulary
     nothing = np.tile(np.array(vocabulary.mask_ids, vocabulary.dtype), (2 * MIDDLE + 1, 1))
     cells = np.array([[MIDDLE, column] for column in range(vocabulary.n_fields)])
@@ -199,11 +199,11 @@ def _entropy(known: Float[np.ndarray, "cells values"]) -> Float[np.ndarray, " ce
 
 
 def _divergence(
-    said: Float[np.ndarray, "cells values"], known: Float[np.ndarray, "cells values"]
+    answered: Float[np.ndarray, "cells values"], known: Float[np.ndarray, "cells values"]
 ) -> Float[np.ndarray, " cells"]:
     """The Kullback–Leibler divergence of one distribution from another, in bits; neither need sum to 1."""
-    said = said / said.sum(axis=1, keepdims=True)
+    answered = answered / answered.sum(axis=1, keepdims=True)
     known = known / known.sum(axis=1, keepdims=True)
-    there = said > 0
-    ratio = np.divide(said, known, where=there, out=np.ones_like(said))
-    return np.asarray((said * np.log2(ratio)).sum(axis=1))
+    there = answered > 0
+    ratio = np.divide(answered, known, where=there, out=np.ones_like(answered))
+    return np.asarray((answered * np.log2(ratio)).sum(axis=1))

@@ -15,7 +15,7 @@ from jaxtyping import Int, Integer
 from maskseq.corpus.budget import reaching
 from maskseq.corpus.reader import Corpus, Split
 from maskseq.errors import UsageError
-from maskseq.evaluation.holdout import hide_spans
+from maskseq.evaluation.holdout import mask_spans
 from maskseq.evaluation.protocols import Protocol
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.checkpoint import weights_digest
@@ -32,7 +32,7 @@ CELLS = 6000
 """Held-out cells that a gate is fitted on, about."""
 ANSWERS = 1 << 23
 """Numbers that the answers of all experts about these cells may be: fewer cells for large vocabularies."""
-PIECE = 512
+SEGMENT = 512
 """Positions of the pieces that cells are masked in."""
 PROTOCOLS = ("masked", "isolated", "gap-2", "gap-5")
 """How they are masked, besides in spans of several lengths, of all fields or of one."""
@@ -173,34 +173,34 @@ def mask_cells(
     """
     there = sum(int(np.count_nonzero(tokenizer.vocabulary.known(each.ids))) for _, _, each in records)
     n_cells = min(n_cells, REPEATS * there, ANSWERS // max(max(tokenizer.vocabulary.n_outputs) * n_experts, 1))
-    size = min(PIECE, context)
-    pieces = [(key, first, start, each) for key, first, each in records for start in range(0, len(each), size)]
+    size = min(SEGMENT, context)
+    segments = [(key, first, start, each) for key, first, each in records for start in range(0, len(each), size)]
     rng = np.random.default_rng(seed)
-    order = rng.permutation(len(pieces)).tolist()
+    order = rng.permutation(len(segments)).tolist()
     examples: list[Example] = []
     cells: list[Int[np.ndarray, "_ 2"]] = []
     truths, regions = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for kind in (*PROTOCOLS, None):
-        asked = 0
+        requested = 0
         for round_, (region, which) in ((n, each) for n in range(ROUNDS) for each in enumerate(order)):
-            no_room = round_ > 0 and not asked
-            if no_room or asked * (len(PROTOCOLS) + 1) >= n_cells:
+            no_room = round_ > 0 and not requested
+            if no_room or requested * (len(PROTOCOLS) + 1) >= n_cells:
                 break
-            key, first, start, record = pieces[which]
-            piece = record.cut(start, start + size)
-            for hidden, wanted in _masked(piece, key, kind, tokenizer, masking, rng, seed * ROUNDS + round_):
-                ids = tokenizer.vocabulary.masked(piece.ids, hidden)
-                numbers = None if piece.numbers is None else np.where(hidden, np.nan, piece.numbers)
+            key, first, start, record = segments[which]
+            segment = record.cut(start, start + size)
+            for masked, wanted in _masked(segment, key, kind, tokenizer, masking, rng, seed * ROUNDS + round_):
+                ids = tokenizer.vocabulary.masked(segment.ids, masked)
+                numbers = None if segment.numbers is None else np.where(masked, np.nan, segment.numbers)
                 examples.append(Example(ids, numbers, key, first + start))
                 cells.append(wanted)
-                truths.append(piece.ids[tuple(wanted.T)].astype(np.int64))
+                truths.append(segment.ids[tuple(wanted.T)].astype(np.int64))
                 regions.append(np.full(len(wanted), region))
-                asked += len(wanted)
+                requested += len(wanted)
     return HeldOutCells(examples, cells, np.concatenate(truths), np.concatenate(regions))
 
 
 def _masked(
-    piece: Encoded,
+    segment: Encoded,
     key: str,
     kind: str | None,
     tokenizer: Tokenizer[Any],
@@ -210,20 +210,22 @@ def _masked(
 ) -> Iterator[tuple[np.ndarray, Int[np.ndarray, "_ 2"]]]:
     """What of a piece is masked, and which of it is asked for."""
     if kind is None:
-        hidden = hide_spans(piece, tokenizer, rng, lengths=SPANS, share=SPAN_SHARE)
-        found = [(hidden, np.argwhere(piece.scorable(hidden)))]
+        masked = mask_spans(segment, tokenizer, rng, lengths=SPANS, share=SPAN_SHARE)
+        found = [(masked, np.argwhere(segment.scorable(masked)))]
     else:
-        puzzles = Protocol.parse(kind, masking).examples([(key, piece)], tokenizer, context=len(piece), seed=seed)
-        found = [(each.hidden, each.cells) for each in puzzles]
-    for hidden, cells in found:
+        masked_examples = Protocol.parse(kind, masking).examples(
+            [(key, segment)], tokenizer, context=len(segment), seed=seed
+        )
+        found = [(each.masked, each.cells) for each in masked_examples]
+    for masked, cells in found:
         if len(cells) > 1 and rng.random() < 0.5:
             known = rng.random(len(cells)) < rng.random()
             known[rng.integers(len(cells))] = False
-            hidden = hidden.copy()
-            hidden[tuple(cells[known].T)] = False
+            masked = masked.copy()
+            masked[tuple(cells[known].T)] = False
             cells = cells[~known]
         if len(cells):
-            yield hidden, cells
+            yield masked, cells
 
 
 def _selection(corpus: Corpus) -> Iterator[tuple[str, int, Encoded]]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Integer
 
-from maskseq.evaluation.holdout import hide_spans
+from maskseq.evaluation.holdout import mask_spans
 from maskseq.predict.blend import LOWEST, Blend, Gate
 from maskseq.predict.protocol import Example, Predict
 from maskseq.tokenizer import Tokenizer
@@ -15,9 +15,9 @@ from maskseq.types import Encoded, Vocabulary
 EQUAL, FITTED = "equal mixture", "fitted mixture"
 CELLS = 4000
 """Held-out cells that weights are fitted on."""
-PIECE = 512
+SEGMENT = 512
 """Positions of the pieces that they are hidden in."""
-HIDDEN_SHARE = 0.15
+MASKED_SHARE = 0.15
 HIDDEN = (1, 1, 2, 5, 16)
 
 
@@ -34,7 +34,7 @@ class Mixture:
         answers = self.blend.answers(examples, cells)
         mixed = np.logaddexp.reduce(answers, axis=0) - np.log(len(answers))
         mixed[mixed <= LOWEST / 2] = -np.inf
-        return np.split(mixed, np.cumsum([len(asked) for asked in cells])[:-1])
+        return np.split(mixed, np.cumsum([len(requested) for requested in cells])[:-1])
 
     def fitted(
         self,
@@ -55,30 +55,30 @@ def mixtures(
     """The methods as one, at equal weights and, where there are held-out sequences, at fitted ones."""
     equal = Mixture(predicts, tokenizer.vocabulary)
     found: dict[str, Predict] = {EQUAL: equal}
-    seen, cells, truth = hidden_cells(selection, tokenizer, CELLS, seed)
+    seen, cells, truth = masked_cells(selection, tokenizer, CELLS, seed)
     if cells:
         found[FITTED] = equal.fitted(seen, cells, truth)
     return found
 
 
-def hidden_cells(
+def masked_cells(
     selection: Sequence[Encoded], tokenizer: Tokenizer[Any], n_cells: int, seed: int
 ) -> tuple[list[Example], list[Integer[np.ndarray, "_ 2"]], Integer[np.ndarray, " cells"]]:
     """Pieces with about so many cells hidden, which cells these are, and what truly stands there."""
     seen, cells, truths = [], [], [np.empty(0, np.int64)]
     rng = np.random.default_rng(seed)
-    pieces = [(i, start) for i, each in enumerate(selection) for start in range(0, len(each), PIECE)]
-    for which in rng.permutation(len(pieces)).tolist():
-        i, start = pieces[which]
-        piece = selection[i].cut(start, start + PIECE)
-        hidden = hide_spans(piece, tokenizer, rng, lengths=HIDDEN, share=HIDDEN_SHARE)
-        asked = np.argwhere(piece.scorable(hidden))
-        if not len(asked):
+    segments = [(i, start) for i, each in enumerate(selection) for start in range(0, len(each), SEGMENT)]
+    for which in rng.permutation(len(segments)).tolist():
+        i, start = segments[which]
+        segment = selection[i].cut(start, start + SEGMENT)
+        masked = mask_spans(segment, tokenizer, rng, lengths=HIDDEN, share=MASKED_SHARE)
+        requested = np.argwhere(segment.scorable(masked))
+        if not len(requested):
             continue
-        cells.append(asked)
-        truths.append(piece.ids[tuple(asked.T)].astype(np.int64))
-        numbers = None if piece.numbers is None else np.where(hidden, np.nan, piece.numbers)
-        seen.append(Example(tokenizer.vocabulary.masked(piece.ids, hidden), numbers))
+        cells.append(requested)
+        truths.append(segment.ids[tuple(requested.T)].astype(np.int64))
+        numbers = None if segment.numbers is None else np.where(masked, np.nan, segment.numbers)
+        seen.append(Example(tokenizer.vocabulary.masked(segment.ids, masked), numbers))
         if sum(map(len, cells)) >= n_cells:
             break
     return seen, cells, np.concatenate(truths)

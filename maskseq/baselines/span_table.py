@@ -39,10 +39,10 @@ class SpanTable:
         places = np.flatnonzero(marks[length:] == marks[:-length])
         self.places = places[np.lexsort(self._packed(places, [each for level in self.levels for each in level])[::-1])]
 
-    def fill(self, ids: Integer[np.ndarray, "length"], hidden: Bool[np.ndarray, "length"]) -> Span:
+    def fill(self, ids: Integer[np.ndarray, "length"], masked: Bool[np.ndarray, "length"]) -> Span:
         """The span for the one gap of a sequence; neighbours must be known up to the depth that is looked at."""
         padded = self._padded(ids)
-        first = int(np.flatnonzero(hidden)[0]) + self.depth
+        first = int(np.flatnonzero(masked)[0]) + self.depth
         found = low, high = 0, len(self.places)
         for level in self.levels:
             for offset in level:

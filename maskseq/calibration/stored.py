@@ -73,7 +73,7 @@ def read_calibration(checkpoint: Path) -> Fitted | None:
 
 def summary(fitted: Fitted, fields: Sequence[Field]) -> dict[str, Any]:
     """What it says of each field, for people: errors before and after, and how many true values intervals held."""
-    told: dict[str, Any] = {"fitted on": fitted.fitted_on, "order": fitted.order}
+    reported: dict[str, Any] = {"fitted on": fitted.fitted_on, "order": fitted.order}
     for column, field in enumerate(fields):
         groups = [group for group in fitted.calibration.groups if group.field == column]
         if not groups:
@@ -93,8 +93,8 @@ def summary(fitted: Fitted, fields: Sequence[Field]) -> dict[str, Any]:
                 f"held by the {level:.0%} interval {name}": round(share, 4)
                 for level, share in zip(LEVELS, held, strict=True)
             }
-        told[field.name] = section
-    return told
+        reported[field.name] = section
+    return reported
 
 
 def held_out_records(corpus: Corpus, part: Literal["selection", "test"] = "selection") -> Iterator[tuple[str, Encoded]]:
@@ -104,6 +104,6 @@ def held_out_records(corpus: Corpus, part: Literal["selection", "test"] = "selec
             f"{corpus.path} holds nothing out for {'selection' if part == 'selection' else 'the test'}\n\n"
             f"hint: name a file of data that the run has not seen"
         )
-    for sequence, piece in corpus.each(part, numbers=True):
-        seen = Encoded(piece.ids, weights=piece.weights, numbers=piece.numbers)
+    for sequence, segment in corpus.each(part, numbers=True):
+        seen = Encoded(segment.ids, weights=segment.weights, numbers=segment.numbers)
         yield f"{corpus.key(sequence)}@{corpus.starts[sequence]}", seen

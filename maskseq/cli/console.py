@@ -126,13 +126,13 @@ def stages(unit: str) -> Iterator[Stages]:
                 task, description=escape(what), completed=done, total=total, count=f"{done:,} {unit}" if done else ""
             )
         return
-    began = told = time.monotonic()
+    began = reported = time.monotonic()
 
     def tell(what: str, done: int, total: int | None) -> None:
-        nonlocal told
+        nonlocal reported
         now = time.monotonic()
-        if now - told >= PLAIN_SECONDS:
-            told = now
+        if now - reported >= PLAIN_SECONDS:
+            reported = now
             of = f" of {total:,}" if total else ""
             count = f"{done:,}{of} {unit}, " if done or total else ""
             talk.print(f"{what}: {count}{now - began:.0f} s", markup=False)

@@ -84,7 +84,7 @@ def pretrain(
             on_event=lambda event: console.tell_all(listeners, event),
         )
     if run.experts.stored is not None and not as_json:
-        console.say(run.experts.stored.told())
+        console.say(run.experts.stored.reported())
     console.say(f"run folder: {folder}; fill a file with: maskseq infill {folder} FILE")
     for event in worth:
         console.say(event.in_words)

@@ -258,7 +258,7 @@ def blend(
     stored = loaded.experts.stored
     assert stored is not None
     if not as_json:
-        console.say(stored.told())
+        console.say(stored.reported())
     console.show(
         {"form": stored.form, "shares": loaded.experts.shares(stored.experts), "bits": stored.bits}, as_json=as_json
     )
@@ -296,13 +296,13 @@ def fit_lengths(
             seed=seed,
             on_progress=counted,
         )
-    told = {
+    reported = {
         "right": fitted.accuracy,
         "right by guessing": 1 / (most + 1),
         "nats": fitted.nats,
         "nats by guessing": math.log(most + 1),
     }
-    console.show({f"lengths 0 to {most}, on other records": told}, as_json=as_json)
+    console.show({f"lengths 0 to {most}, on other records": reported}, as_json=as_json)
 
 
 @app.command()

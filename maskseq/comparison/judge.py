@@ -305,14 +305,14 @@ def _filled(
 
 def _has_gap(example: MaskedExample, field: int) -> bool:
     """Whether a part of a field is scored; what is the same all along, such as a case's amount, is masked whole."""
-    return bool((example.cells[:, 1] == field).any()) and not example.hidden[:, field].all()
+    return bool((example.cells[:, 1] == field).any()) and not example.masked[:, field].all()
 
 
 def _most_frequent(example: MaskedExample, field: int, baselines: Baselines) -> Integer[np.ndarray, " cells"]:
-    hidden = example.hidden[:, field]
-    table = baselines.span_table(field, int(hidden.sum()))
+    masked = example.masked[:, field]
+    table = baselines.span_table(field, int(masked.sum()))
     written = example.truth[:, field].copy()
-    written[hidden] = table.fill(written, hidden)
+    written[masked] = table.fill(written, masked)
     whole = example.truth.copy()
     whole[:, field] = written
     return np.asarray(whole[tuple(example.cells.T)])
@@ -327,7 +327,7 @@ def _shown(example: MaskedExample, tokenizer: Tokenizer[Any], width: int = 60) -
         "fields": {
             field.name: {
                 "truth": [field.token(token) for token in example.truth[around, column].tolist()],
-                "hidden": example.hidden[around, column].tolist(),
+                "hidden": example.masked[around, column].tolist(),
             }
             for column, field in enumerate(tokenizer.fields)
         },

@@ -75,12 +75,12 @@ def difference(saved: Mapping[str, Any], tokenizer: Tokenizer[Any]) -> str | Non
     own, name = identity_name("tokenizers", type(tokenizer)), str(saved["name"])
     if own != name and type(tokenizer).__qualname__ != name.rpartition(":")[2]:
         return f"it is {name!r} there and {own!r} here"
-    told = _in_state(renamed.of_state(own, saved["state"]), tokenizer)
-    if told is None and "fields" in saved:
+    reported = _in_state(renamed.of_state(own, saved["state"]), tokenizer)
+    if reported is None and "fields" in saved:
         return in_fields(saved, tokenizer)
-    if told is None and former_fingerprint(tokenizer, saved) != saved["fingerprint"]:
+    if reported is None and former_fingerprint(tokenizer, saved) != saved["fingerprint"]:
         return f"its state does not have the fingerprint {saved['fingerprint'][:8]} of before: it was edited"
-    return told
+    return reported
 
 
 def in_fields(saved: Mapping[str, Any], tokenizer: Tokenizer[Any]) -> str | None:

@@ -22,18 +22,18 @@ class Overlap:
     records: int
     share: float
     """Of all positions: of those records, what is before the boundary, and everything where units have no times."""
-    asked: float
+    requested: float
     """Of all positions, what of those records is asked about, because it is behind the boundary."""
     mean_length: float
     mean_length_of_kept: float
 
     @property
-    def told(self) -> dict[str, Any]:
+    def reported(self) -> dict[str, Any]:
         """For people to read."""
         return {
             "records": self.records,
             "share of tokens": round(self.share, 4),
-            "share that is asked about": round(self.asked, 4),
+            "share that is asked about": round(self.requested, 4),
             "mean length": round(self.mean_length, 1),
             "mean length of those kept": round(self.mean_length_of_kept, 1),
         }
@@ -41,8 +41,8 @@ class Overlap:
     def __str__(self) -> str:
         return (
             f"{self.records:,} records overlap a time boundary and train nothing: what is before it, {self.share:.1%} "
-            f"of the tokens, is left out, what is behind it, {self.asked:.1%}, is asked about; their mean length is "
-            f"{self.mean_length:.1f}, that of the others {self.mean_length_of_kept:.1f}"
+            f"of the tokens, is left out, what is behind it, {self.requested:.1%}, is asked about; their mean length "
+            f"is {self.mean_length:.1f}, that of the others {self.mean_length_of_kept:.1f}"
         )
 
     @property
@@ -56,7 +56,7 @@ class Overlap:
         )
 
 
-def overlap(table: RecordTable, choice: Division, asked: Int[np.ndarray, "records"]) -> Overlap | None:
+def overlap(table: RecordTable, choice: Division, requested: Int[np.ndarray, "records"]) -> Overlap | None:
     """What a split by time leaves out of these records (none of them variants); None where it is nothing.
 
     `asked` are the positions of each record that are asked about, as far as it overlaps a boundary.
@@ -67,11 +67,13 @@ def overlap(table: RecordTable, choice: Division, asked: Int[np.ndarray, "record
     kept = np.isin(choice.side, list(PARTS)) & ~parted
     if not parted.any():
         return None
-    total, of_these, behind = (int(each.sum()) for each in (table.positions, table.positions[parted], asked[parted]))
+    total, of_these, behind = (
+        int(each.sum()) for each in (table.positions, table.positions[parted], requested[parted])
+    )
     return Overlap(
         records=int(parted.sum()),
         share=(of_these - behind) / total,
-        asked=behind / total,
+        requested=behind / total,
         mean_length=float(table.positions[parted].mean()),
         mean_length_of_kept=float(table.positions[kept].mean()) if kept.any() else 0.0,
     )
@@ -82,6 +84,6 @@ def overlap_of(corpus: Corpus) -> Overlap | None:
     if corpus.manifest["split"]["by"] != "time":
         return None
     records, table = corpus.records, corpus.table
-    asked = np.bincount(table.record, table.length - table.context, len(records)).astype(np.int64)
+    requested = np.bincount(table.record, table.length - table.context, len(records)).astype(np.int64)
     own = np.ones(len(records), bool) if records.variant is None else records.variant == 0
-    return overlap(records.own, choose(records.own, corpus.split_config), asked[own])
+    return overlap(records.own, choose(records.own, corpus.split_config), requested[own])

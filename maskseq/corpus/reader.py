@@ -197,23 +197,25 @@ class Corpus:
         return table.offset[some], table.offset[some] + table.context[some]
 
     def _read_parts(self, start: int, stop: int, with_numbers: bool) -> Encoded:
-        pieces = []
+        segments = []
         first = int(np.searchsorted(self._first_position, start, side="right")) - 1
         for part in range(first, len(self._first_position) - 1):
             begin, end = (int(edge) for edge in self._first_position[part : part + 2])
             if begin >= stop:
                 break
             here = max(start, begin) - begin, min(stop, end) - begin
-            pieces.append(self._part(part).read(*here, numbers=with_numbers))
-        if len(pieces) == 1:
-            return pieces[0]
+            segments.append(self._part(part).read(*here, numbers=with_numbers))
+        if len(segments) == 1:
+            return segments[0]
         n_fields, dtype = len(self.tokenizer.fields), self.tokenizer.vocabulary.dtype
-        ids = np.concatenate([p.ids for p in pieces] or [np.empty((0, n_fields), dtype)])
-        weights = [p.weights for p in pieces if p.weights is not None]
-        if len(weights) < len(pieces):
-            weights = [np.ones(p.ids.shape, np.float32) if p.weights is None else p.weights for p in pieces if weights]
-        units = [p.units for p in pieces if p.units is not None]  # of all parts, or of none, as are numbers
-        numbers = [p.numbers for p in pieces if p.numbers is not None]
+        ids = np.concatenate([p.ids for p in segments] or [np.empty((0, n_fields), dtype)])
+        weights = [p.weights for p in segments if p.weights is not None]
+        if len(weights) < len(segments):
+            weights = [
+                np.ones(p.ids.shape, np.float32) if p.weights is None else p.weights for p in segments if weights
+            ]
+        units = [p.units for p in segments if p.units is not None]  # of all parts, or of none, as are numbers
+        numbers = [p.numbers for p in segments if p.numbers is not None]
         return Encoded(
             ids,
             weights=np.concatenate(weights) if weights else None,

@@ -94,14 +94,14 @@ class SplitConfig:
     @property
     def shares(self) -> dict[int, float]:
         """By part, what to hold out of the files that are trained on."""
-        asked = {SELECTION: self.selection, TEST: self.test}
-        return {part: 0.0 if isinstance(share, str) else share for part, share in asked.items()}
+        requested = {SELECTION: self.selection, TEST: self.test}
+        return {part: 0.0 if isinstance(share, str) else share for part, share in requested.items()}
 
     @property
     def files(self) -> dict[int, str]:
         """By part, the file that is that part as a whole."""
-        asked = {SELECTION: self.selection, TEST: self.test}
-        return {part: file for part, file in asked.items() if isinstance(file, str)}
+        requested = {SELECTION: self.selection, TEST: self.test}
+        return {part: file for part, file in requested.items() if isinstance(file, str)}
 
     def with_files(self, place: Callable[[str], str]) -> "SplitConfig":
         """The same with other places of its files."""

@@ -48,12 +48,12 @@ class Unfamiliar:
     def warnings(self) -> list[str]:
         """What to say of the file, a line each."""
         fields = self.tokenizer.fields
-        told = []
+        reported = []
         if self.n_records and self.sources is not None:
             missing = [each.source for each in fields if each.source not in self.sources]
             if missing := [*dict.fromkeys(missing)]:
                 others = sorted(self.sources - {each.source for each in fields}) or sorted(self.sources)
-                told.append(
+                reported.append(
                     f"there is no column {', '.join(map(repr, missing))}, which the run has a field for: its values "
                     f"count as absent. The other columns are {most_alike(missing[0], others)}"
                 )
@@ -63,11 +63,11 @@ class Unfamiliar:
             if other and other >= SHARE * known
         ]
         if strange:
-            told.append(
+            reported.append(
                 f"known values that the run's vocabulary does not have: {', '.join(strange)}; is this the right file "
                 f"for the run, and is it read right?"
             )
-        return told
+        return reported
 
 
 def encoded(records: Iterable[R], tokenizer: Tokenizer[Any]) -> Iterator[tuple[R, Encoded]]:

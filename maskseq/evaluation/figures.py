@@ -137,7 +137,7 @@ def fill(
     for batch in reaching(examples, _size, positions):
         keys = range(len(values), len(values) + len(batch))
         seen = [_seen(p, vocabulary) for p in batch]
-        holes = [np.zeros(p.hidden.shape, bool) for p in batch]
+        holes = [np.zeros(p.masked.shape, bool) for p in batch]
         for hole, example in zip(holes, batch, strict=True):
             hole[tuple(example.cells.T)] = True
         grammar = [[Grammar(allowed)]] * len(batch)
@@ -329,8 +329,8 @@ def ranked_score(
 
 
 def _seen(example: MaskedExample, vocabulary: Vocabulary) -> Example:
-    numbers = None if example.numbers is None else np.where(example.hidden, np.nan, example.numbers)
-    return Example(vocabulary.masked(example.truth, example.hidden), numbers, example.key, example.start)
+    numbers = None if example.numbers is None else np.where(example.masked, np.nan, example.numbers)
+    return Example(vocabulary.masked(example.truth, example.masked), numbers, example.key, example.start)
 
 
 def _size(example: MaskedExample) -> int:

@@ -18,7 +18,7 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Progress
 
 MAX_POSITIONS = 1 << 22
-HIDDEN_SHARE = 0.2
+MASKED_SHARE = 0.2
 """Of the positions of held-out data, what calibration hides at a time."""
 MAX_PROBABILITIES = 1 << 25
 """Numbers that calibration holds in memory, in each of two tables."""
@@ -42,10 +42,10 @@ def held_out_fills(
     def tasks() -> Iterator[Task]:
         for key, encoded in records:
             rng = np.random.default_rng((config.seed, key_number(key)))
-            hidden = hide_spans(encoded, tokenizer, rng, lengths=lengths, share=share)
-            asked = encoded.scorable(hidden)
-            seen = replace(encoded, ids=tokenizer.vocabulary.masked(encoded.ids, hidden & ~asked))
-            yield Task(key, seen, asked, payload=encoded.ids)
+            masked = mask_spans(encoded, tokenizer, rng, lengths=lengths, share=share)
+            requested = encoded.scorable(masked)
+            seen = replace(encoded, ids=tokenizer.vocabulary.masked(encoded.ids, masked & ~requested))
+            yield Task(key, seen, requested, payload=encoded.ids)
 
     for filled in fill_records(
         predict,
@@ -59,25 +59,25 @@ def held_out_fills(
         yield filled.fill, filled.task.payload
 
 
-def pieces_of(
+def segments_of(
     records: Iterable[tuple[str, Encoded]], *, context: int, cells: int, share: float, seed: int
 ) -> tuple[list[tuple[str, Encoded]], int]:
     """Pieces of these records to hide a `share` of, chosen at random among the first `MAX_POSITIONS` positions.
 
     And how often to use all of them, each time with other holes, for about so many cells.
     """
-    pieces: list[tuple[str, Encoded]] = []
+    segments: list[tuple[str, Encoded]] = []
     room = MAX_POSITIONS
     for key, encoded in records:
         starts = range(0, len(encoded), context)
-        pieces += [(f"{key}:{start}", encoded.cut(start, start + context)) for start in starts]
+        segments += [(f"{key}:{start}", encoded.cut(start, start + context)) for start in starts]
         room -= len(encoded)
         if room <= 0:
             break
-    positions = sum(len(piece) for _, piece in pieces)
-    wanted = min(len(pieces), 1 + int(cells / share * len(pieces) / max(positions, 1)))
-    chosen = [pieces[i] for i in np.random.default_rng(seed).permutation(len(pieces))[:wanted].tolist()]
-    rounds = cells / share / max(sum(len(piece) for _, piece in chosen), 1)
+    positions = sum(len(segment) for _, segment in segments)
+    wanted = min(len(segments), 1 + int(cells / share * len(segments) / max(positions, 1)))
+    chosen = [segments[i] for i in np.random.default_rng(seed).permutation(len(segments))[:wanted].tolist()]
+    rounds = cells / share / max(sum(len(segment) for _, segment in chosen), 1)
     return chosen, min(max(round(rounds), 1), MAX_ROUNDS)
 
 
@@ -93,22 +93,22 @@ def calibrate_on(
 ) -> Calibration:
     """Fit a calibration on about so many cells hidden in known records."""
     cells = min(cells, max(MAX_PROBABILITIES // max(tokenizer.vocabulary.n_outputs), 1000))
-    pieces, rounds = pieces_of(records, context=context, cells=cells, share=HIDDEN_SHARE, seed=config.seed)
-    again = ((f"{key}#{number}", piece) for number in range(rounds) for key, piece in pieces)
+    segments, rounds = segments_of(records, context=context, cells=cells, share=MASKED_SHARE, seed=config.seed)
+    again = ((f"{key}#{number}", segment) for number in range(rounds) for key, segment in segments)
 
     def fills() -> Iterator[tuple[Fill, Integer[np.ndarray, "length fields"]]]:
         done = 0
         for fill, truth in held_out_fills(
-            predict, again, config, tokenizer=tokenizer, context=context, share=HIDDEN_SHARE, batch_positions=1 << 15
+            predict, again, config, tokenizer=tokenizer, context=context, share=MASKED_SHARE, batch_positions=1 << 15
         ):
             done += len(fill.cells)
             on_progress(done, cells)
             yield fill, truth
 
-    return fit_calibration(fills(), centres=tokenizer.vocabulary.centres, n_records=max(len(pieces), 1))
+    return fit_calibration(fills(), centres=tokenizer.vocabulary.centres, n_records=max(len(segments), 1))
 
 
-def hide_spans(
+def mask_spans(
     encoded: Encoded,
     tokenizer: Tokenizer[Any],
     rng: np.random.Generator,

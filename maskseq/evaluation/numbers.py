@@ -110,7 +110,7 @@ def imputed(
     parts = []
     for example in examples:
         values = _numbers(example, vocabulary)
-        values[example.hidden] = np.nan
+        values[example.masked] = np.nan
         filled = np.full(example.truth.shape, np.nan)
         filled[:, ordinal] = fill_in(values[:, ordinal])
         parts.append(filled[tuple(example.cells.T)])

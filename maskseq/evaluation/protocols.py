@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, Integer
 
 from maskseq.errors import UsageError
 from maskseq.infill.window_plan import key_number
-from maskseq.masking.plan import OBJECTIVES, MaskingConfig, mask_piece
+from maskseq.masking.plan import OBJECTIVES, MaskingConfig, mask_segment
 from maskseq.masking.units import RawUnits, raw_units
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import END, Encoded
@@ -35,7 +35,7 @@ class MaskedExample:
     region: str
     """What belongs together when the bootstrap draws: a short record, or a stretch of a long one."""
     truth: Integer[np.ndarray, "length fields"]
-    hidden: Bool[np.ndarray, "length fields"]
+    masked: Bool[np.ndarray, "length fields"]
     """What no method sees."""
     cells: Int[np.ndarray, "cells 2"]
     """(position, field) of those hidden cells whose value is known, sorted: what is scored."""
@@ -120,20 +120,20 @@ class Protocol:
         for key, encoded in records:
             stop = len(encoded) if stride is None else len(encoded) - context + 1
             for start in range(0, stop, stride or context):
-                piece = encoded.cut(start, start + context)
+                segment = encoded.cut(start, start + context)
                 rng = np.random.default_rng((seed, key_number(key), start))
-                window = SourceWindow(piece, tokenizer, raw_units(tokenizer, piece), rng)
+                window = SourceWindow(segment, tokenizer, raw_units(tokenizer, segment), rng)
                 region = key if len(encoded) <= stretch else f"{key}:{start // stretch}"
-                for hidden in self.hide(window):
-                    stop = len(hidden.cells)  # an open prefix is shorter than the window that it is of
-                    asked = hidden.cells & window.scorable[:stop] & wanted
-                    if asked.any():
-                        cells = np.argwhere(asked)
+                for masked in self.hide(window):
+                    stop = len(masked.cells)  # an open prefix is shorter than the window that it is of
+                    requested = masked.cells & window.scorable[:stop] & wanted
+                    if requested.any():
+                        cells = np.argwhere(requested)
                         share = len(cells) / np.count_nonzero(window.scorable[:stop])
-                        objective = hidden.objective or self.name
-                        ids, numbers = piece.ids[:stop], None if piece.numbers is None else piece.numbers[:stop]
+                        objective = masked.objective or self.name
+                        ids, numbers = segment.ids[:stop], None if segment.numbers is None else segment.numbers[:stop]
                         yield MaskedExample(
-                            region, ids, hidden.cells, cells, hidden.span, objective, share, numbers, key, start
+                            region, ids, masked.cells, cells, masked.span, objective, share, numbers, key, start
                         )
 
 
@@ -141,29 +141,29 @@ class Protocol:
 class SourceWindow:
     """What a protocol hides cells of."""
 
-    piece: Encoded
+    segment: Encoded
     tokenizer: Tokenizer[Any]
     units: RawUnits
     rng: np.random.Generator
 
     @cached_property
     def scorable(self) -> Bool[np.ndarray, "length fields"]:
-        return self.piece.scorable(self.tokenizer.vocabulary.askable(self.piece.ids))
+        return self.segment.scorable(self.tokenizer.vocabulary.askable(self.segment.ids))
 
     @property
     def events(self) -> int:
         """Positions without the mark of the end, which nobody has to guess."""
         ends = [
             END in field.controls and last == field.control_id(END)
-            for field, last in zip(self.tokenizer.fields, self.piece.ids[-1].tolist(), strict=True)
+            for field, last in zip(self.tokenizer.fields, self.segment.ids[-1].tolist(), strict=True)
         ]
-        return len(self.piece) - any(ends)
+        return len(self.segment) - any(ends)
 
     def places(self, n: int, stop: int) -> Int[np.ndarray, " places"]:
         """Where `n` positions on end may be hidden, all before `stop`: not among those that are context only."""
-        weights = self.piece.weights
-        asked = np.ones(len(self.piece), bool) if weights is None else (weights > 0).any(axis=1)
-        skipped = np.concatenate([[0], np.cumsum(~asked)])
+        weights = self.segment.weights
+        requested = np.ones(len(self.segment), bool) if weights is None else (weights > 0).any(axis=1)
+        skipped = np.concatenate([[0], np.cumsum(~requested)])
         first = np.arange(max(stop - n + 1, 0))
         return np.asarray(first[skipped[first + n] == skipped[first]])
 
@@ -171,13 +171,13 @@ class SourceWindow:
         """These cells, and those that depend on the same raw units."""
         return self.units.widened(cells)
 
-    def positions(self, hidden: Bool[np.ndarray, "length"]) -> Bool[np.ndarray, "length fields"]:
+    def positions(self, masked: Bool[np.ndarray, "length"]) -> Bool[np.ndarray, "length fields"]:
         """All cells of these positions, and those that depend on what belongs to them."""
-        return self.units.cells(hidden[np.minimum(self.units.owner, len(hidden) - 1)] & self._any)
+        return self.units.cells(masked[np.minimum(self.units.owner, len(masked) - 1)] & self._any)
 
     @cached_property
     def _any(self) -> Bool[np.ndarray, "line"]:
-        return self.units.units(np.ones(self.piece.ids.shape, bool))
+        return self.units.units(np.ones(self.segment.ids.shape, bool))
 
 
 @dataclass(frozen=True)
@@ -191,22 +191,22 @@ class MaskedCells:
 
 
 def _masked(window: SourceWindow, masking: MaskingConfig) -> Iterator[MaskedCells]:
-    piece, tokenizer = window.piece, window.tokenizer
-    units = tokenizer.units_of(piece)
-    mask = mask_piece(piece.ids, units, window.scorable, tokenizer.fields, masking, rng=window.rng)
-    yield MaskedCells(mask.hidden, objective=OBJECTIVES[mask.objective])
+    segment, tokenizer = window.segment, window.tokenizer
+    units = tokenizer.units_of(segment)
+    mask = mask_segment(segment.ids, units, window.scorable, tokenizer.fields, masking, rng=window.rng)
+    yield MaskedCells(mask.masked, objective=OBJECTIVES[mask.objective])
 
 
 def _isolated(window: SourceWindow) -> Iterator[MaskedCells]:
-    length = len(window.piece)
-    hidden = np.zeros(length, bool)
-    hidden[int(window.rng.integers(min(EVERY, length))) :: EVERY] = True
-    yield MaskedCells(window.positions(hidden))
+    length = len(window.segment)
+    masked = np.zeros(length, bool)
+    masked[int(window.rng.integers(min(EVERY, length))) :: EVERY] = True
+    yield MaskedCells(window.positions(masked))
 
 
 def _gap(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
     """One gap, with a known position on either side where there is room; none in shorter sequences."""
-    length = len(window.piece)
+    length = len(window.segment)
     if length < n + 2:
         return
     places = window.places(n, length - 1)
@@ -219,27 +219,27 @@ def _gap(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
 
 
 def _gaps(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
-    position = np.arange(len(window.piece))
+    position = np.arange(len(window.segment))
     for first in window.places(n, window.events).tolist():
         yield MaskedCells(window.positions((first <= position) & (position < first + n)), span=n)
 
 
 def _suffixes(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
     """The mark of the end is one of the positions: that a sequence is over is an outcome."""
-    for first in window.places(n, len(window.piece)).tolist():
-        prefix = replace(window.piece.cut(0, first + n), numbers=None)
+    for first in window.places(n, len(window.segment)).tolist():
+        prefix = replace(window.segment.cut(0, first + n), numbers=None)
         shown = SourceWindow(prefix, window.tokenizer, raw_units(window.tokenizer, prefix), window.rng)
         yield MaskedCells(shown.positions(np.arange(first + n) >= first), span=n)
 
 
 def _forecast(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
-    length = len(window.piece)
+    length = len(window.segment)
     if length > n:
         yield MaskedCells(window.positions(np.arange(length) >= length - n), span=n)
 
 
 def _blocks(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
-    length, n_fields = window.piece.ids.shape
+    length, n_fields = window.segment.ids.shape
     if length < n + 2:
         return
     margin = min(24, (length - n) // 2)
@@ -249,7 +249,7 @@ def _blocks(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
 
 
 def _each_field(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
-    length, n_fields = window.piece.ids.shape
+    length, n_fields = window.segment.ids.shape
     if length < n + 2:
         return
     for field, first in enumerate(window.rng.integers(1, length - n, size=n_fields).tolist()):
@@ -259,5 +259,5 @@ def _each_field(window: SourceWindow, n: int) -> Iterator[MaskedCells]:
 
 
 def _points(window: SourceWindow, share: float) -> Iterator[MaskedCells]:
-    chosen = window.rng.random(window.piece.ids.shape) < share
+    chosen = window.rng.random(window.segment.ids.shape) < share
     yield MaskedCells(window.with_all_that_tells(chosen & window.scorable))

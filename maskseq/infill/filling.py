@@ -13,7 +13,7 @@ from maskseq.errors import UsageError
 from maskseq.formats import Name, Names
 from maskseq.infill.journal import Journal
 from maskseq.infill.options import InfillOptions, Insertion, Numbers, Sized, Unsized
-from maskseq.infill.ranges import check_fields, field_cells, hidden_cells, requests
+from maskseq.infill.ranges import check_fields, field_cells, masked_cells, requests
 from maskseq.infill.rules import NamedRule
 from maskseq.infill.sampler import InfillConfig
 from maskseq.infill.window_plan import Filled, Task
@@ -92,20 +92,20 @@ def tasks(
     named = [NamedRule.parse(rule) if isinstance(rule, str) else rule for rule in options.rules]
     names = Names([*ranges, *lengths, *(rule.key for rule in named if isinstance(rule, NamedRule) and rule.key)])
     check_fields(tokenizer, options.unknown)
-    for key, asked in (*ranges.items(), *lengths.items()):
-        if not asked:
+    for key, requested in (*ranges.items(), *lengths.items()):
+        if not requested:
             raise UsageError(f"no stretch of {key!r} is named")
     for record in records:
         name = names.next(record.key)
-        hidden, unsized = requests(ranges, name), requests(lengths, name)
-        if (unsized or options.insertion) and hidden:
+        masked, unsized = requests(ranges, name), requests(lengths, name)
+        if (unsized or options.insertion) and masked:
             raise UsageError(f"{name.text}: stretches to hide cannot be counted where lengths are unknown")
         sized: list[Sized] = []
         if unsized or options.insertion:
             assert sizer is not None
             record, sized = sizer(record, unsized, options.insertion)
         encoded = encode(tokenizer, record)
-        holes = hidden_cells(tokenizer, encoded, record, hidden)
+        holes = masked_cells(tokenizer, encoded, record, masked)
         if not options.only_ranges:
             holes |= ~tokenizer.vocabulary.known(encoded.ids)
         if options.unknown:

@@ -31,11 +31,11 @@ class Journal:
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
         """`identity` is all that decides the fills but the batches themselves; a journal of other work is emptied."""
         self.folder = folder
-        told = to_json(identity, lossless=True, sort_keys=True)
-        if _identity_in(folder) != json.loads(told):
+        reported = to_json(identity, lossless=True, sort_keys=True)
+        if _identity_in(folder) != json.loads(reported):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            (folder / IDENTITY).write_text(told, encoding="utf-8")
+            (folder / IDENTITY).write_text(reported, encoding="utf-8")
 
     def fills(self, inputs: Sequence[np.ndarray | None], make: Callable[[], list[Fill]]) -> list[Fill]:
         """The fills of a batch with these inputs: those on record, or those made now and put on record."""

@@ -175,13 +175,13 @@ def _threshold(frontier: Frontier, config: OrderConfig, rng: np.random.Generator
 
 def _by_score(frontier: Frontier, config: OrderConfig, rng: np.random.Generator) -> Int[np.ndarray, " commits"]:
     """The best-scored cells, as many as the schedule wants visible after this step (MaskGIT, LLaDA, Dream)."""
-    n_hidden = len(frontier.log_probs)
+    n_masked = len(frontier.log_probs)
     share = min((frontier.step + 1) / config.steps, 1.0)
-    hidden_share = math.cos(math.pi / 2 * share) if config.schedule == "cosine" else 1 - share
-    n_commit = max(1, n_hidden - math.floor(frontier.n_cells * hidden_share + 1e-9))
+    masked_share = math.cos(math.pi / 2 * share) if config.schedule == "cosine" else 1 - share
+    n_commit = max(1, n_masked - math.floor(frontier.n_cells * masked_share + 1e-9))
     scores = _SCORES[config.order](frontier.log_probs)
     if config.noise:
-        scores = scores + config.noise * (1 - share) * rng.gumbel(size=n_hidden)
+        scores = scores + config.noise * (1 - share) * rng.gumbel(size=n_masked)
     return np.argsort(-scores, kind="stable")[:n_commit]
 
 

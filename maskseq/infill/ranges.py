@@ -59,35 +59,35 @@ def within(records: Iterable[Record], ranges: Mapping[str, Sequence[Range]]) -> 
     names.check()
 
 
-def requests(asked: Mapping[str, Sequence[T]], name: Name) -> list[T]:
+def requests(requested: Mapping[str, Sequence[T]], name: Name) -> list[T]:
     """What is asked of the record of that name."""
-    return [each for text in name.meant_by for each in asked.get(text, ())]
+    return [each for text in name.meant_by for each in requested.get(text, ())]
 
 
-def hidden_cells(
+def masked_cells(
     tokenizer: Tokenizer[Any], encoded: Encoded, record: Record, ranges: Sequence[Range]
 ) -> Bool[np.ndarray, "length fields"]:
     """Every cell that depends on a unit of the ranges; `UsageError` where a range leaves the record or hides none."""
-    hidden = np.zeros(encoded.ids.shape, dtype=bool)
+    masked = np.zeros(encoded.ids.shape, dtype=bool)
     if not ranges:
-        return hidden
+        return masked
     stretches = [part for each in ranges for part in _parts(record, each, circular=encoded.circular)]
     wanted = np.zeros(len(record) + 1, dtype=bool)
     changes = np.zeros(len(record) + 1, dtype=np.int64)  # of how many hidden cells depend on a unit
     for start, stop in stretches:
         wanted[start:stop] = True
     before = np.concatenate([[0], np.cumsum(wanted)])
-    asked = np.array([not field.given for field in tokenizer.fields])
+    requested = np.array([not field.given for field in tokenizer.fields])
     for at, units in unit_blocks(tokenizer, encoded):
         first, last = np.clip(units, 0, len(record)).transpose(2, 0, 1)
-        here = (before[last] > before[first]) & asked
-        hidden[at : at + len(units)] = here
+        here = (before[last] > before[first]) & requested
+        masked[at : at + len(units)] = here
         changes += np.bincount(first[here], minlength=len(changes)) - np.bincount(last[here], minlength=len(changes))
     hides = np.cumsum(changes)
     for start, stop in stretches:
         if not hides[start:stop].any():
             raise UsageError(f"{record.key}:{start + 1}-{stop} hides nothing: no cell says anything about these units")
-    return hidden
+    return masked
 
 
 def field_cells(
@@ -101,10 +101,10 @@ def field_cells(
     check_fields(tokenizer, names)
     sources = {field.source for field in fields if field.name in names or field.source in names}
     columns = np.array([field.source in sources for field in fields])
-    hidden = np.zeros(encoded.ids.shape, dtype=bool)
+    masked = np.zeros(encoded.ids.shape, dtype=bool)
     for at, units in unit_blocks(tokenizer, encoded):
-        hidden[at : at + len(units)] = (units[..., 0] < n_units) & (units[..., 1] > 0) & columns
-    return hidden
+        masked[at : at + len(units)] = (units[..., 0] < n_units) & (units[..., 1] > 0) & columns
+    return masked
 
 
 def check_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> None:

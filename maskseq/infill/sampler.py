@@ -55,21 +55,23 @@ Said = tuple[Float[np.ndarray, "_ _"], Stated | None]
 
 def _ask(predict: Predict, runs: Sequence[SamplerState]) -> list[Said]:
     """One forward pass for all runs; those that are in the same state share it."""
-    asked = [run.plan.cells[run.asked] for run in runs]
+    requested = [run.plan.cells[run.requested] for run in runs]
     seen = [run.example for run in runs]
-    arrays = [(each.ids, each.numbers, cells) for each, cells in zip(seen, asked, strict=True)]
+    arrays = [(each.ids, each.numbers, cells) for each, cells in zip(seen, requested, strict=True)]
     states = [tuple(None if array is None else (array.shape, array.tobytes()) for array in each) for each in arrays]
     distinct = dict(zip(states, range(len(runs)), strict=True))
-    answers, stated = answers_of(predict, [seen[i] for i in distinct.values()], [asked[i] for i in distinct.values()])
+    answers, stated = answers_of(
+        predict, [seen[i] for i in distinct.values()], [requested[i] for i in distinct.values()]
+    )
     by_state = dict(zip(distinct, zip(answers, stated, strict=True), strict=True))
     found = [by_state[state] for state in states]
-    return [(np.asarray(log_probs, dtype=np.float64), said) for log_probs, said in found]
+    return [(np.asarray(log_probs, dtype=np.float64), answered) for log_probs, answered in found]
 
 
 def _search(predict: Predict, plans: Sequence[SamplerInput], config: InfillConfig) -> list[list[SamplerState]]:
     """The most probable fills of each sequence, best first: every step fills one more cell of each partial fill."""
     beams = [[SamplerState(plan, config, 0)] for plan in plans]
-    while active := [i for i, beam in enumerate(beams) if beam[0].hidden.any()]:
+    while active := [i for i, beam in enumerate(beams) if beam[0].masked.any()]:
         answers = iter(_ask(predict, [attempt for i in active for attempt in beams[i]]))
         for i in active:
             beams[i] = _extended(beams[i], [next(answers) for _ in beams[i]], config.beam)
@@ -80,8 +82,8 @@ def _extended(beam: Sequence[SamplerState], answers: Sequence[Said], width: int)
     """The `width` most probable partial fills with one more cell."""
     scores = []
     for attempt, (log_probs, stated) in zip(beam, answers, strict=True):
-        asked = np.flatnonzero(attempt.hidden)
-        restricted, _ = restrict(log_probs, attempt.allowed[asked])
+        requested = np.flatnonzero(attempt.masked)
+        restricted, _ = restrict(log_probs, attempt.allowed[requested])
         if attempt.n_passes == 0:
             attempt.marginals[:], attempt.stated = np.exp(restricted), stated
         scores.append(attempt.log_prob.sum() + restricted[0])

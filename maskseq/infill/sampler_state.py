@@ -136,7 +136,7 @@ class SamplerState:
         """Hide every hole cell; also where a dead end leads back to."""
         self.ids, self.allowed = self.plan.example.ids.copy(), self.plan.allowed.copy()
         self.numbers[:] = np.nan
-        self.hidden = np.ones(len(self.values), bool)
+        self.masked = np.ones(len(self.values), bool)
         self.phases, self.step = phases(self.plan.cells[:, 0], self.config, self.rng), 0
         self.n_starts += 1
 
@@ -150,11 +150,11 @@ class SamplerState:
         return replace(self.plan.example, ids=self.ids, numbers=numbers)
 
     @property
-    def asked(self) -> Int[np.ndarray, " asked"]:
+    def requested(self) -> Int[np.ndarray, " asked"]:
         """Hole cells to predict next: the hidden ones of this phase; all of them at first, for the marginals."""
         if self.n_passes == 0:
-            return np.arange(len(self.hidden))
-        return np.asarray(self.phases[0][self.hidden[self.phases[0]]])
+            return np.arange(len(self.masked))
+        return np.asarray(self.phases[0][self.masked[self.phases[0]]])
 
     def advance(self, log_probs: Float[np.ndarray, "asked outputs"], stated: Stated | None = None) -> None:
         """Take the steps that one forward pass allows: up to the first that changes a cell."""
@@ -162,7 +162,7 @@ class SamplerState:
         if self.n_passes == 0:
             self.marginals[:], self.stated = np.exp(restrict(log_probs, self.allowed)[0]), stated
             log_probs, stated = log_probs[phase], None if stated is None else stated.at(phase)
-        waiting, filled = phase[self.hidden[phase]], phase[~self.hidden[phase]]
+        waiting, filled = phase[self.masked[phase]], phase[~self.masked[phase]]
         restricted, _ = restrict(log_probs, self.allowed[waiting])
         commits = doubted = np.empty(0, np.int64)
         while len(commits) + len(doubted) == 0:
@@ -175,12 +175,12 @@ class SamplerState:
         size = 1 if self.plan.constraints else max(len(commits), 1)
         groups = [slice(i, i + size) for i in range(0, len(commits), size)]
         alive = all(self._draw(waiting[commits[g]], log_probs[commits[g]], noise[g]) for g in groups)
-        made = commits[~self.hidden[waiting[commits]]]
+        made = commits[~self.masked[waiting[commits]]]
         self._number(waiting[made], None if stated is None else stated.at(made))
         self.n_passes += 1
         if not alive or not self._hide(doubted):
             self._start_over()
-        elif not self.hidden[phase].any():
+        elif not self.masked[phase].any():
             self.phases, self.step = self.phases[1:], 0
             if self.phases and not self._hide(self.phases[0]):
                 self._start_over()
@@ -212,7 +212,7 @@ class SamplerState:
         self.legal_mass[cells] = mass
         self.other_mass[cells] = np.where(others < 0, 0.0, np.exp(log_probs[rows, others]))
         self.committed_at[cells] = self.n_passes
-        self.hidden[cells] = False
+        self.masked[cells] = False
         return self._narrow()
 
     def _number(self, cells: Int[np.ndarray, " now"], stated: Stated | None) -> None:
@@ -238,7 +238,7 @@ class SamplerState:
         for name, mine in vars(self).items():
             if isinstance(mine, np.ndarray):
                 setattr(twin, name, mine.copy())
-        first = np.flatnonzero(self.hidden)[:1]
+        first = np.flatnonzero(self.masked)[:1]
         alive = twin.commit(first, log_probs[:1], np.array([value]))
         twin._number(first, None if stated is None else stated.at(np.arange(1)))
         twin.n_passes += 1
@@ -247,18 +247,18 @@ class SamplerState:
     def _hide(self, cells: Int[np.ndarray, " cells"]) -> bool:
         self.ids[tuple(self.plan.cells[cells].T)] = self.plan.mask_ids[cells]
         self.numbers[cells] = np.nan
-        self.hidden[cells] = True
+        self.masked[cells] = True
         return len(cells) == 0 or self._narrow()
 
     def _narrow(self) -> bool:
         """Ask the constraints again about all hidden cells; False if one of them has no legal id left."""
         if not self.plan.constraints:
             return True
-        hidden = self.hidden
-        self.allowed[hidden] = propagate(
-            self.plan.constraints, self.ids, self.plan.cells[hidden], self.plan.legal[hidden]
+        masked = self.masked
+        self.allowed[masked] = propagate(
+            self.plan.constraints, self.ids, self.plan.cells[masked], self.plan.legal[masked]
         )
-        return bool(self.allowed[hidden].any(axis=1).all())
+        return bool(self.allowed[masked].any(axis=1).all())
 
     def _start_over(self) -> None:
         if self.n_starts == MAX_STARTS or (self.config.temperature == 0 and not self.config.is_random):

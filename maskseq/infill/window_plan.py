@@ -71,23 +71,23 @@ class WindowPlan:
         narrowings = [each for each in (task.encoded.legal, *task.rules) if isinstance(each, LegalCells)]
         self.encoded = replace(task.encoded, legal=reduce(intersection, narrowings) if narrowings else None)
         ids, holes = task.encoded.ids, task.holes
-        self.hidden = vocabulary.masked(ids, holes)
+        self.masked = vocabulary.masked(ids, holes)
         self._check_rules()
         self.left: list[tuple[int, int]] = []
         self.origin = 0
         """The position of the record that this plan reads first."""
         if task.encoded.circular and len(ids) > context and not self.rules:  # rules count from the record's own start
-            self.origin = far_from_holes(np.asarray(vocabulary.known(self.hidden).all(axis=1)))
+            self.origin = far_from_holes(np.asarray(vocabulary.known(self.masked).all(axis=1)))
             self.encoded, holes = self.encoded.turned(self.origin), np.roll(holes, -self.origin, axis=0)
-            self.hidden = np.roll(self.hidden, -self.origin, axis=0)
+            self.masked = np.roll(self.masked, -self.origin, axis=0)
         if not fill_long_holes:
-            dark = np.logical_not(vocabulary.known(self.hidden).any(axis=1))
+            dark = np.logical_not(vocabulary.known(self.masked).any(axis=1))
             self.left = [(i, j) for i, j in runs(dark) if j - i > context // 2 and holes[i:j].any()]
             holes = holes.copy()
             for start, stop in self.left:
                 holes[start:stop] = False
         self.cells = np.argwhere(holes)
-        self.values = np.repeat(self.hidden[None, *self.cells.T], samples, axis=0)
+        self.values = np.repeat(self.masked[None, *self.cells.T], samples, axis=0)
         self.numbers = np.full(self.values.shape, np.nan)
         """What the values stand for, where the record has numbers."""
         self.fills: list[list[Fill]] = [[] for _ in range(samples)]
@@ -100,9 +100,9 @@ class WindowPlan:
         for rule in self.task.rules:
             if isinstance(rule, LegalCells):
                 position, column = rule.cells.T
-                if len(position) and position.max() >= len(self.hidden):
+                if len(position) and position.max() >= len(self.masked):
                     raise UsageError(f"record {self.task.key!r} ends before position {position.max() + 1} of a rule")
-                ids = self.hidden[position, column]
+                ids = self.masked[position, column]
                 known = ids != np.asarray(self.vocabulary.mask_ids)[column]
                 wrong = known & ~rule.allowed[np.arange(len(ids)), np.where(known, ids, 0)]
                 if wrong.any():
@@ -119,10 +119,10 @@ class WindowPlan:
             wanted = np.roll(self.task.holes, -self.origin, axis=0)[tuple(legal.cells.T)]
             possible = (legal.allowed & committable[legal.cells[:, 1], : legal.allowed.shape[1]]).any(axis=1)
             wrong = legal.cells[wanted & ~possible]
-            wrong = np.stack([(wrong[:, 0] + self.origin) % len(self.hidden), wrong[:, 1]], axis=1)
+            wrong = np.stack([(wrong[:, 0] + self.origin) % len(self.masked), wrong[:, 1]], axis=1)
             check_feasible(f"record {self.task.key!r}", wrong, self.vocabulary)
         if self.rules:
-            allowed = propagate(self.rules, self.hidden, self.cells, self.legal)
+            allowed = propagate(self.rules, self.masked, self.cells, self.legal)
             check_feasible(f"record {self.task.key!r}", self.cells[~allowed.any(axis=1)], self.vocabulary)
 
     def _divide(self) -> Iterator[Window]:
@@ -140,7 +140,7 @@ class WindowPlan:
     def window(self, chunk: Window, sample: int) -> tuple[Encoded, Bool[np.ndarray, "context fields"]]:
         """What the model sees, and which cells of it are asked for."""
         inside = slice(*np.searchsorted(self.cells[:, 0], [chunk.start, chunk.stop]))
-        encoded = replace(self.encoded, ids=self.hidden).cut(chunk.start, chunk.stop)
+        encoded = replace(self.encoded, ids=self.masked).cut(chunk.start, chunk.stop)
         ids, holes = encoded.ids.copy(), np.zeros(encoded.ids.shape, dtype=bool)
         ids[_at(self.cells[inside], chunk.start)] = self.values[sample, inside]
         holes[_at(self.cells[chunk.first : chunk.last], chunk.start)] = True
@@ -152,11 +152,11 @@ class WindowPlan:
 
     def begins(self, chunk: Window) -> int:
         """Where a window begins in the record, of a circle as it was given."""
-        return (chunk.start + self.origin) % max(len(self.hidden), 1)
+        return (chunk.start + self.origin) % max(len(self.masked), 1)
 
     def given(self, chunk: Window) -> Bool[np.ndarray, "context fields"]:
         """What the record itself tells of a window."""
-        return self.vocabulary.known(self.hidden[chunk.start : chunk.stop])
+        return self.vocabulary.known(self.masked[chunk.start : chunk.stop])
 
     def constraints(self, chunk: Window, sample: int) -> list[Constraint]:
         if self.context == len(self.task.holes):
@@ -171,7 +171,7 @@ class WindowPlan:
     def result(self) -> Filled:
         """The fills of all chunks and samples as one."""
         samples = [sorted(fills, key=lambda fill: tuple(fill.cells[:1].ravel())) for fills in self.fills]
-        fill, length = Fill.joined(samples), len(self.hidden)
+        fill, length = Fill.joined(samples), len(self.masked)
         if not self.origin:
             return Filled(self.task, fill, self.left)
         left = np.zeros(length, bool)
@@ -185,7 +185,7 @@ class Through:
 
     def __init__(self, job: WindowPlan, chunk: Window, sample: int, constraint: Constraint) -> None:
         self.job, self.chunk, self.constraint = job, chunk, constraint
-        self.ids = job.hidden.copy()
+        self.ids = job.masked.copy()
         self.ids[tuple(job.cells.T)] = job.values[sample]
 
     def __call__(

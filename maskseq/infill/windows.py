@@ -142,5 +142,5 @@ def _inputs(
         if encoded.numbers is not None:
             inputs.append(encoded.numbers)
         if job.rules:  # these see the whole record
-            inputs += [job.hidden, job.values[sample]]
+            inputs += [job.masked, job.values[sample]]
     return inputs

@@ -99,14 +99,14 @@ def fit_length_head(
 def save_length_head(checkpoint: Path, fitted: FittedHead) -> Path:
     """Write it beside the checkpoint's model, which it names by its digest."""
     path = CheckpointFolder(checkpoint).length_head
-    told = {
+    reported = {
         "most": fitted.head.most,
         "accuracy": fitted.accuracy,
         "nats": fitted.nats,
         "model": weights_digest(checkpoint),
     }
     with replacing(path) as aside:
-        write_tensors(aside, fitted.head.state_dict(), metadata={"length_head": to_json(told)})
+        write_tensors(aside, fitted.head.state_dict(), metadata={"length_head": to_json(reported)})
     return path
 
 
@@ -117,13 +117,13 @@ def load_length_head(checkpoint: Path) -> LengthHead:
         raise UsageError(f"{checkpoint} has no length head\n\nhint: fit one with `maskseq fit-lengths`")
     try:
         with safe_open(path, framework="pt") as file:
-            told = json.loads(file.metadata()["length_head"])
+            reported = json.loads(file.metadata()["length_head"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-        head = LengthHead(tensors["dense.weight"].shape[0], int(told["most"]))
+        head = LengthHead(tensors["dense.weight"].shape[0], int(reported["most"]))
         head.load_state_dict(tensors)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(path, f"is no length head ({error}); fit it again") from None
-    if told["model"] != weights_digest(checkpoint):
+    if reported["model"] != weights_digest(checkpoint):
         raise DataError(path, "was fitted for other weights than those beside it; fit it again")
     return head.eval()
 
@@ -141,8 +141,8 @@ def length_judge(model: Encoder, head: LengthHead) -> LengthScorer:
             raise UsageError("the length head looks at both sides of a hole: it cannot begin or end a record")
         near = [ids[max(at - REACH, 0) : at + REACH] for ids, at in zip(sequences, places, strict=True)]
         with torch.inference_mode():
-            told = head(side_states(model, near, [min(at, REACH) for at in places]))
-        return np.asarray(told.numpy()[:, low : high + 1].astype(np.float64))
+            reported = head(side_states(model, near, [min(at, REACH) for at in places]))
+        return np.asarray(reported.numpy()[:, low : high + 1].astype(np.float64))
 
     return judge
 

@@ -106,8 +106,8 @@ def insert_missing(
     for place, evidence in reversed(list(zip(places, found, strict=True))):
         best = int(evidence.argmax())
         if best and evidence[best] - evidence[0] >= insertion.threshold:
-            told = float(evidence[best] - evidence[0])
-            chosen.append(_sized(record.key, place, place, 0, evidence, best, told))
+            reported = float(evidence[best] - evidence[0])
+            chosen.append(_sized(record.key, place, place, 0, evidence, best, reported))
             record = _resized(tokenizer, record, place, place, best)
     return record, chosen[::-1]
 
@@ -149,9 +149,9 @@ def _one_position_a_unit(units: Int[np.ndarray, "length fields 2"], n_units: int
 
 
 def _sized(
-    key: str, start: int, stop: int, low: int, evidence: Float[np.ndarray, " lengths"], best: int, told: float
+    key: str, start: int, stop: int, low: int, evidence: Float[np.ndarray, " lengths"], best: int, reported: float
 ) -> Sized:
     probabilities = np.exp(evidence - np.logaddexp.reduce(evidence))
     order = [i for i in np.argsort(-probabilities, kind="stable").tolist() if i != best][:5]
     others = to_json([[low + i, round(float(probabilities[i]), 6)] for i in order])
-    return Sized(key, start + 1, stop, low + best, float(probabilities[best]), told, others)
+    return Sized(key, start + 1, stop, low + best, float(probabilities[best]), reported, others)

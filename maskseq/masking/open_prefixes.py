@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Integer
 
-from maskseq.masking.plan import OBJECTIVES, PieceMask
+from maskseq.masking.plan import OBJECTIVES, SegmentMask
 from maskseq.masking.units import RawUnits
 from maskseq.types import Field
 
@@ -30,14 +30,14 @@ def mask_tail(
     fields: Sequence[Field],
     *,
     positions: int,
-) -> PieceMask:
+) -> SegmentMask:
     """Mask the last positions of an open prefix: every unit that belongs to them, and all that depends on those.
 
     What they share with positions before, such as an attribute of the whole case, is seen.
     """
     raw = RawUnits.of(units, fields)
     last = (raw.owner >= len(ids) - positions) & raw.units(np.ones(ids.shape, bool))
-    hidden = raw.cells(last)
-    inputs = np.where(hidden, np.array([each.mask_id for each in fields], dtype=ids.dtype), ids)
+    masked = raw.cells(last)
+    inputs = np.where(masked, np.array([each.mask_id for each in fields], dtype=ids.dtype), ids)
     objective = OBJECTIVES.index("tail")
-    return PieceMask(hidden, inputs, objective, positions / len(ids), np.arange(len(ids)) >= len(ids) - positions)
+    return SegmentMask(masked, inputs, objective, positions / len(ids), np.arange(len(ids)) >= len(ids) - positions)

@@ -176,10 +176,10 @@ def ratio_at(config: MaskingConfig, *, progress: float, in_decay: bool = False) 
 
 
 @dataclass(frozen=True)
-class PieceMask:
+class SegmentMask:
     """What the encoder sees of a piece, and what it is asked."""
 
-    hidden: Bool[np.ndarray, "length fields"]
+    masked: Bool[np.ndarray, "length fields"]
     """Every cell that meets a planned unit. Scored are those of them that are scorable."""
     inputs: Integer[np.ndarray, "length fields"]
     objective: int
@@ -191,7 +191,7 @@ class PieceMask:
     other objectives."""
 
 
-def mask_piece(
+def mask_segment(
     ids: Integer[np.ndarray, "length fields"],
     units: Integer[np.ndarray, "length fields 2"],
     scorable: Bool[np.ndarray, "length fields"],
@@ -201,7 +201,7 @@ def mask_piece(
     rng: np.random.Generator,
     progress: float = 0.0,
     in_decay: bool = False,
-) -> PieceMask:
+) -> SegmentMask:
     """Hide part of a piece; at least one scorable cell wherever there is one.
 
     `units` are the tokenizer's (half-open ranges in coordinates of each field's source); `scorable` cells are known
@@ -209,10 +209,10 @@ def mask_piece(
     """
     raw = RawUnits.of(units, fields)
     plan = plan_mask(raw, scorable, config, rng=rng, progress=progress, in_decay=in_decay)
-    hidden = raw.cells(plan.units)
+    masked = raw.cells(plan.units)
     replacement = (config.tokens, config.spans, config.infill)[plan.objective].replacement
-    inputs = _replace(ids, hidden, plan.units, raw, fields, replacement, rng)
-    return PieceMask(hidden, inputs, plan.objective, plan.ratio, plan.target)
+    inputs = _replace(ids, masked, plan.units, raw, fields, replacement, rng)
+    return SegmentMask(masked, inputs, plan.objective, plan.ratio, plan.target)
 
 
 @dataclass(frozen=True)
@@ -279,10 +279,10 @@ def _infill(
     chosen = np.zeros(len(in_target), dtype=bool)
     n_target = int(in_target.sum())
     n_context = len(in_target) - n_target
-    n_hidden = int(rng.integers(1, n_target + 1))  # r = n_hidden / n_target, uniform and 1 included
-    ratio = n_hidden / n_target
+    n_masked = int(rng.integers(1, n_target + 1))  # r = n_hidden / n_target, uniform and 1 included
+    ratio = n_masked / n_target
     at_zero, at_one = config.context
-    chosen[in_target] = _runs(n_target, n_hidden, Spans(lengths="ngram"), rng)
+    chosen[in_target] = _runs(n_target, n_masked, Spans(lengths="ngram"), rng)
     chosen[~in_target] = _pick(n_context, round((at_zero + (at_one - at_zero) * ratio) * n_context), rng)
     return chosen, ratio
 
@@ -308,12 +308,12 @@ def _target(
     return inside[np.maximum(np.searchsorted(positions, np.arange(length), side="right") - 1, 0)]
 
 
-def _runs(n_items: int, n_hidden: int, spans: Spans, rng: np.random.Generator) -> Bool[np.ndarray, "items"]:
+def _runs(n_items: int, n_masked: int, spans: Spans, rng: np.random.Generator) -> Bool[np.ndarray, "items"]:
     """Hide exactly `n_hidden` items in runs, apart wherever there are enough visible items to keep them apart."""
-    n_visible = n_items - n_hidden
+    n_visible = n_items - n_masked
     if n_visible == 0:
         return np.ones(n_items, dtype=bool)
-    lengths = _lengths(n_hidden, n_visible, spans, rng)
+    lengths = _lengths(n_masked, n_visible, spans, rng)
     n = len(lengths)
     gaps = _parts(n_visible, n, rng) if n <= n_visible else _parts(n_visible + n, n, rng) - 1
     runs = np.empty(2 * n, dtype=np.int64)
@@ -339,7 +339,7 @@ def _lengths(total: int, n_visible: int, spans: Spans, rng: np.random.Generator)
 
 def _replace(
     ids: Integer[np.ndarray, "length fields"],
-    hidden: Bool[np.ndarray, "length fields"],
+    masked: Bool[np.ndarray, "length fields"],
     units: Bool[np.ndarray, "line"],
     raw: RawUnits,
     fields: Sequence[Field],
@@ -347,19 +347,19 @@ def _replace(
     rng: np.random.Generator,
 ) -> Integer[np.ndarray, "length fields"]:
     mask_ids = np.array([each.mask_id for each in fields], dtype=ids.dtype)
-    inputs = np.where(hidden, mask_ids, ids)
-    if replacement.mask == 1 or not hidden.any():
+    inputs = np.where(masked, mask_ids, ids)
+    if replacement.mask == 1 or not masked.any():
         return inputs
-    group = raw.tied(hidden, units, runs=replacement.per == "span")
+    group = raw.tied(masked, units, runs=replacement.per == "span")
     draw = rng.random(int(group.max()) + 1)[group]
-    column = np.nonzero(hidden)[1]
-    truth, mask_id = ids[hidden], mask_ids[column]
+    column = np.nonzero(masked)[1]
+    truth, mask_id = ids[masked], mask_ids[column]
     keep = draw < replacement.keep
     swap = (draw < replacement.keep + replacement.random) & ~keep & (truth != mask_id)  # unknown cells stay [MASK]
     seen = np.where(keep, truth, mask_id)
     n_tokens = np.array([each.n_tokens for each in fields])[column[swap]]
     seen[swap] = rng.random(len(n_tokens)) * n_tokens  # cut to integers; four times as fast as integers(n_tokens)
-    inputs[hidden] = seen
+    inputs[masked] = seen
     return inputs
 
 

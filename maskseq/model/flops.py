@@ -23,9 +23,9 @@ def row_flops(config: EncoderConfig, row: PackedRow) -> float:
 
 def training_flops(
     config: EncoderConfig,
-    lengths: Integer[np.ndarray, " pieces"],
+    lengths: Integer[np.ndarray, " segments"],
     scored: Sequence[int],
-    targets: Integer[np.ndarray, " pieces"] | None = None,
+    targets: Integer[np.ndarray, " segments"] | None = None,
 ) -> float:
     """Forward and backward: the backward has two products for each one of the forward pass."""
     return 3 * forward_flops(config, lengths, scored, targets)
@@ -33,9 +33,9 @@ def training_flops(
 
 def forward_flops(
     config: EncoderConfig,
-    lengths: Integer[np.ndarray, " pieces"],
+    lengths: Integer[np.ndarray, " segments"],
     scored: Sequence[int],
-    targets: Integer[np.ndarray, " pieces"] | None = None,
+    targets: Integer[np.ndarray, " segments"] | None = None,
 ) -> float:
     """One forward pass over pieces of these lengths, the head run on `scored[f]` cells of field f.
 
@@ -63,7 +63,7 @@ def head_flops(config: EncoderConfig, scored: Sequence[int]) -> int:
     return sum(2 * config.hidden_size * (dense + n) * cells for cells, n in zip(scored, outputs, strict=True))
 
 
-def attended_pairs(lengths: Integer[np.ndarray, " pieces"], window: int | None) -> Float[np.ndarray, " pieces"]:
+def attended_pairs(lengths: Integer[np.ndarray, " segments"], window: int | None) -> Float[np.ndarray, " segments"]:
     """Pairs of query and key in pieces of these lengths, where keys lie up to `window` away (None: anywhere)."""
     n = np.asarray(lengths, np.float64)
     if window is None:

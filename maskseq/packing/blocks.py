@@ -22,10 +22,10 @@ class LoadedBlock:
     plan: Block
     content: Encoded
     """Its pieces, one after the other."""
-    at: Int[np.ndarray, "pieces"]
+    at: Int[np.ndarray, "segments"]
     """Where each piece begins in `content`."""
 
-    def piece(self, index: int) -> Encoded:
+    def segment(self, index: int) -> Encoded:
         return self.content.cut(int(self.at[index]), int(self.at[index] + self.plan.length[index]))
 
 
@@ -66,8 +66,8 @@ def load_block(corpus: Corpus, plan: Block, *, first_sequence: int) -> LoadedBlo
     for runs in _spans(offset[order], length, ids.itemsize * ids.shape[1]):
         begin = runs[0][0]
         read = corpus.read_span(begin, runs[-1][1])
-        for start, stop, piece in runs:
-            here = slice(int(destination[piece]), int(destination[piece]) + stop - start)
+        for start, stop, segment in runs:
+            here = slice(int(destination[segment]), int(destination[segment]) + stop - start)
             ids[here] = read.ids[start - begin : stop - begin]
             if read.weights is not None:
                 weights = np.ones(ids.shape, np.float32) if weights is None else weights
@@ -81,16 +81,16 @@ def load_block(corpus: Corpus, plan: Block, *, first_sequence: int) -> LoadedBlo
 
 
 def _spans(
-    offset: Int[np.ndarray, "pieces"], length: Int[np.ndarray, "pieces"], row_bytes: int
+    offset: Int[np.ndarray, "segments"], length: Int[np.ndarray, "segments"], row_bytes: int
 ) -> Iterator[list[tuple[int, int, int]]]:
     """Group pieces in stored order into what is read together: runs without gaps as (start, stop, first piece)."""
     end = offset + length
     first = np.concatenate([[0], np.flatnonzero(offset[1:] != end[:-1]) + 1])
     last = np.concatenate([first[1:], [len(offset)]]) - 1
     span: list[tuple[int, int, int]] = []
-    for start, stop, piece in zip(offset[first].tolist(), end[last].tolist(), first.tolist(), strict=True):
+    for start, stop, segment in zip(offset[first].tolist(), end[last].tolist(), first.tolist(), strict=True):
         if span and ((start - span[-1][1]) * row_bytes > GAP_BYTES or (stop - span[0][0]) * row_bytes > SPAN_BYTES):
             yield span
             span = []
-        span.append((start, stop, piece))
+        span.append((start, stop, segment))
     yield span

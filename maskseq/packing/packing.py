@@ -75,11 +75,11 @@ class PackingConfig:
 class Block:
     """The rows of one block. Pieces are sorted by row."""
 
-    sequence: Int[np.ndarray, "pieces"]
+    sequence: Int[np.ndarray, "segments"]
     """Counted within the split."""
-    start: Int[np.ndarray, "pieces"]
+    start: Int[np.ndarray, "segments"]
     """Within the sequence."""
-    length: Int[np.ndarray, "pieces"]
+    length: Int[np.ndarray, "segments"]
     rows: Int[np.ndarray, "rows_plus_1"]
     """Row `r` has the pieces `rows[r]:rows[r + 1]`."""
 
@@ -118,8 +118,8 @@ class PackingPlan:
     def block(self, epoch: int, index: int) -> Block:
         """Plan one block of an epoch."""
         chunks = np.sort(self._order(epoch)[index * BLOCK_CHUNKS : (index + 1) * BLOCK_CHUNKS])
-        pieces = [self._pieces(epoch, int(chunk)) for chunk in chunks]
-        sequence, start, length = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        segments = [self._segments(epoch, int(chunk)) for chunk in chunks]
+        sequence, start, length = (np.concatenate(column) for column in zip(*segments, strict=True))
         return self._packed(sequence, start, length, np.random.default_rng((*self.key, epoch, 1, index)))
 
     def epoch(self, epoch: int) -> Iterator[Block]:
@@ -129,9 +129,9 @@ class PackingPlan:
 
     def _packed(
         self,
-        sequence: Int[np.ndarray, "pieces"],
-        start: Int[np.ndarray, "pieces"],
-        length: Int[np.ndarray, "pieces"],
+        sequence: Int[np.ndarray, "segments"],
+        start: Int[np.ndarray, "segments"],
+        length: Int[np.ndarray, "segments"],
         rng: np.random.Generator,
     ) -> Block:
         shuffled = rng.permutation(len(length))  # so that equal lengths meet other neighbours each epoch
@@ -143,7 +143,7 @@ class PackingPlan:
         rows = np.searchsorted(row[order], np.arange(n_rows + 1))
         return Block(sequence[chosen], start[chosen], length[chosen], rows)
 
-    def _pieces(self, epoch: int, chunk: int) -> tuple[Int[np.ndarray, "pieces"], ...]:
+    def _segments(self, epoch: int, chunk: int) -> tuple[Int[np.ndarray, "segments"], ...]:
         """Sequence, start and length of the pieces that begin within a chunk."""
         first_sequence, stream_start, _ = self._chunks
         begin, end = chunk * self.chunk_tokens, (chunk + 1) * self.chunk_tokens
@@ -162,16 +162,16 @@ class PackingPlan:
         head = np.where(cut, SHORTEST_CUT, 1) + (phase % places).astype(np.int64)  # the first piece's length
         head = np.where(short & ~cut, length, head)
         step = np.where(short, context, window)  # what is left of a short one is one piece
-        n_pieces = 1 + np.maximum(-(-(length - head) // step), 0)
+        n_segments = 1 + np.maximum(-(-(length - head) // step), 0)
         # Piece 0 begins at 0, piece j at head + (j - 1) * step; this chunk has those from `low` to below `high`.
         low = np.where(stream >= begin, 0, 1 + np.maximum(-(-(begin - stream - head) // step), 0))
         high = np.where(stream >= end, 0, 1 + np.maximum(-(-(end - stream - head) // step), 0))
-        count = np.maximum(np.minimum(high, n_pieces) - low, 0)
+        count = np.maximum(np.minimum(high, n_segments) - low, 0)
         of = np.repeat(np.arange(len(sequence)), count)
         j = np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count) + low[of]
-        piece_start = np.where(j == 0, 0, head[of] + (j - 1) * step[of])
-        piece_length = np.where(j == 0, head[of], np.minimum(step[of], length[of] - piece_start))
-        return sequence[of], piece_start, piece_length
+        segment_start = np.where(j == 0, 0, head[of] + (j - 1) * step[of])
+        segment_length = np.where(j == 0, head[of], np.minimum(step[of], length[of] - segment_start))
+        return sequence[of], segment_start, segment_length
 
     def _shuffled_chunks(self, epoch: int) -> Int[np.ndarray, "chunks"]:
         return np.random.default_rng((*self.key, epoch, 0)).permutation(self._n_chunks)
@@ -197,7 +197,7 @@ class PackingPlan:
         return np.concatenate([none, *firsts]), np.concatenate([none, *streams]), before
 
 
-def best_fit(lengths: Int[np.ndarray, "pieces"], row_tokens: int) -> Int[np.ndarray, "pieces"]:
+def best_fit(lengths: Int[np.ndarray, "segments"], row_tokens: int) -> Int[np.ndarray, "segments"]:
     """The row of each piece by best-fit decreasing: the longest first, each into the fullest row that still takes it.
 
     Equal lengths are placed together: the fullest row that takes one takes as many as it can, so the work is a step for

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32, Int, Int8, Int32, Integer
 from maskseq.corpus.reader import Corpus, Split, stored_name
 from maskseq.errors import UsageError
 from maskseq.masking.open_prefixes import mask_tail, prefixes
-from maskseq.masking.plan import MaskingConfig, PieceMask, mask_piece
+from maskseq.masking.plan import MaskingConfig, SegmentMask, mask_segment
 from maskseq.packing.blocks import Blocks, LoadedBlock, load_block
 from maskseq.packing.numbering import RowNumbers
 from maskseq.packing.packing import CHUNK_TOKENS, PackingConfig, PackingPlan
@@ -44,15 +44,15 @@ class PackedRow:
     """Where each piece begins, and the end of the last."""
     max_seqlen: int
     """Length of the longest piece, filler included."""
-    objective: Int8[np.ndarray, "pieces"]
+    objective: Int8[np.ndarray, "segments"]
     """Index into `maskseq.masking.plan.OBJECTIVES`; -1 for filler."""
-    ratio: Float32[np.ndarray, "pieces"]
+    ratio: Float32[np.ndarray, "segments"]
     """The share of raw units that was planned to be hidden (of open prefixes: of positions); 0 for filler."""
     target: Bool[np.ndarray, "tokens"]
     """Positions in the target regions of the infill objective, and masked ends of open prefixes."""
-    sequence: Int[np.ndarray, "pieces"]
+    sequence: Int[np.ndarray, "segments"]
     """Index of the corpus sequence; -1 for filler."""
-    start: Int[np.ndarray, "pieces"]
+    start: Int[np.ndarray, "segments"]
     """Where the piece begins in its sequence; -1 for filler."""
     n_tokens: int
     """Tokens without filler."""
@@ -158,12 +158,12 @@ class PackedRows:
         targets, weights = inputs.copy(), np.zeros(inputs.shape, np.float32)
         target = np.zeros(n_tokens, bool)
         objective, ratio, length, of, end = [], [], [], [], 0
-        for piece in range(plan.rows[index], plan.rows[index + 1]):
-            sequence, start = self._first + int(plan.sequence[piece]), int(plan.start[piece])
+        for segment in range(plan.rows[index], plan.rows[index + 1]):
+            sequence, start = self._first + int(plan.sequence[segment]), int(plan.start[segment])
             rng = np.random.default_rng(
                 (*self._key, epoch if self._mask_epoch is None else self._mask_epoch, sequence, start)
             )
-            encoded = loaded.piece(piece)
+            encoded = loaded.segment(segment)
             if closed := self.config.breaks_off(start, len(encoded), int(self.corpus.lengths[sequence])):
                 encoded = replace(encoded, ids=self.corpus.tokenizer.closed(encoded.ids))
             encoded = self._turned(encoded, rng)
@@ -175,7 +175,7 @@ class PackedRows:
             for each, mask, weight in masked:
                 here = slice(end, end + len(each))
                 inputs[here], targets[here], target[here] = mask.inputs, each.ids, mask.target
-                scored = mask.hidden & self._scorable(each)
+                scored = mask.masked & self._scorable(each)
                 weights[here] = np.where(scored, 1 if each.weights is None else each.weights, 0)
                 weights[here] *= self._field_weights
                 weights[here] *= weight
@@ -206,8 +206,8 @@ class PackedRows:
     def _scorable(self, encoded: Encoded) -> Bool[np.ndarray, "length fields"]:
         return encoded.scorable(self._vocabulary.askable(encoded.ids))
 
-    def _masked(self, encoded: Encoded, progress: float, rng: np.random.Generator) -> PieceMask:
-        return mask_piece(
+    def _masked(self, encoded: Encoded, progress: float, rng: np.random.Generator) -> SegmentMask:
+        return mask_segment(
             encoded.ids,
             self.corpus.tokenizer.units_of(encoded),
             self._scorable(encoded),
@@ -218,7 +218,7 @@ class PackedRows:
             in_decay=progress >= self.decay_start,
         )
 
-    def _open(self, encoded: Encoded, rng: np.random.Generator) -> list[tuple[Encoded, PieceMask, float]]:
+    def _open(self, encoded: Encoded, rng: np.random.Generator) -> list[tuple[Encoded, SegmentMask, float]]:
         """A piece as one or two open prefixes, their ends masked, and what their cells weigh."""
         found = []
         for stop in prefixes(len(encoded), rng):

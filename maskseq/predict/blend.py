@@ -162,11 +162,11 @@ def choose(
     fold = regions % FOLDS
     nats = np.full(n_cells, np.nan)
     for each in np.unique(fold).tolist():
-        learned, asked = fold != each, fold == each
+        learned, requested = fold != each, fold == each
         if not learned.any():
             continue
         gate = Gate.fit(log_probs[:, learned], truth[learned], classes[learned], n_classes, by_class=own)
-        nats[asked] = gate.nats(log_probs[:, asked], truth[asked], classes[asked])
+        nats[requested] = gate.nats(log_probs[:, requested], truth[requested], classes[requested])
     forms = {FITTED: Gate.fit(log_probs, truth, classes, n_classes, by_class=own), EQUAL: equal}
     forms |= {name: Gate.alone(i, n_experts, n_classes, n_cells) for i, name in enumerate(names)}
     cost = {name: gate.nats(log_probs, truth, classes) for name, gate in forms.items()} | {FITTED: nats}
@@ -214,7 +214,7 @@ class Blend:
         mixed[~possible] = -np.inf
         if len(mixed):
             mixed -= np.logaddexp.reduce(mixed, axis=1, keepdims=True)
-        return np.split(mixed, np.cumsum([len(asked) for asked in cells])[:-1])
+        return np.split(mixed, np.cumsum([len(requested) for requested in cells])[:-1])
 
     def answers(
         self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
@@ -224,7 +224,7 @@ class Blend:
         return np.stack([_floored(predict(examples, cells), possible) for predict in self.experts.values()])
 
     def _possible(self, cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> Bool[np.ndarray, "cells ids"]:
-        fields = np.concatenate([np.empty(0, np.int64), *(asked[:, 1] for asked in cells)])
+        fields = np.concatenate([np.empty(0, np.int64), *(requested[:, 1] for requested in cells)])
         return np.asarray(self.vocabulary.predictable[fields])
 
 
@@ -257,13 +257,13 @@ class Situations:
     ) -> Int[np.ndarray, " cells"]:
         """Of each cell its field, the length of the hole, whether another field is known there, and the support."""
         found = [np.empty(0, np.int64)]
-        for example, asked in zip(examples, cells, strict=True):
+        for example, requested in zip(examples, cells, strict=True):
             masked = ~self.vocabulary.known(np.asarray(example.ids))
-            sizes = holes(masked)[tuple(asked.T)]
+            sizes = holes(masked)[tuple(requested.T)]
             group = np.searchsorted(HOLES, np.maximum(sizes, 1), side="right") - 1
-            group = asked[:, 1] * len(HOLES) + group
+            group = requested[:, 1] * len(HOLES) + group
             if self.n_beside > 1:
-                others = (~masked[asked[:, 0]]).sum(axis=1) - ~masked[tuple(asked.T)]
+                others = (~masked[requested[:, 0]]).sum(axis=1) - ~masked[tuple(requested.T)]
                 group = group * self.n_beside + (others > 0)
             found.append(group)
         classes = np.concatenate(found).astype(np.int64)

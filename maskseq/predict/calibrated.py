@@ -76,8 +76,8 @@ class Calibration:
             examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
         ) -> list[Float[np.ndarray, "_ _"]]:
             answers = []
-            for answer, asked in zip(predict(examples, cells), cells, strict=True):
-                temperatures = [self._group(field, 1).marginal_temperature for field in asked[:, 1].tolist()]
+            for answer, requested in zip(predict(examples, cells), cells, strict=True):
+                temperatures = [self._group(field, 1).marginal_temperature for field in requested[:, 1].tolist()]
                 scaled = answer / np.array(temperatures).reshape(-1, 1)
                 answers.append(scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True))
             return answers

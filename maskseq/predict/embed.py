@@ -90,23 +90,23 @@ class Embedder:
 
     def _run(self, batch: Sequence["_Window"]) -> Iterator[tuple[int, Float[np.ndarray, "positions hidden"]]]:
         """The windows of a batch through all views."""
-        pieces = [window.ids for window in batch]
-        hidden = self._hidden(pieces)
+        segments = [window.ids for window in batch]
+        hidden = self._hidden(segments)
         for symmetry in self.symmetries:
-            seen = self._hidden([symmetry.ids(ids) for ids in pieces])
+            seen = self._hidden([symmetry.ids(ids) for ids in segments])
             hidden = [
                 mine + (other[::-1] if symmetry.reverse else other) for mine, other in zip(hidden, seen, strict=True)
             ]
         for window, states in zip(batch, hidden, strict=True):
             yield window.record, states[window.kept] / np.float32(1 + len(self.symmetries))
 
-    def _hidden(self, pieces: Sequence[Integer[np.ndarray, "_ _"]]) -> list[Float[np.ndarray, "_ hidden"]]:
-        states: list[Float[np.ndarray, "_ hidden"]] = [np.empty((0, 0), np.float32)] * len(pieces)
-        every = sum(map(len, pieces))
-        for packed in run_packed(self.model, pieces, batch_tokens=every, precision=self.precision, depth=self.layer):
+    def _hidden(self, segments: Sequence[Integer[np.ndarray, "_ _"]]) -> list[Float[np.ndarray, "_ hidden"]]:
+        states: list[Float[np.ndarray, "_ hidden"]] = [np.empty((0, 0), np.float32)] * len(segments)
+        every = sum(map(len, segments))
+        for packed in run_packed(self.model, segments, batch_tokens=every, precision=self.precision, depth=self.layer):
             rows = packed.states.hidden_states.to(dtype=torch.float32, device="cpu").numpy()
             for i, start in zip(packed.which, packed.starts, strict=True):
-                states[i] = rows[start : start + len(pieces[i])]
+                states[i] = rows[start : start + len(segments[i])]
         return states
 
 

@@ -54,10 +54,10 @@ class EncoderPredict:
         sequences = [each.ids for each in examples]
         answers = self._plain(sequences, cells)
         for symmetry in self.symmetries:
-            moved = [_moved(symmetry, asked, len(ids)) for ids, asked in zip(sequences, cells, strict=True)]
+            moved = [_moved(symmetry, requested, len(ids)) for ids, requested in zip(sequences, cells, strict=True)]
             seen = self._plain([symmetry.ids(np.asarray(ids)) for ids in sequences], moved)
-            for answer, other, asked in zip(answers, seen, moved, strict=True):
-                answer += self._renamed(symmetry, other, asked[:, 1])
+            for answer, other, requested in zip(answers, seen, moved, strict=True):
+                answer += self._renamed(symmetry, other, requested[:, 1])
         for answer in answers if self.symmetries else ():
             answer /= 1 + len(self.symmetries)
             answer -= np.logaddexp.reduce(answer, axis=1, keepdims=True)
@@ -76,9 +76,9 @@ class EncoderPredict:
             fields = np.concatenate([cells[i][:, 1] for i in packed.which])
             for field in np.unique(fields).tolist():
                 mine = fields == field
-                asked = torch.from_numpy(tokens[mine]).to(packed.states.hidden_states.device)
+                requested = torch.from_numpy(tokens[mine]).to(packed.states.hidden_states.device)
                 with torch.inference_mode():
-                    logits = self.model.logits(packed.states[asked], field)
+                    logits = self.model.logits(packed.states[requested], field)
                     answer = logits.log_softmax(dim=-1).cpu().numpy()
                 log_probs[rows[mine], : answer.shape[1]] = answer
         return np.split(log_probs, ends[1:-1])

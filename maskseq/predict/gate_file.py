@@ -61,7 +61,7 @@ class StoredGate:
     def gate(self) -> Gate:
         return Gate(np.array(self.weights, np.float64), self.n_cells)
 
-    def told(self) -> str:
+    def reported(self) -> str:
         """What was found, in one line: figures are of cells whose regions the weights were not fitted on."""
         if not self.bits:
             return f"blend: {self.form} for {', '.join(self.experts)} ({'; '.join(self.notes)})"

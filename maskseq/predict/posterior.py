@@ -37,11 +37,11 @@ class Posterior:
             mine = np.flatnonzero(fill.cells[:, 1] == column)
             if values is not None and len(mine):
                 tails = None if fill.tails is None else fill.tails[mine]
-                said = None if fill.stated is None else fill.stated.at(mine)
-                if said is None or np.isnan(said.mean).any():
+                answered = None if fill.stated is None else fill.stated.at(mine)
+                if answered is None or np.isnan(answered.mean).any():
                     found = posterior(fill.marginals[mine], values, tails=tails)
                 else:
-                    found = of_stated(said)
+                    found = of_stated(answered)
                 mean[mine], median[mine], low[mine], high[mine] = found.mean, found.median, found.low, found.high
         return cls(mean, median, low, high)
 
@@ -62,8 +62,10 @@ def posterior(
     cumulative = cumulated(probabilities, len(values))
     edges = bin_edges(values)
     tails = np.broadcast_to(NOMINAL, (len(cumulative), *NOMINAL.shape)) if tails is None else tails
-    asked = np.concatenate([np.full((len(tails), 1), 0.5), tails.reshape(len(tails), -1)], axis=1)
-    found = np.array([np.interp(q, row, edges) for q, row in zip(asked, cumulative, strict=True)]).reshape(asked.shape)
+    requested = np.concatenate([np.full((len(tails), 1), 0.5), tails.reshape(len(tails), -1)], axis=1)
+    found = np.array([np.interp(q, row, edges) for q, row in zip(requested, cumulative, strict=True)]).reshape(
+        requested.shape
+    )
     bounds = found[:, 1:].reshape(tails.shape)
     return Posterior(
         mean=np.diff(cumulative, axis=1) @ values, median=found[:, 0], low=bounds[..., 0], high=bounds[..., 1]
@@ -94,13 +96,13 @@ def numbers_in(
         return found
     if ranks is None:
         return np.where(chosen, stated.mean, np.nan)
-    said, which = stated.at(chosen), ids[chosen]
+    answered, which = stated.at(chosen), ids[chosen]
     edges = np.concatenate([[-np.inf], bin_edges(centres)[1:-1], [np.inf]])
     ends = np.stack([edges[which], edges[which + 1]], axis=1)
-    finite = np.where(np.isinf(ends), said.mean[:, None], ends)
-    below = np.where(np.isinf(ends), [0.0, 1.0], said.below(finite))
+    finite = np.where(np.isinf(ends), answered.mean[:, None], ends)
+    below = np.where(np.isinf(ends), [0.0, 1.0], answered.below(finite))
     rank = below[:, 0] + ranks[chosen] * (below[:, 1] - below[:, 0])
-    found[chosen] = np.clip(said.quantile(rank[:, None])[:, 0], ends[:, 0], ends[:, 1])
+    found[chosen] = np.clip(answered.quantile(rank[:, None])[:, 0], ends[:, 0], ends[:, 1])
     return found
 
 

@@ -73,10 +73,12 @@ class Stated:
 
 
 def _linear(
-    asked: Float[np.ndarray, "cells n"], at: Float[np.ndarray, "cells knots"], values: Float[np.ndarray, "cells knots"]
+    requested: Float[np.ndarray, "cells n"],
+    at: Float[np.ndarray, "cells knots"],
+    values: Float[np.ndarray, "cells knots"],
 ) -> Float[np.ndarray, "cells n"]:
     """Row by row, linear between knots, and beyond the outermost as between them and the next."""
-    which = np.clip((at[:, :, None] < asked[:, None, :]).sum(axis=1) - 1, 0, at.shape[1] - 2)
+    which = np.clip((at[:, :, None] < requested[:, None, :]).sum(axis=1) - 1, 0, at.shape[1] - 2)
     low, high = np.take_along_axis(at, which, axis=1), np.take_along_axis(at, which + 1, axis=1)
     first, second = np.take_along_axis(values, which, axis=1), np.take_along_axis(values, which + 1, axis=1)
-    return np.asarray(first + (second - first) * (asked - low) / (high - low))
+    return np.asarray(first + (second - first) * (requested - low) / (high - low))

@@ -219,8 +219,8 @@ def _example(example: Mapping[str, Any]) -> str:
     for name, field in example["fields"].items():
         joint = "" if all(len(token) == 1 for token in field["truth"]) else " "
         written = joint.join(
-            f'<span class="right">{escape(token)}</span>' if hidden else escape(token)
-            for token, hidden in zip(field["truth"], field["hidden"], strict=True)
+            f'<span class="right">{escape(token)}</span>' if masked else escape(token)
+            for token, masked in zip(field["truth"], field["hidden"], strict=True)
         )
         lines.append(f"<tr><td>{escape(name)}</td><td><code>{written}</code></td></tr>")
     return f"<p>from position {example['from']:,} of a window, masked cells marked</p><table>{''.join(lines)}</table>"

@@ -40,10 +40,10 @@ def _hole(hole: list[FillRow]) -> str:
     first = hole[0]
     known = [row for row in hole if row.truth is not None]
     right = sum(row.value == row.truth for row in known)
-    told = f", {right} of {len(known)} right" if known else ""
+    reported = f", {right} of {len(known)} right" if known else ""
     truth = "".join(escape(row.truth or "?") for row in hole) if known else ""
     return (
-        f"<p><b>{escape(first.key)}:{first.start}-{hole[-1].stop}</b> {escape(first.field)}{told}<br>"
+        f"<p><b>{escape(first.key)}:{first.start}-{hole[-1].stop}</b> {escape(first.field)}{reported}<br>"
         f"<code>{''.join(map(_value, hole))}</code>"
         + (f"<br><code>{truth}</code> <small>truth</small>" if truth else "")
     )

@@ -20,7 +20,7 @@ from maskseq.trained import TrainedModel
 from maskseq.training.metrics import Watched, thinned
 from maskseq.types import Field
 
-SHOWN_PIECES, SHOWN_POSITIONS = 6, 120
+SHOWN_SEGMENTS, SHOWN_POSITIONS = 6, 120
 WIDTH, HEIGHT, POINTS = 400, 150, 400
 CHARTS = {
     "loss": "Loss, nats per scored cell",
@@ -89,11 +89,11 @@ def _parts(
     )
     yield "<h2>Curves</h2><p>Over tokens. Lines are training steps, dots selection data.</p>"
     yield from (_chart(watched, name, title) for name, title in CHARTS.items())
-    told = watched.test or watched.best or (watched.validations[-1] if watched.validations else watched.last)
-    what = {"test": "The test data", "validation": f"The selection data, at step {told.get('step', 0):,}"}
-    of = what.get(told.get("kind", ""), "The last step")
+    reported = watched.test or watched.best or (watched.validations[-1] if watched.validations else watched.last)
+    what = {"test": "The test data", "validation": f"The selection data, at step {reported.get('step', 0):,}"}
+    of = what.get(reported.get("kind", ""), "The last step")
     yield f"<h2>By kind of question</h2><p>{of}, by what was asked of the model.</p>"
-    yield from (_groups(told, key, name) for key, name in GROUPS.items())
+    yield from (_groups(reported, key, name) for key, name in GROUPS.items())
     yield (
         "<h2>Examples</h2><p>Pieces of the selection data as the model sees them, which may be turned by a symmetry. "
         'Hidden values are shaded by how sure the model is, <span class="right">right</span> or '
@@ -137,10 +137,10 @@ def _tested(summary: Mapping[str, Any]) -> dict[str, Any]:
 GROUPS = {"by_objective": "objective", "by_ratio": "share hidden", "by_field": "field", "by_protocol": "protocol"}
 
 
-def _groups(told: Mapping[str, Any], key: str, name: str) -> str:
+def _groups(reported: Mapping[str, Any], key: str, name: str) -> str:
     rows = [
         (group, score["loss"] / np.log(2), score["accuracy"], score["cells"])
-        for group, score in told.get(key, {}).items()
+        for group, score in reported.get(key, {}).items()
     ]
     return table((name, "bits", "right", "scored cells"), rows) if rows else ""
 
@@ -180,11 +180,11 @@ def _examples(run: TrainedModel, row: PackedRow) -> Iterator[dict[str, list[Cell
     for start, stop in _shown(row):
         # The whole piece is what the model sees; only its beginning is shown.
         inputs, targets, weights = row.inputs[start:stop], row.targets[start:stop], row.weights[start:stop]
-        asked = np.argwhere(weights[:SHOWN_POSITIONS] > 0)
-        (log_p,) = predict([Example(inputs)], [asked])
+        requested = np.argwhere(weights[:SHOWN_POSITIONS] > 0)
+        (log_p,) = predict([Example(inputs)], [requested])
         best = {
             (position, field): (int(q.argmax()), float(np.exp(q.max())))
-            for (position, field), q in zip(asked.tolist(), log_p, strict=True)
+            for (position, field), q in zip(requested.tolist(), log_p, strict=True)
         }
         yield {
             field.name: [
@@ -202,13 +202,13 @@ def _cell(field: Field, truth: int, best: tuple[int, float] | None) -> Cell:
 def _shown(row: PackedRow) -> list[tuple[int, int]]:
     """Where the first pieces with something to score begin and end."""
     bounds = zip(row.cu_seqlens[:-1].tolist(), row.cu_seqlens[1:].tolist(), strict=True)
-    return [(a, b) for a, b in bounds if (row.weights[a:b][:SHOWN_POSITIONS] > 0).any()][:SHOWN_PIECES]
+    return [(a, b) for a, b in bounds if (row.weights[a:b][:SHOWN_POSITIONS] > 0).any()][:SHOWN_SEGMENTS]
 
 
 def _names(corpus: Corpus, row: PackedRow) -> list[str]:
     """The record and place of each shown piece."""
-    piece = {int(begin): i for i, begin in enumerate(row.cu_seqlens[:-1])}
-    shown = [piece[start] for start, _ in _shown(row)]
+    segment = {int(begin): i for i, begin in enumerate(row.cu_seqlens[:-1])}
+    shown = [segment[start] for start, _ in _shown(row)]
     return [
         f"{corpus.key(row.sequence[i])}, positions from {corpus.starts[row.sequence[i]] + row.start[i] + 1:,}"
         for i in shown

@@ -88,21 +88,21 @@ def chain_log_probs(
     """
     mask_ids = np.asarray(vocabulary.mask_ids)
     seen: list[Integer[np.ndarray, "_ _"]] = []
-    asked: list[list[Int[np.ndarray, " 2"]]] = []
+    requested: list[list[Int[np.ndarray, " 2"]]] = []
     place: dict[tuple[tuple[int, ...], bytes], int] = {}
     answers_of: list[list[tuple[int, int]]] = [[] for _ in sequences]
     for ids, order, mine in zip(sequences, orders, answers_of, strict=True):
-        hidden = ids.copy()
-        hidden[tuple(order.T)] = mask_ids[order[:, 1]]
+        masked = ids.copy()
+        masked[tuple(order.T)] = mask_ids[order[:, 1]]
         for cell in order:
-            number = place.setdefault((hidden.shape, hidden.tobytes()), len(seen))
+            number = place.setdefault((masked.shape, masked.tobytes()), len(seen))
             if number == len(seen):
-                seen.append(hidden.copy())
-                asked.append([])
-            mine.append((number, len(asked[number])))
-            asked[number].append(cell)
-            hidden[tuple(cell)] = ids[tuple(cell)]
-    answers = predict([Example(ids) for ids in seen], [np.stack(cells) for cells in asked]) if seen else []
+                seen.append(masked.copy())
+                requested.append([])
+            mine.append((number, len(requested[number])))
+            requested[number].append(cell)
+            masked[tuple(cell)] = ids[tuple(cell)]
+    answers = predict([Example(ids) for ids in seen], [np.stack(cells) for cells in requested]) if seen else []
     return [
         np.array([float(answers[n][row, ids[tuple(cell)]]) for (n, row), cell in zip(mine, order, strict=True)])
         for ids, order, mine in zip(sequences, orders, answers_of, strict=True)
@@ -147,15 +147,15 @@ def _passes(
             kept = slice(max(kept.start, wraps), min(kept.stop, len(encoded) - wraps))
             if kept.start >= kept.stop:
                 continue
-            piece = encoded.cut(window.start, window.stop)
-            ids, units = piece.ids, raw_units(tokenizer, piece)
+            segment = encoded.cut(window.start, window.stop)
+            ids, units = segment.ids, raw_units(tokenizer, segment)
             wanted = tokenizer.vocabulary.askable(ids) & columns
             wanted[: kept.start - window.start] = False
             wanted[kept.stop - window.start :] = False
             for group in _groups(wanted, stride, mode):
-                hidden = units.widened(group)
-                seen = tokenizer.vocabulary.masked(ids, hidden)
-                numbers = None if piece.numbers is None else np.where(hidden, np.nan, piece.numbers)
+                masked = units.widened(group)
+                seen = tokenizer.vocabulary.masked(ids, masked)
+                numbers = None if segment.numbers is None else np.where(masked, np.nan, segment.numbers)
                 example = Example(seen, numbers, key, window.start + begin)
                 yield _Pass(record, example, np.argwhere(group))
         yield record

@@ -32,13 +32,13 @@ def record_row(score: Score, fields: Sequence[str]) -> dict[str, Any]:
     means = np.divide(
         np.nansum(score.bits, axis=0, dtype=np.float64), counts, where=counts > 0, out=np.zeros(len(counts))
     )
-    told = {fields[i]: round(float(means[i]), 4) for i in np.argsort(-means, kind="stable").tolist() if counts[i]}
+    reported = {fields[i]: round(float(means[i]), 4) for i in np.argsort(-means, kind="stable").tolist() if counts[i]}
     return row | {
         "bits": score.mean_bits,
         "max_bits": float(score.bits[position, column]),
         "max_position": int(position) + 1,
         "max_field": fields[int(column)],
-        "fields": told,
+        "fields": reported,
     }
 
 

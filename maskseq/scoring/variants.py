@@ -114,8 +114,8 @@ def _pair(variant: Listed[Any], stretch: Stretch, tokenizer: Tokenizer[Any]) -> 
     before, after = (each.ids for each in encoded)
     units = [tokenizer.units_of(each) for each in encoded]
     sides = _Sides(before, after, units[0], units[1], longer)
-    hidden, cells = sides.flanks(tokenizer) if longer else sides.changed(stretch.changed, tokenizer)
-    old, new = (_chain(*each, tokenizer) for each in zip((before, after), hidden, map(np.argwhere, cells), strict=True))
+    masked, cells = sides.flanks(tokenizer) if longer else sides.changed(stretch.changed, tokenizer)
+    old, new = (_chain(*each, tokenizer) for each in zip((before, after), masked, map(np.argwhere, cells), strict=True))
     missing = NOTHING_AROUND if longer else UNKNOWN
     return _Pair(variant, old, new, flanks=bool(longer), reason="" if old and new else missing)
 
@@ -141,30 +141,30 @@ class _Sides:
         """
         known = [tokenizer.vocabulary.askable(ids) for ids in (self.before, self.after)]
         if np.array_equal(self.units_before, self.units_after):
-            hidden = _within(self.units_before, *units)
-            asked = hidden & known[0] & known[1]
-            return (hidden, hidden), (asked, asked)
+            masked = _within(self.units_before, *units)
+            requested = masked & known[0] & known[1]
+            return (masked, masked), (requested, requested)
         left, right = self.common
         differs = np.zeros(self.before.shape, bool), np.zeros(self.after.shape, bool)
         for each in differs:
             each[left : len(each) - right] = True
-        told = all((each | ~cells).all() for each, cells in zip(known, differs, strict=True))
-        return differs, (differs[0] & told, differs[1] & told)
+        reported = all((each | ~cells).all() for each, cells in zip(known, differs, strict=True))
+        return differs, (differs[0] & reported, differs[1] & reported)
 
     def flanks(self, tokenizer: Tokenizer[Any]) -> tuple[Cells, Cells]:
         """The cells to hide and, of them, those to ask about: what both have in common near where they differ."""
         left, right = self.common
-        hidden, asked = [], []
+        masked, requested = [], []
         for ids, units in ((self.before, self.units_before), (self.after, self.units_after)):
             near = np.zeros(ids.shape, bool)
             if left:
                 near[:left] = units[:left, :, 0] >= units[:left, :, 1].max() - FLANK
             if right:
                 near[-right:] = units[-right:, :, 1] <= units[-right:, :, 0].min() + FLANK
-            asked.append(near & tokenizer.vocabulary.askable(ids))
+            requested.append(near & tokenizer.vocabulary.askable(ids))
             raw = RawUnits.of(units, tokenizer.fields)
-            hidden.append(raw.widened(near))
-        return (hidden[0], hidden[1]), (asked[0], asked[1])
+            masked.append(raw.widened(near))
+        return (masked[0], masked[1]), (requested[0], requested[1])
 
     @cached_property
     def common(self) -> tuple[int, int]:
@@ -188,12 +188,12 @@ def _within(units: Int[np.ndarray, "length fields 2"], start: int, stop: int) ->
 
 def _chain(
     ids: Integer[np.ndarray, "length fields"],
-    hidden: Bool[np.ndarray, "length fields"],
+    masked: Bool[np.ndarray, "length fields"],
     cells: Int[np.ndarray, "cells 2"],
     tokenizer: Tokenizer[Any],
 ) -> list[_Question]:
     """Every cell given those before it; the sum of the answers is the log-probability of all."""
-    seen = tokenizer.vocabulary.masked(ids, hidden)
+    seen = tokenizer.vocabulary.masked(ids, masked)
     questions = []
     for position, field in cells.tolist():
         questions.append(_Question(seen.copy(), (position, field), int(ids[position, field])))

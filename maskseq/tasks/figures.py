@@ -145,18 +145,20 @@ def mcc(targets: np.ndarray, predictions: np.ndarray) -> float:
     """Matthews correlation, of any number of classes (Gorodkin 2004); 0 where all is one class."""
     n = predictions.shape[1]
     counts = np.bincount(targets[:, 0].astype(int) * n + predictions.argmax(axis=1), minlength=n * n).reshape(n, n)
-    true, told, total = counts.sum(axis=1), counts.sum(axis=0), counts.sum()
-    covariance = float(np.trace(counts) * total - true @ told)
-    spread = float(total**2 - true @ true) * float(total**2 - told @ told)
+    true, reported, total = counts.sum(axis=1), counts.sum(axis=0), counts.sum()
+    covariance = float(np.trace(counts) * total - true @ reported)
+    spread = float(total**2 - true @ true) * float(total**2 - reported @ reported)
     return covariance / spread**0.5 if spread > 0 else 0.0
 
 
 def f1(targets: np.ndarray, predictions: np.ndarray) -> float:
     """Of two classes that of the positive one; of more the mean over the classes that occur or are predicted."""
-    told, true, n = predictions.argmax(axis=1), targets[:, 0].astype(int), predictions.shape[1]
+    reported, true, n = predictions.argmax(axis=1), targets[:, 0].astype(int), predictions.shape[1]
     if n == 2:
-        return _f1(true == 1, told == 1)
-    return float(np.mean([_f1(true == c, told == c) for c in range(n) if (true == c).any() or (told == c).any()]))
+        return _f1(true == 1, reported == 1)
+    return float(
+        np.mean([_f1(true == c, reported == c) for c in range(n) if (true == c).any() or (reported == c).any()])
+    )
 
 
 def auroc_of_classes(targets: np.ndarray, predictions: np.ndarray) -> float:
@@ -199,9 +201,9 @@ def _of_classes(metric: Metric, targets: np.ndarray, predictions: np.ndarray) ->
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
-def _f1(true: np.ndarray, told: np.ndarray) -> float:
-    both = float((true & told).sum())
-    either = float(true.sum() + told.sum())
+def _f1(true: np.ndarray, reported: np.ndarray) -> float:
+    both = float((true & reported).sum())
+    either = float(true.sum() + reported.sum())
     return 2 * both / either if either else 0.0
 
 

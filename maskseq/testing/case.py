@@ -115,10 +115,10 @@ class RecordCase:
         return slice(start, start + size)
 
     def masked(
-        self, ids: Integer[np.ndarray, "some fields"], hidden: Bool[np.ndarray, "some fields"]
+        self, ids: Integer[np.ndarray, "some fields"], masked: Bool[np.ndarray, "some fields"]
     ) -> Integer[np.ndarray, "some fields"]:
         """The ids with `[MASK]` where hidden."""
-        return self.tokenizer.vocabulary.masked(ids, hidden)
+        return self.tokenizer.vocabulary.masked(ids, masked)
 
 
 def equal(a: Any, b: Any) -> bool:

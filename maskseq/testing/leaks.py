@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from maskseq.errors import MaskseqError
-from maskseq.masking.plan import MaskingConfig, Spans, mask_piece
+from maskseq.masking.plan import MaskingConfig, Spans, mask_segment
 from maskseq.masking.units import RawUnits
 from maskseq.testing.case import CellCounts, RecordCase, equal, require, require_cells
 from maskseq.testing.rules import ENOUGH, WINDOW
@@ -23,16 +23,16 @@ def splice(case: RecordCase) -> None:
     require(equal(same, case.record), "without holes, the record changes", "copy from the record what is no hole")
     if tokenizer.boundaries_depend_on_data:
         return
-    holes = _some_hidden(case)
+    holes = _some_masked(case)
     other = tokenizer.encode(tokenizer.splice(case.record, ids, holes)).ids
     mend = "write only units that no visible cell depends on"
     require(other.shape == ids.shape, "filled with its own ids, the record changes its length", mend)
     require_cells((other == ids) | holes, "filled with the record's own ids, a visible cell changes", mend)
     for f, field in enumerate(tokenizer.fields):
         never = field.control_id(OTHER) if OTHER in field.controls else -1  # what infill does not write
-        asked = holes[:, f] & case.known[:, f] & (ids[:, f] != never)
-        case.tally.spliced[field.name] += int(asked.sum())
-        case.tally.returned[field.name] += int((other[asked, f] == ids[asked, f]).sum())
+        requested = holes[:, f] & case.known[:, f] & (ids[:, f] != never)
+        case.tally.spliced[field.name] += int(requested.sum())
+        case.tally.returned[field.name] += int((other[requested, f] == ids[requested, f]).sum())
 
 
 def splice_verdict(tally: CellCounts) -> None:
@@ -50,8 +50,8 @@ def no_leak(case: RecordCase) -> None:
         if isinstance(case.record, ListRecord):
             _exchange_values(case)
         if has_splice:
-            _fill_otherwise(case, _some_hidden(case))
-            _fill_otherwise(case, _single_units_hidden(case), tally=case.tally)
+            _fill_otherwise(case, _some_masked(case))
+            _fill_otherwise(case, _single_units_masked(case), tally=case.tally)
 
 
 def leak_verdict(tally: CellCounts) -> None:
@@ -83,21 +83,21 @@ def _exchange_values(case: RecordCase) -> None:
     """The same without `splice`, for plain lists: unit u of every source is value u, and others come from the pool."""
     n = len(case.record)
     start = int(case.rng.integers(n + 1)) // WINDOW * WINDOW
-    hidden = np.zeros(n, dtype=bool)
-    hidden[start : start + WINDOW] = case.rng.random(len(hidden[start : start + WINDOW])) < case.rng.uniform(0.05, 0.5)
+    masked = np.zeros(n, dtype=bool)
+    masked[start : start + WINDOW] = case.rng.random(len(masked[start : start + WINDOW])) < case.rng.uniform(0.05, 0.5)
     values = list(case.record.values)
-    for u in np.flatnonzero(hidden).tolist():
+    for u in np.flatnonzero(masked).tolist():
         values[u] = case.pool[int(case.rng.integers(len(case.pool)))]
     try:
         other = case.tokenizer.encode(replace(case.record, values=values)).ids
     except (ValueError, MaskseqError):
         return  # values of elsewhere do not fit here
-    before = np.concatenate([[0], np.cumsum(hidden)])[np.clip(case.units, 0, n)]
+    before = np.concatenate([[0], np.cumsum(masked)])[np.clip(case.units, 0, n)]
     _require_unmoved(case, other, before[..., 1] > before[..., 0])
 
 
 def _require_unmoved(
-    case: RecordCase, other: Integer[np.ndarray, "other fields"], hidden: Bool[np.ndarray, "length fields"]
+    case: RecordCase, other: Integer[np.ndarray, "other fields"], masked: Bool[np.ndarray, "length fields"]
 ) -> None:
     ids = case.ids
     require(
@@ -105,7 +105,7 @@ def _require_unmoved(
         f"with other hidden raw values the record has {len(other)} positions instead of {len(ids)}",
         "set boundaries_depend_on_data where the number of tokens depends on their content",
     )
-    moved = np.argwhere((other != ids) & ~hidden)
+    moved = np.argwhere((other != ids) & ~masked)
     if len(moved):
         i, f = moved[0].tolist()
         field = case.tokenizer.fields[f]
@@ -120,13 +120,13 @@ def _require_unmoved(
         )
 
 
-def _some_hidden(case: RecordCase) -> Bool[np.ndarray, "length fields"]:
+def _some_masked(case: RecordCase) -> Bool[np.ndarray, "length fields"]:
     """A mask as training makes them, planned within a random window."""
     scorable = _known_in_window(case)
-    return mask_piece(case.ids, case.units, scorable, case.tokenizer.fields, MASKS, rng=case.rng).hidden
+    return mask_segment(case.ids, case.units, scorable, case.tokenizer.fields, MASKS, rng=case.rng).masked
 
 
-def _single_units_hidden(case: RecordCase) -> Bool[np.ndarray, "length fields"]:
+def _single_units_masked(case: RecordCase) -> Bool[np.ndarray, "length fields"]:
     """What hides with units of one source, far from each other and from the ends, where fewer cells overlap."""
     raw = RawUnits.of(case.units, case.tokenizer.fields)
     known = raw.units(_known_in_window(case))

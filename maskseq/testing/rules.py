@@ -64,10 +64,12 @@ def encode(case: RecordCase) -> None:
 def numbers(case: RecordCase) -> None:
     """`numbers` and `beyond` say a float of each cell, or nothing at all."""
     for name in ("numbers", "beyond"):
-        said = getattr(case.tokenizer, name)(case.record)
-        if said is not None:
-            problem = f"{name} has shape {said.shape} and dtype {said.dtype}, the ids have {case.ids.shape}"
-            require(said.shape == case.ids.shape and said.dtype.kind == "f", problem, "return a float for each id")
+        answered = getattr(case.tokenizer, name)(case.record)
+        if answered is not None:
+            problem = f"{name} has shape {answered.shape} and dtype {answered.dtype}, the ids have {case.ids.shape}"
+            require(
+                answered.shape == case.ids.shape and answered.dtype.kind == "f", problem, "return a float for each id"
+            )
 
 
 def determinism(case: RecordCase) -> None:
@@ -152,13 +154,13 @@ def legal(case: RecordCase) -> None:
             require(False, "legal excludes the id of the cell itself", mend, cell=narrowed.cells[lost][0].tolist())
 
     window = case.window(WINDOW)
-    ids, asked = case.ids[window], case.known[window] & (case.rng.random(case.ids[window].shape) < 0.3)
-    grammar = case.tokenizer.allowed(case.masked(ids, asked))
+    ids, requested = case.ids[window], case.known[window] & (case.rng.random(case.ids[window].shape) < 0.3)
+    grammar = case.tokenizer.allowed(case.masked(ids, requested))
     if grammar is not None:
         _well_formed(case, grammar, "allowed")
         i, f = grammar.cells.T
         for position, column, allowed in zip(i, f, grammar.allowed, strict=True):
-            if asked[position, column]:
+            if requested[position, column]:
                 name = case.tokenizer.fields[column].name
                 case.tally.narrowed[name] += 1
                 case.tally.excluded[name] += not allowed[ids[position, column]]
@@ -168,14 +170,14 @@ def closed(case: RecordCase) -> None:
     """What is closed keeps all but its last position, which says what the last one of the record says of its end."""
     for length in (1, (len(case.ids) + 1) // 2):
         ids = case.ids[:length]
-        asked = ids.copy()
-        told = case.tokenizer.closed(asked)
-        require(np.array_equal(asked, ids), "closed writes into the ids that it is given", "change a copy")
-        same = told.shape == ids.shape and told.dtype == ids.dtype and np.array_equal(told[:-1], ids[:-1])
+        requested = ids.copy()
+        reported = case.tokenizer.closed(requested)
+        require(np.array_equal(requested, ids), "closed writes into the ids that it is given", "change a copy")
+        same = reported.shape == ids.shape and reported.dtype == ids.dtype and np.array_equal(reported[:-1], ids[:-1])
         require(same, "closed changes more than the last position", "the record breaks off there, and nothing else")
         for index, field in enumerate(case.tokenizer.fields):
             end = field.control_id(END) if END in field.controls else None
-            lost = len(ids) > 0 and case.ids[-1, index] == end != told[-1, index]
+            lost = len(ids) > 0 and case.ids[-1, index] == end != reported[-1, index]
             require(not lost, f"closed ids do not end with [END] in field {field.name!r}", "records do: put it there")
 
 

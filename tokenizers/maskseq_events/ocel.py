@@ -183,8 +183,8 @@ def _known(value: Value) -> Value:
 
 def _join(changes: Changes, others: Changes) -> int:
     """Add what other changes of the same event say; what is said already stays. How many values differ."""
-    said = {name: value for name, value in others.attributes.items() if name in changes.attributes}
-    n_differing = sum(value != changes.attributes[name] for name, value in said.items())
+    answered = {name: value for name, value in others.attributes.items() if name in changes.attributes}
+    n_differing = sum(value != changes.attributes[name] for name, value in answered.items())
     changes.attributes = others.attributes | changes.attributes
     for name in ("activity", "time"):
         old, new = getattr(changes, name), getattr(others, name)

@@ -85,8 +85,8 @@ class ParquetRows(RowFile):
                         continue
                     texts[i], problem = _any_texts(column)
                     if problem and i in needed:
-                        told = f"a value of the type {fields[i].type} has no text: {problem}"
-                        raise DataError(path, told, place=f"column {name!r}")
+                        reported = f"a value of the type {fields[i].type} has no text: {problem}"
+                        raise DataError(path, reported, place=f"column {name!r}")
                     if problem and name not in odd:
                         odd[name] = problem
                 for cells in zip(*texts, strict=True):
@@ -95,8 +95,8 @@ class ParquetRows(RowFile):
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             raise _damaged(path, error, place=f"after row {number}") from None
         for name, problem in odd.items():
-            told = f"values of column {name!r} that have no text are left out: {problem}"
-            warnings.warn(f"{path.name}: {told}", stacklevel=2)
+            reported = f"values of column {name!r} that have no text are left out: {problem}"
+            warnings.warn(f"{path.name}: {reported}", stacklevel=2)
 
     def owns(self, header: object) -> bool:
         return isinstance(header, ParquetSource)

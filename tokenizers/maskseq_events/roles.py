@@ -90,15 +90,15 @@ def is_identifier(name: str) -> bool:
 
 
 def says_activity(name: str) -> bool:
-    said = words(name)
-    return any(word.startswith(ACTIVITIES) for word in said) or (
-        any(word in KINDS for word in said) and not any(word.startswith(CASES) for word in said)
+    answered = words(name)
+    return any(word.startswith(ACTIVITIES) for word in answered) or (
+        any(word in KINDS for word in answered) and not any(word.startswith(CASES) for word in answered)
     )
 
 
 def says_case(name: str) -> bool:
-    said = words(name)
-    return not says_activity(name) and (any(word.startswith(CASES) for word in said) or said[-1:] == ["id"])
+    answered = words(name)
+    return not says_activity(name) and (any(word.startswith(CASES) for word in answered) or answered[-1:] == ["id"])
 
 
 def says_source(name: str) -> bool:

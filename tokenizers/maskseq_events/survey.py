@@ -193,26 +193,26 @@ def _drop_copies(kinds: dict[str, str], attributes: dict[str, _Attribute]) -> No
 
 def _told(kind: str, attribute: _Attribute) -> str:
     if kind == "categorical":
-        told = f"categorical, {len(attribute.values):,} values"
+        reported = f"categorical, {len(attribute.values):,} values"
     elif kind == "numeric":
         numbers = [number for value in attribute.values if (number := to_number(value)) is not None]
-        told = f"numeric, {min(numbers):g} to {max(numbers):g}"
+        reported = f"numeric, {min(numbers):g} to {max(numbers):g}"
     else:
         return kind
     unknown = attribute.counts[UNKNOWN]
     empty = attribute.n - sum(attribute.values.values()) - unknown
     for n, what in ((empty, "empty"), (unknown, "unknown")):
-        told += f", {n / attribute.n:.1%} {what}" if n else ""
-    return told
+        reported += f", {n / attribute.n:.1%} {what}" if n else ""
+    return reported
 
 
 def _activities(activities: Counter[str], messages: bool) -> str:
     common = ", ".join(repr(name[:30]) for name, _ in activities.most_common(3))
     once = sum(n == 1 for n in activities.values())
-    told = f"{len(activities):,} different, most often {common}"
+    reported = f"{len(activities):,} different, most often {common}"
     if messages:
-        return f"{told}; they look like messages, whose templates are learned"
-    return told + (f"; {once:,} occur once and become [OTHER]" if once else "")
+        return f"{reported}; they look like messages, whose templates are learned"
+    return reported + (f"; {once:,} occur once and become [OTHER]" if once else "")
 
 
 def _times(records: Sequence[Case]) -> dict[str, object]:

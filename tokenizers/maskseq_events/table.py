@@ -345,12 +345,12 @@ class EventTable(Format[Case]):
         """Of several columns that make the activity together, what each says."""
         if len(columns.activity) == 1:
             return None
-        said = []
+        answered = []
         for index in columns.activity:
             empty = UNKNOWN if columns.names[index] in self.empty_unknown else None
             meanings = {None: empty, "": empty, UNKNOWN: UNKNOWN} | dict.fromkeys(self.unknown, UNKNOWN)
-            said.append([meanings.get(cell, cell) for cell in by_column[index]])
-        return parts_of(said)
+            answered.append([meanings.get(cell, cell) for cell in by_column[index]])
+        return parts_of(answered)
 
     def _case_value(self, name: str, cells: Sequence[Any], numbers: Sequence[int], path: Path) -> Value:
         """The one value that the rows of a case agree on; rows may leave it out."""
@@ -361,8 +361,8 @@ class EventTable(Format[Case]):
                 continue
             if found is not None and found != UNKNOWN and value != found:
                 place = f"{self._place(number)}, column {name!r}"
-                told = f"{value!r}, but {found!r} at {self._place(first)}: not one value for the case"
-                raise RowError(path, told, place=place, number=number)
+                reported = f"{value!r}, but {found!r} at {self._place(first)}: not one value for the case"
+                raise RowError(path, reported, place=place, number=number)
             found, first = value, number
         return found
 

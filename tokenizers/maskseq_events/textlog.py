@@ -202,8 +202,10 @@ class TextLog(EventTable):
         for index, value in changes.items():
             same = cells and ((cells[index] or "") == self._written(value) or self._holes >= {cells[index], value})
             if not same:
-                name, said = self._pattern.groups[index - 1], raw.strip()[:60]
-                problem = f"{self._written(value)!r} cannot be written as {name!r}: {said!r} would be read otherwise"
+                name, answered = self._pattern.groups[index - 1], raw.strip()[:60]
+                problem = (
+                    f"{self._written(value)!r} cannot be written as {name!r}: {answered!r} would be read otherwise"
+                )
                 raise UsageError(f"{problem}\n\nhint: convert the log to CSV")
 
     def _owns(self, origin: Rows) -> bool:

@@ -184,11 +184,11 @@ class EventTokenizer(Tokenizer[Case]):
         ends = self.end and bool(np.isin(ids[-1:, 0], [activity.control_id(END), activity.mask_id]).any())
         if ends:
             narrowed[-1] &= self._case_scope  # it is the end, which has no time and no attributes, or may be
-        told = {}
+        reported = {}
         for index in np.flatnonzero(self._case_scope & unknown.any(axis=0) & ~unknown.all(axis=0)).tolist():
             first = int(ids[np.argmin(unknown[:, index]), index])
             if first != self.fields[index].control_id(OTHER):  # which is never filled in
-                told[index] = first
+                reported[index] = first
                 narrowed[:, index] = unknown[:, index]
         cells = np.argwhere(narrowed)
         if len(cells) == 0:
@@ -197,8 +197,8 @@ class EventTokenizer(Tokenizer[Case]):
         must, may = self._facts(ids[: len(ids) - ends])
         for row, (position, index) in enumerate(cells):
             field = self.fields[index]
-            if index in told:
-                allowed[row, told[index]] = True
+            if index in reported:
+                allowed[row, reported[index]] = True
                 continue
             allowed[row, : field.n_predictable] = True
             if field.name == "activity" and self.end:

@@ -181,11 +181,11 @@ class Xes(Format[Case]):
         if self.attributes is None:
             found = dict.fromkeys([name for event in events for name in event])
             names = [name for name in found if name not in self._keys and name != self.time]
-        said = [self._values([event.get(key) for event in events]) for key in self._keys]
-        parts = None if len(said) == 1 else parts_of(said)
+        answered = [self._values([event.get(key) for event in events]) for key in self._keys]
+        parts = None if len(answered) == 1 else parts_of(answered)
         case = Case(
             key=trace.attributes.get(self.case, f"#{trace.number}"),
-            activity=tuple([each or UNKNOWN for each in said[0]]) if parts is None else tuple(map(name_of, parts)),
+            activity=tuple([each or UNKNOWN for each in answered[0]]) if parts is None else tuple(map(name_of, parts)),
             parts=parts,
             time=time,
             offset=offset,

@@ -69,8 +69,8 @@ class Bed(Format[Sequence]):
             return super().recognize(head)
         beside = [path for path in head.path.parent.iterdir() if _is_genome(path)]
         options = {"genome": str(beside[0].resolve())} if len(beside) == 1 else {}
-        told = f", its genome is {beside[0].name}" if options else ""
-        return Claim(strength=LIKELY, why=f"rows of a name, a start and an end{told}", options=options)
+        reported = f", its genome is {beside[0].name}" if options else ""
+        return Claim(strength=LIKELY, why=f"rows of a name, a start and an end{reported}", options=options)
 
     def read(self, path: Path) -> Iterator[BedWindow]:
         path, genome = self.sources(path)

@@ -28,36 +28,38 @@ class ByBase:
     def __call__(self, sequences: abc.Sequence[Integer[np.ndarray, "_ _"]], cells: Asked) -> list[np.ndarray]:
         codes = [ids[:, 0].astype(np.uint8) for ids in sequences]
         frames = [Frame.of(len(each), k=self.k, step=1, phase=0) for each in codes]
-        covering = [_covering(asked[:, 0], len(frame), self.k) for asked, frame in zip(cells, frames, strict=True)]
+        covering = [
+            _covering(requested[:, 0], len(frame), self.k) for requested, frame in zip(cells, frames, strict=True)
+        ]
         wanted = [np.unique(each[each >= 0]) for each in covering]
         answers = self.predict(
             [_word_ids(each, frame) for each, frame in zip(codes, frames, strict=True)],
             [np.stack([each, np.zeros_like(each)], axis=1) for each in wanted],
         )
         return [
-            self._bases(asked[:, 0], over, of, answer, letters)
-            for asked, over, of, answer, letters in zip(cells, covering, wanted, answers, codes, strict=True)
+            self._bases(requested[:, 0], over, of, answer, letters)
+            for requested, over, of, answer, letters in zip(cells, covering, wanted, answers, codes, strict=True)
         ]
 
     def _bases(
         self,
         positions: Int[np.ndarray, "bases"],
         covering: Int[np.ndarray, "bases k"],
-        asked: Int[np.ndarray, "words"],
+        requested: Int[np.ndarray, "words"],
         log_probs: Float[np.ndarray, "words outputs"],
         codes: UInt8[np.ndarray, "length"],
     ) -> Float[np.ndarray, "bases 4"]:
         """The say of all words, each of which knows the bases that are known within it."""
         vocabulary = words(self.k)
         length = min(self.k, len(codes))
-        allowed = vocabulary.legal(codes[asked[:, None] + np.arange(length)])
+        allowed = vocabulary.legal(codes[requested[:, None] + np.arange(length)])
         logits = np.where(allowed, np.asarray(log_probs, np.float64)[:, : allowed.shape[1]], -np.inf)
         by_offset = np.stack([_marginal(logits, vocabulary, offset) for offset in range(length)], axis=1)
         total = np.zeros((len(positions), 4))
         n_words = np.zeros((len(positions), 1))
         for column in range(covering.shape[1]):
             rows = np.flatnonzero(covering[:, column] >= 0)
-            word = np.searchsorted(asked, covering[rows, column])
+            word = np.searchsorted(requested, covering[rows, column])
             total[rows] += by_offset[word, positions[rows] - covering[rows, column]]
             n_words[rows] += 1
         mean = total / n_words
@@ -80,7 +82,7 @@ def _marginal(logits: Float[np.ndarray, "words ids"], vocabulary: Words, offset:
     """What each word says of its base number `offset`; nothing where the model calls every word impossible."""
     letters = vocabulary.bases[:-1, offset]
     parts = [np.logaddexp.reduce(logits[:, letters == base], axis=1) for base in range(4)]
-    told = np.stack(parts, axis=1)
-    total = np.logaddexp.reduce(told, axis=1, keepdims=True)
-    possible = np.isfinite(told).any(axis=1, keepdims=True)
-    return np.where(possible, told - np.where(possible, total, 0.0), -np.log(4.0))
+    reported = np.stack(parts, axis=1)
+    total = np.logaddexp.reduce(reported, axis=1, keepdims=True)
+    possible = np.isfinite(reported).any(axis=1, keepdims=True)
+    return np.where(possible, reported - np.where(possible, total, 0.0), -np.log(4.0))

@@ -114,20 +114,20 @@ class KmerTokenizer(Tokenizer[Sequence]):
 
     def allowed(self, ids: Integer[np.ndarray, "length 1"]) -> LegalCells | None:
         """Hidden words are whole, but for the ends, and agree with the visible words that they overlap."""
-        hidden = np.flatnonzero(ids[:, 0] == self._words.mask_id)
-        if not len(hidden):
+        masked = np.flatnonzero(ids[:, 0] == self._words.mask_id)
+        if not len(masked):
             return None
         letters = np.full(len(ids) + self.k - 1, NUCLEOTIDES.unknown, np.uint8)
         if self.overlapping:
             visible = np.flatnonzero(ids[:, 0] < self._words.first(self.k - 1))  # whole words
             for base in range(self.k):
                 letters[visible + base] = self._words.bases[ids[visible, 0], base]
-        allowed = self._words.legal(letters[hidden[:, None] + np.arange(self.k)])
-        if hidden[-1] == len(ids) - 1 and (not self.overlapping or len(ids) == 1):
+        allowed = self._words.legal(letters[masked[:, None] + np.arange(self.k)])
+        if masked[-1] == len(ids) - 1 and (not self.overlapping or len(ids) == 1):
             allowed[-1] = True
-        if hidden[0] == 0 and self.phase:
+        if masked[0] == 0 and self.phase:
             allowed[0] |= self._words.lengths[:-1] == self.phase
-        return LegalCells(np.stack([hidden, np.zeros_like(hidden)], axis=1), allowed)
+        return LegalCells(np.stack([masked, np.zeros_like(masked)], axis=1), allowed)
 
     def splice(
         self, record: Sequence, ids: Integer[np.ndarray, "length 1"], holes: Bool[np.ndarray, "length 1"]
@@ -151,8 +151,8 @@ class KmerTokenizer(Tokenizer[Sequence]):
         for base in range(self.k):
             letters = self._words.bases[filled, base]
             row = np.searchsorted(positions, starts + base)
-            told = (letters < NUCLEOTIDES.unknown) & np.isin(starts + base, positions)
-            np.add.at(votes, (row[told], letters[told]), 1)
+            reported = (letters < NUCLEOTIDES.unknown) & np.isin(starts + base, positions)
+            np.add.at(votes, (row[reported], letters[reported]), 1)
         codes = np.where(votes.any(axis=1), votes.argmax(axis=1), NUCLEOTIDES.unknown)
         return NUCLEOTIDES.put(record, positions, codes)
 

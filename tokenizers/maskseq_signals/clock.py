@@ -24,9 +24,9 @@ def clock(records: Sequence[Recording], n_steps: int) -> dict[str, object]:
     dated = moments.dtype.kind == "M"
     steps = np.diff(moments.astype(np.int64) / 1e6 if dated else moments)
     usual = float(np.median(steps))
-    told = f"{usual:,g} s" if dated else f"{usual:g}"
+    reported = f"{usual:,g} s" if dated else f"{usual:g}"
     odd, equal, back = (int(which.sum()) for which in (steps != usual, steps == 0, steps < 0))
-    found["time step"] = told + (" throughout" if not odd else f", but for {odd:,} steps of {len(steps):,}")
+    found["time step"] = reported + (" throughout" if not odd else f", but for {odd:,} steps of {len(steps):,}")
     if equal or back:
         found["time stamps"] = f"{equal:,} equal to the one before, {back:,} before it"
     return found

@@ -249,8 +249,8 @@ class SignalCsv(Format[Recording]):
         tables = [record.origin for record in recordings if isinstance(record.origin, Table)]
         if not recordings or len(tables) != len(recordings) or any(table.lines != tables[0].lines for table in tables):
             if not _are_stretches(recordings):
-                told = f"{len(recordings)} recordings that were not read from one table cannot be written as one"
-                raise UsageError(f"{path}: {told}\n\nhint: write NPZ")
+                reported = f"{len(recordings)} recordings that were not read from one table cannot be written as one"
+                raise UsageError(f"{path}: {reported}\n\nhint: write NPZ")
             lines: Iterable[str] = _new(
                 recordings, self.delimiter or ("," if self.decimal == "." else ";"), self.decimal
             )

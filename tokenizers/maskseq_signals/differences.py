@@ -164,8 +164,8 @@ class DifferenceTokenizer(Tokenizer[Recording]):
             parts = slice(2 * index, 2 * index + 2)
             hole = np.array(holes[:, parts].all(axis=1))
             hole[:1] = holes[:1, parts.start]  # it has no difference
-            told = np.where(hole, np.nan, values[:, column])
-            values[hole, column] = channel.filled(told, ids[:, parts])[hole]
+            reported = np.where(hole, np.nan, values[:, column])
+            values[hole, column] = channel.filled(reported, ids[:, parts])[hole]
         return replace(record, channels=values)
 
     def losses(self, record: Recording, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, QuantizationError]:

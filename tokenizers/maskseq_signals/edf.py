@@ -68,8 +68,8 @@ class Edf(Format[Recording]):
         if not header.duration > 0:
             raise DataError(path, f"data records of {header.duration:g} s", place="byte 244")
         if len(counts) > 1:
-            told = ", ".join(f"{count / header.duration:g}" for count in sorted(counts))
-            raise DataError(path, f"channels of different rates ({told} a second); choose some: channels = [...]")
+            reported = ", ".join(f"{count / header.duration:g}" for count in sorted(counts))
+            raise DataError(path, f"channels of different rates ({reported} a second); choose some: channels = [...]")
         per_record = counts.pop()
         rate = per_record / header.duration
         values = np.empty((header.n_records * per_record, len(chosen)))
@@ -108,8 +108,8 @@ class Edf(Format[Recording]):
         if len(dead) == len(self.channels or channels) or (dead and self.channels):
             raise DataError(path, f"the header gives a range without any width for channel {dead[0]!r}")
         if dead:
-            told = f"{len(dead)} dead of {len(channels)} channels left out, as their range has no width"
-            warnings.warn(f"{path}: {told}: {', '.join(dead)}", DataWarning, stacklevel=3)
+            reported = f"{len(dead)} dead of {len(channels)} channels left out, as their range has no width"
+            warnings.warn(f"{path}: {reported}: {', '.join(dead)}", DataWarning, stacklevel=3)
         return {name: channels[name] for name in self.channels or channels if name not in dead}
 
 
@@ -155,8 +155,8 @@ def _checked(content: bytes, path: Path) -> EdfHeader:
     Refuse a file whose bytes were changed in transit.
     """
     promised = read_header(content, path)
-    header, told = promised.holding(len(content), path)
-    if told and content.count(b"\xef\xbf\xbd") > 100:
+    header, reported = promised.holding(len(content), path)
+    if reported and content.count(b"\xef\xbf\xbd") > 100:
         why = "every byte above 127 was replaced (U+FFFD), as if it were text: get a whole copy"
         raise DataError(path, f"has {len(content):,} bytes, which are not those that its header promises; {why}")
     keepers = _time_keepers(content, header)
@@ -174,8 +174,8 @@ def _checked(content: bytes, path: Path) -> EdfHeader:
     more = len(values) - promised.n_records * header.record_bytes if promised.n_records > 0 else 0
     if (len(feeds) >= MANY_FEEDS or 0 < more <= len(feeds)) and (values[np.maximum(feeds - 1, 0)] == 0x0D).all():
         raise DataError(path, f"each of its {len(feeds):,} line feed bytes follows a CR: it was transferred as text")
-    if told:
-        warnings.warn(f"{path}: {told}", DataWarning, stacklevel=3)
+    if reported:
+        warnings.warn(f"{path}: {reported}", DataWarning, stacklevel=3)
     return header
 
 
@@ -198,6 +198,6 @@ def _onsets(content: bytes, header: EdfHeader, path: Path) -> Float64[np.ndarray
     found = [ONSET.match(keeper.tobytes()) for keeper in keepers]
     if None in found:
         number = found.index(None)
-        told = keepers[number].tobytes().partition(b"\x14")[0][:20]
-        raise DataError(path, f"{told!r} is not the time at which it begins", place=f"data record {number + 1}")
+        reported = keepers[number].tobytes().partition(b"\x14")[0][:20]
+        raise DataError(path, f"{reported!r} is not the time at which it begins", place=f"data record {number + 1}")
     return np.array([float(match[1]) for match in found if match])

@@ -62,14 +62,14 @@ class EdfHeader:
                 path, f"is cut short: {n_bytes:,} bytes, but one data record ends at {self.size + self.record_bytes:,}"
             )
         left = n_bytes - self.size - n_records * self.record_bytes
-        told = []
+        reported = []
         if self.n_records < 0:
-            told.append(f"its header does not say how many data records it has; {n_records:,} are there")
+            reported.append(f"its header does not say how many data records it has; {n_records:,} are there")
         elif n_records < self.n_records:
-            told.append(f"cut short: {n_records:,} of {self.n_records:,} data records are there")
+            reported.append(f"cut short: {n_records:,} of {self.n_records:,} data records are there")
         if left:
-            told.append(f"{left:,} bytes behind the last whole data record are left out")
-        return replace(self, n_records=n_records), "; ".join(told)
+            reported.append(f"{left:,} bytes behind the last whole data record are left out")
+        return replace(self, n_records=n_records), "; ".join(reported)
 
 
 def read_header(content: bytes, path: Path) -> EdfHeader:

@@ -57,8 +57,8 @@ class SignalFitOptions:
             where = ".".join(str(part) for part in first["loc"])
             text = first["msg"].removeprefix("Value error, ")
             known = ", ".join(option.name for option in fields(cls))
-            told = f", option {where}" if where else ""
-            raise UsageError(f"tokenizer quantize{told}: {text} (options: {known})") from None
+            reported = f", option {where}" if where else ""
+            raise UsageError(f"tokenizer quantize{reported}: {text} (options: {known})") from None
 
 
 def learn(records: Iterable[Recording], options: dict[str, Any]) -> dict[str, Any]:

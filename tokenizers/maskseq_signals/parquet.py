@@ -119,8 +119,8 @@ class SignalParquet(Format[Recording]):
             columns = {name: record.channels[:, i] for i, name in enumerate(record.names)}
             table = arrow.table(({"time": list(record.times)} if record.times else {}) | columns)
         else:
-            told = f"{len(recordings)} recordings that were not read from one table cannot be written as one"
-            raise UsageError(f"{path}: {told}\n\nhint: write NPZ")
+            reported = f"{len(recordings)} recordings that were not read from one table cannot be written as one"
+            raise UsageError(f"{path}: {reported}\n\nhint: write NPZ")
         with create(path) as file:
             parquet.write_table(table, file)
 
@@ -133,8 +133,8 @@ class SignalParquet(Format[Recording]):
         chosen = self.channels or tuple(name for name in numeric if name not in (self.time, self.recording))
         if not chosen:
             raise DataError(path, f"there is no column of numbers; the columns are {found}", place="schema")
-        asked = (*chosen, *filter(None, (self.time, self.recording)))
-        twice = next((name for name in asked if table.column_names.count(name) > 1), None)
+        requested = (*chosen, *filter(None, (self.time, self.recording)))
+        twice = next((name for name in requested if table.column_names.count(name) > 1), None)
         if twice is not None:
             raise DataError(path, f"the column name {twice!r} occurs twice", place="schema")
         wrong = next((name for name in chosen if name not in numeric), None)

@@ -125,9 +125,11 @@ def _channels(
     for name, column in list(zip(chosen, values.T, strict=True))[:SHOWN]:
         unit = first.units[first.names.index(name)]
         missing = int(np.isnan(column).sum())
-        told = f"{np.nanmin(column):g} to {np.nanmax(column):g} {unit}".rstrip()
+        reported = f"{np.nanmin(column):g} to {np.nanmax(column):g} {unit}".rstrip()
         runs = np.diff(column) == 0
         if runs.mean() > 0.1:
-            told += f", {runs.mean():.0%} of the steps without a change"
-        found[f"channel {name}"] = told + (f", {missing:,} unknown ({missing / len(column):.1%})" if missing else "")
+            reported += f", {runs.mean():.0%} of the steps without a change"
+        found[f"channel {name}"] = reported + (
+            f", {missing:,} unknown ({missing / len(column):.1%})" if missing else ""
+        )
     return found

@@ -123,8 +123,8 @@ def _stamped(key: str, parts: list[str], label: str | None, path: Path, place: s
     series = _series(key, [[value for _, value in channel] for channel in pairs], label, path, place)
     timeline = Timeline(path, lambda step: f"{place}, value {step + 1}", hint="")
     for name, steps in timeline.recordings([(key, np.arange(len(times)))], times):
-        told = tuple(times[step] if step >= 0 else "" for step in steps.tolist())
-        yield replace(series, key=name, channels=spread(series.channels, steps), times=told)
+        reported = tuple(times[step] if step >= 0 else "" for step in steps.tolist())
+        yield replace(series, key=name, channels=spread(series.channels, steps), times=reported)
 
 
 def _class(text: str) -> str:

@@ -138,9 +138,9 @@ class Wfdb(Format[Recording]):
                 raise DataError(path, problem)
             return counts.pop()
         if max(counts) > 1:
-            told = f"signals of {_listed(counts)} samples a frame are read as the mean of each frame"
+            reported = f"signals of {_listed(counts)} samples a frame are read as the mean of each frame"
             hint = 'frames = "samples" reads all, of signals of equally many: channels = [...]'
-            warnings.warn(f"{path}: {told} ({hint})", DataWarning, stacklevel=3)
+            warnings.warn(f"{path}: {reported} ({hint})", DataWarning, stacklevel=3)
         return 1
 
     def _digital(
@@ -218,9 +218,9 @@ def _signals(path: Path, layout: WfdbHeader | None, parts: Sequence[WfdbSegment]
         for signal in part.header.signals:
             known = found.get(signal.name, signal)
             if known.per_frame != signal.per_frame or (known.format != NULL and known.unit != signal.unit):
-                told = f"{signal.per_frame} samples a frame in {signal.unit}"
+                reported = f"{signal.per_frame} samples a frame in {signal.unit}"
                 other = f"{known.per_frame} in {known.unit} elsewhere in {path.name}"
-                raise DataError(part.path, f"signal {signal.name!r} has {told}, but {other}")
+                raise DataError(part.path, f"signal {signal.name!r} has {reported}, but {other}")
             found[signal.name] = signal if known.format == NULL else known
     return list(found.values())
 

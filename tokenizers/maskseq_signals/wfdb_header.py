@@ -130,8 +130,8 @@ def _match(line: str, path: Path, number: int) -> re.Match[str]:
 
 
 def _names(matches: list[re.Match[str]]) -> tuple[str, ...]:
-    told = [(match["name"] or match["early"] or f"signal_{i}").strip() for i, match in enumerate(matches, 1)]
-    return distinct(told)
+    reported = [(match["name"] or match["early"] or f"signal_{i}").strip() for i, match in enumerate(matches, 1)]
+    return distinct(reported)
 
 
 def _signal(line: str, name: str, path: Path, number: int) -> WfdbSignal:

@@ -38,14 +38,14 @@ def claim_rows(head: Head, by_name: Claim | None) -> Claim | None:
         columns = {name: [with_point(cell) for cell in cells] for name, cells in columns.items()}
     key = _key(columns)
     order, layout = _order(columns, key)
-    told = [f"column {key!r} tells sequences apart"] if key else ["a table; " + OPEN]
-    told.append(f"{order!r} orders their rows" if order else "their rows stand in order")
-    told += ["decimal commas"] if commas else []
+    reported = [f"column {key!r} tells sequences apart"] if key else ["a table; " + OPEN]
+    reported.append(f"{order!r} orders their rows" if order else "their rows stand in order")
+    reported += ["decimal commas"] if commas else []
     options |= {name: value for name, value in (("key", key), ("order", order), ("time_layout", layout)) if value}
     options.pop("delimiter", None)
     doubt = "" if key else f"{OPEN}; name the column that does: --set data.format_options.key=NAME"
     strength = GENERAL if key else BY_NAME
-    return Claim(strength=strength, why=", ".join(told), options=options, doubt=doubt).encoded(head)
+    return Claim(strength=strength, why=", ".join(reported), options=options, doubt=doubt).encoded(head)
 
 
 def _table(head: Head) -> tuple[list[str], Sequence[Sequence[Value]], dict[str, Any]] | None:
@@ -100,9 +100,9 @@ def _key(columns: Mapping[str, Sequence[Value]]) -> str:
     """Of columns that can group rows, one whose name says so, or whose rows stand together; else none."""
     able = {name: cells for name, cells in columns.items() if may_group_rows(name, cells)}
     runs = {name: _runs(cells) / len(set(cells)) for name, cells in able.items()}
-    said = [name for name in able if says_case(name)]
+    answered = [name for name in able if says_case(name)]
     together = [name for name in able if runs[name] <= TOGETHER and median(_sizes(able[name])) >= 3]
-    found = [name for name in said if name in together] or said or together
+    found = [name for name in answered if name in together] or answered or together
     return min(found, key=lambda name: (runs[name], len(set(able[name]))), default="")
 
 

@@ -132,10 +132,10 @@ def learn(records: Iterable[TableRows], options: dict[str, Any]) -> dict[str, An
         raise UsageError(
             f"there is no column {missing[0]!r}\n\nhint: there are {most_alike(missing[0], offered, 40) or 'none'}"
         )
-    hidden = [name for name in wanted.calendar if name in seen and name not in {*wanted.given, *orders}]
-    if hidden:
+    masked = [name for name in wanted.calendar if name in seen and name not in {*wanted.given, *orders}]
+    if masked:
         raise UsageError(
-            f"column {hidden[0]!r} is to be filled, but its calendar would give it away\n\n"
+            f"column {masked[0]!r} is to be filled, but its calendar would give it away\n\n"
             f"hint: list it in given, or leave it out of columns"
         )
     columns = tuple(_column(name, what, wanted, given=name in orders) for name, what in seen.items())

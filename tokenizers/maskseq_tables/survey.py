@@ -64,7 +64,7 @@ class _ColumnSurvey:
             return "numbers of an identifier"
         return ""
 
-    def told(self, kind: str, whole: bool) -> str:
+    def reported(self, kind: str, whole: bool) -> str:
         if kind == "numbers":
             numbers = [number for value in self.values if (number := to_number(value)) is not None]
             text = f"numbers, {min(numbers):g} to {max(numbers):g}"
@@ -98,7 +98,7 @@ def suggest_columns(records: Sequence[Any]) -> Suggestion | None:
     found: dict[str, object] = {}
     for name, each in columns.items():
         left = "" if name in chosen or useless[name] else f", but {MOST_COLUMNS} are enough to begin with"
-        found[f"column {name}"] = useless[name] or each.told(kinds[name], name in whole) + left
+        found[f"column {name}"] = useless[name] or each.reported(kinds[name], name in whole) + left
     options: dict[str, Any] = {"name": "columns", "columns": chosen}
     for kind, option in (("categories", "categorical"), ("numbers", "numeric")):
         if of_kind := [name for name in chosen if kinds[name] == kind]:

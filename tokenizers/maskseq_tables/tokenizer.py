@@ -97,18 +97,18 @@ class ColumnsTokenizer(Tokenizer[TableRows]):
         """All cells of a column that holds for a whole sequence say the same: the first one filled decides."""
         unknown = ids == np.array([field.mask_id for field in self.fields])
         cells: list[tuple[int, int]] = []
-        said: list[int] = []
+        answered: list[int] = []
         for index in np.flatnonzero(self._whole & unknown.any(axis=0) & ~unknown.all(axis=0)).tolist():
             first = int(ids[np.argmin(unknown[:, index]), index])
             if first != self.fields[index].control_id(OTHER):  # which is never filled in
                 rows = np.flatnonzero(unknown[:, index]).tolist()
                 cells += [(row, index) for row in rows]
-                said += [first] * len(rows)
+                answered += [first] * len(rows)
         if not cells:
             return None
         order = sorted(range(len(cells)), key=cells.__getitem__)
         allowed = np.zeros((len(cells), max(field.n_predictable for field in self.fields)), dtype=bool)
-        allowed[np.arange(len(cells)), np.array(said)[order]] = True
+        allowed[np.arange(len(cells)), np.array(answered)[order]] = True
         return LegalCells(np.array(cells)[order], allowed)
 
     def splice(

@@ -71,7 +71,7 @@ def _plan(
     if 0 <= window < max(_lengths(cu_q), default=0) - 1:  # else the window hides nothing
         return TilePlan([_bands(cu_q, window, dtype, device)], complete=True)
     lengths = zip(_lengths(cu_q), _lengths(cu_k), strict=True)
-    return TilePlan(_pieces(cu_q, cu_k, dtype, device), complete=all(bool(q) == bool(k) for q, k in lengths))
+    return TilePlan(_segments(cu_q, cu_k, dtype, device), complete=all(bool(q) == bool(k) for q, k in lengths))
 
 
 def _lengths(cu: tuple[int, ...]) -> list[int]:
@@ -81,19 +81,19 @@ def _lengths(cu: tuple[int, ...]) -> list[int]:
 # ---- whole pieces -------------------------------------------------------------------------------------------------
 
 
-def _pieces(cu_q: tuple[int, ...], cu_k: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> list[Tiles]:
+def _segments(cu_q: tuple[int, ...], cu_k: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> list[Tiles]:
     shared: dict[tuple[int, int], list[tuple[range, range]]] = defaultdict(list)
     alone: list[tuple[range, range]] = []
-    for piece in range(len(cu_q) - 1):
-        queries, keys = range(cu_q[piece], cu_q[piece + 1]), range(cu_k[piece], cu_k[piece + 1])
+    for segment in range(len(cu_q) - 1):
+        queries, keys = range(cu_q[segment], cu_q[segment + 1]), range(cu_k[segment], cu_k[segment + 1])
         if not queries or not keys:
             continue
         if max(len(queries), len(keys)) > SHARED_LENGTH:
             alone.append((queries, keys))
         else:
             shared[_padded(len(queries)), _padded(len(keys))].append((queries, keys))
-    batches = [*shared.values(), *([piece] for piece in alone)]
-    return [_piece_tiles([q for q, _ in batch], [k for _, k in batch], dtype, device) for batch in batches]
+    batches = [*shared.values(), *([segment] for segment in alone)]
+    return [_segment_tiles([q for q, _ in batch], [k for _, k in batch], dtype, device) for batch in batches]
 
 
 def _padded(length: int) -> int:
@@ -128,7 +128,7 @@ class Places:
 
 
 @dataclass(frozen=True)
-class PieceTiles:
+class SegmentTiles:
     """Every query of a piece sees every key of it."""
 
     query_places: Places
@@ -148,13 +148,13 @@ class PieceTiles:
         self.key_places.put(row, tiles)
 
 
-def _piece_tiles(queries: list[range], keys: list[range], dtype: torch.dtype, device: torch.device) -> PieceTiles:
+def _segment_tiles(queries: list[range], keys: list[range], dtype: torch.dtype, device: torch.device) -> SegmentTiles:
     query_places, key_places = _places(queries, device), _places(keys, device)
     if key_places.padding is None:
-        return PieceTiles(query_places, key_places, None)
+        return SegmentTiles(query_places, key_places, None)
     bias = torch.zeros(len(keys), 1, 1, _padded(len(keys[0])), dtype=dtype, device=device)
     bias.view(-1)[key_places.padding] = HIDDEN
-    return PieceTiles(query_places, key_places, bias)
+    return SegmentTiles(query_places, key_places, bias)
 
 
 def _places(stretches: list[range], device: torch.device) -> Places:
@@ -183,8 +183,8 @@ def _bands(cu: tuple[int, ...], window: int, dtype: torch.dtype, device: torch.d
     queries = first + torch.arange(BLOCK, device=device)
     keys = first + torch.arange(BLOCK * (reach + 1), device=device) - BLOCK * reach // 2
     boundaries = torch.tensor(cu[1:], device=device)
-    piece_q, piece_k = (torch.bucketize(x, boundaries, right=True) for x in (queries, keys))
-    seen = (piece_q[:, :, None] == piece_k[:, None, :]) & ((queries[:, :, None] - keys[:, None, :]).abs() <= window)
+    segment_q, segment_k = (torch.bucketize(x, boundaries, right=True) for x in (queries, keys))
+    seen = (segment_q[:, :, None] == segment_k[:, None, :]) & ((queries[:, :, None] - keys[:, None, :]).abs() <= window)
     seen &= ((keys >= 0) & (keys < n_tokens))[:, None, :]
     bias = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, HIDDEN)
     return BandTiles(n_tokens, n_blocks, reach, bias[:, None])

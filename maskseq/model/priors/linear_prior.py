@@ -159,18 +159,18 @@ class LinearPrior(Prior):
         """Means and variances of the numbers that `[MASK]` hides, z-scored; mean 0 and variance 1 elsewhere."""
         columns = [self._values(ids[:, field], field) for field in self.fields]
         values, known = (torch.stack(each, dim=1) for each in zip(*columns, strict=True))
-        hidden = torch.stack([ids[:, field] == self.vocabulary.mask_ids[field] for field in self.fields], dim=1)
+        masked = torch.stack([ids[:, field] == self.vocabulary.mask_ids[field] for field in self.fields], dim=1)
         counted = Covariances(self.offsets, self.mean, self.std, self.covariance)
-        return counted.predict(values, known, positions, hidden)
+        return counted.predict(values, known, positions, masked)
 
     def embed(
         self,
-        hidden: Float[Tensor, "tokens hidden"],
+        masked: Float[Tensor, "tokens hidden"],
         ids: Int[Tensor, "tokens fields"],
         positions: Int[Tensor, "tokens"],
     ) -> tuple[Float[Tensor, "tokens hidden"], Float[Tensor, "tokens ordinal 2"]]:
         predicted = self.predict(ids, positions)
-        return hidden + self.embeddings_of(predicted), predicted
+        return masked + self.embeddings_of(predicted), predicted
 
     def embeddings_of(self, predicted: Float[Tensor, "tokens ordinal 2"]) -> Float[Tensor, "tokens hidden"]:
         """Embeddings of the predicted numbers, each times the share of its variance that is explained."""
@@ -183,15 +183,15 @@ class LinearPrior(Prior):
         return torch.stack(parts).sum(dim=0)
 
     def evidence(
-        self, hidden: Float[Tensor, "n hidden"], field: int, values: Float[Tensor, "n ordinal 2"]
+        self, masked: Float[Tensor, "n hidden"], field: int, values: Float[Tensor, "n ordinal 2"]
     ) -> Float[Tensor, "n bins"] | None:
         """The predicted Gaussian at a field's bins, narrower or wider as it is trusted."""
         if field not in self.fields:
             return None
         i = self.fields.index(field)
         mean, variance = values[:, i, None].unbind(-1)
-        z = (torch.tensor(self._centres(field), device=hidden.device) - self.mean[i]) / self.std[i]
-        precision = self.trust(hidden)[:, i, None].float().exp() / variance
+        z = (torch.tensor(self._centres(field), device=masked.device) - self.mean[i]) / self.std[i]
+        precision = self.trust(masked)[:, i, None].float().exp() / variance
         score = -0.5 * precision * (z - mean).square()
         return score.log_softmax(dim=-1) + math.log(len(z))  # type: ignore[no-any-return]
 

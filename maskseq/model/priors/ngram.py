@@ -44,7 +44,7 @@ class NgramEmbeddings(Prior):
 
     def embed(
         self,
-        hidden: Float[Tensor, "tokens hidden"],
+        masked: Float[Tensor, "tokens hidden"],
         ids: Int[Tensor, "tokens fields"],
         positions: Int[Tensor, "tokens"],
     ) -> tuple[Float[Tensor, "tokens hidden"], None]:
@@ -52,8 +52,8 @@ class NgramEmbeddings(Prior):
             codes = combinations(ids, positions, left, right, self.vocabulary)
             tables = torch.split(learned, [n ** (left + right) for n in self.vocabulary.n_rows])
             for field, table in enumerate(tables):
-                hidden = hidden + F.embedding(codes[:, field], table)
-        return hidden, None
+                masked = masked + F.embedding(codes[:, field], table)
+        return masked, None
 
 
 class NgramPrior(Prior):
@@ -70,14 +70,14 @@ class NgramPrior(Prior):
 
     def embed(
         self,
-        hidden: Float[Tensor, "tokens hidden"],
+        masked: Float[Tensor, "tokens hidden"],
         ids: Int[Tensor, "tokens fields"],
         positions: Int[Tensor, "tokens"],
     ) -> tuple[Float[Tensor, "tokens hidden"], None]:
         codes = combinations(ids, positions, self.depth, self.depth, self.vocabulary)
         for field, table in enumerate(self.children()):
-            hidden = hidden + table(codes[:, field])
-        return hidden, None
+            masked = masked + table(codes[:, field])
+        return masked, None
 
     @torch.no_grad()
     def count(self, sequences: Sequence[Integer[np.ndarray, "_ _"]]) -> None:

@@ -20,10 +20,10 @@ class PhaseEmbeddings(Prior):
 
     def embed(
         self,
-        hidden: Float[Tensor, "tokens hidden"],
+        masked: Float[Tensor, "tokens hidden"],
         ids: Int[Tensor, "tokens fields"],
         positions: Int[Tensor, "tokens"],
     ) -> tuple[Float[Tensor, "tokens hidden"], None]:
         for phases in self.parameters():
-            hidden = hidden + F.embedding(positions % len(phases), phases)
-        return hidden, None
+            masked = masked + F.embedding(positions % len(phases), phases)
+        return masked, None

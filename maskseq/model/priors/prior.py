@@ -31,14 +31,14 @@ class Prior(nn.Module, ABC):
     @abstractmethod
     def embed(
         self,
-        hidden: Float[Tensor, "tokens hidden"],
+        masked: Float[Tensor, "tokens hidden"],
         ids: Int[Tensor, "tokens fields"],
         positions: Int[Tensor, "tokens"],
     ) -> tuple[Float[Tensor, "tokens hidden"], Float[Tensor, "tokens *values"] | None]:
         """The embeddings with its own added, and the values that `evidence` goes on from."""
 
     def evidence(
-        self, hidden: Float[Tensor, "n hidden"], field: int, values: Float[Tensor, "n *values"]
+        self, masked: Float[Tensor, "n hidden"], field: int, values: Float[Tensor, "n *values"]
     ) -> Float[Tensor, "n ids"] | None:
         """What is added to the logits of the first ids of a field, from the last hidden states and `embed`'s values.
 

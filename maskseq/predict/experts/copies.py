@@ -68,7 +68,7 @@ class CopyPredict(Evident):
         """Log-probabilities of the asked cells, and of each the log-odds that it lies in a copy at all."""
         ends = np.cumsum([0, *map(len, cells)])
         line = Line([each.ids[:, 0] for each in examples], self.n_ids, 2 * FLANK + self.seed)
-        positions = np.concatenate([np.empty(0, np.int64), *(asked[:, 0] for asked in cells)])
+        positions = np.concatenate([np.empty(0, np.int64), *(requested[:, 0] for requested in cells)])
         example = np.repeat(np.arange(len(examples)), np.diff(ends))
         places = (line.starts[example] + positions).astype(np.int64)
         whole = windows(line.digits < self.n_ids, self.seed)
@@ -87,11 +87,11 @@ class CopyPredict(Evident):
         """The log-odds that a cell lies in a copy, and how far away the nearest other masked cell is, as a class."""
         odds = self._looked_up(examples, cells)[1]
         far = [np.empty(0, np.int64)]
-        for example, asked in zip(examples, cells, strict=True):
+        for example, requested in zip(examples, cells, strict=True):
             masked = np.flatnonzero(example.ids[:, 0] >= self.n_ids)
             beyond = np.concatenate([[-len(example.ids)], masked, [2 * len(example.ids)]])
-            before = asked[:, 0] - beyond[np.searchsorted(beyond, asked[:, 0]) - 1]
-            after = beyond[np.searchsorted(beyond, asked[:, 0], side="right")] - asked[:, 0]
+            before = requested[:, 0] - beyond[np.searchsorted(beyond, requested[:, 0]) - 1]
+            after = beyond[np.searchsorted(beyond, requested[:, 0], side="right")] - requested[:, 0]
             far.append(np.minimum(before, after))
         near = np.searchsorted(DISTANCES, np.concatenate(far), side="right")
         return np.asarray(np.searchsorted(ODDS, odds) * (len(DISTANCES) + 1) + near)
@@ -206,9 +206,9 @@ class Repeats:
         self, sequences: Sequence[Integer[np.ndarray, "_ _"]], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> list[Bool[np.ndarray, " _"]]:
         """Of cells of sequences as they truly are; a flank that an end cuts short counts with that end."""
-        asked = Line([ids[:, 0] for ids in sequences], self.index.line.n_ids, self.flank)
-        places = np.concatenate([start + each[:, 0] for start, each in zip(asked.starts, cells, strict=True)])
+        requested = Line([ids[:, 0] for ids in sequences], self.index.line.n_ids, self.flank)
+        places = np.concatenate([start + each[:, 0] for start, each in zip(requested.starts, cells, strict=True)])
         low, high = np.zeros(len(places), np.int64), np.full(len(places), len(self.index.places))
         for i, offset in enumerate(self.path):
-            low, high = self.index.narrowed(low, high, i, asked.digits[places + offset])
+            low, high = self.index.narrowed(low, high, i, requested.digits[places + offset])
         return np.split(high > low, np.cumsum([len(each) for each in cells])[:-1])

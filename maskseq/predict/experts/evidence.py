@@ -43,10 +43,10 @@ class Evident(ABC):
         return (self._looked_up(examples, cells)[1] > SUPPORTED).astype(np.int64)
 
     def _looked_up(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> Answers:
-        asked = hashlib.blake2b(repr([(each.key, each.start, each.ids.shape) for each in examples]).encode())
+        requested = hashlib.blake2b(repr([(each.key, each.start, each.ids.shape) for each in examples]).encode())
         for each in (*(example.ids for example in examples), *cells):
-            asked.update(f"{each.shape}{each.dtype}".encode())
-            asked.update(each.tobytes())
-        if self._kept is None or self._kept[0] != asked.digest():
-            self._kept = asked.digest(), self.answers(examples, cells)
+            requested.update(f"{each.shape}{each.dtype}".encode())
+            requested.update(each.tobytes())
+        if self._kept is None or self._kept[0] != requested.digest():
+            self._kept = requested.digest(), self.answers(examples, cells)
         return self._kept[1]

@@ -56,19 +56,19 @@ class Conditioned:
         cls,
         covariance: Float[np.ndarray, "numbers numbers"],
         known: Bool[np.ndarray, " numbers"],
-        asked: Bool[np.ndarray, " numbers"],
+        requested: Bool[np.ndarray, " numbers"],
         precision: Float[np.ndarray, "numbers numbers"] | None = None,
     ) -> "Conditioned":
         """By Cholesky's factor; or from the inverse of the whole, cheaper where little is hidden."""
-        (seen,), (wanted,), (hidden,) = (np.nonzero(each) for each in (known, asked, ~known))
+        (seen,), (wanted,), (masked,) = (np.nonzero(each) for each in (known, requested, ~known))
         across = covariance[np.ix_(wanted, seen)]
         if precision is None:
             matrix = torch.from_numpy(covariance[np.ix_(seen, seen)] + NUGGET * np.eye(len(seen)))
             inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix)).numpy()
         else:
             # Of a block of the covariance, from blocks of its inverse (Bishop 2006, eq. 2.87).
-            between = precision[np.ix_(seen, hidden)]
-            inner = np.linalg.solve(precision[np.ix_(hidden, hidden)], between.T)
+            between = precision[np.ix_(seen, masked)]
+            inner = np.linalg.solve(precision[np.ix_(masked, masked)], between.T)
             inverse = precision[np.ix_(seen, seen)] - between @ inner
         left = covariance[wanted, wanted] - np.einsum("ak,ak->a", across @ inverse, across)
         return cls(seen, inverse, across, np.maximum(left, NUGGET))
@@ -77,10 +77,10 @@ class Conditioned:
         self,
         z: Float[np.ndarray, " numbers"],
         design: Float[np.ndarray, "numbers shapes"],
-        asked: Bool[np.ndarray, " numbers"],
+        requested: Bool[np.ndarray, " numbers"],
     ) -> tuple[Float[np.ndarray, " asked"], Float[np.ndarray, " asked"]]:
         """Means and variances, whatever the sizes of the shapes of the design are."""
-        values, shapes, wanted = z[self.known], design[self.known], design[asked]
+        values, shapes, wanted = z[self.known], design[self.known], design[requested]
         if not shapes.shape[1]:
             return self.across @ (self.inverse @ values), self.left
         solved = self.inverse @ np.column_stack([shapes, values])
@@ -106,14 +106,14 @@ class Matrices:
             found = np.linalg.inv(self.covariance[:size, :size] + NUGGET * np.eye(size))
         return _kept(self.inverses, size, found)
 
-    def given(self, known: Bool[np.ndarray, " numbers"], asked: Bool[np.ndarray, " numbers"]) -> Conditioned:
+    def given(self, known: Bool[np.ndarray, " numbers"], requested: Bool[np.ndarray, " numbers"]) -> Conditioned:
         """What numbers of a window say of others."""
-        key = known.tobytes() + asked.tobytes()
+        key = known.tobytes() + requested.tobytes()
         found = self.masks.pop(key, None)
         if found is None:
             size = len(known)
             precision = self.precision(size) if 3 * np.count_nonzero(~known) < size else None
-            found = Conditioned.of(self.covariance[:size, :size], known, asked, precision)
+            found = Conditioned.of(self.covariance[:size, :size], known, requested, precision)
         return _kept(self.masks, key, found)
 
 
@@ -176,24 +176,24 @@ class Stationary:
         mean, variance = z.copy(), np.zeros_like(z)
         for first, block in windows_of(z, self.width):
             seen = z[first : first + self.width]
-            asked = np.zeros(seen.shape, bool)
-            asked[block.start - first : block.stop - first] = np.isnan(z[block])
+            requested = np.zeros(seen.shape, bool)
+            requested[block.start - first : block.stop - first] = np.isnan(z[block])
             wanted = np.isnan(z[block])
-            mean[block][wanted], variance[block][wanted] = self.of_window(seen, asked)
+            mean[block][wanted], variance[block][wanted] = self.of_window(seen, requested)
         return mean * self.std + self.mean, variance * self.std**2
 
     def of_window(
-        self, z: Values, asked: Bool[np.ndarray, "length fields"]
+        self, z: Values, requested: Bool[np.ndarray, "length fields"]
     ) -> tuple[Float[np.ndarray, " asked"], Float[np.ndarray, " asked"]]:
         """Means and variances of asked numbers of a window no longer than `width`."""
-        given = self.matrices.given(~np.isnan(z.ravel()), asked.ravel())
-        return with_free(given, z, asked, self.free, self.covariance)
+        given = self.matrices.given(~np.isnan(z.ravel()), requested.ravel())
+        return with_free(given, z, requested, self.free, self.covariance)
 
 
 def with_free(
     given: Conditioned,
     z: Values,
-    asked: Bool[np.ndarray, "length fields"],
+    requested: Bool[np.ndarray, "length fields"],
     free: int,
     covariance: Float[np.ndarray, "numbers numbers"],
 ) -> tuple[Float[np.ndarray, " asked"], Float[np.ndarray, " asked"]]:
@@ -202,12 +202,12 @@ def with_free(
     A field of which nothing is known keeps the level of training, with the variance `DIFFUSE`.
     """
     if not free:
-        return given.posterior(z.ravel(), shapes_of(z, free), asked.ravel())
-    known, fields = ~np.isnan(z), np.nonzero(asked)[1]
+        return given.posterior(z.ravel(), shapes_of(z, free), requested.ravel())
+    known, fields = ~np.isnan(z), np.nonzero(requested)[1]
     # Equal but for rounding, of which far from 0 there is much.
     level = np.where(known, z, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     z = z - level
-    mean, variance = given.posterior(z.ravel(), shapes_of(z, free), asked.ravel())
+    mean, variance = given.posterior(z.ravel(), shapes_of(z, free), requested.ravel())
     variance = variance * relative_scale(z, covariance)
     return mean + level[fields], np.where(known.any(axis=0)[fields], variance, variance + DIFFUSE)
 
@@ -228,9 +228,9 @@ def relative_scale(z: Values, covariance: Float[np.ndarray, "numbers numbers"]) 
 
     1 where it has too few.
     """
-    length, hidden = len(z), np.isnan(z)
+    length, masked = len(z), np.isnan(z)
     number = np.arange(z.size).reshape(z.shape)
-    longest = max(longest_run(column) for column in hidden.T)
+    longest = max(longest_run(column) for column in masked.T)
     for apart in (max(min(longest // 2, length // 4), 1), 1):
         differences = z[apart:] - z[:-apart]
         there = ~np.isnan(differences)
@@ -291,12 +291,12 @@ class Aligned:
         if values.shape != self.mean.shape:
             return self.elsewhere.posterior(values)
         z = (values - self.mean) / self.std
-        hidden = np.isnan(z)
-        longest = max(longest_run(column) for column in hidden.T)
+        masked = np.isnan(z)
+        longest = max(longest_run(column) for column in masked.T)
         matrices = self.long if longest >= LONG * len(values) else self.short
         mean, variance = z.copy(), np.zeros_like(z)
-        given = matrices.given(~hidden.ravel(), hidden.ravel())
-        mean[hidden], variance[hidden] = with_free(given, z, hidden, self.free, matrices.covariance)
+        given = matrices.given(~masked.ravel(), masked.ravel())
+        mean[masked], variance[masked] = with_free(given, z, masked, self.free, matrices.covariance)
         return mean * self.std + self.mean, variance * self.std**2
 
 
@@ -353,7 +353,7 @@ def positive(covariance: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
     return np.asarray((vectors * values.clip(min=0)) @ vectors.T)
 
 
-def longest_run(hidden: Bool[np.ndarray, " _"]) -> int:
+def longest_run(masked: Bool[np.ndarray, " _"]) -> int:
     """Of hidden numbers side by side, the most."""
-    edges: Int[np.ndarray, " _"] = np.flatnonzero(np.diff(hidden, prepend=False, append=False))
+    edges: Int[np.ndarray, " _"] = np.flatnonzero(np.diff(masked, prepend=False, append=False))
     return int((edges[1::2] - edges[::2]).max(initial=0))

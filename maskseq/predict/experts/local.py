@@ -50,18 +50,18 @@ class Local:
         for first, block in windows_of(z, plain.width):
             seen = z[first : first + plain.width]
             wanted = np.isnan(z[block])
-            asked = np.zeros(seen.shape, bool)
-            asked[block.start - first : block.stop - first] = wanted
-            mean[block][wanted], variance[block][wanted] = self._of_window(seen, asked)
+            requested = np.zeros(seen.shape, bool)
+            requested[block.start - first : block.stop - first] = wanted
+            mean[block][wanted], variance[block][wanted] = self._of_window(seen, requested)
         return mean * plain.std + plain.mean, variance * plain.std**2
 
     def _of_window(
-        self, z: Values, asked: Bool[np.ndarray, "length fields"]
+        self, z: Values, requested: Bool[np.ndarray, "length fields"]
     ) -> tuple[Float[np.ndarray, " asked"], Float[np.ndarray, " asked"]]:
         known = ~np.isnan(z)
         library, squares = self.library(len(z))
         if len(library) < FEWEST or not known.any():
-            return self.plain.of_window(z, asked)
+            return self.plain.of_window(z, requested)
         level, weights = np.zeros((1, z.shape[1])), known / np.maximum(known.sum(axis=0), 1)
         if self.plain.free:
             level = (np.where(known, z, 0) * weights).sum(axis=0, keepdims=True)
@@ -79,10 +79,10 @@ class Local:
         rows = rows - middle
         size = z.size
         covariance = GLOBAL * self.plain.covariance[:size, :size] + (1 - GLOBAL) * (rows.T @ rows) / n
-        given = Conditioned.of(covariance, known.ravel(), asked.ravel())
+        given = Conditioned.of(covariance, known.ravel(), requested.ravel())
         moved = middle.reshape(z.shape) + level
-        found, variance = with_free(given, z - moved, asked, self.plain.free, covariance)
-        return found + moved[asked], variance
+        found, variance = with_free(given, z - moved, requested, self.plain.free, covariance)
+        return found + moved[requested], variance
 
     def library(self, length: int) -> tuple[Float[np.ndarray, "windows numbers"], Float[np.ndarray, "windows numbers"]]:
         """Windows of training series without unknown numbers, as many as there is room for, and their squares."""

@@ -60,14 +60,14 @@ class Markov:
         return np.asarray(seen + self.smoothing * self.n_ids)
 
     def marginals(
-        self, ids: Integer[np.ndarray, "length"], hidden: Bool[np.ndarray, "length"]
+        self, ids: Integer[np.ndarray, "length"], masked: Bool[np.ndarray, "length"]
     ) -> Float[np.ndarray, "cells ids"]:
         """P(id | everything that is not hidden) of each hidden position, by the forward-backward algorithm.
 
         Positions with ids outside the table count as hidden, too, but are not in the answer.
         """
         n_ids = self.n_ids
-        dark = hidden | (ids >= n_ids)
+        dark = masked | (ids >= n_ids)
         answer = np.zeros((len(ids), n_ids))
         # What is more than `order` known ids away from a dark position says nothing about it.
         near = np.convolve(dark, np.ones(2 * self.order + 1))[self.order : -self.order] > 0
@@ -78,7 +78,7 @@ class Markov:
             evidence[known] = 0
             evidence[known, ids[start + known]] = 1
             answer[start:stop] = self._forward_backward(evidence)
-        return np.asarray(answer[hidden])
+        return np.asarray(answer[masked])
 
     def _forward_backward(self, evidence: Float[np.ndarray, "length ids"]) -> Float[np.ndarray, "length ids"]:
         """Posterior of each position; a state is the last `order` ids, as digits of a number."""
@@ -136,15 +136,15 @@ class MarkovPredict:
         """Log-probabilities of the asked cells."""
         width = max(chain.n_ids for chain in self.chains)
         answers = []
-        for ids, asked in zip((each.ids for each in examples), cells, strict=True):
-            answer = np.full((len(asked), width), -np.inf)
+        for ids, requested in zip((each.ids for each in examples), cells, strict=True):
+            answer = np.full((len(requested), width), -np.inf)
             for field, chain in enumerate(self.chains):
-                mine = np.flatnonzero(asked[:, 1] == field)
+                mine = np.flatnonzero(requested[:, 1] == field)
                 if len(mine):
-                    hidden = np.zeros(len(ids), bool)
-                    hidden[asked[mine, 0]] = True
-                    row = np.cumsum(hidden) - 1  # of each position among the hidden ones
-                    found = np.log(chain.marginals(ids[:, field], hidden))
-                    answer[mine, : found.shape[1]] = found[row[asked[mine, 0]]]
+                    masked = np.zeros(len(ids), bool)
+                    masked[requested[mine, 0]] = True
+                    row = np.cumsum(masked) - 1  # of each position among the hidden ones
+                    found = np.log(chain.marginals(ids[:, field], masked))
+                    answer[mine, : found.shape[1]] = found[row[requested[mine, 0]]]
             answers.append(answer)
         return answers

@@ -112,21 +112,22 @@ class NumberBlend:
     ) -> list[Float[np.ndarray, "_ _"]]:
         """The mass of the stated numbers in each bin, and a little of the frequencies."""
         return [
-            binned(said, asked, self.vocabulary, self.frequencies) for said, asked in zip(stated, cells, strict=True)
+            binned(answered, requested, self.vocabulary, self.frequencies)
+            for answered, requested in zip(stated, cells, strict=True)
         ]
 
     def stated(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> list[Stated]:
         """What the methods say together."""
         seen = [self._without_sentinels(each) for each in examples]
         fits = self._fits(seen)
-        said = [stated_by(each, seen, cells, self.vocabulary) for each in self.experts.values()]
+        answered = [stated_by(each, seen, cells, self.vocabulary) for each in self.experts.values()]
         found = []
-        for i, (fit, asked) in enumerate(zip(fits, cells, strict=True)):
-            means = np.stack([each[i].mean for each in said], axis=1)
-            variances = np.stack([spread_of(each[i]) ** 2 for each in said], axis=1)
+        for i, (fit, requested) in enumerate(zip(fits, cells, strict=True)):
+            means = np.stack([each[i].mean for each in answered], axis=1)
+            variances = np.stack([spread_of(each[i]) ** 2 for each in answered], axis=1)
             mean, variance = together(fit.weights, means, variances)
             quantiles = mean[:, None] + np.sqrt(variance)[:, None] * fit.shape
-            found.append(Stated(mean, quantiles.reshape(len(asked), len(RANKS))))
+            found.append(Stated(mean, quantiles.reshape(len(requested), len(RANKS))))
         return found
 
     def weights_of(self, example: Example) -> dict[str, float]:
@@ -149,14 +150,14 @@ class NumberBlend:
         new = {key: each for key, each in zip(keys, examples, strict=True) if key not in self.kept}
         if new:
             again = [_hidden_again(each, key) for key, each in new.items()]
-            asked = [np.argwhere(mask) for mask in again]
+            requested = [np.argwhere(mask) for mask in again]
             seen = [_without(each, mask, self.vocabulary) for each, mask in zip(new.values(), again, strict=True)]
-            said = [stated_by(each, seen, asked, self.vocabulary) for each in self.experts.values()]
+            answered = [stated_by(each, seen, requested, self.vocabulary) for each in self.experts.values()]
             for i, (key, example) in enumerate(new.items()):
-                scale = self.std[asked[i][:, 1]][:, None]
-                truth = _numbers(example)[tuple(asked[i].T)][:, None]
-                means = np.stack([each[i].mean for each in said], axis=1)
-                spreads = np.stack([spread_of(each[i]) for each in said], axis=1)
+                scale = self.std[requested[i][:, 1]][:, None]
+                truth = _numbers(example)[tuple(requested[i].T)][:, None]
+                means = np.stack([each[i].mean for each in answered], axis=1)
+                spreads = np.stack([spread_of(each[i]) for each in answered], axis=1)
                 self.kept[key] = self._fit(example, (means - truth) / scale, (spreads / scale) ** 2)
         found = [self.kept[key] for key in keys]
         while len(self.kept) > KEPT:
@@ -203,8 +204,8 @@ def stated_by(
         return list(predict.stated(examples, cells))
     answers = predict(examples, cells)
     return [
-        of_probabilities(np.exp(np.asarray(each)), asked, vocabulary)
-        for each, asked in zip(answers, cells, strict=True)
+        of_probabilities(np.exp(np.asarray(each)), requested, vocabulary)
+        for each, requested in zip(answers, cells, strict=True)
     ]
 
 
@@ -351,8 +352,8 @@ def hidden_again(
     return again
 
 
-def _without(example: Example, hidden: Bool[np.ndarray, "length fields"], vocabulary: Vocabulary) -> Example:
+def _without(example: Example, masked: Bool[np.ndarray, "length fields"], vocabulary: Vocabulary) -> Example:
     """The window as the record gave it, with more hidden."""
-    kept = _given(example) & ~hidden
+    kept = _given(example) & ~masked
     numbers = np.where(kept, _numbers(example), np.nan)
     return replace(example, ids=vocabulary.masked(example.ids, ~kept), numbers=numbers, given=kept)

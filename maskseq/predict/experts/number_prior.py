@@ -64,26 +64,26 @@ def cross_fitted_errors(
     errors, variances, window, lengths = [], [], [], []
     names: tuple[str, ...] | None = None
     rng = np.random.default_rng(seed)
-    for counted, asked in folds(series, context):
-        if not counted or not asked:
+    for counted, requested in folds(series, context):
+        if not counted or not requested:
             continue
         methods = posteriors_of(counted, periods)
         names = tuple(name for name in (names or methods) if name in methods)
         for number in range(WINDOWS):
-            values = asked[int(rng.integers(len(asked)))]
+            values = requested[int(rng.integers(len(requested)))]
             start = int(rng.integers(max(len(values) - context, 0) + 1))
             values = values[start : start + context]
             run = RUNS[number % len(RUNS)]
-            hidden = stretches(values, min(run, max(len(values) // 3, 1)), rng, together=bool(number // len(RUNS) % 2))
-            cells = np.argwhere(hidden)
+            masked = stretches(values, min(run, max(len(values) // 3, 1)), rng, together=bool(number // len(RUNS) % 2))
+            cells = np.argwhere(masked)
             if len(cells) < 2:
                 continue
             cells = cells[rng.permutation(len(cells))[:CELLS]]
-            at, shown = tuple(cells.T), np.where(hidden, np.nan, values)
-            said = {name: each(shown) for name, each in methods.items()}
+            at, shown = tuple(cells.T), np.where(masked, np.nan, values)
+            answered = {name: each(shown) for name, each in methods.items()}
             scale = std[cells[:, 1]]
-            errors.append({name: (mean[at] - values[at]) / scale for name, (mean, _) in said.items()})
-            variances.append({name: variance[at] / scale**2 for name, (_, variance) in said.items()})
+            errors.append({name: (mean[at] - values[at]) / scale for name, (mean, _) in answered.items()})
+            variances.append({name: variance[at] / scale**2 for name, (_, variance) in answered.items()})
             window += [len(errors)] * len(cells)
             lengths += [run] * len(cells)
     if not errors or not names:
@@ -103,26 +103,26 @@ def folds(series: Series, context: int) -> Iterator[tuple[Series, Series]]:
         return
     for fold in range(FOLDS):
         counted: list[np.ndarray] = []
-        asked: list[np.ndarray] = []
+        requested: list[np.ndarray] = []
         for values in series:
             start, stop = (len(values) * edge // FOLDS for edge in (fold, fold + 1))
             gap = min(context, (stop - start) // 4)
-            asked.append(values[start:stop])
+            requested.append(values[start:stop])
             counted += [part for part in (values[: max(start - gap, 0)], values[stop + gap :]) if len(part) > 1]
-        yield counted, asked
+        yield counted, requested
 
 
 def stretches(values: Values, length: int, rng: np.random.Generator, *, together: bool) -> Bool[np.ndarray, "_ _"]:
     """Known numbers to hide, in stretches of one field, or of all together."""
     n, n_fields = values.shape
-    hidden = np.zeros(values.shape, bool)
+    masked = np.zeros(values.shape, bool)
     wanted = max(int(SHARE * values.size), length)
     for _ in range(4 * wanted):
         fields = slice(None) if together else slice(field := int(rng.integers(n_fields)), field + 1)
         start = int(rng.integers(max(n - length, 0) + 1))
         around = slice(max(start - 1, 0), start + length + 1)
-        if length == 1 or not hidden[around, fields].any():
-            hidden[start : start + length, fields] = True
-        if np.count_nonzero(hidden) >= wanted:
+        if length == 1 or not masked[around, fields].any():
+            masked[start : start + length, fields] = True
+        if np.count_nonzero(masked) >= wanted:
             break
-    return np.asarray(hidden & ~np.isnan(values))
+    return np.asarray(masked & ~np.isnan(values))

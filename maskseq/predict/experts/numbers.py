@@ -58,12 +58,12 @@ class NumberPredict:
     def stated(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> list[Stated]:
         """Gaussians of the asked cells."""
         found = []
-        for example, asked in zip(examples, cells, strict=True):
-            at = tuple(asked.T)
+        for example, requested in zip(examples, cells, strict=True):
+            at = tuple(requested.T)
             values = numbers_of(example, self.vocabulary)
             values[at] = np.nan
             mean, variance = self._found(values)
-            rounded = self.rounding[asked[:, 1]] if example.numbers is None else 0.0
+            rounded = self.rounding[requested[:, 1]] if example.numbers is None else 0.0
             found.append(Stated.gaussian(mean[at], variance[at] + rounded + 1e-12))
         return found
 
@@ -81,7 +81,8 @@ class NumberPredict:
     ) -> list[Float[np.ndarray, "_ _"]]:
         """The mass of the stated numbers in each bin, and a little of the frequencies."""
         return [
-            binned(said, asked, self.vocabulary, self.frequencies) for said, asked in zip(stated, cells, strict=True)
+            binned(answered, requested, self.vocabulary, self.frequencies)
+            for answered, requested in zip(stated, cells, strict=True)
         ]
 
 

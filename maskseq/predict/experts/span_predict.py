@@ -56,9 +56,9 @@ class SpanPredict(Evident):
             last_known = np.maximum.accumulate(np.where(known, room, -1))
             groups: dict[tuple[int, tuple[int, ...], int, int], list[tuple[int, int]]] = defaultdict(list)
             own_of = cache(partial(self._own, examples, field))
-            for i, asked in enumerate(cells):
-                for row in np.flatnonzero(asked[:, 1] == field).tolist():
-                    place = int(line.starts[i] + asked[row, 0])
+            for i, requested in enumerate(cells):
+                for row in np.flatnonzero(requested[:, 1] == field).tolist():
+                    place = int(line.starts[i] + requested[row, 0])
                     first, stop = int(last_known[place - 1]) + 1, int(next_known[place + 1])
                     first, stop = max(first, place - LONGEST // 2), min(stop, place + LONGEST // 2)
                     path, used = self._path(known, first, stop)

@@ -225,12 +225,12 @@ class ContextTables:
         """Log-probabilities of the asked cells, from their neighbours in the same field."""
         ends = np.cumsum([0, *map(len, cells)])
         log_probs = np.full((ends[-1], max(self.vocabulary.n_outputs)), -np.inf)
-        fields = np.concatenate([asked[:, 1] for asked in cells]) if len(cells) else np.zeros(0, int)
+        fields = np.concatenate([requested[:, 1] for requested in cells]) if len(cells) else np.zeros(0, int)
         for field, table in enumerate(self.fields):
             rows = np.flatnonzero(fields == field)
             if len(rows):
-                asked = [each[each[:, 1] == field, 0] for each in cells]
-                around = self._neighbours([each.ids for each in examples], asked, field)
+                requested = [each[each[:, 1] == field, 0] for each in cells]
+                around = self._neighbours([each.ids for each in examples], requested, field)
                 log_probs[rows, : table.n_ids] = np.log(table.probabilities(around))
         return np.split(log_probs, ends[1:-1])
 
