@@ -70,7 +70,8 @@ def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any
     """
     if not Path(run).is_dir():
         raise UsageError(
-            f"{run}: there is no such run folder\n\nhint: `maskseq pretrain RECIPE --output {run}` makes one"
+            f"{run}: there is no such run folder\n\nhint: `maskseq pretrain RECIPE --output {run}` makes one",
+            code="missing-file",
         )
     checkpoint = find_checkpoint(Path(run))
     model, own = read_model(checkpoint, trust_code=trust_code, known=tokenizer)
@@ -213,7 +214,10 @@ class TrainedModel(LoadedRun):
             The run with its gate.
         """
         if self.fills is not self.tokenizer:
-            raise UsageError("several tokens share each unit here: experts count tokens, and infill fills units")
+            raise UsageError(
+                "several tokens share each unit here: experts count tokens, and infill fills units",
+                code="not-supported",
+            )
         corpus = corpus or self._corpus_of(None)
         stored = stored_gate(
             corpus,
@@ -245,7 +249,9 @@ class TrainedModel(LoadedRun):
         It learns from about so many `gaps`, made in known records.
         """
         if self.fills is not self.tokenizer:
-            raise UsageError("several tokens share each unit here: a length head counts tokens, not units")
+            raise UsageError(
+                "several tokens share each unit here: a length head counts tokens, not units", code="not-supported"
+            )
         with locked(self.checkpoint, f"{self.checkpoint}: another process is fitting lengths for it"):
             fitted = fit_length_head(
                 self.model, records, tokenizer=self.tokenizer, most=most, gaps=gaps, seed=seed, on_progress=on_progress

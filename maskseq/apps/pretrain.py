@@ -79,7 +79,7 @@ def pretrain(
     check_memory(resolved)
     output, ranks = Path(output), parallel.join(resolved.training.device)
     if extend is not None and branch is not None:
-        raise UsageError("a run either extends another or branches from it, not both")
+        raise UsageError("a run either extends another or branches from it, not both", code="bad-option")
     origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
     if corpus is None:
         corpus = prepare_corpus(
@@ -98,7 +98,9 @@ def pretrain(
 
     if experts_only:
         if corpus.tokenizer.by_unit() is not None:
-            raise UsageError("experts count tokens, and several of them share each unit here: train an encoder")
+            raise UsageError(
+                "experts count tokens, and several of them share each unit here: train an encoder", code="not-supported"
+            )
         if any(each.name != "step_0" for each in checkpoints(output)):
             raise UsageError(f"{output} has been trained: `maskseq blend {output}` fits a gate that counts, too")
     model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)

@@ -14,7 +14,7 @@ from jaxtyping import Int, Integer
 
 from maskseq.corpus.budget import reaching
 from maskseq.corpus.reader import Corpus, Split
-from maskseq.errors import UsageError
+from maskseq.errors import UsageError, check_seed
 from maskseq.evaluation.holdout import mask_spans
 from maskseq.evaluation.protocols import Protocol
 from maskseq.masking.plan import MaskingConfig
@@ -82,6 +82,7 @@ def stored_gate(
     corpus holds out for selection. Experts are counted on the training part alone meanwhile. Of numbers nothing is
     fitted: their weights are those of each window's own known numbers (`predict/experts/number_blend.py`).
     """
+    check_seed(seed)
     counted = count_experts(corpus, ("train",))
     experts: dict[str, Predict] = ({} if encoder is None else {ENCODER: encoder}) | counted
     if not experts:

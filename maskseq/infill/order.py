@@ -44,19 +44,23 @@ class OrderConfig:
 
     def __post_init__(self) -> None:
         if self.order not in get_args(OrderName):
-            raise UsageError(f"there is no order {self.order!r}\n\nhint: {', '.join(get_args(OrderName))}")
+            raise UsageError(
+                f"there is no order {self.order!r}\n\nhint: {', '.join(get_args(OrderName))}", code="unknown-name"
+            )
         if self.schedule not in ("cosine", "linear"):
-            raise UsageError(f"schedule is {self.schedule!r}; it can be cosine or linear")
+            raise UsageError(f"schedule is {self.schedule!r}; it can be cosine or linear", code="bad-option")
         if self.steps < 1:
-            raise UsageError(f"steps is {self.steps}; at least 1 is needed")
+            raise UsageError(f"steps is {self.steps}; at least 1 is needed", code="bad-option")
         if not (self.gamma >= 0 and self.noise >= 0):
-            raise UsageError(f"gamma is {self.gamma} and noise {self.noise}; both must be 0 or more")
+            raise UsageError(f"gamma is {self.gamma} and noise {self.noise}; both must be 0 or more", code="bad-option")
         if not 0 < self.threshold <= 1:
-            raise UsageError(f"threshold is {self.threshold}; it is a probability, above 0 and at most 1")
+            raise UsageError(
+                f"threshold is {self.threshold}; it is a probability, above 0 and at most 1", code="bad-option"
+            )
         if self.block is not None and self.block < 1:
-            raise UsageError(f"block is {self.block}; it is a number of positions, at least 1")
+            raise UsageError(f"block is {self.block}; it is a number of positions, at least 1", code="bad-option")
         if self.refine < 0 or not 0 < self.refine_share <= 1:
-            raise UsageError("refine must be at least 0, and refine_share above 0 and at most 1")
+            raise UsageError("refine must be at least 0, and refine_share above 0 and at most 1", code="bad-option")
 
     @property
     def is_random(self) -> bool:

@@ -79,7 +79,8 @@ class LoadedRun:
         if other := in_fields(saved_form(found.tokenizer), self.tokenizer):
             raise UsageError(
                 f"{found.path} was not tokenized as {self.path} needs it: its ids mean other values ({other})\n\n"
-                f"hint: build one with `maskseq tokenize` and the recipe of the run"
+                f"hint: build one with `maskseq tokenize` and the recipe of the run",
+                code="other-tokenizer",
             )
         return found
 

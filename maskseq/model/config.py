@@ -85,39 +85,46 @@ class EncoderConfig(PriorSwitches):
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not value <= MAX_SIZE:
-                raise UsageError(f"{field.name} must be a number up to {MAX_SIZE:,}, not {value}")
+                raise UsageError(f"{field.name} must be a number up to {MAX_SIZE:,}, not {value}", code="bad-option")
         for name in ("rope_theta", "rope_theta_local", "init_std", "init_cutoff"):
             if getattr(self, name) <= 0:
-                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
+                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}", code="bad-option")
         for name in ("norm_eps", "token_types"):
             if getattr(self, name) < 0:
-                raise UsageError(f"{name} must be at least 0, not {getattr(self, name)}")
+                raise UsageError(f"{name} must be at least 0, not {getattr(self, name)}", code="bad-option")
         for name in ("n_layers", "hidden_size", "n_heads", "intermediate_size", "max_positions", "global_every"):
             if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}", code="bad-option")
         if self.hidden_size % self.n_heads:
-            raise UsageError(f"hidden_size {self.hidden_size} is not a multiple of n_heads {self.n_heads}")
+            raise UsageError(
+                f"hidden_size {self.hidden_size} is not a multiple of n_heads {self.n_heads}", code="bad-option"
+            )
         if self.positions == "rope" and (self.rotary_size < 2 or self.rotary_size % 2):
             raise UsageError(
                 f"rope_fraction {self.rope_fraction} of head size {self.head_size} turns {self.rotary_size} "
-                f"dimensions; it must be an even number of them"
+                f"dimensions; it must be an even number of them",
+                code="bad-option",
             )
         if self.global_every > 1 and (self.window is None or self.window < 0):
             raise UsageError(
                 f"global_every = {self.global_every} leaves layers with local attention: "
-                f"window must say how far they see (64 in ModernBERT), not {self.window}"
+                f"window must say how far they see (64 in ModernBERT), not {self.window}",
+                code="bad-option",
             )
         if self.global_every > 1 and not self.context_sees_target:
             raise UsageError(
                 f"context_sees_target = false needs every layer to attend to whole pieces: "
-                f"global_every must be 1, not {self.global_every}"
+                f"global_every must be 1, not {self.global_every}",
+                code="bad-option",
             )
         self.check_priors(self.vocabulary, context_sees_target=self.context_sees_target)
         if not 0 < self.rope_fraction <= 1:
-            raise UsageError(f"rope_fraction must be above 0 and at most 1, not {self.rope_fraction}")
+            raise UsageError(
+                f"rope_fraction must be above 0 and at most 1, not {self.rope_fraction}", code="bad-option"
+            )
         for name in ("embedding_dropout", "attention_dropout", "mlp_dropout"):
             if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
+                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}", code="bad-option")
 
     @property
     def least_parameters(self) -> int:
