@@ -237,7 +237,7 @@ def test_a_command_is_interrupted_once_at_its_limit_and_may_end_in_peace(tmp_pat
         "import sys\ntry:\n    while True: sum(range(1000))\n"
         "except KeyboardInterrupt:\n    print('checkpointed', file=sys.stderr); sys.exit(130)"
     )
-    ended = walk._process(["-c", program], 1.5, tmp_path)
+    ended = walk.process(["-c", program], 1.5, tmp_path)
     assert (ended.code, ended.stopped, ended.output) == (130, True, "checkpointed")
     assert 1.5 <= ended.cpu < 6
 
