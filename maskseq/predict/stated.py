@@ -62,9 +62,13 @@ class Stated:
 
     def below(self, numbers: Float[np.ndarray, "cells n"]) -> Float[np.ndarray, "cells n"]:
         """The probability that each cell's number is less than each of these."""
+        return normal_ranks(self.scores(numbers))
+
+    def scores(self, numbers: Float[np.ndarray, "cells n"]) -> Float[np.ndarray, "cells n"]:
+        """How many standard deviations each is from the middle: the normal score of its rank."""
         least = 1e-12 * np.maximum(np.abs(self.quantiles).max(axis=1, keepdims=True, initial=0), 1e-300)
         apart = self.quantiles + least * np.arange(len(RANKS))  # equal quantiles have no one rank
-        return normal_ranks(_linear(numbers, apart, np.broadcast_to(SCORES, apart.shape)))
+        return _linear(numbers, apart, np.broadcast_to(SCORES, apart.shape))
 
     def quantile(self, ranks: Float[np.ndarray, "cells n"]) -> Float[np.ndarray, "cells n"]:
         """The numbers that each cell's number is below with these probabilities."""
