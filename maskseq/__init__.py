@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from maskseq.contract.renamed import read_moved_modules
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.formats import Format
-from maskseq.tokenizer import Symmetry, Tokenizer
+from maskseq.tokenizer import Augmentation, Symmetry, Tokenizer, Variant
 from maskseq.types import ABSENT, END, MASK, OTHER, Encoded, Field, LegalCells, ListRecord, Record
 
 if TYPE_CHECKING:
     from maskseq.apps.estimator import SequenceClassifier, SequenceRegressor
+    from maskseq.apps.frames import recipe_for
     from maskseq.apps.pretrain import pretrain
     from maskseq.trained import TrainedModel, load
     from maskseq.trained import TrainedModel as Run
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "pretrain": "maskseq.apps.pretrain.pretrain",
+    "recipe_for": "maskseq.apps.frames.recipe_for",
     "load": "maskseq.trained.load",
     "TrainedModel": "maskseq.trained.TrainedModel",
     "SequenceClassifier": "maskseq.apps.estimator.SequenceClassifier",
@@ -43,6 +45,7 @@ __all__ = [
     "END",
     "MASK",
     "OTHER",
+    "Augmentation",
     "DataError",
     "Encoded",
     "Field",
@@ -58,8 +61,10 @@ __all__ = [
     "Tokenizer",
     "TrainedModel",
     "UsageError",
+    "Variant",
     "load",
     "pretrain",
+    "recipe_for",
 ]
 
 

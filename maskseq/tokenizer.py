@@ -130,11 +130,73 @@ class Variant(Generic[R]):
 
     name: str
     record: R
-    """The record as it is read here: itself, or its reverse complement; of the same length in raw units."""
+    """The record as it is read here: itself, its reverse complement; of the same length in raw units if `aligned`."""
     tokenizer: "Tokenizer[R]"
     """What reads it: the same fields, perhaps in another frame."""
     reverse: bool = False
     """Raw unit u of the original is unit len(record) − 1 − u here."""
+    aligned: bool = True
+    """False: its raw units are others, such as the letters of a molecule that is written in another order. It is then
+    trained on only where its record is, as a whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation(Generic[R]):
+    """A change after which a record is as likely as before, with an exact counterpart on ids; it need not undo itself.
+
+    Training draws one of a tokenizer's for each segment, or none, by key. Predictions do not average them.
+
+    Args:
+        name: For messages.
+        transform: On records; None where it cannot be done, as with a note that would leave the range.
+        id_maps: Of each field, the image of every id, −1 where it has none; `[MASK]` maps to itself.
+        order: From a length to the positions that those of the result are taken from, None for lengths that it does not
+            know; whole records only. Default: positions stay where they are.
+
+    Example:
+        >>> up = Augmentation(name="a step up", transform=lambda record: record, id_maps=((1, 2, -1, 3),))
+        >>> up.ids(np.array([[0], [1], [3]])).ravel().tolist()
+        [1, 2, 3]
+        >>> up.ids(np.array([[2]])) is None
+        True
+    """
+
+    name: str
+    transform: Callable[[R], R | None]
+    id_maps: tuple[tuple[int, ...], ...]
+    order: Callable[[int], Integer[np.ndarray, "length"] | None] | None = None
+
+    def ids(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields"] | None:
+        """The ids of the changed sequence; None where there are none."""
+        positions = self._positions(len(ids))
+        if positions is None:
+            return None
+        moved = ids[positions]
+        images = np.stack([np.asarray(m)[moved[:, f]] for f, m in enumerate(self.id_maps)], axis=1)
+        return None if (images < 0).any() else images.astype(ids.dtype)
+
+    def encoded(self, encoded: Encoded, *, whole: bool = True) -> Encoded | None:
+        """The same of everything that a tokenizer returns. `whole`: these are all positions of a record."""
+        positions = self._positions(len(encoded))
+        images = self.ids(encoded.ids) if self.order is None or whole else None
+        if images is None or positions is None or (self.order is not None and encoded.units is not None):
+            return None
+        legal = encoded.legal
+        if legal is not None:
+            place = np.argsort(positions)[legal.cells[:, 0]]
+            allowed = np.zeros_like(legal.allowed)
+            for row, column in enumerate(legal.cells[:, 1].tolist()):
+                possible = np.asarray(self.id_maps[column])[np.flatnonzero(legal.allowed[row])]
+                allowed[row, possible[possible >= 0]] = True
+            sort = np.lexsort((legal.cells[:, 1], place))
+            legal = LegalCells(np.stack([place, legal.cells[:, 1]], axis=1)[sort], allowed[sort])
+        weights = None if encoded.weights is None else encoded.weights[positions]
+        fixed = all(list(ids) == list(range(len(ids))) for ids in self.id_maps)
+        numbers = encoded.numbers[positions] if encoded.numbers is not None and fixed else None
+        return Encoded(images, legal, weights, numbers, encoded.units, circular=encoded.circular)
+
+    def _positions(self, length: int) -> Integer[np.ndarray, "length"] | None:
+        return np.arange(length) if self.order is None else self.order(length)
 
 
 class Tokenizer(ABC, Generic[R]):
@@ -335,6 +397,10 @@ class Tokenizer(ABC, Generic[R]):
 
     def symmetries(self) -> tuple[Symmetry[R], ...]:
         """Exact symmetries, such as the reverse complement of DNA. Default: none."""
+        return ()
+
+    def augmentations(self) -> tuple[Augmentation[R], ...]:
+        """Changes of which training draws one for each segment, such as transpositions of music. Default: none."""
         return ()
 
     def variants(self, record: R) -> Iterator[Variant[R]]:

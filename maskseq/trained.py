@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +17,10 @@ from maskseq.baselines.run_experts import RunExperts
 from maskseq.calibration.stored import Fitted, read_calibration, write_calibration
 from maskseq.contract.fence import encode
 from maskseq.contract.identity import in_fields, saved_form
+from maskseq.contract.own import is_own, look_up, named
 from maskseq.contract.renamed import of_recipe, older_names, with_added
 from maskseq.corpus.dress import NO_OPTIONS, TrainedOn, reader_for
+from maskseq.corpus.frames import TABLE
 from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import Corpus, Split, holds_corpus
 from maskseq.corpus.unfamiliar import encoded
@@ -34,7 +37,8 @@ from maskseq.lengths.missing import Sizing, by_evidence
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
 from maskseq.model.encoder import Encoder
-from maskseq.plugins import Trust
+from maskseq.plugins import Trust, format_for
+from maskseq.plugins import load as load_plugin
 from maskseq.predict.blend import ENCODER
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.embed import Pooling, embed_records
@@ -91,6 +95,7 @@ def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any
     checkpoint = find_checkpoint(Path(run))
     model, own = read_model(checkpoint, trust_code=trust_code, known=tokenizer)
     trained_on(Path(run), checkpoint)  # a changed recipe is reported now
+    look_up_experts(checkpoint, trust_code)
     return TrainedModel(Path(run), model, own, checkpoint, trust_code)
 
 
@@ -109,6 +114,14 @@ def trained_on(run: Path, checkpoint: Path) -> TrainedOn:
         first = error.errors()[0]
         where = ".".join(map(str, ("recipe", "data", *first["loc"])))
         raise DataError(source or run, first["msg"], place=where) from None
+
+
+def look_up_experts(checkpoint: Path, trust_code: Trust) -> None:
+    """Import the experts of the user's own that a run predicts with; `UsageError` names one that is not trusted."""
+    with warnings.catch_warnings(action="ignore"):  # a broken gate is reported where it is used
+        stored = read_gate(checkpoint)
+    for name in filter(is_own, () if stored is None else stored.experts):
+        look_up("expert", name, trust_code=trust_code)
 
 
 def recipe_file(run: Path, checkpoint: Path) -> Path | None:
@@ -160,7 +173,7 @@ class TrainedModel:
     @property
     def task(self) -> TaskModel:
         """What it was fine-tuned for; `UsageError` if it was not."""
-        return load_task(self.checkpoint, self.model, self.tokenizer)
+        return load_task(self.checkpoint, self.model, self.tokenizer, trust_code=self.trust_code)
 
     def reader(self, file: Path, name: str | None = None, options: Mapping[str, Any] = NO_OPTIONS) -> Format[Any]:
         """The format called `name`; by default that of the training files, if it reads this file (see `corpus.dress`).
@@ -169,6 +182,31 @@ class TrainedModel:
         """
         data = trained_on(self.path, self.checkpoint)
         return reader_for(file, self.tokenizer, data, name, options, trust_code=self.trust_code)
+
+    def frames_as(self, name: str | None = None) -> type[Format[Any]]:
+        """The format that data frames are read with: the one called `name`, or that of the training files."""
+        data = trained_on(self.path, self.checkpoint)
+        if name is None and data.format is None and data.files:
+            return type(format_for(Path(data.files[0])))
+        trust = self.trust_code if name is None else True  # who names code in this call means it
+        return load_plugin("formats", name or data.format or TABLE, trust_code=trust)
+
+    def infill_frame(self, frame: Any, **given: Any) -> Any:
+        """A data frame with its unknown cells filled; see `maskseq.apps.frames.infill_frame`."""
+        return _of_apps("frames").infill_frame(self, frame, **given)
+
+    def next_frame(self, frame: Any, **given: Any) -> Any:
+        """What comes next in the sequences of a data frame; see `maskseq.apps.frames.next_frame`."""
+        return _of_apps("frames").next_frame(self, frame, **given)
+
+    def predict_frame(self, frame: Any, **given: Any) -> Any:
+        """What a fine-tuned run predicts of a data frame; see `maskseq.apps.predict_labels.predict_frame`."""
+        return _of_apps("predict_labels").predict_frame(self, frame, **given)
+
+    def read_frame(self, frame: Any, **given: Any) -> list[Any]:
+        """The records of a data frame, for `infill`, `score` and `embed`; see `maskseq.apps.frames.read_frame`."""
+        found: list[Any] = _of_apps("frames").read_frame(self, frame, **given)
+        return found
 
     def corpus(self, place: Place | None = None) -> Corpus:
         """The corpus that it was trained on, if it is still there, or another one whose tokens are the same.
@@ -362,7 +400,7 @@ class TrainedModel:
             write_calibration(
                 self.checkpoint,
                 calibration,
-                order=config.order,
+                order=str(config.order),
                 symmetries=symmetries,
                 data=data,
                 predictor=self.experts.digest(experts),
@@ -376,6 +414,7 @@ class TrainedModel:
         corpus: Corpus | None = None,
         cells: int = CELLS,
         encoder: bool = True,
+        own: Sequence[str | Callable[..., Predict]] = (),
         data: str = "the selection data",
         seed: int = 0,
         on_progress: Progress = lambda done, of: None,
@@ -388,6 +427,8 @@ class TrainedModel:
             corpus: The one that experts are counted on. Default: the run's.
             cells: Masked cells that the gate is fitted on, about.
             encoder: Whether the encoder is one of the experts.
+            own: Experts of your own, as `module:name` or as callables: (`TrainingData`, tokenizer) → `Predict`. A run
+                that has some opens with `trust_code` only.
             data: What to call the records.
             seed: Keys which cells are masked.
             on_progress: Hears how many of the cells are answered.
@@ -398,10 +439,14 @@ class TrainedModel:
         if self.fills is not self.tokenizer:
             raise UsageError("several tokens share each unit here: experts count tokens, and infill fills units")
         corpus = corpus or self._corpus_of(None)
+        names = [each if isinstance(each, str) else named(each) for each in own]
+        for name in names:
+            look_up("expert", name, trust_code=True)  # who names it in this call means it
         stored = stored_gate(
             corpus,
             None if records is None else [(key, 0, each) for key, each in records],
             encoder=self.predict() if encoder else None,
+            own=names,
             checkpoint=self.checkpoint,
             masking=self.masking,
             context=self.model.config.max_positions,
@@ -419,7 +464,7 @@ class TrainedModel:
         """How cells were masked in training; the default where no recipe says it."""
         file = recipe_file(self.path, self.checkpoint)
         saved = read_json(file).get("recipe") if file else None
-        return load_recipe(with_added(saved)).masking if isinstance(saved, dict) else MaskingConfig()
+        return load_recipe(with_added(saved)).masking.without_own if isinstance(saved, dict) else MaskingConfig()
 
     def fit_lengths(
         self,
@@ -536,6 +581,11 @@ class TrainedModel:
             context=self.model.config.max_positions,
             layer=layer,
         )
+
+
+def _of_apps(name: str) -> Any:
+    """A module of the layer above, which reads and writes files: looked up when a method is shorthand for it."""
+    return import_module(f"maskseq.apps.{name}")
 
 
 def _path_of(corpus: Corpus, run: RunFolder) -> str:

@@ -69,7 +69,7 @@ def evaluate_run(
     counted = loaded.corpus(corpus)
     recipe = recipe_file(loaded.path, loaded.checkpoint)
     saved = read_json(recipe).get("recipe") if recipe else None
-    masking = load_recipe(renamed.with_added(saved)).masking if isinstance(saved, dict) else MaskingConfig()
+    masking = load_recipe(renamed.with_added(saved)).masking.without_own if isinstance(saved, dict) else MaskingConfig()
     held_out = counted if data is None else loaded.corpus(data) if data.is_dir() else None
     intake = None
     if held_out is None and data is not None:
@@ -172,6 +172,7 @@ def _baselines(
         every=question.every,
         selection=selection,
         periods=question.periods,
+        own=question.own_names,
     )
     for note in baselines.notes:
         on_progress(note, 0, None)

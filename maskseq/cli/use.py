@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -93,12 +93,26 @@ def infill(
             "Repeatable.",
         ),
     ] = None,
+    accept: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:NAME",
+            help="Your own function that accepts or refuses a filled record. What is refused is drawn again; a record "
+            "without an accepted fill stays as it was, and is counted.",
+        ),
+    ] = None,
+    accept_tries: Annotated[int, typer.Option(min=1, help="Of --accept: fills of a record that are judged.")] = 20,
     format: FormatName = None,
     overrides: Dress = None,
     on_error: OnBroken = "stop",
-    order: Annotated[OrderName, typer.Option(help="Which cells are committed first, and how many at a time.")] = (
-        "entropy_bounded"
-    ),
+    order: Annotated[
+        str,
+        typer.Option(
+            help="Which cells are committed first, and how many at a time: "
+            + ", ".join(get_args(OrderName))
+            + ", or your own as module:name."
+        ),
+    ] = "entropy_bounded",
     temperature: Annotated[float, typer.Option(help="0: the most probable values; 1: draw from the model.")] = 0.0,
     samples: Annotated[int, typer.Option(help="Fills to draw of each hole; the first one is written.")] = 1,
     beam: Annotated[
@@ -149,6 +163,8 @@ def infill(
                 length_by=length_by,
                 insertion=None if insert_missing is None else Insertion(most=insert_missing, threshold=evidence),
                 rules=rule or (),
+                accept=accept,
+                accept_tries=accept_tries,
                 fill_long_holes=fill_long_holes,
                 numbers=numbers,
                 symmetries=symmetries,

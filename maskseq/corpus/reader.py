@@ -155,7 +155,8 @@ class Corpus:
     def variant(self, sequence: SupportsIndex) -> int:
         """0 where a sequence is (a segment of) its record as it is; n for the n-th of `tokenizer.variants(record)`.
 
-        Of a variant that runs backwards -n. `starts` counts positions of the variant then.
+        Of a variant that runs backwards -n, of one with other raw units n + `UNALIGNED`.
+        `starts` counts positions of the variant then.
         """
         part, index = self._part_of(int(self.table.record[sequence]))
         return int(part.variants[index])

@@ -13,18 +13,20 @@ A mask is a pure function of one piece and a Generator; batch, rank and worker d
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Integer
 
+from maskseq.contract.own import found as own_part
+from maskseq.contract.own import is_own
 from maskseq.errors import UsageError
 from maskseq.formats import most_alike
 from maskseq.masking.units import RawUnits, distinct
 from maskseq.types import Field
 
-OBJECTIVES = ("tokens", "spans", "infill", "tail")
+OBJECTIVES = ("tokens", "spans", "infill", "tail", "own")
 """What a segment is asked. `tail` is that of open prefixes (`open_prefixes.py`); the others are mixed by weight."""
 Mode = Literal["cell", "field", "position", "tail"]
 Lengths = Literal["geometric", "fixed", "ngram"]
@@ -102,6 +104,30 @@ class Infill:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Own:
+    """An objective of the user's own."""
+
+    name: str = ""
+    """As `module:name`: (number of items, how many to mask, `numpy.random.Generator`) → which, Bool [items]. Items
+    stand in the order of their positions; they are what `mode` masks together."""
+    weight: float = 0.0
+    replacement: Replacement = Replacement()
+
+    def __post_init__(self) -> None:
+        if bool(self.weight) != bool(self.name) or (self.name and not is_own(self.name)):
+            raise UsageError(f"masking.own takes a name = 'module:name' and a weight, not {self.name!r}, {self.weight}")
+
+    def choose(self, n: int, count: int, rng: np.random.Generator) -> Bool[np.ndarray, "items"]:
+        """Which of `n` items to mask."""
+        chosen = np.asarray(own_part("objective", self.name)(n, count, rng))
+        if chosen.shape != (n,) or chosen.dtype != np.bool_:
+            raise UsageError(
+                f"objective {self.name!r} must answer with {n} truth values, not {chosen.dtype} {chosen.shape}"
+            )
+        return chosen
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tail:
     """What is masked of an open prefix (`packing.open`): its last positions, with all their fields."""
 
@@ -130,6 +156,7 @@ class MaskingConfig:
     tokens: Tokens = field(default_factory=Tokens)
     spans: Spans = field(default_factory=Spans)
     infill: Infill = field(default_factory=Infill)
+    own: Own = field(default_factory=Own)
     tail: Tail = field(default_factory=Tail)
     field_weights: dict[str, float] = field(default_factory=dict)
     """How much the loss weighs hidden cells of a field, by its name (others: 1). With 0 a field is hidden as ever and
@@ -152,7 +179,15 @@ class MaskingConfig:
 
     @property
     def weights(self) -> tuple[float, ...]:
-        return self.tokens.weight, self.spans.weight, self.infill.weight
+        return self.tokens.weight, self.spans.weight, self.infill.weight, 0.0, self.own.weight
+
+    @property
+    def without_own(self) -> "MaskingConfig":
+        """As far as it needs no code of the user's, which was for training: how figures are made."""
+        if not self.own.weight:
+            return self
+        others = self.tokens.weight + self.spans.weight + self.infill.weight
+        return replace(self, own=Own(), tokens=self.tokens if others else replace(self.tokens, weight=1.0))
 
     def weights_of(self, names: Sequence[str]) -> list[float]:
         """The weights of the fields of these names; `UsageError` if there is no such field, or all weigh nothing."""
@@ -210,7 +245,8 @@ def mask_segment(
     raw = RawUnits.of(units, fields)
     plan = plan_mask(raw, scorable, config, rng=rng, progress=progress, in_decay=in_decay)
     masked = raw.cells(plan.units)
-    replacement = (config.tokens, config.spans, config.infill)[plan.objective].replacement
+    objectives = {"tokens": config.tokens, "spans": config.spans, "infill": config.infill, "own": config.own}
+    replacement = objectives[OBJECTIVES[plan.objective]].replacement
     inputs = _replace(ids, masked, plan.units, raw, fields, replacement, rng)
     return SegmentMask(masked, inputs, plan.objective, plan.ratio, plan.target)
 
@@ -260,6 +296,9 @@ def plan_mask(
             chosen = np.arange(len(items)) >= len(items) - count
         elif OBJECTIVES[objective] == "spans":
             chosen = _runs(len(items), count, config.spans, rng)
+        elif OBJECTIVES[objective] == "own":
+            chosen = config.own.choose(len(items), count, rng)
+            ratio = float(chosen.mean())
         else:
             chosen = _pick(len(items), count, rng)
     if item_of is None:

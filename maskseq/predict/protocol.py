@@ -134,6 +134,12 @@ class Fill:
         filled[tuple(self.cells.T)] = self.values[sample]
         return filled
 
+    def led_by(self, sample: int) -> "Fill":
+        """The same fill with this sample as the first one."""
+        order = [sample, *(other for other in range(len(self.values)) if other != sample)]
+        every = {name: getattr(self, name) for name in (*_PER_SAMPLE, "n_passes", "numbers")}
+        return replace(self, **{name: None if each is None else each[order] for name, each in every.items()})
+
     def shifted(self, by: int) -> "Fill":
         """The same fill in coordinates that begin `by` positions earlier."""
         return replace(self, cells=self.cells + np.array([by, 0]))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor, nn
 
+from maskseq.contract.own import found as own_part
 from maskseq.masking.plan import OBJECTIVES
 from maskseq.model.encoder import Encoder
 from maskseq.packing.rows import PackedRow
@@ -68,15 +69,16 @@ class Batch:
 class MaskedLoss(nn.Module):
     """An encoder and its loss as one module, so that DDP and FSDP see everything that has parameters."""
 
-    def __init__(self, encoder: Encoder, *, z_loss: float = 0.0, smoothing: float = 0.0) -> None:
+    def __init__(self, encoder: Encoder, *, z_loss: float = 0.0, smoothing: float = 0.0, own: str = "") -> None:
         """`z_loss` weighs the squared log-partition (PaLM, 2204.02311 §5); 0: none.
 
         `smoothing` is the standard deviation, in bins, of the Gaussian that spreads the target of an ordinal field
-        over its neighbours; 0: none.
+        over its neighbours; 0: none. `own` is a loss of the user's in place of cross-entropy (`TrainingConfig.loss`).
         """
         super().__init__()
         self.encoder = encoder
         self.z_loss = z_loss
+        self.own = own_part("loss", own) if own else None
         vocabulary = encoder.config.vocabulary
         self.spread: list[Tensor | None] = [
             gaussian_targets(len(centres), n, smoothing) if smoothing and centres is not None else None
@@ -114,6 +116,8 @@ class MaskedLoss(nn.Module):
             spread = self.spread[field]
             if spread is not None:
                 minimised = soft_cross_entropy(logits, spread.to(logits.device)[cells.target])
+            if self.own is not None:
+                minimised = self.own(logits, cells.target, self.encoder.config.vocabulary.names[field])
             if self.z_loss:
                 minimised = minimised + self.z_loss * logits.logsumexp(-1).square()
             loss = loss + (cells.weight * minimised).sum()
