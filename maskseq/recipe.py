@@ -137,7 +137,7 @@ class Recipe:
 
     def check_fields(self, fields: Sequence[Field]) -> None:
         """The same of what depends on the fields of the data, which a tokenizer says before a corpus is built."""
-        self.encoder_config(Vocabulary.of(fields))
+        self.encoder_config(Vocabulary.of(fields)).axes()
         self.masking.weights_of([field.name for field in fields])
 
     @property

@@ -68,9 +68,14 @@ class Spans:
     """`ngram`: 1, 2 or 3 units with p(n) ∝ 1/n, as in Xiao et al. 2025; `mean_length` is not used then."""
     mean_length: float = 8.0
     """In raw units; in positions or fields where `mode` hides those whole."""
+    grid: int = 0
+    """Positions of a row where they stand row by row in a grid, such as an image: spans are rectangles then, of about
+    `mean_length` positions. 0: they stand in a line."""
     replacement: Replacement = Replacement()
 
     def __post_init__(self) -> None:
+        if self.grid < 0:
+            raise UsageError(f"spans.grid = {self.grid} is the number of positions in a row, or 0")
         if not 1 <= self.mean_length < float("inf") or (self.lengths == "fixed" and self.mean_length % 1):
             raise UsageError(f"spans.mean_length = {self.mean_length} must be ≥ 1, and whole for fixed lengths")
 
@@ -294,6 +299,8 @@ def plan_mask(
         ratio = count / len(items)
         if mode == "tail":
             chosen = np.arange(len(items)) >= len(items) - count
+        elif OBJECTIVES[objective] == "spans" and config.spans.grid:
+            chosen = _rectangles(raw.owner[items] if item_of is None else items, count, config.spans, rng)
         elif OBJECTIVES[objective] == "spans":
             chosen = _runs(len(items), count, config.spans, rng)
         elif OBJECTIVES[objective] == "own":
@@ -360,6 +367,22 @@ def _runs(n_items: int, n_masked: int, spans: Spans, rng: np.random.Generator) -
     mask = np.repeat(np.arange(2 * n) % 2 == 0, runs)
     turn = rng.integers(n_items)  # else the first item is always hidden and the last never
     return np.concatenate([mask[turn:], mask[:turn]])
+
+
+def _rectangles(
+    position: Integer[np.ndarray, "items"], n_masked: int, spans: Spans, rng: np.random.Generator
+) -> Bool[np.ndarray, "items"]:
+    """Exactly `n_masked` items, in rectangles of a grid; the last one may be cut short."""
+    row, column = np.divmod(position, spans.grid)
+    chosen, side = np.zeros(len(position), dtype=bool), np.sqrt(spans.mean_length)
+    while (left := n_masked - np.count_nonzero(chosen)) > 0:
+        height, width = (int(each) for each in rng.geometric(1 / side, size=2))
+        # beyond the edges as well: else what stands there is masked less often
+        top = rng.integers(int(row.min()) - height + 1, int(row.max()) + 1)
+        first = rng.integers(1 - width, spans.grid)
+        inside = (row >= top) & (row < top + height) & (column >= first) & (column < first + width)
+        chosen[np.flatnonzero(inside & ~chosen)[:left]] = True
+    return chosen
 
 
 def _lengths(total: int, n_visible: int, spans: Spans, rng: np.random.Generator) -> Integer[np.ndarray, "spans"]:

@@ -7,6 +7,7 @@ NeoBERT and Xiao et al. are presets (`presets.py`) of this one file. Parameter n
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -24,7 +25,7 @@ from maskseq.model.linear import Linear
 from maskseq.model.priors.ordinal_basis import table_of, table_rows
 from maskseq.model.priors.prior import Prior
 from maskseq.model.priors.registry import PRIORS
-from maskseq.model.rotary import Rotation, rotation
+from maskseq.model.rotary import Rotation, axial, coordinates_of, rotation
 from maskseq.model.states import States
 
 Attend = Callable[..., Tensor]
@@ -87,7 +88,7 @@ class Encoder(nn.Module):
                 attend = ContextTargetAttention.of(target, cu_seqlens)
         hidden, prior = self.embeddings(ids, positions)
         hidden = dropout(hidden, config.embedding_dropout, dropout_keys, 0).to(dtype or hidden.dtype)
-        everywhere, nearby = self.rotations(positions)
+        everywhere, nearby = self.rotations(ids, positions)
         for index, layer in enumerate(self.layers):
             if index == depth:
                 return States(hidden, prior)
@@ -111,15 +112,20 @@ class Encoder(nn.Module):
                 logits = logits + F.pad(evidence, (0, logits.shape[1] - evidence.shape[1]))
         return logits  # type: ignore[no-any-return]
 
-    def rotations(self, positions: Int[Tensor, "tokens"]) -> tuple[Rotation, Rotation]:
+    def rotations(
+        self, ids: Int[Tensor, "tokens fields"], positions: Int[Tensor, "tokens"]
+    ) -> tuple[Rotation, Rotation]:
         """Rotary angles for global and for local layers, from the θ that `config` has now: nothing to invalidate."""
         config = self.config
         if config.positions != "rope":
             return None, None
-        everywhere = rotation(positions, config.rotary_size, config.rope_theta)
+        angles = partial(rotation, positions)
+        if axes := config.axes():
+            angles = partial(axial, coordinates_of(ids, positions, axes, summed=bool(config.rope_gaps)))
+        everywhere = angles(config.rotary_size, config.rope_theta)
         if config.global_every == 1:
             return everywhere, None
-        return everywhere, rotation(positions, config.rotary_size, config.rope_theta_local)
+        return everywhere, angles(config.rotary_size, config.rope_theta_local)
 
     @property
     def n_parameters(self) -> int:
