@@ -107,6 +107,14 @@ class TrainedModel(LoadedRun):
         known: What is known of the file at hand, which experts count as well; see `knowing`.
     """
 
+    def __repr__(self) -> str:
+        names = [field.name for field in self.tokenizer.fields]
+        fields = ", ".join(names[:8]) + ", …" * (len(names) > 8)
+        n, name = self.model.n_parameters, self.checkpoint.name
+        return (
+            f"TrainedModel({str(self.path)!r}, {name}, {n:,} parameters, {type(self.tokenizer).__name__} of {fields})"
+        )
+
     def infill_frame(self, frame: Any, **given: Any) -> Any:
         """A data frame with its unknown cells filled; see `maskseq.apps.frames.infill_frame`."""
         return _of_apps("frames").infill_frame(self, frame, **given)

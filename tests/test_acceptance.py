@@ -118,7 +118,7 @@ def test_the_command_counts_refusals(tmp_path: Path) -> None:
         "blend": False,
     }
     maskseq.pretrain(recipe, output=tmp_path / "run")
-    (tmp_path / "new.csv").write_text(nights(3, holes=0.1, seed=3))
+    (tmp_path / "new.csv").write_text(nights(3, holes=0.3, seed=3))
     for name, left in (("own_parts:accept_all", 0), ("own_parts:accept_none", 3)):
         output = tmp_path / name.partition(":")[2]
         arguments = ["infill", tmp_path / "run", tmp_path / "new.csv", "-o", output, "--accept", name, "--json"]

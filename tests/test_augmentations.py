@@ -91,7 +91,7 @@ def rows(folder: Path, records: list[ListRecord], **options: Any) -> PackedRows:
 
 def test_training_draws_each_by_key(tmp_path: Path) -> None:
     records = melodies()
-    made = rows(tmp_path / "c", records, split=SplitConfig(selection=0))
+    made = rows(tmp_path / "c", records, split=SplitConfig(selection=0.0))
     tokenizer, seen = Tones(), Counter[str]()
     known = {tuple(tokenizer.encode(record).ids[:, 0].tolist()): record for record in records}
     images = {key: {"": key} for key in known}

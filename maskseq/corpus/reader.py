@@ -79,6 +79,9 @@ class Corpus:
         saved, file = manifest["tokenizer"], f"{folder}/{MANIFEST}"
         return cls(folder, manifest, tokenizer_from_json(saved, trust_code=trust_code, known=known, file=file))
 
+    def __repr__(self) -> str:
+        return f"Corpus({self.path!r}, {len(self.lengths):,} sequences, {int(self.lengths.sum()):,} positions)"
+
     @property
     def path(self) -> str:
         return str(self.folder)

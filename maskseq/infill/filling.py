@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from maskseq.constraints import Constraint
+from maskseq.contract.brief import brief
 from maskseq.contract.fence import beyond_of, encode, fenced
 from maskseq.errors import UsageError
 from maskseq.formats import Name, Names
@@ -26,6 +27,7 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, LegalCells
 
 
+@brief
 @dataclass(frozen=True)
 class FilledRecord:
     """A record with its holes filled, and what stood there before."""

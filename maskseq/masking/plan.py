@@ -250,8 +250,8 @@ def mask_segment(
     raw = RawUnits.of(units, fields)
     plan = plan_mask(raw, scorable, config, rng=rng, progress=progress, in_decay=in_decay)
     masked = raw.cells(plan.units)
-    objectives = {"tokens": config.tokens, "spans": config.spans, "infill": config.infill, "own": config.own}
-    replacement = objectives[OBJECTIVES[plan.objective]].replacement
+    replacements = [each.replacement for each in (config.tokens, config.spans, config.infill)]
+    replacement = [*replacements, Replacement(), config.own.replacement][plan.objective]
     inputs = _replace(ids, masked, plan.units, raw, fields, replacement, rng)
     return SegmentMask(masked, inputs, plan.objective, plan.ratio, plan.target)
 

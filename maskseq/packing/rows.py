@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int8, Int32, Integer
 
+from maskseq.contract.brief import brief
 from maskseq.corpus.reader import Corpus, Split, stored_name
 from maskseq.errors import UsageError
 from maskseq.masking.open_prefixes import mask_tail, prefixes
@@ -28,6 +29,7 @@ from maskseq.storage.run_folder import RunFolder
 from maskseq.types import Encoded
 
 
+@brief
 @dataclass(frozen=True)
 class PackedRow:
     """Packed pieces. What they leave free is *filler*: pieces of `[MASK]` of their own at the end, never scored."""
@@ -108,6 +110,9 @@ class PackedRows:
         )
         self._blocks = Blocks(lambda epoch, block: load_block(corpus, planned(epoch, block), first_sequence=span.start))
         self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"PackedRows({self.corpus!r}, rows of {self.config.row_tokens:,} tokens)"
 
     def n_rows(self, epoch: int = 0) -> int:
         """Rows of an epoch, which differ a little because windows begin elsewhere. Plans it (and those before it)."""

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
+from maskseq.contract.brief import brief
 from maskseq.predict.stated import Stated
 
 
+@brief
 @dataclass(frozen=True)
 class Example:
     """What a predictor may see of one sequence, or of a window of it.
@@ -89,6 +91,7 @@ def with_ids(predict: Predict) -> PredictIds:
     return lambda sequences, cells: predict([Example(ids) for ids in sequences], cells)
 
 
+@brief
 @dataclass(frozen=True)
 class Fill:
     """What was put into the hole cells of one sequence, and how surely."""
@@ -137,7 +140,7 @@ class Fill:
     def led_by(self, sample: int) -> "Fill":
         """The same fill with this sample as the first one."""
         order = [sample, *(other for other in range(len(self.values)) if other != sample)]
-        every = {name: getattr(self, name) for name in (*_PER_SAMPLE, "n_passes", "numbers")}
+        every: dict[str, Any] = {name: getattr(self, name) for name in (*_PER_SAMPLE, "n_passes", "numbers")}
         return replace(self, **{name: None if each is None else each[order] for name, each in every.items()})
 
     def shifted(self, by: int) -> "Fill":

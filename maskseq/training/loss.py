@@ -1,6 +1,6 @@
 """What is minimised and what is counted: weighted cross-entropy of the scored cells, the head run on those only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor, nn
 
+from maskseq.contract.brief import brief
 from maskseq.contract.own import found as own_part
 from maskseq.masking.plan import OBJECTIVES
 from maskseq.model.encoder import Encoder
@@ -20,6 +21,7 @@ N_GROUPS = len(OBJECTIVES) * len(RATIO_BINS)
 SUMS = ("cells", "weight", "loss", "correct")  # the last two times weight
 
 
+@brief
 @dataclass(frozen=True)
 class FieldCells:
     """The scored cells of one field in a micro-batch."""
@@ -32,6 +34,7 @@ class FieldCells:
     """Which objective and bin of mask ratios their piece belongs to."""
 
 
+@brief
 @dataclass(frozen=True)
 class Batch:
     """A micro-batch as tensors. Scored cells are found in NumPy, before anything waits for a device."""
@@ -63,6 +66,24 @@ class Batch:
             row.max_seqlen,
             tuple(scored),
             tensor(row.target, np.bool_),
+        )
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """The same batch on another device; Lightning moves batches so."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=non_blocking)
+
+        return replace(
+            self,
+            ids=moved(self.ids),
+            positions=moved(self.positions),
+            cu_seqlens=moved(self.cu_seqlens),
+            scored=tuple(
+                FieldCells(moved(each.token), moved(each.target), moved(each.weight), moved(each.group))
+                for each in self.scored
+            ),
+            target=None if self.target is None else moved(self.target),
         )
 
 
