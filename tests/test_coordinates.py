@@ -40,6 +40,8 @@ def encoder(**changes: Any) -> Encoder:
     first = int(model.config.vocabulary.offsets[1])
     with torch.no_grad():
         model.embeddings.tok_embeddings.weight[first:] = 0
+        for layer in model.layers:  # else attention is nearly uniform, wherever things stand
+            layer.attn.Wqkv.weight *= 10  # type: ignore[union-attr, operator]
     return model.eval()
 
 
@@ -70,11 +72,11 @@ def test_what_counts_is_the_distance_along_each_axis() -> None:
     model = encoder(rope_fields=("row", "column"))
     rows, columns = np.divmod(np.arange(12), 4)
     there = states(model, piece(rows, columns))
-    torch.testing.assert_close(states(model, piece(rows + 3, columns + 5)), there, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(states(model, piece(rows + 3, columns + 5)), there, atol=1e-4, rtol=1e-3)
     order = np.random.default_rng(0).permutation(12)  # the order of positions says nothing any more
     shuffled = piece(rows, columns)[order]
-    torch.testing.assert_close(states(model, shuffled), there[order], atol=1e-5, rtol=1e-4)
-    assert not torch.allclose(states(model, piece(rows, columns * 2)), there, atol=1e-3)
+    torch.testing.assert_close(states(model, shuffled), there[order], atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(states(model, piece(rows, columns * 2)), there, atol=1e-2)
 
 
 def test_gaps_add_up_to_time_within_each_piece() -> None:
@@ -85,8 +87,8 @@ def test_gaps_add_up_to_time_within_each_piece() -> None:
     given = np.stack([expected[:, 0], gaps, expected[:, 2]], axis=1)
     torch.testing.assert_close(states(by_gap, given), states(by_row, expected))
     together = states(by_gap, given, piece([2, 2, 9], [0, 0, 0]), given)
-    torch.testing.assert_close(together[:5], states(by_gap, given), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(together[8:], together[:5], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(together[:5], states(by_gap, given), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(together[8:], together[:5], atol=1e-4, rtol=1e-3)
 
 
 def test_units_scale_and_unknown_places_are_nowhere() -> None:
@@ -110,7 +112,7 @@ def test_only_given_numbers_are_coordinates(changes: dict[str, Any]) -> None:
 
 def rectangles(area: float, ratio: float, seed: int) -> np.ndarray:
     config = MaskingConfig(
-        ratio=ratio, tokens=Tokens(weight=0), spans=Spans(weight=1, mean_length=area, grid=8), mode="position"
+        ratio=ratio, tokens=Tokens(weight=0.0), spans=Spans(weight=1.0, mean_length=area, grid=8), mode="position"
     )
     field = (Field(name="value", tokens=tuple("abcd")),)
     units = np.arange(64)[:, None, None] + np.array([0, 1])

@@ -1,6 +1,6 @@
-"""Handwritten digits of 8 x 8 pixels, as a table without code: fill a masked quadrant, by rows and columns or in a line.
+"""Handwritten digits of 8 x 8 pixels, as a table without code: masked quadrants, by rows and columns or in a line.
 
-    python examples/digits/run.py OUTPUT      # needs scikit-learn, which has the images
+python examples/digits/run.py OUTPUT      # needs scikit-learn, which has the images
 """
 
 import argparse
@@ -32,10 +32,15 @@ def recipe(file: Path, *, tokens: int, plane: bool) -> dict:
     places = [str(n) for n in range(SIDE)]
     levels = [str(n) for n in range(LEVELS)]
     columns = ["grey", "row", "column"] if plane else ["grey"]
-    ordered = {name: places for name in columns[1:]} | {"grey": levels}
+    ordered = dict.fromkeys(columns[1:], places) | {"grey": levels}
     size = {"preset": "nano", "n_layers": 3, "hidden_size": 96, "n_heads": 4}
     return {
-        "data": {"files": [str(file)], "format": "table", "format_options": {"key": "image"}, "split": {"by": "record"}},
+        "data": {
+            "files": [str(file)],
+            "format": "table",
+            "format_options": {"key": "image"},
+            "split": {"by": "record"},
+        },
         "tokenizer": {"name": "columns", "columns": columns, "ordered": ordered, "given": columns[1:]},
         "model": size | ({"rope_fields": ["row", "column"]} if plane else {}),
         "packing": {"row_tokens": 2048, "context": 64},
@@ -92,13 +97,16 @@ def main() -> None:
     file = write_table(train, asked.output / "digits.csv")
     hidden = [QUADRANTS[number % 4] for number in range(len(test))]
     guesses = {"mean image": np.broadcast_to(train.mean(axis=0), test.shape), "Gaussian": gaussian(train, test, hidden)}
-    for name, plane in (("encoder in a line", False), ("encoder of rows and columns", True)):
-        run = maskseq.pretrain(recipe(file, tokens=asked.tokens, plane=plane), output=asked.output / name.split()[2])
+    for name, plane in (("encoder, pixels in a line", False), ("encoder, rows and columns", True)):
+        run = maskseq.pretrain(
+            recipe(file, tokens=asked.tokens, plane=plane), output=asked.output / ("plane" if plane else "line")
+        )
         guesses[name] = fill(run, test, hidden, asked.output)
     figures = {}
     for name, guess in guesses.items():
         wrong = np.concatenate([(guess[n] - test[n])[where].ravel() for n, where in enumerate(hidden)])
-        figures[name] = {"mean error": round(float(abs(wrong).mean()), 3), "exact": round(float((abs(wrong) < 0.5).mean()), 3)}
+        off = abs(wrong)
+        figures[name] = {"mean error": round(float(off.mean()), 3), "exact": round(float((off < 0.5).mean()), 3)}
     print(json.dumps(figures, indent=1))
 
 

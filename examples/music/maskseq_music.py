@@ -1,6 +1,6 @@
 """Tunes of three fields: a tune a line, `name TAB key TAB pitch:length pitch:length …`, and `?` for what nobody knows.
 
-Pitches are numbers of semitones (MIDI) or `z` for a rest; lengths are in eighths; a key is one of twelve tonics and a mode.
+Pitches are numbers of semitones (MIDI) or `z` for a rest; lengths are in eighths; a key is a tonic (0 is C) and a mode.
 """
 
 from collections import Counter

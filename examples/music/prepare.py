@@ -1,6 +1,6 @@
 """Tunes of O'Neill's Music of Ireland (1850 tunes, 1903), as music21 brings them in ABC: single voices, three fields.
 
-    python examples/music/prepare.py tunes.tunes
+python examples/music/prepare.py tunes.tunes
 """
 
 import argparse
@@ -26,8 +26,8 @@ def tunes(text: str) -> Iterator[tuple[str, str, list[str]]]:
         if not key or key[1] not in MAJOR or key[2].lower() not in MODES:
             continue
         signature = MAJOR[key[1]] + MODES[key[2].lower()]
-        altered = {letter: 1 for letter in SHARPS[: max(signature, 0)]}
-        altered |= {letter: -1 for letter in SHARPS[::-1][: max(-signature, 0)]}
+        altered = dict.fromkeys(SHARPS[: max(signature, 0)], 1)
+        altered |= dict.fromkeys(SHARPS[::-1][: max(-signature, 0)], -1)
         tonic = (STEPS[key[1][0]] + {"#": 1, "b": -1}.get(key[1][1:], 0)) % 12
         unit = Fraction(head.get("L", "1/8").split()[0]) * 8
         yield f"tune {head.get('X', '').strip()}", f"{tonic} {NAMES[key[2].lower()]}", notes(body, altered, unit)
@@ -49,7 +49,9 @@ def notes(body: str, altered: dict[str, int], unit: Fraction) -> list[str]:
         length = unit * Fraction(int(times or 1), int(by or 2 ** len(slashes)) if slashes else 1) * carried
         carried = Fraction(1)
         if broken:
-            length, carried = (length * Fraction(3, 2), Fraction(1, 2)) if broken == ">" else (length / 2, Fraction(3, 2))
+            length, carried = (
+                (length * Fraction(3, 2), Fraction(1, 2)) if broken == ">" else (length / 2, Fraction(3, 2))
+            )
         if triplet:
             length, triplet = length * Fraction(2, 3), triplet - 1
         pitch = "z"

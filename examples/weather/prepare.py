@@ -1,6 +1,6 @@
 """Daily weather of Seattle, 2012 to 2015 (NOAA, by way of the package vega_datasets), a month a sequence.
 
-    python examples/weather/prepare.py weather.csv
+python examples/weather/prepare.py weather.csv
 """
 
 import argparse

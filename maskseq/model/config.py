@@ -70,6 +70,12 @@ class EncoderConfig(PriorSwitches):
     token_types: int = 0
     """Rows of BERT's segment table, of which row 0 is added everywhere; 0: there is none."""
 
+    frame: bool = False
+    """A learned token before and one behind each piece, as ESM-2 has `<cls>` and `<eos>`: seen, and never answered."""
+    mask_scaling: float = 0.0
+    """Token dropout of ESM-2: masked positions embed as 0, and the others times (1 − this) ÷ (1 − the share that is
+    masked). 0: none."""
+
     head: Literal["none", "gelu", "silu"] = "gelu"
     """Dense layer, this activation and a norm before the decoder, or nothing."""
     head_bias: bool = False
@@ -126,6 +132,12 @@ class EncoderConfig(PriorSwitches):
                 f"context_sees_target = false needs every layer to attend to whole pieces: "
                 f"global_every must be 1, not {self.global_every}"
             )
+        dropouts = self.embedding_dropout, self.attention_dropout, self.mlp_dropout
+        plain = self.positions == "rope" and self.context_sees_target and not (self.rope_fields or self.rope_gaps)
+        if self.frame and (any(dropouts) or not plain):
+            raise UsageError("frame goes with plain RoPE, without dropout, and with a context that sees its target")
+        if not 0 <= self.mask_scaling < 1 or (self.mask_scaling and self.embedding_norm):
+            raise UsageError(f"mask_scaling = {self.mask_scaling} is a share below 1, and goes without embedding_norm")
         self.check_priors(self.vocabulary, context_sees_target=self.context_sees_target)
         if not 0 < self.rope_fraction <= 1:
             raise UsageError(f"rope_fraction must be above 0 and at most 1, not {self.rope_fraction}")

@@ -140,8 +140,9 @@ class Fill:
     def led_by(self, sample: int) -> "Fill":
         """The same fill with this sample as the first one."""
         order = [sample, *(other for other in range(len(self.values)) if other != sample)]
-        every: dict[str, Any] = {name: getattr(self, name) for name in (*_PER_SAMPLE, "n_passes", "numbers")}
-        return replace(self, **{name: None if each is None else each[order] for name, each in every.items()})
+        every = {name: getattr(self, name) for name in (*_PER_SAMPLE, "n_passes", "numbers")}
+        led: dict[str, Any] = {name: None if each is None else each[order] for name, each in every.items()}
+        return replace(self, **led)
 
     def shifted(self, by: int) -> "Fill":
         """The same fill in coordinates that begin `by` positions earlier."""
