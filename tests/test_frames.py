@@ -12,7 +12,7 @@ from test_tables_tokenizer import nights
 import maskseq
 from maskseq.apps.frames import infill_frame
 from maskseq.apps.infill import infill_file
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError, DataWarning, UsageError
 
 SHORT = ["training.tokens=2_000", 'training.device="cpu"']
 
@@ -127,3 +127,10 @@ def test_frames_that_do_not_fit_are_refused_in_one_line(run: maskseq.TrainedMode
     with pytest.raises((DataError, UsageError), match=word) as caught:
         infill_frame(run, frame)
     assert "/" not in str(caught.value).partition("\n\n")[0]
+
+
+def test_a_frame_whose_sequences_nobody_names_is_a_guess_with_a_warning() -> None:
+    frame = pd.DataFrame({"place": np.arange(30) + 0.5, "noise": [f"{n * 7 % 11} dB" for n in range(30)]})
+    with pytest.warns(DataWarning, match="key"):
+        recipe = maskseq.recipe_for(frame)
+    assert "key" not in recipe["data"].get("format_options", {})

@@ -1,18 +1,21 @@
 """Tables in memory in, tables of the same library out: what commands do with files."""
 
 import tomllib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from maskseq import plugins
 from maskseq.apps.generate import GenerateRequest, next_file
 from maskseq.apps.infill import infill_file
 from maskseq.apps.init import init
+from maskseq.apps.init_readings import UndecidedError
 from maskseq.corpus.dress import NO_OPTIONS
-from maskseq.corpus.frames import TABLE, TableInMemory
+from maskseq.corpus.frames import CALLED, TABLE, TableInMemory
 from maskseq.corpus.intake import Intake, OnError
-from maskseq.errors import UsageError
+from maskseq.errors import DataWarning, UsageError
 from maskseq.infill.options import InfillOptions
 from maskseq.recipe import Recipe
 from maskseq.trained import TrainedModel
@@ -35,7 +38,12 @@ def recipe_for(
     """
     with TableInMemory.of(frame).as_file(plugins.load("formats", format, trust_code=True)) as file:
         recipe = file.with_name("recipe.toml")
-        init([file], recipe, format=format, overrides=overrides, yes=True, on_error=on_error)
+        begin = partial(init, [file], recipe, format=format, overrides=overrides, on_error=on_error)
+        try:
+            begin()
+        except UndecidedError as error:
+            warnings.warn(f"{CALLED}: {error.doubt}", DataWarning, stacklevel=2)
+            begin(yes=True)
         found = tomllib.loads(recipe.read_text(encoding="utf-8"))
     del found["data"]["files"]
     return found

@@ -65,6 +65,8 @@ class TableInMemory:
         """The frame of the same library and types, with those cells of a file of the same rows that are others."""
         nw, _ = _libraries()
         before, after = self.given.to_arrow(), self._read(file)
+        if any(len(column) != len(before) for column in after.values()):
+            raise UsageError(f"{CALLED}: rows were added or left out, for which it has no place\n\nhint: fill a file")
         changed = []
         for name in self.given.columns:
             was, now = before.column(name).to_pylist(), after[name]

@@ -65,6 +65,8 @@ class TrainingConfig:
         for name in (self.loss, *self.callbacks):
             if name and not is_own(name):
                 raise UsageError(f"training: {name!r} is not of the form module:name, as losses and callbacks are")
+        if self.loss and self.smoothing:
+            raise UsageError("training.smoothing is of cross-entropy, and training.loss stands in its place: give one")
         if self.patience < 0:
             raise UsageError(f"training: patience is a number of validations from 0 on, not {self.patience}")
         if bool(self.first_rows) != bool(self.rows_warmup):
