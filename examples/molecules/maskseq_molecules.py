@@ -13,7 +13,7 @@ import numpy as np
 
 from maskseq import OTHER, DataError, Encoded, Field, Format, ListRecord, Tokenizer, Variant
 
-SYMBOL = re.compile(r"\[[^\]]+\]|Br|Cl|@@|%\d\d|[A-Za-z0-9=#()+\-\\/.@:~*$?]")
+SYMBOL = re.compile(r"\[[^\]]+\]|Br|Cl|@@|%\d\d|[A-Za-z0-9=#()+<>\-\\/.@:~*$?]")
 WRITINGS = 8
 """Other spellings of a molecule, at most."""
 
