@@ -197,6 +197,9 @@ class Panel:
             return _write(done, reported | {"failed": f"pretrain: {ended.output or 'no checkpoint within the limit'}"})
         if ended.code and not ended.stopped:
             return _write(done, reported | {"failed": f"pretrain: {ended.output}"})
+        if ended.stopped:  # what follows the training, as its message says; code from before has no such command
+            blended = self._call(["-m", "maskseq", "blend", str(run)], None)
+            reported |= {"blended in CPU seconds": round(blended.cpu)} if not blended.code else {}
         return _write(done, reported | _last(run / "metrics.jsonl"))
 
     def _exported(self, requested: Set, folder: Path, train: Path, test: Path) -> questions.Export:
