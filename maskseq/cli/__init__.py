@@ -3,7 +3,7 @@
 One module for each kind of work; importing it adds its commands, in the order in which `--help` lists them.
 """
 
-from maskseq.cli import train, use, generate, tasks, judge, data, tools  # noqa: I001, F401 (the order of --help)
+from maskseq.cli import train, use, generate, serve, tasks, judge, data, tools  # noqa: I001, F401 (the order of --help)
 from maskseq.cli.app import app
 
 
