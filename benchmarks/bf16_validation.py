@@ -17,7 +17,7 @@ from pathlib import Path
 from unittest import mock
 
 import maskseq
-from maskseq.apps.pretrain import prepare_corpus
+from maskseq.apps.prepare import prepare_corpus
 from maskseq.corpus.reader import Corpus
 from maskseq.recipe import Recipe, load_recipe
 

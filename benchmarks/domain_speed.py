@@ -20,7 +20,7 @@ from pathlib import Path
 import edfio
 import numpy as np
 
-from maskseq.apps.pretrain import prepare_corpus
+from maskseq.apps.prepare import prepare_corpus
 from maskseq.recipe import load_recipe
 from maskseq_events.xes import Xes
 from maskseq_signals.edf import Edf

@@ -183,7 +183,12 @@ def _integers(run: Path) -> dict[str, np.ndarray]:
     found = {"int/ids": np.concatenate([encoded.ids for _, encoded in corpus.each("train")])}
     for split in ("train", "validation"):
         found[f"int/{split} lengths"] = np.array([len(each) for _, each in corpus.each(split)])
-    rows = _imported("maskseq:rows_of_run", "maskseq.apps.pretrain:rows_of_run", "maskseq.commands:rows_of_run")(run)
+    rows = _imported(
+        "maskseq.apps.rows:rows_of_run",
+        "maskseq:rows_of_run",
+        "maskseq.apps.pretrain:rows_of_run",
+        "maskseq.commands:rows_of_run",
+    )(run)
     for number in range(3):
         row = rows.row(number)
         for name in ("inputs", "targets", "positions", "cu_seqlens", "objective", "target", "sequence", "start"):

@@ -25,10 +25,11 @@ from statistics import median
 import numpy as np
 
 from maskseq import load
+from maskseq.apps.interchange import export_checkpoint
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.predict.protocol import Example, Predict, of_ids
 from maskseq.scoring.score import chain_log_probs
-from maskseq.trained import TrainedModel, export_checkpoint
+from maskseq.trained import TrainedModel
 from maskseq.types import Vocabulary
 
 LENGTHS = (1, 2, 4, 8, 16)

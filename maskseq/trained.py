@@ -1,63 +1,47 @@
 """A trained run at work: fill, score and embed records, and take the encoder elsewhere."""
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import TypeAdapter, ValidationError
 
-from maskseq.baselines.gating import CELLS, PARTS, stored_gate
-from maskseq.baselines.run_experts import RunExperts
-from maskseq.calibration.stored import Fitted, read_calibration, write_calibration
+from maskseq.baselines.gating import CELLS, stored_gate
+from maskseq.calibration.stored import write_calibration
 from maskseq.contract.fence import encode
-from maskseq.contract.identity import in_fields, saved_form
-from maskseq.contract.renamed import of_recipe, older_names, with_added
-from maskseq.corpus.dress import NO_OPTIONS, TrainedOn, reader_for
+from maskseq.contract.renamed import older_names
 from maskseq.corpus.out_of_range import watched
-from maskseq.corpus.reader import Corpus, Split, holds_corpus
+from maskseq.corpus.reader import Corpus, Split
 from maskseq.corpus.unfamiliar import encoded
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import UsageError
 from maskseq.evaluation.holdout import calibrate_on
-from maskseq.formats import Format, Names
+from maskseq.formats import Names
 from maskseq.infill.filling import FilledRecord, fill_as_requested, tasks
 from maskseq.infill.journal import Journal
 from maskseq.infill.options import InfillOptions
 from maskseq.infill.sampler import InfillConfig
-from maskseq.interop.convert import export_hf, export_onnx
 from maskseq.lengths.head import FittedHead, fit_length_head, length_judge, load_length_head, save_length_head
 from maskseq.lengths.missing import Sizing, by_evidence
-from maskseq.masking.plan import MaskingConfig
-from maskseq.model.checkpoint import find_checkpoint, read_json, read_model
-from maskseq.model.encoder import Encoder
+from maskseq.loaded.recipe import trained_on
+from maskseq.loaded.run import LoadedRun
+from maskseq.model.checkpoint import find_checkpoint, read_model
 from maskseq.plugins import Trust
 from maskseq.predict.blend import ENCODER
-from maskseq.predict.calibrated import Calibration
 from maskseq.predict.embed import Pooling, embed_records
-from maskseq.predict.encoder import EncoderPredict
-from maskseq.predict.experts.remembered import Remembered
-from maskseq.predict.gate_file import StoredGate, read_gate, write_gate
-from maskseq.predict.predictor import Predictor
-from maskseq.predict.protocol import Example, Predict, of_ids, with_ids
-from maskseq.recipe import load_recipe
+from maskseq.predict.gate_file import write_gate
+from maskseq.predict.protocol import Example
 from maskseq.scoring.score import Score, score_records
 from maskseq.scoring.variants import VariantScore, score_variants
-from maskseq.storage.outputs import claimed, locked, sync
-from maskseq.storage.places import Place
-from maskseq.storage.run_folder import CheckpointFolder, RunFolder
-from maskseq.tasks.task_model import TaskModel, load_task
+from maskseq.storage.outputs import locked
+from maskseq.storage.run_folder import RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Progress
 from maskseq.variants import Listed, Records, stretches
 
 MOST_KNOWN = 1 << 20
 """Positions of a file that experts count as well."""
-BLEND = "blend"
-"""What a run with a gate predicts with."""
 
 
 def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any] | None = None) -> "TrainedModel":
@@ -94,37 +78,8 @@ def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any
     return TrainedModel(Path(run), model, own, checkpoint, trust_code)
 
 
-def trained_on(run: Path, checkpoint: Path) -> TrainedOn:
-    """What the run's recipe says of its files; nothing where there is no recipe, as beside an imported encoder."""
-    source = recipe_file(run, checkpoint)
-    recipe = read_json(source).get("recipe") if source else None
-    recipe = of_recipe(recipe) if isinstance(recipe, dict) else recipe
-    data = recipe.get("data", {}) if isinstance(recipe, dict) else {}
-    if not isinstance(data, dict):
-        raise DataError(source or run, "should be a section", place="recipe.data")
-    known = {name: data[name] for name in ("files", "format", "format_options") if name in data}
-    try:
-        return TypeAdapter(TrainedOn).validate_python(known | {"source": str(source or "")})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, ("recipe", "data", *first["loc"])))
-        raise DataError(source or run, first["msg"], place=where) from None
-
-
-def recipe_file(run: Path, checkpoint: Path) -> Path | None:
-    """Where the recipe of a run is; `DataError` if it was changed since the checkpoint was sealed with its own copy."""
-    ours, sealed = RunFolder(run).recipe, CheckpointFolder(checkpoint).recipe
-    if not sealed.exists():  # written before checkpoints had one
-        return ours if ours.exists() else None
-    if ours.exists() and ours.read_bytes() != sealed.read_bytes():
-        raise DataError(
-            ours, f"was changed since {checkpoint.name} was written, which has the recipe as it was: {sealed}"
-        )
-    return sealed
-
-
 @dataclass(frozen=True)
-class TrainedModel:
+class TrainedModel(LoadedRun):
     """A trained run: its encoder, its tokenizer, and the experts beside them. `maskseq.load` makes it.
 
     `infill` fills holes, `score` says how surprising known cells are, `embed` makes vectors, `calibrate` and `blend`
@@ -139,117 +94,6 @@ class TrainedModel:
         counted_on: The corpus that experts are counted on, where it is open already.
         known: What is known of the file at hand, which experts count as well; see `knowing`.
     """
-
-    path: Path
-    model: Encoder
-    tokenizer: Tokenizer[Any]
-    checkpoint: Path
-    """Which one of the run's."""
-    trust_code: Trust = False
-    """Which code that is not installed may be loaded for it: what `load` was given."""
-    counted_on: Corpus | None = None
-    """The corpus that experts are counted on, where it is open already."""
-    known: tuple[Example, ...] = ()
-    """What is known of the file at hand, which experts count as well; see `knowing`."""
-
-    @cached_property
-    def fitted(self) -> Fitted | None:
-        """Its calibration, if there is one; `DataError` if that cannot be read."""
-        return read_calibration(self.checkpoint)
-
-    @property
-    def task(self) -> TaskModel:
-        """What it was fine-tuned for; `UsageError` if it was not."""
-        return load_task(self.checkpoint, self.model, self.tokenizer)
-
-    def reader(self, file: Path, name: str | None = None, options: Mapping[str, Any] = NO_OPTIONS) -> Format[Any]:
-        """The format called `name`; by default that of the training files, if it reads this file (see `corpus.dress`).
-
-        `options` take the place of those that the training files were read with.
-        """
-        data = trained_on(self.path, self.checkpoint)
-        return reader_for(file, self.tokenizer, data, name, options, trust_code=self.trust_code)
-
-    def corpus(self, place: Place | None = None) -> Corpus:
-        """The corpus that it was trained on, if it is still there, or another one whose tokens are the same.
-
-        `UsageError` for one whose ids mean something else.
-        """
-        found = Corpus.open(place or RunFolder(self.path).corpus, trust_code=self.trust_code, known=self.tokenizer)
-        if other := in_fields(saved_form(found.tokenizer), self.tokenizer):
-            raise UsageError(
-                f"{found.path} was not tokenized as {self.path} needs it: its ids mean other values ({other})\n\n"
-                f"hint: build one with `maskseq tokenize` and the recipe of the run"
-            )
-        return found
-
-    @cached_property
-    def fills(self) -> Tokenizer[Any]:
-        """The tokenizer of what infill fills: the run's own, or that of raw units where several tokens share each."""
-        view = self.tokenizer.by_unit()
-        return self.tokenizer if view is None else view[0]
-
-    @cached_property
-    def experts(self) -> RunExperts:
-        """What it predicts with besides its encoder, if it has a gate."""
-        stored = read_gate(self.checkpoint)
-        context = self.model.config.max_positions
-        return RunExperts(stored, lambda: self._corpus_of(stored), self.fills.vocabulary, context, self.known)
-
-    def _corpus_of(self, gate: StoredGate | None) -> Corpus:
-        """The one that experts are counted on: open, in the run's folder, or where it lay when the gate was fitted."""
-        if self.counted_on is not None:
-            return self.counted_on
-        runs = RunFolder(self.path), CheckpointFolder(self.checkpoint).run
-        elsewhere: Place = gate.corpus_path if gate and gate.corpus_path else runs[0].corpus
-        places = [*(each.corpus for each in runs), elsewhere]
-        return self.corpus(next(filter(holds_corpus, places), places[0]))
-
-    def predict_fills(
-        self, *, symmetries: bool = True, experts: Sequence[str] = (), parts: tuple[Split, ...] = PARTS
-    ) -> Predict:
-        """The run as infill asks it, about cells of `fills`: the blend if it has a gate, or else its encoder.
-
-        `experts` chooses some of them; `parts` are those of its corpus that they are counted on.
-        """
-        view = self.tokenizer.by_unit()
-        plain = self.predict(symmetries=symmetries)
-        encoder = plain if view is None else of_ids(view[1](with_ids(plain)))
-        return self.experts.predict(encoder, experts, parts)
-
-    def predict(self, *, symmetries: bool = True) -> EncoderPredict:
-        """The encoder: log-probabilities of masked cells, averaged over the tokenizer's symmetries if wanted."""
-        return EncoderPredict(self.model, self.tokenizer.symmetries() if symmetries else ())
-
-    def predictors(
-        self, experts: Sequence[str] = (), *, symmetries: bool = True, parts: tuple[Split, ...] = PARTS
-    ) -> dict[str, Predict]:
-        """By name: `BLEND`, which the run predicts with, `ENCODER`, and each expert of its gate.
-
-        The encoder alone where it predicts alone. Answers are kept: asking all costs what asking each once does.
-        `parts` are those of the corpus that experts are counted on.
-        """
-        encoder = Remembered(self.predict(symmetries=symmetries))
-        if self.experts.used(experts) == (ENCODER,):
-            return {ENCODER: encoder}
-        found: dict[str, Predict] = {BLEND: self.experts.predict(encoder, experts, parts), ENCODER: encoder}
-        return found | self.experts.all(encoder, parts)
-
-    def predictor(
-        self,
-        config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
-        *,
-        symmetries: bool = True,
-        calibrated: bool = True,
-        experts: Sequence[str] = (),
-    ) -> Predictor:
-        """The run as infill asks it, calibrated for fills as `config` makes them if the run has a calibration."""
-        return Predictor(
-            predict=self.predict_fills(symmetries=symmetries, experts=experts),
-            tokenizer=self.fills,
-            context=self.model.config.max_positions,
-            calibration=self.calibration(config, symmetries=symmetries, experts=experts) if calibrated else None,
-        )
 
     def infill(
         self,
@@ -303,33 +147,6 @@ class TrainedModel:
             if room < 0:
                 return self
         return replace(self, known=tuple(found))
-
-    def calibration(
-        self, config: InfillConfig, *, symmetries: bool = True, experts: Sequence[str] = ()
-    ) -> Calibration | None:
-        """The one that fills of this kind are given; warns where the run's was fitted on fills of another kind."""
-        if self.fitted is None or not self._calibrates(experts):
-            return None
-        if (self.fitted.order, self.fitted.symmetries) != (config.order, symmetries):
-            warnings.warn(
-                f"probabilities are not calibrated: the run's calibration is of the order {self.fitted.order!r}, "
-                f"symmetries {'on' if self.fitted.symmetries else 'off'}",
-                stacklevel=3,
-            )
-            return None
-        return self.fitted.calibration
-
-    def _calibrates(self, experts: Sequence[str]) -> bool:
-        """Whether its calibration was fitted on what these experts predict; warns if not."""
-        assert self.fitted is not None
-        if self.fitted.predictor == self.experts.digest(experts):
-            return True
-        warnings.warn(
-            "probabilities are not calibrated: the run's calibration was fitted on another predictor than this one\n\n"
-            "hint: `maskseq calibrate` fits one on what is used",
-            stacklevel=4,
-        )
-        return False
 
     def calibrate(
         self,
@@ -414,13 +231,6 @@ class TrainedModel:
             write_gate(self.checkpoint, replace(stored, corpus_path=_path_of(corpus, RunFolder(self.path))))
         return replace(self, counted_on=corpus)
 
-    @property
-    def masking(self) -> MaskingConfig:
-        """How cells were masked in training; the default where no recipe says it."""
-        file = recipe_file(self.path, self.checkpoint)
-        saved = read_json(file).get("recipe") if file else None
-        return load_recipe(with_added(saved)).masking if isinstance(saved, dict) else MaskingConfig()
-
     def fit_lengths(
         self,
         records: Iterable[tuple[str, Encoded]],
@@ -501,15 +311,6 @@ class TrainedModel:
             tokenizer=self.tokenizer,
         )
 
-    def _scoring(self, symmetries: bool, calibrated: bool, experts: Sequence[str]) -> Predict:
-        encoder = self.predict(symmetries=symmetries)
-        if self.fills is not self.tokenizer:  # calibrations are those of units, as gates would be
-            return encoder
-        predict = self.experts.predict(encoder, experts)
-        if not calibrated or self.fitted is None or not self._calibrates(experts):
-            return predict
-        return self.fitted.calibration.of_single_cells(predict)
-
     def embed(
         self, records: Iterable[Any], *, pooling: Pooling = "mean", symmetries: bool = True, layer: int | None = None
     ) -> Iterator[tuple[str, Float[np.ndarray, "..."]]]:
@@ -546,19 +347,12 @@ def _path_of(corpus: Corpus, run: RunFolder) -> str:
     return "" if path.resolve() == run.corpus.resolve() else str(path.resolve())
 
 
-def export_checkpoint(run: TrainedModel, output: Path, *, format: Literal["hf", "onnx"]) -> str:
-    """Write a run's encoder for transformers or as ONNX; returns what was written. Experts and the gate stay here."""
-    with claimed(output, new=True, parents=True) as work:
-        if format == "hf":
-            reported = export_hf(run.model, work.content, tokenizer=run.tokenizer)
-            work.publish()
-            return reported
-        work.content.mkdir()
-        export_onnx(run.model, work.content / output.name)
-        for path in work.content.iterdir():  # a large model comes with a file of its weights, which it names
-            sync(path)
-            path.replace(output.with_name(path.name))
-    return "an ONNX model of one sequence of any length"
-
-
-__getattr__ = older_names(__name__, {"Run": "maskseq.trained.TrainedModel"})
+__getattr__ = older_names(
+    __name__,
+    {
+        "Run": "maskseq.trained.TrainedModel",
+        "BLEND": "maskseq.loaded.run.BLEND",
+        "recipe_file": "maskseq.loaded.recipe.recipe_file",
+        "export_checkpoint": "maskseq.apps.interchange.export_checkpoint",
+    },
+)

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from corpora import Letters, random_texts
 
-from maskseq.apps import pretrain as commands
+from maskseq.apps.rows import rows_of as rows_of_recipe
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.splits import SplitConfig
@@ -126,7 +126,7 @@ def test_a_sequence_that_is_cut_is_seen_to_end_there_and_to_go_on_elsewhere(tmp_
     recipe = load_recipe(
         {"tokenizer": {"name": "event"}, "packing": dataclasses.asdict(rows.config), "data": {"files": ["x.csv"]}}
     )
-    training, validation = commands.rows_of(recipe, corpus)
+    training, validation = rows_of_recipe(recipe, corpus)
     assert validation is not None
     assert training.config == rows.config
     for row in map(validation.row, range(validation.n_rows())):

@@ -20,10 +20,11 @@ from maskseq.cli import app
 from maskseq.errors import UsageError
 from maskseq.infill.journal import Journal
 from maskseq.infill.options import InfillOptions
+from maskseq.loaded.run import BLEND
 from maskseq.model.checkpoint import load_model
 from maskseq.predict.blend import ENCODER
 from maskseq.predict.gate_file import read_gate
-from maskseq.trained import BLEND, TrainedModel, load
+from maskseq.trained import TrainedModel, load
 
 TABLES = "12 + 12 neighbours"
 

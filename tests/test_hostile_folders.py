@@ -25,7 +25,7 @@ from maskseq import plugins
 from maskseq.apps.evaluate import evaluate_run
 from maskseq.apps.infill import count_baselines
 from maskseq.apps.inspect import inspect
-from maskseq.apps.pretrain import rows_of_run
+from maskseq.apps.rows import rows_of_run
 from maskseq.calibration.stored import held_out_records
 from maskseq.comparison.question import Question
 from maskseq.contract.fence import read

@@ -21,7 +21,7 @@ from swapping import RECORDS, Weather
 
 import maskseq
 from maskseq import plugins
-from maskseq.apps.pretrain import rows_of_run
+from maskseq.apps.rows import rows_of_run
 from maskseq.cli import app
 from maskseq.contract import installed, renamed
 from maskseq.contract.identity import former_fingerprint
@@ -349,7 +349,7 @@ def test_the_command_goes_on_with_the_tokenizer_that_it_began_with(
     (tmp_path / "recipe.toml").write_text(recipe_text(recipe_of(lines), {}, "a test"))
     command = ["pretrain", str(tmp_path / "recipe.toml"), "-o", str(tmp_path / "run")]
     assert CliRunner().invoke(app, command).exit_code == 0
-    monkeypatch.setattr("maskseq.apps.pretrain.fit_tokenizer", None)
+    monkeypatch.setattr("maskseq.apps.prepare.fit_tokenizer", None)
     again = CliRunner().invoke(app, command)
     assert again.exit_code == 0, again.output
 

@@ -13,6 +13,10 @@ from maskseq.contract.renamed import MODULES
     [
         ("maskseq.tokenizer", "Format", "maskseq.formats.Format"),
         ("maskseq.types", "Loss", "maskseq.types.QuantizationError"),
+        ("maskseq.apps.pretrain", "rows_of_run", "maskseq.apps.rows.rows_of_run"),
+        ("maskseq.apps.pretrain", "fit_tokenizer", "maskseq.apps.prepare.fit_tokenizer"),
+        ("maskseq.trained", "export_checkpoint", "maskseq.apps.interchange.export_checkpoint"),
+        ("maskseq.trained", "recipe_file", "maskseq.loaded.recipe.recipe_file"),
     ],
 )
 def test_a_class_that_was_renamed_or_moved(module: str, name: str, today: str) -> None:

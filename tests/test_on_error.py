@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from three_domains import DOMAINS, Prepared, command, prepared
 
-from maskseq.cli.use import known_records
+from maskseq.cli.fit import known_records
 from maskseq.corpus.intake import Intake, Restored
 from maskseq.errors import DataError, DataWarning
 from maskseq.formats import Format
@@ -79,7 +79,7 @@ def test_skipping_is_as_if_the_record_were_not_there(name: str, ready: Prepared,
         filled = (tmp_path / "bad" / bad.name).read_text()
         expected = (tmp_path / "good" / bad.name).read_text()
         at = 0
-        for index, piece in enumerate(ready.domain.pieces):  # the broken ones stand where they stood
+        for index, piece in enumerate(ready.domain.segments):  # the broken ones stand where they stood
             if index in ready.domain.broken:
                 assert filled[at : at + len(piece)] == piece
                 filled = filled[:at] + filled[at + len(piece) :]
@@ -124,7 +124,7 @@ def test_a_build_says_how_many_it_skipped(ready: Prepared, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["score", "infill", "init"])
 def test_where_nothing_else_is_there_the_error_stays(name: str, ready: Prepared, tmp_path: Path) -> None:
-    pieces, broken = ready.domain.pieces, ready.domain.broken
+    pieces, broken = ready.domain.segments, ready.domain.broken
     header = pieces[0] if 0 not in broken and ready.domain.ending == ".csv" else ""
     file = ready.file("bad", header + pieces[broken[0]])
     for more in ([], ["--on-error", "skip"]):

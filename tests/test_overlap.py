@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from maskseq.apps import init as starter
 from maskseq.apps.inspect import inspect
-from maskseq.apps.pretrain import prepare_corpus
+from maskseq.apps.prepare import prepare_corpus
 from maskseq.cli import app
 from maskseq.corpus.overlap import overlap_of
 from maskseq.recipe import load_recipe

@@ -127,7 +127,8 @@ def test_a_panel_of_three_domains_has_rows_resumes_and_makes_its_page(panel: Pan
     reads = panel.folder(sets[0])
     _, masked_examples = questions(Export.read(reads / "encoded"), "genome", cells=panel.cells)["test/masked"]
     run = maskseq.load(reads / "run")
-    direct = ask(run.predict(), masked_examples, run.tokenizer.vocabulary)
+    assert {"encoder alone", "without the encoder"} < set(reported["reads"]["protocols"]["test/masked"]["means"])
+    direct = ask(run.predict_fills(), masked_examples, run.tokenizer.vocabulary)
     assert reported["reads"]["protocols"]["test/masked"]["means"]["shipped"] == pytest.approx(
         direct.bits.mean(), rel=1e-4
     )
@@ -236,8 +237,8 @@ def test_a_command_is_interrupted_once_at_its_limit_and_may_end_in_peace(tmp_pat
         "import sys\ntry:\n    while True: sum(range(1000))\n"
         "except KeyboardInterrupt:\n    print('checkpointed', file=sys.stderr); sys.exit(130)"
     )
-    ended = walk._process(["-c", program], 1.5, tmp_path)
-    assert (ended.code, ended.stopped, ended.message) == (130, True, "checkpointed")
+    ended = walk.process(["-c", program], 1.5, tmp_path)
+    assert (ended.code, ended.stopped, ended.output) == (130, True, "checkpointed")
     assert 1.5 <= ended.cpu < 6
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 import maskseq
 from maskseq import plugins
-from maskseq.apps.pretrain import rows_of_run
+from maskseq.apps.rows import rows_of_run
 from maskseq.cli import app
 from maskseq.contract import installed
 from maskseq.corpus.reader import Corpus

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import maskseq
 from maskseq.apps.inspect import inspect
-from maskseq.apps.pretrain import rows_of_run
+from maskseq.apps.rows import rows_of_run
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
 from maskseq.packing.rows import PackedRow

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maskseq.apps.inspect import inspect
-from maskseq.apps.pretrain import prepare_corpus
+from maskseq.apps.prepare import prepare_corpus
 from maskseq.corpus import source as source_module
 from maskseq.corpus.source import Source
 from maskseq.errors import DataError

@@ -14,7 +14,8 @@ from maskseq.apps.evaluate import evaluate_baselines, evaluate_run
 from maskseq.apps.final_comparison import final_comparison
 from maskseq.apps.init import init
 from maskseq.apps.inspect import inspect
-from maskseq.apps.pretrain import held_out_rows, rows_of
+from maskseq.apps.judging import held_out_rows
+from maskseq.apps.rows import rows_of
 from maskseq.calibration.stored import held_out_records
 from maskseq.cli import app
 from maskseq.comparison.question import Question

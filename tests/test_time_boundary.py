@@ -20,7 +20,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from corpora import Letters, Text
 
 from maskseq.apps.evaluate import evaluate_baselines
-from maskseq.apps.pretrain import held_out_rows, prepare_corpus, rows_of
+from maskseq.apps.judging import held_out_rows
+from maskseq.apps.prepare import prepare_corpus
+from maskseq.apps.rows import rows_of
 from maskseq.comparison.question import Question
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import Corpus, Split

@@ -10,14 +10,14 @@ import numpy as np
 from typer.testing import CliRunner, Result
 from untrained import untrained
 
-from maskseq.apps.pretrain import prepare_corpus
+from maskseq.apps.prepare import prepare_corpus
 from maskseq.cli import app
 from maskseq.recipe import load_recipe
 
 
 @dataclass(frozen=True)
 class Domain:
-    """`pieces` are a file with holes; those at `broken` cannot be read, and the rest is a file without them."""
+    """`segments` are a file with holes; those at `broken` cannot be read, and the rest is a file without them."""
 
     ending: str
     training: str

@@ -94,7 +94,8 @@ def judge(
             if not name.startswith(unasked):
                 who[name] = predict
         if metric == "squared error":
-            losses, beside = _numbers(requested, masked_examples, who, baselines, means_only=part != "test")
+            stated = {name.partition("/")[2]: stored[name] for name in stored if name.startswith("means/")}
+            losses, beside = _numbers(requested, masked_examples, who, baselines, stated, means_only=part != "test")
         else:
             losses, beside = _ids(masked_examples, who, baselines)
         sizes = np.array([len(masked_example.cells) for masked_example in masked_examples])
@@ -161,13 +162,15 @@ def _numbers(
     masked_examples: Sequence[MaskedExample],
     who: Mapping[str, Predict],
     baselines: Baselines,
+    stated: Mapping[str, np.ndarray],
     *,
     means_only: bool,
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
     """Squared errors in units of each field's training variance, and CRPS and bits beside.
 
     A method that states a mean is judged by that mean, computed from numbers that are not rounded to bins, so that a
-    drift out of the range of the bins is none of its concern. `means_only`: its distribution is not asked for.
+    drift out of the range of the bins is none of its concern; `stated` are means that a run stated. `means_only`: the
+    distribution of such a method is not asked for.
     """
     vocabulary, spreads = baselines.tokenizer.vocabulary, baselines.spreads()
     truth = evaluate_numbers.true_numbers(masked_examples, vocabulary)
@@ -180,9 +183,9 @@ def _numbers(
     answers = {
         name: evaluate.ask(predict, masked_examples, vocabulary)
         for name, predict in who.items()
-        if not means_only or (name not in fills and name != EQUAL)
+        if not means_only or (name not in fills and name not in stated and name != EQUAL)
     }
-    means = {name: each.mean for name, each in answers.items()}
+    means = {name: each.mean for name, each in answers.items()} | dict(stated)
     means |= {name: evaluate_numbers.imputed(fill, masked_examples, vocabulary) for name, fill in fills.items()}
     equal = who.get(EQUAL)
     if isinstance(equal, Mixture):

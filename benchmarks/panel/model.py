@@ -105,27 +105,31 @@ def answer(run: Path, questions: Path, out: Path) -> None:
         with np.load(path) as file:
             requested = dict(file)
         arrays: dict[str, np.ndarray] = {}
-        seen = np.split(requested["seen"], np.cumsum(requested["lengths"])[:-1])
+        ends = np.cumsum(requested["lengths"])[:-1]
+        numbers = np.split(requested["numbers"], ends) if "numbers" in requested else None
+        examples = _examples(np.split(requested["seen"], ends), numbers)
         cells = np.split(requested["cells"], np.cumsum(requested["sizes"])[:-1])
         for name, predict in predictions(loaded).items():
-            found = [
-                np.asarray(each, np.float32)
-                for first, last in _batches(requested["lengths"])
-                for each in predict(_examples(seen[first:last]), cells[first:last])
-            ]
+            found, means = [], []
+            for first, last in _batches(requested["lengths"]):
+                answers, stated = _answers(predict, examples[first:last], cells[first:last])
+                found += [np.asarray(each, np.float32) for each in answers]
+                means += [None if each is None else each.mean for each in stated]
             arrays[f"log_probs/{name}"] = np.concatenate(found)
+            if not any(each is None for each in means):
+                arrays[f"means/{name}"] = np.concatenate(means)
             if int(requested["fills"]):
                 n = int(requested["fills"])
                 filled, legal = [], []
                 for first, last in _batches(requested["lengths"][:n]):
                     holes = []
-                    for ids, mine in zip(seen[first:last], cells[first:last], strict=True):
+                    for ids, mine in zip(_ids(examples[first:last]), cells[first:last], strict=True):
                         hole = np.zeros(ids.shape, bool)
                         hole[tuple(mine.T)] = True
                         holes.append(hole)
                     fills = infill(
                         predict,
-                        _examples(seen[first:last]),
+                        examples[first:last],
                         holes,
                         config(order="entropy_bounded"),
                         vocabulary=loaded.tokenizer.vocabulary,
@@ -134,11 +138,11 @@ def answer(run: Path, questions: Path, out: Path) -> None:
                     )
                     filled += [
                         each.written(ids)[tuple(mine.T)]
-                        for each, ids, mine in zip(fills, seen[first:last], cells[first:last], strict=True)
+                        for each, ids, mine in zip(fills, _ids(examples[first:last]), cells[first:last], strict=True)
                     ]
                     legal += [
                         _legal(loaded.tokenizer, ids, mine)
-                        for ids, mine in zip(seen[first:last], cells[first:last], strict=True)
+                        for ids, mine in zip(_ids(examples[first:last]), cells[first:last], strict=True)
                     ]
                 arrays[f"fills/{name}"] = np.concatenate(filled)
                 arrays["legal"] = np.packbits(np.concatenate(legal), axis=1)
@@ -148,8 +152,16 @@ def answer(run: Path, questions: Path, out: Path) -> None:
 
 
 def predictions(run: Any) -> dict[str, Any]:
-    """What a run predicts with: the shipped prediction first. A run of several experts adds its parts here."""
-    return {"shipped": run.predict()}
+    """What a run predicts with: the shipped prediction first, and where that is a blend, its parts."""
+    experts = getattr(run, "experts", None)  # code from before there were any has none
+    if experts is None or experts.used() == ("encoder",):
+        return {"shipped": run.predict()}
+    others = [name for name in experts.stored.experts if name != "encoder"]
+    return {
+        "shipped": run.predict_fills(),
+        "without the encoder": run.predict_fills(experts=others),
+        "encoder alone": run.predict(),
+    }
 
 
 def _legal(tokenizer: Any, ids: np.ndarray, cells: np.ndarray) -> np.ndarray:
@@ -191,13 +203,28 @@ def _some(records: Iterator[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return every[: int(np.searchsorted(ends, MOST_POSITIONS)) + 1]
 
 
-def _examples(sequences: Sequence[np.ndarray]) -> Sequence[Any]:
+def _examples(sequences: Sequence[np.ndarray], numbers: Sequence[np.ndarray] | None) -> Sequence[Any]:
     """What a predictor of the judged code is given: examples, or by code from before there were any, ids."""
     try:
         example = _imported("maskseq.predict.protocol:Example")
     except ImportError:
         return sequences
-    return [example(ids) for ids in sequences]
+    if numbers is None or "numbers" not in {each.name for each in dataclasses.fields(example)}:
+        return [example(ids) for ids in sequences]
+    return [example(ids, numbers=each) for ids, each in zip(sequences, numbers, strict=True)]
+
+
+def _ids(examples: Sequence[Any]) -> Sequence[np.ndarray]:
+    return [getattr(each, "ids", each) for each in examples]
+
+
+def _answers(predict: Any, examples: Sequence[Any], cells: Sequence[np.ndarray]) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Log-probabilities, and the numbers that are stated where the judged code states any."""
+    try:
+        both = _imported("maskseq.predict.protocol:answers_of")(predict, examples, cells)
+    except ImportError:
+        both = predict(examples, cells), [None] * len(examples)
+    return both  # type: ignore[no-any-return]
 
 
 def _distances(config: Any) -> Sequence[int]:

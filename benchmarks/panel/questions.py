@@ -220,6 +220,10 @@ def _with_cells(masked_example: MaskedExample, cells: np.ndarray) -> MaskedExamp
 def write(path: Path, masked_examples: Sequence[MaskedExample], tokenizer: Exported, *, fills: int) -> None:
     """For `model.py answer`: what is seen, which cells are asked, and how many of the first are filled jointly."""
     masks = np.asarray(tokenizer.vocabulary.mask_ids, masked_examples[0].truth.dtype)
+    numbers = [each.numbers for each in masked_examples if each.numbers is not None]
+    seen: dict[str, np.ndarray] = {}
+    if len(numbers) == len(masked_examples):
+        seen["numbers"] = np.where(np.concatenate([p.masked for p in masked_examples]), np.nan, np.concatenate(numbers))
     np.savez_compressed(
         path,
         seen=np.concatenate(
@@ -229,6 +233,7 @@ def write(path: Path, masked_examples: Sequence[MaskedExample], tokenizer: Expor
         cells=np.concatenate([masked_example.cells for masked_example in masked_examples]),
         sizes=np.array([len(masked_example.cells) for masked_example in masked_examples]),
         fills=np.array(fills),
+        **seen,
     )
 
 

@@ -8,14 +8,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from maskseq import plugins
-from maskseq.apps.pretrain import prepare_corpus
+from maskseq.apps.prepare import prepare_corpus
 from maskseq.baselines.baselines import Baselines
 from maskseq.baselines.gating import PARTS
 from maskseq.calibration.stored import held_out_records
 from maskseq.comparison.judge import MODEL, judge, product_first
 from maskseq.comparison.question import COVARIANCES, Question
 from maskseq.comparison.results import Evaluation
-from maskseq.contract import renamed
 from maskseq.corpus.dress import NO_OPTIONS, TrainedOn, reader_for
 from maskseq.corpus.intake import Intake, OnError
 from maskseq.corpus.out_of_range import watched
@@ -26,13 +25,14 @@ from maskseq.infill.order import OrderName
 from maskseq.infill.ranges import read_ranges
 from maskseq.infill.ranges import within as stretches
 from maskseq.infill.sampler import InfillConfig
+from maskseq.loaded.recipe import recipe_file, trained_on
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.checkpoint import read_json
 from maskseq.predict.experts.training_data import training_data
 from maskseq.recipe import load_recipe
 from maskseq.storage.folder import file_digest
 from maskseq.tokenizer import Tokenizer, requested_fields
-from maskseq.trained import load, recipe_file, trained_on
+from maskseq.trained import load
 from maskseq.types import Encoded, Stages
 
 COUNTING = "counting on training data"
@@ -67,9 +67,7 @@ def evaluate_run(
     loaded = load(run, trust_code=trust_code)
     requested_fields(loaded.tokenizer, question.fields)
     counted = loaded.corpus(corpus)
-    recipe = recipe_file(loaded.path, loaded.checkpoint)
-    saved = read_json(recipe).get("recipe") if recipe else None
-    masking = load_recipe(renamed.with_added(saved)).masking if isinstance(saved, dict) else MaskingConfig()
+    masking = loaded.masking
     held_out = counted if data is None else loaded.corpus(data) if data.is_dir() else None
     intake = None
     if held_out is None and data is not None:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from maskseq.corpus.intake import Intake
 from maskseq.errors import DataWarning, UsageError
+from maskseq.loaded.recipe import recipe_file
 from maskseq.model.checkpoint import weights_digest, write_json
 from maskseq.recipe import load_as
 from maskseq.storage.folder import file_digest
@@ -23,7 +24,7 @@ from maskseq.tasks.judge import TaskFigures, judge_task
 from maskseq.tasks.simple import require_sklearn, simple_methods_of_task
 from maskseq.tasks.targets import TargetSpace, fit_temperature, half_width
 from maskseq.tasks.task_model import COVERAGE, TaskModel, save_task
-from maskseq.trained import TrainedModel, load, recipe_file
+from maskseq.trained import TrainedModel, load
 
 STATE = "state"
 PATHS = ("data.files", "data.selection", "data.test", "labels.file", "labels.bed")

@@ -18,13 +18,14 @@ from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.formats import Names
 from maskseq.generate.continuation import GenerateConfig, continuations
 from maskseq.generate.table import DRAWN_COLUMNS, REST_COLUMNS, STEP_COLUMNS, as_dict, drawn_rows, rest_row, step_rows
+from maskseq.loaded.recipe import recipe_file
 from maskseq.model.checkpoint import read_json
 from maskseq.predict.experts.counted import seasons
 from maskseq.predict.experts.left_only import left_only
 from maskseq.predict.predictor import Predictor
 from maskseq.storage.outputs import require_apart
 from maskseq.storage.tabular import table_on_stdout, table_writer
-from maskseq.trained import TrainedModel, recipe_file
+from maskseq.trained import TrainedModel
 from maskseq.types import END, Encoded, Progress
 
 By = Literal["encoder", "counted"]

@@ -11,20 +11,15 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from maskseq import plugins
-from maskseq.apps.pretrain import (
-    advice,
-    prepare_corpus,
-    recipe_tokenizer,
-    rows_of,
-    trained_parameters,
-    warn_of_overlap,
-    warn_of_shared,
-)
+from maskseq.apps.prepare import prepare_corpus, recipe_tokenizer, warn_of_overlap, warn_of_shared
+from maskseq.apps.pretrain import advice, trained_parameters
+from maskseq.apps.rows import rows_of
 from maskseq.apps.speed_probe import estimate, speed_of
 from maskseq.contract.fence import fenced
 from maskseq.corpus.overlap import overlap_of
 from maskseq.corpus.reader import Corpus, holds_corpus
 from maskseq.errors import DataError, UsageError
+from maskseq.loaded.recipe import recipe_file
 from maskseq.model.attention.packed import explain
 from maskseq.model.checkpoint import find_checkpoint, named_checkpoint, read_json, read_model
 from maskseq.model.cpu import bf16_is_fast
@@ -34,7 +29,6 @@ from maskseq.recipe import Recipe, check_memory, load_recipe
 from maskseq.storage.places import Place, is_url
 from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 from maskseq.tokenizer import Tokenizer
-from maskseq.trained import recipe_file
 from maskseq.training.device import choose_device, choose_precision
 from maskseq.training.metrics import Watched
 from maskseq.training.optimizer import OptimizerConfig, parameter_groups

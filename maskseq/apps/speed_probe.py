@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from maskseq.apps.pretrain import rows_of
+from maskseq.apps.rows import rows_of
 from maskseq.apps.watch import duration
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import Corpus

@@ -16,6 +16,7 @@ from maskseq import __version__
 from maskseq.cli import console
 from maskseq.contract.fence import blame
 from maskseq.errors import DataWarning, MaskseqError, UsageError
+from maskseq.infill.order import OrderName
 from maskseq.storage.terminal import escaped
 
 
@@ -141,6 +142,22 @@ Experts = Annotated[
         "--experts",
         metavar="NAME",
         help="Predict with this expert of the run's blend, such as encoder. Repeatable (default: all of them).",
+    ),
+]
+Key = Annotated[int, typer.Option("--seed", help="Key of everything that is drawn at random.")]
+Order = Annotated[OrderName, typer.Option(help="Which cells are filled first, and how many at a time.")]
+Layer = Annotated[
+    int | None,
+    typer.Option(help="Take the states behind this layer, 0: of the embeddings (default: behind the last norm)."),
+]
+TableFile = Annotated[
+    Path | None, typer.Option("--output", "-o", help="A .csv, .tsv, .jsonl or .parquet file (default: stdout).")
+]
+KnownData = Annotated[
+    Path | None,
+    typer.Argument(
+        help="A file of known data that the run was not trained on, or a corpus that holds some out (default: the "
+        "run's)."
     ),
 ]
 Trust = Annotated[bool, typer.Option("--trust-code", help="Let the folder load code that is not installed.")]

@@ -63,16 +63,16 @@ def tokenize(
     An interrupted build resumes when the same command is run again.
     """
     from maskseq.apps import inspect as describe
-    from maskseq.apps import pretrain as commands
+    from maskseq.apps.prepare import build_part, prepare_corpus
     from maskseq.recipe import load_recipe
 
     resolved = load_recipe(recipe, with_on_error(overrides, on_error))
     with console.counting("tokenizing", "units") as counted:
         if part is not None:
-            commands.build_part(resolved, _share(part), output=output, on_build=counted)
+            build_part(resolved, _share(part), output=output, on_build=counted)
             console.show({"corpus": output, "part": part}, as_json=as_json)
             return
-        commands.prepare_corpus(resolved, default=output, scheduler=scheduler, on_build=counted)
+        prepare_corpus(resolved, default=output, scheduler=scheduler, on_build=counted)
     console.show(describe.inspect(output), as_json=as_json)
 
 

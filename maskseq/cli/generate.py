@@ -7,11 +7,20 @@ from typing import Annotated, Any, Literal
 import typer
 
 from maskseq.cli import console
-from maskseq.cli.app import Dress, FormatName, Json, OnBroken, RunFolder, Symmetries, Trust, app, format_options
+from maskseq.cli.app import (
+    Dress,
+    FormatName,
+    Json,
+    Key,
+    OnBroken,
+    RunFolder,
+    Symmetries,
+    TableFile,
+    Trust,
+    app,
+    format_options,
+)
 
-Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="A .csv, .tsv, .jsonl or .parquet file (default: stdout).")
-]
 Drawn = Annotated[Path | None, typer.Option(help="A second table, of every value of every sample.")]
 By = Annotated[
     Literal["encoder", "counted"] | None,
@@ -19,7 +28,6 @@ By = Annotated[
 ]
 Cases = Annotated[list[str] | None, typer.Option("--case", metavar="KEY", help="Only this record. Repeatable.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="Of what is drawn; 1: as the model has it.")]
-Seed = Annotated[int, typer.Option(help="Key of everything that is drawn.")]
 
 
 @app.command("next")
@@ -39,11 +47,11 @@ def next_events(
         int | None, typer.Option(min=1, help="Continuations to draw of each record (default: 100; 1 for one step).")
     ] = None,
     case: Cases = None,
-    output: Output = None,
+    output: TableFile = None,
     drawn: Drawn = None,
     by: By = None,
     temperature: Temperature = 1.0,
-    seed: Seed = 0,
+    seed: Key = 0,
     format: FormatName = None,
     overrides: Dress = None,
     on_error: OnBroken = "stop",
@@ -97,11 +105,11 @@ def forecast(
         typer.Option(min=1, help="Paths to draw of each record (default: 100, or 1 where none is needed)."),
     ] = None,
     case: Cases = None,
-    output: Output = None,
+    output: TableFile = None,
     drawn: Drawn = None,
     by: By = None,
     temperature: Temperature = 1.0,
-    seed: Seed = 0,
+    seed: Key = 0,
     format: FormatName = None,
     overrides: Dress = None,
     on_error: OnBroken = "stop",

@@ -12,14 +12,15 @@ from maskseq.cli.app import (
     Fields,
     FormatName,
     Json,
+    Key,
     OnBroken,
+    Order,
     RunFolder,
     Symmetries,
     Trust,
     app,
     format_options,
 )
-from maskseq.infill.order import OrderName
 
 Protocols = Annotated[
     list[str] | None,
@@ -60,7 +61,6 @@ Every = Annotated[
 Period = Annotated[
     list[int] | None, typer.Option(min=1, help="Positions of a season. Repeatable (default: one is looked for).")
 ]
-Seed = Annotated[int, typer.Option(help="Key of which cells are masked.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json and evaluation.html.")]
 
 
@@ -83,11 +83,11 @@ def evaluate(
     neighbours: Neighbours = 5,
     every: Every = True,
     period: Period = None,
-    order: Annotated[OrderName, typer.Option(help="How gaps of several positions are filled.")] = "entropy_bounded",
+    order: Order = "entropy_bounded",
     beam: Annotated[
         int, typer.Option(min=1, help="With left_to_right: keep so many partial fills, for the most probable whole.")
     ] = 1,
-    seed: Seed = 0,
+    seed: Key = 0,
     output: Output = None,
     corpus: Annotated[
         Path | None, typer.Option(help="Corpus whose training data baselines are counted on (default: the run's).")
@@ -149,7 +149,7 @@ def baseline(
     every: Every = True,
     period: Period = None,
     context: Annotated[int, typer.Option(min=8, help="Longest window that masked examples are cut from.")] = 1024,
-    seed: Seed = 0,
+    seed: Key = 0,
     output: Output = None,
     format: FormatName = None,
     overrides: Dress = None,

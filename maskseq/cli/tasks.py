@@ -11,11 +11,14 @@ from maskseq.cli.app import (
     Dress,
     FormatName,
     Json,
+    Key,
+    Layer,
     OnBroken,
     RunFolder,
     Seed,
     Set,
     Symmetries,
+    TableFile,
     Trust,
     app,
     format_options,
@@ -74,9 +77,7 @@ def finetune(
 def predict(
     run: Annotated[Path, typer.Argument(metavar="TASKRUN", help="A folder that `maskseq finetune` made.")],
     file: Annotated[Path, typer.Argument(help="The file whose labels are predicted.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A .csv, .tsv, .jsonl or .parquet file (default: stdout).")
-    ] = None,
+    output: TableFile = None,
     format: FormatName = None,
     overrides: Dress = None,
     on_error: OnBroken = "stop",
@@ -120,10 +121,7 @@ def probe(
     kind: Annotated[
         Literal["binary", "multiclass", "multilabel", "regression"], typer.Option(help="What labels are.")
     ] = "multiclass",
-    layer: Annotated[
-        int | None,
-        typer.Option(help="Take the states behind this layer, 0: of the embeddings (default: behind the last norm)."),
-    ] = None,
+    layer: Layer = None,
     model: Annotated[
         list[str] | None, typer.Option(help="linear (logistic or ridge), forest or knn. Repeatable (default: all).")
     ] = None,
@@ -132,7 +130,7 @@ def probe(
         str | None, typer.Option(help="Records that share this attribute stand in one fold (default: copies do).")
     ] = None,
     simple: Annotated[bool, typer.Option(help="Compare with methods that need no encoder.")] = True,
-    seed: Annotated[int, typer.Option(help="Key of the folds.")] = 0,
+    seed: Key = 0,
     format: FormatName = None,
     overrides: Dress = None,
     on_error: OnBroken = "stop",

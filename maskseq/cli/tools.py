@@ -59,9 +59,9 @@ def import_hf(
     trust_code: Trust = False,
 ) -> None:
     """Turn a Hugging Face encoder into a maskseq checkpoint."""
-    from maskseq.apps import pretrain as commands
+    from maskseq.apps.interchange import import_checkpoint
 
-    parameters = commands.import_checkpoint(folder, output, tokenizer=tokenizer, trust_code=trust_code)
+    parameters = import_checkpoint(folder, output, tokenizer=tokenizer, trust_code=trust_code)
     console.say(f"wrote {output}: {parameters:,} parameters")
 
 
@@ -73,7 +73,8 @@ def export(
     trust_code: Trust = False,
 ) -> None:
     """Write a run's encoder for transformers (it then runs under fill-mask) or as ONNX: the encoder alone."""
-    from maskseq.trained import export_checkpoint, load
+    from maskseq.apps.interchange import export_checkpoint
+    from maskseq.trained import load
 
     loaded = load(run, trust_code=trust_code)
     what = export_checkpoint(loaded, output, format=format)

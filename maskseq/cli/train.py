@@ -48,6 +48,7 @@ def pretrain(
     """
     from maskseq.apps import inspect as describe
     from maskseq.apps import pretrain as commands
+    from maskseq.apps.prepare import prepare_corpus
     from maskseq.corpus.overlap import overlap_of
     from maskseq.recipe import check_memory, load_recipe
     from maskseq.storage.run_folder import RunFolder
@@ -63,7 +64,7 @@ def pretrain(
     place = RunFolder(folder).corpus
     new = not place.exists()
     with console.counting("tokenizing", "units") as counted:
-        corpus = commands.prepare_corpus(resolved, default=place, run=folder, on_build=counted)
+        corpus = prepare_corpus(resolved, default=place, run=folder, on_build=counted)
     if new and not as_json:
         console.fitted(corpus.tokenizer.describe())
     left = overlap_of(corpus)

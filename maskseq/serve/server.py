@@ -21,12 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from maskseq import __version__
 from maskseq.contract.fence import blame
 from maskseq.errors import MaskseqError, UsageError
+from maskseq.loaded.recipe import trained_on
 from maskseq.serve.limits import DEADLINE, Limits, RefusedError, too_large, too_long
 from maskseq.serve.requests import EmbedRequest, InfillRequest, NextRequest, PredictRequest, Request, ScoreRequest
 from maskseq.serve.together import ServedModel
 from maskseq.serve.work import Server
 from maskseq.storage.standard_json import to_json
-from maskseq.trained import TrainedModel, trained_on
+from maskseq.trained import TrainedModel
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PAGES = ("/", "/health")

@@ -46,6 +46,7 @@ def bound(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(128)  # from here on, whoever connects waits
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(f"{host}:{port}: {reason}\n\nhint: another --port, or --port 0 for a free one") from None

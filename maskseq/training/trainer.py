@@ -229,7 +229,7 @@ class Trainer:
                 f"step {position.step + 1} is not finite: loss {result.all.loss}, gradient norm {grad_norm}; it was "
                 f"made of rows {position.row} to {position.row + n - 1} of stage {position.stage}\n\nhint: the "
                 f"checkpoints in {self.run.path} are from before; lower optimizer.lr, or set optimizer.clip = 1; "
-                f"maskseq.apps.pretrain.rows_of_run({str(self.run.path)!r}).row({position.row}) is such a row"
+                f"maskseq.apps.rows.rows_of_run({str(self.run.path)!r}).row({position.row}) is such a row"
             )
         factor = lr_at(position.tokens, config.tokens, self.spec.schedule, decay_from=position.decay_from)
         update_ratio = self.learner.update(factor)

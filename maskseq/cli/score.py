@@ -1,0 +1,177 @@
+"""What a run tells about a file: how surprising its records are, and vectors of them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from maskseq.cli import console
+from maskseq.cli.app import (
+    Calibrated,
+    Dress,
+    Experts,
+    Fields,
+    FormatName,
+    Json,
+    Layer,
+    OnBroken,
+    RunFolder,
+    Symmetries,
+    TableFile,
+    Trust,
+    app,
+    format_options,
+)
+
+if TYPE_CHECKING:
+    from maskseq.scoring.variants import VariantScore
+
+
+@app.command()
+def score(
+    run: RunFolder,
+    file: Annotated[Path, typer.Argument(help="The file whose records are scored, or that the variants are of.")],
+    per_position: Annotated[
+        bool, typer.Option("--per-position", help="A line a position (an event, a base), not a record.")
+    ] = False,
+    variants: Annotated[
+        Path | None,
+        typer.Option(
+            help="A VCF: how much likelier each variant is than what is there, log-likelihood ratios in nats; of "
+            "insertions and deletions, how much likelier they make their flanks, in a column of their own."
+        ),
+    ] = None,
+    output: TableFile = None,
+    stride: Annotated[
+        int, typer.Option(help="Hide every n-th position in one pass; larger is slower and exacter.")
+    ] = 8,
+    field: Fields = None,
+    format: FormatName = None,
+    overrides: Dress = None,
+    on_error: OnBroken = "stop",
+    experts: Experts = None,
+    calibration: Calibrated = True,
+    symmetries: Symmetries = True,
+    trust_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """How surprising each record is: bits per cell, every cell given the others.
+
+    And where most: records and positions that surprise a model of normal data are anomalies. Tab-separated, or JSON
+    lines.
+    """
+    from maskseq.contract.fence import check_variants, streamed
+    from maskseq.corpus.intake import Intake
+    from maskseq.errors import UsageError
+    from maskseq.infill.options import InfillOptions
+    from maskseq.plugins import variants_for
+    from maskseq.scoring import surprise
+    from maskseq.storage.outputs import require_apart
+    from maskseq.storage.tabular import table_on_stdout, table_writer
+    from maskseq.trained import load
+
+    if output is not None:
+        require_apart(output, file, variants)
+    loaded = load(run, trust_code=trust_code)
+    reader = loaded.reader(file, format, format_options(overrides))
+    records = Intake(reader, file, on_error=on_error, tokenizer=loaded.tokenizer)
+    names = [field.name for field in loaded.tokenizer.fields]
+    if variants is not None and per_position:
+        raise UsageError("either --variants or --per-position")
+    if variants is not None and field:
+        raise UsageError("--field is not for --variants, which score whole alleles\n\nhint: leave one of them out")
+    if variants is not None:
+        listed = variants_for(variants)
+        check_variants(listed, loaded.tokenizer)
+        columns = surprise.variant_columns(listed.columns)
+        found = loaded.score_variants(
+            streamed(listed, variants, "read", listed.read),
+            lambda: iter(records),
+            symmetries=symmetries,
+            calibrated=calibration,
+            experts=experts or (),
+        )
+        rows = _variant_rows(found, listed.columns)
+    else:
+        with Intake(reader, file, on_error=on_error, tokenizer=loaded.tokenizer, warns=False) as first:
+            loaded = loaded.knowing(first, InfillOptions(experts=tuple(experts or ())))
+        scores = loaded.score(
+            records,
+            stride=stride,
+            fields=field or (),
+            symmetries=symmetries,
+            calibrated=calibration,
+            experts=experts or (),
+        )
+        columns = surprise.position_columns(names) if per_position else surprise.RECORD_COLUMNS
+        rows = (
+            surprise.position_rows(each, names) if per_position else [surprise.record_row(each, names)]
+            for each in scores
+        )
+    opened = table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
+    with opened as sink, records:
+        for some in rows:
+            sink(some)
+    if output is not None:
+        console.show({"table": str(output), **records.summary}, as_json=as_json)
+
+
+@app.command()
+def embed(
+    run: RunFolder,
+    file: Annotated[Path, typer.Argument(help="The file whose records are embedded.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A .zarr folder, a .parquet file, or for few vectors an .npz file.")
+    ],
+    pooling: Annotated[
+        Literal["mean", "max", "none"],
+        typer.Option(help="How positions become one vector; none: a vector a position, with offsets of the records."),
+    ] = "mean",
+    layer: Layer = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="COLUMN", help="Write this attribute of records beside them. Repeatable."),
+    ] = None,
+    format: FormatName = None,
+    overrides: Dress = None,
+    on_error: OnBroken = "stop",
+    symmetries: Symmetries = True,
+    trust_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Vectors for the records of a file, or for each of their positions: the encoder's last hidden states.
+
+    Holds one batch in memory, whatever the file. An interrupted command resumes when it is run again.
+    """
+    from maskseq.apps.embed import embed_file
+    from maskseq.trained import load
+
+    with console.counting("embedding", "records") as counted:
+        summary = embed_file(
+            load(run, trust_code=trust_code),
+            file,
+            output=output,
+            pooling=pooling,
+            layer=layer,
+            keep=keep or (),
+            format=format,
+            options=format_options(overrides),
+            on_error=on_error,
+            symmetries=symmetries,
+            on_progress=counted,
+        )
+    console.show(summary, as_json=as_json)
+
+
+def _variant_rows(scores: "Iterable[VariantScore]", columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    """A row for each variant, and a warning at the end where some have a reason instead of a score."""
+    from maskseq.scoring.surprise import variant_row
+
+    n = unscored = 0
+    for score in scores:
+        n += 1
+        unscored += bool(score.reason)
+        yield [variant_row(score, columns)]
+    if unscored:
+        console.warn(f"{unscored:,} of {n:,} variants have no score: the column reason says why")

@@ -1,0 +1,193 @@
+"""A run that was opened: its encoder, tokenizer, corpus and experts, and what they predict with."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from maskseq.baselines.gating import PARTS
+from maskseq.baselines.run_experts import RunExperts
+from maskseq.calibration.stored import Fitted, read_calibration
+from maskseq.contract.identity import in_fields, saved_form
+from maskseq.corpus.dress import NO_OPTIONS, reader_for
+from maskseq.corpus.reader import Corpus, Split, holds_corpus
+from maskseq.errors import UsageError
+from maskseq.formats import Format
+from maskseq.infill.sampler import InfillConfig
+from maskseq.loaded.recipe import masking_of, trained_on
+from maskseq.masking.plan import MaskingConfig
+from maskseq.model.encoder import Encoder
+from maskseq.plugins import Trust
+from maskseq.predict.blend import ENCODER
+from maskseq.predict.calibrated import Calibration
+from maskseq.predict.encoder import EncoderPredict
+from maskseq.predict.experts.remembered import Remembered
+from maskseq.predict.gate_file import StoredGate, read_gate
+from maskseq.predict.predictor import Predictor
+from maskseq.predict.protocol import Example, Predict, of_ids, with_ids
+from maskseq.storage.places import Place
+from maskseq.storage.run_folder import CheckpointFolder, RunFolder
+from maskseq.tasks.task_model import TaskModel, load_task
+from maskseq.tokenizer import Tokenizer
+
+BLEND = "blend"
+"""What a run with a gate predicts with."""
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run folder that was opened, as a predictor: what `TrainedModel` works with."""
+
+    path: Path
+    model: Encoder
+    tokenizer: Tokenizer[Any]
+    checkpoint: Path
+    """Which one of the run's."""
+    trust_code: Trust = False
+    """Which code that is not installed may be loaded for it: what `load` was given."""
+    counted_on: Corpus | None = None
+    """The corpus that experts are counted on, where it is open already."""
+    known: tuple[Example, ...] = ()
+    """What is known of the file at hand, which experts count as well; see `knowing`."""
+
+    @cached_property
+    def fitted(self) -> Fitted | None:
+        """Its calibration, if there is one; `DataError` if that cannot be read."""
+        return read_calibration(self.checkpoint)
+
+    @property
+    def task(self) -> TaskModel:
+        """What it was fine-tuned for; `UsageError` if it was not."""
+        return load_task(self.checkpoint, self.model, self.tokenizer)
+
+    def reader(self, file: Path, name: str | None = None, options: Mapping[str, Any] = NO_OPTIONS) -> Format[Any]:
+        """The format called `name`; by default that of the training files, if it reads this file (see `corpus.dress`).
+
+        `options` take the place of those that the training files were read with.
+        """
+        data = trained_on(self.path, self.checkpoint)
+        return reader_for(file, self.tokenizer, data, name, options, trust_code=self.trust_code)
+
+    def corpus(self, place: Place | None = None) -> Corpus:
+        """The corpus that it was trained on, if it is still there, or another one whose tokens are the same.
+
+        `UsageError` for one whose ids mean something else.
+        """
+        found = Corpus.open(place or RunFolder(self.path).corpus, trust_code=self.trust_code, known=self.tokenizer)
+        if other := in_fields(saved_form(found.tokenizer), self.tokenizer):
+            raise UsageError(
+                f"{found.path} was not tokenized as {self.path} needs it: its ids mean other values ({other})\n\n"
+                f"hint: build one with `maskseq tokenize` and the recipe of the run"
+            )
+        return found
+
+    @cached_property
+    def fills(self) -> Tokenizer[Any]:
+        """The tokenizer of what infill fills: the run's own, or that of raw units where several tokens share each."""
+        view = self.tokenizer.by_unit()
+        return self.tokenizer if view is None else view[0]
+
+    @cached_property
+    def experts(self) -> RunExperts:
+        """What it predicts with besides its encoder, if it has a gate."""
+        stored = read_gate(self.checkpoint)
+        context = self.model.config.max_positions
+        return RunExperts(stored, lambda: self._corpus_of(stored), self.fills.vocabulary, context, self.known)
+
+    def _corpus_of(self, gate: StoredGate | None) -> Corpus:
+        """The one that experts are counted on: open, in the run's folder, or where it lay when the gate was fitted."""
+        if self.counted_on is not None:
+            return self.counted_on
+        runs = RunFolder(self.path), CheckpointFolder(self.checkpoint).run
+        elsewhere: Place = gate.corpus_path if gate and gate.corpus_path else runs[0].corpus
+        places = [*(each.corpus for each in runs), elsewhere]
+        return self.corpus(next(filter(holds_corpus, places), places[0]))
+
+    @property
+    def masking(self) -> MaskingConfig:
+        """How cells were masked in training; the default where no recipe says it."""
+        return masking_of(self.path, self.checkpoint)
+
+    def predict_fills(
+        self, *, symmetries: bool = True, experts: Sequence[str] = (), parts: tuple[Split, ...] = PARTS
+    ) -> Predict:
+        """The run as infill asks it, about cells of `fills`: the blend if it has a gate, or else its encoder.
+
+        `experts` chooses some of them; `parts` are those of its corpus that they are counted on.
+        """
+        view = self.tokenizer.by_unit()
+        plain = self.predict(symmetries=symmetries)
+        encoder = plain if view is None else of_ids(view[1](with_ids(plain)))
+        return self.experts.predict(encoder, experts, parts)
+
+    def predict(self, *, symmetries: bool = True) -> EncoderPredict:
+        """The encoder: log-probabilities of masked cells, averaged over the tokenizer's symmetries if wanted."""
+        return EncoderPredict(self.model, self.tokenizer.symmetries() if symmetries else ())
+
+    def predictors(
+        self, experts: Sequence[str] = (), *, symmetries: bool = True, parts: tuple[Split, ...] = PARTS
+    ) -> dict[str, Predict]:
+        """By name: `BLEND`, which the run predicts with, `ENCODER`, and each expert of its gate.
+
+        The encoder alone where it predicts alone. Answers are kept: asking all costs what asking each once does.
+        `parts` are those of the corpus that experts are counted on.
+        """
+        encoder = Remembered(self.predict(symmetries=symmetries))
+        if self.experts.used(experts) == (ENCODER,):
+            return {ENCODER: encoder}
+        found: dict[str, Predict] = {BLEND: self.experts.predict(encoder, experts, parts), ENCODER: encoder}
+        return found | self.experts.all(encoder, parts)
+
+    def predictor(
+        self,
+        config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
+        *,
+        symmetries: bool = True,
+        calibrated: bool = True,
+        experts: Sequence[str] = (),
+    ) -> Predictor:
+        """The run as infill asks it, calibrated for fills as `config` makes them if the run has a calibration."""
+        return Predictor(
+            predict=self.predict_fills(symmetries=symmetries, experts=experts),
+            tokenizer=self.fills,
+            context=self.model.config.max_positions,
+            calibration=self.calibration(config, symmetries=symmetries, experts=experts) if calibrated else None,
+        )
+
+    def calibration(
+        self, config: InfillConfig, *, symmetries: bool = True, experts: Sequence[str] = ()
+    ) -> Calibration | None:
+        """The one that fills of this kind are given; warns where the run's was fitted on fills of another kind."""
+        if self.fitted is None or not self._calibrates(experts):
+            return None
+        if (self.fitted.order, self.fitted.symmetries) != (config.order, symmetries):
+            warnings.warn(
+                f"probabilities are not calibrated: the run's calibration is of the order {self.fitted.order!r}, "
+                f"symmetries {'on' if self.fitted.symmetries else 'off'}",
+                stacklevel=3,
+            )
+            return None
+        return self.fitted.calibration
+
+    def _calibrates(self, experts: Sequence[str]) -> bool:
+        """Whether its calibration was fitted on what these experts predict; warns if not."""
+        assert self.fitted is not None
+        if self.fitted.predictor == self.experts.digest(experts):
+            return True
+        warnings.warn(
+            "probabilities are not calibrated: the run's calibration was fitted on another predictor than this one\n\n"
+            "hint: `maskseq calibrate` fits one on what is used",
+            stacklevel=4,
+        )
+        return False
+
+    def _scoring(self, symmetries: bool, calibrated: bool, experts: Sequence[str]) -> Predict:
+        encoder = self.predict(symmetries=symmetries)
+        if self.fills is not self.tokenizer:  # calibrations are those of units, as gates would be
+            return encoder
+        predict = self.experts.predict(encoder, experts)
+        if not calibrated or self.fitted is None or not self._calibrates(experts):
+            return predict
+        return self.fitted.calibration.of_single_cells(predict)
