@@ -74,6 +74,8 @@ class Recipe:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     blend: bool = True
     """Fit a gate at the end: how much the encoder and methods that are counted on the corpus are worth."""
+    calibrate: bool = True
+    """Fit a calibration of what the run predicts with at the end, by the length of holes."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -151,7 +153,7 @@ class Recipe:
         resolved["data"] = {"files": files, **kept, "split": self.data.split.identity()}
         for key in ("device", "checkpoint_every", "keep_last", "keep_every"):
             del resolved["training"][key]
-        del resolved["blend"]  # weights are the same
+        del resolved["blend"], resolved["calibrate"]  # weights are the same
         return {"recipe": resolved}
 
 

@@ -1,6 +1,6 @@
 """What a predictor sees and answers, and what infilling returns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -63,6 +63,22 @@ class PredictNumbers(Protocol):
         """Log-probabilities of the ids of cells of which this is stated."""
 
 
+@runtime_checkable
+class PredictWithParts(Protocol):
+    """A `Predict` that is made of several, and shows what each of them answers."""
+
+    experts: Mapping[str, Predict]
+
+    def __call__(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> Sequence[Float[np.ndarray, "_ _"]]: ...
+
+    def with_parts(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> tuple[Sequence[Float[np.ndarray, "_ _"]], Sequence[Float[np.ndarray, "experts _ _"]]]:
+        """What it answers, and the probabilities that each of the experts states; NaN of one without a say."""
+
+
 def answers_of(
     predict: Predict, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
 ) -> tuple[Sequence[Float[np.ndarray, "_ _"]], Sequence[Stated | None]]:
@@ -116,6 +132,8 @@ class Fill:
     """The numbers that `marginals` come from, where the predictor states numbers."""
     numbers: Float[np.ndarray, "samples cells"] | None = None
     """The numbers that the values stand for: within their bins, or beyond all of them; None where it does not."""
+    experts: Float[np.ndarray, "samples cells experts"] | None = None
+    """What each expert gave the value, given the known cells alone; NaN of one without a say. None: there is one."""
 
     @cached_property
     def joint(self) -> Float[np.ndarray, " samples"]:
@@ -147,6 +165,7 @@ class Fill:
             cells=cells[order],
             marginals=self.marginals[order],
             tails=None if self.tails is None else self.tails[order],
+            experts=None if self.experts is None else self.experts[:, order],
             **{name: getattr(self, name)[:, order] for name in _PER_SAMPLE},
         )
 
@@ -162,7 +181,10 @@ class Fill:
             marginals=np.concatenate([part.marginals for part in samples[0]]),
             n_passes=np.array([sum(int(part.n_passes[0]) for part in parts) for parts in samples]),
             stated=Stated.joined([part.stated for part in samples[0]]),
-            numbers=stacked("numbers") if all(part.numbers is not None for part in samples[0]) else None,
+            **{
+                name: stacked(name) if all(getattr(part, name) is not None for part in samples[0]) else None
+                for name in ("numbers", "experts")
+            },
             **{name: stacked(name) for name in _PER_SAMPLE},
         )
 
