@@ -40,8 +40,8 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Progress
 from maskseq.variants import Listed, Records, stretches
 
-MOST_KNOWN = 1 << 20
-"""Positions of a file that experts count as well."""
+MOST_KNOWN = 1 << 24
+"""Positions of a file that are looked at beforehand; of as many as `MOST_COUNTED`, what is known counts as well."""
 
 
 def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any] | None = None) -> "TrainedModel":

@@ -28,6 +28,7 @@ from maskseq.infill.sampler import InfillConfig
 from maskseq.loaded.recipe import recipe_file, trained_on
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.checkpoint import read_json
+from maskseq.predict.experts.left_out import MOST_COUNTED
 from maskseq.predict.experts.training_data import training_data
 from maskseq.predict.protocol import Example
 from maskseq.recipe import load_recipe
@@ -97,7 +98,8 @@ def evaluate_run(
         on_progress=on_progress,
     )
     of = {"run": str(run), "data": _named(data, held_out, "the run's corpus"), "symmetries": symmetries}
-    of |= {"known cells counted": bool(loaded.known)} | (intake.summary if intake else {})
+    counts = 0 < sum(len(each.ids) for each in loaded.known) <= MOST_COUNTED
+    of |= {"known cells counted": counts} | (intake.summary if intake else {})
     return replace(result, of=of | ({"within": list(within)} if within else {}))
 
 

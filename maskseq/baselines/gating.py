@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from jaxtyping import Int, Integer
@@ -118,8 +119,22 @@ def stored_gate(
 def count_experts(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example] = ()) -> dict[str, Predict]:
     """The experts that suit the corpus's vocabulary, counted on some of its parts and on what is known of a file.
 
-    Which there are is decided by the training part alone, so that a gate finds those that it was fitted with.
+    Which there are is decided by the training part alone, so that a gate finds those that it was fitted with. Without a
+    file they are kept as long as the corpus is open: a gate and a calibration are fitted with the same ones.
     """
+    kept = _COUNTED.setdefault(corpus, {})
+    if file or tuple(parts) not in kept:
+        found = _counted(corpus, parts, file)
+        if file:
+            return found
+        kept[tuple(parts)] = found
+    return kept[tuple(parts)]
+
+
+_COUNTED: WeakKeyDictionary[Corpus, dict[tuple[Split, ...], dict[str, Predict]]] = WeakKeyDictionary()
+
+
+def _counted(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example]) -> dict[str, Predict]:
     tokenizer, trained = corpus.tokenizer, training_data(corpus)
     if not trained.n_positions:
         return {}

@@ -121,17 +121,16 @@ class ContextIndex:
         places: Int[np.ndarray, " places"],
         path: Sequence[int],
         groups: Int[np.ndarray, " places"] | None = None,
+        n_groups: int = 1,
     ) -> None:
         """`places` increase. `groups` are sorted by before anything else, so that each has a stretch of its own."""
         self.line, self.path = line, tuple(path)
         words = packed(line.digits, places, self.path, line.base)
         keys = [*words[::-1]] if groups is None else [*words[::-1], groups]
         self.places = places[np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys)]
-        n_groups = 1 if groups is None or not len(groups) else int(groups.max()) + 1
-        self.edges = np.array([0, len(places)])
+        sizes = [len(places)] if groups is None else np.bincount(groups, minlength=n_groups)
+        self.edges = np.cumsum([0, *sizes])
         """Where the stretch of each group begins, and where the last one ends."""
-        if groups is not None:
-            self.edges = np.cumsum(np.pad(np.bincount(groups, minlength=n_groups), (1, 0)))
         self._words: list[Integer[np.ndarray, " places"]] = []
 
     def stretches(

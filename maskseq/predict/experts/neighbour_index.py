@@ -217,7 +217,7 @@ class NeighbourIndex:
         found = self.kept.pop(path, None)
         if found is None:
             groups = self.fields if len(self.n_outputs) > 1 else None
-            found = ContextIndex(self.line, self.places, path, groups)
+            found = ContextIndex(self.line, self.places, path, groups, len(self.n_outputs))
         self.kept[path] = found  # the last one used is the last of the dictionary
         each = len(self.places) * (2 * self.places.itemsize + 8 + self.line.digits.itemsize + 4 * self.n_ids / 64)
         while len(self.kept) > max(MAX_KEPT / self.shares // max(each, 1), 1):
@@ -233,7 +233,7 @@ class NeighbourIndex:
             wanted //= FEWER
         places = places[:: max(len(places) // max(wanted, FEWEST), 1)].astype(np.int64)
         if not len(places):
-            return law
+            return law[:0]
         n = len(places)
         paths = np.broadcast_to(np.array(path, np.int64), (n, len(path)))
         requests = Requests(
@@ -269,7 +269,7 @@ class NeighbourIndex:
             worth.append((settled + np.log(answer).sum(), -level))
             if len(worth) > PATIENCE and max(worth) not in worth[-PATIENCE:]:
                 break
-        return law[: 1 - max(worth)[1]] if worth else law
+        return law[: 1 - max(worth)[1]] if worth else law[:0]
 
 
 class Contexts:
@@ -279,9 +279,10 @@ class Contexts:
         """Those that the index is sorted by; see `of`."""
         self.index, self.requests, self.own = index, requests, own
         self.n_sorted = min(len(index.path), requests.paths.shape[1])
-        first = index.edges[requests.fields] if len(index.edges) > 2 else np.zeros(len(requests), np.int64)
-        last = index.edges[requests.fields + 1] if len(index.edges) > 2 else np.full(len(requests), index.edges[-1])
-        self.low, self.high = index.stretches(first, last, requests.wanted(self.n_sorted))
+        group = requests.fields
+        self.low, self.high = index.stretches(
+            index.edges[group], index.edges[group + 1], requests.wanted(self.n_sorted)
+        )
         self.sizes = self.high - self.low
         """At each depth, how many places there are."""
         if own is not None:
