@@ -45,8 +45,8 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Progress
 from maskseq.variants import Listed, Records, stretches
 
-MOST_KNOWN = 1 << 20
-"""Positions of a file that experts count as well."""
+MOST_KNOWN = 1 << 24
+"""Positions of a file that are looked at beforehand; of as many as `MOST_COUNTED`, what is known counts as well."""
 
 
 def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any] | None = None) -> "TrainedModel":
@@ -177,13 +177,20 @@ class TrainedModel(LoadedRun):
         about itself. Cells that `options` request are not known. The run itself where no expert would count.
         """
         options = options or InfillOptions()
-        vocabulary, unsized = self.fills.vocabulary, options.lengths or options.insertion
-        if None not in vocabulary.centres or unsized or self.experts.used(options.experts) == (ENCODER,):
+        if options.lengths or options.insertion:
+            return self
+        vocabulary, requested = self.fills.vocabulary, tasks(records, options, self.fills, None)
+        file = (Example(vocabulary.masked(each.encoded.ids, each.holes), key=each.key) for each in requested)
+        return self.counting(file, options.experts)
+
+    def counting(self, file: Iterable[Example], experts: Sequence[str] = ()) -> "TrainedModel":
+        """The same of what is known in encoded records: their keys are those that they are asked about by."""
+        if None not in self.fills.vocabulary.centres or self.experts.used(experts) == (ENCODER,):
             return self
         found, room = [], MOST_KNOWN
-        for task in tasks(records, options, self.fills, None):
-            found.append(Example(vocabulary.masked(task.encoded.ids, task.holes), key=task.key))
-            room -= len(task.encoded)
+        for example in file:
+            found.append(example)
+            room -= len(example.ids)
             if room < 0:
                 return self
         return replace(self, known=tuple(found))

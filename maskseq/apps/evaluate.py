@@ -27,7 +27,9 @@ from maskseq.infill.sampler import InfillConfig
 from maskseq.loaded.recipe import recipe_file, trained_on
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.checkpoint import read_json
+from maskseq.predict.experts.left_out import MOST_COUNTED
 from maskseq.predict.experts.training_data import training_data
+from maskseq.predict.protocol import Example
 from maskseq.recipe import load_recipe
 from maskseq.storage.folder import file_digest
 from maskseq.tokenizer import Tokenizer, requested_fields
@@ -36,6 +38,8 @@ from maskseq.types import Encoded, Stages
 
 COUNTING = "counting on training data"
 TRAIN: tuple[Split, ...] = ("train",)
+ONE_SIDED = ("next", "suffix", "forecast")
+"""Protocols that ask about the future: nothing of the file's counts there, because it holds what came later."""
 
 
 def evaluate_run(
@@ -61,7 +65,8 @@ def evaluate_run(
 
     `within` are stretches of the file's records, as `maskseq.infill.ranges` reads them: nothing else of it is scored.
     Numbers are judged as they were read, or as the centres of their bins where a corpus does not have them. Baselines
-    are counted on the training data of `corpus` (default: the run's own).
+    are counted on the training data of `corpus` (default: the run's own). Experts count the known cells of the other
+    records as well, as infill does; but where a protocol asks about the future.
     """
     loaded = load(run, trust_code=trust_code)
     requested_fields(loaded.tokenizer, question.fields)
@@ -78,10 +83,12 @@ def evaluate_run(
     if distances and COVARIANCES not in question.imputers:
         question = replace(question, imputers=(*question.imputers, COVARIANCES))
     parts = PARTS if _is_other(data, held_out, counted) else TRAIN
+    if not any(name.startswith(ONE_SIDED) for name in question.protocols):
+        loaded = loaded.counting((Example(each.ids, key=key) for key, each in records), experts)
     result = judge(
         question,
         records,
-        _baselines(question, counted, loaded.tokenizer, data, held_out, on_progress, distances),
+        _baselines(question, counted, loaded.tokenizer, data, held_out, on_progress, distances, loaded.known),
         context=question.window or loaded.model.config.max_positions,
         masking=masking,
         predictors=product_first(loaded.predictors(experts, symmetries=symmetries, parts=parts)),
@@ -90,7 +97,8 @@ def evaluate_run(
         on_progress=on_progress,
     )
     of = {"run": str(run), "data": _named(data, held_out, "the run's corpus"), "symmetries": symmetries}
-    of |= intake.summary if intake else {}
+    counts = 0 < sum(len(each.ids) for each in loaded.known) <= MOST_COUNTED
+    of |= {"known cells counted": counts} | (intake.summary if intake else {})
     return replace(result, of=of | ({"within": list(within)} if within else {}))
 
 
@@ -154,9 +162,12 @@ def _baselines(
     held_out: Corpus | None,
     on_progress: Stages,
     distances: tuple[int, ...] = (),
+    file: Sequence[Example] = (),
 ) -> Baselines:
-    """Counted on a corpus's training data; weights are fitted on its selection data or, where that is scored, on blocks
-    of its training data. Where both may be, as in a file that it was made of, nothing is fitted.
+    """Counted on a corpus's training data, and what leaves records out on a file, too.
+
+    Weights are fitted on its selection data or, where that is scored, on blocks of its training data. Where both may
+    be, as in a file that it was made of, nothing is fitted.
     """
     selection: Iterator[Encoded] | tuple[()] | None = () if held_out is not None else None
     if question.every and _is_other(data, held_out, corpus):
@@ -170,6 +181,7 @@ def _baselines(
         selection=selection,
         periods=question.periods,
         own=question.own_names,
+        file=file,
     )
     for note in baselines.notes:
         on_progress(note, 0, None)
