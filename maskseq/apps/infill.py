@@ -115,6 +115,7 @@ def _fill(
     lost: Counter[str] = Counter()
     rejected: Counter[tuple[str, float]] = Counter()
     sources = {field.source for field in run.tokenizer.fields}
+    judged = Acceptances()
     with table_writer(beside(target, f"fills.{table}"), COLUMNS) as write_rows:
 
         def filled_records() -> Iterator[Any]:
@@ -136,6 +137,7 @@ def _fill(
                 left.extend(f"{each.filled.task.key}:{start + 1}-{stop}" for start, stop in each.filled.left)
                 unfillable.extend(run.fills.unfillable(each.record))
                 score.add(each)
+                judged.add(each)
                 sized.extend(each.sized)
                 unfilled.update({name: n for name, n in each.record.unknown_values().items() if name not in sources})
                 lost.update(_lost(each, run.fills))
@@ -157,6 +159,8 @@ def _fill(
     }
     if (used := run.experts.used(options.experts)) != (ENCODER,):
         summary["experts"] = run.experts.shares(used)
+    if options.accept:
+        summary["accepted"] = judged.summary(str(options.accept))
     if left:
         summary["left"] = left
     if unfillable:
@@ -173,7 +177,7 @@ def _fill(
     if shares := beyond.shares():
         summary["outside the training range"] = shares
     places = _of_unfillable(unfillable), _of_unread(unfilled), _of_lost(lost), _of_rejected(rejected)
-    about = (_of_long_holes(left), *places, chance.warning(), beyond.warning(), *strange.warnings())
+    about = (_of_long_holes(left), judged.warning(), *places, chance.warning(), beyond.warning(), *strange.warnings())
     if reported := [text for text in (broken, *about) if text]:
         summary["warnings"] = reported
     if options.lengths or options.insertion:
@@ -284,6 +288,35 @@ def _calibration(run: TrainedModel, options: InfillOptions) -> str:
     with warnings.catch_warnings(action="ignore"):
         used = run.calibration(options.config, symmetries=options.symmetries, experts=options.experts)
     return f"fitted on {run.fitted.fitted_on}" if used else "not used"
+
+
+@dataclass
+class Acceptances:
+    """What a rule of the user's has accepted and refused."""
+
+    accepted: int = 0
+    refused: int = 0
+    keys: list[str] = field(default_factory=list)
+    """Of records without an accepted fill."""
+
+    def add(self, each: FilledRecord) -> None:
+        self.accepted += each.accepted is True
+        self.refused += each.refused
+        if each.accepted is False:
+            self.keys.append(each.filled.task.key)
+
+    def summary(self, rule: str) -> dict[str, Any]:
+        judged = self.accepted + self.refused
+        return {
+            "rule": rule,
+            "records": self.accepted,
+            "fills refused": f"{self.refused:,} of {judged:,}",
+            "left as they were": len(self.keys),
+        }
+
+    def warning(self) -> str:
+        shown = ", ".join(self.keys[:3]) + ", …" * (len(self.keys) > 3)
+        return f"{len(self.keys):,} records stay as they were, as no fill was accepted: {shown}" if self.keys else ""
 
 
 @dataclass

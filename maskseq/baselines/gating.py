@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Integer
 
+from maskseq.contract.own import found as own_part
 from maskseq.corpus.budget import reaching
 from maskseq.corpus.reader import Corpus, Split
 from maskseq.errors import UsageError
@@ -70,6 +71,7 @@ def stored_gate(
     records: Sequence[tuple[str, int, Encoded]] | None,
     *,
     encoder: Predict | None,
+    own: Sequence[str] = (),
     checkpoint: Path,
     masking: MaskingConfig,
     context: int,
@@ -84,7 +86,7 @@ def stored_gate(
     corpus holds out for selection. Experts are counted on the training part alone meanwhile. Of numbers nothing is
     fitted: their weights are those of each window's own known numbers (`predict/experts/number_blend.py`).
     """
-    counted = count_experts(corpus, ("train",))
+    counted = count_experts(corpus, ("train",), own=own)
     experts: dict[str, Predict] = ({} if encoder is None else {ENCODER: encoder}) | counted
     if not experts:
         raise UsageError(f"{corpus.path} holds no training data to count experts on")
@@ -127,10 +129,13 @@ def _earns(name: str, corpus: Corpus, counted: Mapping[str, Predict], context: i
     return not worthless(prior, name)
 
 
-def count_experts(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example] = ()) -> dict[str, Predict]:
+def count_experts(
+    corpus: Corpus, parts: Sequence[Split], file: Sequence[Example] = (), own: Sequence[str] = ()
+) -> dict[str, Predict]:
     """The experts that suit the corpus's vocabulary, counted on some of its parts and on what is known of a file.
 
-    Which there are is decided by the training part alone, so that a gate finds those that it was fitted with.
+    `own` are the user's, which were looked up. Which others there are is decided by the training part alone, so that
+    a gate finds those that it was fitted with.
     """
     tokenizer, trained = corpus.tokenizer, training_data(corpus)
     if not trained.n_positions:
@@ -139,7 +144,8 @@ def count_experts(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example
     data = with_file(data, file, tokenizer) if file else data
     small, periods = is_small(trained.n_positions, tokenizer), seasons(trained.sequences, tokenizer)
     found = count(data, tokenizer, periods=periods, small=small)
-    return {name: each for name, each in found.items() if name not in BASELINES_ONLY}
+    found = {name: each for name, each in found.items() if name not in BASELINES_ONLY}
+    return found | {name: own_part("expert", name)(data, tokenizer) for name in own}
 
 
 def fit_gate(

@@ -17,12 +17,14 @@ import numpy as np
 from jaxtyping import Bool, Int, Integer
 
 from maskseq.constraints import Constraint, intersection, joined, narrowed, propagate
+from maskseq.contract.brief import brief
 from maskseq.errors import UsageError
 from maskseq.infill.sampler_state import check_feasible
 from maskseq.predict.protocol import Fill
 from maskseq.types import Encoded, LegalCells, Vocabulary
 
 
+@brief
 @dataclass(frozen=True)
 class Task:
     """A record whose `holes` are to be filled."""
@@ -37,6 +39,7 @@ class Task:
     """What the caller needs again with the result."""
 
 
+@brief
 @dataclass(frozen=True)
 class Filled:
     """What came of a task."""

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
+from maskseq.contract.brief import brief
 from maskseq.predict.stated import Stated
 
 
+@brief
 @dataclass(frozen=True)
 class Example:
     """What a predictor may see of one sequence, or of a window of it.
@@ -82,6 +84,10 @@ class PredictJointly(PredictNumbers, Protocol):
 class Rejects(Protocol):
     """A `Predict` that does not believe all that it sees."""
 
+    def __call__(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> Sequence[Float[np.ndarray, "_ _"]]: ...
+
     def rejected(self, example: Example) -> Bool[np.ndarray, "length fields"]:
         """Which known values it takes for no measurements, and does without."""
 
@@ -112,6 +118,7 @@ def with_ids(predict: Predict) -> PredictIds:
     return lambda sequences, cells: predict([Example(ids) for ids in sequences], cells)
 
 
+@brief
 @dataclass(frozen=True)
 class Fill:
     """What was put into the hole cells of one sequence, and how surely."""
@@ -156,6 +163,13 @@ class Fill:
         filled = ids.copy()
         filled[tuple(self.cells.T)] = self.values[sample]
         return filled
+
+    def led_by(self, sample: int) -> "Fill":
+        """The same fill with this sample as the first one."""
+        order = [sample, *(other for other in range(len(self.values)) if other != sample)]
+        every = {name: getattr(self, name) for name in (*_PER_SAMPLE, "n_passes", "numbers")}
+        led: dict[str, Any] = {name: None if each is None else each[order] for name, each in every.items()}
+        return replace(self, **led)
 
     def shifted(self, by: int) -> "Fill":
         """The same fill in coordinates that begin `by` positions earlier."""

@@ -62,9 +62,10 @@ class Stated:
 
     def below(self, numbers: Float[np.ndarray, "cells n"]) -> Float[np.ndarray, "cells n"]:
         """The probability that each cell's number is less than each of these."""
-        return normal_ranks(self._scores(numbers))
+        return normal_ranks(self.scores(numbers))
 
-    def _scores(self, numbers: Float[np.ndarray, "cells n"]) -> Float[np.ndarray, "cells n"]:
+    def scores(self, numbers: Float[np.ndarray, "cells n"]) -> Float[np.ndarray, "cells n"]:
+        """How many standard deviations each is from the middle: the normal score of its rank."""
         least = 1e-12 * np.maximum(np.abs(self.quantiles).max(axis=1, keepdims=True, initial=0), 1e-300)
         apart = self.quantiles + least * np.arange(len(RANKS))  # equal quantiles have no one rank
         return _linear(numbers, apart, np.broadcast_to(SCORES, apart.shape))
@@ -82,7 +83,7 @@ class Stated:
 
     def score(self, numbers: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cells"]:
         """The normal scores of numbers."""
-        return self._scores(numbers[:, None])[:, 0]
+        return self.scores(numbers[:, None])[:, 0]
 
     def quantile(self, ranks: Float[np.ndarray, "cells n"]) -> Float[np.ndarray, "cells n"]:
         """The numbers that each cell's number is below with these probabilities."""
