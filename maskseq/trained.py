@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from maskseq.baselines.gating import CELLS, stored_gate
 from maskseq.calibration.stored import held_out_records, write_calibration
 from maskseq.contract.fence import encode, numbers_of
+from maskseq.contract.own import is_own, look_up, named
 from maskseq.contract.renamed import older_names
 from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import Corpus, Split
@@ -31,8 +33,8 @@ from maskseq.model.checkpoint import find_checkpoint, read_model
 from maskseq.plugins import Trust
 from maskseq.predict.blend import ENCODER
 from maskseq.predict.embed import Pooling, embed_records
-from maskseq.predict.gate_file import write_gate
-from maskseq.predict.protocol import Example
+from maskseq.predict.gate_file import read_gate, write_gate
+from maskseq.predict.protocol import Example, Predict
 from maskseq.scoring.detectors import detectors
 from maskseq.scoring.score import NOBODY, Score, score_records
 from maskseq.scoring.usual import POSITIONS, Usual, normal_records
@@ -78,7 +80,16 @@ def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any
     checkpoint = find_checkpoint(Path(run))
     model, own = read_model(checkpoint, trust_code=trust_code, known=tokenizer)
     trained_on(Path(run), checkpoint)  # a changed recipe is reported now
+    look_up_experts(checkpoint, trust_code)
     return TrainedModel(Path(run), model, own, checkpoint, trust_code)
+
+
+def look_up_experts(checkpoint: Path, trust_code: Trust) -> None:
+    """Import the experts of the user's own that a run predicts with; `UsageError` names one that is not trusted."""
+    with warnings.catch_warnings(action="ignore"):  # a broken gate is reported where it is used
+        stored = read_gate(checkpoint)
+    for name in filter(is_own, () if stored is None else stored.experts):
+        look_up("expert", name, trust_code=trust_code)
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,31 @@ class TrainedModel(LoadedRun):
         counted_on: The corpus that experts are counted on, where it is open already.
         known: What is known of the file at hand, which experts count as well; see `knowing`.
     """
+
+    def __repr__(self) -> str:
+        names = [field.name for field in self.tokenizer.fields]
+        fields = ", ".join(names[:8]) + ", …" * (len(names) > 8)
+        n, name = self.model.n_parameters, self.checkpoint.name
+        return (
+            f"TrainedModel({str(self.path)!r}, {name}, {n:,} parameters, {type(self.tokenizer).__name__} of {fields})"
+        )
+
+    def infill_frame(self, frame: Any, **given: Any) -> Any:
+        """A data frame with its unknown cells filled; see `maskseq.apps.frames.infill_frame`."""
+        return _of_apps("frames").infill_frame(self, frame, **given)
+
+    def next_frame(self, frame: Any, **given: Any) -> Any:
+        """What comes next in the sequences of a data frame; see `maskseq.apps.frames.next_frame`."""
+        return _of_apps("frames").next_frame(self, frame, **given)
+
+    def predict_frame(self, frame: Any, **given: Any) -> Any:
+        """What a fine-tuned run predicts of a data frame; see `maskseq.apps.predict_labels.predict_frame`."""
+        return _of_apps("predict_labels").predict_frame(self, frame, **given)
+
+    def read_frame(self, frame: Any, **given: Any) -> list[Any]:
+        """The records of a data frame, for `infill`, `score` and `embed`; see `maskseq.apps.frames.read_frame`."""
+        found: list[Any] = _of_apps("frames").read_frame(self, frame, **given)
+        return found
 
     def infill(
         self,
@@ -182,7 +218,7 @@ class TrainedModel(LoadedRun):
             write_calibration(
                 self.checkpoint,
                 calibration,
-                order=config.order,
+                order=str(config.order),
                 symmetries=symmetries,
                 data=data,
                 predictor=self.experts.digest(experts),
@@ -196,6 +232,7 @@ class TrainedModel(LoadedRun):
         corpus: Corpus | None = None,
         cells: int = CELLS,
         encoder: bool = True,
+        own: Sequence[str | Callable[..., Predict]] = (),
         data: str = "the selection data",
         seed: int = 0,
         on_progress: Progress = lambda done, of: None,
@@ -208,6 +245,8 @@ class TrainedModel(LoadedRun):
             corpus: The one that experts are counted on. Default: the run's.
             cells: Masked cells that the gate is fitted on, about.
             encoder: Whether the encoder is one of the experts.
+            own: Experts of your own, as `module:name` or as callables: (`TrainingData`, tokenizer) → `Predict`. A run
+                that has some opens with `trust_code` only.
             data: What to call the records.
             seed: Keys which cells are masked.
             on_progress: Hears how many of the cells are answered.
@@ -218,10 +257,14 @@ class TrainedModel(LoadedRun):
         if self.fills is not self.tokenizer:
             raise UsageError("several tokens share each unit here: experts count tokens, and infill fills units")
         corpus = corpus or self._corpus_of(None)
+        names = [each if isinstance(each, str) else named(each) for each in own]
+        for name in names:
+            look_up("expert", name, trust_code=True)  # who names it in this call means it
         stored = stored_gate(
             corpus,
             None if records is None else [(key, 0, each) for key, each in records],
             encoder=self.predict() if encoder else None,
+            own=names,
             checkpoint=self.checkpoint,
             masking=self.masking,
             context=self.model.config.max_positions,
@@ -390,6 +433,11 @@ def _as_read(records: Iterable[Any], tokenizer: Tokenizer[Any]) -> Iterator[tupl
     ordinal = None not in tokenizer.vocabulary.centres
     for record, ids in encoded(records, tokenizer):
         yield record, replace(ids, numbers=numbers_of(tokenizer, record)) if ordinal else ids
+
+
+def _of_apps(name: str) -> Any:
+    """A module of the layer above, which reads and writes files: looked up when a method is shorthand for it."""
+    return import_module(f"maskseq.apps.{name}")
 
 
 def _path_of(corpus: Corpus, run: RunFolder) -> str:

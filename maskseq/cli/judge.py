@@ -38,7 +38,7 @@ Imputers = Annotated[
     typer.Option(
         "--baseline",
         help="For numbers, also: linear, last, mean, spline, neighbours, iterative, covariances, seasonal-N or "
-        "mixed-N. Repeatable.",
+        "mixed-N; or your own, for any field, as module:name. Repeatable.",
     ),
 ]
 Cells = Annotated[int, typer.Option(min=1, help="About how many cells of each protocol.")]
@@ -260,7 +260,8 @@ def _question(
 
     return Question(
         protocols=tuple(protocol or ()),
-        imputers=tuple(baseline or ("linear", "last")),
+        imputers=tuple(name for name in baseline or ("linear", "last") if ":" not in name),
+        own=tuple(name for name in baseline or () if ":" in name),
         fields=tuple(field or ()),
         cells=cells,
         depth=neighbours,
