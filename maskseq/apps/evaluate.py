@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from maskseq import plugins
+from maskseq.apps.generate import open_predictors
 from maskseq.apps.prepare import prepare_corpus
 from maskseq.baselines.baselines import Baselines
 from maskseq.baselines.gating import PARTS
@@ -21,6 +22,7 @@ from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import SPLITS, Corpus, Split, holds_corpus
 from maskseq.corpus.unfamiliar import encoded
 from maskseq.errors import UsageError
+from maskseq.evaluation.protocols import Protocol
 from maskseq.infill.ranges import read_ranges
 from maskseq.infill.ranges import within as stretches
 from maskseq.infill.sampler import InfillConfig
@@ -38,8 +40,6 @@ from maskseq.types import Encoded, Stages
 
 COUNTING = "counting on training data"
 TRAIN: tuple[Split, ...] = ("train",)
-ONE_SIDED = ("next", "suffix", "forecast")
-"""Protocols that ask about the future: nothing of the file's counts there, because it holds what came later."""
 
 
 def evaluate_run(
@@ -83,19 +83,28 @@ def evaluate_run(
     if distances and COVARIANCES not in question.imputers:
         question = replace(question, imputers=(*question.imputers, COVARIANCES))
     parts = PARTS if _is_other(data, held_out, counted) else TRAIN
-    if not any(name.startswith(ONE_SIDED) for name in question.protocols):
+    if not any(map(Protocol.is_open, question.protocols)):  # what comes later in a file is not known then
         loaded = loaded.counting((Example(each.ids, key=key) for key, each in records), experts)
-    result = judge(
-        question,
-        records,
-        _baselines(question, counted, loaded.tokenizer, data, held_out, on_progress, distances, loaded.known),
-        context=question.window or loaded.model.config.max_positions,
-        masking=masking,
-        predictors=product_first(loaded.predictors(experts, symmetries=symmetries, parts=parts)),
-        product=MODEL,
-        config=InfillConfig(order=order, beam=beam, seed=question.seed),
-        on_progress=on_progress,
-    )
+    baselines = _baselines(question, counted, loaded.tokenizer, data, held_out, on_progress, distances, loaded.known)
+    found = [
+        judge(
+            replace(question, protocols=protocols),
+            records,
+            baselines,
+            context=question.window or loaded.model.config.max_positions,
+            masking=masking,
+            predictors=product_first(
+                open_predictors(loaded, counted, experts, symmetries=symmetries, selection=parts == PARTS)
+                if is_open
+                else loaded.predictors(experts, symmetries=symmetries, parts=parts)
+            ),
+            product=MODEL,
+            config=InfillConfig(order=order, beam=beam, seed=question.seed),
+            on_progress=on_progress,
+        )
+        for is_open, protocols in _by_openness(question.protocols, loaded.tokenizer)
+    ]
+    result = Evaluation.joined(found, question.protocols)
     of = {"run": str(run), "data": _named(data, held_out, "the run's corpus"), "symmetries": symmetries}
     counts = 0 < sum(len(each.ids) for each in loaded.known) <= MOST_COUNTED
     of |= {"known cells counted": counts} | (intake.summary if intake else {})
@@ -136,6 +145,15 @@ def evaluate_baselines(
         result = judge(question, records, baselines, context=context, masking=MaskingConfig(), on_progress=on_progress)
     of = {"corpus": str(source), "data": _named(data, held_out, "the corpus")} | (intake.summary if intake else {})
     return replace(result, of=of)
+
+
+def _by_openness(protocols: tuple[str, ...], tokenizer: Tokenizer[Any]) -> list[tuple[bool, tuple[str, ...]]]:
+    """Protocols of open sequences of ids are predicted by what was fitted for them, the others by the run's gate."""
+    if None not in tokenizer.vocabulary.centres:
+        return [(False, protocols)]
+    is_open = tuple(filter(Protocol.is_open, protocols))
+    others = tuple(each for each in protocols if each not in is_open)
+    return [(kind, some) for kind, some in ((False, others), (True, is_open)) if some or (not protocols and not kind)]
 
 
 @contextmanager

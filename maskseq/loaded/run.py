@@ -117,6 +117,10 @@ class LoadedRun:
         places = [*(each.corpus for each in runs), elsewhere]
         return self.corpus(next(filter(holds_corpus, places), places[0]))
 
+    def corpus_of_experts(self) -> Corpus:
+        """The one that experts are counted on; `UsageError` if it is gone."""
+        return self._corpus_of(self.experts.stored)
+
     @property
     def masking(self) -> MaskingConfig:
         """How cells were masked in training; the default where no recipe says it."""
@@ -211,7 +215,7 @@ class LoadedRun:
             return predict
         return self.fitted.calibration.of_single_cells(predict)
 
-    def _judges(
+    def judges(
         self, symmetries: bool, calibrated: bool, experts: Sequence[str], parts: tuple[Split, ...] = PARTS
     ) -> tuple[Predict, dict[str, Predict]]:
         """What scores, and by name the expert of it that sees nothing but the other fields of the same event."""
