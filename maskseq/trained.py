@@ -11,14 +11,14 @@ import numpy as np
 from jaxtyping import Float
 
 from maskseq.baselines.gating import CELLS, stored_gate
-from maskseq.calibration.stored import write_calibration
-from maskseq.contract.fence import encode
+from maskseq.calibration.stored import held_out_records, write_calibration
+from maskseq.contract.fence import encode, numbers_of
 from maskseq.contract.own import is_own, look_up, named
 from maskseq.contract.renamed import older_names
 from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import Corpus, Split
 from maskseq.corpus.unfamiliar import encoded
-from maskseq.errors import UsageError
+from maskseq.errors import MaskseqError, UsageError
 from maskseq.evaluation.holdout import calibrate_on
 from maskseq.formats import Names
 from maskseq.infill.filling import FilledRecord, fill_as_requested, tasks
@@ -35,7 +35,9 @@ from maskseq.predict.blend import ENCODER
 from maskseq.predict.embed import Pooling, embed_records
 from maskseq.predict.gate_file import read_gate, write_gate
 from maskseq.predict.protocol import Example, Predict
-from maskseq.scoring.score import Score, score_records
+from maskseq.scoring.detectors import detectors
+from maskseq.scoring.score import NOBODY, Score, score_records
+from maskseq.scoring.usual import POSITIONS, Usual, normal_records
 from maskseq.scoring.variants import VariantScore, score_variants
 from maskseq.storage.outputs import locked
 from maskseq.storage.run_folder import RunFolder
@@ -306,6 +308,7 @@ class TrainedModel(LoadedRun):
         symmetries: bool = True,
         calibrated: bool = True,
         experts: Sequence[str] = (),
+        usual: Usual | None = None,
     ) -> Iterator[Score]:
         """Bits of every known cell given the others, streaming; see `maskseq.scoring.score.score_records`.
 
@@ -316,6 +319,7 @@ class TrainedModel(LoadedRun):
             symmetries: Average over the tokenizer's symmetries.
             calibrated: As cells that are masked alone, if the run has a calibration.
             experts: Which experts have a say (default: those of the run's gate).
+            usual: What `usual` found, for scores that it is asked about: each expert is heard as well.
 
         Returns:
             A `Score` for each record, in order: `bits` [positions, fields], NaN where nothing is scored. Warns at the
@@ -326,14 +330,55 @@ class TrainedModel(LoadedRun):
             DataError: A record that cannot be encoded.
         """
         names, seen = Names(), watched(records, self.tokenizer)
+        predict, others = self._judges(symmetries, calibrated, experts)
         return score_records(
-            self._scoring(symmetries, calibrated, experts),
-            ((names.next(record.key).text, ids) for record, ids in encoded(seen, self.tokenizer)),
+            predict,
+            ((names.next(record.key).text, ids) for record, ids in _as_read(seen, self.tokenizer)),
             tokenizer=self.tokenizer,
             context=self.model.config.max_positions,
             stride=stride,
             fields=fields,
+            others=others if usual else NOBODY,
         )
+
+    def usual(
+        self,
+        *,
+        stride: int | None = 8,
+        fields: Sequence[str] = (),
+        symmetries: bool = True,
+        calibrated: bool = True,
+        experts: Sequence[str] = (),
+        positions: int = POSITIONS,
+    ) -> Usual | None:
+        """What normal records look like: how surprising their oddest cells are, field by field, and what is counted.
+
+        Args:
+            stride: As in `score`, like the other arguments that it has.
+            fields: As in `score`.
+            symmetries: As in `score`.
+            calibrated: As in `score`.
+            experts: As in `score`.
+            positions: Of the corpus's selection data that are scored for it, about.
+
+        Returns:
+            What `Usual.parts` compares a score with; None, with a warning, if the corpus is gone or nothing is held out
+            for selection.
+        """
+        try:
+            corpus = self._corpus_of(self.experts.stored)
+            normal = list(normal_records(held_out_records(corpus), self.model.config.max_positions, positions))
+        except MaskseqError as error:
+            problem = str(error).partition("\n\n")[0]
+            warnings.warn(f"nothing says how odd is usual, so that the column odd is empty: {problem}", stacklevel=2)
+            return None
+        predict, others = self._judges(symmetries, calibrated, experts, ("train",))
+        context = self.model.config.max_positions
+        scores = score_records(
+            predict, normal, tokenizer=self.tokenizer, context=context, stride=stride, fields=fields, others=others
+        )
+        counted = detectors(corpus.training_ids(), self.tokenizer.vocabulary, fields)
+        return Usual.of(scores, self.tokenizer.vocabulary.names, counted)
 
     def score_variants(
         self,
@@ -381,6 +426,13 @@ class TrainedModel(LoadedRun):
             context=self.model.config.max_positions,
             layer=layer,
         )
+
+
+def _as_read(records: Iterable[Any], tokenizer: Tokenizer[Any]) -> Iterator[tuple[Any, Encoded]]:
+    """Records and their ids, where all fields are numbers with these as they were read."""
+    ordinal = None not in tokenizer.vocabulary.centres
+    for record, ids in encoded(records, tokenizer):
+        yield record, replace(ids, numbers=numbers_of(tokenizer, record)) if ordinal else ids
 
 
 def _of_apps(name: str) -> Any:

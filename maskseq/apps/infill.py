@@ -39,6 +39,8 @@ SHOWN_ROWS = 5000
 """Rows that the report may show; the table has them all."""
 SHOWN_LENGTHS = 50
 SHOWN_UNFILLABLE = 20
+SHOWN_REJECTED = 3
+"""Values of a channel, and channels."""
 JOURNAL = "journal"
 UNCOUNTED = "not known: the run keeps no frequencies, and its corpus is gone"
 
@@ -111,6 +113,7 @@ def _fill(
     sized: list[Sized] = []
     unfilled: Counter[str] = Counter()
     lost: Counter[str] = Counter()
+    rejected: Counter[tuple[str, float]] = Counter()
     sources = {field.source for field in run.tokenizer.fields}
     judged = Acceptances()
     with table_writer(beside(target, f"fills.{table}"), COLUMNS) as write_rows:
@@ -138,6 +141,7 @@ def _fill(
                 sized.extend(each.sized)
                 unfilled.update({name: n for name, n in each.record.unknown_values().items() if name not in sources})
                 lost.update(_lost(each, run.fills))
+                rejected.update(_rejected(each, run.fills))
                 n_records += 1
                 n_filled += len(each.filled.fill.cells)
                 on_progress(n_filled, None)
@@ -166,11 +170,13 @@ def _fill(
         summary["without a field"] = dict(+unfilled)
     if lost:
         summary["without a place"] = dict(lost)
+    if rejected:
+        summary["taken for no measurements"] = _by_channel(rejected)
     if n_filled:
         summary["beyond frequencies"] = chance.shares() if chance.frequencies else UNCOUNTED
     if shares := beyond.shares():
         summary["outside the training range"] = shares
-    places = _of_unfillable(unfillable), _of_unread(unfilled), _of_lost(lost)
+    places = _of_unfillable(unfillable), _of_unread(unfilled), _of_lost(lost), _of_rejected(rejected)
     about = (_of_long_holes(left), judged.warning(), *places, chance.warning(), beyond.warning(), *strange.warnings())
     if reported := [text for text in (broken, *about) if text]:
         summary["warnings"] = reported
@@ -222,6 +228,41 @@ def _lost(each: FilledRecord, tokenizer: Tokenizer[Any]) -> Counter[str]:
     valued = fill.values[0] < n_tokens[column]
     gone = valued & ~tokenizer.vocabulary.known(now)[position, column]
     return Counter(tokenizer.fields[index].name for index in column[gone].tolist())
+
+
+def _rejected(each: FilledRecord, tokenizer: Tokenizer[Any]) -> Counter[tuple[str, float]]:
+    """Known numbers that the predictor did without, by field and value."""
+    rejected, numbers = each.filled.rejected, each.before.numbers
+    if rejected is None or numbers is None:
+        return Counter()
+    cells = np.argwhere(rejected)
+    names = [tokenizer.fields[field].name for field in cells[:, 1].tolist()]
+    return Counter(zip(names, numbers[tuple(cells.T)].tolist(), strict=True))
+
+
+def _by_channel(rejected: Counter[tuple[str, float]]) -> dict[str, dict[str, int]]:
+    """The most frequent values of each field, and how many others it has."""
+    found: dict[str, dict[str, int]] = {}
+    for (name, value), n in rejected.most_common():
+        mine = found.setdefault(name, {})
+        shown = f"{value:g}" if len(mine) < SHOWN_REJECTED else "others"
+        mine[shown] = mine.get(shown, 0) + n
+    return found
+
+
+def _of_rejected(rejected: Counter[tuple[str, float]]) -> str:
+    """Of known values that are no measurements."""
+    channels = [
+        f"{name!r} ({', '.join(f'{value}: {n:,}' for value, n in values.items())})"
+        for name, values in _by_channel(rejected).items()
+    ]
+    more = ", …" if len(channels) > SHOWN_REJECTED else ""
+    return (
+        f"{sum(rejected.values()):,} known values around what was filled are taken for no measurements and were not "
+        f"used: {', '.join(channels[:SHOWN_REJECTED])}{more}"
+        if rejected
+        else ""
+    )
 
 
 def _of_lost(lost: Counter[str]) -> str:

@@ -23,6 +23,8 @@ from maskseq.model.checkpoint import weights_digest
 from maskseq.predict.blend import ENCODER, Blend, Chosen, choose
 from maskseq.predict.experts.counted import count, is_small, seasons
 from maskseq.predict.experts.left_out import with_file
+from maskseq.predict.experts.number_experts import LOCAL, series_of
+from maskseq.predict.experts.number_prior import cross_fitted_errors, worthless
 from maskseq.predict.experts.training_data import training_data
 from maskseq.predict.gate_file import StoredGate
 from maskseq.predict.protocol import Example, Predict
@@ -101,18 +103,30 @@ def stored_gate(
     chosen = fit_gate(experts, masked, corpus.tokenizer, on_progress=on_progress)
     n = len(masked.truth)
     found = "weights are those of each window's own known numbers" if by_window else "nothing is held out to fit on"
+    weights, notes = chosen.gate.weights, [f"{n:,} cells of {data}" if n else found]
+    if by_window and LOCAL in counted and not _earns(LOCAL, corpus, counted, context):
+        weights = weights * (np.array([*experts]) != LOCAL)
+        notes.append(f"without {LOCAL}, which take long and save nothing on training data")
     return StoredGate(
         checkpoint=weights_digest(checkpoint),
         experts=tuple(experts),
-        weights=tuple(map(tuple, chosen.gate.weights.tolist())),
+        weights=tuple(map(tuple, weights.tolist())),
         corpus=corpus.fingerprint,
         n_cells=n,
         n_regions=len(np.unique(masked.regions)),
         form=BY_WINDOW if by_window else chosen.form,
         fitted_on=data if n else "",
         bits=chosen.bits,
-        notes=(f"{n:,} cells of {data}" if n else found,),
+        notes=tuple(notes),
     )
+
+
+def _earns(name: str, corpus: Corpus, counted: Mapping[str, Predict], context: int) -> bool:
+    """Whether a method that states numbers is worth its time on training data that it was not counted on."""
+    data, tokenizer = training_data(corpus), corpus.tokenizer
+    periods = seasons(data.sequences, tokenizer)
+    prior = cross_fitted_errors(series_of(data, tokenizer), periods, context=context, among=counted)
+    return not worthless(prior, name)
 
 
 def count_experts(

@@ -49,6 +49,8 @@ class Filled:
     """Of the whole record. In a later chunk, `marginals` are given what sample 0 holds to the left as well."""
     left: list[tuple[int, int]]
     """Stretches of positions, half-open, without any known cell and too long to fill: they were left as they are."""
+    rejected: Bool[np.ndarray, "length fields"] | None = None
+    """Known cells around holes that the predictor took for no measurements (None: it believes all that it sees)."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class WindowPlan:
         self.numbers = np.full(self.values.shape, np.nan)
         """What the values stand for, where the record has numbers."""
         self.fills: list[list[Fill]] = [[] for _ in range(samples)]
+        self.rejected: Bool[np.ndarray, "length fields"] | None = None
         self.context = min(context, len(ids))
         self._check_feasible()
         self.chunks = list(self._divide()) or [Window(0, 0, 0, self.context, 0, 0)]
@@ -161,6 +164,12 @@ class WindowPlan:
         """What the record itself tells of a window."""
         return self.vocabulary.known(self.masked[chunk.start : chunk.stop])
 
+    def reject(self, chunk: Window, cells: Bool[np.ndarray, "context fields"]) -> None:
+        """Note known cells of a window that the predictor does without."""
+        if self.rejected is None:
+            self.rejected = np.zeros(self.masked.shape, bool)
+        self.rejected[chunk.start : chunk.stop] |= cells
+
     def constraints(self, chunk: Window, sample: int) -> list[Constraint]:
         if self.context == len(self.task.holes):
             return self.rules
@@ -175,12 +184,13 @@ class WindowPlan:
         """The fills of all chunks and samples as one."""
         samples = [sorted(fills, key=lambda fill: tuple(fill.cells[:1].ravel())) for fills in self.fills]
         fill, length = Fill.joined(samples), len(self.masked)
+        rejected = None if self.rejected is None else np.roll(self.rejected, self.origin, axis=0)
         if not self.origin:
-            return Filled(self.task, fill, self.left)
+            return Filled(self.task, fill, self.left, rejected)
         left = np.zeros(length, bool)
         for start, stop in self.left:
             left[np.arange(start + self.origin, stop + self.origin) % length] = True
-        return Filled(self.task, fill.turned(-self.origin, length), runs(left))
+        return Filled(self.task, fill.turned(-self.origin, length), runs(left), rejected)
 
 
 class Through:

@@ -25,6 +25,7 @@ from maskseq.plugins import Trust
 from maskseq.predict.blend import ENCODER
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.encoder import EncoderPredict
+from maskseq.predict.experts.counted import CROSS_FIELD
 from maskseq.predict.experts.remembered import Remembered
 from maskseq.predict.gate_file import StoredGate, read_gate
 from maskseq.predict.predictor import Predictor
@@ -193,11 +194,28 @@ class LoadedRun:
         )
         return False
 
-    def _scoring(self, symmetries: bool, calibrated: bool, experts: Sequence[str]) -> Predict:
-        encoder = self.predict(symmetries=symmetries)
+    def _scoring(
+        self,
+        symmetries: bool,
+        calibrated: bool,
+        experts: Sequence[str],
+        parts: tuple[Split, ...] = PARTS,
+        encoder: Predict | None = None,
+    ) -> Predict:
+        encoder = encoder or self.predict(symmetries=symmetries)
         if self.fills is not self.tokenizer:  # calibrations are those of units, as gates would be
             return encoder
-        predict = self.experts.predict(encoder, experts)
+        predict = self.experts.predict(encoder, experts, parts)
         if not calibrated or self.fitted is None or not self._calibrates(experts):
             return predict
         return self.fitted.calibration.of_single_cells(predict)
+
+    def _judges(
+        self, symmetries: bool, calibrated: bool, experts: Sequence[str], parts: tuple[Split, ...] = PARTS
+    ) -> tuple[Predict, dict[str, Predict]]:
+        """What scores, and by name the expert of it that sees nothing but the other fields of the same event."""
+        encoder = self.predict(symmetries=symmetries)
+        predict = self._scoring(symmetries, calibrated, experts, parts, encoder)
+        if self.fills is not self.tokenizer or CROSS_FIELD not in self.experts.used(experts):
+            return predict, {}
+        return predict, {CROSS_FIELD: self.experts.all(encoder, parts)[CROSS_FIELD]}

@@ -65,6 +65,33 @@ class PredictNumbers(Protocol):
         """Log-probabilities of the ids of cells of which this is stated."""
 
 
+Factors = list[tuple[Int[np.ndarray, " some"], Float[np.ndarray, "some some"]]]
+"""Groups of cells, by their numbers among those requested, and the lower Cholesky factors of their correlations."""
+
+
+@runtime_checkable
+class PredictJointly(PredictNumbers, Protocol):
+    """A `PredictNumbers` that knows how numbers depend on one another, and so needs no pass for each of them."""
+
+    def jointly(self, example: Example, cells: Integer[np.ndarray, "cells 2"]) -> Factors:
+        """Of some requested cells, or none: how the normal scores of their stated numbers are correlated.
+
+        Groups are as good as independent. What is in no group waits until these are drawn.
+        """
+
+
+@runtime_checkable
+class Rejects(Protocol):
+    """A `Predict` that does not believe all that it sees."""
+
+    def __call__(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> Sequence[Float[np.ndarray, "_ _"]]: ...
+
+    def rejected(self, example: Example) -> Bool[np.ndarray, "length fields"]:
+        """Which known values it takes for no measurements, and does without."""
+
+
 def answers_of(
     predict: Predict, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
 ) -> tuple[Sequence[Float[np.ndarray, "_ _"]], Sequence[Stated | None]]:

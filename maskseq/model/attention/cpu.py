@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maskseq.model.attention import blocks
 from maskseq.model.attention import kernels as cores
 from maskseq.model.attention.tiles import plan
 from maskseq.model.rotary import turn
@@ -25,7 +26,7 @@ from maskseq.model.rotary import turn
 def tiled_attention(
     q: Tensor, k: Tensor, v: Tensor, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor, window: int, core: str
 ) -> tuple[Tensor, Tensor]:
-    """Attend within each piece; `window` < 0 is no window. Returns the output and the log-sum-exp (empty for `bmm`).
+    """Attend within each piece; `window` < 0 is no window. Returns the output and the log-sum-exp (empty but for `sdpa`).
 
     q: Float "tokens heads dim"; k, v: Float "tokens_k heads dim"; the output has the shape and dtype of q.
     """
@@ -165,6 +166,8 @@ def _attend(
         if core == "sdpa":
             tile_out, tile_lse = cores.sdpa_forward(tile_q, tile_k, tile_v, tiles.bias)
             tiles.put_queries(lse, tile_lse.unsqueeze(-1))
+        elif core == "blocks":
+            tile_out = blocks.forward(tile_q, tile_k, tile_v, tiles.bias)
         else:
             tile_out = cores.bmm_forward(tile_q, tile_k, tile_v, tiles.bias)
         tiles.put_queries(out, tile_out)
@@ -196,6 +199,8 @@ def _attend_backward(
         if core == "sdpa":
             saved = tiles.queries(out), tiles.queries(lse).squeeze(-1)
             grads = cores.sdpa_backward(tile_grad, tile_q, tile_k, tile_v, tiles.bias, *saved)
+        elif core == "blocks":
+            grads = blocks.backward(tile_grad, tile_q, tile_k, tile_v, tiles.bias)
         else:
             grads = cores.bmm_backward(tile_grad, tile_q, tile_k, tile_v, tiles.bias)
         tiles.put_queries(dq, grads[0])

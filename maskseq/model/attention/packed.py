@@ -21,7 +21,7 @@ from maskseq.model.rotary import Rotation, rotate
 
 logger = logging.getLogger(__name__)
 
-BACKENDS = ("flash", "varlen", "bmm", "sdpa")
+BACKENDS = ("flash", "varlen", "blocks", "bmm", "sdpa")
 MAX_HEAD_DIM = 256  # of the flash kernels
 
 
@@ -69,7 +69,7 @@ def packed_self_attention(
     On a CPU this is one operator from qkv to the output and back to qkv's gradient.
     """
     name = choose(backend, qkv.device.type, qkv.dtype, qkv.shape[-1])
-    if rotation is not None and name in ("bmm", "sdpa"):
+    if rotation is not None and name in ("blocks", "bmm", "sdpa"):
         out: Tensor = rotary_attention(qkv, *rotation, cu_seqlens, _sided(window), name, interleaved)[0]
         return out
     qk, v = torch.split(qkv, [2, 1], dim=1)
@@ -111,8 +111,8 @@ def explain(device: str = "cpu", dtype: torch.dtype = torch.float32, head_dim: i
 
 def _preference(device: str, dtype: torch.dtype) -> tuple[str, ...]:
     if device != "cpu":
-        return ("flash", "varlen", "bmm", "sdpa")
-    return ("bmm", "sdpa") if dtype == torch.bfloat16 and bf16_is_fast() else ("sdpa", "bmm")
+        return ("flash", "varlen", "blocks", "bmm", "sdpa")
+    return ("blocks", "bmm", "sdpa") if dtype == torch.bfloat16 and bf16_is_fast() else ("sdpa", "blocks", "bmm")
 
 
 @functools.lru_cache
@@ -217,6 +217,7 @@ def _sided(window: int | None) -> int:
 _KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int, int | None], Tensor]] = {
     "flash": _flash,
     "varlen": _varlen,
+    "blocks": functools.partial(_tiled, core="blocks"),
     "bmm": functools.partial(_tiled, core="bmm"),
     "sdpa": functools.partial(_tiled, core="sdpa"),
 }
