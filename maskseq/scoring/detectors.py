@@ -7,7 +7,7 @@ number, the larger the more abnormal.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
@@ -26,6 +26,7 @@ AT_ONCE = 1 << 18
 """Cells of a table of distances."""
 
 
+@runtime_checkable
 class Detector(Protocol):
     """Gives a sequence a number."""
 
