@@ -93,18 +93,19 @@ class Encoder(nn.Module):
             hidden = hidden * (scale[piece_of(cu_seqlens)] * ~masked)[:, None]
             frame = None if frame is None else frame[:, None] * scale[:, None]
         hidden = dropout(hidden, config.embedding_dropout, dropout_keys, 0).to(dtype or hidden.dtype)
-        kept: Tensor | slice = slice(None)
+        kept = None
         if frame is not None:
             hidden, cu_seqlens, positions, kept = framed(hidden, frame, cu_seqlens)
             max_seqlen += 2
         everywhere, nearby = self.rotations(ids, positions)
         for index, layer in enumerate(self.layers):
             if index == depth:
-                return States(hidden[kept], prior)
+                return States(hidden if kept is None else hidden[kept], prior)
             window = config.window_of(index)
             turn = everywhere if window is None else nearby
             hidden = layer(hidden, turn, cu_seqlens, max_seqlen, window, dropout_keys, attend)
-        return States(self.final_norm(hidden)[kept], prior)
+        hidden = self.final_norm(hidden)
+        return States(hidden if kept is None else hidden[kept], prior)
 
     def logits(self, states: States, field: int) -> Float[Tensor, "n outputs"]:
         """Scores, in float32, of every id of `field` that has a head row; −inf for those never to be predicted.
