@@ -56,7 +56,7 @@ def masked_examples(corpus: Corpus, records: list[Any], name: str, n_cells: int,
         key, encoded = records[which]
         starts = list(range(0, len(encoded), context))
         for start in starts if len(starts) < 100 else rng.choice(starts, 100):
-            for masked_example in protocol.masked_examples(
+            for masked_example in protocol.examples(
                 [(key, encoded.cut(start, start + context))], corpus.tokenizer, context=context
             ):
                 seen = vocabulary.masked(masked_example.truth, masked_example.masked)

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from maskseq import plugins
 from maskseq.contract import renamed
+from maskseq.contract.own import Kind, is_own, look_up, named
 from maskseq.corpus.splits import SplitConfig
 from maskseq.corpus.unknown_runs import UnknownRuns
 from maskseq.errors import UsageError, nearest
@@ -72,6 +73,9 @@ class Recipe:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    experts: tuple[str, ...] = ()
+    """Experts of your own, as `module:name`, which the blend weighs as well; in Python also callables. A run with some
+    opens with `trust_code` only."""
     blend: bool = True
     """Fit a gate at the end: how much the encoder and methods that are counted on the corpus are worth."""
     seed: int = 0
@@ -106,6 +110,13 @@ class Recipe:
                 "training.patience moves the start of the decay, by which masking.schedule = 'step' masks; rows must "
                 "not depend on it\n\nhint: use masking.schedule = 'linear', or training.patience = 0"
             )
+        if self.training.patience and self.schedule.factor:
+            raise UsageError("training.patience begins the decay early, and schedule.factor has none: choose one")
+        for name in self.experts:
+            if not is_own(name):
+                raise UsageError(
+                    f"experts: {name!r} is not of the form module:name; ours are there without being named"
+                )
         self.schedule.lengths(self.training.tokens)
         if self.training.length(self.training.rows_warmup) > self.training.tokens:
             raise UsageError(
@@ -126,13 +137,32 @@ class Recipe:
 
     def check_fields(self, fields: Sequence[Field]) -> None:
         """The same of what depends on the fields of the data, which a tokenizer says before a corpus is built."""
-        self.encoder_config(Vocabulary.of(fields))
+        self.encoder_config(Vocabulary.of(fields)).axes()
         self.masking.weights_of([field.name for field in fields])
 
     @property
     def code(self) -> frozenset[str]:
         """The names of code in it. Who runs a recipe means them; those in the folders that it names are not meant."""
-        return frozenset(str(name) for name in (self.data.format, self.tokenizer.get("name")) if name)
+        names = (self.data.format, self.tokenizer.get("name"), *(name for _, name in self.own_parts))
+        return frozenset(str(name) for name in names if name)
+
+    @property
+    def own_parts(self) -> list[tuple[Kind, str]]:
+        """The parts of the user's own that it names."""
+        named: list[tuple[Kind, str]] = [
+            ("objective", self.masking.own.name),
+            ("optimizer", self.optimizer.name),
+            ("schedule", self.schedule.factor),
+            ("loss", self.training.loss),
+            *(("callback", name) for name in self.training.callbacks),
+            *(("expert", name) for name in self.experts),
+        ]
+        return [(kind, name) for kind, name in named if is_own(name)]
+
+    def look_up_parts(self) -> None:
+        """Import them, before anything that takes long; `UsageError` names one that cannot be had."""
+        for kind, name in self.own_parts:
+            look_up(kind, name, trust_code=self.code)
 
     def reader(self, path: Path) -> Format[Any]:
         return plugins.open_format(path, self.data.format, self.data.format_options, trust_code=self.code)
@@ -151,7 +181,7 @@ class Recipe:
         resolved["data"] = {"files": files, **kept, "split": self.data.split.identity()}
         for key in ("device", "checkpoint_every", "keep_last", "keep_every"):
             del resolved["training"][key]
-        del resolved["blend"]  # weights are the same
+        del resolved["blend"], resolved["experts"]  # weights are the same
         return {"recipe": resolved}
 
 
@@ -185,7 +215,7 @@ def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequ
     if isinstance(source, Recipe):
         source = source.to_json()
     if isinstance(source, Mapping):
-        table, name = json.loads(json.dumps(source)), "recipe"
+        table, name = json.loads(json.dumps(source, default=named)), "recipe"  # callables by their names
     else:
         path = Path(source)
         table, name = _read_toml(path), str(path)

@@ -234,7 +234,7 @@ class Panel:
             raise RuntimeError(f"{Path(words[0]).name} {words[1]}: {ended.output}")
 
     def _call(self, words: list[str], limit: float | None) -> Ended:
-        return self.call(words, limit) if self.call else _process(words, limit, self.code)
+        return self.call(words, limit) if self.call else process(words, limit, self.code)
 
 
 def _interruptible() -> None:
@@ -242,7 +242,7 @@ def _interruptible() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _process(words: list[str], limit: float | None, code: Path) -> Ended:
+def process(words: list[str], limit: float | None, code: Path) -> Ended:
     """A process of the judged code, on one thread; it is interrupted once at the limit."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(code), str(code / "tokenizers")]),

@@ -21,7 +21,6 @@ from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import SPLITS, Corpus, Split, holds_corpus
 from maskseq.corpus.unfamiliar import encoded
 from maskseq.errors import UsageError
-from maskseq.infill.order import OrderName
 from maskseq.infill.ranges import read_ranges
 from maskseq.infill.ranges import within as stretches
 from maskseq.infill.sampler import InfillConfig
@@ -46,7 +45,7 @@ def evaluate_run(
     question: Question = Question(),
     within: Sequence[str] = (),
     corpus: Path | str | None = None,
-    order: OrderName = "entropy_bounded",
+    order: str = "entropy_bounded",
     beam: int = 1,
     format: str | None = None,
     options: Mapping[str, Any] = NO_OPTIONS,
@@ -170,6 +169,7 @@ def _baselines(
         every=question.every,
         selection=selection,
         periods=question.periods,
+        own=question.own_names,
     )
     for note in baselines.notes:
         on_progress(note, 0, None)

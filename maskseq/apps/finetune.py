@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from maskseq.contract.own import is_own, look_up
 from maskseq.corpus.intake import Intake
 from maskseq.errors import DataWarning, UsageError
 from maskseq.loaded.recipe import recipe_file
@@ -95,6 +96,8 @@ def fit_task(
 
     The encoder of `run` itself is changed. `folder` is where the state of the fit is saved.
     """
+    if is_own(config.head.kind):
+        look_up("head", str(config.head.kind), trust_code=True)  # who runs a task means what it names
     space = TargetSpace.fit(config.kind, config.labels, parts["train"])
     for examples in parts.values():  # a class that is not known is reported before anything is trained
         space.targets(examples)

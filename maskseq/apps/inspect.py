@@ -51,6 +51,7 @@ def dry_run(recipe: Recipe, *, output: Path) -> dict[str, Any]:
                 replace(recipe, data=replace(recipe.data, corpus=None)), default=Path(aside) / "corpus"
             )
         left, files = warn_of_overlap(corpus), warn_of_shared(corpus)
+        recipe.look_up_parts()
         training_rows, validation_rows = rows_of(recipe, corpus)
         config = recipe.encoder_config(corpus.tokenizer.vocabulary)
         model = Encoder(config, seed=None)

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from maskseq.apps.final_comparison import final_comparison
+from maskseq.apps.frames import records_of
 from maskseq.apps.judging import judging
 from maskseq.apps.prepare import prepare_corpus, warn_of_overlap, warn_of_shared
 from maskseq.apps.rows import rows_of
 from maskseq.baselines.frequencies import training_counts, write_frequencies
+from maskseq.contract.own import is_own
 from maskseq.contract.renamed import older_names
+from maskseq.corpus.frames import is_frame
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
 from maskseq.model.checkpoint import checkpoints
@@ -37,7 +40,7 @@ def pretrain(
     output: Path | str,
     overrides: Sequence[str] = (),
     tokenizer: Tokenizer[Any] | None = None,
-    records: Iterable[Record] | None = None,
+    records: Iterable[Record] | Any = None,
     corpus: Corpus | None = None,
     extend: Path | str | None = None,
     branch: Path | str | None = None,
@@ -51,7 +54,8 @@ def pretrain(
         output: The run folder.
         overrides: Keys of the recipe that are set otherwise, such as `"training.tokens=100_000"`.
         tokenizer: An object in place of the `[tokenizer]` section, which a recipe cannot name.
-        records: Objects in place of `data.files`.
+        records: Objects in place of `data.files`, or a data frame of pandas, polars or Arrow, whose rows are read as a
+            file's are (`data.format`, by default `table`; `maskseq.recipe_for(frame)` proposes a recipe).
         corpus: One that is open already.
         extend: A run whose next stage begins (a longer context, other masks; rows and schedules count anew).
         branch: A run, or one of its checkpoints, to go on from (a stable run may end in several decays).
@@ -77,6 +81,9 @@ def pretrain(
     """
     resolved = load_recipe(recipe, overrides)
     check_memory(resolved)
+    resolved.look_up_parts()
+    if is_frame(records):
+        records, resolved = records_of(records, resolved)
     output, ranks = Path(output), parallel.join(resolved.training.device)
     if extend is not None and branch is not None:
         raise UsageError("a run either extends another or branches from it, not both")
@@ -132,7 +139,7 @@ def pretrain(
     if not ranks.first:
         return run
     if resolved.blend or experts_only:
-        run = blend_run(run, corpus, encoder=not experts_only)
+        run = blend_run(run, corpus, encoder=not experts_only, own=resolved.experts)
     worth = final_comparison(run, corpus, resolved)
     if worth is not None:
         outcome = worth.verdict.outcome if worth.verdict else "none"
@@ -144,15 +151,24 @@ def pretrain(
 
 
 def blend_run(
-    run: TrainedModel, corpus: Corpus, *, encoder: bool = True, on_progress: Progress = lambda done, of: None
+    run: TrainedModel,
+    corpus: Corpus,
+    *,
+    encoder: bool = True,
+    own: Sequence[str] = (),
+    on_progress: Progress = lambda done, of: None,
 ) -> TrainedModel:
     """The run with a gate, fitted now unless it has one, or its tokens are not what infill fills."""
     if run.fills is not run.tokenizer:
         return replace(run, counted_on=corpus)
     stored = read_gate(run.checkpoint)
-    if stored is not None and (ENCODER in stored.experts) == encoder:
+    if (
+        stored is not None
+        and (ENCODER in stored.experts) == encoder
+        and set(own) == set(filter(is_own, stored.experts))
+    ):
         return replace(run, counted_on=corpus)
-    return run.blend(corpus=corpus, encoder=encoder, on_progress=on_progress)
+    return run.blend(corpus=corpus, encoder=encoder, own=own, on_progress=on_progress)
 
 
 def trained_parameters(model: Encoder) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 from maskseq.apps.judging import held_out_rows
 from maskseq.contract import renamed
+from maskseq.contract.own import look_up
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import DataError, UsageError
 from maskseq.model.checkpoint import read_json
@@ -55,4 +56,8 @@ def rows_of_run(
     recipe, origin = saved.get("recipe"), saved.get("origin", {})
     if not isinstance(recipe, dict) or not isinstance(origin, dict):
         raise DataError(folder.recipe, "holds no recipe")
-    return rows_of(load_recipe(renamed.with_added(recipe)), found, stage=int(origin.get("stage", 0)))[0]
+    resolved = load_recipe(renamed.with_added(recipe))
+    for kind, name in resolved.own_parts:
+        if kind == "objective":
+            look_up(kind, name, trust_code=trust_code)
+    return rows_of(resolved, found, stage=int(origin.get("stage", 0)))[0]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Integer
 
+from maskseq.contract.own import found as own_part
 from maskseq.corpus.budget import reaching
 from maskseq.corpus.reader import Corpus, Split
 from maskseq.errors import UsageError
@@ -22,6 +23,8 @@ from maskseq.model.checkpoint import weights_digest
 from maskseq.predict.blend import ENCODER, Blend, Chosen, choose
 from maskseq.predict.experts.counted import count, is_small, seasons
 from maskseq.predict.experts.left_out import with_file
+from maskseq.predict.experts.number_experts import LOCAL, series_of
+from maskseq.predict.experts.number_prior import cross_fitted_errors, worthless
 from maskseq.predict.experts.training_data import training_data
 from maskseq.predict.gate_file import StoredGate
 from maskseq.predict.protocol import Example, Predict
@@ -68,6 +71,7 @@ def stored_gate(
     records: Sequence[tuple[str, int, Encoded]] | None,
     *,
     encoder: Predict | None,
+    own: Sequence[str] = (),
     checkpoint: Path,
     masking: MaskingConfig,
     context: int,
@@ -82,7 +86,7 @@ def stored_gate(
     corpus holds out for selection. Experts are counted on the training part alone meanwhile. Of numbers nothing is
     fitted: their weights are those of each window's own known numbers (`predict/experts/number_blend.py`).
     """
-    counted = count_experts(corpus, ("train",))
+    counted = count_experts(corpus, ("train",), own=own)
     experts: dict[str, Predict] = ({} if encoder is None else {ENCODER: encoder}) | counted
     if not experts:
         raise UsageError(f"{corpus.path} holds no training data to count experts on")
@@ -99,24 +103,39 @@ def stored_gate(
     chosen = fit_gate(experts, masked, corpus.tokenizer, on_progress=on_progress)
     n = len(masked.truth)
     found = "weights are those of each window's own known numbers" if by_window else "nothing is held out to fit on"
+    weights, notes = chosen.gate.weights, [f"{n:,} cells of {data}" if n else found]
+    if by_window and LOCAL in counted and not _earns(LOCAL, corpus, counted, context):
+        weights = weights * (np.array([*experts]) != LOCAL)
+        notes.append(f"without {LOCAL}, which take long and save nothing on training data")
     return StoredGate(
         checkpoint=weights_digest(checkpoint),
         experts=tuple(experts),
-        weights=tuple(map(tuple, chosen.gate.weights.tolist())),
+        weights=tuple(map(tuple, weights.tolist())),
         corpus=corpus.fingerprint,
         n_cells=n,
         n_regions=len(np.unique(masked.regions)),
         form=BY_WINDOW if by_window else chosen.form,
         fitted_on=data if n else "",
         bits=chosen.bits,
-        notes=(f"{n:,} cells of {data}" if n else found,),
+        notes=tuple(notes),
     )
 
 
-def count_experts(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example] = ()) -> dict[str, Predict]:
+def _earns(name: str, corpus: Corpus, counted: Mapping[str, Predict], context: int) -> bool:
+    """Whether a method that states numbers is worth its time on training data that it was not counted on."""
+    data, tokenizer = training_data(corpus), corpus.tokenizer
+    periods = seasons(data.sequences, tokenizer)
+    prior = cross_fitted_errors(series_of(data, tokenizer), periods, context=context, among=counted)
+    return not worthless(prior, name)
+
+
+def count_experts(
+    corpus: Corpus, parts: Sequence[Split], file: Sequence[Example] = (), own: Sequence[str] = ()
+) -> dict[str, Predict]:
     """The experts that suit the corpus's vocabulary, counted on some of its parts and on what is known of a file.
 
-    Which there are is decided by the training part alone, so that a gate finds those that it was fitted with.
+    `own` are the user's, which were looked up. Which others there are is decided by the training part alone, so that
+    a gate finds those that it was fitted with.
     """
     tokenizer, trained = corpus.tokenizer, training_data(corpus)
     if not trained.n_positions:
@@ -125,7 +144,8 @@ def count_experts(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example
     data = with_file(data, file, tokenizer) if file else data
     small, periods = is_small(trained.n_positions, tokenizer), seasons(trained.sequences, tokenizer)
     found = count(data, tokenizer, periods=periods, small=small)
-    return {name: each for name, each in found.items() if name not in BASELINES_ONLY}
+    found = {name: each for name, each in found.items() if name not in BASELINES_ONLY}
+    return found | {name: own_part("expert", name)(data, tokenizer) for name in own}
 
 
 def fit_gate(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 from typer.core import TyperGroup
@@ -145,7 +145,14 @@ Experts = Annotated[
     ),
 ]
 Key = Annotated[int, typer.Option("--seed", help="Key of everything that is drawn at random.")]
-Order = Annotated[OrderName, typer.Option(help="Which cells are filled first, and how many at a time.")]
+Order = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help=f"Which cells are filled first, and how many at a time: {', '.join(get_args(OrderName))}, or your own as "
+        f"module:name.",
+    ),
+]
 Layer = Annotated[
     int | None,
     typer.Option(help="Take the states behind this layer, 0: of the embeddings (default: behind the last norm)."),

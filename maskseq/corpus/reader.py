@@ -79,6 +79,9 @@ class Corpus:
         saved, file = manifest["tokenizer"], f"{folder}/{MANIFEST}"
         return cls(folder, manifest, tokenizer_from_json(saved, trust_code=trust_code, known=known, file=file))
 
+    def __repr__(self) -> str:
+        return f"Corpus({self.path!r}, {len(self.lengths):,} sequences, {int(self.lengths.sum()):,} positions)"
+
     @property
     def path(self) -> str:
         return str(self.folder)
@@ -155,7 +158,8 @@ class Corpus:
     def variant(self, sequence: SupportsIndex) -> int:
         """0 where a sequence is (a segment of) its record as it is; n for the n-th of `tokenizer.variants(record)`.
 
-        Of a variant that runs backwards -n. `starts` counts positions of the variant then.
+        Of a variant that runs backwards -n, of one with other raw units n + `UNALIGNED`.
+        `starts` counts positions of the variant then.
         """
         part, index = self._part_of(int(self.table.record[sequence]))
         return int(part.variants[index])

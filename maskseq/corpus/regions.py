@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from jaxtyping import Bool
 
 from maskseq.corpus.hashing import mixed
 from maskseq.corpus.record_table import RecordTable, Region
@@ -48,15 +49,22 @@ def check_disjoint(regions: Sequence[Region]) -> list[Region]:
 
 
 def draw_regions(
-    table: RecordTable, share: float, part: int, *, key: tuple[int, int], guard: int, taken: Sequence[Region]
+    table: RecordTable,
+    share: float,
+    part: int,
+    *,
+    key: tuple[int, int],
+    guard: int,
+    taken: Sequence[Region],
+    records: Bool[np.ndarray, "records"],
 ) -> list[Region]:
-    """Of every long record (or, if none is, of the longest), one region at a place keyed by its name.
+    """Of every long record of `records` (or, if none is, of their longest), one region at a place keyed by its name.
 
     It lies a guard gap apart from the regions that are `taken`, and is shorter where there is no room for the share.
     """
-    long = np.flatnonzero(table.units > max(share * int(table.units.sum()), LONG))
+    long = np.flatnonzero(records & (table.units > max(share * int(table.units.sum()), LONG)))
     if not len(long):
-        long = np.array([np.argmax(table.units)])
+        long = np.array([np.argmax(np.where(records, table.units, 0))])
     places = mixed(table.key_hashes[long], key) / 2.0**64
     regions = []
     for record, place in zip(long.tolist(), places.tolist(), strict=True):

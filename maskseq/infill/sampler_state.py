@@ -11,11 +11,12 @@ from maskseq.constraints import Constraint, narrowed, propagate
 from maskseq.errors import UsageError
 from maskseq.infill.order import Frontier, OrderConfig, choose, draw, phases, remask
 from maskseq.predict.posterior import numbers_in
-from maskseq.predict.protocol import Example
+from maskseq.predict.protocol import Example, PredictJointly
 from maskseq.predict.stated import Stated
 from maskseq.types import LegalCells, Vocabulary
 
 Key = int | tuple[int, ...]
+FARTHEST = 6.0  # standard deviations of a number, given those before it, that the next ones learn of at most
 MAX_STARTS = 20  # how often a sample may run into a dead end of its constraints
 
 
@@ -156,13 +157,27 @@ class SamplerState:
             return np.arange(len(self.masked))
         return np.asarray(self.phases[0][self.masked[self.phases[0]]])
 
-    def advance(self, log_probs: Float[np.ndarray, "asked outputs"], stated: Stated | None = None) -> None:
-        """Take the steps that one forward pass allows: up to the first that changes a cell."""
+    def advance(
+        self,
+        log_probs: Float[np.ndarray, "asked outputs"],
+        stated: Stated | None = None,
+        joint: PredictJointly | None = None,
+    ) -> None:
+        """Take the steps that one forward pass allows: up to the first that changes a cell.
+
+        With `joint`, that is asked how stated numbers depend on one another; these are drawn in one pass, each given
+        those before it, where the order leaves it to the dependence how many are.
+        """
         phase = self.phases[0]
         if self.n_passes == 0:
             self.marginals[:], self.stated = np.exp(restrict(log_probs, self.allowed)[0]), stated
             log_probs, stated = log_probs[phase], None if stated is None else stated.at(phase)
         waiting, filled = phase[self.masked[phase]], phase[~self.masked[phase]]
+        if joint is not None and stated is not None and self.config.order == "entropy_bounded":
+            factors = joint.jointly(self.example, self.plan.cells[waiting])
+            if factors:
+                self._end(all(self._draw_jointly(waiting, stated, joint, *each) for each in factors))
+                return
         restricted, _ = restrict(log_probs, self.allowed[waiting])
         commits = doubted = np.empty(0, np.int64)
         while len(commits) + len(doubted) == 0:
@@ -171,19 +186,58 @@ class SamplerState:
             doubted = filled[remask(frontier, self.config, self.rng)]
             self.step += 1
         noise = self.rng.gumbel(size=(len(commits), log_probs.shape[1]))  # float64: arXiv 2409.02908
-        # Under constraints each commit narrows the others, so they are made one after the other, surest first.
-        size = 1 if self.plan.constraints else max(len(commits), 1)
-        groups = [slice(i, i + size) for i in range(0, len(commits), size)]
-        alive = all(self._draw(waiting[commits[g]], log_probs[commits[g]], noise[g]) for g in groups)
+        alive = self._draw_all(waiting[commits], log_probs[commits], noise)  # surest first
         made = commits[~self.masked[waiting[commits]]]
         self._number(waiting[made], None if stated is None else stated.at(made))
+        self._end(alive and self._hide(doubted))
+
+    def _end(self, alive: bool) -> None:
+        """What follows a pass: the next phase if this one is done, or a new start from a dead end."""
         self.n_passes += 1
-        if not alive or not self._hide(doubted):
+        if not alive:
             self._start_over()
-        elif not self.masked[phase].any():
+        elif not self.masked[self.phases[0]].any():
             self.phases, self.step = self.phases[1:], 0
             if self.phases and not self._hide(self.phases[0]):
                 self._start_over()
+
+    def _draw_jointly(
+        self,
+        waiting: Int[np.ndarray, " waiting"],
+        stated: Stated,
+        joint: PredictJointly,
+        which: Int[np.ndarray, " some"],
+        factor: Float[np.ndarray, "some some"],
+    ) -> bool:
+        """Draw and commit some of the waiting cells one after the other, each given the numbers before it."""
+        cells, stated, n = waiting[which], stated.at(which), len(which)
+        noise = self.rng.gumbel(size=(n, self.allowed.shape[1]))
+        own = np.zeros(n)
+        # The most probable numbers are the means, which leave the others where they are: all at once then.
+        step = 1 if self.config.temperature > 0 else n
+        for start in range(0, n, step):
+            now = slice(start, start + step)
+            score, spread = factor[now] @ own, np.diagonal(factor)[now]
+            conditional = stated.at(np.arange(n)[now]).given(score, spread)
+            (log_probs,) = joint.of_bins([conditional], [self.plan.cells[cells[now]]])
+            if not self._draw_all(cells[now], log_probs, noise[now]):
+                return False
+            self._number(cells[now], conditional)
+            if step == 1:
+                reached = stated.at(np.array([start])).score(self.numbers[cells[now]])
+                own[now] = np.clip((reached - score) / spread, -FARTHEST, FARTHEST)
+        return True
+
+    def _draw_all(
+        self,
+        cells: Int[np.ndarray, " now"],
+        log_probs: Float[np.ndarray, "now outputs"],
+        noise: Float[np.ndarray, "now outputs"],
+    ) -> bool:
+        """Draw values for these cells; under constraints, where each commit narrows the others, one by one."""
+        size = 1 if self.plan.constraints else max(len(cells), 1)
+        groups = [slice(i, i + size) for i in range(0, len(cells), size)]
+        return all(self._draw(cells[g], log_probs[g], noise[g]) for g in groups)
 
     def _draw(
         self,

@@ -30,6 +30,8 @@ from maskseq.types import Vocabulary
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 OWN_TOKENIZER = "maskseq_tokenizer.json"
+UNKNOWNS, MOST_ABSENT = ("<unk>", "[UNK]"), 0.1
+"""What stands in for tokens that a published vocabulary lacks, and which share of ours may be so."""
 NEVER = -100.0
 """Bias of the rows that a Hugging Face head has and ours has not."""
 
@@ -118,6 +120,8 @@ def export_onnx(model: Encoder, path: Path) -> None:
     """
     if not all(find_spec(name) for name in ("onnx", "onnxscript")):
         raise UsageError("the ONNX export needs more packages\n\nhint: pip install 'maskseq[onnx]'")
+    if model.config.frame:
+        raise UsageError("ONNX cannot have frame: the graph reads one sequence as it is")
     for name, prior in model.embeddings.priors.items():
         if prior.no_onnx:
             raise UsageError(f"ONNX cannot have {name}: {prior.no_onnx}")
@@ -269,13 +273,21 @@ def _picked_out(model: Encoder, tokens: HFTokens, tokenizer: Tokenizer[Any], fol
         raise UsageError(f"{folder} reads one id at each position, {type(tokenizer).__name__} writes several")
     texts = [*tokenizer.fields[0].tokens, *tokenizer.fields[0].controls]
     absent = [text for text in texts if text not in tokens.ids]
-    if absent:
+    stands_in = next((tokens.ids[text] for text in UNKNOWNS if text in tokens.ids), None)
+    if absent and (stands_in is None or not model.config.decoder_bias or len(absent) > MOST_ABSENT * len(texts)):
         raise UsageError(f"{folder} has no token {few(absent)}, which {type(tokenizer).__name__} writes")
-    outputs = [tokens.ids[text] for text in texts]
+    if absent:
+        warnings.warn(
+            f"{folder} has no token {few(absent)}: there it sees an unknown one, and it never predicts it", stacklevel=4
+        )
+    outputs = [tokens.ids.get(text, stands_in) for text in texts]
     state = model.state_dict()
     table = "embeddings.tok_embeddings.weight"
     state[table] = state[table][[*outputs, model.config.vocabulary.mask_ids[0]]]
     state |= {name: state[name][outputs] for name in ("decoder.weight", "decoder.bias") if name in state}
+    if absent:
+        state["decoder.bias"] = state["decoder.bias"].clone()
+        state["decoder.bias"][[texts.index(text) for text in absent]] = NEVER
     native = Encoder(replace(model.config, vocabulary=tokenizer.vocabulary), seed=None)
     native.load_state_dict(state)
     return native

@@ -43,7 +43,7 @@ def recipe_file(run: Path, checkpoint: Path) -> Path | None:
 
 
 def masking_of(run: Path, checkpoint: Path) -> MaskingConfig:
-    """How cells of a run were masked in training; the default where no recipe says it."""
+    """How cells of a run were masked, but for objectives of the user's own; the default where no recipe says it."""
     source = recipe_file(run, checkpoint)
     saved = read_json(source).get("recipe") if source else None
-    return load_recipe(with_added(saved)).masking if isinstance(saved, dict) else MaskingConfig()
+    return load_recipe(with_added(saved)).masking.without_own if isinstance(saved, dict) else MaskingConfig()

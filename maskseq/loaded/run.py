@@ -7,11 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from maskseq import plugins
 from maskseq.baselines.gating import PARTS
 from maskseq.baselines.run_experts import RunExperts
 from maskseq.calibration.stored import Fitted, read_calibration
 from maskseq.contract.identity import in_fields, saved_form
 from maskseq.corpus.dress import NO_OPTIONS, reader_for
+from maskseq.corpus.frames import TABLE
 from maskseq.corpus.reader import Corpus, Split, holds_corpus
 from maskseq.errors import UsageError
 from maskseq.formats import Format
@@ -24,6 +26,7 @@ from maskseq.plugins import Trust
 from maskseq.predict.blend import ENCODER
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.encoder import EncoderPredict
+from maskseq.predict.experts.counted import CROSS_FIELD
 from maskseq.predict.experts.remembered import Remembered
 from maskseq.predict.gate_file import StoredGate, read_gate
 from maskseq.predict.predictor import Predictor
@@ -62,7 +65,7 @@ class LoadedRun:
     @property
     def task(self) -> TaskModel:
         """What it was fine-tuned for; `UsageError` if it was not."""
-        return load_task(self.checkpoint, self.model, self.tokenizer)
+        return load_task(self.checkpoint, self.model, self.tokenizer, trust_code=self.trust_code)
 
     def reader(self, file: Path, name: str | None = None, options: Mapping[str, Any] = NO_OPTIONS) -> Format[Any]:
         """The format called `name`; by default that of the training files, if it reads this file (see `corpus.dress`).
@@ -71,6 +74,14 @@ class LoadedRun:
         """
         data = trained_on(self.path, self.checkpoint)
         return reader_for(file, self.tokenizer, data, name, options, trust_code=self.trust_code)
+
+    def frames_as(self, name: str | None = None) -> type[Format[Any]]:
+        """The format that data frames are read with: the one called `name`, or that of the training files."""
+        data = trained_on(self.path, self.checkpoint)
+        if name is None and data.format is None and data.files:
+            return type(plugins.format_for(Path(data.files[0])))
+        trust = self.trust_code if name is None else True  # who names code in this call means it
+        return plugins.load("formats", name or data.format or TABLE, trust_code=trust)
 
     def corpus(self, place: Place | None = None) -> Corpus:
         """The corpus that it was trained on, if it is still there, or another one whose tokens are the same.
@@ -193,11 +204,28 @@ class LoadedRun:
         )
         return False
 
-    def _scoring(self, symmetries: bool, calibrated: bool, experts: Sequence[str]) -> Predict:
-        encoder = self.predict(symmetries=symmetries, precision=self.precision)
+    def _scoring(
+        self,
+        symmetries: bool,
+        calibrated: bool,
+        experts: Sequence[str],
+        parts: tuple[Split, ...] = PARTS,
+        encoder: Predict | None = None,
+    ) -> Predict:
+        encoder = encoder or self.predict(symmetries=symmetries, precision=self.precision)
         if self.fills is not self.tokenizer:  # calibrations are those of units, as gates would be
             return encoder
-        predict = self.experts.predict(encoder, experts)
+        predict = self.experts.predict(encoder, experts, parts)
         if not calibrated or self.fitted is None or not self._calibrates(experts):
             return predict
         return self.fitted.calibration.of_single_cells(predict)
+
+    def _judges(
+        self, symmetries: bool, calibrated: bool, experts: Sequence[str], parts: tuple[Split, ...] = PARTS
+    ) -> tuple[Predict, dict[str, Predict]]:
+        """What scores, and by name the expert of it that sees nothing but the other fields of the same event."""
+        encoder = self.predict(symmetries=symmetries)
+        predict = self._scoring(symmetries, calibrated, experts, parts, encoder)
+        if self.fills is not self.tokenizer or CROSS_FIELD not in self.experts.used(experts):
+            return predict, {}
+        return predict, {CROSS_FIELD: self.experts.all(encoder, parts)[CROSS_FIELD]}

@@ -4,10 +4,10 @@ Every choice on which published encoders differ is one field of `EncoderConfig`,
 NeoBERT and Xiao et al. are presets (`presets.py`) of this one file. Parameter names follow ModernBERT's.
 """
 
-import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -27,7 +27,7 @@ from maskseq.model.linear import Linear
 from maskseq.model.priors.ordinal_basis import table_of, table_rows
 from maskseq.model.priors.prior import Prior
 from maskseq.model.priors.registry import PRIORS
-from maskseq.model.rotary import Rotation, rotation
+from maskseq.model.rotary import Rotation, axial, coordinates_of, rotation
 from maskseq.model.states import States
 
 Attend = Callable[..., Tensor]
@@ -86,19 +86,25 @@ class Encoder(nn.Module):
                 f"hint: shorten the context, or train with max_positions = {max_seqlen}"
             )
         if attend is None:
-            attend = functools.partial(packed_self_attention, backend=self.kernels.attention)
+            attend = partial(packed_self_attention, backend=self.kernels.attention)
             if target is not None and not config.context_sees_target:
                 attend = ContextTargetAttention.of(target, cu_seqlens, backend=self.kernels.attention)
         hidden, prior = self.embeddings(ids, positions)
+        if config.mask_scaling:
+            hidden = hidden * mask_scales(ids, cu_seqlens, config)
         hidden = dropout(hidden, config.embedding_dropout, dropout_keys, 0).to(dtype or hidden.dtype)
-        everywhere, nearby = self.rotations(positions)
+        kept: Tensor | slice = slice(None)
+        if config.frame:
+            hidden, cu_seqlens, positions, kept = framed(hidden, self.embeddings.frame.weight, cu_seqlens)
+            max_seqlen += 2
+        everywhere, nearby = self.rotations(ids, positions)
         for index, layer in enumerate(self.layers):
             if index == depth:
-                return States(hidden, prior)
+                return States(hidden[kept], prior)
             window = config.window_of(index)
             turn = everywhere if window is None else nearby
             hidden = layer(hidden, turn, cu_seqlens, max_seqlen, window, dropout_keys, attend)
-        return States(self.final_norm(hidden), prior)
+        return States(self.final_norm(hidden)[kept], prior)
 
     def logits(self, states: States, field: int) -> Float[Tensor, "n outputs"]:
         """Scores, in float32, of every id of `field` that has a head row; −inf for those never to be predicted.
@@ -115,15 +121,20 @@ class Encoder(nn.Module):
                 logits = logits + F.pad(evidence, (0, logits.shape[1] - evidence.shape[1]))
         return logits  # type: ignore[no-any-return]
 
-    def rotations(self, positions: Int[Tensor, "tokens"]) -> tuple[Rotation, Rotation]:
+    def rotations(
+        self, ids: Int[Tensor, "tokens fields"], positions: Int[Tensor, "tokens"]
+    ) -> tuple[Rotation, Rotation]:
         """Rotary angles for global and for local layers, from the θ that `config` has now: nothing to invalidate."""
         config = self.config
         if config.positions != "rope":
             return None, None
-        everywhere = rotation(positions, config.rotary_size, config.rope_theta)
+        angles = partial(rotation, positions)
+        if axes := config.axes():
+            angles = partial(axial, coordinates_of(ids, positions, axes, summed=bool(config.rope_gaps)))
+        everywhere = angles(config.rotary_size, config.rope_theta)
         if config.global_every == 1:
             return everywhere, None
-        return everywhere, rotation(positions, config.rotary_size, config.rope_theta_local)
+        return everywhere, angles(config.rotary_size, config.rope_theta_local)
 
     def compute_with(self, kernels: Kernels) -> None:
         """Use these kernels from now on; by default those that are fastest on the machine."""
@@ -146,6 +157,8 @@ class Embeddings(nn.Module):
         self.tok_embeddings = Embedding(sum(table_rows(config)), config.hidden_size)
         if config.positions == "learned":
             self.positions = Embedding(config.max_positions, config.hidden_size)
+        if config.frame:
+            self.frame = Embedding(2, config.hidden_size)
         if config.token_types:
             self.token_types = Embedding(config.token_types, config.hidden_size)
         for name, prior in PRIORS.items():
@@ -330,6 +343,38 @@ class Norm(nn.Module):
             return F.rms_norm(hidden, weight.shape, weight, self.eps)
         bias = None if self.bias is None else self.bias.to(hidden.dtype)
         return F.layer_norm(hidden, weight.shape, weight, bias, self.eps)
+
+
+def framed(
+    hidden: Float[Tensor, "tokens hidden"], frame: Float[Tensor, "2 hidden"], cu_seqlens: Int[Tensor, "pieces+1"]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The pieces with a token before and one behind each: their embeddings, ends and positions, and where the tokens
+    that were given now are.
+    """
+    n = len(cu_seqlens) - 1
+    ends = cu_seqlens + 2 * torch.arange(n + 1, device=cu_seqlens.device, dtype=cu_seqlens.dtype)
+    lengths = ends.diff()
+    piece = torch.repeat_interleave(torch.arange(n, device=ends.device), cu_seqlens.diff())
+    kept = torch.arange(len(hidden), device=ends.device) + 1 + 2 * piece
+    longer = hidden.new_zeros(len(hidden) + 2 * n, hidden.shape[1])
+    longer = longer.index_copy(0, kept, hidden)
+    longer = longer.index_copy(0, ends[:-1].long(), frame[0].to(hidden.dtype).expand(n, -1))
+    longer = longer.index_copy(0, ends[1:].long() - 1, frame[1].to(hidden.dtype).expand(n, -1))
+    positions = torch.arange(len(longer), device=ends.device) - torch.repeat_interleave(ends[:-1], lengths)
+    return longer, ends, positions, kept
+
+
+def mask_scales(
+    ids: Int[Tensor, "tokens fields"], cu_seqlens: Int[Tensor, "pieces+1"], config: EncoderConfig
+) -> Float[Tensor, "tokens 1"]:
+    """0 where a position is masked, and elsewhere what makes up for the share of its piece that is (ESM-2)."""
+    masked = (ids == torch.tensor(config.vocabulary.mask_ids, device=ids.device)).any(dim=1).float()
+    lengths = cu_seqlens.diff()
+    piece = torch.repeat_interleave(torch.arange(len(lengths), device=ids.device), lengths)
+    n_masked = torch.zeros(len(lengths), device=ids.device).index_add(0, piece, masked)
+    share = n_masked / (lengths + 2 * config.frame).clamp(min=1)
+    scale = (1 - config.mask_scaling) / (1 - share).clamp(min=1e-6)
+    return ((1 - masked) * scale[piece])[:, None]
 
 
 def sinusoids(positions: Int[Tensor, "tokens"], size: int) -> Float[Tensor, "tokens size"]:

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from maskseq.contract.own import is_own, refuse_other_names
 from maskseq.errors import UsageError
+
+OPTIMIZERS = ("adamw", "stable_adamw", "muon")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,12 @@ class TrainingConfig:
     """Weight of the squared log-partition in the loss (1e-4 in PaLM)."""
     smoothing: float = 0.0
     """Standard deviation, in bins, by which targets of ordinal fields are spread over their neighbours."""
+    loss: str = ""
+    """One of your own in place of cross-entropy, as `module:name`: (logits [cells, outputs], targets [cells], name of
+    the field) → what is minimised, [cells]. Metrics are cross-entropy in any case."""
+    callbacks: tuple[str, ...] = ()
+    """Your own, as `module:name`: called with each event of the training; one that returns a text ends it there, after
+    a checkpoint, and that is why."""
     ema: float = 0.0
     """Decay a step of an average of the weights. Validations score it and the weights behind it, and the better of the
     two is saved; between validations it is the average. 0: no average."""
@@ -53,6 +62,11 @@ class TrainingConfig:
                 raise UsageError(f"training: {name} must be at least 1, not {getattr(self, name)}")
         if self.comparison_cells < 0:
             raise UsageError(f"training: comparison_cells must be 0 or more, not {self.comparison_cells}")
+        for name in (self.loss, *self.callbacks):
+            if name and not is_own(name):
+                raise UsageError(f"training: {name!r} is not of the form module:name, as losses and callbacks are")
+        if self.loss and self.smoothing:
+            raise UsageError("training.smoothing is of cross-entropy, and training.loss stands in its place: give one")
         if self.patience < 0:
             raise UsageError(f"training: patience is a number of validations from 0 on, not {self.patience}")
         if bool(self.first_rows) != bool(self.rows_warmup):
@@ -84,7 +98,9 @@ class TrainingConfig:
 class OptimizerConfig:
     """What updates the weights. The defaults are ModernBERT's, with its weight decay written as AdamW writes it."""
 
-    name: Literal["adamw", "stable_adamw", "muon"] = "stable_adamw"
+    name: str = "stable_adamw"
+    """`adamw`, `stable_adamw`, `muon`, or your own as `module:name`: (groups of parameters, this config) →
+    `torch.optim.Optimizer`, whose state is tensors."""
     lr: float = 1e-3
     """The full learning rate; the schedule multiplies it."""
     betas: tuple[float, float] = (0.9, 0.98)
@@ -98,6 +114,7 @@ class OptimizerConfig:
     """Largest gradient norm; 0: no limit. None: 1, and no limit for StableAdamW, which limits updates by itself."""
 
     def __post_init__(self) -> None:
+        refuse_other_names("optimizer", self.name, OPTIMIZERS, key="optimizer.name: ")
         if self.lr <= 0 or self.eps <= 0 or self.weight_decay < 0:
             raise UsageError(
                 f"optimizer: lr and eps must be positive and weight_decay 0 or more, not {self.lr}, {self.eps} and "

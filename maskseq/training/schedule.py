@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from maskseq.contract.own import found as own_part
+from maskseq.contract.own import is_own
 from maskseq.errors import UsageError
 
 Tail = Literal["1-sqrt", "linear", "cosine"]
@@ -27,10 +29,15 @@ class ScheduleConfig:
     tail: Tail = "1-sqrt"
     final: float = 0.0
     """What the factor falls to, as a share of the full learning rate."""
+    factor: str = ""
+    """Your own in place of all of this, as `module:name`: (tokens seen, tokens of the run) → the factor on the learning
+    rate. It must depend on nothing else, or a resumed run is another one."""
 
     def __post_init__(self) -> None:
         if self.warmup < 0 or self.decay < 0:
             raise UsageError(f"schedule: warmup and decay must be 0 or more, not {self.warmup} and {self.decay}")
+        if self.factor and not is_own(self.factor):
+            raise UsageError(f"schedule: factor = {self.factor!r} is not of the form module:name")
         if not 0 <= self.final <= 1:
             raise UsageError(f"schedule: final is a share of the learning rate, 0 to 1, not {self.final}")
 
@@ -50,6 +57,8 @@ def lr_at(tokens: int, total: int, config: ScheduleConfig, *, decay_from: int | 
 
     `decay_from` is where the tail begins that was begun before its time.
     """
+    if config.factor:
+        return float(own_part("schedule", config.factor)(tokens, total))
     warmup, decay = config.lengths(total)
     if decay_from is None and tokens < warmup:
         return tokens / warmup

@@ -36,6 +36,8 @@ class Position:
     """Tokens seen in the stages before this one."""
     decay_from: int | None = None
     """The tokens after which the plateau was ended before its time, the weights being those of the best checkpoint."""
+    ended: bool = False
+    """Whether a callback has ended the run here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,7 @@ def branch(source: Path, warn: Callable[[str], object] = warnings.warn) -> Origi
     Rows and tokens go on counting, so that a stable run and a branch that decays are together one run.
     """
     checkpoint = _sound_checkpoint(source, warn)
-    return Origin(checkpoint, replace(read_saved(checkpoint).position, decay_from=None))
+    return Origin(checkpoint, replace(read_saved(checkpoint).position, decay_from=None, ended=False))
 
 
 def identity(origin: Origin) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from maskseq.contract.own import found as own_part
 from maskseq.errors import MaskseqError
 from maskseq.model import checkpoint
 from maskseq.model.choice import Kernels
@@ -28,6 +29,7 @@ from maskseq.training.claim import claim
 from maskseq.training.config import TrainingConfig as TrainingConfig
 from maskseq.training.device import choose_precision, gemm_peak, peak_memory
 from maskseq.training.events import (
+    Event,
     Finished,
     Listener,
     PlateauEnded,
@@ -111,6 +113,9 @@ class Trainer:
     def __post_init__(self, model: Encoder) -> None:
         spec, origin = self.spec, self.spec.origin
         self.config = spec.config
+        self.callbacks = {name: own_part("callback", name) for name in spec.config.callbacks}
+        self.stops = ""
+        """Why a callback wants the run to end; it does with the next step."""
         self.position, self.precision = Position(), choose_precision(self.config.precision, self.ranks.device)
         own = self._newest()
         self.new = own is None
@@ -159,7 +164,9 @@ class Trainer:
 
     @property
     def end(self) -> int:
-        """The tokens with which the run ends: those of the recipe, or fewer where its plateau was ended early."""
+        """The tokens with which the run ends: those of the recipe, or fewer where it was ended early."""
+        if self.position.ended:
+            return self.position.tokens
         if self.position.decay_from is None:
             return self.config.tokens
         return math.ceil(self.position.decay_from + self.spec.schedule.lengths(self.config.tokens)[1])
@@ -185,7 +192,7 @@ class Trainer:
                 before = self.position.tokens
                 self._tell(self.step(stream))
                 after = self.position.tokens
-                ends, better, averaged = after >= self.end, False, True
+                ends, better, averaged = after >= self.end or self.ended_by_callback(), False, True
                 if self.validator is not None and (ends or config.crosses(config.validate_every, before, after)):
                     result = self.judge(self.validator)
                     validation, averaged = result.scores, result.averaged
@@ -194,6 +201,7 @@ class Trainer:
                     if self.ends_plateau:
                         self.begin_decay()
                         ends, averaged = after >= self.end, True
+                    ends = ends or self.ended_by_callback()
                 if self.tester is not None and ends:
                     self._tell(self.test(self.tester, averaged=averaged))
                 self._tell(*self.writer.poll())
@@ -353,7 +361,22 @@ class Trainer:
     def _tell(self, *events: Recorded) -> None:
         for event in events:
             self.metrics.write(event)
-            self.on_event(event)
+            self._hear(event)
+
+    def ended_by_callback(self) -> bool:
+        """Whether a callback wants the run to end, which it then does here, however often it is resumed."""
+        if not (self.callbacks and self.ranks.any(bool(self.stops))):
+            return False
+        self.position = dataclasses.replace(self.position, ended=True)
+        self._tell(Stopped(step=self.position.step, tokens=self.position.tokens, reason=self.stops))
+        return True
+
+    def _hear(self, event: Event) -> None:
+        """Hand an event to whoever listens, and note which callback wants the run to end."""
+        self.on_event(event)
+        for name, callback in self.callbacks.items() if self.ranks.first and not self.stops else ():
+            if reason := callback(event):
+                self.stops = f"{name}: {reason}"
 
     def _warn(self, text: str) -> None:
         self.on_event(Warned(text=text))

@@ -15,9 +15,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
-from maskseq.predict.experts.context_index import ContextIndex, Line, Stretches
+from maskseq.predict.experts.context_index import ContextIndex, Line, Tally
 from maskseq.predict.experts.training_data import TrainingData
 from maskseq.predict.protocol import Example
 from maskseq.tokenizer import Tokenizer
@@ -99,9 +99,7 @@ class OwnRecords:
         examples: Sequence[Example],
         line: Line,
         places: Int[np.ndarray, " places"],
-        *,
-        before: int = 0,
-        n_slots: int = 1,
+        n_slots: int,
     ) -> "OwnPlaces | None":
         """Which of these places, in the order of a line of all views, count for the record of each example.
 
@@ -111,18 +109,16 @@ class OwnRecords:
             examples: What is asked about.
             line: All views.
             places: Increasing places of the line.
-            before: So many places before each stretch reach into it.
             n_slots: Places of the line for each position.
         """
         if not any(self._of_key(example.key) for example in examples):
             return None
         found = []
         for example in examples:
-            inside = [np.empty(0, places.dtype)]
+            inside = [np.empty(0, np.int64)]
             for view, start, stop in self.of(example):
                 begin = int(line.starts[view])
-                first, last = np.searchsorted(places, begin + n_slots * np.array([max(start - before, 0), stop]))
-                inside.append(places[first:last])
+                inside.append(np.arange(*np.searchsorted(places, begin + n_slots * np.array([start, stop]))))
             found.append(np.concatenate(inside))
         return OwnPlaces(found) if any(map(len, found)) else None
 
@@ -179,16 +175,32 @@ def with_file(data: TrainingData, file: Sequence[Example], tokenizer: Tokenizer[
 
 @dataclass(frozen=True)
 class OwnPlaces:
-    """The places that count for the record of each example."""
+    """Which of an index's places count for the record of each example, as numbers among all of them."""
 
     of_examples: Sequence[Int[np.ndarray, " _"]]
 
-    def stretches(self, every: Stretches, example: Int[np.ndarray, " cells"]) -> Stretches:
-        """Those of each cell, by the example that it stands in, to be narrowed as all places are."""
-        used, which = np.unique(example, return_inverse=True)
-        places = [self.of_examples[each] for each in used.tolist()]
-        edges = np.cumsum([0, *map(len, places)])
-        groups = np.repeat(np.arange(len(places)), np.diff(edges))
-        like = every.index
-        index = ContextIndex(like.line, np.concatenate(places), like.path, groups, like.n_ids)
-        return Stretches(index, every.path, edges[which], edges[which + 1], every.target)
+
+class OwnRanks:
+    """Of sorted places, those that count for the record that a cell is of: stretches of them, as of all."""
+
+    def __init__(self, index: ContextIndex, own: OwnPlaces, examples: Int[np.ndarray, " cells"]) -> None:
+        """`examples` are those that the cells stand in."""
+        self.size = len(index.places) + 1
+        used, which = np.unique(examples, return_inverse=True)
+        self.shift = which.ravel() * self.size
+        """The ranks of each example are numbers of their own."""
+        ranks = [np.sort(index.ranks[own.of_examples[each]]).astype(np.int64) for each in used.tolist()]
+        self.ranks = np.concatenate([np.empty(0, np.int64), *(each + i * self.size for i, each in enumerate(ranks))])
+        self.tally = Tally(index.tally.ids[self.ranks % self.size], index.line.n_ids)
+
+    def inside(
+        self, low: Int[np.ndarray, "depths cells"], high: Int[np.ndarray, "depths cells"]
+    ) -> tuple[Int[np.ndarray, "depths cells"], Int[np.ndarray, "depths cells"]]:
+        """The stretches of these ranks that lie in stretches of all."""
+        return np.searchsorted(self.ranks, low + self.shift), np.searchsorted(self.ranks, high + self.shift)
+
+    def holds(self, cell: Int[np.ndarray, " pairs"], rank: Int[np.ndarray, " pairs"]) -> Bool[np.ndarray, " pairs"]:
+        """Whether a place counts for the record that the cell is of."""
+        wanted = self.shift[cell] + rank
+        at = np.searchsorted(self.ranks, wanted)
+        return np.asarray(np.append(self.ranks, -1)[at] == wanted)
