@@ -224,7 +224,7 @@ class LoadedRun:
         self, symmetries: bool, calibrated: bool, experts: Sequence[str], parts: tuple[Split, ...] = PARTS
     ) -> tuple[Predict, dict[str, Predict]]:
         """What scores, and by name the expert of it that sees nothing but the other fields of the same event."""
-        encoder = self.predict(symmetries=symmetries)
+        encoder = self.predict(symmetries=symmetries, precision=self.precision)
         predict = self._scoring(symmetries, calibrated, experts, parts, encoder)
         if self.fills is not self.tokenizer or CROSS_FIELD not in self.experts.used(experts):
             return predict, {}
