@@ -431,6 +431,7 @@ class TrainedModel(LoadedRun):
             pooling=pooling,
             symmetries=self.tokenizer.symmetries() if symmetries else (),
             context=self.model.config.max_positions,
+            precision=self.precision,
             layer=layer,
         )
 

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from maskseq.errors import UsageError
 from maskseq.model.attention.context_target import ContextTargetAttention
 from maskseq.model.attention.packed import packed_self_attention
+from maskseq.model.choice import Kernels
 from maskseq.model.config import EncoderConfig as EncoderConfig
 from maskseq.model.dropout import dropout
+from maskseq.model.embedding import Embedding
 from maskseq.model.linear import Linear
 from maskseq.model.priors.ordinal_basis import table_of, table_rows
 from maskseq.model.priors.prior import Prior
@@ -52,6 +54,7 @@ class Encoder(nn.Module):
             self.final_norm = Norm(config) if config.final_norm else nn.Identity()
             self.head = nn.Identity() if config.head == "none" else PredictionHead(config)
             self.decoder = Decoder(config)
+        self.compute_with(Kernels())
         self.to_empty(device=device)
         if seed is not None:
             initialize(self, seed)
@@ -83,9 +86,9 @@ class Encoder(nn.Module):
                 f"hint: shorten the context, or train with max_positions = {max_seqlen}"
             )
         if attend is None:
-            attend = packed_self_attention
+            attend = partial(packed_self_attention, backend=self.kernels.attention)
             if target is not None and not config.context_sees_target:
-                attend = ContextTargetAttention.of(target, cu_seqlens)
+                attend = ContextTargetAttention.of(target, cu_seqlens, backend=self.kernels.attention)
         hidden, prior = self.embeddings(ids, positions)
         frame = self.embeddings.frame.weight if config.frame else None
         if config.mask_scaling:
@@ -137,6 +140,13 @@ class Encoder(nn.Module):
             return everywhere, None
         return everywhere, angles(config.rotary_size, config.rope_theta_local)
 
+    def compute_with(self, kernels: Kernels) -> None:
+        """Use these kernels from now on; by default those that are fastest on the machine."""
+        self.kernels = kernels
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.widened = kernels.widened
+
     @property
     def n_parameters(self) -> int:
         return sum(p.numel() for p in self.parameters())
@@ -148,13 +158,13 @@ class Embeddings(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.tok_embeddings = nn.Embedding(sum(table_rows(config)), config.hidden_size)
+        self.tok_embeddings = Embedding(sum(table_rows(config)), config.hidden_size)
         if config.positions == "learned":
-            self.positions = nn.Embedding(config.max_positions, config.hidden_size)
+            self.positions = Embedding(config.max_positions, config.hidden_size)
         if config.frame:
-            self.frame = nn.Embedding(2, config.hidden_size)
+            self.frame = Embedding(2, config.hidden_size)
         if config.token_types:
-            self.token_types = nn.Embedding(config.token_types, config.hidden_size)
+            self.token_types = Embedding(config.token_types, config.hidden_size)
         for name, prior in PRIORS.items():
             switches = getattr(config, name)
             if switches.on and switches.fits(config.vocabulary):
