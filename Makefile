@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test soak golden gpu-check lint clean
+.PHONY: demo test soak golden gpu-check lint docs clean
 
 demo: .venv/installed  ## three acts on data that ship here, in one page: runs/demo/index.html
 	$(BIN)/python examples/demo.py --output runs/demo
@@ -29,6 +29,9 @@ lint: .venv/tested
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/tested  ## the documentation site, in build/site
+	$(BIN)/python docs/build.py --output build/site
 
 # torch first and alone, so that nothing else decides which build is taken; a wheel that pip already has at hand
 # (PIP_FIND_LINKS) is preferred to a download.

@@ -2,7 +2,7 @@
 
     python examples/demo.py --output runs/demo
 
-Each act trains a small run, compares it on held-out data with the best simple method, and fills stretches of these data.
+Each act trains a small run, compares it on held-out data with the best simple method, and fills stretches of these.
 All of it stands on one page, which needs no network: runs/demo/index.html.
 """
 
@@ -57,8 +57,8 @@ ACTS = (
     ),
     Act(
         "A signal with half a year missing",
-        "Weekly CO2 above Mauna Loa. 26 weeks in a row are redrawn, with the interval that holds the true value in 80 % of "
-        "the cases.",
+        "Weekly CO2 above Mauna Loa. 26 weeks in a row are redrawn, with the interval that holds the true "
+        "value in 80 % of the cases.",
         "co2",
         ("training.tokens=100_000", 'data.split.test_regions=["co2:1401-1660"]'),
         "gap-26",
@@ -67,8 +67,8 @@ ACTS = (
     ),
     Act(
         "A genome with unread bases",
-        "Phage lambda. Single bases are uncertain by nature: what a model knows is the distribution, drawn as letters as "
-        "high as they are probable.",
+        "Phage lambda. Single bases are uncertain by nature: what a model knows is the distribution, drawn as letters "
+        "as high as they are probable.",
         "lambda",
         ("training.tokens=250_000", "data.split.test=0.1"),
         "isolated",
