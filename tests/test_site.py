@@ -91,3 +91,21 @@ def test_tutorials_run(tutorial: Path, tmp_path: Path, monkeypatch: pytest.Monke
             assert done.exit_code == 0, f"{line}\n{done.output}"
             n += 1
     assert n >= 3
+
+
+def test_help_shows_commands_and_many_options_in_panels() -> None:
+    """Every option of `infill` stands in a panel that says what it is about, and every command in one."""
+    shown = command("infill", "--help").stdout
+    for panel in ("What is filled", "How it is filled", "What predicts", "What is read", "What is written"):
+        assert panel in shown
+    assert [line for line in shown.split("Options")[1:] if "--mask" in line.split("─╮")[0]] == []
+    listed = command("--help").stdout
+    assert all(panel in listed for panel in ("Train", "Use", "Judge", "Look and move"))
+    group = typer.main.get_command(app)
+    with group.make_context("maskseq", ["doctor"], resilient_parsing=True) as context:
+        for name in group.list_commands(context):  # type: ignore[attr-defined]
+            assert group.get_command(context, name).rich_help_panel, name  # type: ignore[attr-defined]
+
+
+def test_shells_can_complete() -> None:
+    assert "--install-completion" in command("--help").stdout
