@@ -1,4 +1,4 @@
-# Two commands for users: `make demo` and `make test`. Both set up .venv themselves; neither needs root.
+# Commands for users: `make demo`, `make test` and `make docs`. They set up .venv themselves; none needs root.
 # On Linux without a GPU, point torch at PyTorch's CPU wheels: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= python3
