@@ -78,6 +78,8 @@ class Recipe:
     opens with `trust_code` only."""
     blend: bool = True
     """Fit a gate at the end: how much the encoder and methods that are counted on the corpus are worth."""
+    calibrate: bool = True
+    """Fit a calibration of what the run predicts with at the end, by the length of holes."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -187,7 +189,7 @@ class Recipe:
         resolved["data"] = {"files": files, **kept, "split": self.data.split.identity()}
         for key in ("device", "checkpoint_every", "keep_last", "keep_every"):
             del resolved["training"][key]
-        del resolved["blend"], resolved["experts"]  # weights are the same
+        del resolved["blend"], resolved["calibrate"], resolved["experts"]  # weights are the same
         return {"recipe": resolved}
 
 

@@ -80,6 +80,7 @@ def embed_file(
         pooling=pooling,
         symmetries=run.tokenizer.symmetries() if symmetries else (),
         batch_tokens=batch_tokens,
+        precision=run.precision,
         layer=layer,
     )
     if taken := sorted({"key", "keys", "vector", "vectors", "position", "offsets"} & set(keep)):
@@ -94,6 +95,7 @@ def embed_file(
         "tokenizer": run.tokenizer.fingerprint,
         "file": {"name": file.name, "sha256": file_digest(file), "format": plugins.name_of("formats", type(reader))},
     }
+    about |= {"precision": run.precision} if run.precision != "fp32" else {}
     about |= {"layer": layer} if layer is not None else {}  # what was begun without these goes on
     about |= {"kept": list(keep)} if keep else {}
     with claimed(output, new=True, parents=True, state=PARTS) as work:

@@ -22,7 +22,7 @@ from maskseq.errors import DataError, UsageError
 from maskseq.loaded.recipe import recipe_file
 from maskseq.model.attention.packed import explain
 from maskseq.model.checkpoint import find_checkpoint, named_checkpoint, read_json, read_model
-from maskseq.model.cpu import bf16_is_fast
+from maskseq.model.cpu import bf16_is_fast, bf16_speedup
 from maskseq.model.encoder import Encoder, parameter_table
 from maskseq.model.flops import row_flops
 from maskseq.recipe import Recipe, check_memory, load_recipe
@@ -267,6 +267,7 @@ def doctor() -> dict[str, Any]:
             "device": str(device),
             "threads": torch.get_num_threads(),
             "bf16 is fast": bf16_is_fast(),
+            "bf16 beside fp32": f"{bf16_speedup():.1f} x" if device.type == "cpu" else "not timed on this device",
             "trains in": str(dtype).removeprefix("torch."),
         },
         "attention": explain(device.type, dtype),

@@ -135,6 +135,8 @@ class SamplerState:
         self.marginals = np.zeros((n, outputs), np.float32)
         self.numbers = np.full(n, np.nan)
         self.stated: Stated | None = None
+        self.parts: tuple[Float[np.ndarray, "cells outputs"], ...] = ()
+        """What each expert says of the cells, given the known ones alone, where there are several."""
         self.n_passes, self.n_starts = 0, 0
         self.start()
 
@@ -145,6 +147,12 @@ class SamplerState:
         self.masked = np.ones(len(self.values), bool)
         self.phases, self.step = phases(self.plan.cells[:, 0], self.config, self.rng), 0
         self.n_starts += 1
+
+    @property
+    def given_by_experts(self) -> Float[np.ndarray, "cells experts"]:
+        """The probability of each value by each expert."""
+        rows = np.arange(len(self.values))
+        return np.stack([part[rows, self.values] for part in self.parts], axis=1)
 
     @property
     def example(self) -> Example:

@@ -140,7 +140,7 @@ def position_units(units: Integer[np.ndarray, "length fields 2"]) -> Integer[np.
     Other cells of a position may depend on what was before, or on what holds for the whole record.
     """
     last = units[..., 0].argmax(axis=1)
-    return units[np.arange(len(units)), last]
+    return np.asarray(units[np.arange(len(units)), last])
 
 
 def distinct(numbers: Integer[np.ndarray, "n"]) -> Integer[np.ndarray, "distinct"]:

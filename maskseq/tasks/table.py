@@ -49,8 +49,8 @@ def _rows(task: TaskModel, examples: list[TaskExample]) -> Iterator[dict[str, An
             found = next(predictions)
             if task.config.kind == "regression":
                 value, width = float(found[0]), task.half_width
-                known = math.isfinite(width)  # else too few errors were seen to bound one
-                low, high = (value - width, value + width) if known else (None, None)
+                bounded = math.isfinite(width)  # else too few errors were seen
+                low, high = (value - width, value + width) if bounded else (None, None)
                 yield {**first, "prediction": value, "low": low, "high": high}
             else:
                 shares = {f"p({name})": float(p) for name, p in zip(task.space.classes, found, strict=True)}
