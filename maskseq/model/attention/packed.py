@@ -29,12 +29,12 @@ def packed_attention(
     q: Float[Tensor, "tokens heads dim"],
     k: Float[Tensor, "tokens_k heads dim"],
     v: Float[Tensor, "tokens_k heads dim"],
-    cu_seqlens: Int[Tensor, "pieces+1"],
+    cu_seqlens: Int[Tensor, " bounds"],
     *,
     max_seqlen: int,
     window: int | None = None,
     backend: str = "auto",
-    cu_seqlens_k: Int[Tensor, "pieces+1"] | None = None,
+    cu_seqlens_k: Int[Tensor, " bounds"] | None = None,
 ) -> Float[Tensor, "tokens heads dim"]:
     """Softmax attention with scale dim^-0.5 within each piece; q and k carry their positions already.
 
@@ -57,7 +57,7 @@ def packed_attention(
 def packed_self_attention(
     qkv: Float[Tensor, "tokens 3 heads dim"],
     rotation: Rotation,
-    cu_seqlens: Int[Tensor, "pieces+1"],
+    cu_seqlens: Int[Tensor, " bounds"],
     *,
     max_seqlen: int,
     window: int | None = None,

@@ -212,7 +212,7 @@ class ContextIndex:
             (word,) = packed(self.line.digits, self.places, self.path[first:stop], base)
             largest = (int(starts.max(initial=0)) + 1) * base ** (stop - first) - 1
             word += starts.astype(np.uint64) * np.uint64(base ** (stop - first))
-            self._words.append(word.astype(np.min_scalar_type(largest)))
+            self._words.append(word.astype(f"u{np.min_scalar_type(largest).itemsize}"))  # never ulonglong
         return self._words[number]
 
 
