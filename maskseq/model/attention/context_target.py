@@ -5,7 +5,6 @@ computed for the context is then the same whatever stands in the target, or is t
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -32,7 +31,9 @@ class ContextTargetAttention:
     backend: str = "auto"
 
     @classmethod
-    def of(cls, target: Bool[Tensor, "tokens"], cu_seqlens: Int[Tensor, "pieces+1"], *, backend: str = "auto") -> Self:
+    def of(
+        cls, target: Bool[Tensor, "tokens"], cu_seqlens: Int[Tensor, "pieces+1"], *, backend: str = "auto"
+    ) -> "ContextTargetAttention":
         """From a flag for each token of a packed row. (How many are target is data: compiled graphs end here.)"""
         before = F.pad(target.cumsum(0), (1, 0))
         cu_target = before[cu_seqlens.long()].to(cu_seqlens.dtype)
