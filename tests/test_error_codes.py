@@ -71,7 +71,11 @@ def test_codes_survive_the_trip_from_a_worker() -> None:
         (("pretrain", "broken.toml"), "bad-option", 2),
         (("pretrain", ECOLI, "--set", "masking.ratoi=0.2"), "unknown-option", 2),
         (("pretrain", ECOLI, "--set", "masking.ratio=7"), "bad-option", 2),
-        (("pretrain", ECOLI, "--set", 'tokenizer.name="nucleotid"', "--dry-run"), "unknown-name", 2),
+        (
+            ("pretrain", ECOLI.replace("ecoli", "lambda"), "--set", 'tokenizer.name="nucleotid"', "--dry-run"),
+            "unknown-name",
+            2,
+        ),
         (("infill", "no-run", "no-file", "--table", "sideways"), "bad-option", 2),
         (("infill", "no-run", "no-file", "--sideways"), "unknown-option", 2),
         (("recipes", "list", "--sideways"), "unknown-option", 2),
