@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/expert_cost.py CORPUS [--part selection] [--protocol masked …] [--cells 2000]
 
 The first half of the cells only warms the tables up (views are sorted and strengths fitted when they are first asked
-for), and how long that takes is shown as well; time is that of the second half. `--training` asks about training records, which are then left out of the counts.
+for), and how long that takes is shown as well; time is that of the second half. `--training` asks about training
+records, which are then left out of the counts.
 """
 
 import argparse
@@ -43,7 +44,8 @@ def main(requested: argparse.Namespace) -> None:
             fields = np.concatenate([each[:, 1] for each in cells])
             total += cost
             by_field = " ".join(f"{bits[fields == field].mean():.2f}" for field in range(len(corpus.tokenizer.fields)))
-            print(f"{name:>10} {expert:>22} {bits.mean():7.3f} bits {cost:7.3f} ms a cell ({warming:.1f} s) | {by_field}")
+            figures = f"{bits.mean():7.3f} bits {cost:7.3f} ms a cell ({warming:.1f} s)"
+            print(f"{name:>10} {expert:>22} {figures} | {by_field}")
         print(f"{name:>10} {'all experts':>22} {'':12} {total:7.3f} ms a cell of {len(fields):,}")
 
 

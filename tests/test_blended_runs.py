@@ -378,20 +378,20 @@ def test_runs_of_numbers_fill_a_file_that_drifted(tmp_path: Path, *, experts_onl
     assert errors[0] < 0.7 * errors[1]
 
 
-def test_evaluation_counts_what_infill_would(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_evaluation_counts_what_infill_would(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The known cells of other records; of what came later nothing where the future is asked about."""
     file = drifted(tmp_path, masked="a")
 
     def bits(protocol: str) -> float:
-        found = evaluate_run(folder / "run", file, question=Question(cells=300, protocols=(protocol,)), experts=(TABLES,))
+        question = Question(cells=300, protocols=(protocol,))
+        found = evaluate_run(folder / "run", file, question=question, experts=(TABLES,))
         assert found.of["known cells counted"] == (protocol == "event")
         return found.protocols[protocol].figures.by["model"].bits
 
     with_file = {protocol: bits(protocol) for protocol in ("event", "next")}
     monkeypatch.setattr(TrainedModel, "counting", lambda self, file, experts=(): self)
-    without = evaluate_run(folder / "run", file, question=Question(cells=300, protocols=("event", "next")), experts=(TABLES,))
+    question = Question(cells=300, protocols=("event", "next"))
+    without = evaluate_run(folder / "run", file, question=question, experts=(TABLES,))
     assert with_file["event"] < without.protocols["event"].figures.by["model"].bits - 0.5
     assert with_file["next"] == without.protocols["next"].figures.by["model"].bits
 
@@ -440,7 +440,8 @@ def test_what_a_run_predicts_with_is_calibrated_by_the_way(
         return load(tmp_path / name)
 
     assert pretrained("few").fitted is None
-    assert "not calibrated" in heard[0] and f"{pretrain.FEWEST_CALIBRATED:,}" in heard[0]
+    assert "not calibrated" in heard[0]
+    assert f"{pretrain.FEWEST_CALIBRATED:,}" in heard[0]
     monkeypatch.setattr(pretrain, "FEWEST_CALIBRATED", 400)
     monkeypatch.setattr(pretrain, "CALIBRATED", 600)
     assert pretrained("off", calibrate=False).fitted is None

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from maskseq import plugins
+from maskseq.apps.generate import open_predictors
 from maskseq.apps.prepare import prepare_corpus
 from maskseq.baselines.baselines import Baselines
 from maskseq.baselines.gating import PARTS
@@ -21,7 +22,7 @@ from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import SPLITS, Corpus, Split, holds_corpus
 from maskseq.corpus.unfamiliar import encoded
 from maskseq.errors import UsageError
-from maskseq.infill.order import OrderName
+from maskseq.evaluation.protocols import Protocol
 from maskseq.infill.ranges import read_ranges
 from maskseq.infill.ranges import within as stretches
 from maskseq.infill.sampler import InfillConfig
@@ -39,8 +40,6 @@ from maskseq.types import Encoded, Stages
 
 COUNTING = "counting on training data"
 TRAIN: tuple[Split, ...] = ("train",)
-ONE_SIDED = ("next", "suffix", "forecast")
-"""Protocols that ask about the future: nothing of the file's counts there, because it holds what came later."""
 
 
 def evaluate_run(
@@ -50,7 +49,7 @@ def evaluate_run(
     question: Question = Question(),
     within: Sequence[str] = (),
     corpus: Path | str | None = None,
-    order: OrderName = "entropy_bounded",
+    order: str = "entropy_bounded",
     beam: int = 1,
     format: str | None = None,
     options: Mapping[str, Any] = NO_OPTIONS,
@@ -84,19 +83,28 @@ def evaluate_run(
     if distances and COVARIANCES not in question.imputers:
         question = replace(question, imputers=(*question.imputers, COVARIANCES))
     parts = PARTS if _is_other(data, held_out, counted) else TRAIN
-    if not any(name.startswith(ONE_SIDED) for name in question.protocols):
+    if not any(map(Protocol.is_open, question.protocols)):  # what comes later in a file is not known then
         loaded = loaded.counting((Example(each.ids, key=key) for key, each in records), experts)
-    result = judge(
-        question,
-        records,
-        _baselines(question, counted, loaded.tokenizer, data, held_out, on_progress, distances, loaded.known),
-        context=question.window or loaded.model.config.max_positions,
-        masking=masking,
-        predictors=product_first(loaded.predictors(experts, symmetries=symmetries, parts=parts)),
-        product=MODEL,
-        config=InfillConfig(order=order, beam=beam, seed=question.seed),
-        on_progress=on_progress,
-    )
+    baselines = _baselines(question, counted, loaded.tokenizer, data, held_out, on_progress, distances, loaded.known)
+    found = [
+        judge(
+            replace(question, protocols=protocols),
+            records,
+            baselines,
+            context=question.window or loaded.model.config.max_positions,
+            masking=masking,
+            predictors=product_first(
+                open_predictors(loaded, counted, experts, symmetries=symmetries, selection=parts == PARTS)
+                if is_open
+                else loaded.predictors(experts, symmetries=symmetries, parts=parts)
+            ),
+            product=MODEL,
+            config=InfillConfig(order=order, beam=beam, seed=question.seed),
+            on_progress=on_progress,
+        )
+        for is_open, protocols in _by_openness(question.protocols, loaded.tokenizer)
+    ]
+    result = Evaluation.joined(found, question.protocols)
     of = {"run": str(run), "data": _named(data, held_out, "the run's corpus"), "symmetries": symmetries}
     counts = 0 < sum(len(each.ids) for each in loaded.known) <= MOST_COUNTED
     of |= {"known cells counted": counts} | (intake.summary if intake else {})
@@ -139,6 +147,15 @@ def evaluate_baselines(
     return replace(result, of=of)
 
 
+def _by_openness(protocols: tuple[str, ...], tokenizer: Tokenizer[Any]) -> list[tuple[bool, tuple[str, ...]]]:
+    """Protocols of open sequences of ids are predicted by what was fitted for them, the others by the run's gate."""
+    if None not in tokenizer.vocabulary.centres:
+        return [(False, protocols)]
+    is_open = tuple(filter(Protocol.is_open, protocols))
+    others = tuple(each for each in protocols if each not in is_open)
+    return [(kind, some) for kind, some in ((False, others), (True, is_open)) if some or (not protocols and not kind)]
+
+
 @contextmanager
 def _corpus_of(source: Path, *, trust_code: bool, on_progress: Stages) -> Iterator[Corpus]:
     """The corpus at a path, that of a run, or that of a recipe: built in a temporary folder if it names files."""
@@ -165,8 +182,10 @@ def _baselines(
     distances: tuple[int, ...] = (),
     file: Sequence[Example] = (),
 ) -> Baselines:
-    """Counted on a corpus's training data, and what leaves records out on a file, too; weights are fitted on its selection data or, where that is scored, on blocks
-    of its training data. Where both may be, as in a file that it was made of, nothing is fitted.
+    """Counted on a corpus's training data, and what leaves records out on a file, too.
+
+    Weights are fitted on its selection data or, where that is scored, on blocks of its training data. Where both may
+    be, as in a file that it was made of, nothing is fitted.
     """
     selection: Iterator[Encoded] | tuple[()] | None = () if held_out is not None else None
     if question.every and _is_other(data, held_out, corpus):
@@ -179,6 +198,7 @@ def _baselines(
         every=question.every,
         selection=selection,
         periods=question.periods,
+        own=question.own_names,
         file=file,
     )
     for note in baselines.notes:

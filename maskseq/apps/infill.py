@@ -41,6 +41,8 @@ SHOWN_ROWS = 5000
 """Rows that the report may show; the table has them all."""
 SHOWN_LENGTHS = 50
 SHOWN_UNFILLABLE = 20
+SHOWN_REJECTED = 3
+"""Values of a channel, and channels."""
 JOURNAL = "journal"
 UNCOUNTED = "not known: the run keeps no frequencies, and its corpus is gone"
 
@@ -114,7 +116,9 @@ def _fill(
     sized: list[Sized] = []
     unfilled: Counter[str] = Counter()
     lost: Counter[str] = Counter()
+    rejected: Counter[tuple[str, float]] = Counter()
     sources = {field.source for field in run.tokenizer.fields}
+    judged = Acceptances()
     with table_writer(beside(target, f"fills.{table}"), COLUMNS) as write_rows:
 
         def filled_records() -> Iterator[Any]:
@@ -138,9 +142,11 @@ def _fill(
                 left.extend(f"{each.filled.task.key}:{start + 1}-{stop}" for start, stop in each.filled.left)
                 unfillable.extend(run.fills.unfillable(each.record))
                 score.add(each)
+                judged.add(each)
                 sized.extend(each.sized)
                 unfilled.update({name: n for name, n in each.record.unknown_values().items() if name not in sources})
                 lost.update(_lost(each, run.fills))
+                rejected.update(_rejected(each, run.fills))
                 n_records += 1
                 n_filled += len(each.filled.fill.cells)
                 on_progress(n_filled, None)
@@ -158,23 +164,24 @@ def _fill(
     }
     if used != (ENCODER,):
         summary["experts"] = run.experts.shares(used)
-    if means := by_experts.of(used):
-        summary["given by experts"] = means
-    if left:
-        summary["left"] = left
-    if unfillable:
-        more = len(unfillable) - SHOWN_UNFILLABLE
-        summary["not filled"] = [*unfillable[:SHOWN_UNFILLABLE], *[f"and {more:,} more"] * (more > 0)]
-    if +unfilled:
-        summary["without a field"] = dict(+unfilled)
-    if lost:
-        summary["without a place"] = dict(lost)
+    if options.accept:
+        summary["accepted"] = judged.summary(str(options.accept))
+    more = len(unfillable) - SHOWN_UNFILLABLE
+    where_there_are_any = {
+        "given by experts": by_experts.of(used),
+        "left": left,
+        "not filled": [*unfillable[:SHOWN_UNFILLABLE], *[f"and {more:,} more"] * (more > 0)],
+        "without a field": dict(+unfilled),
+        "without a place": dict(lost),
+        "taken for no measurements": _by_channel(rejected),
+    }
+    summary |= {name: each for name, each in where_there_are_any.items() if each}
     if n_filled:
         summary["beyond frequencies"] = chance.shares() if chance.frequencies else UNCOUNTED
     if shares := beyond.shares():
         summary["outside the training range"] = shares
-    places = _of_unfillable(unfillable), _of_unread(unfilled), _of_lost(lost)
-    about = (_of_long_holes(left), *places, chance.warning(), beyond.warning(), *strange.warnings())
+    places = _of_unfillable(unfillable), _of_unread(unfilled), _of_lost(lost), _of_rejected(rejected)
+    about = (_of_long_holes(left), judged.warning(), *places, chance.warning(), beyond.warning(), *strange.warnings())
     if reported := [text for text in (broken, *about) if text]:
         summary["warnings"] = reported
     if options.lengths or options.insertion:
@@ -227,6 +234,41 @@ def _lost(each: FilledRecord, tokenizer: Tokenizer[Any]) -> Counter[str]:
     return Counter(tokenizer.fields[index].name for index in column[gone].tolist())
 
 
+def _rejected(each: FilledRecord, tokenizer: Tokenizer[Any]) -> Counter[tuple[str, float]]:
+    """Known numbers that the predictor did without, by field and value."""
+    rejected, numbers = each.filled.rejected, each.before.numbers
+    if rejected is None or numbers is None:
+        return Counter()
+    cells = np.argwhere(rejected)
+    names = [tokenizer.fields[field].name for field in cells[:, 1].tolist()]
+    return Counter(zip(names, numbers[tuple(cells.T)].tolist(), strict=True))
+
+
+def _by_channel(rejected: Counter[tuple[str, float]]) -> dict[str, dict[str, int]]:
+    """The most frequent values of each field, and how many others it has."""
+    found: dict[str, dict[str, int]] = {}
+    for (name, value), n in rejected.most_common():
+        mine = found.setdefault(name, {})
+        shown = f"{value:g}" if len(mine) < SHOWN_REJECTED else "others"
+        mine[shown] = mine.get(shown, 0) + n
+    return found
+
+
+def _of_rejected(rejected: Counter[tuple[str, float]]) -> str:
+    """Of known values that are no measurements."""
+    channels = [
+        f"{name!r} ({', '.join(f'{value}: {n:,}' for value, n in values.items())})"
+        for name, values in _by_channel(rejected).items()
+    ]
+    more = ", …" if len(channels) > SHOWN_REJECTED else ""
+    return (
+        f"{sum(rejected.values()):,} known values around what was filled are taken for no measurements and were not "
+        f"used: {', '.join(channels[:SHOWN_REJECTED])}{more}"
+        if rejected
+        else ""
+    )
+
+
 def _of_lost(lost: Counter[str]) -> str:
     """Of values that were filled and could not be written."""
     fields = ", ".join(f"{name!r} ({n:,})" for name, n in lost.items())
@@ -253,6 +295,34 @@ def _calibration(run: TrainedModel, options: InfillOptions) -> str:
 
 
 @dataclass
+class Acceptances:
+    """What a rule of the user's has accepted and refused."""
+
+    accepted: int = 0
+    refused: int = 0
+    keys: list[str] = field(default_factory=list)
+    """Of records without an accepted fill."""
+
+    def add(self, each: FilledRecord) -> None:
+        self.accepted += each.accepted is True
+        self.refused += each.refused
+        if each.accepted is False:
+            self.keys.append(each.filled.task.key)
+
+    def summary(self, rule: str) -> dict[str, Any]:
+        judged = self.accepted + self.refused
+        return {
+            "rule": rule,
+            "records": self.accepted,
+            "fills refused": f"{self.refused:,} of {judged:,}",
+            "left as they were": len(self.keys),
+        }
+
+    def warning(self) -> str:
+        shown = ", ".join(self.keys[:3]) + ", …" * (len(self.keys) > 3)
+        return f"{len(self.keys):,} records stay as they were, as no fill was accepted: {shown}" if self.keys else ""
+
+
 class GivenByExperts:
     """The probability that each expert gives what was written, given the known cells alone."""
 

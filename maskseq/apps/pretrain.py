@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from maskseq.apps.final_comparison import final_comparison
+from maskseq.apps.frames import records_of
 from maskseq.apps.judging import judging
 from maskseq.apps.prepare import prepare_corpus, warn_of_overlap, warn_of_shared
 from maskseq.apps.rows import rows_of
 from maskseq.baselines.frequencies import training_counts, write_frequencies
 from maskseq.calibration.stored import held_out_records, reported
+from maskseq.contract.own import is_own
 from maskseq.contract.renamed import older_names
+from maskseq.corpus.frames import is_frame
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
 from maskseq.model.checkpoint import checkpoints
@@ -44,7 +47,7 @@ def pretrain(
     output: Path | str,
     overrides: Sequence[str] = (),
     tokenizer: Tokenizer[Any] | None = None,
-    records: Iterable[Record] | None = None,
+    records: Iterable[Record] | Any = None,
     corpus: Corpus | None = None,
     extend: Path | str | None = None,
     branch: Path | str | None = None,
@@ -58,7 +61,8 @@ def pretrain(
         output: The run folder.
         overrides: Keys of the recipe that are set otherwise, such as `"training.tokens=100_000"`.
         tokenizer: An object in place of the `[tokenizer]` section, which a recipe cannot name.
-        records: Objects in place of `data.files`.
+        records: Objects in place of `data.files`, or a data frame of pandas, polars or Arrow, whose rows are read as a
+            file's are (`data.format`, by default `table`; `maskseq.recipe_for(frame)` proposes a recipe).
         corpus: One that is open already.
         extend: A run whose next stage begins (a longer context, other masks; rows and schedules count anew).
         branch: A run, or one of its checkpoints, to go on from (a stable run may end in several decays).
@@ -84,10 +88,11 @@ def pretrain(
     """
     resolved = load_recipe(recipe, overrides)
     check_memory(resolved)
+    resolved.look_up_parts()
+    if is_frame(records):
+        records, resolved = records_of(records, resolved)
     output, ranks = Path(output), parallel.join(resolved.training.device)
-    if extend is not None and branch is not None:
-        raise UsageError("a run either extends another or branches from it, not both")
-    origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
+    origin = _origin(extend, branch)
     if corpus is None:
         corpus = prepare_corpus(
             resolved, default=RunFolder(output).corpus, tokenizer=tokenizer, records=records, run=output
@@ -104,10 +109,7 @@ def pretrain(
         on_event(event)
 
     if experts_only:
-        if corpus.tokenizer.by_unit() is not None:
-            raise UsageError("experts count tokens, and several of them share each unit here: train an encoder")
-        if any(each.name != "step_0" for each in checkpoints(output)):
-            raise UsageError(f"{output} has been trained: `maskseq blend {output}` fits a gate that counts, too")
+        _check_experts_only(corpus, output)
     model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)
     begun = origin is not None or checkpoints(output)
     if not begun:  # else the checkpoint has what priors counted
@@ -139,7 +141,7 @@ def pretrain(
     if not ranks.first:
         return run
     if resolved.blend or experts_only:
-        run = blend_run(run, corpus, encoder=not experts_only)
+        run = blend_run(run, corpus, encoder=not experts_only, own=resolved.experts)
     if resolved.calibrate:
         run, in_words = calibrate_run(run, corpus)
         on_event(Calibrated(in_words=in_words))
@@ -153,16 +155,44 @@ def pretrain(
     return run
 
 
+def _origin(extend: Path | str | None, branch: Path | str | None) -> state.Origin | None:
+    """The run that this one goes on from, if any."""
+    if extend is not None and branch is not None:
+        raise UsageError("a run either extends another or branches from it, not both", code="bad-option")
+    return state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
+
+
+def _check_experts_only(corpus: Corpus, output: Path) -> None:
+    """`UsageError` where experts cannot stand alone: their tokens share units, or an encoder has been trained."""
+    if corpus.tokenizer.by_unit() is not None:
+        raise UsageError(
+            "experts count tokens, and several of them share each unit here: train an encoder", code="not-supported"
+        )
+    if any(each.name != "step_0" for each in checkpoints(output)):
+        raise UsageError(
+            f"{output} has been trained: `maskseq blend {output}` fits a gate that counts, too", code="exists"
+        )
+
+
 def blend_run(
-    run: TrainedModel, corpus: Corpus, *, encoder: bool = True, on_progress: Progress = lambda done, of: None
+    run: TrainedModel,
+    corpus: Corpus,
+    *,
+    encoder: bool = True,
+    own: Sequence[str] = (),
+    on_progress: Progress = lambda done, of: None,
 ) -> TrainedModel:
     """The run with a gate, fitted now unless it has one, or its tokens are not what infill fills."""
     if run.fills is not run.tokenizer:
         return replace(run, counted_on=corpus)
     stored = read_gate(run.checkpoint)
-    if stored is not None and (ENCODER in stored.experts) == encoder:
+    if (
+        stored is not None
+        and (ENCODER in stored.experts) == encoder
+        and set(own) == set(filter(is_own, stored.experts))
+    ):
         return replace(run, counted_on=corpus)
-    return run.blend(corpus=corpus, encoder=encoder, on_progress=on_progress)
+    return run.blend(corpus=corpus, encoder=encoder, own=own, on_progress=on_progress)
 
 
 def calibrate_run(run: TrainedModel, corpus: Corpus) -> tuple[TrainedModel, str]:
@@ -171,7 +201,10 @@ def calibrate_run(run: TrainedModel, corpus: Corpus) -> tuple[TrainedModel, str]
     On selection data, which experts do not count meanwhile; of few known cells nothing is learned.
     """
     if run.fills is not run.tokenizer:
-        return run, "not calibrated: infill fills units, which several tokens share; `maskseq calibrate RUN FILE` does it"
+        return (
+            run,
+            "not calibrated: infill fills units, which several tokens share; `maskseq calibrate RUN FILE` does it",
+        )
     if run.experts.stored is not None and None not in corpus.tokenizer.vocabulary.centres:
         return run, "not calibrated: intervals are those of the errors in each window's own known numbers"
     if run.fitted is not None and run.fitted.predictor == run.experts.digest():

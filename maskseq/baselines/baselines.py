@@ -10,6 +10,7 @@ from jaxtyping import Integer
 from maskseq.baselines.crossfit import FOLDS, cross_fitted
 from maskseq.baselines.mixtures import FITTED, mixtures
 from maskseq.baselines.span_table import SpanTable
+from maskseq.contract.own import found as own_part
 from maskseq.errors import UsageError
 from maskseq.model.priors.linear_prior import Covariances, offsets
 from maskseq.predict.experts.copies import Repeats
@@ -42,6 +43,7 @@ class Baselines:
         every: bool = False,
         selection: Iterable[Encoded] | None = (),
         periods: Sequence[int] = (),
+        own: Sequence[str] = (),
         file: Sequence[Example] = (),
     ) -> None:
         """Count on training sequences.
@@ -56,6 +58,7 @@ class Baselines:
                 cross-fitted, unless training data are so large that a part of them could be held out. None: no weights
                 are fitted, because training data may be what is asked about.
             periods: Of seasons, in positions (default: one is looked for).
+            own: The user's, which were looked up.
             file: What is known of the file at hand; methods that leave out the record asked about count it as well.
         """
         self.tokenizer, self.depth, self.distances = tokenizer, depth, distances or tuple(range(1, depth + 1))
@@ -97,6 +100,8 @@ class Baselines:
                 self.notes += [CROSS_FITTED] if fitted is not None else []
             self.mixtures = tuple(mixed)
             self.predicts |= added | mixed
+
+        self.predicts |= {name: own_part("baseline", name)(data, tokenizer) for name in own}
 
     def spreads(self) -> dict[int, float]:
         """Of each ordinal field, the standard deviation of training values, in its unit."""

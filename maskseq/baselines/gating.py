@@ -13,9 +13,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from jaxtyping import Int, Integer
 
+from maskseq.contract.own import found as own_part
 from maskseq.corpus.budget import reaching
 from maskseq.corpus.reader import Corpus, Split
-from maskseq.errors import UsageError
+from maskseq.errors import UsageError, check_seed
 from maskseq.evaluation.holdout import mask_spans
 from maskseq.evaluation.protocols import Protocol
 from maskseq.masking.plan import MaskingConfig
@@ -23,6 +24,8 @@ from maskseq.model.checkpoint import weights_digest
 from maskseq.predict.blend import ENCODER, Blend, Chosen, choose
 from maskseq.predict.experts.counted import count, is_small, seasons
 from maskseq.predict.experts.left_out import with_file
+from maskseq.predict.experts.number_experts import LOCAL, series_of
+from maskseq.predict.experts.number_prior import cross_fitted_errors, worthless
 from maskseq.predict.experts.training_data import training_data
 from maskseq.predict.gate_file import StoredGate
 from maskseq.predict.protocol import Example, Predict
@@ -71,6 +74,7 @@ def stored_gate(
     records: Sequence[tuple[str, int, Encoded]] | None,
     *,
     encoder: Predict | None,
+    own: Sequence[str] = (),
     checkpoint: Path,
     masking: MaskingConfig,
     context: int,
@@ -85,7 +89,8 @@ def stored_gate(
     corpus holds out for selection. Experts are counted on the training part alone meanwhile. Of numbers nothing is
     fitted: their weights are those of each window's own known numbers (`predict/experts/number_blend.py`).
     """
-    counted = count_experts(corpus, ("train",))
+    check_seed(seed)
+    counted = count_experts(corpus, ("train",), own=own)
     experts: dict[str, Predict] = ({} if encoder is None else {ENCODER: encoder}) | counted
     if not experts:
         raise UsageError(f"{corpus.path} holds no training data to count experts on")
@@ -102,39 +107,56 @@ def stored_gate(
     chosen = fit_gate(experts, masked, corpus.tokenizer, on_progress=on_progress)
     n = len(masked.truth)
     found = "weights are those of each window's own known numbers" if by_window else "nothing is held out to fit on"
+    weights, notes = chosen.gate.weights, [f"{n:,} cells of {data}" if n else found]
+    if by_window and LOCAL in counted and not _earns(LOCAL, corpus, counted, context):
+        weights = weights * (np.array([*experts]) != LOCAL)
+        notes.append(f"without {LOCAL}, which take long and save nothing on training data")
     return StoredGate(
         checkpoint=weights_digest(checkpoint),
         experts=tuple(experts),
-        weights=tuple(map(tuple, chosen.gate.weights.tolist())),
+        weights=tuple(map(tuple, weights.tolist())),
         corpus=corpus.fingerprint,
         n_cells=n,
         n_regions=len(np.unique(masked.regions)),
         form=BY_WINDOW if by_window else chosen.form,
         fitted_on=data if n else "",
         bits=chosen.bits,
-        notes=(f"{n:,} cells of {data}" if n else found,),
+        notes=tuple(notes),
     )
 
 
-def count_experts(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example] = ()) -> dict[str, Predict]:
+def _earns(name: str, corpus: Corpus, counted: Mapping[str, Predict], context: int) -> bool:
+    """Whether a method that states numbers is worth its time on training data that it was not counted on."""
+    data, tokenizer = training_data(corpus), corpus.tokenizer
+    periods = seasons(data.sequences, tokenizer)
+    prior = cross_fitted_errors(series_of(data, tokenizer), periods, context=context, among=counted)
+    return not worthless(prior, name)
+
+
+def count_experts(
+    corpus: Corpus, parts: Sequence[Split], file: Sequence[Example] = (), own: Sequence[str] = ()
+) -> dict[str, Predict]:
     """The experts that suit the corpus's vocabulary, counted on some of its parts and on what is known of a file.
 
-    Which there are is decided by the training part alone, so that a gate finds those that it was fitted with. Without a
-    file they are kept as long as the corpus is open: a gate and a calibration are fitted with the same ones.
+    `own` are the user's, which were looked up. Which others there are is decided by the training part alone, so that
+    a gate finds those that it was fitted with. Without a file they are kept as long as the corpus is open: a gate and a
+    calibration are fitted with the same ones.
     """
-    kept = _COUNTED.setdefault(corpus, {})
-    if file or tuple(parts) not in kept:
-        found = _counted(corpus, parts, file)
+    kept, which = _COUNTED.setdefault(corpus, {}), (tuple(parts), tuple(own))
+    if file or which not in kept:
+        found = _counted(corpus, parts, file, own)
         if file:
             return found
-        kept[tuple(parts)] = found
-    return kept[tuple(parts)]
+        kept[which] = found
+    return kept[which]
 
 
-_COUNTED: WeakKeyDictionary[Corpus, dict[tuple[Split, ...], dict[str, Predict]]] = WeakKeyDictionary()
+_COUNTED: WeakKeyDictionary[Corpus, dict[tuple[tuple[Split, ...], tuple[str, ...]], dict[str, Predict]]] = (
+    WeakKeyDictionary()
+)
 
 
-def _counted(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example]) -> dict[str, Predict]:
+def _counted(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example], own: Sequence[str]) -> dict[str, Predict]:
     tokenizer, trained = corpus.tokenizer, training_data(corpus)
     if not trained.n_positions:
         return {}
@@ -142,7 +164,8 @@ def _counted(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example]) ->
     data = with_file(data, file, tokenizer) if file else data
     small, periods = is_small(trained.n_positions, tokenizer), seasons(trained.sequences, tokenizer)
     found = count(data, tokenizer, periods=periods, small=small)
-    return {name: each for name, each in found.items() if name not in BASELINES_ONLY}
+    found = {name: each for name, each in found.items() if name not in BASELINES_ONLY}
+    return found | {name: own_part("expert", name)(data, tokenizer) for name in own}
 
 
 def fit_gate(

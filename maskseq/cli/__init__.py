@@ -3,7 +3,8 @@
 One module for each kind of work; importing it adds its commands, in the order in which `--help` lists them.
 """
 
-from maskseq.cli import train, infill, fit, score, generate, tasks, judge, data, tools  # noqa: I001, F401 (the order of --help)
+# In the order of --help:
+from maskseq.cli import train, infill, fit, score, generate, serve, share, tasks, judge, data, tools  # noqa: I001, F401
 from maskseq.cli.app import app
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from maskseq.constraints import Constraint
 from maskseq.infill.sampler_state import InfillConfig as InfillConfig
 from maskseq.infill.sampler_state import Key, SamplerInput, SamplerState, dead_end, restrict
-from maskseq.predict.protocol import Example, Fill, Predict, PredictWithParts, answers_of
+from maskseq.predict.protocol import Example, Fill, Predict, PredictJointly, PredictWithParts, answers_of
 from maskseq.predict.stated import Stated
 from maskseq.types import LegalCells, Vocabulary
 
@@ -43,9 +43,10 @@ def infill(
     if config.beam > 1:
         return [_gather(best[: config.samples]) for best in _search(predict, plans, config)]
     runs = [SamplerState(plan, config, sample) for plan in plans for sample in range(config.samples)]
+    joint = predict if isinstance(predict, PredictJointly) else None
     while active := [run for run in runs if run.phases]:
         for run, (log_probs, stated) in zip(active, _ask(predict, active), strict=True):
-            run.advance(log_probs, stated)
+            run.advance(log_probs, stated, joint)
     return [_gather(runs[i * config.samples : (i + 1) * config.samples]) for i in range(n)]
 
 

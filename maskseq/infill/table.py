@@ -73,8 +73,8 @@ def rows(
     """The rows of one record, as it was before it was filled: known ids in a hole are the truth.
 
     `posterior` is that of the fill, if it is at hand; `numbers` are those that were written in place of the centres of
-    the bins, NaN for none; `gains` and `clipped` are those columns, NaN where they say nothing. `experts` are the names of those
-    of the fill.
+    the bins, NaN for none; `gains` and `clipped` are those columns, NaN where they say nothing. `experts` are the names
+    of those of the fill.
     """
     fill, ids = filled.fill, before.ids
     units = unit_ranges(tokenizer, replace(before, ids=fill.written(ids)), fill.cells)

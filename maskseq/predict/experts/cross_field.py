@@ -1,8 +1,8 @@
 """Tables of what stands together in one event: P(id | the event's other known fields and the nearest known neighbours).
 
 All fields of all positions lie on one line, side by side, so that another field of the event is a neighbour like any
-other, and `NeighbourIndex` counts, backs off and fits strengths as for one field. Neighbours are looked at in the order in
-which each tells most beyond those before it (greedily, the conditional entropy of training cells left out in turn).
+other, and `NeighbourIndex` counts, backs off and fits strengths as for one field. Neighbours are looked at in the order
+in which each tells most beyond those before it (greedily, the conditional entropy of training cells left out in turn).
 """
 
 from collections.abc import Sequence
@@ -95,7 +95,9 @@ class CrossField:
             else:
                 paths[:, column] = np.where(known[requests.places + offset], offset, 0)
         paths = np.take_along_axis(paths, np.argsort(paths == 0, axis=1, kind="stable"), axis=1)[:, :WIDTH]
-        requests = replace(requests, fields=np.zeros_like(requests.fields)).along(paths, np.count_nonzero(paths, axis=1))
+        requests = replace(requests, fields=np.zeros_like(requests.fields)).along(
+            paths, np.count_nonzero(paths, axis=1)
+        )
         return self.index.probabilities(requests, [self.order[:WIDTH]], np.zeros(len(paths), np.int64), own)
 
     @cached_property

@@ -116,9 +116,12 @@ class DeepTables(Evident):
         """The path that lends its strengths: where many neighbours are masked, one where fewer are."""
         if not self.past_holes:
             return self._path(left, right)
-        return self._path(*(min(masked, NEAR) if masked < most else masked for masked, most in (
-            (left, self.left), (right, self.right)
-        )))
+        return self._path(
+            *(
+                min(masked, NEAR) if masked < most else masked
+                for masked, most in ((left, self.left), (right, self.right))
+            )
+        )
 
 
 def merged(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:

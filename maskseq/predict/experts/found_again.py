@@ -47,7 +47,9 @@ def found_again(
     return found
 
 
-def _anchors(data: TrainingData, vocabulary: Vocabulary) -> tuple[UInt64[np.ndarray, " anchors"], list[tuple[int, int]]]:
+def _anchors(
+    data: TrainingData, vocabulary: Vocabulary
+) -> tuple[UInt64[np.ndarray, " anchors"], list[tuple[int, int]]]:
     """Hashes in order, and of each the sequence and the position that it is of."""
     hashes, places = [np.empty(0, np.uint64)], []
     for index, ids in enumerate(data.sequences):
@@ -69,7 +71,7 @@ def _rows(
 ) -> tuple[UInt64[np.ndarray, " length"], np.ndarray]:
     """A number for what stands at each position, and whether all of it is known."""
     weights = np.array([pow(BASE, field + 1, 1 << 64) for field in range(ids.shape[1])], np.uint64)
-    return (ids.astype(np.uint64) + np.uint64(1)) @ weights, vocabulary.known(ids).all(axis=1)
+    return (ids.astype(np.uint64) + np.uint64(1)) @ weights, np.asarray(vocabulary.known(ids).all(axis=1))
 
 
 def _hashes(rows: UInt64[np.ndarray, " length"]) -> UInt64[np.ndarray, " starts"]:

@@ -29,7 +29,7 @@ FEWER = 4
 FLOOR = 3e-4
 """Of the uniform distribution in every answer: the one repeat in thousands that is wrong must not cost 30 bits."""
 SAMPLE = 1 << 16
-"""Training cells by whose likelihood, each left out in turn, strengths and depths are chosen: of all fields together."""
+"""Training cells by whose likelihood, each left out in turn, strengths and depths are chosen: of all fields."""
 FEWEST = 1 << 10
 """Of one field."""
 SHARED = 0.3
@@ -85,7 +85,9 @@ class Requests:
         positions, fields = np.concatenate([np.empty((0, 2), np.int64), *cells]).T.astype(np.int64)
         examples = np.repeat(np.arange(len(cells)), [len(each) for each in cells])
         places = line.starts[examples] + positions * n_fields + fields
-        return cls(line, places, fields, np.empty((len(places), 0), np.int64), np.zeros(len(places), np.int64), examples)
+        return cls(
+            line, places, fields, np.empty((len(places), 0), np.int64), np.zeros(len(places), np.int64), examples
+        )
 
     def along(self, paths: Int[np.ndarray, "cells steps"], lengths: Int[np.ndarray, " cells"]) -> "Requests":
         """The same cells, with neighbours: so many of each path, up to the first that is not known."""
@@ -195,7 +197,9 @@ class NeighbourIndex:
         """Answer some of the cells, those together whose paths begin alike."""
         steps = requests.paths.shape[1]
         prefixes, which = np.unique(requests.paths[cells, :n_sorted], axis=0, return_inverse=True)
-        by_prefix = np.split(cells[np.argsort(which.ravel(), kind="stable")], np.cumsum(np.bincount(which.ravel()))[:-1])
+        by_prefix = np.split(
+            cells[np.argsort(which.ravel(), kind="stable")], np.cumsum(np.bincount(which.ravel()))[:-1]
+        )
         most = max(MAX_COUNTS // (self.n_ids * (steps + 1)), BATCH)
         for prefix, mine in zip(map(tuple, prefixes.tolist()), by_prefix, strict=True):
             index = self._sorted(prefix)
@@ -236,9 +240,7 @@ class NeighbourIndex:
             return law[:0]
         n = len(places)
         paths = np.broadcast_to(np.array(path, np.int64), (n, len(path)))
-        requests = Requests(
-            self.line, places, np.full(n, field), paths, np.full(n, len(path)), np.zeros(n, np.int64)
-        )
+        requests = Requests(self.line, places, np.full(n, field), paths, np.full(n, len(path)), np.zeros(n, np.int64))
         seen, n_sorted = None, self.n_sorted or len(path)
         while seen is None:
             prefix = path[:n_sorted]
@@ -292,9 +294,7 @@ class Contexts:
         """At each depth beyond the sorted ones, pairs of a cell and a place."""
 
     @classmethod
-    def of(
-        cls, index: ContextIndex, requests: Requests, own: OwnPlaces | None, limit: int | None
-    ) -> "Contexts | None":
+    def of(cls, index: ContextIndex, requests: Requests, own: OwnPlaces | None, limit: int | None) -> "Contexts | None":
         """Those at all depths; None if more places than a limit would have to be looked at one by one."""
         ranks = None if own is None else OwnRanks(index, own, requests.examples)
         seen, steps = cls(index, requests, ranks), requests.paths.shape[1]

@@ -49,7 +49,10 @@ class SpanPredict(Evident):
 
     def answers(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> Answers:
         """Log-probabilities of the asked cells, and how many training cells stand behind each."""
-        line, n_fields = Line.of_events([each.ids for each in examples], self.vocabulary, REACH), self.vocabulary.n_fields
+        line, n_fields = (
+            Line.of_events([each.ids for each in examples], self.vocabulary, REACH),
+            self.vocabulary.n_fields,
+        )
         requests = Requests.of(line, cells, n_fields)
         paths = np.zeros((len(requests), 2 * self.depth), np.int64)
         known = line.known.reshape(-1, n_fields)
