@@ -48,7 +48,12 @@ def backward(
     scores, products = _buffers(2, q, k)
     blocks = list(_rows(q, k))
     for group in _groups(q, k):
-        some_q, some_k, some_v, some_grad = _scaled(q[group]), _joined(k[group]), _joined(v[group]), _joined(grad[group])
+        some_q, some_k, some_v, some_grad = (
+            _scaled(q[group]),
+            _joined(k[group]),
+            _joined(v[group]),
+            _joined(grad[group]),
+        )
         some_dq = dq[group].flatten(0, 1)
         sum_dk, sum_dv = (_Sum(x[group].flatten(0, 1), len(blocks)) for x in (dk, dv))
         for rows in blocks:
