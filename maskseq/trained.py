@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,8 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Progress
 from maskseq.variants import Listed, Records, stretches
 
-MOST_KNOWN = 1 << 20
-"""Positions of a file that experts count as well."""
+MOST_KNOWN = 1 << 24
+"""Positions of a file that are looked at beforehand; of as many as `MOST_COUNTED`, what is known counts as well."""
 
 
 def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any] | None = None) -> "TrainedModel":
@@ -73,7 +74,8 @@ def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any
     """
     if not Path(run).is_dir():
         raise UsageError(
-            f"{run}: there is no such run folder\n\nhint: `maskseq pretrain RECIPE --output {run}` makes one"
+            f"{run}: there is no such run folder\n\nhint: `maskseq pretrain RECIPE --output {run}` makes one",
+            code="missing-file",
         )
     checkpoint = find_checkpoint(Path(run))
     model, own = read_model(checkpoint, trust_code=trust_code, known=tokenizer)
@@ -174,13 +176,20 @@ class TrainedModel(LoadedRun):
         about itself. Cells that `options` request are not known. The run itself where no expert would count.
         """
         options = options or InfillOptions()
-        vocabulary, unsized = self.fills.vocabulary, options.lengths or options.insertion
-        if None not in vocabulary.centres or unsized or self.experts.used(options.experts) == (ENCODER,):
+        if options.lengths or options.insertion:
+            return self
+        vocabulary, requested = self.fills.vocabulary, tasks(records, options, self.fills, None)
+        file = (Example(vocabulary.masked(each.encoded.ids, each.holes), key=each.key) for each in requested)
+        return self.counting(file, options.experts)
+
+    def counting(self, file: Iterable[Example], experts: Sequence[str] = ()) -> "TrainedModel":
+        """The same of what is known in encoded records: their keys are those that they are asked about by."""
+        if None not in self.fills.vocabulary.centres or self.experts.used(experts) == (ENCODER,):
             return self
         found, room = [], MOST_KNOWN
-        for task in tasks(records, options, self.fills, None):
-            found.append(Example(vocabulary.masked(task.encoded.ids, task.holes), key=task.key))
-            room -= len(task.encoded)
+        for example in file:
+            found.append(example)
+            room -= len(example.ids)
             if room < 0:
                 return self
         return replace(self, known=tuple(found))
@@ -253,7 +262,10 @@ class TrainedModel(LoadedRun):
             The run with its gate.
         """
         if self.fills is not self.tokenizer:
-            raise UsageError("several tokens share each unit here: experts count tokens, and infill fills units")
+            raise UsageError(
+                "several tokens share each unit here: experts count tokens, and infill fills units",
+                code="not-supported",
+            )
         corpus = corpus or self._corpus_of(None)
         names = [each if isinstance(each, str) else named(each) for each in own]
         for name in names:
@@ -289,7 +301,9 @@ class TrainedModel(LoadedRun):
         It learns from about so many `gaps`, made in known records.
         """
         if self.fills is not self.tokenizer:
-            raise UsageError("several tokens share each unit here: a length head counts tokens, not units")
+            raise UsageError(
+                "several tokens share each unit here: a length head counts tokens, not units", code="not-supported"
+            )
         with locked(self.checkpoint, f"{self.checkpoint}: another process is fitting lengths for it"):
             fitted = fit_length_head(
                 self.model, records, tokenizer=self.tokenizer, most=most, gaps=gaps, seed=seed, on_progress=on_progress
@@ -417,8 +431,14 @@ class TrainedModel(LoadedRun):
             pooling=pooling,
             symmetries=self.tokenizer.symmetries() if symmetries else (),
             context=self.model.config.max_positions,
+            precision=self.precision,
             layer=layer,
         )
+
+
+def _of_apps(name: str) -> Any:
+    """A module of the layer above, which reads and writes files: looked up when a method is shorthand for it."""
+    return import_module(f"maskseq.apps.{name}")
 
 
 def _path_of(corpus: Corpus, run: RunFolder) -> str:

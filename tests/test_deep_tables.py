@@ -41,20 +41,16 @@ def test_stretches_of_sorted_places_are_counted_as_by_hand(
     sequences: list[list[int]], path: list[int], pick: int, n_groups: int
 ) -> None:
     """At every depth of a path, also of one that 64 bits do not hold, and of groups of places."""
-    line = Line(columns(sequences), 3, 3, 1)
+    line = Line(columns(sequences), 3, 4, 1)
     groups = np.arange(len(line.places)) % n_groups
-    index = ContextIndex(line, line.places, tuple(path), None if n_groups == 1 else groups)
+    index = ContextIndex(line, line.places, tuple(path), None if n_groups == 1 else groups, n_groups)
     requested, group = sequences[pick % len(sequences)], pick % n_groups
     at = pick % len(requested)
     wanted = np.array([[digit(requested, at + offset) for offset in path]], np.int64).reshape(1, -1)
     low, high = index.stretches(index.edges[[group]], index.edges[[group + 1]], wanted)
     every = [(s, i) for s in sequences for i in range(len(s))][group::n_groups]
     for depth in range(len(path) + 1):
-        seen = [
-            digit(s, i)
-            for s, i in every
-            if all(digit(s, i + o) == digit(requested, at + o) for o in path[:depth])
-        ]
+        seen = [digit(s, i) for s, i in every if all(digit(s, i + o) == digit(requested, at + o) for o in path[:depth])]
         assert high[depth, 0] - low[depth, 0] == len(seen)
         assert index.tally(low[depth], high[depth])[0].tolist() == [seen.count(x) for x in range(3)]
 

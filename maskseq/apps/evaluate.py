@@ -29,7 +29,9 @@ from maskseq.infill.sampler import InfillConfig
 from maskseq.loaded.recipe import recipe_file, trained_on
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.checkpoint import read_json
+from maskseq.predict.experts.left_out import MOST_COUNTED
 from maskseq.predict.experts.training_data import training_data
+from maskseq.predict.protocol import Example
 from maskseq.recipe import load_recipe
 from maskseq.storage.folder import file_digest
 from maskseq.tokenizer import Tokenizer, requested_fields
@@ -63,7 +65,8 @@ def evaluate_run(
 
     `within` are stretches of the file's records, as `maskseq.infill.ranges` reads them: nothing else of it is scored.
     Numbers are judged as they were read, or as the centres of their bins where a corpus does not have them. Baselines
-    are counted on the training data of `corpus` (default: the run's own).
+    are counted on the training data of `corpus` (default: the run's own). Experts count the known cells of the other
+    records as well, as infill does; but where a protocol asks about the future.
     """
     loaded = load(run, trust_code=trust_code)
     requested_fields(loaded.tokenizer, question.fields)
@@ -80,7 +83,9 @@ def evaluate_run(
     if distances and COVARIANCES not in question.imputers:
         question = replace(question, imputers=(*question.imputers, COVARIANCES))
     parts = PARTS if _is_other(data, held_out, counted) else TRAIN
-    baselines = _baselines(question, counted, loaded.tokenizer, data, held_out, on_progress, distances)
+    if not any(map(Protocol.is_open, question.protocols)):  # what comes later in a file is not known then
+        loaded = loaded.counting((Example(each.ids, key=key) for key, each in records), experts)
+    baselines = _baselines(question, counted, loaded.tokenizer, data, held_out, on_progress, distances, loaded.known)
     found = [
         judge(
             replace(question, protocols=protocols),
@@ -101,7 +106,8 @@ def evaluate_run(
     ]
     result = Evaluation.joined(found, question.protocols)
     of = {"run": str(run), "data": _named(data, held_out, "the run's corpus"), "symmetries": symmetries}
-    of |= intake.summary if intake else {}
+    counts = 0 < sum(len(each.ids) for each in loaded.known) <= MOST_COUNTED
+    of |= {"known cells counted": counts} | (intake.summary if intake else {})
     return replace(result, of=of | ({"within": list(within)} if within else {}))
 
 
@@ -174,9 +180,12 @@ def _baselines(
     held_out: Corpus | None,
     on_progress: Stages,
     distances: tuple[int, ...] = (),
+    file: Sequence[Example] = (),
 ) -> Baselines:
-    """Counted on a corpus's training data; weights are fitted on its selection data or, where that is scored, on blocks
-    of its training data. Where both may be, as in a file that it was made of, nothing is fitted.
+    """Counted on a corpus's training data, and what leaves records out on a file, too.
+
+    Weights are fitted on its selection data or, where that is scored, on blocks of its training data. Where both may
+    be, as in a file that it was made of, nothing is fitted.
     """
     selection: Iterator[Encoded] | tuple[()] | None = () if held_out is not None else None
     if question.every and _is_other(data, held_out, corpus):
@@ -190,6 +199,7 @@ def _baselines(
         selection=selection,
         periods=question.periods,
         own=question.own_names,
+        file=file,
     )
     for note in baselines.notes:
         on_progress(note, 0, None)

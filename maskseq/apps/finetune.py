@@ -1,5 +1,6 @@
 """A run and a task file in, a fine-tuned run out, with its figures beside those of simple methods."""
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -123,6 +124,13 @@ def fit_task(
     width = 0.0
     if config.kind == "regression":
         width = half_width((space.predictions(outputs) - data.selection_targets)[:, 0], COVERAGE)
+        if math.isinf(width):
+            warnings.warn(
+                f"predictions get no intervals: {len(outputs):,} numbers for selection are too few to bound an error "
+                f"with probability {COVERAGE:g}",
+                DataWarning,
+                stacklevel=2,
+            )
     return replace(model, temperature=temperature, half_width=width), fit.history
 
 

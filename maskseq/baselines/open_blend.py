@@ -60,7 +60,7 @@ def open_blend(
         name = next(iter(counted))
         return counted[name], (name,)
     chosen = fit_gate(counted | own, held_out, tokenizer, on_progress=on_progress)
-    used = _used(tuple(counted | own), chosen.gate.weights.any(axis=0))
+    used = _used(tuple(counted | own), np.asarray(chosen.gate.weights.any(axis=0)))
     return Blend(open_experts(corpus, selection=selection) | own, chosen.gate, vocabulary), used
 
 

@@ -68,9 +68,9 @@ def next_events(
     from maskseq.trained import load
 
     if rest and steps:
-        raise UsageError("either --steps, or --rest, which ends where the case does")
+        raise UsageError("either --steps, or --rest, which ends where the case does", code="bad-option")
     if most and not rest:
-        raise UsageError("--most bounds --rest\n\nhint: --steps says how many events to look ahead")
+        raise UsageError("--most bounds --rest\n\nhint: --steps says how many events to look ahead", code="bad-option")
     request = GenerateRequest(
         steps=None if rest else steps or 1,
         most=most,

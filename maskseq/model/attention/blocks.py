@@ -1,12 +1,12 @@
-"""Attention within equal tiles whose scores stay in the caches: product, softmax, product, in memory that is used again.
+"""Attention within equal tiles whose scores stay in the caches: product, softmax, product, in buffers used again.
 
-Where products in bf16 are fast, scores that leave the caches cost more than the products around them, and fresh memory for
-them is paid for page by page. So at most about `SCORES_AT_ONCE` scores are alive at a time, in a buffer that is allocated
-once a call. Queries, keys and values of a group of heads are copied next to each other once, because torch's products in
-bf16 would copy them each time; on that way queries are multiplied by the scale, so that products need none.
+Where products in bf16 are fast, scores that leave the caches cost more than the products around them, and fresh memory
+for them is paid for page by page. So at most about `SCORES_AT_ONCE` scores are alive at a time, in a buffer that is
+allocated once a call. Queries, keys and values of a group of heads are copied next to each other once, because torch's
+products in bf16 would copy them each time; on that way queries are multiplied by the scale, so that products need none.
 
-The backward pass computes the weights again. Where a tile is cut into several blocks of queries, the gradients of its keys
-and values add up in float32.
+The backward pass computes the weights again. Where a tile is cut into several blocks of queries, the gradients of its
+keys and values add up in float32.
 """
 
 from collections.abc import Iterator
@@ -48,7 +48,12 @@ def backward(
     scores, products = _buffers(2, q, k)
     blocks = list(_rows(q, k))
     for group in _groups(q, k):
-        some_q, some_k, some_v, some_grad = _scaled(q[group]), _joined(k[group]), _joined(v[group]), _joined(grad[group])
+        some_q, some_k, some_v, some_grad = (
+            _scaled(q[group]),
+            _joined(k[group]),
+            _joined(v[group]),
+            _joined(grad[group]),
+        )
         some_dq = dq[group].flatten(0, 1)
         sum_dk, sum_dv = (_Sum(x[group].flatten(0, 1), len(blocks)) for x in (dk, dv))
         for rows in blocks:

@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskseq.errors import UsageError
-from maskseq.model.attention.cpu import rotary_attention, tiled_attention
-from maskseq.model.cpu import bf16_is_fast
+from maskseq.model.attention.cpu import RotaryAttention, TiledAttention, rotary_attention, tiled_attention
+from maskseq.model.cpu import bf16_is_fast, constant_when_compiled
 from maskseq.model.rotary import Rotation, rotate
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,8 @@ def packed_self_attention(
     """
     name = choose(backend, qkv.device.type, qkv.dtype, qkv.shape[-1])
     if rotation is not None and name in ("blocks", "bmm", "sdpa"):
-        out: Tensor = rotary_attention(qkv, *rotation, cu_seqlens, _sided(window), name, interleaved)[0]
+        inputs = (qkv, *rotation, cu_seqlens, _sided(window), name, interleaved)
+        out: Tensor = rotary_attention(*inputs)[0] if torch.compiler.is_compiling() else RotaryAttention.apply(*inputs)
         return out
     qk, v = torch.split(qkv, [2, 1], dim=1)
     if rotation is not None:
@@ -79,7 +80,7 @@ def packed_self_attention(
     return packed_attention(q, k, v.squeeze(1), cu_seqlens, max_seqlen=max_seqlen, window=window, backend=name)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_when_compiled
 def choose(backend: str, device: str, dtype: torch.dtype, head_dim: int) -> str:
     """Name the kernel for these tensors: the given one if it works here, the best one for "auto"."""
     refusals = _refusals(device, dtype, head_dim)
@@ -206,7 +207,8 @@ def _both_ways(window: int | None) -> tuple[int, int]:
 def _tiled(
     q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, _: int, window: int | None, *, core: str
 ) -> Tensor:
-    out: Tensor = tiled_attention(q, k, v, cu_q, cu_k, _sided(window), core)[0]
+    inputs = (q, k, v, cu_q, cu_k, _sided(window), core)
+    out: Tensor = tiled_attention(*inputs)[0] if torch.compiler.is_compiling() else TiledAttention.apply(*inputs)
     return out
 
 
