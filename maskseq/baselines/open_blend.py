@@ -64,10 +64,6 @@ def open_blend(
     return Blend(open_experts(corpus, selection=selection) | own, chosen.gate, vocabulary), used
 
 
-def _used(names: Sequence[str], weighed: Bool[np.ndarray, " experts"]) -> tuple[str, ...]:
-    return tuple(name for name, some in zip(names, weighed.tolist(), strict=True) if some)
-
-
 def open_cells(corpus: Corpus, *, context: int, most: int = PREFIXES, seed: int = 0) -> HeldOutCells:
     """The last positions of prefixes of selection data: the fields with the mark of the end first, given nothing of the
     position, then the others, given these.
