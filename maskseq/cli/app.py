@@ -3,7 +3,7 @@
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -43,6 +43,49 @@ def _fail(error: MaskseqError, *, as_json: bool) -> typer.Exit:
     return typer.Exit(error.exit_code)
 
 
+MANY = 9
+"""Options of a command, from which on `--help` shows them in panels."""
+PANELS = {
+    "What is filled": (
+        "mask",
+        "region",
+        "unknown",
+        "length",
+        "insert_missing",
+        "evidence",
+        "length_by",
+        "fill_long_holes",
+    ),
+    "How it is filled": ("order", "temperature", "samples", "beam", "rule", "numbers", "seed"),
+    "What predicts": ("experts", "calibration", "symmetries", "by", "layer"),
+    "What is read": (
+        "format",
+        "overrides",
+        "on_error",
+        "field",
+        "case",
+        "labels",
+        "column",
+        "data",
+        "corpus",
+        "trust_code",
+    ),
+    "What is written": ("output", "table", "drawn", "as_json", "per_position", "keep"),
+}
+"""Of options, by the names of their parameters."""
+COMMANDS = {
+    "Train": ("init", "tokenize", "pretrain", "watch", "finetune"),
+    "Use": ("infill", "next", "forecast", "score", "embed", "predict", "serve", "share"),
+    "Judge": ("evaluate", "baseline", "calibrate", "blend", "fit-lengths", "probe"),
+    "Look and move": ("inspect", "verify", "doctor", "recipes", "new-plugin", "import-hf", "export"),
+}
+"""Of commands."""
+
+
+def _panel(name: str | None, panels: Mapping[str, Sequence[str]]) -> str | None:
+    return next((panel for panel, names in panels.items() if name in names), None)
+
+
 class CommandGroup(TyperGroup):
     """Turns what a command raises into one clear line and an exit code: 1 failure, 2 usage, 3 data, 130 interrupted."""
 
@@ -51,6 +94,17 @@ class CommandGroup(TyperGroup):
             if isinstance(stream, TextIOWrapper):  # a terminal that lacks a letter shows its number
                 stream.reconfigure(errors="backslashreplace")
         return super().main(*args, **kwargs)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, with the panels that `--help` shows it and its options in."""
+        command: Any = super().get_command(ctx, cmd_name)
+        if command is None:
+            return None
+        command.rich_help_panel = _panel(cmd_name, COMMANDS) or command.rich_help_panel
+        options = [each for each in command.params if each.param_type_name == "option"]
+        for each in options if len(options) >= MANY else ():
+            each.rich_help_panel = _panel(each.name, PANELS) or each.rich_help_panel
+        return command
 
     def make_context(self, info_name: Any, args: list[str], *rest: Any, **kwargs: Any) -> Any:
         with _shown_by_typer(as_json="--json" in args):
@@ -102,7 +156,6 @@ app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Masked modeling for sequences that are not text: [bold]pretrain[/] on your own file, [bold]infill[/] the "
     "holes of another.\n\nStart with [cyan]maskseq recipes list[/], then [cyan]maskseq pretrain RECIPE --dry-run[/]."
