@@ -5,7 +5,6 @@ a sequence are wrong where it is open. So what looks to the left only is weighed
 selection data: how each event would have been foreseen.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
