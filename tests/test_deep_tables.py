@@ -50,11 +50,7 @@ def test_stretches_of_sorted_places_are_counted_as_by_hand(
     low, high = index.stretches(index.edges[[group]], index.edges[[group + 1]], wanted)
     every = [(s, i) for s in sequences for i in range(len(s))][group::n_groups]
     for depth in range(len(path) + 1):
-        seen = [
-            digit(s, i)
-            for s, i in every
-            if all(digit(s, i + o) == digit(requested, at + o) for o in path[:depth])
-        ]
+        seen = [digit(s, i) for s, i in every if all(digit(s, i + o) == digit(requested, at + o) for o in path[:depth])]
         assert high[depth, 0] - low[depth, 0] == len(seen)
         assert index.tally(low[depth], high[depth])[0].tolist() == [seen.count(x) for x in range(3)]
 
