@@ -25,7 +25,7 @@ from maskseq.types import Encoded
 
 
 def scored(run: TrainedModel, records: list[tuple[str, Encoded]]) -> list[Score]:
-    predict, others = run._judges(True, True, ())
+    predict, others = run.judges(True, True, ())
     context = run.model.config.max_positions
     return list(score_records(predict, records, tokenizer=run.tokenizer, context=context, others=others))
 

@@ -49,9 +49,9 @@ def test_the_weather_needs_no_code(tmp_path: Path) -> None:
     needs("vega_datasets")
     run(EXAMPLES / "weather" / "prepare.py", "weather.csv", folder=tmp_path)
     maskseq = ("-m", "maskseq")
-    text = run(*maskseq, "init", "weather.csv", "--format", "table", folder=tmp_path)
-    recipe = (tmp_path / "recipe.toml").read_text()
-    assert 'key = "month"' in recipe + text
+    said = ["--format", "table", "--set", "data.format_options.key=month"]
+    run(*maskseq, "init", "weather.csv", *said, folder=tmp_path)
+    assert 'order = "date"' in (tmp_path / "recipe.toml").read_text()
     short = ["training.tokens=2_000", "training.comparison_cells=20", "model.n_layers=1"]
     settings = [part for each in short for part in ("--set", each)]
     run(*maskseq, "pretrain", "recipe.toml", "--output", "run", *settings, folder=tmp_path)

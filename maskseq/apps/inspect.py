@@ -125,7 +125,7 @@ def inspect(place: Place, *, layers: bool = False, trust_code: bool = False) -> 
     if is_url(place) or holds_corpus(place):
         return _corpus(Corpus.open(place, trust_code=trust_code))
     if not RunFolder(path).latest.exists() and not CheckpointFolder(path).config.exists():
-        raise UsageError(f"{path} is no recipe (.toml), corpus, run folder or checkpoint")
+        raise UsageError(f"{path} is no recipe (.toml), corpus, run folder or checkpoint", code="foreign-folder")
     checkpoint = find_checkpoint(path)
     model, tokenizer = read_model(checkpoint, trust_code=trust_code)
     made_by = recipe_file(path, checkpoint)
@@ -202,7 +202,9 @@ def _optimizer(recipe: Path) -> OptimizerConfig | None:
         return TypeAdapter(OptimizerConfig).validate_python(saved["optimizer"])
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(recipe, first["msg"], place=".".join(map(str, ("recipe.optimizer", *first["loc"])))) from None
+        raise DataError(
+            recipe, first["msg"], place=".".join(map(str, ("recipe.optimizer", *first["loc"]))), code="damaged-file"
+        ) from None
 
 
 def _corpus(corpus: Corpus) -> dict[str, Any]:

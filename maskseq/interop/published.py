@@ -144,6 +144,11 @@ def _read_bert(config: Json) -> Json:
     return {}
 
 
+def _today(name: str) -> str:
+    """A name of those who call the parameters of a norm gamma and beta."""
+    return re.sub(r"\.beta$", ".bias", re.sub(r"\.gamma$", ".weight", name))
+
+
 BERT = PublishedLayout(
     architecture="BertForMaskedLM",
     always=PLAIN
@@ -181,8 +186,7 @@ BERT = PublishedLayout(
         "decoder": "cls.predictions.decoder",
         "decoder.bias": "cls.predictions.bias",
     },
-    # the 2018 release calls the parameters of a norm gamma and beta
-    normal=lambda name: re.sub(r"\.beta$", ".bias", re.sub(r"\.gamma$", ".weight", name)),
+    normal=_today,  # the 2018 release
     unneeded=r"bert\.pooler\..*|cls\.seq_relationship\..*|.*\.position_ids|cls\.predictions\.decoder\..*",
 )
 
@@ -288,7 +292,8 @@ def _read_esm(config: Json) -> Json:
         raise DataError("config.json", f"has {kind} positions; of the ESM family, only ESM-2 with RoPE is known here")
     if config.get("is_folding_model"):
         raise DataError("config.json", "is a folding model, not a masked language model")
-    return {"mask_scaling": 0.15 * 0.8 if config.get("token_dropout") else 0.0}
+    scaling = 0.15 * 0.8 if config.get("token_dropout") else 0.0
+    return {"mask_scaling": scaling, "rope_theta": _theta({}, config.get("rope_theta"), 10_000.0)}
 
 
 def _esm_frame(name: str, value: Tensor, config: EncoderConfig) -> Tensor:
@@ -327,6 +332,7 @@ ESM = PublishedLayout(
         "decoder": "lm_head.decoder",
         "decoder.bias": "lm_head.bias",
     },
+    normal=_today,
     arranged=_esm_frame,
     unneeded=r"esm\.contact_head\..*|.*position_ids|.*position_embeddings\.weight|.*inv_freq|lm_head\.decoder\..*"
     r"|esm\.pooler\..*",

@@ -92,7 +92,8 @@ class LoadedRun:
         if other := in_fields(saved_form(found.tokenizer), self.tokenizer):
             raise UsageError(
                 f"{found.path} was not tokenized as {self.path} needs it: its ids mean other values ({other})\n\n"
-                f"hint: build one with `maskseq tokenize` and the recipe of the run"
+                f"hint: build one with `maskseq tokenize` and the recipe of the run",
+                code="other-tokenizer",
             )
         return found
 
@@ -117,6 +118,10 @@ class LoadedRun:
         elsewhere: Place = gate.corpus_path if gate and gate.corpus_path else runs[0].corpus
         places = [*(each.corpus for each in runs), elsewhere]
         return self.corpus(next(filter(holds_corpus, places), places[0]))
+
+    def corpus_of_experts(self) -> Corpus:
+        """The one that experts are counted on; `UsageError` if it is gone."""
+        return self._corpus_of(self.experts.stored)
 
     @property
     def masking(self) -> MaskingConfig:
@@ -220,7 +225,7 @@ class LoadedRun:
             return predict
         return self.fitted.calibration.of_single_cells(predict)
 
-    def _judges(
+    def judges(
         self, symmetries: bool, calibrated: bool, experts: Sequence[str], parts: tuple[Split, ...] = PARTS
     ) -> tuple[Predict, dict[str, Predict]]:
         """What scores, and by name the expert of it that sees nothing but the other fields of the same event."""

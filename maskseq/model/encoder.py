@@ -91,21 +91,25 @@ class Encoder(nn.Module):
             if target is not None and not config.context_sees_target:
                 attend = ContextTargetAttention.of(target, cu_seqlens, backend=self.kernels.attention)
         hidden, prior = self.embeddings(ids, positions)
+        frame = self.embeddings.frame.weight if config.frame else None
         if config.mask_scaling:
-            hidden = hidden * mask_scales(ids, cu_seqlens, config)
+            scale, masked = mask_scales(ids, cu_seqlens, config)
+            hidden = hidden * (scale[piece_of(cu_seqlens)] * ~masked)[:, None]
+            frame = None if frame is None else frame[:, None] * scale[:, None]
         hidden = dropout(hidden, config.embedding_dropout, dropout_keys, 0).to(dtype or hidden.dtype)
-        kept: Tensor | slice = slice(None)
-        if config.frame:
-            hidden, cu_seqlens, positions, kept = framed(hidden, self.embeddings.frame.weight, cu_seqlens)
+        kept = None
+        if frame is not None:
+            hidden, cu_seqlens, positions, kept = framed(hidden, frame, cu_seqlens)
             max_seqlen += 2
         everywhere, nearby = self.rotations(ids, positions)
         for index, layer in enumerate(self.layers):
             if index == depth:
-                return States(hidden[kept], prior)
+                return States(hidden if kept is None else hidden[kept], prior)
             window = config.window_of(index)
             turn = everywhere if window is None else nearby
             hidden = layer(hidden, turn, cu_seqlens, max_seqlen, window, dropout_keys, attend)
-        return States(self.final_norm(hidden)[kept], prior)
+        hidden = self.final_norm(hidden)
+        return States(hidden if kept is None else hidden[kept], prior)
 
     def logits(self, states: States, field: int) -> Float[Tensor, "n outputs"]:
         """Scores, in float32, of every id of `field` that has a head row; −inf for those never to be predicted.
@@ -347,35 +351,38 @@ class Norm(nn.Module):
 
 
 def framed(
-    hidden: Float[Tensor, "tokens hidden"], frame: Float[Tensor, "2 hidden"], cu_seqlens: Int[Tensor, "pieces+1"]
+    hidden: Float[Tensor, "tokens hidden"],
+    frame: Float[Tensor, "2 *pieces hidden"],
+    cu_seqlens: Int[Tensor, "pieces+1"],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The pieces with a token before and one behind each: their embeddings, ends and positions, and where the tokens
-    that were given now are.
+    that were given now are. The frame is one for all pieces, or one for each.
     """
     n = len(cu_seqlens) - 1
     ends = cu_seqlens + 2 * torch.arange(n + 1, device=cu_seqlens.device, dtype=cu_seqlens.dtype)
-    lengths = ends.diff()
-    piece = torch.repeat_interleave(torch.arange(n, device=ends.device), cu_seqlens.diff())
-    kept = torch.arange(len(hidden), device=ends.device) + 1 + 2 * piece
-    longer = hidden.new_zeros(len(hidden) + 2 * n, hidden.shape[1])
-    longer = longer.index_copy(0, kept, hidden)
-    longer = longer.index_copy(0, ends[:-1].long(), frame[0].to(hidden.dtype).expand(n, -1))
-    longer = longer.index_copy(0, ends[1:].long() - 1, frame[1].to(hidden.dtype).expand(n, -1))
-    positions = torch.arange(len(longer), device=ends.device) - torch.repeat_interleave(ends[:-1], lengths)
+    kept = torch.arange(len(hidden), device=ends.device) + 1 + 2 * piece_of(cu_seqlens)
+    longer = hidden.new_zeros(len(hidden) + 2 * n, hidden.shape[1]).index_copy(0, kept, hidden)
+    for token, places in zip(frame.to(hidden.dtype), (ends[:-1], ends[1:] - 1), strict=True):
+        longer = longer.index_copy(0, places.long(), token.expand(n, hidden.shape[1]))
+    positions = torch.arange(len(longer), device=ends.device) - ends[:-1][piece_of(ends)]
     return longer, ends, positions, kept
+
+
+def piece_of(cu_seqlens: Int[Tensor, "pieces+1"]) -> Int[Tensor, "tokens"]:
+    """Which piece each token is of."""
+    lengths = cu_seqlens.diff()
+    return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
 
 
 def mask_scales(
     ids: Int[Tensor, "tokens fields"], cu_seqlens: Int[Tensor, "pieces+1"], config: EncoderConfig
-) -> Float[Tensor, "tokens 1"]:
-    """0 where a position is masked, and elsewhere what makes up for the share of its piece that is (ESM-2)."""
-    masked = (ids == torch.tensor(config.vocabulary.mask_ids, device=ids.device)).any(dim=1).float()
+) -> tuple[Float[Tensor, "pieces"], Bool[Tensor, "tokens"]]:
+    """What makes up for the share of each piece that is masked, its frame counted (ESM-2), and what is."""
+    masked = (ids == torch.tensor(config.vocabulary.mask_ids, device=ids.device)).any(dim=1)
     lengths = cu_seqlens.diff()
-    piece = torch.repeat_interleave(torch.arange(len(lengths), device=ids.device), lengths)
-    n_masked = torch.zeros(len(lengths), device=ids.device).index_add(0, piece, masked)
+    n_masked = torch.zeros(len(lengths), device=ids.device).index_add(0, piece_of(cu_seqlens), masked.float())
     share = n_masked / (lengths + 2 * config.frame).clamp(min=1)
-    scale = (1 - config.mask_scaling) / (1 - share).clamp(min=1e-6)
-    return ((1 - masked) * scale[piece])[:, None]
+    return (1 - config.mask_scaling) / (1 - share).clamp(min=1e-6), masked
 
 
 def sinusoids(positions: Int[Tensor, "tokens"], size: int) -> Float[Tensor, "tokens size"]:

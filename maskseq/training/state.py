@@ -101,7 +101,7 @@ def read_saved(checkpoint: Path) -> Saved:
             keep=bool(layout["keep"]),
         )
     except (KeyError, TypeError) as error:
-        raise DataError(path, f"is not a training state of this version ({error})") from None
+        raise DataError(path, f"is not a training state of this version ({error})", code="damaged-file") from None
 
 
 def read_tensors(checkpoint: Path, adapt: Callable[[str, Tensor], Tensor]) -> dict[str, Tensor]:
@@ -119,7 +119,7 @@ def read_tensors(checkpoint: Path, adapt: Callable[[str, Tensor], Tensor]) -> di
             parts = [files[file].get_tensor(name) for file in where]  # type: ignore[no-untyped-call]
             tensors[name] = adapt(name, torch.cat(parts) if len(parts) > 1 else parts[0])
     except (OSError, SafetensorError) as error:
-        raise DataError(folder, f"is not a whole training state ({error})") from None
+        raise DataError(folder, f"is not a whole training state ({error})", code="damaged-file") from None
     return tensors
 
 

@@ -35,7 +35,7 @@ SCALE_CELLS = 4
 PRIOR_SHAPE = 25
 """What the shape of errors in training counts for, in own errors."""
 RIDGE = 1e-3
-KEPT = 512
+KEPT = 1 << 14
 """Windows whose weights are kept: samplers ask about the same one many times."""
 
 
