@@ -55,7 +55,8 @@ class Encoder(nn.Module):
             self.head = nn.Identity() if config.head == "none" else PredictionHead(config)
             self.decoder = Decoder(config)
         self.compute_with(Kernels())
-        self.to_empty(device=device)
+        # As `to_empty`, whose `empty_like` of a meta tensor loads a package of algebra.
+        self._apply(lambda each: torch.empty(each.shape, dtype=each.dtype, device=device))
         if seed is not None:
             initialize(self, seed)
 
