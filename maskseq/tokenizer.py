@@ -25,12 +25,14 @@ from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer, Shaped, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from maskseq.constraints import Constraint
 from maskseq.contract.installed import identity_name
 from maskseq.contract.renamed import older_names
+from maskseq.contract.symmetry import Augmentation as Augmentation
+from maskseq.contract.symmetry import Symmetry as Symmetry
 from maskseq.errors import UsageError
 from maskseq.formats import most_alike
 from maskseq.storage.standard_json import to_json
@@ -48,93 +50,19 @@ Rule = Callable[[str, int, int], LegalCells | Constraint]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Symmetry(Generic[R]):
-    """An involution of records that has an exact counterpart on ids: `encode(g(record)) == G(encode(record))`.
-
-    Training shows the model both views, and predictions average them. `check_tokenizer` checks the equation.
-
-    Args:
-        name: For messages.
-        transform: g, on records.
-        id_maps: Of each field of the result, the image of every id, `[MASK]` included (which maps to itself).
-        reverse: The result is read backwards.
-        field_order: Which field each column of the result is taken from (default: unchanged).
-
-    Example:
-        >>> complement = Symmetry(name="complement", transform=lambda record: record, id_maps=((3, 2, 1, 0, 4),))
-        >>> complement.ids(np.array([[0], [1], [4]])).ravel().tolist()
-        [3, 2, 4]
-    """
-
-    name: str
-    transform: Callable[[R], R]
-    """g, on records."""
-    id_maps: tuple[tuple[int, ...], ...]
-    """Of each field *of the result*, the image of every id, `[MASK]` included (which maps to itself)."""
-    reverse: bool = False
-    field_order: tuple[int, ...] | None = None
-    """Which field each column of the result is taken from (None: unchanged)."""
-
-    def cells(self, values: Shaped[np.ndarray, "length fields"]) -> Shaped[np.ndarray, "length fields"]:
-        """Move cells as G does, leaving the values themselves alone: for weights and masks."""
-        moved = values[::-1] if self.reverse else values
-        return moved if self.field_order is None else moved[:, list(self.field_order)]
-
-    def ids(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields"]:
-        """G on ids."""
-        moved = self.cells(ids)
-        columns = [np.asarray(m, dtype=ids.dtype)[moved[:, f]] for f, m in enumerate(self.id_maps)]
-        return np.stack(columns, axis=1)
-
-    def outputs(self, values: Shaped[np.ndarray, "length outputs"], field: int) -> Shaped[np.ndarray, "length outputs"]:
-        """Turn per-id values (log-probabilities) of column `field` of the transformed sequence back to the original."""
-        back = values[::-1] if self.reverse else values
-        mapping = np.asarray(self.id_maps[field])
-        n = min(values.shape[1], len(mapping))
-        restored = back.copy()
-        restored[:, :n] = back[:, mapping[:n]]
-        return restored
-
-    def encoded(self, encoded: Encoded) -> Encoded:
-        """G on everything a tokenizer returns."""
-        legal, length = encoded.legal, len(encoded.ids)
-        if legal is not None:
-            position = length - 1 - legal.cells[:, 0] if self.reverse else legal.cells[:, 0]
-            order = self.field_order or tuple(range(encoded.ids.shape[1]))
-            column = np.argsort(order)[legal.cells[:, 1]]
-            allowed = np.zeros_like(legal.allowed)
-            for row, f in enumerate(column):
-                ids = np.flatnonzero(legal.allowed[row])
-                allowed[row, np.asarray(self.id_maps[f])[ids]] = True
-            sort = np.lexsort((column, position))
-            legal = LegalCells(np.stack([position, column], axis=1)[sort], allowed[sort])
-        weights = None if encoded.weights is None else self.cells(encoded.weights)
-        units = encoded.units
-        if units is not None:
-            start, stop = (self.cells(units[..., end]) for end in (0, 1))
-            if self.reverse:
-                start, stop = units.max(initial=0) - stop, units.max(initial=0) - start
-            units = np.stack([start, stop], axis=-1)
-        return Encoded(self.ids(encoded.ids), legal, weights, self._numbers(encoded), units, circular=encoded.circular)
-
-    def _numbers(self, encoded: Encoded) -> Float[np.ndarray, "length fields"] | None:
-        """Moved as their cells are; none where their bins become others, of which numbers are not known."""
-        if encoded.numbers is None or any(list(ids) != list(range(len(ids))) for ids in self.id_maps):
-            return None
-        return np.asarray(self.cells(encoded.numbers))
-
-
-@dataclass(frozen=True, kw_only=True)
 class Variant(Generic[R]):
     """Another sequence of the same record, `tokenizer.encode(record)`, which a build stores beside the record's own."""
 
     name: str
     record: R
-    """The record as it is read here: itself, or its reverse complement; of the same length in raw units."""
+    """The record as it is read here: itself, its reverse complement; of the same length in raw units if `aligned`."""
     tokenizer: "Tokenizer[R]"
     """What reads it: the same fields, perhaps in another frame."""
     reverse: bool = False
     """Raw unit u of the original is unit len(record) − 1 − u here."""
+    aligned: bool = True
+    """False: its raw units are others, such as the letters of a molecule that is written in another order. It is then
+    trained on only where its record is, as a whole."""
 
 
 class Tokenizer(ABC, Generic[R]):
@@ -235,7 +163,8 @@ class Tokenizer(ABC, Generic[R]):
             UsageError: The tokenizer does not define it: its runs can be asked for fills, but no file is written.
         """
         raise UsageError(
-            f"{type(self).__name__} cannot write filled records\n\nhint: give it a splice(record, ids, holes) method"
+            f"{type(self).__name__} cannot write filled records\n\nhint: give it a splice(record, ids, holes) method",
+            code="not-supported",
         )
 
     def unfillable(self, record: R) -> Sequence[str]:
@@ -255,7 +184,9 @@ class Tokenizer(ABC, Generic[R]):
 
     def resized(self, record: R, start: int, stop: int, length: int) -> R:
         """The record with `length` unknown units in place of `start:stop`. Default: none can be added or left out."""
-        raise UsageError(f"{record.key}: units can be neither added nor left out by {type(self).__name__}")
+        raise UsageError(
+            f"{record.key}: units can be neither added nor left out by {type(self).__name__}", code="not-supported"
+        )
 
     def put_numbers(self, record: R, cells: Integer[np.ndarray, "cells 2"], numbers: Float[np.ndarray, " cells"]) -> R:
         """Write numbers, in the units of their ordinal fields, into a record that `splice` has filled at these cells.
@@ -337,6 +268,10 @@ class Tokenizer(ABC, Generic[R]):
         """Exact symmetries, such as the reverse complement of DNA. Default: none."""
         return ()
 
+    def augmentations(self) -> tuple[Augmentation[R], ...]:
+        """Changes of which training draws one for each segment, such as transpositions of music. Default: none."""
+        return ()
+
     def variants(self, record: R) -> Iterator[Variant[R]]:
         """Further sequences of a record, the most useful first, for tokenizers without an exact symmetry.
 
@@ -391,7 +326,9 @@ class Tokenizer(ABC, Generic[R]):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             options = ", ".join(getattr(cls, "__dataclass_fields__", {})) or "none"
-            raise UsageError(f"tokenizer {cls.__name__}, option {where}: {first['msg']} (options: {options})") from None
+            raise UsageError(
+                f"tokenizer {cls.__name__}, option {where}: {first['msg']} (options: {options})", code="unknown-option"
+            ) from None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -429,7 +366,9 @@ def requested_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> Bool[np
     known = [field.name for field in tokenizer.fields]
     for name in names:
         if name not in known:
-            raise UsageError(f"there is no field {name!r}\n\nhint: the fields are {most_alike(name, known)}")
+            raise UsageError(
+                f"there is no field {name!r}\n\nhint: the fields are {most_alike(name, known)}", code="unknown-name"
+            )
     return np.array([not names or name in names for name in known])
 
 

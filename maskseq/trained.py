@@ -1,7 +1,9 @@
 """A trained run at work: fill, score and embed records, and take the encoder elsewhere."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,10 @@ from jaxtyping import Float
 from maskseq.baselines.gating import CELLS, stored_gate
 from maskseq.calibration.stored import write_calibration
 from maskseq.contract.fence import encode
+from maskseq.contract.own import is_own, look_up, named
 from maskseq.contract.renamed import older_names
 from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import Corpus, Split
-from maskseq.corpus.unfamiliar import encoded
 from maskseq.errors import UsageError
 from maskseq.evaluation.holdout import calibrate_on
 from maskseq.formats import Names
@@ -25,15 +27,17 @@ from maskseq.infill.sampler import InfillConfig
 from maskseq.interop.hub import SCHEME, fetched
 from maskseq.lengths.head import FittedHead, fit_length_head, length_judge, load_length_head, save_length_head
 from maskseq.lengths.missing import Sizing, by_evidence
+from maskseq.loaded.normal import as_read, usual_of
 from maskseq.loaded.recipe import trained_on
 from maskseq.loaded.run import LoadedRun
 from maskseq.model.checkpoint import find_checkpoint, read_model
 from maskseq.plugins import Trust
 from maskseq.predict.blend import ENCODER
 from maskseq.predict.embed import Pooling, embed_records
-from maskseq.predict.gate_file import write_gate
-from maskseq.predict.protocol import Example
-from maskseq.scoring.score import Score, score_records
+from maskseq.predict.gate_file import read_gate, write_gate
+from maskseq.predict.protocol import Example, Predict
+from maskseq.scoring.score import NOBODY, Score, score_records
+from maskseq.scoring.usual import POSITIONS, Usual
 from maskseq.scoring.variants import VariantScore, score_variants
 from maskseq.storage.outputs import locked
 from maskseq.storage.run_folder import RunFolder
@@ -41,8 +45,8 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Progress
 from maskseq.variants import Listed, Records, stretches
 
-MOST_KNOWN = 1 << 20
-"""Positions of a file that experts count as well."""
+MOST_KNOWN = 1 << 24
+"""Positions of a file that are looked at beforehand; of as many as `MOST_COUNTED`, what is known counts as well."""
 
 
 def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any] | None = None) -> "TrainedModel":
@@ -73,12 +77,22 @@ def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any
         run = fetched(str(run))
     if not Path(run).is_dir():
         raise UsageError(
-            f"{run}: there is no such run folder\n\nhint: `maskseq pretrain RECIPE --output {run}` makes one"
+            f"{run}: there is no such run folder\n\nhint: `maskseq pretrain RECIPE --output {run}` makes one",
+            code="missing-file",
         )
     checkpoint = find_checkpoint(Path(run))
     model, own = read_model(checkpoint, trust_code=trust_code, known=tokenizer)
     trained_on(Path(run), checkpoint)  # a changed recipe is reported now
+    look_up_experts(checkpoint, trust_code)
     return TrainedModel(Path(run), model, own, checkpoint, trust_code)
+
+
+def look_up_experts(checkpoint: Path, trust_code: Trust) -> None:
+    """Import the experts of the user's own that a run predicts with; `UsageError` names one that is not trusted."""
+    with warnings.catch_warnings(action="ignore"):  # a broken gate is reported where it is used
+        stored = read_gate(checkpoint)
+    for name in filter(is_own, () if stored is None else stored.experts):
+        look_up("expert", name, trust_code=trust_code)
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,31 @@ class TrainedModel(LoadedRun):
         counted_on: The corpus that experts are counted on, where it is open already.
         known: What is known of the file at hand, which experts count as well; see `knowing`.
     """
+
+    def __repr__(self) -> str:
+        names = [field.name for field in self.tokenizer.fields]
+        fields = ", ".join(names[:8]) + ", …" * (len(names) > 8)
+        n, name = self.model.n_parameters, self.checkpoint.name
+        return (
+            f"TrainedModel({str(self.path)!r}, {name}, {n:,} parameters, {type(self.tokenizer).__name__} of {fields})"
+        )
+
+    def infill_frame(self, frame: Any, **given: Any) -> Any:
+        """A data frame with its unknown cells filled; see `maskseq.apps.frames.infill_frame`."""
+        return _of_apps("frames").infill_frame(self, frame, **given)
+
+    def next_frame(self, frame: Any, **given: Any) -> Any:
+        """What comes next in the sequences of a data frame; see `maskseq.apps.frames.next_frame`."""
+        return _of_apps("frames").next_frame(self, frame, **given)
+
+    def predict_frame(self, frame: Any, **given: Any) -> Any:
+        """What a fine-tuned run predicts of a data frame; see `maskseq.apps.predict_labels.predict_frame`."""
+        return _of_apps("predict_labels").predict_frame(self, frame, **given)
+
+    def read_frame(self, frame: Any, **given: Any) -> list[Any]:
+        """The records of a data frame, for `infill`, `score` and `embed`; see `maskseq.apps.frames.read_frame`."""
+        found: list[Any] = _of_apps("frames").read_frame(self, frame, **given)
+        return found
 
     def infill(
         self,
@@ -140,13 +179,20 @@ class TrainedModel(LoadedRun):
         about itself. Cells that `options` request are not known. The run itself where no expert would count.
         """
         options = options or InfillOptions()
-        vocabulary, unsized = self.fills.vocabulary, options.lengths or options.insertion
-        if None not in vocabulary.centres or unsized or self.experts.used(options.experts) == (ENCODER,):
+        if options.lengths or options.insertion:
+            return self
+        vocabulary, requested = self.fills.vocabulary, tasks(records, options, self.fills, None)
+        file = (Example(vocabulary.masked(each.encoded.ids, each.holes), key=each.key) for each in requested)
+        return self.counting(file, options.experts)
+
+    def counting(self, file: Iterable[Example], experts: Sequence[str] = ()) -> "TrainedModel":
+        """The same of what is known in encoded records: their keys are those that they are asked about by."""
+        if None not in self.fills.vocabulary.centres or self.experts.used(experts) == (ENCODER,):
             return self
         found, room = [], MOST_KNOWN
-        for task in tasks(records, options, self.fills, None):
-            found.append(Example(vocabulary.masked(task.encoded.ids, task.holes), key=task.key))
-            room -= len(task.encoded)
+        for example in file:
+            found.append(example)
+            room -= len(example.ids)
             if room < 0:
                 return self
         return replace(self, known=tuple(found))
@@ -182,7 +228,7 @@ class TrainedModel(LoadedRun):
             write_calibration(
                 self.checkpoint,
                 calibration,
-                order=config.order,
+                order=str(config.order),
                 symmetries=symmetries,
                 data=data,
                 predictor=self.experts.digest(experts),
@@ -196,6 +242,7 @@ class TrainedModel(LoadedRun):
         corpus: Corpus | None = None,
         cells: int = CELLS,
         encoder: bool = True,
+        own: Sequence[str | Callable[..., Predict]] = (),
         data: str = "the selection data",
         seed: int = 0,
         on_progress: Progress = lambda done, of: None,
@@ -208,6 +255,8 @@ class TrainedModel(LoadedRun):
             corpus: The one that experts are counted on. Default: the run's.
             cells: Masked cells that the gate is fitted on, about.
             encoder: Whether the encoder is one of the experts.
+            own: Experts of your own, as `module:name` or as callables: (`TrainingData`, tokenizer) → `Predict`. A run
+                that has some opens with `trust_code` only.
             data: What to call the records.
             seed: Keys which cells are masked.
             on_progress: Hears how many of the cells are answered.
@@ -216,12 +265,19 @@ class TrainedModel(LoadedRun):
             The run with its gate.
         """
         if self.fills is not self.tokenizer:
-            raise UsageError("several tokens share each unit here: experts count tokens, and infill fills units")
+            raise UsageError(
+                "several tokens share each unit here: experts count tokens, and infill fills units",
+                code="not-supported",
+            )
         corpus = corpus or self._corpus_of(None)
+        names = [each if isinstance(each, str) else named(each) for each in own]
+        for name in names:
+            look_up("expert", name, trust_code=True)  # who names it in this call means it
         stored = stored_gate(
             corpus,
             None if records is None else [(key, 0, each) for key, each in records],
             encoder=self.predict() if encoder else None,
+            own=names,
             checkpoint=self.checkpoint,
             masking=self.masking,
             context=self.model.config.max_positions,
@@ -248,7 +304,9 @@ class TrainedModel(LoadedRun):
         It learns from about so many `gaps`, made in known records.
         """
         if self.fills is not self.tokenizer:
-            raise UsageError("several tokens share each unit here: a length head counts tokens, not units")
+            raise UsageError(
+                "several tokens share each unit here: a length head counts tokens, not units", code="not-supported"
+            )
         with locked(self.checkpoint, f"{self.checkpoint}: another process is fitting lengths for it"):
             fitted = fit_length_head(
                 self.model, records, tokenizer=self.tokenizer, most=most, gaps=gaps, seed=seed, on_progress=on_progress
@@ -265,6 +323,7 @@ class TrainedModel(LoadedRun):
         symmetries: bool = True,
         calibrated: bool = True,
         experts: Sequence[str] = (),
+        usual: Usual | None = None,
     ) -> Iterator[Score]:
         """Bits of every known cell given the others, streaming; see `maskseq.scoring.score.score_records`.
 
@@ -275,6 +334,7 @@ class TrainedModel(LoadedRun):
             symmetries: Average over the tokenizer's symmetries.
             calibrated: As cells that are masked alone, if the run has a calibration.
             experts: Which experts have a say (default: those of the run's gate).
+            usual: What `usual` found, for scores that are compared with it (default: `tails` of one predictor only).
 
         Returns:
             A `Score` for each record, in order: `bits` [positions, fields], NaN where nothing is scored. Warns at the
@@ -285,13 +345,49 @@ class TrainedModel(LoadedRun):
             DataError: A record that cannot be encoded.
         """
         names, seen = Names(), watched(records, self.tokenizer)
+        predict, others = self.judges(symmetries, calibrated, experts)
         return score_records(
-            self._scoring(symmetries, calibrated, experts),
-            ((names.next(record.key).text, ids) for record, ids in encoded(seen, self.tokenizer)),
+            predict,
+            ((names.next(record.key).text, ids) for record, ids in as_read(seen, self.tokenizer)),
             tokenizer=self.tokenizer,
             context=self.model.config.max_positions,
             stride=stride,
             fields=fields,
+            others=others if usual else NOBODY,
+        )
+
+    def usual(
+        self,
+        *,
+        stride: int | None = 8,
+        fields: Sequence[str] = (),
+        symmetries: bool = True,
+        calibrated: bool = True,
+        experts: Sequence[str] = (),
+        positions: int = POSITIONS,
+    ) -> Usual | None:
+        """What normal records look like: how surprising their oddest cells are, field by field, and what is counted.
+
+        Args:
+            stride: These are as in `score`.
+            fields: As in `score`.
+            symmetries: As in `score`.
+            calibrated: As in `score`.
+            experts: As in `score`.
+            positions: Of the corpus's selection data that are scored for it, about.
+
+        Returns:
+            What `Usual.parts` compares a score with; None, with a warning, if the corpus is gone or nothing is held out
+            for selection.
+        """
+        return usual_of(
+            self,
+            stride=stride,
+            fields=fields,
+            symmetries=symmetries,
+            calibrated=calibrated,
+            experts=experts,
+            positions=positions,
         )
 
     def score_variants(
@@ -338,8 +434,14 @@ class TrainedModel(LoadedRun):
             pooling=pooling,
             symmetries=self.tokenizer.symmetries() if symmetries else (),
             context=self.model.config.max_positions,
+            precision=self.precision,
             layer=layer,
         )
+
+
+def _of_apps(name: str) -> Any:
+    """A module of the layer above, which reads and writes files: looked up when a method is shorthand for it."""
+    return import_module(f"maskseq.apps.{name}")
 
 
 def _path_of(corpus: Corpus, run: RunFolder) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pydantic
 from jaxtyping import Bool, Float, Integer, Shaped
 
+from maskseq.contract.brief import brief
 from maskseq.contract.renamed import older_names
 
 OTHER = "[OTHER]"  # a value outside the vocabulary; scored, never committed by infill
@@ -231,6 +232,7 @@ class Field:
         return (*self.tokens, *self.controls, MASK)[token_id]
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
     """How the ids of all fields map to embedding and head rows.
@@ -339,6 +341,7 @@ Stages = Callable[[str, int, int | None], None]
 """The same where one thing comes after the other: takes first what is being done."""
 
 
+@brief
 @dataclass(frozen=True)
 class LegalCells:
     """Cells whose ids are narrowed, sparsely: IUPAC `R` may be A or G only.
@@ -361,6 +364,7 @@ class LegalCells:
         return LegalCells(cells[order], self.allowed[order])
 
 
+@brief
 @dataclass(frozen=True)
 class Encoded:
     """What a tokenizer makes of a record.

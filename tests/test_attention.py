@@ -13,6 +13,7 @@ from torch import Tensor
 
 from maskseq.errors import UsageError
 from maskseq.model import cpu
+from maskseq.model.attention import blocks
 from maskseq.model.attention import cpu as attention_cpu
 from maskseq.model.attention import kernels as cores
 from maskseq.model.attention import packed as attention
@@ -30,7 +31,7 @@ LENGTHS = {
     "filler last": [200, 31, 1, 280],
 }
 WINDOWS = [None, 0, 1, 64, 100, 2000]
-BACKENDS = ["sdpa", "bmm"]
+BACKENDS = ["sdpa", "bmm", "blocks"]
 
 
 def dense(q, k, v, cu_q, cu_k, window):
@@ -104,6 +105,7 @@ def test_equals_dense_attention_for_any_lengths(lengths, window, backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_long_pieces_are_cut_into_chunks_of_queries_without_a_trace(backend, monkeypatch):
     monkeypatch.setattr(cores, "SCORES_AT_ONCE", 2**14)
+    monkeypatch.setattr(blocks, "SCORES_AT_ONCE", 2**14)
     assert errors([700, 64, 64, 64, 20, 20], None, backend, torch.float64).max() < 1e-12
     assert errors([700, 64, 64, 64, 20, 20], 64, backend, torch.float64).max() < 1e-12
 
@@ -174,7 +176,7 @@ def test_a_compiled_model_has_no_graph_break_and_never_recompiles():
 def test_a_wrong_request_is_refused_with_the_reason():
     q, k, v, _ = inputs(10)
     cu = boundaries([10])
-    with pytest.raises(UsageError, match=r"flash3.*auto or one of flash, varlen, bmm, sdpa"):
+    with pytest.raises(UsageError, match=r"flash3.*auto or one of flash, varlen, blocks, bmm, sdpa"):
         packed_attention(q, k, v, cu, max_seqlen=10, backend="flash3")
     with pytest.raises(UsageError, match="'flash' cannot be used here: needs a CUDA device, not cpu"):
         packed_attention(q, k, v, cu, max_seqlen=10, backend="flash")
@@ -188,7 +190,7 @@ def test_a_wrong_request_is_refused_with_the_reason():
 
 def test_the_choice_follows_the_processor(monkeypatch):
     monkeypatch.setattr(attention, "bf16_is_fast", lambda: True)
-    assert available("cpu", torch.bfloat16)[0] == "bmm"
+    assert available("cpu", torch.bfloat16)[0] == "blocks"
     assert available("cpu", torch.float32)[0] == "sdpa"
     monkeypatch.setattr(attention, "bf16_is_fast", lambda: False)
     assert available("cpu", torch.bfloat16)[0] == "sdpa"
@@ -206,10 +208,24 @@ def test_the_choice_follows_the_processor(monkeypatch):
     ],
 )
 def test_bf16_counts_as_fast_where_it_was_measured_or_built_to_be(monkeypatch, supported, amx, vendor, fast):
+    """The rule of runs that recorded no kernels."""
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    monkeypatch.setattr(cpu, "_vendor", lambda: vendor)
-    assert cpu.bf16_is_fast.__wrapped__() == fast
+    monkeypatch.setattr(cpu, "_field_of_processor", lambda name: vendor)
+    assert cpu.bf16_is_fast_by_kind() == fast
+
+
+@pytest.mark.parametrize(("supported", "speedup", "fast"), [(True, 1.9, True), (True, 0.6, False), (False, 1.9, False)])
+def test_bf16_is_fast_where_a_stopwatch_finds_it_so_once(monkeypatch, tmp_path, supported, speedup, fast):
+    timed = []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    monkeypatch.setattr(cpu, "_timed_speedup", lambda: timed.append(1) or speedup)
+    assert [cpu.bf16_is_fast.__wrapped__() for _ in range(3)] == [fast] * 3
+    assert len(timed) == supported
+    for file in (tmp_path / "maskseq").iterdir() if supported else ():
+        file.write_text("{")
+    assert cpu.bf16_is_fast.__wrapped__() == fast, "a damaged file is timed anew"
 
 
 ROTARY = {"half": (16, False), "interleaved": (16, True), "a quarter of the head": (4, False)}
@@ -277,7 +293,7 @@ q = torch.randn(16_384, 1, 8, requires_grad=True)
 def train(n, backend, window):
     cu = torch.tensor([0, n], dtype=torch.int32)
     packed_attention(q[:n], q[:n], q[:n], cu, max_seqlen=n, window=window, backend=backend).sum().backward()
-for backend in ("sdpa", "bmm"):
+for backend in ("sdpa", "bmm", "blocks"):
     for window in (None, 64):
         train(256, backend, window)
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the run before
@@ -292,5 +308,5 @@ def test_memory_of_a_huge_piece_is_far_below_its_matrix_of_scores():
     command = [sys.executable, "-c", MEMORY]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parent)
     grown = {tuple(line.split()[:2]): float(line.split()[2]) for line in done.stdout.splitlines()}
-    assert len(grown) == 4
+    assert len(grown) == 6
     assert max(grown.values()) < 200, grown

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from maskseq.predict.experts import cross_field
 from maskseq.predict.experts.cross_field import REACH, CrossFieldTables
-from maskseq.predict.experts.deep_tables import FLOOR
 from maskseq.predict.experts.left_out import OwnRecords
+from maskseq.predict.experts.neighbour_index import FLOOR
 from maskseq.predict.experts.training_data import TrainingData
 from maskseq.predict.protocol import Example
 from maskseq.tokenizer import Tokenizer
@@ -45,7 +45,7 @@ CASES = st.lists(
 
 def digit(ids: np.ndarray, at: int, field: int) -> int | str:
     if not 0 <= at < len(ids):
-        return "end"
+        return "end" if at in (-1, len(ids)) else "beyond"
     return int(ids[at, field]) if ids[at, field] < MASKS[field] else "unknown"
 
 
@@ -63,7 +63,7 @@ def by_hand(table: CrossFieldTables, train: list[np.ndarray], seen: np.ndarray, 
     context = context[: cross_field.WIDTH]
     places = [(ids, i) for ids in train for i in range(len(ids)) if ids[i, field] < n_ids]
     answer = below = np.full(n_ids, 1 / n_ids)
-    strengths = of_field.index.strengths(of_field.order[: cross_field.WIDTH])
+    strengths = of_field.index.law(0, of_field.order[: cross_field.WIDTH])
     for level in range(min(len(context) + 1, len(strengths))):
         kept = [
             (ids, i)
@@ -106,7 +106,7 @@ def test_a_record_is_left_out(train: list[np.ndarray], pick: int) -> None:
     requested = [np.array([[pick % len(seen), field] for field in range(3)])]
     for mine, other in zip(full.fields, without.fields, strict=True):
         other.__dict__["order"] = mine.order  # what is fitted on all data is not what is compared
-        mine.index.strengths(mine.order[: cross_field.WIDTH])
+        mine.index.law(0, mine.order[: cross_field.WIDTH])
         other.index.fitted.update(mine.index.fitted)
     (answer,), support = full.answers([Example(seen, key=str(which))], requested)
     (expected,), behind = without.answers([Example(seen)], requested)

@@ -1,6 +1,6 @@
 """Deep tables, spans and copies against counting by hand."""
 
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskseq.plugins import format_for
-from maskseq.predict.experts import deep_tables
-from maskseq.predict.experts.context_index import ContextIndex, Line
+from maskseq.predict.experts import neighbour_index, span_predict
+from maskseq.predict.experts.context_index import ContextIndex, Line, Tally
 from maskseq.predict.experts.copies import CopyPredict, Repeats
-from maskseq.predict.experts.deep_tables import FLOOR, DeepTables, FieldIndex, merged
-from maskseq.predict.experts.span_predict import SpanPredict, around
+from maskseq.predict.experts.deep_tables import DeepTables, merged
+from maskseq.predict.experts.neighbour_index import FLOOR, Law
+from maskseq.predict.experts.span_predict import SpanPredict
 from maskseq.predict.protocol import Example
 from maskseq.types import Field, Vocabulary
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 
 ABC = Vocabulary.of([Field(name="x", tokens=tuple("abc"))])
-END, UNKNOWN = 3, 4
+END, UNKNOWN, BEYOND = 3, 4, 5
 SEQUENCES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=12), min_size=1, max_size=6)
 """Id 3 is `[MASK]`."""
 
@@ -29,61 +30,54 @@ def columns(sequences: list[list[int]]) -> list[np.ndarray]:
 
 
 def digit(s: list[int], at: int) -> int:
-    return END if not 0 <= at < len(s) else UNKNOWN if s[at] == 3 else s[at]
+    if not 0 <= at < len(s):
+        return END if at in (-1, len(s)) else BEYOND
+    return UNKNOWN if s[at] == 3 else s[at]
 
 
-@settings(max_examples=60, deadline=None)
-@given(SEQUENCES, st.lists(st.sampled_from([-3, -2, -1, 1, 2, 3]), unique=True, max_size=4), st.integers(0, 10**6))
+@settings(max_examples=100, deadline=None)
+@given(SEQUENCES, st.lists(st.integers(-3, 3), max_size=40), st.integers(0, 10**6), st.integers(1, 3))
 def test_stretches_of_sorted_places_are_counted_as_by_hand(
-    sequences: list[list[int]], path: list[int], pick: int
+    sequences: list[list[int]], path: list[int], pick: int, n_groups: int
 ) -> None:
-    line = Line(columns(sequences), 3, 3)
-    index = ContextIndex(line, line.places, tuple(path))
-    requested = sequences[pick % len(sequences)]
+    """At every depth of a path, also of one that 64 bits do not hold, and of groups of places."""
+    line = Line(columns(sequences), 3, 4, 1)
+    groups = np.arange(len(line.places)) % n_groups
+    index = ContextIndex(line, line.places, tuple(path), None if n_groups == 1 else groups, n_groups)
+    requested, group = sequences[pick % len(sequences)], pick % n_groups
     at = pick % len(requested)
-    low, high = np.array([0]), np.array([len(index.places)])
-    for step, offset in enumerate(path):
-        low, high = index.narrowed(low, high, step, np.array([digit(requested, at + offset)]))
-        seen = [
-            digit(s, i)
-            for s in sequences
-            for i in range(len(s))
-            if all(digit(s, i + o) == digit(requested, at + o) for o in path[: step + 1])
-        ]
-        assert (high - low).tolist() == [len(seen)]
-        assert index.counts(low, high).tolist() == [[seen.count(x) for x in range(3)]]
+    wanted = np.array([[digit(requested, at + offset) for offset in path]], np.int64).reshape(1, -1)
+    low, high = index.stretches(index.edges[[group]], index.edges[[group + 1]], wanted)
+    every = [(s, i) for s in sequences for i in range(len(s))][group::n_groups]
+    for depth in range(len(path) + 1):
+        seen = [digit(s, i) for s, i in every if all(digit(s, i + o) == digit(requested, at + o) for o in path[:depth])]
+        assert high[depth, 0] - low[depth, 0] == len(seen)
+        assert index.tally(low[depth], high[depth])[0].tolist() == [seen.count(x) for x in range(3)]
 
 
 def test_long_stretches_are_counted_as_by_hand() -> None:
     """Longer than the blocks between which counts are stored."""
     ids = np.random.default_rng(0).integers(4, size=3000)
-    line = Line([ids], 3, 1)
-    index = ContextIndex(line, line.places, (-1,))
     low, high = np.sort(np.random.default_rng(1).integers(len(ids) + 1, size=(2, 200)), axis=0)
-    at = line.digits[index.places]
-    expected = [[np.count_nonzero(at[a:b] == x) for x in range(3)] for a, b in zip(low, high, strict=True)]
-    assert index.counts(low, high).tolist() == expected
+    expected = [[np.count_nonzero(ids[a:b] == x) for x in range(3)] for a, b in zip(low, high, strict=True)]
+    assert Tally(ids, 3)(low, high).tolist() == expected
 
 
 def interpolated(
-    field: FieldIndex,
-    sequences: list[list[int]],
-    requested: list[int],
-    at: int,
-    path: tuple[int, ...],
-    used: int,
-    target: int,
+    law: Law, sequences: list[list[int]], requested: list[int], at: int, path: tuple[int, ...], used: int
 ) -> np.ndarray:
     """The formula, with counts of loops over lists; strengths are those that were fitted."""
     answer = below = np.full(3, 1 / 3)
-    places = [(s, i) for s in sequences for i in range(len(s)) if digit(s, i) < 3 and digit(s, i + target) < 3]
-    for level, strengths in zip(field.levels(path), field.fitted[path, target], strict=False):
+    places = [(s, i) for s in sequences for i in range(len(s)) if digit(s, i) < 3]
+    for level, strengths in enumerate(law):
         if level > used:
             break
+        if np.isnan(strengths[0]):  # no level
+            continue
         kept = [(s, i) for s, i in places if all(digit(s, i + o) == digit(requested, at + o) for o in path[:level])]
         below = below if len(kept) == len(places) else answer
         places = kept
-        counts = np.bincount([digit(s, i + target) for s, i in kept], minlength=3)[:3]
+        counts = np.bincount([digit(s, i) for s, i in kept], minlength=3)[:3]
         size = min(int(np.ceil(np.log2(max(counts.sum(), 1)))), 9)
         strength = strengths[2 * size + int(counts.max() == counts.sum())]
         answer = (counts + strength * below) / (counts.sum() + strength)
@@ -109,23 +103,32 @@ def test_deep_tables_interpolate_counts(
     at = pick % len(requested)
     requested[at] = 3
     (answer,) = table([Example(np.array(requested)[:, None])], [np.array([[at, 0]])])
-    pattern = np.array([digit(requested, at + o) != UNKNOWN for o in (-1, -2, -3, 1, 2, 3)])
-    path, used = table._path(pattern)
-    assert all(digit(requested, at + o) != UNKNOWN for o in path[:used])
-    expected = interpolated(table.fields[0], sequences, requested, at, path, used, 0)
+    path, used, like = looked_at(table, requested, at)
+    expected = interpolated(table.index.law(0, like), sequences, requested, at, path, used)
     np.testing.assert_allclose(np.exp(answer[0]), expected, rtol=1e-9)
     assert answer[0].max() == pytest.approx(np.log(expected.max()))
 
 
+def looked_at(table: DeepTables, s: list[int], at: int) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
+    """The path, how much of it is known, and the path that lends its strengths."""
+    runs = []
+    for sign in (-1, 1):
+        known = [digit(s, at + sign * far) != UNKNOWN for far in (1, 2, 3)]
+        runs.append(len(list(takewhile(lambda each: each != table.past_holes, known))))
+    path = table._path(*runs)
+    used = len(list(takewhile(lambda offset: digit(s, at + offset) != UNKNOWN, path)))
+    return path, used, table._like(*runs)
+
+
 def test_paths_begin_at_the_nearest_known_neighbour() -> None:
     table = DeepTables([np.zeros((3, 1), int)], vocabulary=ABC, left=3, right=3)
-    known = np.array([False, True, True, True, False, True])  # on the left from 2 away on; 1 and 3 away on the right
-    assert table._path(known) == ((-2, 1, -3, 2, 3), 3)
-    assert table._path(np.zeros(6, bool)) == ((), 0)
+    requested = [0, 0, 3, 3, 0, 3, 0]  # of the one in the middle, known from 2 away on, and 1 and 3 away
+    assert looked_at(table, requested, 3)[:2] == ((-2, 1, -3, 2, 3), 3)
+    assert looked_at(table, [3] * 9, 4)[:2] == ((), 0)
     prefixes = DeepTables([np.zeros((3, 1), int)], vocabulary=ABC, left=3, right=0)
-    assert prefixes._path(np.ones(6, bool)) == ((-1, -2, -3), 3)
+    assert looked_at(prefixes, [0] * 7, 3)[:2] == ((-1, -2, -3), 3)
     strict = DeepTables([np.zeros((3, 1), int)], vocabulary=ABC, left=3, right=3, past_holes=False)
-    assert strict._path(known) == ((1, 2, 3), 1)
+    assert looked_at(strict, requested, 3)[1] == 1
 
 
 def test_prefix_tables_see_nothing_on_the_right() -> None:
@@ -154,21 +157,35 @@ def test_a_law_is_found_past_a_hole() -> None:
 
 
 def test_what_was_kept_longest_ago_is_sorted_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = np.random.default_rng(0).integers(3, size=500)
-    line = Line([ids], 3, 2)
-    field = FieldIndex(line)
-    first = field.probabilities(line, np.array([50]), (-1,), 1).probabilities
-    monkeypatch.setattr(deep_tables, "MAX_KEPT", 1)
-    field.probabilities(line, np.array([50]), (1,), 1)
-    assert list(field.kept) == [(1,)]
-    np.testing.assert_array_equal(field.probabilities(line, np.array([50]), (-1,), 1).probabilities, first)
+    ids = np.random.default_rng(0).integers(3, size=(500, 1))
+    table = DeepTables([ids], vocabulary=ABC)
+    masked = ids.copy()
+    masked[[50, 51, 90]] = 3
+    (first,) = table([Example(masked)], [np.array([[50, 0]])])
+    monkeypatch.setattr(neighbour_index, "MAX_KEPT", 1)
+    table([Example(masked)], [np.array([[90, 0]])])
+    assert len(table.index.kept) == 1
+    np.testing.assert_array_equal(table([Example(masked)], [np.array([[50, 0]])])[0], first)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 100])
+def test_it_does_not_matter_by_how_much_places_are_sorted(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    """What is not sorted is compared one by one, unless that is too much."""
+    ids = np.random.default_rng(0).integers(3, size=(400, 1))
+    masked = ids.copy()
+    masked[::5] = masked[1::7] = 3
+    requested = [Example(masked, key="case 0")], [np.argwhere(masked == 3)]
+    (expected,) = SpanPredict([ids], vocabulary=ABC)(*requested)
+    monkeypatch.setattr(neighbour_index, "MAX_LEFT", limit)
+    (answer,) = SpanPredict([ids], vocabulary=ABC)(*requested)
+    np.testing.assert_allclose(answer, expected, rtol=1e-12)
 
 
 def test_more_cells_than_fit_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deep_tables, "MAX_PLACES", 100)
+    monkeypatch.setattr(neighbour_index, "MAX_PLACES", 100)
     table = DeepTables([np.zeros((1000, 1), int)], vocabulary=ABC)
     assert table.step == 10
-    assert len(table.fields[0].places) == 100
+    assert len(table.index.places) == 100
 
 
 def test_symmetries_share_their_levels() -> None:
@@ -184,51 +201,32 @@ def test_symmetries_share_their_levels() -> None:
     np.testing.assert_allclose(here, there[:, np.asarray(mirror.id_maps[0])[:4]], rtol=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
-@given(SEQUENCES, st.integers(0, 10**6), st.integers(1, 4))
-def test_spans_are_distributions_of_what_stood_there(sequences: list[list[int]], pick: int, length: int) -> None:
-    """Cell by cell, the counts of the spans that agree with the gap's neighbours."""
-    whole = [s for s in sequences if len(s) >= length and 3 not in s]
-    if not whole:
+@settings(max_examples=100, deadline=None)
+@given(SEQUENCES, st.integers(0, 10**6), st.integers(0, 2**12 - 1))
+def test_spans_agree_with_all_that_is_known_around_them(sequences: list[list[int]], pick: int, masked: int) -> None:
+    """Half-filled holes among them: what is known behind other masked cells counts as well."""
+    if not any(x != 3 for s in sequences for x in s):
         return
-    table = SpanPredict([c[:, None] for c in columns(whole)], vocabulary=ABC, depth=2)
-    requested = list(whole[pick % len(whole)])
-    first = pick % (len(requested) - length + 1)
-    requested[first : first + length] = [3] * length
-    cells = np.array([[first + i, 0] for i in range(length)])
-    (answer,) = table([Example(np.array(requested)[:, None])], [cells])
-    path = around(length, 2)
-    assert path == (-1, length, -2, length + 1)
-    for target in range(length):
-        answer_at = np.exp(answer[target])
-        inside = [s for s in whole if len(s) >= length]
-        expected = spans_by_hand(table, inside, requested, first, path, length, target)
-        np.testing.assert_allclose(answer_at, expected, rtol=1e-9)
+    table = SpanPredict([c[:, None] for c in columns(sequences)], vocabulary=ABC, depth=2)
+    requested = [3 if masked >> i & 1 else x for i, x in enumerate(sequences[pick % len(sequences)])]
+    at = pick % len(requested)
+    requested[at] = 3
+    (answer,) = table([Example(np.array(requested)[:, None])], [np.array([[at, 0]])])
+    known = [[o * sign for o in range(1, 20) if digit(requested, at + o * sign) != UNKNOWN] for sign in (-1, 1)]
+    path = [each for pair in zip(known[0][:2], known[1][:2], strict=True) for each in pair]
+    like = table._like(*(min(abs(side[0]), span_predict.FAR) for side in known))
+    expected = interpolated(table.index.law(0, like), sequences, requested, at, tuple(path), len(path))
+    np.testing.assert_allclose(np.exp(answer[0]), expected, rtol=1e-9)
 
 
-def spans_by_hand(
-    table: SpanPredict,
-    sequences: list[list[int]],
-    requested: list[int],
-    first: int,
-    path: tuple[int, ...],
-    length: int,
-    target: int,
-) -> np.ndarray:
-    field = table.index(0, length)
-    starts = {tuple(s): None for s in sequences}
-    assert starts
-    answer = below = np.full(3, 1 / 3)
-    places = [(s, i) for s in sequences for i in range(len(s) - length + 1)]
-    for level, strengths in zip(field.levels(path), field.fitted[path, target], strict=False):
-        kept = [(s, i) for s, i in places if all(digit(s, i + o) == digit(requested, first + o) for o in path[:level])]
-        below = below if len(kept) == len(places) else answer
-        places = kept
-        counts = np.bincount([s[i + target] for s, i in kept], minlength=3)
-        size = min(int(np.ceil(np.log2(max(counts.sum(), 1)))), 9)
-        strength = strengths[2 * size + int(counts.max() == counts.sum())]
-        answer = (counts + strength * below) / (counts.sum() + strength)
-    return (1 - FLOOR) * answer + FLOOR / 3
+def test_what_is_filled_behind_a_masked_cell_tells_which_span_it_is() -> None:
+    """Of two equally frequent spans, the one whose last cell is there already."""
+    cases = [np.array([0, 1, 1, 1, 2])[:, None], np.array([0, 2, 2, 2, 2])[:, None]] * 20
+    table = SpanPredict(cases, vocabulary=ABC)
+    for filled in (1, 2):
+        seen = np.array([0, 3, 3, filled, 2])[:, None]
+        (answer,) = table([Example(seen)], [np.array([[1, 0], [2, 0]])])
+        assert answer.argmax(axis=1).tolist() == [filled, filled]
 
 
 def test_copies_are_found_under_holes_and_on_the_other_strand() -> None:

@@ -11,7 +11,8 @@ import maskseq
 
 WITH_EXAMPLES = {
     "types": ("Record", "Field", "LegalCells", "Encoded"),
-    "tokenizer": ("Symmetry", "Tokenizer"),
+    "tokenizer": ("Tokenizer",),
+    "contract.symmetry": ("Symmetry", "Augmentation"),
     "formats": ("Format",),
     "constraints": ("Automaton", "Total"),
     "testing": ("check_tokenizer",),

@@ -312,7 +312,7 @@ def test_many_channels_are_predicted_from_fewer_steps(tmp_path: Path) -> None:
 
 
 def test_no_more_than_a_sample_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starter, "SAMPLE_UNITS", 1000)
+    monkeypatch.setattr("maskseq.apps.init_sample.SAMPLE_UNITS", 1000)
     path = tmp_path / "long.fa"
     broken = ">broken\nACG\x01T\n"
     path.write_text("".join(f">r{i}\n{'ACGT' * 25}\n" for i in range(40)) + broken)

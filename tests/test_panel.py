@@ -3,7 +3,7 @@
 import csv
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import maskseq
+from benchmarks.panel import questions as drawing
 from benchmarks.panel import walk
 from benchmarks.panel.answers import METHODS, fillers
 from benchmarks.panel.cut import cut
@@ -66,10 +67,18 @@ def _write(folder: Path) -> list[Set]:
     ]
 
 
-@pytest.fixture
-def panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Panel:
-    """A panel whose judged code runs in this process and trains for a moment only."""
-    monkeypatch.syspath_prepend(HERE)
+@pytest.fixture(scope="module")
+def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
+    """A panel that has been run, whose judged code runs in this process and trains for a moment only."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(HERE)
+        patched.setattr(drawing, "DRIFT_GAPS", 20)
+        made = _panel(tmp_path_factory.mktemp("panel"))
+        assert made.run(_write(made.data)) == []
+        yield made
+
+
+def _panel(folder: Path) -> Panel:
     spec = importlib.util.spec_from_file_location("panel_model", HERE / "model.py")
     assert spec is not None
     assert spec.loader is not None
@@ -80,7 +89,11 @@ def panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Panel:
         if words[:2] != ["-m", "maskseq"]:
             model.main(words[1:])
             return Ended(0, 0.0, "", False)
-        short = ["--set", "training.tokens=3000", "--set", "model.n_layers=1"] if words[2] == "pretrain" else []
+        short = (
+            ["--set", "training.tokens=3000", "--set", "model.n_layers=1", "--set", "training.comparison_cells=0"]
+            if words[2] == "pretrain"
+            else []
+        )
         result = CliRunner().invoke(app, [*words[2:], *short])
         return Ended(result.exit_code, 0.0, result.output[-500:], False)
 
@@ -88,17 +101,17 @@ def panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Panel:
         root=HERE.parents[1],
         code=HERE.parents[1],
         commit="0" * 40,
-        data=tmp_path,
-        work=tmp_path / "work",
-        results=tmp_path / "results",
-        cells=120,
+        data=folder,
+        work=folder / "work",
+        results=folder / "results",
+        cells=90,
         call=call,
     )
 
 
-def test_a_panel_of_three_domains_has_rows_resumes_and_makes_its_page(panel: Panel, tmp_path: Path) -> None:
+def test_a_panel_of_three_domains_has_rows_resumes_and_makes_its_page(panel: Panel) -> None:
+    tmp_path = panel.data
     sets = _write(tmp_path)
-    assert panel.run(sets) == []
     reported = {each.name: json.loads(panel.result(each).read_text()) for each in sets}
     by_name = {each.name: each for each in sets}
     for name, methods in (
@@ -170,11 +183,8 @@ def _repeated(train: list[np.ndarray], flank: int = 12) -> Callable[[MaskedExamp
     return found
 
 
-def test_numbers_out_of_the_range_of_training_are_nothing_to_methods_that_state_a_mean(
-    panel: Panel, tmp_path: Path
-) -> None:
-    waves = _write(tmp_path)[2]
-    assert panel.run([waves]) == []
+def test_numbers_out_of_the_range_of_training_are_nothing_to_methods_that_state_a_mean(panel: Panel) -> None:
+    waves = _write(panel.data)[2]
     means = json.loads(panel.result(waves).read_text())["protocols"]["offset 5 sd/gap"]["means"]
     export = Export.read(panel.folder(waves) / "encoded")
     _, masked_examples = questions(export, "signal", cells=panel.cells)["offset 5 sd/gap"]
@@ -223,7 +233,8 @@ def test_answers_to_other_questions_are_not_taken_for_answers_to_these(tmp_path:
     assert not asks(path, others)
 
 
-def test_a_set_that_fails_has_a_row_that_says_so_and_the_others_go_on(panel: Panel, tmp_path: Path) -> None:
+def test_a_set_that_fails_has_a_row_that_says_so_and_the_others_go_on(tmp_path: Path) -> None:
+    panel = _panel(tmp_path)
     (tmp_path / "odd.bin").write_bytes(bytes(range(256)))
     odd = Set(name="odd", half="tuning", domain="log", family="odd", file="odd.bin", cut="lines")
     assert panel.run([odd]) == ["odd"]

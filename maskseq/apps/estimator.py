@@ -52,7 +52,9 @@ class _SequenceEstimator(BaseEstimator):
 
     def _fit(self, X: Sequence[Record], labels: Sequence[str], kind: Kind) -> None:
         if len(X) != len(labels):
-            raise UsageError(f"{len(X):,} records and {len(labels):,} labels: there must be one each")
+            raise UsageError(
+                f"{len(X):,} records and {len(labels):,} labels: there must be one each", code="bad-option"
+            )
         loaded = load(self.run)  # anew, since fitting changes it
         config = TaskConfig(
             kind=kind,

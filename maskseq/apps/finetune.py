@@ -1,5 +1,6 @@
 """A run and a task file in, a fine-tuned run out, with its figures beside those of simple methods."""
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from maskseq.contract.own import is_own, look_up
 from maskseq.corpus.intake import Intake
 from maskseq.errors import DataWarning, UsageError
 from maskseq.loaded.recipe import recipe_file
@@ -99,6 +101,8 @@ def fit_task(
 
     The encoder of `run` itself is changed. `folder` is where the state of the fit is saved.
     """
+    if is_own(config.head.kind):
+        look_up("head", str(config.head.kind), trust_code=True)  # who runs a task means what it names
     space = TargetSpace.fit(config.kind, config.labels, parts["train"])
     for examples in parts.values():  # a class that is not known is reported before anything is trained
         space.targets(examples)
@@ -124,6 +128,13 @@ def fit_task(
     width = 0.0
     if config.kind == "regression":
         width = half_width((space.predictions(outputs) - data.selection_targets)[:, 0], COVERAGE)
+        if math.isinf(width):
+            warnings.warn(
+                f"predictions get no intervals: {len(outputs):,} numbers for selection are too few to bound an error "
+                f"with probability {COVERAGE:g}",
+                DataWarning,
+                stacklevel=2,
+            )
     return replace(model, temperature=temperature, half_width=width), fit.history
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float
 
 from maskseq.baselines.frequencies import Chance, read_frequencies
 from maskseq.contract.fence import Given, encode, fenced
@@ -26,6 +27,7 @@ from maskseq.infill.table import COLUMNS, FillRow, as_dict, rows
 from maskseq.model.checkpoint import read_json
 from maskseq.predict.blend import ENCODER
 from maskseq.predict.experts.markov import MAX_TABLE, Markov
+from maskseq.predict.protocol import Fill
 from maskseq.reports.infill import write_report
 from maskseq.storage.outputs import beside, claimed
 from maskseq.storage.run_folder import CheckpointFolder
@@ -39,6 +41,8 @@ SHOWN_ROWS = 5000
 """Rows that the report may show; the table has them all."""
 SHOWN_LENGTHS = 50
 SHOWN_UNFILLABLE = 20
+SHOWN_REJECTED = 3
+"""Values of a channel, and channels."""
 JOURNAL = "journal"
 UNCOUNTED = "not known: the run keeps no frequencies, and its corpus is gone"
 
@@ -97,6 +101,7 @@ def _fill(
 ) -> tuple[dict[str, Any], list[FillRow]]:
     """Write the filled file and the table into the folder; the summary, and the rows to show."""
     chance, broken = _chance(run)
+    used, by_experts = run.experts.used(options.experts), GivenByExperts()
     beyond = OutOfRange(run.fills.fields)
     asks_known = bool(options.ranges or options.unknown)
     score = FillScore(_baselines(run) if asks_known else (), run.fills.vocabulary.n_outputs)
@@ -111,7 +116,9 @@ def _fill(
     sized: list[Sized] = []
     unfilled: Counter[str] = Counter()
     lost: Counter[str] = Counter()
+    rejected: Counter[tuple[str, float]] = Counter()
     sources = {field.source for field in run.tokenizer.fields}
+    judged = Acceptances()
     with table_writer(beside(target, f"fills.{table}"), COLUMNS) as write_rows:
 
         def filled_records() -> Iterator[Any]:
@@ -127,15 +134,19 @@ def _fill(
                     numbers=each.numbers,
                     gains=chance.add(each.filled.fill),
                     clipped=nearby(each.beyond, each.filled.fill.cells),
+                    experts=used,
                 )
+                by_experts.add(each.filled.fill)
                 shown.extend(first := list(islice(written, SHOWN_ROWS - len(shown))))
                 write_rows(map(as_dict, chain(first, written)))
                 left.extend(f"{each.filled.task.key}:{start + 1}-{stop}" for start, stop in each.filled.left)
                 unfillable.extend(run.fills.unfillable(each.record))
                 score.add(each)
+                judged.add(each)
                 sized.extend(each.sized)
                 unfilled.update({name: n for name, n in each.record.unknown_values().items() if name not in sources})
                 lost.update(_lost(each, run.fills))
+                rejected.update(_rejected(each, run.fills))
                 n_records += 1
                 n_filled += len(each.filled.fill.cells)
                 on_progress(n_filled, None)
@@ -151,8 +162,12 @@ def _fill(
         "order": options.config.order,
         "calibration": _calibration(run, options),
     }
-    if (used := run.experts.used(options.experts)) != (ENCODER,):
+    if used != (ENCODER,):
         summary["experts"] = run.experts.shares(used)
+    if options.accept:
+        summary["accepted"] = judged.summary(str(options.accept))
+    if means := by_experts.of(used):
+        summary["given by experts"] = means
     if left:
         summary["left"] = left
     if unfillable:
@@ -162,12 +177,14 @@ def _fill(
         summary["without a field"] = dict(+unfilled)
     if lost:
         summary["without a place"] = dict(lost)
+    if rejected:
+        summary["taken for no measurements"] = _by_channel(rejected)
     if n_filled:
         summary["beyond frequencies"] = chance.shares() if chance.frequencies else UNCOUNTED
     if shares := beyond.shares():
         summary["outside the training range"] = shares
-    places = _of_unfillable(unfillable), _of_unread(unfilled), _of_lost(lost)
-    about = (_of_long_holes(left), *places, chance.warning(), beyond.warning(), *strange.warnings())
+    places = _of_unfillable(unfillable), _of_unread(unfilled), _of_lost(lost), _of_rejected(rejected)
+    about = (_of_long_holes(left), judged.warning(), *places, chance.warning(), beyond.warning(), *strange.warnings())
     if reported := [text for text in (broken, *about) if text]:
         summary["warnings"] = reported
     if options.lengths or options.insertion:
@@ -220,6 +237,41 @@ def _lost(each: FilledRecord, tokenizer: Tokenizer[Any]) -> Counter[str]:
     return Counter(tokenizer.fields[index].name for index in column[gone].tolist())
 
 
+def _rejected(each: FilledRecord, tokenizer: Tokenizer[Any]) -> Counter[tuple[str, float]]:
+    """Known numbers that the predictor did without, by field and value."""
+    rejected, numbers = each.filled.rejected, each.before.numbers
+    if rejected is None or numbers is None:
+        return Counter()
+    cells = np.argwhere(rejected)
+    names = [tokenizer.fields[field].name for field in cells[:, 1].tolist()]
+    return Counter(zip(names, numbers[tuple(cells.T)].tolist(), strict=True))
+
+
+def _by_channel(rejected: Counter[tuple[str, float]]) -> dict[str, dict[str, int]]:
+    """The most frequent values of each field, and how many others it has."""
+    found: dict[str, dict[str, int]] = {}
+    for (name, value), n in rejected.most_common():
+        mine = found.setdefault(name, {})
+        shown = f"{value:g}" if len(mine) < SHOWN_REJECTED else "others"
+        mine[shown] = mine.get(shown, 0) + n
+    return found
+
+
+def _of_rejected(rejected: Counter[tuple[str, float]]) -> str:
+    """Of known values that are no measurements."""
+    channels = [
+        f"{name!r} ({', '.join(f'{value}: {n:,}' for value, n in values.items())})"
+        for name, values in _by_channel(rejected).items()
+    ]
+    more = ", …" if len(channels) > SHOWN_REJECTED else ""
+    return (
+        f"{sum(rejected.values()):,} known values around what was filled are taken for no measurements and were not "
+        f"used: {', '.join(channels[:SHOWN_REJECTED])}{more}"
+        if rejected
+        else ""
+    )
+
+
 def _of_lost(lost: Counter[str]) -> str:
     """Of values that were filled and could not be written."""
     fields = ", ".join(f"{name!r} ({n:,})" for name, n in lost.items())
@@ -243,6 +295,55 @@ def _calibration(run: TrainedModel, options: InfillOptions) -> str:
     with warnings.catch_warnings(action="ignore"):
         used = run.calibration(options.config, symmetries=options.symmetries, experts=options.experts)
     return f"fitted on {run.fitted.fitted_on}" if used else "not used"
+
+
+@dataclass
+class Acceptances:
+    """What a rule of the user's has accepted and refused."""
+
+    accepted: int = 0
+    refused: int = 0
+    keys: list[str] = field(default_factory=list)
+    """Of records without an accepted fill."""
+
+    def add(self, each: FilledRecord) -> None:
+        self.accepted += each.accepted is True
+        self.refused += each.refused
+        if each.accepted is False:
+            self.keys.append(each.filled.task.key)
+
+    def summary(self, rule: str) -> dict[str, Any]:
+        judged = self.accepted + self.refused
+        return {
+            "rule": rule,
+            "records": self.accepted,
+            "fills refused": f"{self.refused:,} of {judged:,}",
+            "left as they were": len(self.keys),
+        }
+
+    def warning(self) -> str:
+        shown = ", ".join(self.keys[:3]) + ", …" * (len(self.keys) > 3)
+        return f"{len(self.keys):,} records stay as they were, as no fill was accepted: {shown}" if self.keys else ""
+
+
+class GivenByExperts:
+    """The probability that each expert gives what was written, given the known cells alone."""
+
+    cells: Float[np.ndarray, " experts"] = field(default_factory=lambda: np.zeros(1))
+    total: Float[np.ndarray, " experts"] = field(default_factory=lambda: np.zeros(1))
+
+    def add(self, fill: Fill) -> None:
+        """Count the first sample, which is written."""
+        if fill.experts is not None:
+            self.cells = self.cells + (~np.isnan(fill.experts[0])).sum(axis=0)
+            self.total = self.total + np.nansum(fill.experts[0].astype(np.float64), axis=0)
+
+    def of(self, names: Sequence[str]) -> dict[str, float]:
+        """The mean of each; nothing where one predicts alone."""
+        if not self.cells.any():
+            return {}
+        found = zip(names, self.total, self.cells, strict=True)
+        return {name: float(total / cells) for name, total, cells in found if cells}
 
 
 @dataclass

@@ -6,8 +6,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from maskseq.corpus.dress import NO_OPTIONS
+from maskseq.corpus.frames import TableInMemory
 from maskseq.corpus.intake import Intake, OnError
-from maskseq.errors import UsageError
+from maskseq.storage.tabular import table_writer
 from maskseq.tasks.table import columns_of_task, prediction_rows
 from maskseq.tasks.task_model import TaskModel
 from maskseq.trained import TrainedModel
@@ -28,21 +29,25 @@ def task_records(
 
 
 def predict_frame(
-    run: TrainedModel, frame: Any, format: str | None = None, options: Mapping[str, Any] = NO_OPTIONS
+    run: TrainedModel,
+    frame: Any,
+    format: str | None = None,
+    options: Mapping[str, Any] = NO_OPTIONS,
+    *,
+    on_error: OnError = "stop",
 ) -> Any:
-    """Predictions of the records in a data frame of pandas, polars or another library that narwhals knows.
+    """What a fine-tuned run predicts of the records of a data frame, as a frame of the same library.
 
-    The frame is read as a CSV file of the same columns is; the answer is a frame of the same library.
+    The frame is read as a file of the same columns is, as the task's files were unless a format is given.
     """
-    try:
-        import narwhals as nw
-    except ImportError:
-        raise UsageError("data frames need narwhals\n\nhint: pip install 'maskseq[tasks]'") from None
-    task, given = run.task, nw.from_native(frame, eager_only=True)
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "frame.csv"
-        given.write_csv(file)
-        with task_records(run, task, file, format, options) as records:
-            rows = [row for some in prediction_rows(task, records) for row in some]
-    columns = {name: [row[name] for row in rows] for name in columns_of_task(task)}
-    return nw.from_dict(columns, backend=given.implementation).to_native()
+    known, task = TableInMemory.of(frame), run.task
+    name = format or task.config.data.format
+    with TemporaryDirectory() as folder, known.as_file(run.frames_as(name)) as file:
+        table = Path(folder) / "predicted.parquet"
+        with (
+            table_writer(table, columns_of_task(task)) as write,
+            task_records(run, task, file, format, options, on_error) as records,
+        ):
+            for some in prediction_rows(task, records):
+                write(some)
+        return known.like_it(table)

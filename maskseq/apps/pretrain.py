@@ -5,12 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from maskseq.apps.final_comparison import final_comparison
+from maskseq.apps.frames import records_of
 from maskseq.apps.judging import judging
 from maskseq.apps.prepare import prepare_corpus, warn_of_overlap, warn_of_shared
 from maskseq.apps.rows import rows_of
 from maskseq.baselines.frequencies import training_counts, write_frequencies
+from maskseq.calibration.stored import held_out_records, reported
+from maskseq.contract.own import is_own
 from maskseq.contract.renamed import older_names
+from maskseq.corpus.frames import is_frame
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
 from maskseq.model.checkpoint import checkpoints
@@ -23,12 +29,16 @@ from maskseq.storage.run_folder import RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel, load
 from maskseq.training import parallel, state
-from maskseq.training.events import Compared, Event, Listener, Started, Warned
+from maskseq.training.events import Calibrated, Compared, Event, Listener, Started, Warned
 from maskseq.training.trainer import TrainingSpec, train
 from maskseq.types import Progress, Record
 
 MOST_EPOCHS, PARAMETERS_A_CELL = 50, 50
 """Beyond these a run is told that it is out of proportion."""
+FEWEST_CALIBRATED = 2000
+"""Known cells of selection data below which no calibration is fitted."""
+CALIBRATED = 3000
+"""Cells that one is fitted on, about: it takes as long as filling them."""
 
 
 def pretrain(
@@ -37,7 +47,7 @@ def pretrain(
     output: Path | str,
     overrides: Sequence[str] = (),
     tokenizer: Tokenizer[Any] | None = None,
-    records: Iterable[Record] | None = None,
+    records: Iterable[Record] | Any = None,
     corpus: Corpus | None = None,
     extend: Path | str | None = None,
     branch: Path | str | None = None,
@@ -51,7 +61,8 @@ def pretrain(
         output: The run folder.
         overrides: Keys of the recipe that are set otherwise, such as `"training.tokens=100_000"`.
         tokenizer: An object in place of the `[tokenizer]` section, which a recipe cannot name.
-        records: Objects in place of `data.files`.
+        records: Objects in place of `data.files`, or a data frame of pandas, polars or Arrow, whose rows are read as a
+            file's are (`data.format`, by default `table`; `maskseq.recipe_for(frame)` proposes a recipe).
         corpus: One that is open already.
         extend: A run whose next stage begins (a longer context, other masks; rows and schedules count anew).
         branch: A run, or one of its checkpoints, to go on from (a stable run may end in several decays).
@@ -77,9 +88,12 @@ def pretrain(
     """
     resolved = load_recipe(recipe, overrides)
     check_memory(resolved)
+    resolved.look_up_parts()
+    if is_frame(records):
+        records, resolved = records_of(records, resolved)
     output, ranks = Path(output), parallel.join(resolved.training.device)
     if extend is not None and branch is not None:
-        raise UsageError("a run either extends another or branches from it, not both")
+        raise UsageError("a run either extends another or branches from it, not both", code="bad-option")
     origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
     if corpus is None:
         corpus = prepare_corpus(
@@ -98,7 +112,9 @@ def pretrain(
 
     if experts_only:
         if corpus.tokenizer.by_unit() is not None:
-            raise UsageError("experts count tokens, and several of them share each unit here: train an encoder")
+            raise UsageError(
+                "experts count tokens, and several of them share each unit here: train an encoder", code="not-supported"
+            )
         if any(each.name != "step_0" for each in checkpoints(output)):
             raise UsageError(f"{output} has been trained: `maskseq blend {output}` fits a gate that counts, too")
     model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)
@@ -132,7 +148,10 @@ def pretrain(
     if not ranks.first:
         return run
     if resolved.blend or experts_only:
-        run = blend_run(run, corpus, encoder=not experts_only)
+        run = blend_run(run, corpus, encoder=not experts_only, own=resolved.experts)
+    if resolved.calibrate:
+        run, in_words = calibrate_run(run, corpus)
+        on_event(Calibrated(in_words=in_words))
     worth = final_comparison(run, corpus, resolved)
     if worth is not None:
         outcome = worth.verdict.outcome if worth.verdict else "none"
@@ -144,15 +163,47 @@ def pretrain(
 
 
 def blend_run(
-    run: TrainedModel, corpus: Corpus, *, encoder: bool = True, on_progress: Progress = lambda done, of: None
+    run: TrainedModel,
+    corpus: Corpus,
+    *,
+    encoder: bool = True,
+    own: Sequence[str] = (),
+    on_progress: Progress = lambda done, of: None,
 ) -> TrainedModel:
     """The run with a gate, fitted now unless it has one, or its tokens are not what infill fills."""
     if run.fills is not run.tokenizer:
         return replace(run, counted_on=corpus)
     stored = read_gate(run.checkpoint)
-    if stored is not None and (ENCODER in stored.experts) == encoder:
+    if (
+        stored is not None
+        and (ENCODER in stored.experts) == encoder
+        and set(own) == set(filter(is_own, stored.experts))
+    ):
         return replace(run, counted_on=corpus)
-    return run.blend(corpus=corpus, encoder=encoder, on_progress=on_progress)
+    return run.blend(corpus=corpus, encoder=encoder, own=own, on_progress=on_progress)
+
+
+def calibrate_run(run: TrainedModel, corpus: Corpus) -> tuple[TrainedModel, str]:
+    """The run with a calibration of what it predicts with, fitted now unless it has one; and what was done, in words.
+
+    On selection data, which experts do not count meanwhile; of few known cells nothing is learned.
+    """
+    if run.fills is not run.tokenizer:
+        return (
+            run,
+            "not calibrated: infill fills units, which several tokens share; `maskseq calibrate RUN FILE` does it",
+        )
+    if run.experts.stored is not None and None not in corpus.tokenizer.vocabulary.centres:
+        return run, "not calibrated: intervals are those of the errors in each window's own known numbers"
+    if run.fitted is not None and run.fitted.predictor == run.experts.digest():
+        return run, f"calibrated on {run.fitted.fitted_on}"
+    known = corpus.tokenizer.vocabulary.known
+    n_known = sum(int(np.count_nonzero(known(each.ids))) for _, each in corpus.each("selection"))
+    if n_known < FEWEST_CALIBRATED:
+        return run, f"not calibrated: {n_known:,} cells are held out for selection, and it takes {FEWEST_CALIBRATED:,}"
+    run = run.calibrate(held_out_records(corpus), cells=CALIBRATED, data="the selection data")
+    assert run.fitted is not None
+    return run, reported(run.fitted)
 
 
 def trained_parameters(model: Encoder) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 from maskseq.apps.judging import held_out_rows
 from maskseq.contract import renamed
+from maskseq.contract.own import look_up
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import DataError, UsageError
 from maskseq.model.checkpoint import read_json
@@ -51,8 +52,14 @@ def rows_of_run(
     saved = read_json(folder.recipe)
     found = Corpus.open(corpus or folder.corpus, trust_code=trust_code, known=tokenizer)
     if found.fingerprint != saved.get("corpus"):
-        raise UsageError(f"{found.path} is not the corpus that {run} was trained on: their fingerprints differ")
+        raise UsageError(
+            f"{found.path} is not the corpus that {run} was trained on: their fingerprints differ", code="other-data"
+        )
     recipe, origin = saved.get("recipe"), saved.get("origin", {})
     if not isinstance(recipe, dict) or not isinstance(origin, dict):
-        raise DataError(folder.recipe, "holds no recipe")
-    return rows_of(load_recipe(renamed.with_added(recipe)), found, stage=int(origin.get("stage", 0)))[0]
+        raise DataError(folder.recipe, "holds no recipe", code="damaged-file")
+    resolved = load_recipe(renamed.with_added(recipe))
+    for kind, name in resolved.own_parts:
+        if kind == "objective":
+            look_up(kind, name, trust_code=trust_code)
+    return rows_of(resolved, found, stage=int(origin.get("stage", 0)))[0]

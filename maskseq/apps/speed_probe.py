@@ -52,6 +52,7 @@ def speed_on_records(recipe: Recipe, records: Sequence[Record], tokenizer: Token
 def speed_of(recipe: Recipe, corpus: Corpus) -> float:
     """Tokens a second of training steps, rows included, after one that is not counted."""
     ranks = parallel.join(recipe.training.device)
+    recipe.look_up_parts()
     rows, _ = rows_of(recipe, corpus)
     learner = TrainStep(
         Encoder(recipe.encoder_config(corpus.tokenizer.vocabulary), seed=recipe.seed),

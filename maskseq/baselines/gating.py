@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from jaxtyping import Int, Integer
 
+from maskseq.contract.own import found as own_part
 from maskseq.corpus.budget import reaching
 from maskseq.corpus.reader import Corpus, Split
-from maskseq.errors import UsageError
+from maskseq.errors import UsageError, check_seed
 from maskseq.evaluation.holdout import mask_spans
 from maskseq.evaluation.protocols import Protocol
 from maskseq.masking.plan import MaskingConfig
@@ -22,6 +24,8 @@ from maskseq.model.checkpoint import weights_digest
 from maskseq.predict.blend import ENCODER, Blend, Chosen, choose
 from maskseq.predict.experts.counted import count, is_small, seasons
 from maskseq.predict.experts.left_out import with_file
+from maskseq.predict.experts.number_experts import LOCAL, series_of
+from maskseq.predict.experts.number_prior import cross_fitted_errors, worthless
 from maskseq.predict.experts.training_data import training_data
 from maskseq.predict.gate_file import StoredGate
 from maskseq.predict.protocol import Example, Predict
@@ -36,6 +40,8 @@ SEGMENT = 512
 """Positions of the pieces that cells are masked in."""
 PROTOCOLS = ("masked", "isolated", "gap-2", "gap-5")
 """How they are masked, besides in spans of several lengths, of all fields or of one."""
+APART = 64
+"""Positions for each gap: they see each other as masked, and none the truth of another."""
 SPANS, SPAN_SHARE = (1, 1, 2, 5, 16), 0.15
 ROUNDS = 16
 """How often the same pieces may be asked, each time with other cells masked."""
@@ -68,6 +74,7 @@ def stored_gate(
     records: Sequence[tuple[str, int, Encoded]] | None,
     *,
     encoder: Predict | None,
+    own: Sequence[str] = (),
     checkpoint: Path,
     masking: MaskingConfig,
     context: int,
@@ -82,7 +89,8 @@ def stored_gate(
     corpus holds out for selection. Experts are counted on the training part alone meanwhile. Of numbers nothing is
     fitted: their weights are those of each window's own known numbers (`predict/experts/number_blend.py`).
     """
-    counted = count_experts(corpus, ("train",))
+    check_seed(seed)
+    counted = count_experts(corpus, ("train",), own=own)
     experts: dict[str, Predict] = ({} if encoder is None else {ENCODER: encoder}) | counted
     if not experts:
         raise UsageError(f"{corpus.path} holds no training data to count experts on")
@@ -99,25 +107,56 @@ def stored_gate(
     chosen = fit_gate(experts, masked, corpus.tokenizer, on_progress=on_progress)
     n = len(masked.truth)
     found = "weights are those of each window's own known numbers" if by_window else "nothing is held out to fit on"
+    weights, notes = chosen.gate.weights, [f"{n:,} cells of {data}" if n else found]
+    if by_window and LOCAL in counted and not _earns(LOCAL, corpus, counted, context):
+        weights = weights * (np.array([*experts]) != LOCAL)
+        notes.append(f"without {LOCAL}, which take long and save nothing on training data")
     return StoredGate(
         checkpoint=weights_digest(checkpoint),
         experts=tuple(experts),
-        weights=tuple(map(tuple, chosen.gate.weights.tolist())),
+        weights=tuple(map(tuple, weights.tolist())),
         corpus=corpus.fingerprint,
         n_cells=n,
         n_regions=len(np.unique(masked.regions)),
         form=BY_WINDOW if by_window else chosen.form,
         fitted_on=data if n else "",
         bits=chosen.bits,
-        notes=(f"{n:,} cells of {data}" if n else found,),
+        notes=tuple(notes),
     )
 
 
-def count_experts(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example] = ()) -> dict[str, Predict]:
+def _earns(name: str, corpus: Corpus, counted: Mapping[str, Predict], context: int) -> bool:
+    """Whether a method that states numbers is worth its time on training data that it was not counted on."""
+    data, tokenizer = training_data(corpus), corpus.tokenizer
+    periods = seasons(data.sequences, tokenizer)
+    prior = cross_fitted_errors(series_of(data, tokenizer), periods, context=context, among=counted)
+    return not worthless(prior, name)
+
+
+def count_experts(
+    corpus: Corpus, parts: Sequence[Split], file: Sequence[Example] = (), own: Sequence[str] = ()
+) -> dict[str, Predict]:
     """The experts that suit the corpus's vocabulary, counted on some of its parts and on what is known of a file.
 
-    Which there are is decided by the training part alone, so that a gate finds those that it was fitted with.
+    `own` are the user's, which were looked up. Which others there are is decided by the training part alone, so that
+    a gate finds those that it was fitted with. Without a file they are kept as long as the corpus is open: a gate and a
+    calibration are fitted with the same ones.
     """
+    kept, which = _COUNTED.setdefault(corpus, {}), (tuple(parts), tuple(own))
+    if file or which not in kept:
+        found = _counted(corpus, parts, file, own)
+        if file:
+            return found
+        kept[which] = found
+    return kept[which]
+
+
+_COUNTED: WeakKeyDictionary[Corpus, dict[tuple[tuple[Split, ...], tuple[str, ...]], dict[str, Predict]]] = (
+    WeakKeyDictionary()
+)
+
+
+def _counted(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example], own: Sequence[str]) -> dict[str, Predict]:
     tokenizer, trained = corpus.tokenizer, training_data(corpus)
     if not trained.n_positions:
         return {}
@@ -125,7 +164,8 @@ def count_experts(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example
     data = with_file(data, file, tokenizer) if file else data
     small, periods = is_small(trained.n_positions, tokenizer), seasons(trained.sequences, tokenizer)
     found = count(data, tokenizer, periods=periods, small=small)
-    return {name: each for name, each in found.items() if name not in BASELINES_ONLY}
+    found = {name: each for name, each in found.items() if name not in BASELINES_ONLY}
+    return found | {name: own_part("expert", name)(data, tokenizer) for name in own}
 
 
 def fit_gate(
@@ -188,14 +228,16 @@ def mask_cells(
                 break
             key, first, start, record = segments[which]
             segment = record.cut(start, start + size)
-            for masked, wanted in _masked(segment, key, kind, tokenizer, masking, rng, seed * ROUNDS + round_):
-                ids = tokenizer.vocabulary.masked(segment.ids, masked)
-                numbers = None if segment.numbers is None else np.where(masked, np.nan, segment.numbers)
-                examples.append(Example(ids, numbers, key, first + start))
-                cells.append(wanted)
-                truths.append(segment.ids[tuple(wanted.T)].astype(np.int64))
-                regions.append(np.full(len(wanted), region))
-                requested += len(wanted)
+            masked, wanted = _masked(segment, key, kind, tokenizer, masking, rng, seed * ROUNDS + round_)
+            if not len(wanted):
+                continue
+            ids = tokenizer.vocabulary.masked(segment.ids, masked)
+            numbers = None if segment.numbers is None else np.where(masked, np.nan, segment.numbers)
+            examples.append(Example(ids, numbers, key, first + start))
+            cells.append(wanted)
+            truths.append(segment.ids[tuple(wanted.T)].astype(np.int64))
+            regions.append(np.full(len(wanted), region))
+            requested += len(wanted)
     return HeldOutCells(examples, cells, np.concatenate(truths), np.concatenate(regions))
 
 
@@ -207,25 +249,40 @@ def _masked(
     masking: MaskingConfig,
     rng: np.random.Generator,
     seed: int,
-) -> Iterator[tuple[np.ndarray, Int[np.ndarray, "_ 2"]]]:
-    """What of a piece is masked, and which of it is asked for."""
-    if kind is None:
-        masked = mask_spans(segment, tokenizer, rng, lengths=SPANS, share=SPAN_SHARE)
-        found = [(masked, np.argwhere(segment.scorable(masked)))]
-    else:
-        masked_examples = Protocol.parse(kind, masking).examples(
-            [(key, segment)], tokenizer, context=len(segment), seed=seed
-        )
-        found = [(each.masked, each.cells) for each in masked_examples]
-    for masked, cells in found:
-        if len(cells) > 1 and rng.random() < 0.5:
-            known = rng.random(len(cells)) < rng.random()
-            known[rng.integers(len(cells))] = False
-            masked = masked.copy()
-            masked[tuple(cells[known].T)] = False
-            cells = cells[~known]
-        if len(cells):
-            yield masked, cells
+) -> tuple[np.ndarray, Int[np.ndarray, "_ 2"]]:
+    """What of a piece is masked, and which of it is asked for.
+
+    Of gaps there is one in each `APART` positions: an encoder takes as long to answer about one as about all.
+    """
+    masked, cells = np.zeros(segment.ids.shape, bool), [np.empty((0, 2), np.int64)]
+    size = APART if kind is not None and kind.startswith("gap") else max(len(segment), 1)
+    for start in range(0, len(segment), size):
+        part = segment.cut(start, start + size)
+        if kind is None:
+            hidden = mask_spans(part, tokenizer, rng, lengths=SPANS, share=SPAN_SHARE)
+            found = [(hidden, np.argwhere(part.scorable(hidden)))]
+        else:
+            named = [(f"{key}@{start}" if start else key, part)]
+            examples = Protocol.parse(kind, masking).examples(named, tokenizer, context=len(part), seed=seed)
+            found = [(each.masked, each.cells) for each in examples]
+        for hidden, wanted in found:
+            hidden, wanted = _half_filled(hidden, wanted, rng)
+            masked[start : start + len(part)] |= hidden
+            cells.append(wanted + np.array([start, 0]))
+    return masked, np.concatenate(cells)
+
+
+def _half_filled(
+    masked: np.ndarray, cells: Int[np.ndarray, "_ 2"], rng: np.random.Generator
+) -> tuple[np.ndarray, Int[np.ndarray, "_ 2"]]:
+    """As often as not, with a random share of the cells known, because most of a fill is made when a part stands."""
+    if len(cells) < 2 or rng.random() >= 0.5:
+        return masked, cells
+    known = rng.random(len(cells)) < rng.random()
+    known[rng.integers(len(cells))] = False
+    masked = masked.copy()
+    masked[tuple(cells[known].T)] = False
+    return masked, cells[~known]
 
 
 def _selection(corpus: Corpus) -> Iterator[tuple[str, int, Encoded]]:

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from maskseq.baselines.gating import PARTS, count_experts
+from maskseq.contract.own import is_own
 from maskseq.corpus.reader import Corpus, Split
 from maskseq.errors import MaskseqError, UsageError, nearest
 from maskseq.predict.blend import ENCODER, Blend, Gate, Situations
@@ -151,7 +152,9 @@ class RunExperts:
 
     def _count(self, parts: tuple[Split, ...]) -> dict[str, Predict]:
         if parts not in self.counted:
-            self.counted[parts] = count_experts(self.open_corpus(), parts, self.file)
+            assert self.stored is not None
+            own = [name for name in self.stored.experts if is_own(name)]
+            self.counted[parts] = count_experts(self.open_corpus(), parts, self.file, own)
         return self.counted[parts]
 
 

@@ -42,9 +42,10 @@ def infill(
         list[str] | None,
         typer.Option(
             "--mask",
-            metavar="KEY:START-END|KEY:T0:T1|FILE.bed",
+            metavar="KEY:START-END|KEY:T0:T1|KEY:FIELD=A-B|FILE.bed",
             help="Hide these stretches as well (1-based, inclusive; a BED file; or two moments, in seconds or as the "
-            "file writes them: KEY:T0..T1). What was known there is kept aside and scored against. Repeatable.",
+            "file writes them: KEY:T0..T1; or where given fields have these values: KEY:row=2-4,column=1-3). What "
+            "was known there is kept aside and scored against. Repeatable.",
         ),
     ] = None,
     region: Annotated[
@@ -88,6 +89,15 @@ def infill(
             "Repeatable.",
         ),
     ] = None,
+    accept: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:NAME",
+            help="Your own function that accepts or refuses a filled record. What is refused is drawn again; a record "
+            "without an accepted fill stays as it was, and is counted.",
+        ),
+    ] = None,
+    accept_tries: Annotated[int, typer.Option(min=1, help="Of --accept: fills of a record that are judged.")] = 20,
     format: FormatName = None,
     overrides: Dress = None,
     on_error: OnBroken = "stop",
@@ -142,6 +152,8 @@ def infill(
                 length_by=length_by,
                 insertion=None if insert_missing is None else Insertion(most=insert_missing, threshold=evidence),
                 rules=rule or (),
+                accept=accept,
+                accept_tries=accept_tries,
                 fill_long_holes=fill_long_holes,
                 numbers=numbers,
                 symmetries=symmetries,

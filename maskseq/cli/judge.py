@@ -21,6 +21,7 @@ from maskseq.cli.app import (
     app,
     format_options,
 )
+from maskseq.errors import UsageError
 
 Protocols = Annotated[
     list[str] | None,
@@ -37,7 +38,7 @@ Imputers = Annotated[
     typer.Option(
         "--baseline",
         help="For numbers, also: linear, last, mean, spline, neighbours, iterative, covariances, seasonal-N or "
-        "mixed-N. Repeatable.",
+        "mixed-N; or your own, for any field, as module:name. Repeatable.",
     ),
 ]
 Cells = Annotated[int, typer.Option(min=1, help="About how many cells of each protocol.")]
@@ -62,6 +63,18 @@ Period = Annotated[
     list[int] | None, typer.Option(min=1, help="Positions of a season. Repeatable (default: one is looked for).")
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json and evaluation.html.")]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="FILE|COLUMN",
+        help="Which records of DATA are abnormal: a CSV of key and label, or an attribute of the records. How well "
+        "each column of `score` tells them apart is reported instead.",
+    ),
+]
+Abnormal = Annotated[
+    str | None, typer.Option(help="With --labels: the label of abnormal records (default: 1, true, …).")
+]
 
 
 @app.command()
@@ -83,6 +96,8 @@ def evaluate(
     neighbours: Neighbours = 5,
     every: Every = True,
     period: Period = None,
+    labels: Labels = None,
+    abnormal: Abnormal = None,
     order: Order = "entropy_bounded",
     beam: Annotated[
         int, typer.Option(min=1, help="With left_to_right: keep so many partial fills, for the most probable whole.")
@@ -111,6 +126,20 @@ def evaluate(
     from maskseq.apps.evaluate import evaluate_run
     from maskseq.reports.evaluation import evaluation_writer
 
+    if labels is not None:
+        given: dict[str, Any] = {
+            "format": format,
+            "options": format_options(overrides),
+            "on_error": on_error,
+            "seed": seed,
+        }
+        given |= {"fields": field or (), "experts": experts or (), "symmetries": symmetries, "stride": stride or 8}
+        _tell_apart(run, data, labels, abnormal, given, output, trust_code=trust_code, as_json=as_json)
+        return
+    if abnormal is not None:
+        raise UsageError(
+            "--abnormal goes with --labels\n\nhint: --labels names the file or the column of labels", code="bad-option"
+        )
     with evaluation_writer(output, data) as write, console.stages("cells") as counted:
         found = evaluate_run(
             run,
@@ -178,6 +207,49 @@ def baseline(
     _show(found, output, as_json=as_json)
 
 
+def _tell_apart(
+    run: Path,
+    data: Path | None,
+    labels: str,
+    abnormal: str | None,
+    given: dict[str, Any],
+    output: Path | None,
+    *,
+    trust_code: Any,
+    as_json: bool,
+) -> None:
+    from maskseq.apps.anomalies import evaluate_anomalies
+    from maskseq.trained import load
+
+    if data is None or data.is_dir():
+        raise UsageError(
+            "--labels are of the records of a file\n\nhint: name the file behind the run", code="bad-option"
+        )
+    if output is not None:
+        raise UsageError(
+            "--labels writes no pages\n\nhint: leave out --output; --json has all figures", code="bad-option"
+        )
+    found = evaluate_anomalies(load(run, trust_code=trust_code), data, labels, abnormal=abnormal, **given)
+    if as_json:
+        console.show(found, as_json=True)
+        return
+    for text in found["warnings"]:
+        console.warn(text)
+    console.say(
+        f"{'score':28} {'AUROC':>7} {'95 %':>16} {'AP':>7} {'false alarms at 95, 99 % recall':>32} {'best F1':>8}"
+    )
+    for name, each in found["scores"].items():
+        low, high = each["AUROC, 95 %"]
+        alarms = "  ".join(f"{value:.3f}" for key, value in each.items() if key.startswith("false alarms"))
+        interval = f"{low:.4f}–{high:.4f}"
+        area, precision, f1 = each["AUROC"], each["average precision"], each["best F1"]
+        console.say(f"{name:28} {area:7.4f} {interval:>16} {precision:7.4f} {alarms:>32} {f1:8.4f}")
+    console.say(
+        f"{found['records']:,} records, {found['prevalence']:.2%} abnormal: calling all abnormal has an F1 of "
+        f"{found['F1 of calling all abnormal']:.4f}; the best F1 takes the threshold from these records"
+    )
+
+
 def _question(
     protocol: list[str] | None,
     baseline: list[str] | None,
@@ -194,7 +266,8 @@ def _question(
 
     return Question(
         protocols=tuple(protocol or ()),
-        imputers=tuple(baseline or ("linear", "last")),
+        imputers=tuple(name for name in baseline or ("linear", "last") if ":" not in name),
+        own=tuple(name for name in baseline or () if ":" in name),
         fields=tuple(field or ()),
         cells=cells,
         depth=neighbours,

@@ -56,9 +56,10 @@ def score(
     trust_code: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """How surprising each record is: bits per cell, every cell given the others.
+    """How odd each record is, and where: anomalies are what surprises a model of normal data.
 
-    And where most: records and positions that surprise a model of normal data are anomalies. Tab-separated, or JSON
+    The column odd comes first: the oddest cell against what is usual for its field, and n-grams against those of
+    training; 1 is as usual, 3 is an anomaly. Then bits per cell, every cell given the others. Tab-separated, or JSON
     lines.
     """
     from maskseq.contract.fence import check_variants, streamed
@@ -78,9 +79,11 @@ def score(
     records = Intake(reader, file, on_error=on_error, tokenizer=loaded.tokenizer)
     names = [field.name for field in loaded.tokenizer.fields]
     if variants is not None and per_position:
-        raise UsageError("either --variants or --per-position")
+        raise UsageError("either --variants or --per-position", code="bad-option")
     if variants is not None and field:
-        raise UsageError("--field is not for --variants, which score whole alleles\n\nhint: leave one of them out")
+        raise UsageError(
+            "--field is not for --variants, which score whole alleles\n\nhint: leave one of them out", code="bad-option"
+        )
     if variants is not None:
         listed = variants_for(variants)
         check_variants(listed, loaded.tokenizer)
@@ -96,18 +99,18 @@ def score(
     else:
         with Intake(reader, file, on_error=on_error, tokenizer=loaded.tokenizer, warns=False) as first:
             loaded = loaded.knowing(first, InfillOptions(experts=tuple(experts or ())))
-        scores = loaded.score(
-            records,
-            stride=stride,
-            fields=field or (),
-            symmetries=symmetries,
-            calibrated=calibration,
-            experts=experts or (),
-        )
+        given: dict[str, Any] = {
+            "stride": stride,
+            "fields": field or (),
+            "symmetries": symmetries,
+            "calibrated": calibration,
+            "experts": experts or (),
+        }
+        usual = loaded.usual(**given)
         columns = surprise.position_columns(names) if per_position else surprise.RECORD_COLUMNS
         rows = (
-            surprise.position_rows(each, names) if per_position else [surprise.record_row(each, names)]
-            for each in scores
+            surprise.position_rows(each, names, usual) if per_position else [surprise.record_row(each, names, usual)]
+            for each in loaded.score(records, usual=usual, **given)
         )
     opened = table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
     with opened as sink, records:

@@ -1,15 +1,17 @@
 """What a comparison requests of all methods, and the masked examples that it draws."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from maskseq.errors import UsageError
+from maskseq.contract.own import look_up, named
+from maskseq.errors import UsageError, check_seed
 from maskseq.evaluation.protocols import MaskedExample, Protocol
 from maskseq.masking.plan import MaskingConfig
 from maskseq.predict.experts.imputers import imputer
+from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
 
@@ -40,6 +42,8 @@ class Question:
     imputers: tuple[str, ...] = ("linear", "last")
     """Simple fills of numbers to compare with (`maskseq.predict.experts.imputers`), and `COVARIANCES`. A run that
     starts from covariances is compared with them in any case."""
+    own: tuple[str | Callable[..., Predict], ...] = ()
+    """Baselines of your own, as `module:name` or as callables: (`TrainingData`, tokenizer) → `Predict`."""
     every: bool = True
     """Compare with all simple methods that suit the data, and mixtures of them (`docs/baselines.md`), not only with
     frequencies, small tables and a short chain."""
@@ -52,10 +56,14 @@ class Question:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.cells < 1 or self.depth < 1:
             raise UsageError("an evaluation needs at least one cell and one neighbour")
         for name in self.protocols:
             Protocol.parse(name, MaskingConfig())
+        object.__setattr__(self, "own", tuple(each if isinstance(each, str) else named(each) for each in self.own))
+        for name in self.own_names:
+            look_up("baseline", name, trust_code=True)  # who names it in this call means it
         for name in self.imputers:
             if name != COVARIANCES:
                 imputer(name)
@@ -63,6 +71,11 @@ class Question:
             raise UsageError(f"periods of {', '.join(map(str, self.periods))} positions: each must be 1 or more")
         if min(self.window or 1, self.stride or 1) < 1 or (self.window or 2) < 2:
             raise UsageError(f"windows of {self.window} positions, {self.stride} apart: there are none")
+
+    @property
+    def own_names(self) -> list[str]:
+        """The names of the user's own baselines."""
+        return [each for each in self.own if isinstance(each, str)]
 
 
 def draw(

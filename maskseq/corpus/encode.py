@@ -10,6 +10,7 @@ from jaxtyping import Float64, Int, Integer
 from maskseq.contract.fence import broken, check_ids, check_shape, encode, fenced, with_numbers
 from maskseq.corpus.hashing import hash64
 from maskseq.corpus.intake import hinted
+from maskseq.corpus.record_table import UNALIGNED
 from maskseq.errors import DataError, PluginError, UsageError
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Record
@@ -74,7 +75,8 @@ class EncodedRow(NamedTuple):
     record: Record
     encoded: Encoded
     variant: int = 0
-    """0 for the record's own; n for the n-th variant, -n where that one runs backwards."""
+    """0 for the record's own; n for the n-th variant, -n where that one runs backwards, n + `UNALIGNED` for one
+    whose raw units are others."""
     also: int | None = None
     """For a variant that reads the record otherwise: the hash of what the tokenizer itself makes of that reading."""
 
@@ -85,6 +87,8 @@ def with_variants(
     """The records' own sequences, behind each those of its first variants."""
     if not n_variants or not tokenizer.defines("variants"):
         return [EncodedRow(record, own) for record, own in zip(records, encoded, strict=True)]
+    if n_variants >= UNALIGNED:
+        raise UsageError(f"data.variants = {n_variants}: a record has at most {UNALIGNED - 1}")
     rows, dtype = [], tokenizer.vocabulary.dtype
     for record, own in zip(records, encoded, strict=True):
         rows.append(EncodedRow(record, own))
@@ -93,7 +97,8 @@ def with_variants(
             if variant.record is not record:
                 also = hash64(encode(tokenizer, variant.record).ids.astype(dtype).data)
             seen = encode(variant.tokenizer, variant.record)
-            rows.append(EncodedRow(record, seen, -number if variant.reverse else number, also))
+            kept = number if variant.aligned else number + UNALIGNED
+            rows.append(EncodedRow(record, seen, -kept if variant.reverse else kept, also))
     return rows
 
 

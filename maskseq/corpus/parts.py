@@ -13,8 +13,9 @@
       hashes        [records, 2] of the key, and of the ids up to the declared symmetries
       keys, key_offsets   UTF-8 bytes, and where each key begins
       unknown       [runs, 2] first position and end of each long run of unknown ones, only where there are any
-      variants      [records] int8: 0 for a record as it is, n for its n-th variant, -n where that runs backwards; only
-                    where there are any, behind the record that they are variants of
+      variants      [records] int8: 0 for a record as it is, n for its n-th variant, -n where that runs backwards,
+                    n + 64 where its raw units are others; only where there are any, behind the record that they are
+                    variants of
       spans         [records, 2] start and end time in seconds, only where every record has a time
       groups        [records] uint64, equal for records that the split keeps together, 0 for a record that belongs to
                     no others; only where it is to keep some together
@@ -223,4 +224,4 @@ class Part:
                 yield f"{file}, bytes {block * BLOCK}-{min((block + 1) * BLOCK, entry['size'])}: not what was written"
 
     def _error(self, problem: str) -> DataError:
-        return DataError(f"{self.folder}/{self.name}", problem)
+        return DataError(f"{self.folder}/{self.name}", problem, code="damaged-file")

@@ -14,6 +14,9 @@ from maskseq.errors import PluginError
 from maskseq.formats import COMPARED, most_alike
 from maskseq.types import Record
 
+UNALIGNED = 64
+"""What is added to the number of a variant whose raw units are not those of its record."""
+
 
 @dataclass(frozen=True)
 class RecordTable:
@@ -27,7 +30,8 @@ class RecordTable:
     unknown: Int[np.ndarray, "runs 2"] | None = None
     """Long runs of unknown positions: start and stop, through all records one after the other."""
     variant: Int8[np.ndarray, "records"] | None = None
-    """0 for a record; not 0 for its variants, which stand behind it; negative where they run backwards."""
+    """0 for a record; not 0 for its variants, which stand behind it; negative where they run backwards,
+    beyond `UNALIGNED` where their raw units are others."""
     groups: UInt64[np.ndarray, "records"] | None = None
     """The same number for records that must stand in one part; 0 for a record that belongs to no others."""
     names: Callable[[], Sequence[str]] = tuple

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from jaxtyping import Bool
 
 from maskseq.corpus.hashing import mixed
 from maskseq.corpus.record_table import RecordTable, Region
@@ -21,18 +22,23 @@ def parse_region(text: str, table: RecordTable, part: int) -> Region:
     key, _, span = text.rpartition(":")
     first, _, last = span.replace(",", "").partition("-")
     if not (first.isdigit() and last.isdigit()):
-        raise UsageError(f'region {text!r} is not of the form "KEY:START-END", such as "chrI:10001-20000"')
+        raise UsageError(
+            f'region {text!r} is not of the form "KEY:START-END", such as "chrI:10001-20000"', code="bad-option"
+        )
     records = table.find(key) if key else list(range(len(table)))
     if len(records) != 1:
         if key and not records:
-            raise UsageError(f"region {text!r}: no record has the key {key!r}{table.hint(key)}")
+            raise UsageError(f"region {text!r}: no record has the key {key!r}{table.hint(key)}", code="unknown-name")
         what = f"{len(records)} records have the key {key!r}" if key else f"there are {len(table)} records"
         raise UsageError(
-            f'region {text!r}: {what}\n\nhint: name one record, as in "KEY:START-END"; the second of a key is KEY#2'
+            f'region {text!r}: {what}\n\nhint: name one record, as in "KEY:START-END"; the second of a key is KEY#2',
+            code="bad-option",
         )
     units = int(table.units[records[0]])
     if not 1 <= int(first) <= int(last) <= units:
-        raise UsageError(f"region {text!r} does not lie within the record, which has the units 1-{units}")
+        raise UsageError(
+            f"region {text!r} does not lie within the record, which has the units 1-{units}", code="bad-option"
+        )
     return Region(records[0], int(first) - 1, int(last), part)
 
 
@@ -42,21 +48,29 @@ def check_disjoint(regions: Sequence[Region]) -> list[Region]:
     for one, other in pairwise(ordered):
         if one.record == other.record and other.start < one.stop:
             raise UsageError(
-                f"the regions {one.start + 1}-{one.stop} and {other.start + 1}-{other.stop} of one record overlap"
+                f"the regions {one.start + 1}-{one.stop} and {other.start + 1}-{other.stop} of one record overlap",
+                code="bad-option",
             )
     return ordered
 
 
 def draw_regions(
-    table: RecordTable, share: float, part: int, *, key: tuple[int, int], guard: int, taken: Sequence[Region]
+    table: RecordTable,
+    share: float,
+    part: int,
+    *,
+    key: tuple[int, int],
+    guard: int,
+    taken: Sequence[Region],
+    records: Bool[np.ndarray, "records"],
 ) -> list[Region]:
-    """Of every long record (or, if none is, of the longest), one region at a place keyed by its name.
+    """Of every long record of `records` (or, if none is, of their longest), one region at a place keyed by its name.
 
     It lies a guard gap apart from the regions that are `taken`, and is shorter where there is no room for the share.
     """
-    long = np.flatnonzero(table.units > max(share * int(table.units.sum()), LONG))
+    long = np.flatnonzero(records & (table.units > max(share * int(table.units.sum()), LONG)))
     if not len(long):
-        long = np.array([np.argmax(table.units)])
+        long = np.array([np.argmax(np.where(records, table.units, 0))])
     places = mixed(table.key_hashes[long], key) / 2.0**64
     regions = []
     for record, place in zip(long.tolist(), places.tolist(), strict=True):

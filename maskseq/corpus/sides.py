@@ -61,11 +61,8 @@ def _divided(table: RecordTable, config: SplitConfig) -> Division:
         return Division(by, notes, side, boundaries=boundaries, before=before)
     if by == "none":
         return Division(by, notes, side)
-    regions = _regions(table, config)
-    cut = np.unique([region.record for region in regions])
-    _, first = np.unique(leader[cut], return_index=True)
-    side[np.isin(leader, leader[cut])] = DUPLICATE  # a copy would carry the held-out region into training
-    side[cut[first]] = TRAIN
+    regions = _regions(table, config, leader)
+    side[_copies_of_cut(regions, leader)] = DUPLICATE  # a copy would carry the held-out region into training
     return Division(by, notes, side, [region for region in regions if side[region.record] == TRAIN])
 
 
@@ -79,7 +76,8 @@ def _resolve(table: RecordTable, config: SplitConfig) -> tuple[str, list[str]]:
         if by == "record" and len(table) == 1:
             raise UsageError(
                 'a single record cannot be split by record\n\nhint: use by = "region" to hold out a part of it, '
-                'or by = "none"'
+                'or by = "none"',
+                code="not-supported",
             )
         return by, []
     longest = int(table.units.max())
@@ -123,7 +121,8 @@ def _groups(table: RecordTable, config: SplitConfig) -> Int[np.ndarray, "records
     if not table.groups.any():
         raise UsageError(
             f"no record has an attribute {config.group!r}\n\n"
-            f"hint: data.split.group names an attribute of records, such as a column of cases"
+            f"hint: data.split.group names an attribute of records, such as a column of cases",
+            code="unknown-name",
         )
     return np.where(table.groups == 0, themselves, first_alike(table.groups))
 
@@ -154,7 +153,9 @@ def _by_record(
 def _named(table: RecordTable, key: str) -> list[int]:
     found = table.find(key)
     if not found:
-        raise UsageError(f"the split names the record {key!r}, and no record has this key{table.hint(key)}")
+        raise UsageError(
+            f"the split names the record {key!r}, and no record has this key{table.hint(key)}", code="unknown-name"
+        )
     return found
 
 
@@ -189,7 +190,8 @@ def _by_time(
     if table.spans is None:
         raise UsageError(
             "a split by time needs records with times\n\n"
-            'hint: use by = "record", or a format whose records have a span()'
+            'hint: use by = "record", or a format whose records have a span()',
+            code="not-supported",
         )
     starts, ends = table.spans.T
     if not np.isfinite(table.spans).all():
@@ -211,13 +213,27 @@ def _by_time(
     return side, before, boundaries
 
 
-def _regions(table: RecordTable, config: SplitConfig) -> list[Region]:
-    """Those that are given; of a part that none are given for, those that its share asks for."""
+def _regions(table: RecordTable, config: SplitConfig, leader: Int[np.ndarray, "records"]) -> list[Region]:
+    """Those that are given; of a part that none are given for, those that its share asks for.
+
+    A record whose copy is cut is left out, so nothing is drawn in it.
+    """
     given = {SELECTION: config.regions, TEST: config.test_regions}
     regions = check_disjoint([parse_region(text, table, part) for part, texts in given.items() for text in texts])
     for part, salt in ((SELECTION, 1), (TEST, 3)):
         share = config.shares[part]
         if share and not given[part]:
             key = (config.seed, salt)
-            regions += draw_regions(table, share, part, key=key, guard=config.gap, taken=regions)
+            used = ~_copies_of_cut(regions, leader)
+            regions += draw_regions(table, share, part, key=key, guard=config.gap, taken=regions, records=used)
     return regions
+
+
+def _copies_of_cut(regions: Sequence[Region], leader: Int[np.ndarray, "records"]) -> Bool[np.ndarray, "records"]:
+    """The records that (nearly) repeat one with a held-out region; which of several is cut, selection decides first."""
+    kept: dict[int, int] = {}
+    for region in sorted(regions, key=lambda region: (region.part, region.record)):
+        kept.setdefault(int(leader[region.record]), region.record)
+    copies = np.isin(leader, list(kept))
+    copies[list(kept.values())] = False
+    return copies

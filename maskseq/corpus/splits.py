@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int, Int8
 
 from maskseq.corpus.hashing import hash64
-from maskseq.corpus.record_table import RecordTable, Region, Segments, group_number, moments_of
+from maskseq.corpus.record_table import UNALIGNED, RecordTable, Region, Segments, group_number, moments_of
 from maskseq.corpus.regions import GAPS
 from maskseq.corpus.sides import Division, choose, first_alike
 from maskseq.corpus.split_config import DUPLICATE, OVERLAPPING, PARTS, SELECTION, TEST, TRAIN
@@ -69,14 +69,16 @@ def split_records(
         raise UsageError(
             f"nothing is left to train on: the split by {choice.by} holds out or leaves out everything "
             f"({int(table.positions.sum()):,} positions in {len(table.own):,} records)\n\n"
-            f"hint: hold out less, or make the guard gap ({config.gap}) smaller"
+            f"hint: hold out less, or make the guard gap ({config.gap}) smaller",
+            code="too-little-data",
         )
     for part, file in config.files.items():
         if not len(parts[part]):
             raise UsageError(
                 f"nothing of {file} is left as {'test' if part == TEST else 'selection'} data: all of its records "
                 f"stand in the files that are trained on, too, or nothing is known in them\n\n"
-                f'hint: give a file of other records, or keep them by data.split.duplicates = "ignore"'
+                f'hint: give a file of other records, or keep them by data.split.duplicates = "ignore"',
+                code="too-little-data",
             )
     if choice.by != "none":
         if not len(parts[SELECTION]) and not len(parts[TEST]):
@@ -201,6 +203,7 @@ def _segments(
                 placed.append({"record": record, "first": region.start + 1, "last": region.stop, "guard": gap, **named})
         rows[TRAIN].append((record, train_from, length))
     whole = ~np.isin(np.arange(len(table)), list(cut))
+    whole &= ~((np.abs(variant) > UNALIGNED) & np.isin(own, [own[record] for record in cut]))
     if choice.before is not None:  # of those that are asked about in part, variants are left out
         whole &= (choice.before[own] == 0) | (variant == 0)
     segments = [
@@ -240,6 +243,8 @@ def _in_variants(
     for region in regions:
         for row in range(int(np.searchsorted(own, region.record)), int(np.searchsorted(own, region.record, "right"))):
             units = int(table.units[row])
+            if abs(variant[row]) > UNALIGNED:
+                continue  # nobody knows where it stands there: such a variant is left out
             backwards = variant[row] < 0
             start, stop = (units - region.stop, units - region.start) if backwards else (region.start, region.stop)
             placed.append(replace(region, record=row, start=start, stop=stop))

@@ -12,7 +12,7 @@ from maskseq.corpus.encode import EncodedRow, checked_tokens, encode_records, nu
 from maskseq.corpus.hashing import hash64
 from maskseq.corpus.intake import OnError
 from maskseq.corpus.parts import EXAMPLES, Part, part_name
-from maskseq.corpus.record_table import group_number, moments_of
+from maskseq.corpus.record_table import UNALIGNED, group_number, moments_of
 from maskseq.corpus.split_config import PARTS, TRAIN
 from maskseq.corpus.unknown_runs import find_runs
 from maskseq.errors import DataError
@@ -136,7 +136,7 @@ def _arrays(
     contents = content_hashes(tokens, offsets, tokenizer.symmetries())
     for index, row in enumerate(rows):
         if row.also is not None:
-            own = index - abs(row.variant)
+            own = index - abs(row.variant) % UNALIGNED
             contents[own] = min(int(contents[own]), row.also)
     yield ("hashes", np.stack([np.array([hash64(key) for key in keys], np.uint64), contents], axis=1))
     yield ("keys", np.frombuffer(b"".join(keys), np.uint8))

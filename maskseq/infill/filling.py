@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from maskseq.constraints import Constraint
+from maskseq.contract.brief import brief
 from maskseq.contract.fence import beyond_of, encode, fenced
 from maskseq.errors import UsageError
 from maskseq.formats import Name, Names
@@ -25,6 +27,7 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, LegalCells
 
 
+@brief
 @dataclass(frozen=True)
 class FilledRecord:
     """A record with its holes filled, and what stood there before."""
@@ -43,8 +46,14 @@ class FilledRecord:
     """Lengths that were chosen; `before` is the record with holes of these lengths."""
     beyond: Float[np.ndarray, "length fields"] | None = None
     """How far its numbers lie outside the training range, as `Tokenizer.beyond` says."""
+    refused: int = 0
+    """Fills that `InfillOptions.accept` has refused."""
+    accepted: bool | None = None
+    """Whether it has accepted this one; None: it was not asked. False: the record is as it was."""
 
 
+DRAWN_TOGETHER = 8
+"""Fills that are drawn at a time where the first ones are refused."""
 Sizer = Callable[[Any, Sequence[Unsized], Insertion | None], tuple[Any, list[Sized]]]
 """A record, its holes of unknown length and what may be inserted → the record with holes of the most probable lengths,
 and which these are."""
@@ -62,26 +71,63 @@ def fill_as_requested(
 
     `sizer` is needed where lengths are unknown.
     """
-    tokenizer = predictor.tokenizer
-    for filled in fill_records(
+    tokenizer, accepts = predictor.tokenizer, options.accepts
+    fill = partial(
+        fill_records,
         predictor.predict,
-        tasks(records, options, tokenizer, sizer),
-        options.config,
         vocabulary=tokenizer.vocabulary,
         context=predictor.context,
         grammar=tokenizer.allowed if tokenizer.defines("allowed") else None,
         fill_long_holes=options.fill_long_holes,
-        journal=journal,
-    ):
-        task = filled.task
-        record, sized = task.payload
-        fill = filled.fill if predictor.calibration is None else predictor.calibration.apply(filled.fill)
-        posterior = Posterior.of(fill, tokenizer.vocabulary.centres)
-        given = _numbers(fill, posterior, tokenizer, options.numbers or _usual_numbers(options.config, task))
-        beyond = beyond_of(tokenizer, record)
-        if task.holes.any():
-            record = _written(record, task.encoded, tokenizer, fill, given)
-        yield FilledRecord(record, task.encoded, replace(filled, fill=fill), posterior, given, sized, beyond)
+    )
+    for filled in fill(tasks(records, options, tokenizer, sizer), options.config, journal=journal):
+        if accepts is None or not len(filled.fill.cells):
+            yield _finished(filled, predictor, options)
+        else:
+            yield _accepted(filled, predictor, options, accepts, fill)
+
+
+def _finished(filled: Filled, predictor: Predictor, options: InfillOptions) -> FilledRecord:
+    """The record with the first sample written into it, and how sure it is."""
+    task, tokenizer = filled.task, predictor.tokenizer
+    record, sized = task.payload
+    fill = filled.fill if predictor.calibration is None else predictor.calibration.apply(filled.fill)
+    posterior = Posterior.of(fill, tokenizer.vocabulary.centres)
+    given = _numbers(fill, posterior, tokenizer, options.numbers or _usual_numbers(options.config, task))
+    beyond = beyond_of(tokenizer, record)
+    if task.holes.any():
+        record = _written(record, task.encoded, tokenizer, fill, given)
+    return FilledRecord(record, task.encoded, replace(filled, fill=fill), posterior, given, sized, beyond)
+
+
+def _accepted(
+    filled: Filled,
+    predictor: Predictor,
+    options: InfillOptions,
+    accepts: Callable[[Any], bool],
+    fill: Callable[..., Iterator[Filled]],
+) -> FilledRecord:
+    """The first fill that is accepted: of the samples at hand, then of others that are drawn, some at a time.
+
+    Without one the record stays as it was, and nothing counts as filled.
+    """
+    refused, left, config = 0, options.accept_tries, options.config
+    while True:
+        for sample in range(min(len(filled.fill.values), left)):
+            candidate = _finished(replace(filled, fill=filled.fill.led_by(sample)), predictor, options)
+            if accepts(candidate.record):
+                return replace(candidate, refused=refused, accepted=True)
+            refused += 1
+        left = options.accept_tries - refused
+        if left <= 0:
+            break
+        seed = int(np.random.SeedSequence((options.config.seed, refused)).generate_state(1)[0])
+        warm = options.config.temperature or 1.0
+        config = replace(config, temperature=warm, beam=1, samples=min(DRAWN_TOGETHER, left), seed=seed)
+        (filled,) = fill([filled.task], config)
+    bare = replace(filled.task, holes=np.zeros_like(filled.task.holes))
+    (nothing,) = fill([bare], replace(config, samples=1))
+    return replace(_finished(nothing, predictor, options), refused=refused, accepted=False)
 
 
 def tasks(
@@ -94,7 +140,7 @@ def tasks(
     check_fields(tokenizer, options.unknown)
     for key, requested in (*ranges.items(), *lengths.items()):
         if not requested:
-            raise UsageError(f"no stretch of {key!r} is named")
+            raise UsageError(f"no stretch of {key!r} is named", code="nothing-to-do")
     for record in records:
         name = names.next(record.key)
         masked, unsized = requests(ranges, name), requests(lengths, name)

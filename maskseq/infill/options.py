@@ -1,13 +1,14 @@
 """What can be requested of infill: one object from the command line to the sampler."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
 from maskseq.constraints import Constraint
+from maskseq.contract.own import found, look_up, named
 from maskseq.errors import UsageError
 from maskseq.infill.ranges import Range
 from maskseq.infill.sampler_state import InfillConfig
@@ -40,7 +41,8 @@ class Insertion:
     def __post_init__(self) -> None:
         if not (1 <= self.most <= MAX_LENGTHS and self.threshold >= 0):
             raise UsageError(
-                f"at most {self.most} missing, by {self.threshold} nats: it takes 1 or more, and 0 or more"
+                f"at most {self.most} missing, by {self.threshold} nats: it takes 1 or more, and 0 or more",
+                code="bad-option",
             )
 
 
@@ -86,6 +88,12 @@ class InfillOptions:
     rules: Sequence[str | Constraint] = ()
     """What every fill keeps: rules by name, such as `motif=NNRYN@chr1:101-105` (`maskseq.infill.rules` and the
     tokenizer's), or functions of your own about whole records (`maskseq.constraints.Constraint`)."""
+    accept: str | Callable[[Any], bool] | None = None
+    """Your own word about whole fills, as `module:name` or as a callable: (the filled record) → whether it is accepted.
+    A fill that is refused is drawn again; a record without an accepted one stays as it was."""
+    accept_tries: int = 20
+    """Fills of a record that are judged at most, the first one included. Those behind it are drawn at the `temperature`
+    of the config, or at 1 where that is 0."""
     fill_long_holes: bool = False
     """Also fill holes longer than half the context."""
     numbers: Numbers | None = None
@@ -98,13 +106,29 @@ class InfillOptions:
     experts: Sequence[str] = ()
     """Which of the run's experts predict, by name; none: its blend if it has a gate, or else its encoder."""
 
+    def __post_init__(self) -> None:
+        if self.accept_tries < 1:
+            raise UsageError(f"accept_tries is {self.accept_tries}; at least one fill is judged", code="bad-option")
+        given: object = self.accept
+        if given is not None:
+            name = given if isinstance(given, str) else named(given)
+            look_up("acceptance", name, trust_code=True)  # who names it in this call means it
+            object.__setattr__(self, "accept", name)
+
+    @property
+    def accepts(self) -> Callable[[Any], bool] | None:
+        """What judges whole fills."""
+        return found("acceptance", self.accept) if isinstance(self.accept, str) else None
+
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "InfillOptions":
         """From keyword arguments; `UsageError` for a name that is not an option."""
         known = [each.name for each in fields(cls)]
         for name in options:
             if name not in known:
-                raise UsageError(f"infill has no option {name!r}\n\nhint: its options are {', '.join(known)}")
+                raise UsageError(
+                    f"infill has no option {name!r}\n\nhint: its options are {', '.join(known)}", code="unknown-option"
+                )
         return cls(**options)
 
     def identity(self) -> dict[str, Any]:

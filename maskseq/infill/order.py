@@ -7,11 +7,13 @@ conditionals are exact, committing one cell at a time samples the exact joint di
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from maskseq.contract.own import found as own_part
+from maskseq.contract.own import is_own, look_up, named, refuse_other_names
 from maskseq.errors import UsageError
 
 OrderName = Literal[
@@ -23,7 +25,9 @@ OrderName = Literal[
 class OrderConfig:
     """In which order the cells of a hole are committed, and how many at a time."""
 
-    order: OrderName = "entropy_bounded"
+    order: OrderName | str | Callable[..., Any] = "entropy_bounded"
+    """One of ours, or your own as `module:name`, in Python also the callable itself: (`Frontier`, this config,
+    Generator) → indices into the masked cells that are committed now, at least one."""
     gamma: float = 0.1
     """`entropy_bounded`: nats of dependence that one step may ignore; 0 commits one cell at a time."""
     steps: int = 16
@@ -43,20 +47,25 @@ class OrderConfig:
     """The share of the hole that is hidden at a time in a sweep, at least one cell."""
 
     def __post_init__(self) -> None:
-        if self.order not in get_args(OrderName):
-            raise UsageError(f"there is no order {self.order!r}\n\nhint: {', '.join(get_args(OrderName))}")
+        if callable(self.order):
+            object.__setattr__(self, "order", named(self.order))
+        refuse_other_names("order", str(self.order), get_args(OrderName))
+        if is_own(self.order):
+            look_up("order", str(self.order), trust_code=True)  # who names it in this call means it
         if self.schedule not in ("cosine", "linear"):
-            raise UsageError(f"schedule is {self.schedule!r}; it can be cosine or linear")
+            raise UsageError(f"schedule is {self.schedule!r}; it can be cosine or linear", code="bad-option")
         if self.steps < 1:
-            raise UsageError(f"steps is {self.steps}; at least 1 is needed")
+            raise UsageError(f"steps is {self.steps}; at least 1 is needed", code="bad-option")
         if not (self.gamma >= 0 and self.noise >= 0):
-            raise UsageError(f"gamma is {self.gamma} and noise {self.noise}; both must be 0 or more")
+            raise UsageError(f"gamma is {self.gamma} and noise {self.noise}; both must be 0 or more", code="bad-option")
         if not 0 < self.threshold <= 1:
-            raise UsageError(f"threshold is {self.threshold}; it is a probability, above 0 and at most 1")
+            raise UsageError(
+                f"threshold is {self.threshold}; it is a probability, above 0 and at most 1", code="bad-option"
+            )
         if self.block is not None and self.block < 1:
-            raise UsageError(f"block is {self.block}; it is a number of positions, at least 1")
+            raise UsageError(f"block is {self.block}; it is a number of positions, at least 1", code="bad-option")
         if self.refine < 0 or not 0 < self.refine_share <= 1:
-            raise UsageError("refine must be at least 0, and refine_share above 0 and at most 1")
+            raise UsageError("refine must be at least 0, and refine_share above 0 and at most 1", code="bad-option")
 
     @property
     def is_random(self) -> bool:
@@ -81,7 +90,20 @@ class Frontier:
 
 def choose(frontier: Frontier, config: OrderConfig, rng: np.random.Generator) -> Int[np.ndarray, " commits"]:
     """Indices into the hidden cells that this step commits, surest first; only random orders may choose none."""
-    return _ORDERS[config.order](frontier, config, rng)
+    if is_own(config.order):
+        return _own(frontier, config, rng)
+    return _ORDERS[str(config.order)](frontier, config, rng)
+
+
+def _own(frontier: Frontier, config: OrderConfig, rng: np.random.Generator) -> Int[np.ndarray, " commits"]:
+    """What an order of the user's own chooses; at least one cell, or it would never end."""
+    chosen = np.unique(np.asarray(own_part("order", str(config.order))(frontier, config, rng), np.int64))
+    if not len(chosen) or chosen[0] < 0 or chosen[-1] >= len(frontier.log_probs):
+        raise UsageError(
+            f"order {config.order!r} must choose at least one of {len(frontier.log_probs)} masked cells, not {chosen}",
+            code="bad-option",
+        )
+    return chosen
 
 
 def remask(frontier: Frontier, config: OrderConfig, rng: np.random.Generator) -> Bool[np.ndarray, " committed"]:
@@ -179,7 +201,7 @@ def _by_score(frontier: Frontier, config: OrderConfig, rng: np.random.Generator)
     share = min((frontier.step + 1) / config.steps, 1.0)
     masked_share = math.cos(math.pi / 2 * share) if config.schedule == "cosine" else 1 - share
     n_commit = max(1, n_masked - math.floor(frontier.n_cells * masked_share + 1e-9))
-    scores = _SCORES[config.order](frontier.log_probs)
+    scores = _SCORES[str(config.order)](frontier.log_probs)
     if config.noise:
         scores = scores + config.noise * (1 - share) * rng.gumbel(size=n_masked)
     return np.argsort(-scores, kind="stable")[:n_commit]

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from maskseq.constraints import Constraint
 from maskseq.infill.sampler_state import InfillConfig as InfillConfig
 from maskseq.infill.sampler_state import Key, SamplerInput, SamplerState, dead_end, restrict
-from maskseq.predict.protocol import Example, Fill, Predict, answers_of
+from maskseq.predict.protocol import Example, Fill, Predict, PredictJointly, PredictWithParts, answers_of
 from maskseq.predict.stated import Stated
 from maskseq.types import LegalCells, Vocabulary
 
@@ -43,9 +43,10 @@ def infill(
     if config.beam > 1:
         return [_gather(best[: config.samples]) for best in _search(predict, plans, config)]
     runs = [SamplerState(plan, config, sample) for plan in plans for sample in range(config.samples)]
+    joint = predict if isinstance(predict, PredictJointly) else None
     while active := [run for run in runs if run.phases]:
         for run, (log_probs, stated) in zip(active, _ask(predict, active), strict=True):
-            run.advance(log_probs, stated)
+            run.advance(log_probs, stated, joint)
     return [_gather(runs[i * config.samples : (i + 1) * config.samples]) for i in range(n)]
 
 
@@ -60,9 +61,15 @@ def _ask(predict: Predict, runs: Sequence[SamplerState]) -> list[Said]:
     arrays = [(each.ids, each.numbers, cells) for each, cells in zip(seen, requested, strict=True)]
     states = [tuple(None if array is None else (array.shape, array.tobytes()) for array in each) for each in arrays]
     distinct = dict(zip(states, range(len(runs)), strict=True))
-    answers, stated = answers_of(
-        predict, [seen[i] for i in distinct.values()], [requested[i] for i in distinct.values()]
-    )
+    examples, cells = [seen[i] for i in distinct.values()], [requested[i] for i in distinct.values()]
+    if isinstance(predict, PredictWithParts) and all(run.n_passes == 0 for run in runs):
+        answers, parts = predict.with_parts(examples, cells)
+        stated: Sequence[Stated | None] = [None] * len(answers)
+        of_state = dict(zip(distinct, parts, strict=True))
+        for run, state in zip(runs, states, strict=True):
+            run.parts = tuple(of_state[state])
+    else:
+        answers, stated = answers_of(predict, examples, cells)
     by_state = dict(zip(distinct, zip(answers, stated, strict=True), strict=True))
     found = [by_state[state] for state in states]
     return [(np.asarray(log_probs, dtype=np.float64), answered) for log_probs, answered in found]
@@ -115,4 +122,5 @@ def _gather(runs: Sequence[SamplerState]) -> Fill:
         n_passes=np.array([run.n_passes for run in runs]),
         stated=runs[0].stated,
         numbers=None if runs[0].plan.example.numbers is None else np.stack([run.numbers for run in runs]),
+        experts=np.stack([run.given_by_experts for run in runs]) if runs[0].parts else None,
     )

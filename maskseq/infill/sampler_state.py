@@ -8,14 +8,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from maskseq.constraints import Constraint, narrowed, propagate
-from maskseq.errors import UsageError
+from maskseq.errors import UsageError, check_seed
 from maskseq.infill.order import Frontier, OrderConfig, choose, draw, phases, remask
 from maskseq.predict.posterior import numbers_in
-from maskseq.predict.protocol import Example
+from maskseq.predict.protocol import Example, PredictJointly
 from maskseq.predict.stated import Stated
 from maskseq.types import LegalCells, Vocabulary
 
 Key = int | tuple[int, ...]
+FARTHEST = 6.0  # standard deviations of a number, given those before it, that the next ones learn of at most
 MAX_STARTS = 20  # how often a sample may run into a dead end of its constraints
 
 
@@ -37,21 +38,25 @@ class InfillConfig(OrderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_seed(self.seed)
         if self.temperature < 0 or not 0 < self.top_p <= 1 or (self.top_k is not None and self.top_k < 1):
             raise UsageError(
                 f"temperature is {self.temperature}, top_k {self.top_k}, top_p {self.top_p}\n\n"
-                f"hint: temperature ≥ 0, top_k ≥ 1 (or none), 0 < top_p ≤ 1"
+                f"hint: temperature ≥ 0, top_k ≥ 1 (or none), 0 < top_p ≤ 1",
+                code="bad-option",
             )
         if self.samples < 1:
-            raise UsageError(f"samples is {self.samples}; at least 1 is needed")
+            raise UsageError(f"samples is {self.samples}; at least 1 is needed", code="bad-option")
         if self.beam < 1 or (self.beam > 1 and not self._may_search):
             raise UsageError(
                 f"beam is {self.beam}; it is at least 1, and more only for the order left_to_right at temperature 0, "
-                f"without blocks or refinement"
+                f"without blocks or refinement",
+                code="bad-option",
             )
         if self.samples > max(self.beam, 1) and self.temperature == 0 and not self.is_random:
             raise UsageError(
-                f"{self.samples} samples at temperature 0 would all be the same\n\nhint: set temperature to 1"
+                f"{self.samples} samples at temperature 0 would all be the same\n\nhint: set temperature to 1",
+                code="bad-option",
             )
 
     @property
@@ -112,7 +117,8 @@ def check_feasible(name: str, stuck: Int[np.ndarray, "cells 2"], vocabulary: Voc
         more = ", …" if len(stuck) > 5 else ""
         raise UsageError(
             f"{name}: no value is allowed in {len(stuck)} cell(s), at position {listed}{more}\n\n"
-            f"hint: the rules, and the values around the hole, contradict each other"
+            f"hint: the rules, and the values around the hole, contradict each other",
+            code="bad-option",
         )
 
 
@@ -129,6 +135,8 @@ class SamplerState:
         self.marginals = np.zeros((n, outputs), np.float32)
         self.numbers = np.full(n, np.nan)
         self.stated: Stated | None = None
+        self.parts: tuple[Float[np.ndarray, "cells outputs"], ...] = ()
+        """What each expert says of the cells, given the known ones alone, where there are several."""
         self.n_passes, self.n_starts = 0, 0
         self.start()
 
@@ -139,6 +147,12 @@ class SamplerState:
         self.masked = np.ones(len(self.values), bool)
         self.phases, self.step = phases(self.plan.cells[:, 0], self.config, self.rng), 0
         self.n_starts += 1
+
+    @property
+    def given_by_experts(self) -> Float[np.ndarray, "cells experts"]:
+        """The probability of each value by each expert."""
+        rows = np.arange(len(self.values))
+        return np.stack([part[rows, self.values] for part in self.parts], axis=1)
 
     @property
     def example(self) -> Example:
@@ -156,13 +170,27 @@ class SamplerState:
             return np.arange(len(self.masked))
         return np.asarray(self.phases[0][self.masked[self.phases[0]]])
 
-    def advance(self, log_probs: Float[np.ndarray, "asked outputs"], stated: Stated | None = None) -> None:
-        """Take the steps that one forward pass allows: up to the first that changes a cell."""
+    def advance(
+        self,
+        log_probs: Float[np.ndarray, "asked outputs"],
+        stated: Stated | None = None,
+        joint: PredictJointly | None = None,
+    ) -> None:
+        """Take the steps that one forward pass allows: up to the first that changes a cell.
+
+        With `joint`, that is asked how stated numbers depend on one another; these are drawn in one pass, each given
+        those before it, where the order leaves it to the dependence how many are.
+        """
         phase = self.phases[0]
         if self.n_passes == 0:
             self.marginals[:], self.stated = np.exp(restrict(log_probs, self.allowed)[0]), stated
             log_probs, stated = log_probs[phase], None if stated is None else stated.at(phase)
         waiting, filled = phase[self.masked[phase]], phase[~self.masked[phase]]
+        if joint is not None and stated is not None and self.config.order == "entropy_bounded":
+            factors = joint.jointly(self.example, self.plan.cells[waiting])
+            if factors:
+                self._end(all(self._draw_jointly(waiting, stated, joint, *each) for each in factors))
+                return
         restricted, _ = restrict(log_probs, self.allowed[waiting])
         commits = doubted = np.empty(0, np.int64)
         while len(commits) + len(doubted) == 0:
@@ -171,19 +199,58 @@ class SamplerState:
             doubted = filled[remask(frontier, self.config, self.rng)]
             self.step += 1
         noise = self.rng.gumbel(size=(len(commits), log_probs.shape[1]))  # float64: arXiv 2409.02908
-        # Under constraints each commit narrows the others, so they are made one after the other, surest first.
-        size = 1 if self.plan.constraints else max(len(commits), 1)
-        groups = [slice(i, i + size) for i in range(0, len(commits), size)]
-        alive = all(self._draw(waiting[commits[g]], log_probs[commits[g]], noise[g]) for g in groups)
+        alive = self._draw_all(waiting[commits], log_probs[commits], noise)  # surest first
         made = commits[~self.masked[waiting[commits]]]
         self._number(waiting[made], None if stated is None else stated.at(made))
+        self._end(alive and self._hide(doubted))
+
+    def _end(self, alive: bool) -> None:
+        """What follows a pass: the next phase if this one is done, or a new start from a dead end."""
         self.n_passes += 1
-        if not alive or not self._hide(doubted):
+        if not alive:
             self._start_over()
-        elif not self.masked[phase].any():
+        elif not self.masked[self.phases[0]].any():
             self.phases, self.step = self.phases[1:], 0
             if self.phases and not self._hide(self.phases[0]):
                 self._start_over()
+
+    def _draw_jointly(
+        self,
+        waiting: Int[np.ndarray, " waiting"],
+        stated: Stated,
+        joint: PredictJointly,
+        which: Int[np.ndarray, " some"],
+        factor: Float[np.ndarray, "some some"],
+    ) -> bool:
+        """Draw and commit some of the waiting cells one after the other, each given the numbers before it."""
+        cells, stated, n = waiting[which], stated.at(which), len(which)
+        noise = self.rng.gumbel(size=(n, self.allowed.shape[1]))
+        own = np.zeros(n)
+        # The most probable numbers are the means, which leave the others where they are: all at once then.
+        step = 1 if self.config.temperature > 0 else n
+        for start in range(0, n, step):
+            now = slice(start, start + step)
+            score, spread = factor[now] @ own, np.diagonal(factor)[now]
+            conditional = stated.at(np.arange(n)[now]).given(score, spread)
+            (log_probs,) = joint.of_bins([conditional], [self.plan.cells[cells[now]]])
+            if not self._draw_all(cells[now], log_probs, noise[now]):
+                return False
+            self._number(cells[now], conditional)
+            if step == 1:
+                reached = stated.at(np.array([start])).score(self.numbers[cells[now]])
+                own[now] = np.clip((reached - score) / spread, -FARTHEST, FARTHEST)
+        return True
+
+    def _draw_all(
+        self,
+        cells: Int[np.ndarray, " now"],
+        log_probs: Float[np.ndarray, "now outputs"],
+        noise: Float[np.ndarray, "now outputs"],
+    ) -> bool:
+        """Draw values for these cells; under constraints, where each commit narrows the others, one by one."""
+        size = 1 if self.plan.constraints else max(len(cells), 1)
+        groups = [slice(i, i + size) for i in range(0, len(cells), size)]
+        return all(self._draw(cells[g], log_probs[g], noise[g]) for g in groups)
 
     def _draw(
         self,
@@ -271,7 +338,8 @@ def dead_end(name: str, times: int) -> UsageError:
     return UsageError(
         f"{name}: the constraints led into a dead end, {times} time(s)\n\n"
         f"hint: each can be met, but together they are too tight to be met step by step; loosen one, join "
-        f"automata with &, or draw with a temperature above 0"
+        f"automata with &, or draw with a temperature above 0",
+        code="bad-option",
     )
 
 

@@ -17,12 +17,14 @@ import numpy as np
 from jaxtyping import Bool, Int, Integer
 
 from maskseq.constraints import Constraint, intersection, joined, narrowed, propagate
+from maskseq.contract.brief import brief
 from maskseq.errors import UsageError
 from maskseq.infill.sampler_state import check_feasible
 from maskseq.predict.protocol import Fill
 from maskseq.types import Encoded, LegalCells, Vocabulary
 
 
+@brief
 @dataclass(frozen=True)
 class Task:
     """A record whose `holes` are to be filled."""
@@ -37,6 +39,7 @@ class Task:
     """What the caller needs again with the result."""
 
 
+@brief
 @dataclass(frozen=True)
 class Filled:
     """What came of a task."""
@@ -46,6 +49,8 @@ class Filled:
     """Of the whole record. In a later chunk, `marginals` are given what sample 0 holds to the left as well."""
     left: list[tuple[int, int]]
     """Stretches of positions, half-open, without any known cell and too long to fill: they were left as they are."""
+    rejected: Bool[np.ndarray, "length fields"] | None = None
+    """Known cells around holes that the predictor took for no measurements (None: it believes all that it sees)."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ class WindowPlan:
         self.numbers = np.full(self.values.shape, np.nan)
         """What the values stand for, where the record has numbers."""
         self.fills: list[list[Fill]] = [[] for _ in range(samples)]
+        self.rejected: Bool[np.ndarray, "length fields"] | None = None
         self.context = min(context, len(ids))
         self._check_feasible()
         self.chunks = list(self._divide()) or [Window(0, 0, 0, self.context, 0, 0)]
@@ -158,6 +164,12 @@ class WindowPlan:
         """What the record itself tells of a window."""
         return self.vocabulary.known(self.masked[chunk.start : chunk.stop])
 
+    def reject(self, chunk: Window, cells: Bool[np.ndarray, "context fields"]) -> None:
+        """Note known cells of a window that the predictor does without."""
+        if self.rejected is None:
+            self.rejected = np.zeros(self.masked.shape, bool)
+        self.rejected[chunk.start : chunk.stop] |= cells
+
     def constraints(self, chunk: Window, sample: int) -> list[Constraint]:
         if self.context == len(self.task.holes):
             return self.rules
@@ -172,12 +184,13 @@ class WindowPlan:
         """The fills of all chunks and samples as one."""
         samples = [sorted(fills, key=lambda fill: tuple(fill.cells[:1].ravel())) for fills in self.fills]
         fill, length = Fill.joined(samples), len(self.masked)
+        rejected = None if self.rejected is None else np.roll(self.rejected, self.origin, axis=0)
         if not self.origin:
-            return Filled(self.task, fill, self.left)
+            return Filled(self.task, fill, self.left, rejected)
         left = np.zeros(length, bool)
         for start, stop in self.left:
             left[np.arange(start + self.origin, stop + self.origin) % length] = True
-        return Filled(self.task, fill.turned(-self.origin, length), runs(left))
+        return Filled(self.task, fill.turned(-self.origin, length), runs(left), rejected)
 
 
 class Through:

@@ -16,7 +16,7 @@ from maskseq.errors import UsageError
 from maskseq.infill.journal import Journal
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.infill.window_plan import Filled, Task, Window, WindowPlan, key_number
-from maskseq.predict.protocol import Example, Fill, Predict
+from maskseq.predict.protocol import Example, Fill, Predict, Rejects
 from maskseq.types import Encoded, LegalCells, Vocabulary
 
 BATCH_PROBABILITIES = 1 << 24
@@ -48,7 +48,9 @@ def fill_records(
     What a `journal` has on record is not done again.
     """
     if context < 2:
-        raise UsageError(f"context is {context}; a model with room for at least 2 positions is needed")
+        raise UsageError(
+            f"context is {context}; a model with room for at least 2 positions is needed", code="bad-option"
+        )
     jobs = (WindowPlan(task, vocabulary, config.samples, context, fill_long_holes) for task in tasks)
 
     def positions(job: WindowPlan) -> int:
@@ -84,7 +86,14 @@ def _run(
             windows = [job.window(chunk, sample) for job, chunk, sample in batch]
             keys = [(key_number(job.task.key), chunk.origin, sample) for job, chunk, sample in batch]
 
-            fill = partial(_fill, predict, batch, windows, keys, one, vocabulary, rules)
+            examples = [
+                Example(encoded.ids, encoded.numbers, job.task.key, job.begins(chunk), job.given(chunk))
+                for (job, chunk, _), (encoded, _) in zip(batch, windows, strict=True)
+            ]
+            if isinstance(predict, Rejects):
+                for (job, chunk, _), example in zip(batch, examples, strict=True):
+                    job.reject(chunk, predict.rejected(example))
+            fill = partial(_fill, predict, batch, windows, examples, keys, one, vocabulary, rules)
             done += fill() if journal is None else journal.fills(_inputs(batch, windows, keys), fill)
         for (job, chunk, sample), each in zip(parts, done, strict=True):
             job.values[sample, chunk.first : chunk.last] = each.values[0]
@@ -99,6 +108,7 @@ def _fill(
     predict: Predict,
     batch: list[WindowSample],
     windows: list[WindowInput],
+    examples: list[Example],
     keys: list[tuple[int, int, int]],
     config: InfillConfig,
     vocabulary: Vocabulary,
@@ -106,10 +116,7 @@ def _fill(
 ) -> list[Fill]:
     return infill(
         predict,
-        [
-            Example(encoded.ids, encoded.numbers, job.task.key, job.begins(chunk), job.given(chunk))
-            for (job, chunk, _), (encoded, _) in zip(batch, windows, strict=True)
-        ],
+        examples,
         [holes for _, holes in windows],
         config,
         vocabulary=vocabulary,

@@ -1,5 +1,6 @@
 """The vocabulary of a field as the files that Hugging Face's `tokenizers` reads, and what such files say is special."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ class HFTokens:
 
 
 def read_tokens(folder: Path) -> HFTokens:
-    """The tokens of a Hugging Face folder, from `tokenizer.json` or from the `vocab.txt` of BERT's release."""
+    """The tokens of a Hugging Face folder, from `tokenizer.json` or the `vocab.txt` of BERT's release or ESM-2's."""
     mask: Any = MASK
     if (folder / "tokenizer_config.json").exists():
         mask = read_json(folder / "tokenizer_config.json").get("mask_token") or MASK
@@ -86,5 +87,7 @@ def read_tokens(folder: Path) -> HFTokens:
         return HFTokens(ids, frozenset(text for text, token in added.items() if token.get("special")), mask)
     if (folder / "vocab.txt").exists():
         lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
-        return HFTokens({text: i for i, text in enumerate(lines)}, frozenset(BERT_SPECIAL & set(lines)), mask)
+        ids = {text: i for i, text in enumerate(lines)}
+        special = {text for text in lines if text in BERT_SPECIAL or re.fullmatch(r"<\w+>", text)}
+        return HFTokens(ids, frozenset(special), mask if mask in ids or "<mask>" not in ids else "<mask>")
     return HFTokens({}, frozenset(), mask)

@@ -118,6 +118,8 @@ def _idle(config: EncoderConfig) -> set[str]:
         idle |= {"max_positions"}
     if config.positions != "rope":
         idle |= {"rope_theta", "rope_theta_local", "rope_fraction", "rope_style"}
+    if not (config.rope_fields or config.rope_gaps):
+        idle |= {"rope_unit"}
     if config.global_every == 1:
         idle |= {"rope_theta_local", "window"}
     if config.placement == "post":

@@ -1,4 +1,4 @@
-"""The published layouts that load: ModernBERT, BERT, NomicBERT and NeoBERT. All but the last are also written."""
+"""The published layouts that load: ModernBERT, BERT, NomicBERT, NeoBERT and ESM-2. The first three are also written."""
 
 import re
 
@@ -144,6 +144,11 @@ def _read_bert(config: Json) -> Json:
     return {}
 
 
+def _today(name: str) -> str:
+    """A name of those who call the parameters of a norm gamma and beta."""
+    return re.sub(r"\.beta$", ".bias", re.sub(r"\.gamma$", ".weight", name))
+
+
 BERT = PublishedLayout(
     architecture="BertForMaskedLM",
     always=PLAIN
@@ -181,8 +186,7 @@ BERT = PublishedLayout(
         "decoder": "cls.predictions.decoder",
         "decoder.bias": "cls.predictions.bias",
     },
-    # the 2018 release calls the parameters of a norm gamma and beta
-    normal=lambda name: re.sub(r"\.beta$", ".bias", re.sub(r"\.gamma$", ".weight", name)),
+    normal=_today,  # the 2018 release
     unneeded=r"bert\.pooler\..*|cls\.seq_relationship\..*|.*\.position_ids|cls\.predictions\.decoder\..*",
 )
 
@@ -281,7 +285,61 @@ NEOBERT = PublishedLayout(
 )
 """chandar-lab's remote code, whose SwiGLU packs w1 (the activated half) over w2."""
 
-LAYOUTS = {"modernbert": MODERNBERT, "nomic_bert": NOMIC, "bert": BERT, "neobert": NEOBERT}
+
+def _read_esm(config: Json) -> Json:
+    kind = config.get("position_embedding_type", "absolute")
+    if kind != "rotary" or config.get("emb_layer_norm_before"):
+        raise DataError("config.json", f"has {kind} positions; of the ESM family, only ESM-2 with RoPE is known here")
+    if config.get("is_folding_model"):
+        raise DataError("config.json", "is a folding model, not a masked language model")
+    scaling = 0.15 * 0.8 if config.get("token_dropout") else 0.0
+    return {"mask_scaling": scaling, "rope_theta": _theta({}, config.get("rope_theta"), 10_000.0)}
+
+
+def _esm_frame(name: str, value: Tensor, config: EncoderConfig) -> Tensor:
+    """`<cls>` and `<eos>` are the ids 0 and 2 of every release."""
+    return value[[0, 2]] if name == "embeddings.frame.weight" else value
+
+
+ESM = PublishedLayout(
+    architecture="EsmForMaskedLM",
+    always=PLAIN
+    | {"embedding_norm": False, "first_norm": True, "norm_bias": True, "attention_bias": True, "mlp_bias": True}
+    | {"mlp": "gelu", "head": "gelu", "head_bias": True, "decoder_bias": True, "frame": True}
+    | {"init": "truncated_normal"},
+    spelling=BODY
+    | {
+        "max_positions": ("max_position_embeddings",),
+        "norm_eps": ("layer_norm_eps",),
+        "tied": ("tie_word_embeddings",),
+        "init_std": ("initializer_range",),
+    },
+    defaults={"tied": True, "norm_eps": 1e-5, "init_std": 0.02},
+    read=_read_esm,
+    write=None,
+    names={
+        "embeddings.tok_embeddings": "esm.embeddings.word_embeddings",
+        "embeddings.frame": "esm.embeddings.word_embeddings",
+        "layers.{i}.attn_norm": "esm.encoder.layer.{i}.attention.LayerNorm",
+        "layers.{i}.attn.Wqkv": "esm.encoder.layer.{i}.attention.self.:query|key|value",
+        "layers.{i}.attn.Wo": "esm.encoder.layer.{i}.attention.output.dense",
+        "layers.{i}.mlp_norm": "esm.encoder.layer.{i}.LayerNorm",
+        "layers.{i}.mlp.Wi": "esm.encoder.layer.{i}.intermediate.dense",
+        "layers.{i}.mlp.Wo": "esm.encoder.layer.{i}.output.dense",
+        "final_norm": "esm.encoder.emb_layer_norm_after",
+        "head.dense": "lm_head.dense",
+        "head.norm": "lm_head.layer_norm",
+        "decoder": "lm_head.decoder",
+        "decoder.bias": "lm_head.bias",
+    },
+    normal=_today,
+    arranged=_esm_frame,
+    unneeded=r"esm\.contact_head\..*|.*position_ids|.*position_embeddings\.weight|.*inv_freq|lm_head\.decoder\..*"
+    r"|esm\.pooler\..*",
+)
+"""Meta's ESM-2 as transformers has it: what surrounds a sequence, and how masked positions are scaled, come along."""
+
+LAYOUTS = {"modernbert": MODERNBERT, "nomic_bert": NOMIC, "bert": BERT, "neobert": NEOBERT, "esm": ESM}
 """By `model_type`."""
 
 

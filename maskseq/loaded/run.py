@@ -5,24 +5,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from maskseq import plugins
 from maskseq.baselines.gating import PARTS
 from maskseq.baselines.run_experts import RunExperts
 from maskseq.calibration.stored import Fitted, read_calibration
 from maskseq.contract.identity import in_fields, saved_form
 from maskseq.corpus.dress import NO_OPTIONS, reader_for
+from maskseq.corpus.frames import TABLE
 from maskseq.corpus.reader import Corpus, Split, holds_corpus
 from maskseq.errors import UsageError
 from maskseq.formats import Format
 from maskseq.infill.sampler import InfillConfig
 from maskseq.loaded.recipe import masking_of, trained_on
 from maskseq.masking.plan import MaskingConfig
+from maskseq.model.checkpoint import read_json
 from maskseq.model.encoder import Encoder
 from maskseq.plugins import Trust
 from maskseq.predict.blend import ENCODER
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.encoder import EncoderPredict
+from maskseq.predict.experts.counted import CROSS_FIELD
 from maskseq.predict.experts.remembered import Remembered
 from maskseq.predict.gate_file import StoredGate, read_gate
 from maskseq.predict.predictor import Predictor
@@ -31,6 +35,7 @@ from maskseq.storage.places import Place
 from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 from maskseq.tasks.task_model import TaskModel, load_task
 from maskseq.tokenizer import Tokenizer
+from maskseq.training.device import choose_precision
 
 BLEND = "blend"
 """What a run with a gate predicts with."""
@@ -60,7 +65,7 @@ class LoadedRun:
     @property
     def task(self) -> TaskModel:
         """What it was fine-tuned for; `UsageError` if it was not."""
-        return load_task(self.checkpoint, self.model, self.tokenizer)
+        return load_task(self.checkpoint, self.model, self.tokenizer, trust_code=self.trust_code)
 
     def reader(self, file: Path, name: str | None = None, options: Mapping[str, Any] = NO_OPTIONS) -> Format[Any]:
         """The format called `name`; by default that of the training files, if it reads this file (see `corpus.dress`).
@@ -69,6 +74,14 @@ class LoadedRun:
         """
         data = trained_on(self.path, self.checkpoint)
         return reader_for(file, self.tokenizer, data, name, options, trust_code=self.trust_code)
+
+    def frames_as(self, name: str | None = None) -> type[Format[Any]]:
+        """The format that data frames are read with: the one called `name`, or that of the training files."""
+        data = trained_on(self.path, self.checkpoint)
+        if name is None and data.format is None and data.files:
+            return type(plugins.format_for(Path(data.files[0])))
+        trust = self.trust_code if name is None else True  # who names code in this call means it
+        return plugins.load("formats", name or data.format or TABLE, trust_code=trust)
 
     def corpus(self, place: Place | None = None) -> Corpus:
         """The corpus that it was trained on, if it is still there, or another one whose tokens are the same.
@@ -79,7 +92,8 @@ class LoadedRun:
         if other := in_fields(saved_form(found.tokenizer), self.tokenizer):
             raise UsageError(
                 f"{found.path} was not tokenized as {self.path} needs it: its ids mean other values ({other})\n\n"
-                f"hint: build one with `maskseq tokenize` and the recipe of the run"
+                f"hint: build one with `maskseq tokenize` and the recipe of the run",
+                code="other-tokenizer",
             )
         return found
 
@@ -105,6 +119,10 @@ class LoadedRun:
         places = [*(each.corpus for each in runs), elsewhere]
         return self.corpus(next(filter(holds_corpus, places), places[0]))
 
+    def corpus_of_experts(self) -> Corpus:
+        """The one that experts are counted on; `UsageError` if it is gone."""
+        return self._corpus_of(self.experts.stored)
+
     @property
     def masking(self) -> MaskingConfig:
         """How cells were masked in training; the default where no recipe says it."""
@@ -122,9 +140,17 @@ class LoadedRun:
         encoder = plain if view is None else of_ids(view[1](with_ids(plain)))
         return self.experts.predict(encoder, experts, parts)
 
-    def predict(self, *, symmetries: bool = True) -> EncoderPredict:
+    def predict(self, *, symmetries: bool = True, precision: Literal["bf16", "fp32"] = "fp32") -> EncoderPredict:
         """The encoder: log-probabilities of masked cells, averaged over the tokenizer's symmetries if wanted."""
-        return EncoderPredict(self.model, self.tokenizer.symmetries() if symmetries else ())
+        return EncoderPredict(self.model, self.tokenizer.symmetries() if symmetries else (), precision=precision)
+
+    @cached_property
+    def precision(self) -> Literal["bf16", "fp32"]:
+        """Of `score` and `embed`, which pass over whole files: that of the training, where bf16 is fast here."""
+        layout = CheckpointFolder(self.checkpoint).layout
+        trained_in = read_json(layout).get("precision") if layout.exists() else None
+        device = next(self.model.parameters()).device
+        return "bf16" if trained_in == "bf16" and choose_precision("auto", device) == "bf16" else "fp32"
 
     def predictors(
         self, experts: Sequence[str] = (), *, symmetries: bool = True, parts: tuple[Split, ...] = PARTS
@@ -183,11 +209,28 @@ class LoadedRun:
         )
         return False
 
-    def _scoring(self, symmetries: bool, calibrated: bool, experts: Sequence[str]) -> Predict:
-        encoder = self.predict(symmetries=symmetries)
+    def _scoring(
+        self,
+        symmetries: bool,
+        calibrated: bool,
+        experts: Sequence[str],
+        parts: tuple[Split, ...] = PARTS,
+        encoder: Predict | None = None,
+    ) -> Predict:
+        encoder = encoder or self.predict(symmetries=symmetries, precision=self.precision)
         if self.fills is not self.tokenizer:  # calibrations are those of units, as gates would be
             return encoder
-        predict = self.experts.predict(encoder, experts)
+        predict = self.experts.predict(encoder, experts, parts)
         if not calibrated or self.fitted is None or not self._calibrates(experts):
             return predict
         return self.fitted.calibration.of_single_cells(predict)
+
+    def judges(
+        self, symmetries: bool, calibrated: bool, experts: Sequence[str], parts: tuple[Split, ...] = PARTS
+    ) -> tuple[Predict, dict[str, Predict]]:
+        """What scores, and by name the expert of it that sees nothing but the other fields of the same event."""
+        encoder = self.predict(symmetries=symmetries, precision=self.precision)
+        predict = self._scoring(symmetries, calibrated, experts, parts, encoder)
+        if self.fills is not self.tokenizer or CROSS_FIELD not in self.experts.used(experts):
+            return predict, {}
+        return predict, {CROSS_FIELD: self.experts.all(encoder, parts)[CROSS_FIELD]}

@@ -13,18 +13,20 @@ A mask is a pure function of one piece and a Generator; batch, rank and worker d
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Integer
 
+from maskseq.contract.own import found as own_part
+from maskseq.contract.own import is_own
 from maskseq.errors import UsageError
 from maskseq.formats import most_alike
 from maskseq.masking.units import RawUnits, distinct
 from maskseq.types import Field
 
-OBJECTIVES = ("tokens", "spans", "infill", "tail")
+OBJECTIVES = ("tokens", "spans", "infill", "tail", "own")
 """What a segment is asked. `tail` is that of open prefixes (`open_prefixes.py`); the others are mixed by weight."""
 Mode = Literal["cell", "field", "position", "tail"]
 Lengths = Literal["geometric", "fixed", "ngram"]
@@ -46,7 +48,9 @@ class Replacement:
     def __post_init__(self) -> None:
         shares = (self.mask, self.random, self.keep)
         if not (min(shares) >= 0 and abs(sum(shares) - 1) < 1e-6):
-            raise UsageError(f"replacement shares mask, random, keep = {shares} must be ≥ 0 and sum to 1")
+            raise UsageError(
+                f"replacement shares mask, random, keep = {shares} must be ≥ 0 and sum to 1", code="bad-option"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +70,18 @@ class Spans:
     """`ngram`: 1, 2 or 3 units with p(n) ∝ 1/n, as in Xiao et al. 2025; `mean_length` is not used then."""
     mean_length: float = 8.0
     """In raw units; in positions or fields where `mode` hides those whole."""
+    grid: int = 0
+    """Positions of a row where they stand row by row in a grid, such as an image: spans are rectangles then, of about
+    `mean_length` positions. 0: they stand in a line."""
     replacement: Replacement = Replacement()
 
     def __post_init__(self) -> None:
+        if self.grid < 0:
+            raise UsageError(f"spans.grid = {self.grid} is the number of positions in a row, or 0", code="bad-option")
         if not 1 <= self.mean_length < float("inf") or (self.lengths == "fixed" and self.mean_length % 1):
-            raise UsageError(f"spans.mean_length = {self.mean_length} must be ≥ 1, and whole for fixed lengths")
+            raise UsageError(
+                f"spans.mean_length = {self.mean_length} must be ≥ 1, and whole for fixed lengths", code="bad-option"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +105,40 @@ class Infill:
 
     def __post_init__(self) -> None:
         if not self.regions or self.max_regions < 2:
-            raise UsageError("infill needs at least one kind of region, and max_regions ≥ 2")
+            raise UsageError("infill needs at least one kind of region, and max_regions ≥ 2", code="bad-option")
         if not (0 < self.target[0] <= self.target[1] <= 1 and 0 <= min(self.context) <= max(self.context) <= 1):
             raise UsageError(
-                f"infill.target = {self.target} and infill.context = {self.context} must be shares (0 to 1)"
+                f"infill.target = {self.target} and infill.context = {self.context} must be shares (0 to 1)",
+                code="bad-option",
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """An objective of the user's own."""
+
+    name: str = ""
+    """As `module:name`: (number of items, how many to mask, `numpy.random.Generator`) → which, Bool [items]. Items
+    stand in the order of their positions; they are what `mode` masks together."""
+    weight: float = 0.0
+    replacement: Replacement = Replacement()
+
+    def __post_init__(self) -> None:
+        if bool(self.weight) != bool(self.name) or (self.name and not is_own(self.name)):
+            raise UsageError(
+                f"masking.own takes a name = 'module:name' and a weight, not {self.name!r}, {self.weight}",
+                code="bad-option",
+            )
+
+    def choose(self, n: int, count: int, rng: np.random.Generator) -> Bool[np.ndarray, "items"]:
+        """Which of `n` items to mask."""
+        chosen = np.asarray(own_part("objective", self.name)(n, count, rng))
+        if chosen.shape != (n,) or chosen.dtype != np.bool_:
+            raise UsageError(
+                f"objective {self.name!r} must answer with {n} truth values, not {chosen.dtype} {chosen.shape}",
+                code="bad-option",
+            )
+        return chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +151,9 @@ class Tail:
 
     def __post_init__(self) -> None:
         if self.most < 1:
-            raise UsageError(f"masking.tail.most = {self.most}: at least the last position is masked")
+            raise UsageError(
+                f"masking.tail.most = {self.most}: at least the last position is masked", code="bad-option"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +172,7 @@ class MaskingConfig:
     tokens: Tokens = field(default_factory=Tokens)
     spans: Spans = field(default_factory=Spans)
     infill: Infill = field(default_factory=Infill)
+    own: Own = field(default_factory=Own)
     tail: Tail = field(default_factory=Tail)
     field_weights: dict[str, float] = field(default_factory=dict)
     """How much the loss weighs hidden cells of a field, by its name (others: 1). With 0 a field is hidden as ever and
@@ -139,20 +182,37 @@ class MaskingConfig:
         for name, ratio in (("ratio", self.ratio), ("final_ratio", self.final_ratio)):
             low, high = _bounds(1.0 if ratio is None else ratio)
             if not 0 < low <= high <= 1:
-                raise UsageError(f"masking.{name} = {ratio} must lie above 0 and at most at 1, a pair in order")
+                raise UsageError(
+                    f"masking.{name} = {ratio} must lie above 0 and at most at 1, a pair in order", code="bad-option"
+                )
         if (self.schedule == "constant") != (self.final_ratio is None):
-            raise UsageError(f"masking.final_ratio = {self.final_ratio} does not fit schedule = {self.schedule!r}")
+            raise UsageError(
+                f"masking.final_ratio = {self.final_ratio} does not fit schedule = {self.schedule!r}", code="bad-option"
+            )
         if not (min(self.weights) >= 0 and 0 < sum(self.weights) < float("inf")):
-            raise UsageError(f"masking: weights of tokens, spans, infill = {self.weights} must be ≥ 0, one above 0")
+            raise UsageError(
+                f"masking: weights of tokens, spans, infill = {self.weights} must be ≥ 0, one above 0",
+                code="bad-option",
+            )
         for name, weight in self.field_weights.items():
             if not 0 <= weight < float("inf"):
-                raise UsageError(f"masking.field_weights: {name} = {weight} must be a number from 0 on")
+                raise UsageError(
+                    f"masking.field_weights: {name} = {weight} must be a number from 0 on", code="bad-option"
+                )
         if not self.mode:
-            raise UsageError("masking.mode is empty; name one of cell, field, position, tail")
+            raise UsageError("masking.mode is empty; name one of cell, field, position, tail", code="bad-option")
 
     @property
     def weights(self) -> tuple[float, ...]:
-        return self.tokens.weight, self.spans.weight, self.infill.weight
+        return self.tokens.weight, self.spans.weight, self.infill.weight, 0.0, self.own.weight
+
+    @property
+    def without_own(self) -> "MaskingConfig":
+        """As far as it needs no code of the user's, which was for training: how figures are made."""
+        if not self.own.weight:
+            return self
+        others = self.tokens.weight + self.spans.weight + self.infill.weight
+        return replace(self, own=Own(), tokens=self.tokens if others else replace(self.tokens, weight=1.0))
 
     def weights_of(self, names: Sequence[str]) -> list[float]:
         """The weights of the fields of these names; `UsageError` if there is no such field, or all weigh nothing."""
@@ -160,11 +220,14 @@ class MaskingConfig:
         if unknown:
             raise UsageError(
                 f"masking.field_weights: there is no field {unknown[0]!r}\n\n"
-                f"hint: the fields are {most_alike(unknown[0], names)}"
+                f"hint: the fields are {most_alike(unknown[0], names)}",
+                code="unknown-name",
             )
         weights = [self.field_weights.get(name, 1.0) for name in names]
         if not any(weights):
-            raise UsageError("masking.field_weights: of the fields that are masked, one must weigh more than 0")
+            raise UsageError(
+                "masking.field_weights: of the fields that are masked, one must weigh more than 0", code="bad-option"
+            )
         return weights
 
 
@@ -210,7 +273,8 @@ def mask_segment(
     raw = RawUnits.of(units, fields)
     plan = plan_mask(raw, scorable, config, rng=rng, progress=progress, in_decay=in_decay)
     masked = raw.cells(plan.units)
-    replacement = (config.tokens, config.spans, config.infill)[plan.objective].replacement
+    replacements = [each.replacement for each in (config.tokens, config.spans, config.infill)]
+    replacement = [*replacements, Replacement(), config.own.replacement][plan.objective]
     inputs = _replace(ids, masked, plan.units, raw, fields, replacement, rng)
     return SegmentMask(masked, inputs, plan.objective, plan.ratio, plan.target)
 
@@ -258,8 +322,13 @@ def plan_mask(
         ratio = count / len(items)
         if mode == "tail":
             chosen = np.arange(len(items)) >= len(items) - count
+        elif OBJECTIVES[objective] == "spans" and config.spans.grid:
+            chosen = _rectangles(raw.owner[items] if item_of is None else items, count, config.spans, rng)
         elif OBJECTIVES[objective] == "spans":
             chosen = _runs(len(items), count, config.spans, rng)
+        elif OBJECTIVES[objective] == "own":
+            chosen = config.own.choose(len(items), count, rng)
+            ratio = float(chosen.mean())
         else:
             chosen = _pick(len(items), count, rng)
     if item_of is None:
@@ -321,6 +390,22 @@ def _runs(n_items: int, n_masked: int, spans: Spans, rng: np.random.Generator) -
     mask = np.repeat(np.arange(2 * n) % 2 == 0, runs)
     turn = rng.integers(n_items)  # else the first item is always hidden and the last never
     return np.concatenate([mask[turn:], mask[:turn]])
+
+
+def _rectangles(
+    position: Integer[np.ndarray, "items"], n_masked: int, spans: Spans, rng: np.random.Generator
+) -> Bool[np.ndarray, "items"]:
+    """Exactly `n_masked` items, in rectangles of a grid; the last one may be cut short."""
+    row, column = np.divmod(position, spans.grid)
+    chosen, side = np.zeros(len(position), dtype=bool), np.sqrt(spans.mean_length)
+    while (left := n_masked - np.count_nonzero(chosen)) > 0:
+        height, width = (int(each) for each in rng.geometric(1 / side, size=2))
+        # beyond the edges as well: else what stands there is masked less often
+        top = rng.integers(int(row.min()) - height + 1, int(row.max()) + 1)
+        first = rng.integers(1 - width, spans.grid)
+        inside = (row >= top) & (row < top + height) & (column >= first) & (column < first + width)
+        chosen[np.flatnonzero(inside & ~chosen)[:left]] = True
+    return chosen
 
 
 def _lengths(total: int, n_visible: int, spans: Spans, rng: np.random.Generator) -> Integer[np.ndarray, "spans"]:

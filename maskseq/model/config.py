@@ -36,6 +36,14 @@ class EncoderConfig(PriorSwitches):
     """The same in layers with a window."""
     rope_fraction: float = 1.0
     """Share of each head's dimensions that turns; the first ones do."""
+    rope_fields: tuple[str, ...] = ()
+    """Given ordinal fields whose numbers are coordinates, in place of the position: each has an equal share of what
+    turns, such as row and column of an image (axial RoPE)."""
+    rope_gaps: str = ""
+    """A given ordinal field of what has passed since the position before, such as time: its running sum is the
+    coordinate, in place of the position."""
+    rope_unit: float = 1.0
+    """How much of `rope_fields` or `rope_gaps`, in their units, turns as one position does."""
     rope_style: Literal["half", "interleaved"] = "half"
     """Which dimensions turn together: i and i + n/2 (`half`), or 2i and 2i + 1 (`interleaved`)."""
 
@@ -62,6 +70,12 @@ class EncoderConfig(PriorSwitches):
     token_types: int = 0
     """Rows of BERT's segment table, of which row 0 is added everywhere; 0: there is none."""
 
+    frame: bool = False
+    """A learned token before and one behind each piece, as ESM-2 has `<cls>` and `<eos>`: seen, and never answered."""
+    mask_scaling: float = 0.0
+    """Token dropout of ESM-2: masked positions embed as 0, and the others times (1 − this) ÷ (1 − the share that is
+    masked). 0: none."""
+
     head: Literal["none", "gelu", "silu"] = "gelu"
     """Dense layer, this activation and a norm before the decoder, or nothing."""
     head_bias: bool = False
@@ -85,39 +99,71 @@ class EncoderConfig(PriorSwitches):
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not value <= MAX_SIZE:
-                raise UsageError(f"{field.name} must be a number up to {MAX_SIZE:,}, not {value}")
-        for name in ("rope_theta", "rope_theta_local", "init_std", "init_cutoff"):
+                raise UsageError(f"{field.name} must be a number up to {MAX_SIZE:,}, not {value}", code="bad-option")
+        for name in ("rope_theta", "rope_theta_local", "rope_unit", "init_std", "init_cutoff"):
             if getattr(self, name) <= 0:
-                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
+                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}", code="bad-option")
         for name in ("norm_eps", "token_types"):
             if getattr(self, name) < 0:
-                raise UsageError(f"{name} must be at least 0, not {getattr(self, name)}")
+                raise UsageError(f"{name} must be at least 0, not {getattr(self, name)}", code="bad-option")
         for name in ("n_layers", "hidden_size", "n_heads", "intermediate_size", "max_positions", "global_every"):
             if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}", code="bad-option")
         if self.hidden_size % self.n_heads:
-            raise UsageError(f"hidden_size {self.hidden_size} is not a multiple of n_heads {self.n_heads}")
+            raise UsageError(
+                f"hidden_size {self.hidden_size} is not a multiple of n_heads {self.n_heads}", code="bad-option"
+            )
         if self.positions == "rope" and (self.rotary_size < 2 or self.rotary_size % 2):
             raise UsageError(
                 f"rope_fraction {self.rope_fraction} of head size {self.head_size} turns {self.rotary_size} "
-                f"dimensions; it must be an even number of them"
+                f"dimensions; it must be an even number of them",
+                code="bad-option",
+            )
+        if self.rope_fields and self.rope_gaps:
+            raise UsageError(
+                "give rope_fields (coordinates) or rope_gaps (steps between positions), not both", code="bad-option"
+            )
+        if (self.rope_fields or self.rope_gaps) and self.positions != "rope":
+            raise UsageError(
+                f"rope_fields and rope_gaps need positions = 'rope', not {self.positions!r}", code="bad-option"
+            )
+        if len(self.rope_fields) > self.rotary_size // 2:
+            raise UsageError(
+                f"{len(self.rope_fields)} rope_fields share {self.rotary_size // 2} planes of rotation",
+                code="bad-option",
             )
         if self.global_every > 1 and (self.window is None or self.window < 0):
             raise UsageError(
                 f"global_every = {self.global_every} leaves layers with local attention: "
-                f"window must say how far they see (64 in ModernBERT), not {self.window}"
+                f"window must say how far they see (64 in ModernBERT), not {self.window}",
+                code="bad-option",
             )
         if self.global_every > 1 and not self.context_sees_target:
             raise UsageError(
                 f"context_sees_target = false needs every layer to attend to whole pieces: "
-                f"global_every must be 1, not {self.global_every}"
+                f"global_every must be 1, not {self.global_every}",
+                code="bad-option",
+            )
+        dropouts = self.embedding_dropout, self.attention_dropout, self.mlp_dropout
+        plain = self.positions == "rope" and self.context_sees_target and not (self.rope_fields or self.rope_gaps)
+        if self.frame and (any(dropouts) or not plain):
+            raise UsageError(
+                "frame goes with plain RoPE, without dropout, and with a context that sees its target",
+                code="bad-option",
+            )
+        if not 0 <= self.mask_scaling < 1 or (self.mask_scaling and self.embedding_norm):
+            raise UsageError(
+                f"mask_scaling = {self.mask_scaling} is a share below 1, and goes without embedding_norm",
+                code="bad-option",
             )
         self.check_priors(self.vocabulary, context_sees_target=self.context_sees_target)
         if not 0 < self.rope_fraction <= 1:
-            raise UsageError(f"rope_fraction must be above 0 and at most 1, not {self.rope_fraction}")
+            raise UsageError(
+                f"rope_fraction must be above 0 and at most 1, not {self.rope_fraction}", code="bad-option"
+            )
         for name in ("embedding_dropout", "attention_dropout", "mlp_dropout"):
             if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
+                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}", code="bad-option")
 
     @property
     def least_parameters(self) -> int:
@@ -134,6 +180,28 @@ class EncoderConfig(PriorSwitches):
     def rotary_size(self) -> int:
         """Dimensions of a head that RoPE turns."""
         return int(self.head_size * self.rope_fraction)
+
+    def axes(self) -> list[tuple[int, tuple[float, ...]]]:
+        """The fields of `rope_fields`, or of `rope_gaps`, and the number of each of their ids, in units; else 0.
+
+        Raises:
+            UsageError: There is no such field, or it is not a given one of numbers.
+        """
+        found = []
+        for name in self.rope_fields or ((self.rope_gaps,) if self.rope_gaps else ()):
+            given = {self.vocabulary.names[index]: index for index in self.vocabulary.given}
+            index = given.get(name, -1)
+            centres = self.vocabulary.centres[index] if name in given else None
+            if centres is None:
+                able = [each for each, index in given.items() if self.vocabulary.centres[index] is not None]
+                raise UsageError(
+                    f"model.rope_fields, rope_gaps: {name!r} is not a given field of numbers, which all positions know"
+                    f"\n\nhint: {'those are ' + ', '.join(able) if able else 'there is none'}",
+                    code="bad-option",
+                )
+            others = (0.0,) * (self.vocabulary.n_rows[index] - len(centres))
+            found.append((index, tuple(centre / self.rope_unit for centre in centres) + others))
+        return found
 
     def window_of(self, layer: int) -> int | None:
         """How far layer `layer` sees on either side; None: everything."""

@@ -7,6 +7,7 @@ NeoBERT and Xiao et al. are presets (`presets.py`) of this one file. Parameter n
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -18,13 +19,15 @@ from torch import Tensor, nn
 from maskseq.errors import UsageError
 from maskseq.model.attention.context_target import ContextTargetAttention
 from maskseq.model.attention.packed import packed_self_attention
+from maskseq.model.choice import Kernels
 from maskseq.model.config import EncoderConfig as EncoderConfig
 from maskseq.model.dropout import dropout
+from maskseq.model.embedding import Embedding
 from maskseq.model.linear import Linear
 from maskseq.model.priors.ordinal_basis import table_of, table_rows
 from maskseq.model.priors.prior import Prior
 from maskseq.model.priors.registry import PRIORS
-from maskseq.model.rotary import Rotation, rotation
+from maskseq.model.rotary import Rotation, axial, coordinates_of, rotation
 from maskseq.model.states import States
 
 Attend = Callable[..., Tensor]
@@ -51,6 +54,7 @@ class Encoder(nn.Module):
             self.final_norm = Norm(config) if config.final_norm else nn.Identity()
             self.head = nn.Identity() if config.head == "none" else PredictionHead(config)
             self.decoder = Decoder(config)
+        self.compute_with(Kernels())
         self.to_empty(device=device)
         if seed is not None:
             initialize(self, seed)
@@ -82,19 +86,29 @@ class Encoder(nn.Module):
                 f"hint: shorten the context, or train with max_positions = {max_seqlen}"
             )
         if attend is None:
-            attend = packed_self_attention
+            attend = partial(packed_self_attention, backend=self.kernels.attention)
             if target is not None and not config.context_sees_target:
-                attend = ContextTargetAttention.of(target, cu_seqlens)
+                attend = ContextTargetAttention.of(target, cu_seqlens, backend=self.kernels.attention)
         hidden, prior = self.embeddings(ids, positions)
+        frame = self.embeddings.frame.weight if config.frame else None
+        if config.mask_scaling:
+            scale, masked = mask_scales(ids, cu_seqlens, config)
+            hidden = hidden * (scale[piece_of(cu_seqlens)] * ~masked)[:, None]
+            frame = None if frame is None else frame[:, None] * scale[:, None]
         hidden = dropout(hidden, config.embedding_dropout, dropout_keys, 0).to(dtype or hidden.dtype)
-        everywhere, nearby = self.rotations(positions)
+        kept = None
+        if frame is not None:
+            hidden, cu_seqlens, positions, kept = framed(hidden, frame, cu_seqlens)
+            max_seqlen += 2
+        everywhere, nearby = self.rotations(ids, positions)
         for index, layer in enumerate(self.layers):
             if index == depth:
-                return States(hidden, prior)
+                return States(hidden if kept is None else hidden[kept], prior)
             window = config.window_of(index)
             turn = everywhere if window is None else nearby
             hidden = layer(hidden, turn, cu_seqlens, max_seqlen, window, dropout_keys, attend)
-        return States(self.final_norm(hidden), prior)
+        hidden = self.final_norm(hidden)
+        return States(hidden if kept is None else hidden[kept], prior)
 
     def logits(self, states: States, field: int) -> Float[Tensor, "n outputs"]:
         """Scores, in float32, of every id of `field` that has a head row; −inf for those never to be predicted.
@@ -111,15 +125,27 @@ class Encoder(nn.Module):
                 logits = logits + F.pad(evidence, (0, logits.shape[1] - evidence.shape[1]))
         return logits  # type: ignore[no-any-return]
 
-    def rotations(self, positions: Int[Tensor, "tokens"]) -> tuple[Rotation, Rotation]:
+    def rotations(
+        self, ids: Int[Tensor, "tokens fields"], positions: Int[Tensor, "tokens"]
+    ) -> tuple[Rotation, Rotation]:
         """Rotary angles for global and for local layers, from the θ that `config` has now: nothing to invalidate."""
         config = self.config
         if config.positions != "rope":
             return None, None
-        everywhere = rotation(positions, config.rotary_size, config.rope_theta)
+        angles = partial(rotation, positions)
+        if axes := config.axes():
+            angles = partial(axial, coordinates_of(ids, positions, axes, summed=bool(config.rope_gaps)))
+        everywhere = angles(config.rotary_size, config.rope_theta)
         if config.global_every == 1:
             return everywhere, None
-        return everywhere, rotation(positions, config.rotary_size, config.rope_theta_local)
+        return everywhere, angles(config.rotary_size, config.rope_theta_local)
+
+    def compute_with(self, kernels: Kernels) -> None:
+        """Use these kernels from now on; by default those that are fastest on the machine."""
+        self.kernels = kernels
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.widened = kernels.widened
 
     @property
     def n_parameters(self) -> int:
@@ -132,11 +158,13 @@ class Embeddings(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.tok_embeddings = nn.Embedding(sum(table_rows(config)), config.hidden_size)
+        self.tok_embeddings = Embedding(sum(table_rows(config)), config.hidden_size)
         if config.positions == "learned":
-            self.positions = nn.Embedding(config.max_positions, config.hidden_size)
+            self.positions = Embedding(config.max_positions, config.hidden_size)
+        if config.frame:
+            self.frame = Embedding(2, config.hidden_size)
         if config.token_types:
-            self.token_types = nn.Embedding(config.token_types, config.hidden_size)
+            self.token_types = Embedding(config.token_types, config.hidden_size)
         for name, prior in PRIORS.items():
             switches = getattr(config, name)
             if switches.on and switches.fits(config.vocabulary):
@@ -319,6 +347,41 @@ class Norm(nn.Module):
             return F.rms_norm(hidden, weight.shape, weight, self.eps)
         bias = None if self.bias is None else self.bias.to(hidden.dtype)
         return F.layer_norm(hidden, weight.shape, weight, bias, self.eps)
+
+
+def framed(
+    hidden: Float[Tensor, "tokens hidden"],
+    frame: Float[Tensor, "2 *pieces hidden"],
+    cu_seqlens: Int[Tensor, "pieces+1"],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The pieces with a token before and one behind each: their embeddings, ends and positions, and where the tokens
+    that were given now are. The frame is one for all pieces, or one for each.
+    """
+    n = len(cu_seqlens) - 1
+    ends = cu_seqlens + 2 * torch.arange(n + 1, device=cu_seqlens.device, dtype=cu_seqlens.dtype)
+    kept = torch.arange(len(hidden), device=ends.device) + 1 + 2 * piece_of(cu_seqlens)
+    longer = hidden.new_zeros(len(hidden) + 2 * n, hidden.shape[1]).index_copy(0, kept, hidden)
+    for token, places in zip(frame.to(hidden.dtype), (ends[:-1], ends[1:] - 1), strict=True):
+        longer = longer.index_copy(0, places.long(), token.expand(n, hidden.shape[1]))
+    positions = torch.arange(len(longer), device=ends.device) - ends[:-1][piece_of(ends)]
+    return longer, ends, positions, kept
+
+
+def piece_of(cu_seqlens: Int[Tensor, "pieces+1"]) -> Int[Tensor, "tokens"]:
+    """Which piece each token is of."""
+    lengths = cu_seqlens.diff()
+    return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
+
+
+def mask_scales(
+    ids: Int[Tensor, "tokens fields"], cu_seqlens: Int[Tensor, "pieces+1"], config: EncoderConfig
+) -> tuple[Float[Tensor, "pieces"], Bool[Tensor, "tokens"]]:
+    """What makes up for the share of each piece that is masked, its frame counted (ESM-2), and what is."""
+    masked = (ids == torch.tensor(config.vocabulary.mask_ids, device=ids.device)).any(dim=1)
+    lengths = cu_seqlens.diff()
+    n_masked = torch.zeros(len(lengths), device=ids.device).index_add(0, piece_of(cu_seqlens), masked.float())
+    share = n_masked / (lengths + 2 * config.frame).clamp(min=1)
+    return (1 - config.mask_scaling) / (1 - share).clamp(min=1e-6), masked
 
 
 def sinusoids(positions: Int[Tensor, "tokens"], size: int) -> Float[Tensor, "tokens size"]:

@@ -1,6 +1,6 @@
 """Rotary positions (RoPE, Su et al. 2021): cosines and sines of every position; turning queries and keys by them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +17,36 @@ def rotation(positions: Int[Tensor, "tokens"], size: int, theta: float) -> tuple
     exponents = torch.arange(0, size, 2, dtype=torch.float32, device=positions.device) / size
     angles = positions.float()[:, None, None, None] * (1.0 / theta**exponents)
     return angles.cos(), angles.sin()
+
+
+def axial(coordinates: Float[Tensor, "tokens axes"], size: int, theta: float) -> tuple[Tensor, Tensor]:
+    """The same of several coordinates, each with an equal share of the planes, the first with what is left over."""
+    axes = coordinates.shape[1]
+    share = size // 2 // axes
+    planes = [size // 2 - share * (axes - 1), *[share] * (axes - 1)]
+    angles = []
+    for axis, n in enumerate(planes):
+        exponents = torch.arange(n, dtype=torch.float32, device=coordinates.device) / n
+        angles.append(coordinates[:, axis, None, None, None].float() * (1.0 / theta**exponents))
+    turned = torch.cat(angles, dim=-1)
+    return turned.cos(), turned.sin()
+
+
+def coordinates_of(
+    ids: Int[Tensor, "tokens fields"],
+    positions: Int[Tensor, "tokens"],
+    axes: Sequence[tuple[int, Sequence[float]]],
+    *,
+    summed: bool,
+) -> Float[Tensor, "tokens axes"]:
+    """The numbers that the ids of some fields stand for; `summed`: added up from the beginning of each piece."""
+    columns = [torch.tensor(table, dtype=torch.float64, device=ids.device)[ids[:, field]] for field, table in axes]
+    found = torch.stack(columns, dim=1)
+    if not summed:
+        return found
+    total = found.cumsum(dim=0)
+    first = torch.arange(len(positions), device=positions.device) - positions  # of the piece
+    return total - total[first]
 
 
 def rotate(

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int8, Int32, Integer
 
+from maskseq.contract.brief import brief
 from maskseq.corpus.reader import Corpus, Split, stored_name
 from maskseq.errors import UsageError
 from maskseq.masking.open_prefixes import mask_tail, prefixes
@@ -28,6 +29,7 @@ from maskseq.storage.run_folder import RunFolder
 from maskseq.types import Encoded
 
 
+@brief
 @dataclass(frozen=True)
 class PackedRow:
     """Packed pieces. What they leave free is *filler*: pieces of `[MASK]` of their own at the end, never scored."""
@@ -85,7 +87,8 @@ class PackedRows:
         span = corpus.span_of(split)
         if span.start == span.stop:
             raise UsageError(
-                f"{corpus.path}: the {split} split is empty\n\nhint: tokenize again with another share or split"
+                f"{corpus.path}: the {split} split is empty\n\nhint: tokenize again with another share or split",
+                code="too-little-data",
             )
         self.corpus, self.config, self.masking = corpus, config, masking
         self.total_tokens, self.decay_start = total_tokens, decay_start
@@ -95,6 +98,7 @@ class PackedRows:
         self._fields, self._vocabulary = tokenizer.fields, tokenizer.vocabulary
         self._field_weights = np.array(masking.weights_of(self._vocabulary.names), np.float32)
         self._symmetries = tokenizer.symmetries() if symmetry else ()
+        self._augmentations = tokenizer.augmentations() if symmetry and mask_epoch is None else ()
         self._mask_ids = np.asarray(self._vocabulary.mask_ids, np.int64)
         identity = [corpus.fingerprint, stored_name(split), config.planned(), self._key, chunk_tokens]
         self.fingerprint = digest(to_json([*identity, config.open, asdict(masking), symmetry, mask_epoch]))
@@ -107,6 +111,9 @@ class PackedRows:
         )
         self._blocks = Blocks(lambda epoch, block: load_block(corpus, planned(epoch, block), first_sequence=span.start))
         self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"PackedRows({self.corpus!r}, rows of {self.config.row_tokens:,} tokens)"
 
     def n_rows(self, epoch: int = 0) -> int:
         """Rows of an epoch, which differ a little because windows begin elsewhere. Plans it (and those before it)."""
@@ -167,6 +174,8 @@ class PackedRows:
             if closed := self.config.breaks_off(start, len(encoded), int(self.corpus.lengths[sequence])):
                 encoded = replace(encoded, ids=self.corpus.tokenizer.closed(encoded.ids))
             encoded = self._turned(encoded, rng)
+            if self._augmentations:
+                encoded = self._augmented(encoded, len(encoded) == int(self.corpus.lengths[sequence]), rng)
             share = 0.0 if closed else self.config.open  # a mark that was set is not one of the outcomes
             if share and rng.random() < share:
                 masked = self._open(encoded, rng)
@@ -234,6 +243,12 @@ class PackedRows:
             return encoded
         choice = int(rng.integers(len(self._symmetries) + 1))
         return encoded if choice == 0 else self._symmetries[choice - 1].encoded(encoded)
+
+    def _augmented(self, encoded: Encoded, whole: bool, rng: np.random.Generator) -> Encoded:
+        """The piece after one of the tokenizer's augmentations, or as it is: each as likely, if it can be done."""
+        choice = int(rng.integers(len(self._augmentations) + 1))
+        changed = self._augmentations[choice - 1].encoded(encoded, whole=whole) if choice else None
+        return encoded if changed is None else changed
 
 
 def concatenate(rows: Sequence[PackedRow]) -> PackedRow:

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+from maskseq.contract.brief import brief
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
     """A distribution over cells, and what its cells are."""

@@ -1,16 +1,18 @@
 """What a predictor sees and answers, and what infilling returns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
+from maskseq.contract.brief import brief
 from maskseq.predict.stated import Stated
 
 
+@brief
 @dataclass(frozen=True)
 class Example:
     """What a predictor may see of one sequence, or of a window of it.
@@ -63,6 +65,49 @@ class PredictNumbers(Protocol):
         """Log-probabilities of the ids of cells of which this is stated."""
 
 
+Factors = list[tuple[Int[np.ndarray, " some"], Float[np.ndarray, "some some"]]]
+"""Groups of cells, by their numbers among those requested, and the lower Cholesky factors of their correlations."""
+
+
+@runtime_checkable
+class PredictJointly(PredictNumbers, Protocol):
+    """A `PredictNumbers` that knows how numbers depend on one another, and so needs no pass for each of them."""
+
+    def jointly(self, example: Example, cells: Integer[np.ndarray, "cells 2"]) -> Factors:
+        """Of some requested cells, or none: how the normal scores of their stated numbers are correlated.
+
+        Groups are as good as independent. What is in no group waits until these are drawn.
+        """
+
+
+@runtime_checkable
+class Rejects(Protocol):
+    """A `Predict` that does not believe all that it sees."""
+
+    def __call__(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> Sequence[Float[np.ndarray, "_ _"]]: ...
+
+    def rejected(self, example: Example) -> Bool[np.ndarray, "length fields"]:
+        """Which known values it takes for no measurements, and does without."""
+
+
+@runtime_checkable
+class PredictWithParts(Protocol):
+    """A `Predict` that is made of several, and shows what each of them answers."""
+
+    experts: Mapping[str, Predict]
+
+    def __call__(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> Sequence[Float[np.ndarray, "_ _"]]: ...
+
+    def with_parts(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> tuple[Sequence[Float[np.ndarray, "_ _"]], Sequence[Float[np.ndarray, "experts _ _"]]]:
+        """What it answers, and the probabilities that each of the experts states; NaN of one without a say."""
+
+
 def answers_of(
     predict: Predict, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
 ) -> tuple[Sequence[Float[np.ndarray, "_ _"]], Sequence[Stated | None]]:
@@ -89,6 +134,7 @@ def with_ids(predict: Predict) -> PredictIds:
     return lambda sequences, cells: predict([Example(ids) for ids in sequences], cells)
 
 
+@brief
 @dataclass(frozen=True)
 class Fill:
     """What was put into the hole cells of one sequence, and how surely."""
@@ -116,6 +162,8 @@ class Fill:
     """The numbers that `marginals` come from, where the predictor states numbers."""
     numbers: Float[np.ndarray, "samples cells"] | None = None
     """The numbers that the values stand for: within their bins, or beyond all of them; None where it does not."""
+    experts: Float[np.ndarray, "samples cells experts"] | None = None
+    """What each expert gave the value, given the known cells alone; NaN of one without a say. None: there is one."""
 
     @cached_property
     def joint(self) -> Float[np.ndarray, " samples"]:
@@ -134,6 +182,13 @@ class Fill:
         filled[tuple(self.cells.T)] = self.values[sample]
         return filled
 
+    def led_by(self, sample: int) -> "Fill":
+        """The same fill with this sample as the first one."""
+        order = [sample, *(other for other in range(len(self.values)) if other != sample)]
+        every = {name: getattr(self, name) for name in (*_PER_SAMPLE, "n_passes", "numbers")}
+        led: dict[str, Any] = {name: None if each is None else each[order] for name, each in every.items()}
+        return replace(self, **led)
+
     def shifted(self, by: int) -> "Fill":
         """The same fill in coordinates that begin `by` positions earlier."""
         return replace(self, cells=self.cells + np.array([by, 0]))
@@ -147,6 +202,7 @@ class Fill:
             cells=cells[order],
             marginals=self.marginals[order],
             tails=None if self.tails is None else self.tails[order],
+            experts=None if self.experts is None else self.experts[:, order],
             **{name: getattr(self, name)[:, order] for name in _PER_SAMPLE},
         )
 
@@ -157,12 +213,16 @@ class Fill:
         def stacked(name: str) -> np.ndarray:
             return np.stack([np.concatenate([getattr(part, name)[0] for part in parts]) for parts in samples])
 
+        def there(name: str) -> np.ndarray | None:
+            return None if any(getattr(part, name) is None for part in samples[0]) else stacked(name)
+
         return cls(
             cells=np.concatenate([part.cells for part in samples[0]]),
             marginals=np.concatenate([part.marginals for part in samples[0]]),
             n_passes=np.array([sum(int(part.n_passes[0]) for part in parts) for parts in samples]),
             stated=Stated.joined([part.stated for part in samples[0]]),
-            numbers=stacked("numbers") if all(part.numbers is not None for part in samples[0]) else None,
+            numbers=there("numbers"),
+            experts=there("experts"),
             **{name: stacked(name) for name in _PER_SAMPLE},
         )
 

@@ -62,9 +62,28 @@ class Stated:
 
     def below(self, numbers: Float[np.ndarray, "cells n"]) -> Float[np.ndarray, "cells n"]:
         """The probability that each cell's number is less than each of these."""
+        return normal_ranks(self.scores(numbers))
+
+    def scores(self, numbers: Float[np.ndarray, "cells n"]) -> Float[np.ndarray, "cells n"]:
+        """How many standard deviations each is from the middle: the normal score of its rank."""
         least = 1e-12 * np.maximum(np.abs(self.quantiles).max(axis=1, keepdims=True, initial=0), 1e-300)
         apart = self.quantiles + least * np.arange(len(RANKS))  # equal quantiles have no one rank
-        return normal_ranks(_linear(numbers, apart, np.broadcast_to(SCORES, apart.shape)))
+        return _linear(numbers, apart, np.broadcast_to(SCORES, apart.shape))
+
+    def given(self, score: Float[np.ndarray, " cells"], spread: Float[np.ndarray, " cells"]) -> "Stated":
+        """The same where normal scores are not standard normal, but around `score` with a deviation of `spread`.
+
+        That is what is left of a number whose score is known to depend on those of others (a Gaussian copula; Nelsen
+        2006, §2.3). The mean moves as the median does.
+        """
+        middle = np.stack([score, np.zeros(len(score))], axis=1)
+        wanted = np.concatenate([score[:, None] + spread[:, None] * SCORES, middle], axis=1)
+        found = _linear(wanted, np.broadcast_to(SCORES, self.quantiles.shape), self.quantiles)
+        return Stated(self.mean + found[:, -2] - found[:, -1], found[:, :-2])
+
+    def score(self, numbers: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cells"]:
+        """The normal scores of numbers."""
+        return self.scores(numbers[:, None])[:, 0]
 
     def quantile(self, ranks: Float[np.ndarray, "cells n"]) -> Float[np.ndarray, "cells n"]:
         """The numbers that each cell's number is below with these probabilities."""

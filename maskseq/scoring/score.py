@@ -5,9 +5,10 @@ bits lie below the entropy that a compressor or an autoregressive model reaches.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -17,9 +18,16 @@ from maskseq.corpus.budget import reaching
 from maskseq.errors import UsageError
 from maskseq.masking.units import raw_units
 from maskseq.predict.encoder import windows
-from maskseq.predict.protocol import Example, Predict
+from maskseq.predict.protocol import Example, Predict, answers_of
+from maskseq.predict.stated import Stated
 from maskseq.tokenizer import Tokenizer, requested_fields
 from maskseq.types import Encoded, Vocabulary
+
+NOBODY: Mapping[str, Predict] = MappingProxyType({})
+SAME = 1e-6
+"""Nats within which two values count as equally likely."""
+TINY = 2.0**-64
+"""The least probability that is told from none."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,11 @@ class Score:
     key: str
     bits: Float[np.ndarray, "length fields"]
     """−log₂ of the probability of each known cell; NaN where there is nothing to score."""
+    ids: Integer[np.ndarray, "length fields"] | None = None
+    """The record."""
+    tails: Mapping[str, Float[np.ndarray, "length fields"]] = field(default_factory=dict)
+    """By each predictor that was asked, the scored one being "": −log₂ of the probability of a value that is no
+    likelier than the one that is there. Unlike bits, these do not grow with the number of values that are possible."""
 
     @property
     def n_cells(self) -> int:
@@ -57,6 +70,7 @@ def score_records(
     mode: Literal["cell", "position"] = "cell",
     fields: Sequence[str] = (),
     batch_positions: int = 1 << 18,
+    others: Mapping[str, Predict] = NOBODY,
 ) -> Iterator[Score]:
     """Score keys and encoded records as they come, those longer than the context in overlapping windows.
 
@@ -65,13 +79,14 @@ def score_records(
     neighbours' evidence, so bits come out slightly higher, the less so the larger k. `mode="position"` hides all fields
     of a position together. Where cells share raw units (overlapping k-mers, gaps between timestamps), all that depend
     on a scored one are hidden with it, so that nothing gives it away. Only cells of `fields` are scored (none: of all).
+    `others` are asked the same, for the `tails` of a score only.
     """
     if stride is not None and stride < 1:
         raise UsageError(f"stride is {stride}; it is a number of positions, at least 1")
     columns = requested_fields(tokenizer, fields)
     work = _passes(records, tokenizer, context, stride, mode, columns)
     for batch in reaching(work, _size, batch_positions):
-        yield from _run(predict, batch)
+        yield from _run({"": predict, **others}, batch)
 
 
 def chain_log_probs(
@@ -115,7 +130,10 @@ class _Scored:
 
     key: str
     ids: Integer[np.ndarray, "length fields"]
-    log_prob: Float[np.ndarray, "length fields"]
+    bits: Float[np.ndarray, "length fields"]
+    tails: dict[str, Float[np.ndarray, "length fields"]]
+    numbers: Float[np.ndarray, "length fields"] | None
+    """As they were read, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +159,7 @@ def _passes(
 ) -> Iterator[_Pass | _Scored]:
     """Every pass of every record, each record itself after its passes."""
     for key, encoded in records:
-        record = _Scored(key, encoded.ids, np.full(encoded.ids.shape, np.nan, np.float32))
+        record = _Scored(key, encoded.ids, np.full(encoded.ids.shape, np.nan, np.float32), {}, encoded.numbers)
         begin, encoded, wraps = _opened(encoded, context)
         for window, kept in windows(len(encoded), context):
             kept = slice(max(kept.start, wraps), min(kept.stop, len(encoded) - wraps))
@@ -194,12 +212,35 @@ def _groups(
                 yield group
 
 
-def _run(predict: Predict, batch: list[_Pass | _Scored]) -> Iterator[Score]:
+def _run(predictors: Mapping[str, Predict], batch: list[_Pass | _Scored]) -> Iterator[Score]:
     passes = [work for work in batch if isinstance(work, _Pass)]
-    answers = iter(predict([each.example for each in passes], [each.cells for each in passes]) if passes else [])
+    examples, cells = [each.example for each in passes], [each.cells for each in passes]
+    for name, predict in predictors.items():
+        for each, answer, stated in zip(passes, *answers_of(predict, examples, cells), strict=True) if passes else ():
+            record, fields = each.of, each.cells[:, 1]
+            at = (each.cells[:, 0] + each.example.start) % len(record.ids), fields
+            found = np.asarray(answer)[np.arange(len(fields)), record.ids[at]]
+            if not name:
+                record.bits[at] = found / np.float32(-math.log(2))
+            tails = record.tails.setdefault(name, np.full(record.ids.shape, np.nan, np.float32))
+            tails[at] = _tails(np.asarray(answer), found)
+            if stated is not None and record.numbers is not None:
+                numbers = record.numbers[at]
+                tails[at] = np.where(np.isnan(numbers), tails[at], _beyond(stated, numbers))
     for work in batch:
         if isinstance(work, _Scored):
-            yield Score(work.key, work.log_prob / np.float32(-math.log(2)))
-            continue
-        at = (work.cells[:, 0] + work.example.start) % len(work.of.ids), work.cells[:, 1]
-        work.of.log_prob[at] = next(answers)[np.arange(len(work.cells)), work.of.ids[at]]
+            yield Score(work.key, work.bits, work.ids, work.tails)
+
+
+def _tails(answer: Float[np.ndarray, "cells ids"], found: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cells"]:
+    """−log₂ of the probability of all that is no likelier than what was found."""
+    rarer = np.where(answer <= found[:, None] + SAME, np.exp(np.asarray(answer, np.float64)), 0).sum(axis=1)
+    return np.asarray(np.maximum(-np.log2(np.maximum(rarer, TINY)), 0))
+
+
+def _beyond(stated: Stated, numbers: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cells"]:
+    """−log₂ of the probability of a number as far out: not bound to the bins, so that no outlier is the largest."""
+    import torch  # as in `maskseq.predict.stated`
+
+    scores = torch.from_numpy(np.abs(stated.scores(numbers[:, None])[:, 0]))
+    return np.asarray(-(torch.special.log_ndtr(-scores) / math.log(2) + 1))

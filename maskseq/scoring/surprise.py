@@ -6,25 +6,40 @@ from typing import Any
 import numpy as np
 
 from maskseq.scoring.score import Score
+from maskseq.scoring.usual import Usual
 from maskseq.scoring.variants import VariantScore
 from maskseq.storage.tabular import Columns
 
 RECORD_COLUMNS: Columns = {
     "key": str,
+    "odd": float,
+    "odd_part": str,
+    "odd_position": int,
     "cells": int,
     "bits": float,
     "max_bits": float,
     "max_position": int,
     "max_field": str,
     "fields": str,
+    "parts": str,
 }
-"""Bits: the mean over scored cells; the most surprising of them, and where it is; each field's mean."""
+"""How odd a record is (1: as usual), by which part, and where its oddest cell is. Bits: the mean over scored cells; the
+most surprising of them, and where it is; each field's mean. How odd each part is."""
 
 
-def record_row(score: Score, fields: Sequence[str]) -> dict[str, Any]:
-    """How surprising a record is, and where most; its fields, the most surprising first."""
+def record_row(score: Score, fields: Sequence[str], usual: Usual | None = None) -> dict[str, Any]:
+    """How odd and how surprising a record is, and where most; its fields and parts, the most surprising first."""
     row: dict[str, Any] = dict.fromkeys(RECORD_COLUMNS) | {"key": score.key, "cells": score.n_cells, "fields": {}}
+    row["parts"] = {}
     scored = ~np.isnan(score.bits)
+    if usual and scored.any():
+        parts = usual.parts(score)
+        row |= {
+            "odd": usual.odd(parts),
+            "odd_part": next(iter(parts)),
+            "parts": {k: round(v, 4) for k, v in parts.items()},
+        }
+        row["odd_position"] = int(np.unravel_index(np.nanargmax(usual.cells(score)), score.bits.shape)[0]) + 1
     if not scored.any():
         return row
     position, column = np.unravel_index(np.nanargmax(score.bits), score.bits.shape)
@@ -43,17 +58,22 @@ def record_row(score: Score, fields: Sequence[str]) -> dict[str, Any]:
 
 
 def position_columns(fields: Sequence[str]) -> Columns:
-    """The bits of each field at a position, their sum, and the field that has most of them."""
-    return {"key": str, "position": int, "bits": float, "top_field": str} | {f"bits:{name}": float for name in fields}
+    """How odd a position is, and by which field; the bits of each field, their sum, and the field with most of them."""
+    first = {"key": str, "position": int, "odd": float, "odd_field": str, "bits": float, "top_field": str}
+    return first | {f"bits:{name}": float for name in fields}
 
 
-def position_rows(score: Score, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
+def position_rows(score: Score, fields: Sequence[str], usual: Usual | None = None) -> Iterator[dict[str, Any]]:
     """A row for each position of a record."""
+    odd = np.full(score.bits.shape, np.nan) if usual is None else usual.cells(score)
     for position, bits in enumerate(score.bits.tolist(), start=1):
         known = {name: value for name, value in zip(fields, bits, strict=True) if value == value}
+        ratios = {name: value for name, value in zip(fields, odd[position - 1].tolist(), strict=True) if value == value}
         yield {
             "key": score.key,
             "position": position,
+            "odd": max(ratios.values(), default=None),
+            "odd_field": max(ratios, key=lambda name: ratios[name], default=None),
             "bits": sum(known.values()) if known else None,
             "top_field": max(known, key=lambda name: known[name]) if known else None,
         } | {f"bits:{name}": known.get(name) for name in fields}

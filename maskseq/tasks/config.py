@@ -1,12 +1,14 @@
 """What a task is: its kind, where labels come from, the head, and how it is trained. One dataclass a section."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from maskseq.errors import UsageError
+from maskseq.contract.own import is_own, named
+from maskseq.errors import UsageError, check_seed
 from maskseq.tasks.outcome import Outcome
 
 Kind = Literal["binary", "multiclass", "multilabel", "regression"]
@@ -123,9 +125,11 @@ class HeadConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = FINITE
 
-    kind: HeadKind | None = None
+    kind: HeadKind | str | Callable[..., Any] | None = None
     """Of records `mean` (default), `max`, `attention`, `positions` (knows where things stand) or `cnn`; of units
-    `linear` (default) or `cnn`."""
+    `linear` (default) or `cnn`. Or your own as `module:name`: (this config, hidden size, number of outputs) →
+    `torch.nn.Module` from hidden states [records, longest, hidden] and which are real [records, longest] to outputs
+    [records, outputs], of units [records, longest, outputs]."""
     width: int = 32
     """Features a position, of `positions` and `cnn`."""
     bins: int = 64
@@ -135,6 +139,9 @@ class HeadConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        given: object = self.kind
+        if callable(given):
+            object.__setattr__(self, "kind", named(given))
         for name in ("width", "bins", "kernel"):
             if not 1 <= getattr(self, name) <= 1 << 16:
                 raise UsageError(f"head.{name} = {getattr(self, name)} must be a number from 1 to {1 << 16:,}")
@@ -143,11 +150,11 @@ class HeadConfig:
         if not 0 <= self.dropout < 1:
             raise UsageError(f"head.dropout = {self.dropout} must be at least 0 and below 1")
 
-    def kind_of(self, *, per_unit: bool) -> HeadKind:
+    def kind_of(self, *, per_unit: bool) -> str:
         """The kind with its default; `UsageError` where labels are of something else."""
-        kind = self.kind or ("linear" if per_unit else "mean")
+        kind = str(self.kind or ("linear" if per_unit else "mean"))
         fitting = ("linear", "cnn") if per_unit else ("mean", "max", "attention", "positions", "cnn")
-        if kind not in fitting:
+        if kind not in fitting and not is_own(kind):
             what = "units" if per_unit else "records"
             raise UsageError(f"head.kind = {kind!r} does not go with labels of {what}; those are {', '.join(fitting)}")
         return kind
@@ -213,8 +220,7 @@ class TaskConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise UsageError(f"seed = {self.seed} must be 0 or more")
+        check_seed(self.seed)
         self.head.kind_of(per_unit=self.labels.per_unit)
         if self.prefixes and self.labels.per_unit:
             raise UsageError("prefixes: labels of units need none; give one of both")

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from maskseq.contract.own import found as own_part
 from maskseq.model.dropout import dropout
-from maskseq.tasks.config import HeadConfig, HeadKind
+from maskseq.tasks.config import HeadConfig
 
 PLACE = 1_000_000
 """Tells the head's dropout apart from the encoder's."""
@@ -17,7 +18,7 @@ PLACE = 1_000_000
 class TaskHead(nn.Module):
     """Padded hidden states in, and which of them are real; outputs of each record, or of each position."""
 
-    def __init__(self, config: HeadConfig, kind: HeadKind, *, hidden_size: int, n_outputs: int, seed: int) -> None:
+    def __init__(self, config: HeadConfig, kind: str, *, hidden_size: int, n_outputs: int, seed: int) -> None:
         super().__init__()
         self.config, self.kind = config, kind
         device = torch.get_default_device()
@@ -86,6 +87,27 @@ class TaskHead(nn.Module):
         padded = hidden * real[..., None]
         found: Tensor = F.gelu(self.convolution(padded.transpose(1, 2))).transpose(1, 2)
         return found
+
+
+class OwnHead(nn.Module):
+    """A head of the user's own, as `HeadConfig.kind` describes it; its initial values are drawn from the seed."""
+
+    def __init__(self, config: HeadConfig, name: str, *, hidden_size: int, n_outputs: int, seed: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.own = own_part("head", name)(config, hidden_size, n_outputs)
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "records longest hidden"],
+        real: Bool[Tensor, "records longest"],
+        dropout_keys: Int[Tensor, "rows"] | None,
+    ) -> Float[Tensor, "..."]:
+        answer: Tensor = self.own(hidden, real)
+        return answer
+
+    each = forward
 
 
 def shares_of_bins(real: Bool[Tensor, "records longest"], bins: int) -> Float[Tensor, "records bins longest"]:

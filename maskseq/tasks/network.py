@@ -11,11 +11,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from maskseq.contract.own import is_own
 from maskseq.model.encoder import Encoder
 from maskseq.predict.encoder import windows
 from maskseq.tasks.config import FitConfig, TaskConfig
 from maskseq.tasks.examples import TaskExample
-from maskseq.tasks.heads import TaskHead
+from maskseq.tasks.heads import OwnHead, TaskHead
 from maskseq.tokenizer import Symmetry
 
 
@@ -84,7 +85,7 @@ class TaskBatch:
 class TaskNetwork(nn.Module):
     """The encoder and the head of a task."""
 
-    def __init__(self, encoder: Encoder, head: TaskHead) -> None:
+    def __init__(self, encoder: Encoder, head: TaskHead | OwnHead) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
@@ -118,8 +119,9 @@ def task_network(config: TaskConfig, encoder: Encoder, n_outputs: int) -> TaskNe
     """The encoder as pretrained, and a new head whose values are drawn from the seed."""
     kind = config.head.kind_of(per_unit=config.labels.per_unit)
     size = encoder.config.hidden_size
+    made = OwnHead if is_own(kind) else TaskHead
     return TaskNetwork(
-        encoder, TaskHead(config.head, kind, hidden_size=size, n_outputs=n_outputs, seed=2 * config.seed + 1)
+        encoder, made(config.head, kind, hidden_size=size, n_outputs=n_outputs, seed=2 * config.seed + 1)
     )
 
 

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from pydantic import TypeAdapter, ValidationError
 
+from maskseq.contract.own import is_own, look_up
 from maskseq.errors import DataError, UsageError
 from maskseq.model.checkpoint import (
     compare,
@@ -24,6 +25,7 @@ from maskseq.model.checkpoint import (
     write_tensors,
 )
 from maskseq.model.encoder import Encoder
+from maskseq.plugins import Trust
 from maskseq.storage.run_folder import CheckpointFolder
 from maskseq.tasks.config import TaskConfig
 from maskseq.tasks.examples import TaskExample
@@ -48,7 +50,7 @@ class TaskModel:
     tokenizer: Tokenizer[Any]
     temperature: float = 1.0
     half_width: float = 0.0
-    """Of the interval around a predicted number."""
+    """Of the interval around a predicted number; infinite where too few errors were seen to bound one."""
 
     @property
     def context(self) -> int:
@@ -83,7 +85,7 @@ def save_task(folder: Path, model: TaskModel) -> None:
     save_model(folder, model.network.encoder.cpu(), model.tokenizer)
 
 
-def load_task(folder: Path, encoder: Encoder, tokenizer: Tokenizer[Any]) -> TaskModel:
+def load_task(folder: Path, encoder: Encoder, tokenizer: Tokenizer[Any], *, trust_code: Trust = False) -> TaskModel:
     """The task beside a checkpoint's encoder; `UsageError` where there is none, `DataError` where it does not fit."""
     paths = CheckpointFolder(folder)
     if not paths.task.exists():
@@ -100,6 +102,8 @@ def load_task(folder: Path, encoder: Encoder, tokenizer: Tokenizer[Any]) -> Task
         numbers = float(saved["temperature"]), float(saved["half_width"])
     except (KeyError, TypeError, ValidationError) as error:
         raise DataError(paths.task, f"is not a task ({' '.join(str(error).split())[:200]})") from None
+    if is_own(config.head.kind):
+        look_up("head", str(config.head.kind), trust_code=trust_code)
     network = task_network(config, encoder, space.n_outputs)
     expected = {name: tuple(value.shape) for name, value in network.head.state_dict().items()}
     compare(expected, read_shapes(paths.task_head), paths.task_head)

@@ -33,6 +33,7 @@ RULES = {
     "legal": rules.legal,
     "closed": rules.closed,
     "symmetries": rules.symmetries,
+    "augmentations": rules.augmentations,
     "variants": rules.variants,
     "splice": leaks.splice,
     "no leak": leaks.no_leak,
@@ -119,6 +120,8 @@ def check_tokenizer(tokenizer: Tokenizer[Any], records: Iterable[Record], *, see
 def _not_applicable(tokenizer: Tokenizer[Any], records: Sequence[Record]) -> dict[str, str]:
     skipped = {}
     can_splice = tokenizer.defines("splice")
+    if not tokenizer.augmentations():
+        skipped["augmentations"] = "it declares none"
     if not tokenizer.symmetries():
         skipped["symmetries"] = "it declares none"
     if not tokenizer.defines("variants"):

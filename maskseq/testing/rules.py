@@ -197,11 +197,29 @@ def variants(case: RecordCase) -> None:
         name, encoded = variant.name, variant.tokenizer.encode(variant.record)
         require(variant.tokenizer.fields == tokenizer.fields, f"{name}: has other fields", "keep the fields")
         problem = f"{name}: has {len(variant.record)} raw units instead of {length}"
-        require(len(variant.record) == length, problem, "transform records without adding or losing units")
+        mend = "transform records without adding or losing units, or say aligned=False"
+        require(len(variant.record) == length or not variant.aligned, problem, mend)
         same = np.array_equal(twin.tokenizer.encode(twin.record).ids, encoded.ids)
         require(same, f"{name}: rebuilt from JSON, it differs", "derive variants from the record alone")
         same = np.array_equal(tokenizer.units_of(encoded), variant.tokenizer.units_of(encoded))
         require(same, f"{name}: units(ids) differ from its own", "leave out variants whose ids do not tell their units")
+
+
+def augmentations(case: RecordCase) -> None:
+    """Each augmentation does the same to records and to what they are encoded as."""
+    tokenizer = case.tokenizer
+    rows = [field.n_rows for field in tokenizer.fields]
+    for each in tokenizer.augmentations():
+        for ids, n, field in zip(each.id_maps, rows, tokenizer.fields, strict=True):
+            images = [image for image in ids if image >= 0]
+            sound = len(ids) == n and len(set(images)) == len(images) and max(images, default=0) < n
+            mend = "give the image of every id, each another one, -1 for none, and [MASK] for [MASK]"
+            require(sound and ids[field.mask_id] == field.mask_id, f"{each.name}: a map of ids is none", mend)
+        image, seen = each.transform(case.record), each.encoded(case.encoded)
+        mend = "declare only what holds exactly for every record that it changes"
+        require((image is None) == (seen is None), f"{each.name}: changes only the record, or only its ids", mend)
+        if image is not None:
+            require(equal(tokenizer.encode(image), seen), f"{each.name}: encode(g(record)) differs from its ids", mend)
 
 
 def symmetries(case: RecordCase) -> None:

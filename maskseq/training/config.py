@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from maskseq.contract.own import is_own, refuse_other_names
 from maskseq.errors import UsageError
+
+OPTIMIZERS = ("adamw", "stable_adamw", "muon")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,12 @@ class TrainingConfig:
     """Weight of the squared log-partition in the loss (1e-4 in PaLM)."""
     smoothing: float = 0.0
     """Standard deviation, in bins, by which targets of ordinal fields are spread over their neighbours."""
+    loss: str = ""
+    """One of your own in place of cross-entropy, as `module:name`: (logits [cells, outputs], targets [cells], name of
+    the field) → what is minimised, [cells]. Metrics are cross-entropy in any case."""
+    callbacks: tuple[str, ...] = ()
+    """Your own, as `module:name`: called with each event of the training; one that returns a text ends it there, after
+    a checkpoint, and that is why."""
     ema: float = 0.0
     """Decay a step of an average of the weights. Validations score it and the weights behind it, and the better of the
     two is saved; between validations it is the average. 0: no average."""
@@ -50,20 +59,35 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("tokens", "rows", "micro_rows", "keep_last", "validation_rows"):
             if getattr(self, name) < 1:
-                raise UsageError(f"training: {name} must be at least 1, not {getattr(self, name)}")
+                raise UsageError(f"training: {name} must be at least 1, not {getattr(self, name)}", code="bad-option")
         if self.comparison_cells < 0:
-            raise UsageError(f"training: comparison_cells must be 0 or more, not {self.comparison_cells}")
+            raise UsageError(
+                f"training: comparison_cells must be 0 or more, not {self.comparison_cells}", code="bad-option"
+            )
+        for name in (self.loss, *self.callbacks):
+            if name and not is_own(name):
+                raise UsageError(
+                    f"training: {name!r} is not of the form module:name, as losses and callbacks are", code="bad-option"
+                )
+        if self.loss and self.smoothing:
+            raise UsageError(
+                "training.smoothing is of cross-entropy, and training.loss stands in its place: give one",
+                code="bad-option",
+            )
         if self.patience < 0:
-            raise UsageError(f"training: patience is a number of validations from 0 on, not {self.patience}")
+            raise UsageError(
+                f"training: patience is a number of validations from 0 on, not {self.patience}", code="bad-option"
+            )
         if bool(self.first_rows) != bool(self.rows_warmup):
-            raise UsageError("training: a batch-size warm-up needs both first_rows and rows_warmup")
+            raise UsageError("training: a batch-size warm-up needs both first_rows and rows_warmup", code="bad-option")
         if self.first_rows and self.rows % self.first_rows:
             raise UsageError(
                 f"training: rows ({self.rows}) must be a multiple of first_rows ({self.first_rows}), the size of the "
-                f"warm-up's increments"
+                f"warm-up's increments",
+                code="bad-option",
             )
         if not 0 <= self.ema < 1:
-            raise UsageError(f"training: ema is a decay from 0 up to 1, not {self.ema}")
+            raise UsageError(f"training: ema is a decay from 0 up to 1, not {self.ema}", code="bad-option")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -84,7 +108,9 @@ class TrainingConfig:
 class OptimizerConfig:
     """What updates the weights. The defaults are ModernBERT's, with its weight decay written as AdamW writes it."""
 
-    name: Literal["adamw", "stable_adamw", "muon"] = "stable_adamw"
+    name: str = "stable_adamw"
+    """`adamw`, `stable_adamw`, `muon`, or your own as `module:name`: (groups of parameters, this config) →
+    `torch.optim.Optimizer`, whose state is tensors."""
     lr: float = 1e-3
     """The full learning rate; the schedule multiplies it."""
     betas: tuple[float, float] = (0.9, 0.98)
@@ -98,13 +124,17 @@ class OptimizerConfig:
     """Largest gradient norm; 0: no limit. None: 1, and no limit for StableAdamW, which limits updates by itself."""
 
     def __post_init__(self) -> None:
+        refuse_other_names("optimizer", self.name, OPTIMIZERS, key="optimizer.name: ")
         if self.lr <= 0 or self.eps <= 0 or self.weight_decay < 0:
             raise UsageError(
                 f"optimizer: lr and eps must be positive and weight_decay 0 or more, not {self.lr}, {self.eps} and "
-                f"{self.weight_decay}"
+                f"{self.weight_decay}",
+                code="bad-option",
             )
         if not all(0 <= beta < 1 for beta in (*self.betas, self.momentum)):
-            raise UsageError(f"optimizer: betas and momentum lie in [0, 1), not {self.betas} and {self.momentum}")
+            raise UsageError(
+                f"optimizer: betas and momentum lie in [0, 1), not {self.betas} and {self.momentum}", code="bad-option"
+            )
 
     @property
     def max_norm(self) -> float:

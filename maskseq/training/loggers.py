@@ -149,11 +149,16 @@ def _find(name: str) -> Open:
         try:
             import_module(name)
         except ImportError as error:
-            raise UsageError(f"logger {name!r} is not installed: {error}\n\nhint: pip install {name}") from None
+            raise UsageError(
+                f"logger {name!r} is not installed: {error}\n\nhint: pip install {name}", code="missing-extra"
+            ) from None
         return LOGGERS[name]
     module, _, attribute = name.partition(":")
     if not attribute:
-        raise UsageError(f"there is no logger {name!r}\n\nhint: there are {', '.join(LOGGERS)}, and module:function")
+        raise UsageError(
+            f"there is no logger {name!r}\n\nhint: there are {', '.join(LOGGERS)}, and module:function",
+            code="unknown-name",
+        )
     try:
         found: Open = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:

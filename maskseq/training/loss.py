@@ -1,6 +1,6 @@
 """What is minimised and what is counted: weighted cross-entropy of the scored cells, the head run on those only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor, nn
 
+from maskseq.contract.brief import brief
+from maskseq.contract.own import found as own_part
 from maskseq.masking.plan import OBJECTIVES
 from maskseq.model.encoder import Encoder
 from maskseq.packing.rows import PackedRow
@@ -19,6 +21,7 @@ N_GROUPS = len(OBJECTIVES) * len(RATIO_BINS)
 SUMS = ("cells", "weight", "loss", "correct")  # the last two times weight
 
 
+@brief
 @dataclass(frozen=True)
 class FieldCells:
     """The scored cells of one field in a micro-batch."""
@@ -31,6 +34,7 @@ class FieldCells:
     """Which objective and bin of mask ratios their piece belongs to."""
 
 
+@brief
 @dataclass(frozen=True)
 class Batch:
     """A micro-batch as tensors. Scored cells are found in NumPy, before anything waits for a device."""
@@ -64,19 +68,38 @@ class Batch:
             tensor(row.target, np.bool_),
         )
 
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """The same batch on another device; Lightning moves batches so."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=non_blocking)
+
+        return replace(
+            self,
+            ids=moved(self.ids),
+            positions=moved(self.positions),
+            cu_seqlens=moved(self.cu_seqlens),
+            scored=tuple(
+                FieldCells(moved(each.token), moved(each.target), moved(each.weight), moved(each.group))
+                for each in self.scored
+            ),
+            target=None if self.target is None else moved(self.target),
+        )
+
 
 class MaskedLoss(nn.Module):
     """An encoder and its loss as one module, so that DDP and FSDP see everything that has parameters."""
 
-    def __init__(self, encoder: Encoder, *, z_loss: float = 0.0, smoothing: float = 0.0) -> None:
+    def __init__(self, encoder: Encoder, *, z_loss: float = 0.0, smoothing: float = 0.0, own: str = "") -> None:
         """`z_loss` weighs the squared log-partition (PaLM, 2204.02311 §5); 0: none.
 
         `smoothing` is the standard deviation, in bins, of the Gaussian that spreads the target of an ordinal field
-        over its neighbours; 0: none.
+        over its neighbours; 0: none. `own` is a loss of the user's in place of cross-entropy (`TrainingConfig.loss`).
         """
         super().__init__()
         self.encoder = encoder
         self.z_loss = z_loss
+        self.own = own_part("loss", own) if own else None
         vocabulary = encoder.config.vocabulary
         self.spread: list[Tensor | None] = [
             gaussian_targets(len(centres), n, smoothing) if smoothing and centres is not None else None
@@ -114,6 +137,8 @@ class MaskedLoss(nn.Module):
             spread = self.spread[field]
             if spread is not None:
                 minimised = soft_cross_entropy(logits, spread.to(logits.device)[cells.target])
+            if self.own is not None:
+                minimised = self.own(logits, cells.target, self.encoder.config.vocabulary.names[field])
             if self.z_loss:
                 minimised = minimised + self.z_loss * logits.logsumexp(-1).square()
             loss = loss + (cells.weight * minimised).sum()

@@ -31,7 +31,9 @@ class Watched:
     def __init__(self, run: Path) -> None:
         """`run` is a run folder, or a metrics file that was copied from one."""
         if not run.exists():
-            raise UsageError(f"{run}: there is no such run folder\n\nhint: name the --output of a pretrain")
+            raise UsageError(
+                f"{run}: there is no such run folder\n\nhint: name the --output of a pretrain", code="missing-file"
+            )
         self.run = run
         self._forget(inode=0)
 

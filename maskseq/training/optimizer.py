@@ -7,6 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from maskseq.contract.own import found as own_part
+from maskseq.contract.own import is_own
 from maskseq.training.config import OptimizerConfig as OptimizerConfig
 
 Role = Literal["matrix", "output", "embedding", "vector"]
@@ -32,7 +34,7 @@ class ParameterGroup:
     name: str
     shape: tuple[int, ...]
     role: Role
-    optimizer: Literal["adamw", "stable_adamw", "muon"]
+    optimizer: str
     weight_decay: float
 
 
@@ -136,6 +138,9 @@ def _debiased(beta: float, step: int) -> float:
 
 
 def _make(kind: str, groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    if is_own(kind):
+        made: torch.optim.Optimizer = own_part("optimizer", kind)(groups, config)
+        return made
     if kind == "muon":
         # The RMS of a Muon update is matched to AdamW's (Liu et al. 2025, 2502.16982), so one lr serves both.
         return torch.optim.Muon(

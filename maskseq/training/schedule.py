@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from maskseq.contract.own import found as own_part
+from maskseq.contract.own import is_own
 from maskseq.errors import UsageError
 
 Tail = Literal["1-sqrt", "linear", "cosine"]
@@ -27,12 +29,21 @@ class ScheduleConfig:
     tail: Tail = "1-sqrt"
     final: float = 0.0
     """What the factor falls to, as a share of the full learning rate."""
+    factor: str = ""
+    """Your own in place of all of this, as `module:name`: (tokens seen, tokens of the run) → the factor on the learning
+    rate. It must depend on nothing else, or a resumed run is another one."""
 
     def __post_init__(self) -> None:
         if self.warmup < 0 or self.decay < 0:
-            raise UsageError(f"schedule: warmup and decay must be 0 or more, not {self.warmup} and {self.decay}")
+            raise UsageError(
+                f"schedule: warmup and decay must be 0 or more, not {self.warmup} and {self.decay}", code="bad-option"
+            )
+        if self.factor and not is_own(self.factor):
+            raise UsageError(f"schedule: factor = {self.factor!r} is not of the form module:name", code="bad-option")
         if not 0 <= self.final <= 1:
-            raise UsageError(f"schedule: final is a share of the learning rate, 0 to 1, not {self.final}")
+            raise UsageError(
+                f"schedule: final is a share of the learning rate, 0 to 1, not {self.final}", code="bad-option"
+            )
 
     def lengths(self, total: int) -> tuple[float, float]:
         """Warm-up and decay in tokens, for a run of `total` tokens; `UsageError` when they do not fit into it."""
@@ -40,7 +51,8 @@ class ScheduleConfig:
         if warmup + decay > total * (1 + 1e-9):
             raise UsageError(
                 f"schedule: warmup ({warmup:,.0f} tokens) and decay ({decay:,.0f} tokens) do not fit into a run of "
-                f"{total:,} tokens\n\nhint: values up to 1 are shares of the run, above 1 numbers of tokens"
+                f"{total:,} tokens\n\nhint: values up to 1 are shares of the run, above 1 numbers of tokens",
+                code="bad-option",
             )
         return warmup, decay
 
@@ -50,6 +62,8 @@ def lr_at(tokens: int, total: int, config: ScheduleConfig, *, decay_from: int | 
 
     `decay_from` is where the tail begins that was begun before its time.
     """
+    if config.factor:
+        return float(own_part("schedule", config.factor)(tokens, total))
     warmup, decay = config.lengths(total)
     if decay_from is None and tokens < warmup:
         return tokens / warmup

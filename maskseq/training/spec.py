@@ -38,7 +38,8 @@ class TrainingSpec:
         if self.origin is not None and self.origin.position.tokens >= self.config.tokens:
             raise UsageError(
                 f"training: the branch begins after {self.origin.position.tokens:,} tokens, so that training.tokens "
-                f"must be more, not {self.config.tokens:,}"
+                f"must be more, not {self.config.tokens:,}",
+                code="bad-option",
             )
 
     @property

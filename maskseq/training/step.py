@@ -35,7 +35,7 @@ class TrainStep:
         self.dtype = torch.bfloat16 if precision == "bf16" else None
         self.field_names = model.config.vocabulary.names
         self.encoder = model.to(ranks.device)
-        loss = MaskedLoss(self.encoder, z_loss=config.z_loss, smoothing=config.smoothing)
+        loss = MaskedLoss(self.encoder, z_loss=config.z_loss, smoothing=config.smoothing, own=config.loss)
         self.loss = parallel.distribute(loss, self.encoder.layers, ranks, config.strategy)
         self.weights = dict(self.encoder.named_parameters())  # once: FSDP shows others while it computes
         self.average = {name: p.detach().clone() for name, p in self.weights.items()} if config.ema else None

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from maskseq.contract.own import found as own_part
 from maskseq.errors import MaskseqError
 from maskseq.model import checkpoint
+from maskseq.model.choice import Kernels
 from maskseq.model.cpu import keep_freed_memory
 from maskseq.model.encoder import Encoder
 from maskseq.model.flops import row_flops
@@ -27,6 +29,7 @@ from maskseq.training.claim import claim
 from maskseq.training.config import TrainingConfig as TrainingConfig
 from maskseq.training.device import choose_precision, gemm_peak, peak_memory
 from maskseq.training.events import (
+    Event,
     Finished,
     Listener,
     PlateauEnded,
@@ -110,21 +113,29 @@ class Trainer:
     def __post_init__(self, model: Encoder) -> None:
         spec, origin = self.spec, self.spec.origin
         self.config = spec.config
+        self.callbacks = {name: own_part("callback", name) for name in spec.config.callbacks}
+        self.stops = ""
+        """Why a callback wants the run to end; it does with the next step."""
         self.position, self.precision = Position(), choose_precision(self.config.precision, self.ranks.device)
         own = self._newest()
         self.new = own is None
         self.resumed_from = own or (origin.checkpoint if origin else None)
         moments = False
+        computing = self._kind(model)
+        self.kernels = Kernels.here(*computing)
         if self.resumed_from:
             checkpoint.check_tokenizer(self.resumed_from, spec.tokenizer, state=own is not None)
             saved = state.read_saved(self.resumed_from)
             moments = saved.optimizer == spec.optimizer.name
             if own:
                 self.position, self.precision = saved.position, saved.precision
+                computing = self._kind(model)
+                self.kernels = (saved.kernels or Kernels.unrecorded(*computing)).usable(*computing)
             elif origin:
                 self.position = self._begin(origin, saved)
             weights = CheckpointFolder(self.resumed_from).model
             checkpoint.fill(model, checkpoint.read_tensors(weights), weights)
+        model.compute_with(self.kernels)
         self.learner = TrainStep(
             model,
             spec.config,
@@ -141,6 +152,11 @@ class Trainer:
         if self.ranks.first:  # a kill may have come between a checkpoint and its name
             name_best(self.run, self.best)
 
+    def _kind(self, model: Encoder) -> tuple[str, torch.dtype, int]:
+        """What kernels are chosen by: the device, the dtype of the stream, and the size of a head."""
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        return self.ranks.device.type, dtype, model.config.head_size
+
     @property
     def best(self) -> int | None:
         """The step of the best checkpoint so far."""
@@ -148,7 +164,9 @@ class Trainer:
 
     @property
     def end(self) -> int:
-        """The tokens with which the run ends: those of the recipe, or fewer where its plateau was ended early."""
+        """The tokens with which the run ends: those of the recipe, or fewer where it was ended early."""
+        if self.position.ended:
+            return self.position.tokens
         if self.position.decay_from is None:
             return self.config.tokens
         return math.ceil(self.position.decay_from + self.spec.schedule.lengths(self.config.tokens)[1])
@@ -174,7 +192,7 @@ class Trainer:
                 before = self.position.tokens
                 self._tell(self.step(stream))
                 after = self.position.tokens
-                ends, better, averaged = after >= self.end, False, True
+                ends, better, averaged = after >= self.end or self.ended_by_callback(), False, True
                 if self.validator is not None and (ends or config.crosses(config.validate_every, before, after)):
                     result = self.judge(self.validator)
                     validation, averaged = result.scores, result.averaged
@@ -183,6 +201,7 @@ class Trainer:
                     if self.ends_plateau:
                         self.begin_decay()
                         ends, averaged = after >= self.end, True
+                    ends = ends or self.ended_by_callback()
                 if self.tester is not None and ends:
                     self._tell(self.test(self.tester, averaged=averaged))
                 self._tell(*self.writer.poll())
@@ -307,7 +326,13 @@ class Trainer:
 
     def save(self, *, averaged: bool, keep: bool = False) -> None:
         """Begin to write a checkpoint of this moment, with the average of the weights or without it."""
-        saved = Saved(position=self.position, precision=self.precision, optimizer=self.spec.optimizer.name, keep=keep)
+        saved = Saved(
+            position=self.position,
+            precision=self.precision,
+            kernels=self.kernels,
+            optimizer=self.spec.optimizer.name,
+            keep=keep,
+        )
         averaged = averaged and self.learner.average is not None
         # No checkpoint may claim steps that the metrics have lost, hence their flush before it.
         self._tell(
@@ -336,7 +361,22 @@ class Trainer:
     def _tell(self, *events: Recorded) -> None:
         for event in events:
             self.metrics.write(event)
-            self.on_event(event)
+            self._hear(event)
+
+    def ended_by_callback(self) -> bool:
+        """Whether a callback wants the run to end, which it then does here, however often it is resumed."""
+        if not (self.callbacks and self.ranks.any(bool(self.stops))):
+            return False
+        self.position = dataclasses.replace(self.position, ended=True)
+        self._tell(Stopped(step=self.position.step, tokens=self.position.tokens, reason=self.stops))
+        return True
+
+    def _hear(self, event: Event) -> None:
+        """Hand an event to whoever listens, and note which callback wants the run to end."""
+        self.on_event(event)
+        for name, callback in self.callbacks.items() if self.ranks.first and not self.stops else ():
+            if reason := callback(event):
+                self.stops = f"{name}: {reason}"
 
     def _warn(self, text: str) -> None:
         self.on_event(Warned(text=text))

@@ -8,6 +8,20 @@ from maskseq_signals.recording import Recording
 from maskseq_signals.times import to_moments
 
 
+def step_of(records: Sequence[Recording], n_steps: int) -> float | None:
+    """Seconds from one step to the next, if the first recording says it."""
+    first = records[0]
+    if first.rate:
+        return 1 / first.rate
+    try:
+        moments = to_moments([time for time in (first.times or ())[:n_steps] if time])
+    except ValueError:
+        return None
+    if len(moments) < 2 or moments.dtype.kind != "M":
+        return None
+    return float(np.median(np.diff(moments.astype(np.int64)))) / 1e6 or None
+
+
 def clock(records: Sequence[Recording], n_steps: int) -> dict[str, object]:
     """The sampling rate, as files say it, and how regular the times of the first table are."""
     rates = sorted({record.rate for record in records if record.rate is not None})

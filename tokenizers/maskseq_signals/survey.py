@@ -8,7 +8,7 @@ from jaxtyping import Float64
 
 from maskseq.survey import Size, Suggestion
 from maskseq.survey.periods import found_period
-from maskseq_signals.clock import clock
+from maskseq_signals.clock import clock, step_of
 from maskseq_signals.recording import Recording
 
 STEPS = 1 << 16
@@ -34,7 +34,8 @@ def suggest_bins(records: Sequence[Any]) -> Suggestion | None:
     kept = [name for name in first.names if name not in flat] or list(first.names)
     chosen = _spread(kept)
     values = values[:, [first.names.index(name) for name in chosen]]
-    period = _period(_steps([max(records, key=len)], chosen))  # one recording: others begin anew
+    longest = [max(records, key=len)]
+    period = _period(_steps(longest, chosen), step_of(longest, STEPS))  # one recording: others begin anew
     options, why = _bins(values)
     if len(chosen) < len(first.names):
         options["channels"] = chosen
@@ -105,9 +106,9 @@ def _distances(n_channels: int, period: int | None) -> list[int]:
     return sorted(list(useful)[: (MOST_VARIABLES // n_channels - 1) // 2])
 
 
-def _period(values: Float64[np.ndarray, "steps channels"]) -> int | None:
+def _period(values: Float64[np.ndarray, "steps channels"], step: float | None) -> int | None:
     """That of the channels, unless it is no longer than noise, whose differences alternate."""
-    found = found_period([values])
+    found = found_period([values], step=step)
     return found if found is not None and found >= SHORTEST_PERIOD else None
 
 

@@ -16,6 +16,8 @@ from maskseq_events.parquet_rows import first_rows
 from maskseq_events.roles import layouts_of, may_group_rows, says_case, says_time
 from maskseq_events.rows import with_point
 
+PARQUET = b"PAR1"
+"""What a Parquet file begins with, which has no encoding."""
 ROWS = 1000
 """Rows that are looked at."""
 TOGETHER = 1.2
@@ -45,12 +47,13 @@ def claim_rows(head: Head, by_name: Claim | None) -> Claim | None:
     options.pop("delimiter", None)
     doubt = "" if key else f"{OPEN}; name the column that does: --set data.format_options.key=NAME"
     strength = GENERAL if key else BY_NAME
-    return Claim(strength=strength, why=", ".join(reported), options=options, doubt=doubt).encoded(head)
+    claim = Claim(strength=strength, why=", ".join(reported), options=options, doubt=doubt)
+    return claim if head.content.startswith(PARQUET) else claim.encoded(head)
 
 
 def _table(head: Head) -> tuple[list[str], Sequence[Sequence[Value]], dict[str, Any]] | None:
     """Names, rows and what reading them needs; None for what is no table."""
-    if head.content.startswith(b"PAR1"):
+    if head.content.startswith(PARQUET):
         names, rows = first_rows(head.path, ROWS)
         return list(distinct(names)), plain_rows(rows), {}
     if head.name.endswith((".jsonl", ".ndjson")):

@@ -20,7 +20,7 @@ SCORES_AT_ONCE = 2**20  # scores `bmm` holds at a time: 2 MB in bf16, so they st
 
 def working_dtype(core: str, dtype: torch.dtype) -> torch.dtype:
     """What a core computes in, given the dtype of the model."""
-    return dtype if core == "bmm" else torch.promote_types(dtype, torch.float32)
+    return torch.promote_types(dtype, torch.float32) if core == "sdpa" else dtype
 
 
 def sdpa_forward(

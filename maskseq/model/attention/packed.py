@@ -15,13 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskseq.errors import UsageError
-from maskseq.model.attention.cpu import rotary_attention, tiled_attention
-from maskseq.model.cpu import bf16_is_fast
+from maskseq.model.attention.cpu import RotaryAttention, TiledAttention, rotary_attention, tiled_attention
+from maskseq.model.cpu import bf16_is_fast, constant_when_compiled
 from maskseq.model.rotary import Rotation, rotate
 
 logger = logging.getLogger(__name__)
 
-BACKENDS = ("flash", "varlen", "bmm", "sdpa")
+BACKENDS = ("flash", "varlen", "blocks", "bmm", "sdpa")
 MAX_HEAD_DIM = 256  # of the flash kernels
 
 
@@ -69,8 +69,9 @@ def packed_self_attention(
     On a CPU this is one operator from qkv to the output and back to qkv's gradient.
     """
     name = choose(backend, qkv.device.type, qkv.dtype, qkv.shape[-1])
-    if rotation is not None and name in ("bmm", "sdpa"):
-        out: Tensor = rotary_attention(qkv, *rotation, cu_seqlens, _sided(window), name, interleaved)[0]
+    if rotation is not None and name in ("blocks", "bmm", "sdpa"):
+        inputs = (qkv, *rotation, cu_seqlens, _sided(window), name, interleaved)
+        out: Tensor = rotary_attention(*inputs)[0] if torch.compiler.is_compiling() else RotaryAttention.apply(*inputs)
         return out
     qk, v = torch.split(qkv, [2, 1], dim=1)
     if rotation is not None:
@@ -79,7 +80,7 @@ def packed_self_attention(
     return packed_attention(q, k, v.squeeze(1), cu_seqlens, max_seqlen=max_seqlen, window=window, backend=name)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_when_compiled
 def choose(backend: str, device: str, dtype: torch.dtype, head_dim: int) -> str:
     """Name the kernel for these tensors: the given one if it works here, the best one for "auto"."""
     refusals = _refusals(device, dtype, head_dim)
@@ -111,8 +112,8 @@ def explain(device: str = "cpu", dtype: torch.dtype = torch.float32, head_dim: i
 
 def _preference(device: str, dtype: torch.dtype) -> tuple[str, ...]:
     if device != "cpu":
-        return ("flash", "varlen", "bmm", "sdpa")
-    return ("bmm", "sdpa") if dtype == torch.bfloat16 and bf16_is_fast() else ("sdpa", "bmm")
+        return ("flash", "varlen", "blocks", "bmm", "sdpa")
+    return ("blocks", "bmm", "sdpa") if dtype == torch.bfloat16 and bf16_is_fast() else ("sdpa", "blocks", "bmm")
 
 
 @functools.lru_cache
@@ -206,7 +207,8 @@ def _both_ways(window: int | None) -> tuple[int, int]:
 def _tiled(
     q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, _: int, window: int | None, *, core: str
 ) -> Tensor:
-    out: Tensor = tiled_attention(q, k, v, cu_q, cu_k, _sided(window), core)[0]
+    inputs = (q, k, v, cu_q, cu_k, _sided(window), core)
+    out: Tensor = tiled_attention(*inputs)[0] if torch.compiler.is_compiling() else TiledAttention.apply(*inputs)
     return out
 
 
@@ -217,6 +219,7 @@ def _sided(window: int | None) -> int:
 _KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int, int | None], Tensor]] = {
     "flash": _flash,
     "varlen": _varlen,
+    "blocks": functools.partial(_tiled, core="blocks"),
     "bmm": functools.partial(_tiled, core="bmm"),
     "sdpa": functools.partial(_tiled, core="sdpa"),
 }

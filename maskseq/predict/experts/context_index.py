@@ -2,34 +2,58 @@
 
 *Why* sorted places and no table of codes: one sort, nearest neighbours first, serves all depths at once, because the
 places of a context and of each narrower one are stretches of the sorted places. It is exact for any number of ids and
-neighbours, and needs 4 bytes a place, however deep it is.
+neighbours, and needs 4 bytes a place and 8 for each number that neighbours are packed into.
 """
 
 from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Int, Int32, Integer, UInt, UInt64
+from jaxtyping import Bool, Int, Int32, Integer, Shaped, UInt64
+
+from maskseq.types import Vocabulary
 
 BLOCK = 64
-"""Sorted places between two of which counts of each id are stored; those within are counted when they are asked for."""
+"""Ids between two of which counts of each are stored; those within are counted when they are asked for."""
+WHOLE = 1 << 64
+"""One more than the largest number of 64 bits."""
 
 
 class Line:
     """The ids of one field of several sequences, end to end, with marks for their ends between them."""
 
-    def __init__(self, columns: Sequence[Integer[np.ndarray, " _"]], n_ids: int, room: int) -> None:
-        """`room` marks stand beyond either end, so that neighbours up to so far away need no check."""
+    def __init__(
+        self, columns: Sequence[Integer[np.ndarray, " _"]], n_ids: int, room: int, nearest: int | None = None
+    ) -> None:
+        """`room` marks stand beyond either end, so that neighbours up to so far away need no check.
+
+        The `nearest` of them are others than those further away (default: all are the same): a sequence that ends
+        right here is not one that ended before.
+        """
         self.n_ids, self.room = n_ids, room
-        self.end, self.unknown = n_ids, n_ids + 1
+        self.end, self.unknown, beyond = n_ids, n_ids + 1, n_ids if nearest is None else n_ids + 2
+        self.base = max(self.unknown, beyond) + 1
+        """Digits."""
         lengths = np.array([len(column) for column in columns], np.int64)
         self.starts = np.cumsum(lengths + room) - lengths
         """Where each sequence begins."""
-        self.digits = np.full(int((lengths + room).sum()) + room, self.end, np.min_scalar_type(self.unknown))
+        self.digits = np.full(int((lengths + room).sum()) + room, beyond, np.min_scalar_type(self.base - 1))
         for start, column in zip(self.starts.tolist(), columns, strict=True):
-            self.digits[start : start + len(column)] = np.minimum(column, self.unknown)
-            self.digits[start : start + len(column)][column >= n_ids] = self.unknown
+            stop, near = start + len(column), room if nearest is None else nearest
+            self.digits[start - near : stop + near] = self.end
+            self.digits[start:stop] = np.where(column < n_ids, column, self.unknown)
         self.lengths = lengths
+
+    @classmethod
+    def of_events(cls, sequences: Sequence[Integer[np.ndarray, "_ _"]], vocabulary: Vocabulary, reach: int) -> "Line":
+        """All fields of all positions, side by side: the neighbour of a field is `n_fields` places away.
+
+        `reach` is how many positions away neighbours may be.
+        """
+        n_outputs = np.array(vocabulary.n_outputs)
+        most = int(n_outputs.max())
+        columns = [np.where(ids < n_outputs, ids, most).ravel() for ids in sequences]
+        return cls(columns, most, (reach + 1) * len(n_outputs), len(n_outputs))  # the next one's marks lie beyond
 
     @property
     def places(self) -> Int[np.ndarray, " positions"]:
@@ -44,6 +68,50 @@ class Line:
         return np.asarray(self.digits != self.unknown)
 
 
+class Tally:
+    """Ids in some order: how often each stands in any stretch of them."""
+
+    def __init__(self, ids: Integer[np.ndarray, " ids"], n_ids: int) -> None:
+        """Those from `n_ids` on are not counted."""
+        self.ids, self.n_ids = ids, n_ids
+        counted = np.flatnonzero(ids < n_ids)
+        n_blocks = len(ids) // BLOCK + 1
+        each = np.bincount(counted // BLOCK * n_ids + ids[counted], minlength=n_blocks * n_ids)
+        self.stored: Int32[np.ndarray, "blocks ids"] = np.zeros((n_blocks + 1, n_ids), np.int32)
+        """How often each stands before a block."""
+        np.cumsum(each.reshape(n_blocks, n_ids), axis=0, out=self.stored[1:])
+
+    def __call__(
+        self, low: Int[np.ndarray, " stretches"], high: Int[np.ndarray, " stretches"]
+    ) -> Int[np.ndarray, "stretches ids"]:
+        if len(low) > BLOCK:  # many are the same
+            _, first, which = np.unique(low * (len(self.ids) + 1) + high, return_index=True, return_inverse=True)
+            if len(first) < len(low):
+                return self(low[first], high[first])[which.ravel()]
+        short = high - low <= BLOCK
+        found = np.zeros((len(low), self.n_ids), np.int64)
+        if not short.all():
+            found[~short] = self.stored[high[~short] // BLOCK] - self.stored[low[~short] // BLOCK]
+        # Short stretches are counted; of long ones, what their last block has too little and their first too much.
+        self._add(found, np.where(short, low, high // BLOCK * BLOCK), high, 1)
+        if not short.all():
+            self._add(found, low // BLOCK * BLOCK, np.where(short, low // BLOCK * BLOCK, low), -1)
+        return found
+
+    def _add(
+        self,
+        found: Int[np.ndarray, "stretches ids"],
+        start: Int[np.ndarray, " stretches"],
+        stop: Int[np.ndarray, " stretches"],
+        sign: int,
+    ) -> None:
+        which, at = unrolled(start, stop)
+        ids = self.ids[at].astype(np.int64)
+        counted = ids < self.n_ids
+        flat = which[counted] * self.n_ids + ids[counted]
+        found += sign * np.bincount(flat, minlength=found.size).reshape(found.shape)
+
+
 class ContextIndex:
     """Places sorted by the digits at the offsets of a path, the first offset first."""
 
@@ -51,191 +119,122 @@ class ContextIndex:
         self,
         line: Line,
         places: Int[np.ndarray, " places"],
-        path: tuple[int, ...],
+        path: Sequence[int],
         groups: Int[np.ndarray, " places"] | None = None,
-        n_ids: int | None = None,
+        n_groups: int = 1,
     ) -> None:
-        """`groups` are sorted by before anything else, so that each has a stretch of its own.
-
-        `n_ids` are those that are counted (default: all of the line).
-        """
-        self.line, self.path, self.n_ids = line, path, line.n_ids if n_ids is None else n_ids
-        words = packed(line.digits, places, path, line.unknown + 1)
+        """`places` increase. `groups` are sorted by before anything else, so that each has a stretch of its own."""
+        self.line, self.path = line, tuple(path)
+        words = packed(line.digits, places, self.path, line.base)
         keys = [*words[::-1]] if groups is None else [*words[::-1], groups]
-        order = np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys)
-        self.places = places[order]
-        self.words: UInt[np.ndarray, " places"] | None = None
-        """The beginning of each context as one number, in order: finds a context at once. Not of several groups."""
-        if groups is None:
-            digits = min(digits_of_words(line.unknown + 1), len(path))
-            self.words = words[0][order].astype(np.min_scalar_type((line.unknown + 1) ** digits - 1))
-        self._targets: dict[int, tuple[np.ndarray, Int32[np.ndarray, "blocks ids"]]] = {}
+        self.places = places[np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys)]
+        sizes = [len(places)] if groups is None else np.bincount(groups, minlength=n_groups)
+        self.edges = np.cumsum([0, *sizes])
+        """Where the stretch of each group begins, and where the last one ends."""
+        self._words: list[Integer[np.ndarray, " places"]] = []
 
-    def narrowed(
+    def stretches(
         self,
         low: Int[np.ndarray, " cells"],
         high: Int[np.ndarray, " cells"],
-        step: int,
-        wanted: Integer[np.ndarray, " cells"],
-    ) -> tuple[Int[np.ndarray, " cells"], Int[np.ndarray, " cells"]]:
-        """Of stretches that agree on `path[:step]`, those with the wanted digit at `path[step]`."""
-        wide = wanted.astype(np.int64)
-        low = self._bound(low, high, self.path[step], wide)
-        return low, self._bound(low, high, self.path[step], wide + 1)
+        wanted: Integer[np.ndarray, "cells steps"],
+        *,
+        every: bool = True,
+    ) -> tuple[Int[np.ndarray, "depths cells"], Int[np.ndarray, "depths cells"]]:
+        """Of the stretches of groups, those with the wanted digits at the first steps of the path: none, one, …
+
+        Not `every`: the last ones are looked for, and of the others as few as that takes.
+        """
+        base, n_steps = np.uint64(self.line.base), wanted.shape[1]
+        lows, highs = [low[None]], [high[None]]
+        for number, (first, stop) in enumerate(self._blocks):
+            if first >= n_steps:
+                break
+            words = self._word(number)
+            low, high = lows[-1][-1], highs[-1][-1]
+            # Where a stretch begins is a number for its context, in their order: words begin with it.
+            beginning = low.astype(np.uint64)
+            last = min(stop, n_steps)
+            least = np.empty((last - first, len(low)), np.uint64)
+            units = np.array([int(base) ** (stop - step - 1) for step in range(first, last)], np.uint64)[:, None]
+            for step in range(first, last):
+                beginning = beginning * base + wanted[:, step].astype(np.uint64)
+                least[step - first] = beginning
+            if not every:
+                least, units = least[-1:], units[-1:]
+            least *= units
+            most = least + (units - np.uint64(1))
+            least, most = (each.astype(words.dtype) for each in (least, most))  # else all words would be converted
+            there = low < high
+            lows.append(np.where(there, np.searchsorted(words, least), low))
+            highs.append(np.where(there, np.searchsorted(words, most, side="right"), low))
+        return np.concatenate(lows), np.concatenate(highs)
 
     def found(
-        self, step: int, word: UInt64[np.ndarray, " cells"]
-    ) -> tuple[Int[np.ndarray, " cells"], Int[np.ndarray, " cells"]] | None:
-        """The stretches of contexts whose `step + 1` first digits are a number; None where 64 bits are too few."""
-        base = self.line.unknown + 1
-        rest = min(digits_of_words(base), len(self.path)) - step - 1
-        if self.words is None or rest < 0:
-            return None
-        unit = np.uint64(base**rest)
-        low, last = word * unit, word * unit + (unit - np.uint64(1))
-        low, last = (each.astype(self.words.dtype) for each in (low, last))  # else all words would be converted
-        return np.searchsorted(self.words, low), np.searchsorted(self.words, last, side="right")
+        self, wanted: Integer[np.ndarray, "cells steps"]
+    ) -> tuple[Int[np.ndarray, " cells"], Int[np.ndarray, " cells"]]:
+        """The stretches with all the wanted digits, where there are no groups."""
+        n = len(wanted)
+        low, high = self.stretches(np.zeros(n, np.int64), np.full(n, len(self.places)), wanted, every=False)
+        return low[-1], high[-1]
 
-    def counts(
-        self, low: Int[np.ndarray, " cells"], high: Int[np.ndarray, " cells"], target: int = 0
-    ) -> Int[np.ndarray, "cells ids"]:
-        """How often each id stands at this offset from the places of each stretch."""
-        if len(low) > BLOCK:  # many share one
-            _, first, which = np.unique(low * (len(self.places) + 1) + high, return_index=True, return_inverse=True)
-            if len(first) < len(low):
-                return self.counts(low[first], high[first], target)[which.ravel()]
-        ids, stored = self._target(target)
-        short = high - low <= BLOCK
-        found = np.where(short[:, None], 0, stored[high // BLOCK] - stored[low // BLOCK]).astype(np.int64)
-        # Short stretches are counted; of long ones, what their last block has too little and their first too much.
-        for start, stop, sign in (
-            (np.where(short, low, high // BLOCK * BLOCK), high, 1),
-            (low // BLOCK * BLOCK, np.where(short, low // BLOCK * BLOCK, low), -1),
-        ):
-            sizes = stop - start
-            cell = np.repeat(np.arange(len(low)), sizes)
-            seen = ids[np.arange(len(cell)) + np.repeat(stop - np.cumsum(sizes), sizes)].astype(np.int64)
-            counted = seen < self.n_ids
-            flat = cell[counted] * self.n_ids + seen[counted]
-            found += sign * np.bincount(flat, minlength=found.size).reshape(found.shape)
-        return np.asarray(found)
+    @cached_property
+    def tally(self) -> Tally:
+        """Of the ids at the places, in their order."""
+        return Tally(self.line.digits[self.places], self.line.n_ids)
 
-    def _bound(
-        self, low: Int[np.ndarray, " cells"], high: Int[np.ndarray, " cells"], offset: int, least: Int[np.ndarray, "_"]
-    ) -> Int[np.ndarray, " cells"]:
-        """Where digits of at least this begin: bisection of all stretches at a time."""
-        low, high = low.copy(), high.copy()
-        (open_,) = np.nonzero(low < high)
-        while len(open_):
-            middle = (low[open_] + high[open_]) // 2
-            below = self.line.digits[self.places[middle] + offset] < least[open_]
-            low[open_[below]] = middle[below] + 1
-            high[open_[~below]] = middle[~below]
-            open_ = open_[low[open_] < high[open_]]
-        return low
+    @cached_property
+    def ranks(self) -> Int[np.ndarray, " places"]:
+        """Where each of the places that were given, which increase, stands among the sorted ones."""
+        return np.argsort(self.places).astype(self.places.dtype)
 
-    def _target(self, target: int) -> tuple[np.ndarray, Int32[np.ndarray, "blocks ids"]]:
-        if target not in self._targets:
-            n_ids = self.n_ids
-            ids = self.line.digits[self.places + target]
-            counted = np.flatnonzero(ids < n_ids)
-            n_blocks = len(ids) // BLOCK + 1
-            each = np.bincount(counted // BLOCK * n_ids + ids[counted], minlength=n_blocks * n_ids)
-            stored = np.zeros((n_blocks + 1, n_ids), np.int32)
-            np.cumsum(each.reshape(n_blocks, n_ids), axis=0, out=stored[1:])
-            self._targets[target] = ids, stored
-        return self._targets[target]
+    @cached_property
+    def _blocks(self) -> list[tuple[int, int]]:
+        """Which steps of the path each word has room for, behind the number of the place where its stretch begins."""
+        base, found, first = self.line.base, [], 0
+        while first < len(self.path):
+            numbers = 1 if not first and len(self.edges) == 2 else len(self.places) + 1
+            room = next((n for n in range(64, 0, -1) if numbers * base**n <= WHOLE), 1)
+            found.append((first, min(first + room, len(self.path))))
+            first += room
+        return found
+
+    def _word(self, number: int) -> Integer[np.ndarray, " places"]:
+        """Words that places are sorted by, given the stretch that the steps of earlier words leave."""
+        base = self.line.base
+        while len(self._words) <= number:
+            first, stop = self._blocks[len(self._words)]
+            if first:
+                new = runs(self._words[-1])
+                starts = np.repeat(new, np.diff(new, append=len(self.places)))
+            else:
+                starts = np.repeat(self.edges[:-1], np.diff(self.edges))
+            (word,) = packed(self.line.digits, self.places, self.path[first:stop], base)
+            largest = (int(starts.max(initial=0)) + 1) * base ** (stop - first) - 1
+            word += starts.astype(np.uint64) * np.uint64(base ** (stop - first))
+            self._words.append(word.astype(np.min_scalar_type(largest)))
+        return self._words[number]
 
 
-class Stretches:
-    """Of cells, the places that share their context so far.
-
-    They are stretches of sorted places as long as these are sorted by the context, and then what is left of them.
-    """
-
-    def __init__(
-        self,
-        index: ContextIndex,
-        path: tuple[int, ...],
-        low: Int[np.ndarray, " cells"],
-        high: Int[np.ndarray, " cells"],
-        target: int = 0,
-    ) -> None:
-        """`index` is sorted by the beginning of the path; `target` is where the ids stand that are counted."""
-        self.index, self.path, self.low, self.high, self.target = index, path, low, high, target
-        self.word = np.zeros(len(low), np.uint64)
-        self.cell: Int[np.ndarray, " left"] | None = None
-        self.place = np.empty(0, np.int64)
-
-    @classmethod
-    def whole(cls, index: ContextIndex, path: tuple[int, ...], n_cells: int, target: int = 0) -> "Stretches":
-        """All places, for each cell."""
-        return cls(index, path, np.zeros(n_cells, np.int64), np.full(n_cells, len(index.places)), target)
-
-    def narrow(self, step: int, wanted: Integer[np.ndarray, " cells"]) -> None:
-        """Keep the places that have the wanted digit at this step of the path."""
-        if step < len(self.index.path):
-            self.word = self.word * np.uint64(self.index.line.unknown + 1) + wanted.astype(np.uint64)
-            found = self.index.found(step, self.word)
-            self.low, self.high = found or self.index.narrowed(self.low, self.high, step, wanted)
-            return
-        if self.cell is None:
-            sizes = self.high - self.low
-            self.cell = np.repeat(np.arange(len(sizes)), sizes)
-            rank = np.arange(len(self.cell)) + np.repeat(self.high - np.cumsum(sizes), sizes)
-            self.place = self.index.places[rank].astype(np.int64)
-        same = self.index.line.digits[self.place + self.path[step]] == wanted[self.cell]
-        self.cell, self.place = self.cell[same], self.place[same]
-
-    def keep(self, which: Bool[np.ndarray, " cells"]) -> None:
-        """Look at these cells only."""
-        if self.cell is not None:
-            kept = which[self.cell]
-            self.cell, self.place = (np.cumsum(which) - 1)[self.cell[kept]], self.place[kept]
-        self.low, self.high, self.word = self.low[which], self.high[which], self.word[which]
-
-    @property
-    def sizes(self) -> Int[np.ndarray, " cells"]:
-        if self.cell is None:
-            return np.asarray(self.high - self.low)
-        return np.bincount(self.cell, minlength=len(self.low))
-
-    def counts(self) -> Int[np.ndarray, "cells ids"]:
-        """How often each id stands at the target."""
-        if self.cell is None:
-            return self.index.counts(self.low, self.high, self.target)
-        n_ids, n_cells = self.index.n_ids, len(self.low)
-        ids = self.index.line.digits[self.place + self.target].astype(np.int64)
-        known = ids < n_ids
-        return np.bincount((self.cell * n_ids + ids)[known], minlength=n_cells * n_ids).reshape(n_cells, n_ids)
+def unrolled(
+    start: Int[np.ndarray, " stretches"], stop: Int[np.ndarray, " stretches"]
+) -> tuple[Int[np.ndarray, " inside"], Int[np.ndarray, " inside"]]:
+    """All that lies in some stretches: in which of them, and where."""
+    sizes = stop - start
+    which = np.repeat(np.arange(len(sizes)), sizes)
+    return which, np.arange(len(which)) + np.repeat(stop - np.cumsum(sizes), sizes)
 
 
-class WithoutOwn:
-    """Stretches less those of each cell's own record."""
-
-    def __init__(self, every: Stretches, own: Stretches) -> None:
-        self.every, self.own = every, own
-
-    def narrow(self, step: int, wanted: Integer[np.ndarray, " cells"]) -> None:
-        self.every.narrow(step, wanted)
-        self.own.narrow(step, wanted)
-
-    def keep(self, which: Bool[np.ndarray, " cells"]) -> None:
-        """Look at these cells only."""
-        self.every.keep(which)
-        self.own.keep(which)
-
-    @property
-    def sizes(self) -> Int[np.ndarray, " cells"]:
-        return np.asarray(self.every.sizes - self.own.sizes)
-
-    def counts(self) -> Int[np.ndarray, "cells ids"]:
-        return np.asarray(self.every.counts() - self.own.counts())
+def runs(values: Shaped[np.ndarray, " sorted"]) -> Int[np.ndarray, " runs"]:
+    """Where each run of equal values begins."""
+    if not len(values):
+        return np.empty(0, np.int64)
+    return np.flatnonzero(np.pad(values[1:] != values[:-1], (1, 0), constant_values=True))
 
 
 def digits_of_words(base: int) -> int:
     """How many digits 64 bits hold."""
-    return next(n for n in range(64, 0, -1) if base**n <= 1 << 64)
+    return next(n for n in range(64, 0, -1) if base**n <= WHOLE)
 
 
 def packed(

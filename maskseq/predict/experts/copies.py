@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from maskseq.predict.experts.context_index import ContextIndex, Line, Stretches
+from maskseq.predict.experts.context_index import ContextIndex, Line
 from maskseq.predict.experts.evidence import Answers, Evident
 from maskseq.predict.experts.left_out import OwnRecords
 from maskseq.predict.protocol import Example
@@ -132,16 +132,15 @@ class CopyPredict(Evident):
         starts = places[:, None] + np.arange(-FLANK, FLANK - self.seed + 2)
         owner, step = np.nonzero(whole[starts])
         seeds, which = np.unique(starts[owner, step], return_inverse=True)
-        seen = Stretches.whole(self.index, self.index.path, len(seeds))
-        for i in range(self.seed):
-            seen.narrow(i, line.digits[seeds + i])
-        low, high = seen.low, seen.high
+        low, high = self.index.found(line.digits[seeds[:, None] + np.array(self.index.path)])
         sizes = np.where(high - low > MOST, 0, high - low)[which.ravel()]
         pair = np.repeat(np.arange(len(owner)), sizes)
         rank = low[which.ravel()][pair] + np.arange(len(pair)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         shift = self.index.places[rank].astype(np.int64) - starts[owner, step][pair]
-        found = np.unique(np.stack([owner[pair], shift], axis=1), axis=0)
-        return found[:, 0], found[:, 1]
+        # As one number each, which sort faster than pairs.
+        span = len(self.line.digits) + len(line.digits)
+        found = np.unique(owner[pair] * (2 * span) + shift + span)
+        return found // (2 * span), found % (2 * span) - span
 
 
 class OwnPlacesOfCopies:
@@ -208,7 +207,5 @@ class Repeats:
         """Of cells of sequences as they truly are; a flank that an end cuts short counts with that end."""
         requested = Line([ids[:, 0] for ids in sequences], self.index.line.n_ids, self.flank)
         places = np.concatenate([start + each[:, 0] for start, each in zip(requested.starts, cells, strict=True)])
-        low, high = np.zeros(len(places), np.int64), np.full(len(places), len(self.index.places))
-        for i, offset in enumerate(self.path):
-            low, high = self.index.narrowed(low, high, i, requested.digits[places + offset])
+        low, high = self.index.found(requested.digits[places[:, None] + np.array(self.path)])
         return np.split(high > low, np.cumsum([len(each) for each in cells])[:-1])

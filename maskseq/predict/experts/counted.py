@@ -8,9 +8,10 @@ from jaxtyping import Integer
 
 from maskseq.predict.experts.copies import CopyPredict
 from maskseq.predict.experts.cross_field import CrossFieldTables
-from maskseq.predict.experts.deep_tables import DEPTH, MAX_PLACES, DeepTables
+from maskseq.predict.experts.deep_tables import DEPTH, DeepTables
 from maskseq.predict.experts.left_out import OwnRecords
 from maskseq.predict.experts.markov import Markov, MarkovPredict, best_order
+from maskseq.predict.experts.neighbour_index import MAX_PLACES
 from maskseq.predict.experts.number_experts import Numbered, count_numbers
 from maskseq.predict.experts.numbers import centres_of
 from maskseq.predict.experts.remembered import Remembered
@@ -64,7 +65,7 @@ def seasons(sequences: Sequences, tokenizer: Tokenizer[Any]) -> tuple[int, ...]:
 
 def thinned(data: TrainingData, tokenizer: Tokenizer[Any]) -> str | None:
     """What deep tables leave out, in words, where there are more training cells than they look at."""
-    cells = data.n_positions * (1 + len(tokenizer.symmetries()))
+    cells = data.n_positions * (1 + len(tokenizer.symmetries())) * tokenizer.vocabulary.n_fields
     step = -(-cells // MAX_PLACES)
     return f"deep tables count one of {step} of {cells:,} training cells" if step > 1 else None
 

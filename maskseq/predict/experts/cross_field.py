@@ -1,20 +1,21 @@
 """Tables of what stands together in one event: P(id | the event's other known fields and the nearest known neighbours).
 
 All fields of all positions lie on one line, side by side, so that another field of the event is a neighbour like any
-other, and `FieldIndex` counts, backs off and fits strengths as for one field. Neighbours are looked at in the order in
-which each tells most beyond those before it (greedily, the conditional entropy of training cells left out in turn).
+other, and `NeighbourIndex` counts, backs off and fits strengths as for one field. Neighbours are looked at in the order
+in which each tells most beyond those before it (greedily, the conditional entropy of training cells left out in turn).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
 from maskseq.predict.experts.context_index import Line
-from maskseq.predict.experts.deep_tables import FieldIndex
 from maskseq.predict.experts.evidence import Answers, Evident
-from maskseq.predict.experts.left_out import OwnRecords
+from maskseq.predict.experts.left_out import OwnPlaces, OwnRecords
+from maskseq.predict.experts.neighbour_index import Answer, NeighbourIndex, Requests
 from maskseq.predict.experts.tables import STRENGTHS
 from maskseq.predict.protocol import Example
 from maskseq.types import Vocabulary
@@ -47,69 +48,57 @@ class CrossFieldTables(Evident):
         """
         super().__init__()
         self.vocabulary, self.records = vocabulary, records
-        self.n_fields = vocabulary.n_fields
-        self.line = self._line(sequences)
-        first = self.line.places[:: self.n_fields]
-        self.fields = [
-            CrossField(self.line, first, field, n_ids, self.n_fields)
-            for field, n_ids in enumerate(vocabulary.n_outputs)
-        ]
+        self.line = Line.of_events(sequences, vocabulary, REACH)
+        first = self.line.places[:: vocabulary.n_fields]
+        self.fields = [CrossField(self.line, first, field, vocabulary) for field in range(vocabulary.n_fields)]
 
     def answers(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> Answers:
         """Log-probabilities of the asked cells, and how many training cells stand behind each."""
-        ends = np.cumsum([0, *map(len, cells)])
-        log_probs = np.full((ends[-1], max(self.vocabulary.n_outputs)), -np.inf)
-        support = np.zeros(ends[-1])
-        positions, fields = np.concatenate([np.empty((0, 2), np.int64), *cells]).T
-        of_example = np.repeat(np.arange(len(examples)), np.diff(ends))
-        line = self._line([each.ids for each in examples])
-        places = line.starts[of_example] + positions * self.n_fields + fields
+        line = Line.of_events([each.ids for each in examples], self.vocabulary, REACH)
+        requests = Requests.of(line, cells, self.vocabulary.n_fields)
+        found = Answer(np.zeros((len(requests), line.n_ids)), np.zeros(len(requests)))
         for field, table in enumerate(self.fields):
-            rows = np.flatnonzero(fields == field)
-            if not len(rows):
+            (mine,) = np.nonzero(requests.fields == field)
+            if not len(mine):
                 continue
-            index = table.index
             own = None if self.records is None else self.records.places(
-                examples, self.line, index.places, n_slots=self.n_fields
+                examples, self.line, table.index.places, n_slots=self.vocabulary.n_fields
             )  # fmt: skip
-            for path, mine in table.grouped(line, places[rows]).items():
-                left_out = None if own is None else (own, of_example[rows[mine]])
-                here = places[rows[mine]]
-                found = index.probabilities(line, here, path, len(path), own=left_out, like=table.order[:WIDTH])
-                log_probs[rows[mine], : index.n_ids] = np.log(found.probabilities)
-                support[rows[mine]] = found.support
-        return np.split(log_probs, ends[1:-1]), support
-
-    def _line(self, sequences: Sequence[Integer[np.ndarray, "_ _"]]) -> Line:
-        n_outputs = np.array(self.vocabulary.n_outputs)
-        most = int(n_outputs.max())
-        columns = [np.where(ids < n_outputs, ids, most).ravel() for ids in sequences]
-        return Line(columns, most, (REACH + 1) * self.n_fields)
+            answer = table.answer(requests[mine], own)
+            found.probabilities[mine], found.support[mine] = answer
+        return found.of_examples(cells)
 
 
 class CrossField:
     """The table of one field."""
 
-    def __init__(self, line: Line, first: Int[np.ndarray, " positions"], field: int, n_ids: int, n_fields: int) -> None:
+    def __init__(self, line: Line, first: Int[np.ndarray, " positions"], field: int, vocabulary: Vocabulary) -> None:
         """`first` are the places of the first field."""
-        places = first + first.dtype.type(field)
-        self.index = FieldIndex(line, places=places, n_ids=n_ids, shares=n_fields, n_sorted=SORTED)
-        self.n_fields = n_fields
-        self.others = [other - field for other in range(n_fields) if other != field]
+        self.n_fields = vocabulary.n_fields
+        self.index = NeighbourIndex(
+            line,
+            first + first.dtype.type(field),
+            n_outputs=vocabulary.n_outputs[field : field + 1],
+            shares=self.n_fields,
+            n_sorted=SORTED,
+        )
+        self.others = [other - field for other in range(self.n_fields) if other != field]
 
-    def grouped(self, line: Line, places: Int[np.ndarray, " cells"]) -> dict[tuple[int, ...], Int[np.ndarray, " _"]]:
-        """Cells by the path through what is known around them."""
-        steps = self.n_fields * np.arange(1, REACH + 1)
-        far = [_nearest(line.known[places[:, None] + sign * steps]) for sign in (-1, 1)]
-        others = line.known[places[:, None] + np.array(self.others, np.int64)]
-        patterns, which = np.unique(np.column_stack([*far, others]), axis=0, return_inverse=True)
-        found: dict[tuple[int, ...], list[int]] = {}
-        for i, (left, right, *known) in enumerate(patterns.tolist()):
-            there = {each for each, seen in zip(self.others, known, strict=True) if seen}
-            around = {-self.n_fields: -left * self.n_fields, self.n_fields: right * self.n_fields}
-            path = [around.get(each, each) for each in self.order if each in there or around.get(each)]
-            found.setdefault(tuple(path[:WIDTH]), []).append(i)
-        return {path: np.flatnonzero(np.isin(which.ravel(), group)) for path, group in found.items()}
+    def answer(self, requests: Requests, own: OwnPlaces | None) -> Answer:
+        """Of cells of this field."""
+        known, steps = requests.line.known, self.n_fields * np.arange(1, REACH + 1)
+        paths = np.empty((len(requests), len(self.order)), np.int64)
+        for column, offset in enumerate(self.order):
+            if abs(offset) == self.n_fields:  # a neighbour of the same field, the nearest known one
+                sign = offset // self.n_fields
+                paths[:, column] = offset * _nearest(known[requests.places[:, None] + sign * steps])
+            else:
+                paths[:, column] = np.where(known[requests.places + offset], offset, 0)
+        paths = np.take_along_axis(paths, np.argsort(paths == 0, axis=1, kind="stable"), axis=1)[:, :WIDTH]
+        requests = replace(requests, fields=np.zeros_like(requests.fields)).along(
+            paths, np.count_nonzero(paths, axis=1)
+        )
+        return self.index.probabilities(requests, [self.order[:WIDTH]], np.zeros(len(paths), np.int64), own)
 
     @cached_property
     def order(self) -> tuple[int, ...]:
@@ -119,7 +108,7 @@ class CrossField:
         places = index.places[:: max(len(index.places) // SAMPLE, 1)].astype(np.int64)
         if not len(places):
             return tuple(left)
-        ids, below = line.digits[places].astype(np.int64), np.full(len(places), 1 / index.n_ids)
+        ids, below = line.digits[places].astype(np.int64), np.full(len(places), 1 / index.n_outputs[0])
         context = np.zeros(len(places), np.int64)
         chosen: list[int] = []
         while left:

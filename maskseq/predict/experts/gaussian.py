@@ -25,14 +25,20 @@ T = TypeVar("T")
 Values = Float[np.ndarray, "length fields"]
 Series = Sequence[Float[np.ndarray, "_ fields"]]
 """Numbers of sequences of any lengths."""
+Groups = list[tuple[Int[np.ndarray, "cells 2"], Float[np.ndarray, "cells cells"]]]
+"""Cells that are drawn together, and their covariance, up to a scale."""
 WINDOW = 768
 """Numbers in a window that are looked at together, at most."""
 DIFFUSE = 10.0
 """Variance of the level of a field of which nothing is known; of z-scored numbers."""
 NUGGET = 1e-5
 """Of z-scored numbers: what keeps matrices of equal numbers invertible."""
-KEPT = 8
+SIZES, MASKS = 8, 32
 """Sizes of windows, and masks, whose matrices are kept."""
+BLOCK = 0.25
+"""Of a window, the stretch in its middle of which numbers are requested."""
+DARK = 2 / 3
+"""Share of unknown numbers above which a stretch between two blocks does not keep them apart."""
 LONG = 0.1
 """Share of an aligned series from which on a hidden stretch is long."""
 ENOUGH = 8
@@ -41,15 +47,18 @@ ENOUGH = 8
 
 @dataclass(frozen=True)
 class Conditioned:
-    """What some known numbers say of asked ones, whatever their values are."""
+    """What some known numbers say of requested ones, whatever their values are."""
 
     known: Int[np.ndarray, " known"]
-    inverse: Float[np.ndarray, "known known"]
-    """Of their covariance."""
-    across: Float[np.ndarray, "asked known"]
-    """Covariances with asked ones."""
-    left: Float[np.ndarray, " asked"]
-    """Conditional variances."""
+    weights: Float[np.ndarray, "requested known"]
+    """Of known numbers in the means of requested ones."""
+    covariance: Float[np.ndarray, "requested requested"]
+    """Of requested numbers, given the known ones."""
+    shapes: Float[np.ndarray, "known shapes"]
+    tests: Float[np.ndarray, "shapes known"]
+    """Shapes times the inverse covariance of the known numbers."""
+    rest: Float[np.ndarray, "requested shapes"]
+    """Shapes at requested numbers, less what the known ones say of them."""
 
     @classmethod
     def of(
@@ -57,38 +66,63 @@ class Conditioned:
         covariance: Float[np.ndarray, "numbers numbers"],
         known: Bool[np.ndarray, " numbers"],
         requested: Bool[np.ndarray, " numbers"],
+        shapes: Float[np.ndarray, "numbers shapes"],
         precision: Float[np.ndarray, "numbers numbers"] | None = None,
     ) -> "Conditioned":
-        """By Cholesky's factor; or from the inverse of the whole, cheaper where little is hidden."""
+        """By Cholesky's factor of the known numbers' covariance; or, cheaper where there is one, from the inverse of
+        the whole, by that of the masked numbers' block.
+        """
         (seen,), (wanted,), (masked,) = (np.nonzero(each) for each in (known, requested, ~known))
-        across = covariance[np.ix_(wanted, seen)]
         if precision is None:
-            matrix = torch.from_numpy(covariance[np.ix_(seen, seen)] + NUGGET * np.eye(len(seen)))
-            inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix)).numpy()
+            factor = _factor(covariance[np.ix_(seen, seen)] + NUGGET * np.eye(len(seen)))
+            across = covariance[np.ix_(wanted, seen)]
+            solved = _solved(factor, np.column_stack([across.T, shapes[seen]])).T
+            weights, tests = solved[: len(wanted)], solved[len(wanted) :]
+            left = covariance[np.ix_(wanted, wanted)] - weights @ across.T
         else:
-            # Of a block of the covariance, from blocks of its inverse (Bishop 2006, eq. 2.87).
-            between = precision[np.ix_(seen, masked)]
-            inner = np.linalg.solve(precision[np.ix_(masked, masked)], between.T)
-            inverse = precision[np.ix_(seen, seen)] - between @ inner
-        left = covariance[wanted, wanted] - np.einsum("ak,ak->a", across @ inverse, across)
-        return cls(seen, inverse, across, np.maximum(left, NUGGET))
+            # Of a block of the covariance, from blocks of its inverse (Bishop 2006, eq. 2.73 and 2.87).
+            factor = _factor(precision[np.ix_(masked, masked)])
+            between = precision[np.ix_(masked, seen)]
+            place = np.searchsorted(masked, wanted)
+            beyond = between @ shapes[seen]
+            solved = _solved(factor, np.column_stack([np.eye(len(masked))[:, place], beyond]))
+            inverse, moved = solved[:, : len(wanted)], solved[:, len(wanted) :]
+            weights, left = -(inverse.T @ between), inverse[place] - NUGGET * np.eye(len(wanted))
+            tests = (precision[np.ix_(seen, seen)] @ shapes[seen] - between.T @ moved).T
+        rest = shapes[wanted] - weights @ shapes[seen]
+        left[np.diag_indices(len(wanted))] = np.maximum(np.diagonal(left), NUGGET)
+        return cls(seen, weights, left, shapes[seen], tests, rest)
 
     def posterior(
-        self,
-        z: Float[np.ndarray, " numbers"],
-        design: Float[np.ndarray, "numbers shapes"],
-        requested: Bool[np.ndarray, " numbers"],
-    ) -> tuple[Float[np.ndarray, " asked"], Float[np.ndarray, " asked"]]:
-        """Means and variances, whatever the sizes of the shapes of the design are."""
-        values, shapes, wanted = z[self.known], design[self.known], design[requested]
-        if not shapes.shape[1]:
-            return self.across @ (self.inverse @ values), self.left
-        solved = self.inverse @ np.column_stack([shapes, values])
-        information = shapes.T @ solved[:, :-1]
-        sizes = np.linalg.solve(information, shapes.T @ solved[:, -1])
-        mean = wanted @ sizes + self.across @ (solved[:, -1] - solved[:, :-1] @ sizes)
-        rest = wanted - self.across @ solved[:, :-1]
-        return mean, self.left + np.einsum("as,sa->a", rest, np.linalg.solve(information, rest.T))
+        self, z: Float[np.ndarray, " numbers"], n_shapes: int
+    ) -> tuple[Float[np.ndarray, " requested"], Float[np.ndarray, " requested"]]:
+        """Means and variances, whatever the sizes of the first shapes are."""
+        values, left = z[self.known], np.diagonal(self.covariance)
+        if not n_shapes:
+            return self.weights @ values, left
+        tests, rest = self.tests[:n_shapes], self.rest[:, :n_shapes]
+        information = tests @ self.shapes[:, :n_shapes]
+        sizes = np.linalg.solve(information, tests @ values)
+        mean = self.weights @ values + rest @ sizes
+        return mean, left + np.einsum("rs,sr->r", rest, np.linalg.solve(information, rest.T))
+
+    def joint(self, n_shapes: int) -> Float[np.ndarray, "requested requested"]:
+        """The covariance of requested numbers, whatever the sizes of the first shapes are."""
+        if not n_shapes:
+            return self.covariance
+        rest = self.rest[:, :n_shapes]
+        information = self.tests[:n_shapes] @ self.shapes[:, :n_shapes]
+        return np.asarray(self.covariance + rest @ np.linalg.solve(information, rest.T))
+
+
+def _factor(matrix: Float[np.ndarray, "n n"]) -> torch.Tensor:
+    factor: torch.Tensor = torch.linalg.cholesky(torch.from_numpy(matrix))
+    return factor
+
+
+def _solved(factor: torch.Tensor, columns: Float[np.ndarray, "n columns"]) -> Float[np.ndarray, "n columns"]:
+    """The inverse of a matrix, by its factor, times some columns."""
+    return np.asarray(torch.cholesky_solve(torch.from_numpy(np.ascontiguousarray(columns)), factor).numpy())
 
 
 @dataclass(frozen=True)
@@ -104,23 +138,23 @@ class Matrices:
         found = self.inverses.pop(size, None)
         if found is None:
             found = np.linalg.inv(self.covariance[:size, :size] + NUGGET * np.eye(size))
-        return _kept(self.inverses, size, found)
+        return _kept(self.inverses, size, found, SIZES)
 
-    def given(self, known: Bool[np.ndarray, " numbers"], requested: Bool[np.ndarray, " numbers"]) -> Conditioned:
-        """What numbers of a window say of others."""
-        key = known.tobytes() + requested.tobytes()
+    def given(self, z: Values, requested: Bool[np.ndarray, "length fields"]) -> Conditioned:
+        """What the known numbers of a window say of others."""
+        known = ~np.isnan(z)
+        key = repr(z.shape).encode() + known.tobytes() + requested.tobytes()
         found = self.masks.pop(key, None)
         if found is None:
-            size = len(known)
-            precision = self.precision(size) if 3 * np.count_nonzero(~known) < size else None
-            found = Conditioned.of(self.covariance[:size, :size], known, requested, precision)
-        return _kept(self.masks, key, found)
+            whole, precision = self.covariance[: z.size, : z.size], self.precision(z.size)
+            found = Conditioned.of(whole, known.ravel(), requested.ravel(), shapes_of(z, 2), precision)
+        return _kept(self.masks, key, found, MASKS)
 
 
-def _kept(kept: dict[Any, T], key: Any, value: T) -> T:
+def _kept(kept: dict[Any, T], key: Any, value: T, most: int) -> T:
     """Put at the end of what is kept, of which the oldest go."""
     kept[key] = value
-    while len(kept) > KEPT:
+    while len(kept) > most:
         del kept[next(iter(kept))]
     return value
 
@@ -186,8 +220,27 @@ class Stationary:
         self, z: Values, requested: Bool[np.ndarray, "length fields"]
     ) -> tuple[Float[np.ndarray, " asked"], Float[np.ndarray, " asked"]]:
         """Means and variances of asked numbers of a window no longer than `width`."""
-        given = self.matrices.given(~np.isnan(z.ravel()), requested.ravel())
-        return with_free(given, z, requested, self.free, self.covariance)
+        return with_free(self.matrices.given(z, requested), z, requested, self.free, self.covariance)
+
+    def joint(self, values: Values, requested: Bool[np.ndarray, "length fields"]) -> Groups:
+        """Requested numbers that may be drawn in one step: in groups that hardly know of one another.
+
+        Two blocks are apart if a block is between them, not all dark. Others wait until these are drawn.
+        """
+        z = (values - self.mean) / self.std
+        found: Groups = []
+        last = 0
+        apart = max(int(BLOCK * self.width), 1)
+        for first, block in windows_of(z, self.width):
+            within = np.zeros(z.shape, bool)
+            within[block] = requested[block] & np.isnan(z[block])
+            dark = np.isnan(z[max(block.start - apart, 0) : block.start]).mean() if block.start else 0.0
+            if within.any() and (not found or (block.start - last >= apart and dark <= DARK)):
+                window = slice(first, first + self.width)
+                given = self.matrices.given(z[window], within[window])
+                found.append((np.argwhere(within), given.joint(n_free(z[window], self.free))))
+                last = block.stop
+        return found
 
 
 def with_free(
@@ -202,14 +255,20 @@ def with_free(
     A field of which nothing is known keeps the level of training, with the variance `DIFFUSE`.
     """
     if not free:
-        return given.posterior(z.ravel(), shapes_of(z, free), requested.ravel())
+        return given.posterior(z.ravel(), 0)
     known, fields = ~np.isnan(z), np.nonzero(requested)[1]
     # Equal but for rounding, of which far from 0 there is much.
     level = np.where(known, z, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     z = z - level
-    mean, variance = given.posterior(z.ravel(), shapes_of(z, free), requested.ravel())
+    mean, variance = given.posterior(z.ravel(), n_free(z, free))
     variance = variance * relative_scale(z, covariance)
     return mean + level[fields], np.where(known.any(axis=0)[fields], variance, variance + DIFFUSE)
+
+
+def n_free(z: Values, free: int) -> int:
+    """How many of the shapes of a window are free."""
+    known = np.count_nonzero(~np.isnan(z), axis=0)
+    return sum(int(np.count_nonzero(known > power)) for power in range(free))
 
 
 def shapes_of(z: Values, free: int) -> Float[np.ndarray, "numbers shapes"]:
@@ -242,12 +301,13 @@ def relative_scale(z: Values, covariance: Float[np.ndarray, "numbers numbers"]) 
 
 
 def windows_of(z: Values, width: int) -> Iterator[tuple[int, slice]]:
-    """Blocks of a series with something hidden, and where the window of `width` around each begins."""
-    block = max(width // 4, 1)
-    for start in range(0, len(z), block):
-        stop = min(start + block, len(z))
-        if np.isnan(z[start:stop]).any():
-            yield max(min((start + stop - width) // 2, len(z) - width), 0), slice(start, stop)
+    """Blocks of a series, each from a masked number on, and where the window of `width` around each begins."""
+    size = max(int(BLOCK * width), 1)
+    (masked,) = np.nonzero(np.isnan(z).any(axis=1))
+    stop = 0
+    while len(left := masked[np.searchsorted(masked, stop) :]):
+        start, stop = int(left[0]), min(int(left[0]) + size, len(z))
+        yield max(min((start + stop - width) // 2, len(z) - width), 0), slice(start, stop)
 
 
 @dataclass(frozen=True)
@@ -291,13 +351,22 @@ class Aligned:
         if values.shape != self.mean.shape:
             return self.elsewhere.posterior(values)
         z = (values - self.mean) / self.std
-        masked = np.isnan(z)
-        longest = max(longest_run(column) for column in masked.T)
-        matrices = self.long if longest >= LONG * len(values) else self.short
+        masked, matrices = np.isnan(z), self._matrices(z)
         mean, variance = z.copy(), np.zeros_like(z)
-        given = matrices.given(~masked.ravel(), masked.ravel())
+        given = matrices.given(z, masked)
         mean[masked], variance[masked] = with_free(given, z, masked, self.free, matrices.covariance)
         return mean * self.std + self.mean, variance * self.std**2
+
+    def joint(self, values: Values, requested: Bool[np.ndarray, "length fields"]) -> Groups:
+        """All requested numbers, as one group."""
+        if values.shape != self.mean.shape:
+            return self.elsewhere.joint(values, requested)
+        z, wanted = (values - self.mean) / self.std, requested & np.isnan(values)
+        return [(np.argwhere(wanted), self._matrices(z).given(z, wanted).joint(n_free(z, self.free)))]
+
+    def _matrices(self, z: Values) -> Matrices:
+        longest = max(longest_run(column) for column in np.isnan(z).T)
+        return self.long if longest >= LONG * len(z) else self.short
 
 
 def moments(series: Series) -> tuple[Float[np.ndarray, " fields"], Float[np.ndarray, " fields"]]:

@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float
 
-from maskseq.predict.experts.gaussian import Conditioned, Series, Stationary, Values, windows_of, with_free
+from maskseq.predict.experts.gaussian import (
+    Conditioned,
+    Groups,
+    Series,
+    Stationary,
+    Values,
+    shapes_of,
+    windows_of,
+    with_free,
+)
 
 LIBRARY = 1 << 22
 """Numbers of training windows that are compared with, at most."""
@@ -55,6 +64,10 @@ class Local:
             mean[block][wanted], variance[block][wanted] = self._of_window(seen, requested)
         return mean * plain.std + plain.mean, variance * plain.std**2
 
+    def joint(self, values: Values, requested: Bool[np.ndarray, "length fields"]) -> Groups:
+        """As the Gaussian of all windows."""
+        return self.plain.joint(values, requested)
+
     def _of_window(
         self, z: Values, requested: Bool[np.ndarray, "length fields"]
     ) -> tuple[Float[np.ndarray, " asked"], Float[np.ndarray, " asked"]]:
@@ -66,20 +79,23 @@ class Local:
         if self.plain.free:
             level = (np.where(known, z, 0) * weights).sum(axis=0, keepdims=True)
         shown = np.where(known, z - level, 0).ravel()
-        distance = squares @ known.ravel() - 2 * (library @ shown)
+        each = np.einsum("lf,fg->lfg", weights, np.eye(z.shape[1])).reshape(z.size, -1)
+        products = library @ np.column_stack([shown, each]).astype(np.float32)
+        distance = squares @ known.ravel().astype(np.float32) - 2 * products[:, 0]
         if self.plain.free:  # what remains when the mean of what is known is taken away, field by field
-            each = np.einsum("lf,fg->lfg", weights, np.eye(z.shape[1])).reshape(z.size, -1)
-            distance -= (library @ each) ** 2 @ known.sum(axis=0)
+            distance -= products[:, 1:] ** 2 @ known.sum(axis=0).astype(np.float32)
         n = min(max(int(SHARE * len(library)), NEAREST[0]), NEAREST[1], len(library))
         nearest = library[np.argpartition(distance, n - 1)[:n]].reshape(n, *z.shape)
         if self.plain.free:
-            nearest = nearest - (nearest * weights).sum(axis=1, keepdims=True)
+            nearest = nearest - (nearest * weights.astype(np.float32)).sum(axis=1, keepdims=True)
         rows = nearest.reshape(n, -1)
         middle = (1 - GLOBAL) * rows.mean(axis=0)
         rows = rows - middle
         size = z.size
-        covariance = GLOBAL * self.plain.covariance[:size, :size] + (1 - GLOBAL) * (rows.T @ rows) / n
-        given = Conditioned.of(covariance, known.ravel(), requested.ravel())
+        covariance = (
+            GLOBAL * self.plain.covariance[:size, :size] + (1 - GLOBAL) * (rows.T @ rows).astype(np.float64) / n
+        )
+        given = Conditioned.of(covariance, known.ravel(), requested.ravel(), shapes_of(z, self.plain.free))
         moved = middle.reshape(z.shape) + level
         found, variance = with_free(given, z - moved, requested, self.plain.free, covariance)
         return found + moved[requested], variance
@@ -91,7 +107,7 @@ class Local:
             total = sum(max(len(z) - length + 1, 0) for z in self.series)
             step = max(-(-total * length * n_fields // LIBRARY), 1)
             cut = [z[start : start + length] for z in self.series for start in range(0, len(z) - length + 1, step)]
-            found = np.array(cut, np.float64).reshape(len(cut), length * n_fields)
+            found = np.array(cut, np.float32).reshape(len(cut), length * n_fields)
             found = found[~np.isnan(found).any(axis=1)]
             self._libraries.clear()
             self._libraries[length] = found, found**2

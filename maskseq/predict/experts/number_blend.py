@@ -18,7 +18,7 @@ from maskseq.predict.blend import holes
 from maskseq.predict.experts.numbers import binned, numbers_of
 from maskseq.predict.experts.sentinels import sentinels
 from maskseq.predict.posterior import bin_edges, cumulated, posterior
-from maskseq.predict.protocol import Example, Predict, PredictNumbers
+from maskseq.predict.protocol import Example, Factors, Predict, PredictJointly, PredictNumbers
 from maskseq.predict.stated import RANKS, SCORES, Stated
 from maskseq.types import Vocabulary
 
@@ -28,14 +28,14 @@ ROLLS = 12
 """How often the holes are moved to find places for them."""
 PRIOR = 0.25
 """Weight of an error in training beside one of the window's own."""
-CLASSES = (1, 3, 9, 33)
+CLASSES = (1, 3, 9, 33, 97)
 """Lengths of holes from which on a class begins."""
 SCALE_CELLS = 4
 """Own errors that say as much of the scale of intervals as training does."""
 PRIOR_SHAPE = 25
 """What the shape of errors in training counts for, in own errors."""
 RIDGE = 1e-3
-KEPT = 512
+KEPT = 1 << 14
 """Windows whose weights are kept: samplers ask about the same one many times."""
 
 
@@ -130,16 +130,30 @@ class NumberBlend:
             found.append(Stated(mean, quantiles.reshape(len(requested), len(RANKS))))
         return found
 
+    def jointly(self, example: Example, cells: Integer[np.ndarray, "cells 2"]) -> Factors:
+        """As the weightiest method says that knows of it; nothing if none does."""
+        weights = self.weights_of(example)
+        knowing = {name: each for name, each in self.experts.items() if isinstance(each, PredictJointly)}
+        for name in sorted(knowing, key=lambda name: -weights[name]):
+            if found := knowing[name].jointly(self._without_sentinels(example), cells):
+                return found
+        return []
+
     def weights_of(self, example: Example) -> dict[str, float]:
         """How much each method counts in a window."""
         (fit,) = self._fits([self._without_sentinels(example)])
         return dict(zip(self.experts, fit.weights.tolist(), strict=True))
 
+    def rejected(self, example: Example) -> Bool[np.ndarray, "length fields"]:
+        """Given numbers that are no measurements."""
+        known = self.vocabulary.known(example.ids) if example.given is None else example.given
+        return sentinels(np.where(known, numbers_of(example, self.vocabulary), np.nan), self.std)
+
     def _without_sentinels(self, example: Example) -> Example:
         """What is no measurement is unknown."""
         values = numbers_of(example, self.vocabulary)
         known = self.vocabulary.known(example.ids) if example.given is None else example.given
-        wrong = sentinels(np.where(known, values, np.nan), self.std)
+        wrong = self.rejected(example)
         if wrong.any():
             values, known = np.where(wrong, np.nan, values), known & ~wrong
         return replace(example, ids=self.vocabulary.masked(example.ids, wrong), numbers=values, given=known)

@@ -1,7 +1,7 @@
 """All methods that state numbers, counted on the numbers of training records."""
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,6 +13,9 @@ from maskseq.predict.experts.local import Local
 from maskseq.predict.experts.numbers import NumberPredict, Series, Spread, Values, centres_of
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
+
+LOCAL = "Gaussian of alike windows"
+"""By far the slowest."""
 
 
 @runtime_checkable
@@ -38,8 +41,10 @@ class Numbered(NamedTuple):
 def count_numbers(data: HasNumbers, tokenizer: Tokenizer[Any], periods: Sequence[int] = ()) -> dict[str, Predict]:
     """Gaussians, lines and seasons, by name. All fields are ordinal; `periods` are those of seasons, in positions."""
     frequencies = frequencies_of(data.sequences, tokenizer)
-    posteriors = posteriors_of(series_of(data, tokenizer), periods)
-    return {name: NumberPredict(each, tokenizer.vocabulary, frequencies) for name, each in posteriors.items()}
+    return {
+        name: NumberPredict(each.posterior, tokenizer.vocabulary, frequencies, getattr(each, "joint", None))
+        for name, each in methods_of(series_of(data, tokenizer), periods).items()
+    }
 
 
 def series_of(data: HasNumbers, tokenizer: Tokenizer[Any]) -> list[Float[np.ndarray, "_ _"]]:
@@ -62,23 +67,32 @@ def frequencies_of(
     return found
 
 
-def posteriors_of(series: Series, periods: Sequence[int]) -> dict[str, Callable[[Values], tuple[Values, Values]]]:
-    """By name, what says means and variances of hidden numbers."""
+@runtime_checkable
+class Method(Protocol):
+    """What states means and variances of masked numbers."""
+
+    def posterior(self, values: Values) -> tuple[Values, Values]:
+        """In place of NaN."""
+
+
+def methods_of(series: Series, periods: Sequence[int], *, among: Container[str] | None = None) -> dict[str, Method]:
+    """All methods that suit these series, by name; `among`: only these."""
     plain = Stationary.count(series)
-    found: dict[str, Callable[[Values], tuple[Values, Values]]] = {
-        "Gaussian": plain.posterior,
-        "Gaussian, any level": plain.diffuse().posterior,
-        "Gaussian, any level and trend": plain.diffuse(trend=True).posterior,
+    found: dict[str, Method] = {
+        "Gaussian": plain,
+        "Gaussian, any level": plain.diffuse(),
+        "Gaussian, any level and trend": plain.diffuse(trend=True),
     }
     aligned = Aligned.count(series, plain)
     if aligned is not None:
-        found["Gaussian by position"] = aligned.posterior
+        found["Gaussian by position"] = aligned
     local = Local.count(series, plain.diffuse())
     if local is not None:
-        found["Gaussian of alike windows"] = local.posterior
+        found[LOCAL] = local
     for name, fill in _fills(periods).items():
-        found[name] = Spread.count(fill, series).posterior
-    return found
+        if among is None or name in among:
+            found[name] = Spread.count(fill, series)
+    return {name: each for name, each in found.items() if among is None or name in among}
 
 
 def _fills(periods: Sequence[int]) -> dict[str, Callable[[Values], Values]]:

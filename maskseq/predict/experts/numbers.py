@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 
+from maskseq.predict.experts.gaussian import Groups
 from maskseq.predict.posterior import bin_edges
-from maskseq.predict.protocol import Example
+from maskseq.predict.protocol import Example, Factors
 from maskseq.predict.stated import Stated
 from maskseq.types import Vocabulary
 
@@ -21,6 +22,8 @@ Series = Sequence[Float[np.ndarray, "_ fields"]]
 """Numbers of sequences of any lengths."""
 Posterior = Callable[[Values], tuple[Values, Values]]
 """Numbers of one sequence, NaN where hidden or unknown → means and variances."""
+Joint = Callable[[Values, Bool[np.ndarray, "length fields"]], Groups]
+"""Numbers of one sequence and which of the unknown ones are requested → groups of these, and their covariances."""
 FLOOR = 1e-3
 """Of the frequencies of bins in every answer: tails are heavier than a Gaussian's."""
 DISTANCES = 16
@@ -30,6 +33,8 @@ HIDDEN = (1, 2, 4, 8, 16, 32, 64)
 FITTED = 200
 """Stretches of training data in which errors are counted, at most."""
 STRETCH = 512
+ALONE = 1e-6
+"""Of each number's variance, what it has for itself: so that factors exist."""
 KEPT = 1 << 24
 """Bytes of means that a method keeps."""
 
@@ -38,10 +43,15 @@ class NumberPredict:
     """Means and variances as stated numbers, and as log-probabilities of bins. All fields are ordinal."""
 
     def __init__(
-        self, posterior: Posterior, vocabulary: Vocabulary, frequencies: Sequence[Float[np.ndarray, " _"]]
+        self,
+        posterior: Posterior,
+        vocabulary: Vocabulary,
+        frequencies: Sequence[Float[np.ndarray, " _"]],
+        joint: Joint | None = None,
     ) -> None:
         """`frequencies` are the shares of ids in training, field by field; controls have theirs in every answer."""
         self.posterior, self.vocabulary, self.frequencies = posterior, vocabulary, frequencies
+        self.joint = joint
         edges = [bin_edges(np.asarray(centres)) for centres in vocabulary.centres]
         self.rounding = np.array([(np.diff(each).mean() / 2) ** 2 / 3 for each in edges])
         """Variances within bins, of which nothing is known where numbers are centres."""
@@ -67,6 +77,18 @@ class NumberPredict:
             found.append(Stated.gaussian(mean[at], variance[at] + rounded + 1e-12))
         return found
 
+    def jointly(self, example: Example, cells: Integer[np.ndarray, "cells 2"]) -> Factors:
+        """By the covariances of the method; nothing of one that has none."""
+        if self.joint is None:
+            return []
+        values, at = numbers_of(example, self.vocabulary), tuple(cells.T)
+        values[at] = np.nan
+        requested, place = np.zeros(values.shape, bool), np.zeros(values.shape, np.int64)
+        requested[at], place[at] = True, np.arange(len(cells))
+        return [
+            (place[tuple(group.T)], _correlations(covariance)) for group, covariance in self.joint(values, requested)
+        ]
+
     def _found(self, values: Values) -> tuple[Values, Values]:
         key = hashlib.blake2b(values.tobytes(), digest_size=16, key=repr(values.shape).encode()).digest()
         if key not in self.kept:
@@ -84,6 +106,13 @@ class NumberPredict:
             binned(answered, requested, self.vocabulary, self.frequencies)
             for answered, requested in zip(stated, cells, strict=True)
         ]
+
+
+def _correlations(covariance: Float[np.ndarray, "cells cells"]) -> Float[np.ndarray, "cells cells"]:
+    """The Cholesky factor of what is correlated as these are."""
+    sd = np.sqrt(np.diagonal(covariance))
+    correlation = (1 - ALONE) * covariance / np.outer(sd, sd) + ALONE * np.eye(len(sd))
+    return np.asarray(np.linalg.cholesky(correlation))
 
 
 def binned(
