@@ -56,7 +56,9 @@ def _hub() -> Any:
     try:
         import huggingface_hub
     except ImportError:
-        raise UsageError("hf:// needs huggingface_hub\n\nhint: pip install 'maskseq[hub]'") from None
+        raise UsageError(
+            "hf:// needs huggingface_hub\n\nhint: pip install 'maskseq[hub]'", code="missing-extra"
+        ) from None
     return huggingface_hub
 
 
