@@ -44,7 +44,7 @@ def chart(title: str, across: str, up: str, series: Sequence[Series]) -> str:
     if not values:
         return ""
     xs = [x for each in series for x, _ in each.points]
-    frame = Frame((min(xs), max(xs)), (min(values), max(values)))
+    frame = Axes((min(xs), max(xs)), (min(values), max(values)))
     body = frame.axes(across, up) + "".join(map(frame.drawn, series))
     names = "".join(
         f'<span class="key tone{each.tone} {each.kind}">{escape(each.name)}</span> ' for each in series if each.name
@@ -53,7 +53,7 @@ def chart(title: str, across: str, up: str, series: Sequence[Series]) -> str:
 
 
 @dataclass(frozen=True)
-class Frame:
+class Axes:
     """Where numbers stand in a drawing."""
 
     x: tuple[float, float]
@@ -140,7 +140,7 @@ def intervals(title: str, up: str, rows: Sequence[tuple[str, float, float, float
 
 def reliability(curves: Sequence[Series]) -> str:
     """Stated confidence against the share of right answers; what is calibrated lies on the diagonal."""
-    frame = Frame((0.0, 1.0), (0.0, 1.0))
+    frame = Axes((0.0, 1.0), (0.0, 1.0))
     diagonal = "L".join(f"{x:.1f} {y:.1f}" for x, y in (frame.at(0, 0), frame.at(1, 1)))
     body = frame.axes("stated probability", "share that was right") + f'<path class="grid" d="M{diagonal}"/>'
     body += "".join(map(frame.drawn, curves))
