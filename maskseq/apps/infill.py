@@ -166,19 +166,16 @@ def _fill(
         summary["experts"] = run.experts.shares(used)
     if options.accept:
         summary["accepted"] = judged.summary(str(options.accept))
-    if means := by_experts.of(used):
-        summary["given by experts"] = means
-    if left:
-        summary["left"] = left
-    if unfillable:
-        more = len(unfillable) - SHOWN_UNFILLABLE
-        summary["not filled"] = [*unfillable[:SHOWN_UNFILLABLE], *[f"and {more:,} more"] * (more > 0)]
-    if +unfilled:
-        summary["without a field"] = dict(+unfilled)
-    if lost:
-        summary["without a place"] = dict(lost)
-    if rejected:
-        summary["taken for no measurements"] = _by_channel(rejected)
+    more = len(unfillable) - SHOWN_UNFILLABLE
+    where_there_are_any = {
+        "given by experts": by_experts.of(used),
+        "left": left,
+        "not filled": [*unfillable[:SHOWN_UNFILLABLE], *[f"and {more:,} more"] * (more > 0)],
+        "without a field": dict(+unfilled),
+        "without a place": dict(lost),
+        "taken for no measurements": _by_channel(rejected),
+    }
+    summary |= {name: each for name, each in where_there_are_any.items() if each}
     if n_filled:
         summary["beyond frequencies"] = chance.shares() if chance.frequencies else UNCOUNTED
     if shares := beyond.shares():
@@ -326,6 +323,7 @@ class Acceptances:
         return f"{len(self.keys):,} records stay as they were, as no fill was accepted: {shown}" if self.keys else ""
 
 
+@dataclass
 class GivenByExperts:
     """The probability that each expert gives what was written, given the known cells alone."""
 

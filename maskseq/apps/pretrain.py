@@ -92,9 +92,7 @@ def pretrain(
     if is_frame(records):
         records, resolved = records_of(records, resolved)
     output, ranks = Path(output), parallel.join(resolved.training.device)
-    if extend is not None and branch is not None:
-        raise UsageError("a run either extends another or branches from it, not both", code="bad-option")
-    origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
+    origin = _origin(extend, branch)
     if corpus is None:
         corpus = prepare_corpus(
             resolved, default=RunFolder(output).corpus, tokenizer=tokenizer, records=records, run=output
@@ -111,12 +109,7 @@ def pretrain(
         on_event(event)
 
     if experts_only:
-        if corpus.tokenizer.by_unit() is not None:
-            raise UsageError(
-                "experts count tokens, and several of them share each unit here: train an encoder", code="not-supported"
-            )
-        if any(each.name != "step_0" for each in checkpoints(output)):
-            raise UsageError(f"{output} has been trained: `maskseq blend {output}` fits a gate that counts, too")
+        _check_experts_only(corpus, output)
     model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)
     begun = origin is not None or checkpoints(output)
     if not begun:  # else the checkpoint has what priors counted
@@ -160,6 +153,25 @@ def pretrain(
         row = (validation_rows or training_rows).row(0)
         write_run_report(run, corpus, row, resolved.identity()["recipe"], worth.in_words if worth else None)
     return run
+
+
+def _origin(extend: Path | str | None, branch: Path | str | None) -> state.Origin | None:
+    """The run that this one goes on from, if any."""
+    if extend is not None and branch is not None:
+        raise UsageError("a run either extends another or branches from it, not both", code="bad-option")
+    return state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
+
+
+def _check_experts_only(corpus: Corpus, output: Path) -> None:
+    """`UsageError` where experts cannot stand alone: their tokens share units, or an encoder has been trained."""
+    if corpus.tokenizer.by_unit() is not None:
+        raise UsageError(
+            "experts count tokens, and several of them share each unit here: train an encoder", code="not-supported"
+        )
+    if any(each.name != "step_0" for each in checkpoints(output)):
+        raise UsageError(
+            f"{output} has been trained: `maskseq blend {output}` fits a gate that counts, too", code="exists"
+        )
 
 
 def blend_run(

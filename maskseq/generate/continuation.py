@@ -95,7 +95,7 @@ def continuations(
             f"hint: ask for fewer"
         )
     filler = Filler(predict, tokenizer, config, context)
-    tallies = [Tally(tokenizer, config) for _ in records]
+    tallies = [SampleTally(tokenizer, config) for _ in records]
     opened = [_opened(tokenizer, key, encoded) for key, encoded in records]
     draws = [Draw(i, sample, example) for i, example in enumerate(opened) for sample in range(config.samples)]
     for first in range(0, config.steps, block):
@@ -171,7 +171,7 @@ class Filler:
         return [fill.shifted(n - len(hole)) for fill, hole in zip(fills, holes, strict=True)]
 
 
-class Tally:
+class SampleTally:
     """What comes of the draws of one record."""
 
     def __init__(self, tokenizer: Tokenizer[Any], config: GenerateConfig) -> None:

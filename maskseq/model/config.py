@@ -96,6 +96,12 @@ class EncoderConfig(PriorSwitches):
     """Where truncated normals are cut, in standard deviations."""
 
     def __post_init__(self) -> None:
+        self._check_sizes()
+        self._check_positions()
+        self._check_attention()
+        self.check_priors(self.vocabulary, context_sees_target=self.context_sees_target)
+
+    def _check_sizes(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not value <= MAX_SIZE:
@@ -112,6 +118,15 @@ class EncoderConfig(PriorSwitches):
         if self.hidden_size % self.n_heads:
             raise UsageError(
                 f"hidden_size {self.hidden_size} is not a multiple of n_heads {self.n_heads}", code="bad-option"
+            )
+        for name in ("embedding_dropout", "attention_dropout", "mlp_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}", code="bad-option")
+
+    def _check_positions(self) -> None:
+        if not 0 < self.rope_fraction <= 1:
+            raise UsageError(
+                f"rope_fraction must be above 0 and at most 1, not {self.rope_fraction}", code="bad-option"
             )
         if self.positions == "rope" and (self.rotary_size < 2 or self.rotary_size % 2):
             raise UsageError(
@@ -132,6 +147,8 @@ class EncoderConfig(PriorSwitches):
                 f"{len(self.rope_fields)} rope_fields share {self.rotary_size // 2} planes of rotation",
                 code="bad-option",
             )
+
+    def _check_attention(self) -> None:
         if self.global_every > 1 and (self.window is None or self.window < 0):
             raise UsageError(
                 f"global_every = {self.global_every} leaves layers with local attention: "
@@ -156,14 +173,6 @@ class EncoderConfig(PriorSwitches):
                 f"mask_scaling = {self.mask_scaling} is a share below 1, and goes without embedding_norm",
                 code="bad-option",
             )
-        self.check_priors(self.vocabulary, context_sees_target=self.context_sees_target)
-        if not 0 < self.rope_fraction <= 1:
-            raise UsageError(
-                f"rope_fraction must be above 0 and at most 1, not {self.rope_fraction}", code="bad-option"
-            )
-        for name in ("embedding_dropout", "attention_dropout", "mlp_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}", code="bad-option")
 
     @property
     def least_parameters(self) -> int:

@@ -43,5 +43,6 @@ def write_task_report(
 
 def _compared(metric: str, methods: Mapping[str, Any]) -> str:
     """One figure of all methods with their intervals."""
-    rows = [(name, *map(float, each[metric][:3])) for name, each in methods.items() if len(each.get(metric, ())) >= 3]
+    there = {name: each[metric] for name, each in methods.items() if len(each.get(metric, ())) >= 3}
+    rows = [(name, float(mean), float(low), float(high)) for name, (mean, low, high, *_) in there.items()]
     return intervals(metric, f"{metric}, 95 % interval", rows, percent=False)

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from maskseq.errors import UsageError
 from maskseq.storage.run_folder import RunFolder
 from maskseq.training.events import Event, Listener, Scores, Started, Step, Tested, Validation
 
 
+@runtime_checkable
 class Logger(Protocol):
     """Takes numbers by name."""
 
