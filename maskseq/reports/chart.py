@@ -149,17 +149,15 @@ def reliability(curves: Sequence[Series]) -> str:
 
 
 def logo(columns: Sequence[Sequence[tuple[str, float]]], context: tuple[str, str] = ("", "")) -> str:
-    """A sequence logo: letters stacked by probability, as high as what is known there, in bits of four letters."""
+    """Letters of each position, the most probable on top, each as high as it is probable."""
     step, tall = 16, 64
     body, start = "", 12 * 9.0
     before, after = context[0][-12:], context[1][:12]
     body += f'<text class="letter" x="{start - 6}" y="{tall}" text-anchor="end">{escape(before)}</text>'
     for n, column in enumerate(columns):
-        known = [(letter, p) for letter, p in column if p > 0]
-        bits = 2 + sum(p * math.log2(p) for _, p in known) if len(known) > 1 else 2.0
         y = float(tall)
-        for letter, p in sorted(known, key=lambda each: each[1]):
-            high = p * max(bits, 0.0) / 2 * tall
+        for letter, p in sorted(column, key=lambda each: each[1]):
+            high = p * tall
             if high >= 0.5:
                 place = f"translate({start + step * n + step / 2} {y:.1f}) scale(1.5 {high / 10:.3f})"
                 body += f'<text class="letter base{escape(letter)}" transform="{place}" text-anchor="middle">'
