@@ -56,7 +56,7 @@ class Encoder(nn.Module):
             self.decoder = Decoder(config)
         self.compute_with(Kernels())
         # As `to_empty`, whose `empty_like` of a meta tensor loads a package of algebra.
-        self._apply(lambda each: torch.empty(each.shape, dtype=each.dtype, device=device))
+        self._apply(lambda each: torch.empty(each.shape, dtype=each.dtype, device=device))  # type: ignore[no-untyped-call]
         if seed is not None:
             initialize(self, seed)
 
