@@ -59,7 +59,7 @@ def open_blend(
         name = next(iter(counted))
         return counted[name], (name,)
     chosen = fit_gate(counted | own, held_out, tokenizer, on_progress=on_progress)
-    weighed = chosen.gate.weights.any(axis=0).tolist()
+    weighed: list[bool] = np.asarray(chosen.gate.weights.any(axis=0)).tolist()
     used = tuple(name for name, some in zip(counted | own, weighed, strict=True) if some)
     return Blend(open_experts(corpus, selection=selection) | own, chosen.gate, vocabulary), used
 
