@@ -28,6 +28,7 @@ from maskseq_signals.tokenizer import QuantizeTokenizer
 
 Mask = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 BLEND = "blend"
+FORMATS = {".csv": "signal-csv"}
 
 
 def points(share: float) -> Mask:
@@ -62,7 +63,7 @@ def one_channel(length: int) -> Mask:
 
 
 def read(path: Path) -> list[np.ndarray]:
-    return [np.asarray(each.channels, np.float64) for each in format_for(path, None).read(path)]
+    return [np.asarray(each.channels, np.float64) for each in format_for(path, FORMATS.get(path.suffix)).read(path)]
 
 
 def cut(values: np.ndarray, window: int, stride: int) -> list[np.ndarray]:

@@ -1,6 +1,6 @@
 """Do fills and intervals of numbers move with an instrument that has drifted since training?
 
-    python -m benchmarks.drifts /path/to/shared --json docs/results/drifts.json --gaps 80
+    python -m benchmarks.drifts /path/to/shared --json docs/results/drifts.json
 
 Each signal of the tuning half is cut as in the panel; all closed forms are counted on the first part, as a run of
 `maskseq pretrain --experts-only` has them, and fill gaps of the second, which drifts as `benchmarks/panel/drift.py`
@@ -36,13 +36,15 @@ from maskseq_signals.recording import Recording
 from maskseq_signals.tokenizer import QuantizeTokenizer
 
 NONE = "none"
-CONTEXT = 512
+FORMATS = {".csv": "signal-csv"}
+"""Of files whose name does not tell it."""
+CONTEXT = 256
 CHANNELS = 12
 """Of a recording with more, those spread over it: 64 of an EEG say the same."""
 LENGTHS = (1, 5, 12, 24)
 """Of gaps, at most an eighth of a window."""
-APART = 4
-"""Windows have room for gaps so many times as long."""
+APART, MOST = 4, 5
+"""Windows have room for gaps so many times as long, and have so many of them at most."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Gap:
 
 def recordings(file: Path) -> list[np.ndarray]:
     """Of each record, some channels."""
-    found = [np.asarray(each.channels, np.float64) for each in format_for(file, None).read(file)]
+    found = [np.asarray(each.channels, np.float64) for each in format_for(file, FORMATS.get(file.suffix)).read(file)]
     n = found[0].shape[1]
     some = np.unique(np.linspace(0, n - 1, min(n, CHANNELS)).round().astype(int))
     return [each[:, some] for each in found]
@@ -93,7 +95,7 @@ def windows(test: Sequence[np.ndarray], n_gaps: int, rng: np.random.Generator) -
     for number, at in enumerate(rng.permutation(len(places)).tolist()):
         which, start, stop = places[at]
         length = min(LENGTHS[number % len(LENGTHS)], max((stop - start) // 8, 1))
-        n = max(min((stop - start) // (APART * length), 4, room), 1)
+        n = max(min((stop - start) // (APART * length), MOST, room), 1)
         size, fields = (stop - start) // n, test[which].shape[1]
         gaps = []
         for i in range(n):
@@ -174,7 +176,7 @@ def summary(gaps: Sequence[Gap]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("shared", type=Path, help="the folder of shared data")
-    parser.add_argument("--gaps", type=int, default=80, help="of each set, under each drift")
+    parser.add_argument("--gaps", type=int, default=100, help="of each set, at most, under each drift")
     parser.add_argument("--sets", nargs="*", help="names (default: all signals of the tuning half)")
     parser.add_argument("--drifts", nargs="*", default=DRIFTS)
     parser.add_argument("--json", type=Path)
@@ -185,7 +187,9 @@ def main() -> None:
         if not options.sets or each.name in options.sets:
             began = time.process_time()
             gaps += measured(each, options.shared, options.gaps, options.drifts)
-            print(f"{each.name}: {time.process_time() - began:.0f} CPU s", flush=True)
+            held = [float(summary(gaps)[f"coverage {level:.0%}"]) for level in LEVELS]
+            so_far = " / ".join(f"{100 * share:.1f}" for share in held)
+            print(f"{each.name}: {time.process_time() - began:.0f} CPU s; so far {so_far} % held", flush=True)
     kinds = [(drift, name) for drift in (NONE, *options.drifts) for name in ("all", *{gap.name: 0 for gap in gaps})]
     rows = []
     for drift, name in kinds:

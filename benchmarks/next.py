@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from maskseq import load
+from maskseq.apps.generate import chosen, seen_open
 from maskseq.corpus.reader import Corpus
 from maskseq.evaluation.protocols import MaskedExample, Protocol
 from maskseq.generate.continuation import GenerateConfig, continuations
@@ -62,8 +63,6 @@ def next_activity(who: dict[str, Predict], records: list[tuple[str, Encoded]], t
     truth = np.array([each.truth[-1, 0] for each in requested])
     groups = np.array([each.region for each in requested])
     found = {name: answers(predict, requested, tokenizer.vocabulary) for name, predict in who.items()}
-    if "encoder" in found:
-        found["both, equally"] = (found["encoder"] + found[PREFIXES]) / 2
     right = {name: each.argmax(axis=1) == truth for name, each in found.items()}
     print(f"next {first}: {len(requested):,} prefixes of {len(set(groups.tolist()))} cases")
     for name, each in right.items():
@@ -158,13 +157,17 @@ def main() -> None:
         )
         return
     training = list(corpus.training_ids())
-    who: dict[str, Predict] = {"encoder": run.predict(), **left_only(training, tokenizer)}
+    predictor, by = chosen(run, None)
+    print(f"maskseq next asks: {by}")
+    who: dict[str, Predict] = {"as asked": predictor.predict, **left_only(training, tokenizer)}
+    if seen_open(run):
+        who["encoder"] = run.predict()
     records = [(str(i), Encoded(each.ids, weights=each.weights)) for i, each in corpus.each(requested.part)]
     next_activity(who, records, tokenizer, context)
     if tokenizer.elapsed and requested.samples:
         whole = [each for each in records if each[1].weights is None or (each[1].weights > 0).all()]
         order = np.random.default_rng(1).permutation(len(whole))[: requested.cases]
-        simple = {name: who[name] for name in ("encoder", PREFIXES)}
+        simple = {name: who[name] for name in ("as asked", PREFIXES)}
         remaining(simple, training, [whole[i] for i in order], tokenizer, context, requested.samples)
 
 

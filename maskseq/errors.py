@@ -1,15 +1,55 @@
 """Errors that a user can act on; each class knows the exit code that the command line ends with."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+MOST_SEED = 1 << 63
+CODES: Mapping[str, str] = {
+    "bad-option": "An option or a key of a recipe has a value that it cannot have, or that does not fit another one.",
+    "busy": "Another process is writing the same folder or file.",
+    "damaged-file": "A file of a corpus, run or checkpoint is missing, cut short or changed since it was written.",
+    "exists": "The output is there already, or is one of the inputs; nothing is written over.",
+    "failed": "The command failed for a reason that has no code of its own.",
+    "foreign-folder": "The folder was not made by maskseq, or is not of the kind that the command needs.",
+    "interrupted": "The command was interrupted; given again, it goes on from there.",
+    "malformed-data": "A file of data cannot be read; the message names the place and what is expected.",
+    "missing-extra": "A package that only some commands need is not installed; the message names it.",
+    "missing-file": "There is no file or folder of that name.",
+    "not-supported": "What is requested is not defined for this tokenizer, format, run or machine.",
+    "nothing-to-do": "Nothing is requested, or nothing in the data can answer it.",
+    "other-data": "The folder belongs to other files, another recipe or another run than those given.",
+    "other-tokenizer": "The tokenizer is not the one that the folder was made with: its ids mean other values.",
+    "out-of-memory": "There is not enough memory on this machine.",
+    "plugin-failed": "A plug-in failed in a way that its contract does not know.",
+    "system": "The operating system refused: a full disk, a missing permission, a name that cannot be.",
+    "too-little-data": "The data are too few for what is requested.",
+    "undecided": "The content of a file does not say how to read it; the ways to choose from are listed.",
+    "unknown-file": "No format recognizes the file; `--format` names one.",
+    "unknown-name": "There is no field, format, tokenizer, expert, record, rule or recipe of that name.",
+    "unknown-option": "A recipe, a format, a tokenizer or a command has no option of that name.",
+    "untrusted-code": "The folder names code that is not installed, and the command was not allowed to load it.",
+    "usage": "A wrong command, option or argument that has no code of its own.",
+}
+"""What each `code` of an error means. Codes stay what they are; sentences may change."""
 
 
 class MaskseqError(Exception):
     """Base of everything that maskseq raises on purpose."""
 
     exit_code = 1
+    code = "failed"
+    """What is wrong, as one of `CODES`: what scripts and tests go by."""
+
+    def __init__(self, *message: str, code: str | None = None) -> None:
+        self.code = code or self.code
+        super().__init__(*message)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints when a command ends with it."""
+        problem, _, hint = str(self).partition("\n\n")
+        return {"error": {"code": self.code, "message": problem, "hint": hint.removeprefix("hint: ")}}
 
 
 class DataWarning(UserWarning):
@@ -20,6 +60,7 @@ class UsageError(MaskseqError, ValueError):
     """A wrong option, recipe or argument: what was given, what was expected, how to mend it."""
 
     exit_code = 2
+    code = "usage"
 
 
 class DataError(MaskseqError, ValueError):
@@ -30,15 +71,18 @@ class DataError(MaskseqError, ValueError):
     """
 
     exit_code = 3
+    code = "malformed-data"
     ends = False
     """Nothing behind it can be read."""
 
-    def __init__(self, path: Path | str, problem: str, *, place: str = "", kept: Any = None) -> None:
+    def __init__(
+        self, path: Path | str, problem: str, *, place: str = "", kept: Any = None, code: str | None = None
+    ) -> None:
         self.path, self.place, self.problem, self.kept = str(path), place, problem, kept
-        super().__init__(": ".join(part for part in (self.path, place, problem) if part))
+        super().__init__(": ".join(part for part in (self.path, place, problem) if part), code=code)
 
     def __reduce__(self) -> tuple[object, ...]:  # survives the trip back from a worker process
-        return _rebuild_data_error, (self.path, self.problem, self.place)
+        return _rebuild_data_error, (self.path, self.problem, self.place, self.code)
 
 
 class PluginError(MaskseqError):
@@ -46,6 +90,8 @@ class PluginError(MaskseqError):
 
     `__cause__` is what it raised.
     """
+
+    code = "plugin-failed"
 
     def __init__(self, plugin: str, problem: str, *, record: str = "", file: Path | str = "") -> None:
         self.plugin, self.problem, self.record, self.file = plugin, problem, record, str(file)
@@ -71,9 +117,15 @@ def nearest(name: str, known: Iterable[str], otherwise: str = "", *, cutoff: flo
     return f"did you mean {near[0]!r}?" if near else otherwise or f"there are {', '.join(known)}"
 
 
+def check_seed(seed: int) -> None:
+    """`UsageError` for a seed that not every generator takes."""
+    if not 0 <= seed < MOST_SEED:
+        raise UsageError(f"seed = {seed} must be 0 or more, and below 2^63", code="bad-option")
+
+
 def _rebuild_plugin_error(plugin: str, problem: str, record: str, file: str) -> PluginError:
     return PluginError(plugin, problem, record=record, file=file)
 
 
-def _rebuild_data_error(path: str, problem: str, place: str) -> DataError:
-    return DataError(path, problem, place=place)
+def _rebuild_data_error(path: str, problem: str, place: str, code: str) -> DataError:
+    return DataError(path, problem, place=place, code=code)

@@ -190,10 +190,11 @@ class Names:
         missing = sorted(self._asked - self._answered.keys() - {ONLY})
         if missing:
             raise UsageError(
-                f"no record is called {missing[0]!r}; the file has {most_alike(missing[0], self._counts) or 'none'}"
+                f"no record is called {missing[0]!r}; the file has {most_alike(missing[0], self._counts) or 'none'}",
+                code="unknown-name",
             )
         if ONLY in self._asked and not self._counts:
-            raise UsageError("the file has no records")
+            raise UsageError("the file has no records", code="too-little-data")
 
     def _answer(self, requested: str, name: str) -> None:
         other = self._answered.setdefault(requested, name)

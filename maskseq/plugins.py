@@ -48,11 +48,12 @@ def load(group: Group, name: str, *, trust_code: Trust = False) -> type[Any]:
         return _imported(group, name, points[0])
     if ":" not in name:
         hint = nearest(name, available(group), f"installed: {listed(group)}")
-        raise UsageError(f"there is no {kind} called {name!r}\n\nhint: {hint}")
+        raise UsageError(f"there is no {kind} called {name!r}\n\nhint: {hint}", code="unknown-name")
     if trust_code is not True and name not in (trust_code or ()):
         raise UsageError(
             f"this folder asks for the code {name!r}, which is not an installed plug-in\n\n"
-            f"hint: pass --trust-code (trust_code=True in Python) if you know where the folder comes from"
+            f"hint: pass --trust-code (trust_code=True in Python) if you know where the folder comes from",
+            code="untrusted-code",
         )
     return _imported(group, name, EntryPoint(name, name, f"maskseq.{group}"))
 
@@ -156,7 +157,8 @@ def open_format(
     known = sorted({suffix for cls in formats.values() for suffix in cls.suffixes})
     raise UsageError(
         f"{path}: no format reads files that end like this\n\n"
-        f"hint: name one with --format ({listed('formats')}); known endings: {', '.join(known)}"
+        f"hint: name one with --format ({listed('formats')}); known endings: {', '.join(known)}",
+        code="unknown-file",
     )
 
 
@@ -168,7 +170,10 @@ def variants_for(path: Path) -> VariantFormat[Any]:
         if plain.endswith(each.suffixes):
             return each()  # type: ignore[no-any-return]
     known = ", ".join(suffix for each in formats.values() for suffix in each.suffixes)
-    raise UsageError(f"{path}: no format reads variants from files that end like this\n\nhint: known endings: {known}")
+    raise UsageError(
+        f"{path}: no format reads variants from files that end like this\n\nhint: known endings: {known}",
+        code="unknown-file",
+    )
 
 
 def _imported(group: Group, name: str, point: EntryPoint) -> type[Any]:
@@ -186,7 +191,8 @@ def _imported(group: Group, name: str, point: EntryPoint) -> type[Any]:
             "PYTHONPATH)"
         )
         raise UsageError(
-            f"{kind} {name!r}{f' of {_origin(point)}' * installed} cannot be imported: {problem}\n\nhint: {hint}"
+            f"{kind} {name!r}{f' of {_origin(point)}' * installed} cannot be imported: {problem}\n\nhint: {hint}",
+            code="not-supported",
         ) from error
     if not (isinstance(found, type) and issubclass(found, base)):
         raise UsageError(f"{kind} {name!r}: {point.value} is not a subclass of maskseq's {base.__name__}")
@@ -199,7 +205,10 @@ def _with_options(name: str, cls: type[Any], options: dict[str, Any], source: Pa
     known = {field.name for field in fields(cls)} if is_dataclass(cls) else set()
     unknown = sorted(options.keys() - known)
     if unknown:
-        raise UsageError(f"{where} has no option {unknown[0]!r} (options: {', '.join(sorted(known)) or 'none'})")
+        raise UsageError(
+            f"{where} has no option {unknown[0]!r} (options: {', '.join(sorted(known)) or 'none'})",
+            code="unknown-option",
+        )
     with fenced(cls, "__init__", file=source):
         if not options:
             return cls()  # type: ignore[no-any-return]
@@ -207,7 +216,9 @@ def _with_options(name: str, cls: type[Any], options: dict[str, Any], source: Pa
             return TypeAdapter(cls).validate_python(options)  # type: ignore[no-any-return]
         except ValidationError as error:
             first = error.errors()[0]
-            raise UsageError(f"{where}, option {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            raise UsageError(
+                f"{where}, option {'.'.join(map(str, first['loc']))}: {first['msg']}", code="bad-option"
+            ) from None
 
 
 def _origin(point: EntryPoint) -> str:

@@ -22,7 +22,7 @@ from maskseq.contract import renamed
 from maskseq.contract.own import Kind, is_own, look_up, named
 from maskseq.corpus.splits import SplitConfig
 from maskseq.corpus.unknown_runs import UnknownRuns
-from maskseq.errors import UsageError, nearest
+from maskseq.errors import UsageError, check_seed, nearest
 from maskseq.formats import Format
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.config import EncoderConfig
@@ -78,6 +78,8 @@ class Recipe:
     opens with `trust_code` only."""
     blend: bool = True
     """Fit a gate at the end: how much the encoder and methods that are counted on the corpus are worth."""
+    calibrate: bool = True
+    """Fit a calibration of what the run predicts with at the end, by the length of holes."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -102,37 +104,43 @@ class Recipe:
         A section checks itself when it is made (rows against context, the shares of the split); what depends on the
         fields of the data is `check_fields`, what depends on this machine `check_memory` and the ranks of a run.
         """
-        if self.seed < 0:
-            raise UsageError(f"seed = {self.seed} must be 0 or more")
+        check_seed(self.seed)
         encoder = self.encoder_config(ANY)
         if self.training.patience and self.masking.schedule == "step":
             raise UsageError(
                 "training.patience moves the start of the decay, by which masking.schedule = 'step' masks; rows must "
-                "not depend on it\n\nhint: use masking.schedule = 'linear', or training.patience = 0"
+                "not depend on it\n\nhint: use masking.schedule = 'linear', or training.patience = 0",
+                code="bad-option",
             )
         if self.training.patience and self.schedule.factor:
-            raise UsageError("training.patience begins the decay early, and schedule.factor has none: choose one")
+            raise UsageError(
+                "training.patience begins the decay early, and schedule.factor has none: choose one", code="bad-option"
+            )
         for name in self.experts:
             if not is_own(name):
                 raise UsageError(
-                    f"experts: {name!r} is not of the form module:name; ours are there without being named"
+                    f"experts: {name!r} is not of the form module:name; ours are there without being named",
+                    code="bad-option",
                 )
         self.schedule.lengths(self.training.tokens)
         if self.training.length(self.training.rows_warmup) > self.training.tokens:
             raise UsageError(
                 f"training.rows_warmup is longer than the run of {self.training.tokens:,} tokens: no step would have "
-                f"{self.training.rows} rows\n\nhint: values up to 1 are shares of the run, above 1 numbers of tokens"
+                f"{self.training.rows} rows\n\nhint: values up to 1 are shares of the run, above 1 numbers of tokens",
+                code="bad-option",
             )
         if encoder.positions == "learned" and encoder.max_positions < self.packing.context:
             raise UsageError(
                 f"packing.context = {self.packing.context} is longer than the {encoder.max_positions} learned "
                 "positions of the model\n\n"
-                f"hint: set model.max_positions = {self.packing.context}, or shorten the context"
+                f"hint: set model.max_positions = {self.packing.context}, or shorten the context",
+                code="bad-option",
             )
         if not encoder.context_sees_target and not self.masking.infill.weight:
             raise UsageError(
                 "model.context_sees_target = false needs targets, and only the infill objective has them\n\n"
-                "hint: set masking.infill.weight above 0"
+                "hint: set masking.infill.weight above 0",
+                code="bad-option",
             )
 
     def check_fields(self, fields: Sequence[Field]) -> None:
@@ -181,7 +189,7 @@ class Recipe:
         resolved["data"] = {"files": files, **kept, "split": self.data.split.identity()}
         for key in ("device", "checkpoint_every", "keep_last", "keep_every"):
             del resolved["training"][key]
-        del resolved["blend"], resolved["experts"]  # weights are the same
+        del resolved["blend"], resolved["calibrate"], resolved["experts"]  # weights are the same
         return {"recipe": resolved}
 
 
@@ -250,7 +258,8 @@ def check_memory(recipe: Recipe) -> None:
         if 4 * n > memory:
             raise UsageError(
                 f"{name} take at least {4 * n / 2**30:,.0f} GiB, and this machine has {memory / 2**30:,.0f}\n\n"
-                f"hint: make them smaller, in [model] or [packing]"
+                f"hint: make them smaller, in [model] or [packing]",
+                code="bad-option",
             )
 
 
@@ -262,11 +271,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such recipe\n\nhint: `maskseq recipes list` shows those that ship") from None
+        raise UsageError(
+            f"{path}: no such recipe\n\nhint: `maskseq recipes list` shows those that ship", code="missing-file"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as a recipe: {error}") from None
+        raise UsageError(f"{path}: cannot be read as a recipe: {error}", code="bad-option") from None
     except (ValueError, RecursionError) as error:  # also numbers and nests beyond all bounds
-        raise UsageError(f"{path}: not valid TOML: {error}") from None
+        raise UsageError(f"{path}: not valid TOML: {error}", code="bad-option") from None
 
 
 def lay_over(table: dict[str, Any], override: str) -> None:
@@ -276,7 +287,9 @@ def lay_over(table: dict[str, Any], override: str) -> None:
     known_as = renamed.key_today(key.strip())
     parts = known_as.split(".")
     if not equals or not all(parts):
-        raise UsageError(f"--set {override}: expected section.key=value, such as --set masking.ratio=0.4")
+        raise UsageError(
+            f"--set {override}: expected section.key=value, such as --set masking.ratio=0.4", code="bad-option"
+        )
     if known_as != key.strip():
         _warn_of_older({key.strip(): known_as}, "--set")
     try:
@@ -286,7 +299,9 @@ def lay_over(table: dict[str, Any], override: str) -> None:
     for depth, part in enumerate(parts[:-1]):
         inner = table.setdefault(part, {})
         if not isinstance(inner, dict):
-            raise UsageError(f"--set {override}: {'.'.join(parts[: depth + 1])} is a value, not a section")
+            raise UsageError(
+                f"--set {override}: {'.'.join(parts[: depth + 1])} is a value, not a section", code="bad-option"
+            )
         table = inner
     table[parts[-1]] = value
     if isinstance(value, dict):
@@ -304,7 +319,9 @@ def today(table: Mapping[str, Any]) -> dict[str, Any]:
     """The table with today's names of its keys; `UsageError` where a key stands under both its names."""
     if both := renamed.twice(table):
         old, new = both
-        raise UsageError(f"the recipe has {new!r} and, under its old name, {old!r}\n\nhint: give {new!r} alone")
+        raise UsageError(
+            f"the recipe has {new!r} and, under its old name, {old!r}\n\nhint: give {new!r} alone", code="bad-option"
+        )
     return renamed.of_recipe(table)
 
 
@@ -333,7 +350,7 @@ def _reject_unknown(cls: type, table: object, where: str) -> None:
 
 def _unknown_key(key: str, names: set[str], where: str) -> UsageError:
     hint = nearest(key, sorted(names), f"it may hold {', '.join(sorted(names))}")
-    return UsageError(f"{where}: unknown key {key!r}\n\nhint: {hint}")
+    return UsageError(f"{where}: unknown key {key!r}\n\nhint: {hint}", code="unknown-option")
 
 
 def _dataclass_in(hint: object) -> type | None:
@@ -351,7 +368,8 @@ def _validated(cls: type, table: object, where: str) -> Any:
         given = first["input"]
         shown = "" if isinstance(given, dict) else f" (given: {given!r})"
         raise UsageError(
-            f"{where}: {key or 'the recipe'}: {first['msg'].removeprefix('Value error, ')}{shown}"
+            f"{where}: {key or 'the recipe'}: {first['msg'].removeprefix('Value error, ')}{shown}",
+            code="bad-option",
         ) from None
 
 

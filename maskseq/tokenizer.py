@@ -163,7 +163,8 @@ class Tokenizer(ABC, Generic[R]):
             UsageError: The tokenizer does not define it: its runs can be asked for fills, but no file is written.
         """
         raise UsageError(
-            f"{type(self).__name__} cannot write filled records\n\nhint: give it a splice(record, ids, holes) method"
+            f"{type(self).__name__} cannot write filled records\n\nhint: give it a splice(record, ids, holes) method",
+            code="not-supported",
         )
 
     def unfillable(self, record: R) -> Sequence[str]:
@@ -183,7 +184,9 @@ class Tokenizer(ABC, Generic[R]):
 
     def resized(self, record: R, start: int, stop: int, length: int) -> R:
         """The record with `length` unknown units in place of `start:stop`. Default: none can be added or left out."""
-        raise UsageError(f"{record.key}: units can be neither added nor left out by {type(self).__name__}")
+        raise UsageError(
+            f"{record.key}: units can be neither added nor left out by {type(self).__name__}", code="not-supported"
+        )
 
     def put_numbers(self, record: R, cells: Integer[np.ndarray, "cells 2"], numbers: Float[np.ndarray, " cells"]) -> R:
         """Write numbers, in the units of their ordinal fields, into a record that `splice` has filled at these cells.
@@ -323,7 +326,9 @@ class Tokenizer(ABC, Generic[R]):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             options = ", ".join(getattr(cls, "__dataclass_fields__", {})) or "none"
-            raise UsageError(f"tokenizer {cls.__name__}, option {where}: {first['msg']} (options: {options})") from None
+            raise UsageError(
+                f"tokenizer {cls.__name__}, option {where}: {first['msg']} (options: {options})", code="unknown-option"
+            ) from None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -361,7 +366,9 @@ def requested_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> Bool[np
     known = [field.name for field in tokenizer.fields]
     for name in names:
         if name not in known:
-            raise UsageError(f"there is no field {name!r}\n\nhint: the fields are {most_alike(name, known)}")
+            raise UsageError(
+                f"there is no field {name!r}\n\nhint: the fields are {most_alike(name, known)}", code="unknown-name"
+            )
     return np.array([not names or name in names for name in known])
 
 

@@ -11,22 +11,23 @@ import numpy as np
 from jaxtyping import Float
 
 from maskseq.baselines.gating import CELLS, stored_gate
-from maskseq.calibration.stored import held_out_records, write_calibration
-from maskseq.contract.fence import encode, numbers_of
+from maskseq.calibration.stored import write_calibration
+from maskseq.contract.fence import encode
 from maskseq.contract.own import is_own, look_up, named
 from maskseq.contract.renamed import older_names
 from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import Corpus, Split
-from maskseq.corpus.unfamiliar import encoded
-from maskseq.errors import MaskseqError, UsageError
+from maskseq.errors import UsageError
 from maskseq.evaluation.holdout import calibrate_on
 from maskseq.formats import Names
 from maskseq.infill.filling import FilledRecord, fill_as_requested, tasks
 from maskseq.infill.journal import Journal
 from maskseq.infill.options import InfillOptions
 from maskseq.infill.sampler import InfillConfig
+from maskseq.interop.hub import fetched, is_address
 from maskseq.lengths.head import FittedHead, fit_length_head, length_judge, load_length_head, save_length_head
 from maskseq.lengths.missing import Sizing, by_evidence
+from maskseq.loaded.normal import as_read, usual_of
 from maskseq.loaded.recipe import trained_on
 from maskseq.loaded.run import LoadedRun
 from maskseq.model.checkpoint import find_checkpoint, read_model
@@ -35,9 +36,8 @@ from maskseq.predict.blend import ENCODER
 from maskseq.predict.embed import Pooling, embed_records
 from maskseq.predict.gate_file import read_gate, write_gate
 from maskseq.predict.protocol import Example, Predict
-from maskseq.scoring.detectors import detectors
 from maskseq.scoring.score import NOBODY, Score, score_records
-from maskseq.scoring.usual import POSITIONS, Usual, normal_records
+from maskseq.scoring.usual import POSITIONS, Usual
 from maskseq.scoring.variants import VariantScore, score_variants
 from maskseq.storage.outputs import locked
 from maskseq.storage.run_folder import RunFolder
@@ -45,8 +45,8 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Progress
 from maskseq.variants import Listed, Records, stretches
 
-MOST_KNOWN = 1 << 20
-"""Positions of a file that experts count as well."""
+MOST_KNOWN = 1 << 24
+"""Positions of a file that are looked at beforehand; of as many as `MOST_COUNTED`, what is known counts as well."""
 
 
 def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any] | None = None) -> "TrainedModel":
@@ -56,7 +56,7 @@ def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any
     is returned says which. Loading executes nothing that is not installed.
 
     Args:
-        run: A run folder, or a folder of its `checkpoints`.
+        run: A run folder, a folder of its `checkpoints`, or `hf://organization/name` of one that was shared.
         trust_code: Which code that is not installed may be loaded, here and in whatever the run opens later, if the
             folder names some (default: none).
         tokenizer: An object that is here already, such as the one that the run was trained with: it needs no trust.
@@ -73,9 +73,12 @@ def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any
         <BLANKLINE>
         hint: `maskseq pretrain RECIPE --output runs/that/is/not/there` makes one
     """
+    if is_address(run):
+        run = fetched(str(run))
     if not Path(run).is_dir():
         raise UsageError(
-            f"{run}: there is no such run folder\n\nhint: `maskseq pretrain RECIPE --output {run}` makes one"
+            f"{run}: there is no such run folder\n\nhint: `maskseq pretrain RECIPE --output {run}` makes one",
+            code="missing-file",
         )
     checkpoint = find_checkpoint(Path(run))
     model, own = read_model(checkpoint, trust_code=trust_code, known=tokenizer)
@@ -176,13 +179,20 @@ class TrainedModel(LoadedRun):
         about itself. Cells that `options` request are not known. The run itself where no expert would count.
         """
         options = options or InfillOptions()
-        vocabulary, unsized = self.fills.vocabulary, options.lengths or options.insertion
-        if None not in vocabulary.centres or unsized or self.experts.used(options.experts) == (ENCODER,):
+        if options.lengths or options.insertion:
+            return self
+        vocabulary, requested = self.fills.vocabulary, tasks(records, options, self.fills, None)
+        file = (Example(vocabulary.masked(each.encoded.ids, each.holes), key=each.key) for each in requested)
+        return self.counting(file, options.experts)
+
+    def counting(self, file: Iterable[Example], experts: Sequence[str] = ()) -> "TrainedModel":
+        """The same of what is known in encoded records: their keys are those that they are asked about by."""
+        if None not in self.fills.vocabulary.centres or self.experts.used(experts) == (ENCODER,):
             return self
         found, room = [], MOST_KNOWN
-        for task in tasks(records, options, self.fills, None):
-            found.append(Example(vocabulary.masked(task.encoded.ids, task.holes), key=task.key))
-            room -= len(task.encoded)
+        for example in file:
+            found.append(example)
+            room -= len(example.ids)
             if room < 0:
                 return self
         return replace(self, known=tuple(found))
@@ -255,7 +265,10 @@ class TrainedModel(LoadedRun):
             The run with its gate.
         """
         if self.fills is not self.tokenizer:
-            raise UsageError("several tokens share each unit here: experts count tokens, and infill fills units")
+            raise UsageError(
+                "several tokens share each unit here: experts count tokens, and infill fills units",
+                code="not-supported",
+            )
         corpus = corpus or self._corpus_of(None)
         names = [each if isinstance(each, str) else named(each) for each in own]
         for name in names:
@@ -291,7 +304,9 @@ class TrainedModel(LoadedRun):
         It learns from about so many `gaps`, made in known records.
         """
         if self.fills is not self.tokenizer:
-            raise UsageError("several tokens share each unit here: a length head counts tokens, not units")
+            raise UsageError(
+                "several tokens share each unit here: a length head counts tokens, not units", code="not-supported"
+            )
         with locked(self.checkpoint, f"{self.checkpoint}: another process is fitting lengths for it"):
             fitted = fit_length_head(
                 self.model, records, tokenizer=self.tokenizer, most=most, gaps=gaps, seed=seed, on_progress=on_progress
@@ -319,7 +334,7 @@ class TrainedModel(LoadedRun):
             symmetries: Average over the tokenizer's symmetries.
             calibrated: As cells that are masked alone, if the run has a calibration.
             experts: Which experts have a say (default: those of the run's gate).
-            usual: What `usual` found, for scores that it is asked about: each expert is heard as well.
+            usual: What `usual` found, for scores that are compared with it (default: `tails` of one predictor only).
 
         Returns:
             A `Score` for each record, in order: `bits` [positions, fields], NaN where nothing is scored. Warns at the
@@ -330,10 +345,10 @@ class TrainedModel(LoadedRun):
             DataError: A record that cannot be encoded.
         """
         names, seen = Names(), watched(records, self.tokenizer)
-        predict, others = self._judges(symmetries, calibrated, experts)
+        predict, others = self.judges(symmetries, calibrated, experts)
         return score_records(
             predict,
-            ((names.next(record.key).text, ids) for record, ids in _as_read(seen, self.tokenizer)),
+            ((names.next(record.key).text, ids) for record, ids in as_read(seen, self.tokenizer)),
             tokenizer=self.tokenizer,
             context=self.model.config.max_positions,
             stride=stride,
@@ -354,7 +369,7 @@ class TrainedModel(LoadedRun):
         """What normal records look like: how surprising their oddest cells are, field by field, and what is counted.
 
         Args:
-            stride: As in `score`, like the other arguments that it has.
+            stride: These are as in `score`.
             fields: As in `score`.
             symmetries: As in `score`.
             calibrated: As in `score`.
@@ -365,20 +380,15 @@ class TrainedModel(LoadedRun):
             What `Usual.parts` compares a score with; None, with a warning, if the corpus is gone or nothing is held out
             for selection.
         """
-        try:
-            corpus = self._corpus_of(self.experts.stored)
-            normal = list(normal_records(held_out_records(corpus), self.model.config.max_positions, positions))
-        except MaskseqError as error:
-            problem = str(error).partition("\n\n")[0]
-            warnings.warn(f"nothing says how odd is usual, so that the column odd is empty: {problem}", stacklevel=2)
-            return None
-        predict, others = self._judges(symmetries, calibrated, experts, ("train",))
-        context = self.model.config.max_positions
-        scores = score_records(
-            predict, normal, tokenizer=self.tokenizer, context=context, stride=stride, fields=fields, others=others
+        return usual_of(
+            self,
+            stride=stride,
+            fields=fields,
+            symmetries=symmetries,
+            calibrated=calibrated,
+            experts=experts,
+            positions=positions,
         )
-        counted = detectors(corpus.training_ids(), self.tokenizer.vocabulary, fields)
-        return Usual.of(scores, self.tokenizer.vocabulary.names, counted)
 
     def score_variants(
         self,
@@ -424,15 +434,9 @@ class TrainedModel(LoadedRun):
             pooling=pooling,
             symmetries=self.tokenizer.symmetries() if symmetries else (),
             context=self.model.config.max_positions,
+            precision=self.precision,
             layer=layer,
         )
-
-
-def _as_read(records: Iterable[Any], tokenizer: Tokenizer[Any]) -> Iterator[tuple[Any, Encoded]]:
-    """Records and their ids, where all fields are numbers with these as they were read."""
-    ordinal = None not in tokenizer.vocabulary.centres
-    for record, ids in encoded(records, tokenizer):
-        yield record, replace(ids, numbers=numbers_of(tokenizer, record)) if ordinal else ids
 
 
 def _of_apps(name: str) -> Any:

@@ -208,10 +208,24 @@ def test_the_choice_follows_the_processor(monkeypatch):
     ],
 )
 def test_bf16_counts_as_fast_where_it_was_measured_or_built_to_be(monkeypatch, supported, amx, vendor, fast):
+    """The rule of runs that recorded no kernels."""
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    monkeypatch.setattr(cpu, "_vendor", lambda: vendor)
-    assert cpu.bf16_is_fast.__wrapped__() == fast
+    monkeypatch.setattr(cpu, "_field_of_processor", lambda name: vendor)
+    assert cpu.bf16_is_fast_by_kind() == fast
+
+
+@pytest.mark.parametrize(("supported", "speedup", "fast"), [(True, 1.9, True), (True, 0.6, False), (False, 1.9, False)])
+def test_bf16_is_fast_where_a_stopwatch_finds_it_so_once(monkeypatch, tmp_path, supported, speedup, fast):
+    timed = []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    monkeypatch.setattr(cpu, "_timed_speedup", lambda: timed.append(1) or speedup)
+    assert [cpu.bf16_is_fast.__wrapped__() for _ in range(3)] == [fast] * 3
+    assert len(timed) == supported
+    for file in (tmp_path / "maskseq").iterdir() if supported else ():
+        file.write_text("{")
+    assert cpu.bf16_is_fast.__wrapped__() == fast, "a damaged file is timed anew"
 
 
 ROTARY = {"half": (16, False), "interleaved": (16, True), "a quarter of the head": (4, False)}

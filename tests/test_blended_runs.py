@@ -1,5 +1,6 @@
 """Runs that predict with a blend: what they are counted on, what is kept, and what holds where something is missing."""
 
+import csv
 import json
 import random
 import shutil
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 import maskseq
 from maskseq.apps import infill as roundtrip
+from maskseq.apps import pretrain
 from maskseq.apps.evaluate import Question, evaluate_run
 from maskseq.calibration.stored import held_out_records
 from maskseq.cli import app
@@ -24,7 +26,9 @@ from maskseq.loaded.run import BLEND
 from maskseq.model.checkpoint import load_model
 from maskseq.predict.blend import ENCODER
 from maskseq.predict.gate_file import read_gate
+from maskseq.predict.protocol import Example
 from maskseq.trained import TrainedModel, load
+from maskseq.training.events import Calibrated
 
 TABLES = "12 + 12 neighbours"
 
@@ -372,3 +376,80 @@ def test_runs_of_numbers_fill_a_file_that_drifted(tmp_path: Path, *, experts_onl
         column[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), column[known])
     errors = [float(np.mean((each - truth)[holes] ** 2)) for each in (filled, lines)]
     assert errors[0] < 0.7 * errors[1]
+
+
+def test_evaluation_counts_what_infill_would(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The known cells of other records; of what came later nothing where the future is asked about."""
+    file = drifted(tmp_path, masked="a")
+
+    def bits(protocol: str) -> float:
+        question = Question(cells=300, protocols=(protocol,))
+        found = evaluate_run(folder / "run", file, question=question, experts=(TABLES,))
+        assert found.of["known cells counted"] == (protocol == "event")
+        return found.protocols[protocol].figures.by["model"].bits
+
+    with_file = {protocol: bits(protocol) for protocol in ("event", "next")}
+    monkeypatch.setattr(TrainedModel, "counting", lambda self, file, experts=(): self)
+    question = Question(cells=300, protocols=("event", "next"))
+    without = evaluate_run(folder / "run", file, question=question, experts=(TABLES,))
+    assert with_file["event"] < without.protocols["event"].figures.by["model"].bits - 0.5
+    assert with_file["next"] == without.protocols["next"].figures.by["model"].bits
+
+
+def test_a_table_of_fills_says_what_each_expert_gave(folder: Path, tmp_path: Path) -> None:
+    """As each expert answers by itself, given the known cells alone."""
+    run = load(folder / "run")
+    records = list(run.reader(folder / "holes.csv").read(folder / "holes.csv"))
+    knowing = run.knowing(records)
+    used = knowing.experts.used()
+    every = knowing.experts.all(knowing.predict())
+    for each in knowing.infill(records):
+        fill = each.filled.fill
+        if not len(fill.cells):
+            continue
+        masked = run.tokenizer.vocabulary.masked(each.before.ids, np.zeros(each.before.ids.shape, bool))
+        masked[tuple(fill.cells.T)] = [run.tokenizer.fields[column].mask_id for column in fill.cells[:, 1]]
+        assert fill.experts is not None
+        for column, name in enumerate(used):
+            (alone,) = every[name]([Example(masked, key=each.filled.task.key)], [fill.cells])
+            expected = np.exp(alone[np.arange(len(fill.cells)), fill.values[0]])
+            np.testing.assert_allclose(fill.experts[0, :, column], expected, atol=1e-4)
+    summary = roundtrip.infill_file(run, folder / "holes.csv", output=tmp_path / "out")
+    assert set(summary["given by experts"]) == set(used)
+    with (tmp_path / "out" / "fills.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert all([name for name, _ in json.loads(row["experts"])] == list(used) for row in rows)
+    means = np.mean([[given for _, given in json.loads(row["experts"])] for row in rows], axis=0)
+    np.testing.assert_allclose(means, list(summary["given by experts"].values()), atol=1e-5)
+
+
+def test_what_a_run_predicts_with_is_calibrated_by_the_way(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    plan = recipe(folder)
+
+    def pretrained(name: str, **changes: Any) -> TrainedModel:
+        heard.clear()
+        maskseq.pretrain(
+            plan | changes,
+            output=tmp_path / name,
+            experts_only=True,
+            on_event=lambda event: heard.append(event.in_words) if isinstance(event, Calibrated) else None,
+        )
+        return load(tmp_path / name)
+
+    assert pretrained("few").fitted is None
+    assert "not calibrated" in heard[0]
+    assert f"{pretrain.FEWEST_CALIBRATED:,}" in heard[0]
+    monkeypatch.setattr(pretrain, "FEWEST_CALIBRATED", 400)
+    monkeypatch.setattr(pretrain, "CALIBRATED", 600)
+    assert pretrained("off", calibrate=False).fitted is None
+    assert not heard
+    run = pretrained("run")
+    assert run.fitted is not None
+    assert "calibrated on" in heard[0]
+    assert run.calibration(InfillOptions().config) is not None  # of the predictor that infill asks
+    before = (run.checkpoint / "calibration.json").read_bytes()
+    pretrained("run")  # once more: there is one
+    assert (run.checkpoint / "calibration.json").read_bytes() == before

@@ -41,9 +41,9 @@ def test_stretches_of_sorted_places_are_counted_as_by_hand(
     sequences: list[list[int]], path: list[int], pick: int, n_groups: int
 ) -> None:
     """At every depth of a path, also of one that 64 bits do not hold, and of groups of places."""
-    line = Line(columns(sequences), 3, 3, 1)
+    line = Line(columns(sequences), 3, 4, 1)
     groups = np.arange(len(line.places)) % n_groups
-    index = ContextIndex(line, line.places, tuple(path), None if n_groups == 1 else groups)
+    index = ContextIndex(line, line.places, tuple(path), None if n_groups == 1 else groups, n_groups)
     requested, group = sequences[pick % len(sequences)], pick % n_groups
     at = pick % len(requested)
     wanted = np.array([[digit(requested, at + offset) for offset in path]], np.int64).reshape(1, -1)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import maskseq
 from maskseq.apps.embed import embed_file
 from maskseq.contract.identity import former_fingerprint
 from maskseq.errors import DataError, UsageError
+from maskseq.loaded import run as opened
 from maskseq.model.checkpoint import save_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
@@ -92,6 +94,29 @@ def test_files_hold_what_python_returns_in_the_order_of_the_records(
     n_vectors = sum(len(v) for _, v in expected) if pooling == "none" else 90
     assert (summary["records"], summary["vectors"], summary["dimensions"]) == (90, n_vectors, HIDDEN)
     assert list(tmp_path.iterdir()) == [output]
+
+
+def test_a_run_trained_in_bf16_scores_and_embeds_in_it_where_that_is_fast(
+    checkpoint: Path, fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(checkpoint, tmp_path / "trained")
+    (copy / "training_state").mkdir()
+    (copy / "training_state" / "layout.json").write_text('{"precision": "bf16"}')
+    records = list(Fasta().read(fasta))[:20]
+    found = {}
+    for here in ("bf16", "fp32"):
+        monkeypatch.setattr(opened, "choose_precision", lambda *_, here=here: here)
+        run = maskseq.load(copy)
+        assert run.precision == here
+        vectors = np.stack([vector for _, vector in run.embed(records)])
+        output = tmp_path / f"{here}.npz"
+        embed_file(run, fasta, output=output)
+        np.testing.assert_allclose(np.load(output)["vectors"][:20], vectors, atol=0.05)
+        found[here] = vectors, np.concatenate([score.bits for score in run.score(records)])
+    for exact, rounded in zip(found["fp32"], found["bf16"], strict=True):
+        assert not np.array_equal(exact, rounded)
+        np.testing.assert_allclose(rounded, exact, atol=0.05)
+    assert maskseq.load(checkpoint).precision == "fp32", "nothing says in which precision it was trained"
 
 
 def test_both_strands_of_a_file_embed_alike(checkpoint: Path, fasta: Path, tmp_path: Path) -> None:

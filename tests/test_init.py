@@ -39,7 +39,7 @@ def begun(*files: Path, folder: Path, options: tuple[str, ...] = ()) -> tuple[di
 def trained(recipe: Path) -> float:
     """The loss of the last step of a very short training run."""
     short = ("training.tokens=3000", "training.validation_rows=1", "data.workers=1")
-    alone = ("blend=false", "training.comparison_cells=0")  # which other tests are about
+    alone = ("blend=false", "calibrate=false", "training.comparison_cells=0")  # which other tests are about
     options = [part for each in (*short, *alone) for part in ("--set", each)]
     result = maskseq("pretrain", recipe, "-o", recipe.parent / "run", "--json", *options)
     assert result.exit_code == 0, result.output
@@ -312,7 +312,7 @@ def test_many_channels_are_predicted_from_fewer_steps(tmp_path: Path) -> None:
 
 
 def test_no_more_than_a_sample_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starter, "SAMPLE_UNITS", 1000)
+    monkeypatch.setattr("maskseq.apps.init_sample.SAMPLE_UNITS", 1000)
     path = tmp_path / "long.fa"
     broken = ">broken\nACG\x01T\n"
     path.write_text("".join(f">r{i}\n{'ACGT' * 25}\n" for i in range(40)) + broken)

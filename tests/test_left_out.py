@@ -286,3 +286,36 @@ def test_evidence_is_a_class_of_each_cell() -> None:
     table = DeepTables([np.array([[0], [1], [2]] * 30 + [[0], [0], [0]])], vocabulary=one, left=1, right=1)
     usual, odd = (Example(np.array(ids)[:, None]) for ids in ([0, 3, 2], [0, 3, 0]))
     assert table.support([usual, odd], [np.array([[1, 0]])] * 2).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("change", [None, "a base", "a stretch masked", "another beginning"])
+def test_a_training_genome_under_another_name_is_left_out(change: str | None) -> None:
+    """A window of it is answered as before the record was counted; a genome that differs is another one."""
+    genome, other = dna(0, 6000), dna(1, 3000)
+    data = TrainingData(["genome", "other"], [genome[1000:5000], other], starts=[1000, 0])
+    file = genome.copy()
+    if change == "a base":
+        file[2500] = (file[2500] + 1) % 4
+    if change == "a stretch masked":
+        file[2500:2600] = 4
+    if change == "another beginning":
+        file = file[700:]
+    seen = with_file(data, [Example(file, key="renamed")], DNA)
+    window = file[1500:2000].copy()
+    masked, cells = every(40, window)
+    example = Example(masked, key="renamed", start=1500)
+    full = CopyPredict(seen.views(DNA), vocabulary=DNA.vocabulary, records=OwnRecords(seen, DNA))
+    (answer,) = full([example], cells)
+    truth = window[tuple(cells[0].T)]
+    right = np.exp(answer[np.arange(len(truth)), truth]).mean()
+    assert right > 0.8 if change == "a base" else right < 0.4
+    if change != "a base":
+        assert OwnRecords(seen, DNA).of(example)
+        counted = sum(np.count_nonzero(ids < 4) for ids in seen.sequences)
+        assert counted == len(other) + np.count_nonzero(genome < 4) - 700 * (change == "another beginning")  # once
+
+
+def test_short_cases_that_are_alike_are_no_record_under_another_name() -> None:
+    cases = [np.zeros((500, 1), np.uint8), np.ones((500, 1), np.uint8)]
+    data = TrainingData(["a", "b"], cases)
+    assert not with_file(data, [Example(cases[0], key="c")], DNA).again

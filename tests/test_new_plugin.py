@@ -34,7 +34,7 @@ def test_its_tests_pass_at_once(tmp_path: Path) -> None:
     assert "2 passed" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["Sky", "a-b", "1st", "", "class", "event", "../up"])
+@pytest.mark.parametrize("name", ["Sky", "a-b", "1st", "", "class", "event", "../up", "foo_", "_foo", "foo__bar"])
 def test_names_that_cannot_be_are_refused(tmp_path: Path, name: str) -> None:
     code, message = run(name, "--output", tmp_path / "package")
     assert code == 2, message

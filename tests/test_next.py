@@ -17,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from untrained import untrained
 
+from maskseq.apps.generate import chosen, open_predictors
+from maskseq.baselines.open_blend import open_blend, open_cells, open_experts
 from maskseq.cli import app
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import Corpus
@@ -29,6 +31,9 @@ from maskseq.masking.plan import OBJECTIVES, MaskingConfig, Tail
 from maskseq.packing.packing import PackingConfig
 from maskseq.packing.rows import PackedRow, PackedRows
 from maskseq.predict.experts.left_only import drift, left_only, seasonal_naive
+from maskseq.predict.experts.left_out import OwnRecords
+from maskseq.predict.experts.training_data import TrainingData
+from maskseq.predict.protocol import Example, Predict
 from maskseq.trained import TrainedModel, load
 from maskseq.types import END, Encoded
 from maskseq_events.bins import gap_bins
@@ -285,6 +290,88 @@ def test_the_rest_of_a_case_is_a_row(opened: TrainedModel, log: Path, tmp_path: 
     assert float(row["ended"]) > 0.8
     assert json.loads(row["rest"]) == ["b", "c"]  # prefixes know that four b follow three, whatever the colour
     assert 90 < float(row["time_median"]) < 200  # two minutes, in seconds
+
+
+def test_a_gate_of_what_comes_next_is_asked_about_open_prefixes_only(corpus: Corpus) -> None:
+    held_out = open_cells(corpus, context=16)
+    ends = np.array([END in each.controls for each in EVENTS.fields])
+    mask_ids = np.array(EVENTS.vocabulary.mask_ids)
+    of_key = {corpus.key(i): each.ids for i, each in corpus.each("selection")}
+    done, lengths = 0, set()
+    for example, cells in zip(held_out.examples, held_out.cells, strict=True):
+        truth = of_key[example.key][: len(example.ids)]
+        masked = example.ids == mask_ids
+        assert np.array_equal(example.ids[:-1], truth[:-1])  # nothing behind it, and nothing before it hidden
+        assert set(cells[:, 0].tolist()) == {len(truth) - 1}
+        assert masked[tuple(cells.T)].all()
+        asks_end = set(np.flatnonzero(ends).tolist()) <= set(cells[:, 1].tolist())
+        assert asks_end or not masked[-1, ends].any()
+        assert np.array_equal(held_out.truth[done : done + len(cells)], truth[tuple(cells.T)])
+        done += len(cells)
+        lengths.add(len(truth) == len(of_key[example.key]))
+    assert done == len(held_out.truth) == len(held_out.regions)
+    assert lengths == {True, False}  # that a case is over is one of the outcomes
+
+
+def accuracy(predict: Predict, corpus: Corpus) -> float:
+    held_out = open_cells(corpus, context=16, seed=9)
+    first = [cells[:1] for cells in held_out.cells]
+    truth = held_out.truth[np.cumsum([0, *map(len, held_out.cells)])[:-1]]
+    answers = predict(held_out.examples, first)
+    return float(np.mean([np.argmax(each[0]) == value for each, value in zip(answers, truth.tolist(), strict=True)]))
+
+
+def test_the_blend_of_what_comes_next_is_no_worse_than_its_best_expert(corpus: Corpus, opened: TrainedModel) -> None:
+    predict, names = open_blend(corpus, opened.predict(), context=16)
+    assert set(names) <= {"prefix table", "order-3 chain", "encoder"}
+    tables = open_experts(corpus)
+    best = max(accuracy(each, corpus) for each in [*tables.values(), opened.predict()])
+    assert accuracy(predict, corpus) >= best - 0.01
+    assert chosen(opened, None)[1] == " + ".join(names)
+    assert chosen(opened, "encoder")[1] == "encoder"
+    assert "encoder" not in chosen(opened, "counted")[1]
+
+
+def test_what_comes_next_is_judged_by_what_next_predicts_with(opened: TrainedModel) -> None:
+    result = maskseq(
+        "evaluate",
+        opened.path,
+        "--protocol",
+        "next",
+        "--protocol",
+        "gap-1",
+        "--field",
+        "activity",
+        "--cells",
+        60,
+        "--few",
+        "--trust-code",
+        "--json",
+    )
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert list(found["protocols"]) == ["next", "gap-1"]
+    assert "prefix table (expert)" in found["predictors"]
+    corpus = opened.corpus()
+    by = open_predictors(opened, corpus, (), symmetries=True, selection=False)  # it is what is judged here
+    assert list(by) == ["blend", "encoder", "prefix table", "order-3 chain"]
+
+
+def test_tables_of_what_comes_next_leave_out_the_case_they_are_asked_about() -> None:
+    sequences = [EVENTS.encode(case("odd", "cab")).ids, *(EVENTS.encode(each).ids for each in cases(8))]
+    data = TrainingData(["odd", *(each.key for each in cases(8))], sequences)
+    table = left_only(data.views(EVENTS), EVENTS, records=OwnRecords(data, EVENTS))["prefix table"]
+    prefix, cell = EVENTS.extended(sequences[0][:1], 1), [np.array([[1, 0]])]
+    (own,), (others,) = (table([Example(prefix, key=key)], cell) for key in ("odd", "new"))
+    a = EVENTS.activities.index("a")
+    assert others[0, a] > own[0, a] + 0.5
+
+
+def test_without_its_corpus_an_open_run_answers_by_its_encoder(opened: TrainedModel, tmp_path: Path) -> None:
+    shutil.copytree(opened.path, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "corpus")
+    with pytest.warns(UserWarning, match="alone"):
+        assert chosen(load(tmp_path / "run", trust_code=True), None)[1] == "encoder"
 
 
 def test_a_run_that_saw_every_end_answers_by_counts_or_not_at_all(corpus: Corpus, log: Path, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_run import STEP, child, small_run, weights
 
 from maskseq.errors import DataError
+from maskseq.model import choice, linear
+from maskseq.model.attention import packed as attention
 from maskseq.storage.outputs import work_folder
 from maskseq.training.events import Event, Listener, Started, Step, Warned
 
@@ -101,6 +103,34 @@ def test_a_run_killed_between_checkpoints_ends_as_if_it_had_not_been(tmp_path: P
     small_run(tmp_path, on_event=events.append)
     assert [f"step_{e.step}" for e in events if isinstance(e, Started)] == [latest]
     assert_same_run(tmp_path, whole)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_run_keeps_its_kernels_where_others_are_faster_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fast: bool
+) -> None:
+    def machine(*, fast: bool) -> None:
+        for module in (attention, choice, linear):
+            monkeypatch.setattr(module, "bf16_is_fast", lambda: fast)
+
+    machine(fast=fast)
+    small_run(tmp_path / "whole", precision="bf16")
+    with pytest.raises(KeyboardInterrupt):
+        small_run(tmp_path / "moved", precision="bf16", on_event=break_off(13))
+    machine(fast=not fast)
+    small_run(tmp_path / "moved", precision="bf16")
+    assert_same_run(tmp_path / "moved", tmp_path / "whole")
+    small_run(tmp_path / "other", precision="bf16")
+    ends = [weights(tmp_path / name / "checkpoints" / "step_20") for name in ("moved", "other")]
+    assert any(not torch.equal(ends[0][name], ends[1][name]) for name in ends[0]), "kernels that differ in nothing"
+
+
+def test_a_run_that_recorded_no_kernels_goes_on_with_those_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for fast, expected in ((True, ("bmm", False)), (False, ("sdpa", True))):
+        monkeypatch.setattr(choice, "bf16_is_fast_by_kind", lambda fast=fast: fast)
+        then = choice.Kernels.unrecorded("cpu", torch.bfloat16, 64)
+        assert (then.attention, then.widened) == expected
+    assert choice.Kernels.unrecorded("cpu", torch.float32, 64).attention == "sdpa"
 
 
 @pytest.mark.parametrize(

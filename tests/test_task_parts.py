@@ -1,6 +1,8 @@
 """The parts of a task alone: figures against scikit-learn, splits, heads, low-rank changes, intervals, outcomes."""
 
+import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +117,20 @@ def test_parts_share_no_group_and_hold_every_class() -> None:
         split_shares(examples(4, 1), {"selection": 0.2, "test": 0.2}, seed=3, stratify=False)
 
 
+@pytest.mark.parametrize("shares", [{"selection": 0.1, "test": 0.1}, {"selection": 0.2, "test": 0.2}, {"test": 0.9}])
+@pytest.mark.parametrize("n", range(1, 12))
+def test_small_classes_stand_in_every_part_that_they_suffice_for(n: int, shares: dict[str, float]) -> None:
+    """First of all in the training part: what is only in another part cannot be learned."""
+    found = split_shares(examples(60 + n, 60), shares, seed=1, stratify=False)
+    assert all(found.values())
+    rare = [replace(each, key=f"r{i}", group=f"r{i}", labels=("rare",)) for i, each in enumerate(examples(n, n))]
+    found = split_shares(examples(60, 60) + rare, shares, seed=1, stratify=True)
+    counts = {part: sum(each.labels == ("rare",) for each in own) for part, own in found.items()}
+    assert sum(counts.values()) == n
+    assert counts["train"]
+    assert sum(map(bool, counts.values())) == min(n, len(counts))
+
+
 def test_a_temperature_undoes_overconfidence() -> None:
     rng = np.random.default_rng(0)
     space = TargetSpace(kind="binary", classes=("0", "1"))
@@ -128,6 +144,12 @@ def test_half_a_conformal_interval_covers_its_share_of_new_errors() -> None:
     rng = np.random.default_rng(0)
     inside = [abs(rng.normal()) <= half_width(rng.normal(size=39), 0.9) for _ in range(2000)]
     assert np.mean(inside) == pytest.approx(0.9, abs=0.02)
+
+
+def test_too_few_errors_bound_nothing() -> None:
+    """The largest of n errors is exceeded by a new one with probability 1 / (n + 1), which below 9 is more than 0.1."""
+    for n in range(12):
+        assert math.isinf(half_width(np.ones(n), 0.9)) == (n < 9)
 
 
 def test_bins_share_out_every_position_of_any_length() -> None:

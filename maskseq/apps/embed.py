@@ -71,13 +71,16 @@ def embed_file(
     """
     write_vectors = WRITERS.get(output.suffix)
     if write_vectors is None:
-        raise UsageError(f"{output}: the ending says how vectors are written; it can be {', '.join(WRITERS)}")
+        raise UsageError(
+            f"{output}: the ending says how vectors are written; it can be {', '.join(WRITERS)}", code="bad-option"
+        )
     embedder = Embedder(
         model=run.model,
         context=run.model.config.max_positions,
         pooling=pooling,
         symmetries=run.tokenizer.symmetries() if symmetries else (),
         batch_tokens=batch_tokens,
+        precision=run.precision,
         layer=layer,
     )
     if taken := sorted({"key", "keys", "vector", "vectors", "position", "offsets"} & set(keep)):
@@ -92,6 +95,7 @@ def embed_file(
         "tokenizer": run.tokenizer.fingerprint,
         "file": {"name": file.name, "sha256": file_digest(file), "format": plugins.name_of("formats", type(reader))},
     }
+    about |= {"precision": run.precision} if run.precision != "fp32" else {}
     about |= {"layer": layer} if layer is not None else {}  # what was begun without these goes on
     about |= {"kept": list(keep)} if keep else {}
     with claimed(output, new=True, parents=True, state=PARTS) as work:
@@ -105,7 +109,7 @@ def embed_file(
             parts.kept = kept
             parts.append(embedder, embedder.groups(encoded), part_bytes, on_progress)
         if not parts.n_records:
-            raise DataError(file, "holds no records: there is nothing to embed")
+            raise DataError(file, "holds no records: there is nothing to embed", code="too-little-data")
         write_vectors(work.content, parts, about)
         work.publish()
     return {
@@ -169,7 +173,8 @@ class Parts:
             work.stays = True
             raise UsageError(
                 f"{work.folder} holds the beginning of another embedding: another run, file or option\n\nhint: give "
-                f"the same command to go on with that one, or remove the folder"
+                f"the same command to go on with that one, or remove the folder",
+                code="other-data",
             )
         self.kept = Kept(())
         self.parts: list[EmbeddingPart] = []
@@ -295,7 +300,8 @@ def _write_parquet(path: Path, parts: Parts, about: dict[str, Any]) -> None:
         import pyarrow.parquet as pq
     except ImportError:
         raise UsageError(
-            "writing Parquet needs pyarrow\n\nhint: pip install 'maskseq[events]', or write .zarr"
+            "writing Parquet needs pyarrow\n\nhint: pip install 'maskseq[events]', or write .zarr",
+            code="missing-extra",
         ) from None
     per_token = about["pooling"] == "none"
     vector = pa.list_(pa.float32(), parts.hidden_size)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -52,7 +52,9 @@ class _SequenceEstimator(BaseEstimator):
 
     def _fit(self, X: Sequence[Record], labels: Sequence[str], kind: Kind) -> None:
         if len(X) != len(labels):
-            raise UsageError(f"{len(X):,} records and {len(labels):,} labels: there must be one each")
+            raise UsageError(
+                f"{len(X):,} records and {len(labels):,} labels: there must be one each", code="bad-option"
+            )
         loaded = load(self.run)  # anew, since fitting changes it
         config = TaskConfig(
             kind=kind,
@@ -90,7 +92,7 @@ class _SequenceEstimator(BaseEstimator):
 class SequenceClassifier(ClassifierMixin, _SequenceEstimator):
     """A run, fine-tuned for classes of records: `SequenceClassifier("runs/mine").fit(records, labels)`."""
 
-    def fit(self, X: Sequence[Record], y: Sequence[Any]) -> Self:
+    def fit(self, X: Sequence[Record], y: Sequence[Any]) -> "SequenceClassifier":
         """Fit on records and their classes; a share of them decides when to stop and how sure predictions are."""
         self.classes_, index = np.unique(np.asarray(y), return_inverse=True)
         self._fit(X, [str(i) for i in index.tolist()], "binary" if len(self.classes_) == 2 else "multiclass")
@@ -111,7 +113,7 @@ class SequenceClassifier(ClassifierMixin, _SequenceEstimator):
 class SequenceRegressor(RegressorMixin, _SequenceEstimator):
     """The same for numbers."""
 
-    def fit(self, X: Sequence[Record], y: Sequence[float]) -> Self:
+    def fit(self, X: Sequence[Record], y: Sequence[float]) -> "SequenceRegressor":
         """Fit on records and their numbers."""
         self._fit(X, [repr(float(value)) for value in y], "regression")
         return self

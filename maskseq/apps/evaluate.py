@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from maskseq import plugins
+from maskseq.apps.generate import open_predictors
 from maskseq.apps.prepare import prepare_corpus
 from maskseq.baselines.baselines import Baselines
 from maskseq.baselines.gating import PARTS
@@ -21,13 +22,16 @@ from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import SPLITS, Corpus, Split, holds_corpus
 from maskseq.corpus.unfamiliar import encoded
 from maskseq.errors import UsageError
+from maskseq.evaluation.protocols import Protocol
 from maskseq.infill.ranges import read_ranges
 from maskseq.infill.ranges import within as stretches
 from maskseq.infill.sampler import InfillConfig
 from maskseq.loaded.recipe import recipe_file, trained_on
 from maskseq.masking.plan import MaskingConfig
 from maskseq.model.checkpoint import read_json
+from maskseq.predict.experts.left_out import MOST_COUNTED
 from maskseq.predict.experts.training_data import training_data
+from maskseq.predict.protocol import Example
 from maskseq.recipe import load_recipe
 from maskseq.storage.folder import file_digest
 from maskseq.tokenizer import Tokenizer, requested_fields
@@ -61,7 +65,8 @@ def evaluate_run(
 
     `within` are stretches of the file's records, as `maskseq.infill.ranges` reads them: nothing else of it is scored.
     Numbers are judged as they were read, or as the centres of their bins where a corpus does not have them. Baselines
-    are counted on the training data of `corpus` (default: the run's own).
+    are counted on the training data of `corpus` (default: the run's own). Experts count the known cells of the other
+    records as well, as infill does; but where a protocol asks about the future.
     """
     loaded = load(run, trust_code=trust_code)
     requested_fields(loaded.tokenizer, question.fields)
@@ -78,19 +83,31 @@ def evaluate_run(
     if distances and COVARIANCES not in question.imputers:
         question = replace(question, imputers=(*question.imputers, COVARIANCES))
     parts = PARTS if _is_other(data, held_out, counted) else TRAIN
-    result = judge(
-        question,
-        records,
-        _baselines(question, counted, loaded.tokenizer, data, held_out, on_progress, distances),
-        context=question.window or loaded.model.config.max_positions,
-        masking=masking,
-        predictors=product_first(loaded.predictors(experts, symmetries=symmetries, parts=parts)),
-        product=MODEL,
-        config=InfillConfig(order=order, beam=beam, seed=question.seed),
-        on_progress=on_progress,
-    )
+    if not any(map(Protocol.is_open, question.protocols)):  # what comes later in a file is not known then
+        loaded = loaded.counting((Example(each.ids, key=key) for key, each in records), experts)
+    baselines = _baselines(question, counted, loaded.tokenizer, data, held_out, on_progress, distances, loaded.known)
+    found = [
+        judge(
+            replace(question, protocols=protocols),
+            records,
+            baselines,
+            context=question.window or loaded.model.config.max_positions,
+            masking=masking,
+            predictors=product_first(
+                open_predictors(loaded, counted, experts, symmetries=symmetries, selection=parts == PARTS)
+                if is_open
+                else loaded.predictors(experts, symmetries=symmetries, parts=parts)
+            ),
+            product=MODEL,
+            config=InfillConfig(order=order, beam=beam, seed=question.seed),
+            on_progress=on_progress,
+        )
+        for is_open, protocols in _by_openness(question.protocols, loaded.tokenizer)
+    ]
+    result = Evaluation.joined(found, question.protocols)
     of = {"run": str(run), "data": _named(data, held_out, "the run's corpus"), "symmetries": symmetries}
-    of |= intake.summary if intake else {}
+    counts = 0 < sum(len(each.ids) for each in loaded.known) <= MOST_COUNTED
+    of |= {"known cells counted": counts} | (intake.summary if intake else {})
     return replace(result, of=of | ({"within": list(within)} if within else {}))
 
 
@@ -130,6 +147,15 @@ def evaluate_baselines(
     return replace(result, of=of)
 
 
+def _by_openness(protocols: tuple[str, ...], tokenizer: Tokenizer[Any]) -> list[tuple[bool, tuple[str, ...]]]:
+    """Protocols of open sequences of ids are predicted by what was fitted for them, the others by the run's gate."""
+    if None not in tokenizer.vocabulary.centres:
+        return [(False, protocols)]
+    is_open = tuple(filter(Protocol.is_open, protocols))
+    others = tuple(each for each in protocols if each not in is_open)
+    return [(kind, some) for kind, some in ((False, others), (True, is_open)) if some or (not protocols and not kind)]
+
+
 @contextmanager
 def _corpus_of(source: Path, *, trust_code: bool, on_progress: Stages) -> Iterator[Corpus]:
     """The corpus at a path, that of a run, or that of a recipe: built in a temporary folder if it names files."""
@@ -154,9 +180,12 @@ def _baselines(
     held_out: Corpus | None,
     on_progress: Stages,
     distances: tuple[int, ...] = (),
+    file: Sequence[Example] = (),
 ) -> Baselines:
-    """Counted on a corpus's training data; weights are fitted on its selection data or, where that is scored, on blocks
-    of its training data. Where both may be, as in a file that it was made of, nothing is fitted.
+    """Counted on a corpus's training data, and what leaves records out on a file, too.
+
+    Weights are fitted on its selection data or, where that is scored, on blocks of its training data. Where both may
+    be, as in a file that it was made of, nothing is fitted.
     """
     selection: Iterator[Encoded] | tuple[()] | None = () if held_out is not None else None
     if question.every and _is_other(data, held_out, corpus):
@@ -170,6 +199,7 @@ def _baselines(
         selection=selection,
         periods=question.periods,
         own=question.own_names,
+        file=file,
     )
     for note in baselines.notes:
         on_progress(note, 0, None)

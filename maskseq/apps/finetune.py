@@ -1,5 +1,6 @@
 """A run and a task file in, a fine-tuned run out, with its figures beside those of simple methods."""
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,14 +15,15 @@ from maskseq.errors import DataWarning, UsageError
 from maskseq.loaded.recipe import recipe_file
 from maskseq.model.checkpoint import weights_digest, write_json
 from maskseq.recipe import load_as
+from maskseq.reports.task import write_task_report
 from maskseq.storage.folder import file_digest
 from maskseq.storage.outputs import Work, claimed, write
-from maskseq.storage.run_folder import CheckpointFolder
+from maskseq.storage.run_folder import REPORT, CheckpointFolder
 from maskseq.storage.standard_json import to_json
 from maskseq.tasks.config import TaskConfig
 from maskseq.tasks.examples import TaskExample, labelled_examples, shared_records, split_shares
 from maskseq.tasks.fit import FitData, FitProgress, TaskFit
-from maskseq.tasks.judge import TaskFigures, judge_task
+from maskseq.tasks.judge import TaskFigures, judge_task, shown
 from maskseq.tasks.simple import require_sklearn, simple_methods_of_task
 from maskseq.tasks.targets import TargetSpace, fit_temperature, half_width
 from maskseq.tasks.task_model import COVERAGE, TaskModel, save_task
@@ -78,6 +80,9 @@ def finetune(
         write_json(paths.task_figures, {"data": "test", **found.to_json(), "epochs": history})
         if source := recipe_file(loaded.path, loaded.checkpoint):
             paths.recipe.write_bytes(source.read_bytes())
+        losses = [(each["train loss"], each["selection loss"]) for each in history]
+        made_from = {"run": str(loaded.path), "kind": config.kind, "records": found.n_records}
+        write_task_report(work.content / REPORT, found.to_json(), shown(found.methods), losses, made_from)
         save_task(work.content, model)
         work.publish()
     return found
@@ -123,6 +128,13 @@ def fit_task(
     width = 0.0
     if config.kind == "regression":
         width = half_width((space.predictions(outputs) - data.selection_targets)[:, 0], COVERAGE)
+        if math.isinf(width):
+            warnings.warn(
+                f"predictions get no intervals: {len(outputs):,} numbers for selection are too few to bound an error "
+                f"with probability {COVERAGE:g}",
+                DataWarning,
+                stacklevel=2,
+            )
     return replace(model, temperature=temperature, half_width=width), fit.history
 
 

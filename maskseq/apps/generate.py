@@ -4,25 +4,32 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from maskseq.baselines.open_blend import open_blend, open_experts
 from maskseq.contract.fence import numbers_of
 from maskseq.contract.renamed import with_added
 from maskseq.corpus.dress import NO_OPTIONS
 from maskseq.corpus.intake import Intake, OnError
 from maskseq.corpus.out_of_range import watched
+from maskseq.corpus.reader import Corpus
 from maskseq.corpus.unfamiliar import encoded
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.formats import Names
 from maskseq.generate.continuation import GenerateConfig, continuations
 from maskseq.generate.table import DRAWN_COLUMNS, REST_COLUMNS, STEP_COLUMNS, as_dict, drawn_rows, rest_row, step_rows
 from maskseq.loaded.recipe import recipe_file
+from maskseq.loaded.run import BLEND
 from maskseq.model.checkpoint import read_json
+from maskseq.predict.blend import ENCODER
 from maskseq.predict.experts.counted import seasons
 from maskseq.predict.experts.left_only import left_only
+from maskseq.predict.experts.remembered import Remembered
 from maskseq.predict.predictor import Predictor
+from maskseq.predict.protocol import Predict
 from maskseq.storage.outputs import require_apart
 from maskseq.storage.tabular import table_on_stdout, table_writer
 from maskseq.trained import TrainedModel
@@ -48,7 +55,7 @@ class GenerateRequest:
     cases: Sequence[str] = ()
     """Names of records (default: all)."""
     by: By | None = None
-    """What predicts (default: the encoder if the run has seen sequences without their end, else counts)."""
+    """What predicts (default: counts, beside the encoder if the run has seen sequences without their end)."""
     temperature: float = 1.0
     seed: int = 0
 
@@ -128,31 +135,68 @@ def forecast_file(run: TrainedModel, file: Path, request: GenerateRequest, **giv
 def chosen(run: TrainedModel, by: By | None, *, symmetries: bool = True) -> tuple[Predictor, str]:
     """What predicts, and what to call it.
 
-    A run that has never seen a case without its end takes the last event for the last: it cannot be asked.
+    A run that has never seen a case without its end takes the last event for the last: its encoder cannot be asked. The
+    gate of a run is of holes with known neighbours on both sides, so ids are predicted by a gate of their own. Numbers
+    have no such gate: experts of them are weighed by what is known of each window.
     """
+    vocabulary, context = run.fills.vocabulary, run.model.config.max_positions
+    ordinal = None not in vocabulary.centres
     closed = any(END in field.controls for field in run.fills.fields) and not seen_open(run)
-    if by == "encoder" or (by is None and not closed):
+    alone = partial(run.predictor, symmetries=symmetries, calibrated=False, experts=(ENCODER,))
+    if by == ENCODER:
         if closed:
             raise UsageError(
                 f"{run.path} has not learned what comes next: it saw every sequence with its end\n\nhint: {OPEN}"
             )
-        return run.predictor(symmetries=symmetries, calibrated=False), "encoder"
+        return alone(), ENCODER
+    if by is None and (ordinal or run.fills is not run.tokenizer):
+        name = ENCODER if run.experts.used() == (ENCODER,) else BLEND
+        return run.predictor(symmetries=symmetries, calibrated=False), name
+    encoder = run.predict(symmetries=symmetries) if by is None and asks_encoder(run) else None
     try:
-        sequences = list(run.corpus().training_ids())
+        corpus = run.corpus()
+        if ordinal:
+            sequences = list(corpus.training_ids())
+            methods = left_only(sequences, run.tokenizer, periods=seasons(sequences, run.tokenizer))
+            names: tuple[str, ...] = (next(iter(methods)),)
+            predict = methods[names[0]]
+        else:
+            predict, names = open_blend(corpus, encoder, context=context)
     except MaskseqError as error:
         problem = str(error).partition("\n\n")[0]
+        if encoder is not None:
+            warnings.warn(f"the encoder predicts alone: counting takes the training data, but {problem}", stacklevel=2)
+            return alone(), ENCODER
         hint = OPEN if closed else "leave out --by counted"
         raise UsageError(f"counting takes the run's training data, but {problem}\n\nhint: {hint}") from None
-    methods = left_only(sequences, run.tokenizer, periods=seasons(sequences, run.tokenizer))
-    name = next(iter(methods))
-    if by is None:
+    reported = " + ".join(names)
+    if by is None and closed:
         warnings.warn(
-            f"the encoder saw every sequence with its end, so that a {name} counted on its training data answers; "
-            f"for the encoder, {OPEN}",
+            f"the encoder saw every sequence with its end, so that what is counted on its training data answers "
+            f"({reported}); for the encoder, {OPEN}",
             stacklevel=2,
         )
+    return Predictor(predict=predict, tokenizer=run.tokenizer, context=context), reported
+
+
+def open_predictors(
+    run: TrainedModel, corpus: Corpus, experts: Sequence[str], *, symmetries: bool, selection: bool
+) -> dict[str, Predict]:
+    """What `next` predicts with, by name as in `TrainedModel.predictors`; `selection`: whether it may be fitted on."""
+    encoder = Remembered(run.predict(symmetries=symmetries)) if asks_encoder(run) else None
+    own: dict[str, Predict] = {} if encoder is None else {ENCODER: encoder}
+    if encoder is not None and tuple(experts) == (ENCODER,):
+        return own
     context = run.model.config.max_positions
-    return Predictor(predict=methods[name], tokenizer=run.tokenizer, context=context), name
+    predict, _ = open_blend(corpus, encoder, context=context, selection=selection)
+    return {BLEND: predict, **own, **open_experts(corpus, selection=selection)}
+
+
+def asks_encoder(run: TrainedModel) -> bool:
+    """Whether its encoder can say what comes next: it was trained, and has seen sequences without their end."""
+    stored = run.experts.stored
+    trained = stored is None or ENCODER in stored.experts
+    return trained and (seen_open(run) or not any(END in field.controls for field in run.fills.fields))
 
 
 def seen_open(run: TrainedModel) -> bool:

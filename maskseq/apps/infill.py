@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float
 
 from maskseq.baselines.frequencies import Chance, read_frequencies
 from maskseq.contract.fence import Given, encode, fenced
@@ -26,6 +27,7 @@ from maskseq.infill.table import COLUMNS, FillRow, as_dict, rows
 from maskseq.model.checkpoint import read_json
 from maskseq.predict.blend import ENCODER
 from maskseq.predict.experts.markov import MAX_TABLE, Markov
+from maskseq.predict.protocol import Fill
 from maskseq.reports.infill import write_report
 from maskseq.storage.outputs import beside, claimed
 from maskseq.storage.run_folder import CheckpointFolder
@@ -99,6 +101,7 @@ def _fill(
 ) -> tuple[dict[str, Any], list[FillRow]]:
     """Write the filled file and the table into the folder; the summary, and the rows to show."""
     chance, broken = _chance(run)
+    used, by_experts = run.experts.used(options.experts), GivenByExperts()
     beyond = OutOfRange(run.fills.fields)
     asks_known = bool(options.ranges or options.unknown)
     score = FillScore(_baselines(run) if asks_known else (), run.fills.vocabulary.n_outputs)
@@ -131,7 +134,9 @@ def _fill(
                     numbers=each.numbers,
                     gains=chance.add(each.filled.fill),
                     clipped=nearby(each.beyond, each.filled.fill.cells),
+                    experts=used,
                 )
+                by_experts.add(each.filled.fill)
                 shown.extend(first := list(islice(written, SHOWN_ROWS - len(shown))))
                 write_rows(map(as_dict, chain(first, written)))
                 left.extend(f"{each.filled.task.key}:{start + 1}-{stop}" for start, stop in each.filled.left)
@@ -157,21 +162,20 @@ def _fill(
         "order": options.config.order,
         "calibration": _calibration(run, options),
     }
-    if (used := run.experts.used(options.experts)) != (ENCODER,):
+    if used != (ENCODER,):
         summary["experts"] = run.experts.shares(used)
     if options.accept:
         summary["accepted"] = judged.summary(str(options.accept))
-    if left:
-        summary["left"] = left
-    if unfillable:
-        more = len(unfillable) - SHOWN_UNFILLABLE
-        summary["not filled"] = [*unfillable[:SHOWN_UNFILLABLE], *[f"and {more:,} more"] * (more > 0)]
-    if +unfilled:
-        summary["without a field"] = dict(+unfilled)
-    if lost:
-        summary["without a place"] = dict(lost)
-    if rejected:
-        summary["taken for no measurements"] = _by_channel(rejected)
+    more = len(unfillable) - SHOWN_UNFILLABLE
+    where_there_are_any = {
+        "given by experts": by_experts.of(used),
+        "left": left,
+        "not filled": [*unfillable[:SHOWN_UNFILLABLE], *[f"and {more:,} more"] * (more > 0)],
+        "without a field": dict(+unfilled),
+        "without a place": dict(lost),
+        "taken for no measurements": _by_channel(rejected),
+    }
+    summary |= {name: each for name, each in where_there_are_any.items() if each}
     if n_filled:
         summary["beyond frequencies"] = chance.shares() if chance.frequencies else UNCOUNTED
     if shares := beyond.shares():
@@ -317,6 +321,27 @@ class Acceptances:
     def warning(self) -> str:
         shown = ", ".join(self.keys[:3]) + ", …" * (len(self.keys) > 3)
         return f"{len(self.keys):,} records stay as they were, as no fill was accepted: {shown}" if self.keys else ""
+
+
+@dataclass
+class GivenByExperts:
+    """The probability that each expert gives what was written, given the known cells alone."""
+
+    cells: Float[np.ndarray, " experts"] = field(default_factory=lambda: np.zeros(1))
+    total: Float[np.ndarray, " experts"] = field(default_factory=lambda: np.zeros(1))
+
+    def add(self, fill: Fill) -> None:
+        """Count the first sample, which is written."""
+        if fill.experts is not None:
+            self.cells = self.cells + (~np.isnan(fill.experts[0])).sum(axis=0)
+            self.total = self.total + np.nansum(fill.experts[0].astype(np.float64), axis=0)
+
+    def of(self, names: Sequence[str]) -> dict[str, float]:
+        """The mean of each; nothing where one predicts alone."""
+        if not self.cells.any():
+            return {}
+        found = zip(names, self.total, self.cells, strict=True)
+        return {name: float(total / cells) for name, total, cells in found if cells}
 
 
 @dataclass

@@ -60,9 +60,11 @@ def init(
     knows them; `DataError` for broken data.
     """
     if os.path.lexists(output):
-        raise UsageError(f"{output} exists already\n\nhint: choose another name with --output, or remove it")
+        raise UsageError(
+            f"{output} exists already\n\nhint: choose another name with --output, or remove it", code="exists"
+        )
     if not output.parent.is_dir():
-        raise UsageError(f"there is no folder {output.parent}")
+        raise UsageError(f"there is no folder {output.parent}", code="missing-file")
     given: dict[str, Any] = {}
     for override in overrides:
         lay_over(given, override)
@@ -131,7 +133,8 @@ def _section(table: Mapping[str, Any], name: str) -> dict[str, Any]:
     section = table.get(name, {})
     if not isinstance(section, dict):
         raise UsageError(
-            f"--set …{name}={section}: {name} is a section\n\nhint: set one of its keys: …{name}.KEY=VALUE"
+            f"--set …{name}={section}: {name} is a section\n\nhint: set one of its keys: …{name}.KEY=VALUE",
+            code="bad-option",
         )
     return section
 

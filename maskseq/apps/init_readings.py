@@ -59,10 +59,12 @@ class UndecidedError(UsageError):
     def __init__(self, file: Path, doubt: str, candidates: Sequence[Mapping[str, Any]]) -> None:
         self.file, self.doubt, self.candidates = file, doubt, tuple(candidates)
         lines = [f"  {each['command']}\n    {each['why']}: {each['records']}" for each in candidates]
-        super().__init__(f"{file}: {doubt}\n\nhint: choose; --yes takes the first\n" + "\n".join(lines))
+        text = f"{file}: {doubt}\n\nhint: choose; --yes takes the first\n" + "\n".join(lines)
+        super().__init__(text, code="undecided")
 
     def to_json(self) -> dict[str, Any]:
-        return {"file": str(self.file), "undecided": self.doubt, "candidates": list(self.candidates)}
+        question = {"file": str(self.file), "undecided": self.doubt, "candidates": list(self.candidates)}
+        return super().to_json() | question
 
 
 def readings_of(files: Sequence[Path], wanted: str | None, given: Mapping[str, Any]) -> Readings:
@@ -76,14 +78,16 @@ def readings_of(files: Sequence[Path], wanted: str | None, given: Mapping[str, A
             known = plugins.listed("formats")
             raise UsageError(
                 f"{path}: no format recognizes this file\n\nhint: name one with --format ({known}); its options, such "
-                f"as the names of columns, with --set data.format_options.OPTION=VALUE"
+                f"as the names of columns, with --set data.format_options.OPTION=VALUE",
+                code="unknown-file",
             )
     first, name = files[0], claims[files[0]][0][0]
     odd = next((path for path in files if name not in [of for of, _ in claims[path]]), None)
     if odd is not None:
         raise UsageError(
             f"{first} looks like {name}, but {odd} like {claims[odd][0][0]}; a recipe reads one format\n\n"
-            f"hint: begin a recipe for each, or say what they are with --format"
+            f"hint: begin a recipe for each, or say what they are with --format",
+            code="unknown-file",
         )
     reported = {path.name: _told(name, found) for path, found in claims.items()}
     each, doubt = _ways(claims[first])

@@ -89,7 +89,7 @@ def _sampled(files: Sequence[Path], reader: Format[Any], on_error: OnError) -> t
                     return records, whole, passed.and_also(intake.n_left, intake.why)
         passed = passed.and_also(intake.n_left, intake.why)
     if not records:
-        raise DataError(files[0], "there are no records in this file")
+        raise DataError(files[0], "there are no records in this file", code="too-little-data")
     return records, True, passed
 
 
@@ -129,7 +129,7 @@ def encoded_sample(
         positions.append(len(ids))
         unknown += (~tokenizer.vocabulary.known(ids)).sum(axis=0)
     if not kept:
-        raise UsageError(f"no record can be encoded: {passed.why[-1]}")
+        raise UsageError(f"no record can be encoded: {passed.why[-1]}", code="too-little-data")
     return RecordSample(
         records=Surveyed(kept, records.size),
         whole=whole,

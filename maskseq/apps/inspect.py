@@ -22,7 +22,7 @@ from maskseq.errors import DataError, UsageError
 from maskseq.loaded.recipe import recipe_file
 from maskseq.model.attention.packed import explain
 from maskseq.model.checkpoint import find_checkpoint, named_checkpoint, read_json, read_model
-from maskseq.model.cpu import bf16_is_fast
+from maskseq.model.cpu import bf16_is_fast, bf16_speedup
 from maskseq.model.encoder import Encoder, parameter_table
 from maskseq.model.flops import row_flops
 from maskseq.recipe import Recipe, check_memory, load_recipe
@@ -125,7 +125,7 @@ def inspect(place: Place, *, layers: bool = False, trust_code: bool = False) -> 
     if is_url(place) or holds_corpus(place):
         return _corpus(Corpus.open(place, trust_code=trust_code))
     if not RunFolder(path).latest.exists() and not CheckpointFolder(path).config.exists():
-        raise UsageError(f"{path} is no recipe (.toml), corpus, run folder or checkpoint")
+        raise UsageError(f"{path} is no recipe (.toml), corpus, run folder or checkpoint", code="foreign-folder")
     checkpoint = find_checkpoint(path)
     model, tokenizer = read_model(checkpoint, trust_code=trust_code)
     made_by = recipe_file(path, checkpoint)
@@ -202,7 +202,9 @@ def _optimizer(recipe: Path) -> OptimizerConfig | None:
         return TypeAdapter(OptimizerConfig).validate_python(saved["optimizer"])
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(recipe, first["msg"], place=".".join(map(str, ("recipe.optimizer", *first["loc"])))) from None
+        raise DataError(
+            recipe, first["msg"], place=".".join(map(str, ("recipe.optimizer", *first["loc"]))), code="damaged-file"
+        ) from None
 
 
 def _corpus(corpus: Corpus) -> dict[str, Any]:
@@ -265,6 +267,7 @@ def doctor() -> dict[str, Any]:
             "device": str(device),
             "threads": torch.get_num_threads(),
             "bf16 is fast": bf16_is_fast(),
+            "bf16 beside fp32": f"{bf16_speedup():.1f} x" if device.type == "cpu" else "not timed on this device",
             "trains in": str(dtype).removeprefix("torch."),
         },
         "attention": explain(device.type, dtype),

@@ -23,7 +23,8 @@ def import_checkpoint(folder: Path, output: Path, *, tokenizer: str | None = Non
         if own is None:
             raise UsageError(
                 f"{folder} was not written by maskseq: nothing here says how your data become its ids\n\n"
-                f"hint: name a tokenizer whose tokens are among theirs with --tokenizer"
+                f"hint: name a tokenizer whose tokens are among theirs with --tokenizer",
+                code="foreign-folder",
             )
         save_model(aside, model, own)
     return model.n_parameters

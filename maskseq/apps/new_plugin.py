@@ -129,13 +129,16 @@ def new_plugin(name: str, folder: Path | None = None) -> list[Path]:
     Raises:
         UsageError: The name is not one that a module can have, or is taken; or the folder is there already.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise UsageError(f"{name!r} cannot name a plug-in\n\nhint: use lower-case letters, digits and _")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
+        raise UsageError(
+            f"{name!r} cannot name a plug-in\n\nhint: use lower-case letters, digits and single _ between them",
+            code="bad-option",
+        )
     if name in plugins.available("tokenizers"):
         raise UsageError(f"a tokenizer called {name!r} is installed already\n\nhint: choose another name")
     folder = folder or Path(f"maskseq-{name}")
     if folder.exists():
-        raise UsageError(f"{folder} is there already\n\nhint: choose another with --output")
+        raise UsageError(f"{folder} is there already\n\nhint: choose another with --output", code="exists")
     words = {"CLASS": "".join(part.capitalize() for part in name.split("_")), "NAME": name}
     files = {"pyproject.toml": PROJECT, f"maskseq_{name}.py": MODULE, f"tests/test_{name}.py": TESTS}
     for place, text in files.items():

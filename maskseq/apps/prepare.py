@@ -44,7 +44,7 @@ def prepare_corpus(
     folder = recipe.data.corpus or default
     if records is None and not recipe.data.files:
         if recipe.data.corpus is None:
-            raise UsageError(NO_DATA)
+            raise UsageError(NO_DATA, code="bad-option")
         return Corpus.open(recipe.data.corpus, trust_code=recipe.code, known=tokenizer)
     ranks = parallel.join(recipe.training.device)
     parallel.check_shares(recipe.training.sizes, ranks.world)
@@ -167,7 +167,7 @@ def recipe_tokenizer(recipe: Recipe) -> Tokenizer[Any]:
         with _source(recipe, None) as (_, _, tokenizer):
             return tokenizer
     if recipe.data.corpus is None:
-        raise UsageError(NO_DATA)
+        raise UsageError(NO_DATA, code="bad-option")
     return Corpus.open(recipe.data.corpus, trust_code=recipe.code).tokenizer
 
 
@@ -177,7 +177,9 @@ def fit_tokenizer(recipe: Recipe, records: Iterable[Record]) -> Tokenizer[Any]:
     name = options.pop("name", None)
     if not isinstance(name, str):
         known = plugins.listed("tokenizers")
-        raise UsageError(f'[tokenizer] needs a name, such as name = "nucleotide"\n\nhint: installed are {known}')
+        raise UsageError(
+            f'[tokenizer] needs a name, such as name = "nucleotide"\n\nhint: installed are {known}', code="bad-option"
+        )
     return fit(plugins.load("tokenizers", name, trust_code=recipe.code), records, options)
 
 

@@ -5,12 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from maskseq.apps.final_comparison import final_comparison
 from maskseq.apps.frames import records_of
 from maskseq.apps.judging import judging
 from maskseq.apps.prepare import prepare_corpus, warn_of_overlap, warn_of_shared
 from maskseq.apps.rows import rows_of
 from maskseq.baselines.frequencies import training_counts, write_frequencies
+from maskseq.calibration.stored import held_out_records, reported
 from maskseq.contract.own import is_own
 from maskseq.contract.renamed import older_names
 from maskseq.corpus.frames import is_frame
@@ -26,12 +29,16 @@ from maskseq.storage.run_folder import RunFolder
 from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel, load
 from maskseq.training import parallel, state
-from maskseq.training.events import Compared, Event, Listener, Started, Warned
+from maskseq.training.events import Calibrated, Compared, Event, Listener, Started, Warned
 from maskseq.training.trainer import TrainingSpec, train
 from maskseq.types import Progress, Record
 
 MOST_EPOCHS, PARAMETERS_A_CELL = 50, 50
 """Beyond these a run is told that it is out of proportion."""
+FEWEST_CALIBRATED = 2000
+"""Known cells of selection data below which no calibration is fitted."""
+CALIBRATED = 3000
+"""Cells that one is fitted on, about: it takes as long as filling them."""
 
 
 def pretrain(
@@ -85,9 +92,7 @@ def pretrain(
     if is_frame(records):
         records, resolved = records_of(records, resolved)
     output, ranks = Path(output), parallel.join(resolved.training.device)
-    if extend is not None and branch is not None:
-        raise UsageError("a run either extends another or branches from it, not both")
-    origin = state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
+    origin = _origin(extend, branch)
     if corpus is None:
         corpus = prepare_corpus(
             resolved, default=RunFolder(output).corpus, tokenizer=tokenizer, records=records, run=output
@@ -104,10 +109,7 @@ def pretrain(
         on_event(event)
 
     if experts_only:
-        if corpus.tokenizer.by_unit() is not None:
-            raise UsageError("experts count tokens, and several of them share each unit here: train an encoder")
-        if any(each.name != "step_0" for each in checkpoints(output)):
-            raise UsageError(f"{output} has been trained: `maskseq blend {output}` fits a gate that counts, too")
+        _check_experts_only(corpus, output)
     model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)
     begun = origin is not None or checkpoints(output)
     if not begun:  # else the checkpoint has what priors counted
@@ -140,6 +142,9 @@ def pretrain(
         return run
     if resolved.blend or experts_only:
         run = blend_run(run, corpus, encoder=not experts_only, own=resolved.experts)
+    if resolved.calibrate:
+        run, in_words = calibrate_run(run, corpus)
+        on_event(Calibrated(in_words=in_words))
     worth = final_comparison(run, corpus, resolved)
     if worth is not None:
         outcome = worth.verdict.outcome if worth.verdict else "none"
@@ -148,6 +153,25 @@ def pretrain(
         row = (validation_rows or training_rows).row(0)
         write_run_report(run, corpus, row, resolved.identity()["recipe"], worth.in_words if worth else None)
     return run
+
+
+def _origin(extend: Path | str | None, branch: Path | str | None) -> state.Origin | None:
+    """The run that this one goes on from, if any."""
+    if extend is not None and branch is not None:
+        raise UsageError("a run either extends another or branches from it, not both", code="bad-option")
+    return state.next_stage(Path(extend)) if extend else state.branch(Path(branch)) if branch else None
+
+
+def _check_experts_only(corpus: Corpus, output: Path) -> None:
+    """`UsageError` where experts cannot stand alone: their tokens share units, or an encoder has been trained."""
+    if corpus.tokenizer.by_unit() is not None:
+        raise UsageError(
+            "experts count tokens, and several of them share each unit here: train an encoder", code="not-supported"
+        )
+    if any(each.name != "step_0" for each in checkpoints(output)):
+        raise UsageError(
+            f"{output} has been trained: `maskseq blend {output}` fits a gate that counts, too", code="exists"
+        )
 
 
 def blend_run(
@@ -169,6 +193,29 @@ def blend_run(
     ):
         return replace(run, counted_on=corpus)
     return run.blend(corpus=corpus, encoder=encoder, own=own, on_progress=on_progress)
+
+
+def calibrate_run(run: TrainedModel, corpus: Corpus) -> tuple[TrainedModel, str]:
+    """The run with a calibration of what it predicts with, fitted now unless it has one; and what was done, in words.
+
+    On selection data, which experts do not count meanwhile; of few known cells nothing is learned.
+    """
+    if run.fills is not run.tokenizer:
+        return (
+            run,
+            "not calibrated: infill fills units, which several tokens share; `maskseq calibrate RUN FILE` does it",
+        )
+    if run.experts.stored is not None and None not in corpus.tokenizer.vocabulary.centres:
+        return run, "not calibrated: intervals are those of the errors in each window's own known numbers"
+    if run.fitted is not None and run.fitted.predictor == run.experts.digest():
+        return run, f"calibrated on {run.fitted.fitted_on}"
+    known = corpus.tokenizer.vocabulary.known
+    n_known = sum(int(np.count_nonzero(known(each.ids))) for _, each in corpus.each("selection"))
+    if n_known < FEWEST_CALIBRATED:
+        return run, f"not calibrated: {n_known:,} cells are held out for selection, and it takes {FEWEST_CALIBRATED:,}"
+    run = run.calibrate(held_out_records(corpus), cells=CALIBRATED, data="the selection data")
+    assert run.fitted is not None
+    return run, reported(run.fitted)
 
 
 def trained_parameters(model: Encoder) -> int:

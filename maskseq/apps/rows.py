@@ -52,10 +52,12 @@ def rows_of_run(
     saved = read_json(folder.recipe)
     found = Corpus.open(corpus or folder.corpus, trust_code=trust_code, known=tokenizer)
     if found.fingerprint != saved.get("corpus"):
-        raise UsageError(f"{found.path} is not the corpus that {run} was trained on: their fingerprints differ")
+        raise UsageError(
+            f"{found.path} is not the corpus that {run} was trained on: their fingerprints differ", code="other-data"
+        )
     recipe, origin = saved.get("recipe"), saved.get("origin", {})
     if not isinstance(recipe, dict) or not isinstance(origin, dict):
-        raise DataError(folder.recipe, "holds no recipe")
+        raise DataError(folder.recipe, "holds no recipe", code="damaged-file")
     resolved = load_recipe(renamed.with_added(recipe))
     for kind, name in resolved.own_parts:
         if kind == "objective":

@@ -36,7 +36,7 @@ def copy(name: str, destination: Path) -> list[Path]:
     """Copy a recipe and the sample files that it names; nothing that exists is overwritten."""
     known = recipes()
     if name not in known:
-        raise UsageError(f"no recipe called {name!r} ships\n\nhint: {nearest(name, known)}")
+        raise UsageError(f"no recipe called {name!r} ships\n\nhint: {nearest(name, known)}", code="unknown-name")
     target = destination / f"{name}.toml" if destination.is_dir() else destination
     data = tomllib.loads(known[name].read_text(encoding="utf-8")).get("data", {})
     samples = [f for f in data.get("files", []) if (folder() / f).is_file()]

@@ -14,11 +14,12 @@ from maskseq.contract.own import found as own_part
 from maskseq.errors import UsageError
 from maskseq.model.priors.linear_prior import Covariances, offsets
 from maskseq.predict.experts.copies import Repeats
-from maskseq.predict.experts.counted import DEEP, SMALL, SPANS, count, seasons, thinned
+from maskseq.predict.experts.counted import DEEP, SMALL, SPANS, count, is_small, seasons, thinned
+from maskseq.predict.experts.left_out import with_file
 from maskseq.predict.experts.markov import MAX_TABLE, Markov, MarkovPredict
 from maskseq.predict.experts.tables import ContextTables
 from maskseq.predict.experts.training_data import TrainingData
-from maskseq.predict.protocol import Predict
+from maskseq.predict.protocol import Example, Predict
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import END, Encoded
 
@@ -43,6 +44,7 @@ class Baselines:
         selection: Iterable[Encoded] | None = (),
         periods: Sequence[int] = (),
         own: Sequence[str] = (),
+        file: Sequence[Example] = (),
     ) -> None:
         """Count on training sequences.
 
@@ -57,6 +59,7 @@ class Baselines:
                 are fitted, because training data may be what is asked about.
             periods: Of seasons, in positions (default: one is looked for).
             own: The user's, which were looked up.
+            file: What is known of the file at hand; methods that leave out the record asked about count it as well.
         """
         self.tokenizer, self.depth, self.distances = tokenizer, depth, distances or tuple(range(1, depth + 1))
         vocabulary = tokenizer.vocabulary
@@ -86,7 +89,9 @@ class Baselines:
         if every:
             self.notes += [note for note in (thinned(data, tokenizer),) if note]
             periods = periods or seasons(self.sequences, tokenizer)
-            added = count(data, tokenizer, periods=periods)
+            small = is_small(positions, tokenizer)
+            seen = with_file(data, file, tokenizer) if file else data
+            added = count(seen, tokenizer, periods=periods, small=small)
             self.fillers += [name for name in (DEEP, SPANS) if name in added]
             mixed = mixtures(added, tokenizer, list(selection or ()))
             if FITTED not in mixed and selection is not None and positions <= SMALL:

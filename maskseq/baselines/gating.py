@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from jaxtyping import Int, Integer
@@ -15,7 +16,7 @@ from jaxtyping import Int, Integer
 from maskseq.contract.own import found as own_part
 from maskseq.corpus.budget import reaching
 from maskseq.corpus.reader import Corpus, Split
-from maskseq.errors import UsageError
+from maskseq.errors import UsageError, check_seed
 from maskseq.evaluation.holdout import mask_spans
 from maskseq.evaluation.protocols import Protocol
 from maskseq.masking.plan import MaskingConfig
@@ -39,6 +40,8 @@ SEGMENT = 512
 """Positions of the pieces that cells are masked in."""
 PROTOCOLS = ("masked", "isolated", "gap-2", "gap-5")
 """How they are masked, besides in spans of several lengths, of all fields or of one."""
+APART = 64
+"""Positions for each gap: they see each other as masked, and none the truth of another."""
 SPANS, SPAN_SHARE = (1, 1, 2, 5, 16), 0.15
 ROUNDS = 16
 """How often the same pieces may be asked, each time with other cells masked."""
@@ -86,6 +89,7 @@ def stored_gate(
     corpus holds out for selection. Experts are counted on the training part alone meanwhile. Of numbers nothing is
     fitted: their weights are those of each window's own known numbers (`predict/experts/number_blend.py`).
     """
+    check_seed(seed)
     counted = count_experts(corpus, ("train",), own=own)
     experts: dict[str, Predict] = ({} if encoder is None else {ENCODER: encoder}) | counted
     if not experts:
@@ -135,8 +139,24 @@ def count_experts(
     """The experts that suit the corpus's vocabulary, counted on some of its parts and on what is known of a file.
 
     `own` are the user's, which were looked up. Which others there are is decided by the training part alone, so that
-    a gate finds those that it was fitted with.
+    a gate finds those that it was fitted with. Without a file they are kept as long as the corpus is open: a gate and a
+    calibration are fitted with the same ones.
     """
+    kept, which = _COUNTED.setdefault(corpus, {}), (tuple(parts), tuple(own))
+    if file or which not in kept:
+        found = _counted(corpus, parts, file, own)
+        if file:
+            return found
+        kept[which] = found
+    return kept[which]
+
+
+_COUNTED: WeakKeyDictionary[Corpus, dict[tuple[tuple[Split, ...], tuple[str, ...]], dict[str, Predict]]] = (
+    WeakKeyDictionary()
+)
+
+
+def _counted(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example], own: Sequence[str]) -> dict[str, Predict]:
     tokenizer, trained = corpus.tokenizer, training_data(corpus)
     if not trained.n_positions:
         return {}
@@ -208,14 +228,16 @@ def mask_cells(
                 break
             key, first, start, record = segments[which]
             segment = record.cut(start, start + size)
-            for masked, wanted in _masked(segment, key, kind, tokenizer, masking, rng, seed * ROUNDS + round_):
-                ids = tokenizer.vocabulary.masked(segment.ids, masked)
-                numbers = None if segment.numbers is None else np.where(masked, np.nan, segment.numbers)
-                examples.append(Example(ids, numbers, key, first + start))
-                cells.append(wanted)
-                truths.append(segment.ids[tuple(wanted.T)].astype(np.int64))
-                regions.append(np.full(len(wanted), region))
-                requested += len(wanted)
+            masked, wanted = _masked(segment, key, kind, tokenizer, masking, rng, seed * ROUNDS + round_)
+            if not len(wanted):
+                continue
+            ids = tokenizer.vocabulary.masked(segment.ids, masked)
+            numbers = None if segment.numbers is None else np.where(masked, np.nan, segment.numbers)
+            examples.append(Example(ids, numbers, key, first + start))
+            cells.append(wanted)
+            truths.append(segment.ids[tuple(wanted.T)].astype(np.int64))
+            regions.append(np.full(len(wanted), region))
+            requested += len(wanted)
     return HeldOutCells(examples, cells, np.concatenate(truths), np.concatenate(regions))
 
 
@@ -227,25 +249,40 @@ def _masked(
     masking: MaskingConfig,
     rng: np.random.Generator,
     seed: int,
-) -> Iterator[tuple[np.ndarray, Int[np.ndarray, "_ 2"]]]:
-    """What of a piece is masked, and which of it is asked for."""
-    if kind is None:
-        masked = mask_spans(segment, tokenizer, rng, lengths=SPANS, share=SPAN_SHARE)
-        found = [(masked, np.argwhere(segment.scorable(masked)))]
-    else:
-        masked_examples = Protocol.parse(kind, masking).examples(
-            [(key, segment)], tokenizer, context=len(segment), seed=seed
-        )
-        found = [(each.masked, each.cells) for each in masked_examples]
-    for masked, cells in found:
-        if len(cells) > 1 and rng.random() < 0.5:
-            known = rng.random(len(cells)) < rng.random()
-            known[rng.integers(len(cells))] = False
-            masked = masked.copy()
-            masked[tuple(cells[known].T)] = False
-            cells = cells[~known]
-        if len(cells):
-            yield masked, cells
+) -> tuple[np.ndarray, Int[np.ndarray, "_ 2"]]:
+    """What of a piece is masked, and which of it is asked for.
+
+    Of gaps there is one in each `APART` positions: an encoder takes as long to answer about one as about all.
+    """
+    masked, cells = np.zeros(segment.ids.shape, bool), [np.empty((0, 2), np.int64)]
+    size = APART if kind is not None and kind.startswith("gap") else max(len(segment), 1)
+    for start in range(0, len(segment), size):
+        part = segment.cut(start, start + size)
+        if kind is None:
+            hidden = mask_spans(part, tokenizer, rng, lengths=SPANS, share=SPAN_SHARE)
+            found = [(hidden, np.argwhere(part.scorable(hidden)))]
+        else:
+            named = [(f"{key}@{start}" if start else key, part)]
+            examples = Protocol.parse(kind, masking).examples(named, tokenizer, context=len(part), seed=seed)
+            found = [(each.masked, each.cells) for each in examples]
+        for hidden, wanted in found:
+            hidden, wanted = _half_filled(hidden, wanted, rng)
+            masked[start : start + len(part)] |= hidden
+            cells.append(wanted + np.array([start, 0]))
+    return masked, np.concatenate(cells)
+
+
+def _half_filled(
+    masked: np.ndarray, cells: Int[np.ndarray, "_ 2"], rng: np.random.Generator
+) -> tuple[np.ndarray, Int[np.ndarray, "_ 2"]]:
+    """As often as not, with a random share of the cells known, because most of a fill is made when a part stands."""
+    if len(cells) < 2 or rng.random() >= 0.5:
+        return masked, cells
+    known = rng.random(len(cells)) < rng.random()
+    known[rng.integers(len(cells))] = False
+    masked = masked.copy()
+    masked[tuple(cells[known].T)] = False
+    return masked, cells[~known]
 
 
 def _selection(corpus: Corpus) -> Iterator[tuple[str, int, Encoded]]:

@@ -71,6 +71,19 @@ def read_calibration(checkpoint: Path) -> Fitted | None:
     return fitted
 
 
+def reported(fitted: Fitted) -> str:
+    """What it is worth, in one line: errors of cells that temperatures were not fitted on."""
+    groups = [each for each in fitted.calibration.groups if each.n_cells]
+    sizes = [each.n_cells for each in groups]
+    before, after = (
+        np.average([getattr(each, name) for each in groups], weights=sizes) for name in ("ece_before", "ece_after")
+    )
+    return (
+        f"calibrated on {sum(sizes):,} cells of {fitted.fitted_on}: stated probabilities are off by {after:.1%} "
+        f"({before:.1%} before)"
+    )
+
+
 def summary(fitted: Fitted, fields: Sequence[Field]) -> dict[str, Any]:
     """What it says of each field, for people: errors before and after, and how many true values intervals held."""
     reported: dict[str, Any] = {"fitted on": fitted.fitted_on, "order": fitted.order}

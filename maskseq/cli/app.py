@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from maskseq import __version__
 from maskseq.cli import console
+from maskseq.cli.panels import in_panels
 from maskseq.contract.fence import blame
 from maskseq.errors import DataWarning, MaskseqError, UsageError
 from maskseq.infill.order import OrderName
@@ -21,14 +22,26 @@ from maskseq.storage.terminal import escaped
 
 
 @contextmanager
-def _shown_by_typer() -> Iterator[None]:
+def _shown_by_typer(*, as_json: bool) -> Iterator[None]:
     """What is wrong with arguments, typer itself prints: it must not hold what `console` would escape."""
     try:
         yield
     except Exception as error:
         if hasattr(error, "format_message") and isinstance(message := getattr(error, "message", None), str):
             vars(error)["message"] = escaped(message)
+            if as_json and not hasattr(error, "shown"):  # groups in groups
+                vars(error)["shown"] = True
+                code = "unknown-option" if hasattr(error, "possibilities") else "bad-option"
+                console.show(UsageError(escaped(message), code=code).to_json(), as_json=True)
         raise
+
+
+def _fail(error: MaskseqError, *, as_json: bool) -> typer.Exit:
+    """One clear line on stderr, with `--json` an object on stdout as well; the exit to raise."""
+    console.fail(str(error))
+    if as_json:
+        console.show(error.to_json(), as_json=True)
+    return typer.Exit(error.exit_code)
 
 
 class CommandGroup(TyperGroup):
@@ -40,15 +53,21 @@ class CommandGroup(TyperGroup):
                 stream.reconfigure(errors="backslashreplace")
         return super().main(*args, **kwargs)
 
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        with _shown_by_typer():
-            return super().make_context(*args, **kwargs)
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, with the panels that `--help` shows it and its options in."""
+        command: Any = super().get_command(ctx, cmd_name)
+        return command and in_panels(cmd_name, command)
+
+    def make_context(self, info_name: Any, args: list[str], *rest: Any, **kwargs: Any) -> Any:
+        with _shown_by_typer(as_json="--json" in args):
+            return super().make_context(info_name, args, *rest, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
-        with _shown_by_typer():
-            return self._invoke(ctx)
+        as_json = "--json" in ctx.args
+        with _shown_by_typer(as_json=as_json):
+            return self._invoke(ctx, as_json=as_json)
 
-    def _invoke(self, ctx: Any) -> Any:
+    def _invoke(self, ctx: Any, *, as_json: bool) -> Any:
         shown: set[str] = set()
 
         def show(message: Warning | str, *_: object, **__: object) -> None:
@@ -64,35 +83,31 @@ class CommandGroup(TyperGroup):
         except MaskseqError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            console.fail(str(error))
-            raise typer.Exit(error.exit_code) from None
+            raise _fail(error, as_json=as_json) from None
         except KeyboardInterrupt as stop:
             console.warn(str(stop) or "interrupted")
+            if as_json:
+                console.show(MaskseqError(str(stop) or "interrupted", code="interrupted").to_json(), as_json=True)
             raise typer.Exit(getattr(stop, "exit_code", 130)) from None
         except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
             sys.stderr.close()
             raise typer.Exit(0) from None
         except MemoryError:
-            console.fail(
-                "there is not enough memory for this\n\nhint: use fewer workers or smaller rows, or split the file"
-            )
-            raise typer.Exit(1) from None
+            text = "there is not enough memory for this\n\nhint: use fewer workers or smaller rows, or split the file"
+            raise _fail(MaskseqError(text, code="out-of-memory"), as_json=as_json) from None
         except OSError as error:  # a full disk, a folder without permission: the message names the path
-            console.fail(str(error))
-            raise typer.Exit(1) from None
+            raise _fail(MaskseqError(str(error), code="system"), as_json=as_json) from None
         except Exception as error:
             fault = blame(error)
             if fault is None or ctx.params.get("debug"):
                 raise
-            console.fail(str(fault))
-            raise typer.Exit(fault.exit_code) from None
+            raise _fail(fault, as_json=as_json) from None
 
 
 app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Masked modeling for sequences that are not text: [bold]pretrain[/] on your own file, [bold]infill[/] the "
     "holes of another.\n\nStart with [cyan]maskseq recipes list[/], then [cyan]maskseq pretrain RECIPE --dry-run[/]."
@@ -107,7 +122,7 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key, such as masking.ratio=0.4. Repeatable."),
 ]
-Seed = Annotated[int | None, typer.Option(help="Override the recipe's seed.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Override the recipe's seed.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, or one of its checkpoints.")]
 FormatName = Annotated[str | None, typer.Option("--format", help="The file's format (default: by its ending).")]
 OnBroken = Annotated[
@@ -144,7 +159,7 @@ Experts = Annotated[
         help="Predict with this expert of the run's blend, such as encoder. Repeatable (default: all of them).",
     ),
 ]
-Key = Annotated[int, typer.Option("--seed", help="Key of everything that is drawn at random.")]
+Key = Annotated[int, typer.Option("--seed", min=0, help="Key of everything that is drawn at random.")]
 Order = Annotated[
     str,
     typer.Option(
@@ -199,7 +214,8 @@ def format_options(overrides: list[str] | None) -> dict[str, Any]:
     for override in overrides or ():
         if not override.strip().startswith("data.format_options."):
             raise UsageError(
-                f"--set {override}: only data.format_options.NAME=VALUE can be set here; the run decides all else"
+                f"--set {override}: only data.format_options.NAME=VALUE can be set here; the run decides all else",
+                code="bad-option",
             )
         lay_over(given, override)
     options: dict[str, Any] = given.get("data", {}).get("format_options", {})

@@ -29,16 +29,10 @@ def init(
     A second of training tells how long the recipe takes.
     """
     from maskseq.apps import init as starter
-    from maskseq.apps import init_readings as readings
 
-    try:
-        found = starter.init(
-            files, output, format=format, overrides=overrides or (), yes=yes, on_error=on_error, probe=True
-        )
-    except readings.UndecidedError as question:
-        if as_json:
-            console.show(question.to_json(), as_json=True)
-        raise
+    found = starter.init(
+        files, output, format=format, overrides=overrides or (), yes=yes, on_error=on_error, probe=True
+    )
     console.show(found, as_json=as_json)
     console.say(f"wrote {output}; have a look, then: maskseq pretrain {output} --dry-run")
 
@@ -94,5 +88,5 @@ def verify(
 def _share(text: str) -> tuple[int, int]:
     number, _, of = text.partition("/")
     if not (number.isdecimal() and of.isdecimal()):
-        raise UsageError(f"--part {text}: expected I/N, such as 1/8")
+        raise UsageError(f"--part {text}: expected I/N, such as 1/8", code="bad-option")
     return int(number), int(of)

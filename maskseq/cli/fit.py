@@ -175,12 +175,15 @@ def known_records(
             yield from ((record.key, ids) for record, ids in encoded(records, run.fills))
         return
     if run.fills is not run.tokenizer:
-        raise UsageError("infill fills single units of these tokens, not tokens\n\nhint: name a file")
+        raise UsageError(
+            "infill fills single units of these tokens, not tokens\n\nhint: name a file", code="not-supported"
+        )
     try:
         corpus = run.corpus(file)
     except MaskseqError as error:
         problem = str(error).partition("\n\n")[0]
         raise UsageError(
-            f"{problem}\n\nhint: name a file, or another corpus, of data that the run has not seen"
+            f"{problem}\n\nhint: name a file, or another corpus, of data that the run has not seen",
+            code="bad-option",
         ) from None
     yield from held_out_records(corpus)

@@ -24,7 +24,7 @@ from maskseq.cli.app import (
 Drawn = Annotated[Path | None, typer.Option(help="A second table, of every value of every sample.")]
 By = Annotated[
     Literal["encoder", "counted"] | None,
-    typer.Option(help="What predicts (default: the encoder; counts where it saw every sequence with its end)."),
+    typer.Option(help="What predicts (default: both, weighed; counts where the encoder saw every end)."),
 ]
 Cases = Annotated[list[str] | None, typer.Option("--case", metavar="KEY", help="Only this record. Repeatable.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="Of what is drawn; 1: as the model has it.")]
@@ -68,9 +68,9 @@ def next_events(
     from maskseq.trained import load
 
     if rest and steps:
-        raise UsageError("either --steps, or --rest, which ends where the case does")
+        raise UsageError("either --steps, or --rest, which ends where the case does", code="bad-option")
     if most and not rest:
-        raise UsageError("--most bounds --rest\n\nhint: --steps says how many events to look ahead")
+        raise UsageError("--most bounds --rest\n\nhint: --steps says how many events to look ahead", code="bad-option")
     request = GenerateRequest(
         steps=None if rest else steps or 1,
         most=most,

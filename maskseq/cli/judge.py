@@ -137,7 +137,9 @@ def evaluate(
         _tell_apart(run, data, labels, abnormal, given, output, trust_code=trust_code, as_json=as_json)
         return
     if abnormal is not None:
-        raise UsageError("--abnormal goes with --labels\n\nhint: --labels names the file or the column of labels")
+        raise UsageError(
+            "--abnormal goes with --labels\n\nhint: --labels names the file or the column of labels", code="bad-option"
+        )
     with evaluation_writer(output, data) as write, console.stages("cells") as counted:
         found = evaluate_run(
             run,
@@ -220,9 +222,13 @@ def _tell_apart(
     from maskseq.trained import load
 
     if data is None or data.is_dir():
-        raise UsageError("--labels are of the records of a file\n\nhint: name the file behind the run")
+        raise UsageError(
+            "--labels are of the records of a file\n\nhint: name the file behind the run", code="bad-option"
+        )
     if output is not None:
-        raise UsageError("--labels writes no pages\n\nhint: leave out --output; --json has all figures")
+        raise UsageError(
+            "--labels writes no pages\n\nhint: leave out --output; --json has all figures", code="bad-option"
+        )
     found = evaluate_anomalies(load(run, trust_code=trust_code), data, labels, abnormal=abnormal, **given)
     if as_json:
         console.show(found, as_json=True)

@@ -79,9 +79,11 @@ def score(
     records = Intake(reader, file, on_error=on_error, tokenizer=loaded.tokenizer)
     names = [field.name for field in loaded.tokenizer.fields]
     if variants is not None and per_position:
-        raise UsageError("either --variants or --per-position")
+        raise UsageError("either --variants or --per-position", code="bad-option")
     if variants is not None and field:
-        raise UsageError("--field is not for --variants, which score whole alleles\n\nhint: leave one of them out")
+        raise UsageError(
+            "--field is not for --variants, which score whole alleles\n\nhint: leave one of them out", code="bad-option"
+        )
     if variants is not None:
         listed = variants_for(variants)
         check_variants(listed, loaded.tokenizer)

@@ -52,7 +52,7 @@ def pretrain(
     from maskseq.corpus.overlap import overlap_of
     from maskseq.recipe import check_memory, load_recipe
     from maskseq.storage.run_folder import RunFolder
-    from maskseq.training.events import Compared
+    from maskseq.training.events import Calibrated, Compared
     from maskseq.training.loggers import logging_to
 
     resolved = load_recipe(recipe, with_on_error(with_seed(overrides, seed), on_error))
@@ -70,11 +70,11 @@ def pretrain(
     left = overlap_of(corpus)
     if left and not left.warning:  # else training warns
         console.say(str(left))
-    worth: list[Compared] = []
+    found: list[Calibrated | Compared] = []
     with ExitStack() as stack:
         listeners = [stack.enter_context(console.training_progress(as_json=as_json))]
         listeners += [stack.enter_context(logging_to(name, folder, resolved.identity())) for name in log or ()]
-        listeners.append(lambda event: worth.append(event) if isinstance(event, Compared) else None)
+        listeners.append(lambda event: found.append(event) if isinstance(event, Calibrated | Compared) else None)
         run = commands.pretrain(
             resolved,
             output=folder,
@@ -87,7 +87,7 @@ def pretrain(
     if run.experts.stored is not None and not as_json:
         console.say(run.experts.stored.reported())
     console.say(f"run folder: {folder}; fill a file with: maskseq infill {folder} FILE")
-    for event in worth:
+    for event in found:
         console.say(event.in_words)
 
 

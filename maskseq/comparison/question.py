@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from maskseq.contract.own import look_up, named
-from maskseq.errors import UsageError
+from maskseq.errors import UsageError, check_seed
 from maskseq.evaluation.protocols import MaskedExample, Protocol
 from maskseq.masking.plan import MaskingConfig
 from maskseq.predict.experts.imputers import imputer
@@ -56,6 +56,7 @@ class Question:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.cells < 1 or self.depth < 1:
             raise UsageError("an evaluation needs at least one cell and one neighbour")
         for name in self.protocols:

@@ -1,7 +1,7 @@
 """What a comparison of methods comes to: by protocol, and altogether. `to_json` is what `evaluation.json` holds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from maskseq.comparison.verdict import CHOICE, FieldComparison, Verdict
@@ -73,6 +73,17 @@ class Evaluation(Result):
     protocols: Mapping[str, ProtocolResult]
     requested: Mapping[str, Any] = stored_as("asked")
     infill: Mapping[str, Any]
+
+    @classmethod
+    def joined(cls, parts: Sequence["Evaluation"], order: Sequence[str] = ()) -> "Evaluation":
+        """Those of several protocols as one; protocols in this order, others behind them."""
+        if len(parts) == 1:
+            return parts[0]
+        found = {name: result for part in parts for name, result in part.protocols.items()}
+        named = {name: found[name] for name in (*order, *found) if name in found}
+        predictors = tuple(dict.fromkeys(name for part in parts for name in part.predictors))
+        verdict = Verdict.of([each for result in named.values() for each in result.fields])
+        return replace(parts[0], protocols=named, predictors=predictors, verdict=verdict)
 
     @property
     def in_words(self) -> str:

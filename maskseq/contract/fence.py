@@ -85,7 +85,7 @@ def naming(file: Path | str) -> Iterator[None]:
     except DataError as error:
         if error.path:
             raise
-        raise DataError(file, error.problem, place=error.place) from error.__cause__
+        raise DataError(file, error.problem, place=error.place, code=error.code) from error.__cause__
 
 
 class RecordKindError(UsageError):
@@ -215,7 +215,9 @@ def fit(cls: type[Tokenizer[Any]], records: Iterable[Record], options: Mapping[s
     except TypeError as error:
         variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
         known = [each.name for each in signature.parameters.values() if each.kind not in variable][1:]
-        raise UsageError(f"tokenizer {cls.__name__}: {error} (options: {', '.join(known) or 'none'})") from None
+        raise UsageError(
+            f"tokenizer {cls.__name__}: {error} (options: {', '.join(known) or 'none'})", code="unknown-option"
+        ) from None
     with fenced(cls, "fit", given=given):
         return cls.fit(given, **options)
 

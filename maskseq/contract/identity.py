@@ -35,13 +35,15 @@ def checked_form(saved: object, file: Path | str) -> dict[str, Any]:
     kinds = {"name": str, "state": dict, "fingerprint": str}
     if isinstance(saved, dict) and all(isinstance(saved.get(key), kind) for key, kind in kinds.items()):
         return saved
-    raise DataError(file, "is not a saved tokenizer: it needs a name, a state and a fingerprint")
+    raise DataError(file, "is not a saved tokenizer: it needs a name, a state and a fingerprint", code="damaged-file")
 
 
 def another(name: str, difference: str, file: Path | str) -> UsageError:
     """The error that says how a tokenizer is another than the one of a folder."""
     where = f"{file}: " if str(file) else ""
-    return UsageError(f"{where}tokenizer {name!r} is another here than it was: {difference}\n\nhint: {HINT}")
+    return UsageError(
+        f"{where}tokenizer {name!r} is another here than it was: {difference}\n\nhint: {HINT}", code="other-tokenizer"
+    )
 
 
 def former_fingerprint(tokenizer: Tokenizer[Any], saved: Mapping[str, Any] | None = None) -> str:

@@ -44,7 +44,8 @@ def look_up(kind: Kind, name: str, *, trust_code: Trust) -> Any:
     if trust_code is not True and name not in (trust_code or ()):
         raise UsageError(
             f"this folder needs the {kind} {name!r}, which is code of its own\n\n"
-            f"hint: pass --trust-code (trust_code=True in Python) if you know where the folder comes from"
+            f"hint: pass --trust-code (trust_code=True in Python) if you know where the folder comes from",
+            code="untrusted-code",
         )
     part = _HANDED.get(name)
     if part is None:
@@ -54,10 +55,11 @@ def look_up(kind: Kind, name: str, *, trust_code: Trust) -> Any:
             problem = " ".join(f"{type(error).__name__}: {error}".split())
             raise UsageError(
                 f"{kind} {name!r} cannot be imported: {problem}\n\nhint: the form is module:name, and the module must "
-                f"be importable from here (installed, or its folder on PYTHONPATH)"
+                f"be importable from here (installed, or its folder on PYTHONPATH)",
+                code="not-supported",
             ) from error
     if not callable(part):
-        raise UsageError(f"{kind} {name!r} is a {type(part).__name__}, which cannot be called")
+        raise UsageError(f"{kind} {name!r} is a {type(part).__name__}, which cannot be called", code="not-supported")
     _FOUND[name] = part
     return part
 
@@ -66,7 +68,10 @@ def found(kind: Kind, name: str) -> Callable[..., Any]:
     """The part of a name that was looked up before; what it raises is reported as its fault."""
     part = _FOUND.get(name)
     if part is None:
-        raise UsageError(f"{kind} {name!r} was not looked up in this process: it needs trust where it is first named")
+        raise UsageError(
+            f"{kind} {name!r} was not looked up in this process: it needs trust where it is first named",
+            code="untrusted-code",
+        )
 
     def fenced(*given: Any, **options: Any) -> Any:
         try:
@@ -84,4 +89,7 @@ def refuse_other_names(kind: Kind, name: str, known: Iterable[str], *, key: str 
     """`UsageError` for a name that is neither one of ours nor of the form `module:name`."""
     known = list(known)
     if name not in known and not is_own(name):
-        raise UsageError(f"{key}there is no {kind} {name!r}\n\nhint: {', '.join(known)}, or your own as module:name")
+        raise UsageError(
+            f"{key}there is no {kind} {name!r}\n\nhint: {', '.join(known)}, or your own as module:name",
+            code="unknown-name",
+        )

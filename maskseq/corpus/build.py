@@ -99,7 +99,7 @@ def build_share(
     """
     number, of = share
     if not 1 <= number <= of:
-        raise UsageError(f"share {number}/{of}: the first number must be between 1 and the second")
+        raise UsageError(f"share {number}/{of}: the first number must be between 1 and the second", code="bad-option")
     split = split or SplitConfig()
     job = _job_of_files(files, tokenizer, format, part_units, on_error, variants, split)
     folder = open_folder(output)
@@ -151,7 +151,8 @@ def build_from_records(
             if not _holds(folder, there["parts"], _groups(records, split, format, job), job):
                 raise UsageError(
                     f"{folder} already holds a corpus of other records\n\nhint: give another output folder, or remove "
-                    f"this one if it is not needed any more"
+                    f"this one if it is not needed any more",
+                    code="other-data",
                 )
             return finish(folder, job, split, unknown or UnknownRuns())
     job = replace(made, replaces=there.get("digest", ""))
@@ -226,7 +227,7 @@ def _held_out_sources(split: SplitConfig, format: Format[Any] | None) -> tuple[d
 
 def _sources_of(files: Sequence[Path], format: Format[Any] | None) -> list[dict[str, Any]]:
     if not files:
-        raise UsageError("no input files are given")
+        raise UsageError("no input files are given", code="missing-file")
     for path in files:
         _require(path)
     read = dict.fromkeys(source for path in files for source in (format or format_for(path)).sources(path))
@@ -239,7 +240,7 @@ def _sources_of(files: Sequence[Path], format: Format[Any] | None) -> list[dict[
 
 def _require(path: Path) -> None:
     if not path.is_file():
-        raise DataError(path, "there is no such file")
+        raise DataError(path, "there is no such file", code="missing-file")
 
 
 def _default_part_units(tokenizer: Tokenizer[Any]) -> int:

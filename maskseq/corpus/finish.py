@@ -21,6 +21,7 @@ from maskseq.corpus.record_table import RecordTable, Region, Segments, record_ta
 from maskseq.corpus.splits import SplitConfig, split_records
 from maskseq.corpus.unknown_runs import RECORDED, UnknownRuns
 from maskseq.errors import DataError, UsageError
+from maskseq.masking.units import position_units
 from maskseq.plugins import tokenizer_to_json
 from maskseq.storage.folder import Folder, digest, to_json
 from maskseq.tokenizer import Tokenizer
@@ -117,10 +118,13 @@ def prepare(folder: Folder, job: BuildPlan, *, overwrite: bool) -> BuildPlan:
             other = difference(manifest["tokenizer"], job.tokenizer) if manifest else None
             raise UsageError(
                 f"{folder} already holds a corpus of other input or another tokenizer{f': {other}' if other else ''}"
-                f"\n\nhint: give another output folder, or remove this one if it is not needed any more"
+                f"\n\nhint: give another output folder, or remove this one if it is not needed any more",
+                code="other-data",
             )
     elif any(name != PARTS for name in names):
-        raise UsageError(f"{folder} is not a corpus and not empty\n\nhint: give a new folder as output")
+        raise UsageError(
+            f"{folder} is not a corpus and not empty\n\nhint: give a new folder as output", code="foreign-folder"
+        )
     return job
 
 
@@ -159,9 +163,9 @@ def finish(folder: Folder, job: BuildPlan, split: SplitConfig, unknown: UnknownR
     n_variants = sum(part.summary["variants"] for part in parts)
     for given, file in split.files.items():
         if not any(part.n_records for part in parts if part.given == given):
-            raise DataError(file, "has no records that could be tokenized")
+            raise DataError(file, "has no records that could be tokenized", code="too-little-data")
     if not any(part.n_records for part in parts if not part.given):
-        raise DataError(str(folder), "the input has no records that could be tokenized")
+        raise DataError(str(folder), "the input has no records that could be tokenized", code="too-little-data")
     manifest: dict[str, Any] = {
         **job.description,
         "maskseq": version("maskseq"),
@@ -258,8 +262,8 @@ def _positions_of(region: Region, corpus: Corpus, begin: int, end: int) -> tuple
     base = None
     for start in range(begin, end, UNITS_CHUNK):
         ranges = tokenizer.units_of(corpus.read_span(start, min(start + UNITS_CHUNK + 1, end)))
-        ranges = ranges + (0 if base is None else base - ranges[0, 0, 0])
-        base = ranges[-1, 0, 0]
+        ranges = ranges + (0 if base is None else base - position_units(ranges[:1])[0, 0])
+        base = position_units(ranges[-1:])[0, 0]
         first, last = ranges[:UNITS_CHUNK, :, 0].min(axis=1), ranges[:UNITS_CHUNK, :, 1].max(axis=1)
         before_inside += int((first < region.start).sum())
         before_inside_ends += int((last <= region.stop).sum())

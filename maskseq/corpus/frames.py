@@ -59,7 +59,7 @@ class TableInMemory:
             except DataError as error:
                 if error.path != str(file):
                     raise
-                raise DataError(CALLED, error.problem, place=error.place) from error.__cause__
+                raise DataError(CALLED, error.problem, place=error.place, code=error.code) from error.__cause__
 
     def with_cells_of(self, file: Path) -> Any:
         """The frame of the same library and types, with those cells of a file of the same rows that are others."""
@@ -121,5 +121,7 @@ def _libraries() -> tuple[ModuleType, ModuleType]:
         import narwhals
         import pyarrow.parquet
     except ImportError as error:
-        raise UsageError(f"data frames need {error.name}\n\nhint: pip install 'maskseq[frames]'") from None
+        raise UsageError(
+            f"data frames need {error.name}\n\nhint: pip install 'maskseq[frames]'", code="missing-extra"
+        ) from None
     return narwhals, pyarrow.parquet

@@ -128,7 +128,7 @@ class Intake:
         if error.path and str(self.file) in str(error):
             return error
         place = ": ".join(part for part in (error.path, error.place) if part)
-        return DataError(self.file, error.problem, place=place, kept=error.kept)
+        return DataError(self.file, error.problem, place=place, kept=error.kept, code=error.code)
 
     def _may_go_on(self) -> bool:
         """Whether the first error can be passed over, and another record be read."""
@@ -152,7 +152,7 @@ def with_hint(error: DataError, hint: str) -> DataError:
     """The error with a hint, behind the one that it may have."""
     problem, _, before = error.problem.partition("\n\nhint: ")
     hint = f"{before}; or {hint}" if before else hint
-    return DataError(error.path, f"{problem}\n\nhint: {hint}", place=error.place, kept=error.kept)
+    return DataError(error.path, f"{problem}\n\nhint: {hint}", place=error.place, kept=error.kept, code=error.code)
 
 
 def report(n_left: int, n_read: int, why: Sequence[str]) -> str:

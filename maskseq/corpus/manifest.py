@@ -128,7 +128,8 @@ def check_manifest(raw: bytes, place: str) -> dict[str, Any]:
         raise UsageError(
             f"{place}: written in corpus format {manifest.get('format_version')!r}, this maskseq reads "
             f"{FORMAT_VERSION}\n\nhint: install the maskseq that wrote it ({manifest.get('maskseq')}), or tokenize the "
-            f"source files again"
+            f"source files again",
+            code="not-supported",
         )
     checked: Manifest = _checked(Manifest, raw, place)
     split = checked.split
@@ -139,7 +140,9 @@ def check_manifest(raw: bytes, place: str) -> dict[str, Any]:
         ("sequences.count", checked.sequences.count, n_sequences),
     ):
         if given != counted:
-            raise DataError(place, f"says {given:,}, but what it lists comes to {counted:,}", place=name)
+            raise DataError(
+                place, f"says {given:,}, but what it lists comes to {counted:,}", place=name, code="damaged-file"
+            )
     return manifest
 
 
@@ -155,4 +158,4 @@ def _checked(cls: type, raw: bytes, place: str) -> Any:
         return TypeAdapter(cls).validate_json(raw, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(place, first["msg"], place=".".join(map(str, first["loc"]))) from None
+        raise DataError(place, first["msg"], place=".".join(map(str, first["loc"])), code="damaged-file") from None

@@ -224,4 +224,4 @@ class Part:
                 yield f"{file}, bytes {block * BLOCK}-{min((block + 1) * BLOCK, entry['size'])}: not what was written"
 
     def _error(self, problem: str) -> DataError:
-        return DataError(f"{self.folder}/{self.name}", problem)
+        return DataError(f"{self.folder}/{self.name}", problem, code="damaged-file")

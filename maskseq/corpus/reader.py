@@ -123,7 +123,7 @@ class Corpus:
             config: SplitConfig = TypeAdapter(SplitConfig).validate_json(to_json(self.manifest["split"]["config"]))
         except (KeyError, ValidationError) as error:
             problem = str(error).partition("\n")[0]
-            raise DataError(f"{self.folder}/{MANIFEST}", problem, place="split.config") from None
+            raise DataError(f"{self.folder}/{MANIFEST}", problem, place="split.config", code="damaged-file") from None
         return config
 
     @property
@@ -288,21 +288,32 @@ class Corpus:
         sound = 0 <= begin <= end <= self._first_position[-1] and 0 <= records[0] <= records[1] < self._first_record[-1]
         sound &= int(table.context.min(initial=0)) >= 0 and bool((table.context < table.length).all())
         if not sound or int(table.length.min(initial=1)) < 1 or int(table.start.min(initial=0)) < 0:
-            raise DataError(f"{self.folder}/{entry['file']}", "names positions or records that the parts do not have")
+            raise DataError(
+                f"{self.folder}/{entry['file']}",
+                "names positions or records that the parts do not have",
+                code="damaged-file",
+            )
         return table
 
     def _open_part(self, index: int) -> Part:
         entry = self.manifest["parts"][index]
         part = Part(self.folder, entry["name"], entry["digest"])
         if (part.n_records, part.n_positions) != (entry["records"], entry["positions"]):
-            raise DataError(f"{self.folder}/{part.name}", "does not have the records and positions of the manifest")
+            raise DataError(
+                f"{self.folder}/{part.name}",
+                "does not have the records and positions of the manifest",
+                code="damaged-file",
+            )
         return part
 
 
 def stored_name(split: str) -> str:
     """What manifests and identities call a part of the split; `UsageError` for an unknown name."""
     if split not in SPLITS:
-        raise UsageError(f"there is no part {split!r} of a split\n\nhint: the parts are train, selection and test")
+        raise UsageError(
+            f"there is no part {split!r} of a split\n\nhint: the parts are train, selection and test",
+            code="unknown-name",
+        )
     return SPLITS[split]
 
 
@@ -332,6 +343,7 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
             str(folder),
             f"no {MANIFEST} here: not a corpus, or its build did not finish\n\n"
             f"hint: run the same `maskseq tokenize` command again, it resumes",
+            code="foreign-folder",
         ) from None
     try:
         manifest: dict[str, Any] = json.loads(raw)
@@ -340,7 +352,11 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
     except (ValueError, AttributeError, RecursionError):
         intact = False
     if not intact:
-        raise DataError(place, f"bytes 0-{len(raw)}: damaged, it does not have the digest that it was written with")
+        raise DataError(
+            place,
+            f"bytes 0-{len(raw)}: damaged, it does not have the digest that it was written with",
+            code="damaged-file",
+        )
     return check_manifest(raw, place)
 
 
@@ -351,12 +367,14 @@ def read_table(folder: Folder, file: str, digest: str, count: int, n_rows: int =
         with folder.local_file(file) as path:
             if file_digest(path) != digest:
                 size = path.stat().st_size
-                raise DataError(place, f"bytes 0-{size}: does not have the digest that the manifest gives")
+                raise DataError(
+                    place, f"bytes 0-{size}: does not have the digest that the manifest gives", code="damaged-file"
+                )
             columns = np.load(path, mmap_mode="r")
     except FileNotFoundError:
-        raise DataError(place, "is missing") from None
+        raise DataError(place, "is missing", code="damaged-file") from None
     except (ValueError, EOFError) as error:
-        raise DataError(place, f"is not a table of sequences ({error})") from None
+        raise DataError(place, f"is not a table of sequences ({error})", code="damaged-file") from None
     if columns.shape != (n_rows, count) or columns.dtype != np.int64:
-        raise DataError(place, f"is not a table of {count:,} sequences, as the manifest has it")
+        raise DataError(place, f"is not a table of {count:,} sequences, as the manifest has it", code="damaged-file")
     return SequenceIndex(*columns[:4], context=columns[4] if n_rows == 5 else np.zeros(count, np.int64))

@@ -22,18 +22,23 @@ def parse_region(text: str, table: RecordTable, part: int) -> Region:
     key, _, span = text.rpartition(":")
     first, _, last = span.replace(",", "").partition("-")
     if not (first.isdigit() and last.isdigit()):
-        raise UsageError(f'region {text!r} is not of the form "KEY:START-END", such as "chrI:10001-20000"')
+        raise UsageError(
+            f'region {text!r} is not of the form "KEY:START-END", such as "chrI:10001-20000"', code="bad-option"
+        )
     records = table.find(key) if key else list(range(len(table)))
     if len(records) != 1:
         if key and not records:
-            raise UsageError(f"region {text!r}: no record has the key {key!r}{table.hint(key)}")
+            raise UsageError(f"region {text!r}: no record has the key {key!r}{table.hint(key)}", code="unknown-name")
         what = f"{len(records)} records have the key {key!r}" if key else f"there are {len(table)} records"
         raise UsageError(
-            f'region {text!r}: {what}\n\nhint: name one record, as in "KEY:START-END"; the second of a key is KEY#2'
+            f'region {text!r}: {what}\n\nhint: name one record, as in "KEY:START-END"; the second of a key is KEY#2',
+            code="bad-option",
         )
     units = int(table.units[records[0]])
     if not 1 <= int(first) <= int(last) <= units:
-        raise UsageError(f"region {text!r} does not lie within the record, which has the units 1-{units}")
+        raise UsageError(
+            f"region {text!r} does not lie within the record, which has the units 1-{units}", code="bad-option"
+        )
     return Region(records[0], int(first) - 1, int(last), part)
 
 
@@ -43,7 +48,8 @@ def check_disjoint(regions: Sequence[Region]) -> list[Region]:
     for one, other in pairwise(ordered):
         if one.record == other.record and other.start < one.stop:
             raise UsageError(
-                f"the regions {one.start + 1}-{one.stop} and {other.start + 1}-{other.stop} of one record overlap"
+                f"the regions {one.start + 1}-{one.stop} and {other.start + 1}-{other.stop} of one record overlap",
+                code="bad-option",
             )
     return ordered
 

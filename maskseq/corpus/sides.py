@@ -76,7 +76,8 @@ def _resolve(table: RecordTable, config: SplitConfig) -> tuple[str, list[str]]:
         if by == "record" and len(table) == 1:
             raise UsageError(
                 'a single record cannot be split by record\n\nhint: use by = "region" to hold out a part of it, '
-                'or by = "none"'
+                'or by = "none"',
+                code="not-supported",
             )
         return by, []
     longest = int(table.units.max())
@@ -120,7 +121,8 @@ def _groups(table: RecordTable, config: SplitConfig) -> Int[np.ndarray, "records
     if not table.groups.any():
         raise UsageError(
             f"no record has an attribute {config.group!r}\n\n"
-            f"hint: data.split.group names an attribute of records, such as a column of cases"
+            f"hint: data.split.group names an attribute of records, such as a column of cases",
+            code="unknown-name",
         )
     return np.where(table.groups == 0, themselves, first_alike(table.groups))
 
@@ -151,7 +153,9 @@ def _by_record(
 def _named(table: RecordTable, key: str) -> list[int]:
     found = table.find(key)
     if not found:
-        raise UsageError(f"the split names the record {key!r}, and no record has this key{table.hint(key)}")
+        raise UsageError(
+            f"the split names the record {key!r}, and no record has this key{table.hint(key)}", code="unknown-name"
+        )
     return found
 
 
@@ -186,7 +190,8 @@ def _by_time(
     if table.spans is None:
         raise UsageError(
             "a split by time needs records with times\n\n"
-            'hint: use by = "record", or a format whose records have a span()'
+            'hint: use by = "record", or a format whose records have a span()',
+            code="not-supported",
         )
     starts, ends = table.spans.T
     if not np.isfinite(table.spans).all():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal
 
-from maskseq.errors import UsageError
+from maskseq.errors import UsageError, check_seed
 
 TRAIN, SELECTION, TEST, DUPLICATE, OVERLAPPING = range(5)
 PARTS = {TRAIN: "train", SELECTION: "validation", TEST: "test"}
@@ -52,39 +52,59 @@ class SplitConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.validation is not None and self.validation != self.selection:
             if self.selection != type(self).selection:
                 raise UsageError(
                     f"the share for selection is {self.selection}, and under its old name, validation, "
-                    f"{self.validation}\n\nhint: give `selection` alone"
+                    f"{self.validation}\n\nhint: give `selection` alone",
+                    code="bad-option",
                 )
             object.__setattr__(self, "selection", self.validation)
         object.__setattr__(self, "validation", self.selection)
         for part, name in ((SELECTION, "selection (or validation)"), (TEST, "test")):
             if not 0 <= self.shares[part] < 1:
-                raise UsageError(f"the {name} share is {self.shares[part]}; give a number from 0 to below 1, or a file")
+                raise UsageError(
+                    f"the {name} share is {self.shares[part]}; give a number from 0 to below 1, or a file",
+                    code="bad-option",
+                )
         if not sum(self.shares.values()) < 1:
-            raise UsageError(f"selection ({self.selection}) and test ({self.test}) leave nothing to train on")
+            raise UsageError(
+                f"selection ({self.selection}) and test ({self.test}) leave nothing to train on", code="bad-option"
+            )
         if not 0 < self.near_copies <= 1:
-            raise UsageError(f"near_copies is {self.near_copies}; give a share above 0, or 1 to look for none")
+            raise UsageError(
+                f"near_copies is {self.near_copies}; give a share above 0, or 1 to look for none", code="bad-option"
+            )
         for part, places in ((SELECTION, (*self.keys, *self.regions)), (TEST, (*self.test_keys, *self.test_regions))):
             if part in self.files and places:
-                raise UsageError(f"{places[0]!r} is to be held out, and the file {self.files[part]}, for the same part")
+                raise UsageError(
+                    f"{places[0]!r} is to be held out, and the file {self.files[part]}, for the same part",
+                    code="bad-option",
+                )
         if "" in self.files.values():
-            raise UsageError("a file to hold out has an empty name\n\nhint: give a share, such as 0.1, or a file")
+            raise UsageError(
+                "a file to hold out has an empty name\n\nhint: give a share, such as 0.1, or a file", code="bad-option"
+            )
         if self.guard is not None and self.guard < 0:
-            raise UsageError(f"the guard gap is {self.guard} positions; give 0 or more")
+            raise UsageError(f"the guard gap is {self.guard} positions; give 0 or more", code="bad-option")
         for given, what, by in (
             (self.regions or self.test_regions, "regions are", "region"),
             (self.keys or self.test_keys, "keys are", "record"),
             (self.group, "a group is", "record"),
         ):
             if given and self.by not in ("auto", by):
-                raise UsageError(f'{what} given, but the split is by {self.by!r}\n\nhint: use by = "{by}"')
+                raise UsageError(
+                    f'{what} given, but the split is by {self.by!r}\n\nhint: use by = "{by}"', code="bad-option"
+                )
         if (self.regions or self.test_regions) and (self.keys or self.test_keys or self.group):
-            raise UsageError("a split is by region or by record: give regions, or keys and a group, not both")
+            raise UsageError(
+                "a split is by region or by record: give regions, or keys and a group, not both", code="bad-option"
+            )
         if both := set(self.keys) & set(self.test_keys):
-            raise UsageError(f"{min(both)!r} is among the keys for selection and among those for the test")
+            raise UsageError(
+                f"{min(both)!r} is among the keys for selection and among those for the test", code="bad-option"
+            )
 
     @property
     def has_test(self) -> bool:

@@ -69,14 +69,16 @@ def split_records(
         raise UsageError(
             f"nothing is left to train on: the split by {choice.by} holds out or leaves out everything "
             f"({int(table.positions.sum()):,} positions in {len(table.own):,} records)\n\n"
-            f"hint: hold out less, or make the guard gap ({config.gap}) smaller"
+            f"hint: hold out less, or make the guard gap ({config.gap}) smaller",
+            code="too-little-data",
         )
     for part, file in config.files.items():
         if not len(parts[part]):
             raise UsageError(
                 f"nothing of {file} is left as {'test' if part == TEST else 'selection'} data: all of its records "
                 f"stand in the files that are trained on, too, or nothing is known in them\n\n"
-                f'hint: give a file of other records, or keep them by data.split.duplicates = "ignore"'
+                f'hint: give a file of other records, or keep them by data.split.duplicates = "ignore"',
+                code="too-little-data",
             )
     if choice.by != "none":
         if not len(parts[SELECTION]) and not len(parts[TEST]):

@@ -28,7 +28,8 @@ class UnknownRuns:
         if self.margin < 0 or 0 != self.cut_from < least:
             raise UsageError(
                 f"unknown: cut_from = {self.cut_from} and margin = {self.margin}; give a margin of 0 or more, and for "
-                f"cut_from 0 (never) or at least {least}: {RECORDED}, and more than two margins"
+                f"cut_from 0 (never) or at least {least}: {RECORDED}, and more than two margins",
+                code="bad-option",
             )
 
 

@@ -52,7 +52,8 @@ class Dask(Executor):
             distributed: Any = importlib.import_module("distributed")
         except ImportError:
             raise UsageError(
-                "a Dask cluster needs the package distributed\n\nhint: pip install 'maskseq[cluster]'"
+                "a Dask cluster needs the package distributed\n\nhint: pip install 'maskseq[cluster]'",
+                code="missing-extra",
             ) from None
         try:
             self.client = distributed.Client(address, timeout="10s")

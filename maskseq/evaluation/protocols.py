@@ -60,6 +60,11 @@ class Protocol:
     name: str
     hide: Callable[["SourceWindow"], Iterator["MaskedCells"]]
 
+    @staticmethod
+    def is_open(text: str) -> bool:
+        """Whether sequences of this protocol are open: what follows is not there, the mark of the end included."""
+        return text.partition("-")[0] in ("next", "suffix")
+
     @classmethod
     def parse(cls, text: str, masking: MaskingConfig) -> "Protocol":
         """The protocol of this name; `UsageError` if there is none.

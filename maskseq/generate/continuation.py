@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from maskseq.errors import UsageError
+from maskseq.errors import UsageError, check_seed
 from maskseq.infill.order import OrderName
 from maskseq.infill.sampler import infill
 from maskseq.infill.sampler_state import InfillConfig
@@ -43,8 +43,7 @@ class GenerateConfig:
     def __post_init__(self) -> None:
         if min(self.steps, self.samples, self.block) < 1:
             raise UsageError(f"{self.steps} steps, {self.samples} samples: there must be 1 or more of both")
-        if self.seed < 0:
-            raise UsageError(f"seed is {self.seed}; it is a whole number from 0 on")
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def continuations(
             f"hint: ask for fewer"
         )
     filler = Filler(predict, tokenizer, config, context)
-    tallies = [Tally(tokenizer, config) for _ in records]
+    tallies = [SampleTally(tokenizer, config) for _ in records]
     opened = [_opened(tokenizer, key, encoded) for key, encoded in records]
     draws = [Draw(i, sample, example) for i, example in enumerate(opened) for sample in range(config.samples)]
     for first in range(0, config.steps, block):
@@ -172,7 +171,7 @@ class Filler:
         return [fill.shifted(n - len(hole)) for fill, hole in zip(fills, holes, strict=True)]
 
 
-class Tally:
+class SampleTally:
     """What comes of the draws of one record."""
 
     def __init__(self, tokenizer: Tokenizer[Any], config: GenerateConfig) -> None:

@@ -140,7 +140,7 @@ def tasks(
     check_fields(tokenizer, options.unknown)
     for key, requested in (*ranges.items(), *lengths.items()):
         if not requested:
-            raise UsageError(f"no stretch of {key!r} is named")
+            raise UsageError(f"no stretch of {key!r} is named", code="nothing-to-do")
     for record in records:
         name = names.next(record.key)
         masked, unsized = requests(ranges, name), requests(lengths, name)

@@ -23,6 +23,7 @@ from maskseq.storage.standard_json import to_json
 IDENTITY = "identity.json"
 _OF_CELLS = tuple(field.name for field in fields(Fill) if field.default is MISSING and field.name != "n_passes")
 _STATED = ("mean", "quantiles")
+_OPTIONAL = ("numbers", "experts")
 
 
 class Journal:
@@ -59,8 +60,7 @@ def _identity_in(folder: Path) -> Any:
 def _write(path: Path, fills: Sequence[Fill]) -> None:
     joined = Fill.joined([fills])
     arrays = {name: getattr(joined, name) for name in _OF_CELLS}
-    if joined.numbers is not None:
-        arrays["numbers"] = joined.numbers
+    arrays |= {name: getattr(joined, name) for name in _OPTIONAL if getattr(joined, name) is not None}
     if joined.stated is not None:
         arrays |= {"mean": joined.stated.mean, "quantiles": joined.stated.quantiles}
     counts = np.array([len(fill.cells) for fill in fills])
@@ -74,7 +74,7 @@ def _read(path: Path) -> list[Fill] | None:
     try:
         with np.load(path) as saved:
             arrays = {name: saved[name] for name in (*_OF_CELLS, "counts", "passes")}
-            arrays |= {name: saved[name] for name in ("numbers", *_STATED) if name in saved}
+            arrays |= {name: saved[name] for name in (*_OPTIONAL, *_STATED) if name in saved}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     ends = np.cumsum(arrays.pop("counts"))

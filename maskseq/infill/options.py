@@ -41,7 +41,8 @@ class Insertion:
     def __post_init__(self) -> None:
         if not (1 <= self.most <= MAX_LENGTHS and self.threshold >= 0):
             raise UsageError(
-                f"at most {self.most} missing, by {self.threshold} nats: it takes 1 or more, and 0 or more"
+                f"at most {self.most} missing, by {self.threshold} nats: it takes 1 or more, and 0 or more",
+                code="bad-option",
             )
 
 
@@ -107,7 +108,7 @@ class InfillOptions:
 
     def __post_init__(self) -> None:
         if self.accept_tries < 1:
-            raise UsageError(f"accept_tries is {self.accept_tries}; at least one fill is judged")
+            raise UsageError(f"accept_tries is {self.accept_tries}; at least one fill is judged", code="bad-option")
         given: object = self.accept
         if given is not None:
             name = given if isinstance(given, str) else named(given)
@@ -125,7 +126,9 @@ class InfillOptions:
         known = [each.name for each in fields(cls)]
         for name in options:
             if name not in known:
-                raise UsageError(f"infill has no option {name!r}\n\nhint: its options are {', '.join(known)}")
+                raise UsageError(
+                    f"infill has no option {name!r}\n\nhint: its options are {', '.join(known)}", code="unknown-option"
+                )
         return cls(**options)
 
     def identity(self) -> dict[str, Any]:

@@ -53,17 +53,19 @@ class OrderConfig:
         if is_own(self.order):
             look_up("order", str(self.order), trust_code=True)  # who names it in this call means it
         if self.schedule not in ("cosine", "linear"):
-            raise UsageError(f"schedule is {self.schedule!r}; it can be cosine or linear")
+            raise UsageError(f"schedule is {self.schedule!r}; it can be cosine or linear", code="bad-option")
         if self.steps < 1:
-            raise UsageError(f"steps is {self.steps}; at least 1 is needed")
+            raise UsageError(f"steps is {self.steps}; at least 1 is needed", code="bad-option")
         if not (self.gamma >= 0 and self.noise >= 0):
-            raise UsageError(f"gamma is {self.gamma} and noise {self.noise}; both must be 0 or more")
+            raise UsageError(f"gamma is {self.gamma} and noise {self.noise}; both must be 0 or more", code="bad-option")
         if not 0 < self.threshold <= 1:
-            raise UsageError(f"threshold is {self.threshold}; it is a probability, above 0 and at most 1")
+            raise UsageError(
+                f"threshold is {self.threshold}; it is a probability, above 0 and at most 1", code="bad-option"
+            )
         if self.block is not None and self.block < 1:
-            raise UsageError(f"block is {self.block}; it is a number of positions, at least 1")
+            raise UsageError(f"block is {self.block}; it is a number of positions, at least 1", code="bad-option")
         if self.refine < 0 or not 0 < self.refine_share <= 1:
-            raise UsageError("refine must be at least 0, and refine_share above 0 and at most 1")
+            raise UsageError("refine must be at least 0, and refine_share above 0 and at most 1", code="bad-option")
 
     @property
     def is_random(self) -> bool:
@@ -98,7 +100,8 @@ def _own(frontier: Frontier, config: OrderConfig, rng: np.random.Generator) -> I
     chosen = np.unique(np.asarray(own_part("order", str(config.order))(frontier, config, rng), np.int64))
     if not len(chosen) or chosen[0] < 0 or chosen[-1] >= len(frontier.log_probs):
         raise UsageError(
-            f"order {config.order!r} must choose at least one of {len(frontier.log_probs)} masked cells, not {chosen}"
+            f"order {config.order!r} must choose at least one of {len(frontier.log_probs)} masked cells, not {chosen}",
+            code="bad-option",
         )
     return chosen
 

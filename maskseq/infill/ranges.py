@@ -40,12 +40,13 @@ class Where:
         for name, first, last in self.bounds:
             if name not in columns:
                 raise UsageError(
-                    f"--mask {name}=…: {name!r} is not a given field\n\nhint: {', '.join(columns) or 'there is none'}"
+                    f"--mask {name}=…: {name!r} is not a given field\n\nhint: {', '.join(columns) or 'there is none'}",
+                    code="bad-option",
                 )
             inside &= _between(tokenizer.fields[columns[name]], encoded.ids[:, columns[name]], first, last)
         shown = ",".join(f"{name}={first}-{last}" for name, first, last in self.bounds)
         if not inside.any():
-            raise UsageError(f"{record.key} has no position with {shown}")
+            raise UsageError(f"{record.key} has no position with {shown}", code="bad-option")
         units = tokenizer.units_of(encoded)[inside]
         requested = units[:, [not field.given for field in tokenizer.fields]].reshape(-1, 2)
         wanted = np.zeros(len(record) + 1, dtype=bool)
@@ -62,7 +63,7 @@ def _between(
     if field.centres is None:
         return np.array([field.token(each) == first == last for each in ids.tolist()], dtype=bool)
     if not (_is_number(first) and _is_number(last)):
-        raise UsageError(f"--mask {field.name}={first}-{last}: {field.name!r} holds numbers")
+        raise UsageError(f"--mask {field.name}={first}-{last}: {field.name!r} holds numbers", code="bad-option")
     numbers = np.concatenate([field.centres, np.full(field.n_rows - len(field.centres), np.nan)])[ids]
     return np.asarray((numbers >= float(first)) & (numbers <= float(last)))
 
@@ -96,7 +97,10 @@ def within(records: Iterable[Record], ranges: Mapping[str, Sequence[Range]]) -> 
         name = names.next(record.key)
         for each in requests(ranges, name):
             if isinstance(each, Where):
-                raise UsageError(f"{name.text}: values of fields cut nothing out of a record: give units or moments")
+                raise UsageError(
+                    f"{name.text}: values of fields cut nothing out of a record: give units or moments",
+                    code="bad-option",
+                )
             start, stop = _inside(record, each)
             yield replace(record.cut(start, stop), key=f"{name.text}@{start}")
         if not ranges:
@@ -139,7 +143,10 @@ def masked_cells(
     hides = np.cumsum(changes)
     for start, stop in stretches:
         if not hides[start:stop].any():
-            raise UsageError(f"{record.key}:{start + 1}-{stop} hides nothing: no cell says anything about these units")
+            raise UsageError(
+                f"{record.key}:{start + 1}-{stop} hides nothing: no cell says anything about these units",
+                code="nothing-to-do",
+            )
     return masked
 
 
@@ -166,9 +173,14 @@ def check_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> None:
     unknown = sorted(set(names) - set(known))
     given = [field.name for field in tokenizer.fields if field.given and {field.name, field.source} & set(names)]
     if given:
-        raise UsageError(f"field {given[0]!r} is given: it is context, and cannot be hidden or filled")
+        raise UsageError(
+            f"field {given[0]!r} is given: it is context, and cannot be hidden or filled", code="bad-option"
+        )
     if unknown:
-        raise UsageError(f"there is no field {unknown[0]!r}\n\nhint: the fields are {most_alike(unknown[0], known)}")
+        raise UsageError(
+            f"there is no field {unknown[0]!r}\n\nhint: the fields are {most_alike(unknown[0], known)}",
+            code="unknown-name",
+        )
 
 
 def _parts(record: Record, wanted: tuple[int, int] | Moments, *, circular: bool) -> list[tuple[int, int]]:
@@ -182,10 +194,13 @@ def _inside(record: Record, wanted: tuple[int, int] | Moments) -> tuple[int, int
     start, stop = _units(record, wanted)
     if not 0 <= start < stop:
         raise UsageError(
-            f"{record.key}:{start + 1}-{stop}: the first unit is 1, and END is not before START but in circular records"
+            f"{record.key}:{start + 1}-{stop}: units count from 1, and END is not before START but in circular records",
+            code="bad-option",
         )
     if stop > len(record):
-        raise UsageError(f"{record.key}:{start + 1}-{stop} leaves the record, which has the units 1-{len(record)}")
+        raise UsageError(
+            f"{record.key}:{start + 1}-{stop} leaves the record, which has the units 1-{len(record)}", code="bad-option"
+        )
     return start, stop
 
 
@@ -195,9 +210,9 @@ def _units(record: Record, wanted: tuple[int, int] | Moments) -> tuple[int, int]
     try:
         start, stop = record.between(wanted.start, wanted.stop)
     except ValueError as error:
-        raise UsageError(f"{record.key}, from {wanted.start} to {wanted.stop}: {error}") from None
+        raise UsageError(f"{record.key}, from {wanted.start} to {wanted.stop}: {error}", code="bad-option") from None
     if start >= stop:
-        raise UsageError(f"{record.key} has nothing from {wanted.start} up to {wanted.stop}")
+        raise UsageError(f"{record.key} has nothing from {wanted.start} up to {wanted.stop}", code="bad-option")
     return start, stop
 
 
@@ -222,11 +237,12 @@ def _parse(text: str) -> tuple[str, Range]:
     if not (_is_unit(first) and (_is_unit(last) or not dash)):
         raise UsageError(
             f"{text}: expected KEY:START-END (1-based, inclusive), such as chr1:1001-1050, a .bed, or two moments: "
-            f"KEY:0.5:2 (seconds) or KEY:2024-01-31..2024-02-02; or values of given fields: KEY:row=2-4,column=1-3"
+            f"KEY:0.5:2 (seconds) or KEY:2024-01-31..2024-02-02; or values of given fields: KEY:row=2-4,column=1-3",
+            code="bad-option",
         )
     start_unit, stop_unit = int(first) - 1, int(last or first)
     if min(start_unit, stop_unit - 1) < 0:
-        raise UsageError(f"{text}: the first unit is 1")
+        raise UsageError(f"{text}: the first unit is 1", code="bad-option")
     return key, (start_unit, stop_unit)
 
 
@@ -246,7 +262,7 @@ def _read_bed(path: Path) -> list[tuple[str, Range]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise DataError(path, "no such file") from None
+        raise DataError(path, "no such file", code="missing-file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(path, f"cannot be read as text: {error}") from None
     ranges: list[tuple[str, Range]] = []

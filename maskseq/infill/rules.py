@@ -16,6 +16,7 @@ from jaxtyping import Float
 from maskseq.constraints import Automaton, Constraint, Total
 from maskseq.errors import DataError, UsageError, nearest
 from maskseq.formats import most_alike
+from maskseq.masking.units import position_units
 from maskseq.tokenizer import Rule, Tokenizer
 from maskseq.types import Encoded, Field, LegalCells
 
@@ -41,15 +42,19 @@ class NamedRule:
         rule, _, place = text.partition("@")
         name, equals, argument = rule.partition("=")
         if not (name and equals):
-            raise UsageError(f"the rule {text!r} does not read NAME=ARGUMENT or NAME=ARGUMENT@KEY:START-END")
+            raise UsageError(
+                f"the rule {text!r} does not read NAME=ARGUMENT or NAME=ARGUMENT@KEY:START-END", code="bad-option"
+            )
         key, _, span = place.rpartition(":")
         first, dash, last = span.replace(",", "").partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             return cls(name, argument, place, 0, None)
         if max(len(first), len(last)) > 18:
-            raise UsageError(f"the rule {text[:60]!r}… is about units beyond all records")
+            raise UsageError(f"the rule {text[:60]!r}… is about units beyond all records", code="bad-option")
         if not 1 <= int(first) <= int(last or first):
-            raise UsageError(f"the rule {text!r} is about the units {span}, which are none (they count from 1)")
+            raise UsageError(
+                f"the rule {text!r} is about the units {span}, which are none (they count from 1)", code="bad-option"
+            )
         return cls(name, argument, key, int(first) - 1, int(last or first))
 
     def about(self, tokenizer: Tokenizer[Any], encoded: Encoded) -> LegalCells | Constraint:
@@ -58,12 +63,14 @@ class NamedRule:
         rules |= tokenizer.rules()
         if self.name not in rules:
             hint = nearest(self.name, rules, f"rules here: {', '.join(sorted(rules))}")
-            raise UsageError(f"there is no rule called {self.name!r}\n\nhint: {hint}")
-        units = tokenizer.units_of(encoded)[:, 0]
+            raise UsageError(f"there is no rule called {self.name!r}\n\nhint: {hint}", code="unknown-name")
+        units = position_units(tokenizer.units_of(encoded))
         stop = int(units[:, 1].max(initial=0)) if self.stop is None else self.stop
         inside = np.flatnonzero((units[:, 0] >= self.start) & (units[:, 1] <= stop))
         if not len(inside):
-            raise UsageError(f"rule {self.name!r}: no position lies within the units {self.start + 1}-{stop}")
+            raise UsageError(
+                f"rule {self.name!r}: no position lies within the units {self.start + 1}-{stop}", code="bad-option"
+            )
         return rules[self.name](self.argument, int(inside[0]), int(inside[-1]) + 1)
 
 
@@ -91,7 +98,9 @@ def follows(field: Field, graph: Mapping[str, Collection[str]]) -> Automaton:
     names = [*field.tokens, *field.controls]
     unknown = sorted({*graph, *(after for each in graph.values() for after in each)} - {*names, ""})
     if unknown:
-        raise UsageError(f"the graph names {unknown[0]!r}, which field {field.name!r} does not have")
+        raise UsageError(
+            f"the graph names {unknown[0]!r}, which field {field.name!r} does not have", code="unknown-name"
+        )
     ways = np.array([[after in graph.get(name, names) for after in names] for name in ["", *names]])
     return Automaton(np.where(ways, np.arange(1, len(names) + 1), -1), np.ones(len(names) + 1, bool))
 
@@ -103,7 +112,7 @@ def total(field: Field, low: float, high: float) -> Total:
 
 def _centres(field: Field) -> Float[np.ndarray, " bins"]:
     if field.centres is None:
-        raise UsageError(f"field {field.name!r} has no values in physical units")
+        raise UsageError(f"field {field.name!r} has no values in physical units", code="bad-option")
     return np.array(field.centres)
 
 
@@ -115,7 +124,7 @@ def read_interval(text: str) -> tuple[float, float]:
         if np.isnan(ends).any():
             raise ValueError
     except ValueError:
-        raise UsageError(f"{text!r} is no interval; write it as LOW..HIGH") from None
+        raise UsageError(f"{text!r} is no interval; write it as LOW..HIGH", code="bad-option") from None
     return ends if dots else (ends[0], ends[0])
 
 
@@ -137,7 +146,9 @@ def _of_field(tokenizer: Tokenizer[Any], make: FieldRule) -> Rule:
         name, _, rest = argument.partition(":")
         names = [field.name for field in tokenizer.fields]
         if name not in names:
-            raise UsageError(f"there is no field {name!r}; the fields are {most_alike(name, names)}")
+            raise UsageError(
+                f"there is no field {name!r}; the fields are {most_alike(name, names)}", code="unknown-name"
+            )
         column = names.index(name)
         return make(tokenizer.fields[column], rest, column, start, stop)
 

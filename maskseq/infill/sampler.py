@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from maskseq.constraints import Constraint
 from maskseq.infill.sampler_state import InfillConfig as InfillConfig
 from maskseq.infill.sampler_state import Key, SamplerInput, SamplerState, dead_end, restrict
-from maskseq.predict.protocol import Example, Fill, Predict, PredictJointly, answers_of
+from maskseq.predict.protocol import Example, Fill, Predict, PredictJointly, PredictWithParts, answers_of
 from maskseq.predict.stated import Stated
 from maskseq.types import LegalCells, Vocabulary
 
@@ -61,9 +61,15 @@ def _ask(predict: Predict, runs: Sequence[SamplerState]) -> list[Said]:
     arrays = [(each.ids, each.numbers, cells) for each, cells in zip(seen, requested, strict=True)]
     states = [tuple(None if array is None else (array.shape, array.tobytes()) for array in each) for each in arrays]
     distinct = dict(zip(states, range(len(runs)), strict=True))
-    answers, stated = answers_of(
-        predict, [seen[i] for i in distinct.values()], [requested[i] for i in distinct.values()]
-    )
+    examples, cells = [seen[i] for i in distinct.values()], [requested[i] for i in distinct.values()]
+    if isinstance(predict, PredictWithParts) and all(run.n_passes == 0 for run in runs):
+        answers, parts = predict.with_parts(examples, cells)
+        stated: Sequence[Stated | None] = [None] * len(answers)
+        of_state = dict(zip(distinct, parts, strict=True))
+        for run, state in zip(runs, states, strict=True):
+            run.parts = tuple(of_state[state])
+    else:
+        answers, stated = answers_of(predict, examples, cells)
     by_state = dict(zip(distinct, zip(answers, stated, strict=True), strict=True))
     found = [by_state[state] for state in states]
     return [(np.asarray(log_probs, dtype=np.float64), answered) for log_probs, answered in found]
@@ -116,4 +122,5 @@ def _gather(runs: Sequence[SamplerState]) -> Fill:
         n_passes=np.array([run.n_passes for run in runs]),
         stated=runs[0].stated,
         numbers=None if runs[0].plan.example.numbers is None else np.stack([run.numbers for run in runs]),
+        experts=np.stack([run.given_by_experts for run in runs]) if runs[0].parts else None,
     )

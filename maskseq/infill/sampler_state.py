@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from maskseq.constraints import Constraint, narrowed, propagate
-from maskseq.errors import UsageError
+from maskseq.errors import UsageError, check_seed
 from maskseq.infill.order import Frontier, OrderConfig, choose, draw, phases, remask
 from maskseq.predict.posterior import numbers_in
 from maskseq.predict.protocol import Example, PredictJointly
@@ -38,21 +38,25 @@ class InfillConfig(OrderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_seed(self.seed)
         if self.temperature < 0 or not 0 < self.top_p <= 1 or (self.top_k is not None and self.top_k < 1):
             raise UsageError(
                 f"temperature is {self.temperature}, top_k {self.top_k}, top_p {self.top_p}\n\n"
-                f"hint: temperature ≥ 0, top_k ≥ 1 (or none), 0 < top_p ≤ 1"
+                f"hint: temperature ≥ 0, top_k ≥ 1 (or none), 0 < top_p ≤ 1",
+                code="bad-option",
             )
         if self.samples < 1:
-            raise UsageError(f"samples is {self.samples}; at least 1 is needed")
+            raise UsageError(f"samples is {self.samples}; at least 1 is needed", code="bad-option")
         if self.beam < 1 or (self.beam > 1 and not self._may_search):
             raise UsageError(
                 f"beam is {self.beam}; it is at least 1, and more only for the order left_to_right at temperature 0, "
-                f"without blocks or refinement"
+                f"without blocks or refinement",
+                code="bad-option",
             )
         if self.samples > max(self.beam, 1) and self.temperature == 0 and not self.is_random:
             raise UsageError(
-                f"{self.samples} samples at temperature 0 would all be the same\n\nhint: set temperature to 1"
+                f"{self.samples} samples at temperature 0 would all be the same\n\nhint: set temperature to 1",
+                code="bad-option",
             )
 
     @property
@@ -113,7 +117,8 @@ def check_feasible(name: str, stuck: Int[np.ndarray, "cells 2"], vocabulary: Voc
         more = ", …" if len(stuck) > 5 else ""
         raise UsageError(
             f"{name}: no value is allowed in {len(stuck)} cell(s), at position {listed}{more}\n\n"
-            f"hint: the rules, and the values around the hole, contradict each other"
+            f"hint: the rules, and the values around the hole, contradict each other",
+            code="bad-option",
         )
 
 
@@ -130,6 +135,8 @@ class SamplerState:
         self.marginals = np.zeros((n, outputs), np.float32)
         self.numbers = np.full(n, np.nan)
         self.stated: Stated | None = None
+        self.parts: tuple[Float[np.ndarray, "cells outputs"], ...] = ()
+        """What each expert says of the cells, given the known ones alone, where there are several."""
         self.n_passes, self.n_starts = 0, 0
         self.start()
 
@@ -140,6 +147,12 @@ class SamplerState:
         self.masked = np.ones(len(self.values), bool)
         self.phases, self.step = phases(self.plan.cells[:, 0], self.config, self.rng), 0
         self.n_starts += 1
+
+    @property
+    def given_by_experts(self) -> Float[np.ndarray, "cells experts"]:
+        """The probability of each value by each expert."""
+        rows = np.arange(len(self.values))
+        return np.stack([part[rows, self.values] for part in self.parts], axis=1)
 
     @property
     def example(self) -> Example:
@@ -325,7 +338,8 @@ def dead_end(name: str, times: int) -> UsageError:
     return UsageError(
         f"{name}: the constraints led into a dead end, {times} time(s)\n\n"
         f"hint: each can be met, but together they are too tight to be met step by step; loosen one, join "
-        f"automata with &, or draw with a temperature above 0"
+        f"automata with &, or draw with a temperature above 0",
+        code="bad-option",
     )
 
 

@@ -1,6 +1,6 @@
 """A table of what was filled and how surely: one row for each filled cell and sample."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from maskseq.infill.window_plan import Filled
 from maskseq.masking.units import unit_blocks
 from maskseq.predict.posterior import Posterior, outside_bins
+from maskseq.predict.protocol import Fill
 from maskseq.storage.tabular import columns_of
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
@@ -53,6 +54,8 @@ class FillRow:
     """Bits that the distribution, given the known cells alone, says beyond the frequencies of the training data."""
     clipped: int | None = None
     """Of the 8 nearest known numbers of its field on either side, how many lie outside the training range."""
+    experts: tuple[tuple[str, float], ...] = ()
+    """What each expert of the blend gave the value, given the known cells alone."""
 
 
 def rows(
@@ -64,12 +67,14 @@ def rows(
     numbers: Float[np.ndarray, " cells"] | None = None,
     gains: Float[np.ndarray, " cells"] | None = None,
     clipped: Float[np.ndarray, " cells"] | None = None,
+    experts: Sequence[str] = (),
     alternatives: int = 3,
 ) -> Iterator[FillRow]:
     """The rows of one record, as it was before it was filled: known ids in a hole are the truth.
 
     `posterior` is that of the fill, if it is at hand; `numbers` are those that were written in place of the centres of
-    the bins, NaN for none; `gains` and `clipped` are those columns, NaN where they say nothing.
+    the bins, NaN for none; `gains` and `clipped` are those columns, NaN where they say nothing. `experts` are the names
+    of those of the fill.
     """
     fill, ids = filled.fill, before.ids
     units = unit_ranges(tokenizer, replace(before, ids=fill.written(ids)), fill.cells)
@@ -113,7 +118,16 @@ def rows(
                 truth=None if known == field.mask_id else field.token(known),
                 gain=None if gains is None else _known(float(gains[cell])),
                 clipped=None if clipped is None or np.isnan(clipped[cell]) else int(clipped[cell]),
+                experts=_given(experts, fill, sample, cell),
             )
+
+
+def _given(names: Sequence[str], fill: Fill, sample: int, cell: int) -> tuple[tuple[str, float], ...]:
+    """What each expert with a say gave the value; nothing where one predicts alone."""
+    if fill.experts is None:
+        return ()
+    found = zip(names, fill.experts[sample, cell].tolist(), strict=True)
+    return tuple((name, given) for name, given in found if not np.isnan(given))
 
 
 def unit_ranges(
@@ -132,8 +146,10 @@ COLUMNS = columns_of(FillRow)
 
 
 def as_dict(row: FillRow) -> dict[str, Any]:
-    """The row as a table takes it: probabilities of its alternatives to 6 digits."""
-    return vars(row) | {"alternatives": [[value, round(p, 6)] for value, p in row.alternatives]}
+    """The row as a table takes it: probabilities of its alternatives, and by experts, to 6 digits."""
+    return vars(row) | {
+        name: [[value, round(p, 6)] for value, p in getattr(row, name)] for name in ("alternatives", "experts")
+    }
 
 
 def _known(number: float) -> float | None:

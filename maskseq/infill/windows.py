@@ -48,7 +48,9 @@ def fill_records(
     What a `journal` has on record is not done again.
     """
     if context < 2:
-        raise UsageError(f"context is {context}; a model with room for at least 2 positions is needed")
+        raise UsageError(
+            f"context is {context}; a model with room for at least 2 positions is needed", code="bad-option"
+        )
     jobs = (WindowPlan(task, vocabulary, config.samples, context, fill_long_holes) for task in tasks)
 
     def positions(job: WindowPlan) -> int:

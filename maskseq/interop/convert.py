@@ -56,11 +56,11 @@ def import_hf(
         vocabulary = own or _foreign_vocabulary(folder, tokens, saved["vocab_size"], mask_id)
         config = EncoderConfig(vocabulary=vocabulary, **switches)
     except KeyError as error:
-        raise DataError(folder / CONFIG, f"lacks the key {error}") from None
+        raise DataError(folder / CONFIG, f"lacks the key {error}", code="damaged-file") from None
     except ValidationError as error:
         raise DataError(folder / CONFIG, f"its maskseq section is broken ({error.errors()[0]['msg']})") from None
     except DataError as error:
-        raise DataError(folder / CONFIG, error.problem) from None
+        raise DataError(folder / CONFIG, error.problem, code=error.code) from None
 
     tensors = {layout.normal(name): value for name, value in _read_weights(folder).items()}
     n_given = sum(value.numel() for value in tensors.values())
@@ -90,7 +90,8 @@ def export_hf(model: Encoder, folder: Path, *, tokenizer: Tokenizer[Any] | None 
     if vocabulary.n_fields > 1:
         raise UsageError(
             f"a Hugging Face encoder reads one id at each position, this one reads {vocabulary.n_fields}: "
-            f"{', '.join(vocabulary.names)}\n\nhint: export it to ONNX instead"
+            f"{', '.join(vocabulary.names)}\n\nhint: export it to ONNX instead",
+            code="not-supported",
         )
     layout = _layout_for(model.config, model_type)
     native = vocabulary.n_outputs[0] < vocabulary.n_rows[0]
@@ -119,12 +120,14 @@ def export_onnx(model: Encoder, path: Path) -> None:
     vocabulary as JSON. Needs the packages of `maskseq[onnx]`.
     """
     if not all(find_spec(name) for name in ("onnx", "onnxscript")):
-        raise UsageError("the ONNX export needs more packages\n\nhint: pip install 'maskseq[onnx]'")
+        raise UsageError(
+            "the ONNX export needs more packages\n\nhint: pip install 'maskseq[onnx]'", code="missing-extra"
+        )
     if model.config.frame:
-        raise UsageError("ONNX cannot have frame: the graph reads one sequence as it is")
+        raise UsageError("ONNX cannot have frame: the graph reads one sequence as it is", code="not-supported")
     for name, prior in model.embeddings.priors.items():
         if prior.no_onnx:
-            raise UsageError(f"ONNX cannot have {name}: {prior.no_onnx}")
+            raise UsageError(f"ONNX cannot have {name}: {prior.no_onnx}", code="not-supported")
     vocabulary = model.config.vocabulary
     example = torch.zeros(8, vocabulary.n_fields, dtype=torch.int64, device=next(model.parameters()).device)
     with warnings.catch_warnings():
@@ -189,7 +192,9 @@ def _layout_for(config: EncoderConfig, model_type: str) -> PublishedLayout:
     """The layout asked for, or the first that can express the encoder; `UsageError` lists what stands in the way."""
     writable = {name: layout for name, layout in LAYOUTS.items() if layout.write is not None}
     if model_type and model_type not in writable:
-        raise UsageError(f"there is no export to {model_type!r}\n\nhint: there is one to {', '.join(writable)}")
+        raise UsageError(
+            f"there is no export to {model_type!r}\n\nhint: there is one to {', '.join(writable)}", code="unknown-name"
+        )
     problems = []
     for name in [model_type] if model_type else writable:
         differences = writable[name].differences(writable[name].with_zeros(config))
@@ -197,7 +202,9 @@ def _layout_for(config: EncoderConfig, model_type: str) -> PublishedLayout:
             return writable[name]
         problems.append(f"{writable[name].architecture} cannot have {', '.join(differences)}")
     text = "\n".join(problems)
-    raise UsageError(f"transformers has no class for this encoder:\n{text}\n\nhint: export it to ONNX instead")
+    raise UsageError(
+        f"transformers has no class for this encoder:\n{text}\n\nhint: export it to ONNX instead", code="not-supported"
+    )
 
 
 def _to_ours(layout: PublishedLayout, model: Encoder, tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -259,7 +266,9 @@ def _foreign_vocabulary(folder: Path, tokens: HFTokens, n_ids: int, mask_id: int
     """One field with the publisher's rows, of which special ones are never predicted."""
     mask_id = tokens.ids.get(tokens.mask) if mask_id is None else mask_id
     if mask_id is None:
-        raise UsageError(f"{folder} has no tokenizer that says which id is {tokens.mask}\n\nhint: pass mask_id")
+        raise UsageError(
+            f"{folder} has no tokenizer that says which id is {tokens.mask}\n\nhint: pass mask_id", code="not-supported"
+        )
     special = {tokens.ids[text] for text in tokens.special}
     never = tuple(sorted({mask_id, *(i for i in special if i < n_ids)}))
     return Vocabulary(
@@ -270,12 +279,16 @@ def _foreign_vocabulary(folder: Path, tokens: HFTokens, n_ids: int, mask_id: int
 def _picked_out(model: Encoder, tokens: HFTokens, tokenizer: Tokenizer[Any], folder: Path) -> Encoder:
     """A native encoder for `tokenizer`, from the rows of a foreign one that have the same texts."""
     if len(tokenizer.fields) > 1:
-        raise UsageError(f"{folder} reads one id at each position, {type(tokenizer).__name__} writes several")
+        raise UsageError(
+            f"{folder} reads one id at each position, {type(tokenizer).__name__} writes several", code="not-supported"
+        )
     texts = [*tokenizer.fields[0].tokens, *tokenizer.fields[0].controls]
     absent = [text for text in texts if text not in tokens.ids]
     stands_in = next((tokens.ids[text] for text in UNKNOWNS if text in tokens.ids), None)
     if absent and (stands_in is None or not model.config.decoder_bias or len(absent) > MOST_ABSENT * len(texts)):
-        raise UsageError(f"{folder} has no token {few(absent)}, which {type(tokenizer).__name__} writes")
+        raise UsageError(
+            f"{folder} has no token {few(absent)}, which {type(tokenizer).__name__} writes", code="not-supported"
+        )
     if absent:
         warnings.warn(
             f"{folder} has no token {few(absent)}: there it sees an unknown one, and it never predicts it", stacklevel=4

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int, Integer
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError, UsageError, check_seed
 from maskseq.infill.window_plan import key_number
 from maskseq.lengths.evidence import LengthScorer
 from maskseq.model.checkpoint import weights_digest, write_tensors
@@ -80,6 +80,7 @@ def fit_length_head(
     """
     if most < 1:
         raise UsageError(f"most is {most}; at least 1 position must be able to miss")
+    check_seed(seed)
     made = list(_examples(list(records), tokenizer, most, gaps, seed))
     judging = torch.tensor([record % 5 == 4 for record, _, _, _ in made])
     if len(made) < 100 or judging.all() or not judging.any():

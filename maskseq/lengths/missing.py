@@ -16,6 +16,7 @@ from maskseq.contract.fence import encode, fenced
 from maskseq.errors import UsageError
 from maskseq.infill.options import MAX_LENGTHS, Insertion, Sized, Unsized
 from maskseq.lengths.evidence import LengthScorer, length_evidence
+from maskseq.masking.units import position_units
 from maskseq.predict.protocol import Predict
 from maskseq.storage.standard_json import to_json
 from maskseq.tokenizer import Tokenizer
@@ -144,7 +145,7 @@ def _around(
 
 def _one_position_a_unit(units: Int[np.ndarray, "length fields 2"], n_units: int) -> bool:
     own = np.arange(n_units)[:, None]
-    first = units[:n_units, 0]
+    first = position_units(units)[:n_units]
     return len(units) >= n_units and bool((first == np.concatenate([own, own + 1], axis=1)).all())
 
 

@@ -20,14 +20,14 @@ def trained_on(run: Path, checkpoint: Path) -> TrainedOn:
     recipe = of_recipe(recipe) if isinstance(recipe, dict) else recipe
     data = recipe.get("data", {}) if isinstance(recipe, dict) else {}
     if not isinstance(data, dict):
-        raise DataError(source or run, "should be a section", place="recipe.data")
+        raise DataError(source or run, "should be a section", place="recipe.data", code="damaged-file")
     known = {name: data[name] for name in ("files", "format", "format_options") if name in data}
     try:
         return TypeAdapter(TrainedOn).validate_python(known | {"source": str(source or "")})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, ("recipe", "data", *first["loc"])))
-        raise DataError(source or run, first["msg"], place=where) from None
+        raise DataError(source or run, first["msg"], place=where, code="damaged-file") from None
 
 
 def recipe_file(run: Path, checkpoint: Path) -> Path | None:
@@ -37,7 +37,9 @@ def recipe_file(run: Path, checkpoint: Path) -> Path | None:
         return ours if ours.exists() else None
     if ours.exists() and ours.read_bytes() != sealed.read_bytes():
         raise DataError(
-            ours, f"was changed since {checkpoint.name} was written, which has the recipe as it was: {sealed}"
+            ours,
+            f"was changed since {checkpoint.name} was written, which has the recipe as it was: {sealed}",
+            code="other-data",
         )
     return sealed
 

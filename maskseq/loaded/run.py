@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from maskseq import plugins
 from maskseq.baselines.gating import PARTS
@@ -20,6 +20,7 @@ from maskseq.formats import Format
 from maskseq.infill.sampler import InfillConfig
 from maskseq.loaded.recipe import masking_of, trained_on
 from maskseq.masking.plan import MaskingConfig
+from maskseq.model.checkpoint import read_json
 from maskseq.model.encoder import Encoder
 from maskseq.plugins import Trust
 from maskseq.predict.blend import ENCODER
@@ -34,6 +35,7 @@ from maskseq.storage.places import Place
 from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 from maskseq.tasks.task_model import TaskModel, load_task
 from maskseq.tokenizer import Tokenizer
+from maskseq.training.device import choose_precision
 
 BLEND = "blend"
 """What a run with a gate predicts with."""
@@ -90,7 +92,8 @@ class LoadedRun:
         if other := in_fields(saved_form(found.tokenizer), self.tokenizer):
             raise UsageError(
                 f"{found.path} was not tokenized as {self.path} needs it: its ids mean other values ({other})\n\n"
-                f"hint: build one with `maskseq tokenize` and the recipe of the run"
+                f"hint: build one with `maskseq tokenize` and the recipe of the run",
+                code="other-tokenizer",
             )
         return found
 
@@ -116,6 +119,10 @@ class LoadedRun:
         places = [*(each.corpus for each in runs), elsewhere]
         return self.corpus(next(filter(holds_corpus, places), places[0]))
 
+    def corpus_of_experts(self) -> Corpus:
+        """The one that experts are counted on; `UsageError` if it is gone."""
+        return self._corpus_of(self.experts.stored)
+
     @property
     def masking(self) -> MaskingConfig:
         """How cells were masked in training; the default where no recipe says it."""
@@ -133,9 +140,17 @@ class LoadedRun:
         encoder = plain if view is None else of_ids(view[1](with_ids(plain)))
         return self.experts.predict(encoder, experts, parts)
 
-    def predict(self, *, symmetries: bool = True) -> EncoderPredict:
+    def predict(self, *, symmetries: bool = True, precision: Literal["bf16", "fp32"] = "fp32") -> EncoderPredict:
         """The encoder: log-probabilities of masked cells, averaged over the tokenizer's symmetries if wanted."""
-        return EncoderPredict(self.model, self.tokenizer.symmetries() if symmetries else ())
+        return EncoderPredict(self.model, self.tokenizer.symmetries() if symmetries else (), precision=precision)
+
+    @cached_property
+    def precision(self) -> Literal["bf16", "fp32"]:
+        """Of `score` and `embed`, which pass over whole files: that of the training, where bf16 is fast here."""
+        layout = CheckpointFolder(self.checkpoint).layout
+        trained_in = read_json(layout).get("precision") if layout.exists() else None
+        device = next(self.model.parameters()).device
+        return "bf16" if trained_in == "bf16" and choose_precision("auto", device) == "bf16" else "fp32"
 
     def predictors(
         self, experts: Sequence[str] = (), *, symmetries: bool = True, parts: tuple[Split, ...] = PARTS
@@ -202,7 +217,7 @@ class LoadedRun:
         parts: tuple[Split, ...] = PARTS,
         encoder: Predict | None = None,
     ) -> Predict:
-        encoder = encoder or self.predict(symmetries=symmetries)
+        encoder = encoder or self.predict(symmetries=symmetries, precision=self.precision)
         if self.fills is not self.tokenizer:  # calibrations are those of units, as gates would be
             return encoder
         predict = self.experts.predict(encoder, experts, parts)
@@ -210,11 +225,11 @@ class LoadedRun:
             return predict
         return self.fitted.calibration.of_single_cells(predict)
 
-    def _judges(
+    def judges(
         self, symmetries: bool, calibrated: bool, experts: Sequence[str], parts: tuple[Split, ...] = PARTS
     ) -> tuple[Predict, dict[str, Predict]]:
         """What scores, and by name the expert of it that sees nothing but the other fields of the same event."""
-        encoder = self.predict(symmetries=symmetries)
+        encoder = self.predict(symmetries=symmetries, precision=self.precision)
         predict = self._scoring(symmetries, calibrated, experts, parts, encoder)
         if self.fills is not self.tokenizer or CROSS_FIELD not in self.experts.used(experts):
             return predict, {}

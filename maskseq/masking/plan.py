@@ -48,7 +48,9 @@ class Replacement:
     def __post_init__(self) -> None:
         shares = (self.mask, self.random, self.keep)
         if not (min(shares) >= 0 and abs(sum(shares) - 1) < 1e-6):
-            raise UsageError(f"replacement shares mask, random, keep = {shares} must be ≥ 0 and sum to 1")
+            raise UsageError(
+                f"replacement shares mask, random, keep = {shares} must be ≥ 0 and sum to 1", code="bad-option"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +77,11 @@ class Spans:
 
     def __post_init__(self) -> None:
         if self.grid < 0:
-            raise UsageError(f"spans.grid = {self.grid} is the number of positions in a row, or 0")
+            raise UsageError(f"spans.grid = {self.grid} is the number of positions in a row, or 0", code="bad-option")
         if not 1 <= self.mean_length < float("inf") or (self.lengths == "fixed" and self.mean_length % 1):
-            raise UsageError(f"spans.mean_length = {self.mean_length} must be ≥ 1, and whole for fixed lengths")
+            raise UsageError(
+                f"spans.mean_length = {self.mean_length} must be ≥ 1, and whole for fixed lengths", code="bad-option"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +105,11 @@ class Infill:
 
     def __post_init__(self) -> None:
         if not self.regions or self.max_regions < 2:
-            raise UsageError("infill needs at least one kind of region, and max_regions ≥ 2")
+            raise UsageError("infill needs at least one kind of region, and max_regions ≥ 2", code="bad-option")
         if not (0 < self.target[0] <= self.target[1] <= 1 and 0 <= min(self.context) <= max(self.context) <= 1):
             raise UsageError(
-                f"infill.target = {self.target} and infill.context = {self.context} must be shares (0 to 1)"
+                f"infill.target = {self.target} and infill.context = {self.context} must be shares (0 to 1)",
+                code="bad-option",
             )
 
 
@@ -120,14 +125,18 @@ class Own:
 
     def __post_init__(self) -> None:
         if bool(self.weight) != bool(self.name) or (self.name and not is_own(self.name)):
-            raise UsageError(f"masking.own takes a name = 'module:name' and a weight, not {self.name!r}, {self.weight}")
+            raise UsageError(
+                f"masking.own takes a name = 'module:name' and a weight, not {self.name!r}, {self.weight}",
+                code="bad-option",
+            )
 
     def choose(self, n: int, count: int, rng: np.random.Generator) -> Bool[np.ndarray, "items"]:
         """Which of `n` items to mask."""
         chosen = np.asarray(own_part("objective", self.name)(n, count, rng))
         if chosen.shape != (n,) or chosen.dtype != np.bool_:
             raise UsageError(
-                f"objective {self.name!r} must answer with {n} truth values, not {chosen.dtype} {chosen.shape}"
+                f"objective {self.name!r} must answer with {n} truth values, not {chosen.dtype} {chosen.shape}",
+                code="bad-option",
             )
         return chosen
 
@@ -142,7 +151,9 @@ class Tail:
 
     def __post_init__(self) -> None:
         if self.most < 1:
-            raise UsageError(f"masking.tail.most = {self.most}: at least the last position is masked")
+            raise UsageError(
+                f"masking.tail.most = {self.most}: at least the last position is masked", code="bad-option"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,16 +182,25 @@ class MaskingConfig:
         for name, ratio in (("ratio", self.ratio), ("final_ratio", self.final_ratio)):
             low, high = _bounds(1.0 if ratio is None else ratio)
             if not 0 < low <= high <= 1:
-                raise UsageError(f"masking.{name} = {ratio} must lie above 0 and at most at 1, a pair in order")
+                raise UsageError(
+                    f"masking.{name} = {ratio} must lie above 0 and at most at 1, a pair in order", code="bad-option"
+                )
         if (self.schedule == "constant") != (self.final_ratio is None):
-            raise UsageError(f"masking.final_ratio = {self.final_ratio} does not fit schedule = {self.schedule!r}")
+            raise UsageError(
+                f"masking.final_ratio = {self.final_ratio} does not fit schedule = {self.schedule!r}", code="bad-option"
+            )
         if not (min(self.weights) >= 0 and 0 < sum(self.weights) < float("inf")):
-            raise UsageError(f"masking: weights of tokens, spans, infill = {self.weights} must be ≥ 0, one above 0")
+            raise UsageError(
+                f"masking: weights of tokens, spans, infill = {self.weights} must be ≥ 0, one above 0",
+                code="bad-option",
+            )
         for name, weight in self.field_weights.items():
             if not 0 <= weight < float("inf"):
-                raise UsageError(f"masking.field_weights: {name} = {weight} must be a number from 0 on")
+                raise UsageError(
+                    f"masking.field_weights: {name} = {weight} must be a number from 0 on", code="bad-option"
+                )
         if not self.mode:
-            raise UsageError("masking.mode is empty; name one of cell, field, position, tail")
+            raise UsageError("masking.mode is empty; name one of cell, field, position, tail", code="bad-option")
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -200,11 +220,14 @@ class MaskingConfig:
         if unknown:
             raise UsageError(
                 f"masking.field_weights: there is no field {unknown[0]!r}\n\n"
-                f"hint: the fields are {most_alike(unknown[0], names)}"
+                f"hint: the fields are {most_alike(unknown[0], names)}",
+                code="unknown-name",
             )
         weights = [self.field_weights.get(name, 1.0) for name in names]
         if not any(weights):
-            raise UsageError("masking.field_weights: of the fields that are masked, one must weigh more than 0")
+            raise UsageError(
+                "masking.field_weights: of the fields that are masked, one must weigh more than 0", code="bad-option"
+            )
         return weights
 
 

@@ -128,9 +128,19 @@ def unit_blocks(
     for start in range(0, len(ids), BLOCK):
         begin = max(start - 1, 0)
         block = tokenizer.units(ids[begin : start + BLOCK])
-        origin = end - int(block[0, 0, 1]) if start else 0
-        end = origin + int(block[-1, 0, 1])
+        own = position_units(block)
+        origin = end - int(own[0, 1]) if start else 0
+        end = origin + int(own[-1, 1])
         yield start, origin + block[start - begin :]
+
+
+def position_units(units: Integer[np.ndarray, "length fields 2"]) -> Integer[np.ndarray, "length 2"]:
+    """The raw units that each position stands for: those of its cell that begins last.
+
+    Other cells of a position may depend on what was before, or on what holds for the whole record.
+    """
+    last = units[..., 0].argmax(axis=1)
+    return np.asarray(units[np.arange(len(units)), last])
 
 
 def distinct(numbers: Integer[np.ndarray, "n"]) -> Integer[np.ndarray, "distinct"]:

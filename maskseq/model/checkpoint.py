@@ -75,7 +75,7 @@ def find_checkpoint(folder: Path, warn: Callable[[str], object] = warnings.warn)
         try:
             chosen = named_checkpoint(best)
             if chosen is None:
-                raise DataError(best, "does not name a checkpoint")
+                raise DataError(best, "does not name a checkpoint", code="damaged-file")
             check(chosen)
             return chosen
         except DataError as error:
@@ -103,7 +103,11 @@ def read_model(
     config, fingerprint = _read_config(folder / CONFIG)
     saved_tokenizer = read_json(folder / TOKENIZER)
     if saved_tokenizer.get("fingerprint") != fingerprint:
-        raise DataError(folder / TOKENIZER, f"is not the tokenizer that {CONFIG} names: they come from two checkpoints")
+        raise DataError(
+            folder / TOKENIZER,
+            f"is not the tokenizer that {CONFIG} names: they come from two checkpoints",
+            code="other-tokenizer",
+        )
     tokenizer = tokenizer_from_json(saved_tokenizer, trust_code=trust_code, known=known, file=folder / TOKENIZER)
     _same_vocabulary(config, tokenizer)
     _check_size(config, folder / MODEL)
@@ -127,13 +131,19 @@ def _check_size(config: EncoderConfig, source: Path) -> None:
     """`DataError` unless the weights are those of such an encoder. Nothing of their size is allocated."""
     given = read_shapes(source)
     if config.n_layers > len(given):
-        raise DataError(source, f"holds {len(given)} tensors, too few for the {config.n_layers:,} layers of {CONFIG}")
+        raise DataError(
+            source,
+            f"holds {len(given)} tensors, too few for the {config.n_layers:,} layers of {CONFIG}",
+            code="damaged-file",
+        )
     try:
         with torch.device("meta"):
             expected = {name: tuple(value.shape) for name, value in Encoder(config, seed=None).state_dict().items()}
     except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
         problem = str(error).partition("\n")[0]
-        raise DataError(source.with_name(CONFIG), f"its sizes are not those of an encoder ({problem})") from error
+        raise DataError(
+            source.with_name(CONFIG), f"its sizes are not those of an encoder ({problem})", code="damaged-file"
+        ) from error
     compare(expected, given, source)
 
 
@@ -155,7 +165,7 @@ def newest_checkpoint(run: Path, warn: Callable[[str], object]) -> Path:
         if problems:
             warn(f"damaged: {'; '.join(problems)}. Going back to {folder.name}")
         return folder
-    raise DataError(run, "; ".join(["has no sound checkpoint", *problems]))
+    raise DataError(run, "; ".join(["has no sound checkpoint", *problems]), code="damaged-file")
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -181,18 +191,24 @@ def seal(folder: Path) -> None:
 def check(folder: Path) -> None:
     """`DataError` unless every sealed file is there, byte for byte."""
     if not folder.is_dir():
-        raise DataError(folder, "there is no such checkpoint folder")
+        raise DataError(folder, "there is no such checkpoint folder", code="missing-file")
     if not (folder / DIGESTS).exists():
         found = ", ".join(_files(folder)) or "nothing"
         raise DataError(
-            folder, f"is no finished checkpoint: it has no {DIGESTS} (the last file to be written), only {found}"
+            folder,
+            f"is no finished checkpoint: it has no {DIGESTS} (the last file to be written), only {found}",
+            code="damaged-file",
         )
     for name, digest in read_json(folder / DIGESTS).items():
         inside(folder, name)
         if not (folder / name).is_file():
-            raise DataError(folder / name, "is missing")
+            raise DataError(folder / name, "is missing", code="damaged-file")
         if _digest(folder / name) != digest:
-            raise DataError(folder / name, f"is cut short or changed since it was written ({DIGESTS} disagrees)")
+            raise DataError(
+                folder / name,
+                f"is cut short or changed since it was written ({DIGESTS} disagrees)",
+                code="damaged-file",
+            )
 
 
 def fill(model: Encoder, tensors: dict[str, torch.Tensor], source: Path) -> None:
@@ -210,10 +226,12 @@ def compare(expected: Shapes, given: Shapes, source: Path) -> None:
     unknown = sorted(set(given) - set(expected))
     if missing or unknown:
         parts = [f"lacks {few(missing)}"] * bool(missing) + [f"has unexpected {few(unknown)}"] * bool(unknown)
-        raise DataError(source, f"does not fit {CONFIG}: it {' and '.join(parts)}")
+        raise DataError(source, f"does not fit {CONFIG}: it {' and '.join(parts)}", code="damaged-file")
     for name, shape in expected.items():
         if shape != given[name]:
-            raise DataError(source, f"is {given[name]} but {CONFIG} says {shape}", place=f"tensor {name}")
+            raise DataError(
+                source, f"is {given[name]} but {CONFIG} says {shape}", place=f"tensor {name}", code="damaged-file"
+            )
 
 
 def read_shapes(path: Path) -> Shapes:
@@ -233,9 +251,9 @@ def _safetensors(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise DataError(path, "is missing") from None
+        raise DataError(path, "is missing", code="damaged-file") from None
     except (SafetensorError, OSError) as error:
-        raise DataError(path, f"is not a whole safetensors file ({error})") from error
+        raise DataError(path, f"is not a whole safetensors file ({error})", code="damaged-file") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -243,11 +261,11 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(path, "is missing") from None
+        raise DataError(path, "is missing", code="damaged-file") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(path, f"is not readable JSON ({error})") from error
+        raise DataError(path, f"is not readable JSON ({error})", code="damaged-file") from error
     if not isinstance(value, dict):
-        raise DataError(path, "should hold one JSON object")
+        raise DataError(path, "should hold one JSON object", code="damaged-file")
     return value
 
 
@@ -272,15 +290,21 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 def _read_config(path: Path) -> tuple[EncoderConfig, str]:
     saved = read_json(path)
     if saved.get("format") != FORMAT:
-        raise DataError(path, f"has format {saved.get('format')!r}; this version of maskseq reads format {FORMAT}")
+        raise DataError(
+            path,
+            f"has format {saved.get('format')!r}; this version of maskseq reads format {FORMAT}",
+            code="damaged-file",
+        )
     try:
         return TypeAdapter(EncoderConfig).validate_python(of_encoder(saved["encoder"])), str(saved["tokenizer"])
     except KeyError as error:
-        raise DataError(path, f"lacks the key {error}") from None
+        raise DataError(path, f"lacks the key {error}", code="damaged-file") from None
     except ValidationError as error:
         first = error.errors()[0]
         problem = first["msg"].removeprefix("Value error, ")[:300]
-        raise DataError(path, problem, place=".".join(map(str, ("encoder", *first["loc"])))) from None
+        raise DataError(
+            path, problem, place=".".join(map(str, ("encoder", *first["loc"]))), code="damaged-file"
+        ) from None
 
 
 def _same_vocabulary(config: EncoderConfig, tokenizer: Tokenizer[Any]) -> None:

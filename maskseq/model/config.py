@@ -96,54 +96,83 @@ class EncoderConfig(PriorSwitches):
     """Where truncated normals are cut, in standard deviations."""
 
     def __post_init__(self) -> None:
+        self._check_sizes()
+        self._check_positions()
+        self._check_attention()
+        self.check_priors(self.vocabulary, context_sees_target=self.context_sees_target)
+
+    def _check_sizes(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not value <= MAX_SIZE:
-                raise UsageError(f"{field.name} must be a number up to {MAX_SIZE:,}, not {value}")
+                raise UsageError(f"{field.name} must be a number up to {MAX_SIZE:,}, not {value}", code="bad-option")
         for name in ("rope_theta", "rope_theta_local", "rope_unit", "init_std", "init_cutoff"):
             if getattr(self, name) <= 0:
-                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
+                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}", code="bad-option")
         for name in ("norm_eps", "token_types"):
             if getattr(self, name) < 0:
-                raise UsageError(f"{name} must be at least 0, not {getattr(self, name)}")
+                raise UsageError(f"{name} must be at least 0, not {getattr(self, name)}", code="bad-option")
         for name in ("n_layers", "hidden_size", "n_heads", "intermediate_size", "max_positions", "global_every"):
             if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}", code="bad-option")
         if self.hidden_size % self.n_heads:
-            raise UsageError(f"hidden_size {self.hidden_size} is not a multiple of n_heads {self.n_heads}")
+            raise UsageError(
+                f"hidden_size {self.hidden_size} is not a multiple of n_heads {self.n_heads}", code="bad-option"
+            )
+        for name in ("embedding_dropout", "attention_dropout", "mlp_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}", code="bad-option")
+
+    def _check_positions(self) -> None:
+        if not 0 < self.rope_fraction <= 1:
+            raise UsageError(
+                f"rope_fraction must be above 0 and at most 1, not {self.rope_fraction}", code="bad-option"
+            )
         if self.positions == "rope" and (self.rotary_size < 2 or self.rotary_size % 2):
             raise UsageError(
                 f"rope_fraction {self.rope_fraction} of head size {self.head_size} turns {self.rotary_size} "
-                f"dimensions; it must be an even number of them"
+                f"dimensions; it must be an even number of them",
+                code="bad-option",
             )
         if self.rope_fields and self.rope_gaps:
-            raise UsageError("give rope_fields (coordinates) or rope_gaps (steps between positions), not both")
+            raise UsageError(
+                "give rope_fields (coordinates) or rope_gaps (steps between positions), not both", code="bad-option"
+            )
         if (self.rope_fields or self.rope_gaps) and self.positions != "rope":
-            raise UsageError(f"rope_fields and rope_gaps need positions = 'rope', not {self.positions!r}")
+            raise UsageError(
+                f"rope_fields and rope_gaps need positions = 'rope', not {self.positions!r}", code="bad-option"
+            )
         if len(self.rope_fields) > self.rotary_size // 2:
-            raise UsageError(f"{len(self.rope_fields)} rope_fields share {self.rotary_size // 2} planes of rotation")
+            raise UsageError(
+                f"{len(self.rope_fields)} rope_fields share {self.rotary_size // 2} planes of rotation",
+                code="bad-option",
+            )
+
+    def _check_attention(self) -> None:
         if self.global_every > 1 and (self.window is None or self.window < 0):
             raise UsageError(
                 f"global_every = {self.global_every} leaves layers with local attention: "
-                f"window must say how far they see (64 in ModernBERT), not {self.window}"
+                f"window must say how far they see (64 in ModernBERT), not {self.window}",
+                code="bad-option",
             )
         if self.global_every > 1 and not self.context_sees_target:
             raise UsageError(
                 f"context_sees_target = false needs every layer to attend to whole pieces: "
-                f"global_every must be 1, not {self.global_every}"
+                f"global_every must be 1, not {self.global_every}",
+                code="bad-option",
             )
         dropouts = self.embedding_dropout, self.attention_dropout, self.mlp_dropout
         plain = self.positions == "rope" and self.context_sees_target and not (self.rope_fields or self.rope_gaps)
         if self.frame and (any(dropouts) or not plain):
-            raise UsageError("frame goes with plain RoPE, without dropout, and with a context that sees its target")
+            raise UsageError(
+                "frame goes with plain RoPE, without dropout, and with a context that sees its target",
+                code="bad-option",
+            )
         if not 0 <= self.mask_scaling < 1 or (self.mask_scaling and self.embedding_norm):
-            raise UsageError(f"mask_scaling = {self.mask_scaling} is a share below 1, and goes without embedding_norm")
-        self.check_priors(self.vocabulary, context_sees_target=self.context_sees_target)
-        if not 0 < self.rope_fraction <= 1:
-            raise UsageError(f"rope_fraction must be above 0 and at most 1, not {self.rope_fraction}")
-        for name in ("embedding_dropout", "attention_dropout", "mlp_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
+            raise UsageError(
+                f"mask_scaling = {self.mask_scaling} is a share below 1, and goes without embedding_norm",
+                code="bad-option",
+            )
 
     @property
     def least_parameters(self) -> int:
@@ -176,7 +205,8 @@ class EncoderConfig(PriorSwitches):
                 able = [each for each, index in given.items() if self.vocabulary.centres[index] is not None]
                 raise UsageError(
                     f"model.rope_fields, rope_gaps: {name!r} is not a given field of numbers, which all positions know"
-                    f"\n\nhint: {'those are ' + ', '.join(able) if able else 'there is none'}"
+                    f"\n\nhint: {'those are ' + ', '.join(able) if able else 'there is none'}",
+                    code="bad-option",
                 )
             others = (0.0,) * (self.vocabulary.n_rows[index] - len(centres))
             found.append((index, tuple(centre / self.rope_unit for centre in centres) + others))

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from maskseq.errors import UsageError
 from maskseq.model.attention.context_target import ContextTargetAttention
 from maskseq.model.attention.packed import packed_self_attention
+from maskseq.model.choice import Kernels
 from maskseq.model.config import EncoderConfig as EncoderConfig
 from maskseq.model.dropout import dropout
+from maskseq.model.embedding import Embedding
 from maskseq.model.linear import Linear
 from maskseq.model.priors.ordinal_basis import table_of, table_rows
 from maskseq.model.priors.prior import Prior
@@ -52,7 +54,9 @@ class Encoder(nn.Module):
             self.final_norm = Norm(config) if config.final_norm else nn.Identity()
             self.head = nn.Identity() if config.head == "none" else PredictionHead(config)
             self.decoder = Decoder(config)
-        self.to_empty(device=device)
+        self.compute_with(Kernels())
+        # As `to_empty`, whose `empty_like` of a meta tensor loads a package of algebra.
+        self._apply(lambda each: torch.empty(each.shape, dtype=each.dtype, device=device))  # type: ignore[no-untyped-call]
         if seed is not None:
             initialize(self, seed)
 
@@ -60,7 +64,7 @@ class Encoder(nn.Module):
         self,
         ids: Int[Tensor, "tokens fields"],
         positions: Int[Tensor, "tokens"],
-        cu_seqlens: Int[Tensor, "pieces+1"],
+        cu_seqlens: Int[Tensor, " bounds"],
         max_seqlen: int,
         *,
         target: Bool[Tensor, "tokens"] | None = None,
@@ -83,9 +87,9 @@ class Encoder(nn.Module):
                 f"hint: shorten the context, or train with max_positions = {max_seqlen}"
             )
         if attend is None:
-            attend = packed_self_attention
+            attend = partial(packed_self_attention, backend=self.kernels.attention)
             if target is not None and not config.context_sees_target:
-                attend = ContextTargetAttention.of(target, cu_seqlens)
+                attend = ContextTargetAttention.of(target, cu_seqlens, backend=self.kernels.attention)
         hidden, prior = self.embeddings(ids, positions)
         frame = self.embeddings.frame.weight if config.frame else None
         if config.mask_scaling:
@@ -137,6 +141,13 @@ class Encoder(nn.Module):
             return everywhere, None
         return everywhere, angles(config.rotary_size, config.rope_theta_local)
 
+    def compute_with(self, kernels: Kernels) -> None:
+        """Use these kernels from now on; by default those that are fastest on the machine."""
+        self.kernels = kernels
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.widened = kernels.widened
+
     @property
     def n_parameters(self) -> int:
         return sum(p.numel() for p in self.parameters())
@@ -148,13 +159,13 @@ class Embeddings(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.tok_embeddings = nn.Embedding(sum(table_rows(config)), config.hidden_size)
+        self.tok_embeddings = Embedding(sum(table_rows(config)), config.hidden_size)
         if config.positions == "learned":
-            self.positions = nn.Embedding(config.max_positions, config.hidden_size)
+            self.positions = Embedding(config.max_positions, config.hidden_size)
         if config.frame:
-            self.frame = nn.Embedding(2, config.hidden_size)
+            self.frame = Embedding(2, config.hidden_size)
         if config.token_types:
-            self.token_types = nn.Embedding(config.token_types, config.hidden_size)
+            self.token_types = Embedding(config.token_types, config.hidden_size)
         for name, prior in PRIORS.items():
             switches = getattr(config, name)
             if switches.on and switches.fits(config.vocabulary):
@@ -219,7 +230,7 @@ class Layer(nn.Module):
         self,
         hidden: Float[Tensor, "tokens hidden"],
         rotation: Rotation,
-        cu_seqlens: Int[Tensor, "pieces+1"],
+        cu_seqlens: Int[Tensor, " bounds"],
         max_seqlen: int,
         window: int | None,
         dropout_keys: Int[Tensor, "rows"] | None,
@@ -249,7 +260,7 @@ class Attention(nn.Module):
         self,
         hidden: Float[Tensor, "tokens hidden"],
         rotation: Rotation,
-        cu_seqlens: Int[Tensor, "pieces+1"],
+        cu_seqlens: Int[Tensor, " bounds"],
         max_seqlen: int,
         window: int | None,
         attend: Attend,
@@ -342,7 +353,7 @@ class Norm(nn.Module):
 def framed(
     hidden: Float[Tensor, "tokens hidden"],
     frame: Float[Tensor, "2 *pieces hidden"],
-    cu_seqlens: Int[Tensor, "pieces+1"],
+    cu_seqlens: Int[Tensor, " bounds"],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The pieces with a token before and one behind each: their embeddings, ends and positions, and where the tokens
     that were given now are. The frame is one for all pieces, or one for each.
@@ -357,14 +368,14 @@ def framed(
     return longer, ends, positions, kept
 
 
-def piece_of(cu_seqlens: Int[Tensor, "pieces+1"]) -> Int[Tensor, "tokens"]:
+def piece_of(cu_seqlens: Int[Tensor, " bounds"]) -> Int[Tensor, "tokens"]:
     """Which piece each token is of."""
     lengths = cu_seqlens.diff()
     return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
 
 
 def mask_scales(
-    ids: Int[Tensor, "tokens fields"], cu_seqlens: Int[Tensor, "pieces+1"], config: EncoderConfig
+    ids: Int[Tensor, "tokens fields"], cu_seqlens: Int[Tensor, " bounds"], config: EncoderConfig
 ) -> tuple[Float[Tensor, "pieces"], Bool[Tensor, "tokens"]]:
     """What makes up for the share of each piece that is masked, its frame counted (ESM-2), and what is."""
     masked = (ids == torch.tensor(config.vocabulary.mask_ids, device=ids.device)).any(dim=1)

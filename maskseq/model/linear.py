@@ -7,23 +7,34 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from maskseq.model.cpu import bf16_is_fast
+from maskseq.model.cpu import bf16_is_fast, constant_when_compiled
 
 
 class Linear(nn.Linear):
     """`nn.Linear` that takes and gives its input's dtype."""
 
+    widened: bool | None = None
+    """Whether bfloat16 is multiplied in float32 on a CPU; None: where that is faster."""
+
+    def reset_parameters(self) -> None:
+        """Draw initial values, but not on the meta device, where it changes nothing and loads a package of algebra."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
     def forward(self, input: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
         bias = None if self.bias is None else self.bias.to(input.dtype)
-        if input.dtype == torch.bfloat16 and self.weight.dtype == torch.float32 and _widens(input.device.type):
+        if input.dtype == torch.bfloat16 and self.weight.dtype == torch.float32 and self._widens(input.device.type):
             product: Tensor = WidenedProduct.apply(input, self.weight)  # type: ignore[no-untyped-call]
             return product if bias is None else product + bias
         return F.linear(input, self.weight.to(input.dtype), bias)
 
+    def _widens(self, device: str) -> bool:
+        return device == "cpu" and (_bf16_is_slow() if self.widened is None else self.widened)
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _widens(device: str) -> bool:
-    return device == "cpu" and not bf16_is_fast()
+
+@constant_when_compiled
+def _bf16_is_slow() -> bool:
+    return not bf16_is_fast()
 
 
 class WidenedProduct(torch.autograd.Function):

@@ -15,11 +15,11 @@ from maskseq.types import Vocabulary
 def preset(name: str, vocabulary: Vocabulary, **changes: Any) -> EncoderConfig:
     """The preset called `name` for this vocabulary; `UsageError` names a wrong preset or switch."""
     if name not in PRESETS:
-        raise UsageError(f"there is no preset {name!r}\n\nhint: {nearest(name, list(PRESETS))}")
+        raise UsageError(f"there is no preset {name!r}\n\nhint: {nearest(name, list(PRESETS))}", code="unknown-name")
     switches = [f.name for f in fields(EncoderConfig) if f.name != "vocabulary"]
     for key in changes:
         if key not in switches:
-            raise UsageError(f"an encoder has no switch {key!r}\n\nhint: {nearest(key, switches)}")
+            raise UsageError(f"an encoder has no switch {key!r}\n\nhint: {nearest(key, switches)}", code="unknown-name")
     return replace(EncoderConfig(vocabulary=vocabulary, **PRESETS[name]), **changes)
 
 

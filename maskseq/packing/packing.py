@@ -53,9 +53,12 @@ class PackingConfig:
     def __post_init__(self) -> None:
         for name in ("cut", "open"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} = {getattr(self, name)} must be a share between 0 and 1")
+                raise UsageError(f"{name} = {getattr(self, name)} must be a share between 0 and 1", code="bad-option")
         if not 1 <= self.context <= self.row_tokens:
-            raise UsageError(f"context = {self.context} must be at least 1 and at most row_tokens = {self.row_tokens}")
+            raise UsageError(
+                f"context = {self.context} must be at least 1 and at most row_tokens = {self.row_tokens}",
+                code="bad-option",
+            )
 
     @property
     def window(self) -> int:

@@ -87,7 +87,8 @@ class PackedRows:
         span = corpus.span_of(split)
         if span.start == span.stop:
             raise UsageError(
-                f"{corpus.path}: the {split} split is empty\n\nhint: tokenize again with another share or split"
+                f"{corpus.path}: the {split} split is empty\n\nhint: tokenize again with another share or split",
+                code="too-little-data",
             )
         self.corpus, self.config, self.masking = corpus, config, masking
         self.total_tokens, self.decay_start = total_tokens, decay_start

@@ -8,7 +8,7 @@ towards equal ones, then those of the classes, drawn towards the common ones; on
 weights, and on fewer still nothing is fitted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -206,11 +206,45 @@ class Blend:
     ) -> list[Float[np.ndarray, "_ _"]]:
         """Log-probabilities of the requested cells."""
         possible = self._possible(cells)
-        weights = self.gate.weights[self.situations(examples, cells)]
         mixed = np.zeros(possible.shape)
+        for weights, answer in self._weighed(examples, cells, possible):
+            if answer is not None:
+                mixed += weights * answer
+        return self._pooled(mixed, possible, cells)
+
+    def with_parts(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> tuple[list[Float[np.ndarray, "_ _"]], list[Float[np.ndarray, "experts _ _"]]]:
+        """The same, and the probabilities that each expert states; NaN of one without a say."""
+        possible = self._possible(cells)
+        mixed = np.zeros(possible.shape)
+        parts = np.full((len(self.experts), *possible.shape), np.nan, np.float32)
+        for part, (weights, answer) in zip(parts, self._weighed(examples, cells, possible), strict=True):
+            if answer is not None:
+                mixed += weights * answer
+                part[:] = np.where(possible, np.exp(answer), 0)
+        ends = np.cumsum([len(requested) for requested in cells])[:-1]
+        return self._pooled(mixed, possible, cells), np.split(parts, ends, axis=1)
+
+    def _weighed(
+        self,
+        examples: Sequence[Example],
+        cells: Sequence[Integer[np.ndarray, "_ 2"]],
+        possible: Bool[np.ndarray, "cells ids"],
+    ) -> Iterator[tuple[Float[np.ndarray, "cells 1"], Float[np.ndarray, "cells ids"] | None]]:
+        """Of each expert its weights and its answer, which is not asked for where it has no weight."""
+        weights = self.gate.weights[self.situations(examples, cells)]
         for column, predict in enumerate(self.experts.values()):
-            if weights[:, column].any():
-                mixed += weights[:, column, None] * _floored(predict(examples, cells), possible)
+            some = weights[:, column].any()
+            yield weights[:, column, None], _floored(predict(examples, cells), possible) if some else None
+
+    def _pooled(
+        self,
+        mixed: Float[np.ndarray, "cells ids"],
+        possible: Bool[np.ndarray, "cells ids"],
+        cells: Sequence[Integer[np.ndarray, "_ 2"]],
+    ) -> list[Float[np.ndarray, "_ _"]]:
+        """Normalised, and by example."""
         mixed[~possible] = -np.inf
         if len(mixed):
             mixed -= np.logaddexp.reduce(mixed, axis=1, keepdims=True)

@@ -51,12 +51,16 @@ class EncoderPredict:
         self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> list[Float[np.ndarray, "_ _"]]:
         """Float32 log-probabilities of each asked cell; −inf for ids that its field cannot predict."""
-        sequences = [each.ids for each in examples]
-        answers = self._plain(sequences, cells)
+        sequences, n = [each.ids for each in examples], len(examples)
+        views, requests = list(sequences), list(cells)  # all views share the passes
         for symmetry in self.symmetries:
-            moved = [_moved(symmetry, requested, len(ids)) for ids, requested in zip(sequences, cells, strict=True)]
-            seen = self._plain([symmetry.ids(np.asarray(ids)) for ids in sequences], moved)
-            for answer, other, requested in zip(answers, seen, moved, strict=True):
+            views += [symmetry.ids(np.asarray(ids)) for ids in sequences]
+            requests += [_moved(symmetry, requested, len(ids)) for ids, requested in zip(sequences, cells, strict=True)]
+        seen = self._plain(views, requests)
+        answers = seen[:n]
+        for number, symmetry in enumerate(self.symmetries, start=1):
+            mine = slice(number * n, (number + 1) * n)
+            for answer, other, requested in zip(answers, seen[mine], requests[mine], strict=True):
                 answer += self._renamed(symmetry, other, requested[:, 1])
         for answer in answers if self.symmetries else ():
             answer /= 1 + len(self.symmetries)

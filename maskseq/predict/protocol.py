@@ -1,6 +1,6 @@
 """What a predictor sees and answers, and what infilling returns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -92,6 +92,22 @@ class Rejects(Protocol):
         """Which known values it takes for no measurements, and does without."""
 
 
+@runtime_checkable
+class PredictWithParts(Protocol):
+    """A `Predict` that is made of several, and shows what each of them answers."""
+
+    experts: Mapping[str, Predict]
+
+    def __call__(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> Sequence[Float[np.ndarray, "_ _"]]: ...
+
+    def with_parts(
+        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
+    ) -> tuple[Sequence[Float[np.ndarray, "_ _"]], Sequence[Float[np.ndarray, "experts _ _"]]]:
+        """What it answers, and the probabilities that each of the experts states; NaN of one without a say."""
+
+
 def answers_of(
     predict: Predict, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
 ) -> tuple[Sequence[Float[np.ndarray, "_ _"]], Sequence[Stated | None]]:
@@ -146,6 +162,8 @@ class Fill:
     """The numbers that `marginals` come from, where the predictor states numbers."""
     numbers: Float[np.ndarray, "samples cells"] | None = None
     """The numbers that the values stand for: within their bins, or beyond all of them; None where it does not."""
+    experts: Float[np.ndarray, "samples cells experts"] | None = None
+    """What each expert gave the value, given the known cells alone; NaN of one without a say. None: there is one."""
 
     @cached_property
     def joint(self) -> Float[np.ndarray, " samples"]:
@@ -184,6 +202,7 @@ class Fill:
             cells=cells[order],
             marginals=self.marginals[order],
             tails=None if self.tails is None else self.tails[order],
+            experts=None if self.experts is None else self.experts[:, order],
             **{name: getattr(self, name)[:, order] for name in _PER_SAMPLE},
         )
 
@@ -194,12 +213,16 @@ class Fill:
         def stacked(name: str) -> np.ndarray:
             return np.stack([np.concatenate([getattr(part, name)[0] for part in parts]) for parts in samples])
 
+        def there(name: str) -> np.ndarray | None:
+            return None if any(getattr(part, name) is None for part in samples[0]) else stacked(name)
+
         return cls(
             cells=np.concatenate([part.cells for part in samples[0]]),
             marginals=np.concatenate([part.marginals for part in samples[0]]),
             n_passes=np.array([sum(int(part.n_passes[0]) for part in parts) for parts in samples]),
             stated=Stated.joined([part.stated for part in samples[0]]),
-            numbers=stacked("numbers") if all(part.numbers is not None for part in samples[0]) else None,
+            numbers=there("numbers"),
+            experts=there("experts"),
             **{name: stacked(name) for name in _PER_SAMPLE},
         )
 

@@ -54,7 +54,7 @@ def detectors(sequences: Iterable[Ids], vocabulary: Vocabulary, fields: Sequence
     if np.median(lengths) <= LONGEST:
         common = [text for text, _ in texts.most_common(VARIANTS) if len(text) <= LONGEST]
         found["length"] = Length(np.sort(lengths))
-        found["counts"] = Counts.of(common, column, vocabulary.n_rows[column])
+        found["counts"] = NearestCounts.of(common, column, vocabulary.n_rows[column])
         found["edit distance"] = EditDistance.of(common, column)
     return found
 
@@ -133,7 +133,7 @@ def _grams(text: tuple[int, ...], n: int) -> Iterable[tuple[int, ...]]:
 
 
 @dataclass(frozen=True)
-class Counts:
+class NearestCounts:
     """How far its counts of values are from the nearest ones in training, as a share of both together."""
 
     least: ClassVar[float] = 0.1
@@ -141,7 +141,7 @@ class Counts:
     column: int
 
     @classmethod
-    def of(cls, texts: Sequence[tuple[int, ...]], column: int, n_ids: int) -> "Counts":
+    def of(cls, texts: Sequence[tuple[int, ...]], column: int, n_ids: int) -> "NearestCounts":
         counted = [np.bincount(np.array(text, np.int64), minlength=n_ids) for text in texts]
         return cls(np.unique(np.stack(counted), axis=0).astype(np.float64), column)
 

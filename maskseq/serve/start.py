@@ -19,7 +19,9 @@ def listen(
 
         from maskseq.serve.server import LOOPBACK, application
     except ImportError:
-        raise UsageError("a server needs FastAPI and uvicorn\n\nhint: pip install 'maskseq[serve]'") from None
+        raise UsageError(
+            "a server needs FastAPI and uvicorn\n\nhint: pip install 'maskseq[serve]'", code="missing-extra"
+        ) from None
     here = is_loopback(host)
     if token is None and not here:
         token = secrets.token_urlsafe(24)

@@ -240,7 +240,7 @@ def fixed(records: Sequence[Any], values: Sequence[FixedValue], run: ServedModel
             record = with_value(record, value, run)
         yield record
     if waiting:
-        raise UsageError(f"no record is called {next(iter(waiting))!r}, which a value is fixed in")
+        raise UsageError(f"no record is called {next(iter(waiting))!r}, which a value is fixed in", code="unknown-name")
 
 
 def with_value(record: Any, value: FixedValue, run: ServedModel) -> Any:
@@ -248,7 +248,9 @@ def with_value(record: Any, value: FixedValue, run: ServedModel) -> Any:
     tokenizer = run.fills
     names = [field.name for field in tokenizer.fields]
     if value.field not in names:
-        raise UsageError(f"there is no field {value.field!r}\n\nhint: {nearest(value.field, names)}")
+        raise UsageError(
+            f"there is no field {value.field!r}\n\nhint: {nearest(value.field, names)}", code="unknown-name"
+        )
     column = names.index(value.field)
     field = tokenizer.fields[column]
     encoded = encode(tokenizer, record)

@@ -73,7 +73,7 @@ def inside(folder: object, name: str) -> str:
     """The name, which was read from a file of the folder; `DataError` if it leads out of the folder."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:
-        raise DataError(str(folder), f"names the file {name!r}, which would lie outside of it")
+        raise DataError(str(folder), f"names the file {name!r}, which would lie outside of it", code="damaged-file")
     return name
 
 

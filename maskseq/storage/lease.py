@@ -115,7 +115,8 @@ def _last_of_the_dead(objects: Objects, name: str) -> Version | None:
                 owner = " ".join(content.decode(errors="replace").split()[1:3])
                 raise UsageError(
                     f"{objects.url}: another process is building this corpus ({owner})\n\n"
-                    f"hint: wait for it to end, or give another output folder"
+                    f"hint: wait for it to end, or give another output folder",
+                    code="busy",
                 )
     except FileNotFoundError:
         return None

@@ -25,7 +25,9 @@ class Objects:
         try:
             self._stores: Any = importlib.import_module("obstore.store")
         except ImportError:
-            raise UsageError(f"{url} needs the package obstore\n\nhint: pip install 'maskseq[cloud]'") from None
+            raise UsageError(
+                f"{url} needs the package obstore\n\nhint: pip install 'maskseq[cloud]'", code="missing-extra"
+            ) from None
         self._obstore: Any = importlib.import_module("obstore")
         self._errors: Any = importlib.import_module("obstore.exceptions")
         self.url = url.rstrip("/")
@@ -93,7 +95,7 @@ class Objects:
             yield
         except (FileNotFoundError, PermissionError, self._errors.BaseError) as error:
             if NO_BUCKET.search(str(error)):
-                raise UsageError(f"{self.url}: there is no such bucket") from error
+                raise UsageError(f"{self.url}: there is no such bucket", code="missing-file") from error
             if isinstance(error, FileNotFoundError):
                 raise
             place = f"{self.url}/{name}" if name else self.url
@@ -111,7 +113,10 @@ class Objects:
     @contextmanager
     def _listing(self, below: str) -> Iterator[None]:
         if isinstance(self.client, self._stores.HTTPStore):
-            raise UsageError(f"{self.url}: a web server is only read from\n\nhint: build in a folder or a bucket")
+            raise UsageError(
+                f"{self.url}: a web server is only read from\n\nhint: build in a folder or a bucket",
+                code="not-supported",
+            )
         with self.explained(below):
             yield
 

@@ -151,7 +151,7 @@ def require_apart(target: Path, *inputs: Path | None) -> None:
     """`UsageError` where an output would replace what it is made from."""
     for path in inputs:
         if path is not None and path.exists() and target.exists() and path.samefile(target):
-            raise UsageError(f"{target} is an input of this command\n\nhint: choose another output")
+            raise UsageError(f"{target} is an input of this command\n\nhint: choose another output", code="exists")
 
 
 @contextmanager
@@ -183,7 +183,7 @@ def explained(target: Path, work: Path | None = None) -> Iterator[None]:
     except DataError as error:
         if work is None or not Path(error.path).is_relative_to(work):
             raise
-        raise DataError(_known(error.path, target, work), error.problem, place=error.place) from error
+        raise DataError(_known(error.path, target, work), error.problem, place=error.place, code=error.code) from error
 
 
 def _known(path: object, target: Path, work: Path | None) -> Path:
@@ -195,7 +195,7 @@ def _known(path: object, target: Path, work: Path | None) -> Path:
 
 def _require_absent(target: Path) -> None:
     if os.path.lexists(target):
-        raise UsageError(f"{target} exists already\n\nhint: choose another output, or remove it")
+        raise UsageError(f"{target} exists already\n\nhint: choose another output, or remove it", code="exists")
 
 
 def _taken(folder: Path, target: Path) -> int:
@@ -204,7 +204,9 @@ def _taken(folder: Path, target: Path) -> int:
         with suppress(FileExistsError):
             folder.mkdir()
         if not _ours(folder):
-            raise UsageError(f"{folder} was not made by maskseq\n\nhint: move it, or choose another output")
+            raise UsageError(
+                f"{folder} was not made by maskseq\n\nhint: move it, or choose another output", code="foreign-folder"
+            )
         try:
             handle = os.open(folder / MARK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except FileNotFoundError:  # its owner has just removed it
@@ -254,7 +256,7 @@ def _lock(handle: int, busy: str, *, shared: bool = False) -> None:
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UsageError(busy) from None
+        raise UsageError(busy, code="busy") from None
     except OSError:
         return  # a file system without locks: nothing is checked there
 

@@ -39,7 +39,7 @@ def local_files(places: Sequence[str]) -> Iterator[list[Path]]:
         except DataError as error:  # the user knows the URL, not our copy
             for place, path in zip(places, paths, strict=True):
                 if is_url(place) and error.path == str(path):
-                    raise DataError(place, error.problem, place=error.place) from error
+                    raise DataError(place, error.problem, place=error.place, code=error.code) from error
             raise
 
 
@@ -50,5 +50,5 @@ def _local_file(url: str) -> Iterator[Path]:
         try:
             path = copy.enter_context(open_folder(parent).local_file(name))
         except FileNotFoundError:
-            raise DataError(url, "there is no such file") from None
+            raise DataError(url, "there is no such file", code="missing-file") from None
         yield path

@@ -33,7 +33,7 @@ class RemoteFolder(Folder):
 
     def __reduce__(self) -> tuple[object, ...]:
         if self._objects.url.startswith("memory:"):
-            raise UsageError(f"{self} lives in this process alone\n\nhint: build with one worker")
+            raise UsageError(f"{self} lives in this process alone\n\nhint: build with one worker", code="not-supported")
         return RemoteFolder, (self._objects.url,)
 
     def read(self, name: str) -> bytes:

@@ -120,7 +120,9 @@ def _parquet(path: Path, columns: Columns) -> Iterator[Sink]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise UsageError("writing .parquet needs pyarrow\n\nhint: pip install pyarrow, or write .csv") from None
+        raise UsageError(
+            "writing .parquet needs pyarrow\n\nhint: pip install pyarrow, or write .csv", code="missing-extra"
+        ) from None
     types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
     schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
     waiting: list[Mapping[str, Any]] = []

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict
 
 from maskseq.contract.own import is_own, named
-from maskseq.errors import UsageError
+from maskseq.errors import UsageError, check_seed
 from maskseq.tasks.outcome import Outcome
 
 Kind = Literal["binary", "multiclass", "multilabel", "regression"]
@@ -220,8 +220,7 @@ class TaskConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise UsageError(f"seed = {self.seed} must be 0 or more")
+        check_seed(self.seed)
         self.head.kind_of(per_unit=self.labels.per_unit)
         if self.prefixes and self.labels.per_unit:
             raise UsageError("prefixes: labels of units need none; give one of both")

@@ -14,6 +14,7 @@ from maskseq.contract.fence import encode
 from maskseq.corpus.hashing import hash64
 from maskseq.errors import DataError, DataWarning, UsageError, nearest
 from maskseq.formats import Names
+from maskseq.masking.units import position_units
 from maskseq.predict.encoder import windows
 from maskseq.tasks.config import TaskConfig
 from maskseq.tasks.labels import listed, record_labels, unit_labels
@@ -101,12 +102,10 @@ def split_shares(
     part_of: dict[str, str] = {}
     for groups in strata.values():
         order = sorted(groups, key=lambda group: hash64(f"{seed}/{group}".encode()))
-        begin, share = 0, 0.0
-        for part, own in shares.items():
-            share += own
-            end = round(share * len(order))
-            part_of |= dict.fromkeys(order[begin:end], part)
-            begin = end
+        begin = 0
+        for part, n in _sizes(len(order), shares).items():
+            part_of |= dict.fromkeys(order[begin : begin + n], part)
+            begin += n
     found: dict[str, list[TaskExample]] = {part: [] for part in ("train", *shares)}
     for each in examples:
         found[part_of.get(each.group, "train")].append(each)
@@ -117,6 +116,22 @@ def split_shares(
                 f"has no record: there are {len(part_of):,} groups of records to divide",
             )
     return found
+
+
+def _sizes(n: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """How many of `n` groups each part is given; the others are `train`.
+
+    No part with a share goes without as long as there are enough, the training part first.
+    """
+    ends = [0, *np.round(np.cumsum(list(shares.values())) * n).astype(int).tolist()]
+    sizes = dict(zip(shares, np.diff(ends).tolist(), strict=True)) | {"train": n - ends[-1]}
+    wanting = sorted((part for part in shares if shares[part] and not sizes[part]), key=lambda part: -shares[part])
+    for part in (["train"] if not sizes["train"] else []) + wanting:
+        largest = max(sizes, key=lambda other: sizes[other])
+        if sizes[largest] > 1 or (part == "train" and n):
+            sizes[largest] -= 1
+            sizes[part] += 1
+    return {part: sizes[part] for part in shares}
 
 
 def shared_records(train: Sequence[TaskExample], other: Sequence[TaskExample]) -> int:
@@ -261,7 +276,7 @@ def _windows_of(
     name: str, group: str, encoded: Encoded, tokenizer: Tokenizer[Any], context: int, labels: np.ndarray
 ) -> Iterator[TaskExample]:
     """Windows of a record, each with the positions whose first unit has a label; every position is in one of them."""
-    units = tokenizer.units_of(encoded)[:, 0]
+    units = position_units(tokenizer.units_of(encoded))
     real = (units[:, 1] > units[:, 0]) & (units[:, 0] < len(labels))
     unit = np.where(real, units[:, 0], 0)
     given = real & (labels[unit] != "") if len(labels) else real & False

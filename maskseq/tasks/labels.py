@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
@@ -22,6 +22,7 @@ SHOWN = 5
 """Keys that a message lists."""
 
 
+@runtime_checkable
 class RecordLabels(Protocol):
     """Gives the label of a record, and says at the end what did not fit."""
 
@@ -34,6 +35,7 @@ class RecordLabels(Protocol):
         ...
 
 
+@runtime_checkable
 class UnitLabels(Protocol):
     """The same for the raw units of a record; "" where a unit has none."""
 

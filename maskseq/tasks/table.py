@@ -1,5 +1,6 @@
 """Predictions as rows of a table: the record, the unit, the answer, and how sure it is."""
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -48,7 +49,9 @@ def _rows(task: TaskModel, examples: list[TaskExample]) -> Iterator[dict[str, An
             found = next(predictions)
             if task.config.kind == "regression":
                 value, width = float(found[0]), task.half_width
-                yield {**first, "prediction": value, "low": value - width, "high": value + width}
+                bounded = math.isfinite(width)  # else too few errors were seen
+                low, high = (value - width, value + width) if bounded else (None, None)
+                yield {**first, "prediction": value, "low": low, "high": high}
             else:
                 shares = {f"p({name})": float(p) for name, p in zip(task.space.classes, found, strict=True)}
                 yield {**first, "prediction": task.space.named(found), **shares}

@@ -162,11 +162,11 @@ def fit_temperature(
 def half_width(errors: Float[np.ndarray, " answers"], coverage: float) -> float:
     """Split conformal: what a new absolute error stays below with at least this probability, by those seen.
 
-    The largest of them where they are too few to say so: it covers n of n + 1.
+    Infinite where they are too few to bound it: a new error exceeds all n with probability 1 / (n + 1).
     """
     ordered = np.sort(np.abs(errors))
     rank = math.ceil((len(ordered) + 1) * coverage)
-    return float(ordered[min(rank, len(ordered)) - 1]) if len(ordered) else math.inf
+    return float(ordered[rank - 1]) if rank <= len(ordered) else math.inf
 
 
 def parted(label: str, separator: str) -> list[str]:

@@ -50,7 +50,7 @@ class TaskModel:
     tokenizer: Tokenizer[Any]
     temperature: float = 1.0
     half_width: float = 0.0
-    """Of the interval around a predicted number."""
+    """Of the interval around a predicted number; infinite where too few errors were seen to bound one."""
 
     @property
     def context(self) -> int:

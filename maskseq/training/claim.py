@@ -27,12 +27,16 @@ def claim(run: RunFolder, identity: dict[str, Any], canonical: Canonical = dict)
             raise UsageError(
                 f"{run.path} holds another run: {'; '.join(differences[:3])}"
                 + (f" and {len(differences) - 3} more differences" if len(differences) > 3 else "")
-                + "\n\nhint: choose another output folder, or go on from this run with --extend"
+                + "\n\nhint: choose another output folder, or go on from this run with --extend",
+                code="other-data",
             )
         return
     for path in run.results:
         if os.path.lexists(path):
-            raise UsageError(f"{run.path} holds {path.name} but no {run.recipe.name}: it is not a run that could go on")
+            raise UsageError(
+                f"{run.path} holds {path.name} but no {run.recipe.name}: it is not a run that could go on",
+                code="foreign-folder",
+            )
     write(run.recipe, to_json(identity, lossless=True, ascii=False, indent=1))
 
 

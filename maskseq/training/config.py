@@ -59,25 +59,35 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("tokens", "rows", "micro_rows", "keep_last", "validation_rows"):
             if getattr(self, name) < 1:
-                raise UsageError(f"training: {name} must be at least 1, not {getattr(self, name)}")
+                raise UsageError(f"training: {name} must be at least 1, not {getattr(self, name)}", code="bad-option")
         if self.comparison_cells < 0:
-            raise UsageError(f"training: comparison_cells must be 0 or more, not {self.comparison_cells}")
+            raise UsageError(
+                f"training: comparison_cells must be 0 or more, not {self.comparison_cells}", code="bad-option"
+            )
         for name in (self.loss, *self.callbacks):
             if name and not is_own(name):
-                raise UsageError(f"training: {name!r} is not of the form module:name, as losses and callbacks are")
+                raise UsageError(
+                    f"training: {name!r} is not of the form module:name, as losses and callbacks are", code="bad-option"
+                )
         if self.loss and self.smoothing:
-            raise UsageError("training.smoothing is of cross-entropy, and training.loss stands in its place: give one")
+            raise UsageError(
+                "training.smoothing is of cross-entropy, and training.loss stands in its place: give one",
+                code="bad-option",
+            )
         if self.patience < 0:
-            raise UsageError(f"training: patience is a number of validations from 0 on, not {self.patience}")
+            raise UsageError(
+                f"training: patience is a number of validations from 0 on, not {self.patience}", code="bad-option"
+            )
         if bool(self.first_rows) != bool(self.rows_warmup):
-            raise UsageError("training: a batch-size warm-up needs both first_rows and rows_warmup")
+            raise UsageError("training: a batch-size warm-up needs both first_rows and rows_warmup", code="bad-option")
         if self.first_rows and self.rows % self.first_rows:
             raise UsageError(
                 f"training: rows ({self.rows}) must be a multiple of first_rows ({self.first_rows}), the size of the "
-                f"warm-up's increments"
+                f"warm-up's increments",
+                code="bad-option",
             )
         if not 0 <= self.ema < 1:
-            raise UsageError(f"training: ema is a decay from 0 up to 1, not {self.ema}")
+            raise UsageError(f"training: ema is a decay from 0 up to 1, not {self.ema}", code="bad-option")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -118,10 +128,13 @@ class OptimizerConfig:
         if self.lr <= 0 or self.eps <= 0 or self.weight_decay < 0:
             raise UsageError(
                 f"optimizer: lr and eps must be positive and weight_decay 0 or more, not {self.lr}, {self.eps} and "
-                f"{self.weight_decay}"
+                f"{self.weight_decay}",
+                code="bad-option",
             )
         if not all(0 <= beta < 1 for beta in (*self.betas, self.momentum)):
-            raise UsageError(f"optimizer: betas and momentum lie in [0, 1), not {self.betas} and {self.momentum}")
+            raise UsageError(
+                f"optimizer: betas and momentum lie in [0, 1), not {self.betas} and {self.momentum}", code="bad-option"
+            )
 
     @property
     def max_norm(self) -> float:

@@ -15,9 +15,12 @@ from maskseq.model.cpu import bf16_is_fast
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
     """`auto`, `cpu` or `cuda` as a device; on a machine with several GPUs that of the local rank."""
     if name not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device: must be auto, cpu or cuda, not {name!r}")
+        raise UsageError(f"device: must be auto, cpu or cuda, not {name!r}", code="bad-option")
     if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device: cuda was asked for, but torch sees no GPU here\n\nhint: `maskseq doctor` says why")
+        raise UsageError(
+            "device: cuda was asked for, but torch sees no GPU here\n\nhint: `maskseq doctor` says why",
+            code="bad-option",
+        )
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     torch.cuda.set_device(local_rank)

@@ -169,5 +169,24 @@ class Compared:
     """The gain over the best simple method by protocol, with intervals, and the verdict: one line."""
 
 
-Event = Started | Step | Validation | Tested | PlateauEnded | CheckpointSaved | Warned | Stopped | Finished | Compared
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """What the finished run predicts with was calibrated on selection data, or why it was not."""
+
+    in_words: str
+
+
+Event = (
+    Started
+    | Step
+    | Validation
+    | Tested
+    | PlateauEnded
+    | CheckpointSaved
+    | Warned
+    | Stopped
+    | Finished
+    | Calibrated
+    | Compared
+)
 Listener = Callable[[Event], None]

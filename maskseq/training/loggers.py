@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from maskseq.errors import UsageError
 from maskseq.storage.run_folder import RunFolder
 from maskseq.training.events import Event, Listener, Scores, Started, Step, Tested, Validation
 
 
+@runtime_checkable
 class Logger(Protocol):
     """Takes numbers by name."""
 
@@ -149,11 +150,16 @@ def _find(name: str) -> Open:
         try:
             import_module(name)
         except ImportError as error:
-            raise UsageError(f"logger {name!r} is not installed: {error}\n\nhint: pip install {name}") from None
+            raise UsageError(
+                f"logger {name!r} is not installed: {error}\n\nhint: pip install {name}", code="missing-extra"
+            ) from None
         return LOGGERS[name]
     module, _, attribute = name.partition(":")
     if not attribute:
-        raise UsageError(f"there is no logger {name!r}\n\nhint: there are {', '.join(LOGGERS)}, and module:function")
+        raise UsageError(
+            f"there is no logger {name!r}\n\nhint: there are {', '.join(LOGGERS)}, and module:function",
+            code="unknown-name",
+        )
     try:
         found: Open = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from maskseq.errors import UsageError
 from maskseq.storage.run_folder import RunFolder
@@ -31,7 +31,9 @@ class Watched:
     def __init__(self, run: Path) -> None:
         """`run` is a run folder, or a metrics file that was copied from one."""
         if not run.exists():
-            raise UsageError(f"{run}: there is no such run folder\n\nhint: name the --output of a pretrain")
+            raise UsageError(
+                f"{run}: there is no such run folder\n\nhint: name the --output of a pretrain", code="missing-file"
+            )
         self.run = run
         self._forget(inode=0)
 
@@ -61,7 +63,7 @@ class Watched:
     def name(self) -> str:
         return self.run.name if self.run.is_dir() else self.run.parent.name or str(self.run)
 
-    def update(self) -> Self:
+    def update(self) -> "Watched":
         """Read on. A file that has become another, as when a run goes on from a checkpoint, is read anew.
 
         A line that is cut short is left for the next call, one that makes no sense is passed over.

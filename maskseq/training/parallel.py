@@ -120,5 +120,6 @@ def check_shares(sizes: Sequence[int], world: int) -> None:
         valid = ", ".join(str(n) for n in range(1, common + 1) if common % n == 0)
         raise UsageError(
             f"a step of {bad[0]} rows cannot be shared by {world} processes\n\nhint: start {valid} of them, or change "
-            f"training.rows"
+            f"training.rows",
+            code="bad-option",
         )

@@ -35,11 +35,15 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         if self.warmup < 0 or self.decay < 0:
-            raise UsageError(f"schedule: warmup and decay must be 0 or more, not {self.warmup} and {self.decay}")
+            raise UsageError(
+                f"schedule: warmup and decay must be 0 or more, not {self.warmup} and {self.decay}", code="bad-option"
+            )
         if self.factor and not is_own(self.factor):
-            raise UsageError(f"schedule: factor = {self.factor!r} is not of the form module:name")
+            raise UsageError(f"schedule: factor = {self.factor!r} is not of the form module:name", code="bad-option")
         if not 0 <= self.final <= 1:
-            raise UsageError(f"schedule: final is a share of the learning rate, 0 to 1, not {self.final}")
+            raise UsageError(
+                f"schedule: final is a share of the learning rate, 0 to 1, not {self.final}", code="bad-option"
+            )
 
     def lengths(self, total: int) -> tuple[float, float]:
         """Warm-up and decay in tokens, for a run of `total` tokens; `UsageError` when they do not fit into it."""
@@ -47,7 +51,8 @@ class ScheduleConfig:
         if warmup + decay > total * (1 + 1e-9):
             raise UsageError(
                 f"schedule: warmup ({warmup:,.0f} tokens) and decay ({decay:,.0f} tokens) do not fit into a run of "
-                f"{total:,} tokens\n\nhint: values up to 1 are shares of the run, above 1 numbers of tokens"
+                f"{total:,} tokens\n\nhint: values up to 1 are shares of the run, above 1 numbers of tokens",
+                code="bad-option",
             )
         return warmup, decay
 

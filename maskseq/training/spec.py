@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from maskseq.errors import UsageError
 from maskseq.tokenizer import Tokenizer
@@ -38,7 +38,8 @@ class TrainingSpec:
         if self.origin is not None and self.origin.position.tokens >= self.config.tokens:
             raise UsageError(
                 f"training: the branch begins after {self.origin.position.tokens:,} tokens, so that training.tokens "
-                f"must be more, not {self.config.tokens:,}"
+                f"must be more, not {self.config.tokens:,}",
+                code="bad-option",
             )
 
     @property
@@ -47,6 +48,7 @@ class TrainingSpec:
         return {**self.identity, **({"origin": state.identity(self.origin)} if self.origin else {})}
 
 
+@runtime_checkable
 class Validator(Protocol):
     """Scores a model in training on data that it does not learn from: the same cells every time.
 

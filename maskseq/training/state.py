@@ -17,6 +17,7 @@ from torch import Tensor
 
 from maskseq.errors import DataError
 from maskseq.model.checkpoint import check, newest_checkpoint, read_json
+from maskseq.model.choice import Kernels
 from maskseq.storage.folder import inside
 from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 
@@ -46,6 +47,8 @@ class Saved:
     position: Position
     precision: str
     """What `auto` was resolved to, so that a run that moves to another machine computes as before."""
+    kernels: Kernels | None = None
+    """Those that were chosen when the run began, for the same reason; None: the run is older than this record."""
     optimizer: str
     """Whose moments the tensors are."""
     keep: bool
@@ -93,11 +96,12 @@ def read_saved(checkpoint: Path) -> Saved:
         return Saved(
             position=Position(**layout["position"]),
             precision=str(layout["precision"]),
+            kernels=None if layout.get("kernels") is None else Kernels(**layout["kernels"]),
             optimizer=str(layout["optimizer"]),
             keep=bool(layout["keep"]),
         )
     except (KeyError, TypeError) as error:
-        raise DataError(path, f"is not a training state of this version ({error})") from None
+        raise DataError(path, f"is not a training state of this version ({error})", code="damaged-file") from None
 
 
 def read_tensors(checkpoint: Path, adapt: Callable[[str, Tensor], Tensor]) -> dict[str, Tensor]:
@@ -115,7 +119,7 @@ def read_tensors(checkpoint: Path, adapt: Callable[[str, Tensor], Tensor]) -> di
             parts = [files[file].get_tensor(name) for file in where]  # type: ignore[no-untyped-call]
             tensors[name] = adapt(name, torch.cat(parts) if len(parts) > 1 else parts[0])
     except (OSError, SafetensorError) as error:
-        raise DataError(folder, f"is not a whole training state ({error})") from None
+        raise DataError(folder, f"is not a whole training state ({error})", code="damaged-file") from None
     return tensors
 
 

@@ -16,6 +16,7 @@ import torch
 from maskseq.contract.own import found as own_part
 from maskseq.errors import MaskseqError
 from maskseq.model import checkpoint
+from maskseq.model.choice import Kernels
 from maskseq.model.cpu import keep_freed_memory
 from maskseq.model.encoder import Encoder
 from maskseq.model.flops import row_flops
@@ -120,16 +121,21 @@ class Trainer:
         self.new = own is None
         self.resumed_from = own or (origin.checkpoint if origin else None)
         moments = False
+        computing = self._kind(model)
+        self.kernels = Kernels.here(*computing)
         if self.resumed_from:
             checkpoint.check_tokenizer(self.resumed_from, spec.tokenizer, state=own is not None)
             saved = state.read_saved(self.resumed_from)
             moments = saved.optimizer == spec.optimizer.name
             if own:
                 self.position, self.precision = saved.position, saved.precision
+                computing = self._kind(model)
+                self.kernels = (saved.kernels or Kernels.unrecorded(*computing)).usable(*computing)
             elif origin:
                 self.position = self._begin(origin, saved)
             weights = CheckpointFolder(self.resumed_from).model
             checkpoint.fill(model, checkpoint.read_tensors(weights), weights)
+        model.compute_with(self.kernels)
         self.learner = TrainStep(
             model,
             spec.config,
@@ -145,6 +151,11 @@ class Trainer:
         self.judged = selection.judged_until(self.run.metrics, self.position.step) if own else []
         if self.ranks.first:  # a kill may have come between a checkpoint and its name
             name_best(self.run, self.best)
+
+    def _kind(self, model: Encoder) -> tuple[str, torch.dtype, int]:
+        """What kernels are chosen by: the device, the dtype of the stream, and the size of a head."""
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        return self.ranks.device.type, dtype, model.config.head_size
 
     @property
     def best(self) -> int | None:
@@ -315,7 +326,13 @@ class Trainer:
 
     def save(self, *, averaged: bool, keep: bool = False) -> None:
         """Begin to write a checkpoint of this moment, with the average of the weights or without it."""
-        saved = Saved(position=self.position, precision=self.precision, optimizer=self.spec.optimizer.name, keep=keep)
+        saved = Saved(
+            position=self.position,
+            precision=self.precision,
+            kernels=self.kernels,
+            optimizer=self.spec.optimizer.name,
+            keep=keep,
+        )
         averaged = averaged and self.learner.average is not None
         # No checkpoint may claim steps that the metrics have lost, hence their flush before it.
         self._tell(

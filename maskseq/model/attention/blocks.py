@@ -1,12 +1,12 @@
-"""Attention within equal tiles whose scores stay in the caches: product, softmax, product, in memory that is used again.
+"""Attention within equal tiles whose scores stay in the caches: product, softmax, product, in buffers used again.
 
-Where products in bf16 are fast, scores that leave the caches cost more than the products around them, and fresh memory for
-them is paid for page by page. So at most about `SCORES_AT_ONCE` scores are alive at a time, in a buffer that is allocated
-once a call. Queries, keys and values of a group of heads are copied next to each other once, because torch's products in
-bf16 would copy them each time; on that way queries are multiplied by the scale, so that products need none.
+Where products in bf16 are fast, scores that leave the caches cost more than the products around them, and fresh memory
+for them is paid for page by page. So at most about `SCORES_AT_ONCE` scores are alive at a time, in a buffer that is
+allocated once a call. Queries, keys and values of a group of heads are copied next to each other once, because torch's
+products in bf16 would copy them each time; on that way queries are multiplied by the scale, so that products need none.
 
-The backward pass computes the weights again. Where a tile is cut into several blocks of queries, the gradients of its keys
-and values add up in float32.
+The backward pass computes the weights again. Where a tile is cut into several blocks of queries, the gradients of its
+keys and values add up in float32.
 """
 
 from collections.abc import Iterator
@@ -139,7 +139,8 @@ def _scaled(q: Float[Tensor, "n heads queries dim"]) -> Float[Tensor, "n_heads q
 
 
 def _scale(q: Tensor) -> float:
-    return float(q.shape[-1]) ** -0.5
+    scale: float = float(q.shape[-1]) ** -0.5
+    return scale
 
 
 def _bias_of(bias: Tensor | None, group: tuple[slice, slice], rows: slice) -> Tensor | None:

@@ -5,7 +5,6 @@ computed for the context is then the same whatever stands in the target, or is t
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -26,23 +25,26 @@ class ContextTargetAttention:
     context: Int[Tensor, "n_context"]
     """Tokens of the context, piece by piece."""
     target: Int[Tensor, "n_target"]
-    cu_context: Int[Tensor, "pieces+1"]
+    cu_context: Int[Tensor, " bounds"]
     """Where the context of each piece begins in `context`."""
-    cu_target: Int[Tensor, "pieces+1"]
+    cu_target: Int[Tensor, " bounds"]
+    backend: str = "auto"
 
     @classmethod
-    def of(cls, target: Bool[Tensor, "tokens"], cu_seqlens: Int[Tensor, "pieces+1"]) -> Self:
+    def of(
+        cls, target: Bool[Tensor, "tokens"], cu_seqlens: Int[Tensor, " bounds"], *, backend: str = "auto"
+    ) -> "ContextTargetAttention":
         """From a flag for each token of a packed row. (How many are target is data: compiled graphs end here.)"""
         before = F.pad(target.cumsum(0), (1, 0))
         cu_target = before[cu_seqlens.long()].to(cu_seqlens.dtype)
         (context,), (inside,) = (~target).nonzero(as_tuple=True), target.nonzero(as_tuple=True)
-        return cls(context, inside, cu_seqlens - cu_target, cu_target)
+        return cls(context, inside, cu_seqlens - cu_target, cu_target, backend)
 
     def __call__(
         self,
         qkv: Float[Tensor, "tokens 3 heads dim"],
         rotation: Rotation,
-        cu_seqlens: Int[Tensor, "pieces+1"],
+        cu_seqlens: Int[Tensor, " bounds"],
         *,
         max_seqlen: int,
         window: int | None = None,
@@ -58,10 +60,14 @@ class ContextTargetAttention:
         out = q.new_empty(q.shape)
         if len(self.context):
             q_context, k_context, v_context = (x.index_select(0, self.context) for x in (q, k, v))
-            mixed = packed_attention(q_context, k_context, v_context, self.cu_context, max_seqlen=max_seqlen)
+            mixed = packed_attention(
+                q_context, k_context, v_context, self.cu_context, max_seqlen=max_seqlen, backend=self.backend
+            )
             out = out.index_copy(0, self.context, mixed)
         if len(self.target):
             q_target = q.index_select(0, self.target)
-            mixed = packed_attention(q_target, k, v, self.cu_target, cu_seqlens_k=cu_seqlens, max_seqlen=max_seqlen)
+            mixed = packed_attention(
+                q_target, k, v, self.cu_target, cu_seqlens_k=cu_seqlens, max_seqlen=max_seqlen, backend=self.backend
+            )
             out = out.index_copy(0, self.target, mixed)
         return out

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from maskseq.model.attention import blocks
 from maskseq.model.attention import kernels as cores
@@ -22,11 +23,10 @@ from maskseq.model.rotary import turn
 # ---- queries, keys and values apart -------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("maskseq::tiled_attention", mutates_args=())
-def tiled_attention(
+def _tiled(
     q: Tensor, k: Tensor, v: Tensor, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor, window: int, core: str
 ) -> tuple[Tensor, Tensor]:
-    """Attend within each piece; `window` < 0 is no window. Returns the output and the log-sum-exp (empty but for `sdpa`).
+    """Attend within each piece; `window` < 0 is no window. Returns the output and, of `sdpa`, the log-sum-exp.
 
     q: Float "tokens heads dim"; k, v: Float "tokens_k heads dim"; the output has the shape and dtype of q.
     """
@@ -35,13 +35,15 @@ def tiled_attention(
     return out.to(q.dtype), lse
 
 
+tiled_attention = torch.library.custom_op("maskseq::tiled_attention", _tiled, mutates_args=())
+
+
 @tiled_attention.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, window: int, core: str) -> tuple[Tensor, Tensor]:
     return q.new_empty(q.shape), _empty_lse(q, core)
 
 
-@torch.library.custom_op("maskseq::tiled_attention_backward", mutates_args=())
-def tiled_attention_backward(
+def _tiled_backward(
     grad: Tensor,
     q: Tensor,
     k: Tensor,
@@ -59,6 +61,11 @@ def tiled_attention_backward(
     grad, q, k, v, out = (x.to(working) for x in (grad, q, k, v, out))
     _attend_backward(grad, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, window, core, into=grads)
     return grads
+
+
+tiled_attention_backward = torch.library.custom_op(
+    "maskseq::tiled_attention_backward", _tiled_backward, mutates_args=()
+)
 
 
 @tiled_attention_backward.register_fake
@@ -80,17 +87,36 @@ def _differentiate_tiled(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | No
 
 tiled_attention.register_autograd(_differentiate_tiled, setup_context=_save_tiled)
 
+
+class TiledAttention(torch.autograd.Function):
+    """`tiled_attention` where nothing is compiled: calling an operator imports the compiler, which takes a second."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        output = _tiled(*inputs)
+        _save_tiled(ctx, inputs, output)
+        return output[0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        saved: list[Any] = [*ctx.saved_tensors, ctx.window, ctx.core]
+        return *_tiled_backward(grad, *saved), None, None, None, None
+
+
 # ---- the fused projection, with rotary positions ------------------------------------------------------------------
 
 
-@torch.library.custom_op("maskseq::rotary_attention", mutates_args=())
-def rotary_attention(
+def _rotary(
     qkv: Tensor, cos: Tensor, sin: Tensor, cu_seqlens: Tensor, window: int, core: str, interleaved: bool
 ) -> tuple[Tensor, Tensor]:
     """`tiled_attention` of qkv, Float "tokens 3 heads dim", its queries and keys turned; cos and sin as `Rotation`."""
     q, k, v = _turned(qkv, cos, sin, core, interleaved)
     out, lse = _attend(q, k, v, cu_seqlens, cu_seqlens, window, core)
     return out.to(qkv.dtype), lse
+
+
+rotary_attention = torch.library.custom_op("maskseq::rotary_attention", _rotary, mutates_args=())
 
 
 @rotary_attention.register_fake
@@ -101,8 +127,7 @@ def _(
     return q.new_empty(q.shape), _empty_lse(q, core)
 
 
-@torch.library.custom_op("maskseq::rotary_attention_backward", mutates_args=())
-def rotary_attention_backward(
+def _rotary_backward(
     grad: Tensor,
     qkv: Tensor,
     cos: Tensor,
@@ -121,6 +146,11 @@ def rotary_attention_backward(
     _attend_backward(grad.to(q.dtype), q, k, v, out.to(q.dtype), lse, cu_seqlens, cu_seqlens, window, core, into=into)
     turn(of_turned, cos, sin, gradient[:, :2], interleaved=interleaved, back=True)
     return gradient
+
+
+rotary_attention_backward = torch.library.custom_op(
+    "maskseq::rotary_attention_backward", _rotary_backward, mutates_args=()
+)
 
 
 @rotary_attention_backward.register_fake
@@ -142,6 +172,23 @@ def _differentiate_rotary(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | N
 
 
 rotary_attention.register_autograd(_differentiate_rotary, setup_context=_save_rotary)
+
+
+class RotaryAttention(torch.autograd.Function):
+    """`rotary_attention` where nothing is compiled."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        output = _rotary(*inputs)
+        _save_rotary(ctx, inputs, output)
+        return output[0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        saved: list[Any] = [*ctx.saved_tensors, ctx.window, ctx.core, ctx.interleaved]
+        gradient = _rotary_backward(grad, *saved)
+        return gradient, None, None, None, None, None, None
 
 
 def _turned(qkv: Tensor, cos: Tensor, sin: Tensor, core: str, interleaved: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskseq.errors import UsageError
-from maskseq.model.attention.cpu import rotary_attention, tiled_attention
-from maskseq.model.cpu import bf16_is_fast
+from maskseq.model.attention.cpu import RotaryAttention, TiledAttention, rotary_attention, tiled_attention
+from maskseq.model.cpu import bf16_is_fast, constant_when_compiled
 from maskseq.model.rotary import Rotation, rotate
 
 logger = logging.getLogger(__name__)
@@ -29,12 +29,12 @@ def packed_attention(
     q: Float[Tensor, "tokens heads dim"],
     k: Float[Tensor, "tokens_k heads dim"],
     v: Float[Tensor, "tokens_k heads dim"],
-    cu_seqlens: Int[Tensor, "pieces+1"],
+    cu_seqlens: Int[Tensor, " bounds"],
     *,
     max_seqlen: int,
     window: int | None = None,
     backend: str = "auto",
-    cu_seqlens_k: Int[Tensor, "pieces+1"] | None = None,
+    cu_seqlens_k: Int[Tensor, " bounds"] | None = None,
 ) -> Float[Tensor, "tokens heads dim"]:
     """Softmax attention with scale dim^-0.5 within each piece; q and k carry their positions already.
 
@@ -57,7 +57,7 @@ def packed_attention(
 def packed_self_attention(
     qkv: Float[Tensor, "tokens 3 heads dim"],
     rotation: Rotation,
-    cu_seqlens: Int[Tensor, "pieces+1"],
+    cu_seqlens: Int[Tensor, " bounds"],
     *,
     max_seqlen: int,
     window: int | None = None,
@@ -70,8 +70,10 @@ def packed_self_attention(
     """
     name = choose(backend, qkv.device.type, qkv.dtype, qkv.shape[-1])
     if rotation is not None and name in ("blocks", "bmm", "sdpa"):
-        out: Tensor = rotary_attention(qkv, *rotation, cu_seqlens, _sided(window), name, interleaved)[0]
-        return out
+        inputs = (qkv, *rotation, cu_seqlens, _sided(window), name, interleaved)
+        if torch.compiler.is_compiling():
+            return rotary_attention(*inputs)[0]  # type: ignore[no-any-return]
+        return RotaryAttention.apply(*inputs)  # type: ignore[no-any-return, no-untyped-call]
     qk, v = torch.split(qkv, [2, 1], dim=1)
     if rotation is not None:
         qk = rotate(qk, rotation, interleaved=interleaved)
@@ -79,7 +81,7 @@ def packed_self_attention(
     return packed_attention(q, k, v.squeeze(1), cu_seqlens, max_seqlen=max_seqlen, window=window, backend=name)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_when_compiled
 def choose(backend: str, device: str, dtype: torch.dtype, head_dim: int) -> str:
     """Name the kernel for these tensors: the given one if it works here, the best one for "auto"."""
     refusals = _refusals(device, dtype, head_dim)
@@ -206,8 +208,10 @@ def _both_ways(window: int | None) -> tuple[int, int]:
 def _tiled(
     q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, _: int, window: int | None, *, core: str
 ) -> Tensor:
-    out: Tensor = tiled_attention(q, k, v, cu_q, cu_k, _sided(window), core)[0]
-    return out
+    inputs = (q, k, v, cu_q, cu_k, _sided(window), core)
+    if torch.compiler.is_compiling():
+        return tiled_attention(*inputs)[0]  # type: ignore[no-any-return]
+    return TiledAttention.apply(*inputs)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _sided(window: int | None) -> int:

@@ -10,7 +10,7 @@ import itertools
 import math
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +22,7 @@ LENGTH_STEP = 16  # shared tiles are padded to a multiple of this, so a piece's 
 HIDDEN = -1e30  # added to the score of a hidden key. Finite: a padded query sees no key, and softmax(-inf, …) is NaN
 
 
+@runtime_checkable
 class Tiles(Protocol):
     """A batch of equal tiles: how to cut it out of a packed row, and how to put results back.
 
@@ -50,8 +51,8 @@ class TilePlan:
 def plan(
     q: Float[Tensor, "tokens heads dim"],
     k: Float[Tensor, "tokens_k heads dim"],
-    cu_seqlens_q: Int[Tensor, "pieces+1"],
-    cu_seqlens_k: Int[Tensor, "pieces+1"],
+    cu_seqlens_q: Int[Tensor, " bounds"],
+    cu_seqlens_k: Int[Tensor, " bounds"],
     window: int,
 ) -> TilePlan:
     """Tiles for these boundaries; `window` < 0 is no window. Remembered: all layers of a step share one or two."""

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Float64, Int, Integer
 from torch import Tensor, nn
 
 from maskseq.model.config import EncoderConfig
+from maskseq.model.embedding import Embedding
 from maskseq.model.linear import Linear
 from maskseq.model.priors.ordinal_basis import n_shared, weights
 from maskseq.model.priors.prior import Prior
@@ -144,7 +145,7 @@ class LinearPrior(Prior):
         self.mean, self.std = (nn.Parameter(torch.empty(n), requires_grad=False) for _ in range(2))
         self.covariance = nn.Parameter(torch.empty(size, size), requires_grad=False)
         rows = [n_shared(self._centres(field), self.n_cosines) for field in self.fields]
-        self.embeddings = nn.ModuleList(nn.Embedding(n_rows, config.hidden_size) for n_rows in rows)
+        self.embeddings = nn.ModuleList(Embedding(n_rows, config.hidden_size) for n_rows in rows)
         self.trust = Linear(config.hidden_size, n, bias=True)
 
     def count(self, sequences: Sequence[Integer[np.ndarray, "_ _"]]) -> None:

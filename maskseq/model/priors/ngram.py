@@ -9,6 +9,7 @@ from jaxtyping import Float, Float32, Int, Integer
 from torch import Tensor, nn
 
 from maskseq.model.config import EncoderConfig
+from maskseq.model.embedding import Embedding
 from maskseq.model.linear import Linear
 from maskseq.model.priors.config import context_rows
 from maskseq.model.priors.prior import Prior
@@ -40,7 +41,7 @@ class NgramEmbeddings(Prior):
         super().__init__(config)
         self.contexts = config.ngram_embeddings.contexts
         for number, context in enumerate(self.contexts):
-            self.add_module(str(number), nn.Embedding(context_rows(self.vocabulary, context), config.hidden_size))
+            self.add_module(str(number), Embedding(context_rows(self.vocabulary, context), config.hidden_size))
 
     def embed(
         self,

@@ -2,9 +2,10 @@
 
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskseq.model.config import EncoderConfig
+from maskseq.model.embedding import Embedding
 from maskseq.model.priors.prior import Prior
 
 
@@ -16,7 +17,7 @@ class PhaseEmbeddings(Prior):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
         for number, period in enumerate(config.phase_embeddings.periods):
-            self.add_module(str(number), nn.Embedding(period, config.hidden_size))
+            self.add_module(str(number), Embedding(period, config.hidden_size))
 
     def embed(
         self,

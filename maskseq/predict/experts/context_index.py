@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Int, Int32, Integer, Shaped, UInt, UInt64
+from jaxtyping import Bool, Int, Int32, Integer, Shaped, UInt64
 
 from maskseq.types import Vocabulary
 
 BLOCK = 64
 """Ids between two of which counts of each are stored; those within are counted when they are asked for."""
+WORDS = (np.uint8, np.uint16, np.uint32, np.uint64)
 WHOLE = 1 << 64
 """One more than the largest number of 64 bits."""
 
@@ -53,7 +54,7 @@ class Line:
         n_outputs = np.array(vocabulary.n_outputs)
         most = int(n_outputs.max())
         columns = [np.where(ids < n_outputs, ids, most).ravel() for ids in sequences]
-        return cls(columns, most, reach * len(n_outputs), len(n_outputs))
+        return cls(columns, most, (reach + 1) * len(n_outputs), len(n_outputs))  # the next one's marks lie beyond
 
     @property
     def places(self) -> Int[np.ndarray, " positions"]:
@@ -121,28 +122,30 @@ class ContextIndex:
         places: Int[np.ndarray, " places"],
         path: Sequence[int],
         groups: Int[np.ndarray, " places"] | None = None,
+        n_groups: int = 1,
     ) -> None:
-        """`groups` are sorted by before anything else, so that each has a stretch of its own."""
+        """`places` increase. `groups` are sorted by before anything else, so that each has a stretch of its own."""
         self.line, self.path = line, tuple(path)
         words = packed(line.digits, places, self.path, line.base)
         keys = [*words[::-1]] if groups is None else [*words[::-1], groups]
-        self.order = np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys)
-        self.order = self.order.astype(places.dtype)
-        self.places = places[self.order]
-        n_groups = 1 if groups is None or not len(groups) else int(groups.max()) + 1
-        self.edges = np.array([0, len(places)])
+        self.places = places[np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys)]
+        sizes = [len(places)] if groups is None else np.bincount(groups, minlength=n_groups)
+        self.edges = np.cumsum([0, *sizes])
         """Where the stretch of each group begins, and where the last one ends."""
-        if groups is not None:
-            self.edges = np.cumsum(np.pad(np.bincount(groups, minlength=n_groups), (1, 0)))
-        self._words: list[UInt[np.ndarray, " places"]] = []
+        self._words: list[Integer[np.ndarray, " places"]] = []
 
     def stretches(
         self,
         low: Int[np.ndarray, " cells"],
         high: Int[np.ndarray, " cells"],
         wanted: Integer[np.ndarray, "cells steps"],
+        *,
+        every: bool = True,
     ) -> tuple[Int[np.ndarray, "depths cells"], Int[np.ndarray, "depths cells"]]:
-        """Of the stretches of groups, those with the wanted digits at the first steps of the path: none, one, …"""
+        """Of the stretches of groups, those with the wanted digits at the first steps of the path: none, one, …
+
+        Not `every`: the last ones are looked for, and of the others as few as that takes.
+        """
         base, n_steps = np.uint64(self.line.base), wanted.shape[1]
         lows, highs = [low[None]], [high[None]]
         for number, (first, stop) in enumerate(self._blocks):
@@ -158,6 +161,8 @@ class ContextIndex:
             for step in range(first, last):
                 beginning = beginning * base + wanted[:, step].astype(np.uint64)
                 least[step - first] = beginning
+            if not every:
+                least, units = least[-1:], units[-1:]
             least *= units
             most = least + (units - np.uint64(1))
             least, most = (each.astype(words.dtype) for each in (least, most))  # else all words would be converted
@@ -171,7 +176,7 @@ class ContextIndex:
     ) -> tuple[Int[np.ndarray, " cells"], Int[np.ndarray, " cells"]]:
         """The stretches with all the wanted digits, where there are no groups."""
         n = len(wanted)
-        low, high = self.stretches(np.zeros(n, np.int64), np.full(n, len(self.places)), wanted)
+        low, high = self.stretches(np.zeros(n, np.int64), np.full(n, len(self.places)), wanted, every=False)
         return low[-1], high[-1]
 
     @cached_property
@@ -181,10 +186,8 @@ class ContextIndex:
 
     @cached_property
     def ranks(self) -> Int[np.ndarray, " places"]:
-        """Where each of the places that were given stands among the sorted ones."""
-        found = np.empty_like(self.order)
-        found[self.order] = np.arange(len(self.order), dtype=self.order.dtype)
-        return found
+        """Where each of the places that were given, which increase, stands among the sorted ones."""
+        return np.argsort(self.places).astype(self.places.dtype)
 
     @cached_property
     def _blocks(self) -> list[tuple[int, int]]:
@@ -197,7 +200,7 @@ class ContextIndex:
             first += room
         return found
 
-    def _word(self, number: int) -> UInt[np.ndarray, " places"]:
+    def _word(self, number: int) -> Integer[np.ndarray, " places"]:
         """Words that places are sorted by, given the stretch that the steps of earlier words leave."""
         base = self.line.base
         while len(self._words) <= number:
@@ -210,7 +213,7 @@ class ContextIndex:
             (word,) = packed(self.line.digits, self.places, self.path[first:stop], base)
             largest = (int(starts.max(initial=0)) + 1) * base ** (stop - first) - 1
             word += starts.astype(np.uint64) * np.uint64(base ** (stop - first))
-            self._words.append(word.astype(np.min_scalar_type(largest)))
+            self._words.append(word.astype(next(each for each in WORDS if largest <= np.iinfo(each).max)))
         return self._words[number]
 
 

@@ -137,8 +137,10 @@ class CopyPredict(Evident):
         pair = np.repeat(np.arange(len(owner)), sizes)
         rank = low[which.ravel()][pair] + np.arange(len(pair)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         shift = self.index.places[rank].astype(np.int64) - starts[owner, step][pair]
-        found = np.unique(np.stack([owner[pair], shift], axis=1), axis=0)
-        return found[:, 0], found[:, 1]
+        # As one number each, which sort faster than pairs.
+        span = len(self.line.digits) + len(line.digits)
+        found = np.unique(owner[pair] * (2 * span) + shift + span)
+        return found // (2 * span), found % (2 * span) - span
 
 
 class OwnPlacesOfCopies:

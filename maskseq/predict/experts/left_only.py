@@ -12,6 +12,7 @@ from jaxtyping import Float, Integer
 from maskseq.predict.experts.deep_tables import DeepTables
 from maskseq.predict.experts.gaussian import Stationary
 from maskseq.predict.experts.imputers import last
+from maskseq.predict.experts.left_out import OwnRecords
 from maskseq.predict.experts.numbers import NumberPredict, Spread, centres_of
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
@@ -26,14 +27,21 @@ Values = Float[np.ndarray, "length fields"]
 
 
 def left_only(
-    sequences: Sequence[Integer[np.ndarray, "_ _"]], tokenizer: Tokenizer[Any], *, periods: Sequence[int] = ()
+    sequences: Sequence[Integer[np.ndarray, "_ _"]],
+    tokenizer: Tokenizer[Any],
+    *,
+    periods: Sequence[int] = (),
+    records: OwnRecords | None = None,
 ) -> dict[str, Predict]:
-    """Those that suit a vocabulary, by name, the best guess first; `periods` are those of seasons, in positions."""
+    """Those that suit a vocabulary, by name, the best guess first; `periods` are those of seasons, in positions.
+
+    With `records`, whose views the sequences are, tables leave out the record that they are asked about.
+    """
     vocabulary = tokenizer.vocabulary
     if None in vocabulary.centres:
         return {
-            PREFIXES: DeepTables(sequences, vocabulary=vocabulary, left=PREFIX, right=0),
-            CHAIN: DeepTables(sequences, vocabulary=vocabulary, left=ORDER, right=0),
+            PREFIXES: DeepTables(sequences, vocabulary=vocabulary, left=PREFIX, right=0, records=records),
+            CHAIN: DeepTables(sequences, vocabulary=vocabulary, left=ORDER, right=0, records=records),
         }
     series = [centres_of(ids, vocabulary) for ids in sequences]
     frequencies = []

@@ -5,12 +5,12 @@
 A training sequence is the record that is asked about if it has its key, and at least half of the cells that are known
 in both agree: cells that were filled need not be what stood there. What is left out is the example and `GUARD`
 positions on either side, in the sequence and its images: all of a log's case, and a stretch of a genome. Other records
-count, also where they hold the same.
+count, also where they hold the same, but for long ones under another name (`found_again.py`).
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -18,12 +18,15 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from maskseq.predict.experts.context_index import ContextIndex, Line, Tally
+from maskseq.predict.experts.found_again import found_again
 from maskseq.predict.experts.training_data import TrainingData
 from maskseq.predict.protocol import Example
 from maskseq.tokenizer import Tokenizer
 
 GUARD = 512
 AGREEING = 0.5
+MOST_COUNTED = 1 << 20
+"""Positions of a file at hand that count."""
 
 
 class OwnStretch(NamedTuple):
@@ -48,9 +51,9 @@ class OwnRecords:
         """
         own = [
             stretch
-            for index in self._of_key(example.key)
-            if self._agrees(index, example)
-            for stretch in self._stretches(index, example)
+            for index, begin in self._of_key(example.key)
+            if self._agrees(index, begin, example)
+            for stretch in self._stretches(index, begin, example)
         ]
         if not copies:
             return own
@@ -59,15 +62,15 @@ class OwnRecords:
     def covered(self, example: Example) -> list[tuple[int, int]]:
         """Which positions of an example its record's training sequences hold."""
         found = []
-        for index in self._of_key(example.key):
-            if self._agrees(index, example):
-                first = self._start(index) - example.start
+        for index, begin in self._of_key(example.key):
+            if self._agrees(index, begin, example):
+                first = begin - example.start
                 found.append((max(first, 0), min(first + len(self.data.sequences[index]), len(example.ids))))
         return found
 
-    def _stretches(self, index: int, example: Example) -> list[OwnStretch]:
+    def _stretches(self, index: int, begin: int, example: Example) -> list[OwnStretch]:
         length = len(self.data.sequences[index])
-        first = example.start - self._start(index)
+        first = example.start - begin
         start, stop = max(first - GUARD, 0), min(first + len(example.ids) + GUARD, length)
         if first + len(example.ids) > length:  # across the origin of a circle
             start, stop = 0, length
@@ -78,21 +81,22 @@ class OwnRecords:
         there = [(length - stop, length - start) if each.reverse else (start, stop) for each in symmetries]
         return [OwnStretch(view, start, stop), *(OwnStretch(view + 1 + i, *each) for i, each in enumerate(there))]
 
-    def _of_key(self, key: str) -> list[int]:
-        """The sequences of a record, which is called KEY#n where several of its file have one key."""
+    def _of_key(self, key: str) -> list[tuple[int, int]]:
+        """The sequences of a record, which is called KEY#n where several of its file have one key, and where each
+        begins in it.
+        """
         plain, _, number = key.rpartition("#")
-        return self.by_key.get(key) or (self.by_key.get(plain, []) if number.isdecimal() else [])
+        named = self.by_key.get(key) or (self.by_key.get(plain, []) if number.isdecimal() else [])
+        begins = [(index, self.data.starts[index] if self.data.starts else 0) for index in named]
+        return list(dict.fromkeys([*begins, *self.data.again.get(key, ())]))
 
-    def _agrees(self, index: int, example: Example) -> bool:
-        ids, first = self.data.sequences[index], example.start - self._start(index)
+    def _agrees(self, index: int, begin: int, example: Example) -> bool:
+        ids, first = self.data.sequences[index], example.start - begin
         theirs = ids[max(first, 0) : max(first + len(example.ids), 0)]
         mine = example.ids[max(-first, 0) :][: len(theirs)]
         known = self.tokenizer.vocabulary.known
         both = known(theirs) & known(mine)
         return len(theirs) > 0 and bool(np.count_nonzero((theirs == mine) & both) >= AGREEING * np.count_nonzero(both))
-
-    def _start(self, index: int) -> int:
-        return self.data.starts[index] if self.data.starts else 0
 
     def places(
         self,
@@ -148,9 +152,14 @@ def with_file(data: TrainingData, file: Sequence[Example], tokenizer: Tokenizer[
     """Training data and what is known of the records of a file, which are about to be asked about.
 
     Hidden cells are `[MASK]` in an `Example`, and count as unknown. What training data hold already does not count
-    twice, and records without a key do not count, because they could not be left out.
+    twice, under whatever name, and records without a key do not count, because they could not be left out. Of a file
+    of more than `MOST_COUNTED` positions nothing counts; which records are those of training is known all the same.
     """
-    vocabulary, own = tokenizer.vocabulary, OwnRecords(data, tokenizer)
+    vocabulary = tokenizer.vocabulary
+    data = replace(data, again=found_again(file, data, vocabulary))
+    if sum(len(example.ids) for example in file) > MOST_COUNTED:
+        return data
+    own = OwnRecords(data, tokenizer)
     added = []
     for example in file:
         ids = example.ids
@@ -170,6 +179,7 @@ def with_file(data: TrainingData, file: Sequence[Example], tokenizer: Tokenizer[
         [*data.sequences, *(ids for _, ids in added)],
         numbers,
         [*(data.starts or [0] * len(data.keys)), *(each.start for each, _ in added)],
+        data.again,
     )
 
 

@@ -24,14 +24,18 @@ from maskseq.predict.experts.tables import STRENGTHS
 
 KINDS = 20
 """Of contexts, each with a strength of its own: ten sizes, and whether all ids seen there are the same."""
-FEWER = 16
+FEWER = 4
 """So many times less, where hidden cells stand between or only one side is known: such views are many."""
 FLOOR = 3e-4
 """Of the uniform distribution in every answer: the one repeat in thousands that is wrong must not cost 30 bits."""
 SAMPLE = 1 << 16
-"""Training cells by whose likelihood, each left out in turn, strengths and depths are chosen."""
+"""Training cells by whose likelihood, each left out in turn, strengths and depths are chosen: of all fields."""
+FEWEST = 1 << 10
+"""Of one field."""
+SHARED = 0.3
+"""Of the evidence on contexts half and twice as often seen, what counts for a kind's strength as well."""
 PATIENCE = 4
-"""Neighbours more without any gain, after which deeper levels are not tried."""
+"""Levels more without any gain, after which deeper ones are not tried."""
 MAX_PLACES = 1 << 25
 """Training cells that are sorted, views included; of more, every so many. About 1 GB while they are."""
 MAX_LEFT = 1 << 23
@@ -40,8 +44,8 @@ PAYS = 4
 """So many times all places: looking at more of them one by one takes longer than sorting them by more neighbours."""
 MAX_KEPT = 1 << 30
 """Bytes of sorted places that are kept; what was used longest ago is sorted again if it is needed."""
-MAX_COUNTS = 1 << 22
-"""Counts that are held at a time."""
+MAX_COUNTS, BATCH = 1 << 22, 64
+"""Counts that are held at a time, and cells that are answered at a time, at least."""
 
 Law = Float[np.ndarray, "depths kinds"]
 """How many observations the shallower level is worth, at each depth and for each kind of context; NaN where a depth is
@@ -217,7 +221,7 @@ class NeighbourIndex:
         found = self.kept.pop(path, None)
         if found is None:
             groups = self.fields if len(self.n_outputs) > 1 else None
-            found = ContextIndex(self.line, self.places, path, groups)
+            found = ContextIndex(self.line, self.places, path, groups, len(self.n_outputs))
         self.kept[path] = found  # the last one used is the last of the dictionary
         each = len(self.places) * (2 * self.places.itemsize + 8 + self.line.digits.itemsize + 4 * self.n_ids / 64)
         while len(self.kept) > max(MAX_KEPT / self.shares // max(each, 1), 1):
@@ -228,14 +232,17 @@ class NeighbourIndex:
         """Strengths, and how deep it pays to go, by the likelihood of training cells that are left out in turn."""
         law = np.full((len(path) + 1, KINDS), np.nan)
         places = self.places[self.fields == field]
-        wanted = SAMPLE if 2 * max(map(abs, path), default=0) <= len(path) * len(self.n_outputs) else SAMPLE // FEWER
-        places = places[:: max(len(places) // wanted, 1)].astype(np.int64)
+        wanted = SAMPLE // max(len(self.n_outputs), self.shares)
+        if 2 * max(map(abs, path), default=0) > len(path) * len(self.n_outputs):
+            wanted //= FEWER
+        places = places[:: max(len(places) // max(wanted, FEWEST), 1)].astype(np.int64)
         if not len(places):
-            return law
+            return law[:0]
         n = len(places)
         paths = np.broadcast_to(np.array(path, np.int64), (n, len(path)))
         requests = Requests(self.line, places, np.full(n, field), paths, np.full(n, len(path)), np.zeros(n, np.int64))
-        seen, n_sorted = None, self.n_sorted or len(path)
+        n_sorted = self.n_sorted or len(path)
+        seen: Contexts | None = None
         while seen is None:
             prefix = path[:n_sorted]
             seen = Contexts.of(self._sorted(prefix), requests, None, self._limit(prefix, len(path)))
@@ -263,13 +270,9 @@ class NeighbourIndex:
             law[level] = np.where(by_kind.any(axis=0), STRENGTHS[by_kind.argmax(axis=0)], STRENGTHS[-1])
             answer = (hits + law[level, kinds] * below) / (totals + law[level, kinds])
             worth.append((settled + np.log(answer).sum(), -level))
-            if level >= PATIENCE - max(worth)[1]:
+            if len(worth) > PATIENCE and max(worth) not in worth[-PATIENCE:]:
                 break
-        return law[: 1 - max(worth)[1]] if worth else law
-
-
-BATCH = 64
-"""Cells that are answered at a time, at least."""
+        return law[: 1 - max(worth)[1]] if worth else law[:0]
 
 
 class Contexts:
@@ -279,9 +282,10 @@ class Contexts:
         """Those that the index is sorted by; see `of`."""
         self.index, self.requests, self.own = index, requests, own
         self.n_sorted = min(len(index.path), requests.paths.shape[1])
-        first = index.edges[requests.fields] if len(index.edges) > 2 else np.zeros(len(requests), np.int64)
-        last = index.edges[requests.fields + 1] if len(index.edges) > 2 else np.full(len(requests), index.edges[-1])
-        self.low, self.high = index.stretches(first, last, requests.wanted(self.n_sorted))
+        group = requests.fields
+        self.low, self.high = index.stretches(
+            index.edges[group], index.edges[group + 1], requests.wanted(self.n_sorted)
+        )
         self.sizes = self.high - self.low
         """At each depth, how many places there are."""
         if own is not None:
@@ -376,10 +380,6 @@ def _interpolated(
         last = np.append(first[1:], len(cells)) - 1
         support[cells[last]] = totals[last]
     return Answer(probabilities, support)
-
-
-SHARED = 0.3
-"""Of the evidence on contexts half and twice as often seen, what counts for a kind's strength as well."""
 
 
 def _smoothed(gains: Float[np.ndarray, "strengths kinds"]) -> Float[np.ndarray, "strengths kinds"]:

@@ -23,7 +23,7 @@ REACH = 32
 """Positions away that a known cell may be."""
 SORTED = 2
 """Neighbours that places are sorted by: where other cells of a hole are known, few paths are alike beyond."""
-FAR = 8
+FAR = 4
 """Distances to the nearest known cells from which on strengths are shared."""
 
 

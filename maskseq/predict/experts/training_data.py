@@ -1,7 +1,7 @@
 """What experts are counted on: training sequences, and which record each of them is."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -26,6 +26,8 @@ class TrainingData:
     """Values of ordinal fields as they were read, in their units; NaN where unknown or not ordinal."""
     starts: Sequence[int] = ()
     """Where each sequence begins in its record, in positions (none: all at 0)."""
+    again: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    """By the key of a record of the file at hand, sequences that it holds under another name, and where each begins."""
 
     @classmethod
     def of(cls, sequences: Iterable[Ids]) -> "TrainingData":
