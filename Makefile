@@ -1,4 +1,4 @@
-# Two commands for users: `make demo` and `make test`. Both set up .venv themselves; neither needs root.
+# Commands for users: `make demo`, `make test` and `make docs`. They set up .venv themselves; none needs root.
 # On Linux without a GPU, point torch at PyTorch's CPU wheels: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= python3
@@ -7,13 +7,10 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test soak golden gpu-check lint clean
+.PHONY: demo test soak golden bench gpu-check lint docs clean
 
-demo: .venv/installed  ## pretrain on a real genome and fill 20 hidden stretches of it
-	rm -rf runs/demo runs/demo-filled
-	$(BIN)/maskseq pretrain recipes/demo.toml --output runs/demo
-	$(BIN)/maskseq infill runs/demo recipes/samples/hpylori_SJM180.fasta.gz \
-	  --mask recipes/samples/hpylori_holes.bed --output runs/demo-filled
+demo: .venv/installed  ## three acts on data that ship here, in one page: runs/demo/index.html
+	$(BIN)/python examples/demo.py --output runs/demo
 
 test: .venv/tested lint  ## lint, types and the test suite
 	$(BIN)/python -m pytest -n 2
@@ -24,6 +21,9 @@ soak: .venv/tested  ## the full counts of the fault and law tests
 golden: .venv/tested  ## what this working tree computes, bit for bit against the commit BASE: make golden BASE=main
 	$(BIN)/python benchmarks/golden.py $(BASE)
 
+bench: .venv/tested  ## the speed of everything, beside transformers; QUICK=--quick takes two minutes
+	$(BIN)/python benchmarks/bench.py $(QUICK) --json benchmarks/results/speed.json
+
 gpu-check: .venv/installed  ## flash-attn and varlen_attn against the reference, where a GPU is
 	$(BIN)/python benchmarks/gpu_check.py
 
@@ -32,6 +32,9 @@ lint: .venv/tested
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/tested  ## the documentation site, in build/site
+	$(BIN)/python docs/build.py --output build/site
 
 # torch first and alone, so that nothing else decides which build is taken; a wheel that pip already has at hand
 # (PIP_FIND_LINKS) is preferred to a download.

@@ -24,6 +24,7 @@ from maskseq.infill.filling import FilledRecord, fill_as_requested, tasks
 from maskseq.infill.journal import Journal
 from maskseq.infill.options import InfillOptions
 from maskseq.infill.sampler import InfillConfig
+from maskseq.interop.hub import fetched, is_address
 from maskseq.lengths.head import FittedHead, fit_length_head, length_judge, load_length_head, save_length_head
 from maskseq.lengths.missing import Sizing, by_evidence
 from maskseq.loaded.normal import as_read, usual_of
@@ -55,7 +56,7 @@ def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any
     is returned says which. Loading executes nothing that is not installed.
 
     Args:
-        run: A run folder, or a folder of its `checkpoints`.
+        run: A run folder, a folder of its `checkpoints`, or `hf://organization/name` of one that was shared.
         trust_code: Which code that is not installed may be loaded, here and in whatever the run opens later, if the
             folder names some (default: none).
         tokenizer: An object that is here already, such as the one that the run was trained with: it needs no trust.
@@ -72,6 +73,8 @@ def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any
         <BLANKLINE>
         hint: `maskseq pretrain RECIPE --output runs/that/is/not/there` makes one
     """
+    if is_address(run):
+        run = fetched(str(run))
     if not Path(run).is_dir():
         raise UsageError(
             f"{run}: there is no such run folder\n\nhint: `maskseq pretrain RECIPE --output {run}` makes one",

@@ -32,7 +32,7 @@ install_import_hook(
         "maskseq_tables",
         *(f"maskseq_events.{name}" for name in ("tokenizer", "bins", "rebuild", "case", "times")),
     ],
-    "beartype.beartype",
+    "shape_checks.check",
 )
 
 import pytest

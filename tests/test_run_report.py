@@ -134,7 +134,9 @@ def test_the_report_is_one_page_that_says_what_happened(run: Path) -> None:
     watched = Watched(run).update()
     assert f"{watched.validations[-1]['bits']:.4g}" in page
     assert page.count("<svg") == 8
-    assert page.count("fill='#c33'") == 3 * len(watched.validations)  # loss, bits, accuracy
+    assert page.count('<circle class="held-out') == 3 * len(watched.validations)  # loss, bits, accuracy
+    assert page.count("tokens per second") > 1
+    assert "prefers-color-scheme: dark" in page
     for group in watched.validations[-1]["by_objective"]:
         assert f"<td>{group}</td>" in page
     shown = re.findall(r'<span class="(right|wrong)"[^>]*title="([ACGT]) [01]\.\d\d">([ACGT])</span>', page)

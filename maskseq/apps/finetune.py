@@ -15,14 +15,15 @@ from maskseq.errors import DataWarning, UsageError
 from maskseq.loaded.recipe import recipe_file
 from maskseq.model.checkpoint import weights_digest, write_json
 from maskseq.recipe import load_as
+from maskseq.reports.task import write_task_report
 from maskseq.storage.folder import file_digest
 from maskseq.storage.outputs import Work, claimed, write
-from maskseq.storage.run_folder import CheckpointFolder
+from maskseq.storage.run_folder import REPORT, CheckpointFolder
 from maskseq.storage.standard_json import to_json
 from maskseq.tasks.config import TaskConfig
 from maskseq.tasks.examples import TaskExample, labelled_examples, shared_records, split_shares
 from maskseq.tasks.fit import FitData, FitProgress, TaskFit
-from maskseq.tasks.judge import TaskFigures, judge_task
+from maskseq.tasks.judge import TaskFigures, judge_task, shown
 from maskseq.tasks.simple import require_sklearn, simple_methods_of_task
 from maskseq.tasks.targets import TargetSpace, fit_temperature, half_width
 from maskseq.tasks.task_model import COVERAGE, TaskModel, save_task
@@ -79,6 +80,9 @@ def finetune(
         write_json(paths.task_figures, {"data": "test", **found.to_json(), "epochs": history})
         if source := recipe_file(loaded.path, loaded.checkpoint):
             paths.recipe.write_bytes(source.read_bytes())
+        losses = [(each["train loss"], each["selection loss"]) for each in history]
+        made_from = {"run": str(loaded.path), "kind": config.kind, "records": found.n_records}
+        write_task_report(work.content / REPORT, found.to_json(), shown(found.methods), losses, made_from)
         save_task(work.content, model)
         work.publish()
     return found

@@ -4,7 +4,7 @@ One module for each kind of work; importing it adds its commands, in the order i
 """
 
 # In the order of --help:
-from maskseq.cli import train, infill, fit, score, generate, serve, tasks, judge, data, tools  # noqa: I001, F401
+from maskseq.cli import train, infill, fit, score, generate, serve, share, tasks, judge, data, tools  # noqa: I001, F401
 from maskseq.cli.app import app
 
 

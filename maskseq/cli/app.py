@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from maskseq import __version__
 from maskseq.cli import console
+from maskseq.cli.panels import in_panels
 from maskseq.contract.fence import blame
 from maskseq.errors import DataWarning, MaskseqError, UsageError
 from maskseq.infill.order import OrderName
@@ -51,6 +52,11 @@ class CommandGroup(TyperGroup):
             if isinstance(stream, TextIOWrapper):  # a terminal that lacks a letter shows its number
                 stream.reconfigure(errors="backslashreplace")
         return super().main(*args, **kwargs)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, with the panels that `--help` shows it and its options in."""
+        command: Any = super().get_command(ctx, cmd_name)
+        return command and in_panels(cmd_name, command)
 
     def make_context(self, info_name: Any, args: list[str], *rest: Any, **kwargs: Any) -> Any:
         with _shown_by_typer(as_json="--json" in args):
@@ -102,7 +108,6 @@ app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Masked modeling for sequences that are not text: [bold]pretrain[/] on your own file, [bold]infill[/] the "
     "holes of another.\n\nStart with [cyan]maskseq recipes list[/], then [cyan]maskseq pretrain RECIPE --dry-run[/]."

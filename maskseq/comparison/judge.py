@@ -171,7 +171,7 @@ def _result(
         figures=figures.compare(cells, answers, product=product),
         examples=len(examples),
         outside_exact_repeats=None if repeats is None else _outside(examples, cells, answers, repeats, product),
-        breakdown=figures.breakdown(cells, answers, vocabulary.names),
+        breakdown=figures.breakdown(cells, answers, vocabulary.names, product=product),
         reliability={name: figures.reliability(cells, each) for name, each in answers.items()},
         errors=numbers.ordinal_errors(cells, truth, means, vocabulary, spreads) if means else None,
         errors_of_all_fields=numbers.compare_errors(cells, truth, means, spreads, product=product, floor=FLOOR)

@@ -237,9 +237,14 @@ def macro_f1(cells: ScoredCells, value: Int[np.ndarray, " cells"]) -> float:
 
 
 def breakdown(
-    cells: ScoredCells, answers: Mapping[str, Answers], field_names: Sequence[str]
+    cells: ScoredCells, answers: Mapping[str, Answers], field_names: Sequence[str], *, product: str | None = None
 ) -> dict[str, dict[str, GroupFigures]]:
-    """Bits and accuracy of all methods by field, objective, span length, masked share and frequency of the truth."""
+    """Bits and accuracy of all methods by field, objective, span length, masked share and frequency of the truth.
+
+    With a product, its skill over the other method that has fewest bits over all cells.
+    """
+    others = [name for name in answers if name != product]
+    best = min(others, key=lambda name: answers[name].bits.mean()) if product is not None and others else None
     frequency = np.empty(len(cells.truth))
     for field in np.unique(cells.field).tolist():
         mine = cells.field == field
@@ -270,12 +275,23 @@ def breakdown(
                     )
                     for method, each in answers.items()
                 },
+                **({} if product is None or best is None else _skill(cells, answers[product], answers[best], mine)),
             )
             for name, mine in groups.items()
             if mine.any()
         }
         for way, groups in ways.items()
     }
+
+
+def _skill(cells: ScoredCells, own: Answers, other: Answers, mine: Bool[np.ndarray, " cells"]) -> dict[str, Any]:
+    """Of some of the cells: the skill and its interval, if there are regions enough for one."""
+    regions, region = np.unique(cells.region[mine], return_inverse=True)
+    skill = float(saved(np.array(own.bits[mine].mean()), np.array(other.bits[mine].mean())))
+    if len(regions) < 2 or np.isnan(skill):
+        return {}
+    ours, theirs = bootstrap(region, len(regions), own.bits[mine], other.bits[mine])
+    return {"skill": skill, "skill_interval": interval(saved(ours, theirs))}
 
 
 def reliability(cells: ScoredCells, answers: Answers, bins: int = 10) -> list[ReliabilityBin]:

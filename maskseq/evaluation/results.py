@@ -79,6 +79,9 @@ class GroupFigures(Result):
 
     cells: int
     by: Mapping[str, GroupScore]
+    skill: float | None = None
+    """1 minus the product's bits over those of the other method that has fewest over all cells."""
+    skill_interval: Interval | None = stored_as("skill, 95 %", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from maskseq.comparison.verdict import gained, shown
-from maskseq.reports.page import table, write_page
+from maskseq.reports.chart import Series, intervals, reliability
+from maskseq.reports.page import section, table, verdict, write_page
 from maskseq.storage.outputs import replacing, require_apart
 from maskseq.storage.standard_json import to_json
 
@@ -145,7 +147,7 @@ def _scores(figures: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 def _parts(found: Mapping[str, Any]) -> Iterator[str]:
     if "verdict" in found:
-        yield f"<p><b>{escape(found['verdict']['in words'])}</b></p>"
+        yield verdict(found["verdict"]["in words"])
     if found["protocols"]:
         header, rows = _fields(found)
         yield f"<h2>Field by field</h2><p>{escape(_choice(found).capitalize())}.</p>" + table(header, rows)
@@ -166,7 +168,7 @@ def _parts(found: Mapping[str, Any]) -> Iterator[str]:
         yield table(HEADER, _scores(figures))
         for name, groups in figures["breakdown"].items():
             if len(groups) > 1:
-                yield f"<h3>By {escape(name)}</h3>{_by_group(groups, list(figures['by']))}"
+                yield f"<h3>By {escape(name)}</h3>{_skills(groups, name)}{_by_group(groups, list(figures['by']))}"
         for name, sections in figures.get("whole gaps", {}).items():
             yield f"<h3>Whole gaps of {escape(name)}</h3>" + table(GAPS, _gaps(sections))
         if "errors of all fields" in figures:
@@ -184,6 +186,7 @@ def _parts(found: Mapping[str, Any]) -> Iterator[str]:
             )
         yield f"<h3>Reliability</h3><p>{_reliability(figures['reliability'])}</p>"
         yield "<h3>Examples</h3>" + "".join(_example(each) for each in figures["examples"])
+    yield section("Made with", {"maskseq": version("maskseq"), "torch": version("torch")})
 
 
 def _by_group(groups: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -194,23 +197,19 @@ def _by_group(groups: Mapping[str, Any], names: Sequence[str]) -> str:
     return table(("", "cells", *(f"{name}: bits / right" for name in names)), rows)
 
 
-def _reliability(curves: Mapping[str, Sequence[Mapping[str, float]]], size: int = 180) -> str:
-    """A square for each method: stated confidence rightwards, right answers upwards; calibrated is the diagonal."""
-    figures = []
-    for name, points in curves.items():
-        line = " ".join(f"{p['confidence'] * size:.1f},{(1 - p['right']) * size:.1f}" for p in points)
-        dots = "".join(
-            f'<circle cx="{p["confidence"] * size:.1f}" cy="{(1 - p["right"]) * size:.1f}" r="3" fill="#1f6f8b">'
-            f"<title>{p['cells']:,} cells</title></circle>"
-            for p in points
-        )
-        figures.append(
-            f'<figure><figcaption>{escape(name)}</figcaption><svg width="{size}" height="{size}">'
-            f'<rect width="{size}" height="{size}" fill="none" stroke="#999"/>'
-            f'<line x1="0" y1="{size}" x2="{size}" y2="0" stroke="#bbb"/>'
-            f'<polyline points="{line}" fill="none" stroke="#1f6f8b"/>{dots}</svg></figure>'
-        )
-    return "".join(figures)
+def _reliability(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """Stated confidence and right answers, a drawing for each few methods."""
+    lines = [
+        Series(name, [(point["confidence"], point["right"]) for point in points], tone=n % 4)
+        for n, (name, points) in enumerate(curves.items())
+    ]
+    return "".join(reliability(lines[first : first + 4]) for first in range(0, len(lines), 4))
+
+
+def _skills(groups: Mapping[str, Any], name: str) -> str:
+    """The skill by group, with intervals, where there is one."""
+    rows = [(group, each["skill"], *each["skill, 95 %"]) for group, each in groups.items() if "skill, 95 %" in each]
+    return intervals(f"skill by {name}", "bits saved against the best simple method, 95 % interval", rows)
 
 
 def _example(example: Mapping[str, Any]) -> str:

@@ -1,26 +1,28 @@
 """Self-contained HTML pages: one style, no scripts, no links."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from importlib.resources import files
 from pathlib import Path
 
 from maskseq.storage.outputs import write
 from maskseq.storage.standard_json import to_json
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .8rem .2rem 0; text-align: left }
-th { border-bottom: 1px solid #999 } code { font: 13px/1.6 ui-monospace, monospace; overflow-wrap: anywhere }
-.wrong { background: #fbd5d5 } .right { background: #d8f0d8 } small { color: #666 }
-figure { display: inline-block; margin: 0 1.5rem 1rem 0 } figcaption { font-weight: 600 } pre { overflow-x: auto }
-"""
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def verdict(words: str) -> str:
+    """The first thing that a page says."""
+    return f'<p class="verdict">{escape(words)}</p>'
 
 
 def write_page(path: Path, title: str, parts: Iterable[str]) -> None:
     """Write a page of HTML parts; it appears when it is whole."""
+    style = files("maskseq.reports").joinpath("page.css").read_text(encoding="utf-8")
     page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-        f"<body><h1>{escape(title)}</h1>{''.join(parts)}</body></html>"
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{escape(title)}</title><style>{style}</style><body><h1>{escape(title)}</h1>{''.join(parts)}</body></html>"
     )
     write(path, page.encode(errors="backslashreplace"))  # names of files need not be text
 
@@ -41,7 +43,18 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def text(value: object) -> str:
-    """A value as a reader wants it: four digits, thousands apart."""
-    if isinstance(value, float):
+    """A value as people write it: four digits, thousands apart, powers of ten for what is tiny or huge."""
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not isinstance(value, float):
+        return to_json(value, ascii=False)
+    if not math.isfinite(value):
+        return "none" if math.isnan(value) else "∞" if value > 0 else "-∞"
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else value if isinstance(value, str) else to_json(value, ascii=False)
+    if 1e4 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
+    digits, _, power = f"{value:.2e}".partition("e")
+    return f"{digits.rstrip('0').rstrip('.')} × 10{str(int(power)).translate(SUPERSCRIPTS)}"

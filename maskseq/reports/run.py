@@ -13,24 +13,26 @@ import numpy as np
 from maskseq.corpus.reader import Corpus
 from maskseq.packing.rows import PackedRow
 from maskseq.predict.protocol import Example
-from maskseq.reports.page import section, table, write_page
+from maskseq.reports.chart import Series, chart
+from maskseq.reports.page import section, table, verdict, write_page
 from maskseq.storage.run_folder import RunFolder
 from maskseq.storage.standard_json import to_json
 from maskseq.trained import TrainedModel
 from maskseq.training.metrics import Watched, thinned
 from maskseq.types import Field
 
+AS_TRAINED = "masked as in training"
 SHOWN_SEGMENTS, SHOWN_POSITIONS = 6, 120
-WIDTH, HEIGHT, POINTS = 400, 150, 400
+POINTS = 400
 CHARTS = {
-    "loss": "Loss, nats per scored cell",
-    "bits": "Bits per scored cell",
-    "accuracy": "Share that was right",
-    "lr": "Learning rate",
-    "grad_norm": "Gradient norm",
-    "update_ratio": "Update over weights",
-    "tokens_per_s": "Tokens per second",
-    "peak_share": "Share of the matrix product peak",
+    "loss": ("Loss", "nats per scored cell"),
+    "bits": ("Bits", "bits per scored cell"),
+    "accuracy": ("Right", "share of scored cells"),
+    "lr": ("Learning rate", "per step"),
+    "grad_norm": ("Gradient norm", "before clipping"),
+    "update_ratio": ("Update over weights", "ratio"),
+    "tokens_per_s": ("Speed", "tokens per second"),
+    "peak_share": ("Share of the matrix product peak", "share"),
 }
 
 
@@ -65,7 +67,7 @@ def _parts(
     worth: str | None,
 ) -> Iterator[str]:
     if worth is not None:
-        yield f"<p><b>Compared with counting on test data:</b> {escape(worth)}</p>"
+        yield verdict(f"Compared with counting on test data: {worth}")
     started, summary = watched.started, watched.summary()
     yield section(
         "Result",
@@ -87,8 +89,8 @@ def _parts(
             "peak memory, GiB": (summary["peak_memory"] or 0) / 2**30,
         },
     )
-    yield "<h2>Curves</h2><p>Over tokens. Lines are training steps, dots selection data.</p>"
-    yield from (_chart(watched, name, title) for name, title in CHARTS.items())
+    yield "<h2>Curves</h2>"
+    yield from (_chart(watched, name, *titles) for name, titles in CHARTS.items())
     reported = watched.test or watched.best or (watched.validations[-1] if watched.validations else watched.last)
     what = {"test": "The test data", "validation": f"The selection data, at step {reported.get('step', 0):,}"}
     of = what.get(reported.get("kind", ""), "The last step")
@@ -145,30 +147,24 @@ def _groups(reported: Mapping[str, Any], key: str, name: str) -> str:
     return table((name, "bits", "right", "scored cells"), rows) if rows else ""
 
 
-def _chart(watched: Watched, name: str, title: str) -> str:
-    """One curve as a drawing of its own, with the validations where there are any."""
-    line = [point for point in thinned(watched.tokens, watched.curves[name], POINTS) if math.isfinite(point[1])]
-    dots = [(v["tokens"], v[name]) for v in watched.validations if name in v and math.isfinite(v[name])]
-    values = [y for _, y in line + dots]
-    if not values:
-        return ""
-    low, high, last = min(values), max(values), max(watched.tokens)
+def _chart(watched: Watched, name: str, title: str, up: str) -> str:
+    """One curve as a drawing of its own: training steps, selection data, and what counting reaches."""
+    steps = [point for point in thinned(watched.tokens, watched.curves[name], POINTS) if math.isfinite(point[1])]
+    held_out = [(v["tokens"], v[name]) for v in watched.validations if name in v and math.isfinite(v[name])]
+    series = [Series("training", steps), Series("selection data", held_out, "held-out", tone=1)]
+    if (level := _counting(watched)) is not None and name in level:
+        series.append(Series("selection data by frequencies", [(0.0, level[name])], "level", tone=3))
+    return chart(title, "tokens", up, series)
 
-    def at(point: tuple[float, float]) -> str:
-        x, y = point
-        return f"{WIDTH * x / last:.1f},{HEIGHT - HEIGHT * (y - low) / ((high - low) or 1):.1f}"
 
-    circles = "".join("<circle cx='{}' cy='{}' r='3' fill='#c33'/>".format(*at(dot).split(",")) for dot in dots)
-    return (
-        f"<figure><figcaption>{escape(title)}</figcaption>"
-        f'<svg viewBox="-4 -14 {WIDTH + 8} {HEIGHT + 30}" width="{WIDTH}" role="img">'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="#ccc"/>'
-        f'<polyline points="{" ".join(map(at, line))}" fill="none" stroke="#36c" stroke-width="1.5"/>{circles}'
-        f'<text y="-3" font-size="11" fill="#666">{high:.4g}</text>'
-        f'<text y="{HEIGHT + 12}" font-size="11" fill="#666">{low:.4g}</text>'
-        f'<text x="{WIDTH}" y="{HEIGHT + 12}" font-size="11" fill="#666" text-anchor="end">{last:,} tokens</text>'
-        "</svg></figure>"
-    )
+def _counting(watched: Watched) -> dict[str, float] | None:
+    """The loss of frequencies on the selection data, masked as in training, from the skill over it."""
+    best = watched.best or {}
+    skill = best.get("skills", {}).get(AS_TRAINED)
+    if skill is None or skill >= 1 or "loss" not in best:
+        return None
+    loss = best["loss"] / (1 - skill)
+    return {"loss": loss, "bits": loss / math.log(2)}
 
 
 # ---- examples -----------------------------------------------------------------------------------------------------

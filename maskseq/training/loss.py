@@ -40,7 +40,7 @@ class Batch:
 
     ids: Int[Tensor, "tokens fields"]
     positions: Int[Tensor, "tokens"]
-    cu_seqlens: Int[Tensor, "pieces+1"]
+    cu_seqlens: Int[Tensor, " bounds"]
     max_seqlen: int
     scored: tuple[FieldCells, ...]
     target: Bool[Tensor, "tokens"] | None = None

@@ -1,0 +1,224 @@
+"""What masked modelling is good at, in three acts on data that ship here: `make demo`, or
+
+    python examples/demo.py --output runs/demo
+
+Each act trains a small run, compares it on held-out data with the best simple method, and fills stretches of these.
+All of it stands on one page, which needs no network: runs/demo/index.html.
+"""
+
+import argparse
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import maskseq
+from maskseq.apps.evaluate import Question, evaluate_run
+from maskseq.infill.table import FillRow, rows
+from maskseq.reports.chart import Series, chart, logo
+from maskseq.reports.page import table, verdict, write_page
+from maskseq.trained import TrainedModel
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+SHOWN = 3
+"""Stretches that are drawn in each act."""
+
+
+@dataclass(frozen=True)
+class Act:
+    """One kind of sequence."""
+
+    title: str
+    about: str
+    recipe: str
+    changes: tuple[str, ...]
+    """Of the recipe: less training, and a part that nothing is chosen by."""
+    protocol: str
+    unit: str
+    masked: int
+    """Units of each stretch that is filled for the page."""
+
+
+ACTS = (
+    Act(
+        "An event log with lost requests",
+        "A web server's access log, by visit. Two requests in a row are lost: path, method, status, size and times. "
+        "Right is a value only if the whole gap of its field is.",
+        "apache",
+        ("training.tokens=150_000", "data.split.test=0.1"),
+        "gap-2",
+        "request",
+        2,
+    ),
+    Act(
+        "A signal with half a year missing",
+        "Weekly CO2 above Mauna Loa. 26 weeks in a row are redrawn, with the interval that holds the true "
+        "value in 80 % of the cases.",
+        "co2",
+        ("training.tokens=100_000", 'data.split.test_regions=["co2:1401-1660"]'),
+        "gap-26",
+        "week",
+        26,
+    ),
+    Act(
+        "A genome with unread bases",
+        "Phage lambda. Single bases are uncertain by nature: what a model knows is the distribution, drawn as letters "
+        "as high as they are probable.",
+        "lambda",
+        ("training.tokens=250_000", "data.split.test=0.1"),
+        "isolated",
+        "base",
+        12,
+    ),
+)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--output", type=Path, default=Path("runs/demo"))
+    options.add_argument("--tokens", type=int, help="train each run on so many tokens (default: as each act says)")
+    options.add_argument("--cells", type=int, default=1500, help="cells that are compared in each act")
+    given = options.parse_args()
+    print(demo(given.output, tokens=given.tokens, cells=given.cells))
+
+
+def demo(output: Path, *, tokens: int | None = None, cells: int = 1500) -> Path:
+    """Run the acts, whatever lies in the folder from before; the page."""
+    began = time.monotonic()
+    parts = []
+    for act in ACTS:
+        shutil.rmtree(output / act.recipe, ignore_errors=True)
+        changes = [*act.changes, *([] if tokens is None else [f"training.tokens={tokens}"])]
+        run = maskseq.pretrain(RECIPES / f"{act.recipe}.toml", output=output / act.recipe, overrides=changes)
+        question = Question(protocols=(act.protocol,), cells=cells, every=False)
+        found = evaluate_run(output / act.recipe, question=question).to_json()["protocols"][act.protocol]
+        words = in_words(found, act)
+        print(f"{act.title}: {words}", flush=True)
+        parts.append(f"<h2>{escape(act.title)}</h2><p>{escape(act.about)}</p>{verdict(words)}{drawn(run, act)}")
+    seconds = time.monotonic() - began
+    parts.append(f"<p>Three small runs, trained and compared in {seconds:.0f} s. README.md says how to go on.</p>")
+    page = output / "index.html"
+    write_page(page, "maskseq: what is missing, and how surely", parts)
+    return page
+
+
+def in_words(found: Mapping[str, Any], act: Act) -> str:
+    """The run beside the best simple method, with the interval."""
+    gaps = found.get("whole gaps", {})
+    for field, methods in gaps.items():
+        ours = next((each for each in methods.values() if "exact gained, 95 %" in each), None)
+        if ours is not None:
+            theirs = methods[ours["best baseline"]]
+            low, high = ours["exact gained, 95 %"]
+            return (
+                f"gaps of {field} exactly right: {ours['exact']:.0%}; {ours['best baseline']}: {theirs['exact']:.0%} "
+                f"(gained: {low:+.0%} to {high:+.0%}, 95 %)"
+            )
+    errors = found.get("errors of all fields", {})
+    if "MSE saved, 95 %" in errors:
+        low, high = errors["MSE saved, 95 %"]
+        return f"squared error saved against {errors['best baseline']}: {low:.0%} to {high:.0%} (95 %)"
+    low, high = found["skill, 95 %"]
+    best = found["best baseline"]
+    ours, theirs = (found["by"][name]["accuracy"] for name in (next(iter(found["by"])), best))
+    return (
+        f"{act.unit}s right: {ours:.1%}, {best}: {theirs:.1%}; bits saved against it: {found['skill']:.1%} "
+        f"({low:.1%} to {high:.1%}, 95 %)"
+    )
+
+
+def drawn(run: TrainedModel, act: Act) -> str:
+    """Stretches of the test part, masked, filled and drawn beside the truth."""
+    corpus = run.corpus()
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    for sequence in corpus.sequences("test").tolist():
+        start, length = int(corpus.starts[sequence]), int(corpus.lengths[sequence])
+        room = length - act.masked
+        if room >= 4 and sum(map(len, ranges.values())) < SHOWN:
+            at = start + room // 2
+            ranges.setdefault(corpus.key(sequence), []).append((at, at + act.masked))
+    (name,) = (each["name"] for each in corpus.manifest["sources"])
+    file = RECIPES / "samples" / Path(name).name
+    records = [each for each in run.reader(file).read(file) if each.key in ranges]
+    parts = []
+    for each in run.infill(records, ranges=ranges, only_ranges=True):
+        filled = list(
+            rows(each.filled, each.before, run.fills, posterior=each.posterior, numbers=each.numbers, alternatives=3)
+        )
+        fields = run.fills.fields
+        if fields[0].centres is not None:
+            parts.append(_signal(each, filled, run, act))
+        elif len(fields) == 1:
+            parts.append(_letters(each, filled, run))
+        else:
+            parts.append(_events(each, filled))
+    return "".join(parts)
+
+
+def _signal(each: Any, filled: Sequence[FillRow], run: TrainedModel, act: Act) -> str:
+    """The signal around the gap, the fill with its band, and the truth."""
+    numbers = each.before.numbers[:, 0] if each.before.numbers is not None else _centres(each, run)
+    first, last = filled[0].start - 1, filled[-1].stop
+    left, right = max(first - 104, 0), min(last + 104, len(numbers))
+    known = [[(float(at), float(numbers[at])) for at in part] for part in (range(left, first), range(last, right))]
+    series = [Series("known", [p for p in part if np.isfinite(p[1])], tone=3) for part in known]
+    middle = [(float(row.start - 1), float(row.median or 0)) for row in filled]
+    band = [(float(row.low80 or 0), float(row.high80 or 0)) for row in filled]
+    truth = [(float(at), float(numbers[at])) for at in range(first, last) if np.isfinite(numbers[at])]
+    fills = Series("filled, with its 80 % interval", middle, band=band)
+    return chart(
+        each.record.key, act.unit, filled[0].field, [*series[:1], *series[1:], fills, Series("truth", truth, tone=1)]
+    )
+
+
+def _centres(each: Any, run: TrainedModel) -> Any:
+    centres = np.array([*(run.fills.fields[0].centres or ()), *[np.nan] * 8])
+    return centres[np.minimum(each.before.ids[:, 0], len(centres) - 1)]
+
+
+def _letters(each: Any, filled: Sequence[FillRow], run: TrainedModel) -> str:
+    """A logo of each gap in its context, and the truth below."""
+    field, ids = run.fills.fields[0], each.before.ids[:, 0]
+    gaps: list[list[FillRow]] = []
+    for row in filled:
+        if gaps and gaps[-1][-1].stop + 1 == row.start:
+            gaps[-1].append(row)
+        else:
+            gaps.append([row])
+    parts = []
+    for gap in gaps:
+        first, last = gap[0].start - 1, gap[-1].stop
+        context = [
+            "".join(map(field.token, ids[a:b].tolist())) for a, b in ((max(first - 12, 0), first), (last, last + 12))
+        ]
+        columns = [[(row.value, row.probability), *row.alternatives] for row in gap]
+        truth = "".join(row.truth or "?" for row in gap)
+        parts.append(
+            f"<p><b>{escape(gap[0].key)}:{first + 1}-{last}</b><br>{logo(columns, (context[0], context[1]))}<br>"
+        )
+        parts.append(f"truth: <code>{escape(truth)}</code></p>")
+    return "".join(parts)
+
+
+def _events(each: Any, filled: Sequence[FillRow]) -> str:
+    """The lost events, field by field: what was filled, how surely, and what had been there."""
+    lines = [
+        (
+            row.start,
+            row.field,
+            row.value if row.number is None else row.number,
+            f"{row.probability:.0%}",
+            row.truth or "",
+        )
+        for row in filled
+    ]
+    return f"<h3>{escape(each.record.key)}</h3>" + table(("event", "field", "filled", "probability", "truth"), lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Drawings and numbers of reports: what is drawn stands where it is said to stand."""
+
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maskseq.reports.chart import Series, chart, intervals, logo, ticks
+from maskseq.reports.page import text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (49254.7, "49,255"), (1234567, "1,234,567"), (0.4321987, "0.4322"), (0.00002, "2 × 10⁻⁵"), (0.0, "0"),
+        (float("nan"), "none"), (True, "True"), (1.5e20, "1.5 × 10²⁰"), ("a", "a"), (1234.5, "1234"),
+    ],
+)  # fmt: skip
+def test_numbers_are_written_as_people_write_them(value: object, shown: str) -> None:
+    assert text(value) == shown
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
+def test_ticks_are_few_round_and_inside(low: float, span: float) -> None:
+    found = ticks(low, low + span)
+    assert 1 <= len(found) <= 6
+    slack = 1e-9 * (abs(low) + span)
+    assert all(low - slack <= each <= low + span + slack for each in found)
+    if len(found) > 1:
+        step = found[1] - found[0]
+        mantissa = step / 10 ** math.floor(math.log10(step) + 1e-9)
+        assert min(abs(mantissa - each) for each in (1, 2, 5, 10)) < 1e-3
+
+
+def test_points_stand_at_their_values() -> None:
+    page = chart("t", "x", "y", [Series("a", [(0.0, 0.0), (50.0, 10.0), (100.0, 5.0)])])
+    places = [(float(x), float(y)) for x, y in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', page)]
+    assert places[1][0] - places[0][0] == pytest.approx((places[2][0] - places[0][0]) / 2, abs=0.1)
+    assert places[0][1] - places[2][1] == pytest.approx((places[0][1] - places[1][1]) / 2, abs=0.1)
+    assert chart("t", "x", "y", [Series("a", [])]) == ""
+    assert "nan" not in chart("t", "x", "y", [Series("a", [(0.0, math.nan), (1.0, 2.0)])])
+
+
+def test_names_are_escaped() -> None:
+    page = chart("<t>", "<x>", "<y>", [Series("<a>", [(0.0, 1.0)])]) + intervals("<b>", "<c>", [("<d>", 0.1, 0.0, 0.2)])
+    assert not re.search(r"<[txyabcd]>", page)
+
+
+def test_letters_are_as_high_as_they_are_probable() -> None:
+    page = logo([[("A", 1.0)], [("A", 0.5), ("C", 0.25), ("G", 0.125), ("T", 0.125)]])
+    heights = [float(h) for h in re.findall(r"scale\(1.5 ([\d.]+)\)", page)]
+    assert heights == pytest.approx([6.4, 0.8, 0.8, 1.6, 3.2], abs=0.01)
