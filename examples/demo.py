@@ -113,7 +113,7 @@ def in_words(found: Mapping[str, Any]) -> str:
     lines = []
     for each in found["fields"]:
         ours, theirs = each["by"]["model"], each["of the best simple method"]
-        line = f"{each['field']} ({each['metric']}): {shown(ours, each['metric'])}, {each['best simple method']}: "
+        line = f"{each['field']}, {each['of']}: {shown(ours, each['metric'])}, {each['best simple method']}: "
         line += shown(theirs, each["metric"])
         if "gain" in each:
             line += f"; gained {gained(each['gain'], each['gain, 95 %'], each['metric'])} (95 % interval)"
