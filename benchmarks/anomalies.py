@@ -19,6 +19,7 @@ import numpy as np
 from maskseq import load
 from maskseq.calibration.stored import held_out_records
 from maskseq.scoring.score import Score, score_records
+from maskseq.scoring.usual import POSITIONS
 from maskseq.tasks.figures import auroc, average_precision
 from maskseq.trained import TrainedModel
 from maskseq.types import Encoded
@@ -51,7 +52,7 @@ def replaced(ids: np.ndarray, n: int, n_activities: int, rng: np.random.Generato
 
 def logs(run: TrainedModel, options: argparse.Namespace) -> dict[str, Any]:
     tokenizer, rng = run.tokenizer, np.random.default_rng(options.seed)
-    usual = run.usual()
+    usual = run.usual(positions=options.normal)
     assert usual is not None
     records = [(key, Encoded(each.ids)) for key, each in held_out_records(run.corpus(), "test")]
     normal = scored(run, records)
@@ -91,7 +92,7 @@ def logs(run: TrainedModel, options: argparse.Namespace) -> dict[str, Any]:
 
 def numbers(run: TrainedModel, options: argparse.Namespace) -> dict[str, Any]:
     centres = [np.asarray(each) for each in run.tokenizer.vocabulary.centres]
-    usual = run.usual()
+    usual = run.usual(positions=options.normal)
     assert usual is not None
     rng = np.random.default_rng(options.seed)
     records = list(held_out_records(run.corpus(), "test"))
@@ -131,6 +132,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=300)
     parser.add_argument("--abnormal", type=int, default=20)
     parser.add_argument("--positions", type=int, default=1000, help="of a window of numbers")
+    parser.add_argument("--normal", type=int, default=POSITIONS, help="positions that say what is usual")
     parser.add_argument("--adjacent", action="store_true", help="only neighbours change places")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)

@@ -23,7 +23,7 @@ install_import_hook(
         "maskseq_tables",
         "maskseq_events",
     ],
-    "beartype.beartype",
+    "shape_checks.check",
 )
 
 import pytest

@@ -5,7 +5,6 @@ a sequence are wrong where it is open. So what looks to the left only is weighed
 selection data: how each event would have been foreseen.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,12 +59,9 @@ def open_blend(
         name = next(iter(counted))
         return counted[name], (name,)
     chosen = fit_gate(counted | own, held_out, tokenizer, on_progress=on_progress)
-    used = _used(tuple(counted | own), np.asarray(chosen.gate.weights.any(axis=0)))
+    weighed = chosen.gate.weights.any(axis=0).tolist()
+    used = tuple(name for name, some in zip(counted | own, weighed, strict=True) if some)
     return Blend(open_experts(corpus, selection=selection) | own, chosen.gate, vocabulary), used
-
-
-def _used(names: Sequence[str], weighed: Bool[np.ndarray, " experts"]) -> tuple[str, ...]:
-    return tuple(name for name, some in zip(names, weighed.tolist(), strict=True) if some)
 
 
 def open_cells(corpus: Corpus, *, context: int, most: int = PREFIXES, seed: int = 0) -> HeldOutCells:
