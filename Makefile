@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test soak golden gpu-check lint docs clean
+.PHONY: demo test soak golden bench gpu-check lint docs clean
 
 demo: .venv/installed  ## three acts on data that ship here, in one page: runs/demo/index.html
 	$(BIN)/python examples/demo.py --output runs/demo
@@ -20,6 +20,9 @@ soak: .venv/tested  ## the full counts of the fault and law tests
 
 golden: .venv/tested  ## what this working tree computes, bit for bit against the commit BASE: make golden BASE=main
 	$(BIN)/python benchmarks/golden.py $(BASE)
+
+bench: .venv/tested  ## the speed of everything, beside transformers; QUICK=--quick takes two minutes
+	$(BIN)/python benchmarks/bench.py $(QUICK) --json benchmarks/results/speed.json
 
 gpu-check: .venv/installed  ## flash-attn and varlen_attn against the reference, where a GPU is
 	$(BIN)/python benchmarks/gpu_check.py

@@ -187,7 +187,9 @@ def main() -> None:
         if not options.sets or each.name in options.sets:
             began = time.process_time()
             gaps += measured(each, options.shared, options.gaps, options.drifts)
-            print(f"{each.name}: {time.process_time() - began:.0f} CPU s", flush=True)
+            held = [float(summary(gaps)[f"coverage {level:.0%}"]) for level in LEVELS]
+            so_far = " / ".join(f"{100 * share:.1f}" for share in held)
+            print(f"{each.name}: {time.process_time() - began:.0f} CPU s; so far {so_far} % held", flush=True)
     kinds = [(drift, name) for drift in (NONE, *options.drifts) for name in ("all", *{gap.name: 0 for gap in gaps})]
     rows = []
     for drift, name in kinds:

@@ -19,6 +19,7 @@ import numpy as np
 
 import maskseq
 from maskseq.apps.evaluate import Question, evaluate_run
+from maskseq.comparison.verdict import gained, shown
 from maskseq.infill.table import FillRow, rows
 from maskseq.reports.chart import Series, chart, logo
 from maskseq.reports.page import table, verdict, write_page
@@ -97,7 +98,7 @@ def demo(output: Path, *, tokens: int | None = None, cells: int = 1500) -> Path:
         run = maskseq.pretrain(RECIPES / f"{act.recipe}.toml", output=output / act.recipe, overrides=changes)
         question = Question(protocols=(act.protocol,), cells=cells, every=False)
         found = evaluate_run(output / act.recipe, question=question).to_json()["protocols"][act.protocol]
-        words = in_words(found, act)
+        words = in_words(found)
         print(f"{act.title}: {words}", flush=True)
         parts.append(f"<h2>{escape(act.title)}</h2><p>{escape(act.about)}</p>{verdict(words)}{drawn(run, act)}")
     seconds = time.monotonic() - began
@@ -107,29 +108,17 @@ def demo(output: Path, *, tokens: int | None = None, cells: int = 1500) -> Path:
     return page
 
 
-def in_words(found: Mapping[str, Any], act: Act) -> str:
-    """The run beside the best simple method, with the interval."""
-    gaps = found.get("whole gaps", {})
-    for field, methods in gaps.items():
-        ours = next((each for each in methods.values() if "exact gained, 95 %" in each), None)
-        if ours is not None:
-            theirs = methods[ours["best baseline"]]
-            low, high = ours["exact gained, 95 %"]
-            return (
-                f"gaps of {field} exactly right: {ours['exact']:.0%}; {ours['best baseline']}: {theirs['exact']:.0%} "
-                f"(gained: {low:+.0%} to {high:+.0%}, 95 %)"
-            )
-    errors = found.get("errors of all fields", {})
-    if "MSE saved, 95 %" in errors:
-        low, high = errors["MSE saved, 95 %"]
-        return f"squared error saved against {errors['best baseline']}: {low:.0%} to {high:.0%} (95 %)"
-    low, high = found["skill, 95 %"]
-    best = found["best baseline"]
-    ours, theirs = (found["by"][name]["accuracy"] for name in (next(iter(found["by"])), best))
-    return (
-        f"{act.unit}s right: {ours:.1%}, {best}: {theirs:.1%}; bits saved against it: {found['skill']:.1%} "
-        f"({low:.1%} to {high:.1%}, 95 %)"
-    )
+def in_words(found: Mapping[str, Any]) -> str:
+    """Of each field, the run beside the best simple method, and the gain with its interval."""
+    lines = []
+    for each in found["fields"]:
+        ours, theirs = each["by"]["model"], each["of the best simple method"]
+        line = f"{each['field']}, {each['of']}: {shown(ours, each['metric'])}, {each['best simple method']}: "
+        line += shown(theirs, each["metric"])
+        if "gain" in each:
+            line += f"; gained {gained(each['gain'], each['gain, 95 %'], each['metric'])} (95 % interval)"
+        lines.append(line)
+    return "; ".join(lines[:SHOWN])
 
 
 def drawn(run: TrainedModel, act: Act) -> str:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from maskseq.apps.pretrain import pretrain as pretrain
     from maskseq.apps.rows import rows_of_run as rows_of_run
     from maskseq.comparison.question import Question as Question
-    from maskseq.constraints import Constraint as Constraint
     from maskseq.corpus.reader import Corpus as Corpus
     from maskseq.infill.filling import FilledRecord as FilledRecord
     from maskseq.infill.options import InfillOptions as InfillOptions
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from maskseq.predict.predictor import Predictor as Predictor
     from maskseq.predict.protocol import Example as Example
     from maskseq.predict.protocol import Fill as Fill
-    from maskseq.predict.protocol import Predict as Predict
     from maskseq.recipe import Recipe as Recipe
     from maskseq.recipe import load_recipe as load_recipe
     from maskseq.testing import check_format as check_format
@@ -82,13 +80,11 @@ _LAZY = {
     "MaskedLoss": "maskseq.training.loss.MaskedLoss",
     "Example": "maskseq.predict.protocol.Example",
     "Fill": "maskseq.predict.protocol.Fill",
-    "Predict": "maskseq.predict.protocol.Predict",
     "Predictor": "maskseq.predict.predictor.Predictor",
     "InfillConfig": "maskseq.infill.sampler.InfillConfig",
     "InfillOptions": "maskseq.infill.options.InfillOptions",
     "FilledRecord": "maskseq.infill.filling.FilledRecord",
     "fill": "maskseq.infill.sampler.infill",
-    "Constraint": "maskseq.constraints.Constraint",
     "Vocabulary": "maskseq.types.Vocabulary",
     "check_format": "maskseq.testing.check_format",
     "check_tokenizer": "maskseq.testing.check_tokenizer",
@@ -103,7 +99,6 @@ __all__ = [
     "OTHER",
     "Augmentation",
     "Batch",
-    "Constraint",
     "Corpus",
     "DataError",
     "Encoded",
@@ -122,7 +117,6 @@ __all__ = [
     "MaskseqError",
     "PackedRow",
     "PackedRows",
-    "Predict",
     "Predictor",
     "Question",
     "Recipe",

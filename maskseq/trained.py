@@ -24,7 +24,7 @@ from maskseq.infill.filling import FilledRecord, fill_as_requested, tasks
 from maskseq.infill.journal import Journal
 from maskseq.infill.options import InfillOptions
 from maskseq.infill.sampler import InfillConfig
-from maskseq.interop.hub import SCHEME, fetched
+from maskseq.interop.hub import fetched, is_address
 from maskseq.lengths.head import FittedHead, fit_length_head, length_judge, load_length_head, save_length_head
 from maskseq.lengths.missing import Sizing, by_evidence
 from maskseq.loaded.normal import as_read, usual_of
@@ -73,7 +73,7 @@ def load(run: Path | str, *, trust_code: Trust = False, tokenizer: Tokenizer[Any
         <BLANKLINE>
         hint: `maskseq pretrain RECIPE --output runs/that/is/not/there` makes one
     """
-    if str(run).startswith(SCHEME):
+    if is_address(run):
         run = fetched(str(run))
     if not Path(run).is_dir():
         raise UsageError(

@@ -7,23 +7,32 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two xdist workers on two cores
 
 from jaxtyping import install_import_hook
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-UNCHECKED = ("cli", "__init__", "__main__")
-"""No arrays go through the command line, and its signatures name types that it loads late."""
+ROOMS = (
+    "masking",
+    "corpus",
+    "packing",
+    "predict",
+    "infill",
+    "lengths",
+    "loaded",
+    "scoring",
+    "baselines",
+    "calibration",
+    "evaluation",
+    "comparison",
+)
 
 install_import_hook(
     [
-        *(
-            f"maskseq.{path.stem}"
-            for path in sorted((REPOSITORY / "maskseq").iterdir())
-            if path.stem not in UNCHECKED and (path.is_dir() or path.suffix == ".py")
-        ),
+        "maskseq.types",
+        "maskseq.tokenizer",
+        *(f"maskseq.{room}" for room in ROOMS),
         "maskseq_genomics",
         "maskseq_signals",
         "maskseq_tables",
-        "maskseq_events",
+        *(f"maskseq_events.{name}" for name in ("tokenizer", "bins", "rebuild", "case", "times")),
     ],
-    "beartype.beartype",
+    "shape_checks.check",
 )
 
 import pytest
@@ -39,6 +48,9 @@ def brief_probes() -> None:
     from maskseq.apps import speed_probe as probe
 
     probe.SECONDS = 0.0
+
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

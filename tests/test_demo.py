@@ -11,6 +11,6 @@ def test_the_demo_makes_one_page_of_three_acts(tmp_path: Path) -> None:
     page = runpy.run_path(str(DEMO))["demo"](tmp_path / "demo", tokens=3_000, cells=150)
     text = page.read_text(encoding="utf-8")
     assert text.count('class="verdict"') == 3
-    assert len(re.findall(r"95 %\)", text)) >= 3
+    assert len(re.findall(r"95 % interval", text)) >= 3
     assert text.count("<svg") >= 3
     assert not re.findall(r"""(?:src|href)=|https?://""", text)

@@ -236,8 +236,8 @@ def test_baselines_are_those_of_a_run_or_a_recipe_too(run: Path, tmp_path: Path)
     assert figures["outside exact repeats"]["share left out"] == 0
     few = json.loads(maskseq("baseline", recipe, "--few", *requested).stdout)["protocols"]["isolated"]["by"]
     assert set(few) == {"frequencies", "5 + 5 neighbours", "order-2 Markov chain"}
-    of_run = json.loads(maskseq("baseline", run, "--trust-code", *requested).stdout)
-    of_corpus = json.loads(maskseq("baseline", run / "corpus", "--trust-code", *requested).stdout)
+    of_run = json.loads(maskseq("baseline", run, "--trust-code", "--few", *requested).stdout)
+    of_corpus = json.loads(maskseq("baseline", run / "corpus", "--trust-code", "--few", *requested).stdout)
     assert of_run["protocols"] == of_corpus["protocols"]
     # Weights are never fitted on what may be asked about: of a corpus that is its selection data, not its training.
     other = tmp_path / "other.fasta"

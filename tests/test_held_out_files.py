@@ -195,7 +195,7 @@ def test_from_init_to_evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert {corpus.key(i) for i in corpus.sequences("test")} == expected
     assert not {"c70", "copied"} & {corpus.key(i) for i in corpus.sequences("train")}
     assert inspect(tmp_path / "run" / "corpus")["sources"].keys() == {"log.csv", "later.csv (test data)"}
-    question = Question(cells=200)
+    question = Question(cells=200, every=False)
     assert "test data" in evaluate_run(tmp_path / "run", question=question).to_json()["of"]["data"]
     every = evaluate_baselines(tmp_path / "recipe.toml", question=Question(cells=200)).to_json()
     assert "test data" in every["of"]["data"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -92,7 +92,7 @@ class _SequenceEstimator(BaseEstimator):
 class SequenceClassifier(ClassifierMixin, _SequenceEstimator):
     """A run, fine-tuned for classes of records: `SequenceClassifier("runs/mine").fit(records, labels)`."""
 
-    def fit(self, X: Sequence[Record], y: Sequence[Any]) -> Self:
+    def fit(self, X: Sequence[Record], y: Sequence[Any]) -> "SequenceClassifier":
         """Fit on records and their classes; a share of them decides when to stop and how sure predictions are."""
         self.classes_, index = np.unique(np.asarray(y), return_inverse=True)
         self._fit(X, [str(i) for i in index.tolist()], "binary" if len(self.classes_) == 2 else "multiclass")
@@ -113,7 +113,7 @@ class SequenceClassifier(ClassifierMixin, _SequenceEstimator):
 class SequenceRegressor(RegressorMixin, _SequenceEstimator):
     """The same for numbers."""
 
-    def fit(self, X: Sequence[Record], y: Sequence[float]) -> Self:
+    def fit(self, X: Sequence[Record], y: Sequence[float]) -> "SequenceRegressor":
         """Fit on records and their numbers."""
         self._fit(X, [repr(float(value)) for value in y], "regression")
         return self

@@ -323,6 +323,7 @@ class Acceptances:
         return f"{len(self.keys):,} records stay as they were, as no fill was accepted: {shown}" if self.keys else ""
 
 
+@dataclass
 class GivenByExperts:
     """The probability that each expert gives what was written, given the known cells alone."""
 

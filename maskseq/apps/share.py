@@ -124,5 +124,10 @@ def _without_folders(run: TrainedModel) -> dict[str, Any]:
     data = recipe.get("data") if isinstance(recipe, dict) else None
     if isinstance(recipe, dict) and isinstance(data, dict):
         files = [Path(str(each)).name for each in data.get("files") or ()]
-        saved["recipe"] = recipe | {"data": {**data, "files": files, "corpus": None}}
+        options = {name: _named(value) for name, value in (data.get("format_options") or {}).items()}
+        saved["recipe"] = recipe | {"data": {**data, "files": files, "format_options": options, "corpus": None}}
     return saved
+
+
+def _named(value: Any) -> Any:
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

@@ -59,7 +59,8 @@ def open_blend(
         name = next(iter(counted))
         return counted[name], (name,)
     chosen = fit_gate(counted | own, held_out, tokenizer, on_progress=on_progress)
-    used = _used(tuple(counted | own), np.asarray(chosen.gate.weights.any(axis=0)))
+    weighed: list[bool] = np.asarray(chosen.gate.weights.any(axis=0)).tolist()
+    used = tuple(name for name, some in zip(counted | own, weighed, strict=True) if some)
     return Blend(open_experts(corpus, selection=selection) | own, chosen.gate, vocabulary), used
 
 

@@ -3,7 +3,7 @@
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from maskseq import __version__
 from maskseq.cli import console
+from maskseq.cli.panels import in_panels
 from maskseq.contract.fence import blame
 from maskseq.errors import DataWarning, MaskseqError, UsageError
 from maskseq.infill.order import OrderName
@@ -43,49 +44,6 @@ def _fail(error: MaskseqError, *, as_json: bool) -> typer.Exit:
     return typer.Exit(error.exit_code)
 
 
-MANY = 9
-"""Options of a command, from which on `--help` shows them in panels."""
-PANELS = {
-    "What is filled": (
-        "mask",
-        "region",
-        "unknown",
-        "length",
-        "insert_missing",
-        "evidence",
-        "length_by",
-        "fill_long_holes",
-    ),
-    "How it is filled": ("order", "temperature", "samples", "beam", "rule", "numbers", "seed"),
-    "What predicts": ("experts", "calibration", "symmetries", "by", "layer"),
-    "What is read": (
-        "format",
-        "overrides",
-        "on_error",
-        "field",
-        "case",
-        "labels",
-        "column",
-        "data",
-        "corpus",
-        "trust_code",
-    ),
-    "What is written": ("output", "table", "drawn", "as_json", "per_position", "keep"),
-}
-"""Of options, by the names of their parameters."""
-COMMANDS = {
-    "Train": ("init", "tokenize", "pretrain", "watch", "finetune"),
-    "Use": ("infill", "next", "forecast", "score", "embed", "predict", "serve", "share"),
-    "Judge": ("evaluate", "baseline", "calibrate", "blend", "fit-lengths", "probe"),
-    "Look and move": ("inspect", "verify", "doctor", "recipes", "new-plugin", "import-hf", "export"),
-}
-"""Of commands."""
-
-
-def _panel(name: str | None, panels: Mapping[str, Sequence[str]]) -> str | None:
-    return next((panel for panel, names in panels.items() if name in names), None)
-
-
 class CommandGroup(TyperGroup):
     """Turns what a command raises into one clear line and an exit code: 1 failure, 2 usage, 3 data, 130 interrupted."""
 
@@ -98,13 +56,7 @@ class CommandGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, with the panels that `--help` shows it and its options in."""
         command: Any = super().get_command(ctx, cmd_name)
-        if command is None:
-            return None
-        command.rich_help_panel = _panel(cmd_name, COMMANDS) or command.rich_help_panel
-        options = [each for each in command.params if each.param_type_name == "option"]
-        for each in options if len(options) >= MANY else ():
-            each.rich_help_panel = _panel(each.name, PANELS) or each.rich_help_panel
-        return command
+        return command and in_panels(cmd_name, command)
 
     def make_context(self, info_name: Any, args: list[str], *rest: Any, **kwargs: Any) -> Any:
         with _shown_by_typer(as_json="--json" in args):

@@ -10,6 +10,11 @@ WANTED = ("*.json", "*.safetensors", "*.md", "corpus/*")
 """What a shared run consists of; nothing else is fetched."""
 
 
+def is_address(place: object) -> bool:
+    """Whether this names a run on the hub; a path of it has lost a slash."""
+    return str(place).startswith("hf:/")
+
+
 def fetched(address: str) -> Path:
     """The folder that `hf://organization/name`, or `…/name@revision`, has been fetched into.
 
@@ -45,7 +50,7 @@ def sent(folder: Path, address: str) -> str:
 
 
 def _parsed(address: str) -> tuple[str, str | None]:
-    name, _, revision = address.removeprefix(SCHEME).partition("@")
+    name, _, revision = address.removeprefix(SCHEME).removeprefix("hf:/").partition("@")
     parts = name.strip("/").split("/")
     if len(parts) != 2 or not all(each.replace("-", "").replace("_", "").replace(".", "").isalnum() for each in parts):
         raise UsageError(f"{address}: expected hf://organization/name, or hf://organization/name@revision")
@@ -56,7 +61,9 @@ def _hub() -> Any:
     try:
         import huggingface_hub
     except ImportError:
-        raise UsageError("hf:// needs huggingface_hub\n\nhint: pip install 'maskseq[hub]'") from None
+        raise UsageError(
+            "hf:// needs huggingface_hub\n\nhint: pip install 'maskseq[hub]'", code="missing-extra"
+        ) from None
     return huggingface_hub
 
 

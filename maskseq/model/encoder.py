@@ -55,7 +55,8 @@ class Encoder(nn.Module):
             self.head = nn.Identity() if config.head == "none" else PredictionHead(config)
             self.decoder = Decoder(config)
         self.compute_with(Kernels())
-        self.to_empty(device=device)
+        # As `to_empty`, whose `empty_like` of a meta tensor loads a package of algebra.
+        self._apply(lambda each: torch.empty(each.shape, dtype=each.dtype, device=device))  # type: ignore[no-untyped-call]
         if seed is not None:
             initialize(self, seed)
 
@@ -63,7 +64,7 @@ class Encoder(nn.Module):
         self,
         ids: Int[Tensor, "tokens fields"],
         positions: Int[Tensor, "tokens"],
-        cu_seqlens: Int[Tensor, "pieces+1"],
+        cu_seqlens: Int[Tensor, " bounds"],
         max_seqlen: int,
         *,
         target: Bool[Tensor, "tokens"] | None = None,
@@ -229,7 +230,7 @@ class Layer(nn.Module):
         self,
         hidden: Float[Tensor, "tokens hidden"],
         rotation: Rotation,
-        cu_seqlens: Int[Tensor, "pieces+1"],
+        cu_seqlens: Int[Tensor, " bounds"],
         max_seqlen: int,
         window: int | None,
         dropout_keys: Int[Tensor, "rows"] | None,
@@ -259,7 +260,7 @@ class Attention(nn.Module):
         self,
         hidden: Float[Tensor, "tokens hidden"],
         rotation: Rotation,
-        cu_seqlens: Int[Tensor, "pieces+1"],
+        cu_seqlens: Int[Tensor, " bounds"],
         max_seqlen: int,
         window: int | None,
         attend: Attend,
@@ -352,7 +353,7 @@ class Norm(nn.Module):
 def framed(
     hidden: Float[Tensor, "tokens hidden"],
     frame: Float[Tensor, "2 *pieces hidden"],
-    cu_seqlens: Int[Tensor, "pieces+1"],
+    cu_seqlens: Int[Tensor, " bounds"],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The pieces with a token before and one behind each: their embeddings, ends and positions, and where the tokens
     that were given now are. The frame is one for all pieces, or one for each.
@@ -367,14 +368,14 @@ def framed(
     return longer, ends, positions, kept
 
 
-def piece_of(cu_seqlens: Int[Tensor, "pieces+1"]) -> Int[Tensor, "tokens"]:
+def piece_of(cu_seqlens: Int[Tensor, " bounds"]) -> Int[Tensor, "tokens"]:
     """Which piece each token is of."""
     lengths = cu_seqlens.diff()
     return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
 
 
 def mask_scales(
-    ids: Int[Tensor, "tokens fields"], cu_seqlens: Int[Tensor, "pieces+1"], config: EncoderConfig
+    ids: Int[Tensor, "tokens fields"], cu_seqlens: Int[Tensor, " bounds"], config: EncoderConfig
 ) -> tuple[Float[Tensor, "pieces"], Bool[Tensor, "tokens"]]:
     """What makes up for the share of each piece that is masked, its frame counted (ESM-2), and what is."""
     masked = (ids == torch.tensor(config.vocabulary.mask_ids, device=ids.device)).any(dim=1)

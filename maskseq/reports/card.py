@@ -62,6 +62,7 @@ def card(
         "## What is in it",
         "",
         "- the encoder (safetensors), the tokenizer and the recipe (JSON); `digests.json` has every file's SHA-256",
+        "- values of the training data that are tokens, such as names of activities: the vocabulary needs them",
         *([f"- experts that hold training data, and these data: {', '.join(experts)}"] if experts else []),
         *([f"- left out, as they hold training data: {', '.join(left_out)}"] if left_out else []),
         "",

@@ -44,7 +44,7 @@ def chart(title: str, across: str, up: str, series: Sequence[Series]) -> str:
     if not values:
         return ""
     xs = [x for each in series for x, _ in each.points]
-    frame = Frame((min(xs), max(xs)), (min(values), max(values)))
+    frame = Axes((min(xs), max(xs)), (min(values), max(values)))
     body = frame.axes(across, up) + "".join(map(frame.drawn, series))
     names = "".join(
         f'<span class="key tone{each.tone} {each.kind}">{escape(each.name)}</span> ' for each in series if each.name
@@ -53,7 +53,7 @@ def chart(title: str, across: str, up: str, series: Sequence[Series]) -> str:
 
 
 @dataclass(frozen=True)
-class Frame:
+class Axes:
     """Where numbers stand in a drawing."""
 
     x: tuple[float, float]
@@ -140,7 +140,7 @@ def intervals(title: str, up: str, rows: Sequence[tuple[str, float, float, float
 
 def reliability(curves: Sequence[Series]) -> str:
     """Stated confidence against the share of right answers; what is calibrated lies on the diagonal."""
-    frame = Frame((0.0, 1.0), (0.0, 1.0))
+    frame = Axes((0.0, 1.0), (0.0, 1.0))
     diagonal = "L".join(f"{x:.1f} {y:.1f}" for x, y in (frame.at(0, 0), frame.at(1, 1)))
     body = frame.axes("stated probability", "share that was right") + f'<path class="grid" d="M{diagonal}"/>'
     body += "".join(map(frame.drawn, curves))
@@ -149,17 +149,15 @@ def reliability(curves: Sequence[Series]) -> str:
 
 
 def logo(columns: Sequence[Sequence[tuple[str, float]]], context: tuple[str, str] = ("", "")) -> str:
-    """A sequence logo: letters stacked by probability, as high as what is known there, in bits of four letters."""
+    """Letters of each position, the most probable on top, each as high as it is probable."""
     step, tall = 16, 64
     body, start = "", 12 * 9.0
     before, after = context[0][-12:], context[1][:12]
     body += f'<text class="letter" x="{start - 6}" y="{tall}" text-anchor="end">{escape(before)}</text>'
     for n, column in enumerate(columns):
-        known = [(letter, p) for letter, p in column if p > 0]
-        bits = 2 + sum(p * math.log2(p) for _, p in known) if len(known) > 1 else 2.0
         y = float(tall)
-        for letter, p in sorted(known, key=lambda each: each[1]):
-            high = p * max(bits, 0.0) / 2 * tall
+        for letter, p in sorted(column, key=lambda each: each[1]):
+            high = p * tall
             if high >= 0.5:
                 place = f"translate({start + step * n + step / 2} {y:.1f}) scale(1.5 {high / 10:.3f})"
                 body += f'<text class="letter base{escape(letter)}" transform="{place}" text-anchor="middle">'

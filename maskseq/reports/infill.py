@@ -50,7 +50,7 @@ def _in_words(summary: Mapping[str, Any], rows: Sequence[FillRow]) -> str:
         line += f". Of {text(score['cells'])} known values that were masked, {score['right']:.1%} came back right"
         markov = next((name for name in score if name.startswith("right, ")), None)
         if markov:
-            line += f"; a {markov.removeprefix('right, ')} chain gets {score[markov]:.1%}"
+            line += f"; the {markov.removeprefix('right, ')} chain gets {score[markov]:.1%}"
     return line + "."
 
 

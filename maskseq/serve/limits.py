@@ -26,8 +26,8 @@ class RefusedError(MaskseqError):
     """A request that is not served: its HTTP status, what is wrong, and what to do."""
 
     def __init__(self, status: int, code: str, message: str, hint: str) -> None:
-        self.status, self.code, self.hint = status, code, hint
-        super().__init__(message)
+        self.status, self.hint = status, hint
+        super().__init__(message, code=code)
 
 
 DEADLINE: ContextVar[float] = ContextVar("deadline", default=float("inf"))

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from maskseq import __version__
 from maskseq.contract.fence import blame
-from maskseq.errors import MaskseqError, UsageError
+from maskseq.errors import MaskseqError
 from maskseq.loaded.recipe import trained_on
 from maskseq.serve.limits import DEADLINE, Limits, RefusedError, too_large, too_long
 from maskseq.serve.requests import EmbedRequest, InfillRequest, NextRequest, PredictRequest, Request, ScoreRequest
@@ -254,11 +254,10 @@ def _refused(request: Any, error: Exception) -> Response:
     """Of an error that maskseq raises on purpose: names of folders on this machine are left out."""
     if isinstance(error, RefusedError):
         return _error(error)
-    problem, _, hint = str(error).partition("\n\nhint: ")
-    code = "usage" if isinstance(error, UsageError) else "data"
-    return _error(
-        RefusedError(422, code, without_folder(problem), without_folder(hint) or "correct the request or the file")
-    )
+    assert isinstance(error, MaskseqError)
+    told = error.to_json()["error"]
+    hint = without_folder(told["hint"]) or "correct the request or the file"
+    return _error(RefusedError(422, told["code"], without_folder(told["message"]), hint))
 
 
 def without_folder(text: str) -> str:

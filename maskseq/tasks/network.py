@@ -26,7 +26,7 @@ class TaskBatch:
 
     ids: Int[Tensor, "tokens fields"]
     positions: Int[Tensor, " tokens"]
-    cu_seqlens: Int[Tensor, " windows+1"]
+    cu_seqlens: Int[Tensor, " bounds"]
     max_seqlen: int
     target: Bool[Tensor, " tokens"]
     token: Int[Tensor, "records longest"]

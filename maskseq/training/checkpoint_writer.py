@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from torch import Tensor
 from torch.distributed.tensor import DTensor
@@ -109,7 +109,7 @@ class CheckpointWriter:
         self.ranks.wait()  # on every rank: one may have seen its own end before
         return events
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "CheckpointWriter":
         return self
 
     def __exit__(

@@ -1,7 +1,6 @@
 """What is minimised and what is counted: weighted cross-entropy of the scored cells, the head run on those only."""
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 import numpy as np
 import torch
@@ -41,14 +40,14 @@ class Batch:
 
     ids: Int[Tensor, "tokens fields"]
     positions: Int[Tensor, "tokens"]
-    cu_seqlens: Int[Tensor, "pieces+1"]
+    cu_seqlens: Int[Tensor, " bounds"]
     max_seqlen: int
     scored: tuple[FieldCells, ...]
     target: Bool[Tensor, "tokens"] | None = None
     """Positions in target regions; None: there are none."""
 
     @classmethod
-    def of(cls, row: PackedRow, device: torch.device) -> Self:
+    def of(cls, row: PackedRow, device: torch.device) -> "Batch":
         def tensor(array: np.ndarray, dtype: type = np.int64) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array, dtype)).to(device, non_blocking=True)
 
@@ -68,7 +67,7 @@ class Batch:
             tensor(row.target, np.bool_),
         )
 
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """The same batch on another device; Lightning moves batches so."""
 
         def moved(tensor: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from maskseq.errors import UsageError
 from maskseq.storage.run_folder import RunFolder
@@ -63,7 +63,7 @@ class Watched:
     def name(self) -> str:
         return self.run.name if self.run.is_dir() else self.run.parent.name or str(self.run)
 
-    def update(self) -> Self:
+    def update(self) -> "Watched":
         """Read on. A file that has become another, as when a run goes on from a checkpoint, is read anew.
 
         A line that is cut short is left for the next call, one that makes no sense is passed over.

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Judged:
     merit: float
 
     @classmethod
-    def of(cls, step: int, merit: float | None) -> Self:
+    def of(cls, step: int, merit: float | None) -> "Judged":
         """What is not finite is worse than everything, and null where it is read back."""
         return cls(step, merit if merit is not None and math.isfinite(merit) else -math.inf)
 

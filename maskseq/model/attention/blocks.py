@@ -139,7 +139,8 @@ def _scaled(q: Float[Tensor, "n heads queries dim"]) -> Float[Tensor, "n_heads q
 
 
 def _scale(q: Tensor) -> float:
-    return float(q.shape[-1]) ** -0.5
+    scale: float = float(q.shape[-1]) ** -0.5
+    return scale
 
 
 def _bias_of(bias: Tensor | None, group: tuple[slice, slice], rows: slice) -> Tensor | None:

@@ -5,7 +5,6 @@ computed for the context is then the same whatever stands in the target, or is t
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -26,13 +25,15 @@ class ContextTargetAttention:
     context: Int[Tensor, "n_context"]
     """Tokens of the context, piece by piece."""
     target: Int[Tensor, "n_target"]
-    cu_context: Int[Tensor, "pieces+1"]
+    cu_context: Int[Tensor, " bounds"]
     """Where the context of each piece begins in `context`."""
-    cu_target: Int[Tensor, "pieces+1"]
+    cu_target: Int[Tensor, " bounds"]
     backend: str = "auto"
 
     @classmethod
-    def of(cls, target: Bool[Tensor, "tokens"], cu_seqlens: Int[Tensor, "pieces+1"], *, backend: str = "auto") -> Self:
+    def of(
+        cls, target: Bool[Tensor, "tokens"], cu_seqlens: Int[Tensor, " bounds"], *, backend: str = "auto"
+    ) -> "ContextTargetAttention":
         """From a flag for each token of a packed row. (How many are target is data: compiled graphs end here.)"""
         before = F.pad(target.cumsum(0), (1, 0))
         cu_target = before[cu_seqlens.long()].to(cu_seqlens.dtype)
@@ -43,7 +44,7 @@ class ContextTargetAttention:
         self,
         qkv: Float[Tensor, "tokens 3 heads dim"],
         rotation: Rotation,
-        cu_seqlens: Int[Tensor, "pieces+1"],
+        cu_seqlens: Int[Tensor, " bounds"],
         *,
         max_seqlen: int,
         window: int | None = None,

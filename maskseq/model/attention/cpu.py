@@ -98,9 +98,10 @@ class TiledAttention(torch.autograd.Function):
         return output[0]
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return *_tiled_backward(grad, *ctx.saved_tensors, ctx.window, ctx.core), None, None, None, None
+        saved: list[Any] = [*ctx.saved_tensors, ctx.window, ctx.core]
+        return *_tiled_backward(grad, *saved), None, None, None, None
 
 
 # ---- the fused projection, with rotary positions ------------------------------------------------------------------
@@ -183,9 +184,10 @@ class RotaryAttention(torch.autograd.Function):
         return output[0]
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        gradient = _rotary_backward(grad, *ctx.saved_tensors, ctx.window, ctx.core, ctx.interleaved)
+        saved: list[Any] = [*ctx.saved_tensors, ctx.window, ctx.core, ctx.interleaved]
+        gradient = _rotary_backward(grad, *saved)
         return gradient, None, None, None, None, None, None
 
 

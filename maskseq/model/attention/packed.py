@@ -29,12 +29,12 @@ def packed_attention(
     q: Float[Tensor, "tokens heads dim"],
     k: Float[Tensor, "tokens_k heads dim"],
     v: Float[Tensor, "tokens_k heads dim"],
-    cu_seqlens: Int[Tensor, "pieces+1"],
+    cu_seqlens: Int[Tensor, " bounds"],
     *,
     max_seqlen: int,
     window: int | None = None,
     backend: str = "auto",
-    cu_seqlens_k: Int[Tensor, "pieces+1"] | None = None,
+    cu_seqlens_k: Int[Tensor, " bounds"] | None = None,
 ) -> Float[Tensor, "tokens heads dim"]:
     """Softmax attention with scale dim^-0.5 within each piece; q and k carry their positions already.
 
@@ -57,7 +57,7 @@ def packed_attention(
 def packed_self_attention(
     qkv: Float[Tensor, "tokens 3 heads dim"],
     rotation: Rotation,
-    cu_seqlens: Int[Tensor, "pieces+1"],
+    cu_seqlens: Int[Tensor, " bounds"],
     *,
     max_seqlen: int,
     window: int | None = None,
@@ -71,8 +71,9 @@ def packed_self_attention(
     name = choose(backend, qkv.device.type, qkv.dtype, qkv.shape[-1])
     if rotation is not None and name in ("blocks", "bmm", "sdpa"):
         inputs = (qkv, *rotation, cu_seqlens, _sided(window), name, interleaved)
-        out: Tensor = rotary_attention(*inputs)[0] if torch.compiler.is_compiling() else RotaryAttention.apply(*inputs)
-        return out
+        if torch.compiler.is_compiling():
+            return rotary_attention(*inputs)[0]  # type: ignore[no-any-return]
+        return RotaryAttention.apply(*inputs)  # type: ignore[no-any-return, no-untyped-call]
     qk, v = torch.split(qkv, [2, 1], dim=1)
     if rotation is not None:
         qk = rotate(qk, rotation, interleaved=interleaved)
@@ -208,8 +209,9 @@ def _tiled(
     q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, _: int, window: int | None, *, core: str
 ) -> Tensor:
     inputs = (q, k, v, cu_q, cu_k, _sided(window), core)
-    out: Tensor = tiled_attention(*inputs)[0] if torch.compiler.is_compiling() else TiledAttention.apply(*inputs)
-    return out
+    if torch.compiler.is_compiling():
+        return tiled_attention(*inputs)[0]  # type: ignore[no-any-return]
+    return TiledAttention.apply(*inputs)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _sided(window: int | None) -> int:

@@ -51,8 +51,8 @@ class TilePlan:
 def plan(
     q: Float[Tensor, "tokens heads dim"],
     k: Float[Tensor, "tokens_k heads dim"],
-    cu_seqlens_q: Int[Tensor, "pieces+1"],
-    cu_seqlens_k: Int[Tensor, "pieces+1"],
+    cu_seqlens_q: Int[Tensor, " bounds"],
+    cu_seqlens_k: Int[Tensor, " bounds"],
     window: int,
 ) -> TilePlan:
     """Tiles for these boundaries; `window` < 0 is no window. Remembered: all layers of a step share one or two."""

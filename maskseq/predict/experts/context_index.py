@@ -15,6 +15,7 @@ from maskseq.types import Vocabulary
 
 BLOCK = 64
 """Ids between two of which counts of each are stored; those within are counted when they are asked for."""
+WORDS = (np.uint8, np.uint16, np.uint32, np.uint64)
 WHOLE = 1 << 64
 """One more than the largest number of 64 bits."""
 
@@ -212,7 +213,7 @@ class ContextIndex:
             (word,) = packed(self.line.digits, self.places, self.path[first:stop], base)
             largest = (int(starts.max(initial=0)) + 1) * base ** (stop - first) - 1
             word += starts.astype(np.uint64) * np.uint64(base ** (stop - first))
-            self._words.append(word.astype(np.min_scalar_type(largest)))
+            self._words.append(word.astype(next(each for each in WORDS if largest <= np.iinfo(each).max)))
         return self._words[number]
 
 

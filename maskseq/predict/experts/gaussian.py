@@ -84,11 +84,11 @@ class Conditioned:
             factor = _factor(precision[np.ix_(masked, masked)])
             between = precision[np.ix_(masked, seen)]
             place = np.searchsorted(masked, wanted)
-            beyond = between @ shapes[seen]
-            solved = _solved(factor, np.column_stack([np.eye(len(masked))[:, place], beyond]))
+            product = precision @ np.where(known[:, None], shapes, 0)
+            solved = _solved(factor, np.column_stack([np.eye(len(masked))[:, place], product[masked]]))
             inverse, moved = solved[:, : len(wanted)], solved[:, len(wanted) :]
             weights, left = -(inverse.T @ between), inverse[place] - NUGGET * np.eye(len(wanted))
-            tests = (precision[np.ix_(seen, seen)] @ shapes[seen] - between.T @ moved).T
+            tests = (product[seen] - between.T @ moved).T
         rest = shapes[wanted] - weights @ shapes[seen]
         left[np.diag_indices(len(wanted))] = np.maximum(np.diagonal(left), NUGGET)
         return cls(seen, weights, left, shapes[seen], tests, rest)

@@ -241,7 +241,8 @@ class NeighbourIndex:
         n = len(places)
         paths = np.broadcast_to(np.array(path, np.int64), (n, len(path)))
         requests = Requests(self.line, places, np.full(n, field), paths, np.full(n, len(path)), np.zeros(n, np.int64))
-        seen, n_sorted = None, self.n_sorted or len(path)
+        n_sorted = self.n_sorted or len(path)
+        seen: Contexts | None = None
         while seen is None:
             prefix = path[:n_sorted]
             seen = Contexts.of(self._sorted(prefix), requests, None, self._limit(prefix, len(path)))

@@ -34,6 +34,8 @@ SCALE_CELLS = 4
 """Own errors that say as much of the scale of intervals as training does."""
 PRIOR_SHAPE = 25
 """What the shape of errors in training counts for, in own errors."""
+FOLDS = 4
+"""Parts of a window's own errors, each of which weights are fitted without, to see how wide intervals have to be."""
 RIDGE = 1e-3
 KEPT = 1 << 14
 """Windows whose weights are kept: samplers ask about the same one many times."""
@@ -65,6 +67,11 @@ class PriorErrors:
             for each in (self.errors, self.variances)
         )
         return PriorErrors(tuple(names), errors, variances, self.window[rows], self.length[rows])
+
+    def mean_squares(self, residual: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cells"]:
+        """Of each cell's window, of residuals of all cells."""
+        _, number = np.unique(self.window, return_inverse=True)
+        return np.asarray((np.bincount(number, residual**2) / np.bincount(number))[number])
 
     @property
     def scaled(self) -> Float[np.ndarray, "cells methods"]:
@@ -200,14 +207,33 @@ class NumberBlend:
             least = least / max(n_own, 1)
         gram += errors.T @ errors / (least + 1e-12)
         weights = convex_weights(gram)
-        own = residuals(weights, errors, variances)
+        own = np.empty(n_own)
+        for part in np.array_split(np.arange(n_own), min(FOLDS, n_own) or 1):  # weights fit their own errors too well
+            without = gram - errors[part].T @ errors[part] / (least + 1e-12)
+            own[part] = residuals(convex_weights(without), errors[part], variances[part])
         before = SCORES if prior is None else residuals(weights, prior.errors, prior.variances)
         usual = float((before**2).mean()) + 1e-12
-        squares = float((own**2).mean()) + 1e-12 if n_own else usual
-        scale = np.exp((SCALE_CELLS * np.log(usual) + n_apart * np.log(squares)) / (SCALE_CELLS + n_apart) / 2)
-        pool = np.concatenate([own / scale, before / np.sqrt(usual)])
+
+        def scale_of(squares: Float[np.ndarray, "*windows"]) -> Float[np.ndarray, "*windows"]:
+            """Own errors say it, the fewer the more as in training."""
+            own_log = n_apart * np.log(squares + 1e-12)
+            return np.asarray(np.exp((SCALE_CELLS * np.log(usual) + own_log) / (SCALE_CELLS + n_apart) / 2))
+
+        # Errors in training as they are where the scale of a window is found in the same way.
+        scale = scale_of(np.array((own**2).mean() if n_own else usual))
+        scaled_before = before / (np.sqrt(usual) if prior is None else scale_of(prior.mean_squares(before)))
+        pool = np.concatenate([own / scale, scaled_before])
         counts = np.repeat([n_apart / max(n_own, 1), PRIOR_SHAPE / len(before)], [n_own, len(before)])
-        return Fit(weights, scale * symmetric_quantiles(pool, counts))
+        return Fit(weights, scale * symmetric_quantiles(pool, counts) * student(SCALE_CELLS + n_apart))
+
+
+def student(freedom: float) -> Float[np.ndarray, " ranks"]:
+    """Quantiles of Student's t over those of the normal distribution: a scale that few numbers tell is not known.
+
+    By the expansion of Cornish and Fisher (Abramowitz & Stegun 1972, 26.7.5).
+    """
+    square = SCORES**2
+    return np.asarray(1 + (square + 1) / (4 * freedom) + (5 * square**2 + 16 * square + 3) / (96 * freedom**2))
 
 
 def stated_by(
