@@ -28,7 +28,8 @@ def test_filling_loads_neither_a_compiler_nor_what_only_training_needs(tmp_path:
     genome = tmp_path / "genome.fa"
     genome.write_bytes(b">x\n" + b"GATTACA" * 5 + b"NNN" + b"CATTAGA" * 5 + b"\n")
     command = [sys.executable, "-c", CHILD, "infill", str(tmp_path / "run"), str(genome), symmetries]
+    command += ["--output", str(tmp_path / "filled")]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith("\n|loaded") or done.stderr.split("\n")[-1] == "|loaded", done.stderr[-500:]
-    assert b"N" not in (tmp_path / "genome-filled" / "genome.fa").read_bytes()
+    assert b"N" not in (tmp_path / "filled" / "genome.fa").read_bytes()
