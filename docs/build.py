@@ -185,8 +185,8 @@ def python_page() -> str:
     lines = ["# Python", ""]
     for name in maskseq.__all__:
         value = getattr(maskseq, name)
-        where = getattr(value, "__module__", None) if callable(value) else None
-        if where is None:
+        where = getattr(value, "__module__", None) or ""
+        if not (where.startswith("maskseq") and hasattr(value, "__name__")):  # a constant, or the name of a type
             lines += [f"## maskseq.{name}", "", f"`{value!r}`", ""]
         else:
             own = getattr(importlib.import_module(where), "__name__", where)
