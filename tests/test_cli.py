@@ -302,11 +302,11 @@ def test_score_and_embed_write_what_the_api_returns(lambda_run: Path, tmp_path: 
     file = tmp_path / "two.fa"
     file.write_text(">a\nACGTNACGTTAGC\n>b\nTTTTACGACTACG\n")
     run = api.load(lambda_run)
-    lines = maskseq("score", lambda_run, file, "--experts", "encoder").stdout.splitlines()
+    printed = maskseq("score", lambda_run, file, "--experts", "encoder").stdout.splitlines()
+    rows = csv.DictReader(printed, delimiter="\t")
     scores = list(run.score(Fasta().read(file), experts=("encoder",)))
-    assert [line.split("\t")[:3] for line in lines] == [
-        ["key", "cells", "bits"],
-        *([s.key, str(s.n_cells), f"{s.mean_bits:.4f}"] for s in scores),
+    assert [(row["key"], row["cells"], row["bits"]) for row in rows] == [
+        (s.key, str(s.n_cells), f"{s.mean_bits:.4f}") for s in scores
     ]
     assert scores[0].n_cells == 12
     assert maskseq("embed", lambda_run, file, "-o", tmp_path / "v.npz").exit_code == 0

@@ -113,7 +113,7 @@ def explain(device: str = "cpu", dtype: torch.dtype = torch.float32, head_dim: i
 
 def _preference(device: str, dtype: torch.dtype) -> tuple[str, ...]:
     if device != "cpu":
-        return ("flash", "varlen", "blocks", "bmm", "sdpa")
+        return ("flash", "varlen", "bmm", "blocks", "sdpa")
     return ("blocks", "bmm", "sdpa") if dtype == torch.bfloat16 and bf16_is_fast() else ("sdpa", "blocks", "bmm")
 
 
@@ -123,6 +123,7 @@ def _refusals(device: str, dtype: torch.dtype, head_dim: int) -> dict[str, str]:
     refusals = {}
     if device != "cpu":
         refusals["sdpa"] = f"torch's blocked CPU kernel, and the tensors are on {device}"
+        refusals["blocks"] = f"its blocks fit the caches of a CPU, and the tensors are on {device}"
     for name, probe in (("flash", _flash_attn), ("varlen", _varlen_attn)):
         if device != "cuda":
             refusals[name] = f"needs a CUDA device, not {device}"
