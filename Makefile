@@ -21,7 +21,7 @@ soak: .venv/tested  ## the full counts of the fault and law tests
 golden: .venv/tested  ## what this working tree computes, bit for bit against the commit BASE: make golden BASE=main
 	$(BIN)/python benchmarks/golden.py $(BASE)
 
-bench: .venv/tested  ## the speed of everything, beside transformers; QUICK=--quick takes two minutes
+bench: .venv/tested  ## the speed of everything, beside transformers; QUICK=--quick has fewer cases and rounds
 	$(BIN)/python benchmarks/bench.py $(QUICK) --json benchmarks/results/speed.json
 
 gpu-check: .venv/installed  ## flash-attn and varlen_attn against the reference, where a GPU is

@@ -2,8 +2,7 @@
 
     python benchmarks/bench.py [--quick] [--json benchmarks/results/speed.json]
 
-Everything is timed in turns, so read ratios. `--quick` takes about two minutes and has fewer cases and rounds.
-Docs quote the JSON of the long run.
+Everything is timed in turns, so read ratios. `--quick` has fewer cases and rounds.
 
 - training: an epoch on the same documents by maskseq and by ModernBERT of transformers, bf16 (`train_speed.py`);
 - attention: a layer forward and backward by each CPU backend, documents as named, bf16 where that is what runs use;

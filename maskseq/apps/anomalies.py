@@ -13,6 +13,7 @@ from maskseq.corpus.intake import Intake, OnError
 from maskseq.errors import DataError, UsageError
 from maskseq.evaluation.anomalies import best_f1, false_alarms
 from maskseq.formats import Names
+from maskseq.infill.options import InfillOptions
 from maskseq.scoring.score import Score
 from maskseq.scoring.usual import Usual
 from maskseq.tasks.config import LabelSource
@@ -48,6 +49,8 @@ def evaluate_anomalies(
     given: dict[str, Any] = {"stride": stride, "fields": fields, "symmetries": symmetries, "experts": experts}
     found = record_labels(source, run.tokenizer)
     reader = run.reader(file, format, options)
+    with Intake(reader, file, on_error=on_error, tokenizer=run.tokenizer, warns=False) as first:
+        run = run.knowing(first, InfillOptions(experts=tuple(experts)))  # as `score` does
     usual = run.usual(**given)
     names = Names()
     with Intake(reader, file, on_error=on_error, tokenizer=run.tokenizer) as intake:

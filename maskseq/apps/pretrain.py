@@ -209,11 +209,14 @@ def calibrate_run(run: TrainedModel, corpus: Corpus) -> tuple[TrainedModel, str]
         return run, "not calibrated: intervals are those of the errors in each window's own known numbers"
     if run.fitted is not None and run.fitted.predictor == run.experts.digest():
         return run, f"calibrated on {run.fitted.fitted_on}"
-    known = corpus.tokenizer.vocabulary.known
-    n_known = sum(int(np.count_nonzero(known(each.ids))) for _, each in corpus.each("selection"))
+    askable = corpus.tokenizer.vocabulary.askable
+    n_known = sum(int(np.count_nonzero(each.scorable(askable(each.ids)))) for _, each in corpus.each("selection"))
     if n_known < FEWEST_CALIBRATED:
         return run, f"not calibrated: {n_known:,} cells are held out for selection, and it takes {FEWEST_CALIBRATED:,}"
-    run = run.calibrate(held_out_records(corpus), cells=CALIBRATED, data="the selection data")
+    try:
+        run = run.calibrate(held_out_records(corpus), cells=CALIBRATED, data="the selection data")
+    except UsageError as error:  # the run is trained, whatever hinders this
+        return run, f"not calibrated: {str(error).partition(chr(10))[0]}"
     assert run.fitted is not None
     return run, reported(run.fitted)
 

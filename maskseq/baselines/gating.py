@@ -139,21 +139,18 @@ def count_experts(
     """The experts that suit the corpus's vocabulary, counted on some of its parts and on what is known of a file.
 
     `own` are the user's, which were looked up. Which others there are is decided by the training part alone, so that
-    a gate finds those that it was fitted with. Without a file they are kept as long as the corpus is open: a gate and a
-    calibration are fitted with the same ones.
+    a gate finds those that it was fitted with. Without a file and the user's, which may change under one name, they are
+    kept as long as the corpus is open: a gate and a calibration are fitted with the same ones.
     """
-    kept, which = _COUNTED.setdefault(corpus, {}), (tuple(parts), tuple(own))
-    if file or which not in kept:
-        found = _counted(corpus, parts, file, own)
-        if file:
-            return found
-        kept[which] = found
-    return kept[which]
+    if file or own:
+        return _counted(corpus, parts, file, own)
+    kept = _COUNTED.setdefault(corpus, {})
+    if tuple(parts) not in kept:
+        kept[tuple(parts)] = _counted(corpus, parts, file, own)
+    return kept[tuple(parts)]
 
 
-_COUNTED: WeakKeyDictionary[Corpus, dict[tuple[tuple[Split, ...], tuple[str, ...]], dict[str, Predict]]] = (
-    WeakKeyDictionary()
-)
+_COUNTED: WeakKeyDictionary[Corpus, dict[tuple[Split, ...], dict[str, Predict]]] = WeakKeyDictionary()
 
 
 def _counted(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example], own: Sequence[str]) -> dict[str, Predict]:

@@ -97,6 +97,8 @@ def blend(
     Masks known data and fits how much each expert is worth by field and hole. The gate lies beside the checkpoint,
     whose model stays as it is; `pretrain` fits one by itself. A calibration that was fitted before is out of date then.
     """
+    from maskseq.contract.own import is_own
+    from maskseq.predict.blend import ENCODER
     from maskseq.trained import load
 
     loaded = load(run, trust_code=trust_code)
@@ -104,9 +106,12 @@ def blend(
     records = None
     if data:
         records = [each for file in data for each in known_records(loaded, file, format, options, on_error)]
+    before = loaded.experts.stored
     with console.counting("fitting the blend", "cells") as counted:
         loaded = loaded.blend(
             records,
+            own=() if before is None else tuple(filter(is_own, before.experts)),
+            encoder=before is None or ENCODER in before.experts,
             corpus=loaded.corpus(corpus) if corpus else None,
             cells=cells,
             data=", ".join(file.name for file in data) if data else "the selection data",

@@ -186,7 +186,8 @@ class SamplerState:
             self.marginals[:], self.stated = np.exp(restrict(log_probs, self.allowed)[0]), stated
             log_probs, stated = log_probs[phase], None if stated is None else stated.at(phase)
         waiting, filled = phase[self.masked[phase]], phase[~self.masked[phase]]
-        if joint is not None and stated is not None and self.config.order == "entropy_bounded":
+        as_read = self.plan.example.numbers is not None  # else numbers that are drawn are not kept
+        if joint is not None and stated is not None and as_read and self.config.order == "entropy_bounded":
             factors = joint.jointly(self.example, self.plan.cells[waiting])
             if factors:
                 self._end(all(self._draw_jointly(waiting, stated, joint, *each) for each in factors))

@@ -185,7 +185,7 @@ class Fill:
     def led_by(self, sample: int) -> "Fill":
         """The same fill with this sample as the first one."""
         order = [sample, *(other for other in range(len(self.values)) if other != sample)]
-        every = {name: getattr(self, name) for name in (*_PER_SAMPLE, "n_passes", "numbers")}
+        every = {name: getattr(self, name) for name in (*_PER_SAMPLE, "n_passes", "numbers", "experts")}
         led: dict[str, Any] = {name: None if each is None else each[order] for name, each in every.items()}
         return replace(self, **led)
 
@@ -203,24 +203,33 @@ class Fill:
             marginals=self.marginals[order],
             tails=None if self.tails is None else self.tails[order],
             experts=None if self.experts is None else self.experts[:, order],
+            numbers=None if self.numbers is None else self.numbers[:, order],
+            stated=None if self.stated is None else self.stated.at(order),
             **{name: getattr(self, name)[:, order] for name in _PER_SAMPLE},
         )
 
     @classmethod
     def joined(cls, samples: Sequence[Sequence["Fill"]]) -> "Fill":
-        """One fill from those of consecutive parts, given for each sample as a list of one-sample fills."""
+        """One fill from those of consecutive parts, given for each sample as a list of one-sample fills.
+
+        A part without cells was not asked about: it has no numbers or experts, and takes none from the others.
+        """
+        asked = [[part for part in parts if len(part.cells)] for parts in samples]
 
         def stacked(name: str) -> np.ndarray:
             return np.stack([np.concatenate([getattr(part, name)[0] for part in parts]) for parts in samples])
 
         def there(name: str) -> np.ndarray | None:
-            return None if any(getattr(part, name) is None for part in samples[0]) else stacked(name)
+            found = [[getattr(part, name) for part in parts] for parts in asked]
+            if not found[0] or any(each is None for each in found[0]):
+                return None
+            return np.stack([np.concatenate([each[0] for each in parts]) for parts in found])
 
         return cls(
             cells=np.concatenate([part.cells for part in samples[0]]),
             marginals=np.concatenate([part.marginals for part in samples[0]]),
             n_passes=np.array([sum(int(part.n_passes[0]) for part in parts) for parts in samples]),
-            stated=Stated.joined([part.stated for part in samples[0]]),
+            stated=Stated.joined([part.stated for part in asked[0]]),
             numbers=there("numbers"),
             experts=there("experts"),
             **{name: stacked(name) for name in _PER_SAMPLE},

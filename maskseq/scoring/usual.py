@@ -66,7 +66,8 @@ class Usual:
         found = {name: float(value) for name, value in zip(self.fields, highest, strict=True) if value == value}
         if score.ids is not None and len(score.ids):
             for name, each in self.detectors.items():
-                found[name] = each(score.ids) / (self.counted[name] + each.least)
+                own = f"{name} of records" if name in self.fields else name
+                found[own] = each(score.ids) / (self.counted[name] + each.least)
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     def odd(self, parts: Mapping[str, float]) -> float:

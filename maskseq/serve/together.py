@@ -16,12 +16,13 @@ from threading import Lock, Thread
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 
 from maskseq.baselines.gating import PARTS
 from maskseq.baselines.run_experts import RunExperts
 from maskseq.corpus.reader import Split
-from maskseq.predict.protocol import Example, Predict, PredictNumbers
+from maskseq.predict.experts.number_blend import NumberBlend
+from maskseq.predict.protocol import Example, Factors, Predict, PredictNumbers
 from maskseq.predict.stated import Stated
 from maskseq.serve.limits import DEADLINE, too_long
 from maskseq.storage.run_folder import CheckpointFolder
@@ -109,6 +110,8 @@ class ModelThread:
         )
         try:
             answers = jobs[0].call(*lists)
+            if lists and len(answers := list(answers)) != len(lists[0]):
+                raise TypeError(f"{len(answers)} answers to {len(lists[0])} questions")
         except BaseException as error:
             if len(jobs) == 1:
                 jobs[0].result.set_exception(error)
@@ -153,12 +156,27 @@ class SharedNumbers(Shared):
         return self.thread.ask(self.predict.of_bins, stated, cells, size=sum(map(len, cells)))
 
 
+@dataclass(frozen=True)
+class SharedJointly(SharedNumbers):
+    """The same of a predictor that knows how numbers depend on one another, and which are no measurements."""
+
+    predict: NumberBlend
+
+    def jointly(self, example: Example, cells: Integer[np.ndarray, "cells 2"]) -> Factors:
+        return list(self.thread.alone(lambda: self.predict.jointly(example, cells)))
+
+    def rejected(self, example: Example) -> Bool[np.ndarray, "length fields"]:
+        return self.predict.rejected(example)
+
+
 def _size(examples: Sequence[Example]) -> int:
     return sum(len(each.ids) for each in examples)
 
 
 def shared(predict: Predict, thread: ModelThread) -> Shared:
     """The predictor for several requests at a time."""
+    if isinstance(predict, NumberBlend):
+        return SharedJointly(predict, thread)
     return SharedNumbers(predict, thread) if isinstance(predict, PredictNumbers) else Shared(predict, thread)
 
 

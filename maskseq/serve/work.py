@@ -40,7 +40,7 @@ from maskseq.serve.requests import (
     Request,
     ScoreRequest,
 )
-from maskseq.serve.together import ServedModel
+from maskseq.serve.together import ServedModel, Shared, shared
 from maskseq.serve.view import around
 from maskseq.tasks.table import prediction_rows
 from maskseq.types import END
@@ -165,8 +165,11 @@ class Server:
         """What continues sequences: counted once, and asked by several requests together."""
         kept: dict[Any, tuple[Predictor, str]] = vars(self.run).setdefault("continued", {})
         if by not in kept:
-            (found,) = self.run.thread.alone(lambda: [chosen(self.run, by)])
-            kept[by] = found
+            ((found, name),) = self.run.thread.alone(lambda: [chosen(self.run, by)])
+            predict = found.predict
+            if not isinstance(predict, Shared):
+                predict = shared(predict, self.run.thread)
+            kept[by] = replace(found, predict=predict), name
         return kept[by]
 
     @contextmanager
