@@ -88,13 +88,14 @@ def main() -> None:
     print(demo(given.output, tokens=given.tokens, cells=given.cells))
 
 
-def demo(output: Path, *, tokens: int | None = None, cells: int = 1500) -> Path:
-    """Run the acts, whatever lies in the folder from before; the page."""
+def demo(output: Path, *, tokens: int | None = None, cells: int = 1500, overrides: Sequence[str] = ()) -> Path:
+    """Run the acts, whatever lies in the folder from before; the page. `overrides` are further ones of all recipes."""
     began = time.monotonic()
     parts = []
     for act in ACTS:
         shutil.rmtree(output / act.recipe, ignore_errors=True)
-        changes = [*act.changes, *([] if tokens is None else [f"training.tokens={tokens}"])]
+        changes = [*act.changes, "training.comparison_cells=0", *overrides]  # each act makes its own comparison
+        changes += [] if tokens is None else [f"training.tokens={tokens}"]
         run = maskseq.pretrain(RECIPES / f"{act.recipe}.toml", output=output / act.recipe, overrides=changes)
         question = Question(protocols=(act.protocol,), cells=cells, every=False)
         found = evaluate_run(output / act.recipe, question=question).to_json()["protocols"][act.protocol]
