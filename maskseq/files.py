@@ -53,7 +53,8 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
             yield io.BufferedReader(inflated, 1 << 17) if inflated else raw
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         place = f"after {inflated.done:,} decompressed bytes" if inflated and not _of_system(error) else ""
-        raise DataError(path, broken(error), place=place) from None
+        code = "missing-file" if isinstance(error, FileNotFoundError) else None
+        raise DataError(path, broken(error), place=place, code=code) from None
     except ValueError as error:
         if "null byte" in str(error):  # in the name
             raise DataError(repr(str(path)), "no file can have this name") from None

@@ -477,7 +477,7 @@ def test_a_tokenizer_of_ours_picks_its_rows_out_of_a_foreign_vocabulary(tmp_path
         batch = [s % 5 for s in sequences()]
         for a, b in zip(ours_packed(ours, batch), ours_packed(foreign, [letters[s] for s in batch]), strict=True):
             torch.testing.assert_close(a, b[:, letters[:4]], atol=1e-6, rtol=1e-5)
-    with pytest.raises(UsageError, match="has no token register, triage, lab and 3 more, which Pieces writes"):
+    with pytest.raises(UsageError, match="has no token register, triage, lab and 3 more, which Segments writes"):
         import_hf(tmp_path, tokenizer=TOKENIZERS["activities"])
 
 
@@ -541,6 +541,7 @@ def test_no_switch_of_a_published_model_is_a_default_of_ours(kind: str) -> None:
     least: dict[str, Any] = dict.fromkeys(sizes, 12) | {"max_position_embeddings": 64, "max_length": 64}
     least |= {"hidden_act": {"bert": "gelu", "nomic_bert": "silu"}.get(kind), "type_vocab_size": 2}
     least |= {"norm_eps": 1e-5, "layer_norm_eps": 1e-5}
+    least |= {"position_embedding_type": "rotary"} if kind == "esm" else {}
     switches = LAYOUTS[kind].switches(least)
     assert switches.keys() == {field.name for field in dataclasses.fields(EncoderConfig)} - {"vocabulary"}
 

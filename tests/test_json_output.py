@@ -138,6 +138,7 @@ COMMANDS: dict[str, Callable[[Path, Path], list[tuple[object, ...]]]] = {
         ("score", at / "dna", at / "genome.fa", "--variants", at / "calls.vcf"),
         ("score", at / "run", at / "holes.csv", "-o", out / "scores.jsonl"),
     ],
+    "share": lambda at, out: [("share", at / "run", out / "shared")],
     "embed": lambda at, out: [("embed", at / "run", at / "holes.csv", "-o", out / "v.zarr")],
     "finetune": lambda at, out: [("finetune", at / "run", at / "task.toml", "-o", out / "tuned")],
     "predict": lambda at, out: [
@@ -195,7 +196,7 @@ def test_every_line_is_json(place: Path, name: str, tmp_path: Path) -> None:
 def test_errors_and_warnings_stay_off_stdout(place: Path, tmp_path: Path) -> None:
     result = maskseq("infill", place / "run", place / "nothing.csv", "-o", tmp_path / "o", "--json")
     assert result.exit_code != 0
-    assert not result.stdout
+    assert standard(result.stdout)["error"]["code"] == "missing-file"  # nothing but this object
     warned = maskseq(
         "infill", place / "run", place / "holes.csv", "-o", tmp_path / "w", "--order", "one_shot", "--json"
     )

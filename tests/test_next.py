@@ -232,7 +232,9 @@ def test_a_forecast_asks_for_the_ends_of_windows() -> None:
 def run_of(corpus: Corpus, folder: Path, *, open_: float) -> TrainedModel:
     """An untrained encoder, beside the recipe that would have trained it."""
     untrained(EVENTS, folder, context=16)
-    (folder / "recipe.json").write_text(json.dumps({"recipe": {"data": {}, "tokenizer": {}, "packing": {"open": open_}}}))
+    (folder / "recipe.json").write_text(
+        json.dumps({"recipe": {"data": {}, "tokenizer": {}, "packing": {"open": open_}}})
+    )
     shutil.copytree(corpus.path, folder / "corpus")
     return load(folder, trust_code=True)
 

@@ -123,8 +123,8 @@ def rows(
 
 
 def _given(names: Sequence[str], fill: Fill, sample: int, cell: int) -> tuple[tuple[str, float], ...]:
-    """What each expert with a say gave the value; nothing where one predicts alone."""
-    if fill.experts is None:
+    """What each expert with a say gave the value; nothing where one predicts alone, or nobody names them."""
+    if fill.experts is None or not names:
         return ()
     found = zip(names, fill.experts[sample, cell].tolist(), strict=True)
     return tuple((name, given) for name, given in found if not np.isnan(given))
