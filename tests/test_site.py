@@ -74,6 +74,8 @@ def test_the_site_builds_without_a_warning() -> None:
     assert (ROOT / "build" / "site" / "reference" / "recipe.html").exists()
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
 def test_tutorials_run(tutorial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the folder where a reader would stand: an empty one, to which recipes are copied with their samples."""
