@@ -12,5 +12,5 @@ def test_the_demo_makes_one_page_of_three_acts(tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert text.count('class="verdict"') == 3
     assert len(re.findall(r"95 % interval", text)) >= 3
-    assert text.count("<svg") >= 3
+    assert text.count("<svg") >= 2  # the signal and the genome; the log is a table
     assert not re.findall(r"""(?:src|href)=|https?://""", text)
