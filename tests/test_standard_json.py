@@ -183,7 +183,7 @@ def test_metrics_of_a_run_that_went_wrong(tmp_path: Path) -> None:
     assert watched.curves["loss"][0] == 1.0
     assert np.isnan(watched.curves["loss"][1:]).all()
     assert len(watched.validations) == 4
-    assert all(_chart(watched, name, title) for name, title in CHARTS.items())
+    assert all(_chart(watched, name, *titles) for name, titles in CHARTS.items())
     shown = Console(record=True, width=120)
     shown.print(view([watched]))
     standard(to_json(watched.summary()))

@@ -59,6 +59,11 @@ FLIPS = {  # what is flipped, and what must hold on both sides of it
     "tied=false": [],
 }
 ELSEWHERE = {  # and the file that tests it
+    "rope_fields": "test_coordinates.py",
+    "rope_gaps": "test_coordinates.py",
+    "rope_unit": "test_coordinates.py",
+    "frame": "test_interop_esm.py",
+    "mask_scaling": "test_interop_esm.py",
     "context_sees_target": "test_one_way.py",
     "ngram_prior": "test_ngram.py",
     "ordinal_basis": "test_ordinal_basis.py",

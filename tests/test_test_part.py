@@ -100,7 +100,7 @@ def _learner(model: Any, resolved: Any) -> TrainStep:
 
 
 def test_evaluate_reads_the_test_and_calibrate_reads_selection(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from maskseq.cli import use
+    from maskseq.cli import fit
     from maskseq.comparison import judge as evaluation
 
     run = maskseq.load(three / "run")
@@ -123,7 +123,7 @@ def test_evaluate_reads_the_test_and_calibrate_reads_selection(three: Path, monk
     assert "test data" in evaluate_baselines(three / "run" / "corpus", question=question).to_json()["of"]["data"]
     assert all(each == keys["test"] for each in seen)
     assert len(seen) == 3 * 3  # three protocols each
-    chosen_by = {key.partition("@")[0] for key, _ in use.known_records(run, None, None, {}, "stop")}
+    chosen_by = {key.partition("@")[0] for key, _ in fit.known_records(run, None, None, {}, "stop")}
     assert chosen_by == keys["selection"] == {key.partition("@")[0] for key, _ in held_out_records(corpus)}
 
 

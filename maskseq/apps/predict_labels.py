@@ -42,7 +42,7 @@ def predict_frame(
     """
     known, task = TableInMemory.of(frame), run.task
     name = format or task.config.data.format
-    with TemporaryDirectory() as folder, known.as_file(run.frames_as(name)) as file:
+    with TemporaryDirectory() as folder, known.as_file(run.frames_as(name) if name else None) as file:
         table = Path(folder) / "predicted.parquet"
         with (
             table_writer(table, columns_of_task(task)) as write,

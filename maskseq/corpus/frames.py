@@ -49,10 +49,13 @@ class TableInMemory:
             ) from None
 
     @contextmanager
-    def as_file(self, format: type[Format[Any]]) -> Iterator[Path]:
-        """As a file that the format reads, Parquet if it may be. Errors about the file name the frame instead."""
+    def as_file(self, format: type[Format[Any]] | None) -> Iterator[Path]:
+        """As a file that the format reads, Parquet if it may be; CSV where the format is found by the file.
+
+        Errors about the file name the frame instead.
+        """
         with TemporaryDirectory() as folder:
-            file = Path(folder) / ("frame.parquet" if ".parquet" in format.suffixes else "frame.csv")
+            file = Path(folder) / ("frame.parquet" if format and ".parquet" in format.suffixes else "frame.csv")
             self._write(file)
             try:
                 yield file

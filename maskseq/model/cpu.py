@@ -13,6 +13,8 @@ from typing import TypeVar
 
 import torch
 
+from maskseq.storage.standard_json import to_json
+
 Function = TypeVar("Function", bound=Callable[..., object])
 
 SIZE = 768  # of the matrices that are timed
@@ -42,7 +44,7 @@ def bf16_speedup() -> float:
     try:  # a home that cannot be written costs half a second each time
         remembered.parent.mkdir(parents=True, exist_ok=True)
         whole = remembered.with_suffix(f".{os.getpid()}")
-        whole.write_text(json.dumps({"speedup": speedup}))
+        whole.write_text(to_json({"speedup": speedup}))
         whole.replace(remembered)
     except OSError:
         pass
