@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.panel.answers import METHODS, MIX, OUTSIDE
 from benchmarks.panel.drift import DRIFTS
 from benchmarks.panel.rule import Row, judged
-from benchmarks.panel.sets import LEFT_OUT
+from benchmarks.panel.sets import LEFT_OUT, SETS
 from maskseq.evaluation.paired import FEWEST_REGIONS, MARGINS, Comparison, Metric, compared, reference
 
 SHIPPED = "shipped"
@@ -200,6 +200,8 @@ def _of_commit(name: str, results: Sequence[Mapping[str, Any]]) -> Iterator[str]
         f"{min(each['date'] for each in results)} to {max(each['date'] for each in results)}. "
         f"`{first['command']}`"
     )
+    if missing := [each.name for each in SETS if each.name not in {result["set"] for result in results}]:
+        yield f"\nNot judged yet: {', '.join(missing)}."
     older = [each["set"] for each in results if each.get("methods", 1) < METHODS]
     if older:
         yield (
