@@ -2,10 +2,10 @@
 
     python benchmarks/anomalies.py RUN [--draws 10] [--cases 300] [--abnormal 20] [--json FILE]
 
-Logs: in each draw, so many cases of the test part, some of them with one fault: the activities of two events of the
-case change places (any two, or with `--adjacent` neighbours), or an event has another activity; all else stays as it
-is. Numbers: a hundredth of the cells of each of the first three channels are moved by 3 to 8 times the median absolute
-deviation of numbers from the mean of their neighbours, which is what they are compared with.
+Logs: each draw takes some cases of the test part and puts one fault into a few of them: the activities of two events
+of the case change places (any two, or with `--adjacent` neighbours), or an event has another activity; all else stays
+as it is. Numbers: a hundredth of the cells of each of the first three channels are moved by 3 to 8 times the median
+absolute deviation of numbers from the mean of their neighbours, which is what they are compared with.
 """
 
 import argparse

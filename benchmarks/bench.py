@@ -8,7 +8,7 @@ Everything is timed in turns, so read ratios. `--quick` has fewer cases and roun
 - attention: a layer forward and backward by each CPU backend, documents as named, bf16 where that is what runs use;
 - inference: forward tokens a second of `embed` and of `score`, over the tokens a second of training;
 - start-up: CPU seconds of `maskseq infill` on a tiny file, and of `import torch`;
-- planning: CPU seconds and memory of planning an epoch of so many sequences.
+- planning: CPU seconds and memory of planning an epoch, by number of sequences.
 """
 
 import argparse

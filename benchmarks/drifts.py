@@ -63,7 +63,7 @@ class Gap:
 
 
 def recordings(file: Path) -> list[np.ndarray]:
-    """Of each record, some channels."""
+    """The records with some of their channels."""
     found = [np.asarray(each.channels, np.float64) for each in format_for(file, FORMATS.get(file.suffix)).read(file)]
     n = found[0].shape[1]
     some = np.unique(np.linspace(0, n - 1, min(n, CHANNELS)).round().astype(int))

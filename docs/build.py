@@ -62,7 +62,7 @@ def write_source(folder: Path) -> None:
 
 
 def _relinked(path: Path, name: Path, at: Mapping[Path, Path]) -> str:
-    """A page whose links lead to pages of the site; what is no page keeps its text."""
+    """A page whose links lead to pages of the site; links to other files become plain text."""
 
     def moved(found: re.Match[str]) -> str:
         text, file, place = found[1], found[2], found[3] or ""

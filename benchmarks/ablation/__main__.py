@@ -80,7 +80,7 @@ def main() -> int:
         return 0
     every = {each.name: each for each in cells(requested.seeds)}
     if unknown := set(requested.only or ()) - every.keys():
-        parser.error(f"there is no cell {', '.join(sorted(unknown))}; --list prints their names")
+        parser.error(f"unknown cells: {', '.join(sorted(unknown))}; --list prints the names")
     path = {name: requested.results / f"{name}.json" for name in every}
     if requested.list:
         print("\n".join(f"{name}{'  done' if path[name].exists() else ''}" for name in every))

@@ -20,7 +20,7 @@ order of the data and the masks. This page is made from `benchmarks/results/abla
   Masks of evaluation are the same for all, however they were trained. *encoder* is the encoder alone, *blend* what the
   run predicts with.
 - **Intervals** are Student's over paired seeds; p-values are those of the paired t-test after Holm's correction over
-  all comparisons of a predictor. With three seeds only large effects can be told from chance.
+  all comparisons of a predictor. Three seeds show large effects only.
 - Nothing was tuned for a switch: each is judged at the base's learning rate.
 """
 WIDTH, LEFT, ROW, SCALE = 760, 300, 16, 0.10

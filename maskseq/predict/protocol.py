@@ -216,14 +216,12 @@ class Fill:
         """
         asked = [[part for part in parts if len(part.cells)] for parts in samples]
 
-        def stacked(name: str) -> np.ndarray:
+        def stacked(name: str, samples: Sequence[Sequence["Fill"]] = samples) -> np.ndarray:
             return np.stack([np.concatenate([getattr(part, name)[0] for part in parts]) for parts in samples])
 
         def there(name: str) -> np.ndarray | None:
-            found = [[getattr(part, name) for part in parts] for parts in asked]
-            if not found[0] or any(each is None for each in found[0]):
-                return None
-            return np.stack([np.concatenate([each[0] for each in parts]) for parts in found])
+            known = [getattr(part, name) is not None for part in asked[0]]
+            return stacked(name, asked) if known and all(known) else None
 
         return cls(
             cells=np.concatenate([part.cells for part in samples[0]]),
