@@ -324,6 +324,8 @@ class TrainedModel(LoadedRun):
         calibrated: bool = True,
         experts: Sequence[str] = (),
         usual: Usual | None = None,
+        journal: Journal | None = None,
+        on_progress: Progress = lambda done, of: None,
     ) -> Iterator[Score]:
         """Bits of every known cell given the others, streaming; see `maskseq.scoring.score.score_records`.
 
@@ -335,6 +337,8 @@ class TrainedModel(LoadedRun):
             calibrated: As cells that are masked alone, if the run has a calibration.
             experts: Which experts have a say (default: those of the run's gate).
             usual: What `usual` found, for scores that are compared with it (default: `tails` of one predictor only).
+            journal: Where what is done is kept, and found again after a kill.
+            on_progress: Is given how many positions are done.
 
         Returns:
             A `Score` for each record, in order: `bits` [positions, fields], NaN where nothing is scored. Warns at the
@@ -354,6 +358,8 @@ class TrainedModel(LoadedRun):
             stride=stride,
             fields=fields,
             others=others if usual else NOBODY,
+            journal=journal,
+            on_progress=on_progress,
         )
 
     def usual(

@@ -1,6 +1,6 @@
 """What a run tells about a file: how surprising its records are, and vectors of them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,6 +26,7 @@ from maskseq.cli.app import (
 
 if TYPE_CHECKING:
     from maskseq.scoring.variants import VariantScore
+    from maskseq.trained import TrainedModel
 
 
 @app.command()
@@ -62,62 +63,45 @@ def score(
     training; 1 is as usual, 3 is an anomaly. Then bits per cell, every cell given the others. Tab-separated, or JSON
     lines.
     """
-    from maskseq.contract.fence import check_variants, streamed
-    from maskseq.corpus.intake import Intake
+    from maskseq.apps.score import score_file
     from maskseq.errors import UsageError
-    from maskseq.infill.options import InfillOptions
-    from maskseq.plugins import variants_for
-    from maskseq.scoring import surprise
     from maskseq.storage.outputs import require_apart
-    from maskseq.storage.tabular import table_on_stdout, table_writer
     from maskseq.trained import load
 
     if output is not None:
         require_apart(output, file, variants)
     loaded = load(run, trust_code=trust_code)
-    reader = loaded.reader(file, format, format_options(overrides))
-    records = Intake(reader, file, on_error=on_error, tokenizer=loaded.tokenizer)
-    names = [field.name for field in loaded.tokenizer.fields]
-    if variants is not None and per_position:
+    given: dict[str, Any] = {
+        "format": format,
+        "format_options": format_options(overrides),
+        "on_error": on_error,
+        "symmetries": symmetries,
+        "calibrated": calibration,
+        "experts": tuple(experts or ()),
+        "as_json": as_json,
+    }
+    if variants is None:
+        with console.counting("scoring", "positions") as counted:
+            summary = score_file(
+                loaded,
+                file,
+                output=output,
+                per_position=per_position,
+                stride=stride,
+                fields=tuple(field or ()),
+                on_progress=counted,
+                **given,
+            )
+    elif per_position:
         raise UsageError("either --variants or --per-position", code="bad-option")
-    if variants is not None and field:
+    elif field:
         raise UsageError(
             "--field is not for --variants, which score whole alleles\n\nhint: leave one of them out", code="bad-option"
         )
-    if variants is not None:
-        listed = variants_for(variants)
-        check_variants(listed, loaded.tokenizer)
-        columns = surprise.variant_columns(listed.columns)
-        found = loaded.score_variants(
-            streamed(listed, variants, "read", listed.read),
-            lambda: iter(records),
-            symmetries=symmetries,
-            calibrated=calibration,
-            experts=experts or (),
-        )
-        rows = _variant_rows(found, listed.columns)
     else:
-        with Intake(reader, file, on_error=on_error, tokenizer=loaded.tokenizer, warns=False) as first:
-            loaded = loaded.knowing(first, InfillOptions(experts=tuple(experts or ())))
-        given: dict[str, Any] = {
-            "stride": stride,
-            "fields": field or (),
-            "symmetries": symmetries,
-            "calibrated": calibration,
-            "experts": experts or (),
-        }
-        usual = loaded.usual(**given)
-        columns = surprise.position_columns(names) if per_position else surprise.RECORD_COLUMNS
-        rows = (
-            surprise.position_rows(each, names, usual) if per_position else [surprise.record_row(each, names, usual)]
-            for each in loaded.score(records, usual=usual, **given)
-        )
-    opened = table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
-    with opened as sink, records:
-        for some in rows:
-            sink(some)
+        summary = _score_variants(loaded, file, variants, output, **given)
     if output is not None:
-        console.show({"table": str(output), **records.summary}, as_json=as_json)
+        console.show(summary, as_json=as_json)
 
 
 @app.command()
@@ -165,6 +149,46 @@ def embed(
             on_progress=counted,
         )
     console.show(summary, as_json=as_json)
+
+
+def _score_variants(
+    loaded: "TrainedModel",
+    file: Path,
+    variants: Path,
+    output: Path | None,
+    *,
+    format: str | None,
+    format_options: Mapping[str, Any],
+    on_error: Literal["stop", "skip"],
+    symmetries: bool,
+    calibrated: bool,
+    experts: Sequence[str],
+    as_json: bool,
+) -> dict[str, Any]:
+    """A line for each variant of a file's records."""
+    from maskseq.contract.fence import check_variants, streamed
+    from maskseq.corpus.intake import Intake
+    from maskseq.plugins import variants_for
+    from maskseq.scoring import surprise
+    from maskseq.storage.tabular import table_on_stdout, table_writer
+
+    reader = loaded.reader(file, format, format_options)
+    records = Intake(reader, file, on_error=on_error, tokenizer=loaded.tokenizer)
+    listed = variants_for(variants)
+    check_variants(listed, loaded.tokenizer)
+    columns = surprise.variant_columns(listed.columns)
+    found = loaded.score_variants(
+        streamed(listed, variants, "read", listed.read),
+        lambda: iter(records),
+        symmetries=symmetries,
+        calibrated=calibrated,
+        experts=experts,
+    )
+    opened = table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
+    with opened as sink, records:
+        for some in _variant_rows(found, listed.columns):
+            sink(some)
+    return {"table": str(output), **records.summary}
 
 
 def _variant_rows(scores: "Iterable[VariantScore]", columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
