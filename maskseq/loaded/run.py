@@ -140,7 +140,7 @@ class LoadedRun:
         encoder = plain if view is None else of_ids(view[1](with_ids(plain)))
         return self.experts.predict(encoder, experts, parts)
 
-    def predict(self, *, symmetries: bool = True, precision: Literal["bf16", "fp32"] = "fp32") -> EncoderPredict:
+    def predict(self, *, symmetries: bool = True, precision: Literal["bf16", "fp32"] = "fp32") -> Predict:
         """The encoder: log-probabilities of masked cells, averaged over the tokenizer's symmetries if wanted."""
         return EncoderPredict(self.model, self.tokenizer.symmetries() if symmetries else (), precision=precision)
 

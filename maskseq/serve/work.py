@@ -7,14 +7,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from maskseq.apps.generate import chosen
+from maskseq.apps.generate import By, chosen
 from maskseq.apps.predict_labels import task_records
 from maskseq.contract.fence import encode, fenced, numbers_of, read
 from maskseq.corpus.out_of_range import OutOfRange
@@ -46,6 +46,8 @@ from maskseq.tasks.table import prediction_rows
 from maskseq.types import END
 
 Answer = dict[str, Any]
+DRAWN = 1 << 12
+"""Cells of continuations that a request draws between two looks at its deadline, about."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Server:
 
     run: ServedModel
     limits: Limits
+    continued: dict[By | None, tuple[Predictor, str]] = field(default_factory=dict)
+    """By what was wished for: what continues sequences, and what to call it."""
 
     def infill(self, request: InfillRequest) -> Answer:
         """The file with its holes filled, and each filled cell with its probabilities."""
@@ -125,7 +129,9 @@ class Server:
             names.check()
             if len(asked) * request.samples * steps > self.limits.positions:
                 raise too_large("records × samples × steps are more", self.limits.positions)
-            answers = continuations(predictor.predict, predictor.tokenizer, asked, config, context=predictor.context)
+            answers = continuations(
+                predictor.predict, predictor.tokenizer, asked, config, context=predictor.context, cells=DRAWN
+            )
             for (key, ids), each in zip(asked, answers, strict=True):
                 known = len(predictor.tokenizer.opened(ids.ids))
                 if request.rest:
@@ -159,18 +165,21 @@ class Server:
         with self.opened(request) as (_, file, _):
             intake = task_records(self.run, task, file, request.format)
             found = self.run.thread.alone(lambda: [row for some in prediction_rows(task, intake) for row in some])
-        return {"rows": list(found)}
+        return {"rows": found}
 
-    def predictor(self, by: Any) -> tuple[Predictor, str]:
+    def predictor(self, by: By | None) -> tuple[Predictor, str]:
         """What continues sequences: counted once, and asked by several requests together."""
-        kept: dict[Any, tuple[Predictor, str]] = vars(self.run).setdefault("continued", {})
-        if by not in kept:
-            ((found, name),) = self.run.thread.alone(lambda: [chosen(self.run, by)])
-            predict = found.predict
-            if not isinstance(predict, Shared):
-                predict = shared(predict, self.run.thread)
-            kept[by] = replace(found, predict=predict), name
-        return kept[by]
+
+        def counted() -> tuple[Predictor, str]:
+            if by not in self.continued:
+                found, name = chosen(self.run, by)
+                predict = found.predict
+                if not isinstance(predict, Shared):
+                    predict = shared(predict, self.run.thread)
+                self.continued[by] = replace(found, predict=predict), name
+            return self.continued[by]
+
+        return self.continued.get(by) or self.run.thread.alone(counted)
 
     @contextmanager
     def opened(self, request: Request) -> Iterator[tuple[Format[Any], Path, list[Any]]]:
