@@ -150,6 +150,11 @@ def count_experts(
     return kept[tuple(parts)]
 
 
+def let_go(corpus: Corpus, parts: tuple[Split, ...]) -> None:
+    """Forget experts that were counted on these parts: their tables and answers take memory, and nobody asks again."""
+    _COUNTED.get(corpus, {}).pop(parts, None)
+
+
 _COUNTED: WeakKeyDictionary[Corpus, dict[tuple[Split, ...], dict[str, Predict]]] = WeakKeyDictionary()
 
 
