@@ -17,6 +17,8 @@ import maskseq
 from maskseq.apps import infill as roundtrip
 from maskseq.apps import pretrain
 from maskseq.apps.evaluate import Question, evaluate_run
+from maskseq.baselines.baselines import FREQUENCIES
+from maskseq.baselines.gating import _COUNTED
 from maskseq.calibration.stored import held_out_records
 from maskseq.cli import app
 from maskseq.errors import UsageError
@@ -386,14 +388,18 @@ def test_evaluation_counts_what_infill_would(folder: Path, tmp_path: Path, monke
         question = Question(cells=300, protocols=(protocol,))
         found = evaluate_run(folder / "run", file, question=question, experts=(TABLES,))
         assert found.of["known cells counted"] == (protocol == "event")
+        simple[protocol] = found.protocols[protocol].figures.by[FREQUENCIES].bits
         return found.protocols[protocol].figures.by["model"].bits
 
+    simple: dict[str, float] = {}
     with_file = {protocol: bits(protocol) for protocol in ("event", "next")}
     monkeypatch.setattr(TrainedModel, "counting", lambda self, file, experts=(): self)
     question = Question(cells=300, protocols=("event", "next"))
     without = evaluate_run(folder / "run", file, question=question, experts=(TABLES,))
     assert with_file["event"] < without.protocols["event"].figures.by["model"].bits - 0.5
     assert with_file["next"] == without.protocols["next"].figures.by["model"].bits
+    assert simple["event"] < without.protocols["event"].figures.by[FREQUENCIES].bits - 0.1
+    assert simple["next"] == without.protocols["next"].figures.by[FREQUENCIES].bits
 
 
 def test_a_table_of_fills_says_what_each_expert_gave(folder: Path, tmp_path: Path) -> None:
@@ -444,9 +450,12 @@ def test_what_a_run_predicts_with_is_calibrated_by_the_way(
     assert f"{pretrain.FEWEST_CALIBRATED:,}" in heard[0]
     monkeypatch.setattr(pretrain, "FEWEST_CALIBRATED", 400)
     monkeypatch.setattr(pretrain, "CALIBRATED", 600)
+    kept: list[set[tuple[str, ...]]] = []
+    monkeypatch.setattr(pretrain, "final_comparison", lambda run, corpus, recipe: kept.append({*_COUNTED[corpus]}))
     assert pretrained("off", calibrate=False).fitted is None
     assert not heard
     run = pretrained("run")
+    assert ("train",) not in kept[-1]  # tables that the gate and the calibration were fitted with
     assert run.fitted is not None
     assert "calibrated on" in heard[0]
     assert run.calibration(InfillOptions().config) is not None  # of the predictor that infill asks
