@@ -91,12 +91,17 @@ def _scores(score: Score, usual: Usual | None) -> dict[str, float]:
 def _abnormal(file: Path, labels: list[str], chosen: str | None) -> Bool[np.ndarray, " records"]:
     classes = sorted(set(labels))
     if len(classes) < 2:
-        raise DataError(file, f"has records of one class only ({listed(classes)}): there is nothing to tell apart")
+        raise DataError(
+            file,
+            f"has records of one class only ({listed(classes)}): there is nothing to tell apart",
+            code="too-little-data",
+        )
     if chosen is None:
         chosen = next((each for each in classes if each.lower() in ABNORMAL), None)
     if chosen not in classes:
         raise UsageError(
-            f"which records are abnormal? labels are {listed(classes)}\n\nhint: name one of them with --abnormal"
+            f"which records are abnormal? labels are {listed(classes)}\n\nhint: name one of them with --abnormal",
+            code="bad-option",
         )
     return np.array([label == chosen for label in labels])
 

@@ -84,7 +84,7 @@ def embed_file(
         layer=layer,
     )
     if taken := sorted({"key", "keys", "vector", "vectors", "position", "offsets"} & set(keep)):
-        raise UsageError(f"--keep {taken[0]}: the output has something else of that name")
+        raise UsageError(f"--keep {taken[0]}: the output has something else of that name", code="exists")
     reader = run.reader(file, format, options)
     intake = Intake(reader, file, on_error=on_error, tokenizer=run.tokenizer)
     about = {

@@ -235,7 +235,9 @@ def _records(
             return [(each.key, ids) for each, ids in cut]
     assert source is not None
     if within:
-        raise UsageError("stretches are taken of the records of a file\n\nhint: name the file that they are of")
+        raise UsageError(
+            "stretches are taken of the records of a file\n\nhint: name the file that they are of", code="bad-option"
+        )
     return list(held_out_records(source, source.judged))
 
 

@@ -103,7 +103,9 @@ def infill_frame(
             options=InfillOptions.of(given),
         )
         if not (filled / file.name).exists():
-            raise UsageError("the format of the run is only read: its frames cannot be given back")
+            raise UsageError(
+                "the format of the run is only read: its frames cannot be given back", code="not-supported"
+            )
         return known.with_cells_of(filled / file.name)
 
 

@@ -68,7 +68,7 @@ class Baselines:
         self.sequences = list(data.sequences)
         positions = data.n_positions
         if not positions:
-            raise UsageError("there are no training sequences to count baselines on")
+            raise UsageError("there are no training sequences to count baselines on", code="too-little-data")
         self.views = data.views(tokenizer)
         """Of the training sequences alone."""
         self.tables = f"{depth} + {depth} neighbours"

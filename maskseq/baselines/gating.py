@@ -93,7 +93,7 @@ def stored_gate(
     counted = count_experts(corpus, ("train",), own=own)
     experts: dict[str, Predict] = ({} if encoder is None else {ENCODER: encoder}) | counted
     if not experts:
-        raise UsageError(f"{corpus.path} holds no training data to count experts on")
+        raise UsageError(f"{corpus.path} holds no training data to count experts on", code="too-little-data")
     by_window = None not in corpus.tokenizer.vocabulary.centres
     masked = mask_cells(
         [] if by_window else list(_selection(corpus)) if records is None else records,

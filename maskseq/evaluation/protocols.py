@@ -101,7 +101,8 @@ class Protocol:
             return cls(text, makers[name])
         raise UsageError(
             f"unknown protocol {text!r}; there are masked, isolated, event, next, gap-K, gaps-K, block-K, field-K, "
-            f"suffix-K, forecast-K and point-P, such as gap-5 (5 positions) or point-50 (50 % of the cells)"
+            f"suffix-K, forecast-K and point-P, such as gap-5 (5 positions) or point-50 (50 % of the cells)",
+            code="unknown-name",
         )
 
     def examples(

@@ -42,7 +42,9 @@ class GenerateConfig:
 
     def __post_init__(self) -> None:
         if min(self.steps, self.samples, self.block) < 1:
-            raise UsageError(f"{self.steps} steps, {self.samples} samples: there must be 1 or more of both")
+            raise UsageError(
+                f"{self.steps} steps, {self.samples} samples: there must be 1 or more of both", code="bad-option"
+            )
         check_seed(self.seed)
 
 
@@ -93,7 +95,8 @@ def continuations(
     if block >= context:
         raise UsageError(
             f"{block} positions at a time leave nothing known in the {context} that the model sees\n\n"
-            f"hint: ask for fewer"
+            f"hint: ask for fewer",
+            code="bad-option",
         )
     filler = Filler(predict, tokenizer, config, context)
     tallies = [SampleTally(tokenizer, config) for _ in records]

@@ -111,7 +111,9 @@ class Server:
         predictor, by = self.predictor(request.by)
         ends = any(END in field.controls for field in predictor.tokenizer.fields)
         if request.rest and not ends:
-            raise UsageError("nothing says where these sequences end\n\nhint: say how far, as steps")
+            raise UsageError(
+                "nothing says where these sequences end\n\nhint: say how far, as steps", code="not-supported"
+            )
         block = 1 if ends else max(predictor.context // 2, 1)
         steps = predictor.context if request.rest else request.steps
         config = GenerateConfig(steps=steps, samples=request.samples, block=block, seed=request.seed)
@@ -123,7 +125,7 @@ class Server:
                 if request.cases and not set(request.cases) & set(name.meant_by):
                     continue
                 if not len(record):
-                    raise DataError(name.text, "has nothing in it that could go on")
+                    raise DataError(name.text, "has nothing in it that could go on", code="nothing-to-do")
                 ids = encode(predictor.tokenizer, record)
                 asked.append((name.text, replace(ids, numbers=numbers_of(predictor.tokenizer, record))))
             names.check()
@@ -160,7 +162,8 @@ class Server:
         task = self.run.labels
         if task is None:
             raise UsageError(
-                "this run was not fine-tuned, so it predicts no labels\n\nhint: serve what `maskseq finetune` has made"
+                "this run was not fine-tuned, so it predicts no labels\n\nhint: serve what `maskseq finetune` has made",
+                code="not-supported",
             )
         with self.opened(request) as (_, file, _):
             intake = task_records(self.run, task, file, request.format)
@@ -223,7 +226,8 @@ def require_alone(reader: Format[Any], file: Path) -> None:
     """`UsageError` for a file that takes content from another one: a request names no files of this machine."""
     if any(each.resolve() != file.resolve() for each in reader.sources(file)):
         raise UsageError(
-            f"{file.name} is read together with other files, and one is sent at a time\n\nhint: use the command line"
+            f"{file.name} is read together with other files, and one is sent at a time\n\nhint: use the command line",
+            code="not-supported",
         )
 
 
@@ -267,7 +271,10 @@ def with_value(record: Any, value: FixedValue, run: ServedModel) -> Any:
     field = tokenizer.fields[column]
     encoded = encode(tokenizer, record)
     if value.position >= len(encoded):
-        raise UsageError(f"position {value.position} is outside of {record.key!r}, which has {len(encoded)} positions")
+        raise UsageError(
+            f"position {value.position} is outside of {record.key!r}, which has {len(encoded)} positions",
+            code="outside-record",
+        )
     cell = np.array([[value.position, column]])
     number = None
     if field.centres is not None:
@@ -278,7 +285,8 @@ def with_value(record: Any, value: FixedValue, run: ServedModel) -> Any:
     else:
         raise UsageError(
             f"{value.value!r} is not a value of the field {field.name!r}\n\n"
-            f"hint: {nearest(str(value.value), field.tokens[:1000])}"
+            f"hint: {nearest(str(value.value), field.tokens[:1000])}",
+            code="unknown-name",
         )
     ids, holes = encoded.ids.copy(), np.zeros(encoded.ids.shape, bool)
     ids[tuple(cell.T)], holes[tuple(cell.T)] = token, True
@@ -291,7 +299,8 @@ def with_value(record: Any, value: FixedValue, run: ServedModel) -> Any:
     if now.shape != ids.shape or not tokenizer.vocabulary.known(now)[value.position, column]:
         raise UsageError(
             f"{field.name!r} of {record.key!r} at position {value.position} cannot be fixed alone: what it is counted "
-            f"from is unknown as well"
+            f"from is unknown as well",
+            code="not-supported",
         )
     return record
 
@@ -302,5 +311,7 @@ def as_number(value: FixedValue) -> float:
     except ValueError:
         number = float("nan")
     if not np.isfinite(number):
-        raise UsageError(f"{value.value!r} is not a number, and the field {value.field!r} has numbers")
+        raise UsageError(
+            f"{value.value!r} is not a number, and the field {value.field!r} has numbers", code="bad-option"
+        )
     return number

@@ -84,16 +84,18 @@ class EventTable(Format[Case]):
 
     def __post_init__(self) -> None:
         if self.session_lines is not None and self.session_lines < 1:
-            raise UsageError(f"session_lines = {self.session_lines} must be at least 1")
+            raise UsageError(f"session_lines = {self.session_lines} must be at least 1", code="bad-option")
         if self.idle is not None and not self.idle > 0:
-            raise UsageError(f"idle = {self.idle} must be a number of seconds above 0")
+            raise UsageError(f"idle = {self.idle} must be a number of seconds above 0", code="bad-option")
         if self.session_lines is not None and self.case:
-            raise UsageError(f"case = {self.case!r} and session_lines exclude each other; give one of them")
+            raise UsageError(
+                f"case = {self.case!r} and session_lines exclude each other; give one of them", code="bad-option"
+            )
         if self.case == "" and self.session_lines is None and self.idle is None:
             hint = "say idle = 1800 (seconds), or session_lines = 100"
-            raise UsageError(f"what is a session of a log without cases?\n\nhint: {hint}")
+            raise UsageError(f"what is a session of a log without cases?\n\nhint: {hint}", code="bad-option")
         if self.idle is not None and self.time == "":
-            raise UsageError("idle needs timestamps, but time = '' says that there are none")
+            raise UsageError("idle needs timestamps, but time = '' says that there are none", code="bad-option")
 
     def read(self, path: Path) -> Iterator[Case]:
         return self._read(path, None, stop)
@@ -166,14 +168,19 @@ class EventTable(Format[Case]):
                 new.append(case)
                 continue
             if columns is not None and (origin.columns, origin.header) != (columns, header):
-                raise UsageError(f"{path}: cases of different files cannot be written into one table")
+                raise UsageError(
+                    f"{path}: cases of different files cannot be written into one table", code="not-supported"
+                )
             header, columns = origin.header, origin.columns
             rows.extend(self._updated(case, origin))
         if columns is None:
             self._write_new(new, path)
             return
         if new:
-            raise UsageError(f"{path}: {new[0].key!r} does not come from the table that the other cases come from")
+            raise UsageError(
+                f"{path}: {new[0].key!r} does not come from the table that the other cases come from",
+                code="not-supported",
+            )
         rows.sort(key=lambda row: row[0])
         self._write_rows(header, rows, path)
 
@@ -205,7 +212,9 @@ class EventTable(Format[Case]):
 
     def _beside(self, raw: Any, header: Any) -> Any:
         """A row for an event that was added next to this one. Default: rows cannot be added."""
-        raise UsageError("events cannot be added to a log of this kind\n\nhint: convert it to CSV")
+        raise UsageError(
+            "events cannot be added to a log of this kind\n\nhint: convert it to CSV", code="not-supported"
+        )
 
     def _roles(self) -> dict[str, Any]:
         """Which columns are case, activity and time; None: found by name."""

@@ -286,7 +286,10 @@ class EventTokenizer(Tokenizer[Case]):
 
     def resized(self, record: Case, start: int, stop: int, length: int) -> Case:
         if record.origin is not None and not hasattr(record.origin, "resized"):
-            raise UsageError(f"{record.key}: events can be added to tables only\n\nhint: convert the log to CSV")
+            raise UsageError(
+                f"{record.key}: events can be added to tables only\n\nhint: convert the log to CSV",
+                code="not-supported",
+            )
         return record.resized(start, stop, length)
 
     def put_numbers(

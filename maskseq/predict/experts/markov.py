@@ -39,7 +39,8 @@ class Markov:
         """Count in training sequences; ids of `n_ids` and above (`[MASK]`) break a context. Dirichlet-smoothed."""
         if order < 1 or n_ids ** (order + 1) > MAX_TABLE:
             raise UsageError(
-                f"a Markov table of order {order} over {n_ids} ids has {n_ids}^{order + 1} entries; lower it"
+                f"a Markov table of order {order} over {n_ids} ids has {n_ids}^{order + 1} entries; lower it",
+                code="bad-option",
             )
         return cls(n_ids, order, *_transitions(sequences, n_ids, order), smoothing)
 
