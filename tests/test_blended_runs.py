@@ -17,6 +17,7 @@ import maskseq
 from maskseq.apps import infill as roundtrip
 from maskseq.apps import pretrain
 from maskseq.apps.evaluate import Question, evaluate_run
+from maskseq.apps.prepare import prepare_corpus
 from maskseq.baselines.baselines import FREQUENCIES
 from maskseq.baselines.gating import _COUNTED
 from maskseq.calibration.stored import held_out_records
@@ -29,6 +30,7 @@ from maskseq.model.checkpoint import load_model
 from maskseq.predict.blend import ENCODER
 from maskseq.predict.gate_file import read_gate
 from maskseq.predict.protocol import Example
+from maskseq.recipe import load_recipe
 from maskseq.trained import TrainedModel, load
 from maskseq.training.events import Calibrated
 
@@ -188,6 +190,29 @@ def test_a_corpus_that_lies_elsewhere_is_found(folder: Path, tmp_path: Path) -> 
     data = recipe(folder)["data"] | {"corpus": str(tmp_path / "corpus")}
     maskseq.pretrain(recipe(folder, data=data), output=tmp_path / "run")
     assert load(tmp_path / "run").experts.used() != (ENCODER,)
+
+
+def test_the_corpus_of_the_gate_is_found_beside_the_run_s_own(folder: Path, run: Path, tmp_path: Path) -> None:
+    """Experts may be counted on other data than the encoder was trained on."""
+    (tmp_path / "other.csv").write_text(log(60, 3))
+    data = recipe(folder)["data"] | {"files": [str(tmp_path / "other.csv")]}
+    loaded = load_recipe(recipe(folder, data=data))
+    other = prepare_corpus(loaded, default=tmp_path / "corpus", tokenizer=load(run).tokenizer)
+    load(run).blend(corpus=other)
+    again = load(run)
+    assert again.experts.used() != (ENCODER,)
+    assert again.corpus_of_experts().fingerprint == other.fingerprint != again.corpus().fingerprint
+    shutil.rmtree(tmp_path / "corpus")
+    with pytest.warns(UserWarning, match="corpus"):
+        assert load(run).experts.used() == (ENCODER,)
+
+
+def test_a_gate_that_a_checkpoint_is_given_moves_with_its_run(run: Path, tmp_path: Path) -> None:
+    checkpoint = gate_of(run).parent
+    load(checkpoint).blend()
+    assert json.loads(gate_of(run).read_text())["corpus_path"] == ""
+    shutil.move(run, tmp_path / "moved")
+    assert load(tmp_path / "moved").experts.used() != (ENCODER,)
 
 
 def test_one_expert_answers_as_it_does_by_itself(folder: Path) -> None:

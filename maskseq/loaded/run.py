@@ -19,7 +19,7 @@ from maskseq.errors import UsageError
 from maskseq.formats import Format
 from maskseq.infill.sampler import InfillConfig
 from maskseq.loaded.recipe import masking_of, trained_on
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.model.checkpoint import read_json
 from maskseq.model.encoder import Encoder
 from maskseq.plugins import Trust
@@ -61,6 +61,11 @@ class LoadedRun:
     def fitted(self) -> Fitted | None:
         """Its calibration, if there is one; `DataError` if that cannot be read."""
         return read_calibration(self.checkpoint)
+
+    @property
+    def folders(self) -> tuple[RunFolder, RunFolder]:
+        """Where its corpus may lie: the folder that was loaded, and the run that its checkpoint is of."""
+        return RunFolder(self.path), CheckpointFolder(self.checkpoint).run
 
     @property
     def task(self) -> TaskModel:
@@ -111,13 +116,19 @@ class LoadedRun:
         return RunExperts(stored, lambda: self._corpus_of(stored), self.fills.vocabulary, context, self.known)
 
     def _corpus_of(self, gate: StoredGate | None) -> Corpus:
-        """The one that experts are counted on: open, in the run's folder, or where it lay when the gate was fitted."""
+        """The one that experts are counted on: open, in the run's folder, or where it lay when the gate was fitted.
+
+        If none of them is that of the gate, the first one.
+        """
         if self.counted_on is not None:
             return self.counted_on
-        runs = RunFolder(self.path), CheckpointFolder(self.checkpoint).run
-        elsewhere: Place = gate.corpus_path if gate and gate.corpus_path else runs[0].corpus
-        places = [*(each.corpus for each in runs), elsewhere]
-        return self.corpus(next(filter(holds_corpus, places), places[0]))
+        places: list[Place] = [*dict.fromkeys(each.corpus for each in self.folders)]
+        if gate and gate.corpus_path:
+            places.append(gate.corpus_path)
+        there = list(filter(holds_corpus, places)) or places[:1]
+        corpora = (self.corpus(place) for place in there)
+        fits = (corpus for corpus in corpora if gate is None or corpus.fingerprint == gate.corpus)
+        return next(fits, None) or self.corpus(there[0])
 
     def corpus_of_experts(self) -> Corpus:
         """The one that experts are counted on; `UsageError` if it is gone."""
