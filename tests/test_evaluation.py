@@ -19,7 +19,7 @@ from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import UsageError
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.predict.experts.tables import ContextTables
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord

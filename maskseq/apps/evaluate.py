@@ -27,7 +27,7 @@ from maskseq.infill.ranges import read_ranges
 from maskseq.infill.ranges import within as stretches
 from maskseq.infill.sampler import InfillConfig
 from maskseq.loaded.recipe import recipe_file, trained_on
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.model.checkpoint import read_json
 from maskseq.predict.experts.left_out import MOST_COUNTED
 from maskseq.predict.experts.training_data import training_data

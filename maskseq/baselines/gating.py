@@ -19,7 +19,7 @@ from maskseq.corpus.reader import Corpus, Split
 from maskseq.errors import UsageError, check_seed
 from maskseq.evaluation.holdout import mask_spans
 from maskseq.evaluation.protocols import Protocol
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.model.checkpoint import weights_digest
 from maskseq.predict.blend import ENCODER, Blend, Chosen, choose
 from maskseq.predict.experts.counted import count, is_small, seasons

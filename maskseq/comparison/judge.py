@@ -18,7 +18,7 @@ from maskseq.evaluation import figures, gaps, numbers
 from maskseq.evaluation.figures import Answers, ScoredCells
 from maskseq.evaluation.protocols import MaskedExample
 from maskseq.infill.sampler import InfillConfig
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.predict.experts.copies import Repeats
 from maskseq.predict.experts.imputers import imputer
 from maskseq.predict.protocol import Predict

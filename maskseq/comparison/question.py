@@ -9,7 +9,7 @@ import numpy as np
 from maskseq.contract.own import look_up, named
 from maskseq.errors import UsageError, check_seed
 from maskseq.evaluation.protocols import MaskedExample, Protocol
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.predict.experts.imputers import imputer
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, Int, Integer
 
 from maskseq.errors import UsageError
 from maskseq.infill.window_plan import key_number
-from maskseq.masking.plan import OBJECTIVES, MaskingConfig, mask_segment
+from maskseq.masking.config import OBJECTIVES, MaskingConfig
+from maskseq.masking.plan import mask_segment
 from maskseq.masking.units import RawUnits, raw_units
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import END, Encoded
