@@ -22,6 +22,7 @@ from maskseq.baselines.baselines import FREQUENCIES
 from maskseq.baselines.gating import _COUNTED
 from maskseq.calibration.stored import held_out_records
 from maskseq.cli import app
+from maskseq.corpus.dress import ReadAs
 from maskseq.errors import UsageError
 from maskseq.infill.journal import Journal
 from maskseq.infill.options import InfillOptions
@@ -393,7 +394,7 @@ def test_runs_of_numbers_fill_a_file_that_drifted(tmp_path: Path, *, experts_onl
     for start in range(10, 290, 24):
         requested[start : start + 5, start // 24 % 2] = np.nan
     write_signal(tmp_path / "asked.csv", requested)
-    roundtrip.infill_file(run, tmp_path / "asked.csv", output=tmp_path / "out", format="signal-csv")
+    roundtrip.infill_file(run, tmp_path / "asked.csv", output=tmp_path / "out", read_as=ReadAs(format="signal-csv"))
     filled = np.genfromtxt(tmp_path / "out" / "asked.csv", delimiter=",", skip_header=1)
     holes = np.isnan(requested)
     assert np.array_equal(filled[~holes], truth[~holes])

@@ -1,7 +1,7 @@
 """A file of records that are not over in, a table of how they go on out."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,8 +12,8 @@ from typing import Any, Literal
 from maskseq.baselines.open_blend import open_blend, open_experts
 from maskseq.contract.fence import numbers_of
 from maskseq.contract.renamed import with_added
-from maskseq.corpus.dress import NO_OPTIONS
-from maskseq.corpus.intake import Intake, OnError
+from maskseq.corpus.dress import AS_TRAINED, ReadAs
+from maskseq.corpus.intake import Intake
 from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.unfamiliar import encoded
@@ -67,9 +67,7 @@ def next_file(
     *,
     output: Path | None = None,
     drawn: Path | None = None,
-    format: str | None = None,
-    options: Mapping[str, Any] = NO_OPTIONS,
-    on_error: OnError = "stop",
+    read_as: ReadAs = AS_TRAINED,
     symmetries: bool = True,
     as_json: bool = False,
     on_progress: Progress = lambda done, of: None,
@@ -100,7 +98,7 @@ def next_file(
         seed=request.seed,
     )
     columns = REST_COLUMNS if request.steps is None else STEP_COLUMNS
-    intake = Intake(run.reader(file, format, options), file, on_error=on_error, tokenizer=predictor.tokenizer)
+    intake = run.intake(file, read_as, tokenizer=predictor.tokenizer)
     n = 0
     with ExitStack() as stack:
         sink = stack.enter_context(

@@ -1,14 +1,14 @@
 """A file in, the same file out with its holes filled, beside a table of what was filled and how surely."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
 from maskseq.apps.fill_summary import FillSummary
 from maskseq.contract.fence import Given, fenced
-from maskseq.corpus.dress import NO_OPTIONS
-from maskseq.corpus.intake import Intake, OnError, Restored
+from maskseq.corpus.dress import AS_TRAINED, ReadAs
+from maskseq.corpus.intake import Intake, Restored
 from maskseq.corpus.out_of_range import nearby
 from maskseq.infill.journal import Journal
 from maskseq.infill.options import InfillOptions, Sized
@@ -31,9 +31,7 @@ def infill_file(
     file: Path,
     *,
     output: Path,
-    format: str | None = None,
-    format_options: Mapping[str, Any] = NO_OPTIONS,
-    on_error: OnError = "stop",
+    read_as: ReadAs = AS_TRAINED,
     table: Literal["csv", "parquet"] = "csv",
     on_progress: Progress = lambda done, of: None,
     on_warning: Callable[[str], None] = lambda text: None,
@@ -43,18 +41,17 @@ def infill_file(
     """Fill a file with the options of `TrainedModel.infill`; write it, a table of fills and a report to `output`.
 
     The folder appears when all is done. What an interrupted attempt has filled lies in its work folder, and the same
-    call goes on from there, to the same bits. `format_options` say how this file is read, where it is written otherwise
-    than the training files; with `on_error="skip"`, what cannot be read stays as it is. A file of ours gives way to a
-    filled one of the same name: the table is `maskseq-fills.csv` then. Returns the summary that the report begins with;
-    where known values were hidden, it scores the fills against them. Options may be given one by one. Raises
-    `UsageError` when `output` exists or a range names no record.
+    call goes on from there, to the same bits. With `ReadAs(on_error="skip")`, what cannot be read stays as it is. A
+    file of ours gives way to a filled one of the same name: the table is `maskseq-fills.csv` then. Returns the summary
+    that the report begins with; where known values were hidden, it scores the fills against them. Options may be given
+    one by one. Raises `UsageError` when `output` exists or a range names no record.
     """
     options = options or InfillOptions.of(given)
-    intake = Intake(run.reader(file, format, format_options), file, on_error=on_error, tokenizer=run.fills)
+    intake = run.intake(file, read_as, tokenizer=run.fills)
     with claimed(output, new=True, parents=True, state=JOURNAL) as work:
         work.content.mkdir()
         checkpoint = {"checkpoint": read_json(CheckpointFolder(run.checkpoint).digests)}
-        with Intake(intake.reader, file, on_error=on_error, tokenizer=run.fills, warns=False) as first:
+        with intake.silent() as first:
             run = run.knowing(first, options)
         digest = run.experts.digest(options.experts)
         predictor = {"predictor": digest, "known": run.experts.file_digest} if digest else {}

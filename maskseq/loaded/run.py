@@ -12,8 +12,9 @@ from maskseq.baselines.gating import PARTS
 from maskseq.baselines.run_experts import RunExperts
 from maskseq.calibration.stored import Fitted, read_calibration
 from maskseq.contract.identity import in_fields, saved_form
-from maskseq.corpus.dress import NO_OPTIONS, reader_for
+from maskseq.corpus.dress import AS_TRAINED, NO_OPTIONS, ReadAs, reader_for
 from maskseq.corpus.frames import TABLE
+from maskseq.corpus.intake import Intake
 from maskseq.corpus.reader import Corpus, Split, holds_corpus
 from maskseq.errors import UsageError
 from maskseq.formats import Format
@@ -79,6 +80,11 @@ class LoadedRun:
         """
         data = trained_on(self.path, self.checkpoint)
         return reader_for(file, self.tokenizer, data, name, options, trust_code=self.trust_code)
+
+    def intake(self, file: Path, read_as: ReadAs = AS_TRAINED, *, tokenizer: Tokenizer[Any] | None = None) -> Intake:
+        """The records of a file, of which those that the tokenizer (default: its own) cannot encode are broken, too."""
+        reader = self.reader(file, read_as.format, read_as.options)
+        return Intake(reader, file, on_error=read_as.on_error, tokenizer=tokenizer or self.tokenizer)
 
     def frames_as(self, name: str | None = None) -> type[Format[Any]]:
         """The format that data frames are read with: the one called `name`, or that of the training files."""
