@@ -56,7 +56,9 @@ def main() -> None:
     for name, accept in (("as filled", None), ("accepted by RDKit", parses)):
         filled = list(run.infill(records, ranges=ranges, accept=accept, accept_tries=40))
         # What was not accepted keeps its own symbols, and is no fill.
-        fills = [(truth, each.record) for truth, each in zip(records, filled, strict=True) if each.accepted is not False]
+        fills = [
+            (truth, each.record) for truth, each in zip(records, filled, strict=True) if each.accepted is not False
+        ]
         figures[name] = {
             "molecules": f"{sum(parses(fill) for _, fill in fills)} of {len(filled)}",
             "left as they were": len(filled) - len(fills),
