@@ -33,10 +33,11 @@ def genome(tmp_path: Path) -> Path:
     return file
 
 
-def scored(folder: Path, file: Path, output: Path, **given: Any) -> dict[str, Any]:
+def scored(folder: Path, file: Path, output: Path, **given: Any) -> None:
     trained.score_records = partial(score_records, batch_positions=BATCH)  # type: ignore[attr-defined]
     try:
-        return score_file(maskseq.load(folder), file, output=output, per_position=True, stride=4, **given)
+        run = maskseq.load(folder)
+        score_file(run, run.intake(file), output=output, per_position=True, stride=4, **given)
     finally:
         trained.score_records = score_records  # type: ignore[attr-defined]
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from maskseq.contract.fence import encode
-from maskseq.corpus.dress import NO_OPTIONS
-from maskseq.corpus.intake import Intake, OnError
+from maskseq.corpus.intake import Intake
 from maskseq.infill.journal import Journal
 from maskseq.infill.options import InfillOptions
 from maskseq.model.checkpoint import read_json
@@ -47,29 +46,25 @@ class Extent:
 
 def score_file(
     run: TrainedModel,
-    file: Path,
+    records: Intake,
     *,
     output: Path | None = None,
     per_position: bool = False,
     stride: int = 8,
     fields: Sequence[str] = (),
-    format: str | None = None,
-    format_options: Mapping[str, Any] = NO_OPTIONS,
-    on_error: OnError = "stop",
     symmetries: bool = True,
     calibrated: bool = True,
     experts: Sequence[str] = (),
     as_json: bool = False,
     on_progress: Progress = lambda done, of: None,
-) -> dict[str, Any]:
-    """Write a line for each record, or for each position, into a table, or to stdout; returns a summary.
+) -> None:
+    """Write a line for each record of a file, or for each position, into a table or to stdout.
 
     What an interrupted attempt has scored lies in the output's work folder, and the same call goes on from there. A
     table appears when all is done; on stdout lines come as records are done.
     """
-    reader = run.reader(file, format, format_options)
     names, extent = [each.name for each in run.tokenizer.fields], Extent(run.tokenizer)
-    with Intake(reader, file, on_error=on_error, tokenizer=run.tokenizer, warns=False) as first:
+    with records.silent() as first:
         passing = extent.over(first)
         run = run.knowing(passing, InfillOptions(experts=tuple(experts)))
         for _ in passing:  # what experts need not know of is counted all the same
@@ -79,7 +74,6 @@ def score_file(
     }  # fmt: skip
     usual = run.usual(**given)
     columns = surprise.position_columns(names) if per_position else surprise.RECORD_COLUMNS
-    records = Intake(reader, file, on_error=on_error, tokenizer=run.tokenizer)
     with ExitStack() as stack:
         journal = None
         if output is None:
@@ -100,7 +94,6 @@ def score_file(
                 sink(surprise.position_rows(each, names, usual))
             else:
                 sink([surprise.record_row(each, names, usual)])
-    return {**({} if output is None else {"table": str(output)}), **records.summary}
 
 
 def _identity(run: TrainedModel, given: Mapping[str, Any]) -> dict[str, Any]:

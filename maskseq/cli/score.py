@@ -1,6 +1,6 @@
 """What a run tells about a file: how surprising its records are, and vectors of them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,28 +9,29 @@ import typer
 from maskseq.cli import console
 from maskseq.cli.app import (
     Calibrated,
-    Dress,
     Experts,
     Fields,
-    FormatName,
     Json,
     Layer,
-    OnBroken,
     RunFolder,
     Symmetries,
     TableFile,
     Trust,
     app,
-    format_options,
+    reads_a_file,
 )
 
 if TYPE_CHECKING:
+    from maskseq.corpus.dress import ReadAs
+    from maskseq.corpus.intake import Intake
     from maskseq.scoring.variants import VariantScore
     from maskseq.trained import TrainedModel
 
 
 @app.command()
+@reads_a_file
 def score(
+    read_as: "ReadAs",
     run: RunFolder,
     file: Annotated[Path, typer.Argument(help="The file whose records are scored, or that the variants are of.")],
     per_position: Annotated[
@@ -48,9 +49,6 @@ def score(
         int, typer.Option(help="Hide every n-th position in one pass; larger is slower and exacter.")
     ] = 8,
     field: Fields = None,
-    format: FormatName = None,
-    overrides: Dress = None,
-    on_error: OnBroken = "stop",
     experts: Experts = None,
     calibration: Calibrated = True,
     symmetries: Symmetries = True,
@@ -71,41 +69,36 @@ def score(
     if output is not None:
         require_apart(output, file, variants)
     loaded = load(run, trust_code=trust_code)
-    given: dict[str, Any] = {
-        "format": format,
-        "format_options": format_options(overrides),
-        "on_error": on_error,
-        "symmetries": symmetries,
-        "calibrated": calibration,
-        "experts": tuple(experts or ()),
-        "as_json": as_json,
-    }
-    if variants is None:
-        with console.counting("scoring", "positions") as counted:
-            summary = score_file(
-                loaded,
-                file,
-                output=output,
-                per_position=per_position,
-                stride=stride,
-                fields=tuple(field or ()),
-                on_progress=counted,
-                **given,
-            )
-    elif per_position:
+    records = loaded.intake(file, read_as)
+    if variants is not None and per_position:
         raise UsageError("either --variants or --per-position", code="bad-option")
-    elif field:
+    if variants is not None and field:
         raise UsageError(
             "--field is not for --variants, which score whole alleles\n\nhint: leave one of them out", code="bad-option"
         )
+    given: dict[str, Any] = {"symmetries": symmetries, "calibrated": calibration, "experts": tuple(experts or ())}
+    if variants is not None:
+        _score_variants(loaded, records, variants, output, as_json=as_json, **given)
     else:
-        summary = _score_variants(loaded, file, variants, output, **given)
+        given |= {"stride": stride, "fields": tuple(field or ())}
+        with console.counting("scoring", "positions") as counted:
+            score_file(
+                loaded,
+                records,
+                output=output,
+                per_position=per_position,
+                as_json=as_json,
+                on_progress=counted,
+                **given,
+            )
     if output is not None:
-        console.show(summary, as_json=as_json)
+        console.show({"table": str(output), **records.summary}, as_json=as_json)
 
 
 @app.command()
+@reads_a_file
 def embed(
+    read_as: "ReadAs",
     run: RunFolder,
     file: Annotated[Path, typer.Argument(help="The file whose records are embedded.")],
     output: Annotated[
@@ -120,9 +113,6 @@ def embed(
         list[str] | None,
         typer.Option("--keep", metavar="COLUMN", help="Write this attribute of records beside them. Repeatable."),
     ] = None,
-    format: FormatName = None,
-    overrides: Dress = None,
-    on_error: OnBroken = "stop",
     symmetries: Symmetries = True,
     trust_code: Trust = False,
     as_json: Json = False,
@@ -142,9 +132,7 @@ def embed(
             pooling=pooling,
             layer=layer,
             keep=keep or (),
-            format=format,
-            options=format_options(overrides),
-            on_error=on_error,
+            read_as=read_as,
             symmetries=symmetries,
             on_progress=counted,
         )
@@ -153,42 +141,27 @@ def embed(
 
 def _score_variants(
     loaded: "TrainedModel",
-    file: Path,
+    records: "Intake",
     variants: Path,
     output: Path | None,
     *,
-    format: str | None,
-    format_options: Mapping[str, Any],
-    on_error: Literal["stop", "skip"],
-    symmetries: bool,
-    calibrated: bool,
-    experts: Sequence[str],
     as_json: bool,
-) -> dict[str, Any]:
+    **given: Any,
+) -> None:
     """A line for each variant of a file's records."""
     from maskseq.contract.fence import check_variants, streamed
-    from maskseq.corpus.intake import Intake
     from maskseq.plugins import variants_for
     from maskseq.scoring import surprise
     from maskseq.storage.tabular import table_on_stdout, table_writer
 
-    reader = loaded.reader(file, format, format_options)
-    records = Intake(reader, file, on_error=on_error, tokenizer=loaded.tokenizer)
     listed = variants_for(variants)
     check_variants(listed, loaded.tokenizer)
     columns = surprise.variant_columns(listed.columns)
-    found = loaded.score_variants(
-        streamed(listed, variants, "read", listed.read),
-        lambda: iter(records),
-        symmetries=symmetries,
-        calibrated=calibrated,
-        experts=experts,
-    )
+    found = loaded.score_variants(streamed(listed, variants, "read", listed.read), lambda: iter(records), **given)
     opened = table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
     with opened as sink, records:
         for some in _variant_rows(found, listed.columns):
             sink(some)
-    return {"table": str(output), **records.summary}
 
 
 def _variant_rows(scores: "Iterable[VariantScore]", columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:

@@ -87,7 +87,7 @@ def score_records(
     `overlap` is the share of a window that the next one reads as well. Progress is that of positions.
     """
     if stride is not None and stride < 1:
-        raise UsageError(f"stride is {stride}; it is a number of positions, at least 1")
+        raise UsageError(f"stride is {stride}; it is a number of positions, at least 1", code="bad-option")
     columns = requested_fields(tokenizer, fields)
     work = _passes(records, tokenizer, context, stride, mode, columns, overlap)
     done = 0.0

@@ -46,7 +46,7 @@ def table_writer(path: Path, columns: Columns) -> Iterator[Sink]:
 def resumed_table(path: Path, columns: Columns, state: str) -> Iterator[tuple[Sink, Path]]:
     """The same, and a path called `state` that stays after a kill: the next process goes on from what is there."""
     if path.suffix not in _SINKS:
-        raise UsageError(f"{path}: a table is written as {', '.join(_SINKS)}")
+        raise UsageError(f"{path}: a table is written as {', '.join(_SINKS)}", code="bad-option")
     with claimed(path, state=state) as work:
         with _SINKS[path.suffix](work.content, columns) as sink:
 
