@@ -35,6 +35,7 @@ from maskseq.scoring.score import NOBODY, Score, score_records
 from maskseq.scoring.usual import POSITIONS, Usual
 from maskseq.scoring.variants import VariantScore, score_variants
 from maskseq.tokenizer import Tokenizer
+from maskseq.types import Progress
 from maskseq.variants import Listed, Records, stretches
 
 MOST_KNOWN = 1 << 24
