@@ -161,7 +161,7 @@ def windows(length: int, context: int, overlap: float = 1 / 2) -> Iterator[tuple
     if length <= context:
         yield slice(0, length), slice(0, length)
         return
-    step = max(context - round(overlap * context), 1)
+    step = max(int((1 - overlap) * context), 1)
     margin = (context - step) // 2
     starts = [*range(0, length - context, step), length - context]
     kept = 0
