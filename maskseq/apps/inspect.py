@@ -29,9 +29,10 @@ from maskseq.recipe import Recipe, check_memory, load_recipe
 from maskseq.storage.places import Place, is_url
 from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 from maskseq.tokenizer import Tokenizer
+from maskseq.training.config import OptimizerConfig
 from maskseq.training.device import choose_device, choose_precision
 from maskseq.training.metrics import Watched
-from maskseq.training.optimizer import OptimizerConfig, parameter_groups
+from maskseq.training.optimizer import parameter_groups
 from maskseq.training.sizes import checkpoint_bytes, rank_memory
 from maskseq.types import QuantizationError
 

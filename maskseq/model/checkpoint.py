@@ -23,7 +23,8 @@ from safetensors.torch import load_file, save_file
 from maskseq.contract.identity import another, checked_form, difference, in_fields
 from maskseq.contract.renamed import of_encoder
 from maskseq.errors import DataError, UsageError, first_problem
-from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.config import EncoderConfig
+from maskseq.model.encoder import Encoder
 from maskseq.plugins import Trust, tokenizer_from_json, tokenizer_to_json
 from maskseq.storage.folder import inside
 from maskseq.storage.outputs import sync
