@@ -17,7 +17,7 @@ from maskseq.contract import renamed
 from maskseq.contract.fence import fenced
 from maskseq.contract.identity import another, checked_form, difference, in_fields, saved_form
 from maskseq.contract.installed import Group, entry_name, identity_name, offers
-from maskseq.errors import UsageError, nearest
+from maskseq.errors import UsageError, first_problem, nearest
 from maskseq.files import plain_name
 from maskseq.formats import Format
 from maskseq.tokenizer import Tokenizer
@@ -233,10 +233,8 @@ def _with_options(name: str, cls: type[Any], options: dict[str, Any], source: Pa
         try:
             return TypeAdapter(cls).validate_python(options)  # type: ignore[no-any-return]
         except ValidationError as error:
-            first = error.errors()[0]
-            raise UsageError(
-                f"{where}, option {'.'.join(map(str, first['loc']))}: {first['msg']}", code="bad-option"
-            ) from None
+            option, problem = first_problem(error)
+            raise UsageError(f"{where}, option {option}: {problem}", code="bad-option") from None
 
 
 def _origin(point: EntryPoint) -> str:

@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from dense_encoder import reference
 
-from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.config import EncoderConfig
+from maskseq.model.encoder import Encoder
 from maskseq.recipe import load_recipe
 from maskseq.types import Field, Vocabulary
 

@@ -29,6 +29,7 @@ from jaxtyping import Float32
 from maskseq import plugins
 from maskseq.contract.identity import former_fingerprint
 from maskseq.corpus import unfamiliar
+from maskseq.corpus.dress import AS_TRAINED, ReadAs
 from maskseq.errors import DataError, UsageError
 from maskseq.predict.embed import Embedder, Pooling
 from maskseq.predict.encoder import OVERLAP

@@ -20,7 +20,7 @@ from maskseq.errors import UsageError
 from maskseq.model.attention.context_target import ContextTargetAttention
 from maskseq.model.attention.packed import packed_self_attention
 from maskseq.model.choice import Kernels
-from maskseq.model.config import EncoderConfig as EncoderConfig
+from maskseq.model.config import EncoderConfig
 from maskseq.model.dropout import dropout
 from maskseq.model.embedding import Embedding
 from maskseq.model.linear import Linear

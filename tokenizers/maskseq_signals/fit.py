@@ -1,16 +1,16 @@
 """Fit the `quantize` tokenizer: range and bins of each channel, from training recordings, in one streaming pass."""
 
-import json
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float64
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
 from maskseq.errors import UsageError
+from maskseq.tokenizer import with_options
 from maskseq_signals.bins import mulaw_bins, quantile_bins, uniform_bins
 from maskseq_signals.channel import Channel
 from maskseq_signals.recording import Recording
@@ -50,15 +50,7 @@ class SignalFitOptions:
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> "SignalFitOptions":
-        try:
-            return TypeAdapter(cls).validate_json(json.dumps(options))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            text = first["msg"].removeprefix("Value error, ")
-            known = ", ".join(option.name for option in fields(cls))
-            reported = f", option {where}" if where else ""
-            raise UsageError(f"tokenizer quantize{reported}: {text} (options: {known})", code="bad-option") from None
+        return with_options(cls, options, "quantize")
 
 
 def learn(records: Iterable[Recording], options: dict[str, Any]) -> dict[str, Any]:
