@@ -9,7 +9,6 @@ import numpy as np
 from maskseq_signals.recording import Recording
 from maskseq_signals.times import to_moments
 
-
 LOOKED_AT = 1 << 10
 """Times of a recording by which its step is known."""
 ALIKE = 1.15

@@ -1,4 +1,4 @@
-"""Tables whose rows are stretches of one series: a row a year and a column a month, a row a day and a column an hour."""
+"""Tables whose rows are stretches of one series: a row a year and a column a month, or a row a day and a column an hour."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -58,9 +58,7 @@ def flattened(
     values: Float64[np.ndarray, "rows columns"],
     times: Sequence[str] | None,
     owned: Iterable[tuple[str, Int64[np.ndarray, "_"]]],
-) -> tuple[
-    Float64[np.ndarray, "steps 1"], Sequence[str] | None, Iterator[tuple[str, Int64[np.ndarray, "_"]]]
-]:
+) -> tuple[Float64[np.ndarray, "steps 1"], Sequence[str] | None, Iterator[tuple[str, Int64[np.ndarray, "_"]]]]:
     """All cells as steps of one channel, their times, and the steps of each recording; step `s` is of row `s // n`."""
     n = values.shape[1]
     steps = ((key, (rows[:, None] * n + np.arange(n)).ravel()) for key, rows in owned)
