@@ -94,7 +94,10 @@ class PackedRows:
         self.corpus, self.config, self.masking = corpus, config, masking
         self.total_tokens, self.decay_start = total_tokens, decay_start
         self._key, self._mask_epoch, self._first = (seed, stage), mask_epoch, span.start
-        self._plan = PackingPlan(corpus.lengths[span], config, key=self._key, chunk_tokens=chunk_tokens)
+        circles = None if corpus.circular is None else corpus.circular[span]
+        self._plan = PackingPlan(
+            corpus.lengths[span], config, key=self._key, chunk_tokens=chunk_tokens, circular=circles
+        )
         tokenizer = corpus.tokenizer
         self._fields, self._vocabulary = tokenizer.fields, tokenizer.vocabulary
         self._field_weights = np.array(masking.weights_of(self._vocabulary.names), np.float32)

@@ -81,10 +81,11 @@ class Embedder:
     def _states(self, group: Sequence[Keyed]) -> Iterator[tuple[int, Float[np.ndarray, "positions hidden"]]]:
         """The hidden states of every position, record after record."""
         cut = (
-            _Window(index, encoded.ids[window], slice(kept.start - window.start, kept.stop - window.start))
+            _Window(index, ids[window], slice(kept.start - window.start, kept.stop - window.start))
             for index, (_, encoded) in enumerate(group)
             if len(encoded)
-            for window, kept in windows(len(encoded), self.context, OVERLAP)
+            for ids, beyond in [_opened(encoded, self.context)]
+            for window, kept in _within(len(ids), self.context, beyond)
         )
         for batch in reaching(cut, lambda window: len(window.ids) * self.views, self.batch_tokens):
             yield from self._run(batch)
@@ -114,6 +115,21 @@ class Embedder:
             for i, start in zip(packed.which, packed.starts, strict=True):
                 states[i] = rows[start : start + len(segments[i])]
         return states
+
+
+def _opened(encoded: Encoded, context: int) -> tuple[Integer[np.ndarray, "_ fields"], int]:
+    """The ids, and how many of either end are there as context only: a long circle goes on beyond its origin."""
+    beyond = context // 4 if encoded.circular and len(encoded) > context else 0
+    ids = encoded.ids
+    return (np.concatenate([ids[-beyond:], ids, ids[:beyond]]), beyond) if beyond else (ids, 0)
+
+
+def _within(length: int, context: int, beyond: int) -> Iterator[tuple[slice, slice]]:
+    """The windows, and what is kept of each without so much at either end."""
+    for window, kept in windows(length, context, OVERLAP):
+        inner = slice(max(kept.start, beyond), min(kept.stop, length - beyond))
+        if inner.start < inner.stop or not beyond:
+            yield window, inner
 
 
 def _length(record: Keyed) -> int:
