@@ -42,6 +42,12 @@ def score(
             "insertions and deletions, how much likelier they make their flanks, in a column of their own."
         ),
     ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact", help="The likelihood by the chain rule, each event given those before it, in place of all this."
+        ),
+    ] = False,
     output: TableFile = None,
     stride: Annotated[
         int, typer.Option(help="Hide every n-th position in one pass; larger is slower and exacter.")
@@ -80,6 +86,8 @@ def score(
     names = [field.name for field in loaded.tokenizer.fields]
     if variants is not None and per_position:
         raise UsageError("either --variants or --per-position", code="bad-option")
+    if variants is not None and exact:
+        raise UsageError("either --variants or --exact", code="bad-option")
     if variants is not None and field:
         raise UsageError(
             "--field is not for --variants, which score whole alleles\n\nhint: leave one of them out", code="bad-option"
@@ -96,6 +104,14 @@ def score(
             experts=experts or (),
         )
         rows = _variant_rows(found, listed.columns)
+    elif exact:
+        from maskseq.apps.exact import exact_scores_of
+
+        columns = surprise.position_columns(names) if per_position else surprise.EXACT_COLUMNS
+        rows = (
+            surprise.position_rows(each, names) if per_position else [surprise.exact_row(each, names)]
+            for each in exact_scores_of(loaded, records, fields=field or ())
+        )
     else:
         with Intake(reader, file, on_error=on_error, tokenizer=loaded.tokenizer, warns=False) as first:
             loaded = loaded.knowing(first, InfillOptions(experts=tuple(experts or ())))
