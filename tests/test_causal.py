@@ -27,7 +27,7 @@ from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
 from maskseq.interop.convert import export_hf, import_hf
 from maskseq.masking.causal import asked_in_order
-from maskseq.masking.plan import OBJECTIVES, MaskingConfig
+from maskseq.masking.config import OBJECTIVES, MaskingConfig
 from maskseq.model.attention.causal import CausalAttention
 from maskseq.model.checkpoint import save_model
 from maskseq.model.encoder import Encoder

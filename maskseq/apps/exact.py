@@ -22,7 +22,11 @@ def exact_scores_of(run: TrainedModel, records: Iterable[Any], *, fields: Sequen
             f"{run.path} cannot say how probable what comes next is: it saw every sequence with its end\n\nhint: {OPEN}"
         )
     known = ((record.key, ids) for record, ids in encoded(watched(records, run.tokenizer), run.tokenizer))
-    context, given = run.model.config.max_positions, {"tokenizer": run.tokenizer, "fields": fields}
+    given: dict[str, Any] = {
+        "tokenizer": run.tokenizer,
+        "context": run.model.config.max_positions,
+        "fields": fields,
+    }
     if run.model.next_head is not None:
-        return exact_scores(run.model, known, context=context, precision=run.precision, **given)
-    return exact_by_prefixes(run.predict(), known, context=context, **given)
+        return exact_scores(run.model, known, precision=run.precision, **given)
+    return exact_by_prefixes(run.predict(), known, **given)

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from maskseq.errors import UsageError
-from maskseq.masking.plan import OBJECTIVES, SegmentMask
+from maskseq.masking.config import OBJECTIVES
+from maskseq.masking.plan import SegmentMask
 from maskseq.masking.units import RawUnits
 from maskseq.types import END, Field
 

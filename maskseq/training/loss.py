@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from maskseq.contract.brief import brief
 from maskseq.contract.own import found as own_part
-from maskseq.masking.plan import OBJECTIVES
+from maskseq.masking.config import OBJECTIVES
 from maskseq.model.encoder import Encoder
 from maskseq.model.states import States
 from maskseq.packing.rows import CAUSAL, PackedRow
@@ -101,23 +101,25 @@ class Batch:
         def moved(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=non_blocking)
 
+        def optional(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else moved(tensor)
+
+        def cells(fields: tuple[FieldCells, ...]) -> tuple[FieldCells, ...]:
+            return tuple(
+                FieldCells(moved(each.token), moved(each.target), moved(each.weight), moved(each.group))
+                for each in fields
+            )
+
         return replace(
             self,
             ids=moved(self.ids),
             positions=moved(self.positions),
             cu_seqlens=moved(self.cu_seqlens),
-            **{
-                name: tuple(
-                    FieldCells(moved(each.token), moved(each.target), moved(each.weight), moved(each.group))
-                    for each in getattr(self, name)
-                )
-                for name in ("scored", "following")
-            },
-            **{
-                name: None if value is None else moved(value)
-                for name in ("target", "causal", "seen")
-                for value in (getattr(self, name),)
-            },
+            scored=cells(self.scored),
+            following=cells(self.following),
+            target=optional(self.target),
+            causal=optional(self.causal),
+            seen=optional(self.seen),
         )
 
 
@@ -178,7 +180,8 @@ class MaskedLoss(nn.Module):
             loss = loss + (cells.weight * minimised).sum()
         if self.encoder.next_head is not None and not batch.following:  # ranks wait for the gradient of every weight
             loss = loss + sum(0.0 * weight.sum() for weight in self.encoder.next_head.parameters())
-        return loss / total_weight, torch.stack(tallies).unflatten(0, (-1, len(batch.scored))).sum(dim=0)
+        together = torch.stack(tallies)
+        return loss / total_weight, together.view(-1, len(batch.scored), *together.shape[1:]).sum(dim=0)
 
     def _logits(self, batch: Batch, states: States) -> Iterator[tuple[int, FieldCells, Tensor]]:
         """Of the scored cells, field by field: masked ones, then those of causal pieces."""
