@@ -19,7 +19,8 @@ def exact_scores_of(run: TrainedModel, records: Iterable[Any], *, fields: Sequen
     """
     if not asks_encoder(run):
         raise UsageError(
-            f"{run.path} cannot say how probable what comes next is: it saw every sequence with its end\n\nhint: {OPEN}"
+            f"{run.path} cannot say how probable what comes next is: it saw every sequence with its end\n\nhint: {OPEN}",
+            code="not-supported",
         )
     known = ((record.key, ids) for record, ids in encoded(watched(records, run.tokenizer), run.tokenizer))
     given: dict[str, Any] = {

@@ -47,7 +47,10 @@ def remaining_time(
         UsageError: Sequences have no time or no end, or no record is long enough.
     """
     if tokenizer.elapsed is None or not any(END in field.controls for field in tokenizer.fields):
-        raise UsageError(f"protocol {REMAINING}: it is of cases that have a time and an end, and these have not")
+        raise UsageError(
+            f"protocol {REMAINING}: it is of cases that have a time and an end, and these have not",
+            code="not-supported",
+        )
     gap = [field.name for field in tokenizer.fields].index(tokenizer.elapsed)
     field = tokenizer.fields[gap]
     scale, unit = UNITS.get(field.unit, (1.0, field.unit))
@@ -58,7 +61,9 @@ def remaining_time(
             by_length.setdefault(known, []).append(value)
     prefixes = _prefixes(records, tokenizer, gap, centres, min(cells, MOST_CASES), seed)
     if not prefixes or not by_length:
-        raise UsageError(f"protocol {REMAINING}: no held-out case has all its times\n\nhint: hold out more")
+        raise UsageError(
+            f"protocol {REMAINING}: no held-out case has all its times\n\nhint: hold out more", code="too-little-data"
+        )
     truth = np.array([each.rest for each in prefixes])
     longest = max(by_length)
     simple: dict[str, Callable[[list[float]], Any]] = {MEAN: np.mean, MEDIAN: np.median}

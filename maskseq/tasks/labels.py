@@ -181,11 +181,13 @@ class FileLabels:
             if values is None:
                 known = sorted(record.sources() or ())
                 raise DataError(
-                    path, f"record {record.key!r} has no column {column!r}\n\nhint: {nearest(column, known)}"
+                    path,
+                    f"record {record.key!r} has no column {column!r}\n\nhint: {nearest(column, known)}",
+                    code="bad-label",
                 )
             labels[record.key] = values
         if not labels:
-            raise DataError(path, "holds no records with labels")
+            raise DataError(path, "holds no records with labels", code="bad-label")
         return cls(path, labels)
 
     def of(self, name: str, record: Record) -> Shaped[np.ndarray, " units"]:
@@ -197,7 +199,9 @@ class FileLabels:
         values = self.labels[known]
         if len(values) != len(record):
             raise DataError(
-                self.path, f"{known!r} has {len(values):,} labels here, and the record has {len(record):,} units"
+                self.path,
+                f"{known!r} has {len(values):,} labels here, and the record has {len(record):,} units",
+                code="bad-label",
             )
         return np.array(["" if value is None else value for value in values], dtype=object)
 
@@ -207,6 +211,7 @@ class FileLabels:
             raise DataError(
                 self.path,
                 f"lacks {len(self.missing):,} records of the data: {listed(self.missing)}; it has {known}",
+                code="bad-label",
             )
         unused = [key for key in self.labels if key not in self.seen]
         return [f"{self.path}: {len(unused):,} records are not in the data: {listed(unused)}"] if unused else []
@@ -285,7 +290,8 @@ def _letters(path: Path) -> dict[str, Sequence[str | None]]:
         if line.startswith(">"):
             name = (line[1:].split() or [""])[0]
             if not name or name in found:
-                raise DataError(path, f"the name {name!r} is empty or stands twice", place=f"line {number}")
+                problem = f"the name {name!r} is empty or stands twice"
+                raise DataError(path, problem, place=f"line {number}", code="bad-label")
             found[name] = []
         else:
             found[name] += [None if letter in ".-" else letter for letter in line.strip()]

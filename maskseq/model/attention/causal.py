@@ -94,7 +94,7 @@ class CausalAttention:
             # The CPU's kernel computes in float32: its backward pass in bf16 is slower.
             wide = torch.float32 if qkv.device.type == "cpu" else qkv.dtype
             q, k, values = (
-                each.to(torch.promote_types(each.dtype, wide)).unflatten(0, (batch.n, -1)).transpose(1, 2)
+                each.to(torch.promote_types(each.dtype, wide)).view(batch.n, -1, *each.shape[1:]).transpose(1, 2)
                 for each in (*qk.unbind(1), v)
             )
             seen = None if window is None else _near(q.shape[2], window, q.device)
