@@ -44,6 +44,12 @@ def score(
             "insertions and deletions, how much likelier they make their flanks, in a column of their own."
         ),
     ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact", help="The likelihood by the chain rule, each event given those before it, in place of all this."
+        ),
+    ] = False,
     output: TableFile = None,
     stride: Annotated[
         int, typer.Option(help="Hide every n-th position in one pass; larger is slower and exacter.")
@@ -72,6 +78,8 @@ def score(
     records = loaded.intake(file, read_as)
     if variants is not None and per_position:
         raise UsageError("either --variants or --per-position", code="bad-option")
+    if variants is not None and exact:
+        raise UsageError("either --variants or --exact", code="bad-option")
     if variants is not None and field:
         raise UsageError(
             "--field is not for --variants, which score whole alleles\n\nhint: leave one of them out", code="bad-option"
@@ -79,6 +87,8 @@ def score(
     given: dict[str, Any] = {"symmetries": symmetries, "calibrated": calibration, "experts": tuple(experts or ())}
     if variants is not None:
         _score_variants(loaded, records, variants, output, as_json=as_json, **given)
+    elif exact:
+        _score_exactly(loaded, records, output, per_position=per_position, fields=field or (), as_json=as_json)
     else:
         given |= {"stride": stride, "fields": tuple(field or ())}
         with console.counting("scoring", "positions") as counted:
@@ -137,6 +147,27 @@ def embed(
             on_progress=counted,
         )
     console.show(summary, as_json=as_json)
+
+
+def _score_exactly(
+    loaded: "TrainedModel",
+    records: "Intake",
+    output: Path | None,
+    *,
+    per_position: bool,
+    fields: Sequence[str],
+    as_json: bool,
+) -> None:
+    from maskseq.apps.exact import exact_scores_of
+    from maskseq.scoring import surprise
+    from maskseq.storage.tabular import table_on_stdout, table_writer
+
+    names = [each.name for each in loaded.tokenizer.fields]
+    columns = surprise.position_columns(names) if per_position else surprise.EXACT_COLUMNS
+    opened = table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
+    with opened as sink, records:
+        for each in exact_scores_of(loaded, records, fields=fields):
+            sink(surprise.position_rows(each, names) if per_position else [surprise.exact_row(each, names)])
 
 
 def _score_variants(
