@@ -94,6 +94,8 @@ class Recipe:
         )
         if table["positions"] != "learned":
             table["max_positions"] = self.packing.context  # what the run has seen, and infilling may rely on
+        if self.masking.causal:
+            table["next_head"] = True
         changes = {name: value for name, value in self.model.items() if name != "preset"}
         config: EncoderConfig = _validated(EncoderConfig, table | changes, "model")
         return config
@@ -134,6 +136,12 @@ class Recipe:
                 f"packing.context = {self.packing.context} is longer than the {encoder.max_positions} learned "
                 "positions of the model\n\n"
                 f"hint: set model.max_positions = {self.packing.context}, or shorten the context",
+                code="bad-option",
+            )
+        if encoder.next_head != bool(self.masking.causal):
+            raise UsageError(
+                f"model.next_head = {str(encoder.next_head).lower()} does not fit masking.causal = "
+                f"{self.masking.causal}: causal segments train that head\n\nhint: set masking.causal only",
                 code="bad-option",
             )
         if not encoder.context_sees_target and not self.masking.infill.weight:

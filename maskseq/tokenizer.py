@@ -22,6 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -45,6 +46,10 @@ T = TypeVar("T", bound="Tokenizer[Any]")  # not typing.Self, which the shape che
 
 UNKNOWN_LETTER = 255
 """In `Tokenizer.strands`, a unit that is not known."""
+
+ABOUT: Mapping[str, Any] = MappingProxyType({"about": True})
+"""For `field(default=…, metadata=ABOUT)`: state that no id depends on, such as a remark on the training records. It is no
+part of a tokenizer's fingerprint."""
 
 Rule = Callable[[str, int, int], LegalCells | Constraint]
 """What infill must keep at the positions `start:stop`, made from the user's argument, `start` and `stop`."""
@@ -134,6 +139,12 @@ class Tokenizer(ABC, Generic[R]):
 
         In widths of their range: 0 inside, NaN where there is no number. Such numbers are clipped, and commands warn of
         them. Default: nothing is known.
+        """
+        return None
+
+    def unlike(self, record: R) -> str | None:
+        """In words, how a record differs from those that were fitted on though it can be encoded, such as by its sampling
+        step. Commands warn of it. Default: nothing is known.
         """
         return None
 
@@ -328,9 +339,15 @@ class Tokenizer(ABC, Generic[R]):
         """SHA-256 of name, state and fields: two tokenizers with the same fingerprint encode alike.
 
         The name is that of the entry point, or else of the class: the file of code may move. Options and attributes of
-        fields that have their defaults are left out: one that is added later changes nothing.
+        fields that have their defaults are left out: one that is added later changes nothing. So is what is only `ABOUT`
+        the training records.
         """
-        state = {key: value for key, value in self.state().items() if not has_default(self, key)}
+        own = type(self).__dataclass_fields__
+        state = {
+            key: value
+            for key, value in self.state().items()
+            if not has_default(self, key) and not (key in own and own[key].metadata.get("about"))
+        }
         fields = [
             {key: value for key, value in asdict(field).items() if not has_default(field, key)} for field in self.fields
         ]

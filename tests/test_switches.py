@@ -66,6 +66,7 @@ ELSEWHERE = {  # and the file that tests it
     "frame": "test_interop_esm.py",
     "mask_scaling": "test_interop_esm.py",
     "context_sees_target": "test_one_way.py",
+    "next_head": "test_causal.py",
     "ngram_prior": "test_ngram.py",
     "ordinal_basis": "test_ordinal_basis.py",
     "linear_prior": "test_linear_prior.py",

@@ -93,6 +93,8 @@ class Manifest:
     identity: str = ""
     variant_records: Count = 0
     losses: dict[str, QuantizationError] = field(default_factory=dict)
+    circular: Count = 0
+    """Records that are circles."""
 
 
 @dataclass
