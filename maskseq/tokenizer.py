@@ -35,7 +35,6 @@ from maskseq.contract.renamed import older_names
 from maskseq.contract.symmetry import Augmentation as Augmentation
 from maskseq.contract.symmetry import Symmetry as Symmetry
 from maskseq.errors import UsageError, first_problem
-from maskseq.formats import most_alike
 from maskseq.storage.standard_json import to_json
 from maskseq.survey import Suggestion
 from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells, QuantizationError, Record, Vocabulary
@@ -369,17 +368,6 @@ def has_default(value: Any, name: str) -> bool:
     except (TypeError, ValueError):
         equal = False
     return equal or to_json(given, lossless=True) == to_json(default, lossless=True)  # NaN is not equal to itself
-
-
-def requested_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> Bool[np.ndarray, " fields"]:
-    """Which fields have one of these names; all of them where none is named."""
-    known = [field.name for field in tokenizer.fields]
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f"there is no field {name!r}\n\nhint: the fields are {most_alike(name, known)}", code="unknown-name"
-            )
-    return np.array([not names or name in names for name in known])
 
 
 def described(field: Field) -> str:
