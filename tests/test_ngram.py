@@ -17,7 +17,8 @@ from corpora import Letters, random_texts
 
 import maskseq
 from maskseq.corpus.reader import Corpus
-from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.config import EncoderConfig
+from maskseq.model.encoder import Encoder
 from maskseq.model.priors.config import NgramPriorConfig
 from maskseq.model.priors.ngram import STRENGTHS, combinations, context_table
 from maskseq.predict.experts.tables import ContextTables

@@ -15,7 +15,6 @@ from maskseq.testing import ContractViolation, check_tokenizer
 from maskseq.tokenizer import Symmetry, Tokenizer
 from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells, ListRecord, Record
 
-
 # --- honest tokenizers ----------------------------------------------------------------------------------------------
 
 
