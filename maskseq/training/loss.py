@@ -12,6 +12,7 @@ from maskseq.contract.brief import brief
 from maskseq.contract.own import found as own_part
 from maskseq.masking.plan import OBJECTIVES
 from maskseq.model.encoder import Encoder
+from maskseq.model.numbers import Numbers
 from maskseq.packing.rows import PackedRow
 from maskseq.training.events import CellScore, Scores
 
@@ -45,6 +46,8 @@ class Batch:
     scored: tuple[FieldCells, ...]
     target: Bool[Tensor, "tokens"] | None = None
     """Positions in target regions; None: there are none."""
+    numbers: Numbers | None = None
+    """What the ids were rounded from; None: not asked for."""
 
     @classmethod
     def of(cls, row: PackedRow, device: torch.device) -> "Batch":
@@ -53,6 +56,9 @@ class Batch:
 
         ratio_bin = np.minimum((row.ratio * len(RATIO_BINS)).astype(np.int64), len(RATIO_BINS) - 1)
         group = np.repeat(row.objective * len(RATIO_BINS) + ratio_bin, np.diff(row.cu_seqlens))
+        numbers = None
+        if row.numbers is not None and row.fold is not None:
+            numbers = Numbers(torch.from_numpy(row.numbers), torch.from_numpy(row.fold))
         scored = []
         for field in range(row.targets.shape[1]):
             (token,) = np.nonzero(row.weights[:, field])
@@ -65,6 +71,7 @@ class Batch:
             row.max_seqlen,
             tuple(scored),
             tensor(row.target, np.bool_),
+            numbers,
         )
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
@@ -122,6 +129,7 @@ class MaskedLoss(nn.Module):
             batch.positions,
             batch.cu_seqlens,
             batch.max_seqlen,
+            numbers=batch.numbers,
             target=batch.target,
             dropout_keys=dropout_keys,
             dtype=dtype,
