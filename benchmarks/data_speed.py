@@ -22,7 +22,7 @@ import tokenizers  # Hugging Face's
 from maskseq.corpus.build import build_corpus
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.splits import SplitConfig
-from maskseq.masking.plan import MaskingConfig, Spans
+from maskseq.masking.config import MaskingConfig, Spans
 from maskseq.packing.packing import PackingConfig, PackingPlan
 from maskseq.packing.rows import PackedRows
 from maskseq_genomics.bpe import BpeTokenizer

@@ -16,7 +16,7 @@ import numpy as np
 
 from maskseq.corpus.reader import Corpus
 from maskseq.evaluation.protocols import Protocol
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.predict.experts.counted import FOR_NEXT, count
 from maskseq.predict.experts.training_data import training_data
 from maskseq.predict.protocol import Example, Predict

@@ -1,4 +1,4 @@
-"""How the project is laid out, in figures: modules at the top, lines, names that two classes share, long functions.
+"""How the project is laid out, in figures: modules at the top, lines, shared names of classes, the reading path.
 
     python benchmarks/house.py [ROOT]            # the figures as JSON, of this checkout or of another
     python benchmarks/house.py --path RUN FILE   # the files of ours between `maskseq infill` and the forward pass
@@ -9,6 +9,7 @@ Lines are counted without docstrings, comments and blank ones, and with all of t
 import ast
 import io
 import json
+import re
 import subprocess
 import sys
 import tokenize
@@ -61,9 +62,19 @@ def figures(root: Path) -> dict[str, object]:
                 :5
             ]
         },
+        "reading path": reading_path(root),
         "classes of one name": sorted(name for name, n in classes.items() if n > 1),
         f"functions of more than {MOST_BRANCHES} branches": too_complex(root),
     }
+
+
+def reading_path(root: Path) -> dict[str, int]:
+    """The files that `docs/design.md` lists to be read first, and their lines."""
+    design = root / "docs" / "design.md"
+    text = design.read_text(encoding="utf-8") if design.exists() else ""
+    files = [root / name for name in re.findall(r"^\| \d+ \| `([^`]+)`", text, flags=re.M)]
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    return {"files": len(files), "lines": sum(len(each.splitlines()) for each in texts)}
 
 
 def in_kernel(path: Path) -> bool:

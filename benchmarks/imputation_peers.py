@@ -32,7 +32,7 @@ from maskseq.evaluation import numbers as evaluate_numbers
 from maskseq.evaluation.figures import ScoredCells
 from maskseq.evaluation.protocols import MaskedExample, Protocol
 from maskseq.infill.ranges import read_ranges, within
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.predict.experts.imputers import imputer
 from maskseq.types import Encoded
 

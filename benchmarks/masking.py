@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from maskseq.masking.plan import Infill, MaskingConfig, Replacement, Spans, Tokens, mask_segment
+from maskseq.masking.config import Infill, MaskingConfig, Replacement, Spans, Tokens
+from maskseq.masking.plan import mask_segment
 from maskseq.types import Field
 
 CONFIGS = {

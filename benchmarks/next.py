@@ -21,7 +21,7 @@ from maskseq.apps.generate import chosen, seen_open
 from maskseq.corpus.reader import Corpus
 from maskseq.evaluation.protocols import MaskedExample, Protocol
 from maskseq.generate.continuation import GenerateConfig, continuations
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.predict.experts.left_only import PREFIXES, left_only
 from maskseq.predict.protocol import Example, Predict
 from maskseq.types import Encoded

@@ -22,7 +22,7 @@ import numpy as np
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.splits import SplitConfig
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.packing.packing import PackingConfig
 from maskseq.packing.rows import PackedRows
 from maskseq_genomics.fasta import FastaSequence

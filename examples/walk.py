@@ -17,7 +17,7 @@ from maskseq.corpus.build import build_from_records
 from maskseq.corpus.splits import SplitConfig
 from maskseq.infill.filling import FilledRecord, fill_as_requested
 from maskseq.infill.options import InfillOptions
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
 from maskseq.packing.packing import PackingConfig

@@ -7,6 +7,8 @@ from typing import Any
 
 MOST_SEED = 1 << 63
 CODES: Mapping[str, str] = {
+    "ambiguous-name": "Several records, methods or plug-ins have that name; the message says how to name one.",
+    "bad-label": "A label of a task is missing, given twice or not of the kind that the task needs.",
     "bad-option": "An option or a key of a recipe has a value that it cannot have, or that does not fit another one.",
     "busy": "Another process is writing the same folder or file.",
     "damaged-file": "A file of a corpus, run or checkpoint is missing, cut short or changed since it was written.",
@@ -15,6 +17,7 @@ CODES: Mapping[str, str] = {
     "foreign-folder": "The folder was not made by maskseq, or is not of the kind that the command needs.",
     "interrupted": "The command was interrupted; given again, it goes on from there.",
     "malformed-data": "A file of data cannot be read; the message names the place and what is expected.",
+    "missing-corpus": "This needs the data that the run was trained on, which are gone, or are others by now.",
     "missing-extra": "A package that only some commands need is not installed; the message names it.",
     "missing-file": "There is no file or folder of that name.",
     "not-supported": "What is requested is not defined for this tokenizer, format, run or machine.",
@@ -22,13 +25,15 @@ CODES: Mapping[str, str] = {
     "other-data": "The folder belongs to other files, another recipe or another run than those given.",
     "other-tokenizer": "The tokenizer is not the one that the folder was made with: its ids mean other values.",
     "out-of-memory": "There is not enough memory on this machine.",
+    "outside-record": "A stretch or a position is not in the record that it is about.",
     "plugin-failed": "A plug-in failed in a way that its contract does not know.",
     "system": "The operating system refused: a full disk, a missing permission, a name that cannot be.",
     "too-little-data": "The data are too few for what is requested.",
     "undecided": "The content of a file does not say how to read it; the ways to choose from are listed.",
     "unknown-file": "No format recognizes the file; `--format` names one.",
-    "unknown-name": "There is no field, format, tokenizer, expert, record, rule or recipe of that name.",
+    "unknown-name": "There is no field, format, tokenizer, expert, method, record, rule or recipe of that name.",
     "unknown-option": "A recipe, a format, a tokenizer or a command has no option of that name.",
+    "unreachable": "A server, an object store or a port cannot be reached or opened.",
     "untrusted-code": "The folder names code that is not installed, and the command was not allowed to load it.",
     "usage": "A wrong command, option or argument that has no code of its own.",
 }

@@ -182,7 +182,9 @@ class Names:
         for requested in meant_by:
             self._answer(requested, text)
         if ONLY in self._asked and self._counts.total() > 1:
-            raise UsageError("the file has several records\n\nhint: say which one, as in KEY:START-END")
+            raise UsageError(
+                "the file has several records\n\nhint: say which one, as in KEY:START-END", code="ambiguous-name"
+            )
         return Name(text, (*meant_by, ONLY))
 
     def check(self) -> None:
@@ -201,7 +203,8 @@ class Names:
         if other != name:
             raise UsageError(
                 f"several records answer to {requested!r}\n\n"
-                f"hint: the n-th record of a key is KEY#n: {requested}#1, {requested}#2 and so on"
+                f"hint: the n-th record of a key is KEY#n: {requested}#1, {requested}#2 and so on",
+                code="ambiguous-name",
             )
 
 

@@ -42,7 +42,8 @@ def load(group: Group, name: str, *, trust_code: Trust = False) -> type[Any]:
     if len(points) > 1:
         raise UsageError(
             f"{kind} {name!r} is offered twice: by {' and by '.join(map(_origin, points))}\n\n"
-            f"hint: uninstall one of them, or name the class as module:Class"
+            f"hint: uninstall one of them, or name the class as module:Class",
+            code="ambiguous-name",
         )
     if points:
         return _imported(group, name, points[0])
@@ -195,7 +196,9 @@ def _imported(group: Group, name: str, point: EntryPoint) -> type[Any]:
             code="not-supported",
         ) from error
     if not (isinstance(found, type) and issubclass(found, base)):
-        raise UsageError(f"{kind} {name!r}: {point.value} is not a subclass of maskseq's {base.__name__}")
+        raise UsageError(
+            f"{kind} {name!r}: {point.value} is not a subclass of maskseq's {base.__name__}", code="bad-option"
+        )
     return found
 
 

@@ -24,7 +24,7 @@ from maskseq.corpus.splits import SplitConfig
 from maskseq.corpus.unknown_runs import UnknownRuns
 from maskseq.errors import UsageError, check_seed, nearest
 from maskseq.formats import Format
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.model.config import EncoderConfig
 from maskseq.model.presets import preset
 from maskseq.packing.packing import PackingConfig

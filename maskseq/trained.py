@@ -10,39 +10,31 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from maskseq.baselines.gating import CELLS, stored_gate
-from maskseq.calibration.stored import write_calibration
 from maskseq.contract.fence import encode
-from maskseq.contract.own import is_own, look_up, named
+from maskseq.contract.own import is_own, look_up
 from maskseq.contract.renamed import older_names
 from maskseq.corpus.out_of_range import watched
-from maskseq.corpus.reader import Corpus, Split
 from maskseq.errors import UsageError
-from maskseq.evaluation.holdout import calibrate_on
 from maskseq.formats import Names
 from maskseq.infill.filling import FilledRecord, fill_as_requested, tasks
 from maskseq.infill.journal import Journal
 from maskseq.infill.options import InfillOptions
-from maskseq.infill.sampler import InfillConfig
 from maskseq.interop.hub import fetched, is_address
-from maskseq.lengths.head import FittedHead, fit_length_head, length_judge, load_length_head, save_length_head
+from maskseq.lengths.head import length_judge, load_length_head
 from maskseq.lengths.missing import Sizing, by_evidence
+from maskseq.loaded.fitting import FittingRun
 from maskseq.loaded.normal import as_read, usual_of
 from maskseq.loaded.recipe import trained_on
-from maskseq.loaded.run import LoadedRun
 from maskseq.model.checkpoint import find_checkpoint, read_model
 from maskseq.plugins import Trust
 from maskseq.predict.blend import ENCODER
 from maskseq.predict.embed import Pooling, embed_records
-from maskseq.predict.gate_file import read_gate, write_gate
-from maskseq.predict.protocol import Example, Predict
+from maskseq.predict.gate_file import read_gate
+from maskseq.predict.protocol import Example
 from maskseq.scoring.score import NOBODY, Score, score_records
 from maskseq.scoring.usual import POSITIONS, Usual
 from maskseq.scoring.variants import VariantScore, score_variants
-from maskseq.storage.outputs import locked
-from maskseq.storage.run_folder import RunFolder
 from maskseq.tokenizer import Tokenizer
-from maskseq.types import Encoded, Progress
 from maskseq.variants import Listed, Records, stretches
 
 MOST_KNOWN = 1 << 24
@@ -96,7 +88,7 @@ def look_up_experts(checkpoint: Path, trust_code: Trust) -> None:
 
 
 @dataclass(frozen=True)
-class TrainedModel(LoadedRun):
+class TrainedModel(FittingRun):
     """A trained run: its encoder, its tokenizer, and the experts beside them. `maskseq.load` makes it.
 
     `infill` fills holes, `score` says how surprising known cells are, `embed` makes vectors, `calibrate` and `blend`
@@ -196,123 +188,6 @@ class TrainedModel(LoadedRun):
             if room < 0:
                 return self
         return replace(self, known=tuple(found))
-
-    def calibrate(
-        self,
-        records: Iterable[tuple[str, Encoded]],
-        *,
-        config: InfillConfig = InfillConfig(),  # noqa: B008 (frozen)
-        symmetries: bool = True,
-        cells: int = 10_000,
-        data: str = "records",
-        experts: Sequence[str] = (),
-        parts: tuple[Split, ...] = ("train",),
-        on_progress: Progress = lambda done, of: None,
-    ) -> "TrainedModel":
-        """Fit a calibration on about so many cells hidden in known records, and write it beside the checkpoint.
-
-        `records` are keys and encoded records that the run was not trained on; `data` is what to call them. `parts` are
-        those of the corpus that experts are counted on meanwhile: none that the records are of. Returns the run with
-        its calibration.
-        """
-        with locked(self.checkpoint, f"{self.checkpoint}: another process is calibrating it"):
-            calibration = calibrate_on(
-                self.predict_fills(symmetries=symmetries, experts=experts, parts=parts),
-                records,
-                config,
-                tokenizer=self.fills,
-                context=self.model.config.max_positions,
-                cells=cells,
-                on_progress=on_progress,
-            )
-            write_calibration(
-                self.checkpoint,
-                calibration,
-                order=str(config.order),
-                symmetries=symmetries,
-                data=data,
-                predictor=self.experts.digest(experts),
-            )
-        return replace(self)
-
-    def blend(
-        self,
-        records: Iterable[tuple[str, Encoded]] | None = None,
-        *,
-        corpus: Corpus | None = None,
-        cells: int = CELLS,
-        encoder: bool = True,
-        own: Sequence[str | Callable[..., Predict]] = (),
-        data: str = "the selection data",
-        seed: int = 0,
-        on_progress: Progress = lambda done, of: None,
-    ) -> "TrainedModel":
-        """Fit a gate, which says how much the encoder and each counted expert is worth, and write it to the checkpoint.
-
-        Args:
-            records: Keys and encoded records that the run was not trained on. Default: what its corpus holds out for
-                selection; without such data, all are worth the same.
-            corpus: The one that experts are counted on. Default: the run's.
-            cells: Masked cells that the gate is fitted on, about.
-            encoder: Whether the encoder is one of the experts.
-            own: Experts of your own, as `module:name` or as callables: (`TrainingData`, tokenizer) → `Predict`. A run
-                that has some opens with `trust_code` only.
-            data: What to call the records.
-            seed: Keys which cells are masked.
-            on_progress: Hears how many of the cells are answered.
-
-        Returns:
-            The run with its gate.
-        """
-        if self.fills is not self.tokenizer:
-            raise UsageError(
-                "several tokens share each unit here: experts count tokens, and infill fills units",
-                code="not-supported",
-            )
-        corpus = corpus or self._corpus_of(None)
-        names = [each if isinstance(each, str) else named(each) for each in own]
-        for name in names:
-            look_up("expert", name, trust_code=True)  # who names it in this call means it
-        stored = stored_gate(
-            corpus,
-            None if records is None else [(key, 0, each) for key, each in records],
-            encoder=self.predict() if encoder else None,
-            own=names,
-            checkpoint=self.checkpoint,
-            masking=self.masking,
-            context=self.model.config.max_positions,
-            n_cells=cells,
-            data=data,
-            seed=seed,
-            on_progress=on_progress,
-        )
-        with locked(self.checkpoint, f"{self.checkpoint}: another process is writing its gate"):
-            write_gate(self.checkpoint, replace(stored, corpus_path=_path_of(corpus, RunFolder(self.path))))
-        return replace(self, counted_on=corpus)
-
-    def fit_lengths(
-        self,
-        records: Iterable[tuple[str, Encoded]],
-        *,
-        most: int,
-        gaps: int = 20_000,
-        seed: int = 0,
-        on_progress: Progress = lambda done, of: None,
-    ) -> FittedHead:
-        """Fit a head that tells how many positions are missing, up to `most`, and write it beside the checkpoint.
-
-        It learns from about so many `gaps`, made in known records.
-        """
-        if self.fills is not self.tokenizer:
-            raise UsageError(
-                "several tokens share each unit here: a length head counts tokens, not units", code="not-supported"
-            )
-        with locked(self.checkpoint, f"{self.checkpoint}: another process is fitting lengths for it"):
-            fitted = fit_length_head(
-                self.model, records, tokenizer=self.tokenizer, most=most, gaps=gaps, seed=seed, on_progress=on_progress
-            )
-            save_length_head(self.checkpoint, fitted)
-        return fitted
 
     def score(
         self,
@@ -442,14 +317,6 @@ class TrainedModel(LoadedRun):
 def _of_apps(name: str) -> Any:
     """A module of the layer above, which reads and writes files: looked up when a method is shorthand for it."""
     return import_module(f"maskseq.apps.{name}")
-
-
-def _path_of(corpus: Corpus, run: RunFolder) -> str:
-    """Where a corpus lies, unless it is the run's own."""
-    if "://" in corpus.path:
-        return corpus.path
-    path = Path(corpus.path)
-    return "" if path.resolve() == run.corpus.resolve() else str(path.resolve())
 
 
 __getattr__ = older_names(

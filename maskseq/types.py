@@ -15,6 +15,7 @@ import pydantic
 from jaxtyping import Bool, Float, Integer, Shaped
 
 from maskseq.contract.brief import brief
+from maskseq.contract.quantization import QuantizationError as QuantizationError
 from maskseq.contract.renamed import older_names
 
 OTHER = "[OTHER]"  # a value outside the vocabulary; scored, never committed by infill
@@ -43,7 +44,6 @@ class Record:
     """
 
     key: str
-    """How the record is named to the user: unique in a file where the format guarantees it."""
 
     def __len__(self) -> int:
         """The number of raw units (bases, events, samples): what parts and `--mask` ranges are counted in."""
@@ -122,37 +122,6 @@ class ListRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizationError:
-    """How far the values of one source are from what their ids decode to, in its unit. Those of records add up."""
-
-    unit: str = ""
-    values: int = 0
-    """Known values."""
-    clipped: int = 0
-    """Those outside the range that the tokenizer was fitted on."""
-    absolute: float = 0.0
-    """Sum of the absolute differences."""
-    squared: float = 0.0
-    """Sum of their squares."""
-    largest: float = 0.0
-
-    def __add__(self, other: "QuantizationError") -> "QuantizationError":
-        return QuantizationError(
-            unit=self.unit or other.unit,
-            values=self.values + other.values,
-            clipped=self.clipped + other.clipped,
-            absolute=self.absolute + other.absolute,
-            squared=self.squared + other.squared,
-            largest=max(self.largest, other.largest),
-        )
-
-    def __str__(self) -> str:
-        n, unit = max(self.values, 1), f" {self.unit}" if self.unit else ""
-        sizes = f"mean {self.absolute / n:.3g}, RMS {(self.squared / n) ** 0.5:.3g}, at most {self.largest:.3g}{unit}"
-        return f"{sizes}; {self.clipped:,} of {self.values:,} values clipped"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Field:
     """One column of a token sequence, with its own token list.
 
@@ -179,12 +148,9 @@ class Field:
     name: str
     tokens: tuple[str, ...]
     controls: tuple[str, ...] = ()
-    """Predictable reserved tokens that follow the domain tokens, of `[OTHER]`, `[ABSENT]`, `[END]`."""
     centres: tuple[float, ...] | None = None
-    """For an ordinal field: the physical value of each domain token, in `unit`, increasing."""
     unit: str = ""
     source: str = ""
-    """The raw column that the field is computed from (default: the field's own name)."""
     given: bool = False
     """A covariate: known wherever the record is, such as a coordinate, the calendar or a label of the whole record. It
     is context: never masked, asked about, scored or filled. Its source is its own, and none of its cells is `[MASK]`:
@@ -257,12 +223,9 @@ class Vocabulary:
     """The fields that are context only (`Field.given`). Encoders without any are saved as before there were such."""
 
     def __post_init__(self) -> None:
-        if not self.unpredictable:
-            object.__setattr__(self, "unpredictable", ((),) * len(self.names))
-        if not self.other_ids:
-            object.__setattr__(self, "other_ids", (None,) * len(self.names))
-        if not self.centres:
-            object.__setattr__(self, "centres", (None,) * len(self.names))
+        for name, nothing in (("unpredictable", ()), ("other_ids", None), ("centres", None)):
+            if not getattr(self, name):
+                object.__setattr__(self, name, (nothing,) * len(self.names))
 
     @classmethod
     def of(cls, fields: Sequence[Field]) -> "Vocabulary":
@@ -385,7 +348,6 @@ class Encoded:
     ids: Integer[np.ndarray, "length fields"]
     legal: LegalCells | None = None
     weights: Shaped[np.ndarray, "length fields"] | None = None
-    """Loss weight of each cell, a float ≥ 0 (None: all 1). Weight 0 is never scored."""
     numbers: Float[np.ndarray, "length fields"] | None = None
     """What `Tokenizer.numbers` says of the cells; the core adds it. None: only the centres of bins are known."""
     units: Integer[np.ndarray, "length fields 2"] | None = None
@@ -415,9 +377,7 @@ class Encoded:
 
     def turned(self, by: int) -> "Encoded":
         """The same circle, read from position `by` on."""
-        legal = self.legal
-        if legal is not None:
-            legal = legal.turned(by, len(self))
+        legal = None if self.legal is None else self.legal.turned(by, len(self))
         ids, weights, numbers, units = (
             each if each is None else np.roll(each, -by, axis=0)
             for each in (self.ids, self.weights, self.numbers, self.units)

@@ -154,7 +154,7 @@ def peak_memory_of_reading(path: Path) -> int:
     import zarr.storage  # noqa: F401 - imports do not count
 
     from maskseq.corpus.reader import Corpus
-    from maskseq.masking.plan import MaskingConfig
+    from maskseq.masking.config import MaskingConfig
     from maskseq.packing.rows import PackedRows, PackingConfig
 
     before = memory("VmRSS")

@@ -12,7 +12,7 @@ from benchmarks.ablation.cells import BASE, DOMAINS, ONLY, PROTOCOLS, SWITCHES, 
 from benchmarks.ablation.report import forest, write_report
 from benchmarks.ablation.statistics import corrected, effects
 from maskseq.evaluation.protocols import Protocol
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.recipe import Recipe, load_recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "ablation"

@@ -12,7 +12,7 @@ import pytest
 from maskseq import Augmentation, Encoded, Field, LegalCells, ListRecord, Tokenizer, Variant
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.splits import SplitConfig
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.packing.packing import PackingConfig
 from maskseq.packing.rows import PackedRows
 from maskseq.testing import ContractViolation, check_tokenizer

@@ -21,7 +21,8 @@ from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import DataError, UsageError
-from maskseq.masking.plan import Infill, MaskingConfig, Spans, Tokens, mask_segment
+from maskseq.masking.config import Infill, MaskingConfig, Spans, Tokens
+from maskseq.masking.plan import mask_segment
 from maskseq.packing import rows as batches
 from maskseq.packing.packing import PackingConfig, PackingPlan
 from maskseq.packing.prefetch import ahead_of

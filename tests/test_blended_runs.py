@@ -17,8 +17,12 @@ import maskseq
 from maskseq.apps import infill as roundtrip
 from maskseq.apps import pretrain
 from maskseq.apps.evaluate import Question, evaluate_run
+from maskseq.apps.prepare import prepare_corpus
+from maskseq.baselines.baselines import FREQUENCIES
+from maskseq.baselines.gating import _COUNTED
 from maskseq.calibration.stored import held_out_records
 from maskseq.cli import app
+from maskseq.corpus.dress import ReadAs
 from maskseq.errors import UsageError
 from maskseq.infill.journal import Journal
 from maskseq.infill.options import InfillOptions
@@ -27,6 +31,7 @@ from maskseq.model.checkpoint import load_model
 from maskseq.predict.blend import ENCODER
 from maskseq.predict.gate_file import read_gate
 from maskseq.predict.protocol import Example
+from maskseq.recipe import load_recipe
 from maskseq.trained import TrainedModel, load
 from maskseq.training.events import Calibrated
 
@@ -186,6 +191,29 @@ def test_a_corpus_that_lies_elsewhere_is_found(folder: Path, tmp_path: Path) -> 
     data = recipe(folder)["data"] | {"corpus": str(tmp_path / "corpus")}
     maskseq.pretrain(recipe(folder, data=data), output=tmp_path / "run")
     assert load(tmp_path / "run").experts.used() != (ENCODER,)
+
+
+def test_the_corpus_of_the_gate_is_found_beside_the_run_s_own(folder: Path, run: Path, tmp_path: Path) -> None:
+    """Experts may be counted on other data than the encoder was trained on."""
+    (tmp_path / "other.csv").write_text(log(60, 3))
+    data = recipe(folder)["data"] | {"files": [str(tmp_path / "other.csv")]}
+    loaded = load_recipe(recipe(folder, data=data))
+    other = prepare_corpus(loaded, default=tmp_path / "corpus", tokenizer=load(run).tokenizer)
+    load(run).blend(corpus=other)
+    again = load(run)
+    assert again.experts.used() != (ENCODER,)
+    assert again.corpus_of_experts().fingerprint == other.fingerprint != again.corpus().fingerprint
+    shutil.rmtree(tmp_path / "corpus")
+    with pytest.warns(UserWarning, match="corpus"):
+        assert load(run).experts.used() == (ENCODER,)
+
+
+def test_a_gate_that_a_checkpoint_is_given_moves_with_its_run(run: Path, tmp_path: Path) -> None:
+    checkpoint = gate_of(run).parent
+    load(checkpoint).blend()
+    assert json.loads(gate_of(run).read_text())["corpus_path"] == ""
+    shutil.move(run, tmp_path / "moved")
+    assert load(tmp_path / "moved").experts.used() != (ENCODER,)
 
 
 def test_one_expert_answers_as_it_does_by_itself(folder: Path) -> None:
@@ -366,7 +394,7 @@ def test_runs_of_numbers_fill_a_file_that_drifted(tmp_path: Path, *, experts_onl
     for start in range(10, 290, 24):
         requested[start : start + 5, start // 24 % 2] = np.nan
     write_signal(tmp_path / "asked.csv", requested)
-    roundtrip.infill_file(run, tmp_path / "asked.csv", output=tmp_path / "out", format="signal-csv")
+    roundtrip.infill_file(run, tmp_path / "asked.csv", output=tmp_path / "out", read_as=ReadAs(format="signal-csv"))
     filled = np.genfromtxt(tmp_path / "out" / "asked.csv", delimiter=",", skip_header=1)
     holes = np.isnan(requested)
     assert np.array_equal(filled[~holes], truth[~holes])
@@ -386,14 +414,18 @@ def test_evaluation_counts_what_infill_would(folder: Path, tmp_path: Path, monke
         question = Question(cells=300, protocols=(protocol,))
         found = evaluate_run(folder / "run", file, question=question, experts=(TABLES,))
         assert found.of["known cells counted"] == (protocol == "event")
+        simple[protocol] = found.protocols[protocol].figures.by[FREQUENCIES].bits
         return found.protocols[protocol].figures.by["model"].bits
 
+    simple: dict[str, float] = {}
     with_file = {protocol: bits(protocol) for protocol in ("event", "next")}
     monkeypatch.setattr(TrainedModel, "counting", lambda self, file, experts=(): self)
     question = Question(cells=300, protocols=("event", "next"))
     without = evaluate_run(folder / "run", file, question=question, experts=(TABLES,))
     assert with_file["event"] < without.protocols["event"].figures.by["model"].bits - 0.5
     assert with_file["next"] == without.protocols["next"].figures.by["model"].bits
+    assert simple["event"] < without.protocols["event"].figures.by[FREQUENCIES].bits - 0.1
+    assert simple["next"] == without.protocols["next"].figures.by[FREQUENCIES].bits
 
 
 def test_a_table_of_fills_says_what_each_expert_gave(folder: Path, tmp_path: Path) -> None:
@@ -444,9 +476,12 @@ def test_what_a_run_predicts_with_is_calibrated_by_the_way(
     assert f"{pretrain.FEWEST_CALIBRATED:,}" in heard[0]
     monkeypatch.setattr(pretrain, "FEWEST_CALIBRATED", 400)
     monkeypatch.setattr(pretrain, "CALIBRATED", 600)
+    kept: list[set[tuple[str, ...]]] = []
+    monkeypatch.setattr(pretrain, "final_comparison", lambda run, corpus, recipe: kept.append({*_COUNTED[corpus]}))
     assert pretrained("off", calibrate=False).fitted is None
     assert not heard
     run = pretrained("run")
+    assert ("train",) not in kept[-1]  # tables that the gate and the calibration were fitted with
     assert run.fitted is not None
     assert "calibrated on" in heard[0]
     assert run.calibration(InfillOptions().config) is not None  # of the predictor that infill asks

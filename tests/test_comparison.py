@@ -21,7 +21,7 @@ from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import UsageError
 from maskseq.evaluation.paired import MARGINS, by_region, compared, opponent
 from maskseq.evaluation.results import Result, stored_as
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.predict.experts.tables import ContextTables
 from maskseq.tokenizer import requested_fields
 from maskseq.types import Encoded

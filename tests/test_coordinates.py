@@ -13,7 +13,8 @@ import maskseq
 from maskseq.cli import app
 from maskseq.errors import UsageError
 from maskseq.infill.ranges import Where, read_ranges
-from maskseq.masking.plan import MaskingConfig, Spans, Tokens, mask_segment
+from maskseq.masking.config import MaskingConfig, Spans, Tokens
+from maskseq.masking.plan import mask_segment
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
 from maskseq.model.rotary import axial, coordinates_of, rotation

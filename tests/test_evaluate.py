@@ -18,7 +18,7 @@ from maskseq.evaluation.figures import ScoredCells, ask, bootstrap, compare, int
 from maskseq.evaluation.gaps import compare_gaps, edit_distance, joint_figures
 from maskseq.evaluation.protocols import MaskedExample, Protocol
 from maskseq.infill.sampler import InfillConfig
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.predict.experts import imputers
 from maskseq.predict.experts.tables import ContextTables
 from maskseq.predict.protocol import of_ids

@@ -16,16 +16,19 @@ from maskseq.cli import app
 from maskseq.comparison.judge import judge
 from maskseq.comparison.question import Question, draw
 from maskseq.corpus.build import build_from_records
+from maskseq.corpus.dress import ReadAs
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import UsageError
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.predict.experts.tables import ContextTables
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.tokenizer import QuantizeTokenizer
+
+SIGNAL = ReadAs(format="signal-csv")
 
 SPLIT = SplitConfig(validation=0.3)
 
@@ -149,13 +152,13 @@ def test_numbers_of_a_file_are_judged_as_they_are(tmp_path: Path) -> None:
     records = list(SignalCsv().read(table))
     build_from_records(records, output=tmp_path / "c", tokenizer=tokenizer, split=SplitConfig(regions=("301-401",)))
     requested = Question(protocols=("block-4",), cells=100, window=20, stride=7, imputers=("linear",), every=False)
-    found = evaluate_baselines(tmp_path / "c", table, question=requested, within=["line:341-380"], format="signal-csv")
+    found = evaluate_baselines(tmp_path / "c", table, question=requested, within=["line:341-380"], read_as=SIGNAL)
     errors = found.protocols["block-4"].errors_of_all_fields
     assert errors is not None
     assert errors.by["linear"].mse < 1e-20 < 1e-3 < errors.by["rounding to bins"].mse
     for within, words in (["line:341-500"], "leaves the record"), (["other:1-5"], "'other'"):
         with pytest.raises(UsageError, match=words):
-            evaluate_baselines(tmp_path / "c", table, question=requested, within=within, format="signal-csv")
+            evaluate_baselines(tmp_path / "c", table, question=requested, within=within, read_as=SIGNAL)
     with pytest.raises(UsageError, match="name the file"):
         evaluate_baselines(tmp_path / "c", question=requested, within=["line:341-380"])
 

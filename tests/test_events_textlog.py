@@ -13,6 +13,7 @@ import pytest
 from untrained import untrained
 
 from maskseq.apps.infill import infill_file
+from maskseq.corpus.dress import ReadAs
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.types import OTHER
 from maskseq_events.case import UNKNOWN, UNKNOWN_TIME
@@ -83,7 +84,7 @@ def test_requests_that_are_none_are_known_and_come_back(tmp_path):
     TextLog().write([case], tmp_path / "again.log")
     assert (tmp_path / "again.log").read_text() == lines + hole
     run = untrained(EventTokenizer.fit([case], attributes=["status", "bytes"], min_count=1), tmp_path / "run")
-    summary = infill_file(run, tmp_path / "my.log", output=tmp_path / "out", format="textlog")
+    summary = infill_file(run, tmp_path / "my.log", output=tmp_path / "out", read_as=ReadAs(format="textlog"))
     assert summary["filled"]["cells"] == 2
     after = (tmp_path / "out" / "my.log").read_text()
     assert after.startswith(lines)

@@ -8,6 +8,7 @@ import pytest
 from untrained import untrained
 
 from maskseq.apps.infill import infill_file
+from maskseq.corpus.dress import ReadAs
 from maskseq.survey import CERTAIN, Head
 from maskseq.types import ListRecord
 from maskseq_events.case import UNKNOWN, UNKNOWN_TIME
@@ -21,6 +22,8 @@ from maskseq_events.xes import Xes
 from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.recording import Recording
 from maskseq_signals.tokenizer import QuantizeTokenizer
+
+SIGNAL = ReadAs(format="signal-csv")
 
 HOLES = ("?", " ?", "? ", "\t? ", '"?"', '" ? "', "\u00a0?")
 KNOWN = ("what?", "? no", "??", " ? x")
@@ -257,7 +260,7 @@ def test_unknown_values_of_a_signal_that_are_no_channel_of_the_run_are_counted(t
     assert record.unknown_values() == {"u": 10, "v": 6}
     warnings = []
     path.write_text("time,u,v\n" + "".join(f"{t},{t % 3 or '?'},{t % 5 or ' ?'}\n" for t in range(30)))
-    summary = infill_file(run, path, output=tmp_path / "out", format="signal-csv", on_warning=warnings.append)
+    summary = infill_file(run, path, output=tmp_path / "out", read_as=SIGNAL, on_warning=warnings.append)
     assert (summary["without a field"], len(warnings)) == ({"v": 6}, 1)
     assert (tmp_path / "out" / "s.csv").read_text().count("?") == 6
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from maskseq.baselines.gating import APART, PROTOCOLS, SEGMENT, mask_cells
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.types import Encoded
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 

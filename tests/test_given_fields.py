@@ -14,7 +14,8 @@ from maskseq.errors import PluginError, UsageError
 from maskseq.evaluation.holdout import mask_spans
 from maskseq.evaluation.protocols import Protocol
 from maskseq.infill.ranges import field_cells, masked_cells
-from maskseq.masking.plan import MaskingConfig, Spans, mask_segment
+from maskseq.masking.config import MaskingConfig, Spans
+from maskseq.masking.plan import mask_segment
 from maskseq.packing.packing import PackingConfig
 from maskseq.packing.rows import PackedRows
 from maskseq.scoring.score import score_records

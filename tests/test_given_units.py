@@ -10,7 +10,7 @@ import maskseq
 from maskseq.corpus.build import build_from_records
 from maskseq.errors import PluginError
 from maskseq.infill.ranges import masked_cells
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.masking.units import unit_blocks
 from maskseq.packing.packing import PackingConfig
 from maskseq.packing.rows import PackedRows

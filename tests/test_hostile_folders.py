@@ -23,7 +23,7 @@ import pytest
 import maskseq
 from maskseq import plugins
 from maskseq.apps.evaluate import evaluate_run
-from maskseq.apps.infill import count_baselines
+from maskseq.apps.fill_score import count_baselines
 from maskseq.apps.inspect import inspect
 from maskseq.apps.rows import rows_of_run
 from maskseq.calibration.stored import held_out_records

@@ -22,6 +22,7 @@ from small_run import die_at
 from untrained import untrained
 
 from maskseq.apps.infill import infill_file
+from maskseq.corpus.dress import ReadAs
 from maskseq.errors import UsageError
 from maskseq.infill.ranges import Moments, read_ranges
 from maskseq.infill.sampler import InfillConfig
@@ -38,6 +39,8 @@ from maskseq_events.xes import Xes
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 from maskseq_signals.recording import Recording
 from maskseq_signals.tokenizer import QuantizeTokenizer
+
+SIGNAL = ReadAs(format="signal-csv")
 
 ONE_BY_ONE = InfillConfig(order="left_to_right")
 SLOW_START = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -187,7 +190,7 @@ def test_known_samples_come_back(
         after = np.load(folder / "out" / file.name)
     else:
         file.write_text("t,u,v\n" + "".join(f"{i},{u},{v}\n" for i, (u, v) in enumerate(values.tolist())))
-        infill_file(signal_run, file, output=folder / "out", format="signal-csv")
+        infill_file(signal_run, file, output=folder / "out", read_as=SIGNAL)
         old, new = (path.read_text().splitlines() for path in (file, folder / "out" / file.name))
         for a, b in zip(old, new, strict=True):
             assert all(x in (y, "nan") for x, y in zip(a.split(","), b.split(","), strict=True))
@@ -339,7 +342,11 @@ def test_a_stretch_of_time_is_hidden(signal_run: TrainedModel, tmp_path: Path) -
     ]:
         with pytest.raises(UsageError, match=message):
             infill_file(
-                signal_run, tmp_path / "s.csv", output=tmp_path / "no", format="signal-csv", ranges=read_ranges([wrong])
+                signal_run,
+                tmp_path / "s.csv",
+                output=tmp_path / "no",
+                read_as=SIGNAL,
+                ranges=read_ranges([wrong]),
             )
     assert not list(tmp_path.glob("no*"))
 

@@ -1,6 +1,7 @@
 """A record is asked about as if it had not been counted: experts that were counted without it answer the same."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from maskseq.predict.experts.copies import CopyPredict
 from maskseq.predict.experts.deep_tables import DeepTables
 from maskseq.predict.experts.left_out import GUARD, OwnRecords, with_file
+from maskseq.predict.experts.markov import Markov, MarkovPredict
 from maskseq.predict.experts.span_predict import SpanPredict
+from maskseq.predict.experts.tables import ContextTables
 from maskseq.predict.experts.training_data import TrainingData
 from maskseq.predict.protocol import Example
 from maskseq.tokenizer import Tokenizer
@@ -69,6 +72,44 @@ def test_tables_answer_as_if_the_record_had_not_been_counted(
     (expected,), behind = without.answers([Example(seen)], requested)
     np.testing.assert_allclose(answer, expected, atol=1e-9)
     np.testing.assert_array_equal(support, behind)
+
+
+@settings(max_examples=50, deadline=None)
+@given(CASES, st.integers(0, 10**6), st.integers(0, 2**16 - 1))
+def test_frequencies_tables_and_chains_answer_as_if_the_record_had_not_been_counted(
+    sequences: list[np.ndarray], pick: int, masked: int
+) -> None:
+    """Asked together with an example of nobody's and one of another record."""
+    which, other = pick % len(sequences), (pick + 1) % len(sequences)
+    asked, requested = [], []
+    for ids in (sequences[which], sequences[other], sequences[which]):
+        holes = np.array([masked >> i & 1 for i in range(ids.size)], bool).reshape(ids.shape)
+        holes[0, 0] = True
+        asked.append(TWO.masked(ids, holes))
+        requested.append(np.argwhere(holes))
+    keys = [f"case {which}", f"case {other}", ""]
+    examples = [Example(ids, key=key) for ids, key in zip(asked, keys, strict=True)]
+    records = OwnRecords(TrainingData([f"case {i}" for i in range(len(sequences))], sequences), Pairs())
+    left_out = [[ids for i, ids in enumerate(sequences) if i != own] for own in (which, other, None)]
+    for depth in (0, 2):
+        full = ContextTables(sequences, vocabulary=TWO, depth=depth, records=records)
+        for table in full.fields:
+            table.__dict__["depth"] = depth
+        found = full(examples, requested)
+        for answer, example, cells, rest in zip(found, examples, requested, left_out, strict=True):
+            without = ContextTables(rest, vocabulary=TWO, depth=depth)
+            for table, fitted in zip(without.fields, full.fields, strict=True):
+                table.__dict__["depth"] = depth
+                for level in fitted.levels:  # strengths that are fitted on all data are not what is compared
+                    table.levels[level] = replace(table._level(level), strength=fitted.levels[level].strength)
+            np.testing.assert_allclose(answer, without([example], [cells])[0], atol=1e-9)
+
+    def chains(counted: list[np.ndarray]) -> list[Markov]:
+        return [Markov.count((ids[:, i] for ids in counted), n_ids=n, order=2) for i, n in enumerate(TWO.n_outputs)]
+
+    found = MarkovPredict(chains(sequences), sequences, records)(examples, requested)
+    for answer, example, cells, rest in zip(found, examples, requested, left_out, strict=True):
+        np.testing.assert_allclose(answer, MarkovPredict(chains(rest))([example], [cells])[0], atol=1e-9)
 
 
 @settings(max_examples=50, deadline=None)

@@ -11,18 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from maskseq.errors import UsageError
-from maskseq.masking.plan import (
-    OBJECTIVES,
-    Infill,
-    MaskingConfig,
-    Replacement,
-    SegmentMask,
-    Spans,
-    Tokens,
-    mask_segment,
-    plan_mask,
-    ratio_at,
-)
+from maskseq.masking.config import OBJECTIVES, Infill, MaskingConfig, Replacement, Spans, Tokens, ratio_at
+from maskseq.masking.plan import SegmentMask, mask_segment, plan_mask
 from maskseq.masking.units import RawUnits
 from maskseq.types import ABSENT, Field
 

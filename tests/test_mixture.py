@@ -1,6 +1,8 @@
 """Mixtures of simple methods, and who is offered for which vocabulary."""
 
+import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from maskseq.baselines.baselines import Baselines
 from maskseq.baselines.mixtures import EQUAL, FITTED, Mixture
 from maskseq.predict.blend import Blend, Gate, holes
+from maskseq.predict.experts import remembered as module
 from maskseq.predict.experts.markov import Markov, best_order
 from maskseq.predict.experts.remembered import Remembered
 from maskseq.predict.protocol import Example
@@ -103,6 +106,23 @@ def test_answers_are_remembered() -> None:
     np.testing.assert_array_equal(remembered(*requested(3))[0], says(*requested(3))[0])
     remembered(*requested(4))
     assert says.calls == 3  # two of them through `remembered`
+
+
+def test_answers_are_remembered_whoever_else_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several threads, while there is room for the answers of one."""
+    monkeypatch.setattr(module, "REMEMBERED", 1)
+    says = Says(0.2, 0.3, 0.5)
+    remembered, expected = Remembered(says), says(*requested(1))[0]
+    switched = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            asked = [threads.submit(remembered, *requested(1 + i % 5)) for i in range(400)]
+            for each in asked:
+                np.testing.assert_array_equal(each.result()[0][0], expected[0])
+    finally:
+        sys.setswitchinterval(switched)
+    assert remembered.size == sum(each.nbytes for answers in remembered.kept.values() for each in answers)
 
 
 @settings(max_examples=50, deadline=None)

@@ -26,8 +26,8 @@ from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import UsageError
 from maskseq.evaluation.protocols import Protocol
 from maskseq.generate.continuation import GenerateConfig, continuations
+from maskseq.masking.config import OBJECTIVES, MaskingConfig, Tail
 from maskseq.masking.open_prefixes import mask_tail, prefixes
-from maskseq.masking.plan import OBJECTIVES, MaskingConfig, Tail
 from maskseq.packing.packing import PackingConfig
 from maskseq.packing.rows import PackedRow, PackedRows
 from maskseq.predict.experts.left_only import drift, left_only, seasonal_naive

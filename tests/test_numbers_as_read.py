@@ -11,6 +11,7 @@ from untrained import untrained
 
 from maskseq.apps.infill import infill_file
 from maskseq.corpus.build import build_from_records
+from maskseq.corpus.dress import ReadAs
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.predict.experts.number_experts import Numbered, count_numbers
 from maskseq.predict.experts.number_prior import count_blend
@@ -70,7 +71,7 @@ def filled(
     folder.mkdir()
     rows = [",".join("" if np.isnan(x) else repr(float(x)) for x in row) for row in values]
     (folder / "in.csv").write_text("\n".join(["a,b", *rows]) + "\n")
-    infill_file(run, folder / "in.csv", output=folder / "out", format="signal-csv", **options)
+    infill_file(run, folder / "in.csv", output=folder / "out", read_as=ReadAs(format="signal-csv"), **options)
     written = np.genfromtxt(folder / "out" / "in.csv", delimiter=",", skip_header=1)
     with next((folder / "out").glob("*fills.csv")).open() as file:
         return written, list(csv.DictReader(file))

@@ -28,7 +28,7 @@ from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.interop.convert import export_hf
-from maskseq.masking.plan import Infill, MaskingConfig, Spans, Tokens
+from maskseq.masking.config import Infill, MaskingConfig, Spans, Tokens
 from maskseq.model.attention.context_target import ContextTargetAttention
 from maskseq.model.attention.packed import packed_self_attention
 from maskseq.model.encoder import Encoder, EncoderConfig

@@ -24,7 +24,8 @@ from maskseq.contract.own import look_up
 from maskseq.errors import PluginError, UsageError
 from maskseq.infill.order import OrderConfig
 from maskseq.infill.sampler import InfillConfig
-from maskseq.masking.plan import OBJECTIVES, MaskingConfig, Own, Tokens, mask_segment
+from maskseq.masking.config import OBJECTIVES, MaskingConfig, Own, Tokens
+from maskseq.masking.plan import mask_segment
 from maskseq.model.checkpoint import read_json
 from maskseq.recipe import load_recipe
 from maskseq.storage.standard_json import to_json

@@ -255,7 +255,7 @@ def test_a_command_is_interrupted_once_at_its_limit_and_may_end_in_peace(tmp_pat
 
 def _export(n_fields: int = 2, length: int = 400) -> Export:
     from benchmarks.panel.questions import Exported
-    from maskseq.masking.plan import MaskingConfig
+    from maskseq.masking.config import MaskingConfig
     from maskseq.types import Field
 
     fields = tuple(Field(name=f"f{i}", tokens=tuple("abcd")) for i in range(n_fields))

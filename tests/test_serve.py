@@ -10,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from served import client, log, log_run
 from three_domains import DOMAINS, command, prepared
+from untrained import untrained
 
+from maskseq.predict.blend import ENCODER
 from maskseq.serve.limits import Limits
 from maskseq.serve.server import application
+from maskseq.serve.together import ModelThread, shared
 from maskseq.trained import TrainedModel, load
+from maskseq_genomics.kmer import KmerTokenizer
 
 HOLES = log(6, 2).replace(",b,", ",?,")
 
@@ -51,6 +56,12 @@ def test_a_file_comes_back_as_from_the_command_line(tmp_path: Path, name: str) -
     assert answer["file"]["text"].encode() == (tmp_path / "filled" / holes.name).read_bytes()
     assert answer["file"]["text"] != ready.domain.sound
     assert len(answer["cells"]) == len((tmp_path / "filled" / "fills.csv").read_text().splitlines()) - 1
+
+
+def _written(run: TrainedModel, text: str) -> Path:
+    file = run.path.parent / "written.csv"
+    file.write_text(text)
+    return file
 
 
 def test_bytes_that_are_no_text_come_back_in_base64(tmp_path: Path) -> None:
@@ -148,6 +159,39 @@ def test_scores_vectors_and_what_comes_next_are_those_of_the_run(
     assert [row["value"] for row in ahead["rows"]] == [json.loads(line)["value"] for line in listed]
 
 
+def test_scores_are_of_the_precision_of_the_training(run: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where what fills in another precision was asked before."""
+    encoder, found = (ENCODER,), {}
+    records = list(run.reader(Path("a.csv"), "event-csv").read(_written(run, log(3, 5))))
+    for precision in ("fp32", "bf16"):
+        fresh = load(run.path)
+        fresh.__dict__["precision"] = precision
+        found[precision] = np.array([each.mean_bits for each in fresh.score(records, experts=encoder)])
+    monkeypatch.setattr(TrainedModel, "precision", "bf16")
+    with client(load(run.path)) as web:
+        served = web.app.state.server.run  # type: ignore[attr-defined]
+        list(served.infill(records, experts=encoder))
+        scores = np.array([each.mean_bits for each in served.score(records, experts=encoder)])
+    assert (found["fp32"] != found["bf16"]).all()
+    np.testing.assert_array_equal(scores, found["bf16"])
+
+
+def test_the_model_is_asked_in_its_thread_where_tokens_share_units(tmp_path: Path) -> None:
+    words = untrained(KmerTokenizer(k=3, overlapping=True), tmp_path / "run")
+    bases = "".join(np.random.default_rng(0).choice(list("ACGT"), 90))
+    with client(words) as web:
+        served, asked = web.app.state.server.run, []  # type: ignore[attr-defined]
+        forward = served.model.forward
+        served.model.forward = lambda *given, **more: (
+            asked.append(threading.current_thread().name) or forward(*given, **more)
+        )
+        for path in ("/score", "/infill", "/embed"):
+            text = f">a\n{bases[:40]}NN{bases[42:]}\n"
+            assert web.post(path, json={"name": "a.fa", "text": text}).status_code == 200
+    assert len(asked) > 2
+    assert set(asked) == {"maskseq-model"}
+
+
 def test_labels_need_a_run_that_was_fine_tuned(web: TestClient) -> None:
     answer = web.post("/predict", json={"name": "a.csv", "text": log(2, 1)})
     assert answer.status_code == 422
@@ -240,6 +284,41 @@ def test_too_many_and_too_slow_requests_are_503(run: TrainedModel) -> None:
                 break
             time.sleep(0.1)
         assert web.post("/infill", json=sent).status_code == 200
+
+
+def test_what_comes_next_keeps_nobody_waiting_beyond_its_time(run: TrainedModel) -> None:
+    """A request whose answer takes longer than it may leaves its place while the model still works on it."""
+    with client(run, limits=Limits(active=1, waiting=1, seconds=1.0)) as web:
+        server, slow = web.app.state.server, threading.Event()  # type: ignore[attr-defined]
+        predictor, by = server.predictor(None)
+        calls: list[int] = []
+
+        def predict(examples: Any, cells: Any) -> Any:
+            calls.append(len(examples))
+            slow.wait(10)
+            return predictor.predict.predict(examples, cells)
+
+        server.continued[None] = replace(predictor, predict=shared(predict, server.run.thread)), by
+        answer = web.post("/next", json={"name": "a.csv", "text": log(20, 4), "steps": 4, "samples": 8})
+        assert answer.json()["error"]["code"] == "timeout"
+        until = time.monotonic() + 2
+        while web.get("/health").json()["requests"] and time.monotonic() < until:
+            time.sleep(0.05)
+        assert web.get("/health").json()["requests"] == 0
+        slow.set()
+        server.continued[None] = predictor, by
+        assert web.post("/next", json={"name": "a.csv", "text": log(2, 4)}).status_code == 200
+        assert len(calls) == 1  # what nobody waits for is not computed
+
+
+def test_many_positions_are_asked_about_a_part_at_a_time() -> None:
+    thread, calls = ModelThread(), []
+    found = thread.ask(
+        lambda given: calls.append(len(given)) or [each + 1 for each in given], range(5), sizes=[40_000] * 5
+    )
+    thread.stop()
+    assert found == [1, 2, 3, 4, 5]
+    assert calls == [1] * 5
 
 
 def test_elsewhere_takes_a_token_and_here_takes_no_strange_name(run: TrainedModel) -> None:

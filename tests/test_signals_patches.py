@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from maskseq.errors import UsageError
-from maskseq.masking.plan import MaskingConfig, mask_segment
+from maskseq.masking.config import MaskingConfig
+from maskseq.masking.plan import mask_segment
 from maskseq.testing import check_tokenizer
 from maskseq.types import ABSENT
 from maskseq_signals.patches import PatchTokenizer

@@ -351,7 +351,7 @@ UNKNOWN = """
 import sys
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.packing.packing import PackingConfig
 from maskseq.packing.rows import PackedRows
 corpus = Corpus.open(sys.argv[1], trust_code=True)

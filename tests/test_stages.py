@@ -21,7 +21,7 @@ from maskseq.corpus.build import build_from_records
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import DataError, UsageError
-from maskseq.masking.plan import MaskingConfig, Spans, Tokens
+from maskseq.masking.config import MaskingConfig, Spans, Tokens
 from maskseq.model.checkpoint import load_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset

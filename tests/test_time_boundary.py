@@ -30,7 +30,7 @@ from maskseq.corpus.splits import SplitConfig, training_records
 from maskseq.errors import DataError, PluginError
 from maskseq.evaluation.holdout import held_out_fills, mask_spans
 from maskseq.infill.sampler import InfillConfig
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.predict.protocol import of_ids
 from maskseq.recipe import load_recipe
 from maskseq.types import Encoded, Record

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_run import STEP, Letters, Synthetic, small_encoder, small_run, weights
 
 from maskseq.errors import UsageError
-from maskseq.masking.plan import OBJECTIVES
+from maskseq.masking.config import OBJECTIVES
 from maskseq.model.encoder import Encoder
 from maskseq.packing.rows import PackedRow, concatenate
 from maskseq.training.config import TrainingConfig

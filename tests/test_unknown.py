@@ -13,7 +13,7 @@ from maskseq.corpus.reader import Corpus
 from maskseq.corpus.splits import SplitConfig
 from maskseq.corpus.unknown_runs import RECORDED, UnknownRuns, cut_out, find_runs
 from maskseq.errors import UsageError
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.packing.packing import PackingConfig
 from maskseq.packing.rows import PackedRows
 from maskseq_genomics.fasta import Fasta, FastaSequence

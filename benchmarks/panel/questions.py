@@ -16,7 +16,7 @@ from benchmarks.panel.drift import DRIFTS, SENTINEL
 from benchmarks.panel.sets import Domain
 from maskseq.errors import UsageError
 from maskseq.evaluation.protocols import MaskedExample, Protocol
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.tokenizer import Symmetry, Tokenizer
 from maskseq.types import Encoded, Field
 

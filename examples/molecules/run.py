@@ -55,11 +55,15 @@ def main() -> None:
     figures = {}
     for name, accept in (("as filled", None), ("accepted by RDKit", parses)):
         filled = list(run.infill(records, ranges=ranges, accept=accept, accept_tries=40))
+        # What was not accepted keeps its own symbols, and is no fill.
+        fills = [
+            (truth, each.record) for truth, each in zip(records, filled, strict=True) if each.accepted is not False
+        ]
         figures[name] = {
-            "molecules": f"{sum(parses(each.record) for each in filled)} of {len(filled)}",
-            "left as they were": sum(each.accepted is False for each in filled),
+            "molecules": f"{sum(parses(fill) for _, fill in fills)} of {len(filled)}",
+            "left as they were": len(filled) - len(fills),
             "fills refused": sum(each.refused for each in filled),
-            "exactly right": sum(a.values == b.record.values for a, b in zip(records, filled, strict=True)),
+            "exactly right": sum(truth.values == fill.values for truth, fill in fills),
         }
     question = maskseq.Question(protocols=("gap-3",), cells=600)
     judged = maskseq.evaluate(run.path, held_out, question=question, trust_code=True).protocols["gap-3"]

@@ -1,6 +1,6 @@
 """Labelled records of a file, and how well each column of `maskseq score` and each simple method tells them apart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import tee
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from maskseq.corpus.dress import NO_OPTIONS
-from maskseq.corpus.intake import Intake, OnError
+from maskseq.corpus.dress import AS_TRAINED, ReadAs
 from maskseq.errors import DataError, UsageError
 from maskseq.evaluation.anomalies import best_f1, false_alarms
 from maskseq.formats import Names
@@ -36,9 +35,7 @@ def evaluate_anomalies(
     stride: int | None = 8,
     experts: Sequence[str] = (),
     symmetries: bool = True,
-    format: str | None = None,
-    options: Mapping[str, Any] = NO_OPTIONS,
-    on_error: OnError = "stop",
+    read_as: ReadAs = AS_TRAINED,
     seed: int = 0,
 ) -> dict[str, Any]:
     """AUROC and average precision of each score of a file's records, and F1 beside what its prevalence gives anyway.
@@ -48,12 +45,12 @@ def evaluate_anomalies(
     source = LabelSource(file=labels) if Path(labels).is_file() else LabelSource(column=labels)
     given: dict[str, Any] = {"stride": stride, "fields": fields, "symmetries": symmetries, "experts": experts}
     found = record_labels(source, run.tokenizer)
-    reader = run.reader(file, format, options)
-    with Intake(reader, file, on_error=on_error, tokenizer=run.tokenizer, warns=False) as first:
+    intake = run.intake(file, read_as)
+    with intake.silent() as first:
         run = run.knowing(first, InfillOptions(experts=tuple(experts)))  # as `score` does
     usual = run.usual(**given)
     names = Names()
-    with Intake(reader, file, on_error=on_error, tokenizer=run.tokenizer) as intake:
+    with intake:
         records, same = tee(intake)
         of = (found.of(names.next(record.key).text, record) for record in same)
         rows = [
@@ -91,12 +88,17 @@ def _scores(score: Score, usual: Usual | None) -> dict[str, float]:
 def _abnormal(file: Path, labels: list[str], chosen: str | None) -> Bool[np.ndarray, " records"]:
     classes = sorted(set(labels))
     if len(classes) < 2:
-        raise DataError(file, f"has records of one class only ({listed(classes)}): there is nothing to tell apart")
+        raise DataError(
+            file,
+            f"has records of one class only ({listed(classes)}): there is nothing to tell apart",
+            code="too-little-data",
+        )
     if chosen is None:
         chosen = next((each for each in classes if each.lower() in ABNORMAL), None)
     if chosen not in classes:
         raise UsageError(
-            f"which records are abnormal? labels are {listed(classes)}\n\nhint: name one of them with --abnormal"
+            f"which records are abnormal? labels are {listed(classes)}\n\nhint: name one of them with --abnormal",
+            code="bad-option",
         )
     return np.array([label == chosen for label in labels])
 

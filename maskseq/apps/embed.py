@@ -29,8 +29,6 @@ from jaxtyping import Float32
 from maskseq import plugins
 from maskseq.contract.identity import former_fingerprint
 from maskseq.corpus import unfamiliar
-from maskseq.corpus.dress import NO_OPTIONS
-from maskseq.corpus.intake import Intake, OnError
 from maskseq.errors import DataError, UsageError
 from maskseq.predict.embed import Embedder, Pooling
 from maskseq.storage import standard_json
@@ -53,9 +51,7 @@ def embed_file(
     *,
     output: Path,
     pooling: Pooling = "mean",
-    format: str | None = None,
-    options: Mapping[str, Any] = NO_OPTIONS,
-    on_error: OnError = "stop",
+    read_as: ReadAs = AS_TRAINED,
     symmetries: bool = True,
     layer: int | None = None,
     keep: Sequence[str] = (),
@@ -84,16 +80,19 @@ def embed_file(
         layer=layer,
     )
     if taken := sorted({"key", "keys", "vector", "vectors", "position", "offsets"} & set(keep)):
-        raise UsageError(f"--keep {taken[0]}: the output has something else of that name")
-    reader = run.reader(file, format, options)
-    intake = Intake(reader, file, on_error=on_error, tokenizer=run.tokenizer)
+        raise UsageError(f"--keep {taken[0]}: the output has something else of that name", code="exists")
+    intake = run.intake(file, read_as)
     about = {
         "pooling": pooling,
         "hidden_size": run.model.config.hidden_size,
         "symmetries": [symmetry.name for symmetry in embedder.symmetries],
         "model": _digest(run),
         "tokenizer": run.tokenizer.fingerprint,
-        "file": {"name": file.name, "sha256": file_digest(file), "format": plugins.name_of("formats", type(reader))},
+        "file": {
+            "name": file.name,
+            "sha256": file_digest(file),
+            "format": plugins.name_of("formats", type(intake.reader)),
+        },
     }
     about |= {"precision": run.precision} if run.precision != "fp32" else {}
     about |= {"layer": layer} if layer is not None else {}  # what was begun without these goes on

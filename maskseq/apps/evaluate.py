@@ -1,6 +1,6 @@
 """A run, or only what it would have to beat, on held-out data: which records are scored, and what is counted."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -16,8 +16,8 @@ from maskseq.calibration.stored import held_out_records
 from maskseq.comparison.judge import MODEL, judge, product_first
 from maskseq.comparison.question import COVARIANCES, Question
 from maskseq.comparison.results import Evaluation
-from maskseq.corpus.dress import NO_OPTIONS, TrainedOn, reader_for
-from maskseq.corpus.intake import Intake, OnError
+from maskseq.corpus.dress import AS_TRAINED, ReadAs, TrainedOn, reader_for
+from maskseq.corpus.intake import Intake
 from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import SPLITS, Corpus, Split, holds_corpus
 from maskseq.corpus.unfamiliar import encoded
@@ -27,7 +27,7 @@ from maskseq.infill.ranges import read_ranges
 from maskseq.infill.ranges import within as stretches
 from maskseq.infill.sampler import InfillConfig
 from maskseq.loaded.recipe import recipe_file, trained_on
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.model.checkpoint import read_json
 from maskseq.predict.experts.left_out import MOST_COUNTED
 from maskseq.predict.experts.training_data import training_data
@@ -51,9 +51,7 @@ def evaluate_run(
     corpus: Path | str | None = None,
     order: str = "entropy_bounded",
     beam: int = 1,
-    format: str | None = None,
-    options: Mapping[str, Any] = NO_OPTIONS,
-    on_error: OnError = "stop",
+    read_as: ReadAs = AS_TRAINED,
     experts: Sequence[str] = (),
     symmetries: bool = True,
     trust_code: bool = False,
@@ -75,8 +73,7 @@ def evaluate_run(
     held_out = counted if data is None else loaded.corpus(data) if data.is_dir() else None
     intake = None
     if held_out is None and data is not None:
-        reader = loaded.reader(data, format, options)
-        intake = Intake(reader, data, on_error=on_error, tokenizer=loaded.tokenizer)
+        intake = loaded.intake(data, read_as)
     records = _records(intake or held_out, loaded.tokenizer, within)
     on_progress(COUNTING, 0, None)
     distances = loaded.model.config.linear_prior.distances
@@ -117,9 +114,7 @@ def evaluate_baselines(
     *,
     question: Question = Question(),
     within: Sequence[str] = (),
-    format: str | None = None,
-    options: Mapping[str, Any] = NO_OPTIONS,
-    on_error: OnError = "stop",
+    read_as: ReadAs = AS_TRAINED,
     context: int = 1024,
     trust_code: bool = False,
     on_progress: Stages = lambda what, done, of: None,
@@ -137,8 +132,10 @@ def evaluate_baselines(
         intake = None
         if held_out is None and data is not None:
             trained = _trained_on(Path(source), counted, trust_code)
-            reader = reader_for(data, counted.tokenizer, trained, format, options, trust_code=trust_code)
-            intake = Intake(reader, data, on_error=on_error, tokenizer=counted.tokenizer)
+            reader = reader_for(
+                data, counted.tokenizer, trained, read_as.format, read_as.options, trust_code=trust_code
+            )
+            intake = Intake(reader, data, on_error=read_as.on_error, tokenizer=counted.tokenizer)
         records = _records(intake or held_out, counted.tokenizer, within)
         baselines = _baselines(question, counted, counted.tokenizer, data, held_out, on_progress)
         context = question.window or context
@@ -235,7 +232,9 @@ def _records(
             return [(each.key, ids) for each, ids in cut]
     assert source is not None
     if within:
-        raise UsageError("stretches are taken of the records of a file\n\nhint: name the file that they are of")
+        raise UsageError(
+            "stretches are taken of the records of a file\n\nhint: name the file that they are of", code="bad-option"
+        )
     return list(held_out_records(source, source.judged))
 
 

@@ -174,7 +174,9 @@ def _state_of(work: Work, config: TaskConfig, run: TrainedModel) -> Path:
     ]
     for file in files:
         if not file.is_file():
-            raise UsageError(f"{file}: there is no such file\n\nhint: paths in a task file are relative to it")
+            raise UsageError(
+                f"{file}: there is no such file\n\nhint: paths in a task file are relative to it", code="missing-file"
+            )
     saved_form: dict[str, Any] = TypeAdapter(TaskConfig).dump_python(config, mode="json")
     about = {
         "task": saved_form,
@@ -189,6 +191,7 @@ def _state_of(work: Work, config: TaskConfig, run: TrainedModel) -> Path:
         work.stays = True
         raise UsageError(
             f"{work.folder} holds the beginning of another fine-tuning: another run, task or file\n\n"
-            f"hint: give the same command to go on with that one, or remove the folder"
+            f"hint: give the same command to go on with that one, or remove the folder",
+            code="other-data",
         )
     return folder

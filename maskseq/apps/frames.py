@@ -2,7 +2,7 @@
 
 import tomllib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from maskseq.apps.generate import GenerateRequest, next_file
 from maskseq.apps.infill import infill_file
 from maskseq.apps.init import init
 from maskseq.apps.init_readings import UndecidedError
-from maskseq.corpus.dress import NO_OPTIONS
+from maskseq.corpus.dress import ReadAs
 from maskseq.corpus.frames import CALLED, TABLE, TableInMemory
 from maskseq.corpus.intake import Intake, OnError
 from maskseq.errors import DataWarning, UsageError
@@ -61,68 +61,43 @@ def records_of(frame: Any, recipe: Recipe) -> tuple[list[Record], Recipe]:
         return list(read), recipe
 
 
-def read_frame(
-    run: TrainedModel,
-    frame: Any,
-    format: str | None = None,
-    options: Mapping[str, Any] = NO_OPTIONS,
-    *,
-    on_error: OnError = "stop",
-) -> list[Record]:
-    """The records of a frame, read as the training files were, for `infill`, `score` and `embed`."""
-    with TableInMemory.of(frame).as_file(run.frames_as(format)) as file:
-        reader = run.reader(file, format, options)
-        with Intake(reader, file, on_error=on_error, tokenizer=run.tokenizer) as records:
-            return list(records)
+def read_frame(run: TrainedModel, frame: Any, **given: Any) -> list[Record]:
+    """The records of a frame, read as the training files were, for `infill`, `score` and `embed`.
+
+    `given` are the fields of `ReadAs`: `format`, `options`, `on_error`.
+    """
+    read_as = ReadAs(**given)
+    with (
+        TableInMemory.of(frame).as_file(run.frames_as(read_as.format)) as file,
+        run.intake(file, read_as) as records,
+    ):
+        return list(records)
 
 
-def infill_frame(
-    run: TrainedModel,
-    frame: Any,
-    format: str | None = None,
-    options: Mapping[str, Any] = NO_OPTIONS,
-    *,
-    on_error: OnError = "stop",
-    **given: Any,
-) -> Any:
+def infill_frame(run: TrainedModel, frame: Any, **given: Any) -> Any:
     """The frame with its unknown cells filled: of the same library, its other cells and its types as they were.
 
     What is unknown is what the format takes for it: null, NaN, and texts such as `?`. `given` are the options of
-    `TrainedModel.infill`, of which the first sample is written.
+    `TrainedModel.infill`, of which the first sample is written, and the fields of `ReadAs`.
     """
-    known = TableInMemory.of(frame)
-    with known.as_file(run.frames_as(format)) as file:
+    known, read_as = TableInMemory.of(frame), ReadAs.taken(given)
+    with known.as_file(run.frames_as(read_as.format)) as file:
         filled = file.with_name("filled")
-        infill_file(
-            run,
-            file,
-            output=filled,
-            format=format,
-            format_options=options,
-            on_error=on_error,
-            options=InfillOptions.of(given),
-        )
+        infill_file(run, file, output=filled, read_as=read_as, options=InfillOptions.of(given))
         if not (filled / file.name).exists():
-            raise UsageError("the format of the run is only read: its frames cannot be given back")
+            raise UsageError(
+                "the format of the run is only read: its frames cannot be given back", code="not-supported"
+            )
         return known.with_cells_of(filled / file.name)
 
 
-def next_frame(
-    run: TrainedModel,
-    frame: Any,
-    format: str | None = None,
-    options: Mapping[str, Any] = NO_OPTIONS,
-    *,
-    on_error: OnError = "stop",
-    **request: Any,
-) -> Any:
+def next_frame(run: TrainedModel, frame: Any, **given: Any) -> Any:
     """What comes next in the sequences of a frame, as a frame of the same library: the table of `maskseq next`.
 
-    `request` are the fields of `GenerateRequest`, such as `steps`.
+    `given` are the fields of `GenerateRequest`, such as `steps`, and those of `ReadAs`.
     """
-    known = TableInMemory.of(frame)
-    with known.as_file(run.frames_as(format)) as file:
+    known, read_as = TableInMemory.of(frame), ReadAs.taken(given)
+    with known.as_file(run.frames_as(read_as.format)) as file:
         table = file.with_name("next.parquet")
-        asked = GenerateRequest(**({"steps": 1} | request))
-        next_file(run, file, asked, output=table, format=format, options=options, on_error=on_error)
+        next_file(run, file, GenerateRequest(**({"steps": 1} | given)), output=table, read_as=read_as)
         return known.like_it(table)

@@ -1,7 +1,7 @@
 """A file of records that are not over in, a table of how they go on out."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,8 +12,8 @@ from typing import Any, Literal
 from maskseq.baselines.open_blend import open_blend, open_experts
 from maskseq.contract.fence import numbers_of
 from maskseq.contract.renamed import with_added
-from maskseq.corpus.dress import NO_OPTIONS
-from maskseq.corpus.intake import Intake, OnError
+from maskseq.corpus.dress import AS_TRAINED, ReadAs
+from maskseq.corpus.intake import Intake
 from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.reader import Corpus
 from maskseq.corpus.unfamiliar import encoded
@@ -67,9 +67,7 @@ def next_file(
     *,
     output: Path | None = None,
     drawn: Path | None = None,
-    format: str | None = None,
-    options: Mapping[str, Any] = NO_OPTIONS,
-    on_error: OnError = "stop",
+    read_as: ReadAs = AS_TRAINED,
     symmetries: bool = True,
     as_json: bool = False,
     on_progress: Progress = lambda done, of: None,
@@ -85,7 +83,8 @@ def next_file(
     ends = any(END in field.controls for field in run.fills.fields)
     if request.steps is None and not ends:
         raise UsageError(
-            "nothing says where these sequences end\n\nhint: say how far: maskseq next --steps, or maskseq forecast"
+            "nothing says where these sequences end\n\nhint: say how far: maskseq next --steps, or maskseq forecast",
+            code="not-supported",
         )
     predictor, by = chosen(run, request.by, symmetries=symmetries)
     steps = request.steps or request.most or predictor.context
@@ -99,7 +98,7 @@ def next_file(
         seed=request.seed,
     )
     columns = REST_COLUMNS if request.steps is None else STEP_COLUMNS
-    intake = Intake(run.reader(file, format, options), file, on_error=on_error, tokenizer=predictor.tokenizer)
+    intake = run.intake(file, read_as, tokenizer=predictor.tokenizer)
     n = 0
     with ExitStack() as stack:
         sink = stack.enter_context(
@@ -121,14 +120,16 @@ def next_file(
             n += len(some)
             on_progress(n, None)
         if not n:
-            raise DataError(file, "holds no records: there is nothing that could go on")
+            raise DataError(file, "holds no records: there is nothing that could go on", code="nothing-to-do")
     return {"table": str(output), "records": n, "by": by, "samples": samples, **intake.summary}
 
 
 def forecast_file(run: TrainedModel, file: Path, request: GenerateRequest, **given: Any) -> dict[str, Any]:
     """As `next_file`, of signals: vocabularies of numbers only."""
     if None in run.tokenizer.vocabulary.centres:
-        raise UsageError("a forecast is of numbers, and this run has other fields\n\nhint: maskseq next")
+        raise UsageError(
+            "a forecast is of numbers, and this run has other fields\n\nhint: maskseq next", code="not-supported"
+        )
     return next_file(run, file, request, **given)
 
 
@@ -146,7 +147,8 @@ def chosen(run: TrainedModel, by: By | None, *, symmetries: bool = True) -> tupl
     if by == ENCODER:
         if closed:
             raise UsageError(
-                f"{run.path} has not learned what comes next: it saw every sequence with its end\n\nhint: {OPEN}"
+                f"{run.path} has not learned what comes next: it saw every sequence with its end\n\nhint: {OPEN}",
+                code="not-supported",
             )
         return alone(), ENCODER
     if by is None and (ordinal or run.fills is not run.tokenizer):
@@ -168,7 +170,9 @@ def chosen(run: TrainedModel, by: By | None, *, symmetries: bool = True) -> tupl
             warnings.warn(f"the encoder predicts alone: counting takes the training data, but {problem}", stacklevel=2)
             return alone(), ENCODER
         hint = OPEN if closed else "leave out --by counted"
-        raise UsageError(f"counting takes the run's training data, but {problem}\n\nhint: {hint}") from None
+        raise UsageError(
+            f"counting takes the run's training data, but {problem}\n\nhint: {hint}", code="missing-corpus"
+        ) from None
     reported = " + ".join(names)
     if by is None and closed:
         warnings.warn(
@@ -214,6 +218,6 @@ def _asked(intake: Intake, cases: Sequence[str], predictor: Predictor) -> Iterat
         if cases and not set(cases) & set(name.meant_by):
             continue
         if not len(record):
-            raise DataError(name.text, "has nothing in it that could go on")
+            raise DataError(name.text, "has nothing in it that could go on", code="nothing-to-do")
         yield name.text, replace(ids, numbers=numbers_of(predictor.tokenizer, record))
     names.check()

@@ -185,7 +185,7 @@ def _decided(
             problems.append((reading, error))
     if not found:
         own = [error for reading, error in problems if reading.format == readings.format]
-        raise own[0] if own else UsageError(f"{files[0]}: {doubt}")
+        raise own[0] if own else UsageError(f"{files[0]}: {doubt}", code="undecided")
     found.sort(key=lambda looked: looked.lonely)
     if problems and problems[0][0] == readings.each[0]:
         doubt += f"; as {readings.each[0].format} it cannot be read: {problems[0][1]}"

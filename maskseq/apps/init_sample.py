@@ -104,7 +104,8 @@ def suggestion_for(records: Sequence[Record], wanted: str | None) -> tuple[str, 
             return name, suggestion
     raise UsageError(
         f"no tokenizer has a suggestion for a {type(records[0]).__name__}\n\n"
-        f"hint: name one with --set tokenizer.name=NAME ({plugins.listed('tokenizers')})"
+        f"hint: name one with --set tokenizer.name=NAME ({plugins.listed('tokenizers')})",
+        code="not-supported",
     )
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from maskseq.baselines.frequencies import loss_of
 from maskseq.corpus.reader import Corpus
-from maskseq.masking.plan import Infill, MaskingConfig, Replacement, Spans, Tokens
+from maskseq.masking.config import Infill, MaskingConfig, Replacement, Spans, Tokens
 from maskseq.packing.rows import PackedRows
 from maskseq.recipe import ANY, Recipe
 from maskseq.training.events import Scores

@@ -135,7 +135,9 @@ def new_plugin(name: str, folder: Path | None = None) -> list[Path]:
             code="bad-option",
         )
     if name in plugins.available("tokenizers"):
-        raise UsageError(f"a tokenizer called {name!r} is installed already\n\nhint: choose another name")
+        raise UsageError(
+            f"a tokenizer called {name!r} is installed already\n\nhint: choose another name", code="exists"
+        )
     folder = folder or Path(f"maskseq-{name}")
     if folder.exists():
         raise UsageError(f"{folder} is there already\n\nhint: choose another with --output", code="exists")

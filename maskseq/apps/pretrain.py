@@ -14,6 +14,7 @@ from maskseq.apps.judging import judging
 from maskseq.apps.prepare import prepare_corpus, warn_of_overlap, warn_of_shared
 from maskseq.apps.rows import rows_of
 from maskseq.baselines.frequencies import training_counts, write_frequencies
+from maskseq.baselines.gating import let_go
 from maskseq.calibration.stored import held_out_records, reported
 from maskseq.contract.own import is_own
 from maskseq.contract.renamed import older_names
@@ -151,6 +152,7 @@ def pretrain(
     if resolved.calibrate:
         run, in_words = calibrate_run(run, corpus)
         on_event(Calibrated(in_words=in_words))
+    let_go(corpus, ("train",))  # a gate and a calibration are fitted with these, and nothing else is
     worth = final_comparison(run, corpus, resolved)
     if worth is not None:
         outcome = worth.verdict.outcome if worth.verdict else "none"

@@ -1,13 +1,11 @@
 """A run, a file and its labels in; how well scikit-learn's models predict them from frozen vectors out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from maskseq.corpus.dress import NO_OPTIONS
-from maskseq.corpus.intake import Intake, OnError
+from maskseq.corpus.dress import AS_TRAINED, ReadAs
 from maskseq.predict.embed import embed_records
 from maskseq.tasks.config import Kind, LabelSource, TaskConfig, TaskData
 from maskseq.tasks.examples import labelled_examples
@@ -31,19 +29,17 @@ def probe_file(
     simple: bool = True,
     symmetries: bool = True,
     seed: int = 0,
-    format: str | None = None,
-    options: Mapping[str, Any] = NO_OPTIONS,
-    on_error: OnError = "stop",
+    read_as: ReadAs = AS_TRAINED,
     on_progress: Progress = lambda done, of: None,
 ) -> dict[str, dict[str, Figure]]:
     """Figures by the name of the model; records that share `group`, or are copies, stand in one fold."""
     require_sklearn()
     check_probes(models)
     config = TaskConfig(
-        kind=kind, data=TaskData(files=(str(file),), group=group, on_error=on_error), labels=labels, seed=seed
+        kind=kind, data=TaskData(files=(str(file),), group=group, on_error=read_as.on_error), labels=labels, seed=seed
     )
     context = run.model.config.max_positions
-    with Intake(run.reader(file, format, options), file, on_error=on_error, tokenizer=run.tokenizer) as records:
+    with run.intake(file, read_as) as records:
         examples = labelled_examples(config, {"train": records}, run.tokenizer, context)["train"]
     vectors = []
     views = run.tokenizer.symmetries() if symmetries else ()

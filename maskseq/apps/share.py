@@ -61,10 +61,13 @@ def _write(
     corpus = _corpus(run)
     holds_data = [] if stored is None else [name for name in stored.experts if name != ENCODER]
     if with_data and (corpus is None or "://" in corpus.path):
-        raise UsageError("the run's corpus is not in a folder here, so that its data cannot go along")
+        raise UsageError(
+            "the run's corpus is not in a folder here, so that its data cannot go along", code="missing-corpus"
+        )
     if not with_data and stored is not None and ENCODER not in stored.experts:
         raise UsageError(
-            "this run predicts by counts of its training data alone\n\nhint: --with-data shares them, if you may"
+            "this run predicts by counts of its training data alone\n\nhint: --with-data shares them, if you may",
+            code="not-supported",
         )
     with claimed(output, new=True, parents=True) as work:
         work.content.mkdir()

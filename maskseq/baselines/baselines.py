@@ -15,7 +15,7 @@ from maskseq.errors import UsageError
 from maskseq.model.priors.linear_prior import Covariances, offsets
 from maskseq.predict.experts.copies import Repeats
 from maskseq.predict.experts.counted import DEEP, SMALL, SPANS, count, is_small, seasons, thinned
-from maskseq.predict.experts.left_out import with_file
+from maskseq.predict.experts.left_out import OwnRecords, with_file
 from maskseq.predict.experts.markov import MAX_TABLE, Markov, MarkovPredict
 from maskseq.predict.experts.tables import ContextTables
 from maskseq.predict.experts.training_data import TrainingData
@@ -59,7 +59,8 @@ class Baselines:
                 are fitted, because training data may be what is asked about.
             periods: Of seasons, in positions (default: one is looked for).
             own: The user's, which were looked up.
-            file: What is known of the file at hand; methods that leave out the record asked about count it as well.
+            file: What is known of the file at hand, which frequencies, tables and chains count as well; each record
+                is left out where it is asked about.
         """
         self.tokenizer, self.depth, self.distances = tokenizer, depth, distances or tuple(range(1, depth + 1))
         vocabulary = tokenizer.vocabulary
@@ -67,19 +68,22 @@ class Baselines:
         self.sequences = list(data.sequences)
         positions = data.n_positions
         if not positions:
-            raise UsageError("there are no training sequences to count baselines on")
+            raise UsageError("there are no training sequences to count baselines on", code="too-little-data")
         self.views = data.views(tokenizer)
+        """Of the training sequences alone."""
         self.tables = f"{depth} + {depth} neighbours"
+        seen = with_file(data, file, tokenizer) if file else data
+        views, records = seen.views(tokenizer), OwnRecords(seen, tokenizer)
         self.predicts: dict[str, Predict] = {
-            FREQUENCIES: ContextTables(self.views, vocabulary=vocabulary, depth=0),
-            self.tables: ContextTables(self.views, vocabulary=vocabulary, depth=depth),
+            FREQUENCIES: ContextTables(views, vocabulary=vocabulary, depth=0, records=records),
+            self.tables: ContextTables(views, vocabulary=vocabulary, depth=depth, records=records),
         }
         if max(vocabulary.n_outputs) ** (MARKOV_ORDER + 1) <= min(MAX_TABLE, MARKOV_ENTRIES * positions):
             chains = [
-                Markov.count((ids[:, field] for ids in self.views), n_ids=n_ids, order=MARKOV_ORDER)
+                Markov.count((ids[:, field] for ids in views), n_ids=n_ids, order=MARKOV_ORDER)
                 for field, n_ids in enumerate(vocabulary.n_outputs)
             ]
-            self.predicts[f"order-{MARKOV_ORDER} Markov chain"] = MarkovPredict(chains)
+            self.predicts[f"order-{MARKOV_ORDER} Markov chain"] = MarkovPredict(chains, views, records)
         self.fillers = [self.tables]
         """Methods that also fill whole gaps, cell by cell."""
         self.notes: list[str] = []
@@ -90,7 +94,6 @@ class Baselines:
             self.notes += [note for note in (thinned(data, tokenizer),) if note]
             periods = periods or seasons(self.sequences, tokenizer)
             small = is_small(positions, tokenizer)
-            seen = with_file(data, file, tokenizer) if file else data
             added = count(seen, tokenizer, periods=periods, small=small)
             self.fillers += [name for name in (DEEP, SPANS) if name in added]
             mixed = mixtures(added, tokenizer, list(selection or ()))

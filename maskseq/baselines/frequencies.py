@@ -174,7 +174,11 @@ def _read(path: Path, tokenizer: Tokenizer[Any]) -> list[Int[np.ndarray, "_"]]:
         counts = []
     fits = [each.shape for each in counts] == [(n,) for n in tokenizer.vocabulary.n_outputs]
     if not fits or min(each.min() for each in counts) < 0 or not is_named(saved.get("tokenizer"), tokenizer):
-        raise DataError(path, "does not hold how often each value of this run's fields occurs\n\nhint: delete it")
+        raise DataError(
+            path,
+            "does not hold how often each value of this run's fields occurs\n\nhint: delete it",
+            code="damaged-file",
+        )
     return counts
 
 

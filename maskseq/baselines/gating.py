@@ -19,7 +19,7 @@ from maskseq.corpus.reader import Corpus, Split
 from maskseq.errors import UsageError, check_seed
 from maskseq.evaluation.holdout import mask_spans
 from maskseq.evaluation.protocols import Protocol
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.model.checkpoint import weights_digest
 from maskseq.predict.blend import ENCODER, Blend, Chosen, choose
 from maskseq.predict.experts.counted import count, is_small, seasons
@@ -93,7 +93,7 @@ def stored_gate(
     counted = count_experts(corpus, ("train",), own=own)
     experts: dict[str, Predict] = ({} if encoder is None else {ENCODER: encoder}) | counted
     if not experts:
-        raise UsageError(f"{corpus.path} holds no training data to count experts on")
+        raise UsageError(f"{corpus.path} holds no training data to count experts on", code="too-little-data")
     by_window = None not in corpus.tokenizer.vocabulary.centres
     masked = mask_cells(
         [] if by_window else list(_selection(corpus)) if records is None else records,
@@ -148,6 +148,11 @@ def count_experts(
     if tuple(parts) not in kept:
         kept[tuple(parts)] = _counted(corpus, parts, file, own)
     return kept[tuple(parts)]
+
+
+def let_go(corpus: Corpus, parts: tuple[Split, ...]) -> None:
+    """Forget experts that were counted on these parts: their tables and answers take memory, and nobody asks again."""
+    _COUNTED.get(corpus, {}).pop(parts, None)
 
 
 _COUNTED: WeakKeyDictionary[Corpus, dict[tuple[Split, ...], dict[str, Predict]]] = WeakKeyDictionary()

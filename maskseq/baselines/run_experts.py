@@ -52,19 +52,25 @@ class RunExperts:
         if self.stored is None:
             raise UsageError(
                 f"the run has no gate, and so no expert {names[0]!r}: its encoder predicts alone\n\n"
-                f"hint: `maskseq blend` fits a gate"
+                f"hint: `maskseq blend` fits a gate",
+                code="not-supported",
             )
         for name in names:
             if name not in self.stored.experts:
-                raise UsageError(f"the run has no expert {name!r}\n\nhint: {nearest(name, self.stored.experts)}")
+                raise UsageError(
+                    f"the run has no expert {name!r}\n\nhint: {nearest(name, self.stored.experts)}", code="unknown-name"
+                )
         weights = self.stored.gate.weights.any(axis=0)
         found = tuple(names) or tuple(np.array(self.stored.experts)[weights].tolist())
         if found == (ENCODER,):
             return found
         if self._problem and ENCODER not in self.stored.experts:
-            raise UsageError(f"{self._problem}\n\nhint: this run has no trained encoder that could do without it")
+            raise UsageError(
+                f"{self._problem}\n\nhint: this run has no trained encoder that could do without it",
+                code="missing-corpus",
+            )
         if self._problem and names:
-            raise UsageError(f"{self._problem}\n\nhint: --experts {ENCODER} does without it")
+            raise UsageError(f"{self._problem}\n\nhint: --experts {ENCODER} does without it", code="missing-corpus")
         if self._problem:
             return (ENCODER,)
         return found

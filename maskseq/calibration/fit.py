@@ -38,7 +38,10 @@ def fit_calibration(
     """
     cells = _Cells.of(fills, n_records)
     if not len(cells.truth):
-        raise UsageError("there is nothing to calibrate on: no known cell was hidden\n\nhint: hold out more data")
+        raise UsageError(
+            "there is nothing to calibrate on: no known cell was hidden\n\nhint: hold out more data",
+            code="too-little-data",
+        )
     groups = []
     for field, span in sorted(set(zip(cells.field.tolist(), cells.span.tolist(), strict=True))):
         in_field = cells.field == field

@@ -63,11 +63,13 @@ def read_calibration(checkpoint: Path) -> Fitted | None:
         fitted = TypeAdapter(Fitted).validate_python(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(path, f"{first['msg']}\n\n{HINT}", place=".".join(map(str, first["loc"]))) from None
+        raise DataError(
+            path, f"{first['msg']}\n\n{HINT}", place=".".join(map(str, first["loc"])), code="damaged-file"
+        ) from None
     except DataError as error:
-        raise DataError(path, f"{error.problem}\n\n{HINT}") from None
+        raise DataError(path, f"{error.problem}\n\n{HINT}", code="damaged-file") from None
     if fitted.model != weights_digest(checkpoint):
-        raise DataError(path, f"was fitted for other weights than those beside it\n\n{HINT}")
+        raise DataError(path, f"was fitted for other weights than those beside it\n\n{HINT}", code="other-data")
     return fitted
 
 
@@ -115,7 +117,8 @@ def held_out_records(corpus: Corpus, part: Literal["selection", "test"] = "selec
     if not len(corpus.sequences(part)):
         raise UsageError(
             f"{corpus.path} holds nothing out for {'selection' if part == 'selection' else 'the test'}\n\n"
-            f"hint: name a file of data that the run has not seen"
+            f"hint: name a file of data that the run has not seen",
+            code="too-little-data",
         )
     for sequence, segment in corpus.each(part, numbers=True):
         seen = Encoded(segment.ids, weights=segment.weights, numbers=segment.numbers)

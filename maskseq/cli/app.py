@@ -1,13 +1,15 @@
 """The program: its name, its exit codes, and the options that several commands share."""
 
+import functools
+import inspect
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 from typer.core import TyperGroup
@@ -19,6 +21,9 @@ from maskseq.contract.fence import blame
 from maskseq.errors import DataWarning, MaskseqError, UsageError
 from maskseq.infill.order import OrderName
 from maskseq.storage.terminal import escaped
+
+if TYPE_CHECKING:
+    from maskseq.corpus.dress import ReadAs
 
 
 @contextmanager
@@ -204,6 +209,37 @@ def with_seed(overrides: list[str] | None, seed: int | None) -> list[str]:
 
 def with_on_error(overrides: list[str] | None, on_error: str | None) -> list[str]:
     return [*(overrides or ()), *(() if on_error is None else (f'data.on_error="{on_error}"',))]
+
+
+def made_of(name: str, make: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Commands whose parameter of this name is what `make` makes of options of its own, which several of them share."""
+
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        own, shared = (list(inspect.signature(each).parameters.values()) for each in (command, make))
+        parameters = [each for each in own if each.name != name] + shared
+
+        @functools.wraps(command)
+        def called(**given: Any) -> None:
+            made = make(**{each.name: given.pop(each.name) for each in shared})
+            command(**{name: made}, **given)
+
+        called.__annotations__ = {each.name: each.annotation for each in parameters}
+        called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+        )
+        return called
+
+    return with_options
+
+
+def _read_as(format: FormatName = None, overrides: Dress = None, on_error: OnBroken = "stop") -> "ReadAs":
+    from maskseq.corpus.dress import ReadAs
+
+    return ReadAs(format=format, options=format_options(overrides), on_error=on_error)
+
+
+reads_a_file = made_of("read_as", _read_as)
+"""Of commands that are given a file, and have a parameter `read_as`."""
 
 
 def format_options(overrides: list[str] | None) -> dict[str, Any]:

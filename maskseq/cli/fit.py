@@ -3,43 +3,39 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from maskseq.cli import console
 from maskseq.cli.app import (
-    Dress,
     Experts,
-    FormatName,
     Json,
     Key,
     KnownData,
-    OnBroken,
     Order,
     RunFolder,
     Symmetries,
     Trust,
     app,
-    format_options,
+    reads_a_file,
 )
 
 if TYPE_CHECKING:
-    from maskseq.corpus.intake import OnError
+    from maskseq.corpus.dress import ReadAs
     from maskseq.trained import TrainedModel
     from maskseq.types import Encoded
 
 
 @app.command()
+@reads_a_file
 def calibrate(
+    read_as: "ReadAs",
     run: RunFolder,
     file: KnownData = None,
     cells: Annotated[int, typer.Option(min=100, help="About how many known cells to hide and fill.")] = 10_000,
     order: Order = "entropy_bounded",
     seed: Key = 0,
-    format: FormatName = None,
-    overrides: Dress = None,
-    on_error: OnBroken = "stop",
     experts: Experts = None,
     symmetries: Symmetries = True,
     trust_code: Trust = False,
@@ -58,7 +54,7 @@ def calibrate(
     loaded = load(run, trust_code=trust_code)
     with console.counting("calibrating", "cells") as counted:
         loaded = loaded.calibrate(
-            known_records(loaded, file, format, format_options(overrides), on_error),
+            known_records(loaded, file, read_as),
             config=InfillConfig(order=order, seed=seed),
             symmetries=symmetries,
             cells=cells,
@@ -71,7 +67,9 @@ def calibrate(
 
 
 @app.command()
+@reads_a_file
 def blend(
+    read_as: "ReadAs",
     run: RunFolder,
     data: Annotated[
         list[Path] | None,
@@ -86,9 +84,6 @@ def blend(
         Path | None, typer.Option(help="The corpus that the run was trained on, if it lies elsewhere.")
     ] = None,
     seed: Key = 0,
-    format: FormatName = None,
-    overrides: Dress = None,
-    on_error: OnBroken = "stop",
     trust_code: Trust = False,
     as_json: Json = False,
 ) -> None:
@@ -102,10 +97,9 @@ def blend(
     from maskseq.trained import load
 
     loaded = load(run, trust_code=trust_code)
-    options = format_options(overrides)
     records = None
     if data:
-        records = [each for file in data for each in known_records(loaded, file, format, options, on_error)]
+        records = [each for file in data for each in known_records(loaded, file, read_as)]
     before = loaded.experts.stored
     with console.counting("fitting the blend", "cells") as counted:
         loaded = loaded.blend(
@@ -128,15 +122,14 @@ def blend(
 
 
 @app.command()
+@reads_a_file
 def fit_lengths(
+    read_as: "ReadAs",
     run: RunFolder,
     file: KnownData = None,
     most: Annotated[int, typer.Option(min=1, help="The most positions that may be missing in one place.")] = 8,
     gaps: Annotated[int, typer.Option(min=100, help="About how many gaps to learn from.")] = 20_000,
     seed: Key = 0,
-    format: FormatName = None,
-    overrides: Dress = None,
-    on_error: OnBroken = "stop",
     trust_code: Trust = False,
     as_json: Json = False,
 ) -> None:
@@ -150,7 +143,7 @@ def fit_lengths(
     loaded = load(run, trust_code=trust_code)
     with console.counting("reading gaps", "gaps") as counted:
         fitted = loaded.fit_lengths(
-            known_records(loaded, file, format, format_options(overrides), on_error),
+            known_records(loaded, file, read_as),
             most=most,
             gaps=gaps,
             seed=seed,
@@ -165,18 +158,14 @@ def fit_lengths(
     console.show({f"lengths 0 to {most}, on other records": reported}, as_json=as_json)
 
 
-def known_records(
-    run: "TrainedModel", file: Path | None, format: str | None, options: dict[str, Any], on_error: "OnError"
-) -> "Iterator[tuple[str, Encoded]]":
+def known_records(run: "TrainedModel", file: Path | None, read_as: "ReadAs") -> "Iterator[tuple[str, Encoded]]":
     """Keys and ids of known data: of a file, or of what a corpus (the run's by default) holds out for selection."""
     from maskseq.calibration.stored import held_out_records
-    from maskseq.corpus.intake import Intake
     from maskseq.corpus.unfamiliar import encoded
     from maskseq.errors import MaskseqError, UsageError
 
     if file is not None and not file.is_dir():
-        reader = run.reader(file, format, options)
-        with Intake(reader, file, on_error=on_error, tokenizer=run.fills) as records:
+        with run.intake(file, read_as, tokenizer=run.fills) as records:
             yield from ((record.key, ids) for record, ids in encoded(records, run.fills))
         return
     if run.fills is not run.tokenizer:

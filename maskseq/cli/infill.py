@@ -8,26 +8,25 @@ import typer
 from maskseq.cli import console
 from maskseq.cli.app import (
     Calibrated,
-    Dress,
     Experts,
-    FormatName,
     Json,
     Key,
-    OnBroken,
     Order,
     RunFolder,
     Symmetries,
     Trust,
     app,
-    format_options,
+    reads_a_file,
 )
 
 if TYPE_CHECKING:
-    pass
+    from maskseq.corpus.dress import ReadAs
 
 
 @app.command()
+@reads_a_file
 def infill(
+    read_as: "ReadAs",
     run: RunFolder,
     file: Annotated[Path, typer.Argument(help="The file whose holes are filled, in any format that is installed.")],
     output: Annotated[
@@ -98,9 +97,6 @@ def infill(
         ),
     ] = None,
     accept_tries: Annotated[int, typer.Option(min=1, help="Of --accept: fills of a record that are judged.")] = 20,
-    format: FormatName = None,
-    overrides: Dress = None,
-    on_error: OnBroken = "stop",
     order: Order = "entropy_bounded",
     temperature: Annotated[float, typer.Option(help="0: the most probable values; 1: draw from the model.")] = 0.0,
     samples: Annotated[int, typer.Option(help="Fills to draw of each hole; the first one is written.")] = 1,
@@ -160,9 +156,7 @@ def infill(
                 calibrated=calibration,
                 experts=experts or (),
             ),
-            format=format,
-            format_options=format_options(overrides),
-            on_error=on_error,
+            read_as=read_as,
             table=table,
             on_progress=counted,
             on_warning=console.warn,

@@ -1,27 +1,29 @@
 """What a run is worth, compared with what it has to beat."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from maskseq.cli import console
 from maskseq.cli.app import (
-    Dress,
     Experts,
     Fields,
-    FormatName,
     Json,
     Key,
-    OnBroken,
     Order,
     RunFolder,
     Symmetries,
     Trust,
     app,
-    format_options,
+    made_of,
+    reads_a_file,
 )
 from maskseq.errors import UsageError
+
+if TYPE_CHECKING:
+    from maskseq.comparison.question import Question
+    from maskseq.corpus.dress import ReadAs
 
 Protocols = Annotated[
     list[str] | None,
@@ -77,8 +79,44 @@ Abnormal = Annotated[
 ]
 
 
+def _question(
+    protocol: Protocols = None,
+    baseline: Imputers = None,
+    field: Fields = None,
+    cells: Cells = 6_000,
+    window: Window = None,
+    stride: Stride = None,
+    neighbours: Neighbours = 5,
+    every: Every = True,
+    period: Period = None,
+    seed: Key = 0,
+) -> "Question":
+    from maskseq.comparison.question import Question
+
+    return Question(
+        protocols=tuple(protocol or ()),
+        imputers=tuple(name for name in baseline or ("linear", "last") if ":" not in name),
+        own=tuple(name for name in baseline or () if ":" in name),
+        fields=tuple(field or ()),
+        cells=cells,
+        depth=neighbours,
+        window=window,
+        stride=stride,
+        seed=seed,
+        every=every,
+        periods=tuple(period or ()),
+    )
+
+
+asks_a_question = made_of("question", _question)
+
+
 @app.command()
+@reads_a_file
+@asks_a_question
 def evaluate(
+    read_as: "ReadAs",
+    question: "Question",
     run: RunFolder,
     data: Annotated[
         Path | None,
@@ -86,30 +124,17 @@ def evaluate(
             help="A file that the run was not trained on, or a corpus, whose test part is read (default: the run's)."
         ),
     ] = None,
-    protocol: Protocols = None,
-    baseline: Imputers = None,
-    field: Fields = None,
-    cells: Cells = 6_000,
     within: Within = None,
-    window: Window = None,
-    stride: Stride = None,
-    neighbours: Neighbours = 5,
-    every: Every = True,
-    period: Period = None,
     labels: Labels = None,
     abnormal: Abnormal = None,
     order: Order = "entropy_bounded",
     beam: Annotated[
         int, typer.Option(min=1, help="With left_to_right: keep so many partial fills, for the most probable whole.")
     ] = 1,
-    seed: Key = 0,
     output: Output = None,
     corpus: Annotated[
         Path | None, typer.Option(help="Corpus whose training data baselines are counted on (default: the run's).")
     ] = None,
-    format: FormatName = None,
-    overrides: Dress = None,
-    on_error: OnBroken = "stop",
     experts: Experts = None,
     symmetries: Symmetries = True,
     trust_code: Trust = False,
@@ -127,13 +152,8 @@ def evaluate(
     from maskseq.reports.evaluation import evaluation_writer
 
     if labels is not None:
-        given: dict[str, Any] = {
-            "format": format,
-            "options": format_options(overrides),
-            "on_error": on_error,
-            "seed": seed,
-        }
-        given |= {"fields": field or (), "experts": experts or (), "symmetries": symmetries, "stride": stride or 8}
+        given: dict[str, Any] = {"read_as": read_as, "experts": experts or (), "symmetries": symmetries}
+        given |= {"fields": question.fields, "stride": question.stride or 8, "seed": question.seed}
         _tell_apart(run, data, labels, abnormal, given, output, trust_code=trust_code, as_json=as_json)
         return
     if abnormal is not None:
@@ -144,14 +164,12 @@ def evaluate(
         found = evaluate_run(
             run,
             data,
-            question=_question(protocol, baseline, field, cells, neighbours, window, stride, seed, every, period),
+            question=question,
             within=within or (),
             corpus=corpus,
             order=order,
             beam=beam,
-            format=format,
-            options=format_options(overrides),
-            on_error=on_error,
+            read_as=read_as,
             experts=experts or (),
             symmetries=symmetries,
             trust_code=trust_code,
@@ -162,27 +180,18 @@ def evaluate(
 
 
 @app.command()
+@reads_a_file
+@asks_a_question
 def baseline(
+    read_as: "ReadAs",
+    question: "Question",
     source: Annotated[
         Path, typer.Argument(help="A recipe, a corpus or a run, whose training data baselines are counted on.")
     ],
     data: Annotated[Path | None, typer.Argument(help="A file of other data (default: what is held out).")] = None,
-    protocol: Protocols = None,
-    baseline: Imputers = None,
-    field: Fields = None,
-    cells: Cells = 6_000,
     within: Within = None,
-    window: Window = None,
-    stride: Stride = None,
-    neighbours: Neighbours = 5,
-    every: Every = True,
-    period: Period = None,
     context: Annotated[int, typer.Option(min=8, help="Longest window that masked examples are cut from.")] = 1024,
-    seed: Key = 0,
     output: Output = None,
-    format: FormatName = None,
-    overrides: Dress = None,
-    on_error: OnBroken = "stop",
     trust_code: Trust = False,
     as_json: Json = False,
 ) -> None:
@@ -194,11 +203,9 @@ def baseline(
         found = evaluate_baselines(
             source,
             data,
-            question=_question(protocol, baseline, field, cells, neighbours, window, stride, seed, every, period),
+            question=question,
             within=within or (),
-            format=format,
-            options=format_options(overrides),
-            on_error=on_error,
+            read_as=read_as,
             context=context,
             trust_code=trust_code,
             on_progress=counted,
@@ -247,35 +254,6 @@ def _tell_apart(
     console.say(
         f"{found['records']:,} records, {found['prevalence']:.2%} abnormal: calling all abnormal has an F1 of "
         f"{found['F1 of calling all abnormal']:.4f}; the best F1 takes the threshold from these records"
-    )
-
-
-def _question(
-    protocol: list[str] | None,
-    baseline: list[str] | None,
-    field: list[str] | None,
-    cells: int,
-    neighbours: int,
-    window: int | None,
-    stride: int | None,
-    seed: int,
-    every: bool,
-    period: list[int] | None,
-) -> Any:
-    from maskseq.comparison.question import Question
-
-    return Question(
-        protocols=tuple(protocol or ()),
-        imputers=tuple(name for name in baseline or ("linear", "last") if ":" not in name),
-        own=tuple(name for name in baseline or () if ":" in name),
-        fields=tuple(field or ()),
-        cells=cells,
-        depth=neighbours,
-        window=window,
-        stride=stride,
-        seed=seed,
-        every=every,
-        periods=tuple(period or ()),
     )
 
 

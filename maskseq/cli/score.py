@@ -9,27 +9,27 @@ import typer
 from maskseq.cli import console
 from maskseq.cli.app import (
     Calibrated,
-    Dress,
     Experts,
     Fields,
-    FormatName,
     Json,
     Layer,
-    OnBroken,
     RunFolder,
     Symmetries,
     TableFile,
     Trust,
     app,
-    format_options,
+    reads_a_file,
 )
 
 if TYPE_CHECKING:
+    from maskseq.corpus.dress import ReadAs
     from maskseq.scoring.variants import VariantScore
 
 
 @app.command()
+@reads_a_file
 def score(
+    read_as: "ReadAs",
     run: RunFolder,
     file: Annotated[Path, typer.Argument(help="The file whose records are scored, or that the variants are of.")],
     per_position: Annotated[
@@ -47,9 +47,6 @@ def score(
         int, typer.Option(help="Hide every n-th position in one pass; larger is slower and exacter.")
     ] = 8,
     field: Fields = None,
-    format: FormatName = None,
-    overrides: Dress = None,
-    on_error: OnBroken = "stop",
     experts: Experts = None,
     calibration: Calibrated = True,
     symmetries: Symmetries = True,
@@ -63,7 +60,6 @@ def score(
     lines.
     """
     from maskseq.contract.fence import check_variants, streamed
-    from maskseq.corpus.intake import Intake
     from maskseq.errors import UsageError
     from maskseq.infill.options import InfillOptions
     from maskseq.plugins import variants_for
@@ -75,8 +71,7 @@ def score(
     if output is not None:
         require_apart(output, file, variants)
     loaded = load(run, trust_code=trust_code)
-    reader = loaded.reader(file, format, format_options(overrides))
-    records = Intake(reader, file, on_error=on_error, tokenizer=loaded.tokenizer)
+    records = loaded.intake(file, read_as)
     names = [field.name for field in loaded.tokenizer.fields]
     if variants is not None and per_position:
         raise UsageError("either --variants or --per-position", code="bad-option")
@@ -97,7 +92,7 @@ def score(
         )
         rows = _variant_rows(found, listed.columns)
     else:
-        with Intake(reader, file, on_error=on_error, tokenizer=loaded.tokenizer, warns=False) as first:
+        with records.silent() as first:
             loaded = loaded.knowing(first, InfillOptions(experts=tuple(experts or ())))
         given: dict[str, Any] = {
             "stride": stride,
@@ -121,7 +116,9 @@ def score(
 
 
 @app.command()
+@reads_a_file
 def embed(
+    read_as: "ReadAs",
     run: RunFolder,
     file: Annotated[Path, typer.Argument(help="The file whose records are embedded.")],
     output: Annotated[
@@ -136,9 +133,6 @@ def embed(
         list[str] | None,
         typer.Option("--keep", metavar="COLUMN", help="Write this attribute of records beside them. Repeatable."),
     ] = None,
-    format: FormatName = None,
-    overrides: Dress = None,
-    on_error: OnBroken = "stop",
     symmetries: Symmetries = True,
     trust_code: Trust = False,
     as_json: Json = False,
@@ -158,9 +152,7 @@ def embed(
             pooling=pooling,
             layer=layer,
             keep=keep or (),
-            format=format,
-            options=format_options(overrides),
-            on_error=on_error,
+            read_as=read_as,
             symmetries=symmetries,
             on_progress=counted,
         )

@@ -8,12 +8,9 @@ import typer
 
 from maskseq.cli import console
 from maskseq.cli.app import (
-    Dress,
-    FormatName,
     Json,
     Key,
     Layer,
-    OnBroken,
     RunFolder,
     Seed,
     Set,
@@ -21,11 +18,12 @@ from maskseq.cli.app import (
     TableFile,
     Trust,
     app,
-    format_options,
+    reads_a_file,
     with_seed,
 )
 
 if TYPE_CHECKING:
+    from maskseq.corpus.dress import ReadAs
     from maskseq.tasks.fit import FitProgress
 
 
@@ -74,13 +72,12 @@ def finetune(
 
 
 @app.command()
+@reads_a_file
 def predict(
+    read_as: "ReadAs",
     run: Annotated[Path, typer.Argument(metavar="TASKRUN", help="A folder that `maskseq finetune` made.")],
     file: Annotated[Path, typer.Argument(help="The file whose labels are predicted.")],
     output: TableFile = None,
-    format: FormatName = None,
-    overrides: Dress = None,
-    on_error: OnBroken = "stop",
     trust_code: Trust = False,
     as_json: Json = False,
 ) -> None:
@@ -98,7 +95,7 @@ def predict(
         require_apart(output, file)
     loaded = load(run, trust_code=trust_code)
     task = loaded.task
-    records = task_records(loaded, task, file, format, format_options(overrides), on_error)
+    records = task_records(loaded, task, file, read_as)
     columns = columns_of_task(task)
     opened = table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
     n = 0
@@ -111,7 +108,9 @@ def predict(
 
 
 @app.command()
+@reads_a_file
 def probe(
+    read_as: "ReadAs",
     run: RunFolder,
     file: Annotated[Path, typer.Argument(help="A file of records with labels.")],
     column: Annotated[
@@ -131,9 +130,6 @@ def probe(
     ] = None,
     simple: Annotated[bool, typer.Option(help="Compare with methods that need no encoder.")] = True,
     seed: Key = 0,
-    format: FormatName = None,
-    overrides: Dress = None,
-    on_error: OnBroken = "stop",
     symmetries: Symmetries = True,
     trust_code: Trust = False,
     as_json: Json = False,
@@ -159,9 +155,7 @@ def probe(
             simple=simple,
             symmetries=symmetries,
             seed=seed,
-            format=format,
-            options=format_options(overrides),
-            on_error=on_error,
+            read_as=read_as,
             on_progress=counted,
         )
     if as_json:

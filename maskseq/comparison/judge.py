@@ -18,7 +18,7 @@ from maskseq.evaluation import figures, gaps, numbers
 from maskseq.evaluation.figures import Answers, ScoredCells
 from maskseq.evaluation.protocols import MaskedExample
 from maskseq.infill.sampler import InfillConfig
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.predict.experts.copies import Repeats
 from maskseq.predict.experts.imputers import imputer
 from maskseq.predict.protocol import Predict
@@ -83,7 +83,9 @@ def judge(
 
         found[name] = _result(name, question, examples, methods, stage)
     if not found:
-        raise UsageError("there is nothing to score in these records\n\nhint: hold out more, or name a file")
+        raise UsageError(
+            "there is nothing to score in these records\n\nhint: hold out more, or name a file", code="too-little-data"
+        )
     requested = {"cells": question.cells, "seed": question.seed, "context": context, "neighbours": question.depth}
     return Evaluation(
         verdict=Verdict.of([each for result in found.values() for each in result.fields]),
@@ -114,7 +116,8 @@ def _examples(
             if question.protocols:
                 raise UsageError(
                     f"protocol {names[0]}: no held-out sequence has room for it\n\n"
-                    f"hint: choose a shorter gap, or hold out more"
+                    f"hint: choose a shorter gap, or hold out more",
+                    code="too-little-data",
                 )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from maskseq.contract.own import look_up, named
 from maskseq.errors import UsageError, check_seed
 from maskseq.evaluation.protocols import MaskedExample, Protocol
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.predict.experts.imputers import imputer
 from maskseq.predict.protocol import Predict
 from maskseq.tokenizer import Tokenizer
@@ -58,7 +58,7 @@ class Question:
     def __post_init__(self) -> None:
         check_seed(self.seed)
         if self.cells < 1 or self.depth < 1:
-            raise UsageError("an evaluation needs at least one cell and one neighbour")
+            raise UsageError("an evaluation needs at least one cell and one neighbour", code="bad-option")
         for name in self.protocols:
             Protocol.parse(name, MaskingConfig())
         object.__setattr__(self, "own", tuple(each if isinstance(each, str) else named(each) for each in self.own))
@@ -68,9 +68,13 @@ class Question:
             if name != COVARIANCES:
                 imputer(name)
         if any(period < 1 for period in self.periods):
-            raise UsageError(f"periods of {', '.join(map(str, self.periods))} positions: each must be 1 or more")
+            raise UsageError(
+                f"periods of {', '.join(map(str, self.periods))} positions: each must be 1 or more", code="bad-option"
+            )
         if min(self.window or 1, self.stride or 1) < 1 or (self.window or 2) < 2:
-            raise UsageError(f"windows of {self.window} positions, {self.stride} apart: there are none")
+            raise UsageError(
+                f"windows of {self.window} positions, {self.stride} apart: there are none", code="bad-option"
+            )
 
     @property
     def own_names(self) -> list[str]:

@@ -239,7 +239,8 @@ def check_variants(variants: VariantFormat[Any], tokenizer: Tokenizer[Any]) -> N
     if changed is not None and read_ is not None and not issubclass(read_, changed):
         raise UsageError(
             f"{describe(variants)} lists changes of {changed.__name__} records, and this run reads {read_.__name__} "
-            f"records: they cannot be scored"
+            f"records: they cannot be scored",
+            code="not-supported",
         )
 
 

@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from maskseq import plugins
 from maskseq.contract.fence import beyond_of, encode, record_type
-from maskseq.corpus.intake import Intake
+from maskseq.corpus.intake import Intake, OnError
 from maskseq.corpus.out_of_range import OUTSIDE
 from maskseq.errors import DataWarning, MaskseqError
 from maskseq.files import plain_name
@@ -32,6 +32,26 @@ TRIED_BYTES = 1 << 16
 """Of a file's beginning, by which its dress is chosen."""
 MARGIN = 0.01
 """Of the cells: so many more must be known for another dress to be taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadAs:
+    """How a user wants a file to be read that the run was not trained on."""
+
+    format: str | None = None
+    """By name (default: that of the training files, if it reads this file)."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the format, in place of those that the training files were read with."""
+    on_error: OnError = "stop"
+    """At a record that cannot be read."""
+
+    @classmethod
+    def taken(cls, given: dict[str, Any]) -> "ReadAs":
+        """What of some keyword arguments is about it, which they are without afterwards."""
+        return cls(**{each.name: given.pop(each.name) for each in fields(cls) if each.name in given})
+
+
+AS_TRAINED = ReadAs()
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def with_variants(
     if not n_variants or not tokenizer.defines("variants"):
         return [EncodedRow(record, own) for record, own in zip(records, encoded, strict=True)]
     if n_variants >= UNALIGNED:
-        raise UsageError(f"data.variants = {n_variants}: a record has at most {UNALIGNED - 1}")
+        raise UsageError(f"data.variants = {n_variants}: a record has at most {UNALIGNED - 1}", code="bad-option")
     rows, dtype = [], tokenizer.vocabulary.dtype
     for record, own in zip(records, encoded, strict=True):
         rows.append(EncodedRow(record, own))

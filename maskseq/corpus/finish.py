@@ -58,7 +58,10 @@ class BuildPlan:
 
     def __post_init__(self) -> None:
         if self.variants < 0:
-            raise UsageError(f"variants is {self.variants}; it is how many further sequences a record gets, 0 or more")
+            raise UsageError(
+                f"variants is {self.variants}; it is how many further sequences a record gets, 0 or more",
+                code="bad-option",
+            )
 
     @cached_property
     def description(self) -> dict[str, Any]:

@@ -45,7 +45,8 @@ class TableInMemory:
             problem = str(error).strip().partition("\n")[0]
             raise UsageError(
                 f"this is not a data frame that can be read: {problem}\n\n"
-                f"hint: pandas, polars and Arrow tables are; a lazy frame needs .collect(), columns unique names"
+                f"hint: pandas, polars and Arrow tables are; a lazy frame needs .collect(), columns unique names",
+                code="not-supported",
             ) from None
 
     @contextmanager
@@ -69,7 +70,10 @@ class TableInMemory:
         nw, _ = _libraries()
         before, after = self.given.to_arrow(), self._read(file)
         if any(len(column) != len(before) for column in after.values()):
-            raise UsageError(f"{CALLED}: rows were added or left out, for which it has no place\n\nhint: fill a file")
+            raise UsageError(
+                f"{CALLED}: rows were added or left out, for which it has no place\n\nhint: fill a file",
+                code="not-supported",
+            )
         changed = []
         for name in self.given.columns:
             was, now = before.column(name).to_pylist(), after[name]
@@ -96,7 +100,8 @@ class TableInMemory:
             problem = " ".join(str(each) for each in error.args).partition("\n")[0]
             raise UsageError(
                 f"{CALLED}: a column holds values of several kinds: {problem}\n\n"
-                f"hint: give it one type, as frame['NAME'].astype(str) does"
+                f"hint: give it one type, as frame['NAME'].astype(str) does",
+                code="not-supported",
             ) from None
         if file.suffix == ".parquet":
             pq.write_table(table, file)

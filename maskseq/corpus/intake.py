@@ -85,6 +85,17 @@ class Intake:
         if first is not None and not self.n_read:
             raise first
 
+    def silent(self) -> "Intake":
+        """The same records, to be looked at beforehand: no warning says what was passed over."""
+        return Intake(
+            self.reader,
+            self.file,
+            on_error=self.on_error,
+            tokenizer=self.tokenizer,
+            preview=self.preview,
+            warns=False,
+        )
+
     @property
     def summary(self) -> dict[str, Any]:
         """What was passed over, for a summary; empty where that is nothing."""

@@ -196,7 +196,11 @@ def _by_time(
     starts, ends = table.spans.T
     if not np.isfinite(table.spans).all():
         missing = int((~np.isfinite(table.spans)).any(axis=1).sum())
-        raise DataError("corpus", f'{missing:,} records have no time; split by = "record" instead, or give them one')
+        raise DataError(
+            "corpus",
+            f'{missing:,} records have no time; split by = "record" instead, or give them one',
+            code="too-little-data",
+        )
     boundaries: dict[int, float] = {}
     last = 0
     for part in (TEST, SELECTION):

@@ -28,7 +28,8 @@ def engine_for(workers: int, scheduler: str | None, tokenizer: Tokenizer[Any], f
     except Exception as error:
         raise UsageError(
             f"{type(tokenizer).__name__} cannot be sent to worker processes: {error}\n\n"
-            f"hint: define its class at the top of an importable module, or build with one worker"
+            f"hint: define its class at the top of an importable module, or build with one worker",
+            code="not-supported",
         ) from error
     # spawn: forking a process that has threads (NumPy's, zarr's) may deadlock
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
@@ -60,7 +61,8 @@ class Dask(Executor):
         except (OSError, ValueError) as error:
             raise UsageError(
                 f"no Dask scheduler answers at {address!r}: {error}\n\n"
-                f"hint: start one with `dask scheduler`, and workers with `dask worker ADDRESS`"
+                f"hint: start one with `dask scheduler`, and workers with `dask worker ADDRESS`",
+                code="unreachable",
             ) from error
         self.n_threads = sum(self.client.nthreads().values())
         self._futures = self.client.get_executor(pure=False)

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, Int, Integer
 
 from maskseq.errors import UsageError
 from maskseq.infill.window_plan import key_number
-from maskseq.masking.plan import OBJECTIVES, MaskingConfig, mask_segment
+from maskseq.masking.config import OBJECTIVES, MaskingConfig
+from maskseq.masking.plan import mask_segment
 from maskseq.masking.units import RawUnits, raw_units
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import END, Encoded
@@ -101,7 +102,8 @@ class Protocol:
             return cls(text, makers[name])
         raise UsageError(
             f"unknown protocol {text!r}; there are masked, isolated, event, next, gap-K, gaps-K, block-K, field-K, "
-            f"suffix-K, forecast-K and point-P, such as gap-5 (5 positions) or point-50 (50 % of the cells)"
+            f"suffix-K, forecast-K and point-P, such as gap-5 (5 positions) or point-50 (50 % of the cells)",
+            code="unknown-name",
         )
 
     def examples(

@@ -42,7 +42,9 @@ class GenerateConfig:
 
     def __post_init__(self) -> None:
         if min(self.steps, self.samples, self.block) < 1:
-            raise UsageError(f"{self.steps} steps, {self.samples} samples: there must be 1 or more of both")
+            raise UsageError(
+                f"{self.steps} steps, {self.samples} samples: there must be 1 or more of both", code="bad-option"
+            )
         check_seed(self.seed)
 
 
@@ -81,18 +83,20 @@ def continuations(
     config: GenerateConfig,
     *,
     context: int,
+    cells: int = CELLS,
 ) -> list[Continuation]:
     """How each record, given with its key, goes on; a mark of its end is taken away first.
 
     Sample s of a record draws from its key, the seed and s alone. The predictor sees the last `context` positions,
-    those that are drawn included.
+    those that are drawn included. About so many `cells` are drawn together.
     """
     ends = np.array([END in field.controls for field in tokenizer.fields])
     block = 1 if ends.any() else min(config.block, config.steps)
     if block >= context:
         raise UsageError(
             f"{block} positions at a time leave nothing known in the {context} that the model sees\n\n"
-            f"hint: ask for fewer"
+            f"hint: ask for fewer",
+            code="bad-option",
         )
     filler = Filler(predict, tokenizer, config, context)
     tallies = [SampleTally(tokenizer, config) for _ in records]
@@ -100,7 +104,7 @@ def continuations(
     draws = [Draw(i, sample, example) for i, example in enumerate(opened) for sample in range(config.samples)]
     for first in range(0, config.steps, block):
         n = min(block, config.steps - first)
-        at_once = max(CELLS // (n * len(tokenizer.fields)), 1)
+        at_once = max(cells // (n * len(tokenizer.fields)), 1)
         for some in (draws[begin : begin + at_once] for begin in range(0, len(draws), at_once)):
             for draw in some:
                 draw.example = _extended(tokenizer, draw.example, n)

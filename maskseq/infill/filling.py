@@ -145,7 +145,9 @@ def tasks(
         name = names.next(record.key)
         masked, unsized = requests(ranges, name), requests(lengths, name)
         if (unsized or options.insertion) and masked:
-            raise UsageError(f"{name.text}: stretches to hide cannot be counted where lengths are unknown")
+            raise UsageError(
+                f"{name.text}: stretches to hide cannot be counted where lengths are unknown", code="not-supported"
+            )
         sized: list[Sized] = []
         if unsized or options.insertion:
             assert sizer is not None

@@ -199,7 +199,8 @@ def _inside(record: Record, wanted: tuple[int, int] | Moments) -> tuple[int, int
         )
     if stop > len(record):
         raise UsageError(
-            f"{record.key}:{start + 1}-{stop} leaves the record, which has the units 1-{len(record)}", code="bad-option"
+            f"{record.key}:{start + 1}-{stop} leaves the record, which has the units 1-{len(record)}",
+            code="outside-record",
         )
     return start, stop
 
@@ -212,7 +213,7 @@ def _units(record: Record, wanted: tuple[int, int] | Moments) -> tuple[int, int]
     except ValueError as error:
         raise UsageError(f"{record.key}, from {wanted.start} to {wanted.stop}: {error}", code="bad-option") from None
     if start >= stop:
-        raise UsageError(f"{record.key} has nothing from {wanted.start} up to {wanted.stop}", code="bad-option")
+        raise UsageError(f"{record.key} has nothing from {wanted.start} up to {wanted.stop}", code="outside-record")
     return start, stop
 
 
@@ -279,5 +280,5 @@ def _read_bed(path: Path) -> list[tuple[str, Range]]:
             )
         ranges.append((columns[0], (start, stop)))
     if not ranges:
-        raise DataError(path, "names no stretch")
+        raise DataError(path, "names no stretch", code="nothing-to-do")
     return ranges

@@ -238,7 +238,7 @@ class SamplerState:
                 return False
             self._number(cells[now], conditional)
             if step == 1:
-                reached = stated.at(np.array([start])).score(self.numbers[cells[now]])
+                reached = stated.at(np.array([start])).scores(self.numbers[cells[now]][:, None])[:, 0]
                 own[now] = np.clip((reached - score) / spread, -FARTHEST, FARTHEST)
         return True
 

@@ -107,7 +107,10 @@ class WindowPlan:
             if isinstance(rule, LegalCells):
                 position, column = rule.cells.T
                 if len(position) and position.max() >= len(self.masked):
-                    raise UsageError(f"record {self.task.key!r} ends before position {position.max() + 1} of a rule")
+                    raise UsageError(
+                        f"record {self.task.key!r} ends before position {position.max() + 1} of a rule",
+                        code="outside-record",
+                    )
                 ids = self.masked[position, column]
                 known = ids != np.asarray(self.vocabulary.mask_ids)[column]
                 wrong = known & ~rule.allowed[np.arange(len(ids)), np.where(known, ids, 0)]
@@ -115,7 +118,8 @@ class WindowPlan:
                     first = int(position[wrong][0])
                     raise UsageError(
                         f"record {self.task.key!r}: a rule does not allow the known value at position {first + 1}"
-                        f"\n\nhint: hide it as well, or change the rule"
+                        f"\n\nhint: hide it as well, or change the rule",
+                        code="bad-option",
                     )
 
     def _check_feasible(self) -> None:

@@ -48,7 +48,11 @@ def import_hf(
     saved = read_json(folder / CONFIG)
     layout = LAYOUTS.get(saved.get("model_type", ""))
     if layout is None:
-        raise DataError(folder / CONFIG, f"model_type {saved.get('model_type')!r} is none of {', '.join(LAYOUTS)}")
+        raise DataError(
+            folder / CONFIG,
+            f"model_type {saved.get('model_type')!r} is none of {', '.join(LAYOUTS)}",
+            code="not-supported",
+        )
     try:
         switches = layout.switches(saved)
         own = TypeAdapter(Vocabulary).validate_python(saved["maskseq"]["vocabulary"]) if "maskseq" in saved else None
@@ -58,7 +62,9 @@ def import_hf(
     except KeyError as error:
         raise DataError(folder / CONFIG, f"lacks the key {error}", code="damaged-file") from None
     except ValidationError as error:
-        raise DataError(folder / CONFIG, f"its maskseq section is broken ({error.errors()[0]['msg']})") from None
+        raise DataError(
+            folder / CONFIG, f"its maskseq section is broken ({error.errors()[0]['msg']})", code="damaged-file"
+        ) from None
     except DataError as error:
         raise DataError(folder / CONFIG, error.problem, code=error.code) from None
 
@@ -66,7 +72,9 @@ def import_hf(
     n_given = sum(value.numel() for value in tensors.values())
     if config.least_parameters > 2 * n_given:  # before anything of that size is made; what is missing is named below
         raise DataError(
-            folder / CONFIG, f"needs {config.least_parameters:,} parameters or more, and the weights have {n_given:,}"
+            folder / CONFIG,
+            f"needs {config.least_parameters:,} parameters or more, and the weights have {n_given:,}",
+            code="damaged-file",
         )
     model = Encoder(config, seed=None)
     if own is not None:
@@ -225,7 +233,9 @@ def _to_ours(layout: PublishedLayout, model: Encoder, tensors: dict[str, Tensor]
     unknown = [name for name in tensors if name not in used and not re.fullmatch(layout.unneeded, name)]
     if missing or unknown:
         problem = f"lacks {few(missing)}" if missing else f"has {few(unknown)}, for which there is no place"
-        raise DataError(path, f"is no {layout.architecture} as its {CONFIG} describes it: it {problem}")
+        raise DataError(
+            path, f"is no {layout.architecture} as its {CONFIG} describes it: it {problem}", code="damaged-file"
+        )
     return ours
 
 
@@ -316,5 +326,6 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
             folder / "pytorch_model.bin",
             "is a pickle, which can run code, so it is not read\n\n"
             "hint: load it with transformers and save_pretrained it again, which writes safetensors",
+            code="untrusted-code",
         )
     return read_tensors(folder / WEIGHTS)

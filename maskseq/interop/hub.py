@@ -53,7 +53,9 @@ def _parsed(address: str) -> tuple[str, str | None]:
     name, _, revision = address.removeprefix(SCHEME).removeprefix("hf:/").partition("@")
     parts = name.strip("/").split("/")
     if len(parts) != 2 or not all(each.replace("-", "").replace("_", "").replace(".", "").isalnum() for each in parts):
-        raise UsageError(f"{address}: expected hf://organization/name, or hf://organization/name@revision")
+        raise UsageError(
+            f"{address}: expected hf://organization/name, or hf://organization/name@revision", code="bad-option"
+        )
     return "/".join(parts), revision or None
 
 

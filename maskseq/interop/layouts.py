@@ -62,6 +62,7 @@ class PublishedLayout:
                     "config.json",
                     f"{'/'.join(keys)} is {given[0] if given else 'missing'}, "
                     f"which is no {self.architecture} that maskseq knows",
+                    code="not-supported",
                 )
         return found | self.read(config)
 

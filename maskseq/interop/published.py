@@ -60,11 +60,17 @@ def _read_modernbert(config: Json) -> Json:
     if config.get("layer_types") is not None:
         is_global = [kind == "full_attention" for kind in config["layer_types"]]
         if len(is_global) != n_layers:
-            raise DataError("config.json", f"has {len(is_global):,} layer_types for {n_layers:,} layers")
+            raise DataError(
+                "config.json", f"has {len(is_global):,} layer_types for {n_layers:,} layers", code="not-supported"
+            )
         second = next((i for i in range(1, n_layers) if is_global[i]), n_layers)
         every = next((n for n in (every, second) if is_global == [i % n == 0 for i in range(n_layers)]), None)
         if every is None:
-            raise DataError("config.json", "layer_types makes other layers global than every n-th, from the first")
+            raise DataError(
+                "config.json",
+                "layer_types makes other layers global than every n-th, from the first",
+                code="not-supported",
+            )
     rope = config.get("rope_parameters") or {}
     theta = _theta(rope.get("full_attention") or {}, config.get("global_rope_theta"), 160_000.0)
     local = _theta(rope.get("sliding_attention") or {}, config.get("local_rope_theta", 10_000.0), theta)
@@ -144,7 +150,9 @@ def _read_bert(config: Json) -> Json:
     kind = config.get("position_embedding_type", "absolute")
     if kind != "absolute":
         raise DataError(
-            "config.json", f"has position_embedding_type {kind!r}; only learned absolute ones are known here"
+            "config.json",
+            f"has position_embedding_type {kind!r}; only learned absolute ones are known here",
+            code="not-supported",
         )
     return {}
 
@@ -199,7 +207,11 @@ BERT = PublishedLayout(
 def _read_nomic(config: Json) -> Json:
     for key in ("prenorm", "use_rms_norm", "rotary_emb_interleaved"):
         if config.get(key):
-            raise DataError("config.json", f"has {key} = {config[key]}, which released NomicBERT models do not have")
+            raise DataError(
+                "config.json",
+                f"has {key} = {config[key]}, which released NomicBERT models do not have",
+                code="not-supported",
+            )
     return {"rope_theta": _theta(config.get("rope_parameters") or {}, config.get("rotary_emb_base"), 1000.0)}
 
 
@@ -294,9 +306,13 @@ NEOBERT = PublishedLayout(
 def _read_esm(config: Json) -> Json:
     kind = config.get("position_embedding_type", "absolute")
     if kind != "rotary" or config.get("emb_layer_norm_before"):
-        raise DataError("config.json", f"has {kind} positions; of the ESM family, only ESM-2 with RoPE is known here")
+        raise DataError(
+            "config.json",
+            f"has {kind} positions; of the ESM family, only ESM-2 with RoPE is known here",
+            code="not-supported",
+        )
     if config.get("is_folding_model"):
-        raise DataError("config.json", "is a folding model, not a masked language model")
+        raise DataError("config.json", "is a folding model, not a masked language model", code="not-supported")
     scaling = 0.15 * 0.8 if config.get("token_dropout") else 0.0
     return {"mask_scaling": scaling, "rope_theta": _theta({}, config.get("rope_theta"), 10_000.0)}
 
@@ -351,5 +367,7 @@ LAYOUTS = {"modernbert": MODERNBERT, "nomic_bert": NOMIC, "bert": BERT, "neobert
 def _theta(rope: Json, *old: float | None) -> float:
     """θ from the new `rope_parameters` of one kind of layer, or the first of the old keys that was given."""
     if rope.get("rope_type", "default") != "default":
-        raise DataError("config.json", f"has rope_type {rope['rope_type']!r}; only plain RoPE is known here")
+        raise DataError(
+            "config.json", f"has rope_type {rope['rope_type']!r}; only plain RoPE is known here", code="not-supported"
+        )
     return float(next(theta for theta in (rope.get("rope_theta"), *old) if theta is not None))

@@ -35,13 +35,19 @@ def length_evidence(
     """
     low, high = lengths
     if not 0 <= low <= high:
-        raise UsageError(f"the length of a hole is given as (shortest, longest), both 0 or more, not {lengths}")
+        raise UsageError(
+            f"the length of a hole is given as (shortest, longest), both 0 or more, not {lengths}", code="bad-option"
+        )
     tried, orders = [], []
     for ids, at in zip(sequences, places, strict=True):
         if not 0 <= at <= len(ids):
-            raise UsageError(f"the hole is before position {at} of a sequence that has {len(ids)}")
+            raise UsageError(
+                f"the hole is before position {at} of a sequence that has {len(ids)}", code="outside-record"
+            )
         if flank < 1 or not len(ids):
-            raise UsageError("lengths are judged by the positions around the hole: at least 1 of them is needed")
+            raise UsageError(
+                "lengths are judged by the positions around the hole: at least 1 of them is needed", code="bad-option"
+            )
         # What lies behind the flank is cut off: seen, it would tell the length, and not be counted for it.
         for length, each in enumerate(_tried(ids[: at + flank], at, lengths, vocabulary), start=low):
             after = np.arange(at, min(at + flank, len(ids))) + length

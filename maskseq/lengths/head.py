@@ -79,14 +79,15 @@ def fit_length_head(
     `UsageError` where the records have no room for such gaps.
     """
     if most < 1:
-        raise UsageError(f"most is {most}; at least 1 position must be able to miss")
+        raise UsageError(f"most is {most}; at least 1 position must be able to miss", code="bad-option")
     check_seed(seed)
     made = list(_examples(list(records), tokenizer, most, gaps, seed))
     judging = torch.tensor([record % 5 == 4 for record, _, _, _ in made])
     if len(made) < 100 or judging.all() or not judging.any():
         raise UsageError(
             f"{len(made)} gaps of up to {most} positions can be made in these records; 100 are needed, in 5 records\n\n"
-            f"hint: give it more data, or cut long records"
+            f"hint: give it more data, or cut long records",
+            code="too-little-data",
         )
     sides = []
     for first in range(0, len(made), BATCH):
@@ -115,7 +116,9 @@ def load_length_head(checkpoint: Path) -> LengthHead:
     """`UsageError` if there is none; `DataError` if it is damaged or of other weights."""
     path = CheckpointFolder(checkpoint).length_head
     if not path.exists():
-        raise UsageError(f"{checkpoint} has no length head\n\nhint: fit one with `maskseq fit-lengths`")
+        raise UsageError(
+            f"{checkpoint} has no length head\n\nhint: fit one with `maskseq fit-lengths`", code="missing-file"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             reported = json.loads(file.metadata()["length_head"])
@@ -123,9 +126,9 @@ def load_length_head(checkpoint: Path) -> LengthHead:
         head = LengthHead(tensors["dense.weight"].shape[0], int(reported["most"]))
         head.load_state_dict(tensors)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise DataError(path, f"is no length head ({error}); fit it again") from None
+        raise DataError(path, f"is no length head ({error}); fit it again", code="damaged-file") from None
     if reported["model"] != weights_digest(checkpoint):
-        raise DataError(path, "was fitted for other weights than those beside it; fit it again")
+        raise DataError(path, "was fitted for other weights than those beside it; fit it again", code="other-data")
     return head.eval()
 
 
@@ -137,9 +140,13 @@ def length_judge(model: Encoder, head: LengthHead) -> LengthScorer:
     ) -> Float[np.ndarray, "sequences lengths"]:
         low, high = lengths
         if high > head.most:
-            raise UsageError(f"the length head was fitted for up to {head.most} missing positions, not {high}")
+            raise UsageError(
+                f"the length head was fitted for up to {head.most} missing positions, not {high}", code="bad-option"
+            )
         if any(at in (0, len(ids)) for ids, at in zip(sequences, places, strict=True)):
-            raise UsageError("the length head looks at both sides of a hole: it cannot begin or end a record")
+            raise UsageError(
+                "the length head looks at both sides of a hole: it cannot begin or end a record", code="not-supported"
+            )
         near = [ids[max(at - REACH, 0) : at + REACH] for ids, at in zip(sequences, places, strict=True)]
         with torch.inference_mode():
             reported = head(side_states(model, near, [min(at, REACH) for at in places]))

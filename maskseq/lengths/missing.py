@@ -34,12 +34,16 @@ def read_lengths(texts: Iterable[str]) -> dict[str, list[Unsized]]:
         first, dash, last = units.replace(",", "").partition("-")
         low, _, high = span.partition("..")
         if not all(each.isdecimal() for each in (first, last if dash else first, low, high)):
-            raise UsageError(f"--length {text}: expected KEY:START-END=LOW..HIGH, such as chr1:1001-1100=20..60")
+            raise UsageError(
+                f"--length {text}: expected KEY:START-END=LOW..HIGH, such as chr1:1001-1100=20..60", code="bad-option"
+            )
         hole = Unsized(int(first) - 1, int(last or first), int(low), int(high))
         if not (0 <= hole.start < hole.stop and hole.low <= hole.high):
-            raise UsageError(f"--length {text}: the first unit is 1, END is not before START, nor HIGH below LOW")
+            raise UsageError(
+                f"--length {text}: the first unit is 1, END is not before START, nor HIGH below LOW", code="bad-option"
+            )
         if hole.high - hole.low >= MAX_LENGTHS:
-            raise UsageError(f"--length {text}: at most {MAX_LENGTHS} lengths can be compared")
+            raise UsageError(f"--length {text}: at most {MAX_LENGTHS} lengths can be compared", code="bad-option")
         found.setdefault(key, []).append(hole)
     return found
 
@@ -76,10 +80,14 @@ def give_lengths(
     for hole in sorted(holes, key=lambda hole: -hole.start):
         if not 0 <= hole.start < hole.stop <= len(record):
             raise UsageError(
-                f"{record.key}:{hole.start + 1}-{hole.stop} leaves the record, which has {len(record)} units"
+                f"{record.key}:{hole.start + 1}-{hole.stop} leaves the record, which has {len(record)} units",
+                code="outside-record",
             )
         if hole.high > context // 2:
-            raise UsageError(f"{record.key}: a hole of {hole.high} is longer than half the model's context, {context}")
+            raise UsageError(
+                f"{record.key}: a hole of {hole.high} is longer than half the model's context, {context}",
+                code="bad-option",
+            )
         closed = _resized(tokenizer, record, hole.start, hole.stop, 0)
         ids, at = _around(tokenizer, closed, [hole.start], context - hole.high)
         (evidence,) = judge(ids, at, (hole.low, hole.high))
@@ -131,7 +139,8 @@ def _around(
     if not _one_position_a_unit(units, len(record)):
         raise UsageError(
             f"{type(tokenizer).__name__} has no position for each unit: how many are missing cannot be judged\n\n"
-            f"hint: nucleotide and event tokenizers can"
+            f"hint: nucleotide and event tokenizers can",
+            code="not-supported",
         )
     windows, middles = [], []
     for place in places:

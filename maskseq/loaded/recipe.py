@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 from maskseq.contract.renamed import of_recipe, with_added
 from maskseq.corpus.dress import TrainedOn
 from maskseq.errors import DataError
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.model.checkpoint import read_json
 from maskseq.recipe import load_recipe
 from maskseq.storage.run_folder import CheckpointFolder, RunFolder

@@ -12,14 +12,15 @@ from maskseq.baselines.gating import PARTS
 from maskseq.baselines.run_experts import RunExperts
 from maskseq.calibration.stored import Fitted, read_calibration
 from maskseq.contract.identity import in_fields, saved_form
-from maskseq.corpus.dress import NO_OPTIONS, reader_for
+from maskseq.corpus.dress import AS_TRAINED, NO_OPTIONS, ReadAs, reader_for
 from maskseq.corpus.frames import TABLE
+from maskseq.corpus.intake import Intake
 from maskseq.corpus.reader import Corpus, Split, holds_corpus
 from maskseq.errors import UsageError
 from maskseq.formats import Format
 from maskseq.infill.sampler import InfillConfig
 from maskseq.loaded.recipe import masking_of, trained_on
-from maskseq.masking.plan import MaskingConfig
+from maskseq.masking.config import MaskingConfig
 from maskseq.model.checkpoint import read_json
 from maskseq.model.encoder import Encoder
 from maskseq.plugins import Trust
@@ -64,6 +65,11 @@ class LoadedRun:
         return read_calibration(self.checkpoint)
 
     @property
+    def folders(self) -> tuple[RunFolder, RunFolder]:
+        """Where its corpus may lie: the folder that was loaded, and the run that its checkpoint is of."""
+        return RunFolder(self.path), CheckpointFolder(self.checkpoint).run
+
+    @property
     def task(self) -> TaskModel:
         """What it was fine-tuned for; `UsageError` if it was not."""
         return load_task(self.checkpoint, self.model, self.tokenizer, trust_code=self.trust_code)
@@ -75,6 +81,11 @@ class LoadedRun:
         """
         data = trained_on(self.path, self.checkpoint)
         return reader_for(file, self.tokenizer, data, name, options, trust_code=self.trust_code)
+
+    def intake(self, file: Path, read_as: ReadAs = AS_TRAINED, *, tokenizer: Tokenizer[Any] | None = None) -> Intake:
+        """The records of a file, of which those that the tokenizer (default: its own) cannot encode are broken, too."""
+        reader = self.reader(file, read_as.format, read_as.options)
+        return Intake(reader, file, on_error=read_as.on_error, tokenizer=tokenizer or self.tokenizer)
 
     def frames_as(self, name: str | None = None) -> type[Format[Any]]:
         """The format that data frames are read with: the one called `name`, or that of the training files."""
@@ -112,13 +123,19 @@ class LoadedRun:
         return RunExperts(stored, lambda: self._corpus_of(stored), self.fills.vocabulary, context, self.known)
 
     def _corpus_of(self, gate: StoredGate | None) -> Corpus:
-        """The one that experts are counted on: open, in the run's folder, or where it lay when the gate was fitted."""
+        """The one that experts are counted on: open, in the run's folder, or where it lay when the gate was fitted.
+
+        If none of them is that of the gate, the first one.
+        """
         if self.counted_on is not None:
             return self.counted_on
-        runs = RunFolder(self.path), CheckpointFolder(self.checkpoint).run
-        elsewhere: Place = gate.corpus_path if gate and gate.corpus_path else runs[0].corpus
-        places = [*(each.corpus for each in runs), elsewhere]
-        return self.corpus(next(filter(holds_corpus, places), places[0]))
+        places: list[Place] = [*dict.fromkeys(each.corpus for each in self.folders)]
+        if gate and gate.corpus_path:
+            places.append(gate.corpus_path)
+        there = list(filter(holds_corpus, places)) or places[:1]
+        corpora = (self.corpus(place) for place in there)
+        fits = (corpus for corpus in corpora if gate is None or corpus.fingerprint == gate.corpus)
+        return next(fits, None) or self.corpus(there[0])
 
     def corpus_of_experts(self) -> Corpus:
         """The one that experts are counted on; `UsageError` if it is gone."""
@@ -141,7 +158,7 @@ class LoadedRun:
         encoder = plain if view is None else of_ids(view[1](with_ids(plain)))
         return self.experts.predict(encoder, experts, parts)
 
-    def predict(self, *, symmetries: bool = True, precision: Literal["bf16", "fp32"] = "fp32") -> EncoderPredict:
+    def predict(self, *, symmetries: bool = True, precision: Literal["bf16", "fp32"] = "fp32") -> Predict:
         """The encoder: log-probabilities of masked cells, averaged over the tokenizer's symmetries if wanted."""
         if self.model.embeddings.reference is not None:
             return NumberEncoderPredict(self.model, precision=precision)

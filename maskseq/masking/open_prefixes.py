@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Integer
 
-from maskseq.masking.plan import OBJECTIVES, SegmentMask
+from maskseq.masking.config import OBJECTIVES
+from maskseq.masking.plan import SegmentMask
 from maskseq.masking.units import RawUnits
 from maskseq.types import Field
 

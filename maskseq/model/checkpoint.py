@@ -311,7 +311,8 @@ def _same_vocabulary(config: EncoderConfig, tokenizer: Tokenizer[Any]) -> None:
     if config.vocabulary != tokenizer.vocabulary:
         raise UsageError(
             f"the encoder was built for fields {_rows(config.vocabulary)}, "
-            f"but tokenizer {type(tokenizer).__name__} has {_rows(tokenizer.vocabulary)}"
+            f"but tokenizer {type(tokenizer).__name__} has {_rows(tokenizer.vocabulary)}",
+            code="other-tokenizer",
         )
 
 

@@ -89,7 +89,8 @@ class Encoder(nn.Module):
         if config.positions == "learned" and max_seqlen > config.max_positions:
             raise UsageError(
                 f"a piece of {max_seqlen} positions does not fit the {config.max_positions} learned ones\n\n"
-                f"hint: shorten the context, or train with max_positions = {max_seqlen}"
+                f"hint: shorten the context, or train with max_positions = {max_seqlen}",
+                code="bad-option",
             )
         if attend is None:
             attend = partial(packed_self_attention, backend=self.kernels.attention)

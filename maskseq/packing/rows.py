@@ -18,8 +18,9 @@ from jaxtyping import Bool, Float32, Float64, Int, Int8, Int32, Integer
 from maskseq.contract.brief import brief
 from maskseq.corpus.reader import Corpus, Split, stored_name
 from maskseq.errors import UsageError
+from maskseq.masking.config import MaskingConfig
 from maskseq.masking.open_prefixes import mask_tail, prefixes
-from maskseq.masking.plan import MaskingConfig, SegmentMask, mask_segment
+from maskseq.masking.plan import SegmentMask, mask_segment
 from maskseq.packing.blocks import Blocks, LoadedBlock, load_block
 from maskseq.packing.folds import FILLER, WHOLE, fold_of
 from maskseq.packing.numbering import RowNumbers

@@ -37,12 +37,13 @@ class Embedder:
 
     def __post_init__(self) -> None:
         if self.pooling not in ("mean", "max", "none"):
-            raise UsageError(f"pooling is {self.pooling!r}; it can be mean, max or none")
+            raise UsageError(f"pooling is {self.pooling!r}; it can be mean, max or none", code="bad-option")
         n_layers = self.model.config.n_layers
         if self.layer is not None and not 0 <= self.layer < n_layers:
             raise UsageError(
                 f"layer = {self.layer}: this encoder has {n_layers} layers\n\nhint: it can be 0 (embeddings) to "
-                f"{n_layers - 1}; without it, states are those behind the last layer and its norm"
+                f"{n_layers - 1}; without it, states are those behind the last layer and its norm",
+                code="bad-option",
             )
 
     def groups(self, records: Iterable[Keyed]) -> Iterator[list[Keyed]]:

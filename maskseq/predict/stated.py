@@ -81,10 +81,6 @@ class Stated:
         found = _linear(wanted, np.broadcast_to(SCORES, self.quantiles.shape), self.quantiles)
         return Stated(self.mean + found[:, -2] - found[:, -1], found[:, :-2])
 
-    def score(self, numbers: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cells"]:
-        """The normal scores of numbers."""
-        return self.scores(numbers[:, None])[:, 0]
-
     def quantile(self, ranks: Float[np.ndarray, "cells n"]) -> Float[np.ndarray, "cells n"]:
         """The numbers that each cell's number is below with these probabilities."""
         scores = normal_scores(np.clip(ranks, 1e-12, 1 - 1e-12))

@@ -82,7 +82,7 @@ def score_records(
     `others` are asked the same, for the `tails` of a score only.
     """
     if stride is not None and stride < 1:
-        raise UsageError(f"stride is {stride}; it is a number of positions, at least 1")
+        raise UsageError(f"stride is {stride}; it is a number of positions, at least 1", code="bad-option")
     columns = requested_fields(tokenizer, fields)
     work = _passes(records, tokenizer, context, stride, mode, columns)
     for batch in reaching(work, _size, batch_positions):

@@ -51,7 +51,9 @@ def bound(host: str, port: int) -> socket.socket:
         listening.listen(128)  # from here on, whoever connects waits
     except OSError as error:
         reason = error.strerror or error
-        raise UsageError(f"{host}:{port}: {reason}\n\nhint: another --port, or --port 0 for a free one") from None
+        raise UsageError(
+            f"{host}:{port}: {reason}\n\nhint: another --port, or --port 0 for a free one", code="unreachable"
+        ) from None
     return listening
 
 

@@ -5,22 +5,25 @@ model's thread. That thread puts what waits into one call, which packs sequences
 forward passes. Answers do not depend on what else is in a call.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, pairwise
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
-from typing import Any, NamedTuple
+from threading import Thread, current_thread
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from maskseq.baselines.gating import PARTS
 from maskseq.baselines.run_experts import RunExperts
+from maskseq.corpus.budget import within
 from maskseq.corpus.reader import Split
+from maskseq.predict.blend import ENCODER
 from maskseq.predict.experts.number_blend import NumberBlend
 from maskseq.predict.protocol import Example, Factors, Predict, PredictNumbers
 from maskseq.predict.stated import Stated
@@ -33,6 +36,7 @@ TOGETHER = 1 << 16
 """Positions of several requests that are asked about in one call."""
 
 Lists = tuple[Sequence[Any], ...]
+T = TypeVar("T")
 
 
 class Call(NamedTuple):
@@ -59,17 +63,38 @@ class ModelThread:
         self._thread.start()
         self.n_calls = self.n_asked = 0
 
-    def ask(self, call: Callable[..., Sequence[Any]], *given: Sequence[Any], size: int) -> Sequence[Any]:
-        """What `call(*given)` answers. Given lists of one length, of which several callers' may be put together."""
-        if time.monotonic() > DEADLINE.get():
+    def ask(self, call: Callable[..., Sequence[Any]], *given: Sequence[Any], sizes: Sequence[int]) -> Sequence[Any]:
+        """What `call(*given)` answers. Given lists of one length, of which several callers' may be put together.
+
+        `sizes` are positions, of each item: many items take several turns, so that no caller keeps the others waiting.
+        """
+        turns = within(range(len(sizes)), (sizes.__getitem__, TOGETHER))
+        return [
+            each
+            for some in turns
+            for each in self._ask(
+                call, tuple([column[i] for i in some] for column in given), sum(sizes[i] for i in some)
+            )
+        ]
+
+    def alone(self, call: Callable[[], T]) -> T:
+        """What a call answers that is not put together with others, in the thread that no other call is in."""
+        (answer,) = self._ask(lambda: [call()], (), 0)
+        return answer  # type: ignore[no-any-return]
+
+    def _ask(self, call: Callable[..., Sequence[Any]], given: Lists, size: int) -> Sequence[Any]:
+        """The answer, by the request's deadline: behind that, nobody waits for it and no other request is kept out."""
+        if current_thread() is self._thread:  # such as the encoder that a blend asks
+            return call(*given)
+        left = DEADLINE.get() - time.monotonic()
+        if left <= 0:
             raise too_long()
         job = Call(call, given, size, Future())
         self._jobs.put(job)
+        if not wait([job.result], None if math.isinf(left) else left).done:
+            job.result.cancel()
+            raise too_long()
         return job.result.result()
-
-    def alone(self, call: Callable[[], Sequence[Any]]) -> Sequence[Any]:
-        """What a call answers that is not put together with others, in the thread that no other call is in."""
-        return self.ask(call, size=0)
 
     def stop(self) -> None:
         """Answer what waits, and end."""
@@ -79,10 +104,11 @@ class ModelThread:
     def _work(self) -> None:
         while (job := self._held or self._jobs.get()) is not None:
             self._held = None
-            together = self._waiting(job)
-            self.n_calls += 1
-            self.n_asked += len(together)
-            self._answer(together)
+            together = [each for each in self._waiting(job) if each.result.set_running_or_notify_cancel()]
+            if together:
+                self.n_calls += 1
+                self.n_asked += len(together)
+                self._answer(together)
 
     def _waiting(self, first: Call) -> list[Call]:
         """The job, and those behind it that ask the same method, up to a number of positions."""
@@ -138,7 +164,7 @@ class Shared:
         self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> Sequence[Float[np.ndarray, "_ _"]]:
         """What the method answers."""
-        return self.thread.ask(self.predict, examples, cells, size=_size(examples))
+        return self.thread.ask(self.predict, examples, cells, sizes=_sizes(examples))
 
 
 @dataclass(frozen=True)
@@ -148,12 +174,12 @@ class SharedNumbers(Shared):
     predict: PredictNumbers
 
     def stated(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> Sequence[Stated]:
-        return self.thread.ask(self.predict.stated, examples, cells, size=_size(examples))
+        return self.thread.ask(self.predict.stated, examples, cells, sizes=_sizes(examples))
 
     def of_bins(
         self, stated: Sequence[Stated], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> Sequence[Float[np.ndarray, "_ _"]]:
-        return self.thread.ask(self.predict.of_bins, stated, cells, size=sum(map(len, cells)))
+        return self.thread.ask(self.predict.of_bins, stated, cells, sizes=[len(each) for each in cells])
 
 
 @dataclass(frozen=True)
@@ -163,14 +189,14 @@ class SharedJointly(SharedNumbers):
     predict: NumberBlend
 
     def jointly(self, example: Example, cells: Integer[np.ndarray, "cells 2"]) -> Factors:
-        return list(self.thread.alone(lambda: self.predict.jointly(example, cells)))
+        return self.thread.alone(lambda: self.predict.jointly(example, cells))
 
     def rejected(self, example: Example) -> Bool[np.ndarray, "length fields"]:
         return self.predict.rejected(example)
 
 
-def _size(examples: Sequence[Example]) -> int:
-    return sum(len(each.ids) for each in examples)
+def _sizes(examples: Sequence[Example]) -> list[int]:
+    return [len(each.ids) for each in examples]
 
 
 def shared(predict: Predict, thread: ModelThread) -> Shared:
@@ -181,20 +207,24 @@ def shared(predict: Predict, thread: ModelThread) -> Shared:
 
 
 class SharedExperts(RunExperts):
-    """A run's experts, weighed and combined once, and asked in the model's thread."""
+    """A run's experts, weighed and combined once with each encoder, and asked in the model's thread."""
 
     def __init__(self, own: RunExperts, thread: ModelThread) -> None:
         super().__init__(own.stored, own.open_corpus, own.vocabulary, own.context)
         self.thread = thread
         self.kept: dict[tuple[Any, ...], Predict] = {}
-        self.lock = Lock()
 
     def predict(self, encoder: Predict, names: Sequence[str] = (), parts: tuple[Split, ...] = PARTS) -> Predict:
-        key = tuple(names), parts
-        with self.lock:
+        if self.used(names) == (ENCODER,):
+            return encoder
+        key = encoder, tuple(names), parts
+
+        def combined() -> Predict:
             if key not in self.kept:
-                self.kept[key] = shared(super().predict(encoder, names, parts), self.thread)
+                self.kept[key] = shared(super(SharedExperts, self).predict(encoder, names, parts), self.thread)
             return self.kept[key]
+
+        return self.kept.get(key) or self.thread.alone(combined)
 
 
 @dataclass(frozen=True)
@@ -202,6 +232,8 @@ class ServedModel(TrainedModel):
     """A run that several requests ask at the same time. All of them average over the tokenizer's symmetries."""
 
     thread: ModelThread = field(default_factory=ModelThread)
+    encoders: dict[tuple[bool, str], Shared] = field(default_factory=dict)
+    """One for each way to ask the model, so that what requests ask of it at the same time is one call."""
 
     @classmethod
     def of(cls, run: TrainedModel) -> "ServedModel":
@@ -209,6 +241,11 @@ class ServedModel(TrainedModel):
         served = cls(run.path, run.model, run.tokenizer, run.checkpoint, run.trust_code, run.counted_on)
         served.predictor()
         return served
+
+    def predict(self, *, symmetries: bool = True, precision: Literal["bf16", "fp32"] = "fp32") -> Predict:
+        """The encoder, asked in the model's thread."""
+        encoder = super().predict(symmetries=symmetries, precision=precision)
+        return self.encoders.setdefault((symmetries, precision), Shared(encoder, self.thread))
 
     @cached_property
     def experts(self) -> RunExperts:

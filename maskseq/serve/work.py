@@ -7,14 +7,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from maskseq.apps.generate import chosen
+from maskseq.apps.generate import By, chosen
 from maskseq.apps.predict_labels import task_records
 from maskseq.contract.fence import encode, fenced, numbers_of, read
 from maskseq.corpus.out_of_range import OutOfRange
@@ -46,6 +46,8 @@ from maskseq.tasks.table import prediction_rows
 from maskseq.types import END
 
 Answer = dict[str, Any]
+DRAWN = 1 << 12
+"""Cells of continuations that a request draws between two looks at its deadline, about."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Server:
 
     run: ServedModel
     limits: Limits
+    continued: dict[By | None, tuple[Predictor, str]] = field(default_factory=dict)
+    """By what was wished for: what continues sequences, and what to call it."""
 
     def infill(self, request: InfillRequest) -> Answer:
         """The file with its holes filled, and each filled cell with its probabilities."""
@@ -107,7 +111,9 @@ class Server:
         predictor, by = self.predictor(request.by)
         ends = any(END in field.controls for field in predictor.tokenizer.fields)
         if request.rest and not ends:
-            raise UsageError("nothing says where these sequences end\n\nhint: say how far, as steps")
+            raise UsageError(
+                "nothing says where these sequences end\n\nhint: say how far, as steps", code="not-supported"
+            )
         block = 1 if ends else max(predictor.context // 2, 1)
         steps = predictor.context if request.rest else request.steps
         config = GenerateConfig(steps=steps, samples=request.samples, block=block, seed=request.seed)
@@ -119,13 +125,15 @@ class Server:
                 if request.cases and not set(request.cases) & set(name.meant_by):
                     continue
                 if not len(record):
-                    raise DataError(name.text, "has nothing in it that could go on")
+                    raise DataError(name.text, "has nothing in it that could go on", code="nothing-to-do")
                 ids = encode(predictor.tokenizer, record)
                 asked.append((name.text, replace(ids, numbers=numbers_of(predictor.tokenizer, record))))
             names.check()
             if len(asked) * request.samples * steps > self.limits.positions:
                 raise too_large("records × samples × steps are more", self.limits.positions)
-            answers = continuations(predictor.predict, predictor.tokenizer, asked, config, context=predictor.context)
+            answers = continuations(
+                predictor.predict, predictor.tokenizer, asked, config, context=predictor.context, cells=DRAWN
+            )
             for (key, ids), each in zip(asked, answers, strict=True):
                 known = len(predictor.tokenizer.opened(ids.ids))
                 if request.rest:
@@ -154,23 +162,27 @@ class Server:
         task = self.run.labels
         if task is None:
             raise UsageError(
-                "this run was not fine-tuned, so it predicts no labels\n\nhint: serve what `maskseq finetune` has made"
+                "this run was not fine-tuned, so it predicts no labels\n\nhint: serve what `maskseq finetune` has made",
+                code="not-supported",
             )
         with self.opened(request) as (_, file, _):
             intake = task_records(self.run, task, file, request.format)
             found = self.run.thread.alone(lambda: [row for some in prediction_rows(task, intake) for row in some])
-        return {"rows": list(found)}
+        return {"rows": found}
 
-    def predictor(self, by: Any) -> tuple[Predictor, str]:
+    def predictor(self, by: By | None) -> tuple[Predictor, str]:
         """What continues sequences: counted once, and asked by several requests together."""
-        kept: dict[Any, tuple[Predictor, str]] = vars(self.run).setdefault("continued", {})
-        if by not in kept:
-            ((found, name),) = self.run.thread.alone(lambda: [chosen(self.run, by)])
-            predict = found.predict
-            if not isinstance(predict, Shared):
-                predict = shared(predict, self.run.thread)
-            kept[by] = replace(found, predict=predict), name
-        return kept[by]
+
+        def counted() -> tuple[Predictor, str]:
+            if by not in self.continued:
+                found, name = chosen(self.run, by)
+                predict = found.predict
+                if not isinstance(predict, Shared):
+                    predict = shared(predict, self.run.thread)
+                self.continued[by] = replace(found, predict=predict), name
+            return self.continued[by]
+
+        return self.continued.get(by) or self.run.thread.alone(counted)
 
     @contextmanager
     def opened(self, request: Request) -> Iterator[tuple[Format[Any], Path, list[Any]]]:
@@ -214,7 +226,8 @@ def require_alone(reader: Format[Any], file: Path) -> None:
     """`UsageError` for a file that takes content from another one: a request names no files of this machine."""
     if any(each.resolve() != file.resolve() for each in reader.sources(file)):
         raise UsageError(
-            f"{file.name} is read together with other files, and one is sent at a time\n\nhint: use the command line"
+            f"{file.name} is read together with other files, and one is sent at a time\n\nhint: use the command line",
+            code="not-supported",
         )
 
 
@@ -258,7 +271,10 @@ def with_value(record: Any, value: FixedValue, run: ServedModel) -> Any:
     field = tokenizer.fields[column]
     encoded = encode(tokenizer, record)
     if value.position >= len(encoded):
-        raise UsageError(f"position {value.position} is outside of {record.key!r}, which has {len(encoded)} positions")
+        raise UsageError(
+            f"position {value.position} is outside of {record.key!r}, which has {len(encoded)} positions",
+            code="outside-record",
+        )
     cell = np.array([[value.position, column]])
     number = None
     if field.centres is not None:
@@ -269,7 +285,8 @@ def with_value(record: Any, value: FixedValue, run: ServedModel) -> Any:
     else:
         raise UsageError(
             f"{value.value!r} is not a value of the field {field.name!r}\n\n"
-            f"hint: {nearest(str(value.value), field.tokens[:1000])}"
+            f"hint: {nearest(str(value.value), field.tokens[:1000])}",
+            code="unknown-name",
         )
     ids, holes = encoded.ids.copy(), np.zeros(encoded.ids.shape, bool)
     ids[tuple(cell.T)], holes[tuple(cell.T)] = token, True
@@ -282,7 +299,8 @@ def with_value(record: Any, value: FixedValue, run: ServedModel) -> Any:
     if now.shape != ids.shape or not tokenizer.vocabulary.known(now)[value.position, column]:
         raise UsageError(
             f"{field.name!r} of {record.key!r} at position {value.position} cannot be fixed alone: what it is counted "
-            f"from is unknown as well"
+            f"from is unknown as well",
+            code="not-supported",
         )
     return record
 
@@ -293,5 +311,7 @@ def as_number(value: FixedValue) -> float:
     except ValueError:
         number = float("nan")
     if not np.isfinite(number):
-        raise UsageError(f"{value.value!r} is not a number, and the field {value.field!r} has numbers")
+        raise UsageError(
+            f"{value.value!r} is not a number, and the field {value.field!r} has numbers", code="bad-option"
+        )
     return number

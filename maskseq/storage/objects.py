@@ -34,7 +34,7 @@ class Objects:
         try:
             self.client = self._connect()
         except self._errors.BaseError as error:
-            raise UsageError(f"{url} cannot be opened: {_gist(error)}") from error
+            raise UsageError(f"{url} cannot be opened: {_gist(error)}", code="unreachable") from error
 
     def get(self, name: str) -> bytes:
         return self.get_version(name)[0]
@@ -104,7 +104,8 @@ class Objects:
             ):
                 raise UsageError(
                     f"{place}: access is denied: {_gist(error)}\n\n"
-                    f"hint: credentials come from the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                    f"hint: credentials come from the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+                    code="unreachable",
                 ) from error
             raise MaskseqError(
                 f"{place}: {_gist(error)}\n\nhint: once the store answers, the same command goes on where it was"

@@ -179,7 +179,9 @@ def explained(target: Path, work: Path | None = None) -> Iterator[None]:
         hint = "\n\nhint: make room and run the same command again" if full else ""
         other = work is not None and isinstance(error.filename, str) and not Path(error.filename).is_relative_to(work)
         path = error.filename if other else _known(error.filename, target, work)
-        raise DataError(path, f"{'' if other else 'cannot be written: '}{error.strerror or error}{hint}") from error
+        raise DataError(
+            path, f"{'' if other else 'cannot be written: '}{error.strerror or error}{hint}", code="system"
+        ) from error
     except DataError as error:
         if work is None or not Path(error.path).is_relative_to(work):
             raise

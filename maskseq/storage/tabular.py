@@ -39,7 +39,7 @@ def table_writer(path: Path, columns: Columns) -> Iterator[Sink]:
     The file appears when the block ends without an error.
     """
     if path.suffix not in _SINKS:
-        raise UsageError(f"{path}: a table is written as {', '.join(_SINKS)}")
+        raise UsageError(f"{path}: a table is written as {', '.join(_SINKS)}", code="bad-option")
     with replacing(path) as aside, _SINKS[path.suffix](aside, columns) as sink:
 
         def named(rows: Iterable[Mapping[str, Any]]) -> None:

@@ -35,14 +35,16 @@ class TaskData:
 
     def __post_init__(self) -> None:
         if not self.files:
-            raise UsageError("data.files: a task needs at least one file of records")
+            raise UsageError("data.files: a task needs at least one file of records", code="bad-option")
         for name in ("selection", "test"):
             share = getattr(self, name)
             if isinstance(share, float | int) and not 0 < share < 1:
-                raise UsageError(f"data.{name} = {share} must be a share between 0 and 1, or a file")
+                raise UsageError(f"data.{name} = {share} must be a share between 0 and 1, or a file", code="bad-option")
         shares = [share for share in (self.selection, self.test) if isinstance(share, float)]
         if sum(shares) >= 1:
-            raise UsageError(f"data.selection and data.test take {sum(shares):g} of the records: nothing is left")
+            raise UsageError(
+                f"data.selection and data.test take {sum(shares):g} of the records: nothing is left", code="bad-option"
+            )
 
     @property
     def shares(self) -> dict[str, float]:
@@ -85,13 +87,15 @@ class LabelSource:
     def __post_init__(self) -> None:
         given = [name for name in ("file", "bed", "outcome") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise UsageError(f"labels: give one of {' and '.join(given)}")
+            raise UsageError(f"labels: give one of {' and '.join(given)}", code="bad-option")
         if not given and self.column is None:
-            raise UsageError("labels: say where labels come from: column, file, bed or outcome")
+            raise UsageError("labels: say where labels come from: column, file, bed or outcome", code="bad-option")
         if self.column is not None and given and given != ["file"]:
-            raise UsageError(f"labels: give column or {given[0]}")
+            raise UsageError(f"labels: give column or {given[0]}", code="bad-option")
         if self.each == "unit" and (self.file or self.outcome):
-            raise UsageError("labels.each = 'unit' goes with column or bed: a file and an outcome are of records")
+            raise UsageError(
+                "labels.each = 'unit' goes with column or bed: a file and an outcome are of records", code="bad-option"
+            )
         if self.outcome is not None:
             Outcome.of(self.outcome)
 
@@ -112,7 +116,9 @@ class PrefixConfig:
 
     def __post_init__(self) -> None:
         if not 1 <= self.min <= self.max or self.step < 1:
-            raise UsageError(f"prefixes: min = {self.min}, max = {self.max}, step = {self.step} give no prefix")
+            raise UsageError(
+                f"prefixes: min = {self.min}, max = {self.max}, step = {self.step} give no prefix", code="bad-option"
+            )
 
     @property
     def lengths(self) -> range:
@@ -144,11 +150,15 @@ class HeadConfig:
             object.__setattr__(self, "kind", named(given))
         for name in ("width", "bins", "kernel"):
             if not 1 <= getattr(self, name) <= 1 << 16:
-                raise UsageError(f"head.{name} = {getattr(self, name)} must be a number from 1 to {1 << 16:,}")
+                raise UsageError(
+                    f"head.{name} = {getattr(self, name)} must be a number from 1 to {1 << 16:,}", code="bad-option"
+                )
         if self.kernel % 2 == 0:
-            raise UsageError(f"head.kernel = {self.kernel} must be odd: a position stands in its middle")
+            raise UsageError(
+                f"head.kernel = {self.kernel} must be odd: a position stands in its middle", code="bad-option"
+            )
         if not 0 <= self.dropout < 1:
-            raise UsageError(f"head.dropout = {self.dropout} must be at least 0 and below 1")
+            raise UsageError(f"head.dropout = {self.dropout} must be at least 0 and below 1", code="bad-option")
 
     def kind_of(self, *, per_unit: bool) -> str:
         """The kind with its default; `UsageError` where labels are of something else."""
@@ -156,7 +166,10 @@ class HeadConfig:
         fitting = ("linear", "cnn") if per_unit else ("mean", "max", "attention", "positions", "cnn")
         if kind not in fitting and not is_own(kind):
             what = "units" if per_unit else "records"
-            raise UsageError(f"head.kind = {kind!r} does not go with labels of {what}; those are {', '.join(fitting)}")
+            raise UsageError(
+                f"head.kind = {kind!r} does not go with labels of {what}; those are {', '.join(fitting)}",
+                code="bad-option",
+            )
         return kind
 
 
@@ -199,12 +212,14 @@ class FitConfig:
     def __post_init__(self) -> None:
         for name in ("rank", "epochs", "patience", "batch", "save_every"):
             if getattr(self, name) < 1:
-                raise UsageError(f"training.{name} = {getattr(self, name)} must be at least 1")
+                raise UsageError(f"training.{name} = {getattr(self, name)} must be at least 1", code="bad-option")
         for name in ("lr", "head_lr", "alpha", "layer_decay"):
             if getattr(self, name) <= 0:
-                raise UsageError(f"training.{name} = {getattr(self, name)} must be above 0")
+                raise UsageError(f"training.{name} = {getattr(self, name)} must be above 0", code="bad-option")
         if not 0 <= self.warmup < 1 or self.weight_decay < 0 or self.layer_decay > 1:
-            raise UsageError("training: warmup is a share below 1, layer_decay at most 1, weight_decay at least 0")
+            raise UsageError(
+                "training: warmup is a share below 1, layer_decay at most 1, weight_decay at least 0", code="bad-option"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,16 +238,18 @@ class TaskConfig:
         check_seed(self.seed)
         self.head.kind_of(per_unit=self.labels.per_unit)
         if self.prefixes and self.labels.per_unit:
-            raise UsageError("prefixes: labels of units need none; give one of both")
+            raise UsageError("prefixes: labels of units need none; give one of both", code="bad-option")
         if self.labels.per_unit and self.kind == "multilabel":
-            raise UsageError("kind = 'multilabel' is for labels of records, not of units")
+            raise UsageError("kind = 'multilabel' is for labels of records, not of units", code="bad-option")
         if self.labels.per_unit and self.training.symmetries:
-            raise UsageError("training.symmetries is for labels of records, not of units")
+            raise UsageError("training.symmetries is for labels of records, not of units", code="bad-option")
         if self.labels.outcome is None:
             return
         outcome = Outcome.of(self.labels.outcome)
         if outcome.is_number != (self.kind == "regression") or self.kind in ("multiclass", "multilabel"):
             wanted = "regression" if outcome.is_number else "binary"
-            raise UsageError(f"labels.outcome = {self.labels.outcome!r} is of kind {wanted!r}, not {self.kind!r}")
+            raise UsageError(
+                f"labels.outcome = {self.labels.outcome!r} is of kind {wanted!r}, not {self.kind!r}", code="bad-option"
+            )
         if not self.prefixes:
-            raise UsageError("labels.outcome needs [prefixes]: whole records show their outcome")
+            raise UsageError("labels.outcome needs [prefixes]: whole records show their outcome", code="bad-option")

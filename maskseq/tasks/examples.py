@@ -55,7 +55,8 @@ def labelled_examples(
     if config.prefixes and config.prefixes.max > context:
         raise UsageError(
             f"prefixes.max = {config.prefixes.max} is longer than the encoder's context of {context} positions\n\n"
-            f"hint: set prefixes.max to at most {context}, or pretrain with a longer context"
+            f"hint: set prefixes.max to at most {context}, or pretrain with a longer context",
+            code="bad-option",
         )
     make = _maker(config, tokenizer, context)
     found: dict[str, list[TaskExample]] = {}
@@ -68,7 +69,11 @@ def labelled_examples(
         warnings.warn(text, DataWarning, stacklevel=2)
     for part, examples in found.items():
         if not examples:
-            raise DataError(f"the {part} data", "has no labelled example: no record, or no prefix that is short enough")
+            raise DataError(
+                f"the {part} data",
+                "has no labelled example: no record, or no prefix that is short enough",
+                code="too-little-data",
+            )
     return found
 
 
@@ -114,6 +119,7 @@ def split_shares(
             raise DataError(
                 f"the {part} data",
                 f"has no record: there are {len(part_of):,} groups of records to divide",
+                code="too-little-data",
             )
     return found
 
@@ -201,13 +207,16 @@ class _Outcomes:
         names = [each.name for each in tokenizer.fields]
         name = config.labels.field or names[0]
         if name not in names:
-            raise UsageError(f"labels.field: there is no field {name!r}\n\nhint: {nearest(name, names)}")
+            raise UsageError(
+                f"labels.field: there is no field {name!r}\n\nhint: {nearest(name, names)}", code="unknown-name"
+            )
         self.field = names.index(name)
         tokens = tokenizer.fields[self.field].tokens
         if self.outcome.value not in tokens:
             hint = nearest(self.outcome.value, tokens, f"it knows {listed(tokens)}")
             raise UsageError(
-                f"labels.outcome: the run's field {name!r} does not know {self.outcome.value!r}\n\nhint: {hint}"
+                f"labels.outcome: the run's field {name!r} does not know {self.outcome.value!r}\n\nhint: {hint}",
+                code="unknown-name",
             )
         self.token = tokens.index(self.outcome.value)
 

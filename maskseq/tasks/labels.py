@@ -65,7 +65,8 @@ def checked_column(column: str, tokenizer: Tokenizer[Any]) -> str:
         if {each.name, each.source} & {column, plain, f"case:{plain}"}:
             raise UsageError(
                 f"labels.column = {column!r} is also a field that the encoder reads ({each.name!r}): the label would "
-                f"leak into its own prediction\n\nhint: pretrain a run without that field, or name another column"
+                f"leak into its own prediction\n\nhint: pretrain a run without that field, or name another column",
+                code="bad-option",
             )
     return column
 
@@ -83,6 +84,7 @@ class ColumnLabels:
                 f"record {name!r}",
                 f"has no label: there is no attribute {self.column!r}, or it is empty\n\n"
                 f"hint: labels.column names a column of the table, or of an event log an attribute of the case",
+                code="bad-label",
             )
         return value.strip()
 
@@ -105,11 +107,16 @@ class TableLabels:
         for line, row in _rows(path, (key, column)):
             name, label = row[key], row[column]
             if not label:
-                raise DataError(path, f"the label of {name!r} is empty", place=f"line {line}")
+                raise DataError(path, f"the label of {name!r} is empty", place=f"line {line}", code="bad-label")
             if labels.setdefault(name, label) != label:
-                raise DataError(path, f"{name!r} has two labels, {labels[name]!r} and {label!r}", place=f"line {line}")
+                raise DataError(
+                    path,
+                    f"{name!r} has two labels, {labels[name]!r} and {label!r}",
+                    place=f"line {line}",
+                    code="bad-label",
+                )
         if not labels:
-            raise DataError(path, "has a header but no labels")
+            raise DataError(path, "has a header but no labels", code="bad-label")
         return cls(path, labels)
 
     def of(self, name: str, record: Record) -> str:
@@ -124,7 +131,9 @@ class TableLabels:
         if self.missing:
             known = most_alike(self.missing[0], self.labels, SHOWN)
             raise DataError(
-                self.path, f"has no label for {len(self.missing):,} records: {listed(self.missing)}; it has {known}"
+                self.path,
+                f"has no label for {len(self.missing):,} records: {listed(self.missing)}; it has {known}",
+                code="bad-label",
             )
         unused = [key for key in self.labels if key not in self.seen]
         return [f"{self.path}: {len(unused):,} keys are of no record: {listed(unused)}"] if unused else []
@@ -188,7 +197,9 @@ class BedLabels:
                     raise DataError(self.path, problem, place=f"line {line}")
                 before = labels[start:stop]
                 if ((before != BACKGROUND) & (before != label)).any():
-                    raise DataError(self.path, "overlaps a stretch of another class", place=f"line {line}")
+                    raise DataError(
+                        self.path, "overlaps a stretch of another class", place=f"line {line}", code="bad-label"
+                    )
                 labels[start:stop] = label
         return labels
 
@@ -236,6 +247,6 @@ def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such file of labels") from None
+        raise UsageError(f"{path}: there is no such file of labels", code="missing-file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(path, f"cannot be read as text ({error})") from None

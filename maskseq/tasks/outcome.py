@@ -34,7 +34,8 @@ class Outcome:
             return cls("longer", seconds=float(found[1]) * SECONDS[found[2]])
         raise UsageError(
             f"labels.outcome = {text!r} is not understood\n\n"
-            f"hint: it can be 'contains VALUE', 'duration > 7d' (s, m, h, d, w), 'duration' or 'remaining'"
+            f"hint: it can be 'contains VALUE', 'duration > 7d' (s, m, h, d, w), 'duration' or 'remaining'",
+            code="bad-option",
         )
 
     @property

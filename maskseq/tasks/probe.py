@@ -54,7 +54,7 @@ def check_probes(names: Sequence[str]) -> None:
     """`UsageError` for a model that there is not."""
     for name in names:
         if name not in PROBES:
-            raise UsageError(f"there is no probe {name!r}\n\nhint: {nearest(name, PROBES)}")
+            raise UsageError(f"there is no probe {name!r}\n\nhint: {nearest(name, PROBES)}", code="unknown-name")
 
 
 def probe_vectors(
@@ -91,7 +91,9 @@ def cross_validation(
     """Folds that share no group; of classes, each with its share of them. Training records come in random order."""
     groups = {group: i for i, group in enumerate(sorted({each.group for each in examples}))}
     if not 2 <= folds <= len(groups):
-        raise UsageError(f"{folds} folds of {len(groups):,} groups of records: give 2 to {len(groups):,}")
+        raise UsageError(
+            f"{folds} folds of {len(groups):,} groups of records: give 2 to {len(groups):,}", code="bad-option"
+        )
     rng = np.random.default_rng((seed, 5))
     order = rng.permutation(len(groups))
     if space.kind in ("binary", "multiclass"):
@@ -123,7 +125,11 @@ def _probe(
         wanted = targets[train, column].astype(int)
         present, counts = np.unique(wanted, return_counts=True)
         if len(present) == 1 or counts.min() < 3:
-            raise DataError("the labels", "a fold has fewer than 3 records of a class\n\nhint: give fewer folds")
+            raise DataError(
+                "the labels",
+                "a fold has fewer than 3 records of a class\n\nhint: give fewer folds",
+                code="too-little-data",
+            )
         model = PROBES[name](False, seed).fit(vectors[train], wanted)
         shares = model.predict_proba(vectors[test])
         if space.kind == "multilabel":

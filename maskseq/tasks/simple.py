@@ -42,7 +42,9 @@ def require_sklearn() -> None:
     try:
         import sklearn  # noqa: F401
     except ImportError:
-        raise UsageError("simple methods and probes need scikit-learn\n\nhint: pip install 'maskseq[tasks]'") from None
+        raise UsageError(
+            "simple methods and probes need scikit-learn\n\nhint: pip install 'maskseq[tasks]'", code="missing-extra"
+        ) from None
 
 
 def simple_methods_of_task(

@@ -38,24 +38,34 @@ class TargetSpace:
         if kind == "regression":
             values = _numbers(train)
             if len(np.unique(values)) < 2:
-                raise DataError("the training data", f"all {len(values):,} labels are {values[0]:g}: nothing to learn")
+                raise DataError(
+                    "the training data",
+                    f"all {len(values):,} labels are {values[0]:g}: nothing to learn",
+                    code="too-little-data",
+                )
             return cls(kind=kind, mean=float(values.mean()), scale=float(values.std()))
         if kind == "multilabel":
             labels = [part for label in labels for part in parted(label, source.separator)]
         classes = _ordered(set(labels))
         if len(classes) < 2 - (kind == "multilabel"):
             found = f"all {len(labels):,} labels are {classes[0]!r}" if classes else "there are no labels"
-            raise DataError("the training data", f"{found}: a task needs two classes")
+            raise DataError("the training data", f"{found}: a task needs two classes", code="too-little-data")
         if kind == "binary" and len(classes) > 2:
-            raise UsageError(f"kind = 'binary', but there are {len(classes):,} classes: {listed(classes)}")
+            raise UsageError(
+                f"kind = 'binary', but there are {len(classes):,} classes: {listed(classes)}", code="bad-option"
+            )
         if len(classes) > MOST_CLASSES:
             raise UsageError(
                 f"{len(classes):,} classes are more than {MOST_CLASSES:,}: are these keys or numbers? "
-                f"({listed(classes)})"
+                f"({listed(classes)})",
+                code="bad-option",
             )
         if source.positive is not None and kind == "binary":
             if source.positive not in classes:
-                raise UsageError(f"labels.positive = {source.positive!r} is none of the classes {listed(classes)}")
+                raise UsageError(
+                    f"labels.positive = {source.positive!r} is none of the classes {listed(classes)}",
+                    code="unknown-name",
+                )
             classes = (*(each for each in classes if each != source.positive), source.positive)
         return cls(kind=kind, classes=classes, separator=source.separator)
 
@@ -80,6 +90,7 @@ class TargetSpace:
                     raise DataError(
                         f"record {each.key!r}",
                         f"the class {strange[0]!r} is not in the training data, which has {listed(self.classes)}",
+                        code="bad-label",
                     )
                 if self.kind == "multilabel":
                     rows.append([float(name in parts) for name in self.classes])
@@ -191,5 +202,9 @@ def _numbers(examples: Sequence[TaskExample]) -> Float[np.ndarray, " answers"]:
             except ValueError:
                 values.append(math.nan)
             if not math.isfinite(values[-1]):
-                raise DataError(f"record {each.key!r}", f"the label {label!r} is no number, as kind 'regression' needs")
+                raise DataError(
+                    f"record {each.key!r}",
+                    f"the label {label!r} is no number, as kind 'regression' needs",
+                    code="bad-label",
+                )
     return np.array(values, dtype=np.float64)

@@ -91,17 +91,22 @@ def load_task(folder: Path, encoder: Encoder, tokenizer: Tokenizer[Any], *, trus
     if not paths.task.exists():
         raise UsageError(
             f"{folder} was not fine-tuned: it has no {paths.task.name}\n\n"
-            f"hint: `maskseq finetune {folder} task.toml --output FOLDER` makes such a folder"
+            f"hint: `maskseq finetune {folder} task.toml --output FOLDER` makes such a folder",
+            code="not-supported",
         )
     saved = read_json(paths.task)
     if saved.get("format") != FORMAT:
-        raise DataError(paths.task, f"has format {saved.get('format')!r}; this version reads format {FORMAT}")
+        raise DataError(
+            paths.task, f"has format {saved.get('format')!r}; this version reads format {FORMAT}", code="damaged-file"
+        )
     try:
         config: TaskConfig = TypeAdapter(TaskConfig).validate_python(saved["task"])
         space: TargetSpace = TypeAdapter(TargetSpace).validate_python(saved["targets"])
         numbers = float(saved["temperature"]), float(saved["half_width"])
     except (KeyError, TypeError, ValidationError) as error:
-        raise DataError(paths.task, f"is not a task ({' '.join(str(error).split())[:200]})") from None
+        raise DataError(
+            paths.task, f"is not a task ({' '.join(str(error).split())[:200]})", code="damaged-file"
+        ) from None
     if is_own(config.head.kind):
         look_up("head", str(config.head.kind), trust_code=trust_code)
     network = task_network(config, encoder, space.n_outputs)

@@ -90,7 +90,10 @@ def check_tokenizer(tokenizer: Tokenizer[Any], records: Iterable[Record], *, see
     """
     records = list(records)
     if not records:
-        raise UsageError("check_tokenizer needs at least one record\n\nhint: give it some that the tokenizer encodes")
+        raise UsageError(
+            "check_tokenizer needs at least one record\n\nhint: give it some that the tokenizer encodes",
+            code="nothing-to-do",
+        )
     rebuilt = judge("JSON", lambda: rules.rebuild(tokenizer), tokenizer=tokenizer)
     skipped = _not_applicable(tokenizer, records)
     pool = [value for record in records if isinstance(record, ListRecord) for value in record.values]

@@ -83,7 +83,9 @@ def check_format(format: Format[Any], files: Iterable[Path], *, by_value: bool =
     """
     paths = list(files)
     if not paths:
-        raise UsageError("check_format needs at least one file\n\nhint: give it some that the format reads")
+        raise UsageError(
+            "check_format needs at least one file\n\nhint: give it some that the format reads", code="nothing-to-do"
+        )
     skipped: dict[str, str] = {}
     n_records = 0
     for number, path in enumerate(paths):

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from maskseq.errors import MaskseqError
-from maskseq.masking.plan import MaskingConfig, Spans, mask_segment
+from maskseq.masking.config import MaskingConfig, Spans
+from maskseq.masking.plan import mask_segment
 from maskseq.masking.units import RawUnits
 from maskseq.testing.case import CellCounts, RecordCase, equal, require, require_cells
 from maskseq.testing.rules import ENOUGH, WINDOW

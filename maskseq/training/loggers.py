@@ -163,7 +163,7 @@ def _find(name: str) -> Open:
     try:
         found: Open = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"cannot load logger {name!r}: {error}") from None
+        raise UsageError(f"cannot load logger {name!r}: {error}", code="unknown-name") from None
     return found
 
 

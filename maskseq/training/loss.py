@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from maskseq.contract.brief import brief
 from maskseq.contract.own import found as own_part
-from maskseq.masking.plan import OBJECTIVES
+from maskseq.masking.config import OBJECTIVES
 from maskseq.model.encoder import Encoder
 from maskseq.model.numbers import Numbers
 from maskseq.packing.rows import PackedRow

@@ -47,7 +47,7 @@ class Csv(FileTable):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.delimiter is not None and len(self.delimiter) != 1:
-            raise UsageError(f"delimiter must be one character, not {self.delimiter!r}")
+            raise UsageError(f"delimiter must be one character, not {self.delimiter!r}", code="bad-option")
 
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:

@@ -43,7 +43,8 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
         ) from None
     except LookupError:
         raise UsageError(
-            f"there is no text encoding called {encoding!r}\n\nhint: such as utf-8, latin-1, cp1252"
+            f"there is no text encoding called {encoding!r}\n\nhint: such as utf-8, latin-1, cp1252",
+            code="unknown-name",
         ) from None
     except DataError as error:
         if not number or error.place.startswith("line "):

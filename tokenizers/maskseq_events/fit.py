@@ -76,7 +76,9 @@ class EventFitOptions:
             where = ".".join(str(part) for part in first["loc"])
             text = first["msg"].removeprefix("Value error, ")
             known = ", ".join(each.name for each in fields(cls))
-            raise UsageError(f"tokenizer event{f', option {where}' * bool(where)}: {text} (options: {known})") from None
+            raise UsageError(
+                f"tokenizer event{f', option {where}' * bool(where)}: {text} (options: {known})", code="bad-option"
+            ) from None
 
 
 @dataclass
@@ -123,9 +125,11 @@ def learn(records: Iterable[Case], options: dict[str, Any]) -> dict[str, Any]:
         for group in tree.groups:
             activities[group.template] += group.count
     if not activities:
-        raise UsageError("the event tokenizer was given no training events to be fitted on")
+        raise UsageError("the event tokenizer was given no training events to be fitted on", code="too-little-data")
     if wanted.time and start is None:
-        raise UsageError("the tokenizer option time = true needs timestamps, but no training event has one")
+        raise UsageError(
+            "the tokenizer option time = true needs timestamps, but no training event has one", code="too-little-data"
+        )
     parts: tuple[Parts, ...] = ()
     if several.total() < activities.total():  # of some cases, names are all that there is
         names = vocabulary_of(activities, wanted.min_count, "activity")
@@ -157,7 +161,8 @@ def _count(name: str, seen: _Seen, case: Case) -> None:
     if len(seen.counts) > MAX_VALUES:
         raise UsageError(
             f"attribute {name!r} has more than {MAX_VALUES:,} different values, as free text or an identifier would\n\n"
-            f"hint: leave it out of attributes"
+            f"hint: leave it out of attributes",
+            code="bad-option",
         )
 
 
@@ -168,7 +173,8 @@ def _column(name: str, seen: _Seen, wanted: EventFitOptions, offered: set[str]) 
     if not counts:
         known = ", ".join(sorted(offered)) or "none"
         raise UsageError(
-            f"attribute {name!r} never has a value in the training records\n\nhint: the attributes here are {known}"
+            f"attribute {name!r} never has a value in the training records\n\nhint: the attributes here are {known}",
+            code="too-little-data",
         )
     if _is_numeric(name, counts, seen.kinds, wanted):
         numbers = NumberCounts()
@@ -177,7 +183,9 @@ def _column(name: str, seen: _Seen, wanted: EventFitOptions, offered: set[str]) 
                 numbers.add_times(number, n)
         values, weights = numbers.sorted()
         if len(values) == 0:
-            raise UsageError(f"attribute {name!r} is listed as numeric, but none of its values is a number")
+            raise UsageError(
+                f"attribute {name!r} is listed as numeric, but none of its values is a number", code="too-little-data"
+            )
         whole = bool((values == np.round(values)).all())
         bins = quantile_bins(values, weights, wanted.numeric_bins)
         return Column(name=own, scope=scope, bins=bins, whole=whole, absent=seen.absent)
@@ -197,5 +205,8 @@ def vocabulary_of(counts: Mapping[V, int], min_count: int, name: str) -> tuple[V
     texts = {value: name_of(value) if isinstance(value, tuple) else value for value in counts}
     kept = [value for value, n in counts.items() if n >= min_count and texts[value] not in (None, UNKNOWN)]
     if not kept:
-        raise UsageError(f"no value of {name!r} occurs {min_count} times or more in the training records (min_count)")
+        raise UsageError(
+            f"no value of {name!r} occurs {min_count} times or more in the training records (min_count)",
+            code="too-little-data",
+        )
     return tuple(sorted(kept, key=lambda value: (-counts[value], texts[value], str(value))))

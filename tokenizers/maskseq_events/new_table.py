@@ -12,7 +12,9 @@ from maskseq_events.times import TimeLayout
 def refuse_undated(case: Case) -> None:
     """A file whose timestamps say their year cannot take a case that knows none."""
     if case.timed.any() and not case.dated:
-        raise UsageError(f"the timestamps of {case.key!r} say no year\n\nhint: read them with it: year = 2024")
+        raise UsageError(
+            f"the timestamps of {case.key!r} say no year\n\nhint: read them with it: year = 2024", code="not-supported"
+        )
 
 
 @dataclass(frozen=True)

@@ -94,9 +94,13 @@ class Ocel(Format[Case]):
             origin = case.origin
             if not isinstance(origin, ObjectEvents):
                 problem = f"{case.key!r} does not come from an object-centric log, and cannot become one"
-                raise UsageError(f"{path}: {problem}\n\nhint: write it as CSV, XES, JSON Lines or Parquet")
+                raise UsageError(
+                    f"{path}: {problem}\n\nhint: write it as CSV, XES, JSON Lines or Parquet", code="not-supported"
+                )
             if log is not None and origin.log is not log:
-                raise UsageError(f"{path}: cases of different files cannot be written into one log")
+                raise UsageError(
+                    f"{path}: cases of different files cannot be written into one log", code="not-supported"
+                )
             log = origin.log
             if case == origin.was:
                 continue
@@ -106,7 +110,9 @@ class Ocel(Format[Case]):
             if changed := {name: value for name, value in new.items() if value != old.get(name)}:
                 objects[case.key] = Changes(attributes=changed)
         if log is None:
-            raise UsageError(f"{path}: there are no cases to write, and so no log that they come from")
+            raise UsageError(
+                f"{path}: there are no cases to write, and so no log that they come from", code="too-little-data"
+            )
         if n_differing:
             warnings.warn(
                 f"{path.name}: {n_differing:,} values of events that are in several cases were filled differently "

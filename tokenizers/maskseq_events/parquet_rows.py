@@ -146,7 +146,7 @@ def arrow() -> tuple[ModuleType, ModuleType, ModuleType]:
     try:
         return import_module("pyarrow"), import_module("pyarrow.parquet"), import_module("pyarrow.compute")
     except ImportError:
-        raise UsageError("Parquet needs pyarrow\n\nhint: pip install 'maskseq[events]'") from None
+        raise UsageError("Parquet needs pyarrow\n\nhint: pip install 'maskseq[events]'", code="missing-extra") from None
 
 
 def _damaged(path: Path, error: Exception, *, place: str) -> DataError:

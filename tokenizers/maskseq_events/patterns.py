@@ -79,7 +79,8 @@ class Pattern:
             shown = f"{texts[-1][:40]!r}{'…' * (len(texts[-1]) > 40)}"
             raise UsageError(
                 f"the pattern {self.text!r} takes too long, at last on {shown}\n\nhint: write it so that one text can "
-                f"match in one way only: [^ ]+ in place of .+, and no repetition within a repetition"
+                f"match in one way only: [^ ]+ in place of .+, and no repetition within a repetition",
+                code="bad-option",
             ) from None
         return result
 
@@ -94,12 +95,15 @@ class Pattern:
         except ImportError:
             raise UsageError(
                 f"the pattern {self.text!r} needs the package regex, which can stop what takes too long\n\n"
-                f"hint: pip install 'maskseq[events]'"
+                f"hint: pip install 'maskseq[events]'",
+                code="missing-extra",
             ) from None
         try:
             return regex.compile(self.text)
         except (regex.error, RecursionError, OverflowError) as error:
-            raise UsageError(f"the package regex does not read the pattern {self.text[:200]!r}: {error}") from None
+            raise UsageError(
+                f"the package regex does not read the pattern {self.text[:200]!r}: {error}", code="bad-option"
+            ) from None
 
 
 def is_decided(pattern: str) -> bool:

@@ -66,7 +66,7 @@ class Sessions(Format[Case]):
                 wrong = [key for key in case.activity if key.split() != [key]]
                 if wrong:
                     problem = f"session {case.key}: {wrong[0]!r} cannot be written as one key, as blanks part keys"
-                    raise UsageError(f"{path}: {problem}\n\nhint: write the sessions as CSV")
+                    raise UsageError(f"{path}: {problem}\n\nhint: write the sessions as CSV", code="not-supported")
                 keys = iter(case.activity)
                 text = re.sub(rf"[^\s{MARK}]+", lambda _, keys=keys: next(keys), own.text)
                 file.write(text.encode(own.encoding))

@@ -68,20 +68,28 @@ class TextLog(EventTable):
             if self.session_pattern is not None:
                 Pattern(self.session_pattern)
         except ValueError as error:
-            raise UsageError(f"the pattern {error}") from None
+            raise UsageError(f"the pattern {error}", code="bad-option") from None
         if not groups:
             known = ", ".join(LAYOUTS)
-            raise UsageError(f"the layout {self.layout!r} has no named groups\n\nhint: known layouts are {known}")
+            raise UsageError(
+                f"the layout {self.layout!r} has no named groups\n\nhint: known layouts are {known}", code="bad-option"
+            )
         given = sum(option is not None for option in (self.session, self.session_pattern, self.session_lines))
         if given > 1:
-            raise UsageError("session, session_pattern and session_lines exclude each other; give one of them")
+            raise UsageError(
+                "session, session_pattern and session_lines exclude each other; give one of them", code="bad-option"
+            )
         if not given and self.idle is None and not (self._known.session or self._known.session_pattern):
             raise UsageError(
                 "what is a session of this log?\n\nhint: say session = 'GROUP', session_pattern = 'REGEX', "
-                "session_lines = 100, or idle = 1800 (seconds)"
+                "session_lines = 100, or idle = 1800 (seconds)",
+                code="bad-option",
             )
         if self._session is not None and self._session not in groups:
-            raise UsageError(f"session = {self._session!r} is no group of the pattern; there are {', '.join(groups)}")
+            raise UsageError(
+                f"session = {self._session!r} is no group of the pattern; there are {', '.join(groups)}",
+                code="unknown-name",
+            )
         super().__post_init__()
         assert self._layout  # which checks it
 
@@ -117,7 +125,7 @@ class TextLog(EventTable):
                 cells = self._cells(line, None)
                 session = self._key(cells, n_events) if cells else None
             except UsageError as error:
-                raise UsageError(f"{path}, line {number}: {error}") from None
+                raise UsageError(f"{path}, line {number}: {error}", code="bad-option") from None
             if not cells and line.strip() and not (self.continued and n_events):
                 shown = line.strip()[:60]
                 hint = "say continued = true if it belongs to the line before, or name another layout"
@@ -189,7 +197,9 @@ class TextLog(EventTable):
         if match[name] is None and name in self._activity_groups and self._known.instead is not None:
             name = self._known.instead
         if match[name] is None:
-            raise UsageError(f"this line has no {name!r} that could be changed: {match.string[:60]!r}")
+            raise UsageError(
+                f"this line has no {name!r} that could be changed: {match.string[:60]!r}", code="not-supported"
+            )
         start, stop = match.span(name)
         return start, stop
 
@@ -206,7 +216,7 @@ class TextLog(EventTable):
                 problem = (
                     f"{self._written(value)!r} cannot be written as {name!r}: {answered!r} would be read otherwise"
                 )
-                raise UsageError(f"{problem}\n\nhint: convert the log to CSV")
+                raise UsageError(f"{problem}\n\nhint: convert the log to CSV", code="not-supported")
 
     def _owns(self, origin: Rows) -> bool:
         return isinstance(origin.header, _LogHeader)
@@ -220,7 +230,8 @@ class TextLog(EventTable):
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         raise UsageError(
             f"{path}: cases that come from elsewhere cannot be written as a text log\n\n"
-            f"hint: write them as CSV, XES, JSON Lines or Parquet"
+            f"hint: write them as CSV, XES, JSON Lines or Parquet",
+            code="not-supported",
         )
 
     @cached_property

@@ -65,18 +65,24 @@ class TimeLayout:
     def __post_init__(self) -> None:
         named = self.layout is not None and self.layout not in EPOCH_UNITS
         if named and not self.yearless and self.year is not None:
-            raise UsageError(f"timestamps of the layout {self.layout!r} say their year\n\nhint: leave out `year`")
+            raise UsageError(
+                f"timestamps of the layout {self.layout!r} say their year\n\nhint: leave out `year`", code="bad-option"
+            )
         if self.yearless and self.year is None and not re.search("%j|%d.*%[mbB]|%[mbB].*%d", self.layout or ""):
             raise UsageError(
-                f"timestamps of the layout {self.layout!r} say no date\n\nhint: name a column that says day and month"
+                f"timestamps of the layout {self.layout!r} say no date\n\nhint: name a column that says day and month",
+                code="bad-option",
             )
         if named and "%Z" in str(self.layout) and zone_place(str(self.layout)) is None:
-            raise UsageError(f"in {self.layout!r}, %Z must stand between blanks: a name of a zone is a word")
+            raise UsageError(
+                f"in {self.layout!r}, %Z must stand between blanks: a name of a zone is a word", code="bad-option"
+            )
         try:
             object.__setattr__(self, "_zone", ZoneInfo(self.zone) if self.zone else None)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise UsageError(
-                f"there is no time zone called {self.zone!r}\n\nhint: use an IANA name such as Europe/Rome"
+                f"there is no time zone called {self.zone!r}\n\nhint: use an IANA name such as Europe/Rome",
+                code="unknown-name",
             ) from None
 
     @cached_property

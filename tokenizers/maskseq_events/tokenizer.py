@@ -16,10 +16,11 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells
 from maskseq_events.activities import Activities, name_of
 from maskseq_events.bins import ValueBins
-from maskseq_events.case import ABSENT_TIME, TIME_FIELDS, UNKNOWN, UNKNOWN_TIME, Case, Parts, Value
+from maskseq_events.case import ABSENT_TIME, UNKNOWN, UNKNOWN_TIME, Case, Parts, Value
 from maskseq_events.columns import Column, Ids, MessageIds, to_numbers
 from maskseq_events.drain import Templates
 from maskseq_events.fit import learn
+from maskseq_events.legal import legal_cells
 from maskseq_events.rebuild import FIRST_MONDAY, NO_CLUE, Clues, first_moment, place
 from maskseq_events.survey import suggest_events
 from maskseq_events.times import DAY, HOUR, SECOND
@@ -178,60 +179,14 @@ class EventTokenizer(Tokenizer[Case]):
         time and only the first event and those behind a fact no gap, no attribute is absent that never was in training,
         and all cells of a case attribute say the same. So the first one filled decides, as it does of what is a fact.
         """
-        unknown = ids == np.array([field.mask_id for field in self.fields])
-        narrowed = unknown & (self._never_absent | [field.name in ("activity", *TIME_FIELDS) for field in self.fields])
-        activity = self.fields[0]
-        ends = self.end and bool(np.isin(ids[-1:, 0], [activity.control_id(END), activity.mask_id]).any())
-        if ends:
-            narrowed[-1] &= self._case_scope  # it is the end, which has no time and no attributes, or may be
-        reported = {}
-        for index in np.flatnonzero(self._case_scope & unknown.any(axis=0) & ~unknown.all(axis=0)).tolist():
-            first = int(ids[np.argmin(unknown[:, index]), index])
-            if first != self.fields[index].control_id(OTHER):  # which is never filled in
-                reported[index] = first
-                narrowed[:, index] = unknown[:, index]
-        cells = np.argwhere(narrowed)
-        if len(cells) == 0:
-            return None
-        allowed = np.zeros((len(cells), self._n_outputs), dtype=bool)
-        must, may = self._facts(ids[: len(ids) - ends])
-        for row, (position, index) in enumerate(cells):
-            field = self.fields[index]
-            if index in reported:
-                allowed[row, reported[index]] = True
-                continue
-            allowed[row, : field.n_predictable] = True
-            if field.name == "activity" and self.end:
-                allowed[row, field.control_id(END)] = False
-            if field.name == "gap":
-                allowed[row, 0] = False
-                behind = max(position - 1, 0)
-                allowed[row, : field.n_tokens] &= not must[behind]
-                allowed[row, field.control_id(ABSENT)] = position == 0 or may[behind]
-            elif self._never_absent[index]:
-                allowed[row, field.control_id(ABSENT)] = False
-            elif field.name in TIME_FIELDS:
-                allowed[row, : field.n_tokens] = not must[position]
-                allowed[row, field.control_id(ABSENT)] = may[position]
-        return LegalCells(cells, allowed)
-
-    def _facts(
-        self, ids: Integer[np.ndarray, "events fields"]
-    ) -> tuple[Bool[np.ndarray, "events"], Bool[np.ndarray, "events"]]:
-        """Which events must be static facts, and which may be, by what the others are: facts stand first."""
-        if not self.static or self.gaps is None:
-            none = np.zeros(len(ids), dtype=bool)
-            return none, none
-        fields, ids = self.fields[self._gap :], ids[:, self._gap :]
-        absent = ids == np.array([field.control_id(ABSENT) for field in fields])
-        known = ids < np.array([field.n_tokens for field in fields])
-        fact, timed = np.zeros((2, len(ids)), dtype=bool)
-        fact |= absent[:, 1:].any(axis=1)
-        timed |= known.any(axis=1)
-        fact[:-1] |= absent[1:, 0]  # a gap needs two times
-        timed[:-1] |= known[1:, 0]
-        may = ~np.logical_or.accumulate(timed)
-        return np.logical_or.accumulate(fact[::-1])[::-1] & may, may
+        return legal_cells(
+            ids,
+            self.fields,
+            case_scope=self._case_scope,
+            never_absent=self._never_absent,
+            ends=self.end,
+            gap=self._gap if self.static and self.gaps is not None else None,
+        )
 
     def splice(
         self, record: Case, ids: Integer[np.ndarray, "length fields"], holes: Bool[np.ndarray, "length fields"]
@@ -286,7 +241,10 @@ class EventTokenizer(Tokenizer[Case]):
 
     def resized(self, record: Case, start: int, stop: int, length: int) -> Case:
         if record.origin is not None and not hasattr(record.origin, "resized"):
-            raise UsageError(f"{record.key}: events can be added to tables only\n\nhint: convert the log to CSV")
+            raise UsageError(
+                f"{record.key}: events can be added to tables only\n\nhint: convert the log to CSV",
+                code="not-supported",
+            )
         return record.resized(start, stop, length)
 
     def put_numbers(

@@ -64,6 +64,7 @@ def escaped(value: str) -> str:
 def _checked(value: str) -> str:
     if wrong := _NO_CHARACTER.search(value):
         raise UsageError(
-            f"{value!r} cannot be written into XML, which has no character {wrong.group()!r}\n\nhint: write it as CSV"
+            f"{value!r} cannot be written into XML, which has no character {wrong.group()!r}\n\nhint: write it as CSV",
+            code="not-supported",
         )
     return value

@@ -57,7 +57,8 @@ class Bed(Format[Sequence]):
             raise UsageError(
                 f"{path}: a BED file has coordinates only\n\n"
                 f"hint: name the genome that they refer to (a FASTA or 2bit file), as the format's option genome: "
-                f"--set data.format_options.genome=FILE"
+                f"--set data.format_options.genome=FILE",
+                code="bad-option",
             )
         return [path, Path(self.genome)]
 
@@ -90,7 +91,8 @@ class Bed(Format[Sequence]):
         """Windows are written as FASTA: a BED file has no place for bases."""
         if not plain_name(path).endswith(Fasta.suffixes):
             raise UsageError(
-                f"{path}: windows of a genome are written as FASTA\n\nhint: give the output a name that ends in .fa"
+                f"{path}: windows of a genome are written as FASTA\n\nhint: give the output a name that ends in .fa",
+                code="not-supported",
             )
         Fasta().write(records, path)
 

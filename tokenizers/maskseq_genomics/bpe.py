@@ -54,7 +54,9 @@ class BpeTokenizer(Tokenizer[Sequence]):
         Time grows with both: about 20 s on one core for the default. Fewer tokens result where the data are too few.
         """
         if size < 4 or longest < 1 or sample < 1:
-            raise UsageError(f"size is {size}, longest {longest}, sample {sample}; they are at least 4, 1 and 1")
+            raise UsageError(
+                f"size is {size}, longest {longest}, sample {sample}; they are at least 4, 1 and 1", code="bad-option"
+            )
         model = tokenizers.Tokenizer(models.BPE())
         trainer = trainers.BpeTrainer(
             vocab_size=size,

@@ -49,7 +49,10 @@ class Read(Sequence):
 
     def with_letters(self, start: int, stop: int, letters: bytes) -> "Read":
         if len(letters) != stop - start:
-            raise UsageError(f"{self.key}: a read has a quality for each base, so none can be added or left out")
+            raise UsageError(
+                f"{self.key}: a read has a quality for each base, so none can be added or left out",
+                code="not-supported",
+            )
         return super().with_letters(start, stop, letters)
 
     def place(self, position: int) -> str:
@@ -106,7 +109,8 @@ def _written(record: Sequence) -> bytes:
     if not isinstance(record, Read) or len(record.qualities) != len(record):
         raise UsageError(
             f"record {record.key!r} has no quality for each of its {len(record)} bases, which FASTQ needs"
-            f"\n\nhint: write FASTA instead, by an output name that ends in .fa"
+            f"\n\nhint: write FASTA instead, by an output name that ends in .fa",
+            code="not-supported",
         )
     bases = layout.laid_out(record.residues, width=len(record), newline=record.newline, body=record.body)
     return b"".join([record.before, b"@", record.header, record.newline, bases, record.rest])

@@ -141,7 +141,9 @@ class Npy(ArrayFormat):
     def write(self, records: Iterable[Recording], path: Path) -> None:
         arrays = [_array(record) for record in records]
         if len(arrays) != 1:
-            raise UsageError(f"{path}: a .npy holds one recording, not {len(arrays)}\n\nhint: write .npz")
+            raise UsageError(
+                f"{path}: a .npy holds one recording, not {len(arrays)}\n\nhint: write .npz", code="not-supported"
+            )
         with create(path) as file:
             np.save(file, arrays[0], allow_pickle=False)
 
@@ -184,7 +186,9 @@ class Npz(ArrayFormat):
             raise DataError(path, "holds no arrays")
         missing = [name for name in self.arrays or () if name not in archive.files]
         if missing:
-            raise UsageError(f"{path} has no array {missing[0]!r}\n\nhint: it has {', '.join(archive.files)}")
+            raise UsageError(
+                f"{path} has no array {missing[0]!r}\n\nhint: it has {', '.join(archive.files)}", code="unknown-name"
+            )
         chosen = self.arrays or tuple(archive.files)
         others = _others(archive, [key for key in archive.files if key not in chosen], path)
         for key in chosen:
@@ -282,7 +286,10 @@ def _array(record: Recording) -> np.ndarray:
     array = held.array.copy(order="K")
     values = held.by_step(array)
     if values.shape != record.channels.shape:
-        raise UsageError(f"recording {record.key!r} has other steps or channels than the array it was read from")
+        raise UsageError(
+            f"recording {record.key!r} has other steps or channels than the array it was read from",
+            code="not-supported",
+        )
     was = held.values()
     changed = (record.channels != was) & ~(np.isnan(record.channels) & np.isnan(was))
     values[changed] = record.channels[changed]

@@ -97,13 +97,14 @@ class SignalCsv(Format[Recording]):
 
     def __post_init__(self) -> None:
         if self.delimiter is not None and len(self.delimiter) != 1:
-            raise UsageError(f"delimiter must be one character, not {self.delimiter!r}")
+            raise UsageError(f"delimiter must be one character, not {self.delimiter!r}", code="bad-option")
         if self.delimiter == self.decimal:
-            raise UsageError(f"{self.delimiter!r} cannot be both the delimiter and the decimal sign")
+            raise UsageError(f"{self.delimiter!r} cannot be both the delimiter and the decimal sign", code="bad-option")
         if self.thousands is not None and self.thousands not in SEPARATORS[self.decimal]:
             known = ", ".join(map(repr, SEPARATORS[self.decimal]))
             raise UsageError(
-                f"thousands are separated by one of {known} beside {self.decimal!r}, not {self.thousands!r}"
+                f"thousands are separated by one of {known} beside {self.decimal!r}, not {self.thousands!r}",
+                code="bad-option",
             )
 
     @classmethod
@@ -250,7 +251,7 @@ class SignalCsv(Format[Recording]):
         if not recordings or len(tables) != len(recordings) or any(table.lines != tables[0].lines for table in tables):
             if not _are_stretches(recordings):
                 reported = f"{len(recordings)} recordings that were not read from one table cannot be written as one"
-                raise UsageError(f"{path}: {reported}\n\nhint: write NPZ")
+                raise UsageError(f"{path}: {reported}\n\nhint: write NPZ", code="not-supported")
             lines: Iterable[str] = _new(
                 recordings, self.delimiter or ("," if self.decimal == "." else ";"), self.decimal
             )
@@ -281,7 +282,7 @@ class SignalCsv(Format[Recording]):
 
     def _named(self, name: str, names: Sequence[str], path: Path) -> int:
         if name not in names:
-            raise UsageError(f"{path} has no column {name!r}\n\nhint: it has {', '.join(names)}")
+            raise UsageError(f"{path} has no column {name!r}\n\nhint: it has {', '.join(names)}", code="unknown-name")
         return names.index(name)
 
     def plain(self, cell: str) -> str:
@@ -341,7 +342,10 @@ def _update(lines: dict[int, str], record: Recording) -> None:
     """Add the lines of a table in which cells have changed in the recording; several recordings may share one."""
     table: Table = record.origin
     if record.channels.shape != table.was.shape:
-        raise UsageError(f"recording {record.key!r} has other steps or channels than the table it was read from")
+        raise UsageError(
+            f"recording {record.key!r} has other steps or channels than the table it was read from",
+            code="not-supported",
+        )
     changed = (record.channels != table.was) & ~(np.isnan(record.channels) & np.isnan(table.was))
     for step in np.flatnonzero(changed.any(axis=1)).tolist():
         row = int(table.rows[step])

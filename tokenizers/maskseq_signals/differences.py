@@ -100,7 +100,9 @@ class DifferenceTokenizer(Tokenizer[Recording]):
         """`bins` of differences, μ-law around zero (`mu`), and uniform `levels` over the training range."""
         if unknown or bins < 2 or levels < 2 or mu <= 0:
             problem = f"there is no option {min(unknown)!r}" if unknown else "bins and levels of 2 or more, mu above 0"
-            raise UsageError(f"tokenizer quantize-differences: {problem} (options: bins, levels, mu)")
+            raise UsageError(
+                f"tokenizer quantize-differences: {problem} (options: bins, levels, mu)", code="bad-option"
+            )
         values, steps = Sample(), Sample()
         first: Recording | None = None
         for record in records:
@@ -109,13 +111,19 @@ class DifferenceTokenizer(Tokenizer[Recording]):
             values.add(record.channels[:, columns])
             steps.add(np.diff(record.channels[:, columns], axis=0))
         if first is None:
-            raise UsageError("the tokenizer quantize-differences was given no training recordings to be fitted on")
+            raise UsageError(
+                "the tokenizer quantize-differences was given no training recordings to be fitted on",
+                code="too-little-data",
+            )
         channels = []
         for index, (name, unit) in enumerate(zip(first.names, first.units, strict=True)):
             low, high = float(values.low[index]), float(values.high[index])
             reach = max(-float(steps.low[index]), float(steps.high[index]))
             if not (low <= high and reach > -np.inf):
-                raise UsageError(f"channel {name!r} has no two known values in a row in the training recordings")
+                raise UsageError(
+                    f"channel {name!r} has no two known values in a row in the training recordings",
+                    code="too-little-data",
+                )
             levels_of, steps_of = uniform_bins(low, high, levels), mulaw_bins(0.0, reach, bins, mu)
             channels.append(
                 DifferenceChannel(name=name, unit=unit, levels=levels_of, differences=steps_of, low=low, high=high)

@@ -92,7 +92,7 @@ class Edf(Format[Recording]):
             )
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
-        raise UsageError(f"{path}: EDF is read only\n\nhint: write the recordings as CSV or NPZ")
+        raise UsageError(f"{path}: EDF is read only\n\nhint: write the recordings as CSV or NPZ", code="not-supported")
 
     def written_as(self, path: Path) -> tuple[Format[Recording], Path]:
         return SignalCsv(), path.with_suffix(".csv")
@@ -103,7 +103,9 @@ class Edf(Format[Recording]):
             raise DataError(path, "has no signals, only annotations; read those as an event log")
         missing = [name for name in self.channels or () if name not in channels]
         if missing:
-            raise UsageError(f"{path} has no channel {missing[0]!r}\n\nhint: it has {', '.join(channels)}")
+            raise UsageError(
+                f"{path} has no channel {missing[0]!r}\n\nhint: it has {', '.join(channels)}", code="unknown-name"
+            )
         dead = [name for name in self.channels or channels if not channels[name].gain]
         if len(dead) == len(self.channels or channels) or (dead and self.channels):
             raise DataError(path, f"the header gives a range without any width for channel {dead[0]!r}")

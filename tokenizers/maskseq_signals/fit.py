@@ -58,7 +58,7 @@ class SignalFitOptions:
             text = first["msg"].removeprefix("Value error, ")
             known = ", ".join(option.name for option in fields(cls))
             reported = f", option {where}" if where else ""
-            raise UsageError(f"tokenizer quantize{reported}: {text} (options: {known})") from None
+            raise UsageError(f"tokenizer quantize{reported}: {text} (options: {known})", code="bad-option") from None
 
 
 def learn(records: Iterable[Recording], options: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +77,9 @@ def learn(records: Iterable[Recording], options: dict[str, Any]) -> dict[str, An
         sample.add(record.channels[:, columns])
         rates.add(record.rate)
     if names is None or units is None:
-        raise UsageError("the quantize tokenizer was given no training recordings to be fitted on")
+        raise UsageError(
+            "the quantize tokenizer was given no training recordings to be fitted on", code="too-little-data"
+        )
     steps, low, high = sample.steps(), sample.low.tolist(), sample.high.tolist()
     channels = tuple(
         _channel(name, unit, steps[:, i], low[i], high[i], wanted)
@@ -139,7 +141,8 @@ def _channel(
     if low > high:
         raise UsageError(
             f"channel {name!r} has no known value in the training recordings\n\n"
-            f"hint: choose others with the tokenizer option channels = [...]"
+            f"hint: choose others with the tokenizer option channels = [...]",
+            code="too-little-data",
         )
     known = values[~np.isnan(values)]
     levels = None

@@ -23,7 +23,9 @@ def opened(content: bytes, path: Path, what: str) -> Iterator[Any]:
     try:
         soundfile = import_module("soundfile")
     except (ImportError, OSError):  # OSError: it is here, but libsndfile is not
-        raise UsageError(f"{path}: reading {what} needs soundfile\n\nhint: pip install 'maskseq[signals]'") from None
+        raise UsageError(
+            f"{path}: reading {what} needs soundfile\n\nhint: pip install 'maskseq[signals]'", code="missing-extra"
+        ) from None
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as stream:
             yield stream

@@ -120,7 +120,7 @@ class SignalParquet(Format[Recording]):
             table = arrow.table(({"time": list(record.times)} if record.times else {}) | columns)
         else:
             reported = f"{len(recordings)} recordings that were not read from one table cannot be written as one"
-            raise UsageError(f"{path}: {reported}\n\nhint: write NPZ")
+            raise UsageError(f"{path}: {reported}\n\nhint: write NPZ", code="not-supported")
         with create(path) as file:
             parquet.write_table(table, file)
 
@@ -128,7 +128,7 @@ class SignalParquet(Format[Recording]):
         found = ", ".join(table.column_names)
         for name in (*(self.channels or ()), *filter(None, (self.time, self.recording))):
             if name not in table.column_names:
-                raise UsageError(f"{path} has no column {name!r}\n\nhint: it has {found}")
+                raise UsageError(f"{path} has no column {name!r}\n\nhint: it has {found}", code="unknown-name")
         numeric = [field.name for field in table.schema if _is_number(field.type)]
         chosen = self.channels or tuple(name for name in numeric if name not in (self.time, self.recording))
         if not chosen:
@@ -168,7 +168,9 @@ def _arrow() -> tuple[Any, Any]:
     try:
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:
-        raise UsageError("Parquet needs pyarrow\n\nhint: pip install 'maskseq[signals]'") from None
+        raise UsageError(
+            "Parquet needs pyarrow\n\nhint: pip install 'maskseq[signals]'", code="missing-extra"
+        ) from None
 
 
 def _loaded(path: Path, rows: int | None = None) -> Any:
@@ -271,6 +273,6 @@ def _updated(recordings: Sequence[Recording]) -> Any:
             column = arrow.array(cells, type=field.type)
         except (arrow.ArrowException, OverflowError) as error:
             problem = f"a value of channel {name!r} does not fit into its column of {field.type} ({error})"
-            raise UsageError(problem) from None
+            raise UsageError(problem, code="bad-option") from None
         table = table.set_column(table.schema.get_field_index(name), field, column)
     return table

@@ -29,7 +29,9 @@ class PatchTokenizer(Tokenizer[Recording]):
 
     def __post_init__(self) -> None:
         if self.patch < 2:
-            raise UsageError(f"patch is {self.patch}; give 2 time steps or more, or use the tokenizer quantize")
+            raise UsageError(
+                f"patch is {self.patch}; give 2 time steps or more, or use the tokenizer quantize", code="bad-option"
+            )
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:  # type: ignore[override]

@@ -28,7 +28,9 @@ class Archive(Format[Recording]):
     """Read only; a recording a line, called like the file and the number of the series."""
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
-        raise UsageError(f"{path}: archives of labelled series are read only\n\nhint: write the series as NPZ")
+        raise UsageError(
+            f"{path}: archives of labelled series are read only\n\nhint: write the series as NPZ", code="not-supported"
+        )
 
     def written_as(self, path: Path) -> tuple[Format[Recording], Path]:
         return Npz(), path.with_name(recording_name(path) + ".npz")

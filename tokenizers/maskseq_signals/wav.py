@@ -94,7 +94,10 @@ class Wav(Format[Recording]):
         """
         recordings = list(records)
         if len(recordings) != 1 or recordings[0].rate is None or not _can_hold(recordings[0]):
-            raise UsageError(f"{path}: a sound file holds one recording with a rate, all of whose values are known")
+            raise UsageError(
+                f"{path}: a sound file holds one recording with a rate, all of whose values are known",
+                code="not-supported",
+            )
         (record,) = recordings
         content = _updated(record) if isinstance(record.origin, Sound) else None
         with create(path) as file:
@@ -183,7 +186,10 @@ def _updated(record: Recording) -> bytes:
     sound: Sound = record.origin
     was, now = sound.values(), record.channels
     if now.shape != was.shape:
-        raise UsageError(f"recording {record.key!r} has other steps or channels than the sound it was read from")
+        raise UsageError(
+            f"recording {record.key!r} has other steps or channels than the sound it was read from",
+            code="not-supported",
+        )
     changed = (now != was) & ~(np.isnan(now) & np.isnan(was))
     samples = sound.samples.copy()
     samples[changed.ravel()] = sound.coding.encode(now[changed])

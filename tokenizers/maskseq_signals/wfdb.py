@@ -111,7 +111,7 @@ class Wfdb(Format[Recording]):
         )
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
-        raise UsageError(f"{path}: WFDB is read only\n\nhint: write the recordings as CSV or NPZ")
+        raise UsageError(f"{path}: WFDB is read only\n\nhint: write the recordings as CSV or NPZ", code="not-supported")
 
     def written_as(self, path: Path) -> tuple[Format[Recording], Path]:
         return SignalCsv(), path.with_suffix(".csv")
@@ -123,7 +123,10 @@ class Wfdb(Format[Recording]):
             raise DataError(path, "has no signal with samples")
         missing = [name for name in self.channels or () if name not in names]
         if missing:
-            raise UsageError(f"{path} has no samples of a signal {missing[0]!r}\n\nhint: it has {', '.join(names)}")
+            raise UsageError(
+                f"{path} has no samples of a signal {missing[0]!r}\n\nhint: it has {', '.join(names)}",
+                code="unknown-name",
+            )
         empty = [signal.name for signal in signals if signal.format == NULL]
         if empty and self.channels is None:
             warnings.warn(f"{path}: no samples of {', '.join(empty)}: left out", DataWarning, stacklevel=3)

@@ -78,7 +78,7 @@ class ColumnsFitOptions:
             text = first["msg"].removeprefix("Value error, ")
             known = ", ".join(each.name for each in fields(cls))
             raise UsageError(
-                f"tokenizer columns{f', option {where}' * bool(where)}: {text} (options: {known})"
+                f"tokenizer columns{f', option {where}' * bool(where)}: {text} (options: {known})", code="bad-option"
             ) from None
 
 
@@ -122,7 +122,8 @@ def learn(records: Iterable[TableRows], options: dict[str, Any]) -> dict[str, An
             what.declared |= name in record.numeric
             if len(what.counts) > MAX_VALUES:
                 raise UsageError(
-                    f"column {name!r} has more than {MAX_VALUES:,} different values; leave it out of columns"
+                    f"column {name!r} has more than {MAX_VALUES:,} different values; leave it out of columns",
+                    code="bad-option",
                 )
         for name, step in steps.items():
             _count_steps(step, record, name)
@@ -130,18 +131,21 @@ def learn(records: Iterable[TableRows], options: dict[str, Any]) -> dict[str, An
     named |= {*wanted.numeric, *wanted.categorical}
     if missing := sorted(named - offered.keys()):
         raise UsageError(
-            f"there is no column {missing[0]!r}\n\nhint: there are {most_alike(missing[0], offered, 40) or 'none'}"
+            f"there is no column {missing[0]!r}\n\nhint: there are {most_alike(missing[0], offered, 40) or 'none'}",
+            code="unknown-name",
         )
     masked = [name for name in wanted.calendar if name in seen and name not in {*wanted.given, *orders}]
     if masked:
         raise UsageError(
             f"column {masked[0]!r} is to be filled, but its calendar would give it away\n\n"
-            f"hint: list it in given, or leave it out of columns"
+            f"hint: list it in given, or leave it out of columns",
+            code="bad-option",
         )
     columns = tuple(_column(name, what, wanted, given=name in orders) for name, what in seen.items())
     if all(column.given for column in columns):
         raise UsageError(
-            "no column is left to be filled\n\nhint: columns of the tokenizer must list one that is not given"
+            "no column is left to be filled\n\nhint: columns of the tokenizer must list one that is not given",
+            code="bad-option",
         )
     calendar = tuple(
         _calendar(name, part, steps[name], wanted) for name, parts in wanted.calendar.items() for part in parts
@@ -160,7 +164,10 @@ def _count_steps(step: _Steps, record: TableRows, name: str) -> None:
 def _calendar(name: str, part: Part, step: _Steps, wanted: ColumnsFitOptions) -> Calendar:
     timed = step.timed == {True}
     if not step.timed or (part != "gap" and not timed):
-        raise UsageError(f"calendar: column {name!r} holds no times that can be read, so that it has no {part}")
+        raise UsageError(
+            f"calendar: column {name!r} holds no times that can be read, so that it has no {part}",
+            code="too-little-data",
+        )
     if part != "gap":
         return Calendar(column=name, part=part)
     values, counts = step.counts.sorted()
@@ -173,7 +180,10 @@ def _calendar(name: str, part: Part, step: _Steps, wanted: ColumnsFitOptions) ->
 def _column(name: str, seen: _SeenColumn, wanted: ColumnsFitOptions, *, given: bool) -> TableColumn:
     counts = {value: n for value, n in seen.counts.items() if value is not None and value != UNKNOWN}
     if not counts:
-        raise UsageError(f"column {name!r} never has a value in the training records\n\nhint: leave it out of columns")
+        raise UsageError(
+            f"column {name!r} never has a value in the training records\n\nhint: leave it out of columns",
+            code="too-little-data",
+        )
     kind = kind_of(name, counts, wanted, declared=seen.declared)
     about: dict[str, Any] = {
         "name": name,
@@ -194,7 +204,9 @@ def _column(name: str, seen: _SeenColumn, wanted: ColumnsFitOptions, *, given: b
             decimals[shown_decimals(text)] += n
     values, weights = numbers.sorted()
     if len(values) == 0:
-        raise UsageError(f"column {name!r} is listed as numeric, but none of its values is a number")
+        raise UsageError(
+            f"column {name!r} is listed as numeric, but none of its values is a number", code="too-little-data"
+        )
     most = min(max(decimals), MOST_DECIMALS)
     return TableColumn(
         bins=quantile_bins(values, weights, wanted.bins),

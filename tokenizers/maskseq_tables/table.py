@@ -90,12 +90,14 @@ class KeyedTable(Format[TableRows]):
 
     def __post_init__(self) -> None:
         if self.delimiter is not None and len(self.delimiter) != 1:
-            raise UsageError(f"delimiter must be one character, not {self.delimiter!r}")
+            raise UsageError(f"delimiter must be one character, not {self.delimiter!r}", code="bad-option")
         if self.key and self.key == self.order:
-            raise UsageError(f"column {self.key!r} is given as key and as order")
+            raise UsageError(f"column {self.key!r} is given as key and as order", code="bad-option")
         both = sorted({self.key, self.order} & set(self.columns or ()) - {""})
         if both and self.key in both:
-            raise UsageError(f"column {self.key!r} is the key, and cannot be one of the columns to read")
+            raise UsageError(
+                f"column {self.key!r} is the key, and cannot be one of the columns to read", code="bad-option"
+            )
 
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
@@ -122,13 +124,18 @@ class KeyedTable(Format[TableRows]):
                 continue
             origin = record.origin
             if not isinstance(origin, _Origin):
-                raise UsageError(f"{path}: {record.key!r} does not come from a table, and has no rows to be written to")
+                raise UsageError(
+                    f"{path}: {record.key!r} does not come from a table, and has no rows to be written to",
+                    code="not-supported",
+                )
             first = first or origin
             if (origin.names, origin.header) != (first.names, first.header):
-                raise UsageError(f"{path}: sequences of different files cannot be written into one table")
+                raise UsageError(
+                    f"{path}: sequences of different files cannot be written into one table", code="not-supported"
+                )
             rows.extend(self._updated(record, origin))
         if first is None:
-            raise UsageError(f"{path}: there are no sequences to write")
+            raise UsageError(f"{path}: there are no sequences to write", code="too-little-data")
         first.file.write(first.header, sorted(rows, key=lambda row: row[0]), path)
 
     # Files to sequences

@@ -91,9 +91,13 @@ def choose(backend: str, device: str, dtype: torch.dtype, head_dim: int) -> str:
             _say_once(f"flash-attn is not used ({refusals['flash']}); attention runs on {chosen!r}")
         return chosen
     if backend not in BACKENDS:
-        raise UsageError(f"unknown attention backend {backend!r}; choose auto or one of {', '.join(BACKENDS)}")
+        raise UsageError(
+            f"unknown attention backend {backend!r}; choose auto or one of {', '.join(BACKENDS)}", code="unknown-name"
+        )
     if backend in refusals:
-        raise UsageError(f"attention backend {backend!r} cannot be used here: {refusals[backend]}")
+        raise UsageError(
+            f"attention backend {backend!r} cannot be used here: {refusals[backend]}", code="not-supported"
+        )
     return backend
 
 

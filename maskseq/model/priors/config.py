@@ -54,7 +54,9 @@ class OrdinalBasisConfig(PriorConfig):
 
     def check(self, vocabulary: Vocabulary) -> None:
         if not 0 <= self.cosines <= MAX_NUMBER:
-            raise UsageError(f"ordinal_basis.cosines = {self.cosines} must be from 0 to {MAX_NUMBER:,}")
+            raise UsageError(
+                f"ordinal_basis.cosines = {self.cosines} must be from 0 to {MAX_NUMBER:,}", code="bad-option"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,8 @@ class PhaseEmbeddingsConfig(PriorConfig):
     def check(self, vocabulary: Vocabulary) -> None:
         if any(not 2 <= period <= MAX_NUMBER for period in self.periods):
             raise UsageError(
-                f"phase_embeddings.periods are whole numbers of positions from 2 on, not {list(self.periods)}"
+                f"phase_embeddings.periods are whole numbers of positions from 2 on, not {list(self.periods)}",
+                code="bad-option",
             )
 
 
@@ -92,7 +95,8 @@ class NgramEmbeddingsConfig(PriorConfig):
             if min(context) < 0 or max(context) > MAX_NUMBER or context == (0, 0) or not 1 <= rows <= MAX_EMBEDDINGS:
                 raise UsageError(
                     f"ngram_embeddings.contexts = {list(context)} needs {rows:,} embeddings; name at least one "
-                    f"neighbour, and so few that there are at most {MAX_EMBEDDINGS:,} combinations of their ids"
+                    f"neighbour, and so few that there are at most {MAX_EMBEDDINGS:,} combinations of their ids",
+                    code="bad-option",
                 )
 
 
@@ -112,7 +116,8 @@ class NgramPriorConfig(PriorConfig):
         if self.depth < 0 or size > MAX_PROBABILITIES:
             raise UsageError(
                 f"ngram_prior.depth = {self.depth} needs {size:,} probabilities for a field; at most "
-                f"{MAX_PROBABILITIES:,} are possible: name fewer neighbours, from 0 on"
+                f"{MAX_PROBABILITIES:,} are possible: name fewer neighbours, from 0 on",
+                code="bad-option",
             )
 
 
@@ -137,13 +142,15 @@ class LinearPriorConfig(PriorConfig):
             or len(set(distances)) < len(distances)
         ):
             raise UsageError(
-                f"linear_prior.distances = {list(distances)} must be distances from 1 on, each of them once"
+                f"linear_prior.distances = {list(distances)} must be distances from 1 on, each of them once",
+                code="bad-option",
             )
         variables = (2 * len(distances) + 1) * len(vocabulary.ordinal)
         if distances and variables > MAX_VARIABLES:
             raise UsageError(
                 f"linear_prior.distances = {list(distances)} takes covariances of {variables} numbers, of which at "
-                f"most {MAX_VARIABLES} are possible: name fewer distances"
+                f"most {MAX_VARIABLES} are possible: name fewer distances",
+                code="bad-option",
             )
 
 
@@ -193,7 +200,8 @@ class PriorSwitches:
             config.check(vocabulary)
             if config.on and config.looks_around and not context_sees_target:
                 raise UsageError(
-                    f"{switch.name} would show the target to its context: context_sees_target must be true"
+                    f"{switch.name} would show the target to its context: context_sees_target must be true",
+                    code="bad-option",
                 )
 
 

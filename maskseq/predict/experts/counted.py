@@ -93,7 +93,7 @@ def _of_ids(data: TrainingData, tokenizer: Tokenizer[Any], small: bool) -> dict[
             Markov.count(column, n_ids=n_ids, order=order)
             for column, n_ids, order in zip(columns, vocabulary.n_outputs, orders, strict=True)
         ]
-        found[BEST_CHAIN] = MarkovPredict(chains)
+        found[BEST_CHAIN] = MarkovPredict(chains, views, records)
     if vocabulary.n_fields == 1:
         found[COPIES] = CopyPredict(views, vocabulary=vocabulary, records=records)
     return found

@@ -47,6 +47,7 @@ class Evident(ABC):
         for each in (*(example.ids for example in examples), *cells):
             requested.update(f"{each.shape}{each.dtype}".encode())
             requested.update(each.tobytes())
-        if self._kept is None or self._kept[0] != requested.digest():
-            self._kept = requested.digest(), self.answers(examples, cells)
-        return self._kept[1]
+        kept = self._kept  # another thread may ask something else meanwhile
+        if kept is None or kept[0] != requested.digest():
+            kept = self._kept = requested.digest(), self.answers(examples, cells)
+        return kept[1]

@@ -89,7 +89,8 @@ def imputer(name: str) -> Callable[[Values], Values]:
     if name not in IMPUTERS:
         known = ", ".join(IMPUTERS)
         raise UsageError(
-            f"unknown baseline {name!r}; there are {known}, covariances, seasonal-N and mixed-N, N steps long"
+            f"unknown baseline {name!r}; there are {known}, covariances, seasonal-N and mixed-N, N steps long",
+            code="unknown-name",
         )
     return IMPUTERS[name]
 

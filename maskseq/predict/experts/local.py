@@ -28,6 +28,8 @@ SHARE = 0.25
 """Of all of them, in between."""
 FEWEST = 100
 """Training windows below which there is no choice."""
+MOST_FIELDS = 8
+"""A window of more channels covers few steps, and each costs half a second: a file would take hours."""
 GLOBAL = 0.5
 """Of the covariance of all windows in that of the nearest."""
 
@@ -44,7 +46,9 @@ class Local:
 
     @classmethod
     def count(cls, series: Series, plain: Stationary) -> "Local | None":
-        """None where training data are no more than a few windows."""
+        """None where training data are no more than a few windows, or have many channels."""
+        if len(plain.mean) > MOST_FIELDS:
+            return None
         whole = [(values - plain.mean) / plain.std for values in series]
         kept = [z for z in whole if not np.isnan(z).all()]
         if sum(max(len(z) - min(plain.width, len(z)) + 1, 0) for z in kept) < FEWEST:

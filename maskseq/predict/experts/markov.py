@@ -1,13 +1,14 @@
 """Markov chains with both sides of a hole in view: what a model must at least beat, counted in seconds."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
 from maskseq.errors import UsageError
+from maskseq.predict.experts.left_out import OwnRecords
 from maskseq.predict.protocol import Example
 
 MAX_TABLE = 1 << 24
@@ -38,20 +39,17 @@ class Markov:
         """Count in training sequences; ids of `n_ids` and above (`[MASK]`) break a context. Dirichlet-smoothed."""
         if order < 1 or n_ids ** (order + 1) > MAX_TABLE:
             raise UsageError(
-                f"a Markov table of order {order} over {n_ids} ids has {n_ids}^{order + 1} entries; lower it"
+                f"a Markov table of order {order} over {n_ids} ids has {n_ids}^{order + 1} entries; lower it",
+                code="bad-option",
             )
-        seen = [np.empty(0, np.int64)]
-        for ids in sequences:
-            wide = ids.astype(np.int64)
-            codes = np.zeros(max(len(ids) - order, 0), np.int64)
-            whole = np.ones(len(codes), bool)
-            for back in range(order + 1):
-                part = wide[back : back + len(codes)]
-                codes = codes * n_ids + part
-                whole &= part < n_ids
-            seen.append(codes[whole])
-        codes, counts = np.unique(np.concatenate(seen), return_counts=True)
-        return cls(n_ids, order, codes, counts, smoothing)
+        return cls(n_ids, order, *_transitions(sequences, n_ids, order), smoothing)
+
+    def without(self, sequences: Iterable[Integer[np.ndarray, "_"]]) -> "Markov":
+        """The same, had these stretches of what was counted not been there."""
+        codes, times = _transitions(sequences, self.n_ids, self.order)
+        left = self.counts.copy()
+        left[np.searchsorted(self.codes, codes)] -= times
+        return replace(self, counts=np.maximum(left, 0))
 
     @cached_property
     def totals(self) -> Float[np.ndarray, " contexts"]:
@@ -105,6 +103,24 @@ class Markov:
         return posterior
 
 
+def _transitions(
+    sequences: Iterable[Integer[np.ndarray, "_"]], n_ids: int, order: int
+) -> tuple[Int[np.ndarray, " entries"], Int[np.ndarray, " entries"]]:
+    """Codes of what follows what in sequences, increasing, and how often each occurs."""
+    seen = [np.empty(0, np.int64)]
+    for ids in sequences:
+        wide = ids.astype(np.int64)
+        codes = np.zeros(max(len(ids) - order, 0), np.int64)
+        whole = np.ones(len(codes), bool)
+        for back in range(order + 1):
+            part = wide[back : back + len(codes)]
+            codes = codes * n_ids + part
+            whole &= part < n_ids
+        seen.append(codes[whole])
+    codes, counts = np.unique(np.concatenate(seen), return_counts=True)
+    return codes, counts
+
+
 def best_order(
     sequences: Sequence[Integer[np.ndarray, "_"]], *, n_ids: int, largest: int, smoothing: float = 0.5
 ) -> int:
@@ -127,8 +143,14 @@ def best_order(
 class MarkovPredict:
     """Chains of the fields of a sequence as a `Predict`: each asked cell given all known cells of its field."""
 
-    def __init__(self, chains: Sequence[Markov]) -> None:
-        self.chains = chains
+    def __init__(
+        self,
+        chains: Sequence[Markov],
+        views: Sequence[Integer[np.ndarray, "_ _"]] = (),
+        records: OwnRecords | None = None,
+    ) -> None:
+        """`records` are those whose `views` were counted: each is left out where it is asked about."""
+        self.chains, self.views, self.records = chains, views, records
 
     def __call__(
         self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
@@ -136,7 +158,9 @@ class MarkovPredict:
         """Log-probabilities of the asked cells."""
         width = max(chain.n_ids for chain in self.chains)
         answers = []
-        for ids, requested in zip((each.ids for each in examples), cells, strict=True):
+        for example, requested in zip(examples, cells, strict=True):
+            ids, own = example.ids, [] if self.records is None else self.records.of(example)
+            counted = [self.views[view][start:stop] for view, start, stop in own]
             answer = np.full((len(requested), width), -np.inf)
             for field, chain in enumerate(self.chains):
                 mine = np.flatnonzero(requested[:, 1] == field)
@@ -144,6 +168,8 @@ class MarkovPredict:
                     masked = np.zeros(len(ids), bool)
                     masked[requested[mine, 0]] = True
                     row = np.cumsum(masked) - 1  # of each position among the hidden ones
+                    if counted:
+                        chain = chain.without(each[:, field] for each in counted)
                     found = np.log(chain.marginals(ids[:, field], masked))
                     answer[mine, : found.shape[1]] = found[row[requested[mine, 0]]]
             answers.append(answer)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from threading import Lock
 
 import numpy as np
 from jaxtyping import Float, Int, Integer
@@ -19,6 +20,7 @@ class Remembered:
         self.predict = predict
         self.kept: dict[bytes, list[Float[np.ndarray, "_ _"]]] = {}
         self.size = 0
+        self.lock = Lock()
 
     def __call__(
         self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
@@ -30,13 +32,21 @@ class Remembered:
         for each in (*arrays, *cells):
             key.update(f"{each.shape}{each.dtype}".encode())
             key.update(np.ascontiguousarray(each).tobytes())
-        if key.digest() not in self.kept:
+        with self.lock:
+            found = self.kept.get(key.digest())
+        if found is None:
             found = [np.asarray(each) for each in self.predict(examples, cells)]
-            self.size += sum(each.nbytes for each in found)
-            self.kept[key.digest()] = found
-            while self.size > REMEMBERED and len(self.kept) > 1:
-                self.size -= sum(each.nbytes for each in self.kept.pop(next(iter(self.kept))))
-        return [each.copy() for each in self.kept[key.digest()]]
+            with self.lock:
+                self._keep(key.digest(), found)
+        return [each.copy() for each in found]
+
+    def _keep(self, key: bytes, answers: list[Float[np.ndarray, "_ _"]]) -> None:
+        """Keep answers, and forget the oldest ones where there is no room."""
+        if key not in self.kept:  # another thread may have asked the same
+            self.kept[key] = answers
+            self.size += sum(each.nbytes for each in answers)
+        while self.size > REMEMBERED and len(self.kept) > 1:
+            self.size -= sum(each.nbytes for each in self.kept.pop(next(iter(self.kept))))
 
     @property
     def n_supports(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, UInt64
 
+from maskseq.predict.experts.left_out import OwnRecords
 from maskseq.predict.protocol import Example
 from maskseq.tokenizer import Symmetry
 from maskseq.types import Vocabulary
@@ -127,6 +128,36 @@ class Level:
     """The probability of each cell of the sample, itself left out of the counts."""
 
 
+@dataclass(frozen=True)
+class OwnCells:
+    """Cells of a field that were counted of the records that are asked about."""
+
+    around: Neighbours
+    ids: Integer[np.ndarray, " own"]
+    example: Int[np.ndarray, " own"]
+    """Whose record each is of."""
+    requested: Int[np.ndarray, " cells"]
+    """The example of each requested cell."""
+
+    def __getitem__(self, cells: Int[np.ndarray, " some"]) -> "OwnCells":
+        """The same for some of the requested cells."""
+        return OwnCells(self.around, self.ids, self.example, self.requested[cells])
+
+    def times(
+        self, codes: UInt64[np.ndarray, " cells"], level: tuple[int, int], n_ids: int
+    ) -> Int[np.ndarray, "cells ids"]:
+        """How often each id stood in the contexts of these requested cells, in the record of each."""
+        usable = (self.around.seen_left >= level[0]) & (self.around.seen_right >= level[1])
+        n, there = np.count_nonzero(usable), self.around.code(level, n_ids + 1)[usable]
+        example = np.concatenate([self.example[usable], self.requested]).astype(np.uint64)
+        _, which = np.unique(np.stack([example, np.concatenate([there, codes])]), axis=1, return_inverse=True)
+        contexts, mine = np.unique(which.ravel()[n:], return_inverse=True)
+        counts = np.zeros((len(contexts), n_ids), np.int64)
+        found = np.isin(which.ravel()[:n], contexts)
+        np.add.at(counts, (np.searchsorted(contexts, which.ravel()[:n][found]), self.ids[usable][found]), 1)
+        return counts[mine]
+
+
 class FieldTable:
     """The table of one field: P(id | neighbours), interpolated from the nearest neighbours to all of them.
 
@@ -148,23 +179,28 @@ class FieldTable:
         worth = [np.log(self._level((depth, depth)).left_out).mean() for depth in range(deepest + 1)]
         return int(np.argmax(worth))
 
-    def probabilities(self, around: Neighbours) -> Float[np.ndarray, "cells ids"]:
-        """A distribution for each cell, from the known ids next to it on both sides."""
+    def probabilities(self, around: Neighbours, own: OwnCells | None = None) -> Float[np.ndarray, "cells ids"]:
+        """A distribution for each cell, from the known ids next to it on both sides; `own` do not count."""
         answer = np.empty((len(around.seen_left), self.n_ids))
         seen = np.minimum(np.stack([around.seen_left, around.seen_right]), self.depth)
         for level in np.unique(seen, axis=1).T.tolist():
             mine = np.flatnonzero((seen == np.array(level)[:, None]).all(axis=0))
-            answer[mine] = self._interpolated(around[mine], (level[0], level[1]))
+            answer[mine] = self._interpolated(around[mine], (level[0], level[1]), None if own is None else own[mine])
         return answer
 
-    def _interpolated(self, around: Neighbours, level: tuple[int, int]) -> Float[np.ndarray, "cells ids"]:
+    def _interpolated(
+        self, around: Neighbours, level: tuple[int, int], own: OwnCells | None
+    ) -> Float[np.ndarray, "cells ids"]:
         shallower = _shallower(level)
         n_cells = len(around.seen_left)
         below = np.full((n_cells, self.n_ids), 1 / self.n_ids) if shallower is None else (
-            self._interpolated(around, shallower)
+            self._interpolated(around, shallower, own)
         )  # fmt: skip
         table = self._level(level)
-        counts = table.counts.of_all_ids(around.code(level, self.n_ids + 1))
+        codes = around.code(level, self.n_ids + 1)
+        counts = table.counts.of_all_ids(codes)
+        if own is not None:
+            counts = np.maximum(counts - own.times(codes, level, self.n_ids), 0)
         return np.asarray((counts + table.strength * below) / (counts.sum(axis=1, keepdims=True) + table.strength))
 
     def _level(self, level: tuple[int, int]) -> Level:
@@ -207,10 +243,14 @@ class ContextTables:
         vocabulary: Vocabulary,
         symmetries: Sequence[Symmetry[Any]] = (),
         depth: int = 5,
+        records: OwnRecords | None = None,
     ) -> None:
-        """Count training sequences, and each as every symmetry shows it. `depth` is the most neighbours on a side."""
-        self.vocabulary, self.depth = vocabulary, depth
-        views = list(_with_images(sequences, symmetries))
+        """Count training sequences, and each as every symmetry shows it. `depth` is the most neighbours on a side.
+
+        `records` are those of which the sequences are the views: each is left out where it is asked about.
+        """
+        self.vocabulary, self.depth, self.records = vocabulary, depth, records
+        self.views = views = list(_with_images(sequences, symmetries))
         known = [vocabulary.known(ids) for ids in views]
         self.fields = []
         for field, n_ids in enumerate(vocabulary.n_outputs):
@@ -231,8 +271,26 @@ class ContextTables:
             if len(rows):
                 requested = [each[each[:, 1] == field, 0] for each in cells]
                 around = self._neighbours([each.ids for each in examples], requested, field)
-                log_probs[rows, : table.n_ids] = np.log(table.probabilities(around))
+                own = self._own(examples, field, np.repeat(np.arange(len(examples)), list(map(len, requested))))
+                log_probs[rows, : table.n_ids] = np.log(table.probabilities(around, own))
         return np.split(log_probs, ends[1:-1])
+
+    def _own(self, examples: Sequence[Example], field: int, requested: Int[np.ndarray, " cells"]) -> OwnCells | None:
+        """What was counted of the records of these examples; None where that is nothing."""
+        parts, cells, whose = [], [], []
+        for number, example in enumerate(examples if self.records else ()):
+            assert self.records is not None
+            for view, start, stop in self.records.of(example):
+                first = max(start - self.depth, 0)
+                parts.append(self.views[view][first : stop + self.depth])
+                inside = np.arange(start, stop)
+                known = self.vocabulary.known(self.views[view][start:stop])[:, field]
+                cells.append(inside[known] - first)
+                whose.append(np.full(len(cells[-1]), number))
+        if not parts:
+            return None
+        ids = [part[where, field] for part, where in zip(parts, cells, strict=True)]
+        return OwnCells(self._neighbours(parts, cells, field), np.concatenate(ids), np.concatenate(whose), requested)
 
     def _neighbours(
         self,
