@@ -203,6 +203,10 @@ class PriorSwitches:
                     f"{switch.name} would show the target to its context: context_sees_target must be true",
                     code="bad-option",
                 )
+        if self.reference.on and (self.linear_prior.on or self.ngram_prior.on):
+            raise UsageError(
+                "model.reference is where densities start; linear_prior and ngram_prior start elsewhere: choose one"
+            )
 
 
 def no_priors() -> dict[str, PriorConfig]:
