@@ -35,7 +35,8 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel, load
 from maskseq.training import parallel, state
 from maskseq.training.events import Calibrated, Compared, Event, Listener, Started, Warned
-from maskseq.training.trainer import TrainingSpec, train
+from maskseq.training.spec import TrainingSpec
+from maskseq.training.trainer import train
 from maskseq.types import Encoded, Progress, Record
 
 MOST_EPOCHS, PARAMETERS_A_CELL = 50, 50

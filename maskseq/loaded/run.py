@@ -31,6 +31,7 @@ from maskseq.predict.encoder import EncoderPredict
 from maskseq.predict.experts.counted import CROSS_FIELD
 from maskseq.predict.experts.remembered import Remembered
 from maskseq.predict.gate_file import StoredGate, read_gate
+from maskseq.predict.next import NextPredict
 from maskseq.predict.predictor import Predictor
 from maskseq.predict.protocol import Example, Predict, PredictNumbers, of_ids, with_ids
 from maskseq.storage.places import Place
@@ -163,6 +164,10 @@ class LoadedRun:
         if self.model.embeddings.reference is not None:
             return NumberEncoderPredict(self.model, precision=precision)
         return EncoderPredict(self.model, self.tokenizer.symmetries() if symmetries else (), precision=precision)
+
+    def predict_next(self, *, symmetries: bool = True) -> Predict:
+        """The encoder as it is asked about open sequences: by its head of what comes next, if it has one."""
+        return self.predict(symmetries=symmetries) if self.model.next_head is None else NextPredict(self.model)
 
     @cached_property
     def precision(self) -> Literal["bf16", "fp32"]:

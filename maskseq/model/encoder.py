@@ -17,13 +17,15 @@ from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor, nn
 
 from maskseq.errors import UsageError
+from maskseq.model.attention.causal import CausalAttention
 from maskseq.model.attention.context_target import ContextTargetAttention
 from maskseq.model.attention.packed import packed_self_attention
 from maskseq.model.choice import Kernels
-from maskseq.model.config import EncoderConfig as EncoderConfig
+from maskseq.model.config import EncoderConfig
 from maskseq.model.dropout import dropout
 from maskseq.model.embedding import Embedding
 from maskseq.model.linear import Linear
+from maskseq.model.next_head import NextHead
 from maskseq.model.numbers import Numbers
 from maskseq.model.priors.ordinal_basis import table_of, table_rows
 from maskseq.model.priors.prior import Prior
@@ -56,6 +58,7 @@ class Encoder(nn.Module):
             self.final_norm = Norm(config) if config.final_norm else nn.Identity()
             self.head = nn.Identity() if config.head == "none" else PredictionHead(config)
             self.decoder = Decoder(config)
+            self.next_head = NextHead(config, Norm(config)) if config.next_head else None
         self.compute_with(Kernels())
         # As `to_empty`, whose `empty_like` of a meta tensor loads a package of algebra.
         self._apply(lambda each: torch.empty(each.shape, dtype=each.dtype, device=device))  # type: ignore[no-untyped-call]
@@ -71,6 +74,7 @@ class Encoder(nn.Module):
         *,
         numbers: Numbers | None = None,
         target: Bool[Tensor, "tokens"] | None = None,
+        causal: Bool[Tensor, " pieces"] | None = None,
         dropout_keys: Int[Tensor, "rows"] | None = None,
         dtype: torch.dtype | None = None,
         attend: Attend | None = None,
@@ -81,9 +85,10 @@ class Encoder(nn.Module):
         `numbers` are what ids were rounded from, where an encoder with a reference is to know it (None: the centres of
         bins).
         `target` says which positions an encoder with `context_sees_target = False` keeps from the others (None: none;
-        other encoders ignore it). The tokens are rows of equal length, and `dropout_keys` seed the dropout of each
-        (None: no dropout). `dtype` is the residual stream's (None: the parameters'). `attend` replaces the attention
-        function, as the ONNX export does. `depth`: the states behind so many layers, as they are (None: behind all).
+        other encoders ignore it). `causal` says which pieces look to the left only (None: none does). The tokens are
+        rows of equal length, and `dropout_keys` seed the dropout of each (None: no dropout). `dtype` is the residual
+        stream's (None: the parameters'). `attend` replaces the attention function, as the ONNX export does. `depth`:
+        the states behind so many layers, as they are (None: behind all).
         """
         config = self.config
         if config.positions == "learned" and max_seqlen > config.max_positions:
@@ -96,7 +101,11 @@ class Encoder(nn.Module):
             attend = partial(packed_self_attention, backend=self.kernels.attention)
             if target is not None and not config.context_sees_target:
                 attend = ContextTargetAttention.of(target, cu_seqlens, backend=self.kernels.attention)
-        hidden, prior = self.embeddings(ids, positions, numbers)
+        causal_tokens = None
+        if causal is not None:
+            attend = CausalAttention.of(causal, cu_seqlens, backend=self.kernels.attention)
+            causal_tokens = causal[piece_of(cu_seqlens)]
+        hidden, prior = self.embeddings(ids, positions, causal_tokens, numbers)
         frame = self.embeddings.frame.weight if config.frame else None
         if config.mask_scaling:
             scale, masked = mask_scales(ids, cu_seqlens, config)
@@ -135,6 +144,14 @@ class Encoder(nn.Module):
             if evidence is not None:
                 logits = logits + F.pad(evidence, (0, logits.shape[1] - evidence.shape[1]))
         return logits  # type: ignore[no-any-return]
+
+    def next_logits(
+        self, states: States, before: Int[Tensor, " n"], ids: Int[Tensor, "n fields"], field: int
+    ) -> Float[Tensor, "n outputs"]:
+        """As `logits`, of positions in causal pieces, by the head of what comes next; see `NextHead.forward`."""
+        assert self.next_head is not None
+        hidden = self.next_head(states.hidden_states, before, ids, field, self.embeddings.table)
+        return self.decoder(hidden, field, self.embeddings.table(field) if self.config.tied else None)  # type: ignore[no-any-return]
 
     def rotations(
         self, ids: Int[Tensor, "tokens fields"], positions: Int[Tensor, "tokens"]
@@ -186,9 +203,13 @@ class Embeddings(nn.Module):
         self,
         ids: Int[Tensor, "tokens fields"],
         positions: Int[Tensor, "tokens"],
+        causal: Bool[Tensor, " tokens"] | None = None,
         numbers: Numbers | None = None,
     ) -> tuple[Float[Tensor, "tokens hidden"], dict[str, Float[Tensor, "tokens *values"]]]:
-        """The embeddings, and by its name what each prior knows that logits start from."""
+        """The embeddings, and by its name what each prior knows that logits start from.
+
+        Tokens of `causal` pieces get nothing of priors that look at neighbours on both sides.
+        """
         config = self.config
         prior = {}
         shown = self.reference.shown(ids) if self.reference is not None else ids
@@ -199,7 +220,10 @@ class Embeddings(nn.Module):
         if config.token_types:
             hidden = hidden + self.token_types.weight[0]
         for name, each in self.priors.items():
-            hidden, values = each.embed(hidden, ids, positions, numbers)
+            added, values = each.embed(hidden, ids, positions, numbers)
+            if causal is not None and each.sees_neighbours:
+                added = torch.where(causal[:, None], hidden, added)
+            hidden = added
             if values is not None:
                 prior[name] = values
         if config.positions == "learned":

@@ -18,7 +18,8 @@ from jaxtyping import Bool, Float32, Float64, Int, Int8, Int32, Integer
 from maskseq.contract.brief import brief
 from maskseq.corpus.reader import Corpus, Split, stored_name
 from maskseq.errors import UsageError
-from maskseq.masking.config import MaskingConfig
+from maskseq.masking.causal import causal_segment, seen_fields
+from maskseq.masking.config import OBJECTIVES, MaskingConfig
 from maskseq.masking.open_prefixes import mask_tail, prefixes
 from maskseq.masking.plan import SegmentMask, mask_segment
 from maskseq.packing.blocks import Blocks, LoadedBlock, load_block
@@ -29,6 +30,8 @@ from maskseq.packing.prefetch import ahead_of
 from maskseq.storage.folder import digest, to_json
 from maskseq.storage.run_folder import RunFolder
 from maskseq.types import Encoded
+
+CAUSAL = OBJECTIVES.index("causal")
 
 
 @brief
@@ -64,6 +67,8 @@ class PackedRow:
     """What the inputs were rounded from, NaN where masked; None: not asked for."""
     fold: Int[np.ndarray, "segments"] | None = None
     """Which part of the training data each piece is of, as `maskseq.packing.folds` has it; None: not asked for."""
+    seen: Bool[np.ndarray, "tokens fields"] | None = None
+    """Of causal pieces, the fields of each position that later ones of it are given; None: there are no such pieces."""
 
 
 class PackedRows:
@@ -101,7 +106,10 @@ class PackedRows:
         self.corpus, self.config, self.masking = corpus, config, masking
         self.total_tokens, self.decay_start = total_tokens, decay_start
         self._key, self._mask_epoch, self._first = (seed, stage), mask_epoch, span.start
-        self._plan = PackingPlan(corpus.lengths[span], config, key=self._key, chunk_tokens=chunk_tokens)
+        circles = None if corpus.circular is None else corpus.circular[span]
+        self._plan = PackingPlan(
+            corpus.lengths[span], config, key=self._key, chunk_tokens=chunk_tokens, circular=circles
+        )
         tokenizer = corpus.tokenizer
         self._fields, self._vocabulary = tokenizer.fields, tokenizer.vocabulary
         self._field_weights = np.array(masking.weights_of(self._vocabulary.names), np.float32)
@@ -109,7 +117,8 @@ class PackedRows:
         self._augmentations = tokenizer.augmentations() if symmetry and mask_epoch is None else ()
         self._mask_ids = np.asarray(self._vocabulary.mask_ids, np.int64)
         identity = [corpus.fingerprint, stored_name(split), config.planned(), self._key, chunk_tokens]
-        self.fingerprint = digest(to_json([*identity, config.open, asdict(masking), symmetry, mask_epoch]))
+        masked = {name: value for name, value in asdict(masking).items() if name != "causal" or value}
+        self.fingerprint = digest(to_json([*identity, config.open, masked, symmetry, mask_epoch]))
         """Identifies the whole stream of rows: what a checkpoint must agree with to continue it."""
         planned = lru_cache(2)(self._plan.block)
         self._numbers = RowNumbers(
@@ -175,7 +184,7 @@ class PackedRows:
         inputs = np.tile(self._mask_ids, (n_tokens, 1))
         targets, weights = inputs.copy(), np.zeros(inputs.shape, np.float32)
         numbers = np.full(inputs.shape, np.nan) if self._with_numbers else None
-        target = np.zeros(n_tokens, bool)
+        target, seen = np.zeros(n_tokens, bool), np.zeros(inputs.shape, bool) if self.masking.causal else None
         objective, ratio, length, of, end = [], [], [], [], 0
         for segment in range(plan.rows[index], plan.rows[index + 1]):
             sequence, start = self._first + int(plan.sequence[segment]), int(plan.start[segment])
@@ -188,9 +197,14 @@ class PackedRows:
             encoded = self._turned(encoded, rng)
             if self._augmentations:
                 encoded = self._augmented(encoded, len(encoded) == int(self.corpus.lengths[sequence]), rng)
-            share = 0.0 if closed else self.config.open  # a mark that was set is not one of the outcomes
+            # A mark that was set is not one of the outcomes.
+            share, causal = (0.0, 0.0) if closed else (self.config.open, self.masking.causal)
             if share and rng.random() < share:
                 masked = self._open(encoded, rng)
+            elif causal and rng.random() < causal:
+                assert seen is not None
+                seen[end : end + len(encoded)] = seen_fields(len(encoded), self._fields, rng)
+                masked = [(encoded, self._causal(encoded, begins=start == 0), 1.0)]
             else:
                 masked = [(encoded, self._masked(encoded, progress, rng), 1.0)]
             for each, mask, weight in masked:
@@ -226,6 +240,7 @@ class PackedRows:
             n_tokens=end,
             numbers=numbers,
             fold=self._folds(of, length, len(filler)) if self._with_numbers else None,
+            seen=seen if CAUSAL in objective else None,
         )
 
     def _folds(
@@ -266,6 +281,9 @@ class PackedRows:
             found.append((prefix, mask, (len(encoded) + 1) / 2))
         return found
 
+    def _causal(self, encoded: Encoded, *, begins: bool) -> SegmentMask:
+        return causal_segment(encoded.ids, self.corpus.tokenizer.units_of(encoded), self._fields, begins=begins)
+
     def _turned(self, encoded: Encoded, rng: np.random.Generator) -> Encoded:
         """The piece under a symmetry drawn at random, the identity included."""
         if not self._symmetries:
@@ -300,6 +318,18 @@ def concatenate(rows: Sequence[PackedRow]) -> PackedRow:
         cu_seqlens=np.concatenate([[0], *ends]).astype(np.int32),
         max_seqlen=max(row.max_seqlen for row in rows),
         n_tokens=sum(row.n_tokens for row in rows),
+        seen=_together([row.seen for row in rows], [row.inputs for row in rows]),
+    )
+
+
+def _together(
+    seen: Sequence[Bool[np.ndarray, "_ _"] | None], inputs: Sequence[Integer[np.ndarray, "_ _"]]
+) -> Bool[np.ndarray, "_ _"] | None:
+    """Of several rows; None where none of them has causal pieces."""
+    if all(each is None for each in seen):
+        return None
+    return np.concatenate(
+        [np.zeros(ids.shape, bool) if each is None else each for each, ids in zip(seen, inputs, strict=True)]
     )
 
 

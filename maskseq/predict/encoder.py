@@ -163,15 +163,19 @@ def _moved(symmetry: Symmetry[Any], cells: Integer[np.ndarray, "cells 2"], lengt
     return np.stack([position, column], axis=1)
 
 
-def windows(length: int, context: int) -> Iterator[tuple[slice, slice]]:
+OVERLAP = 1 / 2
+"""Of windows of what is scored or embedded."""
+
+
+def windows(length: int, context: int, overlap: float = 1 / 2) -> Iterator[tuple[slice, slice]]:
     """Cover a long sequence: what each window reads, and the part of it to keep; every position is kept once.
 
-    Windows overlap by half, so that what is kept has a quarter of the context on either side (but for the ends).
+    Where windows overlap by half, what is kept has a quarter of the context on either side (but for the ends).
     """
     if length <= context:
         yield slice(0, length), slice(0, length)
         return
-    step = max(context // 2, 1)
+    step = max(int((1 - overlap) * context), 1)
     margin = (context - step) // 2
     starts = [*range(0, length - context, step), length - context]
     kept = 0

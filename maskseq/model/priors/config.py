@@ -4,8 +4,9 @@
 """
 
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+import pydantic
 from pydantic import ConfigDict
 
 from maskseq.errors import UsageError
@@ -191,7 +192,10 @@ class PriorSwitches:
     ngram_embeddings: NgramEmbeddingsConfig = field(default_factory=NgramEmbeddingsConfig)
     ngram_prior: NgramPriorConfig = field(default_factory=NgramPriorConfig)
     linear_prior: LinearPriorConfig = field(default_factory=LinearPriorConfig)
-    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    reference: Annotated[ReferenceConfig, pydantic.Field(exclude_if=lambda each: not each.on)] = field(
+        default_factory=ReferenceConfig
+    )
+    """Encoders without it are saved as before it was."""
 
     def check_priors(self, vocabulary: Vocabulary, *, context_sees_target: bool) -> None:
         """`UsageError` where an encoder cannot have these priors."""

@@ -14,6 +14,7 @@ class PhaseEmbeddings(Prior):
     """For each period a learned embedding of every remainder."""
 
     parameters_under = "periods"
+    sees_neighbours = False
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
