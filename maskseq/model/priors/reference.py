@@ -71,9 +71,9 @@ class Reference(Prior):
 
     def count_numbers(
         self,
-        series: Sequence[Values],
-        folds: Sequence[Int[np.ndarray, " length"]],
-        shares: Sequence[Float[np.ndarray, " ids"]],
+        series: Sequence[Float[np.ndarray, "_ fields"]],
+        folds: Sequence[Int[np.ndarray, " _"]],
+        shares: Sequence[Float[np.ndarray, " _"]],
     ) -> None:
         """Count closed forms on training numbers: on all, and without each part; `folds` says which each is of.
 
@@ -104,7 +104,7 @@ class Reference(Prior):
             forms[fold] = Stationary(mean, np.where(std > 0, std, 1.0), matrices, self.free)
         return forms[fold]
 
-    def frequencies(self) -> list[Float[np.ndarray, " ids"]]:
+    def frequencies(self) -> list[Float[np.ndarray, " _"]]:
         """The shares of ids in training, field by field."""
         ends = np.cumsum(self.vocabulary.n_outputs)[:-1]
         return np.split(self.shares.detach().double().cpu().numpy(), ends)
@@ -242,7 +242,9 @@ def _without(values: Values, folds: Int[np.ndarray, " length"], left_out: int) -
             yield part
 
 
-def _counted(series: Sequence[Values], width: int) -> tuple[Values, Values, Float64[np.ndarray, "lags fields fields"]]:
+def _counted(
+    series: Sequence[Float[np.ndarray, "_ fields"]], width: int
+) -> tuple[Float[np.ndarray, " fields"], Float[np.ndarray, " fields"], Float[np.ndarray, "{width} fields fields"]]:
     """Moments of each field, and covariances at each lag, as `Stationary` has them; 0 beyond the longest series."""
     mean, std = moments(series)
     found = Stationary.lags_of(series, mean, std, width=min(max(map(len, series)), width))
