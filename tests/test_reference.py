@@ -18,13 +18,14 @@ from maskseq.apps.infill import infill_file
 from maskseq.apps.pretrain import pretrain
 from maskseq.apps.rows import rows_of
 from maskseq.cli import app
+from maskseq.corpus.dress import ReadAs
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
 from maskseq.interop.convert import export_hf, export_onnx
 from maskseq.model.encoder import Encoder, EncoderConfig
 from maskseq.model.gaussian import Stationary
 from maskseq.model.numbers import Numbers
-from maskseq.model.priors.config import ReferenceConfig
+from maskseq.model.priors.config import LinearPriorConfig, ReferenceConfig
 from maskseq.packing.folds import FOLDS, WHOLE, fold_of
 from maskseq.predict.around import NumberEncoderPredict
 from maskseq.predict.experts.numbers import NumberPredict
@@ -225,7 +226,7 @@ def test_rows_carry_numbers_as_they_were_read_but_no_masked_one(run: Any) -> Non
     assert row.fold is not None
     assert np.isnan(row.numbers[row.weights > 0]).all()
     for sequence, start, stop, fold in zip(
-        row.sequence, row.cu_seqlens[:-1], row.cu_seqlens[1:], row.fold, strict=True
+        *(each.tolist() for each in (row.sequence, row.cu_seqlens[:-1], row.cu_seqlens[1:], row.fold)), strict=True
     ):
         here, first = slice(start, stop), int(row.start[np.searchsorted(row.cu_seqlens, start)])
         read = row.numbers[here]
@@ -263,7 +264,7 @@ def test_a_run_predicts_as_its_encoder_in_memory_does_and_fills_what_drifted(run
     values = wave(64, 9)
     rows = [",".join("" if 30 <= i < 34 else repr(float(x) + 40) for x in row) for i, row in enumerate(values)]
     (tmp_path / "in.csv").write_text("\n".join(["a,b", *rows]) + "\n")
-    infill_file(run, tmp_path / "in.csv", output=tmp_path / "out", format="signal-csv")
+    infill_file(run, tmp_path / "in.csv", output=tmp_path / "out", read_as=ReadAs(format="signal-csv"))
     filled = np.genfromtxt(tmp_path / "out" / "in.csv", delimiter=",", skip_header=1)
     assert np.abs(filled - values - 40).max() < 3  # all bins end below 10
     with next((tmp_path / "out").glob("*fills.csv")).open() as file:
@@ -284,10 +285,16 @@ def test_what_cannot_be_is_refused(run: Any, tmp_path: Path) -> None:
     for bad in (1, -1, 10**9):
         with pytest.raises(UsageError, match=r"reference\.bins"):
             EncoderConfig(vocabulary=VOCABULARY, reference=ReferenceConfig(bins=bad), **SHAPE)
+    both: dict[str, Any] = {"linear_prior": LinearPriorConfig(distances=(1,)), "reference": ReferenceConfig(bins=8)}
+    with pytest.raises(UsageError, match="linear_prior"):
+        EncoderConfig(vocabulary=VOCABULARY, **both, **SHAPE)
+    with pytest.raises(UsageError, match="next_head"):
+        EncoderConfig(vocabulary=VOCABULARY, next_head=True, reference=ReferenceConfig(bins=8), **SHAPE)
     with pytest.raises(UsageError, match="context_sees_target"):
         EncoderConfig(vocabulary=VOCABULARY, context_sees_target=False, reference=ReferenceConfig(bins=8), **SHAPE)
+    one = Vocabulary.of([Field(name="a", tokens=tuple(map(str, range(40))), centres=CENTRES)])
     with pytest.raises(UsageError, match="reference"):
-        export_hf(run.model, tmp_path / "hf")
+        export_hf(Encoder(EncoderConfig(vocabulary=one, reference=ReferenceConfig(bins=8), **SHAPE)), tmp_path / "hf")
     assert not (tmp_path / "hf").exists()
     result = CliRunner().invoke(app, ["export", str(run.path), "--to", "onnx", "--output", str(tmp_path / "m.onnx")])
     assert result.exit_code == 2

@@ -130,7 +130,7 @@ class Reference(Prior):
         for fold, start, stop in zip(folds.tolist(), starts, [*starts[1:], len(known)], strict=True):
             piece = slice(start, stop)
             found[:, piece], features[piece] = self._of_piece(known[piece], fold)
-        stated = torch.from_numpy(np.stack(found, axis=-1)).to(ids.device)
+        stated = torch.from_numpy(np.stack([found[0], found[1]], axis=-1)).to(ids.device)
         inputs = torch.from_numpy(features).flatten(1).to(ids.device)
         return masked + self.numbers(inputs), stated
 
@@ -244,7 +244,7 @@ def _without(values: Values, folds: Int[np.ndarray, " length"], left_out: int) -
 
 def _counted(
     series: Sequence[Float[np.ndarray, "_ fields"]], width: int
-) -> tuple[Float[np.ndarray, " fields"], Float[np.ndarray, " fields"], Float[np.ndarray, "{width} fields fields"]]:
+) -> tuple[Float[np.ndarray, " fields"], Float[np.ndarray, " fields"], Float[np.ndarray, "lags fields fields"]]:
     """Moments of each field, and covariances at each lag, as `Stationary` has them; 0 beyond the longest series."""
     mean, std = moments(series)
     found = Stationary.lags_of(series, mean, std, width=min(max(map(len, series)), width))
