@@ -153,8 +153,21 @@ class Recipe:
 
     def check_fields(self, fields: Sequence[Field]) -> None:
         """The same of what depends on the fields of the data, which a tokenizer says before a corpus is built."""
-        self.encoder_config(Vocabulary.of(fields)).axes()
+        vocabulary = Vocabulary.of(fields)
+        encoder = self.encoder_config(vocabulary)
+        encoder.axes()
+        if self.reads_numbers and not encoder.reference.fits(vocabulary):
+            name = next(each for each, centres in zip(vocabulary.names, vocabulary.centres, strict=True) if not centres)
+            raise UsageError(
+                f"model.reference needs fields that are numbers, and {name} is none\n\nhint: model.reference.bins = 0",
+                code="bad-option",
+            )
         self.masking.weights_of([field.name for field in fields])
+
+    @property
+    def reads_numbers(self) -> bool:
+        """Whether its encoder is given what ids were rounded from."""
+        return self.encoder_config(ANY).reference.on
 
     @property
     def code(self) -> frozenset[str]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maskseq.infill.sampler import InfillConfig, infill
-from maskseq.predict.experts.gaussian import Stationary
+from maskseq.model.gaussian import Stationary
 from maskseq.predict.experts.local import Local
 from maskseq.predict.experts.number_experts import Numbered, count_numbers
 from maskseq.predict.experts.number_prior import count_blend

@@ -70,6 +70,7 @@ ELSEWHERE = {  # and the file that tests it
     "ngram_prior": "test_ngram.py",
     "ordinal_basis": "test_ordinal_basis.py",
     "linear_prior": "test_linear_prior.py",
+    "reference": "test_reference.py",
     "embedding_dropout": "below, and test_dropout.py",
     "attention_dropout": "below, and test_dropout.py",
     "mlp_dropout": "below, and test_dropout.py",

@@ -10,7 +10,9 @@ from jaxtyping import Float, Int, Integer
 
 from maskseq.corpus.budget import within
 from maskseq.model.encoder import Encoder
+from maskseq.model.numbers import Numbers
 from maskseq.model.states import States
+from maskseq.packing.folds import WHOLE
 from maskseq.predict.protocol import Example
 from maskseq.tokenizer import Symmetry
 
@@ -109,8 +111,11 @@ def run_packed(
     batch_tokens: int,
     precision: Literal["bf16", "fp32"],
     depth: int | None = None,
+    numbers: Sequence[Float[np.ndarray, "_ _"] | None] | None = None,
 ) -> Iterator[Packed]:
     """The encoder over all sequences, longest first, as many to a forward pass as fit `batch_tokens`.
+
+    `numbers` are what ids were rounded from, for an encoder with a reference; NaN, or None, where only ids are known.
 
     An encoder whose context does not see the target takes for target whatever has a hidden value.
     """
@@ -129,11 +134,20 @@ def run_packed(
                 positions,
                 torch.from_numpy(ends.astype(np.int32)).to(device),
                 max(lengths),
+                numbers=None if numbers is None else _numbers(sequences, numbers, which),
                 target=torch.from_numpy(target).to(device),
                 dtype=dtype,
                 depth=depth,
             )
         yield Packed(which, ends[:-1].tolist(), states)
+
+
+def _numbers(
+    sequences: Sequence[Integer[np.ndarray, "_ _"]], numbers: Sequence[Float[np.ndarray, "_ _"] | None], of: list[int]
+) -> Numbers:
+    """Those of some sequences, asked of all that was counted."""
+    found = [np.full(sequences[i].shape, np.nan) if numbers[i] is None else np.asarray(numbers[i]) for i in of]
+    return Numbers(torch.from_numpy(np.concatenate(found).astype(np.float64)), torch.full((len(of),), WHOLE))
 
 
 def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

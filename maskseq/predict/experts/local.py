@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float
 
-from maskseq.predict.experts.gaussian import (
+from maskseq.model.gaussian import (
     Conditioned,
     Groups,
     Series,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from maskseq.predict.experts.gaussian import Groups
+from maskseq.model.gaussian import Groups
 from maskseq.predict.posterior import bin_edges
 from maskseq.predict.protocol import Example, Factors
 from maskseq.predict.stated import Stated

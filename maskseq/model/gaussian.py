@@ -195,8 +195,15 @@ class Stationary:
         not be positive definite (Brockwell & Davis 1991, §7.2).
         """
         mean, std = moments(series)
+        width = max(min(max(map(len, series)), window // len(mean)), 1)
+        return cls(mean, std, Matrices(positive(block_toeplitz(cls.lags_of(series, mean, std, width=width)))))
+
+    @staticmethod
+    def lags_of(
+        series: Series, mean: Float[np.ndarray, " fields"], std: Float[np.ndarray, " fields"], *, width: int
+    ) -> Float[np.ndarray, "lags fields fields"]:
+        """Covariances at each lag of z-scored series, tapered."""
         n_fields = len(mean)
-        width = max(min(max(map(len, series)), window // n_fields), 1)
         products = np.zeros((width, n_fields, n_fields))
         pairs = np.zeros((width, n_fields, n_fields))
         possible = np.zeros(width)
@@ -206,8 +213,7 @@ class Stationary:
             products += lagged(np.where(known, z, 0), width)
             pairs += lagged(known.astype(np.float64), width)
             possible += np.maximum(len(values) - np.arange(width), 0)
-        by_lag = products / np.maximum(pairs, 1) * (possible / possible[0])[:, None, None]
-        return cls(mean, std, Matrices(positive(block_toeplitz(by_lag))))
+        return np.asarray(products / np.maximum(pairs, 1) * (possible / possible[0])[:, None, None])
 
     @property
     def covariance(self) -> Float[np.ndarray, "numbers numbers"]:
