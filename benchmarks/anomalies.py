@@ -92,10 +92,10 @@ def logs(run: TrainedModel, options: argparse.Namespace) -> dict[str, Any]:
 
 def numbers(run: TrainedModel, options: argparse.Namespace) -> dict[str, Any]:
     centres = [np.asarray(each) for each in run.tokenizer.vocabulary.centres]
+    records = list(held_out_records(run.corpus(), "test"))
     usual = run.usual(positions=options.normal)
     assert usual is not None
     rng = np.random.default_rng(options.seed)
-    records = list(held_out_records(run.corpus(), "test"))
     areas: dict[str, list[tuple[float, float]]] = {}
     for _ in range(options.draws):
         key, each = records[int(rng.integers(len(records)))]

@@ -56,9 +56,7 @@ def next_activity(who: dict[str, Predict], records: list[tuple[str, Encoded]], t
     protocol = Protocol.parse("next", MaskingConfig())
     first = tokenizer.fields[0].name
     requested = [
-        each
-        for each in protocol.masked_examples(records, tokenizer, context=context, fields=(first,))
-        if len(each.truth) > 1
+        each for each in protocol.examples(records, tokenizer, context=context, fields=(first,)) if len(each.truth) > 1
     ]
     truth = np.array([each.truth[-1, 0] for each in requested])
     groups = np.array([each.region for each in requested])
@@ -115,7 +113,7 @@ def forecast(encoder: dict[str, Predict], corpus: Corpus, part: str, steps: int,
     records = [(str(i), Encoded(each.ids)) for i, each in corpus.each(part)]
     protocol = Protocol.parse(f"forecast-{steps}", MaskingConfig())
     requested = [
-        each for each in protocol.masked_examples(records, tokenizer, context=context, stride=steps) if len(each.cells)
+        each for each in protocol.examples(records, tokenizer, context=context, stride=steps) if len(each.cells)
     ]
     fields = np.concatenate([each.cells[:, 1] for each in requested])
     centres = [np.asarray(each) for each in vocabulary.centres]
@@ -161,7 +159,7 @@ def main() -> None:
     print(f"maskseq next asks: {by}")
     who: dict[str, Predict] = {"as asked": predictor.predict, **left_only(training, tokenizer)}
     if seen_open(run):
-        who["encoder"] = run.predict()
+        who["encoder"] = run.predict_next()
     records = [(str(i), Encoded(each.ids, weights=each.weights)) for i, each in corpus.each(requested.part)]
     next_activity(who, records, tokenizer, context)
     if tokenizer.elapsed and requested.samples:

@@ -34,13 +34,13 @@ from maskseq.contract.installed import identity_name
 from maskseq.contract.renamed import older_names
 from maskseq.contract.symmetry import Augmentation as Augmentation
 from maskseq.contract.symmetry import Symmetry as Symmetry
-from maskseq.errors import UsageError
-from maskseq.formats import most_alike
+from maskseq.errors import UsageError, first_problem
 from maskseq.storage.standard_json import to_json
 from maskseq.survey import Suggestion
 from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells, QuantizationError, Record, Vocabulary
 
 R = TypeVar("R", bound=Record)
+P = TypeVar("P")
 T = TypeVar("T", bound="Tokenizer[Any]")  # not typing.Self, which the shape checks of the tests cannot read
 
 UNKNOWN_LETTER = 255
@@ -332,15 +332,7 @@ class Tokenizer(ABC, Generic[R]):
     @classmethod
     def from_state(cls: type[T], state: dict[str, Any]) -> T:
         """Rebuild from `state()`, or from a recipe's options; `UsageError` names a wrong or unknown option."""
-        try:
-            return TypeAdapter(cls).validate_json(json.dumps(state))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            options = ", ".join(getattr(cls, "__dataclass_fields__", {})) or "none"
-            raise UsageError(
-                f"tokenizer {cls.__name__}, option {where}: {first['msg']} (options: {options})", code="unknown-option"
-            ) from None
+        return with_options(cls, state, cls.__name__)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -379,22 +371,24 @@ def has_default(value: Any, name: str) -> bool:
     return equal or to_json(given, lossless=True) == to_json(default, lossless=True)  # NaN is not equal to itself
 
 
-def requested_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> Bool[np.ndarray, " fields"]:
-    """Which fields have one of these names; all of them where none is named."""
-    known = [field.name for field in tokenizer.fields]
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f"there is no field {name!r}\n\nhint: the fields are {most_alike(name, known)}", code="unknown-name"
-            )
-    return np.array([not names or name in names for name in known])
-
-
 def described(field: Field) -> str:
     """How many tokens a field has, and from where to where they go."""
     if field.centres is None:
         return f"{field.n_tokens:,} tokens"
     return f"{field.n_tokens:,} bins, {field.centres[0]:.6g} to {field.centres[-1]:.6g} {field.unit}".rstrip()
+
+
+def with_options(cls: type[P], options: Mapping[str, Any], tokenizer: str) -> P:
+    """A dataclass of a tokenizer's options, such as those of its `fit`; `UsageError` names a wrong or unknown one."""
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(options))
+    except ValidationError as error:
+        where, problem = first_problem(error)
+        known = ", ".join(getattr(cls, "__dataclass_fields__", {})) or "none"
+        raise UsageError(
+            f"tokenizer {tokenizer}{f', option {where}' * bool(where)}: {problem} (options: {known})",
+            code="unknown-option" if where.partition(".")[0] not in ["", *known.split(", ")] else "bad-option",
+        ) from None
 
 
 __getattr__ = older_names(

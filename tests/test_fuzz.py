@@ -167,6 +167,7 @@ def test_damaged_recipes(damage: list[tuple[int, int, str]]) -> None:
         survives(load_recipe, path)
 
 
+@pytest.mark.filterwarnings("ignore:.*older names:FutureWarning")
 @settings(max_examples=200, derandomize=True)
 @given(st.sampled_from(KEYS), st.one_of(VALUE.map(str), st.text(max_size=10), st.sampled_from(TOML)))
 def test_wild_settings(key: str, value: str) -> None:

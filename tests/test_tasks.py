@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,56 @@ def test_labels_of_positions_from_bed(dna_run: Path, tmp_path: Path) -> None:
     ]  # windows of 64 positions: each position once, in order
 
 
+def structures(folder: Path, n: int = 30) -> list[str]:
+    """Bases, and in a second file of the same shape a letter for each: `s` within GTGTG, else `c`; no first one."""
+    rng = np.random.default_rng(0)
+    texts = []
+    for _ in range(n):
+        bases = list("".join(rng.choice(list("AC"), 100)))
+        for start in rng.integers(0, 90, size=3).tolist():
+            bases[start : start + 5] = "GTGTG"
+        texts.append("".join(bases))
+    letters = ["".join("s" if letter in "GT" else "c" for letter in text) for text in texts]
+    (folder / "data.fa").write_text("".join(f">s{i}\n{text}\n" for i, text in enumerate(texts)))
+    (folder / "labels.fa").write_text("".join(f">s{i} structure\n.{text[1:]}\n" for i, text in enumerate(letters)))
+    return letters
+
+
+SECOND = 'kind = "binary"\n[data]\nfiles = ["data.fa"]\n[labels]\nfile = "labels.fa"\neach = "unit"\n'
+
+
+def test_labels_of_positions_from_a_second_file_of_letters(dna_run: Path, tmp_path: Path) -> None:
+    letters = structures(tmp_path)
+    task = task_file(tmp_path / "task.toml", SECOND + FAST)
+    found = finetune(dna_run, task, output=tmp_path / "run")
+    assert found.methods["network"]["mcc"].value > 0.9
+    done = invoke("predict", tmp_path / "run", tmp_path / "data.fa", "--json")
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["position"] for row in answers[:100]] == list(range(1, 101))  # those without a label, too
+    right = [row["prediction"] == letter for row, letter in zip(answers, "".join(letters), strict=True)]
+    assert np.mean(right) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda text: text.replace(">s7 ", ">s99 "), "s7"),
+        (lambda text: text.replace(">s3 structure\n.", ">s3 structure\n"), "99"),
+        (lambda text: text.replace(">s4 ", ">s3 "), "twice"),
+        (lambda text: text.replace("s", "c").replace(">c", ">s"), "class"),
+    ],
+    ids=["a name that is missing", "another length", "a name twice", "one class only"],
+)
+def test_a_second_file_of_another_shape_is_refused(
+    dna_run: Path, tmp_path: Path, change: Callable[[str], str], word: str
+) -> None:
+    structures(tmp_path)
+    (tmp_path / "labels.fa").write_text(change((tmp_path / "labels.fa").read_text()))
+    done = refused(dna_run, task_file(tmp_path / "task.toml", SECOND + FAST), tmp_path / "run")
+    assert done.exit_code == 3
+    assert word in done.output
+
+
 # ---- event logs and signals ----------------------------------------------------------------------------------------
 
 
@@ -311,6 +362,19 @@ def test_case_attributes_and_attributes_of_events(log_run: Path, tmp_path: Path)
     assert finetune(log_run, task, output=tmp_path / "event").methods["network"]["mcc"].value > 0.9
 
 
+def test_labels_of_events_from_a_second_log(log_run: Path, tmp_path: Path) -> None:
+    lines = log(tmp_path / "all.csv").read_text().splitlines()
+    cells = [line.split(",") for line in lines]
+    (tmp_path / "log.csv").write_text("".join(",".join([*row[:3], row[4]]) + "\n" for row in cells))
+    (tmp_path / "teams.csv").write_text("".join(",".join(row[:4]) + "\n" for row in cells))
+    text = '[data]\nfiles = ["log.csv"]\n[labels]\nfile = "teams.csv"\ncolumn = "{}"\neach = "unit"\n' + FAST
+    task = task_file(tmp_path / "event.toml", 'kind = "binary"\n' + text.format("team"))
+    assert finetune(log_run, task, output=tmp_path / "event").methods["network"]["mcc"].value > 0.9
+    done = refused(log_run, task_file(tmp_path / "no.toml", 'kind = "binary"\n' + text.format("taem")), tmp_path / "no")
+    assert done.exit_code == 3
+    assert "team" in done.output
+
+
 def series(path: Path, n: int, seed: int) -> Path:
     """Slow waves are class 1, fast ones class 2."""
     rng = np.random.default_rng(seed)
@@ -338,6 +402,51 @@ def test_classes_of_series(tmp_path: Path) -> None:
     assert found.n_records == 40
     assert found.methods["network"]["accuracy"].value > 0.9
     assert {"1-NN", "logistic regression on values"} <= found.methods.keys()
+
+
+def test_series_with_their_class_in_arff(tmp_path: Path) -> None:
+    from maskseq_signals.ucr import Ts
+
+    text = series(tmp_path / "train.ts", 6, seed=2).read_text().partition("@data\n")[2]
+    rows = [line.replace(":", ",") for line in text.splitlines()]
+    head = ["% made", "@RELATION waves", *(f"@attribute 'att {i}' numeric" for i in range(40))]
+    (tmp_path / "train.arff").write_text("\n".join([*head, "@attribute target {1,2}", "", "@data", *rows]) + "\n")
+    ours, theirs = (list(Ts().read(tmp_path / f"train.{ending}")) for ending in ("arff", "ts"))
+    assert [each.label for each in ours] == [each.label for each in theirs]
+    assert all(np.array_equal(a.channels, b.channels) for a, b in zip(ours, theirs, strict=True))
+    several = (
+        "@relation r\n@attribute bag relational\n  @attribute a numeric\n  @attribute b numeric\n@end bag\n"
+        "@attribute class {up,down}\n@data\n'1,2,3\\n4,?,6',up\n'7,8,9\\n1,2,3',down\n"
+    )
+    (tmp_path / "two.arff").write_text(several)
+    first, second = Ts().read(tmp_path / "two.arff")
+    np.testing.assert_array_equal(first.channels, np.array([[1, 4], [2, np.nan], [3, 6]]))
+    assert (first.label, second.label) == ("up", "down")
+    number = "@relation r\n@attribute a real\n@attribute b real\n@attribute target real\n@data\n1,2,0.5\n"
+    (tmp_path / "number.arff").write_text(number)
+    (only,) = Ts().read(tmp_path / "number.arff")
+    assert only.label == "0.5"
+    assert len(only.channels) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("@relation r\n@attribute a real\n@attribute c {x,y}\n@data\n1,2,x\n", "line 5"),
+        ("@relation r\n@attribute a {p,q}\n@attribute c {x,y}\n@data\np,x\n", "'a'"),
+        ("@relation r\n@attribute a real\n@attribute c {x,y}\n@data\n{0 1.5}\n", "line 5"),
+        ("@relation r\n@attribute a real\n1,x\n", "line 3"),
+        ("@relation r\n@attribute\n@attribute a real\n@data\n1\n", "line 2"),
+        ("@relation r\n@attribute a real\n@data\n", "no series"),
+    ],
+)
+def test_arff_that_is_no_series_ends_in_one_line(tmp_path: Path, text: str, word: str) -> None:
+    from maskseq.errors import DataError
+    from maskseq_signals.ucr import Ts
+
+    (tmp_path / "x.arff").write_text(text)
+    with pytest.raises(DataError, match=word):
+        list(Ts().read(tmp_path / "x.arff"))
 
 
 # ---- what is refused -----------------------------------------------------------------------------------------------
@@ -388,6 +497,16 @@ def test_one_class_too_many_or_too_few(dna_run: Path, tmp_path: Path) -> None:
     text = 'kind = "multiclass"\n[data]\nfiles = ["data.csv"]\ntest = "test.csv"\n[labels]\ncolumn = "label"\n'
     done = refused(dna_run, task_file(tmp_path / "task.toml", text), tmp_path / "run")
     assert "'d'" in done.output
+
+
+def test_a_record_without_its_label_is_named(dna_run: Path, tmp_path: Path) -> None:
+    rows = with_motif(20)
+    table(tmp_path / "data.csv", [*rows[:7], (rows[7][0], ""), *rows[8:]])
+    text = 'kind = "binary"\n[data]\nfiles = ["data.csv"]\n[labels]\ncolumn = "label"\n'
+    done = refused(dna_run, task_file(tmp_path / "task.toml", text), tmp_path / "run")
+    assert done.exit_code == 3
+    assert "'8'" in done.output
+    assert len([line for line in done.output.splitlines() if line.strip()]) <= 3  # the error, and a hint
 
 
 def test_keys_without_labels_are_listed(dna_run: Path, tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from maskseq.tasks.simple import require_sklearn, simple_methods_of_task
 from maskseq.tasks.targets import TargetSpace, fit_temperature, half_width
 from maskseq.tasks.task_model import COVERAGE, TaskModel, save_task
 from maskseq.trained import TrainedModel, load
+from maskseq.types import Record
 
 STATE = "state"
 PATHS = ("data.files", "data.selection", "data.test", "labels.file", "labels.bed")
@@ -153,7 +155,8 @@ def read_parts(config: TaskConfig, run: TrainedModel) -> dict[str, list[TaskExam
         for part in ("train", "selection", "test")
     }
     records = {part: (record for each in own for record in each) for part, own in readers.items() if own}
-    parts = labelled_examples(config, records, run.tokenizer, run.model.config.max_positions)
+    read = partial(_second_file, config, run)
+    parts = labelled_examples(config, records, run.tokenizer, run.model.config.max_positions, read)
     if config.data.shares:
         stratify = config.kind in ("binary", "multiclass") and not config.labels.per_unit
         parts |= split_shares(parts["train"], config.data.shares, seed=config.seed, stratify=stratify)
@@ -162,6 +165,12 @@ def read_parts(config: TaskConfig, run: TrainedModel) -> dict[str, list[TaskExam
             text = f"{n:,} of {len(parts[part]):,} examples of the {part} part have a twin in the training part"
             warnings.warn(text, DataWarning, stacklevel=2)
     return parts
+
+
+def _second_file(config: TaskConfig, run: TrainedModel, file: Path) -> Iterator[Record]:
+    """The records of a file of labels, read as those of the data."""
+    with Intake(run.reader(file, config.data.format, config.data.format_options), file, warns=False) as records:
+        yield from records
 
 
 def _state_of(work: Work, config: TaskConfig, run: TrainedModel) -> Path:

@@ -40,7 +40,7 @@ TOGETHER = 64
 """Records that are continued together."""
 SAMPLES = 100
 """By default, where one distribution does not say all."""
-OPEN = "set packing.open = 0.3 in the recipe and train again"
+OPEN = "set masking.causal = 0.25 or packing.open = 0.3 in the recipe and train again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +95,7 @@ def next_file(
         samples=samples,
         block=block,
         temperature=request.temperature,
+        in_order=run.model.next_head is not None,
         seed=request.seed,
     )
     columns = REST_COLUMNS if request.steps is None else STEP_COLUMNS
@@ -144,6 +145,8 @@ def chosen(run: TrainedModel, by: By | None, *, symmetries: bool = True) -> tupl
     ordinal = None not in vocabulary.centres
     closed = any(END in field.controls for field in run.fills.fields) and not seen_open(run)
     alone = partial(run.predictor, symmetries=symmetries, calibrated=False, experts=(ENCODER,))
+    if run.model.next_head is not None:
+        alone = partial(Predictor, predict=run.predict_next(), tokenizer=run.tokenizer, context=context)
     if by == ENCODER:
         if closed:
             raise UsageError(
@@ -154,7 +157,7 @@ def chosen(run: TrainedModel, by: By | None, *, symmetries: bool = True) -> tupl
     if by is None and (ordinal or run.fills is not run.tokenizer):
         name = ENCODER if run.experts.used() == (ENCODER,) else BLEND
         return run.predictor(symmetries=symmetries, calibrated=False), name
-    encoder = run.predict(symmetries=symmetries) if by is None and asks_encoder(run) else None
+    encoder = run.predict_next(symmetries=symmetries) if by is None and asks_encoder(run) else None
     try:
         corpus = run.corpus()
         if ordinal:
@@ -187,7 +190,7 @@ def open_predictors(
     run: TrainedModel, corpus: Corpus, experts: Sequence[str], *, symmetries: bool, selection: bool
 ) -> dict[str, Predict]:
     """What `next` predicts with, by name as in `TrainedModel.predictors`; `selection`: whether it may be fitted on."""
-    encoder = Remembered(run.predict(symmetries=symmetries)) if asks_encoder(run) else None
+    encoder = Remembered(run.predict_next(symmetries=symmetries)) if asks_encoder(run) else None
     own: dict[str, Predict] = {} if encoder is None else {ENCODER: encoder}
     if encoder is not None and tuple(experts) == (ENCODER,):
         return own
@@ -204,7 +207,9 @@ def asks_encoder(run: TrainedModel) -> bool:
 
 
 def seen_open(run: TrainedModel) -> bool:
-    """Whether the run was trained with open prefixes."""
+    """Whether the run was trained with open prefixes, or has a head of what comes next."""
+    if run.model.next_head is not None:
+        return True
     source = recipe_file(run.path, run.checkpoint)
     recipe = with_added(read_json(source).get("recipe") or {}) if source else {}
     return bool((recipe.get("packing") or {}).get("open", 0) > 0)

@@ -31,7 +31,8 @@ Protocols = Annotated[
         "--protocol",
         help="masked (as in training), isolated (one position in 64), event (each position, all its fields), gap-K "
         "(K positions on end, one gap a sequence), gaps-K (the same, every place), block-K (K steps of each field), "
-        "field-K (K steps of one field, the others known) or point-P (P per cent of the cells). Repeatable (default: "
+        "field-K (K steps of one field, the others known), point-P (P per cent of the cells), next, suffix-K, "
+        "forecast-K, or remaining (the time until the end of cases). Repeatable (default: "
         "masked, isolated and gap-5, or a shorter gap where sequences are short).",
     ),
 ]
@@ -258,7 +259,7 @@ def _tell_apart(
 
 
 def _show(found: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
-    from maskseq.reports.evaluation import brief, brief_errors, brief_fields, brief_gaps
+    from maskseq.reports.evaluation import brief, brief_errors, brief_fields, brief_gaps, brief_remaining
 
     if as_json:
         console.show(found, as_json=True)
@@ -269,6 +270,8 @@ def _show(found: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
             console.say(brief_gaps(protocol, figures["whole gaps"], found.get("product")))
         if "errors of all fields" in figures:
             console.say(brief_errors(protocol, figures["errors of all fields"]))
+    if "remaining time" in found:
+        console.say(brief_remaining(found["remaining time"]))
     console.say(brief_fields(found))  # what matters most is read last on a terminal, and first on the page
     console.say(f"scored: {found['of']['data']}")
     if "verdict" in found:

@@ -1,7 +1,7 @@
 """All methods on the same masked examples: figures of every protocol, and the verdict on the product."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -11,12 +11,13 @@ from jaxtyping import Float, Integer
 
 from maskseq.baselines.baselines import FREQUENCIES, Baselines
 from maskseq.comparison.question import COVARIANCES, DEFAULTS, Question, draw
+from maskseq.comparison.remaining import remaining_time
 from maskseq.comparison.results import Evaluation, OutsideRepeats, ProtocolResult
 from maskseq.comparison.verdict import ALL_FIELDS, CELLS, GAPS, FieldComparison, Verdict, compare_field
 from maskseq.errors import UsageError
 from maskseq.evaluation import figures, gaps, numbers
 from maskseq.evaluation.figures import Answers, ScoredCells
-from maskseq.evaluation.protocols import MaskedExample
+from maskseq.evaluation.protocols import REMAINING, MaskedExample
 from maskseq.infill.sampler import InfillConfig
 from maskseq.masking.config import MaskingConfig
 from maskseq.predict.experts.copies import Repeats
@@ -82,19 +83,34 @@ def judge(
             return partial(on_progress, f"{name}, {what}")
 
         found[name] = _result(name, question, examples, methods, stage)
-    if not found:
+    remaining = None
+    if REMAINING in question.protocols:
+        remaining = remaining_time(
+            {product: given[product]} if product else {},
+            baselines.sequences,
+            records,
+            baselines.tokenizer,
+            context=context,
+            product=product,
+            cells=question.cells,
+            seed=question.seed,
+            on_progress=partial(on_progress, f"{REMAINING}, continuing cases"),
+        )
+    if not found and not remaining:
         raise UsageError(
             "there is nothing to score in these records\n\nhint: hold out more, or name a file", code="too-little-data"
         )
     requested = {"cells": question.cells, "seed": question.seed, "context": context, "neighbours": question.depth}
-    return Evaluation(
-        verdict=Verdict.of([each for result in found.values() for each in result.fields]),
+    result = Evaluation(
+        verdict=None,
         product=product,
         predictors=tuple(given),
         protocols=found,
+        remaining_time=remaining,
         requested=requested | ({"fields": list(question.fields)} if question.fields else {}),
         infill={"order": config.order, "temperature": config.temperature, "beam": config.beam},
     )
+    return replace(result, verdict=Verdict.of(result.compared))
 
 
 def _examples(
@@ -106,7 +122,8 @@ def _examples(
     masking: MaskingConfig,
 ) -> Iterator[tuple[str, list[MaskedExample]]]:
     """The masked examples of each requested protocol or, by default, of the first of each kind that finds room."""
-    for names in [(name,) for name in question.protocols] or DEFAULTS:
+    masked = [(name,) for name in question.protocols if name != REMAINING]
+    for names in masked if question.protocols else DEFAULTS:
         for name in names:
             examples = draw(question, name, records, tokenizer, context=context, masking=masking)
             if examples:

@@ -8,7 +8,7 @@ import numpy as np
 
 from maskseq.contract.own import look_up, named
 from maskseq.errors import UsageError, check_seed
-from maskseq.evaluation.protocols import MaskedExample, Protocol
+from maskseq.evaluation.protocols import REMAINING, MaskedExample, Protocol
 from maskseq.masking.config import MaskingConfig
 from maskseq.predict.experts.imputers import imputer
 from maskseq.predict.protocol import Predict
@@ -31,8 +31,8 @@ class Question:
     """Which cells are masked and scored, and which simple methods are compared with."""
 
     protocols: tuple[str, ...] = ()
-    """See `maskseq.evaluation.protocols.Protocol.parse`; each must find room (default: of each kind in `DEFAULTS`, the
-    first one that does)."""
+    """See `maskseq.evaluation.protocols.Protocol.parse`, and `maskseq.comparison.remaining` for `REMAINING`; each must
+    find room (default: of each kind in `DEFAULTS`, the first one that does)."""
     fields: tuple[str, ...] = ()
     """Score cells of these fields only (default: of all); what else a protocol masks stays masked."""
     cells: int = 6_000
@@ -60,7 +60,8 @@ class Question:
         if self.cells < 1 or self.depth < 1:
             raise UsageError("an evaluation needs at least one cell and one neighbour", code="bad-option")
         for name in self.protocols:
-            Protocol.parse(name, MaskingConfig())
+            if name != REMAINING:
+                Protocol.parse(name, MaskingConfig())
         object.__setattr__(self, "own", tuple(each if isinstance(each, str) else named(each) for each in self.own))
         for name in self.own_names:
             look_up("baseline", name, trust_code=True)  # who names it in this call means it

@@ -60,6 +60,18 @@ class ProtocolResult(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RemainingTime(Result):
+    """How long cases go on, from a prefix of each."""
+
+    cases: int
+    samples: int
+    """Continuations of each prefix, of whose times the median is taken."""
+    ended: Mapping[str, float]
+    """By what was continued with, the share of the continuations that reached an end within the context."""
+    comparison: FieldComparison
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation(Result):
     """A product and what it must beat, by protocol; `of` says which run, which data."""
 
@@ -71,6 +83,8 @@ class Evaluation(Result):
     """The product and what is shown with it, in their order; all other methods are simple ones."""
     best_simple_chosen: str = stored_as("best simple method is chosen", default=CHOICE)
     protocols: Mapping[str, ProtocolResult]
+    remaining_time: RemainingTime | None = None
+    """Of the protocol `remaining`."""
     requested: Mapping[str, Any] = stored_as("asked")
     infill: Mapping[str, Any]
 
@@ -82,13 +96,22 @@ class Evaluation(Result):
         found = {name: result for part in parts for name, result in part.protocols.items()}
         named = {name: found[name] for name in (*order, *found) if name in found}
         predictors = tuple(dict.fromkeys(name for part in parts for name in part.predictors))
-        verdict = Verdict.of([each for result in named.values() for each in result.fields])
-        return replace(parts[0], protocols=named, predictors=predictors, verdict=verdict)
+        remaining = next((part.remaining_time for part in parts if part.remaining_time), None)
+        joined = replace(parts[0], protocols=named, predictors=predictors, remaining_time=remaining)
+        return replace(joined, verdict=Verdict.of(joined.compared))
+
+    @property
+    def compared(self) -> list[FieldComparison]:
+        """Every comparison that the verdict is about."""
+        found = [each for result in self.protocols.values() for each in result.fields]
+        return found + ([self.remaining_time.comparison] if self.remaining_time else [])
 
     @property
     def in_words(self) -> str:
         """One line: the verdict, and the gain over the best simple method by protocol."""
         by_protocol = "; ".join(each.together.briefly for each in self.protocols.values() if each.together)
+        if not by_protocol:
+            return self.verdict.in_words if self.verdict else ""
         return f"{self.verdict.in_words}; all fields: {by_protocol}" if self.verdict else by_protocol
 
 

@@ -20,7 +20,7 @@ from maskseq.evaluation.paired import (
 )
 from maskseq.evaluation.results import Interval, Result, stored_as
 
-CELLS, GAPS = "cells", "whole gaps"
+CELLS, GAPS, CASES = "cells", "whole gaps", "cases"
 ALL_FIELDS = "all fields"
 MOST_BITS = 40.0
 """What a probability of 0 costs."""
@@ -34,11 +34,12 @@ class FieldComparison(Result):
 
     protocol: str
     field: str
-    of: Literal["cells", "whole gaps"]
+    of: Literal["cells", "whole gaps", "cases"]
     metric: Metric
-    """Bits of single cells, the share of gaps exactly right, or the squared error of numbers (z-scored)."""
+    """Bits of single cells, the share of gaps exactly right, the squared error of numbers (z-scored), or the absolute
+    error of times."""
     n: int
-    """Cells or gaps that are scored."""
+    """Cells, gaps or cases that are scored."""
     regions: int
     """Records, or stretches of long ones, that the interval is drawn over."""
     by: Mapping[str, float]
@@ -48,7 +49,7 @@ class FieldComparison(Result):
     theirs: float = stored_as("of the best simple method")
     ours: float | None = stored_as("of the product", default=None)
     gain: float | None = None
-    """The share of bits or of squared error that is saved, or the difference of two shares."""
+    """The share of bits or of error that is saved, or the difference of two shares."""
     gain_interval: Interval | None = stored_as("gain, 95 %", default=None)
     verdict: Outcome | None = None
 
@@ -115,11 +116,16 @@ HEADLINES: Mapping[Outcome, str] = {
 
 def shown(value: float, metric: Metric) -> str:
     """A figure with its unit."""
-    return {"bits": f"{value:.4f} bits", "exact": f"{value:.2%} exact", "squared error": f"MSE {value:.4f}"}[metric]
+    return {
+        "bits": f"{value:.4f} bits",
+        "exact": f"{value:.2%} exact",
+        "squared error": f"MSE {value:.4f}",
+        "absolute error": f"MAE {value:.4g}",
+    }[metric]
 
 
 def gained(value: float, interval: Sequence[float], metric: Metric) -> str:
-    """A gain with its interval: points of exact share, or per cent of bits or squared error that are saved."""
+    """A gain with its interval: points of exact share, or per cent of bits or of error that are saved."""
     gain, low, high = (f"{100 * each:+.1f}" for each in (value, *interval))
     return f"{gain} ({low} to {high}) {'points' if metric == 'exact' else '%'}"
 

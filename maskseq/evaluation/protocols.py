@@ -23,6 +23,8 @@ from maskseq.types import END, Encoded
 
 REGION = 10_000
 """Positions of a long sequence that the bootstrap draws together, at most."""
+REMAINING = "remaining"
+"""The protocol of the time until the end of a case, which masks no cells of a sequence."""
 STRETCHES = 20
 """Fewer records than this are divided into about so many stretches, none shorter than a window."""
 EVERY = 64
@@ -64,7 +66,7 @@ class Protocol:
     @staticmethod
     def is_open(text: str) -> bool:
         """Whether sequences of this protocol are open: what follows is not there, the mark of the end included."""
-        return text.partition("-")[0] in ("next", "suffix")
+        return text.partition("-")[0] in ("next", "suffix", REMAINING)
 
     @classmethod
     def parse(cls, text: str, masking: MaskingConfig) -> "Protocol":
@@ -102,7 +104,7 @@ class Protocol:
             return cls(text, makers[name])
         raise UsageError(
             f"unknown protocol {text!r}; there are masked, isolated, event, next, gap-K, gaps-K, block-K, field-K, "
-            f"suffix-K, forecast-K and point-P, such as gap-5 (5 positions) or point-50 (50 % of the cells)",
+            f"suffix-K, forecast-K, point-P and {REMAINING}, such as gap-5 (5 positions) or point-50 (50 % of cells)",
             code="unknown-name",
         )
 

@@ -38,6 +38,8 @@ class GenerateConfig:
     temperature: float = 1.0
     gamma: float = 0.1
     """Nats of dependence between cells that one pass may ignore, as in infill; 0 draws one cell at a time."""
+    in_order: bool = False
+    """Draw the fields of a position as they are declared, one by one: for predictors that look at no later ones."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -108,7 +110,7 @@ def continuations(
         for some in (draws[begin : begin + at_once] for begin in range(0, len(draws), at_once)):
             for draw in some:
                 draw.example = _extended(tokenizer, draw.example, n)
-            fills = filler(some, first, n, order="one_shot" if ends.any() else "entropy_bounded")
+            fills = filler(some, first, n, order="one_shot" if ends.any() else None)
             for draw, fill in zip(some, fills, strict=True):
                 tallies[draw.which].count(fill, first)
                 draw.put(fill, n, ends if ends.any() else ~ends)
@@ -148,11 +150,10 @@ class Filler:
     config: GenerateConfig
     context: int
 
-    def __call__(
-        self, draws: Sequence[Draw], first: int, n: int, *, order: OrderName = "entropy_bounded"
-    ) -> list[Fill]:
+    def __call__(self, draws: Sequence[Draw], first: int, n: int, *, order: OrderName | None = None) -> list[Fill]:
         """What is unknown of the last `n` positions of each, drawn; cells are counted from the first of them."""
         config, windows, holes = self.config, [], []
+        order = order or ("left_to_right" if config.in_order else "entropy_bounded")
         for draw in draws:
             whole = draw.example
             start = max(len(whole.ids) - self.context, 0)

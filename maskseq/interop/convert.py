@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError, UsageError, first_problem
 from maskseq.interop.hf_tokenizer import HFTokens, read_tokens, write_tokenizer
 from maskseq.interop.layouts import PublishedLayout
 from maskseq.interop.published import LAYOUTS
@@ -63,7 +63,7 @@ def import_hf(
         raise DataError(folder / CONFIG, f"lacks the key {error}", code="damaged-file") from None
     except ValidationError as error:
         raise DataError(
-            folder / CONFIG, f"its maskseq section is broken ({error.errors()[0]['msg']})", code="damaged-file"
+            folder / CONFIG, f"its maskseq section is broken ({first_problem(error)[1]})", code="damaged-file"
         ) from None
     except DataError as error:
         raise DataError(folder / CONFIG, error.problem, code=error.code) from None
@@ -94,7 +94,7 @@ def export_hf(model: Encoder, folder: Path, *, tokenizer: Tokenizer[Any] | None 
     encoder gets rows for `[MASK]` and `[PAD]` that are never predicted; with its tokenizer the folder runs under
     transformers' `fill-mask` pipeline. `UsageError` says why an encoder has no such folder; ONNX takes every one.
     """
-    vocabulary = model.config.vocabulary
+    model, vocabulary = _without_next_head(model), model.config.vocabulary
     if vocabulary.n_fields > 1:
         raise UsageError(
             f"a Hugging Face encoder reads one id at each position, this one reads {vocabulary.n_fields}: "
@@ -136,7 +136,7 @@ def export_onnx(model: Encoder, path: Path) -> None:
     for name, prior in model.embeddings.priors.items():
         if prior.no_onnx:
             raise UsageError(f"ONNX cannot have {name}: {prior.no_onnx}", code="not-supported")
-    vocabulary = model.config.vocabulary
+    model, vocabulary = _without_next_head(model), model.config.vocabulary
     example = torch.zeros(8, vocabulary.n_fields, dtype=torch.int64, device=next(model.parameters()).device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch 2.13 warns of what it does itself
@@ -154,6 +154,15 @@ def export_onnx(model: Encoder, path: Path) -> None:
         TypeAdapter(Vocabulary).dump_python(vocabulary, mode="json"), lossless=True
     )
     program.save(path)
+
+
+def _without_next_head(model: Encoder) -> Encoder:
+    """The encoder as formats of others know it: what they ask about are masked tokens."""
+    if model.next_head is None:
+        return model
+    plain = Encoder(replace(model.config, next_head=False), seed=None)
+    plain.load_state_dict({name: value for name, value in model.state_dict().items() if "next_head" not in name})
+    return plain.to(next(model.parameters()).device)
 
 
 class _OneSequence(nn.Module):

@@ -43,6 +43,7 @@ PLAIN: Json = {
     "mlp_dropout": 0.0,
     "init_cutoff": 2.0,
     "context_sees_target": True,
+    "next_head": False,
 } | no_priors()
 """What all of these models are where a layout says nothing else. Written out here, so that another default of
 `EncoderConfig` changes no published model."""

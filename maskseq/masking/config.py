@@ -12,8 +12,9 @@ from maskseq.contract.own import is_own
 from maskseq.errors import UsageError
 from maskseq.formats import most_alike
 
-OBJECTIVES = ("tokens", "spans", "infill", "tail", "own")
-"""What a segment is asked. `tail` is that of open prefixes (`open_prefixes.py`); the others are mixed by weight."""
+OBJECTIVES = ("tokens", "spans", "infill", "tail", "own", "causal")
+"""What a segment is asked. `tail` is that of open prefixes (`open_prefixes.py`), `causal` that of causal segments
+(`causal.py`); the others are mixed by weight."""
 Mode = Literal["cell", "field", "position", "tail"]
 Lengths = Literal["geometric", "fixed", "ngram"]
 Region = Literal["prefix", "suffix", "middle", "several"]
@@ -160,6 +161,9 @@ class MaskingConfig:
     infill: Infill = field(default_factory=Infill)
     own: Own = field(default_factory=Own)
     tail: Tail = field(default_factory=Tail)
+    causal: float = 0.0
+    """Share of the segments that are not open prefixes which look to the left only and are asked for every next
+    position, by a head of their own; nothing of them is masked."""
     field_weights: dict[str, float] = field(default_factory=dict)
     """How much the loss weighs hidden cells of a field, by its name (others: 1). With 0 a field is hidden as ever and
     never asked for: it only informs about the others."""
@@ -180,6 +184,8 @@ class MaskingConfig:
                 f"masking: weights of tokens, spans, infill = {self.weights} must be ≥ 0, one above 0",
                 code="bad-option",
             )
+        if not 0 <= self.causal <= 1:
+            raise UsageError(f"masking.causal = {self.causal} must be a share from 0 to 1", code="bad-option")
         for name, weight in self.field_weights.items():
             if not 0 <= weight < float("inf"):
                 raise UsageError(

@@ -92,6 +92,23 @@ class RawUnits:
         np.minimum.at(best, np.repeat(self.start.ravel(), flat) + within, np.repeat(rank.ravel(), flat))
         return np.asarray(best % len(width))
 
+    @cached_property
+    def latest(self) -> Integer[np.ndarray, "length fields"]:
+        """The last position that one of the units of each cell belongs to; −1 for cells without units.
+
+        Its own, where something of the cell is new; one before, where all of it is known already; a later one, where
+        the cell tells of what follows.
+        """
+        length, n_fields = self.start.shape
+        if self.plain or not length:
+            return np.repeat(np.arange(length)[:, None], n_fields, axis=1)
+        width = (self.stop - self.start).ravel()
+        begin = np.cumsum(width) - width
+        line = np.repeat(self.start.ravel(), width) + np.arange(width.sum()) - np.repeat(begin, width)
+        found = np.full(len(width), -1)
+        found[width > 0] = np.maximum.reduceat(self.owner[line], begin[width > 0])
+        return found.reshape(length, n_fields)
+
     def tied(
         self, cells: Bool[np.ndarray, "length fields"], units: Bool[np.ndarray, "line"], *, runs: bool
     ) -> Integer[np.ndarray, "cells"]:

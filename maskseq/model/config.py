@@ -1,8 +1,10 @@
 """The switches of an encoder: one dataclass, without torch, so that recipes are checked before anything is loaded."""
 
 from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from operator import not_
+from typing import Annotated, ClassVar, Literal
 
+import pydantic
 from pydantic import ConfigDict
 
 from maskseq.errors import UsageError
@@ -79,6 +81,8 @@ class EncoderConfig(PriorSwitches):
     head: Literal["none", "gelu", "silu"] = "gelu"
     """Dense layer, this activation and a norm before the decoder, or nothing."""
     head_bias: bool = False
+    next_head: Annotated[bool, pydantic.Field(exclude_if=not_)] = False
+    """A second head, of what comes next: `masking.causal` trains it. Encoders without it are saved as before it was."""
     decoder_bias: bool = True
     tied: bool = True
     """The decoder uses the rows of the embedding table."""
@@ -168,6 +172,13 @@ class EncoderConfig(PriorSwitches):
                 "frame goes with plain RoPE, without dropout, and with a context that sees its target",
                 code="bad-option",
             )
+        if self.next_head and (self.frame or not self.context_sees_target):
+            raise UsageError(
+                "next_head needs causal pieces, which go without frame and with a context that sees its target",
+                code="bad-option",
+            )
+        if self.next_head and self.reference.on:
+            raise UsageError("next_head answers in bins, and reference around numbers: choose one", code="bad-option")
         if not 0 <= self.mask_scaling < 1 or (self.mask_scaling and self.embedding_norm):
             raise UsageError(
                 f"mask_scaling = {self.mask_scaling} is a share below 1, and goes without embedding_norm",

@@ -54,8 +54,11 @@ class Blocks:
         self._upcoming = ((epoch, block), reader.submit(self._load, epoch, block))
 
 
-def load_block(corpus: Corpus, plan: Block, *, first_sequence: int) -> LoadedBlock:
-    """Read the pieces of a block; its sequences count from `first_sequence` of the corpus."""
+def load_block(corpus: Corpus, plan: Block, *, first_sequence: int, numbers: bool = False) -> LoadedBlock:
+    """Read the pieces of a block; its sequences count from `first_sequence` of the corpus.
+
+    With `numbers`, also what ids were rounded from, NaN where that is not kept.
+    """
     vocabulary = corpus.tokenizer.vocabulary
     sequence = first_sequence + plan.sequence
     order = np.argsort(corpus.offsets[sequence] + plan.start)
@@ -64,19 +67,22 @@ def load_block(corpus: Corpus, plan: Block, *, first_sequence: int) -> LoadedBlo
     offset, length, destination = _stored(corpus, sequence, plan, at)
     ids = np.empty((int(length.sum()), vocabulary.n_fields), vocabulary.dtype)
     weights, units = None, None
+    read_numbers = np.full(ids.shape, np.nan) if numbers else None
     for runs in _spans(offset, length, destination, ids.itemsize * ids.shape[1]):
         begin = runs[0][0]
-        read = corpus.read_span(begin, runs[-1][1])
+        read = corpus.read_span(begin, runs[-1][1], numbers=numbers)
         for start, stop, segment in runs:
             here = slice(int(destination[segment]), int(destination[segment]) + stop - start)
             ids[here] = read.ids[start - begin : stop - begin]
             if read.weights is not None:
                 weights = np.ones(ids.shape, np.float32) if weights is None else weights
                 weights[here] = read.weights[start - begin : stop - begin]
+            if read_numbers is not None and read.numbers is not None:
+                read_numbers[here] = read.numbers[start - begin : stop - begin]
             if read.units is not None:
                 units = np.empty((*ids.shape, 2), np.int64) if units is None else units
                 units[here] = read.units[start - begin : stop - begin]
-    return LoadedBlock(plan, Encoded(ids, weights=weights, units=units), at)
+    return LoadedBlock(plan, Encoded(ids, weights=weights, numbers=read_numbers, units=units), at)
 
 
 def _stored(

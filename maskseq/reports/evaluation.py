@@ -50,6 +50,26 @@ def brief(protocol: str, figures: Mapping[str, Any]) -> Table:
     return view
 
 
+def brief_remaining(figures: Mapping[str, Any]) -> Table:
+    """Errors of the time that is left by all methods."""
+    compared = figures["comparison"]
+    view = Table(title=f"{compared['protocol']}: {compared['field']}, {figures['cases']:,} cases")
+    for name in REMAINING:
+        view.add_column(name)
+    for row in _remaining(figures):
+        view.add_row(*row)
+    return view
+
+
+REMAINING = ("", "mean absolute error", "continuations that reached an end")
+
+
+def _remaining(figures: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, error in figures["comparison"]["by"].items():
+        ended = figures["ended"].get(name)
+        yield name, f"{error:.4g}", "" if ended is None else f"{ended:.1%} of {figures['samples']}"
+
+
 def brief_fields(found: Mapping[str, Any]) -> Table:
     """Field by field: the product, the best simple method, the gain and the verdict."""
     view = Table(title="field by field, against the best simple method", caption=_choice(found))
@@ -68,6 +88,7 @@ def _choice(found: Mapping[str, Any]) -> str:
 def _fields(found: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The header and a row for each field of each protocol, the fields in their order."""
     compared = [each for figures in found["protocols"].values() for each in figures["fields"]]
+    compared += [found["remaining time"]["comparison"]] if "remaining time" in found else []
     order = {name: i for i, name in enumerate(dict.fromkeys(each["field"] for each in compared))}
     own = found.get("predictors", [])
     rows = []
@@ -148,7 +169,7 @@ def _scores(figures: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 def _parts(found: Mapping[str, Any]) -> Iterator[str]:
     if "verdict" in found:
         yield verdict(found["verdict"]["in words"])
-    if found["protocols"]:
+    if found["protocols"] or "remaining time" in found:
         header, rows = _fields(found)
         yield f"<h2>Field by field</h2><p>{escape(_choice(found).capitalize())}.</p>" + table(header, rows)
     requested = {**found.get("of", {}), **found["asked"], **found["infill"]}
@@ -186,6 +207,8 @@ def _parts(found: Mapping[str, Any]) -> Iterator[str]:
             )
         yield f"<h3>Reliability</h3><p>{_reliability(figures['reliability'])}</p>"
         yield "<h3>Examples</h3>" + "".join(_example(each) for each in figures["examples"])
+    if "remaining time" in found:
+        yield "<h2>remaining</h2>" + table(REMAINING, _remaining(found["remaining time"]))
     yield section("Made with", {"maskseq": version("maskseq"), "torch": version("torch")})
 
 

@@ -26,6 +26,24 @@ RECORD_COLUMNS: Columns = {
 """How odd a record is (1: as usual), by which part, and where its oddest cell is. Bits: the mean over scored cells; the
 most surprising of them, and where it is; each field's mean. How odd each part is."""
 
+EXACT_COLUMNS: Columns = {
+    "key": str,
+    "log_likelihood": float,
+    "cells": int,
+    "bits": float,
+    "max_bits": float,
+    "max_position": int,
+    "max_field": str,
+    "fields": str,
+}
+"""By the chain rule: nats of the whole record; the rest as in `RECORD_COLUMNS`, of cells given those before them."""
+
+
+def exact_row(score: Score, fields: Sequence[str]) -> dict[str, Any]:
+    """How probable a record is, and where it is least so."""
+    row = record_row(score, fields) | {"log_likelihood": score.log_likelihood}
+    return {name: row[name] for name in EXACT_COLUMNS}
+
 
 def record_row(score: Score, fields: Sequence[str], usual: Usual | None = None) -> dict[str, Any]:
     """How odd and how surprising a record is, and where most; its fields and parts, the most surprising first."""

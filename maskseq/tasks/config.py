@@ -68,7 +68,8 @@ class LabelSource:
     """A column of the table, the class of an archive (`label`), or an attribute of cases or events. With `file`, the
     column of that file (default: `label`)."""
     file: str | None = None
-    """A CSV or TSV file of keys and labels."""
+    """A CSV or TSV file of keys and labels. With `each = "unit"` a file of the same shape as the data: `column` of its
+    records has the labels, or their letters are the labels (FASTA)."""
     key: str = "key"
     """The column of `file` that names records."""
     bed: str | None = None
@@ -92,9 +93,9 @@ class LabelSource:
             raise UsageError("labels: say where labels come from: column, file, bed or outcome", code="bad-option")
         if self.column is not None and given and given != ["file"]:
             raise UsageError(f"labels: give column or {given[0]}", code="bad-option")
-        if self.each == "unit" and (self.file or self.outcome):
+        if self.each == "unit" and self.outcome:
             raise UsageError(
-                "labels.each = 'unit' goes with column or bed: a file and an outcome are of records", code="bad-option"
+                "labels.each = 'unit' goes with column, file or bed: an outcome is of records", code="bad-option"
             )
         if self.outcome is not None:
             Outcome.of(self.outcome)

@@ -17,7 +17,7 @@ from maskseq.formats import Names
 from maskseq.masking.units import position_units
 from maskseq.predict.encoder import windows
 from maskseq.tasks.config import TaskConfig
-from maskseq.tasks.labels import listed, record_labels, unit_labels
+from maskseq.tasks.labels import Read, listed, record_labels, unit_labels
 from maskseq.tasks.outcome import DAY, Outcome
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import END, Encoded, Record
@@ -49,16 +49,23 @@ class TaskExample:
 
 
 def labelled_examples(
-    config: TaskConfig, parts: Mapping[str, Iterable[Record]], tokenizer: Tokenizer[Any], context: int
+    config: TaskConfig,
+    parts: Mapping[str, Iterable[Record]],
+    tokenizer: Tokenizer[Any],
+    context: int,
+    read: Read | None = None,
 ) -> dict[str, list[TaskExample]]:
-    """The examples of each part for which there are records, `train` among them. Warns of labels without a record."""
+    """The examples of each part for which there are records, `train` among them. Warns of labels without a record.
+
+    `read` reads a second file with the labels of units.
+    """
     if config.prefixes and config.prefixes.max > context:
         raise UsageError(
             f"prefixes.max = {config.prefixes.max} is longer than the encoder's context of {context} positions\n\n"
             f"hint: set prefixes.max to at most {context}, or pretrain with a longer context",
             code="bad-option",
         )
-    make = _maker(config, tokenizer, context)
+    make = _maker(config, tokenizer, context, read)
     found: dict[str, list[TaskExample]] = {}
     for part, records in parts.items():
         names, examples = Names(), found.setdefault(part, [])
@@ -258,9 +265,9 @@ class _Outcomes:
 class _Units:
     """A record, a label for each of its units, in windows that fit the context."""
 
-    def __init__(self, config: TaskConfig, tokenizer: Tokenizer[Any], context: int) -> None:
+    def __init__(self, config: TaskConfig, tokenizer: Tokenizer[Any], context: int, read: Read | None) -> None:
         self.tokenizer, self.context = tokenizer, context
-        self.labels = unit_labels(config.labels, tokenizer)
+        self.labels = unit_labels(config.labels, tokenizer, read)
 
     def __call__(self, name: str, record: Record, group: str) -> list[TaskExample]:
         labels, encoded = self.labels.of(name, record), encode(self.tokenizer, record)
@@ -270,9 +277,11 @@ class _Units:
         return self.labels.check()
 
 
-def _maker(config: TaskConfig, tokenizer: Tokenizer[Any], context: int) -> _Whole | _Outcomes | _Units:
+def _maker(
+    config: TaskConfig, tokenizer: Tokenizer[Any], context: int, read: Read | None
+) -> _Whole | _Outcomes | _Units:
     if config.labels.per_unit:
-        return _Units(config, tokenizer, context)
+        return _Units(config, tokenizer, context, read)
     return _Outcomes(config, tokenizer) if config.labels.outcome else _Whole(config, tokenizer)
 
 

@@ -1,7 +1,7 @@
 """The labels of records and of their units, from wherever a task file says that they are."""
 
 import csv
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -16,6 +16,8 @@ from maskseq.tasks.config import LabelSource
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Record
 
+Read = Callable[[Path], Iterable[Record]]
+"""Reads the records of a second file as those of the data are read."""
 BACKGROUND = "0"
 """The class of positions that no line of a BED file covers."""
 SHOWN = 5
@@ -51,10 +53,12 @@ def record_labels(source: LabelSource, tokenizer: Tokenizer[Any]) -> RecordLabel
     return ColumnLabels(checked_column(source.column or "", tokenizer))
 
 
-def unit_labels(source: LabelSource, tokenizer: Tokenizer[Any]) -> UnitLabels:
-    """Those of a BED file or of a column that has a value for each unit."""
+def unit_labels(source: LabelSource, tokenizer: Tokenizer[Any], read: Read | None = None) -> UnitLabels:
+    """Those of a BED file, of a second file of the same shape, which `read` reads, or of a column of the units."""
     if source.bed is not None:
         return BedLabels.read(Path(source.bed))
+    if source.file is not None:
+        return FileLabels.read(Path(source.file), source.column or "label", read)
     return UnitColumnLabels(checked_column(source.column or "", tokenizer))
 
 
@@ -158,6 +162,62 @@ class UnitColumnLabels:
 
 
 @dataclass
+class FileLabels:
+    """A second file with the same records, each as long as in the data: a label for each unit."""
+
+    path: Path
+    labels: Mapping[str, Sequence[str | None]]
+    seen: set[str] = field(default_factory=set)
+    missing: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path, column: str, read: Read | None) -> "FileLabels":
+        """Letters behind `>` lines, or a column of records."""
+        labels: dict[str, Sequence[str | None]] = {}
+        if letters := _letters(path):
+            return cls(path, letters)
+        for record in read(path) if read else ():
+            values = record.column(column)
+            if values is None:
+                known = sorted(record.sources() or ())
+                raise DataError(
+                    path,
+                    f"record {record.key!r} has no column {column!r}\n\nhint: {nearest(column, known)}",
+                    code="bad-label",
+                )
+            labels[record.key] = values
+        if not labels:
+            raise DataError(path, "holds no records with labels", code="bad-label")
+        return cls(path, labels)
+
+    def of(self, name: str, record: Record) -> Shaped[np.ndarray, " units"]:
+        known = next((each for each in (name, record.key) if each in self.labels), None)
+        if known is None:
+            self.missing.append(name)
+            return np.full(len(record), "", dtype=object)
+        self.seen.add(known)
+        values = self.labels[known]
+        if len(values) != len(record):
+            raise DataError(
+                self.path,
+                f"{known!r} has {len(values):,} labels here, and the record has {len(record):,} units",
+                code="bad-label",
+            )
+        return np.array(["" if value is None else value for value in values], dtype=object)
+
+    def check(self) -> list[str]:
+        if self.missing:
+            known = most_alike(self.missing[0], self.labels, SHOWN)
+            raise DataError(
+                self.path,
+                f"lacks {len(self.missing):,} records of the data: {listed(self.missing)}; it has {known}",
+                code="bad-label",
+            )
+        unused = [key for key in self.labels if key not in self.seen]
+        return [f"{self.path}: {len(unused):,} records are not in the data: {listed(unused)}"] if unused else []
+
+
+@dataclass
 class BedLabels:
     """Stretches of records, from 0, the end excluded."""
 
@@ -214,6 +274,28 @@ def listed(names: Collection[str]) -> str:
     """The first few names, for a message."""
     shown = ", ".join(list(names)[:SHOWN])
     return shown + f" and {len(names) - SHOWN:,} more" * (len(names) > SHOWN)
+
+
+def _letters(path: Path) -> dict[str, Sequence[str | None]]:
+    """Of a FASTA file, whatever its letters are; nothing of other files. `.` and `-` are no labels."""
+    try:
+        with path.open("rb") as file:
+            if file.read(1) != b">":
+                return {}
+    except OSError:  # `_text` says so
+        pass
+    found: dict[str, list[str | None]] = {}
+    name = ""
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        if line.startswith(">"):
+            name = (line[1:].split() or [""])[0]
+            if not name or name in found:
+                problem = f"the name {name!r} is empty or stands twice"
+                raise DataError(path, problem, place=f"line {number}", code="bad-label")
+            found[name] = []
+        else:
+            found[name] += [None if letter in ".-" else letter for letter in line.strip()]
+    return dict(found)
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:

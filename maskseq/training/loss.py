@@ -1,6 +1,8 @@
 """What is minimised and what is counted: weighted cross-entropy of the scored cells, the head run on those only."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,9 @@ from maskseq.contract.brief import brief
 from maskseq.contract.own import found as own_part
 from maskseq.masking.config import OBJECTIVES
 from maskseq.model.encoder import Encoder
-from maskseq.packing.rows import PackedRow
+from maskseq.model.numbers import Numbers
+from maskseq.model.states import States
+from maskseq.packing.rows import CAUSAL, PackedRow
 from maskseq.training.events import CellScore, Scores
 
 RATIO_BINS = ("0.0-0.2", "0.2-0.4", "0.4-0.6", "0.6-0.8", "0.8-1.0")
@@ -45,6 +49,14 @@ class Batch:
     scored: tuple[FieldCells, ...]
     target: Bool[Tensor, "tokens"] | None = None
     """Positions in target regions; None: there are none."""
+    causal: Bool[Tensor, " pieces"] | None = None
+    """Which pieces look to the left only; None: none does."""
+    following: tuple[FieldCells, ...] = ()
+    """The scored cells of these pieces, field by field: `scored` has none of them then."""
+    seen: Bool[Tensor, "tokens fields"] | None = None
+    """As in `PackedRow`."""
+    numbers: Numbers | None = None
+    """What the ids were rounded from; None: not asked for."""
 
     @classmethod
     def of(cls, row: PackedRow, device: torch.device) -> "Batch":
@@ -53,19 +65,43 @@ class Batch:
 
         ratio_bin = np.minimum((row.ratio * len(RATIO_BINS)).astype(np.int64), len(RATIO_BINS) - 1)
         group = np.repeat(row.objective * len(RATIO_BINS) + ratio_bin, np.diff(row.cu_seqlens))
-        scored = []
-        for field in range(row.targets.shape[1]):
-            (token,) = np.nonzero(row.weights[:, field])
-            target, weight = row.targets[token, field], row.weights[token, field]
-            scored.append(FieldCells(tensor(token), tensor(target), tensor(weight, np.float32), tensor(group[token])))
+
+        numbers = None
+        if row.numbers is not None and row.fold is not None:
+            numbers = Numbers(torch.from_numpy(row.numbers), torch.from_numpy(row.fold))
+
+        def cells(weights: np.ndarray) -> Iterator[FieldCells]:
+            for field in range(row.targets.shape[1]):
+                (token,) = np.nonzero(weights[:, field])
+                target, weight = row.targets[token, field], weights[token, field]
+                yield FieldCells(tensor(token), tensor(target), tensor(weight, np.float32), tensor(group[token]))
+
+        causal = row.objective == CAUSAL
+        inside = np.repeat(causal, np.diff(row.cu_seqlens))[:, None]
+        following: dict[str, Any] = {}
+        if row.seen is not None:
+            following = {"causal": tensor(causal, np.bool_), "seen": tensor(row.seen, np.bool_)}
+            following["following"] = tuple(cells(np.where(inside, row.weights, 0)))
         return cls(
             tensor(row.inputs),
             tensor(row.positions),
             tensor(row.cu_seqlens, np.int32),
             row.max_seqlen,
-            tuple(scored),
+            tuple(cells(np.where(inside, 0, row.weights))),
             tensor(row.target, np.bool_),
+            numbers=numbers,
+            **following,
         )
+
+    def event(self, tokens: Int[Tensor, " cells"], mask_ids: Sequence[int]) -> Int[Tensor, "cells fields"]:
+        """The ids of these tokens of causal pieces, `[MASK]` where later fields are not given them."""
+        assert self.seen is not None
+        ids, seen = self.ids.index_select(0, tokens), self.seen.index_select(0, tokens)
+        return torch.where(seen, ids, ids.new_tensor(mask_ids))
+
+    def before(self, tokens: Int[Tensor, " cells"]) -> Int[Tensor, " cells"]:
+        """The token before each of these in its piece; −1 for the first."""
+        return torch.where(self.positions.index_select(0, tokens) > 0, tokens - 1, -1)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """The same batch on another device; Lightning moves batches so."""
@@ -73,16 +109,25 @@ class Batch:
         def moved(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=non_blocking)
 
+        def optional(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else moved(tensor)
+
+        def cells(fields: tuple[FieldCells, ...]) -> tuple[FieldCells, ...]:
+            return tuple(
+                FieldCells(moved(each.token), moved(each.target), moved(each.weight), moved(each.group))
+                for each in fields
+            )
+
         return replace(
             self,
             ids=moved(self.ids),
             positions=moved(self.positions),
             cu_seqlens=moved(self.cu_seqlens),
-            scored=tuple(
-                FieldCells(moved(each.token), moved(each.target), moved(each.weight), moved(each.group))
-                for each in self.scored
-            ),
-            target=None if self.target is None else moved(self.target),
+            scored=cells(self.scored),
+            following=cells(self.following),
+            target=optional(self.target),
+            causal=optional(self.causal),
+            seen=optional(self.seen),
         )
 
 
@@ -122,14 +167,15 @@ class MaskedLoss(nn.Module):
             batch.positions,
             batch.cu_seqlens,
             batch.max_seqlen,
+            numbers=batch.numbers,
             target=batch.target,
+            causal=batch.causal,
             dropout_keys=dropout_keys,
             dtype=dtype,
         )
         loss = states.hidden_states.new_zeros((), dtype=torch.float32)
         tallies = []
-        for field, cells in enumerate(batch.scored):
-            logits = self.encoder.logits(states[cells.token], field)
+        for field, cells, logits in self._logits(batch, states):
             cross_entropy = F.cross_entropy(logits, cells.target, reduction="none")
             tallies.append(tally(logits.detach(), cross_entropy.detach(), cells))
             minimised = cross_entropy
@@ -141,7 +187,18 @@ class MaskedLoss(nn.Module):
             if self.z_loss:
                 minimised = minimised + self.z_loss * logits.logsumexp(-1).square()
             loss = loss + (cells.weight * minimised).sum()
-        return loss / total_weight, torch.stack(tallies)
+        if self.encoder.next_head is not None and not batch.following:  # ranks wait for the gradient of every weight
+            loss = loss + sum(0.0 * weight.sum() for weight in self.encoder.next_head.parameters())
+        together = torch.stack(tallies)
+        return loss / total_weight, together.view(-1, len(batch.scored), *together.shape[1:]).sum(dim=0)
+
+    def _logits(self, batch: Batch, states: States) -> Iterator[tuple[int, FieldCells, Tensor]]:
+        """Of the scored cells, field by field: masked ones, then those of causal pieces."""
+        for field, cells in enumerate(batch.scored):
+            yield field, cells, self.encoder.logits(states[cells.token], field)
+        for field, cells in enumerate(batch.following):
+            event = batch.event(cells.token, self.encoder.config.vocabulary.mask_ids)
+            yield field, cells, self.encoder.next_logits(states, batch.before(cells.token), event, field)
 
 
 def gaussian_targets(n_tokens: int, n_outputs: int, width: float) -> Float[Tensor, "outputs outputs"]:

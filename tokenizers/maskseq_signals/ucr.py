@@ -1,4 +1,4 @@
-"""Archives of labelled series: the `.ts` files of UEA/UCR and sktime, and the older tables with the class in front."""
+"""Archives of labelled series: `.ts` and `.arff` files of UEA/UCR and sktime, and older tables, the class in front."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -11,6 +11,7 @@ import numpy as np
 from maskseq.errors import DataError, UsageError
 from maskseq.formats import Format
 from maskseq.survey import CERTAIN, LIKELY, Claim, Head
+from maskseq_signals.arff import arff_rows
 from maskseq_signals.arrays import Npz
 from maskseq_signals.files import read_text, recording_name
 from maskseq_signals.recording import Recording, recorded
@@ -20,6 +21,8 @@ BETWEEN = re.compile(r"(?<=\)):")
 """What separates channels; times have colons, too."""
 PAIR = re.compile(r"\(([^()]*),([^(),]*)\)")
 STAMPED = re.compile(rf"\s*{PAIR.pattern}(?:\s*,\s*{PAIR.pattern})*\s*")
+ATTRIBUTES = re.compile(r"^\s*@attribute\s", re.IGNORECASE | re.MULTILINE)
+"""What ARFF files have, and `.ts` files have not."""
 SHORTEST = 16
 """Values that a row of numbers must have to be taken for a series."""
 
@@ -40,10 +43,11 @@ class Archive(Format[Recording]):
 class Ts(Archive):
     """`.ts`: channels of a series are separated by `:`, values by `,`; `?` and `NaN` are unknown values.
 
-    With time stamps, (time,value) stands for each value: steps are in order of time, missing ones unknown.
+    With time stamps, (time,value) stands for each value: steps are in order of time, missing ones unknown. The archives
+    have the same series as `.arff` files, whose last attribute is the class or the target.
     """
 
-    suffixes: ClassVar[tuple[str, ...]] = (".ts",)
+    suffixes: ClassVar[tuple[str, ...]] = (".ts", ".arff")
 
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
@@ -53,7 +57,13 @@ class Ts(Archive):
 
     def read(self, path: Path) -> Iterator[Recording]:
         labelled, in_data, stamped, n_series = False, False, False, 0
-        for number, raw in enumerate(read_text(path).removeprefix("\ufeff").splitlines(), 1):
+        text = read_text(path).removeprefix("\ufeff")
+        if ATTRIBUTES.search(text):
+            for number, channels, label in arff_rows(path, text):
+                n_series += 1
+                yield _series(f"{recording_name(path)}/{n_series}", channels, label, path, f"line {number}")
+            text = ""
+        for number, raw in enumerate(text.splitlines(), 1):
             line, place = raw.strip(), f"line {number}"
             if not line or line.startswith("#"):
                 continue

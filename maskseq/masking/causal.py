@@ -1,0 +1,69 @@
+"""Causal segments: seen whole, by an encoder that looks to the left only, and asked for every next position."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Integer
+
+from maskseq.errors import UsageError
+from maskseq.masking.config import OBJECTIVES
+from maskseq.masking.plan import SegmentMask
+from maskseq.masking.units import RawUnits
+from maskseq.types import END, Field
+
+
+def causal_segment(
+    ids: Integer[np.ndarray, "length fields"],
+    units: Integer[np.ndarray, "length fields 2"],
+    fields: Sequence[Field],
+    *,
+    begins: bool,
+) -> SegmentMask:
+    """Nothing is masked; asked are all cells that the positions before them do not give away.
+
+    `begins`: the segment begins where its sequence does, so that its first position is asked, too: given nothing.
+    """
+    return SegmentMask(
+        masked=asked_in_order(ids, units, fields, begins=begins),
+        inputs=ids,
+        objective=OBJECTIVES.index("causal"),
+        ratio=1.0,
+        target=np.zeros(len(ids), bool),
+    )
+
+
+def asked_in_order(
+    ids: Integer[np.ndarray, "length fields"],
+    units: Integer[np.ndarray, "length fields 2"],
+    fields: Sequence[Field],
+    *,
+    begins: bool,
+) -> Bool[np.ndarray, "length fields"]:
+    """The cells of a sequence that tell something new, read from left to right.
+
+    `UsageError` where a cell tells of what follows: positions before it would give that away.
+    """
+    raw = RawUnits.of(units, fields)
+    place = np.arange(len(ids))[:, None]
+    asked = (raw.latest == place) & ~raw.given
+    ahead = (raw.latest > place) & ~raw.given
+    if ahead.any():
+        name = fields[int(np.flatnonzero(ahead.any(axis=0))[0])].name
+        raise UsageError(
+            f"masking.causal: field {name!r} tells of positions behind its own\n\nhint: leave that field out, or set "
+            f"masking.causal = 0",
+            code="bad-option",
+        )
+    asked[: 0 if begins else 1] = False
+    return np.asarray(asked)
+
+
+def seen_fields(length: int, fields: Sequence[Field], rng: np.random.Generator) -> Bool[np.ndarray, "length fields"]:
+    """The fields of each position that later ones of it are given: all (one time in two), none, or some.
+
+    *Why*: the likelihood of a sequence is asked with all of them. But what comes next is asked with nothing known of
+    the position, and, once it is known not to be the end, with the field of the mark and some others.
+    """
+    ends, given = np.array([END in each.controls for each in fields]), np.array([each.given for each in fields])
+    how, some = rng.random(length)[:, None], (rng.random((length, len(fields))) < 0.5) | ends
+    return np.asarray((how < 0.5) | ((how < 0.75) & some) | given)
