@@ -12,8 +12,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 demo: .venv/installed  ## three acts on data that ship here, in one page: runs/demo/index.html
 	$(BIN)/python examples/demo.py --output runs/demo
 
-test: .venv/tested lint  ## lint, types and the test suite
-	$(BIN)/python -m pytest -n 2
+test: .venv/tested lint  ## lint, types and the test suite; files stay whole where they can, for what their tests share
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 soak: .venv/tested  ## the full counts of the fault and law tests
 	$(BIN)/python -m pytest -m soak --timeout 7200

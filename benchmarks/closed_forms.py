@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from maskseq.model.gaussian import moments
 from maskseq.plugins import format_for
 from maskseq.predict.experts.counted import seasons
-from maskseq.predict.experts.gaussian import moments
 from maskseq.predict.experts.number_blend import NumberBlend
 from maskseq.predict.experts.number_experts import LOCAL, Numbered
 from maskseq.predict.experts.number_prior import count_blend, worthless

@@ -23,9 +23,9 @@ import numpy as np
 from benchmarks.panel.cut import cut
 from benchmarks.panel.drift import DRIFTS, drifted
 from benchmarks.panel.sets import SETS, Set
+from maskseq.model.gaussian import moments
 from maskseq.plugins import format_for
 from maskseq.predict.experts.counted import seasons
-from maskseq.predict.experts.gaussian import moments
 from maskseq.predict.experts.imputers import linear
 from maskseq.predict.experts.number_blend import NumberBlend
 from maskseq.predict.experts.number_experts import LOCAL, Numbered

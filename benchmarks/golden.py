@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +130,13 @@ def inputs(folder: Path, samples: Path) -> None:
     shutil.copyfile(samples / "co2.csv", folder / "co2.csv")
 
 
-def collect(case: str, folder: Path, *, use: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def collect(
+    case: str, folder: Path, *, use: bool = True, overrides: Sequence[str] = ()
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Train the case in `folder`, which holds its input, and go on with a run that is there: arrays by name.
 
     Names that begin with `int/` are integers and the same on every machine. With `use`, the run also fills, evaluates
-    and exports, which gives JSON values by name.
+    and exports, which gives JSON values by name. `overrides` are of the recipe, under names that BASE may not know.
     """
     import torch
 
@@ -145,7 +147,7 @@ def collect(case: str, folder: Path, *, use: bool = True) -> tuple[dict[str, np.
     recipe = about["recipe"] | {"seed": 3, "training": TRAINING, "optimizer": OPTIMIZER}
     recipe["data"] = recipe["data"] | {"files": [about["input"]]}
     with contextlib.chdir(folder):
-        maskseq.pretrain(recipe, output="run")
+        maskseq.pretrain(recipe, output="run", overrides=overrides)
         for gate in Path("run").rglob("gate.json"):
             gate.unlink()  # the encoder alone is what older code has as well
         arrays = _integers(Path("run")) | _floats(Path("run"))

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.config import EncoderConfig
+from maskseq.model.encoder import Encoder
 from maskseq.training.loss import Batch, FieldCells, MaskedLoss
 from maskseq.types import Field, Vocabulary
 

@@ -122,6 +122,12 @@ def nearest(name: str, known: Iterable[str], otherwise: str = "", *, cutoff: flo
     return f"did you mean {near[0]!r}?" if near else otherwise or f"there are {', '.join(known)}"
 
 
+def first_problem(error: Any, *section: str) -> tuple[str, str]:
+    """Of a pydantic `ValidationError`: where the first problem is, as keys with dots between them, and what it is."""
+    first = error.errors()[0]
+    return ".".join(map(str, (*section, *first["loc"]))), first["msg"].removeprefix("Value error, ")
+
+
 def check_seed(seed: int) -> None:
     """`UsageError` for a seed that not every generator takes."""
     if not 0 <= seed < MOST_SEED:

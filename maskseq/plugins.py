@@ -5,6 +5,7 @@ found inside a folder (a run, a checkpoint, a corpus) load installed entry point
 """
 
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -16,7 +17,7 @@ from maskseq.contract import renamed
 from maskseq.contract.fence import fenced
 from maskseq.contract.identity import another, checked_form, difference, in_fields, saved_form
 from maskseq.contract.installed import Group, entry_name, identity_name, offers
-from maskseq.errors import UsageError, nearest
+from maskseq.errors import UsageError, first_problem, nearest
 from maskseq.files import plain_name
 from maskseq.formats import Format
 from maskseq.tokenizer import Tokenizer
@@ -61,15 +62,29 @@ def load(group: Group, name: str, *, trust_code: Trust = False) -> type[Any]:
 
 def usable(group: Group) -> dict[str, type[Any]]:
     """All that can be loaded, by name. The others are left out, with one warning that says why."""
-    loaded, skipped = {}, []
-    for name in available(group):
+    return dict(one_by_one(group, available(group)))
+
+
+def nearest_first(group: Group, to: type) -> Iterator[tuple[str, type[Any]]]:
+    """All that can be loaded, each when it is asked for: those of the package that `to` is of come first."""
+    package = to.__module__.partition(".")[0]
+    offered = offers(group)
+    far = {name: all(each.module.partition(".")[0] != package for each in offered[name]) for name in offered}
+    yield from one_by_one(group, sorted(available(group), key=far.__getitem__))
+
+
+def one_by_one(group: Group, names: Sequence[str]) -> Iterator[tuple[str, type[Any]]]:
+    """Those of these plug-ins that can be loaded. The others are left out, with one warning that says why."""
+    skipped = []
+    for name in names:
         try:
-            loaded[name] = load(group, name)
+            cls = load(group, name)
         except UsageError as error:
             skipped.append(str(error).partition("\n")[0])
+        else:
+            yield name, cls
     if skipped:
-        warnings.warn(f"skipped, as `maskseq doctor` lists: {'; '.join(skipped)}", stacklevel=2)
-    return loaded
+        warnings.warn(f"skipped, as `maskseq doctor` lists: {'; '.join(skipped)}", stacklevel=3)
 
 
 def listed(group: Group) -> str:
@@ -218,10 +233,8 @@ def _with_options(name: str, cls: type[Any], options: dict[str, Any], source: Pa
         try:
             return TypeAdapter(cls).validate_python(options)  # type: ignore[no-any-return]
         except ValidationError as error:
-            first = error.errors()[0]
-            raise UsageError(
-                f"{where}, option {'.'.join(map(str, first['loc']))}: {first['msg']}", code="bad-option"
-            ) from None
+            option, problem = first_problem(error)
+            raise UsageError(f"{where}, option {option}: {problem}", code="bad-option") from None
 
 
 def _origin(point: EntryPoint) -> str:

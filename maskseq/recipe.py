@@ -22,7 +22,7 @@ from maskseq.contract import renamed
 from maskseq.contract.own import Kind, is_own, look_up, named
 from maskseq.corpus.splits import SplitConfig
 from maskseq.corpus.unknown_runs import UnknownRuns
-from maskseq.errors import UsageError, check_seed, nearest
+from maskseq.errors import UsageError, check_seed, first_problem, nearest
 from maskseq.formats import Format
 from maskseq.masking.config import MaskingConfig
 from maskseq.model.config import EncoderConfig
@@ -153,8 +153,21 @@ class Recipe:
 
     def check_fields(self, fields: Sequence[Field]) -> None:
         """The same of what depends on the fields of the data, which a tokenizer says before a corpus is built."""
-        self.encoder_config(Vocabulary.of(fields)).axes()
+        vocabulary = Vocabulary.of(fields)
+        encoder = self.encoder_config(vocabulary)
+        encoder.axes()
+        if self.reads_numbers and not encoder.reference.fits(vocabulary):
+            name = next(each for each, centres in zip(vocabulary.names, vocabulary.centres, strict=True) if not centres)
+            raise UsageError(
+                f"model.reference needs fields that are numbers, and {name} is none\n\nhint: model.reference.bins = 0",
+                code="bad-option",
+            )
         self.masking.weights_of([field.name for field in fields])
+
+    @property
+    def reads_numbers(self) -> bool:
+        """Whether its encoder is given what ids were rounded from."""
+        return self.encoder_config(ANY).reference.on
 
     @property
     def code(self) -> frozenset[str]:
@@ -371,14 +384,9 @@ def _validated(cls: type, table: object, where: str) -> Any:
     try:
         return TypeAdapter(cls).validate_json(json.dumps(table, default=str))  # TOML knows dates
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        given = first["input"]
+        (key, problem), given = first_problem(error), error.errors()[0]["input"]
         shown = "" if isinstance(given, dict) else f" (given: {given!r})"
-        raise UsageError(
-            f"{where}: {key or 'the recipe'}: {first['msg'].removeprefix('Value error, ')}{shown}",
-            code="bad-option",
-        ) from None
+        raise UsageError(f"{where}: {key or 'the recipe'}: {problem}{shown}", code="bad-option") from None
 
 
 def load_as(cls: type, path: Path, overrides: Sequence[str] = (), *, beside: Sequence[str] = ()) -> Any:

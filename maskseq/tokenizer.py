@@ -22,6 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -33,17 +34,21 @@ from maskseq.contract.installed import identity_name
 from maskseq.contract.renamed import older_names
 from maskseq.contract.symmetry import Augmentation as Augmentation
 from maskseq.contract.symmetry import Symmetry as Symmetry
-from maskseq.errors import UsageError
-from maskseq.formats import most_alike
+from maskseq.errors import UsageError, first_problem
 from maskseq.storage.standard_json import to_json
 from maskseq.survey import Suggestion
 from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells, QuantizationError, Record, Vocabulary
 
 R = TypeVar("R", bound=Record)
+P = TypeVar("P")
 T = TypeVar("T", bound="Tokenizer[Any]")  # not typing.Self, which the shape checks of the tests cannot read
 
 UNKNOWN_LETTER = 255
 """In `Tokenizer.strands`, a unit that is not known."""
+
+ABOUT: Mapping[str, Any] = MappingProxyType({"about": True})
+"""For `field(default=…, metadata=ABOUT)`: state that no id depends on, such as a remark on the training records. It is
+no part of a tokenizer's fingerprint."""
 
 Rule = Callable[[str, int, int], LegalCells | Constraint]
 """What infill must keep at the positions `start:stop`, made from the user's argument, `start` and `stop`."""
@@ -133,6 +138,13 @@ class Tokenizer(ABC, Generic[R]):
 
         In widths of their range: 0 inside, NaN where there is no number. Such numbers are clipped, and commands warn of
         them. Default: nothing is known.
+        """
+        return None
+
+    def unlike(self, record: R) -> str | None:
+        """In words, how a record differs from those that were fitted on though it can be encoded.
+
+        Such as by its sampling step. Commands warn of it. Default: nothing is known.
         """
         return None
 
@@ -320,24 +332,22 @@ class Tokenizer(ABC, Generic[R]):
     @classmethod
     def from_state(cls: type[T], state: dict[str, Any]) -> T:
         """Rebuild from `state()`, or from a recipe's options; `UsageError` names a wrong or unknown option."""
-        try:
-            return TypeAdapter(cls).validate_json(json.dumps(state))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            options = ", ".join(getattr(cls, "__dataclass_fields__", {})) or "none"
-            raise UsageError(
-                f"tokenizer {cls.__name__}, option {where}: {first['msg']} (options: {options})", code="unknown-option"
-            ) from None
+        return with_options(cls, state, cls.__name__)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of name, state and fields: two tokenizers with the same fingerprint encode alike.
 
         The name is that of the entry point, or else of the class: the file of code may move. Options and attributes of
-        fields that have their defaults are left out: one that is added later changes nothing.
+        fields that have their defaults are left out: one that is added later changes nothing. So is what is only
+        `ABOUT` the training records.
         """
-        state = {key: value for key, value in self.state().items() if not has_default(self, key)}
+        own = type(self).__dataclass_fields__
+        state = {
+            key: value
+            for key, value in self.state().items()
+            if not has_default(self, key) and not (key in own and own[key].metadata.get("about"))
+        }
         fields = [
             {key: value for key, value in asdict(field).items() if not has_default(field, key)} for field in self.fields
         ]
@@ -361,22 +371,24 @@ def has_default(value: Any, name: str) -> bool:
     return equal or to_json(given, lossless=True) == to_json(default, lossless=True)  # NaN is not equal to itself
 
 
-def requested_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> Bool[np.ndarray, " fields"]:
-    """Which fields have one of these names; all of them where none is named."""
-    known = [field.name for field in tokenizer.fields]
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f"there is no field {name!r}\n\nhint: the fields are {most_alike(name, known)}", code="unknown-name"
-            )
-    return np.array([not names or name in names for name in known])
-
-
 def described(field: Field) -> str:
     """How many tokens a field has, and from where to where they go."""
     if field.centres is None:
         return f"{field.n_tokens:,} tokens"
     return f"{field.n_tokens:,} bins, {field.centres[0]:.6g} to {field.centres[-1]:.6g} {field.unit}".rstrip()
+
+
+def with_options(cls: type[P], options: Mapping[str, Any], tokenizer: str) -> P:
+    """A dataclass of a tokenizer's options, such as those of its `fit`; `UsageError` names a wrong or unknown one."""
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(options))
+    except ValidationError as error:
+        where, problem = first_problem(error)
+        known = ", ".join(getattr(cls, "__dataclass_fields__", {})) or "none"
+        raise UsageError(
+            f"tokenizer {tokenizer}{f', option {where}' * bool(where)}: {problem} (options: {known})",
+            code="unknown-option" if where.partition(".")[0] not in ["", *known.split(", ")] else "bad-option",
+        ) from None
 
 
 __getattr__ = older_names(

@@ -35,6 +35,7 @@ from maskseq.scoring.score import NOBODY, Score, score_records
 from maskseq.scoring.usual import POSITIONS, Usual
 from maskseq.scoring.variants import VariantScore, score_variants
 from maskseq.tokenizer import Tokenizer
+from maskseq.types import Progress
 from maskseq.variants import Listed, Records, stretches
 
 MOST_KNOWN = 1 << 24
@@ -199,6 +200,8 @@ class TrainedModel(FittingRun):
         calibrated: bool = True,
         experts: Sequence[str] = (),
         usual: Usual | None = None,
+        journal: Journal | None = None,
+        on_progress: Progress = lambda done, of: None,
     ) -> Iterator[Score]:
         """Bits of every known cell given the others, streaming; see `maskseq.scoring.score.score_records`.
 
@@ -210,6 +213,8 @@ class TrainedModel(FittingRun):
             calibrated: As cells that are masked alone, if the run has a calibration.
             experts: Which experts have a say (default: those of the run's gate).
             usual: What `usual` found, for scores that are compared with it (default: `tails` of one predictor only).
+            journal: Where what is done is kept, and found again after a kill.
+            on_progress: Is given how many positions are done.
 
         Returns:
             A `Score` for each record, in order: `bits` [positions, fields], NaN where nothing is scored. Warns at the
@@ -229,6 +234,8 @@ class TrainedModel(FittingRun):
             stride=stride,
             fields=fields,
             others=others if usual else NOBODY,
+            journal=journal,
+            on_progress=on_progress,
         )
 
     def usual(

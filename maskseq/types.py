@@ -103,6 +103,10 @@ class Record:
         """
         raise TypeError(f"{type(self).__name__} must define cut(start, stop): a region of it is held out of fitting")
 
+    def turned(self, by: int) -> "Record | None":
+        """The same circle, read from raw unit `by` on. Default: None, it is no circle."""
+        return None
+
     def bare(self) -> "Record":
         """The same without what only writing it back needs: a build keeps many records at once. Default: itself."""
         return self

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -108,6 +108,7 @@ def stretches(
     variants: Iterable[Listed[Any]], records: Records, context: int
 ) -> Iterator[tuple[ListedVariant[Any], Stretch] | tuple[Listed[Any], str]]:
     """Each variant with as much around it as the context holds, itself in the middle but for the ends of the record.
+    Circles have none, and a variant may cross their origin.
 
     Or with the reason why it has no score.
     """
@@ -126,6 +127,12 @@ def stretches(
 def _stretch(variant: ListedVariant[Any], record: Record, context: int) -> Stretch:
     """`DataError` where the variant does not lie in the record, or is too long to be seen with what is around it."""
     replaced = variant.stop - variant.start
+    across = variant.stop > len(record) > variant.start  # the origin, if it is a circle
+    if replaced <= len(record) and (len(record) > context or across):
+        by = (variant.start + replaced // 2 - len(record) // 2) % len(record)
+        if (turned := record.turned(by)) is not None:
+            record, start = turned, (variant.start - by) % len(record)
+            variant = replace(variant, start=start, stop=start + replaced)
     problem = ""
     if not 0 <= variant.start <= variant.stop <= len(record):
         problem = (

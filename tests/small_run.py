@@ -24,12 +24,13 @@ from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
 from maskseq.packing.rows import PackedRow
 from maskseq.tokenizer import Tokenizer
+from maskseq.training.config import OptimizerConfig, TrainingConfig
 from maskseq.training.events import CellScore, Event, Scores
-from maskseq.training.optimizer import OptimizerConfig
 from maskseq.training.schedule import ScheduleConfig
+from maskseq.training.spec import TrainingResult, TrainingSpec
 from maskseq.training.step import TrainStep
 from maskseq.training.stop_signals import Interrupted
-from maskseq.training.trainer import TrainingConfig, TrainingResult, TrainingSpec, train
+from maskseq.training.trainer import train
 from maskseq.types import Encoded, Field, ListRecord, Vocabulary
 
 ROW_TOKENS, SEGMENTS = 96, (40, 25, 11, 13)  # and 7 tokens of filler

@@ -150,7 +150,7 @@ def test_some_experts_have_the_weights_of_the_situations_of_all(folder: Path) ->
 def test_a_run_without_a_trained_encoder_never_fills_by_it(folder: Path, tmp_path: Path) -> None:
     run = maskseq.pretrain(recipe(folder), output=tmp_path / "run", experts_only=True)
     shutil.move(tmp_path / "run" / "corpus", tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match="encoder"):
+    with pytest.warns(UserWarning, match="corpus"), pytest.raises(UsageError, match="encoder"):
         answers(load(run.path), folder / "holes.csv")
     with pytest.raises(UsageError, match="trained"):
         maskseq.pretrain(recipe(folder), output=folder / "run", experts_only=True)
@@ -183,7 +183,7 @@ def test_without_its_corpus_the_encoder_predicts_alone(folder: Path, run: Path) 
     shutil.rmtree(run / "corpus")
     with pytest.warns(UserWarning, match="corpus"):
         assert same(answers(load(run), file), alone)
-    with pytest.raises(UsageError, match="corpus"):
+    with pytest.warns(UserWarning, match="corpus"), pytest.raises(UsageError, match="corpus"):
         answers(load(run), file, (TABLES,))
 
 

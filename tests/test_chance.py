@@ -90,7 +90,7 @@ def test_frequencies_of_bases_follow_from_those_of_overlapping_words() -> None:
 RECIPE: dict[str, Any] = {
     "blend": False,
     "calibrate": False,
-    "data": {"split": {"by": "record", "validation": 0.1}},
+    "data": {"split": {"by": "record", "selection": 0.1}},
     "model": {"preset": "nano", "n_layers": 1, "hidden_size": 32, "n_heads": 1, "intermediate_size": 48},
     "packing": {"row_tokens": 1024, "context": 64},
     "optimizer": {"lr": 1e-2},

@@ -8,17 +8,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maskseq.corpus.build import build_from_records
+from maskseq.corpus.reader import Corpus
+from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import UsageError
 from maskseq.infill.ranges import masked_cells, read_ranges
 from maskseq.infill.sampler import InfillConfig
 from maskseq.infill.window_plan import Filled, Task
 from maskseq.infill.windows import fill_records
+from maskseq.masking.plan import MaskingConfig
+from maskseq.model.encoder import Encoder
+from maskseq.model.presets import preset
+from maskseq.packing.packing import PackingConfig
+from maskseq.packing.rows import PackedRows
+from maskseq.predict.embed import Embedder, Pooling
 from maskseq.predict.protocol import Example
 from maskseq.scoring.score import score_records
+from maskseq.scoring.variants import score_variants
 from maskseq.types import Encoded, LegalCells
+from maskseq.variants import Records, stretches
 from maskseq_genomics.fasta import Fasta
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 from maskseq_genomics.sequence import Sequence
+from maskseq_genomics.vcf import Vcf
 
 CONTEXT, REACH = 32, 6
 TOKENIZER = NucleotideTokenizer()
@@ -127,3 +139,128 @@ def test_headers_say_what_is_a_circle(tmp_path: Path, header: str, *, expected: 
     ]
     Fasta().write(Fasta().read(path), tmp_path / "q.fa")
     assert (tmp_path / "q.fa").read_bytes() == path.read_bytes()
+
+
+def corpus_of(tmp_path: Path, lengths: Some[int], *, circular: bool) -> Corpus:
+    records = [
+        Sequence(key=f"p{i}", residues=bytes(LETTERS[circle(i, n)[:, 0]]), circular=circular)
+        for i, n in enumerate(lengths)
+    ]
+    split = SplitConfig(selection=0.0, test=0.0)
+    return build_from_records(records, output=tmp_path / f"c{circular}", tokenizer=TOKENIZER, split=split)
+
+
+LETTERS = np.frombuffer(b"ACGT", np.uint8)
+LENGTHS = [70, 150, 20, 33, 64, 97, 1000, 31]
+
+
+@pytest.mark.parametrize("chunk", [64, 1 << 19])
+def test_training_windows_cross_the_origin(tmp_path: Path, chunk: int) -> None:
+    """Every base once an epoch, in windows of a linear copy that is rotated anew each time."""
+    corpus = corpus_of(tmp_path, LENGTHS, circular=True)
+    config = PackingConfig(row_tokens=CONTEXT * 3, context=CONTEXT)
+    rows = PackedRows(
+        corpus, config=config, masking=MaskingConfig(), seed=1, symmetry=False, chunk_tokens=chunk, total_tokens=1 << 20
+    )
+    at, across = 0, np.zeros(len(LENGTHS), int)
+    for epoch in range(12):
+        seen = [np.zeros(n, int) for n in LENGTHS]
+        for number in range(at, at + rows.n_rows(epoch)):
+            row = rows.row(number)
+            for i in np.flatnonzero(row.sequence >= 0).tolist():
+                sequence, start = int(row.sequence[i]), int(row.start[i])
+                ids = row.targets[row.cu_seqlens[i] : row.cu_seqlens[i + 1]]
+                whole = corpus.read(sequence).ids
+                assert len(ids) <= CONTEXT
+                assert np.array_equal(ids, np.roll(whole, -start, axis=0)[: len(ids)])
+                np.add.at(seen[sequence], (start + np.arange(len(ids))) % len(whole), 1)
+                across[sequence] += start + len(ids) > len(whole)
+        at += rows.n_rows(epoch)
+        assert all((each == 1).all() for each in seen)
+    lengths = corpus.lengths
+    assert (across[lengths > CONTEXT] >= 8).all()  # in most epochs; else a window happens to end there
+    assert (across[lengths <= CONTEXT] == 0).all()
+
+
+def test_a_circle_that_is_divided_is_none_any_more(tmp_path: Path) -> None:
+    records = [Sequence(key="g", residues=bytes(LETTERS[circle(1, 2000)[:, 0]]), circular=True)]
+    split = SplitConfig(by="region", selection=0.2, test=0.0)
+    corpus = build_from_records(records, output=tmp_path / "c", tokenizer=TOKENIZER, split=split)
+    assert corpus.circular is not None
+    assert not corpus.circular.any()
+
+
+def test_linear_records_leave_no_trace_of_circles(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, LENGTHS, circular=False)
+    assert corpus.circular is None
+    assert "circular" not in corpus.manifest
+
+
+class Local(Embedder):
+    """Whose hidden states tell what stands within `REACH` of each position."""
+
+    def _hidden(self, segments: Some[np.ndarray]) -> list[np.ndarray]:
+        padded = [np.pad(each[:, 0].astype(np.float32), REACH) for each in segments]
+        weights = WEIGHTS[:, 0, 0].astype(np.float32)
+        return [np.correlate(each, weights)[:, None] for each in padded]
+
+
+@pytest.mark.parametrize("length", [20, 33, 64, 150])
+@pytest.mark.parametrize("pooling", ["none", "mean", "max"])
+def test_vectors_do_not_depend_on_where_the_circle_is_cut(length: int, pooling: Pooling) -> None:
+    ids, by = circle(5, length).astype(np.uint8), 11
+    shape = preset("nano", TOKENIZER.vocabulary, hidden_size=32, n_heads=1, n_layers=1, intermediate_size=32)
+    embedder = Local(model=Encoder(shape, seed=1), context=CONTEXT, pooling=pooling)
+
+    def embedded(ids: np.ndarray, *, circular: bool) -> np.ndarray:
+        group = [("before", Encoded(ids[:9])), ("p", Encoded(ids, circular=circular)), ("behind", Encoded(ids[:40]))]
+        found = list(embedder.vectors(group))
+        assert [each for each, _ in found] == sorted(each for each, _ in found)
+        return np.concatenate([vectors for index, vectors in found if index == 1])
+
+    here, there = embedded(ids, circular=True), embedded(np.roll(ids, by, axis=0), circular=True)
+    linear = embedded(ids, circular=False)
+    assert here.shape == linear.shape
+    if length <= CONTEXT:
+        assert np.array_equal(here, linear)  # a short circle is read as it stands
+    elif pooling == "none":
+        assert np.allclose(np.roll(there, -by, axis=0), here, atol=1e-5)
+        assert np.allclose(linear[REACH:-REACH], here[REACH:-REACH], atol=1e-5)
+        assert not np.allclose(linear, here, atol=1e-3)
+    else:
+        assert np.allclose(there, here, atol=1e-5)
+
+
+@pytest.mark.parametrize("pos", [1, 3, 75, 148, 150])
+@pytest.mark.parametrize(("ref", "alt"), [(1, "A"), (1, "ACG"), (4, "C")])
+def test_variants_near_the_origin_are_scored_as_in_a_rotated_linear_copy(
+    tmp_path: Path, pos: int, ref: int, alt: str
+) -> None:
+    length = 150
+    residues = bytes(LETTERS[circle(7, length)[:, 0]])
+    was = (residues + residues)[pos - 1 : pos - 1 + ref].decode()
+
+    def ratio(record: Sequence, pos: int) -> float:
+        path = tmp_path / "v.vcf"
+        path.write_text(f"#CHROM\tPOS\tID\tREF\tALT\np\t{pos}\t.\t{was}\t{alt}\n")
+        found = stretches(Vcf().read(path), Records(lambda: [record]), CONTEXT)
+        (score,) = score_variants(local, found, tokenizer=TOKENIZER)
+        assert not score.reason
+        return score.after - score.before
+
+    turned = residues[75:] + residues[:75]
+    alone = ratio(Sequence(key="p", residues=turned), (pos - 1 - 75) % length + 1) if pos != 75 else None
+    here = ratio(Sequence(key="p", residues=residues, circular=True), pos)
+    if alone is not None:
+        assert here == pytest.approx(alone, abs=1e-6)
+    else:
+        assert here == pytest.approx(ratio(Sequence(key="p", residues=residues), pos), abs=1e-6)
+
+
+def test_a_variant_across_the_end_of_a_linear_record_has_no_score(tmp_path: Path) -> None:
+    path = tmp_path / "v.vcf"
+    path.write_text("#CHROM\tPOS\tID\tREF\tALT\np\t149\t.\tACGT\tC\n")
+    record = Sequence(key="p", residues=b"ACGTA" * 30)
+    ((_, reason),) = stretches(Vcf().read(path), Records(lambda: [record]), CONTEXT)
+    assert isinstance(reason, str)
+    assert "150" in reason

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,12 @@ def test_verify_names_the_damaged_part(lambda_run: Path, tmp_path: Path) -> None
     result = maskseq("verify", corpus, "--json")
     assert result.exit_code == 3
     assert any("000000.zarr" in problem for problem in json.loads(result.stdout)["problems"])
+
+
+def test_a_command_leaves_the_filters_of_warnings_as_they_were() -> None:
+    filters, show = list(warnings.filters), warnings.showwarning
+    assert maskseq("recipes", "list").exit_code == 0
+    assert (list(warnings.filters), warnings.showwarning) == (filters, show)
 
 
 def test_dry_run_trains_nothing(lambda_run: Path, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_run import STEP, small_run, weights
 
 from maskseq.model import encoder as encoder_module
+from maskseq.model.config import EncoderConfig
 from maskseq.model.dropout import dropout
-from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.encoder import Encoder
 from maskseq.types import Field, Vocabulary
 
 ROW = 24

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from dense_encoder import reference
 
 from maskseq.errors import UsageError
-from maskseq.model.encoder import Encoder, EncoderConfig, parameter_table
+from maskseq.model.config import EncoderConfig
+from maskseq.model.encoder import Encoder, parameter_table
 from maskseq.model.priors.config import NgramEmbeddingsConfig, PhaseEmbeddingsConfig
 from maskseq.model.states import States
 from maskseq.types import Field, Vocabulary

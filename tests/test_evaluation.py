@@ -226,7 +226,7 @@ def test_baselines_are_those_of_a_run_or_a_recipe_too(run: Path, tmp_path: Path)
     fasta.write_text("".join(f">{i}\n{''.join(rng.choice(list('ACGT'), size=120))}\n" for i in range(40)))
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
-        f'[data]\nfiles = ["{fasta}"]\nformat = "fasta"\n[data.split]\nvalidation = 0.2\n'
+        f'[data]\nfiles = ["{fasta}"]\nformat = "fasta"\n[data.split]\nselection = 0.2\n'
         '[tokenizer]\nname = "nucleotide"\n'
     )
     built = maskseq("tokenize", recipe, "--output", tmp_path / "corpus")

@@ -16,7 +16,8 @@ from dateutil import parser as dateutil_parser
 from maskseq.apps.init import init
 from maskseq.errors import UsageError
 from maskseq.survey import Head
-from maskseq_events.case import UNKNOWN, UNKNOWN_TIME
+from maskseq_events.case import UNKNOWN, UNKNOWN_TIME, Case
+from maskseq_events.jsonlines import JsonLines
 from maskseq_events.log_layouts import LAYOUTS
 from maskseq_events.notation import pattern_of
 from maskseq_events.stamps import STAMPS, stamp
@@ -539,3 +540,67 @@ def test_init_writes_a_recipe_that_runs(tmp_path: Path) -> None:
         path = laid(tmp_path, lines * 60, f"{name}.log")
         found = init([path], tmp_path / f"{name}.toml", yes=True)
         assert name in json.dumps(found["files"])
+
+
+JOURNALS = {
+    "short-iso": [
+        "-- Logs begin at Fri 2024-03-01 08:00:00 CET, end at Fri 2024-03-01 09:00:00 CET. --",
+        "2024-03-01T08:08:00+0100 box kernel: usb 1-1: new device number 7",
+        "2024-03-01T08:08:01+0100 box systemd-logind[612]: New session 3 of user ann.",
+        "-- Boot 5f2c0a --",
+        "2024-03-31T03:00:00+0200 box (udev-worker)[99]: eth0: Process failed",
+        "2024-03-31T03:00:01+0200 box org.gnome.Shell.desktop[1812]: Window manager warning: 0x1",
+    ],
+    "short-iso-precise": [
+        "2024-03-01T08:08:00.000001+0100 box kernel: usb 1-1: new device number 7",
+        "2024-03-01T08:08:01.999999+0100 box systemd-logind[612]: New session 3 of user ann.",
+        "2024-03-31T03:00:00.500000+02:00 box CRON[99]: pam_unix(cron:session): session opened",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", JOURNALS)
+def test_journals_in_iso_times(tmp_path: Path, name: str) -> None:
+    """What `journalctl -o short-iso` writes, its own remarks between the lines included."""
+    lines, path = JOURNALS[name], tmp_path / "journal.log"
+    path.write_text("\n".join(lines) + "\n")
+    claim = TextLog.recognize(Head.of(path))
+    assert claim is not None
+    assert claim.options["layout"] == "syslog_iso"
+    reader = TextLog(**{**claim.options, "session": None, "session_lines": 100, "continued": True})
+    (case,) = reader.read(path)
+    written = [line for line in lines if not line.startswith("--")]
+    expected = [dateutil_parser.parse(line.split()[0]) for line in written]
+    assert [datetime.fromtimestamp(t / 1e6, UTC) for t in case.time.tolist()] == expected
+    assert list(case.attributes["process"]) == [re.split(r"[\[:]", line.split()[2])[0] for line in written]
+    reader.write([case], tmp_path / "back.log")
+    assert (tmp_path / "back.log").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("ending", [".json", ".jsonl", ".log"])
+def test_journals_in_json(tmp_path: Path, ending: str) -> None:
+    """What `journalctl -o json` writes: microseconds as texts, and messages that are no UTF-8 as lists of bytes."""
+    events = [
+        {"__CURSOR": f"s=1;i={i:x}", "__REALTIME_TIMESTAMP": str(1709280480123456 + 7_000_001 * i), "_HOSTNAME": "box",
+         "SYSLOG_IDENTIFIER": name, "MESSAGE": message}
+        for i, (name, message) in enumerate(
+            [("sshd", "Accepted publickey for ann"), ("kernel", "eth0: link up"), ("cron", [72, 105, 255]),
+             ("sshd", "Accepted publickey for ben"), ("sshd", None)] * 3
+        )
+    ]  # fmt: skip
+    path = tmp_path / f"journal{ending}"
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    claim = JsonLines.recognize(Head.of(path))
+    assert claim is not None
+    choice = claim.instead[0]
+    assert choice.options["time"] == "__REALTIME_TIMESTAMP"
+    assert choice.options["activity"] == "MESSAGE"
+    reader = JsonLines(**choice.options)
+    cases = list(reader.attempts(path))
+    kept = [case for case in cases if isinstance(case, Case)]
+    (case,) = kept
+    expected = [int(event["__REALTIME_TIMESTAMP"]) for event in events]
+    assert case.time.tolist() == expected
+    assert datetime.fromtimestamp(case.time[0] / 1e6, UTC).isoformat().startswith("2024-03-01T08:08:00.123456")
+    reader.write(cases, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == path.read_bytes()

@@ -42,10 +42,12 @@ def test_of_a_run(command: str, output: str, run: TrainedModel, tmp_path: Path) 
 
 
 RECIPE = """
+blend = false
+calibrate = false
 data.files = ["x.fa"]
 tokenizer.name = "nucleotide"
 model = {preset = "nano", n_layers = 1}
-batch = {row_tokens = 256, context = 64}
+packing = {row_tokens = 256, context = 64}
 training = {tokens = 1000, rows = 1}
 """
 

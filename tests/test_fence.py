@@ -48,6 +48,8 @@ def message(result: Result, code: int, *words: object) -> str:
 
 
 RECIPE = """
+blend = false
+calibrate = false
 [data]
 files = ["texts.lines"]
 format = "failing:FailingLines"

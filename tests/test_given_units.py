@@ -105,6 +105,7 @@ def test_a_symmetry_moves_them() -> None:
 
 def test_a_run_fills_what_is_asked_for_in_letters(tmp_path: Path) -> None:
     recipe = {
+        "blend": False,
         "data": {},
         "tokenizer": {},
         "model": {"preset": "nano", "n_layers": 1},

@@ -51,7 +51,7 @@ RECIPE = {
         "format": "event-csv",
         "format_options": {"case": "case", "activity": "activity", "time": ""},
         "workers": 1,
-        "split": {"validation": 0.2},
+        "split": {"selection": 0.2},
     },
     "tokenizer": {"name": "event", "attributes": ["amount"], "numeric": ["amount"]},
     "model": {"preset": "nano", "n_layers": 1, "hidden_size": 8, "intermediate_size": 8, "n_heads": 1},
@@ -283,7 +283,7 @@ def cases(hostile: Hostile, every: int) -> Iterator[tuple[Path, tuple[str | int,
 SOAK = (pytest.mark.soak, pytest.mark.timeout(7200))
 
 
-@pytest.mark.parametrize("every", [29, pytest.param(1, marks=SOAK)])
+@pytest.mark.parametrize("every", [61, pytest.param(1, marks=SOAK)])
 def test_no_field_of_a_folder_does_harm(folder: Path, watch: Watch, every: int) -> None:
     hostile = Hostile(folder)
     for use in (uses_of_run(hostile) | uses_of_corpus(hostile)).values():
@@ -304,5 +304,5 @@ def test_no_field_of_a_folder_does_harm(folder: Path, watch: Watch, every: int) 
         found += [f"{file.relative_to(folder)} {path} = {value!r}: {event}" for event in seen]
         hostile.restore()
     assert BAIT not in sys.modules
-    assert n_folders >= 200
+    assert n_folders >= 100
     assert not found, f"{len(found)} of {n_folders}:\n" + "\n".join(found[:40])

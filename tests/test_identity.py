@@ -38,7 +38,9 @@ from maskseq.trained import load
 from maskseq.types import Encoded, Field, ListRecord
 
 TINY: dict[str, Any] = {
-    "data": {"split": {"validation": 0.3}},
+    "blend": False,
+    "calibrate": False,
+    "data": {"split": {"selection": 0.3}},
     "tokenizer": {},
     "model": {"preset": "nano", "n_layers": 1, "hidden_size": 8, "intermediate_size": 8, "n_heads": 1},
     "packing": {"row_tokens": 128, "context": 32},
@@ -408,7 +410,8 @@ def test_a_run_goes_on_under_a_recipe_with_more_keys_and_other_names(
     monkeypatch.setattr(renamed, "FOLDERS", {"corpus": ("data",)})
     (run / "corpus").rename(run / "data")
     assert maskseq.pretrain(recipe, output=run).checkpoint == first.checkpoint
-    assert maskseq.pretrain(recipe | {"masking": {"share": 0.25}}, output=run).checkpoint == first.checkpoint
+    with pytest.warns(FutureWarning, match="masking.ratio"):
+        assert maskseq.pretrain(recipe | {"masking": {"share": 0.25}}, output=run).checkpoint == first.checkpoint
     assert (run / "recipe.json").read_bytes() == before
     assert rows_of_run(run, tokenizer=Letters()).masking.ratio == 0.25
     assert load(run, trust_code=True).corpus().fingerprint == first.corpus(run / "data").fingerprint

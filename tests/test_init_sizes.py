@@ -1,6 +1,7 @@
 """What `maskseq init` chooses by how much data there is: of the whole file, and of what is trained on."""
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,11 @@ def test_a_plain_list_is_its_own_size() -> None:
     assert issubclass(Fasta, Format)
 
 
-def test_the_time_that_is_told_is_that_of_steps_of_the_recipe(tmp_path: Path) -> None:
+def test_the_time_that_is_told_is_that_of_steps_of_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured_speed: Callable[[Any, Any], float]
+) -> None:
+    for module in ("maskseq.apps.speed_probe", "maskseq.apps.inspect"):
+        monkeypatch.setattr(f"{module}.speed_of", measured_speed)
     (tmp_path / "genome.fa").write_text(f">a\n{random_bases(30_000, 5)}\n")
     found = starter.init([tmp_path / "genome.fa"], tmp_path / "recipe.toml", probe=True)
     recipe = load_recipe(tmp_path / "recipe.toml")

@@ -19,7 +19,8 @@ from torch import Tensor
 from maskseq.errors import DataError, UsageError
 from maskseq.interop.convert import export_hf, import_hf
 from maskseq.interop.published import LAYOUTS, NEOBERT
-from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.config import EncoderConfig
+from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Field, ListRecord, Vocabulary

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from maskseq.interop.convert import export_onnx
-from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.config import EncoderConfig
+from maskseq.model.encoder import Encoder
 from maskseq.model.priors.config import NgramEmbeddingsConfig, NgramPriorConfig, PhaseEmbeddingsConfig
 from maskseq.types import Field, Vocabulary
 

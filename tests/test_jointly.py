@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from maskseq.infill.sampler import InfillConfig, infill
-from maskseq.predict.experts.gaussian import Stationary
+from maskseq.model.gaussian import Stationary
+from maskseq.predict.experts.local import Local
 from maskseq.predict.experts.number_experts import Numbered, count_numbers
 from maskseq.predict.experts.number_prior import count_blend
 from maskseq.predict.experts.numbers import NumberPredict
@@ -131,3 +132,38 @@ def test_a_blend_is_drawn_in_few_passes_whatever_its_methods_are() -> None:
     lines = count_numbers(NUMBERED, TOKENIZER)["lines"]
     assert isinstance(lines, PredictJointly)
     assert filled(lines, [(20, 30)], InfillConfig()).n_passes > 5
+
+
+SCATTERED = [(start, start + 2) for start in range(6, 390, 7)]
+
+
+def test_scattered_cells_are_drawn_in_one_pass_by_the_chain_rule() -> None:
+    """Blocks side by side are drawn each given those before it: as if each number had a pass of its own."""
+    fill = filled(PREDICT, SCATTERED, InfillConfig(temperature=1.0, samples=3), 400)
+    assert (fill.n_passes == 1).all()
+    assert fill.numbers is not None
+    example, masked = with_holes(SCATTERED, 400)
+    for sample in range(3):
+        ids, numbers = TOKENIZER.vocabulary.masked(example.ids, masked), np.where(masked, np.nan, example.numbers)
+        apart = []
+        for i, cell in enumerate(fill.cells):
+            (answer,) = PREDICT([Example(ids, numbers)], [cell[None]])
+            legal = np.where(TOKENIZER.vocabulary.committable[cell[1]], answer[0], -np.inf)
+            one = legal[fill.values[sample, i]] - np.logaddexp.reduce(legal)
+            apart.append(fill.log_prob[sample, i] - one)
+            numbers = numbers.copy()
+            numbers[tuple(cell)] = fill.numbers[sample, i]
+        assert abs(np.mean(apart)) < 0.01
+        assert np.quantile(np.abs(apart), 0.95) < 0.2  # blocks begin elsewhere when some numbers are known
+
+
+def test_what_is_requested_is_found_as_if_all_were() -> None:
+    example, masked = with_holes(SCATTERED, 400)
+    assert example.numbers is not None
+    shown = np.where(masked, np.nan, example.numbers)
+    requested = masked & (np.arange(400) > 150)[:, None] & (np.arange(400) < 260)[:, None]
+    for method in (GAUSSIAN, GAUSSIAN.diffuse(), GAUSSIAN.diffuse(trend=True), Local.count([TRAIN], GAUSSIAN)):
+        assert method is not None
+        for some, every in zip(method.some(shown, requested), method.posterior(shown), strict=True):
+            np.testing.assert_array_equal(some[requested], every[requested])
+        assert np.isnan(method.some(shown, requested)[0][masked]).any()

@@ -24,7 +24,7 @@ format = "event-csv"
 workers = 1
 [data.split]
 by = "record"
-validation = 0.3
+selection = 0.3
 [tokenizer]
 name = "event"
 attributes = ["amount"]

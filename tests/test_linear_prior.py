@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from maskseq.errors import UsageError
 from maskseq.interop.convert import export_onnx
-from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.config import EncoderConfig
+from maskseq.model.encoder import Encoder
 from maskseq.model.priors import linear_prior
 from maskseq.model.priors.config import LinearPriorConfig, OrdinalBasisConfig
 from maskseq.model.priors.linear_prior import Covariances, numbers, offsets

@@ -16,9 +16,6 @@ from maskseq.masking.plan import SegmentMask, mask_segment, plan_mask
 from maskseq.masking.units import RawUnits
 from maskseq.types import ABSENT, Field
 
-# beartype samples with the global `random` while Hypothesis draws; nothing under test does
-pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
-
 BASE = Field(name="base", tokens=tuple("ACGT"))
 ONLY_TOKENS = MaskingConfig(tokens=Tokens(replacement=Replacement()))
 

@@ -17,7 +17,8 @@ from corpora import Letters, random_texts
 
 import maskseq
 from maskseq.corpus.reader import Corpus
-from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.config import EncoderConfig
+from maskseq.model.encoder import Encoder
 from maskseq.model.priors.config import NgramPriorConfig
 from maskseq.model.priors.ngram import STRENGTHS, combinations, context_table
 from maskseq.predict.experts.tables import ContextTables
@@ -164,7 +165,8 @@ def test_what_is_hidden_says_nothing_of_itself() -> None:
 def test_a_run_counts_its_training_data_on_both_strands_once_and_goes_on_with_that(tmp_path: Path) -> None:
     records = random_texts(60, 40, seed=3)
     recipe = {
-        "data": {"split": {"validation": 0.3}},
+        "blend": False,
+        "data": {"split": {"selection": 0.3}},
         "tokenizer": {},
         "model": {"preset": "nano", "n_layers": 1, "ngram_prior": {"depth": 1}, "phase_embeddings": {"periods": [3]}},
         "packing": {"row_tokens": 128, "context": 64},

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskseq.predict.experts import gaussian, imputers
-from maskseq.predict.experts.gaussian import Aligned, Conditioned, Stationary
+from maskseq.model import gaussian
+from maskseq.model.gaussian import Aligned, Conditioned, Stationary
+from maskseq.predict.experts import imputers
 from maskseq.predict.experts.numbers import NumberPredict, Spread, distance_groups
 from maskseq.predict.protocol import Example
 from maskseq.survey.periods import found_period

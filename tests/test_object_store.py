@@ -218,12 +218,14 @@ def test_a_builder_that_lost_its_lease_replaces_nothing(source: Path, url: str) 
 
 
 RECIPE = """
+blend = false
+calibrate = false
 [data]
 files = ["FILES/letters.fa"]
 workers = 1
 [data.split]
 by = "record"
-validation = 0.2
+selection = 0.2
 [tokenizer]
 name = "nucleotide"
 [model]

@@ -31,7 +31,8 @@ from maskseq.interop.convert import export_hf
 from maskseq.masking.config import Infill, MaskingConfig, Spans, Tokens
 from maskseq.model.attention.context_target import ContextTargetAttention
 from maskseq.model.attention.packed import packed_self_attention
-from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.config import EncoderConfig
+from maskseq.model.encoder import Encoder
 from maskseq.model.rotary import Rotation, rotate, rotation
 from maskseq.packing.packing import PackingConfig
 from maskseq.packing.rows import PackedRow, PackedRows, concatenate

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from maskseq.errors import UsageError
-from maskseq.training.optimizer import OptimizerConfig, StableAdamW, make_optimizer, parameter_groups
+from maskseq.training.config import OptimizerConfig
+from maskseq.training.optimizer import StableAdamW, make_optimizer, parameter_groups
 
 
 class Tiny(nn.Module):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jaxtyping import TypeCheckError
 
 from maskseq.errors import UsageError
 from maskseq.infill.order import Frontier, OrderConfig, choose, draw, entropy, phases, remask
@@ -159,5 +158,5 @@ def test_phases_fill_every_cell_once_and_revisit_each_once_a_sweep(
     ],
 )
 def test_wrong_options_are_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises((UsageError, TypeCheckError)):  # the shape checks of the tests refuse wrong names first
+    with pytest.raises(UsageError):
         OrderConfig(**wrong)

@@ -8,7 +8,8 @@ import torch
 
 from maskseq.errors import UsageError
 from maskseq.interop.convert import export_hf, export_onnx
-from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.config import EncoderConfig
+from maskseq.model.encoder import Encoder
 from maskseq.model.priors.config import OrdinalBasisConfig
 from maskseq.model.states import States
 from maskseq.types import ABSENT, Field, Vocabulary

@@ -38,7 +38,7 @@ def recipe(path: Path, split: str) -> Path:
     file.write_text(
         f'data = {{ files = ["{path.name}"], format = "event-csv", split = {{ {split} }} }}\n'
         'tokenizer = { name = "event" }\nmodel = { preset = "nano", n_layers = 1 }\n'
-        "batch = { row_tokens = 256, context = 64 }\ntraining = { tokens = 300 }\n"
+        "packing = { row_tokens = 256, context = 64 }\ntraining = { tokens = 300 }\n"
     )
     return file
 

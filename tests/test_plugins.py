@@ -23,7 +23,9 @@ from maskseq.model.checkpoint import seal
 from maskseq.trained import load
 
 TINY: dict[str, Any] = {
-    "data": {"split": {"validation": 0.3}},
+    "blend": False,
+    "calibrate": False,
+    "data": {"split": {"selection": 0.3}},
     "tokenizer": {},
     "model": {"preset": "nano", "n_layers": 1, "hidden_size": 8, "intermediate_size": 8, "n_heads": 1},
     "packing": {"row_tokens": 128, "context": 32},
@@ -223,7 +225,7 @@ def test_names_in_a_folder_do_not_lead_out_of_it(letters_run: Path, tmp_path: Pa
     for other in (run / "checkpoints").iterdir():
         if other != checkpoint:
             shutil.rmtree(other)
-    with pytest.raises(DataError, match="outside"):
+    with pytest.warns(UserWarning, match="outside"), pytest.raises(DataError, match="outside"):
         load(run, trust_code=True)
 
 

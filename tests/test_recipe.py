@@ -41,7 +41,7 @@ def test_the_guard_gap_is_one_context_unless_it_is_given() -> None:
         ("optimizer.name=adamw", lambda r: r.optimizer.name == "adamw"),  # no quotes needed in a shell
         ("training.tokens=3_000_000", lambda r: r.training.tokens == 3_000_000),
         ("model.n_layers=6", lambda r: r.model.get("n_layers") == 6),
-        ("data.split.validation=0.1", lambda r: r.data.split.validation == 0.1),
+        ("data.split.selection=0.1", lambda r: r.data.split.selection == 0.1),
     ],
 )
 def test_an_override_lands_where_it_says(override: str, read: Callable[[Recipe], bool]) -> None:

@@ -26,7 +26,9 @@ from maskseq.training.step import TrainStep
 from maskseq_genomics.sequence import Sequence
 
 RECIPE: dict[str, Any] = {
-    "data": {"split": {"by": "record", "validation": 0.2}},
+    "blend": False,
+    "calibrate": False,
+    "data": {"split": {"by": "record", "selection": 0.2}},
     "tokenizer": {"name": "nucleotide"},
     "model": {"preset": "nano", "n_layers": 1},
     "packing": {"row_tokens": 512, "context": 64},

@@ -156,16 +156,19 @@ def test_long_records_are_scored_in_windows_and_batches_change_nothing() -> None
         assert np.array_equal(np.isnan(np.array(bits).reshape(-1, 1)), encoded.ids == 4)
 
 
-@given(st.integers(0, 400), st.integers(1, 50))
-def test_windows_keep_every_position_once_with_a_quarter_on_either_side(length: int, context: int) -> None:
+@given(st.integers(0, 400), st.integers(1, 50), st.sampled_from([0, 1 / 8, 1 / 4, 1 / 2]))
+def test_windows_keep_every_position_once_with_half_the_overlap_on_either_side(
+    length: int, context: int, overlap: float
+) -> None:
     kept = []
-    for window, keep in windows(length, context):
+    least = (context - max(int(context * (1 - overlap)), 1)) // 2
+    for window, keep in windows(length, context, overlap):
         assert window.stop - window.start == min(context, length)
         assert window.start <= keep.start <= keep.stop <= window.stop
         if keep.start > 0:
-            assert keep.start - window.start >= (context - max(context // 2, 1)) // 2
+            assert keep.start - window.start >= least
         if keep.stop < length:
-            assert window.stop - keep.stop >= (context - max(context // 2, 1)) // 2
+            assert window.stop - keep.stop >= least
         kept += range(keep.start, keep.stop)
     assert kept == list(range(length))
 

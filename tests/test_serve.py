@@ -45,6 +45,7 @@ def web(run: TrainedModel) -> Iterator[TestClient]:
         yield found
 
 
+@pytest.mark.filterwarnings("ignore:.*time steps missing:maskseq.errors.DataWarning")
 @pytest.mark.parametrize("name", ["event-csv", "fasta", "signal-csv"])
 def test_a_file_comes_back_as_from_the_command_line(tmp_path: Path, name: str) -> None:
     ready = prepared(tmp_path, DOMAINS[name])
@@ -110,6 +111,7 @@ def test_a_value_can_be_fixed_and_the_rest_is_filled_around_it(run: TrainedModel
     assert {each["field"] for each in around["cells"]} == {"colour"}
 
 
+@pytest.mark.filterwarnings("ignore:.*time steps missing:maskseq.errors.DataWarning")
 def test_a_number_can_be_fixed(tmp_path: Path) -> None:
     ready = prepared(tmp_path, DOMAINS["signal-csv"])
     with client(load(tmp_path / "run")) as web:

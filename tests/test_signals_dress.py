@@ -88,7 +88,8 @@ def test_an_infinite_value_is_named_and_its_channel_stays(shared_cases, tmp_path
         reader, record, options = begun(path)
     assert (record.names, options) == (("a", "b"), {})
     assert np.argwhere(np.isnan(record.channels)).tolist() == [[40, 0], [41, 1]]
-    reader.write([record], tmp_path / "y.csv")
+    with pytest.warns(DataWarning, match="line 43"):
+        reader.write([record], tmp_path / "y.csv")
     assert (tmp_path / "y.csv").read_bytes() == path.read_bytes()
 
 

@@ -36,6 +36,7 @@ def filled(record):
     return replace(record, channels=np.where(np.isnan(record.channels), 7.0, record.channels))
 
 
+@pytest.mark.filterwarnings("ignore:.*is neither date nor number:maskseq.errors.DataWarning")
 def test_a_column_says_which_recording_a_row_is_of(table_file, tmp_path):
     reader = SignalCsv(recording="patient", time="time")
     b, a = reader.read(table_file)
@@ -49,6 +50,7 @@ def test_a_column_says_which_recording_a_row_is_of(table_file, tmp_path):
     assert (tmp_path / "new.csv").read_bytes() == expected.encode()
 
 
+@pytest.mark.filterwarnings("ignore:.*is neither date nor number:maskseq.errors.DataWarning")
 def test_recordings_of_different_tables_are_not_written_as_one(table_file, tmp_path):
     reader = SignalCsv(recording="patient", time="time")
     other = tmp_path / "other.csv"
@@ -140,5 +142,6 @@ def test_recordings_with_dates_are_split_by_time(tmp_path):
     assert [corpus.key(i) for i in corpus.sequences("validation")] == ["D"]
 
 
+@pytest.mark.filterwarnings("ignore:.*is neither date nor number:maskseq.errors.DataWarning")
 def test_times_that_are_no_dates_give_no_span(table_file):
     assert next(SignalCsv(recording="patient", time="time").read(table_file)).span() is None

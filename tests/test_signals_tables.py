@@ -76,6 +76,7 @@ AWKWARD = (
 )
 
 
+@pytest.mark.filterwarnings("ignore:.*is neither date nor number:maskseq.errors.DataWarning")
 def test_quotes_blank_lines_and_missing_line_ends_are_kept(tmp_path):
     path = text_file(tmp_path, AWKWARD)
     record = read(path)

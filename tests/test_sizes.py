@@ -31,6 +31,7 @@ ABSURD: dict[str, tuple[Any, ...]] = {
     "ngram_embeddings": tuple({"contexts": each} for each in ([[10**9, 10**9]], [[1, 10**15]], [[-1, 3]])),
     "ngram_prior": tuple({"depth": each} for each in (10**9, -1, float("nan"))),
     "linear_prior": tuple({"distances": each} for each in ([10**15], [1, 1], [-1])),
+    "reference": tuple({"bins": each} for each in (10**12, -1, 1)),
     "ordinal_basis": tuple({"cosines": each} for each in (10**12, -1)),
     "global_every": (10**12, 0),
     "window": (-(10**12), float("nan")),

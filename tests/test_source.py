@@ -9,7 +9,7 @@ from maskseq.apps.inspect import inspect
 from maskseq.apps.prepare import prepare_corpus
 from maskseq.corpus import source as source_module
 from maskseq.corpus.source import Source
-from maskseq.errors import DataError
+from maskseq.errors import DataError, DataWarning
 from maskseq.recipe import load_recipe
 from maskseq_events.delimited import Csv
 from maskseq_events.xes import Xes
@@ -59,7 +59,7 @@ def test_a_reading_that_was_left_off_is_not_taken_for_the_whole(tmp_path):
 def test_a_build_with_fitting_parses_its_files_once_and_makes_the_same_corpus(tmp_path, monkeypatch):
     path = tmp_path / "log.csv"
     path.write_text(LOG)
-    data = {"files": [str(path)], "split": {"by": "record", "validation": 0.3}}
+    data = {"files": [str(path)], "split": {"by": "record", "selection": 0.3}}
     recipe = load_recipe({"data": data, "tokenizer": EVENT})
     monkeypatch.setattr(type(recipe), "reader", lambda self, path: Counting())
     Counting.opened = 0
@@ -106,7 +106,8 @@ def test_skipped_records_are_counted_and_named_in_the_manifest(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text(LOG.replace("b,work,2024-03-02", "b,work,2024-13-02"))
     table = {"data": {"files": [str(path)], "on_error": "skip", "split": NO_SPLIT}, "tokenizer": EVENT}
-    corpus = prepare_corpus(load_recipe(table), default=tmp_path / "corpus")
+    with pytest.warns(DataWarning, match="1 of 5 records skipped"):
+        corpus = prepare_corpus(load_recipe(table), default=tmp_path / "corpus")
     assert [corpus.record_key(i) for i in range(corpus.manifest["records"])] == ["a", "b", "c", "d"]
     assert corpus.manifest["skipped"]["records"] == 1
     assert "line 6" in corpus.manifest["skipped"]["examples"][0]
@@ -126,7 +127,8 @@ def test_of_files_with_one_recording_each_the_broken_ones_are_skipped(tmp_path):
         "data": {"files": files, "on_error": "skip", "split": NO_SPLIT},
         "tokenizer": {"name": "quantize", "bins": 8},
     }
-    corpus = prepare_corpus(load_recipe(table), default=tmp_path / "corpus")
+    with pytest.warns(DataWarning, match="1 of 3 records skipped"):
+        corpus = prepare_corpus(load_recipe(table), default=tmp_path / "corpus")
     assert (corpus.manifest["records"], corpus.manifest["skipped"]["records"]) == (2, 1)
     assert "bad.npy" in corpus.manifest["skipped"]["examples"][0]
 

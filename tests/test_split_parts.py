@@ -375,6 +375,7 @@ def test_an_unknown_part_is_refused_wherever_one_is_named(tmp_path: Path) -> Non
     subprocess.run([sys.executable, "-c", UNKNOWN, str(tmp_path / "c")], check=True, env=environment, timeout=100)
 
 
+@pytest.mark.filterwarnings("ignore:.*older names are still read:FutureWarning")
 def test_recipes_take_the_old_name_of_selection(tmp_path: Path) -> None:
     old, new = (
         load_recipe({"data": {"split": {name: 0.2}}, "tokenizer": {"name": "nucleotide"}})

@@ -30,8 +30,9 @@ from maskseq.packing.rows import PackedRows
 from maskseq.training.config import OptimizerConfig, TrainingConfig
 from maskseq.training.events import Event, Listener, Started, Step, Warned
 from maskseq.training.schedule import ScheduleConfig
+from maskseq.training.spec import TrainingSpec
 from maskseq.training.state import Origin, Position, branch, next_stage, read_saved
-from maskseq.training.trainer import TrainingSpec, train
+from maskseq.training.trainer import train
 
 WARMUP = {"warmup": 4 * STEP}
 DECAY = {"decay": 10 * STEP} | WARMUP

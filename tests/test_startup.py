@@ -9,7 +9,23 @@ from untrained import untrained
 
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 
-HEAVY = ("torch._dynamo", "sympy", "scipy", "sklearn", "pandas", "pyarrow", "torch.distributed.fsdp", "transformers")
+HEAVY = (
+    "torch._dynamo",
+    "sympy",
+    "scipy",
+    "sklearn",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "zarr",
+    "fsspec",
+    "yaml",
+    "torch.distributed.fsdp",
+    "transformers",
+    "maskseq_events",
+    "maskseq_signals",
+    "maskseq_tables",
+)
 CHILD = f"""
 import sys
 from maskseq.cli import main

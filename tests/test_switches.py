@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from dense_encoder import reference
 
-from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.model.config import EncoderConfig
+from maskseq.model.encoder import Encoder
 from maskseq.recipe import load_recipe
 from maskseq.types import Field, Vocabulary
 
@@ -69,6 +70,7 @@ ELSEWHERE = {  # and the file that tests it
     "ngram_prior": "test_ngram.py",
     "ordinal_basis": "test_ordinal_basis.py",
     "linear_prior": "test_linear_prior.py",
+    "reference": "test_reference.py",
     "embedding_dropout": "below, and test_dropout.py",
     "attention_dropout": "below, and test_dropout.py",
     "mlp_dropout": "below, and test_dropout.py",

@@ -15,8 +15,6 @@ from maskseq.testing import ContractViolation, check_tokenizer
 from maskseq.tokenizer import Symmetry, Tokenizer
 from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells, ListRecord, Record
 
-pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # beartype samples while we draw
-
 # --- honest tokenizers ----------------------------------------------------------------------------------------------
 
 

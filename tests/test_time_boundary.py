@@ -61,7 +61,7 @@ def recipe(path: Path, split: str, **tokenizer: Any) -> Any:
             "data": {"files": [str(path)], "format": "event-csv", "split": json.loads(split)},
             "tokenizer": {**options},
             "model": {"preset": "nano", "n_layers": 1},
-            "batch": {"row_tokens": 256, "context": 64},
+            "packing": {"row_tokens": 256, "context": 64},
             "training": {"tokens": 300},
         }
     )

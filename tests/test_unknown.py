@@ -23,8 +23,6 @@ from maskseq_genomics.sequence import Sequence
 from maskseq_signals.recording import Recording
 from maskseq_signals.tokenizer import QuantizeTokenizer
 
-pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # beartype samples while we draw
-
 NO_SPLIT = SplitConfig(by="none")
 RUN_LENGTHS = st.lists(st.tuples(st.booleans(), st.integers(1, 80)), min_size=1, max_size=9)
 

@@ -1,6 +1,7 @@
 """A small training file of each domain, what a run of it looks like, and one of its files with a broken record."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,7 +151,9 @@ def prepared(folder: Path, domain: Domain, **data: Any) -> Prepared:
         "tokenizer": dict(domain.tokenizer),
     }
     recipe = load_recipe(table)
-    corpus = prepare_corpus(recipe, default=folder / "corpus")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "channel .* quantile bins instead of")
+        corpus = prepare_corpus(recipe, default=folder / "corpus")
     untrained(corpus.tokenizer, folder / "run")
     (folder / "run" / "recipe.json").write_text(json.dumps(recipe.identity()))
     return ready

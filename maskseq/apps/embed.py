@@ -29,8 +29,10 @@ from jaxtyping import Float32
 from maskseq import plugins
 from maskseq.contract.identity import former_fingerprint
 from maskseq.corpus import unfamiliar
+from maskseq.corpus.dress import AS_TRAINED, ReadAs
 from maskseq.errors import DataError, UsageError
 from maskseq.predict.embed import Embedder, Pooling
+from maskseq.predict.encoder import OVERLAP
 from maskseq.storage import standard_json
 from maskseq.storage.folder import file_digest, to_json
 from maskseq.storage.outputs import Work, claimed, write
@@ -94,6 +96,7 @@ def embed_file(
             "format": plugins.name_of("formats", type(intake.reader)),
         },
     }
+    about |= {"overlap": OVERLAP}  # what was begun with another one has other bits
     about |= {"precision": run.precision} if run.precision != "fp32" else {}
     about |= {"layer": layer} if layer is not None else {}  # what was begun without these goes on
     about |= {"kept": list(keep)} if keep else {}

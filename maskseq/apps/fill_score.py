@@ -96,7 +96,7 @@ def baselines_of(run: TrainedModel) -> list[Markov | None]:
     if run.fills is not run.tokenizer:
         return [None] * len(run.fills.fields)
     try:
-        return countbaselines_of(run.corpus())
+        return count_baselines(run.corpus())
     except MaskseqError:
         return [None] * len(run.tokenizer.fields)
 

@@ -18,7 +18,7 @@ from maskseq.apps.speed_probe import estimate, speed_of
 from maskseq.contract.fence import fenced
 from maskseq.corpus.overlap import overlap_of
 from maskseq.corpus.reader import Corpus, holds_corpus
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError, UsageError, first_problem
 from maskseq.loaded.recipe import recipe_file
 from maskseq.model.attention.packed import explain
 from maskseq.model.checkpoint import find_checkpoint, named_checkpoint, read_json, read_model
@@ -29,9 +29,10 @@ from maskseq.recipe import Recipe, check_memory, load_recipe
 from maskseq.storage.places import Place, is_url
 from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 from maskseq.tokenizer import Tokenizer
+from maskseq.training.config import OptimizerConfig
 from maskseq.training.device import choose_device, choose_precision
 from maskseq.training.metrics import Watched
-from maskseq.training.optimizer import OptimizerConfig, parameter_groups
+from maskseq.training.optimizer import parameter_groups
 from maskseq.training.sizes import checkpoint_bytes, rank_memory
 from maskseq.types import QuantizationError
 
@@ -201,10 +202,8 @@ def _optimizer(recipe: Path) -> OptimizerConfig | None:
     try:
         return TypeAdapter(OptimizerConfig).validate_python(saved["optimizer"])
     except ValidationError as error:
-        first = error.errors()[0]
-        raise DataError(
-            recipe, first["msg"], place=".".join(map(str, ("recipe.optimizer", *first["loc"]))), code="damaged-file"
-        ) from None
+        where, problem = first_problem(error, "recipe", "optimizer")
+        raise DataError(recipe, problem, place=where, code="damaged-file") from None
 
 
 def _corpus(corpus: Corpus) -> dict[str, Any]:

@@ -98,4 +98,5 @@ def rows_of_part(
         masking=masking or recipe.masking,
         seed=recipe.seed,
         mask_epoch=0 if masking is None else None,
+        numbers=recipe.reads_numbers,
     )

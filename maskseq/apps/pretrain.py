@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from maskseq.apps.final_comparison import final_comparison
 from maskseq.apps.frames import records_of
@@ -22,7 +23,10 @@ from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
 from maskseq.model.checkpoint import checkpoints
 from maskseq.model.encoder import Encoder
+from maskseq.model.priors.reference import Reference
+from maskseq.packing.folds import fold_of
 from maskseq.predict.blend import ENCODER
+from maskseq.predict.experts.number_experts import Numbered, frequencies_of, series_of
 from maskseq.predict.gate_file import read_gate
 from maskseq.recipe import Recipe, canonical, check_memory, load_recipe
 from maskseq.reports.run import write_run_report
@@ -31,8 +35,9 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.trained import TrainedModel, load
 from maskseq.training import parallel, state
 from maskseq.training.events import Calibrated, Compared, Event, Listener, Started, Warned
-from maskseq.training.trainer import TrainingSpec, train
-from maskseq.types import Progress, Record
+from maskseq.training.spec import TrainingSpec
+from maskseq.training.trainer import train
+from maskseq.types import Encoded, Progress, Record
 
 MOST_EPOCHS, PARAMETERS_A_CELL = 50, 50
 """Beyond these a run is told that it is out of proportion."""
@@ -116,6 +121,8 @@ def pretrain(
     if not begun:  # else the checkpoint has what priors counted
         images = corpus.tokenizer.symmetries()
         model.embeddings.count(ids for each in corpus.training_ids() for ids in (each, *(g.ids(each) for g in images)))
+        if (reference := model.embeddings.reference) is not None:
+            count_reference(reference, corpus)
         for text in advice(resolved, corpus, trained_parameters(model)) if ranks.first else ():
             on_event(Warned(text=text))
     spec = TrainingSpec(
@@ -155,6 +162,21 @@ def pretrain(
         row = (validation_rows or training_rows).row(0)
         write_run_report(run, corpus, row, resolved.identity()["recipe"], worth.in_words if worth else None)
     return run
+
+
+def _read(encoded: Encoded) -> Float[np.ndarray, "length fields"]:
+    return np.full(encoded.ids.shape, np.nan) if encoded.numbers is None else encoded.numbers
+
+
+def count_reference(reference: Reference, corpus: Corpus) -> None:
+    """Count closed forms on the training numbers, and without each of their parts."""
+    counted = list(corpus.counted(numbers=True))
+    data = Numbered([each.ids for _, each in counted], [_read(each) for _, each in counted])
+    sequences = corpus.sequences("train")
+    folds = [
+        fold_of(int(index - sequences[0]), len(sequences), np.arange(len(each)), len(each)) for index, each in counted
+    ]
+    reference.count_numbers(series_of(data, corpus.tokenizer), folds, frequencies_of(data.sequences, corpus.tokenizer))
 
 
 def _origin(extend: Path | str | None, branch: Path | str | None) -> state.Origin | None:

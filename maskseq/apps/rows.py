@@ -31,6 +31,7 @@ def rows_of(
         total_tokens=total,
         decay_start=1 - decay / total,
         cache=cache,
+        numbers=recipe.reads_numbers,
     )
     return training, held_out_rows(recipe, corpus, "selection")
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from maskseq.corpus.reader import Corpus
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError, UsageError, first_problem
 from maskseq.model.checkpoint import read_json, weights_digest
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.posterior import LEVELS
@@ -62,10 +62,8 @@ def read_calibration(checkpoint: Path) -> Fitted | None:
     try:
         fitted = TypeAdapter(Fitted).validate_python(read_json(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise DataError(
-            path, f"{first['msg']}\n\n{HINT}", place=".".join(map(str, first["loc"])), code="damaged-file"
-        ) from None
+        where, problem = first_problem(error)
+        raise DataError(path, f"{problem}\n\n{HINT}", place=where, code="damaged-file") from None
     except DataError as error:
         raise DataError(path, f"{error.problem}\n\n{HINT}", code="damaged-file") from None
     if fitted.model != weights_digest(checkpoint):

@@ -18,7 +18,7 @@ from maskseq import __version__
 from maskseq.cli import console
 from maskseq.cli.panels import in_panels
 from maskseq.contract.fence import blame
-from maskseq.errors import DataWarning, MaskseqError, UsageError
+from maskseq.errors import MaskseqError, UsageError
 from maskseq.infill.order import OrderName
 from maskseq.storage.terminal import escaped
 
@@ -81,10 +81,12 @@ class CommandGroup(TyperGroup):
                 shown.add(text)
                 console.warn(text)
 
-        warnings.showwarning = show
-        warnings.simplefilter("always", DataWarning)  # by default one of another command would silence this one's
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():  # whoever calls this from Python gets the filters back
+                warnings.showwarning = show
+                for category in (UserWarning, FutureWarning):  # by default another command's would silence this one's
+                    warnings.simplefilter("always", category)
+                return super().invoke(ctx)
         except MaskseqError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()

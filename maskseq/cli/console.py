@@ -119,6 +119,7 @@ def stages(unit: str) -> Iterator[Stages]:
             BarColumn(),
             TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
         )
         with Bars(*columns, console=talk, transient=True) as bar:
             task = bar.add_task("", total=None, count="")
@@ -135,7 +136,8 @@ def stages(unit: str) -> Iterator[Stages]:
             reported = now
             of = f" of {total:,}" if total else ""
             count = f"{done:,}{of} {unit}, " if done or total else ""
-            talk.print(f"{what}: {count}{now - began:.0f} s", markup=False)
+            left = f", ETA {(now - began) * (total - done) / done:.0f} s" if done and total and total > done else ""
+            talk.print(f"{what}: {count}{now - began:.0f} s{left}", markup=False)
 
     yield tell
 

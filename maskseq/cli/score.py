@@ -23,7 +23,9 @@ from maskseq.cli.app import (
 
 if TYPE_CHECKING:
     from maskseq.corpus.dress import ReadAs
+    from maskseq.corpus.intake import Intake
     from maskseq.scoring.variants import VariantScore
+    from maskseq.trained import TrainedModel
 
 
 @app.command()
@@ -65,20 +67,15 @@ def score(
     training; 1 is as usual, 3 is an anomaly. Then bits per cell, every cell given the others. Tab-separated, or JSON
     lines.
     """
-    from maskseq.contract.fence import check_variants, streamed
+    from maskseq.apps.score import score_file
     from maskseq.errors import UsageError
-    from maskseq.infill.options import InfillOptions
-    from maskseq.plugins import variants_for
-    from maskseq.scoring import surprise
     from maskseq.storage.outputs import require_apart
-    from maskseq.storage.tabular import table_on_stdout, table_writer
     from maskseq.trained import load
 
     if output is not None:
         require_apart(output, file, variants)
     loaded = load(run, trust_code=trust_code)
     records = loaded.intake(file, read_as)
-    names = [field.name for field in loaded.tokenizer.fields]
     if variants is not None and per_position:
         raise UsageError("either --variants or --per-position", code="bad-option")
     if variants is not None and exact:
@@ -87,46 +84,23 @@ def score(
         raise UsageError(
             "--field is not for --variants, which score whole alleles\n\nhint: leave one of them out", code="bad-option"
         )
+    given: dict[str, Any] = {"symmetries": symmetries, "calibrated": calibration, "experts": tuple(experts or ())}
     if variants is not None:
-        listed = variants_for(variants)
-        check_variants(listed, loaded.tokenizer)
-        columns = surprise.variant_columns(listed.columns)
-        found = loaded.score_variants(
-            streamed(listed, variants, "read", listed.read),
-            lambda: iter(records),
-            symmetries=symmetries,
-            calibrated=calibration,
-            experts=experts or (),
-        )
-        rows = _variant_rows(found, listed.columns)
+        _score_variants(loaded, records, variants, output, as_json=as_json, **given)
     elif exact:
-        from maskseq.apps.exact import exact_scores_of
-
-        columns = surprise.position_columns(names) if per_position else surprise.EXACT_COLUMNS
-        rows = (
-            surprise.position_rows(each, names) if per_position else [surprise.exact_row(each, names)]
-            for each in exact_scores_of(loaded, records, fields=field or ())
-        )
+        _score_exactly(loaded, records, output, per_position=per_position, fields=field or (), as_json=as_json)
     else:
-        with records.silent() as first:
-            loaded = loaded.knowing(first, InfillOptions(experts=tuple(experts or ())))
-        given: dict[str, Any] = {
-            "stride": stride,
-            "fields": field or (),
-            "symmetries": symmetries,
-            "calibrated": calibration,
-            "experts": experts or (),
-        }
-        usual = loaded.usual(**given)
-        columns = surprise.position_columns(names) if per_position else surprise.RECORD_COLUMNS
-        rows = (
-            surprise.position_rows(each, names, usual) if per_position else [surprise.record_row(each, names, usual)]
-            for each in loaded.score(records, usual=usual, **given)
-        )
-    opened = table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
-    with opened as sink, records:
-        for some in rows:
-            sink(some)
+        given |= {"stride": stride, "fields": tuple(field or ())}
+        with console.counting("scoring", "positions") as counted:
+            score_file(
+                loaded,
+                records,
+                output=output,
+                per_position=per_position,
+                as_json=as_json,
+                on_progress=counted,
+                **given,
+            )
     if output is not None:
         console.show({"table": str(output), **records.summary}, as_json=as_json)
 
@@ -173,6 +147,52 @@ def embed(
             on_progress=counted,
         )
     console.show(summary, as_json=as_json)
+
+
+def _score_exactly(
+    loaded: "TrainedModel",
+    records: "Intake",
+    output: Path | None,
+    *,
+    per_position: bool,
+    fields: Sequence[str],
+    as_json: bool,
+) -> None:
+    from maskseq.apps.exact import exact_scores_of
+    from maskseq.scoring import surprise
+    from maskseq.storage.tabular import table_on_stdout, table_writer
+
+    names = [each.name for each in loaded.tokenizer.fields]
+    columns = surprise.position_columns(names) if per_position else surprise.EXACT_COLUMNS
+    opened = table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
+    with opened as sink, records:
+        for each in exact_scores_of(loaded, records, fields=fields):
+            sink(surprise.position_rows(each, names) if per_position else [surprise.exact_row(each, names)])
+
+
+def _score_variants(
+    loaded: "TrainedModel",
+    records: "Intake",
+    variants: Path,
+    output: Path | None,
+    *,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """A line for each variant of a file's records."""
+    from maskseq.contract.fence import check_variants, streamed
+    from maskseq.plugins import variants_for
+    from maskseq.scoring import surprise
+    from maskseq.storage.tabular import table_on_stdout, table_writer
+
+    listed = variants_for(variants)
+    check_variants(listed, loaded.tokenizer)
+    columns = surprise.variant_columns(listed.columns)
+    found = loaded.score_variants(streamed(listed, variants, "read", listed.read), lambda: iter(records), **given)
+    opened = table_on_stdout(columns, as_json=as_json) if output is None else table_writer(output, columns)
+    with opened as sink, records:
+        for some in _variant_rows(found, listed.columns):
+            sink(some)
 
 
 def _variant_rows(scores: "Iterable[VariantScore]", columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:

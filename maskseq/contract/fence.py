@@ -156,6 +156,12 @@ def beyond_of(tokenizer: Tokenizer[Any], record: Any) -> Any:
         return tokenizer.beyond(record)
 
 
+def unlike(tokenizer: Tokenizer[Any], record: Any) -> str | None:
+    """`tokenizer.unlike(record)`."""
+    with fenced(tokenizer, "unlike", record):
+        return tokenizer.unlike(record)
+
+
 def check_shape(tokenizer: Tokenizer[Any], record: Record, encoded: object) -> None:
     """`PluginError` unless it is a cell for each position and field, with fitting weights."""
     if not isinstance(encoded, Encoded):

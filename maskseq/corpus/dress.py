@@ -87,7 +87,8 @@ def reader_for(
             name, needed = found or (None, {})
             return open_format(file, name, {**needed, **options}, trust_code=trust)
     given = {**trained.format_options, **options}
-    reader = open_format(file, trained.format, given, trust_code=trust, source=trained.source)
+    format_ = trained.format or _by_name(file, tokenizer)  # other plug-ins need not be loaded then
+    reader = open_format(file, format_, given, trust_code=trust, source=trained.source)
     return _dressed(reader, file, tokenizer, fixed=options)
 
 
@@ -108,7 +109,7 @@ def _by_content(file: Path, tokenizer: Tokenizer[Any]) -> tuple[str, Mapping[str
 
 def _by_name(file: Path, tokenizer: Tokenizer[Any]) -> str | None:
     plain = plain_name(file)
-    for name, cls in plugins.usable("formats").items():
+    for name, cls in plugins.nearest_first("formats", type(tokenizer)) if plain else ():
         if plain.endswith(tuple(cls.suffixes)) and _reads(cls, tokenizer):
             return name
     return None

@@ -186,6 +186,7 @@ def finish(folder: Folder, job: BuildPlan, split: SplitConfig, unknown: UnknownR
             "examples": [text for part in parts for text in part.summary["skipped"]["examples"]][:EXAMPLES],
         },
         "losses": _losses(parts),
+        **({"circular": circles} if (circles := sum(int(part.circular.sum()) for part in parts)) else {}),
     }
     table = record_table(parts)
     unsplit = Corpus(folder, manifest, job.tokenizer)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError, UsageError, first_problem
 from maskseq.types import QuantizationError
 
 FORMAT_VERSION = 1
@@ -93,6 +93,8 @@ class Manifest:
     identity: str = ""
     variant_records: Count = 0
     losses: dict[str, QuantizationError] = field(default_factory=dict)
+    circular: Count = 0
+    """Records that are circles."""
 
 
 @dataclass
@@ -157,5 +159,5 @@ def _checked(cls: type, raw: bytes, place: str) -> Any:
     try:
         return TypeAdapter(cls).validate_json(raw, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise DataError(place, first["msg"], place=".".join(map(str, first["loc"])), code="damaged-file") from None
+        where, problem = first_problem(error)
+        raise DataError(place, problem, place=where, code="damaged-file") from None

@@ -31,7 +31,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Int8, Shaped, UInt8, UInt64
+from jaxtyping import Bool, Float, Int, Int8, Shaped, UInt8, UInt64
 
 from maskseq.corpus.manifest import check_summary
 from maskseq.corpus.split_config import PARTS, TRAIN
@@ -109,6 +109,11 @@ class Part:
     @cached_property
     def variants(self) -> Int8[np.ndarray, "records"]:
         return self._array("variants", self.n_records) if self._has("variants") else np.zeros(self.n_records, np.int8)
+
+    @cached_property
+    def circular(self) -> Bool[np.ndarray, "records"]:
+        """Which records are circles."""
+        return self._array("circular", self.n_records) if self._has("circular") else np.zeros(self.n_records, bool)
 
     @cached_property
     def unknown(self) -> Int[np.ndarray, "runs 2"]:

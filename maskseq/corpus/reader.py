@@ -18,7 +18,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, SupportsIndex
 
 import numpy as np
-from jaxtyping import Int, Integer
+from jaxtyping import Bool, Int, Integer
 from pydantic import TypeAdapter, ValidationError
 
 from maskseq.corpus.manifest import check_manifest
@@ -146,6 +146,17 @@ class Corpus:
     def starts(self) -> Int[np.ndarray, "n_sequences"]:
         """The position of its record at which each sequence begins."""
         return self.table.start
+
+    @cached_property
+    def circular(self) -> Bool[np.ndarray, "n_sequences"] | None:
+        """Which sequences are whole circles; None where no record is one."""
+        if not self.manifest.get("circular"):
+            return None
+        parts = [self._part(index) for index in range(len(self.manifest["parts"]))]
+        circles = np.concatenate([part.circular for part in parts])
+        positions = np.concatenate([np.diff(part.offsets) for part in parts])
+        record = self.table.record
+        return np.asarray(circles[record] & (self.lengths == positions[record]))
 
     def key(self, sequence: SupportsIndex) -> str:
         """The key of the record that a sequence is (a segment) of."""

@@ -1,6 +1,9 @@
-"""What a file has otherwise than the training files: columns that are not there, values that the vocabulary lacks."""
+"""What a file has otherwise than the training files: columns that are not there, values that the vocabulary lacks, and
+what the tokenizer says of its records.
+"""
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -8,12 +11,14 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Int, Integer
 
-from maskseq.contract.fence import encode
+from maskseq.contract.fence import encode, unlike
 from maskseq.formats import most_alike
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Record
 
 R = TypeVar("R", bound=Record)
+SHOWN = 3
+"""Ways in which records are unlike those that were trained on."""
 SHARE = 0.5
 """Of a field's known values: from so many on that the vocabulary lacks, it is reported."""
 
@@ -29,6 +34,8 @@ class Unfamiliar:
     sources: set[str] | None = field(default_factory=set)
     """Columns that some record has; None: records do not say."""
     n_records: int = 0
+    unlike: Counter[str] = field(default_factory=Counter)
+    """What the tokenizer says of how many records."""
 
     def __post_init__(self) -> None:
         self.known, self.other = np.zeros((2, len(self.tokenizer.fields)), np.int64)
@@ -43,12 +50,14 @@ class Unfamiliar:
         self.known += (ids < self._n_tokens).sum(axis=0) + other
         self.n_records += 1
         sources = record.sources()
+        if reported := unlike(self.tokenizer, record):
+            self.unlike[reported] += 1
         self.sources = None if self.sources is None or sources is None else self.sources | set(sources)
 
     def warnings(self) -> list[str]:
         """What to say of the file, a line each."""
         fields = self.tokenizer.fields
-        reported = []
+        reported = [f"{n:,} of {self.n_records:,} records: {text}" for text, n in self.unlike.most_common(SHOWN)]
         if self.n_records and self.sources is not None:
             missing = [each.source for each in fields if each.source not in self.sources]
             if missing := [*dict.fromkeys(missing)]:

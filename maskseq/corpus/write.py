@@ -129,6 +129,8 @@ def _arrays(
     yield ("offsets", offsets)
     if variants.any():
         yield ("variants", variants)
+    if any(row.encoded.circular for row in rows):
+        yield ("circular", np.array([row.encoded.circular for row in rows], bool))
     unknown = find_runs(np.logical_not(tokenizer.vocabulary.known(tokens).any(axis=1)), offsets)
     if len(unknown):
         yield ("unknown", unknown)

@@ -1,7 +1,8 @@
-"""What a long infill has done so far, kept on disk: after a kill, the same work is not done again.
+"""What a long command has done so far, kept on disk: after a kill, the same work is not done again.
 
-Batches of windows are a pure function of what is filled, and so are their fills. Each is kept under a digest of all
-that went into it. Asked again for the same batch, the journal answers with the same bits; for any other it knows none.
+Batches of windows are a pure function of what is filled or scored, and so is what comes of them. It is kept under a
+digest of all that went into it. Asked again for the same batch, the journal answers with the same bits; for any other
+it knows none.
 """
 
 import hashlib
@@ -27,10 +28,10 @@ _OPTIONAL = ("numbers", "experts")
 
 
 class Journal:
-    """Fills of one sample each, by batch, in a folder that belongs to one piece of work."""
+    """Fills of one sample each, or other arrays, by batch, in a folder that belongs to one piece of work."""
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
-        """`identity` is all that decides the fills but the batches themselves; a journal of other work is emptied."""
+        """`identity` is all that decides the results but the batches; a journal of other work is emptied."""
         self.folder = folder
         reported = to_json(identity, lossless=True, sort_keys=True)
         if _identity_in(folder) != json.loads(reported):
@@ -40,12 +41,26 @@ class Journal:
 
     def fills(self, inputs: Sequence[np.ndarray | None], make: Callable[[], list[Fill]]) -> list[Fill]:
         """The fills of a batch with these inputs: those on record, or those made now and put on record."""
-        path = self.folder / f"{_digest(inputs)}.npz"
+        path = self._path(inputs)
         found = _read(path)
         if found is None:
             found = make()
             _write(path, found)
         return found
+
+    def arrays(
+        self, inputs: Sequence[np.ndarray | None], make: Callable[[], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """Arrays that come of a batch: those on record, or those made now and put on record."""
+        path = self._path(inputs)
+        found = _saved(path)
+        if found is None:
+            found = make()
+            _save(path, found)
+        return found
+
+    def _path(self, inputs: Sequence[np.ndarray | None]) -> Path:
+        return self.folder / f"{_digest(inputs)}.npz"
 
 
 def _identity_in(folder: Path) -> Any:
@@ -65,17 +80,27 @@ def _write(path: Path, fills: Sequence[Fill]) -> None:
         arrays |= {"mean": joined.stated.mean, "quantiles": joined.stated.quantiles}
     counts = np.array([len(fill.cells) for fill in fills])
     passes = np.array([int(fill.n_passes[0]) for fill in fills])
+    _save(path, {"counts": counts, "passes": passes, **arrays})
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
     with replacing(path) as aside, aside.open("wb") as file:
-        np.savez(file, counts=counts, passes=passes, **arrays)
+        np.savez(file, **arrays)
+
+
+def _saved(path: Path) -> dict[str, np.ndarray] | None:
+    """Arrays on record; None if there are none, or they are damaged (each has a CRC-32)."""
+    try:
+        with path.open("rb") as file, np.load(file) as saved:
+            return {name: saved[name] for name in saved.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def _read(path: Path) -> list[Fill] | None:
-    """The fills of a batch; None if they are not on record, or damaged (each array has a CRC-32)."""
-    try:
-        with np.load(path) as saved:
-            arrays = {name: saved[name] for name in (*_OF_CELLS, "counts", "passes")}
-            arrays |= {name: saved[name] for name in (*_OPTIONAL, *_STATED) if name in saved}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    """The fills of a batch, if they are on record."""
+    arrays = _saved(path)
+    if arrays is None or not {*_OF_CELLS, "counts", "passes"} <= arrays.keys():
         return None
     ends = np.cumsum(arrays.pop("counts"))
     passes = arrays.pop("passes")

@@ -223,18 +223,26 @@ class SamplerState:
         which: Int[np.ndarray, " some"],
         factor: Float[np.ndarray, "some some"],
     ) -> bool:
-        """Draw and commit some of the waiting cells one after the other, each given the numbers before it."""
+        """Draw and commit some of the waiting cells one after the other, each given the numbers before it.
+
+        The first ones may be drawn already, with an earlier group.
+        """
         cells, stated, n = waiting[which], stated.at(which), len(which)
-        noise = self.rng.gumbel(size=(n, self.allowed.shape[1]))
+        n_drawn = int(np.count_nonzero(~self.masked[cells]))
+        noise = self.rng.gumbel(size=(n - n_drawn, self.allowed.shape[1]))
         own = np.zeros(n)
         # The most probable numbers are the means, which leave the others where they are: all at once then.
-        step = 1 if self.config.temperature > 0 else n
-        for start in range(0, n, step):
+        step = 1 if self.config.temperature > 0 else max(n - n_drawn, 1)
+        if step == 1 and n_drawn:
+            before = slice(0, n_drawn)
+            reached = stated.at(np.arange(n_drawn)).scores(self.numbers[cells[before]][:, None])[:, 0]
+            own[before] = np.linalg.solve(factor[before, before], np.clip(reached, -FARTHEST, FARTHEST))
+        for start in range(n_drawn, n, step):
             now = slice(start, start + step)
             score, spread = factor[now] @ own, np.diagonal(factor)[now]
             conditional = stated.at(np.arange(n)[now]).given(score, spread)
             (log_probs,) = joint.of_bins([conditional], [self.plan.cells[cells[now]]])
-            if not self._draw_all(cells[now], log_probs, noise[now]):
+            if not self._draw_all(cells[now], log_probs, noise[start - n_drawn : start - n_drawn + step]):
                 return False
             self._number(cells[now], conditional)
             if step == 1:

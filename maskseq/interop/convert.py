@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from maskseq.errors import DataError, UsageError
+from maskseq.errors import DataError, UsageError, first_problem
 from maskseq.interop.hf_tokenizer import HFTokens, read_tokens, write_tokenizer
 from maskseq.interop.layouts import PublishedLayout
 from maskseq.interop.published import LAYOUTS
@@ -63,7 +63,7 @@ def import_hf(
         raise DataError(folder / CONFIG, f"lacks the key {error}", code="damaged-file") from None
     except ValidationError as error:
         raise DataError(
-            folder / CONFIG, f"its maskseq section is broken ({error.errors()[0]['msg']})", code="damaged-file"
+            folder / CONFIG, f"its maskseq section is broken ({first_problem(error)[1]})", code="damaged-file"
         ) from None
     except DataError as error:
         raise DataError(folder / CONFIG, error.problem, code=error.code) from None

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from maskseq.contract.renamed import of_recipe, with_added
 from maskseq.corpus.dress import TrainedOn
-from maskseq.errors import DataError
+from maskseq.errors import DataError, first_problem
 from maskseq.masking.config import MaskingConfig
 from maskseq.model.checkpoint import read_json
 from maskseq.recipe import load_recipe
@@ -25,9 +25,8 @@ def trained_on(run: Path, checkpoint: Path) -> TrainedOn:
     try:
         return TypeAdapter(TrainedOn).validate_python(known | {"source": str(source or "")})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, ("recipe", "data", *first["loc"])))
-        raise DataError(source or run, first["msg"], place=where, code="damaged-file") from None
+        where, problem = first_problem(error, "recipe", "data")
+        raise DataError(source or run, problem, place=where, code="damaged-file") from None
 
 
 def recipe_file(run: Path, checkpoint: Path) -> Path | None:

@@ -24,6 +24,7 @@ from maskseq.masking.config import MaskingConfig
 from maskseq.model.checkpoint import read_json
 from maskseq.model.encoder import Encoder
 from maskseq.plugins import Trust
+from maskseq.predict.around import NumberEncoderPredict
 from maskseq.predict.blend import ENCODER
 from maskseq.predict.calibrated import Calibration
 from maskseq.predict.encoder import EncoderPredict
@@ -32,7 +33,7 @@ from maskseq.predict.experts.remembered import Remembered
 from maskseq.predict.gate_file import StoredGate, read_gate
 from maskseq.predict.next import NextPredict
 from maskseq.predict.predictor import Predictor
-from maskseq.predict.protocol import Example, Predict, of_ids, with_ids
+from maskseq.predict.protocol import Example, Predict, PredictNumbers, of_ids, with_ids
 from maskseq.storage.places import Place
 from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 from maskseq.tasks.task_model import TaskModel, load_task
@@ -160,6 +161,8 @@ class LoadedRun:
 
     def predict(self, *, symmetries: bool = True, precision: Literal["bf16", "fp32"] = "fp32") -> Predict:
         """The encoder: log-probabilities of masked cells, averaged over the tokenizer's symmetries if wanted."""
+        if self.model.embeddings.reference is not None:
+            return NumberEncoderPredict(self.model, precision=precision)
         return EncoderPredict(self.model, self.tokenizer.symmetries() if symmetries else (), precision=precision)
 
     def predict_next(self, *, symmetries: bool = True) -> Predict:
@@ -182,7 +185,8 @@ class LoadedRun:
         The encoder alone where it predicts alone. Answers are kept: asking all costs what asking each once does.
         `parts` are those of the corpus that experts are counted on.
         """
-        encoder = Remembered(self.predict(symmetries=symmetries))
+        plain = self.predict(symmetries=symmetries)
+        encoder: Predict = plain if isinstance(plain, PredictNumbers) else Remembered(plain)
         if self.experts.used(experts) == (ENCODER,):
             return {ENCODER: encoder}
         found: dict[str, Predict] = {BLEND: self.experts.predict(encoder, experts, parts), ENCODER: encoder}

@@ -22,8 +22,9 @@ from safetensors.torch import load_file, save_file
 
 from maskseq.contract.identity import another, checked_form, difference, in_fields
 from maskseq.contract.renamed import of_encoder
-from maskseq.errors import DataError, UsageError
-from maskseq.model.encoder import Encoder, EncoderConfig
+from maskseq.errors import DataError, UsageError, first_problem
+from maskseq.model.config import EncoderConfig
+from maskseq.model.encoder import Encoder
 from maskseq.plugins import Trust, tokenizer_from_json, tokenizer_to_json
 from maskseq.storage.folder import inside
 from maskseq.storage.outputs import sync
@@ -300,11 +301,8 @@ def _read_config(path: Path) -> tuple[EncoderConfig, str]:
     except KeyError as error:
         raise DataError(path, f"lacks the key {error}", code="damaged-file") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        problem = first["msg"].removeprefix("Value error, ")[:300]
-        raise DataError(
-            path, problem, place=".".join(map(str, ("encoder", *first["loc"]))), code="damaged-file"
-        ) from None
+        where, problem = first_problem(error, "encoder")
+        raise DataError(path, problem[:300], place=where, code="damaged-file") from None
 
 
 def _same_vocabulary(config: EncoderConfig, tokenizer: Tokenizer[Any]) -> None:

@@ -177,6 +177,8 @@ class EncoderConfig(PriorSwitches):
                 "next_head needs causal pieces, which go without frame and with a context that sees its target",
                 code="bad-option",
             )
+        if self.next_head and self.reference.on:
+            raise UsageError("next_head answers in bins, and reference around numbers: choose one", code="bad-option")
         if not 0 <= self.mask_scaling < 1 or (self.mask_scaling and self.embedding_norm):
             raise UsageError(
                 f"mask_scaling = {self.mask_scaling} is a share below 1, and goes without embedding_norm",

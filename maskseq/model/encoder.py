@@ -21,13 +21,15 @@ from maskseq.model.attention.causal import CausalAttention
 from maskseq.model.attention.context_target import ContextTargetAttention
 from maskseq.model.attention.packed import packed_self_attention
 from maskseq.model.choice import Kernels
-from maskseq.model.config import EncoderConfig as EncoderConfig
+from maskseq.model.config import EncoderConfig
 from maskseq.model.dropout import dropout
 from maskseq.model.embedding import Embedding
 from maskseq.model.linear import Linear
 from maskseq.model.next_head import NextHead
+from maskseq.model.numbers import Numbers
 from maskseq.model.priors.ordinal_basis import table_of, table_rows
 from maskseq.model.priors.prior import Prior
+from maskseq.model.priors.reference import Reference
 from maskseq.model.priors.registry import PRIORS
 from maskseq.model.rotary import Rotation, axial, coordinates_of, rotation
 from maskseq.model.states import States
@@ -70,6 +72,7 @@ class Encoder(nn.Module):
         cu_seqlens: Int[Tensor, " bounds"],
         max_seqlen: int,
         *,
+        numbers: Numbers | None = None,
         target: Bool[Tensor, "tokens"] | None = None,
         causal: Bool[Tensor, " pieces"] | None = None,
         dropout_keys: Int[Tensor, "rows"] | None = None,
@@ -79,6 +82,8 @@ class Encoder(nn.Module):
     ) -> States:
         """States after the final norm, each piece as if it were alone.
 
+        `numbers` are what ids were rounded from, where an encoder with a reference is to know it (None: the centres of
+        bins).
         `target` says which positions an encoder with `context_sees_target = False` keeps from the others (None: none;
         other encoders ignore it). `causal` says which pieces look to the left only (None: none does). The tokens are
         rows of equal length, and `dropout_keys` seed the dropout of each (None: no dropout). `dtype` is the residual
@@ -100,7 +105,7 @@ class Encoder(nn.Module):
         if causal is not None:
             attend = CausalAttention.of(causal, cu_seqlens, backend=self.kernels.attention)
             causal_tokens = causal[piece_of(cu_seqlens)]
-        hidden, prior = self.embeddings(ids, positions, causal_tokens)
+        hidden, prior = self.embeddings(ids, positions, causal_tokens, numbers)
         frame = self.embeddings.frame.weight if config.frame else None
         if config.mask_scaling:
             scale, masked = mask_scales(ids, cu_seqlens, config)
@@ -126,8 +131,12 @@ class Encoder(nn.Module):
 
         Meant for the states of the cells in question, `states[tokens]`, not for those of a whole row.
         """
+        masked = self.head(states.hidden_states)
+        for name, prior in self.embeddings.priors.items():
+            if prior.gives_logits:
+                return prior.logits(masked, field, states.prior[name])
         table = self.embeddings.table(field) if self.config.tied else None
-        logits = self.decoder(self.head(states.hidden_states), field, table)
+        logits = self.decoder(masked, field, table)
         for name, prior in self.embeddings.priors.items():
             if not prior.starts_logits:
                 continue
@@ -195,6 +204,7 @@ class Embeddings(nn.Module):
         ids: Int[Tensor, "tokens fields"],
         positions: Int[Tensor, "tokens"],
         causal: Bool[Tensor, " tokens"] | None = None,
+        numbers: Numbers | None = None,
     ) -> tuple[Float[Tensor, "tokens hidden"], dict[str, Float[Tensor, "tokens *values"]]]:
         """The embeddings, and by its name what each prior knows that logits start from.
 
@@ -202,14 +212,15 @@ class Embeddings(nn.Module):
         """
         config = self.config
         prior = {}
+        shown = self.reference.shown(ids) if self.reference is not None else ids
         # Gradients add up in float32 whatever the stream is.
-        hidden = F.embedding(ids[:, 0], self.table(0))
+        hidden = F.embedding(shown[:, 0], self.table(0))
         for field in range(1, config.vocabulary.n_fields):
-            hidden = hidden + F.embedding(ids[:, field], self.table(field))
+            hidden = hidden + F.embedding(shown[:, field], self.table(field))
         if config.token_types:
             hidden = hidden + self.token_types.weight[0]
         for name, each in self.priors.items():
-            added, values = each.embed(hidden, ids, positions)
+            added, values = each.embed(hidden, ids, positions, numbers)
             if causal is not None and each.sees_neighbours:
                 added = torch.where(causal[:, None], hidden, added)
             hidden = added
@@ -228,8 +239,14 @@ class Embeddings(nn.Module):
     @property
     def priors(self) -> dict[str, Prior]:
         """Those that this encoder has, by their names, in the order in which they are added."""
-        modules = {name: getattr(self, prior.parameters_under, None) for name, prior in PRIORS.items()}
+        modules = {name: self._modules.get(prior.parameters_under) for name, prior in PRIORS.items()}
         return {name: module for name, module in modules.items() if module is not None}
+
+    @property
+    def reference(self) -> Reference | None:
+        """That which densities are around, if there is one."""
+        found = self.priors.get("reference")
+        return found if isinstance(found, Reference) else None
 
     def count(self, sequences: Iterable[Integer[np.ndarray, "_ _"]]) -> None:
         """Let the priors that are counted take what they need from the training data, as sequences of ids."""
@@ -334,8 +351,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.vocabulary = config.vocabulary
         n_outputs = sum(config.vocabulary.n_outputs)
-        self.weight = None if config.tied else nn.Parameter(torch.empty(n_outputs, config.hidden_size))
-        self.bias = nn.Parameter(torch.empty(n_outputs)) if config.decoder_bias else None
+        used = not (config.reference.on and config.reference.fits(config.vocabulary))
+        self.weight = nn.Parameter(torch.empty(n_outputs, config.hidden_size)) if used and not config.tied else None
+        self.bias = nn.Parameter(torch.empty(n_outputs)) if used and config.decoder_bias else None
 
     def forward(
         self, hidden: Float[Tensor, "n hidden"], field: int, table: Float[Tensor, "ids hidden"] | None
@@ -424,7 +442,7 @@ def initialize(model: Encoder, seed: int) -> None:
     at 8c57a0f); transformers' ModernBERT differs from it in the head and the decoder.
     """
     config, std = model.config, model.config.init_std
-    stds = {"in": std, "out": std, "embedding": std, "decoder": std}
+    stds = {"in": std, "out": std, "embedding": std, "decoder": std, "correction": 0.0}
     if config.init == "full_megatron":
         stds |= {"out": std / math.sqrt(2 * config.n_layers), "decoder": config.hidden_size**-0.5}
     generator = torch.Generator().manual_seed(seed)
@@ -436,7 +454,9 @@ def initialize(model: Encoder, seed: int) -> None:
             value.fill_(1.0 if name.endswith("norm.weight") else 0.0)
         else:
             s = stds[_role(name)]
-            if config.init == "uniform":
+            if not s:
+                value.zero_()
+            elif config.init == "uniform":
                 value.uniform_(-s, s, generator=generator)
             elif config.init == "normal":
                 value.normal_(0, s, generator=generator)
@@ -447,8 +467,10 @@ def initialize(model: Encoder, seed: int) -> None:
             parameter.copy_(value)
 
 
-def _role(name: str) -> Literal["in", "out", "embedding", "decoder"]:
+def _role(name: str) -> Literal["in", "out", "embedding", "decoder", "correction"]:
     """What a matrix does, by its name."""
+    if name.endswith("correction.weight"):
+        return "correction"
     if name.startswith("embeddings."):
         return "embedding"
     if name.startswith("decoder."):

@@ -54,38 +54,64 @@ class Blocks:
         self._upcoming = ((epoch, block), reader.submit(self._load, epoch, block))
 
 
-def load_block(corpus: Corpus, plan: Block, *, first_sequence: int) -> LoadedBlock:
-    """Read the pieces of a block; its sequences count from `first_sequence` of the corpus."""
+def load_block(corpus: Corpus, plan: Block, *, first_sequence: int, numbers: bool = False) -> LoadedBlock:
+    """Read the pieces of a block; its sequences count from `first_sequence` of the corpus.
+
+    With `numbers`, also what ids were rounded from, NaN where that is not kept.
+    """
     vocabulary = corpus.tokenizer.vocabulary
-    offset = corpus.offsets[first_sequence + plan.sequence] + plan.start
-    order = np.argsort(offset)
-    length = plan.length[order]
-    destination = np.cumsum(length) - length
+    sequence = first_sequence + plan.sequence
+    order = np.argsort(corpus.offsets[sequence] + plan.start)
+    at = np.empty_like(plan.length)
+    at[order] = np.cumsum(plan.length[order]) - plan.length[order]
+    offset, length, destination = _stored(corpus, sequence, plan, at)
     ids = np.empty((int(length.sum()), vocabulary.n_fields), vocabulary.dtype)
     weights, units = None, None
-    for runs in _spans(offset[order], length, ids.itemsize * ids.shape[1]):
+    read_numbers = np.full(ids.shape, np.nan) if numbers else None
+    for runs in _spans(offset, length, destination, ids.itemsize * ids.shape[1]):
         begin = runs[0][0]
-        read = corpus.read_span(begin, runs[-1][1])
+        read = corpus.read_span(begin, runs[-1][1], numbers=numbers)
         for start, stop, segment in runs:
             here = slice(int(destination[segment]), int(destination[segment]) + stop - start)
             ids[here] = read.ids[start - begin : stop - begin]
             if read.weights is not None:
                 weights = np.ones(ids.shape, np.float32) if weights is None else weights
                 weights[here] = read.weights[start - begin : stop - begin]
+            if read_numbers is not None and read.numbers is not None:
+                read_numbers[here] = read.numbers[start - begin : stop - begin]
             if read.units is not None:
                 units = np.empty((*ids.shape, 2), np.int64) if units is None else units
                 units[here] = read.units[start - begin : stop - begin]
-    at = np.empty_like(destination)
-    at[order] = destination
-    return LoadedBlock(plan, Encoded(ids, weights=weights, units=units), at)
+    return LoadedBlock(plan, Encoded(ids, weights=weights, numbers=read_numbers, units=units), at)
+
+
+def _stored(
+    corpus: Corpus, sequence: Int[np.ndarray, "segments"], plan: Block, at: Int[np.ndarray, "segments"]
+) -> tuple[Int[np.ndarray, "stretches"], Int[np.ndarray, "stretches"], Int[np.ndarray, "stretches"]]:
+    """The stretches that the pieces are stored in, in stored order: where each begins, its length, and where it goes.
+
+    A piece across the origin of a circle is two.
+    """
+    begin = corpus.offsets[sequence]
+    beyond = np.maximum(plan.start + plan.length - corpus.lengths[sequence], 0)
+    across = np.flatnonzero(beyond)
+    offset = np.concatenate([begin + plan.start, begin[across]])
+    length = np.concatenate([plan.length - beyond, beyond[across]])
+    destination = np.concatenate([at, (at + plan.length - beyond)[across]])
+    order = np.argsort(offset)
+    return offset[order], length[order], destination[order]
 
 
 def _spans(
-    offset: Int[np.ndarray, "segments"], length: Int[np.ndarray, "segments"], row_bytes: int
+    offset: Int[np.ndarray, "stretches"],
+    length: Int[np.ndarray, "stretches"],
+    destination: Int[np.ndarray, "stretches"],
+    row_bytes: int,
 ) -> Iterator[list[tuple[int, int, int]]]:
-    """Group pieces in stored order into what is read together: runs without gaps as (start, stop, first piece)."""
+    """Group stretches in stored order into what is read together: runs without gaps as (start, stop, first stretch)."""
     end = offset + length
-    first = np.concatenate([[0], np.flatnonzero(offset[1:] != end[:-1]) + 1])
+    gaps = (offset[1:] != end[:-1]) | (destination[1:] != (destination + length)[:-1])
+    first = np.concatenate([[0], np.flatnonzero(gaps) + 1])
     last = np.concatenate([first[1:], [len(offset)]]) - 1
     span: list[tuple[int, int, int]] = []
     for start, stop, segment in zip(offset[first].tolist(), end[last].tolist(), first.tolist(), strict=True):

@@ -2,11 +2,11 @@
 
     sequences ─cut→ pieces ─chunks, shuffled→ blocks ─best fit→ rows of T tokens
 
-A sequence longer than the context is cut into windows with a random phase an epoch, so that no position is always at
-an edge; `cut` cuts some of the others in two. The tokens of a split, one sequence after the other, are divided into
-*chunks*, which are stored contiguously; a *block* is a few chunks drawn at random, the unit that is read and packed. So
-memory holds one block, rows mix distant parts of the corpus, and any block can be planned alone. Everything is a pure
-function of lengths and a key.
+A sequence longer than the context is cut into windows with a random phase an epoch, so that no position is always at an
+edge; in a circle, the last window goes on behind the origin. `cut` cuts some of the others in two. The tokens of a
+split, one sequence after the other, are divided into *chunks*, which are stored contiguously; a *block* is a few chunks
+drawn at random, the unit that is read and packed. So memory holds one block, rows mix distant parts of the corpus, and
+any block can be planned alone. Everything is a pure function of lengths and a key.
 
 The packer of ModernBERT (`sequence_packer.py`) is greedy over a buffer, and the last partial batch drops what it
 holds; here a block is packed whole.
@@ -19,7 +19,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from maskseq.corpus.hashing import mixed
 from maskseq.errors import UsageError
@@ -81,7 +81,7 @@ class Block:
     sequence: Int[np.ndarray, "segments"]
     """Counted within the split."""
     start: Int[np.ndarray, "segments"]
-    """Within the sequence."""
+    """Within the sequence. In a circle, a piece may begin before its end and end behind its beginning."""
     length: Int[np.ndarray, "segments"]
     rows: Int[np.ndarray, "rows_plus_1"]
     """Row `r` has the pieces `rows[r]:rows[r + 1]`."""
@@ -105,7 +105,9 @@ class PackingPlan:
         *,
         key: tuple[int, ...],
         chunk_tokens: int = CHUNK_TOKENS,
+        circular: Bool[np.ndarray, "sequences"] | None = None,
     ) -> None:
+        self.circular = circular
         self.lengths, self.config, self.key, self.chunk_tokens = lengths, config, key, chunk_tokens
         self._order = lru_cache(2)(self._shuffled_chunks)
 
@@ -151,9 +153,9 @@ class PackingPlan:
         first_sequence, stream_start, _ = self._chunks
         begin, end = chunk * self.chunk_tokens, (chunk + 1) * self.chunk_tokens
         first = int(first_sequence[chunk])
-        last = int(first_sequence[chunk + 1]) if chunk + 1 < self._n_chunks else len(self.lengths) - 1
-        sequence = np.arange(first, last + 1)
-        length = self.lengths[first : last + 1].astype(np.int64)
+        last_sequence = int(first_sequence[chunk + 1]) if chunk + 1 < self._n_chunks else len(self.lengths) - 1
+        sequence = np.arange(first, last_sequence + 1)
+        length = self.lengths[first : last_sequence + 1].astype(np.int64)
         stream = int(stream_start[chunk]) + np.cumsum(length) - length  # where each sequence begins in the split
 
         context, window = self.config.context, self.config.window
@@ -174,7 +176,16 @@ class PackingPlan:
         j = np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count) + low[of]
         segment_start = np.where(j == 0, 0, head[of] + (j - 1) * step[of])
         segment_length = np.where(j == 0, head[of], np.minimum(step[of], length[of] - segment_start))
-        return sequence[of], segment_start, segment_length
+        if self.circular is None:
+            return sequence[of], segment_start, segment_length
+        # In a circle, the last piece takes from the first what makes it a whole window.
+        last = length - head - (n_segments - 2) * step
+        borrowed = np.where(self.circular[first : last_sequence + 1] & ~short, np.minimum(window - last, head), 0)[of]
+        begins, ends = j == 0, j == n_segments[of] - 1
+        segment_start += np.where(begins, borrowed, 0)
+        segment_length += np.where(ends, borrowed, 0) - np.where(begins, borrowed, 0)
+        left = segment_length > 0
+        return sequence[of][left], segment_start[left], segment_length[left]
 
     def _shuffled_chunks(self, epoch: int) -> Int[np.ndarray, "chunks"]:
         return np.random.default_rng((*self.key, epoch, 0)).permutation(self._n_chunks)

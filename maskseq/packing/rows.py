@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int8, Int32, Integer
+from jaxtyping import Bool, Float32, Float64, Int, Int8, Int32, Integer
 
 from maskseq.contract.brief import brief
 from maskseq.corpus.reader import Corpus, Split, stored_name
@@ -23,6 +23,7 @@ from maskseq.masking.config import OBJECTIVES, MaskingConfig
 from maskseq.masking.open_prefixes import mask_tail, prefixes
 from maskseq.masking.plan import SegmentMask, mask_segment
 from maskseq.packing.blocks import Blocks, LoadedBlock, load_block
+from maskseq.packing.folds import FILLER, WHOLE, fold_of
 from maskseq.packing.numbering import RowNumbers
 from maskseq.packing.packing import CHUNK_TOKENS, PackingConfig, PackingPlan
 from maskseq.packing.prefetch import ahead_of
@@ -62,6 +63,10 @@ class PackedRow:
     """Where the piece begins in its sequence; -1 for filler."""
     n_tokens: int
     """Tokens without filler."""
+    numbers: Float64[np.ndarray, "tokens fields"] | None = None
+    """What the inputs were rounded from, NaN where masked; None: not asked for."""
+    fold: Int[np.ndarray, "segments"] | None = None
+    """Which part of the training data each piece is of, as `maskseq.packing.folds` has it; None: not asked for."""
     seen: Bool[np.ndarray, "tokens fields"] | None = None
     """Of causal pieces, the fields of each position that later ones of it are given; None: there are no such pieces."""
 
@@ -84,11 +89,13 @@ class PackedRows:
         decay_start: float = 1.0,
         cache: Path | None = None,
         chunk_tokens: int = CHUNK_TOKENS,
+        numbers: bool = False,
     ) -> None:
         """`symmetry` draws one of the tokenizer's symmetries (or none) for each piece; `mask_epoch` fixes the masks,
         for validation; `total_tokens` and `decay_start` (a share of them) place a row on the masking schedule.
 
         `cache` is a folder where the row counts of completed epochs are kept, which resuming would else plan again.
+        `numbers` adds what ids were rounded from.
         """
         span = corpus.span_of(split)
         if span.start == span.stop:
@@ -99,7 +106,10 @@ class PackedRows:
         self.corpus, self.config, self.masking = corpus, config, masking
         self.total_tokens, self.decay_start = total_tokens, decay_start
         self._key, self._mask_epoch, self._first = (seed, stage), mask_epoch, span.start
-        self._plan = PackingPlan(corpus.lengths[span], config, key=self._key, chunk_tokens=chunk_tokens)
+        circles = None if corpus.circular is None else corpus.circular[span]
+        self._plan = PackingPlan(
+            corpus.lengths[span], config, key=self._key, chunk_tokens=chunk_tokens, circular=circles
+        )
         tokenizer = corpus.tokenizer
         self._fields, self._vocabulary = tokenizer.fields, tokenizer.vocabulary
         self._field_weights = np.array(masking.weights_of(self._vocabulary.names), np.float32)
@@ -116,7 +126,10 @@ class PackedRows:
             lambda epoch, block: planned(epoch, block).n_rows,
             partial(RunFolder(cache).row_counts, digest(to_json(identity))) if cache else None,
         )
-        self._blocks = Blocks(lambda epoch, block: load_block(corpus, planned(epoch, block), first_sequence=span.start))
+        self._blocks = Blocks(
+            lambda epoch, block: load_block(corpus, planned(epoch, block), first_sequence=span.start, numbers=numbers)
+        )
+        self._with_numbers, self._n_training = numbers, span.stop - span.start if split == "train" else 0
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -170,6 +183,7 @@ class PackedRows:
         plan, n_tokens = loaded.plan, self.config.row_tokens
         inputs = np.tile(self._mask_ids, (n_tokens, 1))
         targets, weights = inputs.copy(), np.zeros(inputs.shape, np.float32)
+        numbers = np.full(inputs.shape, np.nan) if self._with_numbers else None
         target, seen = np.zeros(n_tokens, bool), np.zeros(inputs.shape, bool) if self.masking.causal else None
         objective, ratio, length, of, end = [], [], [], [], 0
         for segment in range(plan.rows[index], plan.rows[index + 1]):
@@ -196,6 +210,8 @@ class PackedRows:
             for each, mask, weight in masked:
                 here = slice(end, end + len(each))
                 inputs[here], targets[here], target[here] = mask.inputs, each.ids, mask.target
+                if numbers is not None and each.numbers is not None:
+                    numbers[here] = np.where(mask.masked, np.nan, each.numbers)
                 scored = mask.masked & self._scorable(each)
                 weights[here] = np.where(scored, 1 if each.weights is None else each.weights, 0)
                 weights[here] *= self._field_weights
@@ -222,8 +238,23 @@ class PackedRows:
             sequence=np.concatenate([np.array([each for each, _ in of], np.int64), none]),
             start=np.concatenate([np.array([each for _, each in of], np.int64), none]),
             n_tokens=end,
+            numbers=numbers,
+            fold=self._folds(of, length, len(filler)) if self._with_numbers else None,
             seen=seen if CAUSAL in objective else None,
         )
+
+    def _folds(
+        self, of: Sequence[tuple[int, int]], length: Sequence[int], n_filler: int
+    ) -> Int[np.ndarray, "segments"]:
+        """Which part of the training data pieces are of, by their middles; other data are of none."""
+        found = [
+            int(fold_of(sequence - self._first, self._n_training, np.array(start + size // 2), whole))
+            if self._n_training
+            else WHOLE
+            for (sequence, start), size in zip(of, length, strict=True)
+            for whole in [int(self.corpus.lengths[sequence])]
+        ]
+        return np.array([*found, *[FILLER] * n_filler])
 
     def _scorable(self, encoded: Encoded) -> Bool[np.ndarray, "length fields"]:
         return encoded.scorable(self._vocabulary.askable(encoded.ids))
@@ -277,8 +308,13 @@ def concatenate(rows: Sequence[PackedRow]) -> PackedRow:
         name: np.concatenate([getattr(row, name) for row in rows])
         for name in ("inputs", "targets", "weights", "positions", "objective", "ratio", "target", "sequence", "start")
     }
+    numbers, fold = (
+        [getattr(row, name) for row in rows if getattr(row, name) is not None] for name in ("numbers", "fold")
+    )
     return PackedRow(
         **together,
+        numbers=np.concatenate(numbers) if numbers else None,
+        fold=np.concatenate(fold) if fold else None,
         cu_seqlens=np.concatenate([[0], *ends]).astype(np.int32),
         max_seqlen=max(row.max_seqlen for row in rows),
         n_tokens=sum(row.n_tokens for row in rows),

@@ -11,7 +11,7 @@ from jaxtyping import Float, Integer
 from maskseq.corpus.budget import reaching, within
 from maskseq.errors import UsageError
 from maskseq.model.encoder import Encoder
-from maskseq.predict.encoder import run_packed, windows
+from maskseq.predict.encoder import OVERLAP, run_packed, windows
 from maskseq.tokenizer import Symmetry
 from maskseq.types import Encoded
 
@@ -81,25 +81,31 @@ class Embedder:
     def _states(self, group: Sequence[Keyed]) -> Iterator[tuple[int, Float[np.ndarray, "positions hidden"]]]:
         """The hidden states of every position, record after record."""
         cut = (
-            _Window(index, encoded.ids[window], slice(kept.start - window.start, kept.stop - window.start))
+            _Window(index, ids[window], slice(kept.start - window.start, kept.stop - window.start))
             for index, (_, encoded) in enumerate(group)
             if len(encoded)
-            for window, kept in windows(len(encoded), self.context)
+            for ids, beyond in [_opened(encoded, self.context)]
+            for window, kept in _within(len(ids), self.context, beyond)
         )
-        for batch in reaching(cut, lambda window: len(window.ids), self.batch_tokens):
+        for batch in reaching(cut, lambda window: len(window.ids) * self.views, self.batch_tokens):
             yield from self._run(batch)
 
+    @property
+    def views(self) -> int:
+        """How often each window is run."""
+        return 1 + len(self.symmetries)
+
     def _run(self, batch: Sequence["_Window"]) -> Iterator[tuple[int, Float[np.ndarray, "positions hidden"]]]:
-        """The windows of a batch through all views."""
+        """The windows of a batch through all views, in one pass."""
         segments = [window.ids for window in batch]
-        hidden = self._hidden(segments)
-        for symmetry in self.symmetries:
-            seen = self._hidden([symmetry.ids(ids) for ids in segments])
-            hidden = [
-                mine + (other[::-1] if symmetry.reverse else other) for mine, other in zip(hidden, seen, strict=True)
-            ]
-        for window, states in zip(batch, hidden, strict=True):
-            yield window.record, states[window.kept] / np.float32(1 + len(self.symmetries))
+        images = [symmetry.ids(ids) for symmetry in self.symmetries for ids in segments]
+        hidden, n = self._hidden([*segments, *images]), len(segments)
+        for i, window in enumerate(batch):
+            states = hidden[i]
+            for number, symmetry in enumerate(self.symmetries, start=1):
+                seen = hidden[number * n + i]
+                states = states + (seen[::-1] if symmetry.reverse else seen)
+            yield window.record, states[window.kept] / np.float32(self.views)
 
     def _hidden(self, segments: Sequence[Integer[np.ndarray, "_ _"]]) -> list[Float[np.ndarray, "_ hidden"]]:
         states: list[Float[np.ndarray, "_ hidden"]] = [np.empty((0, 0), np.float32)] * len(segments)
@@ -109,6 +115,21 @@ class Embedder:
             for i, start in zip(packed.which, packed.starts, strict=True):
                 states[i] = rows[start : start + len(segments[i])]
         return states
+
+
+def _opened(encoded: Encoded, context: int) -> tuple[Integer[np.ndarray, "_ fields"], int]:
+    """The ids, and how many of either end are there as context only: a long circle goes on beyond its origin."""
+    beyond = context // 4 if encoded.circular and len(encoded) > context else 0
+    ids = encoded.ids
+    return (np.concatenate([ids[-beyond:], ids, ids[:beyond]]), beyond) if beyond else (ids, 0)
+
+
+def _within(length: int, context: int, beyond: int) -> Iterator[tuple[slice, slice]]:
+    """The windows, and what is kept of each without so much at either end."""
+    for window, kept in windows(length, context, OVERLAP):
+        inner = slice(max(kept.start, beyond), min(kept.stop, length - beyond))
+        if inner.start < inner.stop or not beyond:
+            yield window, inner
 
 
 def _length(record: Keyed) -> int:

@@ -10,7 +10,9 @@ from jaxtyping import Float, Int, Integer
 
 from maskseq.corpus.budget import within
 from maskseq.model.encoder import Encoder
+from maskseq.model.numbers import Numbers
 from maskseq.model.states import States
+from maskseq.packing.folds import WHOLE
 from maskseq.predict.protocol import Example
 from maskseq.tokenizer import Symmetry
 
@@ -109,8 +111,11 @@ def run_packed(
     batch_tokens: int,
     precision: Literal["bf16", "fp32"],
     depth: int | None = None,
+    numbers: Sequence[Float[np.ndarray, "_ _"] | None] | None = None,
 ) -> Iterator[Packed]:
     """The encoder over all sequences, longest first, as many to a forward pass as fit `batch_tokens`.
+
+    `numbers` are what ids were rounded from, for an encoder with a reference; NaN, or None, where only ids are known.
 
     An encoder whose context does not see the target takes for target whatever has a hidden value.
     """
@@ -129,11 +134,20 @@ def run_packed(
                 positions,
                 torch.from_numpy(ends.astype(np.int32)).to(device),
                 max(lengths),
+                numbers=None if numbers is None else _numbers(sequences, numbers, which),
                 target=torch.from_numpy(target).to(device),
                 dtype=dtype,
                 depth=depth,
             )
         yield Packed(which, ends[:-1].tolist(), states)
+
+
+def _numbers(
+    sequences: Sequence[Integer[np.ndarray, "_ _"]], numbers: Sequence[Float[np.ndarray, "_ _"] | None], of: list[int]
+) -> Numbers:
+    """Those of some sequences, asked of all that was counted."""
+    found = [np.full(sequences[i].shape, np.nan) if numbers[i] is None else np.asarray(numbers[i]) for i in of]
+    return Numbers(torch.from_numpy(np.concatenate(found).astype(np.float64)), torch.full((len(of),), WHOLE))
 
 
 def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
@@ -149,15 +163,19 @@ def _moved(symmetry: Symmetry[Any], cells: Integer[np.ndarray, "cells 2"], lengt
     return np.stack([position, column], axis=1)
 
 
-def windows(length: int, context: int) -> Iterator[tuple[slice, slice]]:
+OVERLAP = 1 / 2
+"""Of windows of what is scored or embedded."""
+
+
+def windows(length: int, context: int, overlap: float = 1 / 2) -> Iterator[tuple[slice, slice]]:
     """Cover a long sequence: what each window reads, and the part of it to keep; every position is kept once.
 
-    Windows overlap by half, so that what is kept has a quarter of the context on either side (but for the ends).
+    Where windows overlap by half, what is kept has a quarter of the context on either side (but for the ends).
     """
     if length <= context:
         yield slice(0, length), slice(0, length)
         return
-    step = max(context // 2, 1)
+    step = max(int((1 - overlap) * context), 1)
     margin = (context - step) // 2
     starts = [*range(0, length - context, step), length - context]
     kept = 0

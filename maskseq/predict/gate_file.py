@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from maskseq.errors import DataError
+from maskseq.errors import DataError, first_problem
 from maskseq.model.checkpoint import read_json, weights_digest
 from maskseq.predict.blend import HOLES, Gate
 from maskseq.storage.outputs import write
@@ -94,8 +94,7 @@ def read_gate(checkpoint: Path) -> StoredGate | None:
     try:
         found = _ADAPTER.validate_python(read_json(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+        problem = ": ".join(first_problem(error)).removeprefix(": ")
     except DataError as error:
         problem = error.problem
     else:

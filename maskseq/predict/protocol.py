@@ -76,7 +76,8 @@ class PredictJointly(PredictNumbers, Protocol):
     def jointly(self, example: Example, cells: Integer[np.ndarray, "cells 2"]) -> Factors:
         """Of some requested cells, or none: how the normal scores of their stated numbers are correlated.
 
-        Groups are as good as independent. What is in no group waits until these are drawn.
+        Groups are drawn one after the other, and are independent but for cells of earlier ones: those come first in a
+        group, and the others are drawn given them. What is in no group waits until these are drawn.
         """
 
 

@@ -7,7 +7,7 @@ bits lie below the entropy that a compressor or an autoregressive model reaches.
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -16,12 +16,14 @@ from jaxtyping import Bool, Float, Int, Integer
 
 from maskseq.corpus.budget import reaching
 from maskseq.errors import UsageError
+from maskseq.formats import most_alike
+from maskseq.infill.journal import Journal
 from maskseq.masking.units import raw_units
-from maskseq.predict.encoder import windows
+from maskseq.predict.encoder import OVERLAP, windows
 from maskseq.predict.protocol import Example, Predict, answers_of
 from maskseq.predict.stated import Stated
-from maskseq.tokenizer import Tokenizer, requested_fields
-from maskseq.types import Encoded, Vocabulary
+from maskseq.tokenizer import Tokenizer
+from maskseq.types import Encoded, Progress, Vocabulary
 
 NOBODY: Mapping[str, Predict] = MappingProxyType({})
 SAME = 1e-6
@@ -71,6 +73,9 @@ def score_records(
     fields: Sequence[str] = (),
     batch_positions: int = 1 << 18,
     others: Mapping[str, Predict] = NOBODY,
+    overlap: float = OVERLAP,
+    journal: Journal | None = None,
+    on_progress: Progress = lambda done, of: None,
 ) -> Iterator[Score]:
     """Score keys and encoded records as they come, those longer than the context in overlapping windows.
 
@@ -79,14 +84,18 @@ def score_records(
     neighbours' evidence, so bits come out slightly higher, the less so the larger k. `mode="position"` hides all fields
     of a position together. Where cells share raw units (overlapping k-mers, gaps between timestamps), all that depend
     on a scored one are hidden with it, so that nothing gives it away. Only cells of `fields` are scored (none: of all).
-    `others` are asked the same, for the `tails` of a score only.
+    `others` are asked the same, for the `tails` of a score only. What a `journal` has on record is not asked again.
+    `overlap` is the share of a window that the next one reads as well. Progress is that of positions.
     """
     if stride is not None and stride < 1:
         raise UsageError(f"stride is {stride}; it is a number of positions, at least 1", code="bad-option")
     columns = requested_fields(tokenizer, fields)
-    work = _passes(records, tokenizer, context, stride, mode, columns)
+    work = _passes(records, tokenizer, context, stride, mode, columns, overlap)
+    done = 0.0
     for batch in reaching(work, _size, batch_positions):
-        yield from _run({"": predict, **others}, batch)
+        yield from _run({"": predict, **others}, batch, journal)
+        done += sum(each.share for each in batch if isinstance(each, _Pass))
+        on_progress(round(done), None)
 
 
 def chain_log_probs(
@@ -143,6 +152,13 @@ class _Pass:
     of: _Scored
     example: Example
     cells: Int[np.ndarray, "cells 2"]
+    share: float
+    """Positions that one pass of so many has scored."""
+
+    @property
+    def at(self) -> tuple[Int[np.ndarray, " cells"], Int[np.ndarray, " cells"]]:
+        """The cells as positions of the record, and fields."""
+        return (self.cells[:, 0] + self.example.start) % len(self.of.ids), self.cells[:, 1]
 
 
 def _size(work: _Pass | _Scored) -> int:
@@ -156,12 +172,13 @@ def _passes(
     stride: int | None,
     mode: Literal["cell", "position"],
     columns: Bool[np.ndarray, " fields"],
+    overlap: float,
 ) -> Iterator[_Pass | _Scored]:
     """Every pass of every record, each record itself after its passes."""
     for key, encoded in records:
         record = _Scored(key, encoded.ids, np.full(encoded.ids.shape, np.nan, np.float32), {}, encoded.numbers)
         begin, encoded, wraps = _opened(encoded, context)
-        for window, kept in windows(len(encoded), context):
+        for window, kept in windows(len(encoded), context, overlap):
             kept = slice(max(kept.start, wraps), min(kept.stop, len(encoded) - wraps))
             if kept.start >= kept.stop:
                 continue
@@ -170,12 +187,13 @@ def _passes(
             wanted = tokenizer.vocabulary.askable(ids) & columns
             wanted[: kept.start - window.start] = False
             wanted[kept.stop - window.start :] = False
-            for group in _groups(wanted, stride, mode):
+            groups = list(_groups(wanted, stride, mode))
+            for group in groups:
                 masked = units.widened(group)
                 seen = tokenizer.vocabulary.masked(ids, masked)
                 numbers = None if segment.numbers is None else np.where(masked, np.nan, segment.numbers)
                 example = Example(seen, numbers, key, window.start + begin)
-                yield _Pass(record, example, np.argwhere(group))
+                yield _Pass(record, example, np.argwhere(group), (kept.stop - kept.start) / len(groups))
         yield record
 
 
@@ -212,24 +230,47 @@ def _groups(
                 yield group
 
 
-def _run(predictors: Mapping[str, Predict], batch: list[_Pass | _Scored]) -> Iterator[Score]:
+def _run(predictors: Mapping[str, Predict], batch: list[_Pass | _Scored], journal: Journal | None) -> Iterator[Score]:
     passes = [work for work in batch if isinstance(work, _Pass)]
-    examples, cells = [each.example for each in passes], [each.cells for each in passes]
-    for name, predict in predictors.items():
-        for each, answer, stated in zip(passes, *answers_of(predict, examples, cells), strict=True) if passes else ():
-            record, fields = each.of, each.cells[:, 1]
-            at = (each.cells[:, 0] + each.example.start) % len(record.ids), fields
-            found = np.asarray(answer)[np.arange(len(fields)), record.ids[at]]
+    ends = np.cumsum([len(each.cells) for each in passes])[:-1]
+    for name, predict in predictors.items() if passes else ():
+        ask = partial(_asked, predict, passes)
+        found = ask() if journal is None else journal.arrays(_inputs(name, passes), ask)
+        for each, bits, tails in zip(passes, *(np.split(found[what], ends) for what in ("bits", "tails")), strict=True):
+            record, at = each.of, each.at
             if not name:
-                record.bits[at] = found / np.float32(-math.log(2))
-            tails = record.tails.setdefault(name, np.full(record.ids.shape, np.nan, np.float32))
-            tails[at] = _tails(np.asarray(answer), found)
-            if stated is not None and record.numbers is not None:
-                numbers = record.numbers[at]
-                tails[at] = np.where(np.isnan(numbers), tails[at], _beyond(stated, numbers))
+                record.bits[at] = bits
+            record.tails.setdefault(name, np.full(record.ids.shape, np.nan, np.float32))[at] = tails
     for work in batch:
         if isinstance(work, _Scored):
             yield Score(work.key, work.bits, work.ids, work.tails)
+
+
+def _asked(predict: Predict, passes: Sequence[_Pass]) -> dict[str, np.ndarray]:
+    """Bits and tails of the cells of all passes, one after the other."""
+    examples, cells = [each.example for each in passes], [each.cells for each in passes]
+    every: list[np.ndarray] = []
+    far: list[np.ndarray] = []
+    for each, answer, stated in zip(passes, *answers_of(predict, examples, cells), strict=True):
+        record, at = each.of, each.at
+        found = np.asarray(answer)[np.arange(len(each.cells)), record.ids[at]]
+        tails = _tails(np.asarray(answer), found)
+        if stated is not None and record.numbers is not None:
+            numbers = record.numbers[at]
+            tails = np.where(np.isnan(numbers), tails, _beyond(stated, numbers))
+        every.append((found / np.float32(-math.log(2))).astype(np.float32))
+        far.append(tails.astype(np.float32))
+    return {"bits": np.concatenate(every), "tails": np.concatenate(far)}
+
+
+def _inputs(name: str, passes: Sequence[_Pass]) -> list[np.ndarray | None]:
+    """All that decides what a predictor says of a batch."""
+    inputs: list[np.ndarray | None] = [np.array([name])]
+    for each in passes:
+        example, numbers = each.example, each.of.numbers
+        inputs += [np.array([example.key, str(example.start)]), example.ids, example.numbers, each.cells]
+        inputs += [each.of.ids[each.at], None if numbers is None else numbers[each.at]]
+    return inputs
 
 
 def _tails(answer: Float[np.ndarray, "cells ids"], found: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cells"]:
@@ -244,3 +285,14 @@ def _beyond(stated: Stated, numbers: Float[np.ndarray, " cells"]) -> Float[np.nd
 
     scores = torch.from_numpy(np.abs(stated.scores(numbers[:, None])[:, 0]))
     return np.asarray(-(torch.special.log_ndtr(-scores) / math.log(2) + 1))
+
+
+def requested_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> Bool[np.ndarray, " fields"]:
+    """Which fields have one of these names; all of them where none is named."""
+    known = [field.name for field in tokenizer.fields]
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"there is no field {name!r}\n\nhint: the fields are {most_alike(name, known)}", code="unknown-name"
+            )
+    return np.array([not names or name in names for name in known])

@@ -17,6 +17,7 @@ import numpy as np
 from maskseq.apps.generate import By, chosen
 from maskseq.apps.predict_labels import task_records
 from maskseq.contract.fence import encode, fenced, numbers_of, read
+from maskseq.corpus.dress import ReadAs
 from maskseq.corpus.out_of_range import OutOfRange
 from maskseq.corpus.unfamiliar import Unfamiliar
 from maskseq.errors import DataError, UsageError, nearest
@@ -166,7 +167,7 @@ class Server:
                 code="not-supported",
             )
         with self.opened(request) as (_, file, _):
-            intake = task_records(self.run, task, file, request.format)
+            intake = task_records(self.run, task, file, ReadAs(format=request.format))
             found = self.run.thread.alone(lambda: [row for some in prediction_rows(task, intake) for row in some])
         return {"rows": found}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO, get_args
 
 from maskseq.errors import UsageError
-from maskseq.storage.outputs import explained, replacing
+from maskseq.storage.outputs import claimed, explained
 from maskseq.storage.standard_json import to_json
 from maskseq.storage.terminal import in_one_line
 
@@ -38,15 +38,24 @@ def table_writer(path: Path, columns: Columns) -> Iterator[Sink]:
 
     The file appears when the block ends without an error.
     """
+    with resumed_table(path, columns, "") as (sink, _):
+        yield sink
+
+
+@contextmanager
+def resumed_table(path: Path, columns: Columns, state: str) -> Iterator[tuple[Sink, Path]]:
+    """The same, and a path called `state` that stays after a kill: the next process goes on from what is there."""
     if path.suffix not in _SINKS:
         raise UsageError(f"{path}: a table is written as {', '.join(_SINKS)}", code="bad-option")
-    with replacing(path) as aside, _SINKS[path.suffix](aside, columns) as sink:
+    with claimed(path, state=state) as work:
+        with _SINKS[path.suffix](work.content, columns) as sink:
 
-        def named(rows: Iterable[Mapping[str, Any]]) -> None:
-            with explained(path):  # here, since other files may be open around this call
-                sink(rows)
+            def named(rows: Iterable[Mapping[str, Any]]) -> None:
+                with explained(path):  # here, since other files may be open around this call
+                    sink(rows)
 
-        yield named
+            yield named, work.folder / state
+        work.publish()
 
 
 @contextmanager

@@ -79,8 +79,8 @@ def determinism(case: RecordCase) -> None:
         require(same_units, f"{what}, units differ", "compute units from the ids that are given alone")
         same = equal(other.encode(case.record), case.encoded)
         require(same, f"{what}, it encodes differently", "compute ids from the record and the dataclass fields alone")
-        found = [(each.ids, each.weights) for each in other.encode_many([case.record, case.record])]
-        same = equal(found, [(case.ids, case.encoded.weights)] * 2)
+        found = [(each.ids, each.weights, each.circular) for each in other.encode_many([case.record, case.record])]
+        same = equal(found, [(case.ids, case.encoded.weights, case.encoded.circular)] * 2)
         require(same, f"{what}, encode_many differs from encode", "it gives the ids and weights of each record")
 
 

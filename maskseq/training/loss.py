@@ -14,6 +14,7 @@ from maskseq.contract.brief import brief
 from maskseq.contract.own import found as own_part
 from maskseq.masking.config import OBJECTIVES
 from maskseq.model.encoder import Encoder
+from maskseq.model.numbers import Numbers
 from maskseq.model.states import States
 from maskseq.packing.rows import CAUSAL, PackedRow
 from maskseq.training.events import CellScore, Scores
@@ -54,6 +55,8 @@ class Batch:
     """The scored cells of these pieces, field by field: `scored` has none of them then."""
     seen: Bool[Tensor, "tokens fields"] | None = None
     """As in `PackedRow`."""
+    numbers: Numbers | None = None
+    """What the ids were rounded from; None: not asked for."""
 
     @classmethod
     def of(cls, row: PackedRow, device: torch.device) -> "Batch":
@@ -62,6 +65,10 @@ class Batch:
 
         ratio_bin = np.minimum((row.ratio * len(RATIO_BINS)).astype(np.int64), len(RATIO_BINS) - 1)
         group = np.repeat(row.objective * len(RATIO_BINS) + ratio_bin, np.diff(row.cu_seqlens))
+
+        numbers = None
+        if row.numbers is not None and row.fold is not None:
+            numbers = Numbers(torch.from_numpy(row.numbers), torch.from_numpy(row.fold))
 
         def cells(weights: np.ndarray) -> Iterator[FieldCells]:
             for field in range(row.targets.shape[1]):
@@ -82,6 +89,7 @@ class Batch:
             row.max_seqlen,
             tuple(cells(np.where(inside, 0, row.weights))),
             tensor(row.target, np.bool_),
+            numbers=numbers,
             **following,
         )
 
@@ -159,6 +167,7 @@ class MaskedLoss(nn.Module):
             batch.positions,
             batch.cu_seqlens,
             batch.max_seqlen,
+            numbers=batch.numbers,
             target=batch.target,
             causal=batch.causal,
             dropout_keys=dropout_keys,

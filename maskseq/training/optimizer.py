@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from maskseq.contract.own import found as own_part
 from maskseq.contract.own import is_own
-from maskseq.training.config import OptimizerConfig as OptimizerConfig
+from maskseq.training.config import OptimizerConfig
 
 Role = Literal["matrix", "output", "embedding", "vector"]
 

@@ -26,7 +26,6 @@ from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 from maskseq.training import parallel, selection, state
 from maskseq.training.checkpoint_writer import CheckpointWriter, name_best
 from maskseq.training.claim import claim
-from maskseq.training.config import TrainingConfig as TrainingConfig
 from maskseq.training.device import choose_precision, gemm_peak, peak_memory
 from maskseq.training.events import (
     Event,
@@ -42,9 +41,7 @@ from maskseq.training.events import (
 )
 from maskseq.training.metrics_writer import MetricsWriter, Recorded
 from maskseq.training.schedule import lr_at, n_rows
-from maskseq.training.spec import TrainingResult as TrainingResult
-from maskseq.training.spec import TrainingSpec as TrainingSpec
-from maskseq.training.spec import Validator as Validator
+from maskseq.training.spec import TrainingResult, TrainingSpec, Validator
 from maskseq.training.state import Origin, Position, Saved
 from maskseq.training.step import TrainStep
 from maskseq.training.stop_signals import Interrupted, StopSignals

@@ -1,15 +1,15 @@
 """Fit the `event` tokenizer: count values, infer which attributes are numbers, choose bins. One pass, streaming."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
 from maskseq.errors import UsageError
+from maskseq.tokenizer import with_options
 from maskseq_events.activities import name_of, names_of
 from maskseq_events.bins import NumberCounts, gap_bins, quantile_bins
 from maskseq_events.case import ABSENT_TIME, UNKNOWN, Case, Kind, Parts, Value
@@ -69,16 +69,7 @@ class EventFitOptions:
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> "EventFitOptions":
-        try:
-            return TypeAdapter(cls).validate_json(json.dumps(options))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            text = first["msg"].removeprefix("Value error, ")
-            known = ", ".join(each.name for each in fields(cls))
-            raise UsageError(
-                f"tokenizer event{f', option {where}' * bool(where)}: {text} (options: {known})", code="bad-option"
-            ) from None
+        return with_options(cls, options, "event")
 
 
 @dataclass

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from maskseq.files import create
-from maskseq.survey import Claim, Head
+from maskseq.survey import BY_NAME, Claim, Head
 from maskseq_events.case import Case, plain_rows
 from maskseq_events.claims import ROWS, claim_table
 from maskseq_events.file_table import FileTable
@@ -38,9 +38,12 @@ class JsonLines(FileTable):
             return super().recognize(head)
         if not events or not all(isinstance(event, dict) for event in events):
             return super().recognize(head)
+        by_name = super().recognize(head)
+        if by_name is None and len(events) > 1:  # containers and journals write such lines in .log and .json
+            by_name = Claim(strength=BY_NAME, why="each line is a JSON object")
         names = list(dict.fromkeys(name for event in events for name in event))
         rows = [[None if (v := event.get(n)) is None else str(v) for n in names] for event in events]
-        return claim_table(names, plain_rows(rows), super().recognize(head))
+        return claim_table(names, plain_rows(rows), by_name)
 
     @cached_property
     def _file(self) -> JsonRows:

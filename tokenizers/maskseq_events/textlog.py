@@ -56,7 +56,8 @@ class TextLog(EventTable):
     idle: float | None = None
     """A session ends when nothing happens for longer than this, in seconds; the next is called `KEY#2`."""
     continued: bool = False
-    """A line that does not fit belongs to the event before it, as those of a stack trace do; else it is an error."""
+    """A line that does not fit belongs to the event before it, as those of a stack trace do, and before the first event
+    to none; else it is an error."""
     comments: str = field(default="", metadata=ADDED)
     """Lines that begin like this are no events, such as `#`; empty: there are none."""
     encoding: str = "utf-8"
@@ -126,7 +127,7 @@ class TextLog(EventTable):
                 session = self._key(cells, n_events) if cells else None
             except UsageError as error:
                 raise UsageError(f"{path}, line {number}: {error}", code="bad-option") from None
-            if not cells and line.strip() and not (self.continued and n_events):
+            if not cells and line.strip() and not self.continued:
                 shown = line.strip()[:60]
                 hint = "say continued = true if it belongs to the line before, or name another layout"
                 problem = f"{shown!r} is not of the layout {self.layout!r}; {hint}"

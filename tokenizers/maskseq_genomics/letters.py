@@ -1,7 +1,7 @@
 """One token a letter: what the nucleotide and the protein tokenizers share."""
 
 from collections import abc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -49,7 +49,8 @@ class LetterTokenizer(Tokenizer[Sequence]):
         except DataError:
             return super().encode_many(records)  # which says where
         stops = np.cumsum([len(record) for record in records]).tolist()
-        return [encoded.cut(stop - len(record), stop) for record, stop in zip(records, stops, strict=True)]
+        cut = (encoded.cut(stop - len(record), stop) for record, stop in zip(records, stops, strict=True))
+        return [replace(each, circular=record.circular) for each, record in zip(cut, records, strict=True)]
 
     def resized(self, record: Sequence, start: int, stop: int, length: int) -> Sequence:
         return record.with_letters(start, stop, self.alphabet.anything.encode() * length)

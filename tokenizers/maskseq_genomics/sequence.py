@@ -31,6 +31,13 @@ class Sequence(Record):
         """The residues `start:stop` as a plain sequence, named as samtools does: `chrI:1001-2000`."""
         return Sequence(key=f"{self.key}:{start + 1}-{stop}", residues=self.residues[start:stop], path=self.path)
 
+    def turned(self, by: int) -> "Sequence | None":
+        """As a plain sequence, which remembers no file."""
+        if not self.circular:
+            return None
+        residues = self.residues[by:] + self.residues[:by]
+        return Sequence(key=self.key, residues=residues, path=self.path, circular=True)
+
     def with_letters(self: S, start: int, stop: int, letters: bytes) -> S:
         """The record with these residues in place of `start:stop`, however many."""
         return replace(self, residues=self.residues[:start] + letters + self.residues[stop:])

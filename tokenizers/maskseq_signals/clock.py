@@ -1,11 +1,65 @@
 """When samples were taken, as far as files say it."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from maskseq_signals.recording import Recording
 from maskseq_signals.times import to_moments
+
+LOOKED_AT = 1 << 10
+"""Times of a recording by which its step is known."""
+ALIKE = 1.15
+"""How many times as long as another one a step may be and still count as the same: months differ, clocks drift."""
+
+
+@dataclass(frozen=True)
+class TimeStep:
+    """How far apart the steps of recordings are."""
+
+    length: float
+    seconds: bool = True
+    """In seconds; False: in whatever the numbers in a column of times count."""
+
+    @classmethod
+    def of(cls, record: Recording) -> "TimeStep | None":
+        """The usual one, where the recording says it."""
+        if record.rate:
+            return cls(1 / record.rate)
+        times = [time for time in (record.times or ())[:LOOKED_AT] if time]
+        try:
+            moments = to_moments(times)
+        except ValueError:
+            return None
+        if len(moments) < 2:
+            return None
+        seconds = moments.dtype.kind == "M"
+        length = float(np.median(np.diff(moments.astype(np.int64) / 1e6 if seconds else moments)))
+        return cls(length, seconds) if length > 0 and math.isfinite(length) else None
+
+    @classmethod
+    def common(cls, steps: Iterable["TimeStep | None"]) -> "TimeStep | None":
+        """That of several recordings; None where one does not say it, or they differ."""
+        found = list(steps)
+        first = found[0] if found else None
+        return first if first and all(each and first.is_like(each) for each in found) else None
+
+    def is_like(self, other: "TimeStep") -> bool:
+        """Whether it may be the same. Nobody knows what numbers count, if not seconds."""
+        return self.seconds != other.seconds or 1 / ALIKE <= self.length / other.length <= ALIKE
+
+    def __str__(self) -> str:
+        return f"{self.length:,.6g}{' s' * self.seconds}"
+
+
+def unlike(trained: TimeStep | None, record: Recording) -> str | None:
+    """In words, that a recording has other steps than those that were trained on."""
+    step = TimeStep.of(record) if trained else None
+    if trained is None or step is None or trained.is_like(step):
+        return None
+    return f"time steps of {step}, but the run was trained on steps of {trained}; bring them to that first"
 
 
 def step_of(records: Sequence[Recording], n_steps: int) -> float | None:

@@ -1,11 +1,10 @@
 """Signals in CSV and TSV: a row a time step, a column a channel, and a column of times that is kept as it is."""
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from jaxtyping import Float64, Int64
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
 from maskseq.formats import ADDED, Format, OnBroken, attempted, distinct, stop
-from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
+from maskseq.survey import LIKELY, POSSIBLE, Choice, Claim, Head
 from maskseq_signals.cells import (
     cells_of,
     delimiter_of,
@@ -30,11 +29,13 @@ from maskseq_signals.cells import (
 from maskseq_signals.files import read_text
 from maskseq_signals.long_table import TIME_NAMES, told_apart
 from maskseq_signals.missing_codes import missing_codes
+from maskseq_signals.new_table import are_stretches, new_lines
 from maskseq_signals.recording import Recording, recorded
-from maskseq_signals.row_reader import RowReader, TableHead, taken
+from maskseq_signals.row_reader import ColumnText, RowReader, TableHead, taken
 from maskseq_signals.texts import BLOCK, Texts
 from maskseq_signals.timeline import Steps, Timeline, spread
 from maskseq_signals.times import is_date
+from maskseq_signals.wide_rows import VALUE, Columns, flattened, steps_within
 
 BOM = "\ufeff"
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -51,7 +52,7 @@ class Table:
     rows: Int64[np.ndarray, "length"]
     """The line of each time step, from 0; -1 for one that is missing."""
     columns: tuple[int, ...]
-    """The cell of each channel."""
+    """The cell of each channel; of those of a series that runs through them, each."""
     shown: tuple[int | None, ...]
     """Digits behind the point that all cells of a channel have; None where their number varies."""
     delimiter: str
@@ -59,6 +60,11 @@ class Table:
     thousands: str | None
     was: Float64[np.ndarray, "length channels"]
     """The values as they were read."""
+    within: Int64[np.ndarray, "length"] | None = None
+    """Which of the columns each time step is, where these are steps of one channel."""
+
+    def cell(self, step: int, channel: int) -> int:
+        return self.columns[channel if self.within is None else int(self.within[step])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +100,9 @@ class SignalCsv(Format[Recording]):
     """What the time steps are. times: rows in the order of their times; missing ones are unknown, and behind more than
     64 of them a new recording begins; rows with equal times, or at irregular ones, are refused. rows: each row is one
     step, whatever its time says. Times that are neither dates nor numbers count as rows."""
+    columns: Columns = field(default="channels", metadata=ADDED)
+    """What the columns are. channels: each is one. steps: they follow each other within a row, as the months of a year,
+    and are one channel, `value`."""
 
     def __post_init__(self) -> None:
         if self.delimiter is not None and len(self.delimiter) != 1:
@@ -143,7 +152,9 @@ class SignalCsv(Format[Recording]):
         plain_cells = [[*map(reader.plain, columns[names.index(name)])] for name in numeric]
         codes = [code.replace(".", reader.decimal) for code in missing_codes(plain_cells)]
         options |= {"unknown": [*reader.unknown, *codes]} if codes else {}
-        options |= {"channels": numeric} if others else {}
+        wide = steps_within(numeric, columns[time]) if dated and time is not None else []
+        apart_of = {"columns": "steps"} | ({"channels": wide} if wide != numeric or others else {})
+        as_channels = options | ({"channels": numeric} if others else {})
         why = "; ".join(
             [
                 _content(names, len(numeric), time, owner, others) + (" (with decimal commas)" if commas else ""),
@@ -153,7 +164,11 @@ class SignalCsv(Format[Recording]):
             ]
         )
         strength = LIKELY if dated and not others else POSSIBLE
-        return Claim(strength=strength, why=why, options=options).encoded(head)
+        channels = Choice(why=why, options=as_channels)
+        if not wide:
+            return Claim(strength=strength, why=why, options=as_channels).encoded(head)
+        why += f"; {wide[0]!r} to {wide[-1]!r} are steps of one series"
+        return Claim(strength=strength, why=why, options=options | apart_of, instead=(channels,)).encoded(head)
 
     def read(self, path: Path) -> Iterator[Recording]:
         return self._read(path, stop)
@@ -187,31 +202,41 @@ class SignalCsv(Format[Recording]):
         if len(body.broken) == len(head.rows):
             raise DataError(path, "no row of values can be read")
         values, times = body.values, body.times
-        timeline = Timeline(path, lambda row: f"line {head.rows[row] + 1}", steps=self.steps, decimal=self.decimal)
-        names, units = head.names, head.units
-        for key, steps in timeline.recordings(body.owned(), times):
-            channels, lines_of_steps = spread(values, steps), np.where(steps < 0, -1, head.rows[steps])
+        names, units, owned, a_row = tuple(head.names[column] for column in head.columns), head.units, body.owned(), 1
+        texts = body.columns
+        if self.columns == "steps":
+            values, times, owned = flattened(values, times, owned)
+            names, units, a_row, texts = (VALUE,), None, len(head.columns), [ColumnText.joined(VALUE, texts)]
+
+        def place(step: int) -> str:
+            return f"line {head.rows[step // a_row] + 1}"
+
+        timeline = Timeline(path, place, steps=self.steps, decimal=self.decimal)
+        for key, steps in timeline.recordings(owned, times):
+            rows = steps if a_row == 1 else steps // a_row  # -1 stays -1
+            channels, lines_of_steps = spread(values, steps), np.where(rows < 0, -1, head.rows[rows])
             lines_of_steps[np.isin(lines_of_steps, list(body.broken))] = -1
             yield recorded(
                 path,
                 key=key,
                 channels=channels,
-                names=tuple(names[column] for column in head.columns),
-                units=tuple("" if units is None else units[column].strip("()[] ") for column in head.columns),
+                names=names,
+                units=() if units is None else tuple(units[column].strip("()[] ") for column in head.columns),
                 rate=self.rate,
                 times=None if times is None else taken(times, steps),
-                decimals=tuple(each.most_shown for each in body.columns),
-                digits=tuple(each.needed for each in body.columns),
-                unread={name: int(found[steps[steps >= 0]].sum()) for name, found in body.holes.items()},
+                decimals=tuple(each.most_shown for each in texts),
+                digits=tuple(each.needed for each in texts),
+                unread={name: int(found[rows[rows >= 0]].sum()) // a_row for name, found in body.holes.items()},
                 origin=Table(
                     lines=lines,
                     rows=lines_of_steps,
                     columns=head.columns,
-                    shown=tuple(each.only_shown for each in body.columns),
+                    shown=tuple(each.only_shown for each in texts),
                     delimiter=head.delimiter,
                     decimal=self.decimal,
                     thousands=self.thousands,
                     was=channels.copy(),
+                    within=None if a_row == 1 else steps % a_row,
                 ),
             )
 
@@ -249,10 +274,10 @@ class SignalCsv(Format[Recording]):
         recordings = [record for record in records if not isinstance(record, DataError)]  # of which the lines are kept
         tables = [record.origin for record in recordings if isinstance(record.origin, Table)]
         if not recordings or len(tables) != len(recordings) or any(table.lines != tables[0].lines for table in tables):
-            if not _are_stretches(recordings):
+            if not are_stretches(recordings):
                 reported = f"{len(recordings)} recordings that were not read from one table cannot be written as one"
                 raise UsageError(f"{path}: {reported}\n\nhint: write NPZ", code="not-supported")
-            lines: Iterable[str] = _new(
+            lines: Iterable[str] = new_lines(
                 recordings, self.delimiter or ("," if self.decimal == "." else ";"), self.decimal
             )
         else:
@@ -353,38 +378,11 @@ def _update(lines: dict[int, str], record: Recording) -> None:
             continue
         line = lines.get(row, table.lines[row])
         spans = spans_of(line, table.delimiter)
-        for channel in sorted(np.flatnonzero(changed[step]).tolist(), key=lambda c: -table.columns[c]):
-            start, stop = spans[table.columns[channel]]
+        cells = {channel: table.cell(step, channel) for channel in np.flatnonzero(changed[step]).tolist()}
+        for channel, cell in sorted(cells.items(), key=lambda each: -each[1]):
+            start, stop = spans[cell]
             value = float(record.channels[step, channel])
             text = number_text(value, table.shown[channel], decimal=table.decimal, thousands=table.thousands)
             text = f'"{text}"' if line[start : start + 1] == '"' else quoted(text, table.delimiter)
             line = line[:start] + text + line[stop:]
         lines[row] = line
-
-
-def _are_stretches(recordings: Sequence[Recording]) -> bool:
-    """Whether these are one recording, or its stretches in order of time."""
-    channels = {record.names for record in recordings}
-    timed = all(record.rate and record.times is None for record in recordings)
-    ends = [(record.start, record.start + len(record) / (record.rate or 1)) for record in recordings]
-    after = all(start > end for (_, end), (start, _) in pairwise(ends))
-    return len(recordings) == 1 or (len(channels) == 1 and timed and after)
-
-
-def _new(recordings: Sequence[Recording], delimiter: str, decimal: str) -> list[str]:
-    """With their times; else the seconds on their clock, if their rate is known, or the number of each step."""
-    first = recordings[0]
-    rows = [["time" if first.times or first.rate else "step", *first.names]]
-    for record in recordings:
-        times = record.times or (_seconds(record, record.rate) if record.rate else map(str, range(len(record))))
-        for time, values in zip(times, record.channels.tolist(), strict=True):
-            texts = (number_text(v, d, decimal=decimal) for v, d in zip(values, record.decimals, strict=True))
-            rows.append([time, *texts])
-    return [delimiter.join(quoted(cell, delimiter) for cell in row) + "\n" for row in rows]
-
-
-def _seconds(record: Recording, rate: float) -> list[str]:
-    """When each step was, with digits enough to tell it from the next."""
-    times = (record.start + np.arange(len(record)) / rate).tolist()
-    digits = max(9, len(str(int(abs(times[-1])))) + max(math.ceil(math.log10(rate)), 0) + 2)
-    return [f"{time:.{digits}g}" for time in times]

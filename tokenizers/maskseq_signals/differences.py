@@ -1,7 +1,7 @@
 """The `quantize-differences` tokenizer: of each channel, the step from the sample before, and a coarse level."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,9 +9,11 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, Integer
 
 from maskseq.errors import UsageError
-from maskseq.tokenizer import Tokenizer
+from maskseq.tokenizer import ABOUT, Tokenizer
 from maskseq.types import ABSENT, Encoded, Field, LegalCells, QuantizationError
+from maskseq_signals import clock
 from maskseq_signals.bins import Bins, mulaw_bins, uniform_bins, widths_beyond
+from maskseq_signals.clock import TimeStep
 from maskseq_signals.fit import Sample
 from maskseq_signals.recording import Recording
 
@@ -76,13 +78,15 @@ class DifferenceTokenizer(Tokenizer[Recording]):
     """
 
     channels: tuple[DifferenceChannel, ...]
+    step: TimeStep | None = field(default=None, metadata=ABOUT)
+    """As in `quantize`."""
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:  # type: ignore[override]
         fields = []
         for channel in self.channels:
             for part, bins in ((" level", channel.levels), (" difference", channel.differences)):
-                field = Field(
+                made = Field(
                     name=channel.name + part,
                     tokens=bins.texts,
                     controls=(ABSENT,) * (part == " difference"),
@@ -90,7 +94,7 @@ class DifferenceTokenizer(Tokenizer[Recording]):
                     unit=channel.unit,
                     source=channel.name,
                 )
-                fields.append(field)
+                fields.append(made)
         return tuple(fields)
 
     @classmethod
@@ -103,11 +107,12 @@ class DifferenceTokenizer(Tokenizer[Recording]):
             raise UsageError(
                 f"tokenizer quantize-differences: {problem} (options: bins, levels, mu)", code="bad-option"
             )
-        values, steps = Sample(), Sample()
+        values, steps, lengths = Sample(), Sample(), list[TimeStep | None]()
         first: Recording | None = None
         for record in records:
             first = first or record
             columns = record.select(first.names, first.units)
+            lengths.append(TimeStep.of(record))
             values.add(record.channels[:, columns])
             steps.add(np.diff(record.channels[:, columns], axis=0))
         if first is None:
@@ -128,7 +133,7 @@ class DifferenceTokenizer(Tokenizer[Recording]):
             channels.append(
                 DifferenceChannel(name=name, unit=unit, levels=levels_of, differences=steps_of, low=low, high=high)
             )
-        return cls(channels=tuple(channels))
+        return cls(channels=tuple(channels), step=TimeStep.common(lengths))
 
     def encode(self, record: Recording) -> Encoded:
         ids = [channel.encode(record.channels[:, column]) for channel, column in self._matched(record)]
@@ -162,6 +167,9 @@ class DifferenceTokenizer(Tokenizer[Recording]):
             for channel, column in self._matched(record)
         ]
         return np.repeat(np.stack(found, axis=1), 2, axis=1)
+
+    def unlike(self, record: Recording) -> str | None:
+        return clock.unlike(self.step, record)
 
     def splice(
         self, record: Recording, ids: Integer[np.ndarray, "length fields"], holes: Bool[np.ndarray, "length fields"]

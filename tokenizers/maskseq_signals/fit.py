@@ -1,18 +1,19 @@
 """Fit the `quantize` tokenizer: range and bins of each channel, from training recordings, in one streaming pass."""
 
-import json
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float64
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
 from maskseq.errors import UsageError
+from maskseq.tokenizer import with_options
 from maskseq_signals.bins import mulaw_bins, quantile_bins, uniform_bins
 from maskseq_signals.channel import Channel
+from maskseq_signals.clock import TimeStep
 from maskseq_signals.recording import Recording
 
 Scheme = Literal["uniform", "quantile", "mulaw", "level"]
@@ -50,15 +51,7 @@ class SignalFitOptions:
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> "SignalFitOptions":
-        try:
-            return TypeAdapter(cls).validate_json(json.dumps(options))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            text = first["msg"].removeprefix("Value error, ")
-            known = ", ".join(option.name for option in fields(cls))
-            reported = f", option {where}" if where else ""
-            raise UsageError(f"tokenizer quantize{reported}: {text} (options: {known})", code="bad-option") from None
+        return with_options(cls, options, "quantize")
 
 
 def learn(records: Iterable[Recording], options: dict[str, Any]) -> dict[str, Any]:
@@ -69,13 +62,14 @@ def learn(records: Iterable[Recording], options: dict[str, Any]) -> dict[str, An
     """
     wanted = SignalFitOptions.of(options)
     names, units = wanted.channels, None
-    sample, rates = Sample(), set[float | None]()
+    sample, rates, steps_of = Sample(), set[float | None](), list[TimeStep | None]()
     for record in records:
         names = names or record.names
         columns = record.select(names, units or [None] * len(names))
         units = units or tuple(record.units[column] for column in columns)
         sample.add(record.channels[:, columns])
         rates.add(record.rate)
+        steps_of.append(TimeStep.of(record))
     if names is None or units is None:
         raise UsageError(
             "the quantize tokenizer was given no training recordings to be fitted on", code="too-little-data"
@@ -87,7 +81,8 @@ def learn(records: Iterable[Recording], options: dict[str, Any]) -> dict[str, An
     )
     if wanted.scheme == "quantile":
         _warn_of_ties({each.name: len(each.bins.centres) for each in channels}, wanted.bins)
-    return {"scheme": wanted.scheme, "channels": channels, "rate": rates.pop() if len(rates) == 1 else None}
+    rate = rates.pop() if len(rates) == 1 else None
+    return {"scheme": wanted.scheme, "channels": channels, "rate": rate, "step": TimeStep.common(steps_of)}
 
 
 def _warn_of_ties(found: dict[str, int], wanted: int) -> None:

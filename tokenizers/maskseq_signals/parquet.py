@@ -13,12 +13,13 @@ from jaxtyping import Float64, Int64
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
 from maskseq.formats import ADDED, Format
-from maskseq.survey import LIKELY, POSSIBLE, Claim, Head
+from maskseq.survey import LIKELY, POSSIBLE, Choice, Claim, Head
 from maskseq_signals.cells import decimals_of_values
 from maskseq_signals.files import recording_name
 from maskseq_signals.long_table import TIME_NAMES, told_apart
 from maskseq_signals.recording import Recording, recorded
 from maskseq_signals.timeline import Steps, Timeline, spread
+from maskseq_signals.wide_rows import VALUE, Columns, flattened, steps_within
 
 ROWS = 1000
 """Rows by which a table is recognized."""
@@ -33,6 +34,16 @@ class ParquetOrigin:
     rows: Int64[np.ndarray, "length"]
     """The row of each time step; -1 for one that is missing."""
     was: Float64[np.ndarray, "length channels"]
+    columns: tuple[str, ...]
+    """That of each channel; of those of a series that runs through them, each."""
+    within: Int64[np.ndarray, "length"] | None = None
+    """Which of the columns each time step is, where these are steps of one channel."""
+
+    def of_column(self, index: int) -> tuple[int, Int64[np.ndarray, "_"]]:
+        """The channel that a column holds, and the time steps that it has cells for."""
+        if self.within is None:
+            return index, np.flatnonzero(self.rows >= 0)
+        return 0, np.flatnonzero((self.rows >= 0) & (self.within == index))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +67,8 @@ class SignalParquet(Format[Recording]):
     """Samples a second."""
     steps: Steps = field(default="times", metadata=ADDED)
     """As in `signal-csv`: "times" takes the rows in order of their times, "rows" takes each for one step."""
+    columns: Columns = field(default="channels", metadata=ADDED)
+    """As in `signal-csv`: "steps" takes the columns for steps of one channel that follow each other within a row."""
 
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
@@ -75,7 +88,8 @@ class SignalParquet(Format[Recording]):
         others = [n for i, n in enumerate(names) if i not in (time, owner, *moments) and not _is_number(kinds[i])]
         if not numeric or (others and time is None):
             return None
-        options: dict[str, Any] = {"channels": numeric} if others else {}
+        wide = [] if time is None else steps_within(numeric, columns[time])
+        options: dict[str, Any] = {}
         if time is not None and (owner is not None or time not in moments[:1]):
             options["time"] = names[time]
         why = f"numbers in {len(numeric)} of {len(names)} columns"
@@ -84,7 +98,13 @@ class SignalParquet(Format[Recording]):
             why += f"; {names[owner]!r} tells recordings apart"
         why += f"; {', '.join(map(repr, others[:5]))}{', …' if len(others) > 5 else ''} left out" if others else ""
         strength = LIKELY if time is not None and not others else POSSIBLE
-        return Claim(strength=strength, why=why, options=options)
+        as_channels = options | ({"channels": numeric} if others else {})
+        if not wide:
+            return Claim(strength=strength, why=why, options=as_channels)
+        options |= {"columns": "steps"} | ({"channels": wide} if wide != numeric or others else {})
+        channels = Choice(why=why, options=as_channels)
+        why += f"; {wide[0]!r} to {wide[-1]!r} are steps of one series"
+        return Claim(strength=strength, why=why, options=options, instead=(channels,))
 
     def read(self, path: Path) -> Iterator[Recording]:
         table = _loaded(path)
@@ -93,18 +113,29 @@ class SignalParquet(Format[Recording]):
         digits = tuple(_digits(table.column(name)) for name in names)
         time = self._time(table) if self.time is None else self.time
         times = _times(table.column(time)) if time else None
-        timeline = Timeline(path, lambda row: f"row {row + 1}", steps=self.steps)
-        for key, rows in timeline.recordings(self._rows(table, path), times):
-            channels = spread(values, rows)
+        owned, columns, a_row = self._rows(table, path), names, 1
+        if self.columns == "steps":
+            values, times, owned = flattened(values, times, owned)
+            known = [each for each in digits if each is not None]
+            names, digits, a_row = (VALUE,), (max(known) if len(known) == len(digits) else None,), len(columns)
+        timeline = Timeline(path, lambda step: f"row {step // a_row + 1}", steps=self.steps)
+        for key, steps in timeline.recordings(owned, times):
+            channels = spread(values, steps)
             yield recorded(
                 path,
                 key=key,
                 channels=channels,
                 names=names,
                 rate=self.rate,
-                times=None if times is None else tuple(times[row] if row >= 0 else "" for row in rows.tolist()),
+                times=None if times is None else tuple(times[step] if step >= 0 else "" for step in steps.tolist()),
                 decimals=digits,
-                origin=ParquetOrigin(table=table, rows=rows, was=channels.copy()),
+                origin=ParquetOrigin(
+                    table=table,
+                    rows=steps if a_row == 1 else steps // a_row,  # -1 stays -1
+                    was=channels.copy(),
+                    columns=columns,
+                    within=None if a_row == 1 else steps % a_row,
+                ),
             )
 
     def write(self, records: Iterable[Recording], path: Path) -> None:
@@ -256,12 +287,13 @@ def _updated(recordings: Sequence[Recording]) -> Any:
     """The table with the cells that changed; columns without any are the very same."""
     arrow, _ = _arrow()
     table = recordings[0].origin.table
-    for index, name in enumerate(recordings[0].names):
+    for index, name in enumerate(recordings[0].origin.columns):
         new: dict[int, float | None] = {}
         for record in recordings:
-            now, was = record.channels[:, index], record.origin.was[:, index]
-            changed = np.flatnonzero((now != was) & ~(np.isnan(now) & np.isnan(was)) & (record.origin.rows >= 0))
-            rows, values = record.origin.rows[changed].tolist(), now[changed].tolist()
+            channel, steps = record.origin.of_column(index)
+            now, was = record.channels[steps, channel], record.origin.was[steps, channel]
+            changed = np.flatnonzero((now != was) & ~(np.isnan(now) & np.isnan(was)))
+            rows, values = record.origin.rows[steps[changed]].tolist(), now[changed].tolist()
             new |= {row: None if value != value else value for row, value in zip(rows, values, strict=True)}
         if not new:
             continue

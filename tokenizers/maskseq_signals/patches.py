@@ -1,7 +1,7 @@
 """The `quantize-patches` tokenizer: one position a patch of several time steps, for long recordings of high rate."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, Integer
 
 from maskseq.errors import UsageError
-from maskseq.tokenizer import Tokenizer
+from maskseq.tokenizer import ABOUT, Tokenizer
 from maskseq.types import ABSENT, Encoded, Field, LegalCells, QuantizationError
+from maskseq_signals import clock
+from maskseq_signals.clock import TimeStep
 from maskseq_signals.recording import Recording
 from maskseq_signals.tokenizer import QuantizeTokenizer
 
@@ -26,6 +28,8 @@ class PatchTokenizer(Tokenizer[Recording]):
     patch: int
     steps: QuantizeTokenizer
     """How each time step is quantized."""
+    step: TimeStep | None = field(default=None, metadata=ABOUT)
+    """As in `quantize`."""
 
     def __post_init__(self) -> None:
         if self.patch < 2:
@@ -36,15 +40,16 @@ class PatchTokenizer(Tokenizer[Recording]):
     @cached_property
     def fields(self) -> tuple[Field, ...]:  # type: ignore[override]
         return tuple(
-            replace(field, name=f"{field.name} +{step}", controls=(ABSENT,))
+            replace(each, name=f"{each.name} +{step}", controls=(ABSENT,))
             for step in range(self.patch)
-            for field in self.steps.fields
+            for each in self.steps.fields
         )
 
     @classmethod
     def fit(cls, records: Iterable[Recording], *, patch: int = 8, **options: Any) -> "PatchTokenizer":
         """`patch`, and the options of `quantize`: `maskseq_signals.fit.SignalFitOptions`."""
-        return cls(patch=patch, steps=QuantizeTokenizer.fit(records, **options))
+        steps = QuantizeTokenizer.fit(records, **options)
+        return cls(patch=patch, steps=replace(steps, step=None), step=steps.step)
 
     def encode(self, record: Recording) -> Encoded:
         steps = self.steps.encode(record).ids
@@ -102,6 +107,9 @@ class PatchTokenizer(Tokenizer[Recording]):
 
     def beyond(self, record: Recording) -> Float64[np.ndarray, "length fields"]:
         return self._by_patch(self.steps.beyond(record))
+
+    def unlike(self, record: Recording) -> str | None:
+        return clock.unlike(self.step, record)
 
     def describe(self) -> Mapping[str, str]:
         return {name: f"{what}, {self.patch} steps a position" for name, what in self.steps.describe().items()}

@@ -52,6 +52,20 @@ class ColumnText:
     infinite: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Texts that say infinity: how many, and the line of the first."""
 
+    @classmethod
+    def joined(cls, name: str, columns: "Sequence[ColumnText]") -> "ColumnText":
+        """How the numbers of several columns are written, as those of one."""
+        needed, most, fewest = (
+            [digits for each in columns if (digits := getattr(each, part)) is not None]
+            for part in ("needed", "most_shown", "fewest_shown")
+        )
+        return cls(
+            name,
+            needed=max(needed, default=None),
+            most_shown=max(most, default=None),
+            fewest_shown=min(fewest, default=None),
+        )
+
     @property
     def only_shown(self) -> int | None:
         """Digits behind the point that all numbers have; None where they differ."""

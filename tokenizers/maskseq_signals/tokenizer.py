@@ -1,7 +1,7 @@
 """The `quantize` tokenizer: one position a time step, one ordinal field a channel (two with a level)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,10 +10,12 @@ from jaxtyping import Bool, Float64, Integer
 
 from maskseq.errors import DataError
 from maskseq.survey import Suggestion
-from maskseq.tokenizer import Tokenizer
+from maskseq.tokenizer import ABOUT, Tokenizer
 from maskseq.types import Encoded, Field, QuantizationError
+from maskseq_signals import clock
 from maskseq_signals.bins import widths_beyond
 from maskseq_signals.channel import Channel
+from maskseq_signals.clock import TimeStep
 from maskseq_signals.fit import Scheme, learn
 from maskseq_signals.recording import Recording
 from maskseq_signals.survey import suggest_bins
@@ -36,10 +38,12 @@ class QuantizeTokenizer(Tokenizer[Recording]):
     """How the channels were fitted."""
     rate: float | None = None
     """Samples a second of all training recordings; others are refused. None: unknown, or of several rates."""
+    step: TimeStep | None = field(default=None, metadata=ABOUT)
+    """How far apart the steps of all training recordings are; where others are, `unlike` says it."""
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:  # type: ignore[override]
-        return tuple(field for channel in self.channels for field in channel.fields)
+        return tuple(each for channel in self.channels for each in channel.fields)
 
     @classmethod
     def fit(cls, records: Iterable[Recording], **options: Any) -> "QuantizeTokenizer":
@@ -78,6 +82,9 @@ class QuantizeTokenizer(Tokenizer[Recording]):
         for channel, column, parts in self._matched(record):
             found[:, parts] = widths_beyond(record.channels[:, column], channel.low, channel.high)[:, None]
         return found
+
+    def unlike(self, record: Recording) -> str | None:
+        return clock.unlike(self.step, record)
 
     def splice(
         self, record: Recording, ids: Integer[np.ndarray, "length fields"], holes: Bool[np.ndarray, "length fields"]

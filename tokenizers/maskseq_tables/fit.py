@@ -1,16 +1,16 @@
 """Fit the `columns` tokenizer: count values, infer what a column holds, choose bins. One pass, streaming."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
 from maskseq.errors import UsageError
 from maskseq.formats import most_alike
+from maskseq.tokenizer import with_options
 from maskseq_events.bins import NumberCounts, gap_bins, quantile_bins
 from maskseq_events.case import UNKNOWN, Value
 from maskseq_events.columns import to_number
@@ -70,16 +70,7 @@ class ColumnsFitOptions:
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> "ColumnsFitOptions":
-        try:
-            return TypeAdapter(cls).validate_json(json.dumps(options))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            text = first["msg"].removeprefix("Value error, ")
-            known = ", ".join(each.name for each in fields(cls))
-            raise UsageError(
-                f"tokenizer columns{f', option {where}' * bool(where)}: {text} (options: {known})", code="bad-option"
-            ) from None
+        return with_options(cls, options, "columns")
 
 
 @dataclass

@@ -4,8 +4,9 @@
 """
 
 from dataclasses import dataclass, field, fields
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
+import pydantic
 from pydantic import ConfigDict
 
 from maskseq.errors import UsageError
@@ -155,6 +156,34 @@ class LinearPriorConfig(PriorConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReferenceConfig(PriorConfig):
+    """A density of masked numbers around what a Gaussian says of them, in place of one row for each bin.
+
+    The Gaussian is counted on the training data before the first step and then fixed, and the density begins at it.
+    Known numbers are an input as they were read. All fields must be numbers.
+    """
+
+    bins: int = 0
+    """Of the histogram of ranks in that Gaussian, which the encoder corrects; 0: no reference."""
+    level: Literal["fixed", "free", "trend"] = "free"
+    """What is assumed of the level of a piece: that of training, nothing, or nothing of its trend either."""
+    sees_bins: bool = True
+    """Whether the encoder sees in which bin a known number is. Without, an offset or a gain of a whole piece changes
+    nothing but its numbers."""
+
+    @property
+    def on(self) -> bool:
+        return self.bins > 0
+
+    def fits(self, vocabulary: Vocabulary) -> bool:
+        return None not in vocabulary.centres
+
+    def check(self, vocabulary: Vocabulary) -> None:
+        if not 0 <= self.bins <= MAX_VARIABLES or self.bins == 1:
+            raise UsageError(f"reference.bins = {self.bins} must be from 2 to {MAX_VARIABLES}, or 0 for no reference")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PriorSwitches:
     """All priors that an encoder may have, in the order in which they are added to the embeddings."""
 
@@ -163,6 +192,10 @@ class PriorSwitches:
     ngram_embeddings: NgramEmbeddingsConfig = field(default_factory=NgramEmbeddingsConfig)
     ngram_prior: NgramPriorConfig = field(default_factory=NgramPriorConfig)
     linear_prior: LinearPriorConfig = field(default_factory=LinearPriorConfig)
+    reference: Annotated[ReferenceConfig, pydantic.Field(exclude_if=lambda each: not each.on)] = field(
+        default_factory=ReferenceConfig
+    )
+    """Encoders without it are saved as before it was."""
 
     def check_priors(self, vocabulary: Vocabulary, *, context_sees_target: bool) -> None:
         """`UsageError` where an encoder cannot have these priors."""
@@ -174,6 +207,10 @@ class PriorSwitches:
                     f"{switch.name} would show the target to its context: context_sees_target must be true",
                     code="bad-option",
                 )
+        if self.reference.on and (self.linear_prior.on or self.ngram_prior.on):
+            raise UsageError(
+                "model.reference is where densities start; linear_prior and ngram_prior start elsewhere: choose one"
+            )
 
 
 def no_priors() -> dict[str, PriorConfig]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from maskseq.model.config import EncoderConfig
 from maskseq.model.embedding import Embedding
 from maskseq.model.linear import Linear
+from maskseq.model.numbers import Numbers
 from maskseq.model.priors.ordinal_basis import n_shared, weights
 from maskseq.model.priors.prior import Prior
 from maskseq.types import Vocabulary
@@ -169,6 +170,7 @@ class LinearPrior(Prior):
         masked: Float[Tensor, "tokens hidden"],
         ids: Int[Tensor, "tokens fields"],
         positions: Int[Tensor, "tokens"],
+        numbers: Numbers | None = None,
     ) -> tuple[Float[Tensor, "tokens hidden"], Float[Tensor, "tokens ordinal 2"]]:
         predicted = self.predict(ids, positions)
         return masked + self.embeddings_of(predicted), predicted

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from maskseq.model.config import EncoderConfig
 from maskseq.model.embedding import Embedding
 from maskseq.model.linear import Linear
+from maskseq.model.numbers import Numbers
 from maskseq.model.priors.config import context_rows
 from maskseq.model.priors.prior import Prior
 from maskseq.types import Vocabulary
@@ -48,6 +49,7 @@ class NgramEmbeddings(Prior):
         masked: Float[Tensor, "tokens hidden"],
         ids: Int[Tensor, "tokens fields"],
         positions: Int[Tensor, "tokens"],
+        numbers: Numbers | None = None,
     ) -> tuple[Float[Tensor, "tokens hidden"], None]:
         for (left, right), learned in zip(self.contexts, self.parameters(), strict=True):
             codes = combinations(ids, positions, left, right, self.vocabulary)
@@ -74,6 +76,7 @@ class NgramPrior(Prior):
         masked: Float[Tensor, "tokens hidden"],
         ids: Int[Tensor, "tokens fields"],
         positions: Int[Tensor, "tokens"],
+        numbers: Numbers | None = None,
     ) -> tuple[Float[Tensor, "tokens hidden"], None]:
         codes = combinations(ids, positions, self.depth, self.depth, self.vocabulary)
         for field, table in enumerate(self.children()):

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from maskseq.model.config import EncoderConfig
 from maskseq.model.embedding import Embedding
+from maskseq.model.numbers import Numbers
 from maskseq.model.priors.prior import Prior
 
 
@@ -25,6 +26,7 @@ class PhaseEmbeddings(Prior):
         masked: Float[Tensor, "tokens hidden"],
         ids: Int[Tensor, "tokens fields"],
         positions: Int[Tensor, "tokens"],
+        numbers: Numbers | None = None,
     ) -> tuple[Float[Tensor, "tokens hidden"], None]:
         for phases in self.parameters():
             masked = masked + F.embedding(positions % len(phases), phases)

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 
 from maskseq.model.config import EncoderConfig
+from maskseq.model.numbers import Numbers
 
 
 class Prior(nn.Module, ABC):
@@ -23,6 +24,8 @@ class Prior(nn.Module, ABC):
     """Whether it looks at other positions, on either side: causal pieces go without it then."""
     starts_logits: ClassVar[bool] = False
     """Whether `embed` gives values, from which `evidence` goes on."""
+    gives_logits: ClassVar[bool] = False
+    """Whether `embed` gives values, from which `logits` makes those of all fields, in place of the decoder."""
     no_onnx: ClassVar[str] = ""
     """Why ONNX cannot have it, if it cannot."""
 
@@ -36,8 +39,9 @@ class Prior(nn.Module, ABC):
         masked: Float[Tensor, "tokens hidden"],
         ids: Int[Tensor, "tokens fields"],
         positions: Int[Tensor, "tokens"],
+        numbers: Numbers | None = None,
     ) -> tuple[Float[Tensor, "tokens hidden"], Float[Tensor, "tokens *values"] | None]:
-        """The embeddings with its own added, and the values that `evidence` goes on from."""
+        """The embeddings with its own added, and the values that `evidence` or `logits` goes on from."""
 
     def evidence(
         self, masked: Float[Tensor, "n hidden"], field: int, values: Float[Tensor, "n *values"]
@@ -47,6 +51,12 @@ class Prior(nn.Module, ABC):
         None where it knows nothing of the field.
         """
         return None
+
+    def logits(
+        self, masked: Float[Tensor, "n hidden"], field: int, values: Float[Tensor, "n *values"]
+    ) -> Float[Tensor, "n outputs"]:
+        """Those of a field, from the states behind the head and `embed`'s values."""
+        raise NotImplementedError
 
     def count(self, sequences: Sequence[Integer[np.ndarray, "_ _"]]) -> None:
         """Take what it needs from the training data, as sequences of ids."""

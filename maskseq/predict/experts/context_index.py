@@ -18,6 +18,8 @@ BLOCK = 64
 WORDS = (np.uint8, np.uint16, np.uint32, np.uint64)
 WHOLE = 1 << 64
 """One more than the largest number of 64 bits."""
+SHORT = 1 << 16
+"""The same of 16 bits."""
 
 
 class Line:
@@ -126,9 +128,7 @@ class ContextIndex:
     ) -> None:
         """`places` increase. `groups` are sorted by before anything else, so that each has a stretch of its own."""
         self.line, self.path = line, tuple(path)
-        words = packed(line.digits, places, self.path, line.base)
-        keys = [*words[::-1]] if groups is None else [*words[::-1], groups]
-        self.places = places[np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys)]
+        self.given, self.places = places, places[by_digits(line.digits, places, self.path, line.base, groups, n_groups)]
         sizes = [len(places)] if groups is None else np.bincount(groups, minlength=n_groups)
         self.edges = np.cumsum([0, *sizes])
         """Where the stretch of each group begins, and where the last one ends."""
@@ -167,8 +167,12 @@ class ContextIndex:
             most = least + (units - np.uint64(1))
             least, most = (each.astype(words.dtype) for each in (least, most))  # else all words would be converted
             there = low < high
-            lows.append(np.where(there, np.searchsorted(words, least), low))
-            highs.append(np.where(there, np.searchsorted(words, most, side="right"), low))
+            order = np.argsort(least[-1], kind="stable")  # what is looked for in its order is found faster
+            found = np.empty((2, *least.shape), np.int64)
+            found[0][:, order] = np.searchsorted(words, least[:, order])
+            found[1][:, order] = np.searchsorted(words, most[:, order], side="right")
+            lows.append(np.where(there, found[0], low))
+            highs.append(np.where(there, found[1], low))
         return np.concatenate(lows), np.concatenate(highs)
 
     def found(
@@ -187,7 +191,9 @@ class ContextIndex:
     @cached_property
     def ranks(self) -> Int[np.ndarray, " places"]:
         """Where each of the places that were given, which increase, stands among the sorted ones."""
-        return np.argsort(self.places).astype(self.places.dtype)
+        at = np.empty(len(self.line.digits), self.places.dtype)
+        at[self.places] = np.arange(len(self.places))
+        return at[self.given]
 
     @cached_property
     def _blocks(self) -> list[tuple[int, int]]:
@@ -215,6 +221,37 @@ class ContextIndex:
             word += starts.astype(np.uint64) * np.uint64(base ** (stop - first))
             self._words.append(word.astype(next(each for each in WORDS if largest <= np.iinfo(each).max)))
         return self._words[number]
+
+
+def by_digits(
+    digits: Integer[np.ndarray, " line"],
+    places: Int[np.ndarray, " places"],
+    path: Sequence[int],
+    base: int,
+    groups: Int[np.ndarray, " places"] | None,
+    n_groups: int,
+) -> Int[np.ndarray, " places"]:
+    """The order of places by group, then by the digits at the offsets of a path; equal ones as they are.
+
+    By numbers of 16 bits, the last digits first: these are sorted by counting, without comparisons.
+    """
+    if base > SHORT:
+        words = packed(digits, places, path, base)
+        keys = [*words[::-1]] if groups is None else [*words[::-1], groups]
+        return np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys)
+    steps, order = [*path], None
+    while steps or groups is not None:
+        word, unit = np.zeros(len(places), np.uint16), 1
+        now = places if order is None else places[order]
+        while steps and unit * base <= SHORT:
+            word += digits[now + steps.pop()].astype(np.uint16) * np.uint16(unit)
+            unit *= base
+        if not steps and groups is not None and unit * n_groups <= SHORT:
+            word += (groups if order is None else groups[order]).astype(np.uint16) * np.uint16(unit)
+            groups = None
+        found = np.argsort(word, kind="stable")
+        order = found if order is None else order[found]
+    return np.arange(len(places)) if order is None else order
 
 
 def unrolled(

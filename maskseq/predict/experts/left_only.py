@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Integer
 
+from maskseq.model.gaussian import Stationary
 from maskseq.predict.experts.deep_tables import DeepTables
-from maskseq.predict.experts.gaussian import Stationary
 from maskseq.predict.experts.imputers import last
 from maskseq.predict.experts.left_out import OwnRecords
 from maskseq.predict.experts.numbers import NumberPredict, Spread, centres_of

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float
 
-from maskseq.predict.experts.gaussian import (
+from maskseq.model.gaussian import (
     Conditioned,
     Groups,
     Series,
     Stationary,
     Values,
+    blocks_of,
     shapes_of,
-    windows_of,
     with_free,
 )
 
@@ -57,15 +57,16 @@ class Local:
 
     def posterior(self, values: Values) -> tuple[Values, Values]:
         """Means and variances in place of NaN; known numbers stay, with variance 0."""
+        return self.some(values, np.isnan(values))
+
+    def some(self, values: Values, requested: Bool[np.ndarray, "length fields"]) -> tuple[Values, Values]:
+        """The same of requested numbers; what else is NaN need not be found."""
         plain = self.plain
         z = (values - plain.mean) / plain.std
         mean, variance = z.copy(), np.zeros_like(z)
-        for first, block in windows_of(z, plain.width):
-            seen = z[first : first + plain.width]
-            wanted = np.isnan(z[block])
-            requested = np.zeros(seen.shape, bool)
-            requested[block.start - first : block.stop - first] = wanted
-            mean[block][wanted], variance[block][wanted] = self._of_window(seen, requested)
+        for first, block, wanted in blocks_of(z, plain.width, requested):
+            now = wanted[block.start - first : block.stop - first]
+            mean[block][now], variance[block][now] = self._of_window(z[first : first + plain.width], wanted)
         return mean * plain.std + plain.mean, variance * plain.std**2
 
     def joint(self, values: Values, requested: Bool[np.ndarray, "length fields"]) -> Groups:

@@ -333,6 +333,8 @@ class Contexts:
             found[rows] -= self.own.tally(self.own_low[at], self.own_high[at])
         for depth, (cell, place) in enumerate(self.left, self.n_sorted + 1):
             (rows,) = np.nonzero(depths == depth)
+            if not len(rows):
+                continue
             row = np.full(len(self.requests), len(rows))
             row[cells[rows]] = np.arange(len(rows))
             flat = row[cell] * n_ids + self.index.line.digits[place]

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Integer
 
+from maskseq.model.gaussian import Aligned, Stationary
 from maskseq.predict.experts import imputers
-from maskseq.predict.experts.gaussian import Aligned, Stationary
 from maskseq.predict.experts.local import Local
 from maskseq.predict.experts.numbers import NumberPredict, Series, Spread, Values, centres_of
 from maskseq.predict.protocol import Predict
@@ -42,7 +42,13 @@ def count_numbers(data: HasNumbers, tokenizer: Tokenizer[Any], periods: Sequence
     """Gaussians, lines and seasons, by name. All fields are ordinal; `periods` are those of seasons, in positions."""
     frequencies = frequencies_of(data.sequences, tokenizer)
     return {
-        name: NumberPredict(each.posterior, tokenizer.vocabulary, frequencies, getattr(each, "joint", None))
+        name: NumberPredict(
+            each.posterior,
+            tokenizer.vocabulary,
+            frequencies,
+            getattr(each, "joint", None),
+            getattr(each, "some", None),
+        )
         for name, each in methods_of(series_of(data, tokenizer), periods).items()
     }
 

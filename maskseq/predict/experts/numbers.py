@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Int, Integer
 
-from maskseq.predict.experts.gaussian import Groups
+from maskseq.model.gaussian import Groups
 from maskseq.predict.posterior import bin_edges
 from maskseq.predict.protocol import Example, Factors
 from maskseq.predict.stated import Stated
@@ -22,6 +22,8 @@ Series = Sequence[Float[np.ndarray, "_ fields"]]
 """Numbers of sequences of any lengths."""
 Posterior = Callable[[Values], tuple[Values, Values]]
 """Numbers of one sequence, NaN where hidden or unknown → means and variances."""
+Some = Callable[[Values, Bool[np.ndarray, "length fields"]], tuple[Values, Values]]
+"""The same, of those that are requested."""
 Joint = Callable[[Values, Bool[np.ndarray, "length fields"]], Groups]
 """Numbers of one sequence and which of the unknown ones are requested → groups of these, and their covariances."""
 FLOOR = 1e-3
@@ -48,10 +50,14 @@ class NumberPredict:
         vocabulary: Vocabulary,
         frequencies: Sequence[Float[np.ndarray, " _"]],
         joint: Joint | None = None,
+        some: Some | None = None,
     ) -> None:
-        """`frequencies` are the shares of ids in training, field by field; controls have theirs in every answer."""
+        """`frequencies` are the shares of ids in training, field by field; controls have theirs in every answer.
+
+        `some` is the posterior of requested numbers, of a method that need not find all.
+        """
         self.posterior, self.vocabulary, self.frequencies = posterior, vocabulary, frequencies
-        self.joint = joint
+        self.joint, self.some = joint, some
         edges = [bin_edges(np.asarray(centres)) for centres in vocabulary.centres]
         self.rounding = np.array([(np.diff(each).mean() / 2) ** 2 / 3 for each in edges])
         """Variances within bins, of which nothing is known where numbers are centres."""
@@ -72,7 +78,7 @@ class NumberPredict:
             at = tuple(requested.T)
             values = numbers_of(example, self.vocabulary)
             values[at] = np.nan
-            mean, variance = self._found(values)
+            mean, variance = self._found(values, at)
             rounded = self.rounding[requested[:, 1]] if example.numbers is None else 0.0
             found.append(Stated.gaussian(mean[at], variance[at] + rounded + 1e-12))
         return found
@@ -89,10 +95,15 @@ class NumberPredict:
             (place[tuple(group.T)], _correlations(covariance)) for group, covariance in self.joint(values, requested)
         ]
 
-    def _found(self, values: Values) -> tuple[Values, Values]:
-        key = hashlib.blake2b(values.tobytes(), digest_size=16, key=repr(values.shape).encode()).digest()
+    def _found(self, values: Values, at: tuple[Int[np.ndarray, " cells"], ...]) -> tuple[Values, Values]:
+        asked = values.tobytes()
+        if self.some is not None:
+            requested = np.zeros(values.shape, bool)
+            requested[at] = True
+            asked += requested.tobytes()
+        key = hashlib.blake2b(asked, digest_size=16, key=repr(values.shape).encode()).digest()
         if key not in self.kept:
-            self.kept[key] = self.posterior(values)
+            self.kept[key] = self.posterior(values) if self.some is None else self.some(values, requested)
             self.size += values.nbytes
             while self.size > KEPT and len(self.kept) > 1:
                 self.size -= self.kept.pop(next(iter(self.kept)))[0].nbytes

@@ -26,7 +26,8 @@ Values = Float[np.ndarray, "length fields"]
 Series = Sequence[Float[np.ndarray, "_ fields"]]
 """Numbers of sequences of any lengths."""
 Groups = list[tuple[Int[np.ndarray, "cells 2"], Float[np.ndarray, "cells cells"]]]
-"""Cells that are drawn together, and their covariance, up to a scale."""
+"""Cells that are drawn together, and their covariance, up to a scale. The first ones may be of earlier groups: what
+these hold is given then."""
 WINDOW = 768
 """Numbers in a window that are looked at together, at most."""
 DIFFUSE = 10.0
@@ -50,8 +51,8 @@ class Conditioned:
     """What some known numbers say of requested ones, whatever their values are."""
 
     known: Int[np.ndarray, " known"]
-    weights: Float[np.ndarray, "requested known"]
-    """Of known numbers in the means of requested ones."""
+    weights: tuple[Float[np.ndarray, "_ _"], ...]
+    """Of known numbers in the means of requested ones: the product of these matrices, which costs more than they do."""
     covariance: Float[np.ndarray, "requested requested"]
     """Of requested numbers, given the known ones."""
     shapes: Float[np.ndarray, "known shapes"]
@@ -77,8 +78,9 @@ class Conditioned:
             factor = _factor(covariance[np.ix_(seen, seen)] + NUGGET * np.eye(len(seen)))
             across = covariance[np.ix_(wanted, seen)]
             solved = _solved(factor, np.column_stack([across.T, shapes[seen]])).T
-            weights, tests = solved[: len(wanted)], solved[len(wanted) :]
-            left = covariance[np.ix_(wanted, wanted)] - weights @ across.T
+            weights: tuple[Float[np.ndarray, "_ _"], ...] = (solved[: len(wanted)],)
+            tests = solved[len(wanted) :]
+            left = covariance[np.ix_(wanted, wanted)] - weights[0] @ across.T
         else:
             # Of a block of the covariance, from blocks of its inverse (Bishop 2006, eq. 2.73 and 2.87).
             factor = _factor(precision[np.ix_(masked, masked)])
@@ -87,9 +89,9 @@ class Conditioned:
             product = precision @ np.where(known[:, None], shapes, 0)
             solved = _solved(factor, np.column_stack([np.eye(len(masked))[:, place], product[masked]]))
             inverse, moved = solved[:, : len(wanted)], solved[:, len(wanted) :]
-            weights, left = -(inverse.T @ between), inverse[place] - NUGGET * np.eye(len(wanted))
+            weights, left = (-inverse.T, between), inverse[place] - NUGGET * np.eye(len(wanted))
             tests = (product[seen] - between.T @ moved).T
-        rest = shapes[wanted] - weights @ shapes[seen]
+        rest = shapes[wanted] - _product(weights, shapes[seen])
         left[np.diag_indices(len(wanted))] = np.maximum(np.diagonal(left), NUGGET)
         return cls(seen, weights, left, shapes[seen], tests, rest)
 
@@ -98,13 +100,22 @@ class Conditioned:
     ) -> tuple[Float[np.ndarray, " requested"], Float[np.ndarray, " requested"]]:
         """Means and variances, whatever the sizes of the first shapes are."""
         values, left = z[self.known], np.diagonal(self.covariance)
+        mean = _product(self.weights, values)
         if not n_shapes:
-            return self.weights @ values, left
+            return mean, left
         tests, rest = self.tests[:n_shapes], self.rest[:, :n_shapes]
         information = tests @ self.shapes[:, :n_shapes]
         sizes = np.linalg.solve(information, tests @ values)
-        mean = self.weights @ values + rest @ sizes
-        return mean, left + np.einsum("rs,sr->r", rest, np.linalg.solve(information, rest.T))
+        return mean + rest @ sizes, left + np.einsum("rs,sr->r", rest, np.linalg.solve(information, rest.T))
+
+    def at(self, rows: Int[np.ndarray, " some"]) -> "Conditioned":
+        """Of some of the requested numbers."""
+        return replace(
+            self,
+            weights=(self.weights[0][rows], *self.weights[1:]),
+            covariance=self.covariance[np.ix_(rows, rows)],
+            rest=self.rest[rows],
+        )
 
     def joint(self, n_shapes: int) -> Float[np.ndarray, "requested requested"]:
         """The covariance of requested numbers, whatever the sizes of the first shapes are."""
@@ -113,6 +124,13 @@ class Conditioned:
         rest = self.rest[:, :n_shapes]
         information = self.tests[:n_shapes] @ self.shapes[:, :n_shapes]
         return np.asarray(self.covariance + rest @ np.linalg.solve(information, rest.T))
+
+
+def _product(matrices: Sequence[np.ndarray], values: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*m"]:
+    """Of matrices and what they are applied to, the last one first."""
+    for matrix in reversed(matrices):
+        values = matrix @ values
+    return values
 
 
 def _factor(matrix: Float[np.ndarray, "n n"]) -> torch.Tensor:
@@ -142,13 +160,13 @@ class Matrices:
 
     def given(self, z: Values, requested: Bool[np.ndarray, "length fields"]) -> Conditioned:
         """What the known numbers of a window say of others."""
-        known = ~np.isnan(z)
-        key = repr(z.shape).encode() + known.tobytes() + requested.tobytes()
+        masked = np.isnan(z)
+        key = repr(z.shape).encode() + masked.tobytes()
         found = self.masks.pop(key, None)
         if found is None:
             whole, precision = self.covariance[: z.size, : z.size], self.precision(z.size)
-            found = Conditioned.of(whole, known.ravel(), requested.ravel(), shapes_of(z, 2), precision)
-        return _kept(self.masks, key, found, MASKS)
+            found = Conditioned.of(whole, ~masked.ravel(), masked.ravel(), shapes_of(z, 2), precision)
+        return _kept(self.masks, key, found, MASKS).at(np.flatnonzero(requested[masked]))
 
 
 def _kept(kept: dict[Any, T], key: Any, value: T, most: int) -> T:
@@ -177,8 +195,15 @@ class Stationary:
         not be positive definite (Brockwell & Davis 1991, §7.2).
         """
         mean, std = moments(series)
+        width = max(min(max(map(len, series)), window // len(mean)), 1)
+        return cls(mean, std, Matrices(positive(block_toeplitz(cls.lags_of(series, mean, std, width=width)))))
+
+    @staticmethod
+    def lags_of(
+        series: Series, mean: Float[np.ndarray, " fields"], std: Float[np.ndarray, " fields"], *, width: int
+    ) -> Float[np.ndarray, "lags fields fields"]:
+        """Covariances at each lag of z-scored series, tapered."""
         n_fields = len(mean)
-        width = max(min(max(map(len, series)), window // n_fields), 1)
         products = np.zeros((width, n_fields, n_fields))
         pairs = np.zeros((width, n_fields, n_fields))
         possible = np.zeros(width)
@@ -188,8 +213,7 @@ class Stationary:
             products += lagged(np.where(known, z, 0), width)
             pairs += lagged(known.astype(np.float64), width)
             possible += np.maximum(len(values) - np.arange(width), 0)
-        by_lag = products / np.maximum(pairs, 1) * (possible / possible[0])[:, None, None]
-        return cls(mean, std, Matrices(positive(block_toeplitz(by_lag))))
+        return np.asarray(products / np.maximum(pairs, 1) * (possible / possible[0])[:, None, None])
 
     @property
     def covariance(self) -> Float[np.ndarray, "numbers numbers"]:
@@ -206,14 +230,15 @@ class Stationary:
 
     def posterior(self, values: Values) -> tuple[Values, Values]:
         """Means and variances in place of NaN, from the known numbers around; known ones stay, with variance 0."""
+        return self.some(values, np.isnan(values))
+
+    def some(self, values: Values, requested: Bool[np.ndarray, "length fields"]) -> tuple[Values, Values]:
+        """The same of requested numbers; what else is NaN need not be found."""
         z = (values - self.mean) / self.std
         mean, variance = z.copy(), np.zeros_like(z)
-        for first, block in windows_of(z, self.width):
-            seen = z[first : first + self.width]
-            requested = np.zeros(seen.shape, bool)
-            requested[block.start - first : block.stop - first] = np.isnan(z[block])
-            wanted = np.isnan(z[block])
-            mean[block][wanted], variance[block][wanted] = self.of_window(seen, requested)
+        for first, block, wanted in blocks_of(z, self.width, requested):
+            now = wanted[block.start - first : block.stop - first]
+            mean[block][now], variance[block][now] = self.of_window(z[first : first + self.width], wanted)
         return mean * self.std + self.mean, variance * self.std**2
 
     def of_window(
@@ -223,23 +248,25 @@ class Stationary:
         return with_free(self.matrices.given(z, requested), z, requested, self.free, self.covariance)
 
     def joint(self, values: Values, requested: Bool[np.ndarray, "length fields"]) -> Groups:
-        """Requested numbers that may be drawn in one step: in groups that hardly know of one another.
+        """Requested numbers that may be drawn in one step: block by block, each with those of the blocks before it that
+        its window holds, so that it is drawn given them.
 
-        Two blocks are apart if a block is between them, not all dark. Others wait until these are drawn.
+        A block that the stretch before it leaves in the dark waits until what is there is drawn: of a long hole nothing
+        but the ends is known.
         """
         z = (values - self.mean) / self.std
         found: Groups = []
-        last = 0
+        drawn = np.zeros(z.shape, bool)
         apart = max(int(BLOCK * self.width), 1)
-        for first, block in windows_of(z, self.width):
-            within = np.zeros(z.shape, bool)
-            within[block] = requested[block] & np.isnan(z[block])
+        for first, block, wanted in blocks_of(z, self.width, requested):
             dark = np.isnan(z[max(block.start - apart, 0) : block.start]).mean() if block.start else 0.0
-            if within.any() and (not found or (block.start - last >= apart and dark <= DARK)):
+            if not found or dark <= DARK:
                 window = slice(first, first + self.width)
-                given = self.matrices.given(z[window], within[window])
-                found.append((np.argwhere(within), given.joint(n_free(z[window], self.free))))
-                last = block.stop
+                together = wanted | drawn[window]
+                given = self.matrices.given(z[window], together)
+                cells = np.argwhere(together) + np.array([first, 0])
+                found.append((cells, given.joint(n_free(z[window], self.free))))
+                drawn[window] |= wanted
         return found
 
 
@@ -300,6 +327,17 @@ def relative_scale(z: Values, covariance: Float[np.ndarray, "numbers numbers"]) 
     return 1.0
 
 
+def blocks_of(
+    z: Values, width: int, requested: Bool[np.ndarray, "length fields"]
+) -> Iterator[tuple[int, slice, Bool[np.ndarray, "width fields"]]]:
+    """Where windows begin, their blocks, and which masked numbers of the window are requested of the block: if any."""
+    for first, block in windows_of(z, width):
+        wanted = np.zeros(z[first : first + width].shape, bool)
+        wanted[block.start - first : block.stop - first] = requested[block] & np.isnan(z[block])
+        if wanted.any():
+            yield first, block, wanted
+
+
 def windows_of(z: Values, width: int) -> Iterator[tuple[int, slice]]:
     """Blocks of a series, each from a masked number on, and where the window of `width` around each begins."""
     size = max(int(BLOCK * width), 1)
@@ -348,8 +386,12 @@ class Aligned:
 
     def posterior(self, values: Values) -> tuple[Values, Values]:
         """Means and variances in place of NaN; known numbers stay, with variance 0."""
+        return self.some(values, np.isnan(values))
+
+    def some(self, values: Values, requested: Bool[np.ndarray, "length fields"]) -> tuple[Values, Values]:
+        """The same of requested numbers; what else is NaN need not be found."""
         if values.shape != self.mean.shape:
-            return self.elsewhere.posterior(values)
+            return self.elsewhere.some(values, requested)
         z = (values - self.mean) / self.std
         masked, matrices = np.isnan(z), self._matrices(z)
         mean, variance = z.copy(), np.zeros_like(z)

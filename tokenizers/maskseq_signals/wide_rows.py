@@ -1,0 +1,91 @@
+"""Tables whose rows are stretches of one series: a column a month of a year, or an hour of a day."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64, Int64, Shaped
+
+from maskseq_signals.texts import Texts
+from maskseq_signals.times import to_moments
+
+Columns = Literal["channels", "steps"]
+VALUE = "value"
+"""What the channel is called that the columns are steps of."""
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+NUMBERED = re.compile(r"(\D*)(\d{1,4})")
+CLOCK = re.compile(r"\D*(\d{1,2})[:h](\d{2})(?::00)?(?:\s*-.*)?")
+A_YEAR, A_DAY = (4, 12), (24, 48, 96, 144, 288, 1440)
+"""Steps that a row of a year or of a day may have."""
+YEARLY, DAILY = (365, 366), (1, 1)
+"""Days from one row to the next, at least and at most."""
+
+
+def steps_within(names: Sequence[str], times: Sequence[str]) -> list[str]:
+    """The columns, of some in their order, that follow each other in time within a row; empty where none do.
+
+    Their names count (`Jan` to `Dec`, `Q1` to `Q4`, `0` to `23`, `00:00` to `23:30`), and the rows are years or days.
+    """
+    moments = _starts(times)
+    if moments is None:
+        return []
+    days = float(np.median(np.abs(np.diff(moments.astype(np.int64))))) / 86_400e6
+    for counts, (fewest, most) in ((A_YEAR, YEARLY), (A_DAY, DAILY)):
+        for n in reversed(counts) if fewest <= days <= most else ():
+            for first in range(len(names) - n + 1):
+                if _consecutive(names[first : first + n]):
+                    return list(names[first : first + n])
+    return []
+
+
+def _consecutive(names: Sequence[str]) -> bool:
+    """Whether names are those of months, quarters, hours or parts of hours, all of a year or a day."""
+    plain = [name.strip().lower() for name in names]
+    if len(plain) == len(MONTHS) and all(map(str.startswith, plain, MONTHS)):
+        return True
+    if all(clocks := [CLOCK.fullmatch(name) for name in plain]):
+        minutes = [60 * int(clock[1]) + int(clock[2]) for clock in clocks if clock]
+        return {b - a for a, b in pairwise(minutes)} == {1440 // len(plain)}
+    numbers = [NUMBERED.fullmatch(name) for name in plain]
+    found = {(match[1], int(match[2]) - place) for place, match in enumerate(numbers) if match}
+    return all(numbers) and len(found) == 1 and next(iter(found))[1] in (0, 1)
+
+
+def flattened(
+    values: Float64[np.ndarray, "rows columns"],
+    times: Sequence[str] | None,
+    owned: Iterable[tuple[str, Int64[np.ndarray, "_"]]],
+) -> tuple[Float64[np.ndarray, "steps 1"], Sequence[str] | None, Iterator[tuple[str, Int64[np.ndarray, "_"]]]]:
+    """All cells as steps of one channel, their times, and the steps of each recording; step `s` is of row `s // n`."""
+    n = values.shape[1]
+    steps = ((key, (rows[:, None] * n + np.arange(n)).ravel()) for key, rows in owned)
+    return values.reshape(-1, 1), None if times is None else cell_times(times, n), steps
+
+
+def cell_times(times: Sequence[str], n: int) -> Texts | None:
+    """When each of the `n` cells of the rows was; None where the times of the rows do not say it."""
+    moments = _starts(times)
+    if moments is None:
+        return None
+    days = moments.astype("datetime64[D]")
+    if 12 % n == 0 and (days == days.astype("datetime64[Y]")).all():  # months and quarters, of unequal length
+        months = days.astype("datetime64[M]")[:, None] + np.arange(0, 12, 12 // n)
+        return Texts.of(months.ravel().astype(str))
+    between = np.diff(np.unique(moments)).astype(np.int64)
+    step = timedelta(microseconds=float(np.median(between)) / n) if len(between) else timedelta()
+    starts: list[datetime] = moments.tolist()
+    return Texts.of((start + i * step).isoformat(" ") for start in starts for i in range(n))
+
+
+def _starts(times: Sequence[str]) -> Shaped[np.ndarray, "rows"] | None:
+    """When rows begin, in microseconds; None where times are no dates. Numbers from 1000 to 2999 are years."""
+    try:
+        moments = to_moments(times)
+    except ValueError:
+        return None
+    if moments.dtype.kind == "i" and len(moments) and 1000 <= moments.min() <= moments.max() < 3000:
+        moments = (moments - 1970).astype("datetime64[Y]").astype("datetime64[us]")
+    return moments if moments.dtype.kind == "M" and len(moments) > 1 else None
