@@ -209,7 +209,7 @@ def test_swapped_events_come_first(run: Path, tmp_path: Path) -> None:
     file = log(tmp_path / "new.csv", 60, 1, faults=6)
     result = invoke("score", run, file, "--output", tmp_path / "scores.csv")
     assert result.exit_code == 0, result.output
-    rows = list(csv.DictReader((tmp_path / "scores.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()))
     assert list(rows[0])[:2] == ["key", "odd"]
     first = sorted(rows, key=lambda row: -float(row["odd"]))[:6]
     assert {row["key"] for row in first} == {f"1-{i}" for i in range(6)}
