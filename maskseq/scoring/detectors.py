@@ -129,7 +129,7 @@ class Grams:
             (self.counts[gram] + 0.5) / (self.contexts[gram[:-1]] + 1)
             for gram in _grams(tuple(ids[:, self.column].tolist()), self.n)
         ]
-        return -np.log2(np.array(shares))
+        return np.asarray(-np.log2(shares))
 
 
 @dataclass(frozen=True)
