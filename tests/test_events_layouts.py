@@ -126,6 +126,16 @@ LOGS = {
         {"level": "info", "logger": "main.go:12", "message": "Start listening"},
         "2024-03-01T08:08:00.123456Z",
     ),
+    "mysql": (
+        "mysql",
+        [
+            "2024-03-04T08:00:14.500123Z 3 [Note] [MY-010000] [Server] Access denied for user 'ann'@'box'",
+            "2024-03-04T08:00:15.500123Z 0 [System] [MY-010116] [Server] /usr/sbin/mysqld: ready",
+            "2024-03-04T08:00:16.500123Z 3 [Warning] IP address could not be resolved",
+        ],
+        {"thread": "3", "level": "Note", "code": "MY-010000", "subsystem": "Server"},
+        "2024-03-04T08:00:14.500123Z",
+    ),
     "haproxy": (
         "haproxy",
         [

@@ -28,6 +28,8 @@ from maskseq_events.times import EPOCH_UNITS
 
 ROWS = 1000
 """Rows of a table that are looked at to tell its columns apart."""
+LONGER = 10
+"""How many times as long all that happened may take if its dates are read in another order."""
 CHOICES = 4
 """Ways to read a table that are offered."""
 DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
@@ -118,6 +120,7 @@ def _streams(columns: Mapping[str, Sequence[Value]], activity: str | None) -> tu
     """One stream of events as sessions: by number, and by silence where there is a time."""
     time = time_column(columns) or ""
     able = [name for name, cells in columns.items() if name != time and any(cells) and not is_counter(cells)]
+    able = [name for name in able if len(set(columns[name])) > 1] or able  # what is always the same says nothing
     texts = [name for name in able if not are_numbers(columns[name])] or able
     if not texts:
         return ()
@@ -125,14 +128,29 @@ def _streams(columns: Mapping[str, Sequence[Value]], activity: str | None) -> tu
     activity = activity or (preferred or sorted(texts, key=lambda name: -len(set(columns[name]))))[0]
     claim = Claim(strength=POSSIBLE, why=f"{activity!r} is taken for the activity of one stream")
     options: dict[str, Any] = {"case": "", "activity": activity, "time": time}
-    layouts = layouts_of(columns[time]) if time else ()
-    if layouts and layouts[0] is not None:
-        options["time_layout"] = layouts[0]
-    by_number = Choice(why=f"{claim.why}, {LINES} events a session", options={**options, "session_lines": LINES})
-    if not layouts:
-        return (by_number,)
-    by_time = Choice(why=f"{claim.why}, a session ends with half an hour of silence", options={**options, "idle": IDLE})
-    return by_number, by_time
+    choices = []
+    layouts = _shortest(columns[time]) if time else ()
+    for layout in layouts or (None,):
+        timed = options if layout is None else {**options, "time_layout": layout}
+        why = claim.why + (f", timestamps are {layout}" if len(layouts) > 1 else "")
+        choices.append(Choice(why=f"{why}, {LINES} events a session", options={**timed, "session_lines": LINES}))
+        if layouts:
+            why = f"{why}, a session ends with half an hour of silence"
+            choices.append(Choice(why=why, options={**timed, "idle": IDLE}))
+    return tuple(choices)
+
+
+def _shortest(cells: Sequence[Value]) -> tuple[str | None, ...]:
+    """The layouts that fit timestamps, without those by which all that happened would take far longer: day and month
+    are not meant so. Of those that say the same, the first.
+    """
+    found: dict[tuple[float, ...], str | None] = {}
+    for layout in layouts_of(cells):
+        found.setdefault(tuple(moments_of(layout, cells)), layout)
+    spans = [max(times) - min(filter(None, times), default=0) for times in found]
+    least = min((span for span in spans if span), default=0)
+    near = [layout for span, layout in zip(spans, found.values(), strict=True) if span <= LONGER * least]
+    return tuple(near or found.values())
 
 
 def _date_and_time(columns: Mapping[str, Sequence[Value]]) -> tuple[str, str] | None:

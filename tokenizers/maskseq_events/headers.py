@@ -12,6 +12,8 @@ from maskseq_events.roles import are_numbers, layouts_of
 DELIMITERS = ",;\t|"
 MOST = 50
 """Lines that may stand before a header."""
+TYPE = "#TYPE "
+"""How PowerShell begins the first line of what it exports."""
 ALIKE = 0.9
 """Share of the lines from the header on that are cut into as many cells."""
 
@@ -34,6 +36,8 @@ def table_start(head: Head) -> tuple[int, list[str]]:
     """
     text = head.content.decode(head.encoding, errors="replace")
     physical = text.splitlines()
+    if physical and physical[0].removeprefix(MARK).lstrip('"').startswith(TYPE):
+        return 1, head.lines[1:]
     first = 1 if declared_delimiter(physical[0] if physical else "") else 0
     whole = 0, head.lines[first:] if len(head.lines) > first else head.lines
     starts = []

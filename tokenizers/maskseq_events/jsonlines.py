@@ -16,6 +16,11 @@ from maskseq_events.json_rows import JsonRows
 from maskseq_events.json_text import as_json
 from maskseq_events.new_table import NewTable
 
+ARRAY = (b"[{", b"[\n{", b"[\r\n{", b"[\n ", b"[\r\n ", b"{\n", b"{\r\n")
+DOUBT = (
+    "it is JSON, but not an object a line; `jq -c '.[]' FILE` (or `jq -c .` of objects one after the other) makes it so"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class JsonLines(FileTable):
@@ -32,6 +37,8 @@ class JsonLines(FileTable):
 
     @classmethod
     def recognize(cls, head: Head) -> Claim | None:
+        if head.content.lstrip().startswith(ARRAY) and not head.name.endswith(".jsonocel"):
+            return Claim(strength=BY_NAME, why="it begins like an array of JSON objects", doubt=DOUBT)
         try:
             events = [json.loads(line) for line in head.lines[:ROWS]]
         except (ValueError, RecursionError):

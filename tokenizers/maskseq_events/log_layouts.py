@@ -131,6 +131,11 @@ LAYOUTS = {
         "%a %b %d %H:%M:%S.%f %Y",
         source="pid",
     ),
+    "mysql": Layout(
+        r"TIME +(?P<thread>\d+) \[(?P<level>\w+)\] (?:\[(?P<code>[A-Z]+-\d+)\] \[(?P<subsystem>\w+)\] )?"
+        r"(?P<message>.*)",
+        source="thread",
+    ),
     "cri": Layout(r"TIME (?P<stream>stdout|stderr) (?P<tag>[FP]) (?P<message>.*)"),  # containers of Kubernetes
     "klog": Layout(
         r"(?P<level>[IWEF])(?P<time>\d{4} \d\d:\d\d:\d\d\.\d+) +(?P<pid>\d+) (?P<source>[^\]]+)\] (?P<message>.*)",

@@ -27,7 +27,7 @@ from maskseq_signals.cells import (
     spans_of,
 )
 from maskseq_signals.files import read_text
-from maskseq_signals.long_table import TIME_NAMES, told_apart
+from maskseq_signals.long_table import TIME_NAMES, is_clock, told_apart
 from maskseq_signals.missing_codes import missing_codes
 from maskseq_signals.new_table import are_stretches, new_lines
 from maskseq_signals.recording import Recording, recorded
@@ -136,6 +136,8 @@ class SignalCsv(Format[Recording]):
         columns = [list(column) for column in zip(*rows, strict=True)]
         usual = time = reader._time_column(names, rows[0], head.path)
         dates = [i for i, name in enumerate(names) if name.lower() in TIME_NAMES or all(map(is_date, columns[i]))]
+        if time is None and len(names) > 1 and is_clock(columns[0], reader.decimal):
+            time, dates = 0, [0, *dates]
         apart = told_apart(names, columns, dates, decimal=reader.decimal)
         time, owner = apart or (time, None)
         known = [any(reader.number(cell) is not None for cell in column) for column in columns]
@@ -147,8 +149,8 @@ class SignalCsv(Format[Recording]):
             return None
         options: dict[str, Any] = {"decimal": ","} if commas else {}
         options |= {"thousands": reader.thousands} if reader.thousands else {}
-        if owner is not None and time is not None:
-            options |= {"recording": names[owner]} | ({} if time == usual else {"time": names[time]})
+        options |= {} if owner is None else {"recording": names[owner]}
+        options |= {} if time == usual or time is None else {"time": names[time]}
         plain_cells = [[*map(reader.plain, columns[names.index(name)])] for name in numeric]
         codes = [code.replace(".", reader.decimal) for code in missing_codes(plain_cells)]
         options |= {"unknown": [*reader.unknown, *codes]} if codes else {}

@@ -1,6 +1,7 @@
 """Long tables: a row says when, of what, and how much; a column tells the recordings apart."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,15 @@ def told_apart(
             if (repeat or _is_identifier(names[owner])) and _regular(columns[time], columns[owner], decimal):
                 return time, owner
     return None
+
+
+def is_clock(cells: Sequence[str], decimal: str) -> bool:
+    """Whether a column of numbers rises from row to row, by equal steps but for gaps: nothing that is measured does."""
+    try:
+        times = [float(cell.replace(decimal, ".")) for cell in cells]
+    except ValueError:
+        return False
+    return all(a < b for a, b in pairwise(times)) and _regular(cells, [""] * len(cells), decimal)
 
 
 def _owners(names: Sequence[str], columns: Sequence[Sequence[str]], time: int, decimal: str) -> Iterator[int]:
