@@ -1,7 +1,7 @@
 """How the project is laid out, in figures: modules at the top, lines, shared names of classes, the reading path.
 
     python benchmarks/house.py [ROOT]            # the figures as JSON, of this checkout or of another
-    python benchmarks/house.py --path RUN FILE OUTPUT   # the files of ours between `maskseq infill` and the forward pass
+    python benchmarks/house.py --path RUN FILE OUTPUT  # files of ours between `maskseq infill` and the forward pass
 
 Lines are counted without docstrings, comments and blank ones, and with all of them.
 """

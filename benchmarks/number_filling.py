@@ -24,6 +24,7 @@ import numpy as np
 
 from maskseq import load
 from maskseq.apps.infill import infill_file
+from maskseq.corpus.dress import ReadAs
 from maskseq.infill.sampler import InfillConfig
 from maskseq.plugins import format_for
 from maskseq.predict.experts.imputers import linear
@@ -81,7 +82,7 @@ def measured(
         np.save(file, np.where(masked, np.nan, values))
         began = time.process_time()
         opened = load(run)
-        infill_file(opened, file, output=output, format="npy", format_options=dress, config=InfillConfig(order=order))
+        infill_file(opened, file, output=output, read_as=ReadAs("npy", dress), config=InfillConfig(order=order))
         took = time.process_time() - began
         filled = np.load(output / file.name)
         passes = _passes(output)

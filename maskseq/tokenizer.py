@@ -35,7 +35,6 @@ from maskseq.contract.renamed import older_names
 from maskseq.contract.symmetry import Augmentation as Augmentation
 from maskseq.contract.symmetry import Symmetry as Symmetry
 from maskseq.errors import UsageError, first_problem
-from maskseq.formats import most_alike
 from maskseq.storage.standard_json import to_json
 from maskseq.survey import Suggestion
 from maskseq.types import ABSENT, END, OTHER, Encoded, Field, LegalCells, QuantizationError, Record, Vocabulary
@@ -48,8 +47,8 @@ UNKNOWN_LETTER = 255
 """In `Tokenizer.strands`, a unit that is not known."""
 
 ABOUT: Mapping[str, Any] = MappingProxyType({"about": True})
-"""For `field(default=…, metadata=ABOUT)`: state that no id depends on, such as a remark on the training records. It is no
-part of a tokenizer's fingerprint."""
+"""For `field(default=…, metadata=ABOUT)`: state that no id depends on, such as a remark on the training records. It is
+no part of a tokenizer's fingerprint."""
 
 Rule = Callable[[str, int, int], LegalCells | Constraint]
 """What infill must keep at the positions `start:stop`, made from the user's argument, `start` and `stop`."""
@@ -143,8 +142,9 @@ class Tokenizer(ABC, Generic[R]):
         return None
 
     def unlike(self, record: R) -> str | None:
-        """In words, how a record differs from those that were fitted on though it can be encoded, such as by its sampling
-        step. Commands warn of it. Default: nothing is known.
+        """In words, how a record differs from those that were fitted on though it can be encoded.
+
+        Such as by its sampling step. Commands warn of it. Default: nothing is known.
         """
         return None
 
@@ -339,8 +339,8 @@ class Tokenizer(ABC, Generic[R]):
         """SHA-256 of name, state and fields: two tokenizers with the same fingerprint encode alike.
 
         The name is that of the entry point, or else of the class: the file of code may move. Options and attributes of
-        fields that have their defaults are left out: one that is added later changes nothing. So is what is only `ABOUT`
-        the training records.
+        fields that have their defaults are left out: one that is added later changes nothing. So is what is only
+        `ABOUT` the training records.
         """
         own = type(self).__dataclass_fields__
         state = {
@@ -369,17 +369,6 @@ def has_default(value: Any, name: str) -> bool:
     except (TypeError, ValueError):
         equal = False
     return equal or to_json(given, lossless=True) == to_json(default, lossless=True)  # NaN is not equal to itself
-
-
-def requested_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> Bool[np.ndarray, " fields"]:
-    """Which fields have one of these names; all of them where none is named."""
-    known = [field.name for field in tokenizer.fields]
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f"there is no field {name!r}\n\nhint: the fields are {most_alike(name, known)}", code="unknown-name"
-            )
-    return np.array([not names or name in names for name in known])
 
 
 def described(field: Field) -> str:

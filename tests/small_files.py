@@ -77,8 +77,53 @@ ACCESS = (
     b'10.0.0.1 - - [17/May/2015:12:05:47 +0000] "-" 400 0 "-" "-"\n'
 )
 SYSLOG = b"Dec 10 06:55:46 host sshd[24200]: reverse map failed\nDec 10 06:55:47 host sshd[24201]: Invalid user x\n"
+LOG4J = (
+    b"2024-03-01 08:08:00,000 INFO  [worker-1] com.x.Svc: Register\n\tat com.x.Svc.run(Svc.java:7)\n"
+    b"Caused by: x\n2024-03-01 08:08:01,500 WARN  [worker-2] com.x.Svc: \x1b[31mClose\x1b[0m\n"
+)
+RFC5424 = (
+    b'<34>1 2003-10-11T22:14:15.003Z h su 12 ID47 [ex@32473 iut="3" src="A\\]p"] An entry\n'
+    b"<165>1 2003-08-24T05:14:15.000003-07:00 192.0.2.1 myproc 8710 - - %% It's time\n"
+)
+LOGFMT = (
+    b'time="2024-03-01T08:08:00.123+01:00" level=info msg="Register request 128" worker=1\n'
+    b'time="2024-03-01T08:08:01.123+01:00" level=warning msg="a \\"quoted\\" word" err="msg=no"\n'
+)
+HAPROXY = (
+    b"Feb  6 12:14:14 lb haproxy[14389]: 10.0.1.2:33317 [06/Feb/2009:12:14:14.655] http-in static/srv1 "
+    b'10/0/30/69/109 200 2750 - - ---- 1/1/1/1/0 0/0 {1wt.eu} {} "GET /index.html HTTP/1.1"\n'
+    b"Feb  6 12:14:16 lb haproxy[14389]: 10.0.1.3:33320 [06/Feb/2009:12:14:16.655] http-in http-in/<NOSRV> "
+    b'-1/-1/-1/-1/5001 408 212 - - cR-- 2/2/0/0/0 0/0 "<BADREQ>"\n'
+)
+JOURNAL = (
+    b"-- Logs begin at Fri 2024-03-01 --\n2024-03-01T08:08:00+0100 box kernel: usb 1-1: new device\n"
+    b"-- Boot 5f2c --\n2024-03-01T08:08:01+0100 box sshd[812]: Accepted publickey for ann\n"
+)
+JOURNAL_JSON = (
+    b'{"__REALTIME_TIMESTAMP": "1709280480123456", "_HOSTNAME": "box", "MESSAGE": "eth0: link up"}\n'
+    b'{"__REALTIME_TIMESTAMP": "1709280487123457", "_HOSTNAME": "box", "MESSAGE": [72, 105, 255]}\n'
+    b'{"__REALTIME_TIMESTAMP": "1709290487123457", "_HOSTNAME": "box", "MESSAGE": "eth0: link up"}\n'
+)
+NOTATION = b"2024-03-01 08:08:00 INFO begin <a>\n2024-03-01 08:08:01 ERROR go on\n"
+W3C = (
+    b"#Version: 1.0\n#Fields: date time c-ip cs-uri-stem sc-status\n"
+    b"2024-03-01 08:08:00 10.0.0.1 /a 200\n2024-03-01 08:08:09 10.0.0.1 /b -\n"
+)
+OFFICE_EVENTS = (
+    b"sep=;\nreport of the ward\n\ncase;activity;Date;Time;cost\n;;;;EUR\n"
+    b"a;register;03.01.2024;09:00;1,5\na;leave;03.01.2024;10:00;1.002,5\nb;register;04.01.2024;09:30;\n"
+)
+NO_HEADER = b"a,register,2024-01-01 09:00:00\na,leave,2024-01-01 10:00:00\nb,register,2024-01-02 09:00:00\n"
+FASTA_AS_FOUND = b"\xef\xbb\xbf;by hand\n>p1 circular=true\nMKV*\n;more\n>empty\n>p2\nAC\nGT*\n\n"
+FASTQ_LINES = b"@r1 x\nACG\nTN\n+\n@II\n+#\n@r2\nGGCC\n+r2\nFFFF\n\n"
 SESSIONS = b"5 5 22 11\n\n7 ? 9\n5\n"
 TABLE = b"game,turn,move,points\n1,1,hit,3\n1,2,?,\n2,1,stand,10.5\n2,2,hit,2\n"
+SIGNAL_YEARS = b"Year,Jan,Feb,Mar,Apr,May,Jun,Jul,Aug,Sep,Oct,Nov,Dec,J-D\n" + b"".join(
+    b"%d,1.5,2,,4,5,6,7,8,9,10,11,%d.25,6\n" % (year, year) for year in (1990, 1991, 1993)
+)
+SIGNAL_LONG = b"time;id;value;state\n" + b"".join(
+    b"2024-01-01T00:0%d:00Z;%s;%d,5;on\n" % (minute, sensor, minute) for minute in range(4) for sensor in (b"a", b"b")
+)
 SIGNAL = b"time,a,b\n2024-01-01,1.50,3\n2024-01-02,,4\n2024-01-03,2.25,?\n2024-01-04,-1e-3,7\n"
 TS = b"# c\n@problemName x\n@timestamps false\n@classLabel true a b\n@data\n1,2,?:3,4,5:a\n1.5,NaN:3,-4:b\n"
 UCR = b"1,0.5,0.25,-1\n2,1e-1,3,NaN\n-1,4,5,6\n"
@@ -237,6 +282,16 @@ def _segments() -> Mapping[str, bytes]:
     return {"r.hea": WFDB_SEGMENTS, "r_layout.hea": WFDB_LAYOUT, "a.hea": first, "b.hea": second} | data
 
 
+def _parquet_of_days() -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    out = io.BytesIO()
+    days = {"date": np.arange("2024-01-01", "2024-01-05", dtype="datetime64[D]")}
+    pq.write_table(pa.table(days | {f"{hour:02d}:00": np.arange(4.0) + hour for hour in range(24)}), out)
+    return out.getvalue()
+
+
 def _flac() -> bytes:
     import soundfile
 
@@ -275,6 +330,49 @@ EXAMPLES = {
     "ocel, SQLite": Example("ocel", lambda: {"x.sqlite": _in_folder(_sqlite)}, returns=True),
     "textlog": Example("textlog", _just("x.log", ACCESS), returns=True),
     "textlog, syslog": Example("textlog", _just("x.log", SYSLOG), {"layout": "syslog", "year": 2023}, returns=True),
+    "textlog, log4j": Example(
+        "textlog", _just("x.log", LOG4J), {"layout": "log4j", "session": "thread", "continued": True}, returns=True
+    ),
+    "textlog, rfc5424": Example("textlog", _just("x.log", RFC5424), {"layout": "rfc5424", "session": "pid"}, True),
+    "textlog, logfmt": Example("textlog", _just("x.log", LOGFMT), {"layout": "logfmt", "session_lines": 2}, True),
+    "textlog, haproxy": Example("textlog", _just("x.log", HAPROXY), {"layout": "haproxy", "idle": 1800}, True),
+    "textlog, journal": Example(
+        "textlog", _just("x.log", JOURNAL), {"layout": "syslog_iso", "idle": 1800, "continued": True}, returns=True
+    ),
+    "textlog, notation": Example(
+        "textlog", _just("x.log", NOTATION), {"layout": "<Date> <Time> <Level> <Content>", "session_lines": 9}, True
+    ),
+    "textlog, W3C": Example(
+        "textlog", _just("x.log", W3C),
+        {"layout": "<date> <time> <c_ip> <cs_uri_stem> <sc_status>", "comments": "#", "session": "c_ip",
+         "activity": "cs_uri_stem"}, True,
+    ),
+    "event-jsonl, journal": Example(
+        "event-jsonl", _just("x.json", JOURNAL_JSON),
+        {"case": "", "activity": "MESSAGE", "time": "__REALTIME_TIMESTAMP", "time_layout": "epoch_us", "idle": 1800},
+        returns=True,
+    ),
+    "event-csv, of an office": Example(
+        "event-csv", _just("x.csv", OFFICE_EVENTS),
+        {"time": ["Date", "Time"], "time_layout": "%d.%m.%Y %H:%M", "decimal": ",", "preamble": 3, "units": True,
+         "delimiter": ";"}, True,
+    ),
+    "event-csv, no header": Example(
+        "event-csv", _just("x.csv", NO_HEADER), {"names": ["case", "activity", "time"]}, returns=True
+    ),
+    "fasta, as found": Example("fasta", _just("x.fa", FASTA_AS_FOUND), returns=True),
+    "fastq, several lines": Example("fastq", _just("x.fq", FASTQ_LINES), returns=True),
+    "signal-csv, years": Example(
+        "signal-csv", _just("x.csv", SIGNAL_YEARS),
+        {"columns": "steps", "channels": ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov",
+                                          "Dec")}, True,
+    ),
+    "signal-csv, long": Example(
+        "signal-csv", _just("x.csv", SIGNAL_LONG), {"recording": "id", "channels": ("value",), "decimal": ","}, True
+    ),
+    "signal-parquet, days": Example(
+        "signal-parquet", lambda: {"x.parquet": _parquet_of_days()}, {"columns": "steps"}
+    ),
     "sessions": Example("sessions", _just("x.sessions", SESSIONS), returns=True),
     "xes": Example("xes", _just("x.xes", XES), returns=True),
     "signal-csv": Example("signal-csv", _just("x.csv", SIGNAL), returns=True),

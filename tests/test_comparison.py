@@ -23,7 +23,7 @@ from maskseq.evaluation.paired import MARGINS, by_region, compared, opponent
 from maskseq.evaluation.results import Result, stored_as
 from maskseq.masking.config import MaskingConfig
 from maskseq.predict.experts.tables import ContextTables
-from maskseq.tokenizer import requested_fields
+from maskseq.scoring.score import requested_fields
 from maskseq.types import Encoded
 from maskseq_events.case import Case
 from maskseq_events.tokenizer import EventTokenizer

@@ -596,7 +596,7 @@ def test_journals_in_json(tmp_path: Path, ending: str) -> None:
     assert choice.options["time"] == "__REALTIME_TIMESTAMP"
     assert choice.options["activity"] == "MESSAGE"
     reader = JsonLines(**choice.options)
-    cases = [item for item in reader.attempts(path)]
+    cases = list(reader.attempts(path))
     kept = [case for case in cases if isinstance(case, Case)]
     (case,) = kept
     expected = [int(event["__REALTIME_TIMESTAMP"]) for event in events]

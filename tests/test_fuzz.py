@@ -4,11 +4,13 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fuzz import MUTATION, mutate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_files import EXAMPLES
@@ -17,6 +19,9 @@ from maskseq.errors import MaskseqError
 from maskseq.infill.ranges import read_ranges
 from maskseq.infill.rules import NamedRule, read_interval
 from maskseq.recipe import load_recipe
+from maskseq.variants import Records, stretches
+from maskseq_genomics.sequence import Sequence as Bases
+from maskseq_genomics.vcf import Vcf
 
 FUZZ = Path(__file__).with_name("fuzz.py")
 REPOSITORY = FUZZ.parents[1]
@@ -60,6 +65,43 @@ def test_ranges_rules_and_intervals(text: str) -> None:
         survives(read_ranges, [text])
     survives(NamedRule.parse, text)
     survives(read_interval, text)
+
+
+VCF = (
+    b"##fileformat=VCFv4.3\n#CHROM\tPOS\tID\tREF\tALT\n"
+    b"chr1\t2\trs1\tA\tC,<DEL>,*\nchr1\t5\t.\tACGT\tA\nchr1\t0\t.\tN\tA]chr2:3]\n"
+)
+
+
+def damaged_vcf(mutations: Sequence[tuple[Any, ...]]) -> None:
+    """Each line that is no comment is listed, scored or with a reason."""
+    content = VCF
+    for mutation in mutations:
+        content = mutate(content, mutation)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.vcf"
+        path.write_bytes(content)
+        listed: list[Any] | None = None
+        with suppress(MaskseqError):
+            listed = list(Vcf().read(path))
+        if listed is None:
+            return
+        lines = content.removeprefix(b"\xef\xbb\xbf").decode(errors="backslashreplace").split("\n")
+        assert len(listed) >= sum(bool(line.strip()) and not line.startswith("#") for line in lines)
+        list(stretches(listed, Records(lambda: [Bases(key="chr1", residues=b"AACGTACGT" * 9)]), 32))
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(st.lists(MUTATION, max_size=4))
+def test_variant_files(mutations: list[tuple[Any, ...]]) -> None:
+    damaged_vcf(mutations)
+
+
+@pytest.mark.soak
+@settings(max_examples=SOAK, deadline=None)
+@given(st.lists(MUTATION, max_size=4))
+def test_many_variant_files(mutations: list[tuple[Any, ...]]) -> None:
+    damaged_vcf(mutations)
 
 
 BED_PIECES = st.sampled_from(

@@ -21,6 +21,7 @@ from maskseq.scoring.score import score_records
 from maskseq.storage.outputs import work_folder
 from maskseq_genomics.nucleotide import NucleotideTokenizer
 
+pytestmark = pytest.mark.filterwarnings("ignore:nothing says how odd is usual")  # there is no corpus
 BATCH = 300
 """Positions: a record is in several batches."""
 

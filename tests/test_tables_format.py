@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maskseq.apps.init import init
 from maskseq.errors import DataError, UsageError
+from maskseq.survey import Head
 from maskseq_tables.record import TableRows
 from maskseq_tables.table import KeyedTable
 
@@ -181,3 +183,11 @@ def test_long_tables_are_grouped_through_files(tmp_path: Path) -> None:
     reader = KeyedTable(key="k", order="n", max_rows=40)
     reader.write(reader.read(path), tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_bytes() == path.read_bytes()
+
+
+def test_a_first_row_of_values_is_never_taken_for_a_header(tmp_path: Path) -> None:
+    path = tmp_path / "nohead.csv"
+    path.write_text("".join(f"{i // 4:05d},step {i % 4},2024-03-01T08:{i:02d}:00\n" for i in range(40)))
+    assert KeyedTable.recognize(Head.of(path)) is None
+    with pytest.raises(UsageError, match=r"names=\["):
+        init([path], output=tmp_path / "recipe.toml", yes=True)

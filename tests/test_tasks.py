@@ -499,6 +499,16 @@ def test_one_class_too_many_or_too_few(dna_run: Path, tmp_path: Path) -> None:
     assert "'d'" in done.output
 
 
+def test_a_record_without_its_label_is_named(dna_run: Path, tmp_path: Path) -> None:
+    rows = with_motif(20)
+    table(tmp_path / "data.csv", [*rows[:7], (rows[7][0], ""), *rows[8:]])
+    text = 'kind = "binary"\n[data]\nfiles = ["data.csv"]\n[labels]\ncolumn = "label"\n'
+    done = refused(dna_run, task_file(tmp_path / "task.toml", text), tmp_path / "run")
+    assert done.exit_code == 3
+    assert "'8'" in done.output
+    assert len([line for line in done.output.splitlines() if line.strip()]) <= 3  # the error, and a hint
+
+
 def test_keys_without_labels_are_listed(dna_run: Path, tmp_path: Path) -> None:
     rows = with_motif(20)
     table(tmp_path / "data.csv", rows)

@@ -33,8 +33,9 @@ from maskseq.predict.experts.left_out import MOST_COUNTED
 from maskseq.predict.experts.training_data import training_data
 from maskseq.predict.protocol import Example
 from maskseq.recipe import load_recipe
+from maskseq.scoring.score import requested_fields
 from maskseq.storage.folder import file_digest
-from maskseq.tokenizer import Tokenizer, requested_fields
+from maskseq.tokenizer import Tokenizer
 from maskseq.trained import load
 from maskseq.types import Encoded, Stages
 

@@ -7,6 +7,7 @@ from maskseq.apps.generate import OPEN, asks_encoder
 from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.unfamiliar import encoded
 from maskseq.errors import UsageError
+from maskseq.formats import Names
 from maskseq.scoring.exact import exact_by_prefixes, exact_scores
 from maskseq.scoring.score import Score
 from maskseq.trained import TrainedModel
@@ -22,7 +23,8 @@ def exact_scores_of(run: TrainedModel, records: Iterable[Any], *, fields: Sequen
             f"{run.path} cannot say how probable what comes next is: it saw every sequence with its end\n\nhint: {OPEN}",
             code="not-supported",
         )
-    known = ((record.key, ids) for record, ids in encoded(watched(records, run.tokenizer), run.tokenizer))
+    names, seen = Names(), encoded(watched(records, run.tokenizer), run.tokenizer)
+    known = ((names.next(record.key).text, ids) for record, ids in seen)
     given: dict[str, Any] = {
         "tokenizer": run.tokenizer,
         "context": run.model.config.max_positions,

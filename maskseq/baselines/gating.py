@@ -22,7 +22,7 @@ from maskseq.evaluation.protocols import Protocol
 from maskseq.masking.config import MaskingConfig
 from maskseq.model.checkpoint import weights_digest
 from maskseq.predict.blend import ENCODER, Blend, Chosen, choose
-from maskseq.predict.experts.counted import count, is_small, seasons
+from maskseq.predict.experts.counted import FOR_NEXT, count, is_small, seasons
 from maskseq.predict.experts.left_out import with_file
 from maskseq.predict.experts.number_experts import LOCAL, series_of
 from maskseq.predict.experts.number_prior import cross_fitted_errors, worthless
@@ -54,8 +54,6 @@ SELECTED = 1 << 22
 PARTS: tuple[Split, ...] = ("train", "selection")
 """What experts are counted on, once the gate is fitted."""
 BY_WINDOW = "weights by window"
-BASELINES_ONLY = ("best Markov chain", "prefixes")
-"""Simple methods that are no experts: what they know, context tables know better."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +163,7 @@ def _counted(corpus: Corpus, parts: Sequence[Split], file: Sequence[Example], ow
     data = trained if tuple(parts) == ("train",) else training_data(corpus, parts)
     data = with_file(data, file, tokenizer) if file else data
     small, periods = is_small(trained.n_positions, tokenizer), seasons(trained.sequences, tokenizer)
-    found = count(data, tokenizer, periods=periods, small=small)
-    found = {name: each for name, each in found.items() if name not in BASELINES_ONLY}
+    found = count(data, tokenizer, periods=periods, small=small, without=FOR_NEXT)
     return found | {name: own_part("expert", name)(data, tokenizer) for name in own}
 
 

@@ -84,10 +84,7 @@ class CommandGroup(TyperGroup):
         try:
             with warnings.catch_warnings():  # whoever calls this from Python gets the filters back
                 warnings.showwarning = show
-                for category in (
-                    UserWarning,
-                    FutureWarning,
-                ):  # by default one of another command would silence this one's
+                for category in (UserWarning, FutureWarning):  # by default another command's would silence this one's
                     warnings.simplefilter("always", category)
                 return super().invoke(ctx)
         except MaskseqError as error:

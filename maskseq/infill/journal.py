@@ -91,7 +91,7 @@ def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def _saved(path: Path) -> dict[str, np.ndarray] | None:
     """Arrays on record; None if there are none, or they are damaged (each has a CRC-32)."""
     try:
-        with np.load(path) as saved:
+        with path.open("rb") as file, np.load(file) as saved:
             return {name: saved[name] for name in saved.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -235,7 +235,7 @@ class SamplerState:
         step = 1 if self.config.temperature > 0 else max(n - n_drawn, 1)
         if step == 1 and n_drawn:
             before = slice(0, n_drawn)
-            reached = stated.at(np.arange(n_drawn)).scores(self.numbers[cells[before]])
+            reached = stated.at(np.arange(n_drawn)).scores(self.numbers[cells[before]][:, None])[:, 0]
             own[before] = np.linalg.solve(factor[before, before], np.clip(reached, -FARTHEST, FARTHEST))
         for start in range(n_drawn, n, step):
             now = slice(start, start + step)

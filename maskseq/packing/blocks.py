@@ -88,7 +88,7 @@ def load_block(corpus: Corpus, plan: Block, *, first_sequence: int, numbers: boo
 def _stored(
     corpus: Corpus, sequence: Int[np.ndarray, "segments"], plan: Block, at: Int[np.ndarray, "segments"]
 ) -> tuple[Int[np.ndarray, "stretches"], Int[np.ndarray, "stretches"], Int[np.ndarray, "stretches"]]:
-    """The stretches that the pieces are stored in, in stored order: where each begins, how long it is, and where it goes.
+    """The stretches that the pieces are stored in, in stored order: where each begins, its length, and where it goes.
 
     A piece across the origin of a circle is two.
     """

@@ -2,11 +2,11 @@
 
     sequences ─cut→ pieces ─chunks, shuffled→ blocks ─best fit→ rows of T tokens
 
-A sequence longer than the context is cut into windows with a random phase an epoch, so that no position is always at
-an edge; in a circle, the last window goes on behind the origin. `cut` cuts some of the others in two. The tokens of a split, one sequence after the other, are divided into
-*chunks*, which are stored contiguously; a *block* is a few chunks drawn at random, the unit that is read and packed. So
-memory holds one block, rows mix distant parts of the corpus, and any block can be planned alone. Everything is a pure
-function of lengths and a key.
+A sequence longer than the context is cut into windows with a random phase an epoch, so that no position is always at an
+edge; in a circle, the last window goes on behind the origin. `cut` cuts some of the others in two. The tokens of a
+split, one sequence after the other, are divided into *chunks*, which are stored contiguously; a *block* is a few chunks
+drawn at random, the unit that is read and packed. So memory holds one block, rows mix distant parts of the corpus, and
+any block can be planned alone. Everything is a pure function of lengths and a key.
 
 The packer of ModernBERT (`sequence_packer.py`) is greedy over a buffer, and the last partial batch drops what it
 holds; here a block is packed whole.

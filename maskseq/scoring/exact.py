@@ -16,8 +16,8 @@ from maskseq.masking.open_prefixes import mask_tail
 from maskseq.model.encoder import Encoder
 from maskseq.predict.next import next_log_probs, run_causal
 from maskseq.predict.protocol import Example, Predict
-from maskseq.scoring.score import Score
-from maskseq.tokenizer import Tokenizer, requested_fields
+from maskseq.scoring.score import Score, requested_fields
+from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
 
 BATCH = 1 << 14

@@ -16,12 +16,13 @@ from jaxtyping import Bool, Float, Int, Integer
 
 from maskseq.corpus.budget import reaching
 from maskseq.errors import UsageError
+from maskseq.formats import most_alike
 from maskseq.infill.journal import Journal
 from maskseq.masking.units import raw_units
 from maskseq.predict.encoder import OVERLAP, windows
 from maskseq.predict.protocol import Example, Predict, answers_of
 from maskseq.predict.stated import Stated
-from maskseq.tokenizer import Tokenizer, requested_fields
+from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded, Progress, Vocabulary
 
 NOBODY: Mapping[str, Predict] = MappingProxyType({})
@@ -284,3 +285,14 @@ def _beyond(stated: Stated, numbers: Float[np.ndarray, " cells"]) -> Float[np.nd
 
     scores = torch.from_numpy(np.abs(stated.scores(numbers[:, None])[:, 0]))
     return np.asarray(-(torch.special.log_ndtr(-scores) / math.log(2) + 1))
+
+
+def requested_fields(tokenizer: Tokenizer[Any], names: Sequence[str]) -> Bool[np.ndarray, " fields"]:
+    """Which fields have one of these names; all of them where none is named."""
+    known = [field.name for field in tokenizer.fields]
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"there is no field {name!r}\n\nhint: the fields are {most_alike(name, known)}", code="unknown-name"
+            )
+    return np.array([not names or name in names for name in known])

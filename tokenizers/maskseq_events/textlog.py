@@ -56,8 +56,8 @@ class TextLog(EventTable):
     idle: float | None = None
     """A session ends when nothing happens for longer than this, in seconds; the next is called `KEY#2`."""
     continued: bool = False
-    """A line that does not fit belongs to the event before it, as those of a stack trace do, and of the first lines to none; else it is an
-    error."""
+    """A line that does not fit belongs to the event before it, as those of a stack trace do, and before the first event
+    to none; else it is an error."""
     comments: str = field(default="", metadata=ADDED)
     """Lines that begin like this are no events, such as `#`; empty: there are none."""
     encoding: str = "utf-8"

@@ -63,7 +63,8 @@ class Fasta(Format[Sequence]):
 
     circular: Literal["header", "all", "none"] = field(default="header", metadata=ADDED)
     """Which records are circles: those whose header says `circular=true` or `topology=circular`, all, or none. Bases
-    are then learned, filled, scored and embedded across the origin, and `--mask plasmid:4990-10` hides what lies around it."""
+    are then learned, filled, scored and embedded across the origin, and `--mask plasmid:4990-10` hides what lies around
+    it."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".fa", ".fasta", ".fna", ".ffn", ".frn", ".faa", ".fas")
 

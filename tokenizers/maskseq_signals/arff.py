@@ -15,7 +15,7 @@ TARGETS = ("class", "target", "label", "classattribute")
 
 
 @dataclass(frozen=True)
-class Attribute:
+class ArffAttribute:
     """A column of the file."""
 
     name: str
@@ -29,7 +29,7 @@ def arff_rows(path: Path, text: str) -> Iterator[tuple[int, list[list[str]], str
     The last attribute is that, unless it is a number of another name than `TARGETS`; all others are the values of one
     channel, or a relational attribute holds the channels.
     """
-    attributes: list[Attribute] = []
+    attributes: list[ArffAttribute] = []
     inside, in_data = False, False
     for number, raw in enumerate(text.splitlines(), 1):
         line, place = raw.strip(), f"line {number}"
@@ -53,7 +53,7 @@ def arff_rows(path: Path, text: str) -> Iterator[tuple[int, list[list[str]], str
             kind = found[2].strip().lower()
             inside = kind.startswith("relational")
             attributes.append(
-                Attribute(
+                ArffAttribute(
                     found[1].strip("'\""), "series" if inside else "number" if kind.startswith(NUMBERS) else "other"
                 )
             )
@@ -61,7 +61,7 @@ def arff_rows(path: Path, text: str) -> Iterator[tuple[int, list[list[str]], str
             raise DataError(path, "there is no @data line before the series", place=place)
 
 
-def _row(path: Path, place: str, line: str, attributes: list[Attribute]) -> tuple[list[list[str]], str | None]:
+def _row(path: Path, place: str, line: str, attributes: list[ArffAttribute]) -> tuple[list[list[str]], str | None]:
     if line.startswith("{"):
         raise DataError(path, "sparse rows are not read\n\nhint: write every value", place=place)
     quote = next((each for each in line if each in "'\""), '"')

@@ -16,7 +16,7 @@ ALIKE = 1.15
 
 
 @dataclass(frozen=True)
-class Step:
+class TimeStep:
     """How far apart the steps of recordings are."""
 
     length: float
@@ -24,7 +24,7 @@ class Step:
     """In seconds; False: in whatever the numbers in a column of times count."""
 
     @classmethod
-    def of(cls, record: Recording) -> "Step | None":
+    def of(cls, record: Recording) -> "TimeStep | None":
         """The usual one, where the recording says it."""
         if record.rate:
             return cls(1 / record.rate)
@@ -40,13 +40,13 @@ class Step:
         return cls(length, seconds) if length > 0 and math.isfinite(length) else None
 
     @classmethod
-    def common(cls, steps: Iterable["Step | None"]) -> "Step | None":
+    def common(cls, steps: Iterable["TimeStep | None"]) -> "TimeStep | None":
         """That of several recordings; None where one does not say it, or they differ."""
         found = list(steps)
         first = found[0] if found else None
         return first if first and all(each and first.is_like(each) for each in found) else None
 
-    def is_like(self, other: "Step") -> bool:
+    def is_like(self, other: "TimeStep") -> bool:
         """Whether it may be the same. Nobody knows what numbers count, if not seconds."""
         return self.seconds != other.seconds or 1 / ALIKE <= self.length / other.length <= ALIKE
 
@@ -54,9 +54,9 @@ class Step:
         return f"{self.length:,.6g}{' s' * self.seconds}"
 
 
-def unlike(trained: Step | None, record: Recording) -> str | None:
+def unlike(trained: TimeStep | None, record: Recording) -> str | None:
     """In words, that a recording has other steps than those that were trained on."""
-    step = Step.of(record) if trained else None
+    step = TimeStep.of(record) if trained else None
     if trained is None or step is None or trained.is_like(step):
         return None
     return f"time steps of {step}, but the run was trained on steps of {trained}; bring them to that first"

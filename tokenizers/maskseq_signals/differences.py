@@ -13,7 +13,7 @@ from maskseq.tokenizer import ABOUT, Tokenizer
 from maskseq.types import ABSENT, Encoded, Field, LegalCells, QuantizationError
 from maskseq_signals import clock
 from maskseq_signals.bins import Bins, mulaw_bins, uniform_bins, widths_beyond
-from maskseq_signals.clock import Step
+from maskseq_signals.clock import TimeStep
 from maskseq_signals.fit import Sample
 from maskseq_signals.recording import Recording
 
@@ -78,7 +78,7 @@ class DifferenceTokenizer(Tokenizer[Recording]):
     """
 
     channels: tuple[DifferenceChannel, ...]
-    step: Step | None = field(default=None, metadata=ABOUT)
+    step: TimeStep | None = field(default=None, metadata=ABOUT)
     """As in `quantize`."""
 
     @cached_property
@@ -107,12 +107,12 @@ class DifferenceTokenizer(Tokenizer[Recording]):
             raise UsageError(
                 f"tokenizer quantize-differences: {problem} (options: bins, levels, mu)", code="bad-option"
             )
-        values, steps, lengths = Sample(), Sample(), list[Step | None]()
+        values, steps, lengths = Sample(), Sample(), list[TimeStep | None]()
         first: Recording | None = None
         for record in records:
             first = first or record
             columns = record.select(first.names, first.units)
-            lengths.append(Step.of(record))
+            lengths.append(TimeStep.of(record))
             values.add(record.channels[:, columns])
             steps.add(np.diff(record.channels[:, columns], axis=0))
         if first is None:
@@ -133,7 +133,7 @@ class DifferenceTokenizer(Tokenizer[Recording]):
             channels.append(
                 DifferenceChannel(name=name, unit=unit, levels=levels_of, differences=steps_of, low=low, high=high)
             )
-        return cls(channels=tuple(channels), step=Step.common(lengths))
+        return cls(channels=tuple(channels), step=TimeStep.common(lengths))
 
     def encode(self, record: Recording) -> Encoded:
         ids = [channel.encode(record.channels[:, column]) for channel, column in self._matched(record)]

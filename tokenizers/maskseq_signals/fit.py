@@ -13,7 +13,7 @@ from maskseq.errors import UsageError
 from maskseq.tokenizer import with_options
 from maskseq_signals.bins import mulaw_bins, quantile_bins, uniform_bins
 from maskseq_signals.channel import Channel
-from maskseq_signals.clock import Step
+from maskseq_signals.clock import TimeStep
 from maskseq_signals.recording import Recording
 
 Scheme = Literal["uniform", "quantile", "mulaw", "level"]
@@ -62,14 +62,14 @@ def learn(records: Iterable[Recording], options: dict[str, Any]) -> dict[str, An
     """
     wanted = SignalFitOptions.of(options)
     names, units = wanted.channels, None
-    sample, rates, steps_of = Sample(), set[float | None](), list[Step | None]()
+    sample, rates, steps_of = Sample(), set[float | None](), list[TimeStep | None]()
     for record in records:
         names = names or record.names
         columns = record.select(names, units or [None] * len(names))
         units = units or tuple(record.units[column] for column in columns)
         sample.add(record.channels[:, columns])
         rates.add(record.rate)
-        steps_of.append(Step.of(record))
+        steps_of.append(TimeStep.of(record))
     if names is None or units is None:
         raise UsageError(
             "the quantize tokenizer was given no training recordings to be fitted on", code="too-little-data"
@@ -82,7 +82,7 @@ def learn(records: Iterable[Recording], options: dict[str, Any]) -> dict[str, An
     if wanted.scheme == "quantile":
         _warn_of_ties({each.name: len(each.bins.centres) for each in channels}, wanted.bins)
     rate = rates.pop() if len(rates) == 1 else None
-    return {"scheme": wanted.scheme, "channels": channels, "rate": rate, "step": Step.common(steps_of)}
+    return {"scheme": wanted.scheme, "channels": channels, "rate": rate, "step": TimeStep.common(steps_of)}
 
 
 def _warn_of_ties(found: dict[str, int], wanted: int) -> None:

@@ -12,7 +12,7 @@ from maskseq.errors import UsageError
 from maskseq.tokenizer import ABOUT, Tokenizer
 from maskseq.types import ABSENT, Encoded, Field, LegalCells, QuantizationError
 from maskseq_signals import clock
-from maskseq_signals.clock import Step
+from maskseq_signals.clock import TimeStep
 from maskseq_signals.recording import Recording
 from maskseq_signals.tokenizer import QuantizeTokenizer
 
@@ -28,7 +28,7 @@ class PatchTokenizer(Tokenizer[Recording]):
     patch: int
     steps: QuantizeTokenizer
     """How each time step is quantized."""
-    step: Step | None = field(default=None, metadata=ABOUT)
+    step: TimeStep | None = field(default=None, metadata=ABOUT)
     """As in `quantize`."""
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from maskseq.types import Encoded, Field, QuantizationError
 from maskseq_signals import clock
 from maskseq_signals.bins import widths_beyond
 from maskseq_signals.channel import Channel
-from maskseq_signals.clock import Step
+from maskseq_signals.clock import TimeStep
 from maskseq_signals.fit import Scheme, learn
 from maskseq_signals.recording import Recording
 from maskseq_signals.survey import suggest_bins
@@ -38,7 +38,7 @@ class QuantizeTokenizer(Tokenizer[Recording]):
     """How the channels were fitted."""
     rate: float | None = None
     """Samples a second of all training recordings; others are refused. None: unknown, or of several rates."""
-    step: Step | None = field(default=None, metadata=ABOUT)
+    step: TimeStep | None = field(default=None, metadata=ABOUT)
     """How far apart the steps of all training recordings are; where others are, `unlike` says it."""
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Tables whose rows are stretches of one series: a row a year and a column a month, or a row a day and a column an hour."""
+"""Tables whose rows are stretches of one series: a column a month of a year, or an hour of a day."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence

@@ -31,8 +31,10 @@ def claim_rows(head: Head, by_name: Claim | None) -> Claim | None:
     if table is None:
         return by_name
     names, rows, options = table
+    if any(layouts_of([name]) for name in names):  # a first row of values, which names no columns
+        return None
     rows = [row for row in rows if len(row) == len(names)][:ROWS]
-    if not rows or any(layouts_of([name]) for name in names):  # a first row of values names no columns
+    if not rows or (options.get("delimiter") and any(to_number(name) is not None for name in names)):
         return by_name
     columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
     if commas := _decimal_commas(columns, options.get("delimiter")):
@@ -66,7 +68,7 @@ def _table(head: Head) -> tuple[list[str], Sequence[Sequence[Value]], dict[str, 
         names, *found = csv.reader(lines, delimiter=delimiter, strict=True)
     except csv.Error:
         return None
-    if len(names) < 2 or any(to_number(name) is not None for name in names):  # a first row of values, or no table
+    if len(names) < 2:
         return None
     units = are_units(found)
     options: dict[str, Any] = ({"preamble": skipped} if skipped else {}) | ({"units": True} if units else {})

@@ -1,6 +1,6 @@
 """All simple methods that suit a vocabulary, by name: what a model is worth is judged beside the best of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,23 +30,29 @@ CHAIN = 1 << 12
 DEEP, SPANS, CROSS_FIELD, PREFIXES = f"{DEPTH} + {DEPTH} neighbours", "spans", "cross-field", "prefixes"
 BEST_CHAIN, COPIES = "best Markov chain", "copies"
 FOR_NEXT = frozenset({PREFIXES, BEST_CHAIN})
-"""What others are compared with, and experts for the next event only: they look at one side, or at few neighbours."""
+"""What others are compared with, and experts for the next event only: they look at one side, or at few neighbours, and
+context tables know better what they know."""
 
 Sequences = Sequence[Integer[np.ndarray, "_ _"]]
 
 
 def count(
-    data: TrainingData, tokenizer: Tokenizer[Any], *, periods: Sequence[int] = (), small: bool | None = None
+    data: TrainingData,
+    tokenizer: Tokenizer[Any],
+    *,
+    periods: Sequence[int] = (),
+    small: bool | None = None,
+    without: Collection[str] = (),
 ) -> dict[str, Predict]:
     """Those of numbers where all fields are ordinal, those of ids elsewhere.
 
     `periods` are those of seasons, in positions. `small`: with those whose memory and time small data allow (default:
-    if these are small, `is_small`).
+    if these are small, `is_small`). Methods `without` are not counted.
     """
     if None not in tokenizer.vocabulary.centres:
         return count_numbers(Numbered(data.sequences, data.numbers), tokenizer, periods)
     small = is_small(data.n_positions, tokenizer) if small is None else small
-    return {name: Remembered(predict) for name, predict in _of_ids(data, tokenizer, small).items()}
+    return {name: Remembered(predict) for name, predict in _of_ids(data, tokenizer, small, without).items()}
 
 
 def is_small(positions: int, tokenizer: Tokenizer[Any]) -> bool:
@@ -70,7 +76,7 @@ def thinned(data: TrainingData, tokenizer: Tokenizer[Any]) -> str | None:
     return f"deep tables count one of {step} of {cells:,} training cells" if step > 1 else None
 
 
-def _of_ids(data: TrainingData, tokenizer: Tokenizer[Any], small: bool) -> dict[str, Predict]:
+def _of_ids(data: TrainingData, tokenizer: Tokenizer[Any], small: bool, without: Collection[str]) -> dict[str, Predict]:
     vocabulary, views, records = tokenizer.vocabulary, data.views(tokenizer), OwnRecords(data, tokenizer)
     mirrored = bool(tokenizer.symmetries())
     found: dict[str, Predict] = {
@@ -82,13 +88,18 @@ def _of_ids(data: TrainingData, tokenizer: Tokenizer[Any], small: bool) -> dict[
         found[SPANS] = SpanPredict(views, vocabulary=vocabulary, records=records)
         if vocabulary.n_fields > 1:
             found[CROSS_FIELD] = CrossFieldTables(views, vocabulary=vocabulary, records=records)
+    if small and PREFIXES not in without:
         found[PREFIXES] = DeepTables(views, vocabulary=vocabulary, left=PREFIX, right=0, records=records)
     columns = [[ids[:, field] for ids in views] for field in range(vocabulary.n_fields)]
-    orders = [
-        best_order(column, n_ids=n_ids, largest=CHAIN) if n_ids**2 <= CHAIN else 0
-        for column, n_ids in zip(columns, vocabulary.n_outputs, strict=True)
-    ]
-    if all(orders):
+    orders = (
+        []
+        if BEST_CHAIN in without
+        else [
+            best_order(column, n_ids=n_ids, largest=CHAIN) if n_ids**2 <= CHAIN else 0
+            for column, n_ids in zip(columns, vocabulary.n_outputs, strict=True)
+        ]
+    )
+    if orders and all(orders):
         chains = [
             Markov.count(column, n_ids=n_ids, order=order)
             for column, n_ids, order in zip(columns, vocabulary.n_outputs, orders, strict=True)
