@@ -136,12 +136,12 @@ class SignalCsv(Format[Recording]):
         columns = [list(column) for column in zip(*rows, strict=True)]
         usual = time = reader._time_column(names, rows[0], head.path)
         dates = [i for i, name in enumerate(names) if name.lower() in TIME_NAMES or all(map(is_date, columns[i]))]
-        if time is None and len(names) > 1 and is_clock(columns[0], reader.decimal):
+        known = [any(reader.number(cell) is not None for cell in column) for column in columns]
+        plain = [known[i] and not any(map(reader._text, column)) for i, column in enumerate(columns)]
+        if time is None and len(names) > 1 and all(plain) and is_clock(columns[0], reader.decimal):
             time, dates = 0, [0, *dates]
         apart = told_apart(names, columns, dates, decimal=reader.decimal)
         time, owner = apart or (time, None)
-        known = [any(reader.number(cell) is not None for cell in column) for column in columns]
-        plain = [known[i] and not any(map(reader._text, column)) for i, column in enumerate(columns)]
         numeric = [name for i, name in enumerate(names) if i not in (time, owner) and plain[i]]
         dated = time in dates
         others = [repr(name) for i, name in enumerate(names) if i not in (time, owner) and not plain[i]]
