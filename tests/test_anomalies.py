@@ -5,6 +5,8 @@ import json
 import math
 import shutil
 import sys
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,11 @@ def test_detectors_are_what_they_say() -> None:
         apart = [sum(abs(text.count(x) - t.count(x)) for x in "abcdef?") / (len(text) + len(t)) for t in training]
         assert found["counts"](mine) == pytest.approx(min(apart))
     assert found["2-grams"](ids("abc")) < 2 < found["2-grams"](ids("acb"))  # "ac" was never seen
+    pairs = Counter(pair for each in training for pair in pairwise(f"^{each}$"))
+    after = Counter(first for first, _ in pairs.elements())
+    for text in ("abc", "acb", "a", "bd"):
+        bits = [-np.log2((pairs[x, y] + 0.5) / (after[x] + 1)) for x, y in pairwise(f"^{text}$")]
+        assert found["transitions"](ids(text)) == pytest.approx(max(a + b for a, b in pairwise(bits)))
     assert found["length"](ids("ab" * 9)) > found["length"](ids("abc")) == 0
 
 
@@ -202,11 +209,11 @@ def test_swapped_events_come_first(run: Path, tmp_path: Path) -> None:
     file = log(tmp_path / "new.csv", 60, 1, faults=6)
     result = invoke("score", run, file, "--output", tmp_path / "scores.csv")
     assert result.exit_code == 0, result.output
-    rows = list(csv.DictReader((tmp_path / "scores.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()))
     assert list(rows[0])[:2] == ["key", "odd"]
     first = sorted(rows, key=lambda row: -float(row["odd"]))[:6]
     assert {row["key"] for row in first} == {f"1-{i}" for i in range(6)}
-    assert {row["odd_part"] for row in first} <= {"2-grams", "3-grams"}
+    assert {row["odd_part"] for row in first} <= {"transitions", "2-grams", "3-grams"}
 
 
 def test_labelled_records_are_told_apart(run: Path, tmp_path: Path) -> None:

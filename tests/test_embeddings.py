@@ -151,16 +151,17 @@ def killed(checkpoint: Path, fasta: Path, output: Path, *, pooling: str, at: str
 KILLS = ["4", "9", "000002.json", "OUTPUT"]
 
 
+@pytest.mark.parametrize("kills", [KILLS[::3], pytest.param(KILLS, marks=pytest.mark.soak)], ids=len)
 @pytest.mark.parametrize(("pooling", "ending"), [("mean", ".parquet"), ("none", ".zarr")])
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(
-    checkpoint: Path, fasta: Path, tmp_path: Path, pooling: Any, ending: str
+    checkpoint: Path, fasta: Path, tmp_path: Path, pooling: Any, ending: str, kills: list[str]
 ) -> None:
     run = maskseq.load(checkpoint)
     whole = tmp_path / f"whole{ending}"
     embed_file(run, fasta, output=whole, pooling=pooling, **SMALL)
     broken = tmp_path / f"broken{ending}"
     made_at, resumed = f"{work_folder(broken)}/content", []
-    for at in KILLS:
+    for at in kills:
         assert killed(checkpoint, fasta, broken, pooling=pooling, at=at.replace("OUTPUT", made_at)) == -9
         assert not broken.exists()
         resumed.append(len(list((work_folder(broken) / "parts").glob("0*.json"))))

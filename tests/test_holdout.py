@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskseq.calibration.fit import fit_calibration
-from maskseq.evaluation.holdout import held_out_fills, mask_spans, segments_of
+from maskseq.calibration.fit import fit_calibration, fit_temperature, nats_of
+from maskseq.evaluation.holdout import calibrate_on, held_out_fills, mask_spans, segments_of
 from maskseq.infill.sampler import InfillConfig
 from maskseq.infill.window_plan import runs
 from maskseq.predict.calibrated import span_classes
@@ -118,3 +118,29 @@ def test_pieces_cover_what_there_is_for_about_so_many_cells(lengths: list[int]) 
     few, once = segments_of(records, context=64, cells=2, share=0.2, seed=1)
     assert len(few) < len(segments) or len(segments) <= 2
     assert once == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(1, 200), outputs=st.integers(2, 9), sharp=st.floats(0.2, 6), seed=st.integers(0, 1 << 20))
+def test_no_temperature_is_better_than_the_fitted_one(n: int, outputs: int, sharp: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.ones(outputs), size=n) ** sharp
+    probabilities[:, -1] *= rng.random(n) < 0.5  # what a grammar forbids
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    truth = rng.integers(outputs, size=n)
+    found = fit_temperature(probabilities, truth)
+    best = min(nats_of(probabilities, truth, t) for t in np.geomspace(0.05, 20, 400))
+    assert nats_of(probabilities, truth, found) <= best + 1e-6 * max(best, 1)
+
+
+class Seven(Letters):
+    fields = tuple(Field(name=name, tokens=tuple("abc")) for name in "tuvwxyz")
+
+
+@pytest.mark.parametrize("tokenizer", [Letters(), Seven()])
+def test_a_calibration_asks_about_as_many_cells_as_are_requested(tokenizer: Letters) -> None:
+    rng, n_fields = np.random.default_rng(0), len(tokenizer.fields)
+    records = [(f"r{i}", Encoded(rng.integers(3, size=(300, n_fields)))) for i in range(20)]
+    predict = of_ids(lambda ids, cells: [np.log(np.full((len(each), 3), 1 / 3)) for each in cells])
+    found = calibrate_on(predict, records, InfillConfig(), tokenizer=tokenizer, context=64, cells=2000)
+    assert 1200 <= sum(group.n_cells for group in found.groups) <= 3000

@@ -171,7 +171,10 @@ REAL = [  # what PROVENANCE.md and the publishers say of them
     ("genomics/human_TATA_promoters_EPDnew.txt", "sequence-lines", {"letters": "DNA"}, None),
     pytest.param("events/helpdesk.xes.gz", "xes", {}, "all 4,580 records, 21,348 raw units", marks=pytest.mark.soak),
     ("events/helpdesk_full.csv", "event-csv", {}, "all 4,580 records, 21,348 raw units"),
-    ("events/helpdesk_tax2017_ids.csv", "event-csv", {}, "all 3,804 records, 13,710 raw units"),
+    pytest.param(
+        *("events/helpdesk_tax2017_ids.csv", "event-csv", {}, "all 3,804 records, 13,710 raw units"),
+        marks=pytest.mark.soak,
+    ),
     pytest.param("events/sepsis.csv", "event-csv", {}, "all 1,050 records, 15,214 raw units", marks=pytest.mark.soak),
     ("events/hdfs_sessions_train.txt", "sessions", {}, "all 4,855 records, 95,125 raw units"),
     ("events/loghub/BGL_2k.log", "textlog", {}, "all 20 records, 2,000 raw units"),

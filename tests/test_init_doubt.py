@@ -277,7 +277,7 @@ def test_under_any_names_no_counter_and_no_time_is_a_role(
         assert options["time"] in (title[2], "")
 
 
-@pytest.mark.parametrize("by_time", [False, True])
+@pytest.mark.parametrize("by_time", [pytest.param(False, marks=pytest.mark.soak), True])
 def test_of_a_real_log_whose_columns_have_other_names_the_case_is_the_first_choice(
     by_time: bool, shared_data: Path, tmp_path: Path
 ) -> None:
@@ -291,10 +291,11 @@ def test_of_a_real_log_whose_columns_have_other_names_the_case_is_the_first_choi
     assert options_of(first) == {"case": "Vorfall", "activity": "Was", "time": "Wann"}
 
 
-REAL = ("Apache", "BGL", "HDFS", "OpenSSH")
+REAL = ("Apache_2k.log_structured.csv", "OpenSSH_2k.log_structured.csv", "HDFS_2k.log")
+MORE = ("BGL_2k.log_structured.csv", "HDFS_2k.log_structured.csv", "BGL_2k.log")
 
 
-@pytest.mark.parametrize("name", [*(f"{n}_2k.log_structured.csv" for n in REAL), "HDFS_2k.log", "BGL_2k.log"])
+@pytest.mark.parametrize("name", [*REAL, *(pytest.param(name, marks=pytest.mark.soak) for name in MORE)])
 def test_of_real_logs_without_cases_nothing_is_stated_as_a_fact(name: str, shared_data: Path, tmp_path: Path) -> None:
     for each in requested(shared_data / "events" / "loghub" / name, folder=tmp_path)["candidates"]:
         assert options_of(each).get("case") not in ("LineId", "Time", "Date", "Timestamp", "Day", "EventId")

@@ -10,6 +10,7 @@ import pytest
 from three_domains import DOMAINS, Prepared, command, prepared
 
 from maskseq.cli.fit import known_records
+from maskseq.corpus.dress import ReadAs
 from maskseq.corpus.intake import Intake, Restored
 from maskseq.errors import DataError, DataWarning
 from maskseq.formats import Format
@@ -106,8 +107,8 @@ def test_calibration_reads_as_the_other_commands_do(ready: Prepared) -> None:
     run = load(ready.folder / "run")
     bad, good = ready.file("bad", ready.domain.text), ready.file("good", ready.domain.sound)
     with pytest.warns(DataWarning, match="records skipped"):
-        kept = [ids.ids.tolist() for _, ids in known_records(run, bad, None, {}, "skip")]
-    assert kept == [ids.ids.tolist() for _, ids in known_records(run, good, None, {}, "stop")]
+        kept = [ids.ids.tolist() for _, ids in known_records(run, bad, ReadAs(on_error="skip"))]
+    assert kept == [ids.ids.tolist() for _, ids in known_records(run, good, ReadAs())]
 
 
 def test_a_build_says_how_many_it_skipped(ready: Prepared, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_much_is_warned_of_with_alternatives_and_little_is_told(tmp_path: Path) 
         assert overlap_of(corpus) is None
 
 
-@pytest.mark.parametrize("name", ["sepsis.csv", "helpdesk_full.csv"])
+@pytest.mark.parametrize("name", ["sepsis.csv", pytest.param("helpdesk_full.csv", marks=pytest.mark.soak)])
 def test_init_says_what_is_left_out_of_real_logs(shared_data: Path, tmp_path: Path, name: str) -> None:
     """All cases are gone through by hand."""
     output = tmp_path / "recipe.toml"

@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -35,12 +36,9 @@ def genome(tmp_path: Path) -> Path:
 
 
 def scored(folder: Path, file: Path, output: Path, **given: Any) -> None:
-    trained.score_records = partial(score_records, batch_positions=BATCH)  # type: ignore[attr-defined]
-    try:
-        run = maskseq.load(folder)
+    run = maskseq.load(folder)
+    with patch.object(trained, "score_records", partial(score_records, batch_positions=BATCH)):
         score_file(run, run.intake(file), output=output, per_position=True, stride=4, **given)
-    finally:
-        trained.score_records = score_records  # type: ignore[attr-defined]
 
 
 def test_a_killed_score_goes_on_to_the_same_bytes(

@@ -19,6 +19,7 @@ from maskseq.apps.rows import rows_of
 from maskseq.calibration.stored import held_out_records
 from maskseq.cli import app
 from maskseq.comparison.question import Question
+from maskseq.corpus.dress import ReadAs
 from maskseq.recipe import load_recipe
 from maskseq.survey import Suggestion
 from maskseq.training.metrics import Watched
@@ -125,7 +126,7 @@ def test_evaluate_reads_the_test_and_calibrate_reads_selection(three: Path, monk
     assert "test data" in evaluate_baselines(three / "run" / "corpus", question=question).to_json()["of"]["data"]
     assert all(each == keys["test"] for each in seen)
     assert len(seen) == 3 * 3  # three protocols each
-    chosen_by = {key.partition("@")[0] for key, _ in fit.known_records(run, None, None, {}, "stop")}
+    chosen_by = {key.partition("@")[0] for key, _ in fit.known_records(run, None, ReadAs())}
     assert chosen_by == keys["selection"] == {key.partition("@")[0] for key, _ in held_out_records(corpus)}
 
 

@@ -20,7 +20,7 @@ def exact_scores_of(run: TrainedModel, records: Iterable[Any], *, fields: Sequen
     """
     if not asks_encoder(run):
         raise UsageError(
-            f"{run.path} cannot say how probable what comes next is: it saw every sequence with its end\n\nhint: {OPEN}",
+            f"{run.path} cannot say what comes next: it saw every sequence with its end\n\nhint: {OPEN}",
             code="not-supported",
         )
     names, seen = Names(), encoded(watched(records, run.tokenizer), run.tokenizer)

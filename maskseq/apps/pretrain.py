@@ -43,8 +43,8 @@ MOST_EPOCHS, PARAMETERS_A_CELL = 50, 50
 """Beyond these a run is told that it is out of proportion."""
 FEWEST_CALIBRATED = 2000
 """Known cells of selection data below which no calibration is fitted."""
-CALIBRATED = 3000
-"""Cells that one is fitted on, about: it takes as long as filling them."""
+CALIBRATED, CALIBRATED_A_FIELD = 3000, 500
+"""Cells that one is fitted on, about, at least and by field: it takes as long as filling them."""
 
 
 def pretrain(
@@ -237,8 +237,9 @@ def calibrate_run(run: TrainedModel, corpus: Corpus) -> tuple[TrainedModel, str]
     n_known = sum(int(np.count_nonzero(each.scorable(askable(each.ids)))) for _, each in corpus.each("selection"))
     if n_known < FEWEST_CALIBRATED:
         return run, f"not calibrated: {n_known:,} cells are held out for selection, and it takes {FEWEST_CALIBRATED:,}"
+    n_cells = max(CALIBRATED, CALIBRATED_A_FIELD * corpus.tokenizer.vocabulary.n_fields)
     try:
-        run = run.calibrate(held_out_records(corpus), cells=CALIBRATED, data="the selection data")
+        run = run.calibrate(held_out_records(corpus), cells=n_cells, data="the selection data")
     except UsageError as error:  # the run is trained, whatever hinders this
         return run, f"not calibrated: {str(error).partition(chr(10))[0]}"
     assert run.fitted is not None

@@ -139,27 +139,46 @@ def calibration_error(
 
 
 def fit_temperature(probabilities: Float[np.ndarray, "cells outputs"], truth: Int[np.ndarray, " cells"]) -> float:
-    """The temperature under which the true values are most probable.
+    """The temperature, of 0.05 to 20, under which the true values are most probable.
 
-    The log-likelihood is concave in 1/T, so that a golden-section search finds its maximum.
+    The log-loss is convex in 1/T: Newton's method, halved where a step leaves what its slopes allow.
     """
-    low, high, ratio = np.log(0.05), np.log(20.0), (np.sqrt(5) - 1) / 2
-    for _ in range(40):  # to 3e-8 of the range
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        losses = [nats_of(probabilities, truth, float(np.exp(each))) for each in (left, right)]
-        low, high = (low, right) if losses[0] <= losses[1] else (left, high)
-    return float(np.exp((low + high) / 2))
+    logs, true = _logs(probabilities, truth)
+    possible = logs > -np.inf
+    finite = np.where(possible, logs, 0)
+    low, high, inverse = 0.05, 20.0, 1.0
+    for _ in range(60):
+        scaled = np.exp(
+            inverse * (logs - logs.max(axis=1, keepdims=True, initial=0)), where=possible, out=np.zeros_like(logs)
+        )
+        scaled /= scaled.sum(axis=1, keepdims=True)
+        mean = np.einsum("co,co->c", scaled, finite)
+        slope = float(np.sum(mean - true))
+        spread = float(np.einsum("co,co,co->", scaled, finite, finite) - np.sum(mean**2))
+        low, high = (inverse, high) if slope < 0 else (low, inverse)
+        step = inverse - slope / spread if spread > 0 else low
+        before, inverse = inverse, step if low < step < high else (low + high) / 2
+        if abs(inverse - before) <= 1e-9 * before:
+            break
+    return 1 / inverse
 
 
 def nats_of(
     probabilities: Float[np.ndarray, "cells outputs"], truth: Int[np.ndarray, " cells"], temperature: float
 ) -> float:
     """Log-loss of the true values at a temperature; those held impossible do not count."""
+    logs, true = _logs(probabilities, truth)
+    return float(np.sum(np.logaddexp.reduce(logs / temperature, axis=1) - true / temperature))
+
+
+def _logs(
+    probabilities: Float[np.ndarray, "cells outputs"], truth: Int[np.ndarray, " cells"]
+) -> tuple[Float[np.ndarray, "some others"], Float[np.ndarray, " some"]]:
+    """Of cells whose truth is held possible: logarithms of what any of them may be, and of the truth."""
     given = probabilities[np.arange(len(truth)), truth]
-    rows, truth = probabilities[given > 0].astype(np.float64), truth[given > 0]
+    rows = probabilities[given > 0]
     with np.errstate(divide="ignore"):
-        logits = np.log(rows) / temperature
-    return float(np.sum(np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(truth)), truth]))
+        return np.log(rows[:, rows.any(axis=0)].astype(np.float64)), np.log(given[given > 0].astype(np.float64))
 
 
 @dataclass(frozen=True)

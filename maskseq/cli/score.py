@@ -63,7 +63,7 @@ def score(
 ) -> None:
     """How odd each record is, and where: anomalies are what surprises a model of normal data.
 
-    The column odd comes first: the oddest cell against what is usual for its field, and n-grams against those of
+    The column odd comes first: the oddest cell against what is usual for its field, and transitions against those of
     training; 1 is as usual, 3 is an anomaly. Then bits per cell, every cell given the others. Tab-separated, or JSON
     lines.
     """

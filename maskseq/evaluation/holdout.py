@@ -93,7 +93,11 @@ def calibrate_on(
 ) -> Calibration:
     """Fit a calibration on about so many cells hidden in known records."""
     cells = min(cells, max(MAX_PROBABILITIES // max(tokenizer.vocabulary.n_outputs), 1000))
-    segments, rounds = segments_of(records, context=context, cells=cells, share=MASKED_SHARE, seed=config.seed)
+    n_fields = tokenizer.vocabulary.n_fields - len(tokenizer.vocabulary.given)
+    a_position = (1 + n_fields) / 2  # spans are of one field or, as often, of all
+    segments, rounds = segments_of(
+        records, context=context, cells=round(cells / a_position), share=MASKED_SHARE, seed=config.seed
+    )
     again = ((f"{key}#{number}", segment) for number in range(rounds) for key, segment in segments)
 
     def fills() -> Iterator[tuple[Fill, Integer[np.ndarray, "length fields"]]]:

@@ -6,8 +6,8 @@ from torch import Tensor
 
 
 def dropout(
-    x: Float[Tensor, "tokens hidden"], p: float, keys: Int[Tensor, "rows"] | None, place: int
-) -> Float[Tensor, "tokens hidden"]:
+    x: Float[Tensor, "tokens *values"], p: float, keys: Int[Tensor, "rows"] | None, place: int
+) -> Float[Tensor, "tokens *values"]:
     """Drop a share `p` of the entries and scale up the rest; nothing without keys.
 
     The tokens belong to rows of equal length, one key each, so a row drops the same whichever rows are with it.

@@ -17,7 +17,7 @@ from maskseq.types import Vocabulary
 Ids = Integer[np.ndarray, "_ _"]
 GRAMS = (2, 3)
 """Lengths of n-grams."""
-PAIRS = f"{GRAMS[0]}-grams"
+TRANSITIONS = "transitions"
 VARIANTS = 2000
 """Training sequences, the most frequent ones, that others are compared with."""
 LONGEST = 512
@@ -50,7 +50,8 @@ def detectors(sequences: Iterable[Ids], vocabulary: Vocabulary, fields: Sequence
     lengths = np.array([len(ids) for ids in training])
     texts = Counter(tuple(ids[:, column].tolist()) for ids in training)
     found: dict[str, Detector] = {"never seen": NeverSeen.count(training, vocabulary, requested)}
-    found |= {f"{n}-grams": Grams.count(texts, n, column) for n in GRAMS}
+    grams = {n: Grams.count(texts, n, column) for n in GRAMS}
+    found |= {TRANSITIONS: Transitions(grams[GRAMS[0]]), **{f"{n}-grams": each for n, each in grams.items()}}
     if np.median(lengths) <= LONGEST:
         common = [text for text, _ in texts.most_common(VARIANTS) if len(text) <= LONGEST]
         found["length"] = Length(np.sort(lengths))
@@ -120,11 +121,30 @@ class Grams:
         return cls(counts, contexts, n, column)
 
     def __call__(self, ids: Ids) -> float:
+        return float(self.bits(ids).max())
+
+    def bits(self, ids: Ids) -> Float[np.ndarray, " grams"]:
+        """−log₂ of the share of each, from left to right."""
         shares = [
             (self.counts[gram] + 0.5) / (self.contexts[gram[:-1]] + 1)
             for gram in _grams(tuple(ids[:, self.column].tolist()), self.n)
         ]
-        return float(-np.log2(min(shares)))
+        return np.asarray(-np.log2(shares))
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """How rare the transitions into and out of one value are together, where they are rarest.
+
+    *Why*: a value that does not belong breaks both, a rare but normal course only one.
+    """
+
+    least: ClassVar[float] = 1.0
+    pairs: Grams
+
+    def __call__(self, ids: Ids) -> float:
+        bits = self.pairs.bits(ids)
+        return float((bits[1:] + bits[:-1]).max() if len(bits) > 1 else bits[0])
 
 
 def _grams(text: tuple[int, ...], n: int) -> Iterable[tuple[int, ...]]:

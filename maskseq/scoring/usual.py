@@ -1,4 +1,4 @@
-"""How odd a record is: its oddest cell, compared with what is usual for its field, and its rarest pair of neighbours.
+"""How odd a record is: its oddest cell, compared with what is usual for its field, and its rarest transitions.
 
 A number of bits means something else in each field: in one every cell is a surprise, in another next to none. So the
 oddest cell of each field is divided by the oddest of that field in most normal records. A second opinion is heard, that
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from maskseq.scoring.detectors import PAIRS, Detector
+from maskseq.scoring.detectors import TRANSITIONS, Detector
 from maskseq.scoring.score import Score
 from maskseq.types import Encoded
 
@@ -71,9 +71,9 @@ class Usual:
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     def odd(self, parts: Mapping[str, float]) -> float:
-        """One number for a record, 1 being as usual: its oddest cell and, where there are any, its rarest 2-gram."""
+        """One number for a record, 1 being as usual: its oddest cell and, where there are any, its transitions."""
         cells = max((value for name, value in parts.items() if name in self.fields), default=math.nan)
-        return (cells + parts[PAIRS]) / 2 if PAIRS in parts else cells
+        return (cells + parts[TRANSITIONS]) / 2 if TRANSITIONS in parts else cells
 
 
 def normal_records(

@@ -57,7 +57,7 @@ class FitData:
     train: Sequence[TaskExample]
     train_targets: Float[np.ndarray, "answers columns"]
     selection: Sequence[TaskExample]
-    selection_targets: Float[np.ndarray, "answers columns"]
+    selection_targets: Float[np.ndarray, "selected columns"]
 
 
 @dataclass

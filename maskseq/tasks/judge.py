@@ -66,7 +66,7 @@ def shown(methods: Mapping[str, Mapping[str, Figure]]) -> dict[str, dict[str, st
 
 def judge_task(
     space: TargetSpace,
-    network: tuple[Predicted, Predicted],
+    network: tuple[Float[np.ndarray, "selected predicted"], Predicted],
     simple: Sequence[SimpleMethod],
     selection: Sequence[TaskExample],
     test: Sequence[TaskExample],

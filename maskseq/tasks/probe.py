@@ -115,7 +115,7 @@ def _probe(
     train: Int[np.ndarray, " train"],
     test: Int[np.ndarray, " test"],
     seed: int,
-) -> Predicted:
+) -> Float[np.ndarray, " test predicted"]:
     if space.kind == "regression":
         model = PROBES[name](True, seed).fit(vectors[train], targets[train, 0])
         return np.asarray(model.predict(vectors[test]))[:, None]

@@ -180,7 +180,10 @@ class ReferenceConfig(PriorConfig):
 
     def check(self, vocabulary: Vocabulary) -> None:
         if not 0 <= self.bins <= MAX_VARIABLES or self.bins == 1:
-            raise UsageError(f"reference.bins = {self.bins} must be from 2 to {MAX_VARIABLES}, or 0 for no reference")
+            raise UsageError(
+                f"reference.bins = {self.bins} must be from 2 to {MAX_VARIABLES}, or 0 for no reference",
+                code="bad-option",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +212,8 @@ class PriorSwitches:
                 )
         if self.reference.on and (self.linear_prior.on or self.ngram_prior.on):
             raise UsageError(
-                "model.reference is where densities start; linear_prior and ngram_prior start elsewhere: choose one"
+                "model.reference is where densities start; linear_prior and ngram_prior start elsewhere: choose one",
+                code="bad-option",
             )
 
 

@@ -239,7 +239,8 @@ def by_digits(
         words = packed(digits, places, path, base)
         keys = [*words[::-1]] if groups is None else [*words[::-1], groups]
         return np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys)
-    steps, order = [*path], None
+    steps = [*path]
+    order: Int[np.ndarray, " places"] | None = None
     while steps or groups is not None:
         word, unit = np.zeros(len(places), np.uint16), 1
         now = places if order is None else places[order]

@@ -96,11 +96,9 @@ class NumberPredict:
         ]
 
     def _found(self, values: Values, at: tuple[Int[np.ndarray, " cells"], ...]) -> tuple[Values, Values]:
-        asked = values.tobytes()
-        if self.some is not None:
-            requested = np.zeros(values.shape, bool)
-            requested[at] = True
-            asked += requested.tobytes()
+        requested = np.full(values.shape, self.some is None)
+        requested[at] = True
+        asked = values.tobytes() + requested.tobytes()
         key = hashlib.blake2b(asked, digest_size=16, key=repr(values.shape).encode()).digest()
         if key not in self.kept:
             self.kept[key] = self.posterior(values) if self.some is None else self.some(values, requested)
