@@ -342,7 +342,7 @@ class Tokenizer(ABC, Generic[R]):
         fields that have their defaults are left out: one that is added later changes nothing. So is what is only
         `ABOUT` the training records.
         """
-        own = type(self).__dataclass_fields__
+        own = getattr(type(self), "__dataclass_fields__", {})
         state = {
             key: value
             for key, value in self.state().items()

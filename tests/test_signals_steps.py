@@ -37,7 +37,7 @@ def warnings(tokenizer: Tokenizer[Any], record: Recording) -> list[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_another_step_is_reported_with_both(kind: type[Any]) -> None:
-    tokenizer = kind.fit([recording(hours=1)])
+    tokenizer = kind.fit([recording(hours=1)], bins=8)
     (text,) = warnings(tokenizer, recording(minutes=10))
     assert "600 s" in text
     assert "3,600 s" in text
@@ -48,17 +48,17 @@ def test_another_step_is_reported_with_both(kind: type[Any]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_step_or_one_that_nobody_knows_is_not(kind: type[Any]) -> None:
-    hourly = kind.fit([recording(hours=1)])
+    hourly = kind.fit([recording(hours=1)], bins=8)
     later = recording(hours=1)
     gaps = replace(later, times=["" if i % 7 == 3 else time for i, time in enumerate(later.times or ())])
     for record in (later, gaps, replace(later, times=None), numbered(1), numbered(600)):
         assert warnings(hourly, record) == []
-    mixed = kind.fit([recording(hours=1), recording(minutes=10)])
+    mixed = kind.fit([recording(hours=1), recording(minutes=10)], bins=8)
     assert warnings(mixed, recording(days=1)) == []
 
 
 def test_numbers_are_compared_with_numbers() -> None:
-    tokenizer = QuantizeTokenizer.fit([numbered(0.004)])
+    tokenizer = QuantizeTokenizer.fit([numbered(0.004)], bins=8)
     assert warnings(tokenizer, numbered(0.004)) == []
     assert len(warnings(tokenizer, numbered(0.01))) == 1
 
@@ -67,11 +67,11 @@ def test_months_differ_in_length_and_are_one_step(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("month,x\n" + "".join(f"{2000 + i // 12}-{1 + i % 12:02d}-01,{i % 9}\n" for i in range(60)))
     (record,) = SignalCsv().read(path)
-    assert warnings(QuantizeTokenizer.fit([record]), record.cut(1, 3)) == []
+    assert warnings(QuantizeTokenizer.fit([record], bins=8), record.cut(1, 3)) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_only_remembered_is_no_part_of_the_fingerprint(kind: type[Any]) -> None:
-    tokenizer = kind.fit([recording(hours=1)])
+    tokenizer = kind.fit([recording(hours=1)], bins=8)
     assert tokenizer.step is not None
     assert replace(tokenizer, step=None).fingerprint == tokenizer.fingerprint

@@ -84,7 +84,7 @@ def embed_file(
     if taken := sorted({"key", "keys", "vector", "vectors", "position", "offsets"} & set(keep)):
         raise UsageError(f"--keep {taken[0]}: the output has something else of that name", code="exists")
     intake = run.intake(file, read_as)
-    about = {
+    about: dict[str, Any] = {
         "pooling": pooling,
         "hidden_size": run.model.config.hidden_size,
         "symmetries": [symmetry.name for symmetry in embedder.symmetries],

@@ -83,7 +83,7 @@ def _write(path: Path, fills: Sequence[Fill]) -> None:
     _save(path, {"counts": counts, "passes": passes, **arrays})
 
 
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _save(path: Path, arrays: dict[str, Any]) -> None:
     with replacing(path) as aside, aside.open("wb") as file:
         np.savez(file, **arrays)
 

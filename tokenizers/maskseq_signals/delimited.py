@@ -136,12 +136,12 @@ class SignalCsv(Format[Recording]):
         columns = [list(column) for column in zip(*rows, strict=True)]
         usual = time = reader._time_column(names, rows[0], head.path)
         dates = [i for i, name in enumerate(names) if name.lower() in TIME_NAMES or all(map(is_date, columns[i]))]
-        if time is None and len(names) > 1 and is_clock(columns[0], reader.decimal):
+        known = [any(reader.number(cell) is not None for cell in column) for column in columns]
+        plain = [known[i] and not any(map(reader._text, column)) for i, column in enumerate(columns)]
+        if time is None and len(names) > 1 and all(plain) and is_clock(columns[0], reader.decimal):
             time, dates = 0, [0, *dates]
         apart = told_apart(names, columns, dates, decimal=reader.decimal)
         time, owner = apart or (time, None)
-        known = [any(reader.number(cell) is not None for cell in column) for column in columns]
-        plain = [known[i] and not any(map(reader._text, column)) for i, column in enumerate(columns)]
         numeric = [name for i, name in enumerate(names) if i not in (time, owner) and plain[i]]
         dated = time in dates
         others = [repr(name) for i, name in enumerate(names) if i not in (time, owner) and not plain[i]]
@@ -203,17 +203,18 @@ class SignalCsv(Format[Recording]):
             on_broken(DataError(path, problem, place=place, kept=()))
         if len(body.broken) == len(head.rows):
             raise DataError(path, "no row of values can be read")
-        values, times = body.values, body.times
+        values = body.values
+        times: Sequence[str] | None = body.times
         names, units, owned, a_row = tuple(head.names[column] for column in head.columns), head.units, body.owned(), 1
         texts = body.columns
         if self.columns == "steps":
             values, times, owned = flattened(values, times, owned)
             names, units, a_row, texts = (VALUE,), None, len(head.columns), [ColumnText.joined(VALUE, texts)]
 
-        def place(step: int) -> str:
+        def line_of(step: int) -> str:
             return f"line {head.rows[step // a_row] + 1}"
 
-        timeline = Timeline(path, place, steps=self.steps, decimal=self.decimal)
+        timeline = Timeline(path, line_of, steps=self.steps, decimal=self.decimal)
         for key, steps in timeline.recordings(owned, times):
             rows = steps if a_row == 1 else steps // a_row  # -1 stays -1
             channels, lines_of_steps = spread(values, steps), np.where(rows < 0, -1, head.rows[rows])

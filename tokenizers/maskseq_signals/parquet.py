@@ -112,7 +112,7 @@ class SignalParquet(Format[Recording]):
         values = np.stack([_numbers(table.column(name), path, name) for name in names], axis=1)
         digits = tuple(_digits(table.column(name)) for name in names)
         time = self._time(table) if self.time is None else self.time
-        times = _times(table.column(time)) if time else None
+        times: Sequence[str] | None = _times(table.column(time)) if time else None
         owned, columns, a_row = self._rows(table, path), names, 1
         if self.columns == "steps":
             values, times, owned = flattened(values, times, owned)

@@ -211,7 +211,7 @@ class RowReader:
         return bool(cell.strip()) and self.plain(cell.strip().lower()) in self.unknown
 
 
-def taken(texts: Texts, rows: Int[np.ndarray, " rows"]) -> Texts:
+def taken(texts: Sequence[str], rows: Int[np.ndarray, " rows"]) -> Sequence[str]:
     """The texts of some rows; "" where a row is -1."""
     if np.array_equal(rows, np.arange(len(texts))):
         return texts

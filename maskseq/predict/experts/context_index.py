@@ -193,7 +193,7 @@ class ContextIndex:
         """Where each of the places that were given, which increase, stands among the sorted ones."""
         at = np.empty(len(self.line.digits), self.places.dtype)
         at[self.places] = np.arange(len(self.places))
-        return at[self.given]
+        return np.asarray(at[self.given])
 
     @cached_property
     def _blocks(self) -> list[tuple[int, int]]:
