@@ -414,7 +414,7 @@ def test_evaluation_counts_what_infill_would(folder: Path, tmp_path: Path, monke
         question = Question(cells=300, protocols=(protocol,))
         found = evaluate_run(folder / "run", file, question=question, experts=(TABLES,))
         assert found.of["known cells counted"] == (protocol == "event")
-        simple[protocol] = found.protocols[protocol].figures.by[FREQUENCIES].bits
+        simple[protocol] = found.protocols[protocol].figures.by["5 + 5 neighbours"].bits
         return found.protocols[protocol].figures.by["model"].bits
 
     simple: dict[str, float] = {}
@@ -424,8 +424,8 @@ def test_evaluation_counts_what_infill_would(folder: Path, tmp_path: Path, monke
     without = evaluate_run(folder / "run", file, question=question, experts=(TABLES,))
     assert with_file["event"] < without.protocols["event"].figures.by["model"].bits - 0.5
     assert with_file["next"] == without.protocols["next"].figures.by["model"].bits
-    assert simple["event"] < without.protocols["event"].figures.by[FREQUENCIES].bits - 0.1
-    assert simple["next"] == without.protocols["next"].figures.by[FREQUENCIES].bits
+    assert simple["event"] < without.protocols["event"].figures.by["5 + 5 neighbours"].bits - 0.1
+    assert simple["next"] == without.protocols["next"].figures.by["5 + 5 neighbours"].bits
 
 
 def test_a_table_of_fills_says_what_each_expert_gave(folder: Path, tmp_path: Path) -> None:

@@ -300,6 +300,7 @@ def test_a_mask_that_fits_nothing_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.filterwarnings("ignore:probabilities are not calibrated")  # which is of the blend
 def test_score_and_embed_write_what_the_api_returns(lambda_run: Path, tmp_path: Path) -> None:
     import numpy as np
 

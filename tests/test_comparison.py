@@ -148,7 +148,7 @@ def test_the_headline_is_the_worst_field() -> None:
     assert decided is not None
     assert decided.outcome == "better than"  # what is undecided says nothing
     assert Verdict.of([]) is None
-    assert set(MARGINS) == {"bits", "squared error", "exact"}
+    assert set(MARGINS) == {"bits", "squared error", "absolute error", "exact"}
 
 
 # ---- from masked examples to a verdict ----------------------------------------------------------------------------
