@@ -264,6 +264,10 @@ def test_commands_use_the_head_or_say_what_is_missing(corpus: Corpus, log: Path,
     for row in rows:
         total = float(row["bits"]) * int(row["cells"])
         assert float(row["log_likelihood"]) == pytest.approx(-total * math.log(2), rel=1e-5)
+    refused = maskseq("score", run.path, log, "--exact", "--stride", "4", "-o", tmp_path / "no.csv", "--trust-code")
+    assert refused.exit_code == 2
+    assert "--stride" in refused.stderr
+    assert not (tmp_path / "no.csv").exists()
     result = maskseq("score", run.path, log, "--exact", "--field", "activity", "-o", exact, "--trust-code")
     assert [int(row["cells"]) for row in table(exact)] == [4, 5]  # events and the mark of the end
     plain = run_of(tmp_path / "plain", corpus, next_head=False)

@@ -330,7 +330,7 @@ def test_a_stretch_of_time_is_hidden(signal_run: TrainedModel, tmp_path: Path) -
     values = np.random.default_rng(1).normal(size=(100, 2)).round(3)
     lines = [f"2024-01-{1 + i // 24:02d} {i % 24:02d}:00,{u},{v}\n" for i, (u, v) in enumerate(values.tolist())]
     (tmp_path / "s.csv").write_text("date,u,v\n" + "".join(lines))
-    requested = {"output": tmp_path / "out", "format": "signal-csv"}
+    requested = {"output": tmp_path / "out", "read_as": SIGNAL}
     ranges = read_ranges(["s:2024-01-02 06:00..2024-01-02 09:00"])
     infill_file(signal_run, tmp_path / "s.csv", ranges=ranges, **requested)
     rows = read_rows(tmp_path / "out")

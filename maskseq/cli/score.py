@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from maskseq.scoring.variants import VariantScore
     from maskseq.trained import TrainedModel
 
+STRIDE = 8
+
 
 @app.command()
 @reads_a_file
@@ -53,7 +55,7 @@ def score(
     output: TableFile = None,
     stride: Annotated[
         int, typer.Option(help="Hide every n-th position in one pass; larger is slower and exacter.")
-    ] = 8,
+    ] = STRIDE,
     field: Fields = None,
     experts: Experts = None,
     calibration: Calibrated = True,
@@ -80,6 +82,15 @@ def score(
         raise UsageError("either --variants or --per-position", code="bad-option")
     if variants is not None and exact:
         raise UsageError("either --variants or --exact", code="bad-option")
+    unused = {
+        "--experts": bool(experts),
+        "--stride": stride != STRIDE,
+        "--no-calibration": not calibration,
+        "--no-symmetries": not symmetries,
+    }
+    if exact and any(unused.values()):
+        names = " and ".join(name for name, given in unused.items() if given)
+        raise UsageError(f"{names} has no meaning with --exact\n\nhint: leave it out", code="bad-option")
     if variants is not None and field:
         raise UsageError(
             "--field is not for --variants, which score whole alleles\n\nhint: leave one of them out", code="bad-option"
