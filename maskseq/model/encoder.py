@@ -154,9 +154,12 @@ class Encoder(nn.Module):
         return self.decoder(hidden, field, self.embeddings.table(field) if self.config.tied else None)  # type: ignore[no-any-return]
 
     def rotations(
-        self, ids: Int[Tensor, "tokens fields"], positions: Int[Tensor, "tokens"]
+        self, ids: Int[Tensor, "tokens fields"], positions: Int[Tensor, "framed"]
     ) -> tuple[Rotation, Rotation]:
-        """Rotary angles for global and for local layers, from the θ that `config` has now: nothing to invalidate."""
+        """Rotary angles for global and for local layers, from the θ that `config` has now: nothing to invalidate.
+
+        A frame has positions, but no ids.
+        """
         config = self.config
         if config.positions != "rope":
             return None, None
