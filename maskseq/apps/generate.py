@@ -19,7 +19,7 @@ from maskseq.corpus.reader import Corpus
 from maskseq.corpus.unfamiliar import encoded
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.formats import Names
-from maskseq.generate.continuation import GenerateConfig, continuations
+from maskseq.generate.continuation import GenerateConfig, continuations, one_by_one
 from maskseq.generate.table import DRAWN_COLUMNS, REST_COLUMNS, STEP_COLUMNS, as_dict, drawn_rows, rest_row, step_rows
 from maskseq.loaded.recipe import recipe_file
 from maskseq.loaded.run import BLEND
@@ -52,6 +52,7 @@ class GenerateRequest:
     most: int | None = None
     """Positions until the end, at most (default: as many as the model sees)."""
     samples: int | None = None
+    """Continuations that are drawn (default: 1 where one distribution says all, else `SAMPLES`)."""
     cases: Sequence[str] = ()
     """Names of records (default: all)."""
     by: By | None = None
@@ -87,17 +88,7 @@ def next_file(
             code="not-supported",
         )
     predictor, by = chosen(run, request.by, symmetries=symmetries)
-    steps = request.steps or request.most or predictor.context
-    block = 1 if ends else max(predictor.context // 2, 1)
-    samples = request.samples or (1 if request.steps and steps <= block and drawn is None else SAMPLES)
-    config = GenerateConfig(
-        steps=steps,
-        samples=samples,
-        block=block,
-        temperature=request.temperature,
-        in_order=run.model.next_head is not None,
-        seed=request.seed,
-    )
+    config = config_for(predictor, request, drawn=drawn is not None)
     columns = REST_COLUMNS if request.steps is None else STEP_COLUMNS
     intake = run.intake(file, read_as, tokenizer=predictor.tokenizer)
     n = 0
@@ -122,7 +113,21 @@ def next_file(
             on_progress(n, None)
         if not n:
             raise DataError(file, "holds no records: there is nothing that could go on", code="nothing-to-do")
-    return {"table": str(output), "records": n, "by": by, "samples": samples, **intake.summary}
+    return {"table": str(output), "records": n, "by": by, "samples": config.samples, **intake.summary}
+
+
+def config_for(predictor: Predictor, request: GenerateRequest, *, drawn: bool = False) -> GenerateConfig:
+    """How records are continued by what predicts; `drawn`: samples are wanted for themselves."""
+    steps = request.steps or request.most or predictor.context
+    block = 1 if one_by_one(predictor.predict, predictor.tokenizer) else max(predictor.context // 2, 1)
+    one_says_all = request.steps and steps <= block and not drawn
+    return GenerateConfig(
+        steps=steps,
+        samples=request.samples or (1 if one_says_all else SAMPLES),
+        block=block,
+        temperature=request.temperature,
+        seed=request.seed,
+    )
 
 
 def forecast_file(run: TrainedModel, file: Path, request: GenerateRequest, **given: Any) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 Positions are appended without anything known of them and filled, a block at a time. Where sequences end with a mark, a
 block is one position: first its field with the mark is drawn, then, if that is not the end, the others, under what the
 tokenizer allows where something happens. Later blocks see what the sample has put into earlier ones.
+
+Predictors that look at nothing behind a cell are asked position by position as well, and field by field.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ from maskseq.infill.sampler import infill
 from maskseq.infill.sampler_state import InfillConfig
 from maskseq.infill.window_plan import key_number
 from maskseq.predict.posterior import Posterior, posterior
-from maskseq.predict.protocol import Example, Fill, Predict
+from maskseq.predict.protocol import Example, Fill, Predict, in_order
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import END, Encoded
 
@@ -34,12 +36,10 @@ class GenerateConfig:
     """Positions, at most; fewer where a sample ends."""
     samples: int = 1
     block: int = 1
-    """Positions that are filled together, where sequences have no mark of the end."""
+    """Positions that are filled together, at most: see `one_by_one`."""
     temperature: float = 1.0
     gamma: float = 0.1
     """Nats of dependence between cells that one pass may ignore, as in infill; 0 draws one cell at a time."""
-    in_order: bool = False
-    """Draw the fields of a position as they are declared, one by one: for predictors that look at no later ones."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -78,6 +78,11 @@ class Continuation:
         return np.asarray(values[np.minimum(self.ids[:, :, field], len(centres))].sum(axis=1))
 
 
+def one_by_one(predict: Predict, tokenizer: Tokenizer[Any]) -> bool:
+    """Whether each position is drawn before the next: it may be the end, or must be known to ask for the next."""
+    return in_order(predict) or any(END in field.controls for field in tokenizer.fields)
+
+
 def continuations(
     predict: Predict,
     tokenizer: Tokenizer[Any],
@@ -93,7 +98,7 @@ def continuations(
     those that are drawn included. About so many `cells` are drawn together.
     """
     ends = np.array([END in field.controls for field in tokenizer.fields])
-    block = 1 if ends.any() else min(config.block, config.steps)
+    block = 1 if one_by_one(predict, tokenizer) else min(config.block, config.steps)
     if block >= context:
         raise UsageError(
             f"{block} positions at a time leave nothing known in the {context} that the model sees\n\n"
@@ -153,7 +158,7 @@ class Filler:
     def __call__(self, draws: Sequence[Draw], first: int, n: int, *, order: OrderName | None = None) -> list[Fill]:
         """What is unknown of the last `n` positions of each, drawn; cells are counted from the first of them."""
         config, windows, holes = self.config, [], []
-        order = order or ("left_to_right" if config.in_order else "entropy_bounded")
+        order = order or ("left_to_right" if in_order(self.predict) else "entropy_bounded")
         for draw in draws:
             whole = draw.example
             start = max(len(whole.ids) - self.context, 0)

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from maskseq.predict.protocol import Example, Predict
+from maskseq.predict.protocol import Example, Predict, in_order
 from maskseq.types import Vocabulary
 
 ENCODER = "encoder"
@@ -225,6 +225,12 @@ class Blend:
                 part[:] = np.where(possible, np.exp(answer), 0)
         ends = np.cumsum([len(requested) for requested in cells])[:-1]
         return self._pooled(mixed, possible, cells), np.split(parts, ends, axis=1)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether an expert that has a say looks at nothing behind: see `maskseq.predict.protocol.in_order`."""
+        has_say = self.gate.weights.any(axis=0)
+        return any(some and in_order(each) for each, some in zip(self.experts.values(), has_say, strict=True))
 
     def _weighed(
         self,

@@ -31,6 +31,9 @@ class NextPredict:
     before it and known; what stands behind is never seen.
     """
 
+    in_order = True
+    """See `maskseq.predict.protocol.in_order`."""
+
     def __init__(
         self, model: Encoder, *, batch_tokens: int = 16384, precision: Literal["bf16", "fp32"] = "fp32"
     ) -> None:

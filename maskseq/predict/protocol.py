@@ -109,6 +109,15 @@ class PredictWithParts(Protocol):
         """What it answers, and the probabilities that each of the experts states; NaN of one without a say."""
 
 
+def in_order(predict: Predict) -> bool:
+    """Whether it looks at nothing behind a requested cell: no later position, and no field that is declared later.
+
+    What is unknown before a cell must be drawn before such a predictor is asked. It says so by an attribute of this
+    name, as does what is made of it.
+    """
+    return bool(getattr(predict, "in_order", False))
+
+
 def answers_of(
     predict: Predict, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
 ) -> tuple[Sequence[Float[np.ndarray, "_ _"]], Sequence[Stated | None]]:

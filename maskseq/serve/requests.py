@@ -72,7 +72,9 @@ class InfillRequest(Request):
 class NextRequest(Request):
     steps: int = Field(default=1, ge=1, le=1000, description="Positions to look ahead")
     rest: bool = Field(default=False, description="Until the end instead: a row for each record")
-    samples: int = Field(default=1, ge=1, le=1000)
+    samples: int | None = Field(
+        default=None, ge=1, le=1000, description="Continuations that are drawn (default: 100; 1 if one says all)"
+    )
     cases: Some[Key] = Field(default=[], description="Names of records (default: all)")
     by: Literal["encoder", "counted"] | None = None
     seed: int = Field(default=0, ge=0, lt=1 << 32)

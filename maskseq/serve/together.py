@@ -25,7 +25,7 @@ from maskseq.corpus.budget import within
 from maskseq.corpus.reader import Split
 from maskseq.predict.blend import ENCODER
 from maskseq.predict.experts.number_blend import NumberBlend
-from maskseq.predict.protocol import Example, Factors, Predict, PredictNumbers
+from maskseq.predict.protocol import Example, Factors, Predict, PredictNumbers, in_order
 from maskseq.predict.stated import Stated
 from maskseq.serve.limits import DEADLINE, too_long
 from maskseq.storage.run_folder import CheckpointFolder
@@ -165,6 +165,11 @@ class Shared:
     ) -> Sequence[Float[np.ndarray, "_ _"]]:
         """What the method answers."""
         return self.thread.ask(self.predict, examples, cells, sizes=_sizes(examples))
+
+    @property
+    def in_order(self) -> bool:
+        """As the method is: see `maskseq.predict.protocol.in_order`."""
+        return in_order(self.predict)
 
 
 @dataclass(frozen=True)

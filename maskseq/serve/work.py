@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from maskseq.apps.generate import By, chosen
+from maskseq.apps.generate import By, GenerateRequest, chosen, config_for
 from maskseq.apps.predict_labels import task_records
 from maskseq.contract.fence import encode, fenced, numbers_of, read
 from maskseq.corpus.dress import ReadAs
@@ -24,7 +24,7 @@ from maskseq.errors import DataError, UsageError, nearest
 from maskseq.files import GZIP, ZIP
 from maskseq.formats import Format, Names, named
 from maskseq.generate import table as continued
-from maskseq.generate.continuation import GenerateConfig, continuations
+from maskseq.generate.continuation import continuations
 from maskseq.infill.options import InfillOptions
 from maskseq.infill.ranges import Range
 from maskseq.infill.sampler import InfillConfig
@@ -115,9 +115,8 @@ class Server:
             raise UsageError(
                 "nothing says where these sequences end\n\nhint: say how far, as steps", code="not-supported"
             )
-        block = 1 if ends else max(predictor.context // 2, 1)
-        steps = predictor.context if request.rest else request.steps
-        config = GenerateConfig(steps=steps, samples=request.samples, block=block, seed=request.seed)
+        steps = None if request.rest else request.steps
+        config = config_for(predictor, GenerateRequest(steps=steps, samples=request.samples, seed=request.seed))
         found: list[Any] = []
         with self.opened(request) as (_, _, records):
             names, asked = Names(request.cases), []
@@ -130,7 +129,7 @@ class Server:
                 ids = encode(predictor.tokenizer, record)
                 asked.append((name.text, replace(ids, numbers=numbers_of(predictor.tokenizer, record))))
             names.check()
-            if len(asked) * request.samples * steps > self.limits.positions:
+            if len(asked) * config.samples * config.steps > self.limits.positions:
                 raise too_large("records × samples × steps are more", self.limits.positions)
             answers = continuations(
                 predictor.predict, predictor.tokenizer, asked, config, context=predictor.context, cells=DRAWN

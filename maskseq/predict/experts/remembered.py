@@ -7,7 +7,7 @@ from threading import Lock
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from maskseq.predict.protocol import Example, Predict
+from maskseq.predict.protocol import Example, Predict, in_order
 
 REMEMBERED = 1 << 28
 """Bytes of answers that are kept."""
@@ -47,6 +47,11 @@ class Remembered:
             self.size += sum(each.nbytes for each in answers)
         while self.size > REMEMBERED and len(self.kept) > 1:
             self.size -= sum(each.nbytes for each in self.kept.pop(next(iter(self.kept))))
+
+    @property
+    def in_order(self) -> bool:
+        """As the method is: see `maskseq.predict.protocol.in_order`."""
+        return in_order(self.predict)
 
     @property
     def n_supports(self) -> int:
