@@ -58,6 +58,20 @@ def test_only_whole_cases_with_all_their_times_are_asked() -> None:
         remaining_time({}, training, records[:2], EVENTS, context=16)
 
 
+def test_training_cases_whose_rest_is_not_known_are_no_bar() -> None:
+    training = [EVENTS.encode(each).ids for each in cases(8)]
+    gap = [field.name for field in EVENTS.fields].index(EVENTS.elapsed or "")
+    unknown = EVENTS.encode(case("u", "abbbbbbbc")).ids.copy()
+    unknown[3, gap] = EVENTS.fields[gap].mask_id
+    others = [EVENTS.opened(EVENTS.encode(case("o", "a" + "b" * n)).ids) for n in range(9)] + [unknown] * 5
+    clean, found = (
+        remaining_time({}, each, HELD_OUT, EVENTS, context=16).comparison.by for each in (training, training + others)
+    )
+    assert found == clean
+    with pytest.raises(UsageError, match="remaining"):
+        remaining_time({}, others, HELD_OUT, EVENTS, context=16)
+
+
 def test_evaluate_takes_it_beside_other_protocols_and_alone(opened: TrainedModel, tmp_path: Path) -> None:
     given = ("--cells", 8, "--few", "--trust-code", "--json")
     result = maskseq("evaluate", opened.path, "--protocol", "remaining", "--protocol", "gap-1", *given)

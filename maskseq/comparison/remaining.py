@@ -57,9 +57,10 @@ def remaining_time(
     centres = np.asarray(field.centres, np.float64)
     by_length: dict[int, list[float]] = {}
     for ids in training:
-        for known, value in enumerate(_rests(ids[:, gap], centres)[1 : len(tokenizer.opened(ids)) + 1].tolist(), 1):
+        case = _rests(Encoded(ids), tokenizer, gap)
+        for known, value in () if case is None else enumerate(case[1].tolist(), case[0]):
             by_length.setdefault(known, []).append(value)
-    prefixes = _prefixes(records, tokenizer, gap, centres, min(cells, MOST_CASES), seed)
+    prefixes = _prefixes(records, tokenizer, gap, min(cells, MOST_CASES), seed)
     if not prefixes or not by_length:
         raise UsageError(
             f"protocol {REMAINING}: no held-out case has all its times\n\nhint: hold out more", code="too-little-data"
@@ -105,7 +106,6 @@ def _prefixes(
     records: Sequence[tuple[str, Encoded]],
     tokenizer: Tokenizer[Any],
     gap: int,
-    centres: Float[np.ndarray, " bins"],
     most: int,
     seed: int,
 ) -> list[_Prefix]:
@@ -113,31 +113,38 @@ def _prefixes(
     found: list[_Prefix] = []
     for index in np.random.default_rng(seed).permutation(len(records)).tolist():
         key, encoded = records[index]
-        scored = np.ones(len(encoded), bool) if encoded.weights is None else (encoded.weights > 0).any(axis=1)
-        events = len(tokenizer.opened(encoded.ids))
-        first = max(int(scored.argmax()), 1)
-        unknown = encoded.ids[first:, gap] == tokenizer.fields[gap].mask_id
-        if not scored.any() or first > events or unknown.any() or not tokenizer.is_end(encoded.ids[-1]):
+        case = _rests(encoded, tokenizer, gap)
+        if case is None:
             continue
-        known = int(np.random.default_rng((seed, key_number(key))).integers(first, events + 1))
-        numbers = None if encoded.numbers is None else encoded.numbers[:, gap]
-        rest = _rests(encoded.ids[:, gap], centres, numbers)[known]
-        found.append(_Prefix(key, Encoded(encoded.ids[:known]), known, float(rest)))
+        first, rests = case
+        known = int(np.random.default_rng((seed, key_number(key))).integers(first, first + len(rests)))
+        found.append(_Prefix(key, Encoded(encoded.ids[:known]), known, float(rests[known - first])))
         if len(found) == most:
             break
     return found
 
 
 def _rests(
-    ids: Integer[np.ndarray, " length"],
-    centres: Float[np.ndarray, " bins"],
-    numbers: Float[np.ndarray, " length"] | None = None,
-) -> Float[np.ndarray, " length_plus_1"]:
-    """What passes from each position on, the first included; ids without a number count 0."""
-    values = np.append(centres, 0.0)[np.minimum(ids, len(centres))]
-    if numbers is not None:
+    encoded: Encoded, tokenizer: Tokenizer[Any], gap: int
+) -> tuple[int, Float[np.ndarray, " prefixes"]] | None:
+    """The fewest events that a prefix of a case has, and what passes until the last event after so many of them or more.
+
+    None of cases of which that is not known: without their end, with an unknown time, or not scored. Events without a
+    number count 0.
+    """
+    scored = np.ones(len(encoded), bool) if encoded.weights is None else (encoded.weights > 0).any(axis=1)
+    if not scored.any() or not tokenizer.is_end(encoded.ids[-1]):
+        return None
+    events, first = len(tokenizer.opened(encoded.ids)), max(int(scored.argmax()), 1)
+    ids = encoded.ids[first:, gap]
+    if first > events or (ids == tokenizer.fields[gap].mask_id).any():
+        return None
+    centres = np.append(np.asarray(tokenizer.fields[gap].centres, np.float64), 0.0)
+    values = centres[np.minimum(ids, len(centres) - 1)]
+    if encoded.numbers is not None:
+        numbers = encoded.numbers[first:, gap]
         values = np.where(np.isnan(numbers), values, numbers)
-    return np.append(np.cumsum(values[::-1])[::-1], 0.0)
+    return first, np.append(np.cumsum(values[::-1])[::-1], 0.0)[: events + 1 - first]
 
 
 def _nearest(by_length: Mapping[int, list[float]], known: int, longest: int) -> list[float]:
