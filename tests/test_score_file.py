@@ -78,6 +78,18 @@ def test_another_question_begins_anew(tmp_path: Path, genome: Path) -> None:
     assert output.read_bytes() == (tmp_path / "again.tsv").read_bytes()
 
 
+def test_another_precision_begins_anew(tmp_path: Path, genome: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine where bf16 is fast, when the first attempt ran on another."""
+    folder, output = tmp_path / "run", tmp_path / "scores.tsv"
+    untrained(NucleotideTokenizer(), folder)
+    scored(folder, genome, tmp_path / "fp32.tsv")
+    assert subprocess.run([sys.executable, __file__, str(folder), str(genome), str(output)]).returncode < 0
+    monkeypatch.setattr(trained.TrainedModel, "precision", "bf16")
+    scored(folder, genome, output)
+    scored(folder, genome, tmp_path / "again.tsv")
+    assert output.read_bytes() == (tmp_path / "again.tsv").read_bytes() != (tmp_path / "fp32.tsv").read_bytes()
+
+
 def test_what_is_damaged_is_asked_again(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal", {"of": 1})
     inputs = [np.arange(3)]

@@ -103,6 +103,7 @@ def _identity(run: TrainedModel, given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "score": {name: list(each) if isinstance(each, (list, tuple)) else each for name, each in given.items()},
         "checkpoint": read_json(folder.digests),
+        "precision": run.precision,  # which the machine has a say in
         "calibration": hashlib.sha256(fitted.read_bytes()).hexdigest() if fitted.is_file() else "",
         "predictor": run.experts.digest(given["experts"]),
         "known": run.experts.file_digest,
