@@ -124,10 +124,8 @@ def _prefixes(
     return found
 
 
-def _rests(
-    encoded: Encoded, tokenizer: Tokenizer[Any], gap: int
-) -> tuple[int, Float[np.ndarray, " prefixes"]] | None:
-    """The fewest events that a prefix of a case has, and what passes until the last event after so many of them or more.
+def _rests(encoded: Encoded, tokenizer: Tokenizer[Any], gap: int) -> tuple[int, Float[np.ndarray, " prefixes"]] | None:
+    """The fewest events that a prefix of a case has, and what passes until the last event after so many or more.
 
     None of cases of which that is not known: without their end, with an unknown time, or not scored. Events without a
     number count 0.
