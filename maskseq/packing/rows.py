@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, Int8, Int32, Integer
 
 from maskseq.contract.brief import brief
+from maskseq.contract.symmetry import Symmetry
 from maskseq.corpus.reader import Corpus, Split, stored_name
 from maskseq.errors import UsageError
 from maskseq.masking.causal import causal_segment, seen_fields
@@ -192,11 +194,15 @@ class PackedRows:
                 (*self._key, epoch if self._mask_epoch is None else self._mask_epoch, sequence, start)
             )
             encoded = loaded.segment(segment)
-            if closed := self.config.breaks_off(start, len(encoded), int(self.corpus.lengths[sequence])):
+            whole = int(self.corpus.lengths[sequence])
+            begins, ends = start == 0, start + len(encoded) == whole
+            if closed := self.config.breaks_off(start, len(encoded), whole):
                 encoded = replace(encoded, ids=self.corpus.tokenizer.closed(encoded.ids))
-            encoded = self._turned(encoded, rng)
+            if symmetry := self._symmetry(rng):
+                encoded = symmetry.encoded(encoded)
+                begins = ends if symmetry.reverse else begins
             if self._augmentations:
-                encoded = self._augmented(encoded, len(encoded) == int(self.corpus.lengths[sequence]), rng)
+                encoded = self._augmented(encoded, len(encoded) == whole, rng)
             # A mark that was set is not one of the outcomes.
             share, causal = (0.0, 0.0) if closed else (self.config.open, self.masking.causal)
             if share and rng.random() < share:
@@ -204,7 +210,7 @@ class PackedRows:
             elif causal and rng.random() < causal:
                 assert seen is not None
                 seen[end : end + len(encoded)] = seen_fields(len(encoded), self._fields, rng)
-                masked = [(encoded, self._causal(encoded, begins=start == 0), 1.0)]
+                masked = [(encoded, self._causal(encoded, begins=begins), 1.0)]
             else:
                 masked = [(encoded, self._masked(encoded, progress, rng), 1.0)]
             for each, mask, weight in masked:
@@ -284,12 +290,10 @@ class PackedRows:
     def _causal(self, encoded: Encoded, *, begins: bool) -> SegmentMask:
         return causal_segment(encoded.ids, self.corpus.tokenizer.units_of(encoded), self._fields, begins=begins)
 
-    def _turned(self, encoded: Encoded, rng: np.random.Generator) -> Encoded:
-        """The piece under a symmetry drawn at random, the identity included."""
-        if not self._symmetries:
-            return encoded
-        choice = int(rng.integers(len(self._symmetries) + 1))
-        return encoded if choice == 0 else self._symmetries[choice - 1].encoded(encoded)
+    def _symmetry(self, rng: np.random.Generator) -> Symmetry[Any] | None:
+        """One that is drawn at random; None for the identity."""
+        choice = int(rng.integers(len(self._symmetries) + 1)) if self._symmetries else 0
+        return self._symmetries[choice - 1] if choice else None
 
     def _augmented(self, encoded: Encoded, whole: bool, rng: np.random.Generator) -> Encoded:
         """The piece after one of the tokenizer's augmentations, or as it is: each as likely, if it can be done."""
