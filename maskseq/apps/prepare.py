@@ -2,19 +2,20 @@
 
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from maskseq import plugins
-from maskseq.contract.fence import fit
+from maskseq.contract.fence import encode, fit
 from maskseq.corpus.build import all_sources, build_corpus, build_from_records, build_share
 from maskseq.corpus.intake import report
 from maskseq.corpus.overlap import Overlap, overlap_of
 from maskseq.corpus.reader import Corpus, holds_corpus
 from maskseq.corpus.source import Source
 from maskseq.corpus.splits import SplitConfig, training_records
-from maskseq.errors import DataWarning, UsageError
+from maskseq.errors import DataError, DataWarning, UsageError
+from maskseq.masking.causal import causal_segment
 from maskseq.model.checkpoint import read_json
 from maskseq.recipe import Recipe, canonical
 from maskseq.storage.places import Place, local_files
@@ -58,7 +59,7 @@ def prepare_corpus(
             tokenizer = begun.tokenizer
         with _here(recipe) as (_, split):
             tokenizer = tokenizer or fit_tokenizer(recipe, training_records(lambda: kept, split))
-            recipe.check_fields(tokenizer.fields)
+            check_tokens(recipe, tokenizer, kept)
             corpus = build_from_records(
                 kept,
                 output=folder,
@@ -148,7 +149,7 @@ def _source(recipe: Recipe, tokenizer: Tokenizer[Any] | None) -> Iterator[tuple[
     with _here(recipe) as (paths, split):
         source = Source(paths, recipe.reader(paths[0]), recipe.data.on_error)
         tokenizer = tokenizer or fit_tokenizer(recipe, training_records(source.records, split))
-        recipe.check_fields(tokenizer.fields)
+        check_tokens(recipe, tokenizer, source.records())
         yield source, split, tokenizer
 
 
@@ -181,6 +182,19 @@ def fit_tokenizer(recipe: Recipe, records: Iterable[Record]) -> Tokenizer[Any]:
             f'[tokenizer] needs a name, such as name = "nucleotide"\n\nhint: installed are {known}', code="bad-option"
         )
     return fit(plugins.load("tokenizers", name, trust_code=recipe.code), records, options)
+
+
+def check_tokens(recipe: Recipe, tokenizer: Tokenizer[Any], records: Iterable[Record]) -> None:
+    """`UsageError` where the recipe does not suit the fields, or their cells in the first record that shows it."""
+    recipe.check_fields(tokenizer.fields)
+    if not recipe.masking.causal:
+        return
+    for record in records:
+        with suppress(DataError):  # the build reports it, or leaves the record out
+            first = encode(tokenizer, record).cut(0, recipe.packing.context)
+            causal_segment(first.ids, tokenizer.units_of(first), tokenizer.fields, begins=True)
+            if len(first) > 1:
+                return
 
 
 def warn_of_overlap(corpus: Corpus) -> Overlap | None:
