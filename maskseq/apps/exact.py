@@ -8,6 +8,7 @@ from maskseq.corpus.out_of_range import watched
 from maskseq.corpus.unfamiliar import encoded
 from maskseq.errors import UsageError
 from maskseq.formats import Names
+from maskseq.predict.blend import ENCODER
 from maskseq.scoring.exact import exact_by_prefixes, exact_scores
 from maskseq.scoring.score import Score
 from maskseq.trained import TrainedModel
@@ -19,10 +20,11 @@ def exact_scores_of(run: TrainedModel, records: Iterable[Any], *, fields: Sequen
     `UsageError` where it has neither that nor seen open sequences: it would take every prefix for a whole sequence.
     """
     if not asks_encoder(run):
-        raise UsageError(
-            f"{run.path} cannot say what comes next: it saw every sequence with its end\n\nhint: {OPEN}",
-            code="not-supported",
-        )
+        stored = run.experts.stored
+        untrained = stored is not None and ENCODER not in stored.experts
+        problem = "it has no trained encoder" if untrained else "it saw every sequence with its end"
+        hint = "train one: maskseq pretrain without --experts-only" if untrained else OPEN
+        raise UsageError(f"{run.path} cannot say what comes next: {problem}\n\nhint: {hint}", code="not-supported")
     names, seen = Names(), encoded(watched(records, run.tokenizer), run.tokenizer)
     known = ((names.next(record.key).text, ids) for record, ids in seen)
     given: dict[str, Any] = {

@@ -11,6 +11,8 @@ from maskseq.masking.plan import SegmentMask
 from maskseq.masking.units import RawUnits
 from maskseq.types import END, Field
 
+HINT = "leave that field out, or set masking.causal = 0"
+
 
 def causal_segment(
     ids: Integer[np.ndarray, "length fields"],
@@ -24,7 +26,7 @@ def causal_segment(
     `begins`: the segment begins where its sequence does, so that its first position is asked, too: given nothing.
     """
     return SegmentMask(
-        masked=asked_in_order(ids, units, fields, begins=begins),
+        masked=asked_in_order(ids, units, fields, begins=begins, hint=HINT),
         inputs=ids,
         objective=OBJECTIVES.index("causal"),
         ratio=1.0,
@@ -38,10 +40,11 @@ def asked_in_order(
     fields: Sequence[Field],
     *,
     begins: bool,
+    hint: str = "leave that field out",
 ) -> Bool[np.ndarray, "length fields"]:
     """The cells of a sequence that tell something new, read from left to right.
 
-    `UsageError` where a cell tells of what follows: positions before it would give that away.
+    `UsageError`, with this hint, where a cell tells of what follows: positions before it would give that away.
     """
     raw = RawUnits.of(units, fields)
     place = np.arange(len(ids))[:, None]
@@ -50,8 +53,8 @@ def asked_in_order(
     if ahead.any():
         name = fields[int(np.flatnonzero(ahead.any(axis=0))[0])].name
         raise UsageError(
-            f"masking.causal: field {name!r} tells of positions behind its own\n\nhint: leave that field out, or set "
-            f"masking.causal = 0",
+            f"field {name!r} tells of positions behind its own, so that nothing can be read from left to right\n\n"
+            f"hint: {hint}",
             code="bad-option",
         )
     asked[: 0 if begins else 1] = False

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool
 
-from maskseq.corpus.budget import reaching
+from maskseq.corpus.budget import reaching, within
 from maskseq.masking.causal import asked_in_order
 from maskseq.masking.open_prefixes import mask_tail
 from maskseq.model.encoder import Encoder
@@ -21,8 +21,9 @@ from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
 
 BATCH = 1 << 14
-"""Positions of records that are scored together, about."""
+"""Positions that are seen together, about."""
 BITS = np.float32(-1 / np.log(2))
+HINT = "leave out --exact, for bits of cells that see both sides"
 
 
 def exact_scores(
@@ -76,27 +77,33 @@ def exact_by_prefixes(
     for key, encoded in records:
         asked = _asked(encoded, tokenizer, columns)
         bits = np.full(encoded.ids.shape, np.nan, np.float32)
-        examples, cells, places = [], [], []
-        for position in np.flatnonzero(asked.any(axis=1)).tolist():
-            start = max(position + 1 - context, 0)
-            prefix = encoded.cut(start, position + 1)
-            tail = mask_tail(prefix.ids, tokenizer.units_of(prefix), tokenizer.fields, positions=1).masked
-            for field in np.flatnonzero(asked[position]).tolist():
-                masked = tail & (np.arange(tail.shape[1]) >= field)
-                examples.append(Example(tokenizer.vocabulary.masked(prefix.ids, masked), key=key, start=start))
-                cells.append(np.array([[position - start, field]]))
-                places.append((position, field))
-        answers = predict(examples, cells) if examples else []
-        for (position, field), answer in zip(places, answers, strict=True):
-            bits[position, field] = np.asarray(answer)[0, encoded.ids[position, field]] * BITS
+        prefixes = _prefixes(key, encoded, asked, tokenizer, context)
+        for batch in within(prefixes, (lambda each: len(each[0].ids), BATCH)):
+            cells = [np.array([[position - example.start, field]]) for example, position, field in batch]
+            answers = predict([example for example, _, _ in batch], cells)
+            for (_, position, field), answer in zip(batch, answers, strict=True):
+                bits[position, field] = np.asarray(answer)[0, encoded.ids[position, field]] * BITS
         yield Score(key, bits, encoded.ids)
+
+
+def _prefixes(
+    key: str, encoded: Encoded, asked: Bool[np.ndarray, "length fields"], tokenizer: Tokenizer[Any], context: int
+) -> Iterator[tuple[Example, int, int]]:
+    """Of each cell that is asked, all that is before it, and its position and field."""
+    for position in np.flatnonzero(asked.any(axis=1)).tolist():
+        start = max(position + 1 - context, 0)
+        prefix = encoded.cut(start, position + 1)
+        tail = mask_tail(prefix.ids, tokenizer.units_of(prefix), tokenizer.fields, positions=1).masked
+        for field in np.flatnonzero(asked[position]).tolist():
+            masked = tail & (np.arange(tail.shape[1]) >= field)
+            yield Example(tokenizer.vocabulary.masked(prefix.ids, masked), key=key, start=start), position, field
 
 
 def _asked(
     encoded: Encoded, tokenizer: Tokenizer[Any], columns: Bool[np.ndarray, " fields"]
 ) -> Bool[np.ndarray, "length fields"]:
     """The cells of a record that have a value which those before it do not give away."""
-    new = asked_in_order(encoded.ids, tokenizer.units_of(encoded), tokenizer.fields, begins=True)
+    new = asked_in_order(encoded.ids, tokenizer.units_of(encoded), tokenizer.fields, begins=True, hint=HINT)
     return np.asarray(new & tokenizer.vocabulary.askable(encoded.ids) & columns)
 
 
