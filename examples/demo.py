@@ -117,7 +117,7 @@ def in_words(found: Mapping[str, Any]) -> str:
         line = f"{each['field']}, {each['of']}: {shown(ours, each['metric'])}, {each['best simple method']}: "
         line += shown(theirs, each["metric"])
         if "gain" in each:
-            line += f"; gained {gained(each['gain'], each['gain, 95 %'], each['metric'])} (95 % interval)"
+            line += f"; gained {gained(each['gain'], each['gain, 95 %'], each['metric'], each['regions'])}"
         lines.append(line)
     return "; ".join(lines[:SHOWN])
 
