@@ -229,7 +229,7 @@ class Blend:
     @property
     def in_order(self) -> bool:
         """Whether an expert that has a say looks at nothing behind: see `maskseq.predict.protocol.in_order`."""
-        has_say = self.gate.weights.any(axis=0)
+        has_say: list[bool] = np.asarray(self.gate.weights.any(axis=0)).tolist()
         return any(some and in_order(each) for each, some in zip(self.experts.values(), has_say, strict=True))
 
     def _weighed(
