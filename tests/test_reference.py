@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import load_file
 from scipy.stats import norm
+from served import client
 from typer.testing import CliRunner
 
 from maskseq.apps.infill import infill_file
@@ -33,6 +34,7 @@ from maskseq.predict.posterior import bin_edges
 from maskseq.predict.protocol import Example, PredictNumbers
 from maskseq.predict.stated import RANKS
 from maskseq.recipe import load_recipe
+from maskseq.trained import load
 from maskseq.training.events import Event, Step
 from maskseq.types import Field, Vocabulary
 from maskseq_signals.recording import Recording
@@ -217,6 +219,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return trained(tmp_path_factory.mktemp("run"), blend=False)
 
 
+def drifted(values: Float[np.ndarray, "length 2"]) -> str:
+    """A file of values far beyond all bins, with a hole."""
+    rows = [",".join("" if 30 <= i < 34 else repr(float(x) + 40) for x in row) for i, row in enumerate(values)]
+    return "\n".join(["a,b", *rows]) + "\n"
+
+
 def test_rows_carry_numbers_as_they_were_read_but_no_masked_one(run: Any) -> None:
     recipe = load_recipe(RECIPE)
     corpus = Corpus.open(run.path / "corpus", trust_code=True)
@@ -262,13 +270,21 @@ def test_a_run_that_was_broken_off_ends_as_one_that_was_not(run: Any, tmp_path: 
 
 def test_a_run_predicts_as_its_encoder_in_memory_does_and_fills_what_drifted(run: Any, tmp_path: Path) -> None:
     values = wave(64, 9)
-    rows = [",".join("" if 30 <= i < 34 else repr(float(x) + 40) for x in row) for i, row in enumerate(values)]
-    (tmp_path / "in.csv").write_text("\n".join(["a,b", *rows]) + "\n")
+    (tmp_path / "in.csv").write_text(drifted(values))
     infill_file(run, tmp_path / "in.csv", output=tmp_path / "out", read_as=ReadAs(format="signal-csv"))
     filled = np.genfromtxt(tmp_path / "out" / "in.csv", delimiter=",", skip_header=1)
     assert np.abs(filled - values - 40).max() < 3  # all bins end below 10
     with next((tmp_path / "out").glob("*fills.csv")).open() as file:
         assert len(list(csv.DictReader(file))) == 8
+
+
+def test_a_server_fills_what_drifted_as_the_command_line_does(run: Any, tmp_path: Path) -> None:
+    text = drifted(wave(64, 9))
+    (tmp_path / "in.csv").write_text(text)
+    infill_file(run, tmp_path / "in.csv", output=tmp_path / "out", read_as=ReadAs(format="signal-csv"))
+    with client(load(run.path)) as web:
+        answer = web.post("/infill", json={"name": "in.csv", "text": text, "format": "signal-csv"}).json()
+    assert answer["file"]["text"] == (tmp_path / "out" / "in.csv").read_text()
 
 
 def test_it_is_an_expert_of_a_blend(tmp_path: Path) -> None:

@@ -245,7 +245,7 @@ class ServedModel(TrainedModel):
     def predict(self, *, symmetries: bool = True, precision: Literal["bf16", "fp32"] = "fp32") -> Predict:
         """The encoder, asked in the model's thread."""
         encoder = super().predict(symmetries=symmetries, precision=precision)
-        return self.encoders.setdefault((symmetries, precision), Shared(encoder, self.thread))
+        return self.encoders.setdefault((symmetries, precision), shared(encoder, self.thread))
 
     @cached_property
     def experts(self) -> RunExperts:
