@@ -16,6 +16,7 @@ from maskseq.survey import Head
 from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.parquet import SignalParquet
 from maskseq_signals.recording import Recording
+from maskseq_signals.wide_rows import steps_within
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 HOURS = tuple(f"{hour:02d}:00" for hour in range(24))
@@ -118,6 +119,14 @@ def test_rows_that_are_missing_are_unknown_steps_and_stations_apart(tmp_path: Pa
         (YEARS, ("Jan", "Feb")),
         (DAYS, MONTHS),  # months of a day
         (YEARS, HOURS),
+        (DAYS, tuple(f"sensor{i}" for i in range(1, 31))),
+        (DAYS, tuple(f"sensor{i}" for i in range(1, 25))),
+        (DAYS, tuple(map(str, range(25)))),
+        (DAYS, (*HOURS, "24:00")),
+        (YEARS, tuple(f"gdp{i}" for i in range(1, 6))),
+        (YEARS, tuple(f"gdp{i}" for i in range(1, 5))),
+        (YEARS, tuple(f"Q{i}" for i in range(1, 6))),
+        (YEARS, tuple(f"m{i}" for i in range(13))),
     ],
 )
 def test_other_columns_are_channels(tmp_path: Path, starts: Sequence[str], names: Sequence[str]) -> None:
@@ -126,6 +135,23 @@ def test_other_columns_are_channels(tmp_path: Path, starts: Sequence[str], names
     claim = SignalCsv.recognize(Head.of(path))
     assert claim is not None
     assert "columns" not in claim.options
+
+
+@pytest.mark.parametrize(
+    ("starts", "names"),
+    [
+        (YEARS, tuple(f"Q{i}" for i in range(1, 5))),
+        (YEARS, tuple(f"{i:02d}" for i in range(1, 13))),
+        (YEARS, tuple(f"Month {i}" for i in range(1, 13))),
+        (DAYS, tuple(map(str, range(24)))),
+        (DAYS, tuple(f"h{i}" for i in range(1, 25))),
+        (DAYS, tuple(f"hour_{i}" for i in range(24))),
+        (DAYS, tuple(f"{i // 2:02d}:{i % 2 * 30:02d}" for i in range(48))),
+        (DAYS, tuple(f"{i:02d}:00-{i + 1:02d}:00" for i in range(24))),
+    ],
+)
+def test_names_of_steps(starts: Sequence[str], names: Sequence[str]) -> None:
+    assert steps_within(["mean", *names, "total", "sensor1"], starts) == list(names)
 
 
 def test_means_of_a_year_are_left_out(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ Columns = Literal["channels", "steps"]
 VALUE = "value"
 """What the channel is called that the columns are steps of."""
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-NUMBERED = re.compile(r"(\D*)(\d{1,4})")
-CLOCK = re.compile(r"\D*(\d{1,2})[:h](\d{2})(?::00)?(?:\s*-.*)?")
+NUMBERED = re.compile(r"(\D*?)[ _.-]*(\d{1,2})")
+NUMBERS = {4: ("q", "quarter"), 12: ("", "m", "month"), 24: ("", "h", "hr", "hour")}
+"""How so many steps may be called before their numbers; with other names, as sensors, they need not be steps."""
+CLOCK = re.compile(r"(\D*)(\d{1,2})[:h](\d{2})(?::00)?(?:\s*-.*)?")
 A_YEAR, A_DAY = (4, 12), (24, 48, 96, 144, 288, 1440)
 """Steps that a row of a year or of a day may have."""
 YEARLY, DAILY = (365, 366), (1, 1)
@@ -28,30 +30,49 @@ def steps_within(names: Sequence[str], times: Sequence[str]) -> list[str]:
     """The columns, of some in their order, that follow each other in time within a row; empty where none do.
 
     Their names count (`Jan` to `Dec`, `Q1` to `Q4`, `0` to `23`, `00:00` to `23:30`), and the rows are years or days.
+    Of numbers and clock times there must be no more than these.
     """
     moments = _starts(times)
     if moments is None:
         return []
     days = float(np.median(np.abs(np.diff(moments.astype(np.int64))))) / 86_400e6
+    plain = [name.strip().lower() for name in names]
     for counts, (fewest, most) in ((A_YEAR, YEARLY), (A_DAY, DAILY)):
         for n in reversed(counts) if fewest <= days <= most else ():
             for first in range(len(names) - n + 1):
-                if _consecutive(names[first : first + n]):
+                if _consecutive(plain[first : first + n], plain[:first] + plain[first + n :]):
                     return list(names[first : first + n])
     return []
 
 
-def _consecutive(names: Sequence[str]) -> bool:
-    """Whether names are those of months, quarters, hours or parts of hours, all of a year or a day."""
-    plain = [name.strip().lower() for name in names]
-    if len(plain) == len(MONTHS) and all(map(str.startswith, plain, MONTHS)):
+def _consecutive(names: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether names are those of months, quarters, hours or parts of hours, all of a year or a day, and `others` do
+    not go on with them.
+    """
+    n = len(names)
+    if n == len(MONTHS) and all(map(str.startswith, names, MONTHS)):
         return True
-    if all(clocks := [CLOCK.fullmatch(name) for name in plain]):
-        minutes = [60 * int(clock[1]) + int(clock[2]) for clock in clocks if clock]
-        return {b - a for a, b in pairwise(minutes)} == {1440 // len(plain)}
-    numbers = [NUMBERED.fullmatch(name) for name in plain]
-    found = {(match[1], int(match[2]) - place) for place, match in enumerate(numbers) if match}
-    return all(numbers) and len(found) == 1 and next(iter(found))[1] in (0, 1)
+    if all(clocks := [CLOCK.fullmatch(name) for name in names]):
+        minutes = [60 * int(clock[2]) + int(clock[3]) for clock in clocks if clock]
+        prefixes = {clock[1] for clock in clocks if clock}
+        more = (clock[1] for clock in map(CLOCK.fullmatch, others) if clock)
+        return {b - a for a, b in pairwise(minutes)} == {1440 // n} and len(prefixes) == 1 and prefixes.isdisjoint(more)
+    numbered = [_numbered(name) for name in names]
+    prefix, first = numbered[0] or ("", -1)
+    begins = (0, 1) if n == 24 else (1,)
+    expected: list[tuple[str, int] | None] = [(prefix, first + i) for i in range(-1, n + 1)]
+    return (
+        prefix in NUMBERS.get(n, ())
+        and first in begins
+        and numbered == expected[1:-1]
+        and {expected[0], expected[-1]}.isdisjoint(map(_numbered, others))
+    )
+
+
+def _numbered(name: str) -> tuple[str, int] | None:
+    """What is before the number at a name's end, and the number."""
+    match = NUMBERED.fullmatch(name)
+    return (match[1], int(match[2])) if match else None
 
 
 def flattened(
