@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from maskseq.errors import DataError
 from maskseq.formats import Format
 from maskseq.survey import Head
 from maskseq_signals.delimited import SignalCsv
@@ -109,6 +110,52 @@ def test_rows_that_are_missing_are_unknown_steps_and_stations_apart(tmp_path: Pa
     assert np.flatnonzero(np.isnan(records[1].channels[:, 0])).tolist() == list(range(36, 48))
     reader.write(records, tmp_path / "same.csv")
     assert (tmp_path / "same.csv").read_bytes() == path.read_bytes()
+
+
+def test_a_row_of_an_odd_time_is_broken(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    odd = (*DAYS[:5], "someday", *DAYS[6:])
+    path.write_text(table(odd, HOURS))
+    claim = SignalCsv.recognize(Head.of(path))
+    assert claim is not None
+    assert claim.options["columns"] == "steps"
+    reader = SignalCsv(columns="steps")
+    with pytest.raises(DataError, match=r"line 7.*someday"):
+        list(reader.read(path))
+    with pytest.warns(match="24 time steps missing"):
+        error, record = reader.attempts(path)
+    assert isinstance(error, DataError)
+    assert "line 7" in str(error)
+    assert isinstance(record, Recording)
+    assert np.flatnonzero(np.isnan(record.channels[:, 0])).tolist() == list(range(5 * 24, 6 * 24))
+    moments = record.moments()
+    assert moments is not None
+    assert set(np.diff(moments)[6 * 24 :]) == {3600}
+    reader.write([record], tmp_path / "same.csv")
+    assert (tmp_path / "same.csv").read_bytes() == path.read_bytes()
+    (as_rows,) = SignalCsv(columns="steps", steps="rows").read(path)
+    assert len(as_rows) == 24 * len(DAYS)
+
+
+def test_an_unknown_moment_in_parquet_is_refused(tmp_path: Path) -> None:
+    days = [datetime.fromisoformat(day) if i != 5 else None for i, day in enumerate(DAYS)]
+    columns = {name: [float(i) for i in range(len(DAYS))] for name in HOURS}
+    pq.write_table(pa.table({"day": days} | columns), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="row 6"):
+        list(SignalParquet(columns="steps").read(tmp_path / "t.parquet"))
+
+
+def test_times_that_are_no_dates(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(table([f"day {i}" for i in range(20)], HOURS))
+    reader = SignalCsv(columns="steps", time="Year")
+    with pytest.warns(match="day 0"):
+        (record,) = reader.read(path)
+    assert (len(record), record.times) == (24 * 20, None)
+    path.write_text(table([str(i) for i in range(20) if i != 5], HOURS))
+    with pytest.warns(match="24 time steps missing"):
+        (record,) = reader.read(path)
+    assert np.flatnonzero(np.isnan(record.channels[:, 0])).tolist() == list(range(5 * 24, 6 * 24))
 
 
 @pytest.mark.parametrize(
