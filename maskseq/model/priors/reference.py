@@ -28,7 +28,7 @@ from maskseq.model.priors.prior import Prior
 from maskseq.packing.folds import FILLER, FOLDS, WHOLE
 
 FLOOR = 1e-6
-"""Of the uniform distribution in every answer, so that nothing is impossible."""
+"""Of the frequencies in every answer, so that nothing that occurs is impossible."""
 NARROWEST = 1e-3
 """Of a field's standard deviation in training, the least by which the numbers of a piece are divided."""
 WIDEST = 4.0
@@ -179,10 +179,10 @@ class Reference(Prior):
         cumulated = ranks.cumsum(dim=-1) - ranks
         below = cumulated.gather(1, which) + ranks.gather(1, which) * (rank - which)
         mass = torch.diff(below, dim=-1, prepend=torch.zeros_like(mean), append=torch.ones_like(mean)).clamp(min=0)
-        n_outputs = self.vocabulary.n_outputs[field]
-        others = mass.new_zeros(len(mass), n_outputs - len(centres))
-        found = (1 - FLOOR) * torch.cat([mass, others], dim=-1) + FLOOR / n_outputs
-        return found.log().float()
+        shares = self.shares.detach().split(self.vocabulary.n_outputs)[field].double().expand(len(mass), -1)
+        of_bins, others = shares.split([len(centres), shares.shape[1] - len(centres)], dim=-1)
+        found = torch.cat([mass * of_bins.sum(dim=-1, keepdim=True), others], dim=-1)
+        return ((1 - FLOOR) * found + FLOOR * shares).log().float()
 
     def stated(
         self,
