@@ -83,7 +83,7 @@ class ModelThread:
         return answer  # type: ignore[no-any-return]
 
     def _ask(self, call: Callable[..., Sequence[Any]], given: Lists, size: int) -> Sequence[Any]:
-        """The answer, by the request's deadline: behind that, nobody waits for it and no other request is kept out."""
+        """The answer; `RefusedError` once the request's deadline is over, so that others need not wait for this one."""
         if current_thread() is self._thread:  # such as the encoder that a blend asks
             return call(*given)
         left = DEADLINE.get() - time.monotonic()
