@@ -199,7 +199,7 @@ def test_linear_records_leave_no_trace_of_circles(tmp_path: Path) -> None:
 class Local(Embedder):
     """Whose hidden states tell what stands within `REACH` of each position."""
 
-    def _hidden(self, segments: Some[np.ndarray]) -> list[np.ndarray]:
+    def _hidden(self, segments: Some[np.ndarray], numbers: Some[np.ndarray | None]) -> list[np.ndarray]:
         padded = [np.pad(each[:, 0].astype(np.float32), REACH) for each in segments]
         weights = WEIGHTS[:, 0, 0].astype(np.float32)
         return [np.correlate(each, weights)[:, None] for each in padded]

@@ -19,6 +19,7 @@ from maskseq.apps.infill import infill_file
 from maskseq.apps.pretrain import pretrain
 from maskseq.apps.rows import rows_of
 from maskseq.cli import app
+from maskseq.contract.fence import encode
 from maskseq.corpus.dress import ReadAs
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
@@ -29,14 +30,20 @@ from maskseq.model.numbers import Numbers
 from maskseq.model.priors.config import LinearPriorConfig, ReferenceConfig
 from maskseq.packing.folds import FOLDS, WHOLE, fold_of
 from maskseq.predict.around import NumberEncoderPredict
+from maskseq.predict.embed import embed_records
 from maskseq.predict.experts.numbers import NumberPredict
 from maskseq.predict.posterior import bin_edges
 from maskseq.predict.protocol import Example, PredictNumbers
 from maskseq.predict.stated import RANKS
 from maskseq.recipe import load_recipe
+from maskseq.tasks.config import LabelSource, TaskConfig, TaskData
+from maskseq.tasks.examples import unlabelled_examples
+from maskseq.tasks.fit import network_outputs
+from maskseq.tasks.network import task_network
+from maskseq.tokenizer import Symmetry
 from maskseq.trained import load
 from maskseq.training.events import Event, Step
-from maskseq.types import Field, Vocabulary
+from maskseq.types import ABSENT, Field, Vocabulary
 from maskseq_signals.recording import Recording
 
 CENTRES = tuple(np.linspace(-3, 3, 40).tolist())
@@ -134,6 +141,34 @@ def test_mass_in_absolute_bins_is_that_of_the_density_with_open_tails(far: float
         assert mean.item() == pytest.approx(drawn.mean(), abs=2e-3)
         counts = np.bincount(np.searchsorted(bin_edges(np.array(CENTRES))[1:-1], drawn), minlength=40)
         np.testing.assert_allclose(mass, counts / 40_000, atol=2e-4)
+
+
+def test_ids_that_are_no_bins_are_as_frequent_as_in_training() -> None:
+    """In training as in predictions."""
+    fields = [Field(name="a", tokens=tuple(map(str, range(40))), centres=CENTRES, controls=(ABSENT,))]
+    vocabulary = Vocabulary.of(fields)
+    model = Encoder(EncoderConfig(vocabulary=vocabulary, reference=ReferenceConfig(bins=8), **SHAPE))
+    prior = model.embeddings.reference
+    assert prior is not None
+    absent = fields[0].control_id(ABSENT)
+    shares = np.full(vocabulary.n_outputs[0], 0.95 / (vocabulary.n_outputs[0] - 1))
+    shares[absent] = 0.05
+    prior.count_numbers([TRAIN[:, :1]], [FOLD], [shares])
+    values, ids, cells = (each[:, :1] for each in masked_window())
+    ids = np.where(np.isnan(values), vocabulary.mask_ids, ids)
+    cells = np.argwhere(np.isnan(values))
+    states = model(
+        torch.from_numpy(ids),
+        torch.arange(80),
+        torch.tensor([0, 80], dtype=torch.int32),
+        80,
+        numbers=Numbers(torch.from_numpy(values), torch.tensor([WHOLE])),
+    )
+    trained_on = model.logits(states[torch.from_numpy(cells[:, 0])], 0).exp().detach().numpy()
+    (predicted,) = NumberEncoderPredict(model)([Example(ids, values)], [cells])
+    np.testing.assert_allclose(trained_on.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(trained_on[:, absent], 0.05, rtol=1e-3)
+    np.testing.assert_allclose(np.exp(predicted)[:, : trained_on.shape[1]], trained_on, atol=5e-3)
 
 
 def test_no_masked_number_changes_an_answer() -> None:
@@ -285,6 +320,40 @@ def test_a_server_fills_what_drifted_as_the_command_line_does(run: Any, tmp_path
     with client(load(run.path)) as web:
         answer = web.post("/infill", json={"name": "in.csv", "text": text, "format": "signal-csv"}).json()
     assert answer["file"]["text"] == (tmp_path / "out" / "in.csv").read_text()
+
+
+def test_vectors_and_tasks_see_numbers_beyond_the_bins(run: Any) -> None:
+    """Two signals whose ids are all the same, as all is beyond the last bin."""
+    far = [Recording(key=str(i), channels=wave(60, 7 + i) + 40, names=("a", "b")) for i in range(2)]
+    ids = [run.tokenizer.encode(each).ids for each in far]
+    assert (ids[0] == ids[1]).all()
+    one, other = (vector for _, vector in run.embed(far))
+    assert np.abs(one - other).max() > 1e-3
+    config = TaskConfig(kind="binary", data=TaskData(files=("x",)), labels=LabelSource(column="y"))
+    examples = list(unlabelled_examples(config, far, run.tokenizer, 64))
+    network = task_network(config, run.model, 2)
+    seen = []
+    network.head.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    network_outputs(network, examples, (), torch.device("cpu"), torch.float32)
+    assert (seen[0][0] - seen[0][1]).abs().max() > 1e-3
+    views = (mirror(run),)
+    forth, back = (
+        next(embed_records(run.model, [("r", encode(run.tokenizer, each))], symmetries=views, context=64))[1]
+        for each in (far[0], replace(far[0], channels=far[0].channels[::-1].copy()))
+    )
+    np.testing.assert_allclose(forth, back, atol=1e-5)
+
+
+def mirror(run: Any) -> Symmetry[Any]:
+    same = tuple(tuple(range(each.mask_id + 1)) for each in run.tokenizer.fields)
+    return Symmetry(name="backwards", transform=lambda record: record, id_maps=same, reverse=True)
+
+
+def test_symmetries_that_it_does_not_average_are_refused(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(run.tokenizer), "symmetries", lambda self: (mirror(run),))
+    with pytest.raises(UsageError, match="symmetries"):
+        run.predict()
+    assert isinstance(run.predict(symmetries=False), NumberEncoderPredict)
 
 
 def test_it_is_an_expert_of_a_blend(tmp_path: Path) -> None:
