@@ -20,7 +20,8 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, is_dataclass
+from dataclasses import fields as options_of
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
@@ -384,7 +385,7 @@ def with_options(cls: type[P], options: Mapping[str, Any], tokenizer: str) -> P:
         return TypeAdapter(cls).validate_json(json.dumps(options))
     except ValidationError as error:
         where, problem = first_problem(error)
-        known = ", ".join(getattr(cls, "__dataclass_fields__", {})) or "none"
+        known = ", ".join(each.name for each in options_of(cls) if each.init) if is_dataclass(cls) else "none"
         raise UsageError(
             f"tokenizer {tokenizer}{f', option {where}' * bool(where)}: {problem} (options: {known})",
             code="unknown-option" if where.partition(".")[0] not in ["", *known.split(", ")] else "bad-option",

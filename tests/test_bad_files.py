@@ -298,6 +298,7 @@ def test_a_line_without_end_is_no_line_of_a_log(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:.*values of 'inf':maskseq.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore:.*time steps missing:maskseq.errors.DataWarning")
 @pytest.mark.parametrize("name", [n for n, example in EXAMPLES.items() if example.returns or n in ("2bit", "npz")])
 def test_what_cannot_be_written_whole_is_not_there(name, tmp_path):
     """And what stood there before still does."""

@@ -18,7 +18,6 @@ from maskseq.apps import infill as roundtrip
 from maskseq.apps import pretrain
 from maskseq.apps.evaluate import Question, evaluate_run
 from maskseq.apps.prepare import prepare_corpus
-from maskseq.baselines.baselines import FREQUENCIES
 from maskseq.baselines.gating import _COUNTED
 from maskseq.calibration.stored import held_out_records
 from maskseq.cli import app

@@ -15,7 +15,7 @@ from maskseq.baselines.baselines import Baselines
 from maskseq.cli import app
 from maskseq.comparison.judge import judge
 from maskseq.comparison.question import Question
-from maskseq.comparison.verdict import CELLS, FieldComparison, Verdict, compare_field
+from maskseq.comparison.verdict import CELLS, FieldComparison, Verdict, compare_field, gained
 from maskseq.corpus.build import build_from_records
 from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import UsageError
@@ -132,6 +132,11 @@ def test_the_interval_is_that_of_the_panel() -> None:
     expected = compared(*sums, "bits")
     found = compare(ours, region, table=theirs)
     assert found.gain_interval == pytest.approx((expected.low, expected.high))
+
+
+def test_a_single_region_has_no_interval() -> None:
+    assert gained(0.125, (0.1, 0.15), "bits", 7) == "+12.5 (+10.0 to +15.0) %"
+    assert "(-50.0" not in gained(-0.5, (-0.5, -0.5), "squared error", 1)
 
 
 def test_the_headline_is_the_worst_field() -> None:

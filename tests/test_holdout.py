@@ -133,6 +133,11 @@ def test_no_temperature_is_better_than_the_fitted_one(n: int, outputs: int, shar
     assert nats_of(probabilities, truth, found) <= best + 1e-6 * max(best, 1)
 
 
+@pytest.mark.parametrize("probabilities", [np.eye(3)[[0, 1, 0]], np.full((3, 3), 1 / 3), np.eye(3)[[2, 2, 2]]])
+def test_a_temperature_that_changes_nothing_is_one(probabilities: np.ndarray) -> None:
+    assert fit_temperature(probabilities, np.array([0, 1, 0])) == 1
+
+
 class Seven(Letters):
     fields = tuple(Field(name=name, tokens=tuple("abc")) for name in "tuvwxyz")
 

@@ -30,6 +30,8 @@ from maskseq.serve.together import ModelThread, shared
 from maskseq.trained import TrainedModel, load
 from maskseq_genomics.kmer import KmerTokenizer
 
+pytestmark = pytest.mark.filterwarnings("ignore:the encoder saw every sequence with its end")  # a line of the log
+
 HOLES = log(6, 2).replace(",b,", ",?,")
 
 

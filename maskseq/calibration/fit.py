@@ -139,7 +139,7 @@ def calibration_error(
 
 
 def fit_temperature(probabilities: Float[np.ndarray, "cells outputs"], truth: Int[np.ndarray, " cells"]) -> float:
-    """The temperature, of 0.05 to 20, under which the true values are most probable.
+    """The temperature, of 0.05 to 20, under which the true values are most probable; 1 where all are alike.
 
     The log-loss is convex in 1/T: Newton's method, halved where a step leaves what its slopes allow.
     """
@@ -149,12 +149,14 @@ def fit_temperature(probabilities: Float[np.ndarray, "cells outputs"], truth: In
     low, high, inverse = 0.05, 20.0, 1.0
     for _ in range(60):
         scaled = np.exp(
-            inverse * (logs - logs.max(axis=1, keepdims=True, initial=0)), where=possible, out=np.zeros_like(logs)
+            inverse * (logs - logs.max(axis=1, keepdims=True, initial=-np.inf)), where=possible, out=np.zeros_like(logs)
         )
         scaled /= scaled.sum(axis=1, keepdims=True)
         mean = np.einsum("co,co->c", scaled, finite)
         slope = float(np.sum(mean - true))
         spread = float(np.einsum("co,co,co->", scaled, finite, finite) - np.sum(mean**2))
+        if abs(slope) <= 1e-12 * len(logs) and spread <= 1e-12 * len(logs):
+            break
         low, high = (inverse, high) if slope < 0 else (low, inverse)
         step = inverse - slope / spread if spread > 0 else low
         before, inverse = inverse, step if low < step < high else (low + high) / 2

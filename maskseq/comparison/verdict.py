@@ -63,7 +63,7 @@ class FieldComparison(Result):
         """The gain of a protocol with its interval, over which method, and the verdict."""
         if self.gain is None or self.gain_interval is None or self.verdict is None:
             return f"{self.protocol}: {shown(self.theirs, self.metric)} ({self.best_simple})"
-        gain = gained(self.gain, self.gain_interval, self.metric)
+        gain = gained(self.gain, self.gain_interval, self.metric, self.regions)
         return f"{self.protocol} {gain} over {self.best_simple}, {self.verdict.removesuffix(' than')}"
 
     @property
@@ -74,7 +74,7 @@ class FieldComparison(Result):
             return f"{what}: {shown(self.theirs, self.metric)} ({self.best_simple})"
         return (
             f"{what}: {shown(self.ours, self.metric)}, {self.best_simple} {shown(self.theirs, self.metric)}; "
-            f"gain {gained(self.gain, self.gain_interval, self.metric)}"
+            f"gain {gained(self.gain, self.gain_interval, self.metric, self.regions)}"
         )
 
 
@@ -124,10 +124,14 @@ def shown(value: float, metric: Metric) -> str:
     }[metric]
 
 
-def gained(value: float, interval: Sequence[float], metric: Metric) -> str:
-    """A gain with its interval: points of exact share, or per cent of bits or of error that are saved."""
+def gained(value: float, interval: Sequence[float], metric: Metric, regions: int) -> str:
+    """A gain with its interval: points of exact share, or per cent of bits or of error that are saved.
+
+    Of a single region there is no interval.
+    """
     gain, low, high = (f"{100 * each:+.1f}" for each in (value, *interval))
-    return f"{gain} ({low} to {high}) {'points' if metric == 'exact' else '%'}"
+    spread = f"{low} to {high}" if regions > 1 else "one stretch, no interval"
+    return f"{gain} ({spread}) {'points' if metric == 'exact' else '%'}"
 
 
 def compare_field(

@@ -188,8 +188,8 @@ class LoadedRun:
     ) -> dict[str, Predict]:
         """By name: `BLEND`, which the run predicts with, `ENCODER`, and each expert of its gate.
 
-        The encoder alone where it predicts alone. Answers are kept: asking all costs what asking each once does.
-        `parts` are those of the corpus that experts are counted on.
+        The encoder alone where it predicts alone. Answers are kept, so that asking all costs what asking each does;
+        those of encoders that state numbers are not. `parts` are those of the corpus that experts are counted on.
         """
         plain = self.predict(symmetries=symmetries)
         encoder: Predict = plain if isinstance(plain, PredictNumbers) else Remembered(plain)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Integer
 from maskseq.corpus.budget import reaching, within
 from maskseq.errors import UsageError
 from maskseq.model.encoder import Encoder
-from maskseq.predict.encoder import OVERLAP, run_packed, windows
+from maskseq.predict.encoder import run_packed, windows
 from maskseq.tokenizer import Symmetry
 from maskseq.types import Encoded
 
@@ -141,7 +141,7 @@ def _opened(encoded: Encoded, context: int) -> tuple[Encoded, int]:
 
 def _within(length: int, context: int, beyond: int) -> Iterator[tuple[slice, slice]]:
     """The windows, and what is kept of each without so much at either end."""
-    for window, kept in windows(length, context, OVERLAP):
+    for window, kept in windows(length, context):
         inner = slice(max(kept.start, beyond), min(kept.stop, length - beyond))
         if inner.start < inner.stop or not beyond:
             yield window, inner

@@ -168,7 +168,7 @@ OVERLAP = 1 / 2
 """Of windows of what is scored or embedded."""
 
 
-def windows(length: int, context: int, overlap: float = 1 / 2) -> Iterator[tuple[slice, slice]]:
+def windows(length: int, context: int, overlap: float = OVERLAP) -> Iterator[tuple[slice, slice]]:
     """Cover a long sequence: what each window reads, and the part of it to keep; every position is kept once.
 
     Where windows overlap by half, what is kept has a quarter of the context on either side (but for the ends).

@@ -97,7 +97,8 @@ def _fields(found: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, 
         row += [shown(each["by"][name], each["metric"]) if name in each["by"] else "" for name in own]
         row += [each["best simple method"], shown(each["of the best simple method"], each["metric"])]
         if "gain" in each:
-            row += [gained(each["gain"], each["gain, 95 %"], each["metric"]), each["verdict"].removesuffix(" than")]
+            gain = gained(each["gain"], each["gain, 95 %"], each["metric"], each["regions"])
+            row += [gain, each["verdict"].removesuffix(" than")]
         rows.append(tuple(row))
     verdict = ("gain (95 %)", "verdict") if found.get("product") else ()
     return ("field", "masked", "scored", *own, "best simple method", "its figure", *verdict), rows

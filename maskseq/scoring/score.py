@@ -19,7 +19,7 @@ from maskseq.errors import UsageError
 from maskseq.formats import most_alike
 from maskseq.infill.journal import Journal
 from maskseq.masking.units import raw_units
-from maskseq.predict.encoder import OVERLAP, windows
+from maskseq.predict.encoder import windows
 from maskseq.predict.protocol import Example, Predict, answers_of
 from maskseq.predict.stated import Stated
 from maskseq.tokenizer import Tokenizer
@@ -73,7 +73,6 @@ def score_records(
     fields: Sequence[str] = (),
     batch_positions: int = 1 << 18,
     others: Mapping[str, Predict] = NOBODY,
-    overlap: float = OVERLAP,
     journal: Journal | None = None,
     on_progress: Progress = lambda done, of: None,
 ) -> Iterator[Score]:
@@ -85,12 +84,12 @@ def score_records(
     of a position together. Where cells share raw units (overlapping k-mers, gaps between timestamps), all that depend
     on a scored one are hidden with it, so that nothing gives it away. Only cells of `fields` are scored (none: of all).
     `others` are asked the same, for the `tails` of a score only. What a `journal` has on record is not asked again.
-    `overlap` is the share of a window that the next one reads as well. Progress is that of positions.
+    Progress is that of positions.
     """
     if stride is not None and stride < 1:
         raise UsageError(f"stride is {stride}; it is a number of positions, at least 1", code="bad-option")
     columns = requested_fields(tokenizer, fields)
-    work = _passes(records, tokenizer, context, stride, mode, columns, overlap)
+    work = _passes(records, tokenizer, context, stride, mode, columns)
     done = 0.0
     for batch in reaching(work, _size, batch_positions):
         yield from _run({"": predict, **others}, batch, journal)
@@ -172,13 +171,12 @@ def _passes(
     stride: int | None,
     mode: Literal["cell", "position"],
     columns: Bool[np.ndarray, " fields"],
-    overlap: float,
 ) -> Iterator[_Pass | _Scored]:
     """Every pass of every record, each record itself after its passes."""
     for key, encoded in records:
         record = _Scored(key, encoded.ids, np.full(encoded.ids.shape, np.nan, np.float32), {}, encoded.numbers)
         begin, encoded, wraps = _opened(encoded, context)
-        for window, kept in windows(len(encoded), context, overlap):
+        for window, kept in windows(len(encoded), context):
             kept = slice(max(kept.start, wraps), min(kept.stop, len(encoded) - wraps))
             if kept.start >= kept.stop:
                 continue

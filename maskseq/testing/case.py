@@ -101,7 +101,8 @@ class RecordCase:
         return self.encoded.ids
 
     @cached_property
-    def units(self) -> Integer[np.ndarray, "length fields 2"]:
+    def units(self) -> np.ndarray:
+        """Whatever its shape is: the rule of units says what is wrong with it."""
         return self.tokenizer.units_of(self.encoded)
 
     @cached_property
