@@ -349,10 +349,15 @@ def mirror(run: Any) -> Symmetry[Any]:
     return Symmetry(name="backwards", transform=lambda record: record, id_maps=same, reverse=True)
 
 
-def test_symmetries_that_it_does_not_average_are_refused(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_symmetries_that_it_does_not_average_are_refused(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(type(run.tokenizer), "symmetries", lambda self: (mirror(run),))
     with pytest.raises(UsageError, match="symmetries"):
         run.predict()
+    with pytest.raises(UsageError, match="symmetries"):
+        trained(tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
     assert isinstance(run.predict(symmetries=False), NumberEncoderPredict)
 
 

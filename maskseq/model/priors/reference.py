@@ -179,7 +179,9 @@ class Reference(Prior):
         cumulated = ranks.cumsum(dim=-1) - ranks
         below = cumulated.gather(1, which) + ranks.gather(1, which) * (rank - which)
         mass = torch.diff(below, dim=-1, prepend=torch.zeros_like(mean), append=torch.ones_like(mean)).clamp(min=0)
-        shares = torch.split(self.shares.detach(), self.vocabulary.n_outputs)[field].double().expand(len(mass), -1)
+        shares = (
+            torch.split(self.shares.detach(), list(self.vocabulary.n_outputs))[field].double().expand(len(mass), -1)
+        )
         of_bins, others = shares[:, : len(centres)], shares[:, len(centres) :]
         found = torch.cat([mass * of_bins.sum(dim=-1, keepdim=True), others], dim=-1)
         found = (1 - FLOOR) * found + FLOOR * shares
