@@ -127,8 +127,8 @@ def stretches(
 def _stretch(variant: ListedVariant[Any], record: Record, context: int) -> Stretch:
     """`DataError` where the variant does not lie in the record, or is too long to be seen with what is around it."""
     replaced = variant.stop - variant.start
-    across = variant.stop > len(record) > variant.start  # the origin, if it is a circle
-    if replaced <= len(record) and (len(record) > context or across):
+    inside, across = 0 <= variant.start < len(record), variant.stop > len(record)  # the origin, if it is a circle
+    if inside and replaced <= len(record) and (len(record) > context or across):
         by = (variant.start + replaced // 2 - len(record) // 2) % len(record)
         if (turned := record.turned(by)) is not None:
             record, start = turned, (variant.start - by) % len(record)

@@ -199,7 +199,7 @@ def test_linear_records_leave_no_trace_of_circles(tmp_path: Path) -> None:
 class Local(Embedder):
     """Whose hidden states tell what stands within `REACH` of each position."""
 
-    def _hidden(self, segments: Some[np.ndarray]) -> list[np.ndarray]:
+    def _hidden(self, segments: Some[np.ndarray], numbers: Some[np.ndarray | None]) -> list[np.ndarray]:
         padded = [np.pad(each[:, 0].astype(np.float32), REACH) for each in segments]
         weights = WEIGHTS[:, 0, 0].astype(np.float32)
         return [np.correlate(each, weights)[:, None] for each in padded]
@@ -264,3 +264,15 @@ def test_a_variant_across_the_end_of_a_linear_record_has_no_score(tmp_path: Path
     ((_, reason),) = stretches(Vcf().read(path), Records(lambda: [record]), CONTEXT)
     assert isinstance(reason, str)
     assert "150" in reason
+
+
+@pytest.mark.parametrize("length", [31, 150])
+def test_a_variant_beyond_the_end_has_no_score(tmp_path: Path, length: int) -> None:
+    residues = (b"ACGTA" * 30)[:length]
+    path = tmp_path / "v.vcf"
+    path.write_text(f"#CHROM\tPOS\tID\tREF\tALT\np\t{length + 30}\t.\t{residues[29:30].decode()}\tN\n")
+    for circular in (False, True):
+        record = Sequence(key="p", residues=residues, circular=circular)
+        ((_, reason),) = stretches(Vcf().read(path), Records(lambda r=record: [r]), CONTEXT)
+        assert isinstance(reason, str)
+        assert f"ends at {length}" in reason

@@ -12,12 +12,14 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import load_file
 from scipy.stats import norm
+from served import client
 from typer.testing import CliRunner
 
 from maskseq.apps.infill import infill_file
 from maskseq.apps.pretrain import pretrain
 from maskseq.apps.rows import rows_of
 from maskseq.cli import app
+from maskseq.contract.fence import encode
 from maskseq.corpus.dress import ReadAs
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import UsageError
@@ -28,13 +30,20 @@ from maskseq.model.numbers import Numbers
 from maskseq.model.priors.config import LinearPriorConfig, ReferenceConfig
 from maskseq.packing.folds import FOLDS, WHOLE, fold_of
 from maskseq.predict.around import NumberEncoderPredict
+from maskseq.predict.embed import embed_records
 from maskseq.predict.experts.numbers import NumberPredict
 from maskseq.predict.posterior import bin_edges
 from maskseq.predict.protocol import Example, PredictNumbers
 from maskseq.predict.stated import RANKS
 from maskseq.recipe import load_recipe
+from maskseq.tasks.config import LabelSource, TaskConfig, TaskData
+from maskseq.tasks.examples import unlabelled_examples
+from maskseq.tasks.fit import network_outputs
+from maskseq.tasks.network import task_network
+from maskseq.tokenizer import Symmetry
+from maskseq.trained import load
 from maskseq.training.events import Event, Step
-from maskseq.types import Field, Vocabulary
+from maskseq.types import ABSENT, Field, Vocabulary
 from maskseq_signals.recording import Recording
 
 CENTRES = tuple(np.linspace(-3, 3, 40).tolist())
@@ -134,6 +143,34 @@ def test_mass_in_absolute_bins_is_that_of_the_density_with_open_tails(far: float
         np.testing.assert_allclose(mass, counts / 40_000, atol=2e-4)
 
 
+def test_ids_that_are_no_bins_are_as_frequent_as_in_training() -> None:
+    """In training as in predictions."""
+    fields = [Field(name="a", tokens=tuple(map(str, range(40))), centres=CENTRES, controls=(ABSENT,))]
+    vocabulary = Vocabulary.of(fields)
+    model = Encoder(EncoderConfig(vocabulary=vocabulary, reference=ReferenceConfig(bins=8), **SHAPE))
+    prior = model.embeddings.reference
+    assert prior is not None
+    absent = fields[0].control_id(ABSENT)
+    shares = np.full(vocabulary.n_outputs[0], 0.95 / (vocabulary.n_outputs[0] - 1))
+    shares[absent] = 0.05
+    prior.count_numbers([TRAIN[:, :1]], [FOLD], [shares])
+    values, ids, cells = (each[:, :1] for each in masked_window())
+    ids = np.where(np.isnan(values), vocabulary.mask_ids, ids)
+    cells = np.argwhere(np.isnan(values))
+    states = model(
+        torch.from_numpy(ids),
+        torch.arange(80),
+        torch.tensor([0, 80], dtype=torch.int32),
+        80,
+        numbers=Numbers(torch.from_numpy(values), torch.tensor([WHOLE])),
+    )
+    trained_on = model.logits(states[torch.from_numpy(cells[:, 0])], 0).exp().detach().numpy()
+    (predicted,) = NumberEncoderPredict(model)([Example(ids, values)], [cells])
+    np.testing.assert_allclose(trained_on.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(trained_on[:, absent], 0.05, rtol=1e-3)
+    np.testing.assert_allclose(np.exp(predicted)[:, : trained_on.shape[1]], trained_on, atol=5e-3)
+
+
 def test_no_masked_number_changes_an_answer() -> None:
     values, ids, cells = masked_window()
     wrong = np.where(np.isnan(values), 77.0, values)  # what a caller should not have given
@@ -217,6 +254,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return trained(tmp_path_factory.mktemp("run"), blend=False)
 
 
+def drifted(values: Float[np.ndarray, "length 2"]) -> str:
+    """A file of values far beyond all bins, with a hole."""
+    rows = [",".join("" if 30 <= i < 34 else repr(float(x) + 40) for x in row) for i, row in enumerate(values)]
+    return "\n".join(["a,b", *rows]) + "\n"
+
+
 def test_rows_carry_numbers_as_they_were_read_but_no_masked_one(run: Any) -> None:
     recipe = load_recipe(RECIPE)
     corpus = Corpus.open(run.path / "corpus", trust_code=True)
@@ -262,13 +305,60 @@ def test_a_run_that_was_broken_off_ends_as_one_that_was_not(run: Any, tmp_path: 
 
 def test_a_run_predicts_as_its_encoder_in_memory_does_and_fills_what_drifted(run: Any, tmp_path: Path) -> None:
     values = wave(64, 9)
-    rows = [",".join("" if 30 <= i < 34 else repr(float(x) + 40) for x in row) for i, row in enumerate(values)]
-    (tmp_path / "in.csv").write_text("\n".join(["a,b", *rows]) + "\n")
+    (tmp_path / "in.csv").write_text(drifted(values))
     infill_file(run, tmp_path / "in.csv", output=tmp_path / "out", read_as=ReadAs(format="signal-csv"))
     filled = np.genfromtxt(tmp_path / "out" / "in.csv", delimiter=",", skip_header=1)
     assert np.abs(filled - values - 40).max() < 3  # all bins end below 10
     with next((tmp_path / "out").glob("*fills.csv")).open() as file:
         assert len(list(csv.DictReader(file))) == 8
+
+
+def test_a_server_fills_what_drifted_as_the_command_line_does(run: Any, tmp_path: Path) -> None:
+    text = drifted(wave(64, 9))
+    (tmp_path / "in.csv").write_text(text)
+    infill_file(run, tmp_path / "in.csv", output=tmp_path / "out", read_as=ReadAs(format="signal-csv"))
+    with client(load(run.path)) as web:
+        answer = web.post("/infill", json={"name": "in.csv", "text": text, "format": "signal-csv"}).json()
+    assert answer["file"]["text"] == (tmp_path / "out" / "in.csv").read_text()
+
+
+def test_vectors_and_tasks_see_numbers_beyond_the_bins(run: Any) -> None:
+    """Two signals whose ids are all the same, as all is beyond the last bin."""
+    far = [Recording(key=str(i), channels=wave(60, 7 + i) + 40, names=("a", "b")) for i in range(2)]
+    ids = [run.tokenizer.encode(each).ids for each in far]
+    assert (ids[0] == ids[1]).all()
+    one, other = (vector for _, vector in run.embed(far))
+    assert np.abs(one - other).max() > 1e-3
+    config = TaskConfig(kind="binary", data=TaskData(files=("x",)), labels=LabelSource(column="y"))
+    examples = list(unlabelled_examples(config, far, run.tokenizer, 64))
+    network = task_network(config, run.model, 2)
+    seen = []
+    network.head.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    network_outputs(network, examples, (), torch.device("cpu"), torch.float32)
+    assert (seen[0][0] - seen[0][1]).abs().max() > 1e-3
+    views = (mirror(run),)
+    forth, back = (
+        next(embed_records(run.model, [("r", encode(run.tokenizer, each))], symmetries=views, context=64))[1]
+        for each in (far[0], replace(far[0], channels=far[0].channels[::-1].copy()))
+    )
+    np.testing.assert_allclose(forth, back, atol=1e-5)
+
+
+def mirror(run: Any) -> Symmetry[Any]:
+    same = tuple(tuple(range(each.mask_id + 1)) for each in run.tokenizer.fields)
+    return Symmetry(name="backwards", transform=lambda record: record, id_maps=same, reverse=True)
+
+
+def test_symmetries_that_it_does_not_average_are_refused(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(run.tokenizer), "symmetries", lambda self: (mirror(run),))
+    with pytest.raises(UsageError, match="symmetries"):
+        run.predict()
+    with pytest.raises(UsageError, match="symmetries"):
+        trained(tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+    assert isinstance(run.predict(symmetries=False), NumberEncoderPredict)
 
 
 def test_it_is_an_expert_of_a_blend(tmp_path: Path) -> None:

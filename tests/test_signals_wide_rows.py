@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from maskseq.errors import DataError
 from maskseq.formats import Format
 from maskseq.survey import Head
 from maskseq_signals.delimited import SignalCsv
 from maskseq_signals.parquet import SignalParquet
 from maskseq_signals.recording import Recording
+from maskseq_signals.wide_rows import steps_within
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 HOURS = tuple(f"{hour:02d}:00" for hour in range(24))
@@ -110,6 +112,52 @@ def test_rows_that_are_missing_are_unknown_steps_and_stations_apart(tmp_path: Pa
     assert (tmp_path / "same.csv").read_bytes() == path.read_bytes()
 
 
+def test_a_row_of_an_odd_time_is_broken(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    odd = (*DAYS[:5], "someday", *DAYS[6:])
+    path.write_text(table(odd, HOURS))
+    claim = SignalCsv.recognize(Head.of(path))
+    assert claim is not None
+    assert claim.options["columns"] == "steps"
+    reader = SignalCsv(columns="steps")
+    with pytest.raises(DataError, match=r"line 7.*someday"):
+        list(reader.read(path))
+    with pytest.warns(match="24 time steps missing"):
+        error, record = reader.attempts(path)
+    assert isinstance(error, DataError)
+    assert "line 7" in str(error)
+    assert isinstance(record, Recording)
+    assert np.flatnonzero(np.isnan(record.channels[:, 0])).tolist() == list(range(5 * 24, 6 * 24))
+    moments = record.moments()
+    assert moments is not None
+    assert set(np.diff(moments)[6 * 24 :]) == {3600}
+    reader.write([record], tmp_path / "same.csv")
+    assert (tmp_path / "same.csv").read_bytes() == path.read_bytes()
+    (as_rows,) = SignalCsv(columns="steps", steps="rows").read(path)
+    assert len(as_rows) == 24 * len(DAYS)
+
+
+def test_an_unknown_moment_in_parquet_is_refused(tmp_path: Path) -> None:
+    days = [datetime.fromisoformat(day) if i != 5 else None for i, day in enumerate(DAYS)]
+    columns = {name: [float(i) for i in range(len(DAYS))] for name in HOURS}
+    pq.write_table(pa.table({"day": days} | columns), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="row 6"):
+        list(SignalParquet(columns="steps").read(tmp_path / "t.parquet"))
+
+
+def test_times_that_are_no_dates(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(table([f"day {i}" for i in range(20)], HOURS))
+    reader = SignalCsv(columns="steps", time="Year")
+    with pytest.warns(match="day 0"):
+        (record,) = reader.read(path)
+    assert (len(record), record.times) == (24 * 20, None)
+    path.write_text(table([str(i) for i in range(20) if i != 5], HOURS))
+    with pytest.warns(match="24 time steps missing"):
+        (record,) = reader.read(path)
+    assert np.flatnonzero(np.isnan(record.channels[:, 0])).tolist() == list(range(5 * 24, 6 * 24))
+
+
 @pytest.mark.parametrize(
     ("starts", "names"),
     [
@@ -118,6 +166,14 @@ def test_rows_that_are_missing_are_unknown_steps_and_stations_apart(tmp_path: Pa
         (YEARS, ("Jan", "Feb")),
         (DAYS, MONTHS),  # months of a day
         (YEARS, HOURS),
+        (DAYS, tuple(f"sensor{i}" for i in range(1, 31))),
+        (DAYS, tuple(f"sensor{i}" for i in range(1, 25))),
+        (DAYS, tuple(map(str, range(25)))),
+        (DAYS, (*HOURS, "24:00")),
+        (YEARS, tuple(f"gdp{i}" for i in range(1, 6))),
+        (YEARS, tuple(f"gdp{i}" for i in range(1, 5))),
+        (YEARS, tuple(f"Q{i}" for i in range(1, 6))),
+        (YEARS, tuple(f"m{i}" for i in range(13))),
     ],
 )
 def test_other_columns_are_channels(tmp_path: Path, starts: Sequence[str], names: Sequence[str]) -> None:
@@ -126,6 +182,23 @@ def test_other_columns_are_channels(tmp_path: Path, starts: Sequence[str], names
     claim = SignalCsv.recognize(Head.of(path))
     assert claim is not None
     assert "columns" not in claim.options
+
+
+@pytest.mark.parametrize(
+    ("starts", "names"),
+    [
+        (YEARS, tuple(f"Q{i}" for i in range(1, 5))),
+        (YEARS, tuple(f"{i:02d}" for i in range(1, 13))),
+        (YEARS, tuple(f"Month {i}" for i in range(1, 13))),
+        (DAYS, tuple(map(str, range(24)))),
+        (DAYS, tuple(f"h{i}" for i in range(1, 25))),
+        (DAYS, tuple(f"hour_{i}" for i in range(24))),
+        (DAYS, tuple(f"{i // 2:02d}:{i % 2 * 30:02d}" for i in range(48))),
+        (DAYS, tuple(f"{i:02d}:00-{i + 1:02d}:00" for i in range(24))),
+    ],
+)
+def test_names_of_steps(starts: Sequence[str], names: Sequence[str]) -> None:
+    assert steps_within(["mean", *names, "total", "sensor1"], starts) == list(names)
 
 
 def test_means_of_a_year_are_left_out(tmp_path: Path) -> None:

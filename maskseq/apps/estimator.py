@@ -73,9 +73,10 @@ class _SequenceEstimator(BaseEstimator):
             ),
             seed=self.seed,
         )
+        seen = [encode(loaded.tokenizer, record) for record in X]
         examples = [
-            TaskExample(key=str(i), group=str(i), ids=encode(loaded.tokenizer, record).ids, labels=(label,))
-            for i, (record, label) in enumerate(zip(X, labels, strict=True))
+            TaskExample(key=str(i), group=str(i), ids=each.ids, numbers=each.numbers, labels=(label,))
+            for i, (each, label) in enumerate(zip(seen, labels, strict=True))
         ]
         shares = {"selection": self.selection}
         parts = split_shares(examples, shares, seed=self.seed, stratify=kind != "regression")
@@ -84,9 +85,10 @@ class _SequenceEstimator(BaseEstimator):
 
     def _predict(self, X: Sequence[Record]) -> np.ndarray:
         check_is_fitted(self, "model_")
-        tokenizer = self.model_.tokenizer
-        examples = [TaskExample(key=str(i), group="", ids=encode(tokenizer, record).ids) for i, record in enumerate(X)]
-        return self.model_.predict(examples)
+        seen = [encode(self.model_.tokenizer, record) for record in X]
+        return self.model_.predict(
+            [TaskExample(key=str(i), group="", ids=each.ids, numbers=each.numbers) for i, each in enumerate(seen)]
+        )
 
 
 class SequenceClassifier(ClassifierMixin, _SequenceEstimator):

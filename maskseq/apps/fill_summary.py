@@ -199,7 +199,7 @@ def _of_unfillable(cells: Sequence[str]) -> str:
 
 
 def _lost(each: FilledRecord, tokenizer: Tokenizer[Any]) -> Counter[str]:
-    """By field, values that were filled and that the filled record does not have: a gap beside no known time."""
+    """By field, how many filled values the filled record does not have, as in a gap with no known time next to it."""
     fill = each.filled.fill
     if not len(fill.cells):
         return Counter()

@@ -118,8 +118,14 @@ def pretrain(
         _check_experts_only(corpus, output)
     model = Encoder(resolved.encoder_config(corpus.tokenizer.vocabulary), seed=resolved.seed)
     begun = origin is not None or checkpoints(output)
+    images = corpus.tokenizer.symmetries()
+    if images and model.embeddings.reference is not None:
+        raise UsageError(
+            f"model.reference: its densities are not averaged over symmetries, and this tokenizer has {len(images)}\n\n"
+            f"hint: leave out model.reference",
+            code="not-supported",
+        )
     if not begun:  # else the checkpoint has what priors counted
-        images = corpus.tokenizer.symmetries()
         model.embeddings.count(ids for each in corpus.training_ids() for ids in (each, *(g.ids(each) for g in images)))
         if (reference := model.embeddings.reference) is not None:
             count_reference(reference, corpus)

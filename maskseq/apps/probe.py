@@ -43,7 +43,7 @@ def probe_file(
         examples = labelled_examples(config, {"train": records}, run.tokenizer, context)["train"]
     vectors = []
     views = run.tokenizer.symmetries() if symmetries else ()
-    keyed = ((each.key, Encoded(each.ids)) for each in examples)
+    keyed = ((each.key, Encoded(each.ids, numbers=each.numbers)) for each in examples)
     for _, vector in embed_records(run.model, keyed, symmetries=views, context=context, layer=layer):
         vectors.append(vector)
         on_progress(len(vectors), len(examples))

@@ -149,7 +149,7 @@ def count_experts(
 
 
 def let_go(corpus: Corpus, parts: tuple[Split, ...]) -> None:
-    """Forget experts that were counted on these parts: their tables and answers take memory, and nobody asks again."""
+    """Forget experts that were counted on these parts, to free the memory of their tables and answers."""
     _COUNTED.get(corpus, {}).pop(parts, None)
 
 

@@ -1,4 +1,4 @@
-"""The protocol `remaining`: how long cases go on from a prefix of each, beside what training cases did."""
+"""The protocol `remaining`: how long cases go on from a prefix of each, compared with what training cases did."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizationError:
-    """How far the values of one source are from what their ids decode to, in its unit. Those of records add up."""
+    """How far the values of one source are from what their ids decode to, in its unit. Records are summed up."""
 
     unit: str = ""
     values: int = 0

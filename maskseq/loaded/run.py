@@ -162,6 +162,12 @@ class LoadedRun:
     def predict(self, *, symmetries: bool = True, precision: Literal["bf16", "fp32"] = "fp32") -> Predict:
         """The encoder: log-probabilities of masked cells, averaged over the tokenizer's symmetries if wanted."""
         if self.model.embeddings.reference is not None:
+            if symmetries and self.tokenizer.symmetries():
+                raise UsageError(
+                    f"the encoder of {self.path} has a reference, whose densities are not averaged over symmetries of "
+                    f"the tokenizer\n\nhint: predict without them (`--no-symmetries`, `symmetries=False`)",
+                    code="not-supported",
+                )
             return NumberEncoderPredict(self.model, precision=precision)
         return EncoderPredict(self.model, self.tokenizer.symmetries() if symmetries else (), precision=precision)
 

@@ -81,13 +81,13 @@ class Embedder:
     def _states(self, group: Sequence[Keyed]) -> Iterator[tuple[int, Float[np.ndarray, "positions hidden"]]]:
         """The hidden states of every position, record after record."""
         cut = (
-            _Window(index, ids[window], slice(kept.start - window.start, kept.stop - window.start))
+            _Window(index, seen.cut(window.start, window.stop), kept.start - window.start, kept.stop - window.start)
             for index, (_, encoded) in enumerate(group)
             if len(encoded)
-            for ids, beyond in [_opened(encoded, self.context)]
-            for window, kept in _within(len(ids), self.context, beyond)
+            for seen, beyond in [_opened(encoded, self.context)]
+            for window, kept in _within(len(seen), self.context, beyond)
         )
-        for batch in reaching(cut, lambda window: len(window.ids) * self.views, self.batch_tokens):
+        for batch in reaching(cut, lambda window: len(window.seen) * self.views, self.batch_tokens):
             yield from self._run(batch)
 
     @property
@@ -97,31 +97,46 @@ class Embedder:
 
     def _run(self, batch: Sequence["_Window"]) -> Iterator[tuple[int, Float[np.ndarray, "positions hidden"]]]:
         """The windows of a batch through all views, in one pass."""
-        segments = [window.ids for window in batch]
-        images = [symmetry.ids(ids) for symmetry in self.symmetries for ids in segments]
-        hidden, n = self._hidden([*segments, *images]), len(segments)
+        segments = [window.seen for window in batch]
+        views = [*segments, *(symmetry.encoded(seen) for symmetry in self.symmetries for seen in segments)]
+        hidden, n = self._hidden([each.ids for each in views], [each.numbers for each in views]), len(segments)
         for i, window in enumerate(batch):
             states = hidden[i]
             for number, symmetry in enumerate(self.symmetries, start=1):
                 seen = hidden[number * n + i]
                 states = states + (seen[::-1] if symmetry.reverse else seen)
-            yield window.record, states[window.kept] / np.float32(self.views)
+            yield window.record, states[window.start : window.stop] / np.float32(self.views)
 
-    def _hidden(self, segments: Sequence[Integer[np.ndarray, "_ _"]]) -> list[Float[np.ndarray, "_ hidden"]]:
+    def _hidden(
+        self, segments: Sequence[Integer[np.ndarray, "_ _"]], numbers: Sequence[Float[np.ndarray, "_ _"] | None]
+    ) -> list[Float[np.ndarray, "_ hidden"]]:
         states: list[Float[np.ndarray, "_ hidden"]] = [np.empty((0, 0), np.float32)] * len(segments)
         every = sum(map(len, segments))
-        for packed in run_packed(self.model, segments, batch_tokens=every, precision=self.precision, depth=self.layer):
+        for packed in run_packed(
+            self.model,
+            segments,
+            batch_tokens=every,
+            precision=self.precision,
+            depth=self.layer,
+            numbers=None if self.model.embeddings.reference is None else numbers,
+        ):
             rows = packed.states.hidden_states.to(dtype=torch.float32, device="cpu").numpy()
             for i, start in zip(packed.which, packed.starts, strict=True):
                 states[i] = rows[start : start + len(segments[i])]
         return states
 
 
-def _opened(encoded: Encoded, context: int) -> tuple[Integer[np.ndarray, "_ fields"], int]:
-    """The ids, and how many of either end are there as context only: a long circle goes on beyond its origin."""
+def _opened(encoded: Encoded, context: int) -> tuple[Encoded, int]:
+    """The ids and numbers, and how many of either end are there as context only: a long circle goes on beyond its
+    origin.
+    """
     beyond = context // 4 if encoded.circular and len(encoded) > context else 0
-    ids = encoded.ids
-    return (np.concatenate([ids[-beyond:], ids, ids[:beyond]]), beyond) if beyond else (ids, 0)
+    ids, numbers = (
+        each if each is None or not beyond else np.concatenate([each[-beyond:], each, each[:beyond]])
+        for each in (encoded.ids, encoded.numbers)
+    )
+    assert ids is not None
+    return Encoded(ids, numbers=numbers), beyond
 
 
 def _within(length: int, context: int, beyond: int) -> Iterator[tuple[slice, slice]]:
@@ -138,11 +153,12 @@ def _length(record: Keyed) -> int:
 
 @dataclass(frozen=True)
 class _Window:
-    """A window of the group's n-th record; `kept` says which of its positions count."""
+    """A window of the group's n-th record, of which the positions `start:stop` count."""
 
     record: int
-    ids: Integer[np.ndarray, "window fields"]
-    kept: slice
+    seen: Encoded
+    start: int
+    stop: int
 
 
 def embed_records(

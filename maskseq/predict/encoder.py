@@ -122,9 +122,10 @@ def run_packed(
     device = next(model.parameters()).device
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     for which in batches([len(ids) for ids in sequences], batch_tokens):
-        lengths = [len(sequences[i]) for i in which]
+        pieces = [sequences[i] for i in which]
+        lengths = [len(piece) for piece in pieces]
         ends = np.cumsum([0, *lengths])
-        flat = np.concatenate([sequences[i] for i in which]).astype(np.int64)
+        flat = np.concatenate(pieces).astype(np.int64)
         target = ~model.config.vocabulary.known(flat).all(axis=1)
         ids = torch.from_numpy(flat).to(device)
         positions = torch.from_numpy(np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)).to(device)
@@ -134,7 +135,7 @@ def run_packed(
                 positions,
                 torch.from_numpy(ends.astype(np.int32)).to(device),
                 max(lengths),
-                numbers=None if numbers is None else _numbers(sequences, numbers, which),
+                numbers=None if numbers is None else packed_numbers(pieces, [numbers[i] for i in which]),
                 target=torch.from_numpy(target).to(device),
                 dtype=dtype,
                 depth=depth,
@@ -142,12 +143,12 @@ def run_packed(
         yield Packed(which, ends[:-1].tolist(), states)
 
 
-def _numbers(
-    sequences: Sequence[Integer[np.ndarray, "_ _"]], numbers: Sequence[Float[np.ndarray, "_ _"] | None], of: list[int]
+def packed_numbers(
+    pieces: Sequence[Integer[np.ndarray, "_ _"]], numbers: Sequence[Float[np.ndarray, "_ _"] | None]
 ) -> Numbers:
-    """Those of some sequences, asked of all that was counted."""
-    found = [np.full(sequences[i].shape, np.nan) if numbers[i] is None else np.asarray(numbers[i]) for i in of]
-    return Numbers(torch.from_numpy(np.concatenate(found).astype(np.float64)), torch.full((len(of),), WHOLE))
+    """Those of pieces that are packed, asked of all that was counted; NaN where there are none."""
+    found = [np.full(ids.shape, np.nan) if own is None else own for ids, own in zip(pieces, numbers, strict=True)]
+    return Numbers(torch.from_numpy(np.concatenate(found).astype(np.float64)), torch.full((len(pieces),), WHOLE))
 
 
 def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

@@ -83,7 +83,7 @@ class ModelThread:
         return answer  # type: ignore[no-any-return]
 
     def _ask(self, call: Callable[..., Sequence[Any]], given: Lists, size: int) -> Sequence[Any]:
-        """The answer, by the request's deadline: behind that, nobody waits for it and no other request is kept out."""
+        """The answer; `RefusedError` once the request's deadline is over, so that others need not wait for this one."""
         if current_thread() is self._thread:  # such as the encoder that a blend asks
             return call(*given)
         left = DEADLINE.get() - time.monotonic()
@@ -250,7 +250,7 @@ class ServedModel(TrainedModel):
     def predict(self, *, symmetries: bool = True, precision: Literal["bf16", "fp32"] = "fp32") -> Predict:
         """The encoder, asked in the model's thread."""
         encoder = super().predict(symmetries=symmetries, precision=precision)
-        return self.encoders.setdefault((symmetries, precision), Shared(encoder, self.thread))
+        return self.encoders.setdefault((symmetries, precision), shared(encoder, self.thread))
 
     @cached_property
     def experts(self) -> RunExperts:

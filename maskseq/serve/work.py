@@ -58,7 +58,7 @@ class Server:
     run: ServedModel
     limits: Limits
     continued: dict[By | None, tuple[Predictor, str]] = field(default_factory=dict)
-    """By what was wished for: what continues sequences, and what to call it."""
+    """By the requested method: the predictor that continues sequences, and its name."""
 
     def infill(self, request: InfillRequest) -> Answer:
         """The file with its holes filled, and each filled cell with its probabilities."""

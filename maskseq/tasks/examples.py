@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Integer
+from jaxtyping import Float, Int, Integer
 
 from maskseq.contract.fence import encode
 from maskseq.corpus.hashing import hash64
@@ -38,6 +38,8 @@ class TaskExample:
     """As texts; none where they are not known."""
     at: Int[np.ndarray, " labelled"] | None = None
     """The positions that have labels, in this sequence; None: the whole has one."""
+    numbers: Float[np.ndarray, "length fields"] | None = None
+    """What the ids were rounded from, as in `Encoded`."""
     units: Int[np.ndarray, " labelled"] | None = None
     """The raw units that these positions stand for, in the record."""
     n_units: int = 0
@@ -95,8 +97,8 @@ def unlabelled_examples(
         if config.labels.per_unit:
             yield from _windows_of(name, "", encoded, tokenizer, context, np.full(len(record), "?", dtype=object))
         else:
-            ids = without_end(encoded.ids, tokenizer) if config.prefixes else encoded.ids
-            yield TaskExample(key=name, group="", ids=ids, n_units=len(record))
+            seen = without_end(encoded, tokenizer) if config.prefixes else encoded
+            yield TaskExample(key=name, group="", ids=seen.ids, numbers=seen.numbers, n_units=len(record))
 
 
 def split_shares(
@@ -153,13 +155,13 @@ def shared_records(train: Sequence[TaskExample], other: Sequence[TaskExample]) -
     return sum(_digest(each.ids) in known for each in other)
 
 
-def without_end(ids: Integer[np.ndarray, "length fields"], tokenizer: Tokenizer[Any]) -> Integer[np.ndarray, "_ _"]:
-    """The ids before the mark that the record is over, which is not known of a running case."""
-    ends = np.zeros(len(ids), dtype=bool)
+def without_end(encoded: Encoded, tokenizer: Tokenizer[Any]) -> Encoded:
+    """What is before the mark that the record is over, which is not known of a running case."""
+    ends = np.zeros(len(encoded), dtype=bool)
     for column, each in enumerate(tokenizer.fields):
         if END in each.controls:
-            ends |= ids[:, column] == each.control_id(END)
-    return ids[: int(np.argmax(ends))] if ends.any() else ids
+            ends |= encoded.ids[:, column] == each.control_id(END)
+    return encoded.cut(0, int(np.argmax(ends))) if ends.any() else encoded
 
 
 def _group(config: TaskConfig, tokenizer: Tokenizer[Any], record: Record) -> str:
@@ -185,12 +187,12 @@ class _Whole:
     def __call__(self, name: str, record: Record, group: str) -> list[TaskExample]:
         label = (self.labels.of(name, record),)
         if self.prefixes is None:
-            ids = encode(self.tokenizer, record).ids
-            return [TaskExample(key=name, group=group, ids=ids, labels=label, n_units=len(record))]
+            seen = [(encode(self.tokenizer, record), len(record))]
+        else:
+            seen = [(prefix(record, n, self.tokenizer), n) for n in self.prefixes.lengths if n < len(record)]
         return [
-            TaskExample(key=name, group=group, ids=prefix(record, n, self.tokenizer), labels=label, n_units=n)
-            for n in self.prefixes.lengths
-            if n < len(record)
+            TaskExample(key=name, group=group, ids=each.ids, numbers=each.numbers, labels=label, n_units=n)
+            for each, n in seen
         ]
 
     def check(self) -> list[str]:
@@ -246,8 +248,10 @@ class _Outcomes:
                 if left is None:
                     continue
                 label = repr(left / DAY)
-            ids = prefix(record, n, self.tokenizer)
-            found.append(TaskExample(key=name, group=group, ids=ids, labels=(label,), n_units=n))
+            seen = prefix(record, n, self.tokenizer)
+            found.append(
+                TaskExample(key=name, group=group, ids=seen.ids, numbers=seen.numbers, labels=(label,), n_units=n)
+            )
         return found
 
     def _first(self, record: Record) -> int | None:
@@ -285,9 +289,9 @@ def _maker(
     return _Outcomes(config, tokenizer) if config.labels.outcome else _Whole(config, tokenizer)
 
 
-def prefix(record: Record, n: int, tokenizer: Tokenizer[Any]) -> Integer[np.ndarray, "_ _"]:
+def prefix(record: Record, n: int, tokenizer: Tokenizer[Any]) -> Encoded:
     """The first `n` units as they are encoded when nothing behind them is known."""
-    return without_end(encode(tokenizer, record.cut(0, n)).ids, tokenizer)
+    return without_end(encode(tokenizer, record.cut(0, n)), tokenizer)
 
 
 def _windows_of(
@@ -305,6 +309,7 @@ def _windows_of(
                 key=name,
                 group=group,
                 ids=encoded.ids[window],
+                numbers=None if encoded.numbers is None else encoded.numbers[window],
                 labels=tuple(labels[unit[here]]),
                 at=here - window.start,
                 units=unit[here],

@@ -13,11 +13,13 @@ from torch.nn.utils import parametrize
 
 from maskseq.contract.own import is_own
 from maskseq.model.encoder import Encoder
-from maskseq.predict.encoder import windows
+from maskseq.model.numbers import Numbers
+from maskseq.predict.encoder import packed_numbers, windows
 from maskseq.tasks.config import FitConfig, TaskConfig
 from maskseq.tasks.examples import TaskExample
 from maskseq.tasks.heads import OwnHead, TaskHead
 from maskseq.tokenizer import Symmetry
+from maskseq.types import Encoded
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class TaskBatch:
     real: Bool[Tensor, "records longest"]
     answers: Int[Tensor, " answers"] | None
     """Of labelled positions, their place in the flattened [records, longest]; None: records are labelled."""
+    numbers: Numbers | None = None
+    """What ids were rounded from, where that is known of any."""
 
     @classmethod
     def of(
@@ -45,12 +49,14 @@ class TaskBatch:
         symmetry: Symmetry[Any] | None = None,
     ) -> "TaskBatch":
         """As they are, or seen through a symmetry. Long records are cut into overlapping windows."""
-        pieces, tokens, ends = [], [], 0
+        pieces, numbers, tokens, ends = [], [], [], 0
         for each in examples:
-            ids = each.ids if symmetry is None else symmetry.ids(each.ids)
+            seen = Encoded(each.ids, numbers=each.numbers)
+            seen = seen if symmetry is None else symmetry.encoded(seen)
             own = []
-            for window, kept in windows(len(ids), context) if len(ids) else ():
-                pieces.append(ids[window])
+            for window, kept in windows(len(seen), context) if len(seen) else ():
+                pieces.append(seen.ids[window])
+                numbers.append(None if seen.numbers is None else seen.numbers[window])
                 own.append(ends + np.arange(kept.start - window.start, kept.stop - window.start))
                 ends += len(pieces[-1])
             tokens.append(np.concatenate([np.empty(0, np.int64), *own]))
@@ -79,6 +85,7 @@ class TaskBatch:
             token=on(token),
             real=on(real),
             answers=None if answers is None else on(answers),
+            numbers=None if all(each is None for each in numbers) else packed_numbers(pieces, numbers),
         )
 
 
@@ -98,6 +105,7 @@ class TaskNetwork(nn.Module):
             batch.positions,
             batch.cu_seqlens,
             batch.max_seqlen,
+            numbers=batch.numbers,
             target=batch.target,
             dropout_keys=dropout_keys,
             dtype=dtype,

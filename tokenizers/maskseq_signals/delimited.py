@@ -205,16 +205,16 @@ class SignalCsv(Format[Recording]):
             raise DataError(path, "no row of values can be read")
         values = body.values
         times: Sequence[str] | None = body.times
-        names, units, owned, a_row = tuple(head.names[column] for column in head.columns), head.units, body.owned(), 1
-        texts = body.columns
-        if self.columns == "steps":
-            values, times, owned = flattened(values, times, owned)
-            names, units, a_row, texts = (VALUE,), None, len(head.columns), [ColumnText.joined(VALUE, texts)]
+        names, units, owned = tuple(head.names[column] for column in head.columns), head.units, body.owned()
+        texts, a_row = body.columns, len(head.columns) if self.columns == "steps" else 1
 
         def line_of(step: int) -> str:
             return f"line {head.rows[step // a_row] + 1}"
 
         timeline = Timeline(path, line_of, steps=self.steps, decimal=self.decimal)
+        if self.columns == "steps":
+            values, times, owned = flattened(values, times, owned, timeline)
+            names, units, texts = (VALUE,), None, [ColumnText.joined(VALUE, texts)]
         for key, steps in timeline.recordings(owned, times):
             rows = steps if a_row == 1 else steps // a_row  # -1 stays -1
             channels, lines_of_steps = spread(values, steps), np.where(rows < 0, -1, head.rows[rows])

@@ -113,12 +113,12 @@ class SignalParquet(Format[Recording]):
         digits = tuple(_digits(table.column(name)) for name in names)
         time = self._time(table) if self.time is None else self.time
         times: Sequence[str] | None = _times(table.column(time)) if time else None
-        owned, columns, a_row = self._rows(table, path), names, 1
-        if self.columns == "steps":
-            values, times, owned = flattened(values, times, owned)
-            known = [each for each in digits if each is not None]
-            names, digits, a_row = (VALUE,), (max(known) if len(known) == len(digits) else None,), len(columns)
+        owned, columns, a_row = self._rows(table, path), names, len(names) if self.columns == "steps" else 1
         timeline = Timeline(path, lambda step: f"row {step // a_row + 1}", steps=self.steps)
+        if self.columns == "steps":
+            values, times, owned = flattened(values, times, owned, timeline)
+            known = [each for each in digits if each is not None]
+            names, digits = (VALUE,), (max(known) if len(known) == len(digits) else None,)
         for key, steps in timeline.recordings(owned, times):
             channels = spread(values, steps)
             yield recorded(

@@ -80,9 +80,10 @@ class Timeline:
         """The row of each time step of a recording, parted at long gaps; `times` are those of the `rows`."""
         if times is None or self.steps == "rows" or len(rows) < 2:
             return iter([rows])
-        moments = self._moments(times, rows)
-        if moments is None:
+        found = self.moments(times, rows)
+        if found is None:
             return iter([rows])
+        moments = found.astype(np.int64) if found.dtype.kind == "M" else found
         late = int(np.count_nonzero(moments[1:] < moments[:-1]))
         if late:
             self.late += late
@@ -120,7 +121,7 @@ class Timeline:
         """Warn, once for the file, of everything that was not regular."""
         found = []
         if self.unread:
-            found.append(f"the time {self.unread} is neither date nor number: each row is taken for one step")
+            found.append(f"the time {self.unread} is neither date nor number: rows are taken for equal steps")
         if self.late:
             found.append(f"{_counted(self.late, 'row')} earlier than the row before: read in order of time")
         if self.short_gaps:
@@ -135,18 +136,20 @@ class Timeline:
             hint = f" ({self.hint})" if self.hint and not self.unread else ""
             warnings.warn(f"{self.path}: {'; '.join(found)}{hint}", DataWarning, stacklevel=2)
 
-    def _moments(self, times: Sequence[str], rows: Int64[np.ndarray, "rows"]) -> Shaped[np.ndarray, "rows"] | None:
-        """As numbers; None, and remembered, where the times are neither dates nor numbers."""
+    def moments(self, times: Sequence[str], rows: Int64[np.ndarray, "rows"]) -> Shaped[np.ndarray, "rows"] | None:
+        """As `to_moments` has them; None, and remembered, where the times are neither dates nor numbers."""
         try:
             moments = to_moments(times, decimal=self.decimal)
-        except OddTimeError as error:
-            where = self.place(int(rows[list(times).index(error.text)]))
-            problem = f"{error.count:,} of {len(times):,} times cannot be understood, first {error.text!r}"
-            raise self._error(problem, where) from None
-        except ValueError:
+        except ValueError as error:
+            if self.steps == "rows":  # whatever the times say
+                return None
+            if isinstance(error, OddTimeError):
+                where = self.place(int(rows[list(times).index(error.text)]))
+                problem = f"{error.count:,} of {len(times):,} times cannot be understood, first {error.text!r}"
+                raise self._error(problem, where) from None
             self.unread = self.unread or f"{times[0]!r} ({self.place(int(rows[0]))})"
             return None
-        return moments.astype(np.int64) if moments.dtype.kind == "M" else moments
+        return moments
 
     def _moves(
         self, lengths: Shaped[np.ndarray, "moves"], rows: Int64[np.ndarray, "rows"]

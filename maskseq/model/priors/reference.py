@@ -28,7 +28,7 @@ from maskseq.model.priors.prior import Prior
 from maskseq.packing.folds import FILLER, FOLDS, WHOLE
 
 FLOOR = 1e-6
-"""Of the uniform distribution in every answer, so that nothing is impossible."""
+"""Of the frequencies in every answer, so that nothing that occurs is impossible."""
 NARROWEST = 1e-3
 """Of a field's standard deviation in training, the least by which the numbers of a piece are divided."""
 WIDEST = 4.0
@@ -110,7 +110,7 @@ class Reference(Prior):
         return np.split(self.shares.detach().double().cpu().numpy(), ends)
 
     def shown(self, ids: Int[Tensor, "tokens fields"]) -> Int[Tensor, "tokens fields"]:
-        """What of the ids the encoder sees beside the numbers: perhaps only which of them are known."""
+        """What the encoder sees of the ids in addition to the numbers: all of them, or only which are known."""
         if self.sees_bins:
             return ids
         n_bins = torch.tensor([len(centres or ()) for centres in self.vocabulary.centres], device=ids.device)
@@ -179,9 +179,12 @@ class Reference(Prior):
         cumulated = ranks.cumsum(dim=-1) - ranks
         below = cumulated.gather(1, which) + ranks.gather(1, which) * (rank - which)
         mass = torch.diff(below, dim=-1, prepend=torch.zeros_like(mean), append=torch.ones_like(mean)).clamp(min=0)
-        n_outputs = self.vocabulary.n_outputs[field]
-        others = mass.new_zeros(len(mass), n_outputs - len(centres))
-        found = (1 - FLOOR) * torch.cat([mass, others], dim=-1) + FLOOR / n_outputs
+        shares = (
+            torch.split(self.shares.detach(), list(self.vocabulary.n_outputs))[field].double().expand(len(mass), -1)
+        )
+        of_bins, others = shares[:, : len(centres)], shares[:, len(centres) :]
+        found = torch.cat([mass * of_bins.sum(dim=-1, keepdim=True), others], dim=-1)
+        found = (1 - FLOOR) * found + FLOOR * shares
         return found.log().float()
 
     def stated(
@@ -230,7 +233,7 @@ def _posterior(form: Stationary, values: Values) -> tuple[Values, Values]:
 
 
 def _without(values: Values, folds: Int[np.ndarray, " length"], left_out: int) -> Iterator[Values]:
-    """The stretches of a series that are not of a part, and not right beside it."""
+    """The stretches of a series outside a part, without what is next to it."""
     kept = folds != left_out
     if kept.all():
         yield values
