@@ -119,6 +119,7 @@ def in_words(found: Mapping[str, Any]) -> str:
         line += shown(theirs, each["metric"])
         if "gain" in each:
             line += f"; gained {gained(each['gain'], each['gain, 95 %'], each['metric'], each['regions'])}"
+            line += " (95 % interval)" * (each["regions"] > 1)
         lines.append(line)
     return "; ".join(lines[:SHOWN])
 
