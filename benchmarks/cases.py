@@ -62,11 +62,11 @@ def _init(path: Path, recipe: Path) -> str:
 
     from maskseq.cli import app
 
-    with contextlib.chdir(path.parent), contextlib.redirect_stderr(io.StringIO()) as told:
+    with contextlib.chdir(path.parent), contextlib.redirect_stderr(io.StringIO()) as stderr:
         result = CliRunner().invoke(app, ["init", path.name, "--yes", "-o", str(recipe)])
     if result.exit_code == 0:
         return ""
-    lines = [line for line in (result.output + told.getvalue()).splitlines() if line.startswith("error: ")]
+    lines = [line for line in (result.output + stderr.getvalue()).splitlines() if line.startswith("error: ")]
     text = lines[0].removeprefix("error: ") if lines else repr(result.exception)
     return f"refused ({result.exit_code}): {text[:LONGEST]}{'…' * (len(text) > LONGEST)}"
 

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskseq.model import gaussian
-from maskseq.model.gaussian import Aligned, Conditioned, Stationary
+from maskseq.model.gaussian import Conditioned, Stationary
 from maskseq.predict.experts import imputers
+from maskseq.predict.experts.aligned import Aligned, averaged, shrunk
 from maskseq.predict.experts.numbers import NumberPredict, Spread, distance_groups
 from maskseq.predict.protocol import Example
 from maskseq.survey.periods import found_period
@@ -97,7 +98,7 @@ def test_block_toeplitz_matrices_are_their_tapered_averages() -> None:
     for s, t, a, b in np.ndindex(5, 5, 2, 2):
         assert matrix[2 * s + a, 2 * t + b] == (by_lag[t - s, a, b] if t >= s else by_lag[s - t, b, a])
     taper = 1 - abs(np.arange(5)[:, None] - np.arange(5)) / 5
-    np.testing.assert_allclose(gaussian.averaged(matrix, 2), matrix * np.kron(taper, np.ones((2, 2))))
+    np.testing.assert_allclose(averaged(matrix, 2), matrix * np.kron(taper, np.ones((2, 2))))
 
 
 def test_conditionals_are_those_of_the_inverse() -> None:
@@ -200,7 +201,7 @@ def test_shrunk_covariances_are_covariances() -> None:
     train = [1e-3 * rng.normal(size=(60, 1)) for _ in range(12)]
     for each in train:
         each[[0, -1]] += rng.normal() ** 5
-    averages = gaussian.averaged(sum(each @ each.T for each in train) / 12, 1)
+    averages = averaged(sum(each @ each.T for each in train) / 12, 1)
     assert np.linalg.eigvalsh(averages).min() > -1e-9
     assert np.linalg.eigvalsh(averages / (1 - abs(np.arange(60)[:, None] - np.arange(60)) / 60)).min() < -0.1
     aligned = Aligned.count(train, Stationary.count(train))
@@ -221,7 +222,7 @@ def test_shrinking_to_the_identity_is_that_of_scikit_learn() -> None:
     counted = rows.T @ rows / len(rows)
     spread = ((rows**2).T @ rows**2 / len(rows) - counted**2) / len(rows)
     target = np.eye(12) * np.trace(counted) / 12
-    np.testing.assert_allclose(gaussian.shrunk(counted, target, spread), expected, rtol=1e-9)
+    np.testing.assert_allclose(shrunk(counted, target, spread), expected, rtol=1e-9)
 
 
 def test_simple_fills_state_the_variance_of_their_errors() -> None:

@@ -55,7 +55,7 @@ def main() -> None:
     figures = {}
     for name, accept in (("as filled", None), ("accepted by RDKit", parses)):
         filled = list(run.infill(records, ranges=ranges, accept=accept, accept_tries=40))
-        # What was not accepted keeps its own symbols, and is no fill.
+        # A record whose fills were all refused keeps its own symbols: that does not count as a fill.
         fills = [
             (truth, each.record) for truth, each in zip(records, filled, strict=True) if each.accepted is not False
         ]

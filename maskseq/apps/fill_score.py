@@ -38,9 +38,9 @@ class FillScore:
     """Fills against what was known and hidden on purpose, beside what simple tables would have said."""
 
     baselines: Sequence[Markov | None]
-    """Of each field."""
+    """One for each field."""
     n_outputs: Sequence[int]
-    """Of each field, the ids that are values: others are unknown and no truth."""
+    """For each field, which ids are values. Other ids mean unknown and cannot be scored."""
     cells: int = 0
     right: int = 0
     holes: int = 0

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Integer
 
-from maskseq.model.gaussian import Aligned, Stationary
+from maskseq.model.gaussian import Stationary
 from maskseq.predict.experts import imputers
+from maskseq.predict.experts.aligned import Aligned
 from maskseq.predict.experts.local import Local
 from maskseq.predict.experts.numbers import NumberPredict, Series, Spread, Values, centres_of
 from maskseq.predict.protocol import Predict
