@@ -124,6 +124,22 @@ SIGNAL_YEARS = b"Year,Jan,Feb,Mar,Apr,May,Jun,Jul,Aug,Sep,Oct,Nov,Dec,J-D\n" + b
 SIGNAL_LONG = b"time;id;value;state\n" + b"".join(
     b"2024-01-01T00:0%d:00Z;%s;%d,5;on\n" % (minute, sensor, minute) for minute in range(4) for sensor in (b"a", b"b")
 )
+SIGNAL_MEASURED = b"# by hand\nyear,month,day,sensor,metric,value\n" + b"".join(
+    b"2024,1,%d,%s,%s,%d.5\n" % (day, sensor, metric, day)
+    for day in range(1, 5)
+    for sensor in (b"a", b"b")
+    for metric in (b"temp", b"hum")
+)
+MERGED_EVENTS = (
+    b"Order;Customer;Step;Time;Cost\r\n7;x;register;44197,25;1,5\r\n;;ship;44197,5;?\r\n# checked\r\n"
+    b"Order;Customer;Step;Time;Cost\r\n8;y;register;44198,3333333333;2\r\n;;?;;\r\n"
+)
+XES_NESTED = (
+    b'<log><trace><string key="concept:name" value="a"/><list key="tags"><values><string key="t" value="x"/>'
+    b'<string key="t" value="?"/></values></list><event><string key="concept:name" value="b"><int key="n" value="1"/>'
+    b'</string><container key="org"><string key="who" value="Ann"/><list key="l"/></container></event>'
+    b'<event><string key="who" value="B"/><string key="who" value="?"/></event></trace></log>'
+)
 SIGNAL = b"time,a,b\n2024-01-01,1.50,3\n2024-01-02,,4\n2024-01-03,2.25,?\n2024-01-04,-1e-3,7\n"
 TS = b"# c\n@problemName x\n@timestamps false\n@classLabel true a b\n@data\n1,2,?:3,4,5:a\n1.5,NaN:3,-4:b\n"
 UCR = b"1,0.5,0.25,-1\n2,1e-1,3,NaN\n-1,4,5,6\n"
@@ -370,6 +386,22 @@ EXAMPLES = {
     "signal-csv, long": Example(
         "signal-csv", _just("x.csv", SIGNAL_LONG), {"recording": "id", "channels": ("value",), "decimal": ","}, True
     ),
+    "signal-csv, measured": Example(
+        "signal-csv",
+        _just("x.csv", SIGNAL_MEASURED),
+        {"time": ("year", "month", "day"), "recording": "sensor", "metric": "metric", "channels": ("value",)},
+        returns=True,
+    ),
+    "event-csv, merged": Example(
+        "event-csv",
+        _just("x.csv", MERGED_EVENTS),
+        {
+            **{"case": "Order", "activity": "Step", "time": "Time", "case_above": True, "time_layout": "excel"},
+            **{"case_attributes": ("Customer",), "decimal": ","},
+        },
+        returns=True,
+    ),
+    "xes, nested": Example("xes", _just("x.xes", XES_NESTED), returns=True),
     "signal-parquet, days": Example(
         "signal-parquet", lambda: {"x.parquet": _parquet_of_days()}, {"columns": "steps"}
     ),

@@ -53,7 +53,8 @@ def claim_table(names: Sequence[str], rows: Sequence[Sequence[Value]], by_name: 
     Where neither says so, `by_name`, what the file's name alone says, with the doubt about it. A date and a time of day
     in two columns are one time.
     """
-    rows = [row for row in rows[:ROWS] if len(row) == len(names)]
+    rows = [row[:-1] if len(row) == len(names) + 1 and row[-1] in (None, "") else row for row in rows[:ROWS]]
+    rows = [row for row in rows if len(row) == len(names)]
     if not rows:
         return by_name
     columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}

@@ -15,7 +15,7 @@ from maskseq.formats import ADDED, distinct
 from maskseq.survey import Claim, Head
 from maskseq_events.case import Case, plain_rows
 from maskseq_events.claims import claim_table, with_options
-from maskseq_events.delimited_rows import CsvHeader, DelimitedRows
+from maskseq_events.delimited_rows import CsvHeader, DelimitedRows, first_row, is_aside
 from maskseq_events.file_table import FileTable
 from maskseq_events.headers import are_units, delimiter_of, table_start
 from maskseq_events.new_table import NewTable
@@ -56,6 +56,7 @@ class Csv(FileTable):
         skipped, lines = table_start(head)
         try:
             names, *rows = csv.reader(lines, delimiter=delimiter_of(lines[0]), strict=True)
+            rows = [row for row in rows if not is_aside(row, names)]
         except csv.Error:
             return super().recognize(head)
         units = are_units(rows)
@@ -77,8 +78,9 @@ class Csv(FileTable):
         )
 
     def _beside(self, raw: str, header: CsvHeader) -> str:
-        line = raw.rstrip("\r\n")
-        return line + ("\r\n" if raw[len(line) :].startswith("\r\n") else header.end)
+        own = first_row(raw, header.delimiter)
+        line = own.rstrip("\r\n")
+        return line + ("\r\n" if own[len(line) :].startswith("\r\n") else header.end)
 
     def _write_new(self, cases: Sequence[Case], path: Path) -> None:
         table = NewTable(cases)

@@ -68,11 +68,12 @@ class DelimitedRows(RowFile):
         if not names:
             raise DataError(path, "the file is empty")
         names[0] = names[0].removeprefix(MARK)
+        header = list(names)
         if self.units:
             text += _heading(rows)[0]
         if len(set(names)) < len(names):
             names = list(distinct(names))
-        return names, CsvHeader(text, delimiter, encoding_of(path, self.encoding)), rows
+        return names, CsvHeader(text, delimiter, encoding_of(path, self.encoding)), _without_asides(rows, header)
 
     def _rows(self, lines: "_Recorder", delimiter: str, path: Path, before_them: int) -> Iterator[TriedLine]:
         """Each row with the number of its first line and its raw text, blank lines behind it included."""
@@ -122,6 +123,32 @@ class DelimitedRows(RowFile):
             for i, (_, raw) in enumerate(rows, 1):
                 unended = i < len(rows) and not raw.endswith(("\n", "\r"))  # the last line of the file that was read
                 file.write((raw + header.end * unended).encode(header.encoding))
+
+
+def first_row(raw: str, delimiter: str) -> str:
+    """The text of a row without the lines behind it that belong to none."""
+    lines = _Recorder(io.StringIO(raw, newline=""))
+    next(csv.reader(lines, delimiter=delimiter), None)
+    return lines.taken()
+
+
+def is_aside(cells: Sequence[str], header: Sequence[str]) -> bool:
+    """Whether a line behind the header is no row: the header again, or a comment."""
+    return list(cells) == list(header) or (len(cells) != len(header) and cells[0].startswith("#"))
+
+
+def _without_asides(rows: Iterator[TriedLine], header: Sequence[str]) -> Iterator[TriedLine]:
+    """Rows with the lines behind them that are none, as with blank ones."""
+    held: TriedLine | None = None
+    for number, raw, cells in rows:
+        if held is not None and not isinstance(cells, DataError) and is_aside(cells, header):
+            held = held[0], held[1] + raw, held[2]
+            continue
+        if held is not None:
+            yield held
+        held = number, raw, cells
+    if held is not None:
+        yield held
 
 
 class _Recorder:

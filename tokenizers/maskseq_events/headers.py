@@ -53,6 +53,9 @@ def table_start(head: Head) -> tuple[int, list[str]]:
             continue
         if not before and behind[:2] == [usual, usual]:
             return whole
+        ends = sum(line.rstrip().endswith(delimiter) for line in physical[start:1000] if line.strip())
+        if len(before) == 1 and before == [usual - 1] and ends >= ALIKE * len(behind):
+            return whole  # rows that end with a delimiter, unlike their header
         if before and start <= MOST and max(before) < usual:
             starts.append((usual, start, len(before)))
     if not starts:

@@ -46,7 +46,7 @@ class Layout:
     @property
     def needs_year(self) -> bool:
         """Its timestamps say none."""
-        return self.time_layout is not None and not re.search("%[Yyc]", self.time_layout)
+        return TimeLayout.says_no_year(self.time_layout)
 
     def at(self, time_layout: str | None) -> "Layout":
         """With the timestamps of this layout."""

@@ -53,6 +53,7 @@ KINDS = ("type", "name", "state", "code", "page")
 TIMES = (
     *("time", "timestamp", "date", "datetime", "day", "weekday", "month", "year", "hour", "minute", "second"),
     *("zeit", "zeitstempel", "datum", "tag", "uhrzeit"),
+    *("start", "end", "begin", "beginn", "ende"),
 )
 """Last words of names of times."""
 CLOCK = re.compile(r"\d{1,4}([:./-]\d{1,4}){1,2}([ T-]\d{1,2}([:.]\d{2}){1,2})?([.,]\d+)?")

@@ -28,6 +28,9 @@ from maskseq_events.mapping import Columns, find_columns
 from maskseq_events.rows import Row, RowError, Rows, with_point
 from maskseq_events.times import TimeLayout, YearClock
 
+TOTALS = ("total", "totals", "grand total", "subtotal", "sum", "summe", "gesamt", "gesamtsumme", "totale", "suma")
+"""What rows are called that sum up others."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableCases(Format[Case]):
@@ -126,6 +129,8 @@ class TableCases(Format[Case]):
         """The cells of a row; `DataError` for one that is none of the table. `above`: the case of the row before."""
         if isinstance(cells, DataError):
             raise cells
+        if len(cells) == len(columns.names) + 1 and cells[-1] in (None, ""):  # a row that ends with a delimiter
+            cells = cells[:-1]
         if len(cells) != len(columns.names):
             problem = f"{len(cells)} cells, but the header names {len(columns.names)} columns"
             raise DataError(path, problem, place=self._place(number))
@@ -135,6 +140,11 @@ class TableCases(Format[Case]):
                 hint = "" if self.case_above else "; if it is that of the row above, say case_above = true"
                 raise DataError(path, problem + hint, place=self._place(number))
             cells = [*cells[: columns.case], above, *cells[columns.case + 1 :]]
+        if columns.case is not None and str(cells[columns.case]).strip(" :").lower() in TOTALS:
+            what = [cells[index] for index in (*columns.activity, *columns.time)]
+            if what and all(cell in (None, "") for cell in what):
+                problem = f"a row called {cells[columns.case]!r} without activity and time seems to sum up others"
+                raise DataError(path, problem, place=self._place(number))
         return cells
 
     def _dated(self, row: Row, columns: Columns, clock: YearClock | None) -> Row:

@@ -91,8 +91,11 @@ class TimeLayout:
     @cached_property
     def yearless(self) -> bool:
         """Its timestamps say no year."""
-        named = self.layout is not None and self.layout not in COUNTED
-        return named and not re.search("%[YyGcxD]", self.layout or "")
+        return self.says_no_year(self.layout)
+
+    @staticmethod
+    def says_no_year(layout: str | None) -> bool:
+        return layout is not None and layout not in COUNTED and not re.search("%[YyGcxD]", layout)
 
     @property
     def dated(self) -> bool:

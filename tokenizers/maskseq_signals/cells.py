@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 
 import numpy as np
@@ -11,6 +12,24 @@ MOST_DECIMALS = 1074
 """Digits behind the point of the smallest double; a text may have more (1e-999999999), a number not."""
 MOST_DIGITS = 12
 """Digits behind the point up to which floats are taken for rounded ones."""
+
+
+COMMENT = "#"
+"""How lines begin that are no part of a table."""
+
+
+def table_begin(lines: Iterable[str]) -> int | None:
+    """The first line that is not blank and no comment; a comment before it of as many cells is its header."""
+    before: tuple[int, str] | None = None
+    for at, line in enumerate(lines):
+        text = line.strip("\r\n\ufeff")
+        if text.startswith(COMMENT):
+            before = at, text
+        elif text:
+            n = len(cells_of(text, delimiter_of(text)))
+            heads = before is not None and n > 1 and len(cells_of(before[1], delimiter_of(text))) == n
+            return before[0] if before is not None and heads else at
+    return None if before is None else before[0]
 
 
 def number_text(value: float, decimals: int | None, *, decimal: str = ".", thousands: str | None = None) -> str:

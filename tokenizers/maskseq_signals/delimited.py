@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -17,6 +17,7 @@ from maskseq.files import create
 from maskseq.formats import ADDED, Format, OnBroken, attempted, distinct, stop
 from maskseq.survey import Claim, Head
 from maskseq_signals.cells import (
+    COMMENT,
     cells_of,
     delimiter_of,
     grouped,
@@ -25,6 +26,7 @@ from maskseq_signals.cells import (
     number_text,
     quoted,
     spans_of,
+    table_begin,
 )
 from maskseq_signals.files import read_text
 from maskseq_signals.long_table import TIME_NAMES
@@ -215,9 +217,13 @@ class SignalCsv(Format[Recording]):
 
     def _head(self, lines: Texts, path: Path) -> TableHead:
         """What the first lines say of the others."""
-        filled = np.fromiter((at for at, line in enumerate(lines) if line.strip("\r\n" + BOM)), np.int64)
-        if not len(filled):
+        start = table_begin(lines)
+        if start is None:
             raise DataError(path, "the file is empty")
+        header = lines[start].rstrip("\r\n")
+        rest = ((at, line.strip("\r\n" + BOM)) for at, line in enumerate(lines) if at > start)
+        others = (at for at, line in rest if line and line != header and line[0] != COMMENT)
+        filled = np.fromiter(chain([start], others), np.int64)
         delimiter = self.delimiter or delimiter_of(lines[int(filled[0])], but=self.decimal)
         first = cells_of(lines[int(filled[0])], delimiter)
         if headless := all(self.number(cell) is not None for cell in first):
@@ -229,12 +235,14 @@ class SignalCsv(Format[Recording]):
 
         def cells(at: int) -> list[str]:
             found = cells_of(lines[at], delimiter)
+            if len(found) == len(names) + 1 and not found[-1].strip():
+                found.pop()
             return found if len(found) == len(names) else [""] * len(names)
 
         units: list[str] | None = None
         if not headless and self.are_units(first, [cells(row) for row in rows[:2].tolist()]):
             units, rows = cells(int(rows[0])), rows[1:]
-        usual = (row for row in rows.tolist() if len(cells_of(lines[row], delimiter)) == len(names))
+        usual = (row for row in rows.tolist() if any(cells(row)))
         time = self.time_columns(names, cells(next(usual, int(rows[0]))), path)
         owner = None if self.recording is None else self._named(self.recording, names, path)
         metric = None if self.metric is None else self._named(self.metric, names, path)

@@ -135,7 +135,9 @@ class RowReader:
         head, lines = self.head, self.head.rows[rows].tolist()
         cells = [cells_of(self.lines[at], head.delimiter) for at in lines]
         for i, (at, row) in enumerate(zip(lines, cells, strict=True)):
-            if len(row) != len(head.names):
+            if len(row) == len(head.names) + 1 and not row[-1].strip():  # rows that end with a delimiter
+                cells[i] = row[:-1]
+            elif len(row) != len(head.names):
                 self.broken[at] = f"{len(row)} cells, but the first line has {len(head.names)}", ""
                 cells[i] = [""] * len(head.names)
         for channel, column in enumerate(head.columns):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from maskseq.formats import distinct
 from maskseq.survey import LIKELY, POSSIBLE, Choice, Claim, Head
-from maskseq_signals.cells import cells_of, delimiter_of
+from maskseq_signals.cells import COMMENT, cells_of, delimiter_of, table_begin
 from maskseq_signals.date_columns import joined_moment, moment_columns
 from maskseq_signals.long_table import TIME_NAMES, is_clock, measured_by, told_apart
 from maskseq_signals.missing_codes import missing_codes
@@ -21,8 +21,15 @@ DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 def claim_signals(cls: "type[SignalCsv]", head: Head) -> Claim | None:
     """Whether all columns but those of times and names hold numbers, and the options to read them so."""
-    delimiter = delimiter_of(head.lines[0])
-    first, *rows = ([cell.strip() for cell in cells_of(line, delimiter)] for line in head.lines[:1000])
+    begin = table_begin(head.lines) or 0
+    header, *others = head.lines[begin : begin + 1000]
+    lines = [header, *(line for line in others if line != header and not line.startswith(COMMENT))]
+    delimiter = delimiter_of(header)
+    first, *rows = ([cell.strip() for cell in cells_of(line, delimiter)] for line in lines)
+    if len(rows) < 2:
+        return None
+    if all(len(row) == len(first) + 1 and not row[-1] for row in rows):  # they end with a delimiter
+        rows = [row[:-1] for row in rows]
     if any(len(row) != len(first) for row in rows):
         return None
     commas = delimiter != "," and any(DECIMAL_COMMA.fullmatch(cell) for row in rows for cell in row)
@@ -48,6 +55,10 @@ def claim_signals(cls: "type[SignalCsv]", head: Head) -> Claim | None:
     plain = [known[i] and not any(map(reader.is_text, column)) for i, column in enumerate(columns)]
     if time is None and len(names) > 1 and all(plain) and is_clock(columns[0], reader.decimal):
         time, dates = 0, [0, *dates]
+    plain = [
+        ok and not (i != time and names[i].lower() in {"time", "timestamp"} and is_clock(columns[i], reader.decimal))
+        for i, ok in enumerate(plain)
+    ]
     apart = told_apart(names, columns, dates, decimal=reader.decimal)
     measured = measured_by(names, columns, dates, plain, decimal=reader.decimal)
     metric = None
