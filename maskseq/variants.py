@@ -133,15 +133,16 @@ def _stretch(variant: ListedVariant[Any], record: Record, context: int) -> Stret
         if (turned := record.turned(by)) is not None:
             record, start = turned, (variant.start - by) % len(record)
             variant = replace(variant, start=start, stop=start + replaced)
-    problem = ""
+    problem, code = "", "outside-record"
     if not 0 <= variant.start <= variant.stop <= len(record):
         problem = (
             f"it reaches from {variant.start + 1:,} to {variant.stop:,}, but {record.key!r} ends at {len(record):,}"
         )
     elif (longest := max(variant.length, replaced)) > context // 2:
+        code = "not-supported"
         problem = f"it has {longest:,} units, more than half of the model's context of {context:,}"
     if problem:
-        raise DataError(variant.path, problem, place=variant.place)
+        raise DataError(variant.path, problem, place=variant.place, code=code)
     size = context - max(variant.length - replaced, 0)
     start = max(min((variant.start + variant.stop - size) // 2, len(record) - size), 0)
     before, after = variant.pair(record, start, min(start + size, len(record)))

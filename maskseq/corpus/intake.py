@@ -209,6 +209,6 @@ class Restored:
                 yield item
             elif self._kept and item.kept is None:
                 problem = f"{why.problem} (it cannot be skipped, as what stands there could not be written back)"
-                raise DataError(why.path, problem, place=why.place)
+                raise DataError(why.path, problem, place=why.place, code=why.code)
             elif self._kept:
                 yield item

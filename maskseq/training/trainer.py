@@ -49,6 +49,8 @@ from maskseq.training.stop_signals import Interrupted, StopSignals
 class DivergenceError(MaskseqError):
     """A loss or a gradient was not finite; the last checkpoint is from before."""
 
+    code = "diverged"
+
 
 def train(
     model: Encoder,
