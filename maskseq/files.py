@@ -81,7 +81,8 @@ def plain_name(path: Path) -> str:
     name = path.name.lower()
     if name.endswith(".zip"):
         try:
-            return Path(_member(zipfile.ZipFile(path), path).filename).name.lower()
+            with zipfile.ZipFile(path) as archive:
+                return Path(_member(archive, path).filename).name.lower()
         except (OSError, ValueError, zipfile.BadZipFile):  # it does not exist yet, or `open_bytes` says what is wrong
             return name.removesuffix(".zip")
     return name.removesuffix(".gz").removesuffix(".bgz")
