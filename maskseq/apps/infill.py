@@ -78,12 +78,14 @@ def _fill(
     """Write the filled file and the table into the folder; the summary, and the rows to show."""
     file, reader = intake.file, intake.reader
     writer, target = reader.written_as(folder / file.name)
-    restored: Restored[Any] = Restored(intake.items())
+    # What was passed over can be kept by its own format alone.
+    restored = Restored(intake.items(), kept=writer is reader)
     counted, shown = FillSummary(run, options), list[FillRow]()
     with table_writer(beside(target, f"fills.{table}"), COLUMNS) as write_rows:
 
         def filled_records() -> Iterator[Any]:
-            for each in run.infill(restored.records(), options, journal=journal):
+            for n, each in enumerate(run.infill(restored.records(), options, journal=journal)):
+                yield from restored.before(n)
                 written = rows(
                     each.filled,
                     each.before,
@@ -98,9 +100,9 @@ def _fill(
                 write_rows(map(as_dict, chain(first, written)))
                 on_progress(counted.n_cells, None)
                 yield each.record
+            yield from restored.before(None)
 
-        # What was passed over can be kept by its own format alone.
-        records = Given(restored.among(filled_records(), kept=writer is reader))
+        records = Given(filled_records())
         with intake, fenced(writer, "write", file=file, given=records):
             writer.write(records, target)
     if options.lengths or options.insertion:

@@ -50,7 +50,7 @@ def fenced(
         if _is_of_other_kind(plugin, given_record):
             raise RecordKindError(plugin, given_record, file) from error
         if data and isinstance(error, ValueError):
-            raise DataError(file, str(error), place=f"record {key!r}" if key else "") from error
+            raise DataError(file, str(error), place=f"record {key!r}" if key else "", code="malformed-data") from error
         raise _fault(plugin, method, error, record=key, file=file) from error
 
 
@@ -90,6 +90,8 @@ def naming(file: Path | str) -> Iterator[None]:
 
 class RecordKindError(UsageError):
     """A record is not of the kind that a plug-in is for."""
+
+    code = "not-supported"
 
     def __init__(self, plugin: object, record: Any, file: Path | str) -> None:
         self.file = str(file)

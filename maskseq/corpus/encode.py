@@ -48,7 +48,7 @@ def encode_records(
                 skipped.append(f"{record.key}: {EMPTY}")
                 continue
             if not len(result):
-                raise DataError(f"record {record.key!r}", "there is nothing in it to tokenize")
+                raise DataError(f"record {record.key!r}", "there is nothing in it to tokenize", code="empty-data")
         except DataError as error:
             if on_error == "stop":
                 raise (hinted(error) if len(records) > 1 else error) from error

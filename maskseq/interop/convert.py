@@ -20,7 +20,8 @@ from maskseq.interop.layouts import PublishedLayout
 from maskseq.interop.published import LAYOUTS
 from maskseq.model.checkpoint import few, fill, read_json, read_tensors, write_json, write_tensors
 from maskseq.model.config import EncoderConfig
-from maskseq.model.encoder import Attend, Encoder
+from maskseq.model.encoder import Encoder
+from maskseq.model.layer import Attend
 from maskseq.model.rotary import Rotation, rotate
 from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
 from maskseq.storage.folder import inside

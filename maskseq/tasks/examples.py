@@ -169,7 +169,11 @@ def _group(config: TaskConfig, tokenizer: Tokenizer[Any], record: Record) -> str
         return _digest(encode(tokenizer, record).ids)
     value = record.group(config.data.group)
     if value is None:
-        raise DataError(f"record {record.key!r}", f"has no attribute {config.data.group!r}, which data.group names")
+        raise DataError(
+            f"record {record.key!r}",
+            f"has no attribute {config.data.group!r}, which data.group names",
+            code="unknown-name",
+        )
     return value
 
 

@@ -16,17 +16,16 @@ import torch
 from maskseq.contract.own import found as own_part
 from maskseq.errors import MaskseqError
 from maskseq.model import checkpoint
-from maskseq.model.choice import Kernels
 from maskseq.model.cpu import keep_freed_memory
 from maskseq.model.encoder import Encoder
 from maskseq.model.flops import row_flops
 from maskseq.packing.rows import PackedRow, PackedRows
 from maskseq.storage.outputs import locked, sweep
 from maskseq.storage.run_folder import CheckpointFolder, RunFolder
-from maskseq.training import parallel, selection, state
+from maskseq.training import parallel, resume, selection, state
 from maskseq.training.checkpoint_writer import CheckpointWriter, name_best
 from maskseq.training.claim import claim
-from maskseq.training.device import choose_precision, gemm_peak, peak_memory
+from maskseq.training.device import gemm_peak, peak_memory
 from maskseq.training.events import (
     Event,
     Finished,
@@ -42,13 +41,15 @@ from maskseq.training.events import (
 from maskseq.training.metrics_writer import MetricsWriter, Recorded
 from maskseq.training.schedule import lr_at, n_rows
 from maskseq.training.spec import TrainingResult, TrainingSpec, Validator
-from maskseq.training.state import Origin, Position, Saved
+from maskseq.training.state import Saved
 from maskseq.training.step import TrainStep
 from maskseq.training.stop_signals import Interrupted, StopSignals
 
 
 class DivergenceError(MaskseqError):
     """A loss or a gradient was not finite; the last checkpoint is from before."""
+
+    code = "diverged"
 
 
 def train(
@@ -108,31 +109,14 @@ class Trainer:
     on_event: Listener
 
     def __post_init__(self, model: Encoder) -> None:
-        spec, origin = self.spec, self.spec.origin
+        spec = self.spec
         self.config = spec.config
         self.callbacks = {name: own_part("callback", name) for name in spec.config.callbacks}
         self.stops = ""
         """Why a callback wants the run to end; it does with the next step."""
-        self.position, self.precision = Position(), choose_precision(self.config.precision, self.ranks.device)
-        own = self._newest()
-        self.new = own is None
-        self.resumed_from = own or (origin.checkpoint if origin else None)
-        moments = False
-        computing = self._kind(model)
-        self.kernels = Kernels.here(*computing)
-        if self.resumed_from:
-            checkpoint.check_tokenizer(self.resumed_from, spec.tokenizer, state=own is not None)
-            saved = state.read_saved(self.resumed_from)
-            moments = saved.optimizer == spec.optimizer.name
-            if own:
-                self.position, self.precision = saved.position, saved.precision
-                computing = self._kind(model)
-                self.kernels = (saved.kernels or Kernels.unrecorded(*computing)).usable(*computing)
-            elif origin:
-                self.position = self._begin(origin, saved)
-            weights = CheckpointFolder(self.resumed_from).model
-            checkpoint.fill(model, checkpoint.read_tensors(weights), weights)
-        model.compute_with(self.kernels)
+        start = resume.resume(model, spec, self.run, self.ranks.device, warn=self._warn)
+        self.new, self.resumed_from = not start.own, start.checkpoint
+        self.position, self.precision, self.kernels = start.position, start.precision, start.kernels
         self.learner = TrainStep(
             model,
             spec.config,
@@ -143,16 +127,11 @@ class Trainer:
         )
         self.gemm_peak = gemm_peak(self.ranks.device, self.precision)
         if self.resumed_from:
-            self.learner.load(functools.partial(state.read_tensors, self.resumed_from), moments=moments)
+            self.learner.load(functools.partial(state.read_tensors, self.resumed_from), moments=start.moments)
         # None: a run of an older version, which goes on as it began and chooses nothing.
-        self.judged = selection.judged_until(self.run.metrics, self.position.step) if own else []
+        self.judged = selection.judged_until(self.run.metrics, self.position.step) if start.own else []
         if self.ranks.first:  # a kill may have come between a checkpoint and its name
             name_best(self.run, self.best)
-
-    def _kind(self, model: Encoder) -> tuple[str, torch.dtype, int]:
-        """What kernels are chosen by: the device, the dtype of the stream, and the size of a head."""
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        return self.ranks.device.type, dtype, model.config.head_size
 
     @property
     def best(self) -> int | None:
@@ -219,7 +198,7 @@ class Trainer:
     def begin(self) -> TrainingResult:
         """Write where a new run stands before its first step; nothing where it has a checkpoint."""
         self.on_event(self._started())
-        if self._newest() is None:
+        if resume.newest(self.run, self._warn) is None:
             with (
                 closing(MetricsWriter(self.run, step=self.position.step, write=self.ranks.first)) as self.metrics,
                 CheckpointWriter(self.run, self.spec.tokenizer, self.ranks, self.config.keep_last) as self.writer,
@@ -340,19 +319,6 @@ class Trainer:
                 best=self.best,
                 before=self.metrics.sync,
             )
-        )
-
-    def _begin(self, origin: Origin, saved: Saved) -> Position:
-        """Where a run begins that begins from another; warns of moments that it cannot take up."""
-        name = self.spec.optimizer.name
-        if saved.optimizer != name:
-            self._warn(f"{name} begins with new moments: {origin.checkpoint} holds {saved.optimizer}'s")
-        return origin.position
-
-    def _newest(self) -> Path | None:
-        """The checkpoint of this run to go on from, if there is one."""
-        return (
-            checkpoint.newest_checkpoint(self.run.path, self._warn) if checkpoint.checkpoints(self.run.path) else None
         )
 
     def _tell(self, *events: Recorded) -> None:
