@@ -153,12 +153,12 @@ def _chart(watched: Watched, name: str, title: str, up: str) -> str:
     held_out = [(v["tokens"], v[name]) for v in watched.validations if name in v and math.isfinite(v[name])]
     series = [Series("training", steps), Series("selection data", held_out, "held-out", tone=1)]
     if (level := _counting(watched)) is not None and name in level:
-        series.append(Series("selection data by frequencies", [(0.0, level[name])], "level", tone=3))
+        series.append(Series("selection data by counting", [(0.0, level[name])], "level", tone=3))
     return chart(title, "tokens", up, series)
 
 
 def _counting(watched: Watched) -> dict[str, float] | None:
-    """The loss of frequencies on the selection data, masked as in training, from the skill over it."""
+    """The loss of the best simple method on the selection data, masked as in training, from the skill over it."""
     best = watched.best or {}
     skill = best.get("skills", {}).get(AS_TRAINED)
     if skill is None or skill >= 1 or "loss" not in best:
