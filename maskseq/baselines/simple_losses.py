@@ -1,6 +1,8 @@
 """What counting reaches on the rows that checkpoints are chosen by: what a validation is measured against."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from maskseq.storage.outputs import write
 from maskseq.storage.run_folder import RunFolder
 from maskseq.storage.standard_json import to_json
 
-CELLS = 1000
+CELLS = 2000
 """Of each protocol that counted methods are asked about, about."""
 
 Losses = dict[str, float]
@@ -35,15 +37,62 @@ def best_losses(
 ) -> Losses:
     """Of each protocol, the loss of the best method: of training frequencies, or of one of the experts.
 
-    `rows` are those of a validation, and how many of them. A protocol without scored cells is left out.
+    `rows` are those of a validation, and how many of them. A protocol without scored cells is left out. What an expert
+    saves of the loss of frequencies is found on a sample of the cells, and holds for all.
     """
+    nats = [-np.log((each + 0.5) / (each + 0.5).sum()) for each in counts]
     found = {}
     for name, (each, most) in rows.items():
         drawn = [each.row(number) for number in range(most)]
         by_frequencies = loss_of(counts, drawn)
         if by_frequencies > 0:
-            found[name] = min([by_frequencies, *(loss_by(method, drawn, corpus) for method in experts.values())])
+            sample = Sample.of(drawn, corpus)
+            of_cells = np.array([nats[field][value] for field, value in zip(sample.fields, sample.truth, strict=True)])
+            level = float(sample.weights @ of_cells)
+            shares = [sample.lost(method, corpus) / level for method in experts.values()] if level > 0 else []
+            found[name] = by_frequencies * min([1.0, *shares])
     return found
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Scored cells of some segments of rows."""
+
+    examples: list[Example]
+    cells: list[Int[np.ndarray, "_ 2"]]
+    fields: Int[np.ndarray, " cells"]
+    truth: Int[np.ndarray, " cells"]
+    weights: Float[np.ndarray, " cells"]
+
+    @classmethod
+    def of(cls, rows: Sequence[PackedRow], corpus: Corpus) -> "Sample":
+        """About `CELLS` of them, of segments in random order."""
+        segments = [
+            (row, row.sequence[number], start, stop)
+            for row in rows
+            for number, (start, stop) in enumerate(pairwise(row.cu_seqlens.tolist()))
+            if row.sequence[number] >= 0
+        ]
+        examples, cells, truth, weights, n = [], [], [np.empty(0, np.int64)], [np.empty(0)], 0
+        for number in np.random.default_rng(0).permutation(len(segments)).tolist():
+            row, sequence, start, stop = segments[number]
+            scored = np.argwhere(row.weights[start:stop] > 0)
+            if n >= CELLS or not len(scored):
+                continue
+            examples.append(Example(row.inputs[start:stop], key=corpus.key(sequence)))
+            cells.append(scored)
+            truth.append(row.targets[start:stop][tuple(scored.T)].astype(np.int64))
+            weights.append(row.weights[start:stop][tuple(scored.T)].astype(np.float64))
+            n += len(scored)
+        fields = np.concatenate([np.empty(0, np.int64), *(each[:, 1] for each in cells)])
+        return cls(examples, cells, fields, np.concatenate(truth), np.concatenate(weights))
+
+    def lost(self, method: Predict, corpus: Corpus) -> float:
+        """Nats by a counted method, weighted as the cells are, in all."""
+        answered = np.concatenate([np.asarray(each, np.float64) for each in method(self.examples, self.cells)])
+        n_outputs = np.array(corpus.tokenizer.vocabulary.n_outputs)[self.fields]
+        probability = (1 - FLOOR) * np.exp(answered[np.arange(len(self.truth)), self.truth]) + FLOOR / n_outputs
+        return float(self.weights @ -np.log(probability))
 
 
 def experts_of(corpus: Corpus) -> dict[str, Predict]:
@@ -71,28 +120,3 @@ def write_losses(run: Path, losses: Mapping[str, Losses]) -> None:
     file = RunFolder(run).simple_losses
     if not file.exists():
         write(file, to_json(losses, lossless=True, indent=1))
-
-
-def loss_by(method: Predict, rows: Iterable[PackedRow], corpus: Corpus) -> float:
-    """Nats per scored cell of the first segments, weighted as they are, by a counted method."""
-    examples, cells, truths, weights, room = [], [], [], [], CELLS
-    for row in rows:
-        for number, (start, stop) in enumerate(
-            zip(row.cu_seqlens[:-1].tolist(), row.cu_seqlens[1:].tolist(), strict=True)
-        ):
-            scored = np.argwhere(row.weights[start:stop] > 0)
-            if row.sequence[number] < 0 or not len(scored) or room <= 0:
-                continue
-            examples.append(Example(row.inputs[start:stop], key=corpus.key(row.sequence[number])))
-            cells.append(scored)
-            truths.append(row.targets[start:stop][tuple(scored.T)])
-            weights.append(row.weights[start:stop][tuple(scored.T)].astype(np.float64))
-            room -= len(scored)
-    if not examples:
-        return float("inf")
-    answered = np.concatenate([np.asarray(each, np.float64) for each in method(examples, cells)])
-    truth, weight = np.concatenate(truths), np.concatenate(weights)
-    n_outputs = np.array(corpus.tokenizer.vocabulary.n_outputs)[np.concatenate(cells)[:, 1]]
-    probability = (1 - FLOOR) * np.exp(answered[np.arange(len(truth)), truth]) + FLOOR / n_outputs
-    nats: Float[np.ndarray, " cells"] = -np.log(probability)
-    return float(weight @ nats / weight.sum())
