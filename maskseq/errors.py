@@ -65,7 +65,7 @@ class DataWarning(UserWarning):
 
 
 class UsageError(MaskseqError, ValueError):
-    """A wrong option, recipe or argument: what was given, what was expected, how to mend it."""
+    """A wrong option, recipe or argument: what was given, what was expected, how to fix it."""
 
     exit_code = 2
     code = "usage"

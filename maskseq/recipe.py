@@ -223,7 +223,7 @@ class Recipe:
 
 
 def canonical(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """What `identity` says, or said in an older version, under today's names and with what it left out written out."""
+    """An `identity`, of this version or an older one, under today's names and with every default written out."""
     recipe = saved.get("recipe")
     if not isinstance(recipe, Mapping):
         return dict(saved)

@@ -104,7 +104,7 @@ class Record:
         raise TypeError(f"{type(self).__name__} must define cut(start, stop): a region of it is held out of fitting")
 
     def turned(self, by: int) -> "Record | None":
-        """The same circle, read from raw unit `by` on. Default: None, it is no circle."""
+        """The same circle, read from raw unit `by` on. Default: None, it is not a circle."""
         return None
 
     def bare(self) -> "Record":
@@ -172,7 +172,9 @@ class Field:
             raise ValueError(f"field {self.name!r} has {len(self.tokens)} tokens but {len(self.centres)} centres")
         unknown = set(self.controls) - set(CONTROLS)
         if unknown:
-            raise ValueError(f"field {self.name!r}: {sorted(unknown)} are no controls; there are {', '.join(CONTROLS)}")
+            raise ValueError(
+                f"field {self.name!r}: {sorted(unknown)} are not controls; there are {', '.join(CONTROLS)}"
+            )
 
     @property
     def n_tokens(self) -> int:

@@ -191,7 +191,7 @@ def test_a_run_that_is_killed_on_either_side_of_the_choice_takes_the_same_branch
     for line in process.stdout:
         if line.split() == ["Step", str(step)]:
             process.kill()
-    process.wait()
+    process.communicate()
     small_run(tmp_path / "killed", **options)
     small_run(tmp_path / "whole", **options)
     same(tmp_path / "killed", tmp_path / "whole")

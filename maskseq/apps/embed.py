@@ -63,7 +63,7 @@ def embed_file(
 ) -> dict[str, Any]:
     """Embed every record of a file, in its order, into `output`; returns a summary. Run again, it resumes.
 
-    `keep` names attributes of the records, such as labels, that are written beside their vectors.
+    `keep` names attributes of the records, such as labels, that are written along with their vectors.
 
     Raises `UsageError` when the output exists, has an unknown ending, or was begun from another run, file or options.
     """

@@ -1,4 +1,4 @@
-"""A run and a task file in, a fine-tuned run out, with its figures beside those of simple methods."""
+"""A run and a task file in, a fine-tuned run out, with its figures compared with those of simple methods."""
 
 import math
 import warnings

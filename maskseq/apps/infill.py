@@ -1,4 +1,4 @@
-"""A file in, the same file out with its holes filled, beside a table of what was filled and how surely."""
+"""A file in; the same file out with its holes filled, and a table of what was filled and how surely."""
 
 from collections.abc import Callable, Iterator
 from itertools import chain, islice

@@ -119,7 +119,7 @@ def init(
 
 
 def _time(recipe: Recipe, sample: RecordSample) -> dict[str, str]:
-    """How long training takes; the recipe stands whether that can be told or not."""
+    """How long training takes; the recipe stands even where that cannot be measured."""
     from maskseq.apps.speed_probe import estimate, speed_on_records  # needs torch, which nothing else here does
 
     tokens = {"tokens": f"{recipe.training.tokens:,}"}

@@ -126,7 +126,7 @@ def inspect(place: Place, *, layers: bool = False, trust_code: bool = False) -> 
     if is_url(place) or holds_corpus(place):
         return _corpus(Corpus.open(place, trust_code=trust_code))
     if not RunFolder(path).latest.exists() and not CheckpointFolder(path).config.exists():
-        raise UsageError(f"{path} is no recipe (.toml), corpus, run folder or checkpoint", code="foreign-folder")
+        raise UsageError(f"{path} is not a recipe (.toml), corpus, run folder or checkpoint", code="foreign-folder")
     checkpoint = find_checkpoint(path)
     model, tokenizer = read_model(checkpoint, trust_code=trust_code)
     made_by = recipe_file(path, checkpoint)

@@ -41,7 +41,7 @@ from maskseq.training.trainer import train
 from maskseq.types import Encoded, Progress, Record
 
 MOST_EPOCHS, PARAMETERS_A_CELL = 50, 50
-"""Beyond these a run is told that it is out of proportion."""
+"""Beyond these a warning says that a run is out of proportion."""
 FEWEST_CALIBRATED = 2000
 """Known cells of selection data below which no calibration is fitted."""
 CALIBRATED, CALIBRATED_A_FIELD = 3000, 500
@@ -261,7 +261,7 @@ def trained_parameters(model: Encoder) -> int:
 
 
 def advice(recipe: Recipe, corpus: Corpus, n_parameters: int) -> list[str]:
-    """What is out of proportion: how often the run sees its data, and how large the model is beside them."""
+    """What is out of proportion: how often the run sees its data, and how large the model is compared with them."""
     positions = int(corpus.lengths[corpus.sequences("train")].sum())
     cells = positions * corpus.tokenizer.vocabulary.n_fields
     epochs, found = recipe.training.tokens / max(positions, 1), []

@@ -1,4 +1,4 @@
-"""What a run tells about a file: how surprising its records are, and vectors of them."""
+"""What a run says about a file: how surprising its records are, and vectors of them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -132,7 +132,7 @@ def embed(
     layer: Layer = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option("--keep", metavar="COLUMN", help="Write this attribute of records beside them. Repeatable."),
+        typer.Option("--keep", metavar="COLUMN", help="Write this attribute of records along with them. Repeatable."),
     ] = None,
     symmetries: Symmetries = True,
     trust_code: Trust = False,

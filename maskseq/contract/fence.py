@@ -135,7 +135,7 @@ def encode(tokenizer: Tokenizer[Any], record: Any) -> Encoded:
 
 
 def with_numbers(tokenizer: Tokenizer[Any], record: Any, encoded: Encoded) -> Encoded:
-    """The same with the numbers that its cells were rounded from, where the tokenizer tells them."""
+    """The same with the numbers that its cells were rounded from, where the tokenizer gives them."""
     if encoded.numbers is not None or not tokenizer.defines("numbers"):
         return encoded
     numbers = numbers_of(tokenizer, record)

@@ -1,6 +1,6 @@
 """What older recipes, tokenizers and folders call by another name: the one table, and what is read through it.
 
-Whatever tells two runs apart is taken over today's names, with what was left out written out: so neither a new name nor
+Identities of runs are taken over today's names, with what was left out written out: so neither a new name nor
 an option that came later, at its default, makes a run another one.
 """
 

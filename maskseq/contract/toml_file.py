@@ -58,7 +58,7 @@ def resolve_paths(table: dict[str, Any], keys: Sequence[str], folder: Path) -> N
 
 
 def lay_over(table: dict[str, Any], override: str) -> None:
-    """Lay one `a.b=value` on the table; a value that is no TOML is taken as a string."""
+    """Lay one `a.b=value` on the table; a value that is not TOML is taken as a string."""
     top = table
     key, equals, text = override.partition("=")
     known_as = renamed.key_today(key.strip())

@@ -93,7 +93,7 @@ def build_share(
     on_error: OnError = "stop",
     progress: Progress = lambda units, of: None,
 ) -> None:
-    """Write every n-th part only: job `i` of an array of `n` (from 1), beside the others.
+    """Write every n-th part only: job `i` of an array of `n` (from 1), while the others run.
 
     `build_corpus` with the same arguments, once they are done, finds all parts there and finishes the corpus.
     """
@@ -126,7 +126,7 @@ def build_from_records(
     """The same from records of any origin, in this process; `format` reads files that are a part of the split.
 
     Where there is a corpus of such a build already, the records are encoded and compared with it: equal ones go on with
-    it. Nothing else tells whether they are the same as the last time, so an interrupted build starts over.
+    it. Nothing else shows whether they are the same as the last time, so an interrupted build starts over.
     """
     folder = open_folder(output)
     there = current_manifest(folder) or {}
@@ -164,7 +164,7 @@ def build_from_records(
 
 
 def _holds(folder: Folder, parts: Sequence[dict[str, Any]], groups: Iterable[Group], job: BuildPlan) -> bool:
-    """Whether parts are those of the records: as many are read as it takes to tell."""
+    """Whether parts are those of the records: as many are read as it takes to know."""
     entries = iter(parts)
     for given, records in groups:
         entry = next(entries, None)

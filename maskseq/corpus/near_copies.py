@@ -41,7 +41,7 @@ def near_copies(
     read: Callable[[int], Iterable[Integer[np.ndarray, "_ _"]]],
     share: float,
 ) -> Int[np.ndarray, " records"] | None:
-    """The same number for records that are nearly the same; None where none are, or the tokenizer cannot tell.
+    """The same number for records that are nearly the same; None where none are, or the tokenizer does not say.
 
     `units` are the raw units of each record; `read` gives its ids, in stretches that overlap by `WORD` - 1 positions.
     """

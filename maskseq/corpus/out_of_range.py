@@ -17,7 +17,7 @@ R = TypeVar("R", bound=Record)
 OUTSIDE = 0.05
 """Widths of the training range by which a number is outside: new data always reach a little further than old."""
 SHARE = 0.01
-"""Of a column's numbers: if so many are outside, it is said."""
+"""The share of a column's numbers outside the training range from which on a warning is given."""
 FEWEST = 3
 """So many, too, unless they are a tenth of all."""
 FAR = 1.5

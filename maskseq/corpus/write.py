@@ -42,7 +42,7 @@ def write_part(
 
     A `DataError` stands for a record that could not be read: it counts as skipped. `group` is the attribute by which
     the split keeps records together, `given` the part of the split that they are as a whole, if they are one; with
-    `moments`, it may divide them by the times of their raw units; with `numbers`, those are kept beside their bins.
+    `moments`, it may divide them by the times of their raw units; with `numbers`, those are kept along with their bins.
     """
     arrays, summary = _contents(records, tokenizer, on_error, n_variants, group, given, moments, numbers)
     files = _files(arrays)

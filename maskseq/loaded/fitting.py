@@ -1,4 +1,4 @@
-"""What is fitted on data that a run was not trained on, and written beside its checkpoint."""
+"""What is fitted on data that a run was not trained on, and written into the folder of its checkpoint."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace

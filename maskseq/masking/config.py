@@ -133,7 +133,7 @@ class Tail:
     """What is masked of an open prefix (`packing.open`): its last positions, with all their fields."""
 
     most: int = 1
-    """From 1 to this many, each number as likely. With more than 1, several masked positions tell that the sequence
+    """From 1 to this many, each number as likely. With more than 1, several masked positions imply that the sequence
     goes on for at least as long; the mark of the end can only be the last of them."""
 
     def __post_init__(self) -> None:

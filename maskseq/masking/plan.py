@@ -9,7 +9,7 @@ A mask is a pure function of one piece and a Generator; batch, rank and worker d
    several units in one cell (6-mers side by side) therefore hides a larger share of cells than of units when single
    units are drawn: use `spans`, or `mode="position"`, which plans whole cells.
 3. **Replace.** Hidden cells become `[MASK]`, a random domain id of their field, or stay. Cells that share a planned
-   unit draw together: were one kept and its neighbour masked, the first would tell what the second hides.
+   unit draw together: were one kept and its neighbour masked, the first would reveal the second.
 """
 
 from collections.abc import Sequence

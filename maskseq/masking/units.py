@@ -97,7 +97,7 @@ class RawUnits:
         """The last position that one of the units of each cell belongs to; −1 for cells without units.
 
         Its own, where something of the cell is new; one before, where all of it is known already; a later one, where
-        the cell tells of what follows.
+        the cell depends on what follows.
         """
         length, n_fields = self.start.shape
         if self.plain or not length:

@@ -149,7 +149,7 @@ def _check_size(config: EncoderConfig, source: Path) -> None:
 
 
 def newest_checkpoint(run: Path, warn: Callable[[str], object]) -> Path:
-    """The checkpoint that `latest` names, or the newest older one if that is damaged; `warn` is told which and why."""
+    """The checkpoint that `latest` names, or the newest older one if that is damaged, of which `warn` is called."""
     steps, latest = checkpoints(run)[::-1], RunFolder(run).latest
     named = named_checkpoint(latest)
     if named is not None:
@@ -197,7 +197,7 @@ def check(folder: Path) -> None:
         found = ", ".join(_files(folder)) or "nothing"
         raise DataError(
             folder,
-            f"is no finished checkpoint: it has no {DIGESTS} (the last file to be written), only {found}",
+            f"is not a finished checkpoint: it has no {DIGESTS} (the last file to be written), only {found}",
             code="damaged-file",
         )
     for name, digest in read_json(folder / DIGESTS).items():
@@ -238,7 +238,7 @@ def compare(expected: Shapes, given: Shapes, source: Path) -> None:
 def read_shapes(path: Path) -> Shapes:
     """The shapes of all tensors of a safetensors file, from its header."""
     with _safetensors(path), safe_open(path, framework="pt") as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -42,7 +42,7 @@ class PackingConfig:
     cut: float = 0.0
     """In training, the share of other sequences that are cut in two at a random place, drawn anew each epoch: for data
     that breaks off where recording does, as cases that still run do when a log is taken. Where sequences end with a
-    mark, the first piece's last position becomes one (`Tokenizer.closed`): the mark then tells nothing but the end of
+    mark, the first piece's last position becomes one (`Tokenizer.closed`): the mark then means nothing but the end of
     what was recorded."""
 
     open: float = 0.0

@@ -169,7 +169,7 @@ class PackedRows:
         return ahead_of(self._read_ahead(first, step), ahead)
 
     def _read_ahead(self, first: int, step: int) -> Iterator[PackedRow]:
-        """The rows, with the next block being read beside."""
+        """The rows; the next block is read meanwhile."""
         here = None
         with ThreadPoolExecutor(1, thread_name_prefix="maskseq-blocks") as reader:
             for number in count(first, step):

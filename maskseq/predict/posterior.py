@@ -88,7 +88,7 @@ def numbers_in(
     """A number for each bin that was chosen: by its rank among those that are stated there, of which the outermost bins
     are open; without ranks the stated mean, whatever the bins are; the centre where none is stated.
 
-    NaN for ids that are no bins.
+    NaN for ids that are not bins.
     """
     chosen = ids < len(centres)
     found = np.where(chosen, centres[np.where(chosen, ids, 0)], np.nan)

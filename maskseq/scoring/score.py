@@ -29,7 +29,7 @@ NOBODY: Mapping[str, Predict] = MappingProxyType({})
 SAME = 1e-6
 """Nats within which two values count as equally likely."""
 TINY = 2.0**-64
-"""The least probability that is told from none."""
+"""The least probability that counts as more than 0."""
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ def _inputs(name: str, passes: Sequence[_Pass]) -> list[np.ndarray | None]:
 
 
 def _tails(answer: Float[np.ndarray, "cells ids"], found: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cells"]:
-    """−log₂ of the probability of all that is no likelier than what was found."""
+    """−log₂ of the probability of all values that are at most as likely as the one found."""
     rarer = np.where(answer <= found[:, None] + SAME, np.exp(np.asarray(answer, np.float64)), 0).sum(axis=1)
     return np.asarray(np.maximum(-np.log2(np.maximum(rarer, TINY)), 0))
 

@@ -137,7 +137,7 @@ class _Sides:
     def changed(self, units: tuple[int, int], tokenizer: Tokenizer[Any]) -> tuple[Cells, Cells]:
         """Of a change that keeps the length, the cells to hide, and those of them to ask about.
 
-        Where it moves the borders of tokens, all that differ: the same units, told in other tokens.
+        Where it moves the borders of tokens, all that differ: the same units in other tokens.
         """
         known = [tokenizer.vocabulary.askable(ids) for ids in (self.before, self.after)]
         if np.array_equal(self.units_before, self.units_after):

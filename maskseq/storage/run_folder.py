@@ -143,7 +143,7 @@ class CheckpointFolder:
 
     @property
     def gate(self) -> Path:
-        """How much the encoder and the experts beside it are worth."""
+        """How much the encoder and each expert are worth."""
         return self.path / GATE
 
     @property
@@ -157,5 +157,5 @@ class CheckpointFolder:
 
     @property
     def task_figures(self) -> Path:
-        """How well it does, beside simple methods."""
+        """How well it does, compared with simple methods."""
         return self.path / TASK_FIGURES

@@ -153,7 +153,7 @@ class UnitColumnLabels:
         values = record.column(self.column)
         if values is None:
             known = sorted(record.sources() or ())
-            hint = nearest(self.column, known) if known else "its format keeps no columns beside the fields"
+            hint = nearest(self.column, known) if known else "its format keeps no columns but the fields"
             raise DataError(
                 f"record {name!r}", f"has no column {self.column!r} of its units\n\nhint: {hint}", code="unknown-name"
             )
@@ -238,7 +238,7 @@ class BedLabels:
             try:
                 start, stop = int(cells[1]), int(cells[2])
             except (IndexError, ValueError):
-                problem = "is no line of a BED file: a name, a start and an end are needed"
+                problem = "is not a line of a BED file: a name, a start and an end are needed"
                 raise DataError(path, problem, place=f"line {number}", code="malformed-data") from None
             if not 0 <= start < stop:
                 raise DataError(
@@ -281,7 +281,7 @@ def listed(names: Collection[str]) -> str:
 
 
 def _letters(path: Path) -> dict[str, Sequence[str | None]]:
-    """Of a FASTA file, whatever its letters are; nothing of other files. `.` and `-` are no labels."""
+    """Of a FASTA file, whatever its letters are; nothing of other files. `.` and `-` are not labels."""
     try:
         with path.open("rb") as file:
             if file.read(1) != b">":

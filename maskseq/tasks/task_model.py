@@ -86,7 +86,7 @@ def save_task(folder: Path, model: TaskModel) -> None:
 
 
 def load_task(folder: Path, encoder: Encoder, tokenizer: Tokenizer[Any], *, trust_code: Trust = False) -> TaskModel:
-    """The task beside a checkpoint's encoder; `UsageError` where there is none, `DataError` where it does not fit."""
+    """The task of a fine-tuned checkpoint; `UsageError` where there is none, `DataError` where it does not fit."""
     paths = CheckpointFolder(folder)
     if not paths.task.exists():
         raise UsageError(

@@ -6,7 +6,7 @@ and `check_format(format, files)` (`maskseq.testing.files`).
         assert "no leak" in report.checked
 
 It stops at the first broken rule with a `ContractViolation` that names the rule, the record and the place, and says
-how to mend it. Rules that look at cells one by one do so in random windows, so that thousands of records take seconds.
+how to fix it. Rules that look at cells one by one do so in random windows, so that thousands of records take seconds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Checkpoints written beside the training: copies are made on its thread, files are written on another.
+"""Checkpoints written while the training goes on: copies are made on its thread, files are written on another.
 
 `step_N` is made in its work folder (`maskseq.storage.outputs`), sealed with digests, put in its place, and only then
 named by `latest`, and by `best` where it is. A kill at any moment leaves the checkpoint before or this one, whole.

@@ -1,4 +1,4 @@
-"""What a training run tells whoever listens: small values, no behaviour."""
+"""What a training run reports to listeners: small values, no behaviour."""
 
 import math
 from collections.abc import Callable

@@ -159,40 +159,42 @@ class Trainer:
             CheckpointWriter(self.run, self.spec.tokenizer, self.ranks, config.keep_last) as self.writer,
             closing(numbered(rows, self.position.row, self.ranks)) as stream,
         ):
-            self._tell(self._started())
+            self._record(self._started())
             if self.validator is not None and not (self.position.step or self.judged):  # `begin` judges nothing
                 first_result = self.judge(self.validator)
-                self._tell(first_result)
+                self._record(first_result)
                 self.save(averaged=first_result.averaged)
             while self.position.tokens < self.end:
                 before = self.position.tokens
-                self._tell(self.step(stream))
+                self._record(self.step(stream))
                 after = self.position.tokens
                 ends, better, averaged = after >= self.end or self.ended_by_callback(), False, True
                 if self.validator is not None and (ends or config.crosses(config.validate_every, before, after)):
                     result = self.judge(self.validator)
                     validation, averaged = result.scores, result.averaged
-                    self._tell(result)
+                    self._record(result)
                     better = self.best == self.position.step
                     if self.ends_plateau:
                         self.begin_decay()
                         ends, averaged = after >= self.end, True
                     ends = ends or self.ended_by_callback()
                 if self.tester is not None and ends:
-                    self._tell(self.test(self.tester, averaged=averaged))
-                self._tell(*self.writer.poll())
+                    self._record(self.test(self.tester, averaged=averaged))
+                self._record(*self.writer.poll())
                 stop = self.ranks.any(signals.caught > 0)
                 keep = config.crosses(config.keep_every, before, after)
                 if ends or better or stop or keep or config.crosses(config.checkpoint_every, before, after):
                     self.save(keep=keep, averaged=averaged)
                 if stop and not ends:
-                    self._tell(*self.writer.finish())
+                    self._record(*self.writer.finish())
                     text = f"stopped after step {self.position.step}, {after:,} of {self.end:,} tokens"
-                    self._tell(Stopped(step=self.position.step, tokens=after, reason="asked to stop"))
+                    self._record(Stopped(step=self.position.step, tokens=after, reason="asked to stop"))
                     raise Interrupted(f"{text}; the same command goes on from here", signals.caught or signal.SIGTERM)
-            self._tell(*self.writer.finish())
+            self._record(*self.writer.finish())
             seconds = time.monotonic() - began
-            self._tell(Finished(step=self.position.step, tokens=self.position.tokens, seconds=seconds, best=self.best))
+            self._record(
+                Finished(step=self.position.step, tokens=self.position.tokens, seconds=seconds, best=self.best)
+            )
         return TrainingResult(run=self.run.path, position=self.position, validation=validation, best=self.best)
 
     def begin(self) -> TrainingResult:
@@ -204,7 +206,7 @@ class Trainer:
                 CheckpointWriter(self.run, self.spec.tokenizer, self.ranks, self.config.keep_last) as self.writer,
             ):
                 self.save(averaged=True)
-                self._tell(*self.writer.finish())
+                self._record(*self.writer.finish())
         return TrainingResult(run=self.run.path, position=self.position, validation=None, best=self.best)
 
     def step(self, stream: Iterator[tuple[int, PackedRow]]) -> Step:
@@ -219,7 +221,7 @@ class Trainer:
         weight, tokens, flops = self.ranks.sum(torch.tensor(here, dtype=torch.float64)).tolist()
         result, grad_norm = self.learner.backward(rows, weight)
         if not (math.isfinite(result.all.loss) and math.isfinite(grad_norm)):
-            self._tell(Stopped(step=position.step, tokens=position.tokens, reason="the loss is not finite"))
+            self._record(Stopped(step=position.step, tokens=position.tokens, reason="the loss is not finite"))
             raise DivergenceError(
                 f"step {position.step + 1} is not finite: loss {result.all.loss}, gradient norm {grad_norm}; it was "
                 f"made of rows {position.row} to {position.row + n - 1} of stage {position.stage}\n\nhint: the "
@@ -278,13 +280,13 @@ class Trainer:
     def begin_decay(self) -> None:
         """Go back to the weights and moments of the best checkpoint, and let the learning rate fall from here."""
         assert self.best is not None
-        self._tell(*self.writer.finish())
+        self._record(*self.writer.finish())
         chosen = self.run.checkpoint(self.best)
         checkpoint.check(chosen)
         self.learner.begin_from(checkpoint.read_tensors(CheckpointFolder(chosen).model))
         self.learner.load(functools.partial(state.read_tensors, chosen), moments=True)
         self.position = dataclasses.replace(self.position, decay_from=self.position.tokens)
-        self._tell(
+        self._record(
             PlateauEnded(step=self.position.step, tokens=self.position.tokens, best=self.best, total_tokens=self.end)
         )
 
@@ -293,7 +295,7 @@ class Trainer:
         began, learner, best = time.monotonic(), self.learner, self.best
         tensors = learner.used(averaged=averaged)
         if best is not None and best != self.position.step:
-            self._tell(*self.writer.finish())
+            self._record(*self.writer.finish())
             tensors = learner.sharded(checkpoint.read_tensors(CheckpointFolder(self.run.checkpoint(best)).model))
         with learner.standing_in(tensors):
             result = tester(learner)
@@ -311,7 +313,7 @@ class Trainer:
         )
         averaged = averaged and self.learner.average is not None
         # No checkpoint may claim steps that the metrics have lost, hence their flush before it.
-        self._tell(
+        self._record(
             *self.writer.begin(
                 self.learner.model(averaged=averaged),
                 self.learner.state(averaged=averaged),
@@ -321,7 +323,7 @@ class Trainer:
             )
         )
 
-    def _tell(self, *events: Recorded) -> None:
+    def _record(self, *events: Recorded) -> None:
         for event in events:
             self.metrics.write(event)
             self._hear(event)
@@ -331,7 +333,7 @@ class Trainer:
         if not (self.callbacks and self.ranks.any(bool(self.stops))):
             return False
         self.position = dataclasses.replace(self.position, ended=True)
-        self._tell(Stopped(step=self.position.step, tokens=self.position.tokens, reason=self.stops))
+        self._record(Stopped(step=self.position.step, tokens=self.position.tokens, reason=self.stops))
         return True
 
     def _hear(self, event: Event) -> None:

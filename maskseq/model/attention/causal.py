@@ -49,7 +49,7 @@ class CausalAttention:
         (both_ways,) = (~torch.repeat_interleave(causal, lengths)).nonzero(as_tuple=True)
         bounds = F.pad(lengths[~causal].cumsum(0), (1, 0)).to(cu_seqlens)
         steps = (lengths + LENGTH_STEP - 1) // LENGTH_STEP * causal  # 0: not causal, or empty
-        alike = [steps == step for step in steps.unique().tolist() if step]
+        alike = [steps == step for step in sorted(set(steps.tolist())) if step]
         batches = tuple(_batch(cu_seqlens[:-1][which].long(), lengths[which]) for which in alike)
         return cls(both_ways, bounds, batches, backend)
 

@@ -26,7 +26,7 @@ from maskseq.model.rotary import turn
 def _tiled(
     q: Tensor, k: Tensor, v: Tensor, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor, window: int, core: str
 ) -> tuple[Tensor, Tensor]:
-    """Attend within each piece; `window` < 0 is no window. Returns the output and, of `sdpa`, the log-sum-exp.
+    """Attend within each piece; `window` < 0 means no window. Returns the output and, of `sdpa`, the log-sum-exp.
 
     q: Float "tokens heads dim"; k, v: Float "tokens_k heads dim"; the output has the shape and dtype of q.
     """

@@ -55,7 +55,7 @@ def plan(
     cu_seqlens_k: Int[Tensor, " bounds"],
     window: int,
 ) -> TilePlan:
-    """Tiles for these boundaries; `window` < 0 is no window. Remembered: all layers of a step share one or two."""
+    """Tiles for these boundaries; `window` < 0 means no window. Remembered: all layers of a step share one or two."""
     cu_q, cu_k = tuple(cu_seqlens_q.tolist()), tuple(cu_seqlens_k.tolist())
     for cu, n_tokens in ((cu_q, len(q)), (cu_k, len(k))):
         if not cu or cu[0] != 0 or cu[-1] != n_tokens:

@@ -64,7 +64,7 @@ class OrdinalBasisConfig(PriorConfig):
 class PhaseEmbeddingsConfig(PriorConfig):
     """An embedding for each remainder of a position, counted from where its segment begins, by some periods.
 
-    For periods that the data have: 3 bases a codon, 24 hours a day. Rotary angles cannot tell periods below 2π apart
+    For periods that the data have: 3 bases a codon, 24 hours a day. Rotary angles cannot separate periods below 2π
     from longer ones, and hit none exactly.
     """
 
