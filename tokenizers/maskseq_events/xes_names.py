@@ -28,8 +28,8 @@ class Place:
 
 
 @dataclass(slots=True)
-class Names:
-    """Names the elements of one trace or event as they open and close.
+class XesNames:
+    """XesNames the elements of one trace or event as they open and close.
 
     `list/org:resource` is `org:resource` in the attribute `list`; the second of this key there is
     `list/org:resource#2`.
