@@ -8,7 +8,7 @@ from html import escape
 from itertools import groupby
 from typing import Literal
 
-from maskseq.reports.chart import Column, Series, chart, letters
+from maskseq.reports.chart import LetterStack, Series, chart, letters
 from maskseq.reports.page import share, text
 from maskseq.types import ABSENT, END, MASK, OTHER, Field
 
@@ -125,11 +125,11 @@ def _letters(stretch: Excerpt) -> str:
     return letters([_column(cell) for cell in cells], stretch.units)
 
 
-def _column(cell: Cell) -> Column:
+def _column(cell: Cell) -> LetterStack:
     if cell.probability is None:
-        return Column(((readable(cell.value), 1.0),))
+        return LetterStack(((readable(cell.value), 1.0),))
     stack = [(readable(value), p) for value, p in [(cell.value, cell.probability), *cell.others]]
-    return Column(tuple(stack), filled=True, truth=cell.truth and readable(cell.truth))
+    return LetterStack(tuple(stack), filled=True, truth=cell.truth and readable(cell.truth))
 
 
 def _lines(stretch: Excerpt) -> str:

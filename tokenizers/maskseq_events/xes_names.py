@@ -29,7 +29,7 @@ class Place:
 
 @dataclass(slots=True)
 class XesNames:
-    """XesNames the elements of one trace or event as they open and close.
+    """Names the elements of one trace or event as they open and close.
 
     `list/org:resource` is `org:resource` in the attribute `list`; the second of this key there is
     `list/org:resource#2`.
