@@ -54,6 +54,8 @@ class MaskedExample:
     """The record's, and"""
     start: int = 0
     """where the window begins in it: experts leave out what they have counted of it."""
+    tied: Bool[np.ndarray, " length"] | None = None
+    """Positions of the same time as the one before, whose order says nothing; None: times are not known."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,25 @@ class Protocol:
                         share = len(cells) / np.count_nonzero(window.scorable[:stop])
                         objective = masked.objective or self.name
                         ids, numbers = segment.ids[:stop], None if segment.numbers is None else segment.numbers[:stop]
+                        tied = tied_positions(ids, tokenizer)
                         yield MaskedExample(
-                            region, ids, masked.cells, cells, masked.span, objective, share, numbers, key, start
+                            region, ids, masked.cells, cells, masked.span, objective, share, numbers, key, start, tied
                         )
+
+
+def tied_positions(
+    ids: Integer[np.ndarray, "length fields"], tokenizer: Tokenizer[Any]
+) -> Bool[np.ndarray, " length"] | None:
+    """Which positions are of the same time as the one before: no time has elapsed (`Tokenizer.elapsed`)."""
+    if tokenizer.elapsed is None:
+        return None
+    column = tokenizer.vocabulary.names.index(tokenizer.elapsed)
+    centres = tokenizer.fields[column].centres
+    assert centres is not None
+    zero = np.flatnonzero(np.array(centres) == 0)
+    tied = np.isin(ids[:, column], zero)
+    tied[:1] = False
+    return np.asarray(tied)
 
 
 @dataclass(frozen=True)
