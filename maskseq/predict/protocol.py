@@ -48,13 +48,17 @@ Predict = Callable[[Sequence[Example], Sequence[Integer[np.ndarray, "_ 2"]]], Se
 of its field, −inf for ids that are not predictable or belong to another field."""
 
 
-@runtime_checkable
-class PredictNumbers(Protocol):
-    """A `Predict` that states numbers; its log-probabilities are what these say of bins."""
+class PredictMore(Protocol):
+    """A `Predict` that answers more than log-probabilities."""
 
     def __call__(
         self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> Sequence[Float[np.ndarray, "_ _"]]: ...
+
+
+@runtime_checkable
+class PredictNumbers(PredictMore, Protocol):
+    """A `Predict` that states numbers; its log-probabilities are what these say of bins."""
 
     def stated(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> Sequence[Stated]:
         """Of each requested cell, the number that is expected there, and how surely."""
@@ -82,26 +86,18 @@ class PredictJointly(PredictNumbers, Protocol):
 
 
 @runtime_checkable
-class Rejects(Protocol):
+class Rejects(PredictMore, Protocol):
     """A `Predict` that does not believe all that it sees."""
-
-    def __call__(
-        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> Sequence[Float[np.ndarray, "_ _"]]: ...
 
     def rejected(self, example: Example) -> Bool[np.ndarray, "length fields"]:
         """Which known values it takes for no measurements, and does without."""
 
 
 @runtime_checkable
-class PredictWithParts(Protocol):
+class PredictWithParts(PredictMore, Protocol):
     """A `Predict` that is made of several, and shows what each of them answers."""
 
     experts: Mapping[str, Predict]
-
-    def __call__(
-        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> Sequence[Float[np.ndarray, "_ _"]]: ...
 
     def with_parts(
         self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
