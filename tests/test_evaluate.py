@@ -267,6 +267,16 @@ def test_span_tables_never_fill_in_the_mark_of_the_end() -> None:
     assert table.fill(np.array([8, 7, 8, end]), masked) == (0,)  # nothing was: the most frequent of all
 
 
+def test_span_tables_fill_in_only_what_a_fill_may_have() -> None:
+    """`[OTHER]` is what no fill can write: most often it stood after `a`, and the next most frequent one is taken."""
+    other = 2
+    sequences = [np.array([0, other, 1])] * 5 + [np.array([0, 3, 1])] * 3 + [np.array([other, 4, other])] * 2
+    table = SpanTable(sequences, 1, depth=2, fillable=np.array([True, True, False, True, True]))
+    masked = np.array([False, True, False])
+    assert table.fill(np.array([0, 9, 1]), masked) == (3,)
+    assert table.fill(np.array([other, 9, other]), masked) == (4,)  # it is a neighbour like any other
+
+
 def counted_span(
     sequences: list[list[int]], ids: list[int], first: int, length: int, *, depth: int, end: int | None
 ) -> tuple[int, ...]:

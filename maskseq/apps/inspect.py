@@ -1,9 +1,12 @@
 """Say what things are before, during and after the work: a dry run, a corpus, a run, this machine."""
 
 import math
+import platform
+import re
 import tempfile
+from collections import defaultdict
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -256,13 +259,34 @@ def _tokenizer(tokenizer: Tokenizer[Any]) -> dict[str, Any]:
     }
 
 
+def _packages() -> tuple[dict[str, str], dict[str, str]]:
+    """Versions of what maskseq needs, and of what its extras need, by extra."""
+    needed, extras = {}, defaultdict[str, list[str]](list)
+    for line in requires("maskseq") or ():
+        name = re.split(r"[^\w.-]", line, maxsplit=1)[0]
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            found = "not installed"
+        extra = re.search(r"extra == ['\"]([\w-]+)", line)
+        if extra is None:
+            needed[name] = found
+        else:
+            extras[extra[1]].append(f"{name} {found}")
+    return needed, {name: ", ".join(each) for name, each in extras.items()}
+
+
 def doctor() -> dict[str, Any]:
-    """What this machine offers, which plug-ins are installed, and why something is not used."""
+    """What this machine offers, what is installed and why something is not used: to begin a report of a fault with."""
+    needed, extras = _packages()
     device = choose_device("auto")
     dtype = torch.bfloat16 if choose_precision("auto", device) == "bf16" else torch.float32
     return {
-        "versions": {name: version(name) for name in ("maskseq", "torch", "numpy", "zarr")},
+        "versions": {"maskseq": version("maskseq"), "python": platform.python_version(), **needed},
+        "extras": extras,
         "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
             "device": str(device),
             "threads": torch.get_num_threads(),
             "bf16 is fast": bf16_is_fast(),

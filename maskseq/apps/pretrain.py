@@ -15,6 +15,7 @@ from maskseq.apps.prepare import prepare_corpus, warn_of_overlap, warn_of_shared
 from maskseq.apps.rows import rows_of
 from maskseq.baselines.frequencies import training_counts, write_frequencies
 from maskseq.baselines.gating import let_go
+from maskseq.baselines.simple_losses import write_losses
 from maskseq.calibration.stored import held_out_records, reported
 from maskseq.contract.own import is_own
 from maskseq.contract.renamed import older_names
@@ -108,10 +109,12 @@ def pretrain(
     stage = origin.position.stage if origin else 0
     training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
     counts = training_counts(output, corpus)
+    judges = judging(resolved, corpus, output, counts)
 
     def hear(event: Event) -> None:
         if isinstance(event, Started):  # the folder is this run's from now on
             write_frequencies(output, corpus, counts)
+            write_losses(output, {part: dict(each.references) for part, each in judges.items()})
         on_event(event)
 
     if experts_only:
@@ -146,8 +149,8 @@ def pretrain(
         training_rows,
         spec,
         run=output,
-        validate=judging(resolved, corpus, "selection", counts),
-        test=judging(resolved, corpus, "test", counts),
+        validate=judges.get("selection"),
+        test=judges.get("test"),
         begin_only=experts_only,
         on_event=hear,
     )

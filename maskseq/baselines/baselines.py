@@ -134,4 +134,5 @@ class Baselines:
         """The most frequent spans of a field."""
         requested = self.tokenizer.fields[field]
         end = requested.control_id(END) if END in requested.controls else None
-        return SpanTable((ids[:, field] for ids in self.views), length, self.depth, end)
+        fillable = self.tokenizer.vocabulary.committable[field]
+        return SpanTable((ids[:, field] for ids in self.views), length, self.depth, end, fillable)

@@ -70,7 +70,7 @@ class RunExperts:
                 code="missing-corpus",
             )
         if self._problem and names:
-            raise UsageError(f"{self._problem}\n\nhint: --experts {ENCODER} does without it", code="missing-corpus")
+            raise UsageError(f"{self._problem}\n\nhint: --expert {ENCODER} does without it", code="missing-corpus")
         if self._problem:
             return (ENCODER,)
         return found

@@ -161,7 +161,8 @@ Calibrated = Annotated[bool, typer.Option("--calibration/--no-calibration", help
 Experts = Annotated[
     list[str] | None,
     typer.Option(
-        "--experts",
+        "--expert",
+        "--experts",  # as it was called before
         metavar="NAME",
         help="Predict with this expert of the run's blend, such as encoder. Repeatable (default: all of them).",
     ),

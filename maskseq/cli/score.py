@@ -83,7 +83,7 @@ def score(
     if variants is not None and exact:
         raise UsageError("either --variants or --exact", code="bad-option")
     unused = {
-        "--experts": bool(experts),
+        "--expert": bool(experts),
         "--stride": stride != STRIDE,
         "--no-calibration": not calibration,
         "--no-symmetries": not symmetries,

@@ -143,7 +143,7 @@ MODULES: Mapping[str, str] = {
     "maskseq.inference.infill": "maskseq.infill.sampler",
     "maskseq.inference.predict": "maskseq.predict.encoder",
 }
-"""Today's module by the one of 0.1.0, for those that plug-ins and scripts import. They go with 0.3.0."""
+"""Today's module by the one of 0.1.0, for those that plug-ins and scripts import. They go with 0.4.0."""
 
 
 class MovedModules(MetaPathFinder, Loader):

@@ -21,6 +21,7 @@ from typing import Any
 from maskseq_events.case import UNKNOWN, Value
 from maskseq_events.columns import to_number
 from maskseq_events.mapping import TIME_NAMES, usual_column
+from maskseq_events.spreadsheet import EXCEL
 from maskseq_events.times import EPOCH_UNITS, TimeLayout
 
 LAYOUTS = (
@@ -33,7 +34,7 @@ LAYOUTS = (
     *("%d-%b-%y %I.%M.%S.%f %p", "%d %B %Y %H:%M:%S", "%B %d, %Y %I:%M:%S %p", "%B %d, %Y %H:%M:%S"),
     *("%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %Z", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%b-%Y"),
     *("%y/%m/%d %H:%M:%S", "%d/%m/%y %H:%M:%S", "%m/%d/%y %H:%M:%S", "%d/%m/%y %H:%M", "%m/%d/%y %H:%M"),
-    *("%d.%m.%y %H:%M:%S", "%d.%m.%y %H:%M", "%y%m%d %H%M%S"),
+    *("%d.%m.%y %H:%M:%S", "%d.%m.%y %H:%M", "%y%m%d %H%M%S", EXCEL),
 )
 """How timestamps are tried to be read, None for ISO 8601."""
 CASES = (
@@ -77,6 +78,8 @@ MOST_BROKEN = 0.02
 """Share of the timestamps that may be none, such as 0000-00-00."""
 EARLIEST, LATEST = 1e8, 4e9
 """Seconds since 1970 that are of our time: 1973 to 2096."""
+SERIAL_YEARS = 631_152_000, 2_840_140_800
+"""The same of days that spreadsheets count, which other numbers look like more often: 1990 to 2060."""
 
 
 def words(name: str) -> list[str]:
@@ -137,7 +140,7 @@ def likely_roles(columns: Mapping[str, Sequence[Value]]) -> tuple[list[Roles], b
     spread = {
         name: _spread(cells)
         for name, cells in columns.items()
-        if name != time and may_group_rows(name, cells) and (not moments or any(_in_order(cells, m) for m in moments))
+        if name != time and may_group_rows(name, cells) and (not moments or any(in_order(cells, m) for m in moments))
     }
     near = {name for name, share in spread.items() if share <= LOCAL}
     cases = [name for name in spread if name in near or says_case(name) or says_source(name) or _small(columns[name])]
@@ -229,7 +232,7 @@ def _spread(cells: Sequence[Value]) -> float:
     return median(last[cell] - first[cell] + 1 for cell in first) / len(cells)
 
 
-def _in_order(cases: Sequence[Value], moments: Sequence[float]) -> bool:
+def in_order(cases: Sequence[Value], moments: Sequence[float]) -> bool:
     return steps_back(cases, moments) <= BACK * (len(cases) - len(set(cases)))
 
 
@@ -247,11 +250,15 @@ def time_column(columns: Mapping[str, Sequence[Value]]) -> str | None:
     """Of the columns whose times can be read, that of the usual name, else the one of most moments. Numbers are times
     only where the name says so.
     """
-    able = [
-        name for name, cells in columns.items() if (says_time(name) or not are_numbers(cells)) and layouts_of(cells)
-    ]
+    able = [name for name, cells in columns.items() if may_be_time(name, cells)]
     usual = usual_column(TIME_NAMES, able)
     return able[usual] if usual is not None else max(able, key=lambda name: len(set(columns[name])), default=None)
+
+
+def may_be_time(name: str, cells: Sequence[Value]) -> bool:
+    """Numbers, those with decimal commas too, are times only where the name says so."""
+    layouts = layouts_of(cells)
+    return bool(layouts) and (says_time(name) or not (are_numbers(cells) or layouts == (EXCEL,)))
 
 
 def moments_of(layout: str | None, cells: Sequence[Value]) -> list[float]:
@@ -280,4 +287,7 @@ def _fits(layout: str | None, texts: Sequence[str]) -> bool:
             left -= 1
             if left < 0:
                 return False
+    if layout == EXCEL:  # with times of day, as whole numbers may be anything
+        fractions = sum(not text.isdecimal() for text in texts)
+        return SERIAL_YEARS[0] < min(moments) and max(moments) < SERIAL_YEARS[1] and 2 * fractions >= len(texts)
     return min(moments) > EARLIEST and max(moments) < LATEST if layout in EPOCH_UNITS else True
