@@ -81,7 +81,7 @@ class Infill:
 
     weight: float = 0.0
     regions: tuple[Region, ...] = ("prefix", "suffix", "middle", "several")
-    """Where the target lies: one is drawn for each piece. Regions are runs of positions."""
+    """Where the target lies: one is drawn for each segment. Regions are runs of positions."""
     max_regions: int = 4
     """`several` is 2 to this many regions."""
     target: tuple[float, float] = (0.2, 0.8)
@@ -145,17 +145,17 @@ class Tail:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskingConfig:
-    """How pieces are masked: objectives mixed by weight, one ratio, and what is hidden together."""
+    """How segments are masked: objectives mixed by weight, one ratio, and what is hidden together."""
 
     ratio: Ratio = 0.3
-    """Share of the maskable units that `tokens` and `spans` hide; a pair: drawn uniformly for each piece."""
+    """Share of the maskable units that `tokens` and `spans` hide; a pair: drawn uniformly for each segment."""
     schedule: Literal["constant", "linear", "step"] = "constant"
     """How `ratio` becomes `final_ratio`: linearly over training, or at once where the learning rate starts to decay."""
     final_ratio: Ratio | None = None
     mode: Mode | tuple[Mode, ...] = "cell"
     """What is hidden together. `cell`: one raw unit of one source. `position`: every unit that belongs to a position.
     `tail`: the last positions. `field`: a whole source; `infill` then plays on some sources, the others being visible.
-    Several: one is drawn for each piece."""
+    Several: one is drawn for each segment."""
     tokens: Tokens = field(default_factory=Tokens)
     spans: Spans = field(default_factory=Spans)
     infill: Infill = field(default_factory=Infill)

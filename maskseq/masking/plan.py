@@ -1,6 +1,6 @@
 """What is hidden from the encoder: planned in raw units, then widened to every cell that would give them away.
 
-A mask is a pure function of one piece and a Generator; batch, rank and worker do not exist here.
+A mask is a pure function of one segment and a Generator; batch, rank and worker do not exist here.
 
 1. **Plan.** The *maskable* raw units are those that at least one scorable cell depends on. An objective chooses among
    them: exactly `max(1, round(ratio · n))`, each as likely as any other (`tokens`, `spans`), or regions (`infill`).
@@ -25,7 +25,7 @@ from maskseq.types import Field
 
 @dataclass(frozen=True)
 class SegmentMask:
-    """What the encoder sees of a piece, and what it is asked."""
+    """What the encoder sees of a segment, and what it is asked."""
 
     masked: Bool[np.ndarray, "length fields"]
     """Every cell that meets a planned unit. Scored are those of them that are scorable."""
@@ -50,7 +50,7 @@ def mask_segment(
     progress: float = 0.0,
     in_decay: bool = False,
 ) -> SegmentMask:
-    """Hide part of a piece; at least one scorable cell wherever there is one.
+    """Hide part of a segment; at least one scorable cell wherever there is one.
 
     `units` are the tokenizer's (half-open ranges in coordinates of each field's source); `scorable` cells are known
     and have a weight above 0. `progress` and `in_decay` matter to ratio schedules only.
