@@ -16,7 +16,7 @@ from maskseq.infill.options import InfillOptions, Sized
 from maskseq.infill.table import COLUMNS, FillRow, as_dict, rows
 from maskseq.model.checkpoint import read_json
 from maskseq.reports.infill import MOST_DRAWN, stretches, write_report
-from maskseq.reports.stretch import Stretch
+from maskseq.reports.stretch import Excerpt
 from maskseq.storage.outputs import beside, claimed
 from maskseq.storage.run_folder import CheckpointFolder
 from maskseq.storage.tabular import columns_of, table_writer
@@ -76,13 +76,13 @@ def _fill(
     table: str,
     on_progress: Progress,
     options: InfillOptions,
-) -> tuple[dict[str, Any], list[FillRow], list[Stretch]]:
+) -> tuple[dict[str, Any], list[FillRow], list[Excerpt]]:
     """Write the filled file and the table into the folder; the summary, and the rows and stretches to show."""
     file, reader = intake.file, intake.reader
     writer, target = reader.written_as(folder / file.name)
     # What was passed over can be kept by its own format alone.
     restored = Restored(intake.items(), kept=writer is reader)
-    counted, shown, drawn = FillSummary(run, options), list[FillRow](), list[Stretch]()
+    counted, shown, drawn = FillSummary(run, options), list[FillRow](), list[Excerpt]()
     with table_writer(beside(target, f"fills.{table}"), COLUMNS) as write_rows:
 
         def filled_records() -> Iterator[Any]:

@@ -46,7 +46,7 @@ def best_losses(
         drawn = [each.row(number) for number in range(most)]
         by_frequencies = loss_of(counts, drawn)
         if by_frequencies > 0:
-            sample = Sample.of(drawn, corpus)
+            sample = ScoredSample.of(drawn, corpus)
             of_cells = np.array([nats[field][value] for field, value in zip(sample.fields, sample.truth, strict=True)])
             level = float(sample.weights @ of_cells)
             shares = [sample.lost(method, corpus) / level for method in experts.values()] if level > 0 else []
@@ -55,7 +55,7 @@ def best_losses(
 
 
 @dataclass(frozen=True)
-class Sample:
+class ScoredSample:
     """Scored cells of some segments of rows."""
 
     examples: list[Example]
@@ -65,7 +65,7 @@ class Sample:
     weights: Float[np.ndarray, " cells"]
 
     @classmethod
-    def of(cls, rows: Sequence[PackedRow], corpus: Corpus) -> "Sample":
+    def of(cls, rows: Sequence[PackedRow], corpus: Corpus) -> "ScoredSample":
         """About `CELLS` of them, of segments in random order."""
         segments = [
             (row, row.sequence[number], start, stop)

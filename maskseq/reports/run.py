@@ -17,7 +17,7 @@ from maskseq.packing.rows import PackedRow
 from maskseq.predict.protocol import Example
 from maskseq.reports.chart import Series, chart
 from maskseq.reports.page import section, share, table, verdict, write_page
-from maskseq.reports.stretch import Cell, Form, Stretch, drawn, form_of, measures_of
+from maskseq.reports.stretch import Cell, Excerpt, Form, drawn, form_of, measures_of
 from maskseq.storage.run_folder import RunFolder
 from maskseq.storage.standard_json import to_json
 from maskseq.trained import TrainedModel
@@ -181,7 +181,7 @@ def _counting(watched: Watched) -> dict[str, float] | None:
 # ---- examples -----------------------------------------------------------------------------------------------------
 
 
-def _examples(run: TrainedModel, row: PackedRow, corpus: Corpus) -> Iterator[Stretch]:
+def _examples(run: TrainedModel, row: PackedRow, corpus: Corpus) -> Iterator[Excerpt]:
     """The first segments, known cells and masked ones with what is predicted of them."""
     fields, predict = run.tokenizer.fields, run.predict(symmetries=False)
     form = form_of(fields)
@@ -194,7 +194,7 @@ def _examples(run: TrainedModel, row: PackedRow, corpus: Corpus) -> Iterator[Str
         positions = range(min(stop - start, SHOWN_POSITIONS))
         segment = int(np.searchsorted(row.cu_seqlens, start))
         first = int(corpus.starts[row.sequence[segment]] + row.start[segment]) + 1
-        yield Stretch(
+        yield Excerpt(
             title=f"{corpus.key(row.sequence[segment])}, positions from {first:,}",
             units=[position + 1 for position in positions],
             tracks={
