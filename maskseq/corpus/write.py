@@ -162,7 +162,7 @@ def content_hashes(
     offsets: Int[np.ndarray, "records_plus_1"],
     symmetries: Sequence[Symmetry[Any]],
 ) -> UInt64[np.ndarray, "records"]:
-    """Of each record, the same number for exact duplicates and for images under the (commuting) symmetries.
+    """For each record, the same number for exact duplicates and for images under the (commuting) symmetries.
 
     64 bits: among 10⁸ records a chance collision has odds of 1 in 3,700, and would only tie two records together.
     """

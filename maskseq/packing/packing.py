@@ -196,7 +196,7 @@ class PackingPlan:
 
     @cached_property
     def _chunks(self) -> tuple[Int[np.ndarray, "chunks"], Int[np.ndarray, "chunks"], int]:
-        """Of each chunk the sequence that its first token is in and where that begins in the split; and all tokens."""
+        """For each chunk the sequence that its first token is in and where that begins in the split; and all tokens."""
         firsts, streams = [], []
         before = 0
         for start in range(0, len(self.lengths), LENGTHS_AT_ONCE):

@@ -135,7 +135,7 @@ class _Sides:
     """How many units are added."""
 
     def changed(self, units: tuple[int, int], tokenizer: Tokenizer[Any]) -> tuple[Cells, Cells]:
-        """Of a change that keeps the length, the cells to hide, and those of them to ask about.
+        """For a change that keeps the length, the cells to hide, and those of them to ask about.
 
         Where it moves the borders of tokens, all that differ: the same units in other tokens.
         """

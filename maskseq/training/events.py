@@ -164,7 +164,7 @@ class Compared:
     """The finished run was compared with counting, on its test part."""
 
     verdict: str
-    """Of its worst field: better than, no better than or worse than counting; undecided; none."""
+    """That of its worst field: better than, no better than or worse than counting; undecided; none."""
     in_words: str
     """The gain over the best simple method by protocol, with intervals, and the verdict: one line."""
 

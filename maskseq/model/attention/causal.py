@@ -24,7 +24,7 @@ class CausalBatch:
     """Causal segments of about one length."""
 
     tokens: Int[Tensor, "n_length"]
-    """Of each segment, padded by its last one."""
+    """Tokens of each segment, padded by its last one."""
     real: Int[Tensor, " real"]
     """Which of these are not padding."""
     n: int

@@ -30,7 +30,7 @@ from maskseq.packing.folds import FILLER, FOLDS, WHOLE
 FLOOR = 1e-6
 """Of the frequencies in every answer, so that nothing that occurs is impossible."""
 NARROWEST = 1e-3
-"""Of a field's standard deviation in training, the least by which the numbers of a segment are divided."""
+"""The least by which the numbers of a segment are divided, as a share of a field's deviation in training."""
 WIDEST = 4.0
 """The most that log-widths are corrected by."""
 FEATURES = 4
