@@ -21,7 +21,7 @@ from maskseq.contract.renamed import older_names
 OTHER = "[OTHER]"  # a value outside the vocabulary; scored, never committed by infill
 ABSENT = "[ABSENT]"  # the attribute does not apply here
 END = "[END]"  # the record ends here
-MASK = "[MASK]"  # input only: hidden or unknown
+MASK = "[MASK]"  # input only: masked or unknown
 CONTROLS = (OTHER, ABSENT, END)
 
 
@@ -291,7 +291,7 @@ class Vocabulary:
         return np.asarray(ids != np.asarray(self.mask_ids, dtype=ids.dtype))
 
     def askable(self, ids: Integer[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
-        """Which cells may be hidden and asked about: those of a known value, but of given fields."""
+        """Which cells may be masked and asked about: those of a known value, but of given fields."""
         requested = self.known(ids)
         requested[:, list(self.given)] = False
         return requested

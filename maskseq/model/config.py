@@ -55,7 +55,7 @@ class EncoderConfig(PriorSwitches):
     """Keys on either side, inclusive: 64 is ModernBERT's `local_attention = 128`, 129 keys."""
     context_sees_target: bool = True
     """False: what surrounds a target attends to itself only, while the target attends to everything (Xiao et al. 2025).
-    In training, targets are those of the `infill` objective; afterwards every position with a hidden value is one."""
+    In training, targets are those of the `infill` objective; afterwards every position with a masked value is one."""
 
     mlp: Literal["gelu", "geglu", "swiglu"] = "geglu"
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"

@@ -56,7 +56,7 @@ class PackedRow:
     objective: Int8[np.ndarray, "segments"]
     """Index into `maskseq.masking.plan.OBJECTIVES`; -1 for filler."""
     ratio: Float32[np.ndarray, "segments"]
-    """The share of raw units that was planned to be hidden (of open prefixes: of positions); 0 for filler."""
+    """The share of raw units that was planned to be masked (of open prefixes: of positions); 0 for filler."""
     target: Bool[np.ndarray, "tokens"]
     """Positions in the target regions of the infill objective, and masked ends of open prefixes."""
     sequence: Int[np.ndarray, "segments"]

@@ -70,7 +70,7 @@ class Calibration:
         )
 
     def of_single_cells(self, predict: Predict) -> Predict:
-        """The same model, its log-probabilities calibrated as those of cells that are hidden alone."""
+        """The same model, its log-probabilities calibrated as those of cells that are masked alone."""
 
         def calibrated(
             examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]

@@ -90,7 +90,7 @@ class RecordCase:
     pool: Sequence[Any]
     """Values of all records that are lists."""
     rounds: int
-    """How often hidden values are changed: more where records are few."""
+    """How often masked values are changed: more where records are few."""
 
     @cached_property
     def encoded(self) -> Encoded:
@@ -118,7 +118,7 @@ class RecordCase:
     def masked(
         self, ids: Integer[np.ndarray, "some fields"], masked: Bool[np.ndarray, "some fields"]
     ) -> Integer[np.ndarray, "some fields"]:
-        """The ids with `[MASK]` where hidden."""
+        """The ids with `[MASK]` where masked."""
         return self.tokenizer.vocabulary.masked(ids, masked)
 
 

@@ -1,6 +1,6 @@
-"""What known numbers around a hidden one say of it, by their covariances: its best linear prediction.
+"""What known numbers around a masked one say of it, by their covariances: its best linear prediction.
 
-Of a hidden number h and the known ones k around it, of all channels,
+Of a masked number h and the known ones k around it, of all channels,
 
     mean = Σ_hk Σ_kk⁻¹ k,    variance = Σ_hh − Σ_hk Σ_kk⁻¹ Σ_kh
 
