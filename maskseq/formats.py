@@ -159,7 +159,7 @@ class Names:
         self._numbered: set[str] = set()
         """Names that are not the record's key."""
         self._answered: dict[str, str] = {}
-        """Of each request, the name of the record that answered to it."""
+        """For each request, the name of the record that answered to it."""
 
     def next(self, key: str) -> Name:
         """How the next record is called, whose key is this.

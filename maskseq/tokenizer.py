@@ -124,7 +124,7 @@ class Tokenizer(ABC, Generic[R]):
         """Any ids of shape [positions, fields], `[MASK]` included, in a form that people of the domain read."""
 
     def losses(self, record: R, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, QuantizationError]:
-        """Of each source, what its encoded values lost by rounding and clipping. Default: nothing is measured."""
+        """For each source, what its encoded values lost by rounding and clipping. Default: nothing is measured."""
         return {}
 
     def numbers(self, record: R) -> Float[np.ndarray, "length fields"] | None:
@@ -150,11 +150,11 @@ class Tokenizer(ABC, Generic[R]):
         return None
 
     def describe(self) -> Mapping[str, str]:
-        """Of each field, in words, what was inferred and fitted, for people to check. Default: tokens and range."""
+        """For each field, in words, what was inferred and fitted, for people to check. Default: tokens and range."""
         return {field.name: described(field) for field in self.fields}
 
     def units(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields 2"]:
-        """Of each cell, the half-open range of raw units that it depends on, in coordinates of its source.
+        """For each cell, the half-open range of raw units that it depends on, in coordinates of its source.
 
         Computed from these ids alone; counts from the first id's first unit, so ranges may start below 0.
         Where ids do not determine them, `encode` gives `Encoded.units`, which then count. Default: cell (i, f) depends

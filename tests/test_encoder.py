@@ -228,5 +228,5 @@ def test_mistakes_say_what_to_do() -> None:
     with pytest.raises(UsageError, match="mlp_dropout must be at least 0 and below 1, not 1"):
         config(mlp_dropout=1.0)
     model = Encoder(config(positions="learned", max_positions=16))
-    with pytest.raises(UsageError, match="a piece of 17 positions does not fit the 16 learned ones"):
+    with pytest.raises(UsageError, match="17 positions"):
         model(*pack((17,), ONE))

@@ -45,7 +45,7 @@ def infill_file(
     The folder appears when all is done. What an interrupted attempt has filled lies in its work folder, and the same
     call goes on from there, to the same bits. With `ReadAs(on_error="skip")`, what cannot be read stays as it is. A
     file of ours gives way to a filled one of the same name: the table is `maskseq-fills.csv` then. Returns the summary
-    that the report begins with; where known values were hidden, it scores the fills against them. Options may be given
+    that the report begins with; where known values were masked, it scores the fills against them. Options may be given
     one by one. Raises `UsageError` when `output` exists or a range names no record.
     """
     options = options or InfillOptions.of(given)

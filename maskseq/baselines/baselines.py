@@ -107,7 +107,7 @@ class Baselines:
         self.predicts |= {name: own_part("baseline", name)(data, tokenizer) for name in own}
 
     def spreads(self) -> dict[int, float]:
-        """Of each ordinal field, the standard deviation of training values, in its unit."""
+        """For each ordinal field, the standard deviation of training values, in its unit."""
         found = {}
         for field, centres in enumerate(self.tokenizer.vocabulary.centres):
             if centres is not None:

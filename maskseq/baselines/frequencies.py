@@ -48,7 +48,7 @@ class Frequencies:
         return cls(tuple(each / each.sum() for each in values))
 
     def gains(self, fill: Fill) -> tuple[Float[np.ndarray, " cells"], Float[np.ndarray, " cells"]]:
-        """Of each filled cell, in bits: what its distribution says beyond frequencies, and what there is to say.
+        """For each filled cell, in bits: what its distribution says beyond frequencies, and what there is to say.
 
         That is their Kullback–Leibler divergence and the entropy of the frequencies, both among the values that the
         cell may take; NaN where that is one value, or the cell was given none.

@@ -22,7 +22,7 @@ from maskseq.storage.run_folder import RunFolder
 from maskseq.storage.standard_json import to_json
 
 CELLS = 2000
-"""Of each protocol that counted methods are asked about, about."""
+"""About how many cells of each protocol counted methods answer."""
 
 Losses = dict[str, float]
 """By protocol, nats per scored cell."""
@@ -35,7 +35,7 @@ def best_losses(
     corpus: Corpus,
     experts: Mapping[str, Predict],
 ) -> Losses:
-    """Of each protocol, the loss of the best method: of training frequencies, or of one of the experts.
+    """For each protocol, the loss of the best method: of training frequencies, or of one of the experts.
 
     `rows` are those of a validation, and how many of them. A protocol without scored cells is left out. What an expert
     saves of the loss of frequencies is found on a sample of the cells, and holds for all.

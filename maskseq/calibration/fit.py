@@ -39,7 +39,7 @@ def fit_calibration(
     cells = _Cells.of(fills, n_records)
     if not len(cells.truth):
         raise UsageError(
-            "there is nothing to calibrate on: no known cell was hidden\n\nhint: hold out more data",
+            "there is nothing to calibrate on: no known cell was masked\n\nhint: hold out more data",
             code="too-little-data",
         )
     groups = []

@@ -33,7 +33,7 @@ def calibrate(
     read_as: "ReadAs",
     run: RunFolder,
     file: KnownData = None,
-    cells: Annotated[int, typer.Option(min=100, help="About how many known cells to hide and fill.")] = 10_000,
+    cells: Annotated[int, typer.Option(min=100, help="About how many known cells to mask and fill.")] = 10_000,
     order: Order = "entropy_bounded",
     seed: Key = 0,
     experts: Experts = None,
@@ -43,7 +43,7 @@ def calibrate(
 ) -> None:
     """Calibrate probabilities: of values that are stated to be 80 % sure, 80 % are right.
 
-    Hides stretches of known data, fills them, and fits how much to trust the model by the length of the hole, and for
+    Masks stretches of known data, fills them, and fits how much to trust the model by the length of the hole, and for
     numbers the intervals. The calibration lies beside the checkpoint, whose model stays as it is; infill and score use
     it from then on. Errors and coverage are shown for data that were not fitted on.
     """

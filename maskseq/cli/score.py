@@ -54,7 +54,7 @@ def score(
     ] = False,
     output: TableFile = None,
     stride: Annotated[
-        int, typer.Option(help="Hide every n-th position in one pass; larger is slower and exacter.")
+        int, typer.Option(help="Mask every n-th position in one pass; larger is slower and exacter.")
     ] = STRIDE,
     field: Fields = None,
     experts: Experts = None,

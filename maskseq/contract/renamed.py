@@ -28,7 +28,7 @@ that was renamed, older keys are given under its name of today."""
 ADDED: Mapping[str, Any] = {}
 """What a recipe that lacks a key means by that, where it is not the key's default, by today's `section.key`."""
 STATE: Mapping[str, Mapping[str, str]] = {}
-"""Of a tokenizer, by the name of its entry point, today's names of its options by the older ones."""
+"""For a tokenizer, by the name of its entry point, today's names of its options by the older ones."""
 FOLDERS: Mapping[str, tuple[str, ...]] = {}
 """Older names of what lies in a run folder, by today's."""
 CLASSES: Mapping[str, tuple[str, str]] = {

@@ -44,7 +44,7 @@ class BuildPlan:
     part_units: int
     on_error: OnError
     variants: int
-    """Of each record, how many of the tokenizer's variants are stored."""
+    """How many of the tokenizer's variants of a record are stored."""
     group: str = ""
     """The attribute by which the split keeps records together; "" for none."""
     moments: bool = False

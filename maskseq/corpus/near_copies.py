@@ -53,7 +53,7 @@ def near_copies(
 
 
 def leaders(read: ReadWords, records: Sequence[int], n_records: int, share: float) -> Int[np.ndarray, " n_records"]:
-    """Of each record, the first one of its group: two of `records` stand in one where more than `share` of the
+    """For each record, the first one of its group: two of `records` stand in one where more than `share` of the
     different words of the one with fewer words occur in the other.
     """
     leader = np.arange(n_records)

@@ -53,7 +53,7 @@ class OutOfRange:
         return rest
 
     def shares(self) -> dict[str, float]:
-        """Of each column that has numbers outside, their share."""
+        """For each column that has numbers outside, their share."""
         return {name: outside / numbers for name, (numbers, outside, _) in self._columns().items() if outside}
 
     def warning(self, among: str = "numbers") -> str | None:
@@ -92,7 +92,7 @@ def watched(records: Iterable[R], tokenizer: Tokenizer[Any]) -> Iterator[R]:
 def nearby(
     beyond: Float[np.ndarray, "length fields"] | None, cells: Int[np.ndarray, "cells 2"]
 ) -> Float[np.ndarray, " cells"]:
-    """Of each filled cell, how many of the `NEAR` nearest known numbers of its field on either side lie outside.
+    """For each filled cell, how many of the `NEAR` nearest known numbers of its field on either side lie outside.
 
     NaN in fields without numbers.
     """

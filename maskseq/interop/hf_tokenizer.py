@@ -65,7 +65,7 @@ class HFTokens:
     """What the tokenizer files of a folder say; empty where there are none."""
 
     ids: dict[str, int]
-    """Of every token, special ones included."""
+    """By token, special ones included."""
     special: frozenset[str]
     mask: str
     """The text of the mask token."""

@@ -52,17 +52,6 @@ def save_model(folder: Path, model: Encoder, tokenizer: Tokenizer[Any]) -> None:
     seal(folder)
 
 
-def load_model(
-    folder: Path, *, trust_code: Trust = False, warn: Callable[[str], object] = warnings.warn
-) -> tuple[Encoder, Tokenizer[Any]]:
-    """The model and tokenizer of a checkpoint folder, or of the best checkpoint of a run folder.
-
-    `DataError` names the file that is missing, cut short, changed, or does not fit the others. `trust_code` lets the
-    tokenizer be code that is not an installed plug-in.
-    """
-    return read_model(find_checkpoint(folder, warn), trust_code=trust_code)
-
-
 def find_checkpoint(folder: Path, warn: Callable[[str], object] = warnings.warn) -> Path:
     """The folder itself if it is a sound checkpoint; of a run folder, its best one.
 

@@ -36,7 +36,7 @@ from maskseq.model.states import States
 
 
 class Encoder(nn.Module):
-    """A bidirectional transformer over packed pieces, with one prediction head for each field.
+    """A bidirectional transformer over packed segments, with one prediction head for each field.
 
     The caller decides about precision: parameters stay as they are (float32, usually), and each matrix is cast to the
     dtype of the residual stream where it is used. `forward(dtype=torch.bfloat16)` gives a bfloat16 stream with float32
@@ -71,18 +71,18 @@ class Encoder(nn.Module):
         *,
         numbers: Numbers | None = None,
         target: Bool[Tensor, "tokens"] | None = None,
-        causal: Bool[Tensor, " pieces"] | None = None,
+        causal: Bool[Tensor, " segments"] | None = None,
         dropout_keys: Int[Tensor, "rows"] | None = None,
         dtype: torch.dtype | None = None,
         attend: Attend | None = None,
         depth: int | None = None,
     ) -> States:
-        """States after the final norm, each piece as if it were alone.
+        """States after the final norm, each segment as if it were alone.
 
         `numbers` are what ids were rounded from, where an encoder with a reference is to know it (None: the centres of
         bins).
         `target` says which positions an encoder with `context_sees_target = False` keeps from the others (None: none;
-        other encoders ignore it). `causal` says which pieces look to the left only (None: none does). The tokens are
+        other encoders ignore it). `causal` says which segments look to the left only (None: none does). The tokens are
         rows of equal length, and `dropout_keys` seed the dropout of each (None: no dropout). `dtype` is the residual
         stream's (None: the parameters'). `attend` replaces the attention function, as the ONNX export does. `depth`:
         the states behind so many layers, as they are (None: behind all).
@@ -90,7 +90,7 @@ class Encoder(nn.Module):
         config = self.config
         if config.positions == "learned" and max_seqlen > config.max_positions:
             raise UsageError(
-                f"a piece of {max_seqlen} positions does not fit the {config.max_positions} learned ones\n\n"
+                f"a segment of {max_seqlen} positions does not fit the {config.max_positions} learned ones\n\n"
                 f"hint: shorten the context, or train with max_positions = {max_seqlen}",
                 code="bad-option",
             )
@@ -101,12 +101,12 @@ class Encoder(nn.Module):
         causal_tokens = None
         if causal is not None:
             attend = CausalAttention.of(causal, cu_seqlens, backend=self.kernels.attention)
-            causal_tokens = causal[piece_of(cu_seqlens)]
+            causal_tokens = causal[segment_of(cu_seqlens)]
         hidden, prior = self.embeddings(ids, positions, causal_tokens, numbers)
         frame = self.embeddings.frame.weight if config.frame else None
         if config.mask_scaling:
             scale, masked = mask_scales(ids, cu_seqlens, config)
-            hidden = hidden * (scale[piece_of(cu_seqlens)] * ~masked)[:, None]
+            hidden = hidden * (scale[segment_of(cu_seqlens)] * ~masked)[:, None]
             frame = None if frame is None else frame[:, None] * scale[:, None]
         hidden = dropout(hidden, config.embedding_dropout, dropout_keys, 0).to(dtype or hidden.dtype)
         kept = None
@@ -145,7 +145,7 @@ class Encoder(nn.Module):
     def next_logits(
         self, states: States, before: Int[Tensor, " n"], ids: Int[Tensor, "n fields"], field: int
     ) -> Float[Tensor, "n outputs"]:
-        """As `logits`, of positions in causal pieces, by the head of what comes next; see `NextHead.forward`."""
+        """As `logits`, of positions in causal segments, by the head of what comes next; see `NextHead.forward`."""
         assert self.next_head is not None
         hidden = self.next_head(states.hidden_states, before, ids, field, self.embeddings.table)
         return self.decoder(hidden, field, self.embeddings.table(field) if self.config.tied else None)  # type: ignore[no-any-return]
@@ -208,7 +208,7 @@ class Embeddings(nn.Module):
     ) -> tuple[Float[Tensor, "tokens hidden"], dict[str, Float[Tensor, "tokens *values"]]]:
         """The embeddings, and by its name what each prior knows that logits start from.
 
-        Tokens of `causal` pieces get nothing of priors that look at neighbours on both sides.
+        Tokens of `causal` segments get nothing of priors that look at neighbours on both sides.
         """
         config = self.config
         prior = {}
@@ -258,35 +258,35 @@ class Embeddings(nn.Module):
 
 def framed(
     hidden: Float[Tensor, "tokens hidden"],
-    frame: Float[Tensor, "2 *pieces hidden"],
+    frame: Float[Tensor, "2 *segments hidden"],
     cu_seqlens: Int[Tensor, " bounds"],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The pieces with a token before and one behind each: their embeddings, ends and positions, and where the tokens
-    that were given now are. The frame is one for all pieces, or one for each.
+    """The segments with a token before and one behind each: their embeddings, ends and positions, and where the tokens
+    that were given now are. The frame is one for all segments, or one for each.
     """
     n = len(cu_seqlens) - 1
     ends = cu_seqlens + 2 * torch.arange(n + 1, device=cu_seqlens.device, dtype=cu_seqlens.dtype)
-    kept = torch.arange(len(hidden), device=ends.device) + 1 + 2 * piece_of(cu_seqlens)
+    kept = torch.arange(len(hidden), device=ends.device) + 1 + 2 * segment_of(cu_seqlens)
     longer = hidden.new_zeros(len(hidden) + 2 * n, hidden.shape[1]).index_copy(0, kept, hidden)
     for token, places in zip(frame.to(hidden.dtype), (ends[:-1], ends[1:] - 1), strict=True):
         longer = longer.index_copy(0, places.long(), token.expand(n, hidden.shape[1]))
-    positions = torch.arange(len(longer), device=ends.device) - ends[:-1][piece_of(ends)]
+    positions = torch.arange(len(longer), device=ends.device) - ends[:-1][segment_of(ends)]
     return longer, ends, positions, kept
 
 
-def piece_of(cu_seqlens: Int[Tensor, " bounds"]) -> Int[Tensor, "tokens"]:
-    """Which piece each token is of."""
+def segment_of(cu_seqlens: Int[Tensor, " bounds"]) -> Int[Tensor, "tokens"]:
+    """Which segment each token is of."""
     lengths = cu_seqlens.diff()
     return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
 
 
 def mask_scales(
     ids: Int[Tensor, "tokens fields"], cu_seqlens: Int[Tensor, " bounds"], config: EncoderConfig
-) -> tuple[Float[Tensor, "pieces"], Bool[Tensor, "tokens"]]:
-    """What makes up for the share of each piece that is masked, its frame counted (ESM-2), and what is."""
+) -> tuple[Float[Tensor, "segments"], Bool[Tensor, "tokens"]]:
+    """What makes up for the share of each segment that is masked, its frame counted (ESM-2), and what is."""
     masked = (ids == torch.tensor(config.vocabulary.mask_ids, device=ids.device)).any(dim=1)
     lengths = cu_seqlens.diff()
-    n_masked = torch.zeros(len(lengths), device=ids.device).index_add(0, piece_of(cu_seqlens), masked.float())
+    n_masked = torch.zeros(len(lengths), device=ids.device).index_add(0, segment_of(cu_seqlens), masked.float())
     share = n_masked / (lengths + 2 * config.frame).clamp(min=1)
     return (1 - config.mask_scaling) / (1 - share).clamp(min=1e-6), masked
 

@@ -50,7 +50,7 @@ class Layer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention within each piece; `Wqkv` stacks queries, keys and values, each of all heads."""
+    """Multi-head attention within each segment; `Wqkv` stacks queries, keys and values, each of all heads."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()

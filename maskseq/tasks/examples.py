@@ -43,7 +43,7 @@ class TaskExample:
     units: Int[np.ndarray, " labelled"] | None = None
     """The raw units that these positions stand for, in the record."""
     n_units: int = 0
-    """Of a prefix, how many raw units it has."""
+    """For a prefix, how many raw units it has."""
 
     @property
     def n_answers(self) -> int:

@@ -225,7 +225,7 @@ class BedLabels:
 
     path: Path
     stretches: Mapping[str, Sequence[tuple[int, int, int, str]]]
-    """Of each record, line, start, stop and class."""
+    """By record: line, start, stop and class."""
     seen: set[str] = field(default_factory=set)
 
     @classmethod
@@ -281,7 +281,7 @@ def listed(names: Collection[str]) -> str:
 
 
 def _letters(path: Path) -> dict[str, Sequence[str | None]]:
-    """Of a FASTA file, whatever its letters are; nothing of other files. `.` and `-` are not labels."""
+    """For a FASTA file, whatever its letters are; nothing of other files. `.` and `-` are not labels."""
     try:
         with path.open("rb") as file:
             if file.read(1) != b">":

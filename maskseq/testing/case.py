@@ -63,13 +63,13 @@ class CellCounts:
     """Counts of cells over all records."""
 
     narrowed: Counter[str] = field(default_factory=Counter)
-    """Of each field, cells that the grammar narrows; `excluded`: those whose true id it does not allow."""
+    """For each field, cells that the grammar narrows; `excluded`: those whose true id it does not allow."""
     excluded: Counter[str] = field(default_factory=Counter)
     spliced: Counter[str] = field(default_factory=Counter)
-    """Of each field, cells into which their own id was spliced; `returned`: those that encode to it again."""
+    """For each field, cells into which their own id was spliced; `returned`: those that encode to it again."""
     returned: Counter[str] = field(default_factory=Counter)
     offered: Counter[str] = field(default_factory=Counter)
-    """Of each source, cells into which another id was spliced; `moved`: those that then encode to another."""
+    """For each source, cells into which another id was spliced; `moved`: those that then encode to another."""
     moved: Counter[str] = field(default_factory=Counter)
     depending: Counter[str] = field(default_factory=Counter)
     """Per source, cells that depend on a unit, summed over units; `cells`: all cells of records
@@ -90,7 +90,7 @@ class RecordCase:
     pool: Sequence[Any]
     """Values of all records that are lists."""
     rounds: int
-    """How often hidden values are changed: more where records are few."""
+    """How often masked values are changed: more where records are few."""
 
     @cached_property
     def encoded(self) -> Encoded:
@@ -118,7 +118,7 @@ class RecordCase:
     def masked(
         self, ids: Integer[np.ndarray, "some fields"], masked: Bool[np.ndarray, "some fields"]
     ) -> Integer[np.ndarray, "some fields"]:
-        """The ids with `[MASK]` where hidden."""
+        """The ids with `[MASK]` where masked."""
         return self.tokenizer.vocabulary.masked(ids, masked)
 
 

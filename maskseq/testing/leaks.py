@@ -45,7 +45,7 @@ def splice_verdict(tally: CellCounts) -> None:
 
 
 def no_leak(case: RecordCase) -> None:
-    """With other hidden raw values, the record encodes to the same visible cells."""
+    """With other masked raw values, the record encodes to the same visible cells."""
     has_splice = case.tokenizer.defines("splice")
     for _ in range(case.rounds if len(case.ids) <= WINDOW else 1):
         if isinstance(case.record, ListRecord):
@@ -56,10 +56,10 @@ def no_leak(case: RecordCase) -> None:
 
 
 def leak_verdict(tally: CellCounts) -> None:
-    """Where a single unit is hidden, its cells can change; else visible ones determine them, or nothing is written."""
+    """Where a single unit is masked, its cells can change; else visible ones determine them, or nothing is written."""
     for source, n in tally.offered.items():
         problem = (
-            f"not one of {n} hidden cells of source {source!r} can be filled with another value: either visible cells "
+            f"not one of {n} masked cells of source {source!r} can be filled with another value: either visible cells "
             f"depend on the same units, so that they leak, or splice does not write them"
         )
         hint = "units must cover every raw value that a cell is computed from, and splice write every hole unit"
@@ -103,7 +103,7 @@ def _require_unmoved(
     ids = case.ids
     require(
         other.shape == ids.shape,
-        f"with other hidden raw values the record has {len(other)} positions instead of {len(ids)}",
+        f"with other masked raw values the record has {len(other)} positions instead of {len(ids)}",
         "set boundaries_depend_on_data where the number of tokens depends on their content",
     )
     moved = np.argwhere((other != ids) & ~masked)

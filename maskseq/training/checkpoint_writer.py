@@ -172,7 +172,7 @@ def _own_part(tensors: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
 
 
 def _layout(tensors: dict[str, Tensor], world: int) -> dict[str, list[str]]:
-    """Of each tensor, the files that hold its parts, to be joined along dimension 0 in this order."""
+    """For each tensor, the files that hold its parts, to be joined along dimension 0 in this order."""
     return {
         name: [rank_file(rank) for rank in range(n_shards(len(tensor), world))]
         if isinstance(tensor, DTensor)

@@ -51,7 +51,7 @@ class Watched:
         """Tokens seen after each step: what `curves` are drawn over."""
         self.curves: dict[str, list[float]] = {name: [] for name in CURVES}
         self.seconds: list[float] = []
-        """Of each step."""
+        """How long each step took."""
         self.checkpoint: int | None = None
         """The step of the last one that is whole."""
         self.ended: Mapping[str, Any] = {}

@@ -1,7 +1,7 @@
-"""Attention in which some pieces of a packed row look to the left only, and the others both ways.
+"""Attention in which some segments of a packed row look to the left only, and the others both ways.
 
-In a causal piece each token attends to itself and to what is before it: what is computed there is the same whatever
-follows. Causal pieces of about one length are padded to a batch; padding is behind every real token, so that no real
+In a causal segment each token attends to itself and to what is before it: what is computed there is the same whatever
+follows. Causal segments of about one length are padded to a batch; padding is behind every real token, so that no real
 token sees it.
 """
 
@@ -16,15 +16,15 @@ from maskseq.model.attention.packed import packed_self_attention
 from maskseq.model.rotary import Rotation, rotate
 
 LENGTH_STEP = 16
-"""Pieces whose lengths have the same multiple of this above them share a batch."""
+"""Segments whose lengths have the same multiple of this above them share a batch."""
 
 
 @dataclass(frozen=True)
 class CausalBatch:
-    """Causal pieces of about one length."""
+    """Causal segments of about one length."""
 
     tokens: Int[Tensor, "n_length"]
-    """Of each piece, padded by its last one."""
+    """Tokens of each segment, padded by its last one."""
     real: Int[Tensor, " real"]
     """Which of these are not padding."""
     n: int
@@ -32,19 +32,19 @@ class CausalBatch:
 
 @dataclass(frozen=True)
 class CausalAttention:
-    """`packed_self_attention` for rows that have causal pieces."""
+    """`packed_self_attention` for rows that have causal segments."""
 
     both_ways: Int[Tensor, " tokens_both_ways"]
-    """Tokens of the other pieces, piece by piece."""
+    """Tokens of the other segments, segment by segment."""
     cu_both_ways: Int[Tensor, " bounds"]
     batches: tuple[CausalBatch, ...]
     backend: str = "auto"
 
     @classmethod
     def of(
-        cls, causal: Bool[Tensor, " pieces"], cu_seqlens: Int[Tensor, " bounds"], *, backend: str = "auto"
+        cls, causal: Bool[Tensor, " segments"], cu_seqlens: Int[Tensor, " bounds"], *, backend: str = "auto"
     ) -> "CausalAttention":
-        """From a flag for each piece."""
+        """From a flag for each segment."""
         lengths = cu_seqlens.diff()
         (both_ways,) = (~torch.repeat_interleave(causal, lengths)).nonzero(as_tuple=True)
         bounds = F.pad(lengths[~causal].cumsum(0), (1, 0)).to(cu_seqlens)

@@ -166,9 +166,9 @@ class ReferenceConfig(PriorConfig):
     bins: int = 0
     """Of the histogram of ranks in that Gaussian, which the encoder corrects; 0: no reference."""
     level: Literal["fixed", "free", "trend"] = "free"
-    """What is assumed of the level of a piece: that of training, nothing, or nothing of its trend either."""
+    """What is assumed of the level of a segment: that of training, nothing, or nothing of its trend either."""
     sees_bins: bool = True
-    """Whether the encoder sees in which bin a known number is. Without, an offset or a gain of a whole piece changes
+    """Whether the encoder sees in which bin a known number is. Without, an offset or a gain of a whole segment changes
     nothing but its numbers."""
 
     @property
