@@ -10,11 +10,13 @@ from maskseq_events.case import UNKNOWN, Value
 from maskseq_events.mapping import ACTIVITY_NAMES, CASE_NAMES, START_NAMES, TIME_NAMES, usual_column
 from maskseq_events.notation import MESSAGES
 from maskseq_events.roles import (
+    ACTIVITIES,
     NO_VALUES,
     Roles,
     are_numbers,
     in_order,
     is_counter,
+    is_kind_id,
     layouts_of,
     likely_roles,
     may_be_time,
@@ -99,7 +101,8 @@ def _claim_columns(columns: dict[str, list[Value]], by_name: Claim | None, both:
             """--set 'data.format_options.names=["case", "activity", "time"]' (one for each column)""",
         )
     found, sure = likely_roles(columns)
-    others = _streams(columns, found[0].activity if found else None) if _is_stream(columns) else ()
+    of_kinds = bool(found) and is_kind_id(found[0].case, columns[found[0].case])
+    others = _streams(columns, found[0].activity if found and not of_kinds else None) if _is_stream(columns) else ()
     case, activity, time = (usual_column(usual, names) for usual in (CASE_NAMES, ACTIVITY_NAMES, TIME_NAMES))
     if case is not None and activity is not None:
         roles = Roles(names[case], names[activity], both or ("" if time is None else names[time]))
@@ -113,8 +116,10 @@ def _claim_columns(columns: dict[str, list[Value]], by_name: Claim | None, both:
         )
         return by_name and replace(_doubted(by_name, doubt), instead=others)
     first, *rest = (_claim(columns, roles) for roles in found[:CHOICES])
-    if others and not sure and says_source(found[0].case) and any(is_counter(cells) for cells in columns.values()):
-        doubt = f"its rows are numbered through, so that it may be one stream, or {found[0].case!r} the case"
+    numbered = says_source(found[0].case) and any(is_counter(cells) for cells in columns.values())
+    if others and not sure and (numbered or of_kinds):
+        why = f"{found[0].case!r} recurs throughout" if of_kinds else "its rows are numbered through"
+        doubt = f"{why}, so that it may be one stream, or {found[0].case!r} the case"
         choices = tuple(Choice(why=claim.why, options=claim.options) for claim in (first, *rest))
         return replace(
             first, why=others[0].why, options=others[0].options, doubt=doubt, instead=(*others[1:], *choices)
@@ -186,8 +191,10 @@ def _streams(columns: Mapping[str, Sequence[Value]], activity: str | None) -> tu
     texts = [name for name in able if not are_numbers(columns[name])] or able
     if not texts:
         return ()
+    kinds = [name for name in able if is_kind_id(name, columns[name])]
     preferred = [name for name in texts if says_activity(name) or "".join(words(name)) in MESSAGES]
-    activity = activity or (preferred or sorted(texts, key=lambda name: -len(set(columns[name]))))[0]
+    plain = [name for name in preferred if any(word.startswith(ACTIVITIES) for word in words(name))]
+    activity = activity or (plain or kinds or preferred or sorted(texts, key=lambda name: -len(set(columns[name]))))[0]
     claim = Claim(strength=POSSIBLE, why=f"{activity!r} is taken for the activity of one stream")
     options: dict[str, Any] = {"case": "", "activity": activity, "time": time}
     choices = []

@@ -104,6 +104,15 @@ def says_case(name: str) -> bool:
     return not says_activity(name) and (any(word.startswith(CASES) for word in answered) or answered[-1:] == ["id"])
 
 
+def is_kind_id(name: str, cells: Sequence[Value]) -> bool:
+    """Whether a column that is called an identifier, of nothing that is a case, may say what kind of event each is: its
+    values recur throughout, as the event ids of Windows do.
+    """
+    answered = words(name)
+    named = any(word.startswith(CASES) or word in SOURCES for word in answered)
+    return answered[-1:] == ["id"] and not named and median(Counter(cells).values()) >= 2 and _spread(cells) > LOCAL
+
+
 def says_source(name: str) -> bool:
     return any(word in SOURCES for word in words(name))
 
@@ -148,26 +157,28 @@ def likely_roles(columns: Mapping[str, Sequence[Value]]) -> tuple[list[Roles], b
     found = [
         Roles(case, activity, time or "") for case in cases for activity in _activities(columns, case, but=(case, time))
     ]
-    preferred = _preferred(found, near, columns)
-    sure = time is not None and len(preferred) == 1 and _speaks(preferred[0], near, columns)
+    called = {name for name in cases if says_case(name) and not is_kind_id(name, columns[name])}
+    preferred = _preferred(found, called, near, columns)
+    sure = time is not None and len(preferred) == 1 and _speaks(preferred[0], called | near, columns)
     return [*preferred, *(roles for roles in found if roles not in preferred)], sure
 
 
-def _preferred(found: Sequence[Roles], near: set[str], columns: Mapping[str, Sequence[Value]]) -> list[Roles]:
+def _preferred(
+    found: Sequence[Roles], named: set[str], near: set[str], columns: Mapping[str, Sequence[Value]]
+) -> list[Roles]:
     """Those that names say, or else that rows bear out; all where a column that is called a case has a finer one beside
     it.
     """
-    called = [roles for roles in found if says_case(roles.case)]
+    called = [roles for roles in found if roles.case in named]
     looking = [roles for roles in found if roles.case in near]
     kept = list(found) if called and called[0] != found[0] else called or looking or list(found)
     kept = [roles for roles in kept if says_activity(roles.activity)] or list(kept)
     return [roles for roles in kept if not are_numbers(columns[roles.activity])] or kept
 
 
-def _speaks(roles: Roles, near: set[str], columns: Mapping[str, Sequence[Value]]) -> bool:
+def _speaks(roles: Roles, cases: set[str], columns: Mapping[str, Sequence[Value]]) -> bool:
     """Whether more than the lack of others speaks for a case and an activity."""
-    case = says_case(roles.case) or roles.case in near
-    return case and (says_activity(roles.activity) or not are_numbers(columns[roles.activity]))
+    return roles.case in cases and (says_activity(roles.activity) or not are_numbers(columns[roles.activity]))
 
 
 def _activities(columns: Mapping[str, Sequence[Value]], case: str, *, but: tuple[str | None, ...]) -> list[str]:
