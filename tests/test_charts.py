@@ -66,3 +66,11 @@ def test_long_lines_show_values_under_the_pointer() -> None:
     page = chart("t", "x", "y", [Series("a", [(float(x), x * 2.0) for x in range(1000)])])
     assert 20 <= page.count('class="hover"') <= MOST_HOVERS
     assert "<title>500: 1,000</title>" in page
+
+
+def test_names_beside_intervals_are_not_cut_off() -> None:
+    page = intervals("t", "gain", [("k-mer counts, logistic regression", 0.1, 0.0, 0.2), ("x" * 90, 0.1, 0.0, 0.2)])
+    places = re.findall(r'<text x="([\d.]+)" [^>]*text-anchor="end">([^<]+)<title>', page)
+    assert places[0][1] == "k-mer counts, logistic regression"
+    assert all(float(x) >= 6 * len(name) for x, name in places)
+    assert f"<title>{'x' * 90}</title>" in page

@@ -12,6 +12,8 @@ WIDTH, WIDE, HEIGHT = 440, 920, 190
 LEFT, BOTTOM, TOP, RIGHT = 74, 34, 8, 10
 MOST_DOTS, MOST_HOVERS = 40, 100
 """Points of a line that are marked, and that show their value under the pointer."""
+LONGEST_NAME = 33
+"""Letters of a group that find room beside its interval."""
 Points = Sequence[tuple[float, float]]
 
 
@@ -120,7 +122,8 @@ def intervals(title: str, up: str, rows: Sequence[tuple[str, float, float, float
     if not rows:
         return ""
     low, high = min(0.0, *(row[2] for row in rows)), max(0.0, *(row[3] for row in rows))
-    span, left, wide = (high - low) or 1, 150, WIDTH - 150 - 60
+    left = min(max(100, 14 + max(round(6.2 * len(row[0])) for row in rows)), WIDTH // 2)
+    span, wide = (high - low) or 1, WIDTH - left - 60
 
     def x(value: float) -> float:
         return left + wide * (value - low) / span
@@ -132,8 +135,9 @@ def intervals(title: str, up: str, rows: Sequence[tuple[str, float, float, float
     body = f'<path class="grid" d="M{x(0):.1f} 4V{height - 30}"/>'
     for n, (name, value, first, last) in enumerate(rows):
         y = 16 + 24 * n
+        short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
         body += (
-            f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{escape(name)}</text>'
+            f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{escape(short)}<title>{escape(name)}</title></text>'
             f'<path class="line tone0" d="M{x(first):.1f} {y}H{x(last):.1f}"/>'
             f'<circle class="held-out tone0" cx="{x(value):.1f}" cy="{y}" r="4">'
             f"<title>{shown(value)} ({shown(first)} to {shown(last)})</title></circle>"

@@ -86,7 +86,8 @@ def _parts(
     used = run.experts.used()
     if len(used) > 1:
         shares = run.experts.shares(used)
-        yield "<h2>What predicts</h2>" + table(("", "share of the blend"), [(n, share(s)) for n, s in shares.items()])
+        rows = [(name, share(shares[name]) if shares else "by window, from the known numbers around") for name in used]
+        yield "<h2>What predicts</h2>" + table(("", "share of the blend"), rows)
     yield "<h2>Curves</h2>"
     yield from (_chart(watched, name, *titles) for name, titles in CHARTS.items())
     reported = watched.test or watched.best or (watched.validations[-1] if watched.validations else watched.last)
