@@ -374,3 +374,23 @@ def test_results_that_were_judged_by_older_simple_methods_are_labelled(tmp_path:
     (tmp_path / "abc" / "s-0.json").write_text(json.dumps(result | ({} if older else {"methods": METHODS})))
     write_report(tmp_path, tmp_path / "panel.md")
     assert ("Older simple methods" in (tmp_path / "panel.md").read_text()) is older
+
+
+def test_what_two_codes_gain_stands_side_by_side(tmp_path: Path) -> None:
+    """The shipped prediction of the first loses a tenth, that of the second saves one; of one code there is no table."""
+    sums = {"tables": [10.0] * 12}
+    of_part = {"protocol": "event", "metric": "bits", "sizes": [10] * 12, "independent": 12, "means": {"tables": 1.0}}
+    for name, date, bits in (("b", "2026-01-01", 1.1), ("a", "2026-01-02", 0.9)):
+        test = of_part | {"means": {"tables": 1.0, "shipped": bits}, "sums": sums | {"shipped": [10 * bits] * 12}}
+        result = {
+            "set": "s", "half": "tuning", "family": "s", "domain": "log", "file": "s", "date": date, "command": "x",
+            "machine": {"versions": {}, "processor": "p", "cores": 1}, "methods": METHODS, "training": {},
+            "protocols": {"test/single": test, "selection/single": of_part},
+        }  # fmt: skip
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "s-0.json").write_text(json.dumps(result))
+        write_report(tmp_path, tmp_path / "panel.md")
+        page = (tmp_path / "panel.md").read_text()
+        assert ("Before and after" in page) is (name == "a")
+    assert "| tuning | logs | 1 | 0, 1 | 1, 0 |" in page
+    assert page.index("## The code of a") < page.index("## The code of b")
