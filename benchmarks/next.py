@@ -3,13 +3,12 @@
     python benchmarks/next.py RUN [--part selection] [--cases 60] [--samples 10]     logs
     python benchmarks/next.py RUN|CORPUS --steps 24 --context 96 --period 24         signals: beside closed forms
 
-Logs: the next activity of every prefix from length 1, the end among the outcomes; and the time until the last event
-from one random prefix of each case, by the median of samples, beside the training mean by prefix length. Intervals of
-differences are 95 %, by resampling cases. Times are the centres of the bins, the truth's as well.
+Logs: the next activity of every prefix from length 1, the end among the outcomes; and the time until the last event,
+as the protocol `remaining` asks for it. Intervals of differences are 95 %, by resampling cases. All tables count the
+training part alone.
 """
 
 import argparse
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from maskseq import load
-from maskseq.apps.generate import chosen, seen_open
+from maskseq.apps.generate import open_predictors
+from maskseq.comparison.remaining import remaining_time
 from maskseq.corpus.reader import Corpus
 from maskseq.evaluation.protocols import MaskedExample, Protocol
-from maskseq.generate.continuation import GenerateConfig, continuations
+from maskseq.loaded.run import BLEND
 from maskseq.masking.config import MaskingConfig
 from maskseq.predict.experts.left_only import PREFIXES, left_only
 from maskseq.predict.protocol import Example, Predict
@@ -70,43 +70,6 @@ def next_activity(who: dict[str, Predict], records: list[tuple[str, Encoded]], t
         print(f"  {name:24} right {each.mean():.4f}  {bits.mean():.3f} bits   {'   '.join(paired)}")
 
 
-def remaining(
-    who: dict[str, Predict],
-    training: list[np.ndarray],
-    records: list[tuple[str, Encoded]],
-    tokenizer: Any,
-    context: int,
-    samples: int,
-) -> None:
-    gap = tokenizer.vocabulary.names.index(tokenizer.elapsed)
-    centres = np.append(np.asarray(tokenizer.fields[gap].centres), 0.0)
-
-    def rest(ids: np.ndarray, known: int) -> float:
-        return float(centres[np.minimum(ids[known:, gap], len(centres) - 1)].sum())
-
-    by_length = defaultdict(list)
-    for ids in training:
-        for known in range(1, len(tokenizer.opened(ids)) + 1):
-            by_length[known].append(rest(ids, known))
-    rng = np.random.default_rng(0)
-    known = [int(rng.integers(1, len(tokenizer.opened(each.ids)) + 1)) for _, each in records]
-    prefixes = [(key, each.cut(0, n)) for (key, each), n in zip(records, known, strict=True)]
-    truth = np.array([rest(each.ids, n) for (_, each), n in zip(records, known, strict=True)])
-    longest = max(by_length)
-    mean = np.array([np.mean(by_length[min(n, longest)]) for n in known])
-    median = np.array([np.median(by_length[min(n, longest)]) for n in known])
-    errors = {"mean by prefix": np.abs(mean - truth), "median by prefix": np.abs(median - truth)}
-    for name, predict in who.items():
-        config = GenerateConfig(steps=context, samples=samples)
-        found = continuations(predict, tokenizer, prefixes, config, context=context)
-        errors[name] = np.abs(np.array([np.median(each.sums(gap, tuple(centres[:-1]))) for each in found]) - truth)
-    groups = np.arange(len(records))
-    print(f"remaining time, mean absolute error in days, {len(records)} prefixes, {samples} samples")
-    for name, each in errors.items():
-        paired = interval((each - errors["mean by prefix"]) / 86400, groups)
-        print(f"  {name:24} {each.mean() / 86400:.3f}   − mean by prefix {paired}")
-
-
 def forecast(encoder: dict[str, Predict], corpus: Corpus, part: str, steps: int, context: int, period: int) -> None:
     tokenizer, vocabulary = corpus.tokenizer, corpus.tokenizer.vocabulary
     who = {**encoder, **left_only(list(corpus.training_ids()), tokenizer, periods=[period])}
@@ -154,19 +117,27 @@ def main() -> None:
             {"encoder": run.predict()}, corpus, requested.part, requested.steps, requested.context, requested.period
         )
         return
-    training = list(corpus.training_ids())
-    predictor, by = chosen(run, None)
-    print(f"maskseq next asks: {by}")
-    who: dict[str, Predict] = {"as asked": predictor.predict, **left_only(training, tokenizer)}
-    if seen_open(run):
-        who["encoder"] = run.predict_next()
-    records = [(str(i), Encoded(each.ids, weights=each.weights)) for i, each in corpus.each(requested.part)]
-    next_activity(who, records, tokenizer, context)
+    judged = open_predictors(run, corpus, (), symmetries=True, selection=requested.part != "selection")
+    simple = left_only(list(corpus.training_ids()), tokenizer)
+    who = {("what next asks" if name == BLEND else name): each for name, each in judged.items() if name not in simple}
+    records = [(corpus.key(i), Encoded(each.ids, weights=each.weights)) for i, each in corpus.each(requested.part)]
+    next_activity(who | simple, records, tokenizer, context)
     if tokenizer.elapsed and requested.samples:
-        whole = [each for each in records if each[1].weights is None or (each[1].weights > 0).all()]
-        order = np.random.default_rng(1).permutation(len(whole))[: requested.cases]
-        simple = {name: who[name] for name in ("as asked", PREFIXES)}
-        remaining(simple, training, [whole[i] for i in order], tokenizer, context, requested.samples)
+        found = remaining_time(
+            who | {PREFIXES: simple[PREFIXES]},
+            list(corpus.training_ids()),
+            records,
+            tokenizer,
+            context=context,
+            product=next(iter(who)),
+            cells=requested.cases,
+            samples=requested.samples,
+        )
+        compared = found.comparison
+        print(f"{compared.field}: mean absolute error, {found.cases} cases, {found.samples} samples")
+        for name, error in compared.by.items():
+            print(f"  {name:24} {error:.3f}")
+        print(f"  {compared.in_words}")
 
 
 if __name__ == "__main__":

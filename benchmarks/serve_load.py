@@ -1,10 +1,11 @@
 """Requests from several clients at a time, to a server of this machine: times, and whether an answer was lost.
 
-python benchmarks/serve_load.py RUN FILE --clients 8 --requests 200
+python benchmarks/serve_load.py RUN FILE --clients 8 --requests 200 --json benchmarks/results/serve_load.json
 """
 
 import argparse
 import json
+import os
 import re
 import signal
 import subprocess
@@ -23,6 +24,7 @@ def main() -> None:
     options.add_argument("file", type=Path)
     options.add_argument("--clients", type=int, default=8)
     options.add_argument("--requests", type=int, default=200)
+    options.add_argument("--json", type=Path, help="write the figures there as well")
     given = options.parse_args()
     command = [sys.executable, "-m", "maskseq", "serve", str(given.run), "--port", "0"]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -49,9 +51,24 @@ def main() -> None:
     times = sorted(seconds for seconds, _, _ in found)
     states = Counter(status for _, status, _ in found)
     texts = {text for _, status, text in found if status == 200}
-    print(f"{given.clients} clients, {given.requests} requests in {took:.1f} s: {given.requests / took:.1f}/s")
-    print(f"median {1000 * times[len(times) // 2]:.0f} ms, 95 % {1000 * times[int(0.95 * len(times))]:.0f} ms")
-    print(f"answers by status: {dict(states)}; different fills: {len(texts)}; server ended with {code}")
+    figures = {
+        "clients": given.clients,
+        "requests": given.requests,
+        "bytes of a request": len(body),
+        "seconds": round(took, 2),
+        "requests per second": round(given.requests / took, 2),
+        "p50, ms": round(1000 * times[len(times) // 2]),
+        "p95, ms": round(1000 * times[int(0.95 * len(times))]),
+        "answers by status": {str(status): n for status, n in states.items()},
+        "different fills": len(texts),
+        "server ended with": code,
+        "load of the machine": round(os.getloadavg()[0], 1),
+        "processors": os.cpu_count(),
+    }
+    for name, figure in figures.items():
+        print(f"{name:28} {figure}")
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     sys.exit(sum(states.values()) != given.requests or len(texts) > 1)
 
 

@@ -29,6 +29,7 @@ PAGES = {
     "tokenizers.md": "tokenizers/README.md",
     "recipes.md": "recipes/README.md",
     "samples.md": "recipes/samples/README.md",
+    "notebooks.md": "examples/notebooks/README.md",
 }
 """Pages that lie elsewhere in the repository."""
 

@@ -15,14 +15,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import maskseq
 from maskseq.apps.evaluate import Question, evaluate_run
 from maskseq.comparison.verdict import gained, shown
-from maskseq.infill.table import FillRow, rows
-from maskseq.reports.chart import Series, chart, logo
+from maskseq.infill.table import rows
+from maskseq.reports.infill import stretches
 from maskseq.reports.page import table, verdict, write_page
+from maskseq.reports.stretch import drawn
 from maskseq.trained import TrainedModel
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
@@ -40,7 +39,6 @@ class Act:
     changes: tuple[str, ...]
     """Of the recipe: less training, and a part that nothing is chosen by."""
     protocol: str
-    unit: str
     masked: int
     """Units of each stretch that is filled for the page."""
 
@@ -49,11 +47,11 @@ ACTS = (
     Act(
         "An event log with lost requests",
         "A web server's access log, by visit. Two requests in a row are lost: path, method, status, size and times. "
-        "Right is a value only if the whole gap of its field is.",
+        "A gap is right only if both values of a field are. Each filled value stands with its probability, the next "
+        "ones and, where it is wrong, what had been there.",
         "apache",
         ("training.tokens=150_000", "data.split.test=0.1"),
         "gap-2",
-        "request",
         2,
     ),
     Act(
@@ -63,7 +61,6 @@ ACTS = (
         "co2",
         ("training.tokens=40_000", 'data.split.test_regions=["co2:1401-1660"]'),
         "gap-26",
-        "week",
         26,
     ),
     Act(
@@ -73,7 +70,6 @@ ACTS = (
         "lambda",
         ("training.tokens=150_000", "data.split.test=0.1"),
         "isolated",
-        "base",
         12,
     ),
 )
@@ -102,7 +98,8 @@ def demo(output: Path, *, tokens: int | None = None, cells: int = 1500, override
         found = evaluate_run(output / act.recipe, question=question).to_json()["protocols"][act.protocol]
         words = in_words(found)
         print(f"{act.title}: {words}", flush=True)
-        parts.append(f"<h2>{escape(act.title)}</h2><p>{escape(act.about)}</p>{verdict(words)}{drawn(run, act)}")
+        parts.append(f"<h2>{escape(act.title)}</h2><p>{escape(act.about)}</p>{verdict(words.capitalize())}")
+        parts += [filled(run, act), compared(found)]
     seconds = time.monotonic() - began
     parts.append(f"<p>Three small runs, trained and compared in {seconds:.0f} s. README.md says how to go on.</p>")
     page = output / "index.html"
@@ -111,21 +108,25 @@ def demo(output: Path, *, tokens: int | None = None, cells: int = 1500, override
 
 
 def in_words(found: Mapping[str, Any]) -> str:
-    """Of each field, the run beside the best simple method, and the gain with its interval."""
+    """In how many comparisons the run is better or worse than the best simple method."""
+    outcomes = [each["verdict"] for each in found["fields"] if "verdict" in each]
+    better, worse = (outcomes.count(outcome) for outcome in ("better than", "worse than"))
+    line = f"better than the best simple method in {better} of {len(outcomes)} comparisons, worse in {worse}"
+    return line + (f", undecided in {n}" if (n := len(outcomes) - better - worse) else "")
+
+
+def compared(found: Mapping[str, Any]) -> str:
+    """Field by field, the run beside the best simple method, and the gain with its interval."""
     lines = []
     for each in found["fields"]:
-        ours, theirs = each["by"]["model"], each["of the best simple method"]
-        line = f"{each['field']}, {each['of']}: {shown(ours, each['metric'])}, {each['best simple method']}: "
-        line += shown(theirs, each["metric"])
-        if "gain" in each:
-            line += f"; gained {gained(each['gain'], each['gain, 95 %'], each['metric'], each['regions'])}"
-            line += " (95 % interval)" * (each["regions"] > 1)
-        lines.append(line)
-    return "; ".join(lines[:SHOWN])
+        ours, theirs = (shown(each[of], each["metric"]) for of in ("of the product", "of the best simple method"))
+        gain = gained(each["gain"], each["gain, 95 %"], each["metric"], each["regions"])
+        lines.append((each["field"], each["of"], ours, each["best simple method"], theirs, gain))
+    return table(("field", "scored", "the run", "best simple method", "its figure", "gain, 95 % interval"), lines)
 
 
-def drawn(run: TrainedModel, act: Act) -> str:
-    """Stretches of the test part, masked, filled and drawn beside the truth."""
+def filled(run: TrainedModel, act: Act) -> str:
+    """Stretches of the test part, masked, filled and drawn in their context beside the truth."""
     corpus = run.corpus()
     ranges: dict[str, list[tuple[int, int]]] = {}
     for sequence in corpus.sequences("test").tolist():
@@ -139,77 +140,9 @@ def drawn(run: TrainedModel, act: Act) -> str:
     records = [each for each in run.reader(file).read(file) if each.key in ranges]
     parts = []
     for each in run.infill(records, ranges=ranges, only_ranges=True):
-        filled = list(
-            rows(each.filled, each.before, run.fills, posterior=each.posterior, numbers=each.numbers, alternatives=3)
-        )
-        fields = run.fills.fields
-        if fields[0].centres is not None:
-            parts.append(_signal(each, filled, run, act))
-        elif len(fields) == 1:
-            parts.append(_letters(each, filled, run))
-        else:
-            parts.append(_events(each, filled))
+        table = list(rows(each.filled, each.before, run.fills, posterior=each.posterior, numbers=each.numbers))
+        parts += map(drawn, stretches(each, table, run.fills))
     return "".join(parts)
-
-
-def _signal(each: Any, filled: Sequence[FillRow], run: TrainedModel, act: Act) -> str:
-    """The signal around the gap, the fill with its band, and the truth."""
-    numbers = each.before.numbers[:, 0] if each.before.numbers is not None else _centres(each, run)
-    first, last = filled[0].start - 1, filled[-1].stop
-    left, right = max(first - 104, 0), min(last + 104, len(numbers))
-    known = [[(float(at), float(numbers[at])) for at in part] for part in (range(left, first), range(last, right))]
-    series = [Series("known", [p for p in part if np.isfinite(p[1])], tone=3) for part in known]
-    middle = [(float(row.start - 1), float(row.median or 0)) for row in filled]
-    band = [(float(row.low80 or 0), float(row.high80 or 0)) for row in filled]
-    truth = [(float(at), float(numbers[at])) for at in range(first, last) if np.isfinite(numbers[at])]
-    fills = Series("filled, with its 80 % interval", middle, band=band)
-    return chart(
-        each.record.key, act.unit, filled[0].field, [*series[:1], *series[1:], fills, Series("truth", truth, tone=1)]
-    )
-
-
-def _centres(each: Any, run: TrainedModel) -> Any:
-    centres = np.array([*(run.fills.fields[0].centres or ()), *[np.nan] * 8])
-    return centres[np.minimum(each.before.ids[:, 0], len(centres) - 1)]
-
-
-def _letters(each: Any, filled: Sequence[FillRow], run: TrainedModel) -> str:
-    """A logo of each gap in its context, and the truth below."""
-    field, ids = run.fills.fields[0], each.before.ids[:, 0]
-    gaps: list[list[FillRow]] = []
-    for row in filled:
-        if gaps and gaps[-1][-1].stop + 1 == row.start:
-            gaps[-1].append(row)
-        else:
-            gaps.append([row])
-    parts = []
-    for gap in gaps:
-        first, last = gap[0].start - 1, gap[-1].stop
-        context = [
-            "".join(map(field.token, ids[a:b].tolist())) for a, b in ((max(first - 12, 0), first), (last, last + 12))
-        ]
-        columns = [[(row.value, row.probability), *row.alternatives] for row in gap]
-        truth = "".join(row.truth or "?" for row in gap)
-        parts.append(
-            f"<p><b>{escape(gap[0].key)}:{first + 1}-{last}</b><br>{logo(columns, (context[0], context[1]))}<br>"
-        )
-        parts.append(f"truth: <code>{escape(truth)}</code></p>")
-    return "".join(parts)
-
-
-def _events(each: Any, filled: Sequence[FillRow]) -> str:
-    """The lost events, field by field: what was filled, how surely, and what had been there."""
-    lines = [
-        (
-            row.start,
-            row.field,
-            row.value if row.number is None else row.number,
-            f"{row.probability:.0%}",
-            row.truth or "",
-        )
-        for row in filled
-    ]
-    return f"<h3>{escape(each.record.key)}</h3>" + table(("event", "field", "filled", "probability", "truth"), lines)
 
 
 if __name__ == "__main__":

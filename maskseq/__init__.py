@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 read_moved_modules()
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LAZY = {
     "pretrain": "maskseq.apps.pretrain.pretrain",

@@ -306,3 +306,28 @@ def test_of_small_files_without_cases_nothing_is_stated_as_a_fact(
     name: str, shared_cases: Path, tmp_path: Path
 ) -> None:
     requested(shared_cases / "events" / name, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("day", "options", "by"),
+    [
+        ("Mar {:2d} ", (), "record"),
+        ("Mar {:2d} ", ("--set", "data.format_options.year=2024"), "time"),
+        ("2024-03-{:02d}T", (), "time"),  # by pid: the process is the same in all lines
+    ],
+)
+def test_a_split_by_time_is_proposed_only_where_all_records_have_times(
+    day: str, options: tuple[str, ...], by: str, tmp_path: Path
+) -> None:
+    """Sixty sessions of a log that says no year cannot be split by time; with a year they can."""
+    lines = [
+        f"{day.format(1 + n // 24)}{n % 24:02d}:{step:02d}:00 host sshd[{4000 + n}]: {what}"
+        for n in range(60)
+        for step, what in enumerate(("opened", "password accepted", "closed"))
+    ]
+    log, recipe = tmp_path / "auth.log", tmp_path / "recipe.toml"
+    log.write_text("\n".join(lines) + "\n")
+    assert maskseq("init", log, "-o", recipe, *options).exit_code == 0
+    assert tomllib.loads(recipe.read_text())["data"]["split"]["by"] == by
+    result = maskseq("pretrain", recipe, "-o", tmp_path / "run", "--dry-run")
+    assert result.exit_code == 0, result.output

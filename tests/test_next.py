@@ -32,7 +32,7 @@ from maskseq.packing.packing import PackingConfig
 from maskseq.packing.rows import PackedRow, PackedRows
 from maskseq.predict.experts.left_only import drift, left_only, seasonal_naive
 from maskseq.predict.experts.left_out import OwnRecords
-from maskseq.predict.experts.training_data import TrainingData
+from maskseq.predict.experts.training_data import TrainingData, training_data
 from maskseq.predict.protocol import Example, Predict
 from maskseq.trained import TrainedModel, load
 from maskseq.types import END, Encoded
@@ -437,3 +437,18 @@ def test_forecast_writes_a_row_for_each_step_and_channel(tmp_path: Path) -> None
     result = maskseq("next", tmp_path / "run", path, "--rest", "--trust-code")
     assert result.exit_code == 2
     assert "end" in result.output
+
+
+def test_all_tables_of_an_evaluation_count_the_same_records(corpus: Corpus, tmp_path: Path) -> None:
+    """Those of what `next` predicts with answer as the simple methods do, which count the training part."""
+    run = run_of(corpus, tmp_path / "run", open_=0.0)
+    judged = open_predictors(run, corpus, (), symmetries=True, selection=True)
+    counted = training_data(corpus)
+    simple = left_only(counted.views(EVENTS), EVENTS, records=OwnRecords(counted, EVENTS))
+    more = open_experts(corpus)
+    ids = corpus.read(int(corpus.sequences("selection")[0])).ids[:3].astype(np.int64)
+    ids[2] = EVENTS.vocabulary.mask_ids
+    question = [Example(ids, key="another")], [np.array([[2, 0]])]
+    for name, predict in simple.items():
+        np.testing.assert_array_equal(judged[name](*question)[0], predict(*question)[0])
+        assert not np.array_equal(more[name](*question)[0], predict(*question)[0])

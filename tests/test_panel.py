@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -309,11 +310,11 @@ def test_a_drift_moves_what_it_says_and_nothing_else(kind: str) -> None:
 def test_cuts_lose_nothing_keep_cases_whole_and_put_later_ones_in_the_test_part(tmp_path: Path) -> None:
     _write(tmp_path)
     train, test, _ = cut("cases", tmp_path / "log.csv", tmp_path / "a", case="case", time="time")
-    rows = [list(csv.DictReader(path.open(newline=""))) for path in (train, test)]
+    rows = [list(csv.DictReader(io.StringIO(path.read_text()))) for path in (train, test)]
     cases = [{row["case"] for row in part} for part in rows]
     assert not cases[0] & cases[1]
     assert len(cases[1]) == pytest.approx(12, abs=1)
-    assert sum(map(len, rows)) == len(list(csv.DictReader((tmp_path / "log.csv").open(newline=""))))
+    assert sum(map(len, rows)) == len(list(csv.DictReader(io.StringIO((tmp_path / "log.csv").read_text()))))
     starts = [
         [min(r["time"] for r in part if r["case"] == case) for case in have]
         for part, have in zip(rows, cases, strict=True)
@@ -373,3 +374,23 @@ def test_results_that_were_judged_by_older_simple_methods_are_labelled(tmp_path:
     (tmp_path / "abc" / "s-0.json").write_text(json.dumps(result | ({} if older else {"methods": METHODS})))
     write_report(tmp_path, tmp_path / "panel.md")
     assert ("Older simple methods" in (tmp_path / "panel.md").read_text()) is older
+
+
+def test_what_two_codes_gain_stands_side_by_side(tmp_path: Path) -> None:
+    """The shipped prediction of the first loses a tenth, that of the second saves one; of one code there is no table."""
+    sums = {"tables": [10.0] * 12}
+    of_part = {"protocol": "event", "metric": "bits", "sizes": [10] * 12, "independent": 12, "means": {"tables": 1.0}}
+    for name, date, bits in (("b", "2026-01-01", 1.1), ("a", "2026-01-02", 0.9)):
+        test = of_part | {"means": {"tables": 1.0, "shipped": bits}, "sums": sums | {"shipped": [10 * bits] * 12}}
+        result = {
+            "set": "s", "half": "tuning", "family": "s", "domain": "log", "file": "s", "date": date, "command": "x",
+            "machine": {"versions": {}, "processor": "p", "cores": 1}, "methods": METHODS, "training": {},
+            "protocols": {"test/single": test, "selection/single": of_part},
+        }  # fmt: skip
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "s-0.json").write_text(json.dumps(result))
+        write_report(tmp_path, tmp_path / "panel.md")
+        page = (tmp_path / "panel.md").read_text()
+        assert ("Before and after" in page) is (name == "a")
+    assert "| tuning | logs | 1 | 0, 1 | 1, 0 |" in page
+    assert page.index("## The code of a") < page.index("## The code of b")

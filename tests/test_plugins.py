@@ -103,7 +103,11 @@ def test_broken_plug_ins_fail_only_where_they_are_asked_for(tmp_path: Path) -> N
 def test_doctor_lists_every_plug_in_and_why_some_do_not_load() -> None:
     result = cli("doctor", "--json")
     assert result.exit_code == 0, result.output
-    rows = json.loads(result.stdout)["plug-ins"]
+    found = json.loads(result.stdout)
+    assert {"maskseq", "python", "torch", "pydantic"} <= set(found["versions"])
+    assert found["extras"]["serve"].startswith("fastapi ")
+    assert found["machine"]["system"]
+    rows = found["plug-ins"]
     assert all(set(row) == {"name", "group", "package", "version", "loads"} for row in rows)
     loads = {(row["name"], row["group"], row["package"]): row["loads"] for row in rows}
     assert loads["fastq", "formats", "maskseq"] == "yes"

@@ -135,15 +135,17 @@ def test_the_report_is_one_page_that_says_what_happened(run: Path) -> None:
     assert checker.loads == []
     watched = Watched(run).update()
     assert f"{watched.validations[-1]['bits']:.4g}" in page
-    assert page.count("<svg") == 8
+    assert page.count("<figure") == 8
     assert page.count('<circle class="held-out') == 3 * len(watched.validations)  # loss, bits, accuracy
     assert page.count("tokens per second") > 1
     assert "prefers-color-scheme: dark" in page
     for group in watched.validations[-1]["by_objective"]:
         assert f"<td>{group}</td>" in page
-    shown = re.findall(r'<span class="(right|wrong)"[^>]*title="([ACGT]) [01]\.\d\d">([ACGT])</span>', page)
-    assert len(shown) > 20
-    assert all(reported == value for _, reported, value in shown)
+    tops = re.findall(
+        r'>([ACGT])<title>([ACGT]) [\d.]+%, [^<]*</title></text><text class="letter truth (\w+)"[^>]*>([ACGT])<', page
+    )
+    assert len(tops) > 20
+    assert all(top == first and (top == truth) == (mark == "right") for top, first, mark, truth in tops)
     assert "&lt;r" in page  # keys are escaped
     assert "&quot;row_tokens&quot;: 512" in page
     assert Corpus.open(run / "corpus").fingerprint in page

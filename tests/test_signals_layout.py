@@ -157,7 +157,9 @@ def test_a_wide_table_stays_one_recording(header, rows, tmp_path):
 
 def test_parts_of_a_date_tell_no_recordings_apart(tmp_path):
     path = table(tmp_path / "s.csv", "year,month,a", [(1990 + m // 12, 1 + m % 12, m) for m in range(240)])
-    assert "steps=" in maskseq("init", path, "-o", tmp_path / "r.toml", code=3).output
+    _, recipe = begun(path, tmp_path)
+    assert recipe["data"]["format_options"]["time"] == ["year", "month"]
+    assert "recording" not in recipe["data"]["format_options"]
 
 
 def test_a_long_table_without_its_option_is_refused_with_it(tmp_path):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -15,6 +15,9 @@ from three_domains import command
 
 import maskseq
 from maskseq.cli import app
+from maskseq.infill.order import OrderName
+from maskseq.infill.rules import GENERIC
+from maskseq.plugins import load
 from maskseq.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,6 +63,26 @@ def test_every_option_is_described(source: Path) -> None:
 def test_every_public_name_is_described(source: Path) -> None:
     page = (source / "reference" / "python.md").read_text()
     assert [name for name in maskseq.__all__ if f"## maskseq.{name}\n" not in page] == []
+
+
+def test_every_order_and_rule_is_explained() -> None:
+    page = (ROOT / "docs" / "infilling.md").read_text()
+    nucleotide = load("tokenizers", "nucleotide").fit([])
+    for name in (*GENERIC, *nucleotide.rules()):
+        assert f"| `{name}=" in page
+    for name in get_args(OrderName):
+        assert f"`{name}`" in page
+    infill = typer.main.get_command(app).commands["infill"]  # type: ignore[attr-defined]
+    elsewhere = {
+        "--format",
+        "--json",
+        "--trust-code",
+        "--experts",
+        "--calibration",
+        "--symmetries",
+    }  # or by their opposites
+    flags = {flag for flag in options_of(infill) if flag.startswith("--")}
+    assert sorted(flag for flag in flags - elsewhere if flag not in page) == []
 
 
 def test_the_site_builds_without_a_warning() -> None:

@@ -14,6 +14,8 @@ from benchmarks.panel.rule import Row, judged
 from benchmarks.panel.sets import LEFT_OUT, SETS
 from maskseq.evaluation.paired import FEWEST_REGIONS, MARGINS, Comparison, Metric, compared, reference
 
+BASE = "91cfb568336b"
+"""The code that later ones are compared with: without a blend."""
 SHIPPED = "shipped"
 OWN = (SHIPPED, "without the encoder", "encoder alone")
 """What a run predicts with; everything else is a simple method."""
@@ -144,7 +146,7 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 def write_report(results: Path, output: Path) -> str:
     """Write the page; returns a line that says what is on it."""
-    text = [HEAD]
+    judged_sets: dict[str, list[Mapping[str, Any]]] = {}
     n = 0
     for folder in sorted(path for path in results.glob("*") if path.is_dir()):
         found: dict[str, list[Mapping[str, Any]]] = {}
@@ -153,9 +155,51 @@ def write_report(results: Path, output: Path) -> str:
             found.setdefault(each["set"], []).append(each)
             n += 1
         if found:
-            text += _of_commit(folder.name, [over_seeds(each) for each in found.values()])
+            judged_sets[folder.name] = [over_seeds(each) for each in found.values()]
+    dates = {name: min(each["date"] for each in sets) for name, sets in judged_sets.items()}
+    newest_first = sorted(judged_sets, key=lambda name: (name != BASE, dates[name], name), reverse=True)
+    text = [HEAD]
+    if len(newest_first) > 1:
+        text += _side_by_side({name: judged_sets[name] for name in newest_first[::-1]})
+    for name in newest_first:
+        text += _of_commit(name, judged_sets[name])
     output.write_text("\n".join(text) + "\n", encoding="utf-8")
     return f"wrote {output}: {n} results"
+
+
+def _side_by_side(judged_sets: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    """Of what was judged with the code of the first and of the last commit: what either gains on its reference."""
+    old, new = next(iter(judged_sets)), next(reversed(judged_sets))
+    of = {
+        name: {(line.set, line.kind): line for each in judged_sets[name] for line in lines_of(each)}
+        for name in (old, new)
+    }
+    both = [key for key in of[new] if key in of[old] and of[new][key].claimed and of[old][key].claimed]
+    if not both:
+        return
+    yield f"\n## Before and after: the code of {old} and of {new}\n"
+    yield (
+        "Gains on the simple method that is best on selection data; *won*: the whole interval is above 0, "
+        "*lost*: it is below.\n"
+    )
+    yield "| half | | comparisons | before: won, lost | after: won, lost |"
+    yield "|---|---|---:|---:|---:|"
+    for half in ("tuning", "report"):
+        for domain in ("genome", "log", "signal"):
+            keys = [key for key in both if (of[new][key].half, of[new][key].domain) == (half, domain)]
+            if keys:
+                counts = (_won_and_lost([of[name][key].beside_reference for key in keys]) for name in (old, new))
+                yield f"| {half} | {domain}s | {len(keys)} | {' | '.join(counts)} |"
+    yield "\n| | half | asked | before | after |"
+    yield "|---|---|---|---:|---:|"
+    for key in both:
+        before, after = of[old][key], of[new][key]
+        gains = f"{before.reported(before.beside_reference)} | {after.reported(after.beside_reference)}"
+        yield f"| {after.set}, {after.kind} | {after.half} | {after.protocol} | {gains} |"
+
+
+def _won_and_lost(comparisons: Sequence[Comparison]) -> str:
+    return f"{sum(each.low > 0 for each in comparisons)}, {sum(each.high < 0 for each in comparisons)}"
 
 
 HEAD = f"""# The panel

@@ -106,6 +106,7 @@ def evaluate_run(
     of = {"run": str(run), "data": _named(data, held_out, "the run's corpus"), "symmetries": symmetries}
     counts = 0 < sum(len(each.ids) for each in loaded.known) <= MOST_COUNTED
     of |= {"known cells counted": counts} | (intake.summary if intake else {})
+    of |= {"checkpoint": loaded.checkpoint.name, "tokenizer fingerprint": loaded.tokenizer.fingerprint}
     return replace(result, of=of | ({"within": list(within)} if within else {}))
 
 

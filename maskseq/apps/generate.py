@@ -56,7 +56,7 @@ class GenerateRequest:
     cases: Sequence[str] = ()
     """Names of records (default: all)."""
     by: By | None = None
-    """What predicts (default: counts, beside the encoder if the run has seen sequences without their end)."""
+    """What predicts (default: counts, and the encoder if the run has seen sequences without their end)."""
     temperature: float = 1.0
     seed: int = 0
 
@@ -194,14 +194,17 @@ def chosen(run: TrainedModel, by: By | None, *, symmetries: bool = True) -> tupl
 def open_predictors(
     run: TrainedModel, corpus: Corpus, experts: Sequence[str], *, symmetries: bool, selection: bool
 ) -> dict[str, Predict]:
-    """What `next` predicts with, by name as in `TrainedModel.predictors`; `selection`: whether it may be fitted on."""
+    """What `next` predicts with, by name as in `TrainedModel.predictors`; `selection`: whether it may be fitted on.
+
+    Tables count the training part alone, as the simple methods do that these are compared with.
+    """
     encoder = Remembered(run.predict_next(symmetries=symmetries)) if asks_encoder(run) else None
     own: dict[str, Predict] = {} if encoder is None else {ENCODER: encoder}
     if encoder is not None and tuple(experts) == (ENCODER,):
         return own
     context = run.model.config.max_positions
-    predict, _ = open_blend(corpus, encoder, context=context, selection=selection)
-    return {BLEND: predict, **own, **open_experts(corpus, selection=selection)}
+    predict, _ = open_blend(corpus, encoder, context=context, selection=selection, counts_selection=False)
+    return {BLEND: predict, **own, **open_experts(corpus, selection=False)}
 
 
 def asks_encoder(run: TrainedModel) -> bool:

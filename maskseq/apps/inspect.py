@@ -1,9 +1,12 @@
 """Say what things are before, during and after the work: a dry run, a corpus, a run, this machine."""
 
 import math
+import platform
+import re
 import tempfile
+from collections import defaultdict
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from maskseq.loaded.recipe import recipe_file
 from maskseq.model.attention.packed import explain
 from maskseq.model.checkpoint import find_checkpoint, named_checkpoint, read_json, read_model
 from maskseq.model.cpu import bf16_is_fast, bf16_speedup
-from maskseq.model.encoder import Encoder, parameter_table
+from maskseq.model.encoder import Encoder
 from maskseq.model.flops import row_flops
 from maskseq.recipe import Recipe, check_memory, load_recipe
 from maskseq.storage.places import Place, is_url
@@ -126,7 +129,7 @@ def inspect(place: Place, *, layers: bool = False, trust_code: bool = False) -> 
     if is_url(place) or holds_corpus(place):
         return _corpus(Corpus.open(place, trust_code=trust_code))
     if not RunFolder(path).latest.exists() and not CheckpointFolder(path).config.exists():
-        raise UsageError(f"{path} is no recipe (.toml), corpus, run folder or checkpoint", code="foreign-folder")
+        raise UsageError(f"{path} is not a recipe (.toml), corpus, run folder or checkpoint", code="foreign-folder")
     checkpoint = find_checkpoint(path)
     model, tokenizer = read_model(checkpoint, trust_code=trust_code)
     made_by = recipe_file(path, checkpoint)
@@ -178,7 +181,7 @@ def _layers(model: Encoder, optimizer: OptimizerConfig | None) -> list[dict[str,
     """A line for each parameter: its shape, and what the optimizer does with it, where that is known."""
     if optimizer is None:
         return [
-            {"name": row.name, "shape": row.shape, "parameters": row.n_parameters} for row in parameter_table(model)
+            {"name": name, "shape": tuple(p.shape), "parameters": p.numel()} for name, p in model.named_parameters()
         ]
     return [
         {
@@ -256,13 +259,34 @@ def _tokenizer(tokenizer: Tokenizer[Any]) -> dict[str, Any]:
     }
 
 
+def _packages() -> tuple[dict[str, str], dict[str, str]]:
+    """Versions of what maskseq needs, and of what its extras need, by extra."""
+    needed, extras = {}, defaultdict[str, list[str]](list)
+    for line in requires("maskseq") or ():
+        name = re.split(r"[^\w.-]", line, maxsplit=1)[0]
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            found = "not installed"
+        extra = re.search(r"extra == ['\"]([\w-]+)", line)
+        if extra is None:
+            needed[name] = found
+        else:
+            extras[extra[1]].append(f"{name} {found}")
+    return needed, {name: ", ".join(each) for name, each in extras.items()}
+
+
 def doctor() -> dict[str, Any]:
-    """What this machine offers, which plug-ins are installed, and why something is not used."""
+    """What this machine offers, what is installed and why something is not used: to begin a report of a fault with."""
+    needed, extras = _packages()
     device = choose_device("auto")
     dtype = torch.bfloat16 if choose_precision("auto", device) == "bf16" else torch.float32
     return {
-        "versions": {name: version(name) for name in ("maskseq", "torch", "numpy", "zarr")},
+        "versions": {"maskseq": version("maskseq"), "python": platform.python_version(), **needed},
+        "extras": extras,
         "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
             "device": str(device),
             "threads": torch.get_num_threads(),
             "bf16 is fast": bf16_is_fast(),

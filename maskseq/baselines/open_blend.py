@@ -43,12 +43,14 @@ def open_blend(
     prefixes: int = PREFIXES,
     seed: int = 0,
     selection: bool = True,
+    counts_selection: bool = True,
     on_progress: Progress = lambda done, of: None,
 ) -> tuple[Predict, tuple[str, ...]]:
     """What predicts the next position, and the names of the experts that have a say, the encoder last.
 
     Weights are fitted on prefixes of selection data while tables are counted on the training part alone; afterwards on
-    both. Without such data, or where it is judged (`selection` is false), the first table is taken alone, or all are
+    both, but where they are compared with methods that count the training part (`counts_selection` is false). Without
+    such data, or where it is judged (`selection` is false), the first table is taken alone, or all are
     worth the same where there is an encoder.
     """
     tokenizer, vocabulary = corpus.tokenizer, corpus.tokenizer.vocabulary
@@ -61,7 +63,8 @@ def open_blend(
     chosen = fit_gate(counted | own, held_out, tokenizer, on_progress=on_progress)
     weighed: list[bool] = np.asarray(chosen.gate.weights.any(axis=0)).tolist()
     used = tuple(name for name, some in zip(counted | own, weighed, strict=True) if some)
-    return Blend(open_experts(corpus, selection=selection) | own, chosen.gate, vocabulary), used
+    tables = open_experts(corpus, selection=selection and counts_selection)
+    return Blend(tables | own, chosen.gate, vocabulary), used
 
 
 def open_cells(corpus: Corpus, *, context: int, most: int = PREFIXES, seed: int = 0) -> HeldOutCells:

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from maskseq.baselines.gating import PARTS, count_experts
+from maskseq.baselines.gating import BY_WINDOW, PARTS, count_experts
 from maskseq.contract.own import is_own
 from maskseq.corpus.reader import Corpus, Split
 from maskseq.errors import MaskseqError, UsageError, nearest
@@ -70,7 +70,7 @@ class RunExperts:
                 code="missing-corpus",
             )
         if self._problem and names:
-            raise UsageError(f"{self._problem}\n\nhint: --experts {ENCODER} does without it", code="missing-corpus")
+            raise UsageError(f"{self._problem}\n\nhint: --expert {ENCODER} does without it", code="missing-corpus")
         if self._problem:
             return (ENCODER,)
         return found
@@ -99,7 +99,12 @@ class RunExperts:
         )
 
     def shares(self, used: Sequence[str]) -> dict[str, float]:
-        """Of experts that are used, the share of all weights, averaged over the classes of cells."""
+        """Of experts that are used, the share of all weights, averaged over the classes of cells.
+
+        Nothing where each window of numbers has weights of its own.
+        """
+        if self.stored is not None and self.stored.form == BY_WINDOW:
+            return {}
         weights = self._gate(used).weights
         shares = (weights / weights.sum(axis=1, keepdims=True)).mean(axis=0).tolist()
         return dict(zip(used, shares, strict=True))

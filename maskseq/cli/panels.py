@@ -16,7 +16,17 @@ PANELS = {
         "length_by",
         "fill_long_holes",
     ),
-    "How it is filled": ("order", "temperature", "samples", "beam", "rule", "numbers", "seed"),
+    "How it is filled": (
+        "order",
+        "temperature",
+        "samples",
+        "beam",
+        "rule",
+        "accept",
+        "accept_tries",
+        "numbers",
+        "seed",
+    ),
     "What predicts": ("experts", "calibration", "symmetries", "by", "layer"),
     "What is read": (
         "format",

@@ -13,6 +13,7 @@ from maskseq.baselines.baselines import FREQUENCIES, Baselines
 from maskseq.comparison.question import COVARIANCES, DEFAULTS, Question, draw
 from maskseq.comparison.remaining import remaining_time
 from maskseq.comparison.results import Evaluation, OutsideRepeats, ProtocolResult
+from maskseq.comparison.shown import shown
 from maskseq.comparison.verdict import ALL_FIELDS, CELLS, GAPS, FieldComparison, Verdict, compare_field
 from maskseq.errors import UsageError
 from maskseq.evaluation import figures, gaps, numbers
@@ -184,11 +185,13 @@ def _result(
     compared = [*by_cell[1:], *_by_gap(protocol, filled, methods)]
     compared.sort(key=lambda each: vocabulary.names.index(each.field))
     repeats = methods.baselines.repeats if question.every else None
+    compared_cells = figures.compare(cells, answers, product=product)
+    drawn = product or min(compared_cells.by, key=lambda name: compared_cells.by[name].bits)
     return ProtocolResult(
         verdict=Verdict.of(compared),
         together=by_cell[0] if by_cell else None,
         fields=compared,
-        figures=figures.compare(cells, answers, product=product),
+        figures=compared_cells,
         examples=len(examples),
         outside_exact_repeats=None if repeats is None else _outside(examples, cells, answers, repeats, product),
         breakdown=figures.breakdown(cells, answers, vocabulary.names, product=product),
@@ -203,7 +206,10 @@ def _result(
         }
         if filled
         else None,
-        shown=[_shown(example, methods.tokenizer) for example in islice(examples, SHOWN)],
+        shown=[
+            shown(example, methods.baselines.tokenizer, drawn, methods.by_name[drawn])
+            for example in islice(examples, SHOWN)
+        ],
     )
 
 
@@ -336,19 +342,3 @@ def _most_frequent(example: MaskedExample, field: int, baselines: Baselines) -> 
     whole = example.truth.copy()
     whole[:, field] = written
     return np.asarray(whole[tuple(example.cells.T)])
-
-
-def _shown(example: MaskedExample, tokenizer: Tokenizer[Any], width: int = 60) -> dict[str, Any]:
-    """What stands around the first masked cell, and what is masked of it, field by field."""
-    first = max(int(example.cells[0, 0]) - width // 2, 0)
-    around = slice(first, first + width)
-    return {
-        "from": first + 1,
-        "fields": {
-            field.name: {
-                "truth": [field.token(token) for token in example.truth[around, column].tolist()],
-                "hidden": example.masked[around, column].tolist(),
-            }
-            for column, field in enumerate(tokenizer.fields)
-        },
-    }

@@ -87,7 +87,7 @@ class Answers:
     confidence: Float[np.ndarray, " cells"]
     """Its probability."""
     mean: Float[np.ndarray, " cells"]
-    """Ordinal fields: the expected value, in the field's unit; NaN elsewhere and where the truth is no number."""
+    """Ordinal fields: the expected value, in the field's unit; NaN elsewhere and where the truth is not a number."""
     crps: Float[np.ndarray, " cells"]
     """Ordinal fields: the continuous ranked probability score, in the field's unit; NaN likewise."""
     rank: Float[np.ndarray, "cells 2"]
@@ -109,7 +109,7 @@ def ask(
     parts = []
     answered, total = 0, sum(len(each.cells) for each in examples)
     for batch in reaching(examples, _size, positions):
-        log_probs, stated = answers_of(predict, [_seen(p, vocabulary) for p in batch], [p.cells for p in batch])
+        log_probs, stated = answers_of(predict, [seen(p, vocabulary) for p in batch], [p.cells for p in batch])
         for example, found, numbers in zip(batch, log_probs, stated, strict=True):
             parts.append(_answers(example, np.asarray(found, np.float64), vocabulary, numbers))
         answered += sum(map(len, log_probs))
@@ -136,14 +136,14 @@ def fill(
     values: list[Integer[np.ndarray, " _"]] = []
     for batch in reaching(examples, _size, positions):
         keys = range(len(values), len(values) + len(batch))
-        seen = [_seen(p, vocabulary) for p in batch]
+        partly = [seen(p, vocabulary) for p in batch]
         holes = [np.zeros(p.masked.shape, bool) for p in batch]
         for hole, example in zip(holes, batch, strict=True):
             hole[tuple(example.cells.T)] = True
         grammar = [[Grammar(allowed)]] * len(batch)
         fills = infill(
             predict,
-            seen,
+            partly,
             holes,
             config,
             vocabulary=vocabulary,
@@ -151,7 +151,8 @@ def fill(
             constraints=grammar,
         )
         values += [
-            each.written(one.ids)[tuple(example.cells.T)] for each, one, example in zip(fills, seen, batch, strict=True)
+            each.written(one.ids)[tuple(example.cells.T)]
+            for each, one, example in zip(fills, partly, batch, strict=True)
         ]
         on_progress(sum(map(len, values)), sum(len(each.cells) for each in examples))
     return values
@@ -344,7 +345,7 @@ def ranked_score(
     return np.asarray(((below - reached) ** 2) @ np.diff(centres))
 
 
-def _seen(example: MaskedExample, vocabulary: Vocabulary) -> Example:
+def seen(example: MaskedExample, vocabulary: Vocabulary) -> Example:
     numbers = None if example.numbers is None else np.where(example.masked, np.nan, example.numbers)
     return Example(vocabulary.masked(example.truth, example.masked), numbers, example.key, example.start)
 

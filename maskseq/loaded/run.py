@@ -18,6 +18,7 @@ from maskseq.corpus.intake import Intake
 from maskseq.corpus.reader import Corpus, Split, holds_corpus
 from maskseq.errors import UsageError
 from maskseq.formats import Format
+from maskseq.generate.rolled_out import RolledOut
 from maskseq.infill.sampler import InfillConfig
 from maskseq.loaded.recipe import masking_of, trained_on
 from maskseq.masking.config import MaskingConfig
@@ -173,7 +174,9 @@ class LoadedRun:
 
     def predict_next(self, *, symmetries: bool = True) -> Predict:
         """The encoder as it is asked about open sequences: by its head of what comes next, if it has one."""
-        return self.predict(symmetries=symmetries) if self.model.next_head is None else NextPredict(self.model)
+        if self.model.next_head is None:
+            return self.predict(symmetries=symmetries)
+        return RolledOut(NextPredict(self.model), self.tokenizer.vocabulary)
 
     @cached_property
     def precision(self) -> Literal["bf16", "fp32"]:

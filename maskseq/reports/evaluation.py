@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.table import Table
 from maskseq.comparison.verdict import gained, shown
 from maskseq.reports.chart import Series, intervals, reliability
 from maskseq.reports.page import section, table, verdict, write_page
+from maskseq.reports.stretch import Cell, Excerpt, Form, drawn
 from maskseq.storage.outputs import replacing, require_apart
 from maskseq.storage.standard_json import to_json
 
@@ -172,45 +174,71 @@ def _parts(found: Mapping[str, Any]) -> Iterator[str]:
         yield verdict(found["verdict"]["in words"])
     if found["protocols"] or "remaining time" in found:
         header, rows = _fields(found)
-        yield f"<h2>Field by field</h2><p>{escape(_choice(found).capitalize())}.</p>" + table(header, rows)
+        yield f"<h2>Field by field</h2><p>{escape(_choice(found).capitalize())}.</p>{_gains(found)}" + table(
+            header, rows
+        )
     requested = {**found.get("of", {}), **found["asked"], **found["infill"]}
     yield "<h2>What was scored</h2>" + table(("", ""), list(requested.items()))
     for protocol, figures in found["protocols"].items():
-        yield f"<h2>{escape(protocol)}</h2>"
-        yield (
-            f"<p>{figures['cells']:,} cells in {figures['puzzles']:,} masked examples; intervals from a bootstrap over "
-            f"{figures['regions']:,} records or stretches of long ones.</p>"
-        )
-        if "skill" in figures:
-            low, high = figures["skill, 95 %"]
-            yield (
-                f"<p><b>Skill {figures['skill']:.1%}</b> ({low:.1%} to {high:.1%}): 1 minus the bits of the run over "
-                f"those of “{escape(figures['best baseline'])}”, the best baseline.</p>"
-            )
-        yield table(HEADER, _scores(figures))
-        for name, groups in figures["breakdown"].items():
-            if len(groups) > 1:
-                yield f"<h3>By {escape(name)}</h3>{_skills(groups, name)}{_by_group(groups, list(figures['by']))}"
-        for name, sections in figures.get("whole gaps", {}).items():
-            yield f"<h3>Whole gaps of {escape(name)}</h3>" + table(GAPS, _gaps(sections))
-        if "errors of all fields" in figures:
-            yield "<h3>Errors of numbers, each field z-scored</h3>"
-            yield table(ERRORS, _errors(figures["errors of all fields"]))
-        for name, each in figures.get("errors", {}).items():
-            header = ("", *next(iter(each["by"].values())))
-            yield f"<h3>Errors of {escape(name)}</h3>" + table(
-                header, [(who, *values.values()) for who, values in each["by"].items()]
-            )
-        for name, each in figures.get("honesty", {}).items():
-            header = ("", *next(iter(each.values())))
-            yield f"<h3>Intervals of {escape(name)}</h3>" + table(
-                header, [(who, *values.values()) for who, values in each.items()]
-            )
-        yield f"<h3>Reliability</h3><p>{_reliability(figures['reliability'])}</p>"
-        yield "<h3>Examples</h3>" + "".join(_example(each) for each in figures["examples"])
+        yield from _protocol(protocol, figures, found.get("predictors", []))
     if "remaining time" in found:
         yield "<h2>remaining</h2>" + table(REMAINING, _remaining(found["remaining time"]))
     yield section("Made with", {"maskseq": version("maskseq"), "torch": version("torch")})
+
+
+def _protocol(protocol: str, figures: Mapping[str, Any], own: Sequence[str]) -> Iterator[str]:
+    yield f"<h2>{escape(protocol)}</h2>"
+    yield (
+        f"<p>{figures['cells']:,} cells in {figures['puzzles']:,} masked examples; intervals from a bootstrap over "
+        f"{figures['regions']:,} records or stretches of long ones.</p>"
+    )
+    if "skill" in figures:
+        low, high = figures["skill, 95 %"]
+        yield (
+            f"<p><b>Skill {figures['skill']:.1%}</b> ({low:.1%} to {high:.1%}): 1 minus the bits of the run over "
+            f"those of “{escape(figures['best baseline'])}”, the best baseline.</p>"
+        )
+    yield table(HEADER, _scores(figures))
+    asked = [*own[:2], figures.get("best baseline", "")]
+    names = [name for name in dict.fromkeys(asked) if name in figures["by"]]
+    for name, groups in figures["breakdown"].items():
+        if len(groups) > 1:
+            yield f"<h3>By {escape(name)}</h3>{_skills(groups, name)}{_by_group(groups, names or list(figures['by']))}"
+    for name, sections in figures.get("whole gaps", {}).items():
+        yield f"<h3>Whole gaps of {escape(name)}</h3>" + table(GAPS, _gaps(sections))
+    if "errors of all fields" in figures:
+        yield "<h3>Errors of numbers, each field z-scored</h3>"
+        yield table(ERRORS, _errors(figures["errors of all fields"]))
+    for name, each in figures.get("errors", {}).items():
+        header = ("", *next(iter(each["by"].values())))
+        yield f"<h3>Errors of {escape(name)}</h3>" + table(
+            header, [(who, *values.values()) for who, values in each["by"].items()]
+        )
+    for name, each in figures.get("honesty", {}).items():
+        header = ("", *next(iter(each.values())))
+        yield f"<h3>Intervals of {escape(name)}</h3>" + table(
+            header, [(who, *values.values()) for who, values in each.items()]
+        )
+    curves = figures["reliability"]
+    yield f"<h3>Reliability</h3><p>{_reliability({name: curves[name] for name in names or list(curves)[:4]})}</p>"
+    yield "<h3>Examples</h3>" + "".join(map(_example, figures["examples"]))
+
+
+def _gains(found: Mapping[str, Any]) -> str:
+    """The gain over the best simple method by field and protocol with its interval, shares and points apart."""
+    compared = [each for figures in found["protocols"].values() for each in figures["fields"] if "gain" in each]
+    compared = sorted((each for each in compared if each["regions"] > 1), key=lambda each: str(each["field"]))
+    rows = {
+        exact: [
+            (f"{each['field']}, {each['protocol']}", each["gain"], *each["gain, 95 %"])
+            for each in compared
+            if (each["metric"] == "exact") == exact
+        ]
+        for exact in (False, True)
+    }
+    against = "over the best simple method, 95 % interval"
+    saved = intervals("Gain by field and gap", f"share of bits or error saved {against}", rows[False])
+    return saved + intervals("Gain in whole gaps", f"gaps exactly right, gained {against}", rows[True])
 
 
 def _by_group(groups: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -237,13 +265,33 @@ def _skills(groups: Mapping[str, Any], name: str) -> str:
 
 
 def _example(example: Mapping[str, Any]) -> str:
-    """A stretch of held-out data; what was masked is marked."""
-    lines = []
-    for name, field in example["fields"].items():
-        joint = "" if all(len(token) == 1 for token in field["truth"]) else " "
-        written = joint.join(
-            f'<span class="right">{escape(token)}</span>' if masked else escape(token)
-            for token, masked in zip(field["truth"], field["hidden"], strict=True)
+    """A stretch of held-out data; what was masked stands there as it is predicted, with the truth."""
+    fields = example["fields"]
+    form: Form = "strip"
+    if all("numbers" in field for field in fields.values()):
+        form = "lines"
+    elif len(fields) == 1 and all(len(token) == 1 for field in fields.values() for token in field["truth"]):
+        form = "letters"
+    places = range(len(next(iter(fields.values()))["truth"]))
+    return drawn(
+        Excerpt(
+            title=f"{example['of']}, from position {example['from']:,} of a window, filled by: {example['filled by']}",
+            units=[example["from"] + place for place in places],
+            tracks={name: [_cell(field, place, form) for place in places] for name, field in fields.items()},
+            form=form,
+            measures={name: field["unit"] for name, field in fields.items() if field.get("unit")},
         )
-        lines.append(f"<tr><td>{escape(name)}</td><td><code>{written}</code></td></tr>")
-    return f"<p>from position {example['from']:,} of a window, masked cells marked</p><table>{''.join(lines)}</table>"
+    )
+
+
+def _cell(field: Mapping[str, Any], place: int, form: Form) -> Cell:
+    truth, best = field["truth"][place], field["best"][place]
+    number = field["numbers"][place] if "numbers" in field else None
+    if best is None:  # masked and not scored, where nobody knows the truth or it cannot be filled
+        return Cell("[MASK]") if field["hidden"][place] else Cell(truth, number=number)
+    (value, p), *others = best
+    cell = Cell(value, p, truth=truth, others=others, true_number=number)
+    if "stated" not in field:
+        return cell
+    low, middle, high = field["stated"][place]
+    return replace(cell, number=middle if form == "lines" else None, band=(low, high))

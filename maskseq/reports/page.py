@@ -44,17 +44,24 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def text(value: object) -> str:
     """A value as people write it: four digits, thousands apart, powers of ten for what is tiny or huge."""
-    if isinstance(value, bool | str):
-        return str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
     if isinstance(value, int):
         return f"{value:,}"
     if not isinstance(value, float):
         return to_json(value, ascii=False)
     if not math.isfinite(value):
         return "none" if math.isnan(value) else "∞" if value > 0 else "-∞"
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
+    if value == 0 or 1e-3 <= abs(value) < 1e3:
         return f"{value:.4g}"
-    if 1e4 <= abs(value) < 1e15:
+    if 1e3 <= abs(value) < 1e15:
         return f"{value:,.0f}"
     digits, _, power = f"{value:.2e}".partition("e")
     return f"{digits.rstrip('0').rstrip('.')} × 10{str(int(power)).translate(SUPERSCRIPTS)}"
+
+
+def share(value: float) -> str:
+    """A share as people write it, with one digit after the point where it is not small."""
+    return f"{value:.1%}" if value == 0 or abs(value) >= 1e-3 else f"{text(value * 100)}%"

@@ -1,20 +1,23 @@
 """`report.html` of a training run: how it went, what it predicts, what it was made from."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
+from maskseq.comparison.shown import best, number_of, stated
 from maskseq.corpus.reader import Corpus
 from maskseq.packing.rows import PackedRow
 from maskseq.predict.protocol import Example
 from maskseq.reports.chart import Series, chart
-from maskseq.reports.page import section, table, verdict, write_page
+from maskseq.reports.page import section, share, table, verdict, write_page
+from maskseq.reports.stretch import Cell, Excerpt, Form, drawn, form_of, measures_of
 from maskseq.storage.run_folder import RunFolder
 from maskseq.storage.standard_json import to_json
 from maskseq.trained import TrainedModel
@@ -36,19 +39,10 @@ CHARTS = {
 }
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A position of one field: what was seen, and where it was hidden what is true and what was predicted."""
-
-    truth: str
-    predicted: str | None = None
-    probability: float = 1.0
-
-
 def write_run_report(
     run: TrainedModel, corpus: Corpus, row: PackedRow, recipe: Mapping[str, Any], worth: str | None = None
 ) -> Path:
-    """Write the report into the run folder; the examples are the first pieces of `row`, under its masks.
+    """Write the report into the run folder; the examples are the first segments of `row`, under its masks.
 
     `worth` is the first line: how the run compares with counting.
     """
@@ -77,18 +71,23 @@ def _parts(
             "parameters": run.model.n_parameters,
             "checkpoint": _chosen(watched),
             "selection data, bits per scored cell": _either(summary, "bits"),
-            "selection data, right": _either(summary, "accuracy"),
+            "selection data, right": _share(_either(summary, "accuracy")),
             **{
-                f"share of the loss saved, {name}": f"{skill:.1%}"
+                f"share of the loss of frequencies saved, {name}": share(skill)
                 for name, skill in watched.best.get("skills", {}).items()
             },
             **_tested(summary),
             "tokens per second": summary["tokens_per_s"],
             "seconds in steps": sum(watched.seconds),
-            "share of the matrix product peak": summary["peak_share"],
+            "share of the matrix product peak": _share(summary["peak_share"]),
             "peak memory, GiB": (summary["peak_memory"] or 0) / 2**30,
         },
     )
+    used = run.experts.used()
+    if len(used) > 1:
+        shares = run.experts.shares(used)
+        rows = [(name, share(shares[name]) if shares else "by window, from the known numbers around") for name in used]
+        yield "<h2>What predicts</h2>" + table(("", "share of the blend"), rows)
     yield "<h2>Curves</h2>"
     yield from (_chart(watched, name, *titles) for name, titles in CHARTS.items())
     reported = watched.test or watched.best or (watched.validations[-1] if watched.validations else watched.last)
@@ -97,12 +96,21 @@ def _parts(
     yield f"<h2>By kind of question</h2><p>{of}, by what was asked of the model.</p>"
     yield from (_groups(reported, key, name) for key, name in GROUPS.items())
     yield (
-        "<h2>Examples</h2><p>Pieces of the selection data as the model sees them, which may be turned by a symmetry. "
-        'Hidden values are shaded by how sure the model is, <span class="right">right</span> or '
-        '<span class="wrong">wrong</span>, above what is true.</p>'
+        "<h2>Examples</h2><p>Segments of the selection data as the model sees them, which may be turned by a symmetry. "
+        'Of masked values the most probable one with its probability, <span class="right">right</span> or '
+        '<span class="wrong">wrong</span>; letters are as high as they are probable, above the truth.</p>'
     )
-    yield from map(_example, _examples(run, row), _names(corpus, row))
-    yield section("Machine", {key: started.get(key) for key in ("device", "precision", "world", "gemm_peak")})
+    yield from map(drawn, _examples(run, row, corpus))
+    peak = started.get("gemm_peak")
+    yield section(
+        "Machine",
+        {
+            "device": started.get("device"),
+            "precision": started.get("precision"),
+            "processes": started.get("world"),
+            "peak of matrix products": f"{peak / 1e9:,.0f} GFLOP/s" if peak else "not measured",
+        },
+    )
     yield section("Made from", _provenance(corpus))
     yield f"<h2>Recipe</h2><pre>{escape(to_json(recipe, ascii=False, indent=1))}</pre>"
 
@@ -130,18 +138,22 @@ def _tested(summary: Mapping[str, Any]) -> dict[str, Any]:
         return {"test data": "none: there are two parts, and choices were made by the selection data"}
     return {
         "test data, bits per scored cell": summary["test_bits"],
-        "test data, right": summary["test_accuracy"],
+        "test data, right": _share(summary["test_accuracy"]),
     }
+
+
+def _share(value: float | None) -> str | None:
+    return None if value is None else share(value)
 
 
 # ---- curves and tables --------------------------------------------------------------------------------------------
 
-GROUPS = {"by_objective": "objective", "by_ratio": "share hidden", "by_field": "field", "by_protocol": "protocol"}
+GROUPS = {"by_objective": "objective", "by_ratio": "share masked", "by_field": "field", "by_protocol": "protocol"}
 
 
 def _groups(reported: Mapping[str, Any], key: str, name: str) -> str:
     rows = [
-        (group, score["loss"] / np.log(2), score["accuracy"], score["cells"])
+        (group, score["loss"] / np.log(2), share(score["accuracy"]), score["cells"])
         for group, score in reported.get(key, {}).items()
     ]
     return table((name, "bits", "right", "scored cells"), rows) if rows else ""
@@ -153,12 +165,12 @@ def _chart(watched: Watched, name: str, title: str, up: str) -> str:
     held_out = [(v["tokens"], v[name]) for v in watched.validations if name in v and math.isfinite(v[name])]
     series = [Series("training", steps), Series("selection data", held_out, "held-out", tone=1)]
     if (level := _counting(watched)) is not None and name in level:
-        series.append(Series("selection data by frequencies", [(0.0, level[name])], "level", tone=3))
+        series.append(Series("selection data by counting", [(0.0, level[name])], "level", tone=3))
     return chart(title, "tokens", up, series)
 
 
 def _counting(watched: Watched) -> dict[str, float] | None:
-    """The loss of frequencies on the selection data, masked as in training, from the skill over it."""
+    """The loss of the best simple method on the selection data, masked as in training, from the skill over it."""
     best = watched.best or {}
     skill = best.get("skills", {}).get(AS_TRAINED)
     if skill is None or skill >= 1 or "loss" not in best:
@@ -170,69 +182,52 @@ def _counting(watched: Watched) -> dict[str, float] | None:
 # ---- examples -----------------------------------------------------------------------------------------------------
 
 
-def _examples(run: TrainedModel, row: PackedRow) -> Iterator[dict[str, list[Cell]]]:
-    """Of the first pieces, each field's cells: known ones, and hidden ones with the most probable value."""
+def _examples(run: TrainedModel, row: PackedRow, corpus: Corpus) -> Iterator[Excerpt]:
+    """The first segments, known cells and masked ones with what is predicted of them."""
     fields, predict = run.tokenizer.fields, run.predict(symmetries=False)
+    form = form_of(fields)
     for start, stop in _shown(row):
-        # The whole piece is what the model sees; only its beginning is shown.
+        # The whole segment is what the model sees; only its beginning is shown.
         inputs, targets, weights = row.inputs[start:stop], row.targets[start:stop], row.weights[start:stop]
         requested = np.argwhere(weights[:SHOWN_POSITIONS] > 0)
         (log_p,) = predict([Example(inputs)], [requested])
-        best = {
-            (position, field): (int(q.argmax()), float(np.exp(q.max())))
-            for (position, field), q in zip(requested.tolist(), log_p, strict=True)
-        }
-        yield {
-            field.name: [
-                _cell(field, int(targets[position, column]), best.get((position, column)))
-                for position in range(min(stop - start, SHOWN_POSITIONS))
-            ]
-            for column, field in enumerate(fields)
-        }
+        answers = dict(zip(map(tuple, requested.tolist()), log_p, strict=True))
+        positions = range(min(stop - start, SHOWN_POSITIONS))
+        segment = int(np.searchsorted(row.cu_seqlens, start))
+        first = int(corpus.starts[row.sequence[segment]] + row.start[segment]) + 1
+        yield Excerpt(
+            title=f"{corpus.key(row.sequence[segment])}, positions from {first:,}",
+            units=[position + 1 for position in positions],
+            tracks={
+                field.name: [
+                    _cell(field, int(targets[position, column]), answers.get((position, column)), form)
+                    for position in positions
+                ]
+                for column, field in enumerate(fields)
+                if form == "strip" or not field.given
+            },
+            form=form,
+            measures=measures_of(fields),
+        )
 
 
-def _cell(field: Field, truth: int, best: tuple[int, float] | None) -> Cell:
-    return Cell(field.token(truth)) if best is None else Cell(field.token(truth), field.token(best[0]), best[1])
+def _cell(field: Field, truth: int, log_p: Float[np.ndarray, " ids"] | None, form: Form) -> Cell:
+    number = number_of(field, truth)
+    if log_p is None:
+        return Cell(field.token(truth), number=number)
+    (value, p), *others = best(field, log_p)
+    cell = Cell(value, p, truth=field.token(truth), others=others, true_number=number)
+    if field.centres is None:
+        return cell
+    low, middle, high = stated(field.centres, log_p)
+    in_bin = number_of(field, field.tokens.index(value)) if value in field.tokens else None
+    return replace(cell, number=middle if form == "lines" else in_bin, band=(low, high))
 
 
 def _shown(row: PackedRow) -> list[tuple[int, int]]:
-    """Where the first pieces with something to score begin and end."""
+    """Where the first segments with something to score begin and end."""
     bounds = zip(row.cu_seqlens[:-1].tolist(), row.cu_seqlens[1:].tolist(), strict=True)
     return [(a, b) for a, b in bounds if (row.weights[a:b][:SHOWN_POSITIONS] > 0).any()][:SHOWN_SEGMENTS]
-
-
-def _names(corpus: Corpus, row: PackedRow) -> list[str]:
-    """The record and place of each shown piece."""
-    segment = {int(begin): i for i, begin in enumerate(row.cu_seqlens[:-1])}
-    shown = [segment[start] for start, _ in _shown(row)]
-    return [
-        f"{corpus.key(row.sequence[i])}, positions from {corpus.starts[row.sequence[i]] + row.start[i] + 1:,}"
-        for i in shown
-    ]
-
-
-def _example(fields: Mapping[str, Sequence[Cell]], name: str) -> str:
-    body = ""
-    for field, cells in fields.items():
-        gap = "" if all(len(cell.truth) == 1 for cell in cells) else " "
-        seen = gap.join(map(_seen, cells))
-        truth = gap.join(_truth(cell, gap) for cell in cells)
-        body += f"{escape(field)}<br><code>{seen}</code><br><code>{truth}</code> <small>truth</small><br>"
-    return f"<p><b>{escape(name)}</b><br>{body}</p>"
-
-
-def _seen(cell: Cell) -> str:
-    if cell.predicted is None:
-        return escape(cell.truth)
-    kind = "right" if cell.predicted == cell.truth else "wrong"
-    return (
-        f'<span class="{kind}" style="opacity:{0.35 + 0.65 * cell.probability:.2f}" '
-        f'title="{escape(cell.predicted)} {cell.probability:.2f}">{escape(cell.predicted)}</span>'
-    )
-
-
-def _truth(cell: Cell, gap: str) -> str:
-    return escape(cell.truth) if cell.predicted is not None or gap else "·"
 
 
 def _provenance(corpus: Corpus) -> dict[str, Any]:

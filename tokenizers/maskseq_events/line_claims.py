@@ -72,8 +72,10 @@ def _with_sessions(lines: Sequence[str], layout: Layout, options: dict[str, Any]
     by_number = Choice(why=f"{why}; {LINES} lines are a session", options={**options, "session_lines": LINES})
     by_time = Choice(why=f"{why}; a session ends with half an hour of silence", options={**options, "idle": IDLE})
     own = layout.session or layout.session_pattern
-    if own is None and layout.source is not None and _tells(lines, layout, layout.source):
-        own, options = layout.source, {**options, "session": layout.source}
+    if own is None:
+        groups = [each for each in (layout.source, "pid") if each is not None and f"<{each}>" in layout.pattern]
+        own = next((each for each in groups if _tells(lines, layout, each)), None)
+        options = options if own is None else {**options, "session": own}
     if own is None or (layout.session and not _tells(lines, layout, layout.session, most=1.0)):
         return Claim(strength=CERTAIN, why=by_number.why, options=by_number.options, instead=(by_time,))
     by_key = Choice(why=f"{why}; each {own} is a session", options=options)
@@ -84,10 +86,10 @@ def _with_sessions(lines: Sequence[str], layout: Layout, options: dict[str, Any]
 
 
 def _tells(lines: Sequence[str], layout: Layout, group: str, *, most: float = 0.5) -> bool:
-    """Whether nearly all lines say this group, and do not each say another."""
+    """Whether nearly all lines say this group, which is neither the same in all of them nor another in each."""
     values = [match[group] for line in lines if (match := layout.match(line))]
     known = [value for value in values if value not in (None, "-", "")]
-    return len(known) >= ENOUGH * len(values) and len(set(known)) <= most * len(known)
+    return len(known) >= ENOUGH * len(values) and 1 < len(set(known)) <= most * len(known)
 
 
 def _of_fields(declared: str) -> Claim:

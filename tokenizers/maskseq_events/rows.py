@@ -62,7 +62,7 @@ class Rows:
             numbers=(*self.numbers[:start], *[self.numbers[beside]] * length, *self.numbers[stop:]),
             raw=(*self.raw[:start], *[self.raw[beside]] * length, *self.raw[stop:]),
             added=frozenset(moved | set(range(start, start + length))),
-            named=self.raw[first] if self.named is None and first is not None and start <= first < stop else self.named,
+            named=self.raw[first] if first is not None and start <= first < stop and self.named is None else self.named,
         )
 
 

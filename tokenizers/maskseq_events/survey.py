@@ -126,7 +126,7 @@ def suggest_events(records: Sequence[Any]) -> Suggestion | None:
         for kind in ("categorical", "numeric"):
             if of_kind := [name for name in chosen if kinds[name] == kind]:
                 options[kind] = of_kind
-    by_time = bool(times) and len(records) >= 50
+    by_time = len(records) >= 50 and all(case.span() is not None for case in records)
     values = [len(activities), *(len(attributes[name].values) for name in chosen if kinds[name] == "categorical")]
     counts = sum((n + RESERVED) ** 3 for n in values)  # of each value between any two others
     prior = {"model": {"ngram_prior": {"depth": 1}}} if not messages and counts <= MOST_COUNTS else {}

@@ -84,7 +84,8 @@ class Xes(Format[Case]):
             return super().recognize(head)
         classifiers = [_keys(text) for text in re.findall(rb'<classifier\s[^>]*keys="([^"]*)"', head.content)]
         of_traces, used = keys_in(head.content)
-        why, options = "an XES log", dict[str, Any]()
+        why = "an XES log"
+        options: dict[str, Any] = {}
         for role, key, keys in (("case", "concept:name", of_traces), ("time", "time:timestamp", used)):
             if key not in keys and (name := _nested(key, keys)) is not None:
                 why, options = f"{why}, whose {role} is in {name!r}", {**options, role: name}

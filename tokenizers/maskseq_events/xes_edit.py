@@ -7,7 +7,7 @@ from xml.parsers import expat
 
 from maskseq_events.case import UNKNOWN, Case, Kind, Value
 from maskseq_events.times import TimeLayout
-from maskseq_events.xes_names import Names, Place, with_those_needed
+from maskseq_events.xes_names import Place, XesNames, with_those_needed
 from maskseq_events.xml_text import Edit, end_tag_end, first_inside, is_empty_tag, quoted, start_tag
 
 _BLANK = re.compile(rb"\s*")
@@ -34,7 +34,7 @@ class Holder:
     """A trace or an event: the attributes it has, and where another one would be inserted."""
 
     start_tag: tuple[int, int]
-    names: Names = field(default_factory=Names)
+    names: XesNames = field(default_factory=XesNames)
     attributes: dict[str, Attribute] = field(default_factory=dict)
     end: int = 0
     """Where its end tag begins, or its only tag ends."""

@@ -28,7 +28,7 @@ class Place:
 
 
 @dataclass(slots=True)
-class Names:
+class XesNames:
     """Names the elements of one trace or event as they open and close.
 
     `list/org:resource` is `org:resource` in the attribute `list`; the second of this key there is

@@ -10,7 +10,7 @@ from xml.parsers import expat
 from maskseq.errors import DataError
 from maskseq.files import WIDE, open_bytes
 from maskseq_events.case import Kind
-from maskseq_events.xes_names import WITHOUT_VALUE, Names, Place
+from maskseq_events.xes_names import WITHOUT_VALUE, Place, XesNames
 from maskseq_events.xes_plain import PlainTraces
 from maskseq_events.xml_text import end_tag_end
 
@@ -85,8 +85,8 @@ class _Parser:
         self.depth = 0
         self.trace: ParsedTrace | None = None
         self.event: dict[str, str] | None = None
-        self.names = Names()  # in the trace
-        self.inside = Names()  # in the event
+        self.names = XesNames()  # in the trace
+        self.inside = XesNames()  # in the event
         self.latest = ParsedTrace(0, 0)
         self.finished: list[ParsedTrace] = []
         self.expat = expat.ParserCreate()
@@ -173,7 +173,7 @@ class _Parser:
             self._add(tag, attributes, self.event, self.inside, "")
         elif self.depth >= 3 and self.trace is not None:
             if self.depth == 3 and _local(tag) == "event":
-                self.event, self.inside = {}, Names()
+                self.event, self.inside = {}, XesNames()
                 self.trace.events.append(self.event)
             else:
                 self._add(tag, attributes, self.trace.attributes, self.names, "case:")
@@ -181,7 +181,7 @@ class _Parser:
             begin = self.expat.CurrentByteIndex + self.skipped
             before = bytes(self.raw[self.done - self.base : begin - self.base])
             self.trace = self.latest = ParsedTrace(self.latest.number + 1, self._line(), before=before)
-            self.names = Names()
+            self.names = XesNames()
         elif self.depth == 2 and _local(tag) == "event":
             raise _NotXes("an event outside of any trace")
         elif self.depth == 1 and _local(tag) != "log":
@@ -201,7 +201,7 @@ class _Parser:
                 self._finish(self.trace, end_tag_end(self.raw, index) + self.base)
             self.trace = None
 
-    def _add(self, tag: str, attributes: dict[str, str], holder: dict[str, str], names: Names, prefix: str) -> None:
+    def _add(self, tag: str, attributes: dict[str, str], holder: dict[str, str], names: XesNames, prefix: str) -> None:
         key, value, kind = attributes.get("key"), attributes.get("value"), _local(tag)
         if (key is None or value is None) and kind not in WITHOUT_VALUE:
             raise _NotXes(f"<{tag}> without a {'value' if key is not None else 'key'}")
