@@ -82,7 +82,8 @@ def measured(
         np.save(file, np.where(masked, np.nan, values))
         began = time.process_time()
         opened = load(run)
-        infill_file(opened, file, output=output, read_as=ReadAs("npy", dress), config=InfillConfig(order=order))
+        read_as = ReadAs(format="npy", options=dress)
+        infill_file(opened, file, output=output, read_as=read_as, config=InfillConfig(order=order))
         took = time.process_time() - began
         filled = np.load(output / file.name)
         passes = _passes(output)

@@ -1,4 +1,4 @@
-"""What may stand in hidden cells: rules that narrow, at every step of infilling, the ids that each may still take.
+"""What may stand in masked cells: rules that narrow, at every step of infilling, the ids that each may still take.
 
 The core knows masks and callables only. A rule that never changes is a `LegalCells` (a value bound, an IUPAC motif, a
 fixed cell). One that depends on the other cells is a `Constraint`: any function that narrows. Two kinds are ready made
@@ -18,7 +18,7 @@ Constraint = Callable[
     [Integer[np.ndarray, "length fields"], Integer[np.ndarray, "cells 2"], Bool[np.ndarray, "cells outputs"]],
     Bool[np.ndarray, "cells outputs"],
 ]
-"""A partly filled sequence, its hidden cells (position, field) and which ids each may take so far → which ids each may
+"""A partly filled sequence, its masked cells (position, field) and which ids each may take so far → which ids each may
 take under this rule too. Other cells that are `[MASK]` stay unknown. A rule that looks ahead (keeps an id only if the
 rest can still be filled) never runs into a dead end by itself."""
 

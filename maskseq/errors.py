@@ -12,6 +12,8 @@ CODES: Mapping[str, str] = {
     "bad-option": "An option or a key of a recipe has a value that it cannot have, or that does not fit another one.",
     "busy": "Another process is writing the same folder or file.",
     "damaged-file": "A file of a corpus, run or checkpoint is missing, cut short or changed since it was written.",
+    "diverged": "The loss or its gradient is no longer finite; the message says what to change.",
+    "empty-data": "A file or a record holds nothing.",
     "exists": "The output is there already, or is one of the inputs; nothing is written over.",
     "failed": "The command failed for a reason that has no code of its own.",
     "foreign-folder": "The folder was not made by maskseq, or is not of the kind that the command needs.",
@@ -28,10 +30,11 @@ CODES: Mapping[str, str] = {
     "outside-record": "A stretch or a position is not in the record that it is about.",
     "plugin-failed": "A plug-in failed in a way that its contract does not know.",
     "system": "The operating system refused: a full disk, a missing permission, a name that cannot be.",
+    "too-large": "A file decompresses to far more than can be meant.",
     "too-little-data": "The data are too few for what is requested.",
     "undecided": "The content of a file does not say how to read it; the ways to choose from are listed.",
     "unknown-file": "No format recognizes the file; `--format` names one.",
-    "unknown-name": "There is no field, format, tokenizer, expert, method, record, rule or recipe of that name.",
+    "unknown-name": "No field, column, format, tokenizer, expert, method, record, rule or recipe has that name.",
     "unknown-option": "A recipe, a format, a tokenizer or a command has no option of that name.",
     "unreachable": "A server, an object store or a port cannot be reached or opened.",
     "untrusted-code": "The folder names code that is not installed, and the command was not allowed to load it.",
@@ -62,7 +65,7 @@ class DataWarning(UserWarning):
 
 
 class UsageError(MaskseqError, ValueError):
-    """A wrong option, recipe or argument: what was given, what was expected, how to mend it."""
+    """A wrong option, recipe or argument: what was given, what was expected, how to fix it."""
 
     exit_code = 2
     code = "usage"

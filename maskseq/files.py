@@ -53,11 +53,11 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
             yield io.BufferedReader(inflated, 1 << 17) if inflated else raw
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         place = f"after {inflated.done:,} decompressed bytes" if inflated and not _of_system(error) else ""
-        code = "missing-file" if isinstance(error, FileNotFoundError) else None
+        code = "missing-file" if isinstance(error, FileNotFoundError) else "malformed-data"
         raise DataError(path, broken(error), place=place, code=code) from None
     except ValueError as error:
         if "null byte" in str(error):  # in the name
-            raise DataError(repr(str(path)), "no file can have this name") from None
+            raise DataError(repr(str(path)), "no file can have this name", code="system") from None
         raise
 
 
@@ -81,7 +81,8 @@ def plain_name(path: Path) -> str:
     name = path.name.lower()
     if name.endswith(".zip"):
         try:
-            return Path(_member(zipfile.ZipFile(path), path).filename).name.lower()
+            with zipfile.ZipFile(path) as archive:
+                return Path(_member(archive, path).filename).name.lower()
         except (OSError, ValueError, zipfile.BadZipFile):  # it does not exist yet, or `open_bytes` says what is wrong
             return name.removesuffix(".zip")
     return name.removesuffix(".gz").removesuffix(".bgz")
@@ -106,7 +107,7 @@ def read_bytes(path: Path) -> bytes:
     with open_bytes(path) as file:
         content = file.read()
     if not content:
-        raise DataError(path, "the file is empty")
+        raise DataError(path, "the file is empty", code="empty-data")
     return content
 
 
@@ -115,7 +116,7 @@ def refuse_bomb(path: Path, packed: int, unpacked: int, *, place: str = "") -> N
     limit = max(FREE, RATIO * packed)
     if unpacked > limit:
         problem = f"decompresses to more than {limit:,} bytes from {packed:,}; if that is meant, decompress it first"
-        raise DataError(path, problem, place=place)
+        raise DataError(path, problem, place=place, code="too-large")
 
 
 def broken(error: Exception) -> str:
@@ -144,7 +145,7 @@ def _member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     if len(infos) != 1:
         names = ", ".join(repr(i.filename) for i in infos[:5]) + ", …" * (len(infos) > 5)
         problem = f"a zip archive of {len(infos)} files{': ' * bool(infos)}{names}; one is read, so unpack it first"
-        raise DataError(path, problem)
+        raise DataError(path, problem, code="not-supported")
     return infos[0]
 
 
@@ -153,7 +154,9 @@ def _open_member(raw: BinaryIO, path: Path) -> IO[bytes]:
     try:
         return archive.open(_member(archive, path))
     except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed in a way that Python does not know
-        raise DataError(path, f"the zip archive cannot be unpacked here ({error}); unpack it first") from None
+        raise DataError(
+            path, f"the zip archive cannot be unpacked here ({error}); unpack it first", code="not-supported"
+        ) from None
 
 
 class _Inflated(io.RawIOBase):

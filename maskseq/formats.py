@@ -34,7 +34,7 @@ def stop(error: DataError) -> None:
 
 
 def attempted(read: Callable[[OnBroken], Iterator[R]]) -> Iterator[R | DataError]:
-    """Records in between the errors that `read` told of; one that it raised ends them."""
+    """Records, and between them the errors that `read` reported; one that it raised ends them."""
     broken: list[DataError] = []
     try:
         for record in read(broken.append):
@@ -76,7 +76,7 @@ class Format(ABC, Generic[R]):
     """
 
     def identity(self) -> dict[str, Any]:
-        """The options that tell corpora apart: those of the first release, and of later ones what is not default."""
+        """The options that identify corpora: those of the first release, and of later ones what is not default."""
         options = getattr(self, "__dataclass_fields__", {})
         values = {name: getattr(self, name) for name in options}
         return {
@@ -159,7 +159,7 @@ class Names:
         self._numbered: set[str] = set()
         """Names that are not the record's key."""
         self._answered: dict[str, str] = {}
-        """Of each request, the name of the record that answered to it."""
+        """For each request, the name of the record that answered to it."""
 
     def next(self, key: str) -> Name:
         """How the next record is called, whose key is this.

@@ -6,35 +6,43 @@ Each section is owned by the part that uses it; this module only reads, override
 import dataclasses
 import json
 import os
-import tomllib
 import typing
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from maskseq import plugins
 from maskseq.contract import renamed
 from maskseq.contract.own import Kind, is_own, look_up, named
+from maskseq.contract.toml_file import (
+    dataclass_in,
+    lay_over,
+    read_toml,
+    refuse_unknown,
+    resolve_paths,
+    today,
+    validated,
+    warn_of_older,
+)
 from maskseq.corpus.splits import SplitConfig
 from maskseq.corpus.unknown_runs import UnknownRuns
-from maskseq.errors import UsageError, check_seed, first_problem, nearest
+from maskseq.errors import UsageError, check_seed
 from maskseq.formats import Format
 from maskseq.masking.config import MaskingConfig
 from maskseq.model.config import EncoderConfig
 from maskseq.model.presets import preset
 from maskseq.packing.packing import PackingConfig
-from maskseq.storage.places import is_url
 from maskseq.training.config import OptimizerConfig, TrainingConfig
 from maskseq.training.schedule import ScheduleConfig
 from maskseq.types import Field, Vocabulary
 
 ANY = Vocabulary.of([Field(name="any", tokens=("any",))])
 """Stands for the vocabulary in checks that do not depend on it."""
+PATHS = ("data.files", "data.split.selection", "data.split.validation", "data.split.test")
+"""Keys whose values are paths."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +105,7 @@ class Recipe:
         if self.masking.causal:
             table["next_head"] = True
         changes = {name: value for name, value in self.model.items() if name != "preset"}
-        config: EncoderConfig = _validated(EncoderConfig, table | changes, "model")
+        config: EncoderConfig = validated(EncoderConfig, table | changes, "model")
         return config
 
     def check(self) -> None:
@@ -215,7 +223,7 @@ class Recipe:
 
 
 def canonical(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """What `identity` says, or said in an older version, under today's names and with what it left out written out."""
+    """An `identity`, of this version or an older one, under today's names and with every default written out."""
     recipe = saved.get("recipe")
     if not isinstance(recipe, Mapping):
         return dict(saved)
@@ -229,7 +237,7 @@ def _with_defaults(cls: type, table: Mapping[str, Any]) -> dict[str, Any]:
         default = each.default if each.default_factory is dataclasses.MISSING else each.default_factory()
         if default is not dataclasses.MISSING:
             found.setdefault(each.name, TypeAdapter(hints[each.name]).dump_python(default, mode="json"))
-        inner = _dataclass_in(hints[each.name])
+        inner = dataclass_in(hints[each.name])
         if inner is not None and isinstance(found.get(each.name), Mapping):
             found[each.name] = _with_defaults(inner, found[each.name])
     return found
@@ -246,21 +254,16 @@ def load_recipe(source: Path | str | Mapping[str, Any] | Recipe, overrides: Sequ
     if isinstance(source, Mapping):
         table, name = json.loads(json.dumps(source, default=named)), "recipe"  # callables by their names
     else:
-        path = Path(source)
-        table, name = _read_toml(path), str(path)
-        data = table.get("data")
-        files, split = (data.get("files"), data.get("split")) if isinstance(data, dict) else (None, None)
-        if isinstance(files, list):
-            table["data"]["files"] = [_beside(path, name) for name in files]
-        if isinstance(split, dict):
-            held_out = {key: _beside(path, split[key]) for key in ("selection", "validation", "test") if key in split}
-            split.update(held_out)
-    _warn_of_older(renamed.older_keys(table), name)
+        table, name = read_toml(Path(source)), str(source)
+        resolve_paths(table, PATHS, Path(source).parent)
+    warn_of_older(renamed.older_keys(table), name)
     table = today(table)
     for override in overrides:
         lay_over(table, override)
-    _reject_unknown(Recipe, table, name)
-    recipe: Recipe = _validated(Recipe, table, name)
+    refuse_unknown(Recipe, table, name)
+    switches = {each.name for each in dataclasses.fields(EncoderConfig)} - {"vocabulary"} | {"preset"}
+    refuse_unknown(EncoderConfig, table.get("model"), name, "model", switches)
+    recipe: Recipe = validated(Recipe, table, name)
     recipe.check()  # fails now, not once a corpus is built
     return recipe
 
@@ -282,129 +285,3 @@ def check_memory(recipe: Recipe) -> None:
                 f"hint: make them smaller, in [model] or [packing]",
                 code="bad-option",
             )
-
-
-def _beside(recipe: Path, name: object) -> object:
-    return str(recipe.parent / name) if isinstance(name, str) and not is_url(name) else name
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(
-            f"{path}: no such recipe\n\nhint: `maskseq recipes list` shows those that ship", code="missing-file"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as a recipe: {error}", code="bad-option") from None
-    except (ValueError, RecursionError) as error:  # also numbers and nests beyond all bounds
-        raise UsageError(f"{path}: not valid TOML: {error}", code="bad-option") from None
-
-
-def lay_over(table: dict[str, Any], override: str) -> None:
-    """Lay one `a.b=value` on the table; a value that is no TOML is taken as a string."""
-    top = table
-    key, equals, text = override.partition("=")
-    known_as = renamed.key_today(key.strip())
-    parts = known_as.split(".")
-    if not equals or not all(parts):
-        raise UsageError(
-            f"--set {override}: expected section.key=value, such as --set masking.ratio=0.4", code="bad-option"
-        )
-    if known_as != key.strip():
-        _warn_of_older({key.strip(): known_as}, "--set")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        value = text
-    for depth, part in enumerate(parts[:-1]):
-        inner = table.setdefault(part, {})
-        if not isinstance(inner, dict):
-            raise UsageError(
-                f"--set {override}: {'.'.join(parts[: depth + 1])} is a value, not a section", code="bad-option"
-            )
-        table = inner
-    table[parts[-1]] = value
-    if isinstance(value, dict):
-        _warn_of_older(renamed.older_keys(top), "--set")
-        top.update(today(top))
-
-
-def _warn_of_older(names: Mapping[str, str], where: str) -> None:
-    if names:
-        renames = ", ".join(f"{old} is now {new}" for old, new in names.items())
-        warnings.warn(f"{where}: {renames}; the older names are still read", FutureWarning, stacklevel=3)
-
-
-def today(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The table with today's names of its keys; `UsageError` where a key stands under both its names."""
-    if both := renamed.twice(table):
-        old, new = both
-        raise UsageError(
-            f"the recipe has {new!r} and, under its old name, {old!r}\n\nhint: give {new!r} alone", code="bad-option"
-        )
-    return renamed.of_recipe(table)
-
-
-def _reject_unknown(cls: type, table: object, where: str) -> None:
-    """Refuse keys that no dataclass field answers to. (pydantic ignores them in plain dataclasses.)"""
-    if not isinstance(table, dict):
-        return  # a value of the wrong kind: pydantic says it better
-    hints = typing.get_type_hints(cls)
-    names = {f.name for f in dataclasses.fields(cls)}
-    for key, value in table.items():
-        if key not in names:
-            raise _unknown_key(key, names, where)
-        inner = _dataclass_in(hints[key])
-        if inner is not None:
-            _reject_unknown(inner, value, f"{where}: {key}" if cls is Recipe else f"{where}.{key}")
-    if cls is Recipe and isinstance(table.get("model"), dict):
-        hints = typing.get_type_hints(EncoderConfig)
-        names = {f.name for f in dataclasses.fields(EncoderConfig)} - {"vocabulary"} | {"preset"}
-        for key, value in table["model"].items():
-            if key not in names:
-                raise _unknown_key(key, names, f"{where}: model")
-            inner = _dataclass_in(hints.get(key))
-            if inner is not None:
-                _reject_unknown(inner, value, f"{where}: model.{key}")
-
-
-def _unknown_key(key: str, names: set[str], where: str) -> UsageError:
-    hint = nearest(key, sorted(names), f"it may hold {', '.join(sorted(names))}")
-    return UsageError(f"{where}: unknown key {key!r}\n\nhint: {hint}", code="unknown-option")
-
-
-def _dataclass_in(hint: object) -> type | None:
-    """The dataclass in `X` or `X | None`."""
-    options = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    return next((o for o in options if isinstance(o, type) and dataclasses.is_dataclass(o)), None)
-
-
-def _validated(cls: type, table: object, where: str) -> Any:
-    try:
-        return TypeAdapter(cls).validate_json(json.dumps(table, default=str))  # TOML knows dates
-    except ValidationError as error:
-        (key, problem), given = first_problem(error), error.errors()[0]["input"]
-        shown = "" if isinstance(given, dict) else f" (given: {given!r})"
-        raise UsageError(f"{where}: {key or 'the recipe'}: {problem}{shown}", code="bad-option") from None
-
-
-def load_as(cls: type, path: Path, overrides: Sequence[str] = (), *, beside: Sequence[str] = ()) -> Any:
-    """A TOML file of another kind than recipes, as the dataclass that describes it, with the same checks.
-
-    `beside` names keys (`data.files`) whose values are paths relative to the file.
-    """
-    table = _read_toml(path)
-    for override in overrides:
-        lay_over(table, override)
-    _reject_unknown(cls, table, str(path))
-    for key in beside:
-        *sections, name = key.split(".")
-        section: Any = table
-        for each in sections:
-            section = section.get(each) if isinstance(section, dict) else None
-        if not isinstance(section, dict) or name not in section:
-            continue
-        value = section[name]
-        section[name] = [_beside(path, one) for one in value] if isinstance(value, list) else _beside(path, value)
-    return _validated(cls, table, str(path))

@@ -13,7 +13,7 @@ Example, complete and usable:
         def decode(self, ids):
             return [self.fields[0].token(i) for i in ids[:, 0]]
 
-`maskseq.testing.check_tokenizer(tokenizer, records)` tells whether it keeps the contract.
+`maskseq.testing.check_tokenizer(tokenizer, records)` checks whether it keeps the contract.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ Rule = Callable[[str, int, int], LegalCells | Constraint]
 
 @dataclass(frozen=True, kw_only=True)
 class Variant(Generic[R]):
-    """Another sequence of the same record, `tokenizer.encode(record)`, which a build stores beside the record's own."""
+    """Another sequence of the same record, `tokenizer.encode(record)`, which a build stores with the record's own."""
 
     name: str
     record: R
@@ -124,7 +124,7 @@ class Tokenizer(ABC, Generic[R]):
         """Any ids of shape [positions, fields], `[MASK]` included, in a form that people of the domain read."""
 
     def losses(self, record: R, ids: Integer[np.ndarray, "length fields"]) -> Mapping[str, QuantizationError]:
-        """Of each source, what its encoded values lost by rounding and clipping. Default: nothing is measured."""
+        """For each source, what its encoded values lost by rounding and clipping. Default: nothing is measured."""
         return {}
 
     def numbers(self, record: R) -> Float[np.ndarray, "length fields"] | None:
@@ -150,14 +150,15 @@ class Tokenizer(ABC, Generic[R]):
         return None
 
     def describe(self) -> Mapping[str, str]:
-        """Of each field, in words, what was inferred and fitted, for people to check. Default: tokens and range."""
+        """For each field, in words, what was inferred and fitted, for people to check. Default: tokens and range."""
         return {field.name: described(field) for field in self.fields}
 
     def units(self, ids: Integer[np.ndarray, "length fields"]) -> Integer[np.ndarray, "length fields 2"]:
-        """Of each cell, the half-open range of raw units that it depends on, in coordinates of its source.
+        """For each cell, the half-open range of raw units that it depends on, in coordinates of its source.
 
         Computed from these ids alone; counts from the first id's first unit, so ranges may start below 0.
-        Where ids cannot tell, `encode` gives `Encoded.units`, which then count. Default: cell (i, f) depends on unit i.
+        Where ids do not determine them, `encode` gives `Encoded.units`, which then count. Default: cell (i, f) depends
+        on unit i.
         """
         start = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
         return np.stack([start, start + 1], axis=-1)
@@ -289,7 +290,7 @@ class Tokenizer(ABC, Generic[R]):
         """Further sequences of a record, the most useful first, for tokenizers without an exact symmetry.
 
         A function of the record alone. A build takes as many as the recipe asks for and keeps them on the record's side
-        of every split; `units` must tell the units of their ids as their own tokenizers do. Default: none.
+        of every split; `units` must give the units of their ids as their own tokenizers do. Default: none.
         """
         return iter(())
 
@@ -314,7 +315,7 @@ class Tokenizer(ABC, Generic[R]):
 
     @property
     def keeps_numbers(self) -> bool:
-        """Whether it tells the numbers of ordinal cells, which a corpus keeps beside their bins then."""
+        """Whether it gives the numbers of ordinal cells, which a corpus then keeps along with their bins."""
         return self.defines("numbers") and any(field.centres is not None for field in self.fields)
 
     @property
@@ -322,7 +323,7 @@ class Tokenizer(ABC, Generic[R]):
         return Vocabulary.of(self.fields)
 
     def units_of(self, encoded: Encoded) -> Integer[np.ndarray, "length ..."]:
-        """The raw units of each cell, [length, fields, 2]: those that `encode` gave, else those that the ids tell."""
+        """The raw units of each cell, [length, fields, 2]: those of `encode`, else those that follow from the ids."""
         return self.units(encoded.ids) if encoded.units is None else encoded.units
 
     def state(self) -> dict[str, Any]:

@@ -90,10 +90,10 @@ def look_up_experts(checkpoint: Path, trust_code: Trust) -> None:
 
 @dataclass(frozen=True)
 class TrainedModel(FittingRun):
-    """A trained run: its encoder, its tokenizer, and the experts beside them. `maskseq.load` makes it.
+    """A trained run: its encoder, its tokenizer, and the experts that it predicts with. `maskseq.load` makes it.
 
     `infill` fills holes, `score` says how surprising known cells are, `embed` makes vectors, `calibrate` and `blend`
-    fit what lies beside the checkpoint, `predictor` is what all of them ask.
+    fit what is stored with the checkpoint, `predictor` is what all of them use.
 
     Args:
         path: The folder that was loaded.

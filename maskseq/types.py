@@ -21,7 +21,7 @@ from maskseq.contract.renamed import older_names
 OTHER = "[OTHER]"  # a value outside the vocabulary; scored, never committed by infill
 ABSENT = "[ABSENT]"  # the attribute does not apply here
 END = "[END]"  # the record ends here
-MASK = "[MASK]"  # input only: hidden or unknown
+MASK = "[MASK]"  # input only: masked or unknown
 CONTROLS = (OTHER, ABSENT, END)
 
 
@@ -104,7 +104,7 @@ class Record:
         raise TypeError(f"{type(self).__name__} must define cut(start, stop): a region of it is held out of fitting")
 
     def turned(self, by: int) -> "Record | None":
-        """The same circle, read from raw unit `by` on. Default: None, it is no circle."""
+        """The same circle, read from raw unit `by` on. Default: None, it is not a circle."""
         return None
 
     def bare(self) -> "Record":
@@ -172,7 +172,9 @@ class Field:
             raise ValueError(f"field {self.name!r} has {len(self.tokens)} tokens but {len(self.centres)} centres")
         unknown = set(self.controls) - set(CONTROLS)
         if unknown:
-            raise ValueError(f"field {self.name!r}: {sorted(unknown)} are no controls; there are {', '.join(CONTROLS)}")
+            raise ValueError(
+                f"field {self.name!r}: {sorted(unknown)} are not controls; there are {', '.join(CONTROLS)}"
+            )
 
     @property
     def n_tokens(self) -> int:
@@ -218,11 +220,11 @@ class Vocabulary:
     """Head rows of each field; the ids 0 … n_outputs-1 have one."""
     mask_ids: tuple[int, ...]
     unpredictable: tuple[tuple[int, ...], ...] = ()
-    """Of each field, the ids below `n_outputs` that are never scored or sampled (none for native vocabularies)."""
+    """For each field, the ids below `n_outputs` that are never scored or sampled (none for native vocabularies)."""
     other_ids: tuple[int | None, ...] = ()
-    """Of each field, the id of `[OTHER]`, which is scored but never committed by infill; None where there is none."""
+    """For each field, the id of `[OTHER]`, which is scored but never committed by infill; None where there is none."""
     centres: tuple[tuple[float, ...] | None, ...] = ()
-    """Of each ordinal field, the physical value of each domain token; None for the others."""
+    """For each ordinal field, the physical value of each domain token; None for the others."""
     given: Annotated[tuple[int, ...], pydantic.Field(exclude_if=not_)] = ()
     """The fields that are context only (`Field.given`). Encoders without any are saved as before there were such."""
 
@@ -289,7 +291,7 @@ class Vocabulary:
         return np.asarray(ids != np.asarray(self.mask_ids, dtype=ids.dtype))
 
     def askable(self, ids: Integer[np.ndarray, "length fields"]) -> Bool[np.ndarray, "length fields"]:
-        """Which cells may be hidden and asked about: those of a known value, but of given fields."""
+        """Which cells may be masked and asked about: those of a known value, but of given fields."""
         requested = self.known(ids)
         requested[:, list(self.given)] = False
         return requested
@@ -325,7 +327,7 @@ class LegalCells:
     """Which predictable ids the cell may take."""
 
     def turned(self, by: int, length: int) -> "LegalCells":
-        """Of a circle of that length, which is read from position `by` on."""
+        """The same of a circle of that length, read from position `by` on."""
         cells = np.stack([(self.cells[:, 0] - by) % length, self.cells[:, 1]], axis=1)
         order = np.lexsort((cells[:, 1], cells[:, 0]))
         return LegalCells(cells[order], self.allowed[order])

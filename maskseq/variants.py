@@ -127,22 +127,25 @@ def stretches(
 def _stretch(variant: ListedVariant[Any], record: Record, context: int) -> Stretch:
     """`DataError` where the variant does not lie in the record, or is too long to be seen with what is around it."""
     replaced = variant.stop - variant.start
-    inside, across = 0 <= variant.start < len(record), variant.stop > len(record)  # the origin, if it is a circle
-    if inside and replaced <= len(record) and (len(record) > context or across):
+    size = context - max(variant.length - replaced, 0)
+    start = (variant.start + variant.stop - size) // 2
+    beyond = variant.stop > len(record) or (len(record) > context and not 0 <= start <= len(record) - size)
+    if 0 <= variant.start < len(record) and replaced <= len(record) and beyond:  # the origin, if it is a circle
         by = (variant.start + replaced // 2 - len(record) // 2) % len(record)
         if (turned := record.turned(by)) is not None:
-            record, start = turned, (variant.start - by) % len(record)
-            variant = replace(variant, start=start, stop=start + replaced)
-    problem = ""
+            record, moved = turned, (variant.start - by) % len(record)
+            variant = replace(variant, start=moved, stop=moved + replaced)
+            start = (variant.start + variant.stop - size) // 2
+    problem, code = "", "outside-record"
     if not 0 <= variant.start <= variant.stop <= len(record):
         problem = (
             f"it reaches from {variant.start + 1:,} to {variant.stop:,}, but {record.key!r} ends at {len(record):,}"
         )
     elif (longest := max(variant.length, replaced)) > context // 2:
+        code = "not-supported"
         problem = f"it has {longest:,} units, more than half of the model's context of {context:,}"
     if problem:
-        raise DataError(variant.path, problem, place=variant.place)
-    size = context - max(variant.length - replaced, 0)
-    start = max(min((variant.start + variant.stop - size) // 2, len(record) - size), 0)
+        raise DataError(variant.path, problem, place=variant.place, code=code)
+    start = max(min(start, len(record) - size), 0)
     before, after = variant.pair(record, start, min(start + size, len(record)))
     return Stretch(before, after, (variant.start - start, variant.stop - start))

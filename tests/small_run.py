@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from untrained import load_model
 
 from maskseq.apps.judging import OnRows
-from maskseq.model.checkpoint import load_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
 from maskseq.packing.rows import PackedRow

@@ -1,6 +1,7 @@
 """Known numbers outside the training range are told, by column, in every command that reads them, and near fills."""
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -204,7 +205,7 @@ def test_commands_warn_of_it(run: Path, files: dict[str, Path], command: str, na
     if command == "infill":
         summary = json.loads(result.stdout)
         assert set(summary.get("outside the training range", {})) == ({column[0]} if column else set())
-        rows = list(csv.DictReader((tmp_path / "out" / "fills.csv").open()))
+        rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "fills.csv").read_text())))
         clipped = {(row["field"], int(row["start"])): row["clipped"] for row in rows}
         expected = {
             "plain": {},

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from typer.testing import CliRunner
+from untrained import load_model
 
 import maskseq
 from maskseq.apps import infill as roundtrip
@@ -26,7 +27,6 @@ from maskseq.errors import UsageError
 from maskseq.infill.journal import Journal
 from maskseq.infill.options import InfillOptions
 from maskseq.loaded.run import BLEND
-from maskseq.model.checkpoint import load_model
 from maskseq.predict.blend import ENCODER
 from maskseq.predict.gate_file import read_gate
 from maskseq.predict.protocol import Example

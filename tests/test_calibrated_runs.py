@@ -1,6 +1,7 @@
 """A calibration lies beside its checkpoint, is used by what reads it, and leaves the model alone."""
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -73,7 +74,7 @@ def test_intervals_of_real_values_hold_what_they_promise(calibrated: Path, tmp_p
     result = maskseq("infill", calibrated, file, "--format", "signal-csv", "-o", tmp_path / "out", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["calibration"] == "fitted on known.csv"
-    rows = list(csv.DictReader((tmp_path / "out" / "fills.csv").open()))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "fills.csv").read_text())))
     truth = values[[int(row["start"]) - 1 for row in rows], 0]
     assert len(rows) == len(holes)
     for level, share in zip(("50", "80", "95"), LEVELS, strict=True):
@@ -88,7 +89,7 @@ def test_infill_and_score_use_it_unless_told_otherwise(run: TrainedModel, calibr
         out = tmp_path / f"{folder.name}{''.join(options)}"
         result = maskseq("infill", folder, file, "--format", "signal-csv", "--numbers", "bin", "-o", out, *options)
         assert result.exit_code == 0, result.output
-        return list(csv.DictReader((out / "fills.csv").open()))
+        return list(csv.DictReader(io.StringIO((out / "fills.csv").read_text())))
 
     plain, honest, off = tables(run.path), tables(calibrated), tables(calibrated, "--no-calibration")
     assert plain == off

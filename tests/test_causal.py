@@ -102,6 +102,30 @@ def test_attention_is_dense_attention_under_a_triangle(
     torch.testing.assert_close(found.grad, expected.grad)
 
 
+@settings(max_examples=50, deadline=None)
+@given(pieces=st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=8))
+def test_every_token_is_in_one_batch_or_among_those_that_look_both_ways(pieces: list[tuple[int, bool]]) -> None:
+    causal = torch.tensor([flag for _, flag in pieces], dtype=torch.bool)
+    bounds = [0]
+    for n, _ in pieces:
+        bounds.append(bounds[-1] + n)
+    tokens = [list(range(bounds[i], bounds[i + 1])) for i in range(len(pieces))]
+    both_ways = [mine for mine, (_, flag) in zip(tokens, pieces, strict=True) if not flag]
+    attend = CausalAttention.of(causal, torch.tensor(bounds, dtype=torch.int32))
+    assert attend.both_ways.tolist() == [token for mine in both_ways for token in mine]
+    assert attend.cu_both_ways.diff().tolist() == [len(mine) for mine in both_ways]
+    found = []
+    for batch in attend.batches:
+        rows = batch.tokens.view(batch.n, -1).tolist()
+        lengths = [len(set(row)) for row in rows]  # padded by the last token
+        assert max(lengths) == len(rows[0])
+        assert max(lengths) - min(lengths) < 16
+        found += [sorted(set(row)) for row in rows]
+        real = batch.tokens[batch.real].tolist()
+        assert real == [token for row in rows for token in sorted(set(row))]
+    assert sorted(found) == [mine for mine, (_, flag) in zip(tokens, pieces, strict=True) if flag and mine]
+
+
 @pytest.mark.parametrize(
     "switches",
     [{}, {"ngram_prior": {"depth": 1}}, {"ngram_embeddings": {"contexts": [(1, 1)]}}, {"global_every": 2, "window": 3}],

@@ -1,6 +1,7 @@
 """Fills at the level of frequencies are told from fills that know something, and said in summary, report and table."""
 
 import csv
+import io
 import json
 import shutil
 from pathlib import Path
@@ -160,7 +161,7 @@ def filled(run: Path, file: Path, output: Path, *more: str) -> tuple[dict[str, A
     options = ("--format", "signal-csv") if file.suffix == ".csv" else ()
     result = maskseq_("infill", run, file, *options, *more, "-o", output, "--json")
     assert result.exit_code == 0, result.output
-    table = list(csv.DictReader((output / "fills.csv").open()))
+    table = list(csv.DictReader(io.StringIO((output / "fills.csv").read_text())))
     return json.loads(result.stdout), table, (output / "report.html").read_text(), result.stderr
 
 

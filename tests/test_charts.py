@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskseq.reports.chart import MOST_HOVERS, TALL, Column, Series, chart, intervals, letters, ticks
+from maskseq.reports.chart import MOST_HOVERS, TALL, LetterStack, Series, chart, intervals, letters, ticks
 from maskseq.reports.page import text
 
 
@@ -49,8 +49,8 @@ def test_names_are_escaped() -> None:
 
 
 def test_letters_are_as_high_as_they_are_probable() -> None:
-    uniform = Column((("A", 0.5), ("C", 0.25), ("G", 0.125), ("T", 0.125)), filled=True, truth="C")
-    page = letters([Column((("G", 1.0),)), Column((("A", 1.0),), filled=True, truth="A"), uniform], [7, 8, 9])
+    uniform = LetterStack((("A", 0.5), ("C", 0.25), ("G", 0.125), ("T", 0.125)), filled=True, truth="C")
+    page = letters([LetterStack((("G", 1.0),)), LetterStack((("A", 1.0),), filled=True, truth="A"), uniform], [7, 8, 9])
     heights = [float(h) for h in re.findall(r"scale\(1.5 ([\d.]+)\)", page)]
     assert heights == pytest.approx([p * TALL / 10 for p in (1.0, 0.125, 0.125, 0.25, 0.5)], abs=0.01)
     assert re.findall(r'truth (right|wrong)"[^>]*>([ACGT])<', page) == [("right", "A"), ("wrong", "C")]

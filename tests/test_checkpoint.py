@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from untrained import load_model
 
 from maskseq.errors import DataError, UsageError
-from maskseq.model.checkpoint import check, load_model, newest_checkpoint, save_model, seal
+from maskseq.model.checkpoint import check, newest_checkpoint, save_model, seal
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
 from maskseq.model.priors.config import NgramEmbeddingsConfig, NgramPriorConfig, PhaseEmbeddingsConfig

@@ -257,6 +257,33 @@ def test_variants_near_the_origin_are_scored_as_in_a_rotated_linear_copy(
         assert here == pytest.approx(ratio(Sequence(key="p", residues=residues), pos), abs=1e-6)
 
 
+def test_a_circle_is_turned_only_for_variants_whose_context_crosses_its_origin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A turn copies the whole record, and genomes list many variants."""
+    length, turns, turned = 150, list[int](), Sequence.turned
+
+    def counted(record: Sequence, by: int) -> Sequence | None:
+        turns.append(by)
+        return turned(record, by)
+
+    monkeypatch.setattr(Sequence, "turned", counted)
+    residues = bytes(LETTERS[circle(7, length)[:, 0]])
+    lines = [f"p\t{at + 1}\t.\t{residues[at : at + 1].decode()}\tN\n" for at in range(length)]
+    path = tmp_path / "v.vcf"
+    path.write_text("#CHROM\tPOS\tID\tREF\tALT\n" + "".join(lines))
+    record = Sequence(key="p", residues=residues, circular=True)
+    for at, (_, stretch) in enumerate(stretches(Vcf().read(path), Records(lambda: [record]), CONTEXT)):
+        assert not isinstance(stretch, str)
+        begins = length + at - CONTEXT // 2
+        around = (residues * 3)[begins - 1 : begins + CONTEXT + 1]
+        assert stretch.before.residues in around
+        assert len(stretch.before.residues) == CONTEXT
+        start, stop = stretch.changed
+        assert (stop - start, stretch.before.residues[start:stop]) == (1, residues[at : at + 1])
+    assert 0 < len(turns) <= CONTEXT
+
+
 def test_a_variant_across_the_end_of_a_linear_record_has_no_score(tmp_path: Path) -> None:
     path = tmp_path / "v.vcf"
     path.write_text("#CHROM\tPOS\tID\tREF\tALT\np\t149\t.\tACGT\tC\n")

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import json
 import os
 import re
@@ -268,7 +269,7 @@ def test_infill_changes_hidden_stretches_only_and_scores_them(lambda_run: Path, 
     masked = {*range(500, 505), *range(1000, 1010)}
     assert len(before) == len(after)
     assert {i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b} <= masked
-    rows = list(csv.DictReader((out / "fills.csv").open()))
+    rows = list(csv.DictReader(io.StringIO((out / "fills.csv").read_text())))
     assert [int(row["start"]) for row in rows] == sorted(i + 1 for i in masked)
     for row in rows:
         assert row["value"] == after[int(row["start"]) - 1]

@@ -136,7 +136,9 @@ def killed_builds(tmp_path: Path, n: int) -> None:
     source = tmp_path / "letters.txt"
     Lines().write(random_texts(60, 400), source)
     began = time.monotonic()
-    assert child("build", source, tmp_path / "undisturbed", 2).wait() == 0
+    undisturbed = child("build", source, tmp_path / "undisturbed", 2)
+    undisturbed.communicate()
+    assert undisturbed.returncode == 0
     duration = time.monotonic() - began
     rng = random.Random(1)
     for attempt in range(n):
@@ -144,7 +146,7 @@ def killed_builds(tmp_path: Path, n: int) -> None:
         builder = child("build", source, output, 2)
         time.sleep(rng.uniform(0.2, 1) * duration)
         builder.kill()
-        builder.wait()
+        builder.communicate()
         again = child("build", source, output, 2)
         _, errors = again.communicate()
         assert again.returncode == 0, errors

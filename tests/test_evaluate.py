@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from functools import lru_cache
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from maskseq.errors import UsageError
 from maskseq.evaluation import figures as evaluate
 from maskseq.evaluation import numbers as evaluate_numbers
 from maskseq.evaluation.figures import ScoredCells, ask, bootstrap, compare, interval
-from maskseq.evaluation.gaps import compare_gaps, edit_distance, joint_figures
+from maskseq.evaluation.gaps import compare_gaps, edit_distance, exactly_right, joint_figures
 from maskseq.evaluation.protocols import MaskedExample, Protocol
 from maskseq.infill.sampler import InfillConfig
 from maskseq.masking.config import MaskingConfig
@@ -256,6 +257,24 @@ def test_whole_gaps_are_compared_in_pairs() -> None:
     assert reported["good"]["exact, 95 %"] == [0.5, 0.5]
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 2), min_size=2, max_size=6), st.integers(0, 10**6))
+def test_the_order_of_what_has_one_time_does_not_count(truth: list[int], seed: int) -> None:
+    """By brute force: right is every fill that permutes the truth among cells of one moment inside the gap."""
+    rng = np.random.default_rng(seed)
+    n = len(truth)
+    tied = rng.random(n) < 0.5
+    cells = np.flatnonzero(rng.random(n) < 0.8).tolist() or [0]
+    whole = replace(masked_example(truth, cells, span=len(cells)), tied=tied)
+    right = set()
+    for order in permutations(range(len(cells))):
+        ways = [sorted((cells[i], cells[j])) for i, j in enumerate(order)]
+        if all(set(range(low, high + 1)) <= set(cells) and tied[low + 1 : high + 1].all() for low, high in ways):
+            right.add(tuple(truth[cells[j]] for j in order))
+    for filled in product(range(3), repeat=len(cells)):
+        assert exactly_right([whole], [np.array(filled)], 0)[0] == (filled in right)
+
+
 def test_span_tables_never_fill_in_the_mark_of_the_end() -> None:
     """After `a` mostly comes the end; but a hole is not the end, and from an unknown place the left neighbour tells."""
     end = 9
@@ -265,6 +284,16 @@ def test_span_tables_never_fill_in_the_mark_of_the_end() -> None:
     assert table.fill(np.array([0, 1, 2, end]), masked) == (1,)
     assert table.fill(np.array([0, 7, 3, end]), masked) == (1,)  # 0 ? 3 was never seen; 0 ? was
     assert table.fill(np.array([8, 7, 8, end]), masked) == (0,)  # nothing was: the most frequent of all
+
+
+def test_span_tables_fill_in_only_what_a_fill_may_have() -> None:
+    """`[OTHER]` is what no fill can write: most often it stood after `a`, and the next most frequent one is taken."""
+    other = 2
+    sequences = [np.array([0, other, 1])] * 5 + [np.array([0, 3, 1])] * 3 + [np.array([other, 4, other])] * 2
+    table = SpanTable(sequences, 1, depth=2, fillable=np.array([True, True, False, True, True]))
+    masked = np.array([False, True, False])
+    assert table.fill(np.array([0, 9, 1]), masked) == (3,)
+    assert table.fill(np.array([other, 9, other]), masked) == (4,)  # it is a neighbour like any other
 
 
 def counted_span(

@@ -3,6 +3,7 @@
 import gzip
 import json
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from xml.sax.saxutils import escape, quoteattr
@@ -187,9 +188,9 @@ def changed(case, event, *, activity=None, time=None, **attributes):
 
 
 def rows_of(content):
-    database = sqlite3.connect(":memory:")
-    database.deserialize(content)
-    return set(database.iterdump())
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.deserialize(content)
+        return set(database.iterdump())
 
 
 def test_what_did_not_change_is_written_as_it_was(path, tmp_path):

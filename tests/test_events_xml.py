@@ -133,11 +133,13 @@ def test_what_a_hole_holds_stays_when_it_becomes_absent(tmp_path):
     text = f'<log><trace><string key="x" value="?"><int key="y" value="1"/></string><event>{hole}</event></trace></log>'
     (tmp_path / "log.xes").write_text(text)
     (case,) = Xes().read(tmp_path / "log.xes")
-    gone = replace(case, attributes={"num": (None,)}, case_attributes={"x": None})
+    gone = replace(
+        case, attributes=case.attributes | {"num": (None,)}, case_attributes=case.case_attributes | {"x": None}
+    )
     Xes().write([gone], tmp_path / "out.xes")
     assert (tmp_path / "out.xes").read_text() == text.replace('value="?"', 'value=""')
     (again,) = Xes().read(tmp_path / "out.xes")
-    assert (again.attributes["num"], again.case_attributes) == ((None,), {"x": None})
+    assert (again.attributes["num"], again.case_attributes) == ((None,), {"x": None, "x/y": "1"})
 
 
 # OCEL

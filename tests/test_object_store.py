@@ -48,7 +48,7 @@ def server() -> Iterator[str]:
         settings = {"AWS_ENDPOINT": address, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"}
         for name, value in {**settings, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", **QUICK}.items():
             environment.setenv(name, value)
-        urllib.request.urlopen(urllib.request.Request(f"{address}/{BUCKET}", method="PUT"))
+        urllib.request.urlopen(urllib.request.Request(f"{address}/{BUCKET}", method="PUT")).close()
         yield address
     process.stop()
 
@@ -154,7 +154,7 @@ def killed_builds(source: Path, local: Path, url: str, n: int) -> None:
         while builder.poll() is None and sum(name.endswith("part.json") for name in store.below("parts")) <= enough:
             time.sleep(rng.uniform(0, 0.05))
         builder.kill()
-        builder.wait()
+        builder.communicate()
         again = child("build", source, output, 1)
         _, errors = again.communicate()
         assert again.returncode == 0, errors
@@ -279,9 +279,8 @@ def test_the_command_line_builds_inspects_verifies_and_trains_from_urls(tmp_path
 def check_credentials(server: str, *, after: str) -> None:
     """From so many requests on."""
     header = {"Content-Type": "text/plain"}
-    urllib.request.urlopen(
-        urllib.request.Request(f"{server}/moto-api/reset-auth", data=after.encode(), headers=header, method="POST")
-    )
+    url = f"{server}/moto-api/reset-auth"
+    urllib.request.urlopen(urllib.request.Request(url, data=after.encode(), headers=header, method="POST")).close()
 
 
 def test_what_a_store_refuses_is_one_clear_line(

@@ -148,7 +148,8 @@ def test_of_processes_that_race_one_writes_and_the_others_end_with_exit_code_2(t
 
 
 def test_after_a_kill_only_the_state_is_found_again(tmp_path: Path) -> None:
-    assert writer(tmp_path / "out", "die").wait() == -signal.SIGKILL
+    with writer(tmp_path / "out", "die") as process:
+        assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
     sweep(tmp_path)  # leaves what one can go on from
     process = writer(tmp_path / "out", "done")

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -309,11 +310,11 @@ def test_a_drift_moves_what_it_says_and_nothing_else(kind: str) -> None:
 def test_cuts_lose_nothing_keep_cases_whole_and_put_later_ones_in_the_test_part(tmp_path: Path) -> None:
     _write(tmp_path)
     train, test, _ = cut("cases", tmp_path / "log.csv", tmp_path / "a", case="case", time="time")
-    rows = [list(csv.DictReader(path.open(newline=""))) for path in (train, test)]
+    rows = [list(csv.DictReader(io.StringIO(path.read_text()))) for path in (train, test)]
     cases = [{row["case"] for row in part} for part in rows]
     assert not cases[0] & cases[1]
     assert len(cases[1]) == pytest.approx(12, abs=1)
-    assert sum(map(len, rows)) == len(list(csv.DictReader((tmp_path / "log.csv").open(newline=""))))
+    assert sum(map(len, rows)) == len(list(csv.DictReader(io.StringIO((tmp_path / "log.csv").read_text()))))
     starts = [
         [min(r["time"] for r in part if r["case"] == case) for case in have]
         for part, have in zip(rows, cases, strict=True)

@@ -70,14 +70,14 @@ def timeless(run: Path) -> list[dict[str, Any]]:
 
 def kill_after(run: Path, *, event: str, delay: float = 0.0, **options: Any) -> None:
     """SIGKILL a child that trains into `run` when it has printed `event`, such as `Step 12`."""
-    process = child(run, **options)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.strip() == event:
-            time.sleep(delay)
-            process.kill()
-            break
-    assert process.wait() == -9
+    with child(run, **options) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip() == event:
+                time.sleep(delay)
+                process.kill()
+                break
+        assert process.wait() == -9
 
 
 def break_off(step: int) -> Listener:
@@ -141,7 +141,8 @@ def test_a_run_that_recorded_no_kernels_goes_on_with_those_of_its_time(monkeypat
 def test_a_run_killed_inside_a_checkpoint_ends_as_if_it_had_not_been(
     tmp_path: Path, whole: Path, count: int, ending: str
 ) -> None:
-    assert child(tmp_path, die_at=(count, ending)).wait() == -9
+    with child(tmp_path, die_at=(count, ending)) as process:
+        assert process.wait() == -9
     assert (tmp_path / "latest").read_text().strip() == "step_5"
     small_run(tmp_path)
     assert_same_run(tmp_path, whole)
@@ -149,7 +150,8 @@ def test_a_run_killed_inside_a_checkpoint_ends_as_if_it_had_not_been(
 
 def test_what_a_kill_at_the_very_end_leaves_is_removed_by_the_next_start(tmp_path: Path, whole: Path) -> None:
     """The run is finished by then: no later checkpoint would come and do it."""
-    assert child(tmp_path, die_at=(6, in_work("step_10"))).wait() == -9
+    with child(tmp_path, die_at=(6, in_work("step_10"))) as process:
+        assert process.wait() == -9
     assert (tmp_path / "latest").read_text().strip() == "step_20"
     assert work_folder(tmp_path / "checkpoints" / "step_10").is_dir()
     assert not (tmp_path / "checkpoints" / "step_10").exists()
@@ -160,7 +162,8 @@ def test_what_a_kill_at_the_very_end_leaves_is_removed_by_the_next_start(tmp_pat
 @pytest.mark.soak
 @pytest.mark.parametrize("count", range(3, 219, 9))  # of the 220 operations on files that the whole run makes
 def test_a_run_killed_at_any_file_operation_ends_as_if_it_had_not_been(tmp_path: Path, whole: Path, count: int) -> None:
-    assert child(tmp_path, die_at=(count, "")).wait() == -9
+    with child(tmp_path, die_at=(count, "")) as process:
+        assert process.wait() == -9
     small_run(tmp_path)
     assert_same_run(tmp_path, whole)
 
@@ -176,7 +179,7 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(tmp_path: Path,
             process.stdout.readline()
         time.sleep(rng.uniform(0, 0.1))
         process.kill()
-        process.wait()
+        process.communicate()
     small_run(tmp_path)
     assert_same_run(tmp_path, whole)
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -17,11 +18,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_run import STEP, Letters, Synthetic, child, small_encoder, small_run, weights
 
 from maskseq.apps.inspect import inspect
+from maskseq.apps.judging import AS_TRAINED, judging
+from maskseq.apps.pretrain import pretrain
 from maskseq.apps.watch import view
+from maskseq.baselines.frequencies import training_counts
 from maskseq.errors import UsageError
 from maskseq.model.checkpoint import find_checkpoint
 from maskseq.packing.rows import PackedRow
 from maskseq.recipe import load_recipe
+from maskseq.trained import load
 from maskseq.training import state
 from maskseq.training.events import Event, Finished
 from maskseq.training.metrics import Watched
@@ -186,7 +191,7 @@ def test_a_run_that_is_killed_on_either_side_of_the_choice_takes_the_same_branch
     for line in process.stdout:
         if line.split() == ["Step", str(step)]:
             process.kill()
-    process.wait()
+    process.communicate()
     small_run(tmp_path / "killed", **options)
     small_run(tmp_path / "whole", **options)
     same(tmp_path / "killed", tmp_path / "whole")
@@ -238,3 +243,36 @@ def test_patience_does_not_go_with_masks_that_wait_for_the_decay() -> None:
         load_recipe(recipe | {"masking": {"schedule": "step", "final_ratio": 0.1}})
     with pytest.raises(UsageError, match="patience"):
         load_recipe(recipe | {"training": {"patience": -1}})
+
+
+def test_skills_are_over_the_best_simple_method_and_stay_so(tmp_path: Path) -> None:
+    """Of letters that stand in pairs, neighbours tell nearly everything, and frequencies nothing."""
+    rng = np.random.default_rng(0)
+    file = tmp_path / "pairs.fasta"
+    file.write_text(">pairs\n" + "".join(letter * 2 for letter in rng.choice([*"ACGT"], 20_000)) + "\n")
+    recipe = {
+        "data": {"files": [str(file)], "split": {"selection": 0.1, "test": 0.1}},
+        "tokenizer": {"name": "nucleotide"},
+        "model": {"hidden_size": 32, "n_layers": 1, "n_heads": 1, "max_positions": 128},
+        "packing": {"row_tokens": 256, "context": 128},
+        "training": {"tokens": 3000, "validate_every": 1500, "validation_rows": 8},
+        "blend": True,
+        "calibrate": False,
+    }
+    run = tmp_path / "run"
+    pretrain(recipe, output=run)
+    losses = json.loads((run / "simple_losses.json").read_text())["selection"]
+    single = losses["single cells"]
+    assert single < 0.75 * np.log(
+        4
+    )  # half of the letters have a twin on one known side, and who knows where pairs begin
+    validations = [each for each in recorded(run) if each["kind"] == "validation"]
+    for each in validations:
+        for name, skill in each["skills"].items():
+            reached = each["loss"] if name == AS_TRAINED else each["by_protocol"][name]["loss"]
+            assert skill == pytest.approx(1 - reached / losses[name])
+        assert each["merit"] == pytest.approx(np.mean([*each["skills"].values()]))
+    (run / "simple_losses.json").unlink()  # as in runs of versions that compared with frequencies
+    corpus = load(run).corpus()
+    older = judging(load_recipe(recipe), corpus, run, training_counts(run, corpus))["selection"].references
+    assert older["single cells"] == pytest.approx(np.log(4), rel=0.01)

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from corpora import Letters, memory
 from typer.testing import CliRunner
-from untrained import untrained
+from untrained import load_model, untrained
 
 from maskseq.cli import app
 from maskseq.errors import DataError, MaskseqError, UsageError
 from maskseq.interop.convert import export_hf, import_hf
-from maskseq.model.checkpoint import load_model, seal
+from maskseq.model.checkpoint import seal
 from maskseq.model.config import EncoderConfig
 from maskseq.model.encoder import Encoder
 from maskseq.recipe import check_memory, load_recipe

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import corpora
 from corpora import random_texts
 from small_run import STEP, Letters, Synthetic, small_run, weights
+from untrained import load_model
 
 from maskseq.apps.judging import OnRows
 from maskseq.corpus.build import build_from_records
@@ -22,7 +23,6 @@ from maskseq.corpus.reader import Corpus
 from maskseq.corpus.splits import SplitConfig
 from maskseq.errors import DataError, UsageError
 from maskseq.masking.config import MaskingConfig, Spans, Tokens
-from maskseq.model.checkpoint import load_model
 from maskseq.model.encoder import Encoder
 from maskseq.model.presets import preset
 from maskseq.packing.packing import PackingConfig

@@ -9,7 +9,7 @@ from served import log_run
 
 import maskseq
 from maskseq.apps.infill import infill_file
-from maskseq.reports.stretch import Cell, Stretch, drawn, form_of, readable
+from maskseq.reports.stretch import Cell, Excerpt, drawn, form_of, readable
 from maskseq.types import ABSENT, Field
 
 LETTERS = (Field(name="base", tokens=tuple("ACGT")),)
@@ -36,7 +36,7 @@ def test_tokens_are_read_as_people_write(token: str, read: str) -> None:
 
 def strip(*cells: Cell) -> str:
     return drawn(
-        Stretch(
+        Excerpt(
             title="<case>", units=range(1, len(cells) + 1), tracks={"activity": cells}, form="strip", measures={},
             moments=[86_400.0, 86_460.0, None][: len(cells)],
         )
@@ -58,7 +58,7 @@ def test_events_stand_with_probability_time_alternatives_and_truth() -> None:
 
 def test_numbers_have_their_band_the_truth_and_the_known_around_them() -> None:
     cells = [Cell("1", number=1.0), Cell("2", 0.1, "3", number=2.0, band=(1.5, 2.5), true_number=3.0), Cell("4")]
-    page = drawn(Stretch("s", [1, 2, 3], {"x": cells}, "lines", {"x": "mV"}))
+    page = drawn(Excerpt("s", [1, 2, 3], {"x": cells}, "lines", {"x": "mV"}))
     assert 'class="band' in page
     assert ">mV</text>" in page
     assert all(name in page for name in ("known", "truth", "80 %"))

@@ -630,7 +630,7 @@ def test_a_vocabulary_in_the_order_of_a_set_is_found_by_another_process() -> Non
         check_tokenizer(Hashed(), records)
     assert broken.value.rule == "another process"
     assert "'sky'" in str(broken.value)
-    assert "set" in broken.value.mend
+    assert "set" in broken.value.hint
     assert "another process" in check_tokenizer(Weather(), records).checked
 
 

@@ -1,4 +1,4 @@
-"""Labelled records of a file, and how well each column of `maskseq score` and each simple method tells them apart."""
+"""Labelled records of a file, and how well each column of `maskseq score` and each simple method separates them."""
 
 from collections.abc import Sequence
 from itertools import tee
@@ -38,7 +38,7 @@ def evaluate_anomalies(
     read_as: ReadAs = AS_TRAINED,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """AUROC and average precision of each score of a file's records, and F1 beside what its prevalence gives anyway.
+    """AUROC and average precision of each score of a file's records, and F1 compared with that of its prevalence.
 
     `labels` is a CSV of keys and labels, or an attribute of the records; `abnormal` the label of abnormal ones.
     """
@@ -90,7 +90,7 @@ def _abnormal(file: Path, labels: list[str], chosen: str | None) -> Bool[np.ndar
     if len(classes) < 2:
         raise DataError(
             file,
-            f"has records of one class only ({listed(classes)}): there is nothing to tell apart",
+            f"has records of one class only ({listed(classes)}): there is nothing to separate",
             code="too-little-data",
         )
     if chosen is None:

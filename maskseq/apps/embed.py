@@ -63,7 +63,7 @@ def embed_file(
 ) -> dict[str, Any]:
     """Embed every record of a file, in its order, into `output`; returns a summary. Run again, it resumes.
 
-    `keep` names attributes of the records, such as labels, that are written beside their vectors.
+    `keep` names attributes of the records, such as labels, that are written along with their vectors.
 
     Raises `UsageError` when the output exists, has an unknown ending, or was begun from another run, file or options.
     """
@@ -131,7 +131,7 @@ class EmbeddingPart:
     """Records that were finished together."""
 
     path: Path
-    """Of the vectors: float32, little-endian, row after row."""
+    """The file of the vectors: float32, little-endian, row after row."""
     keys: list[str]
     counts: list[int]
     """Vectors of each record."""
@@ -322,7 +322,7 @@ def _write_parquet(path: Path, parts: Parts, about: dict[str, Any]) -> None:
 
 
 def _named(parts: Parts, kept: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Of each vector, the record's key, the position from 1, and what is kept of the record."""
+    """For each vector, the record's key, the position from 1, and what is kept of the record."""
     for key, count, *texts in zip(parts.keys(), parts.counts(), *map(parts.values, kept), strict=True):
         yield from ((key, position, *texts) for position in range(1, count + 1))
 
@@ -347,7 +347,7 @@ WRITERS: dict[str, Callable[[Path, Parts, dict[str, Any]], None]] = {
 
 
 def _digest(run: TrainedModel) -> str:
-    """Of the weights, wherever they lie."""
+    """Digest of the weights, wherever they lie."""
     found = hashlib.sha256()
     for name, parameter in run.model.named_parameters():
         found.update(name.encode())

@@ -35,7 +35,7 @@ class FillTally:
 
 @dataclass
 class FillScore:
-    """Fills against what was known and hidden on purpose, beside what simple tables would have said."""
+    """Fills against known values that were masked on purpose, compared with the answers of simple tables."""
 
     baselines: Sequence[Markov | None]
     """One for each field."""

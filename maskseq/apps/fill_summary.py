@@ -1,4 +1,4 @@
-"""What is said of a file that was filled: its summary and its warnings, counted record by record."""
+"""The summary of a file that was filled, and its warnings, counted record by record."""
 
 import warnings
 from collections import Counter
@@ -234,7 +234,7 @@ def _by_channel(rejected: Counter[tuple[str, float]]) -> dict[str, dict[str, int
 
 
 def _of_rejected(rejected: Counter[tuple[str, float]]) -> str:
-    """Of known values that are no measurements."""
+    """Of known values that are not measurements."""
     channels = [
         f"{name!r} ({', '.join(f'{value}: {n:,}' for value, n in values.items())})"
         for name, values in _by_channel(rejected).items()

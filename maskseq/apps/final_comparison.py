@@ -16,7 +16,7 @@ from maskseq.trained import TrainedModel
 from maskseq.types import Encoded
 
 FEWEST_POSITIONS = 500
-"""Of a test part; `maskseq init` writes none that is smaller."""
+"""Positions of a test part, at least; `maskseq init` writes none that is smaller."""
 MOST_COUNTED = 1 << 22
 """Training positions that simple methods are counted on, at most."""
 MOST_READ = 1 << 20

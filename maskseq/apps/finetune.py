@@ -1,4 +1,4 @@
-"""A run and a task file in, a fine-tuned run out, with its figures beside those of simple methods."""
+"""A run and a task file in, a fine-tuned run out, with its figures compared with those of simple methods."""
 
 import math
 import warnings
@@ -11,11 +11,11 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from maskseq.contract.own import is_own, look_up
+from maskseq.contract.toml_file import load_as
 from maskseq.corpus.intake import Intake
 from maskseq.errors import DataWarning, UsageError
 from maskseq.loaded.recipe import recipe_file
 from maskseq.model.checkpoint import weights_digest, write_json
-from maskseq.recipe import load_as
 from maskseq.reports.task import write_task_report
 from maskseq.storage.folder import file_digest
 from maskseq.storage.outputs import Work, claimed, write
@@ -38,7 +38,7 @@ PATHS = ("data.files", "data.selection", "data.test", "labels.file", "labels.bed
 
 def load_task_file(path: Path, overrides: Sequence[str] = ()) -> TaskConfig:
     """A task file, checked; its paths are relative to it."""
-    task: TaskConfig = load_as(TaskConfig, path, overrides, beside=PATHS)
+    task: TaskConfig = load_as(TaskConfig, path, overrides, paths=PATHS)
     return task
 
 

@@ -56,7 +56,7 @@ class GenerateRequest:
     cases: Sequence[str] = ()
     """Names of records (default: all)."""
     by: By | None = None
-    """What predicts (default: counts, beside the encoder if the run has seen sequences without their end)."""
+    """What predicts (default: counts, and the encoder if the run has seen sequences without their end)."""
     temperature: float = 1.0
     seed: int = 0
 

@@ -1,4 +1,4 @@
-"""A file in, the same file out with its holes filled, beside a table of what was filled and how surely."""
+"""A file in; the same file out with its holes filled, and a table of what was filled and how surely."""
 
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -16,7 +16,7 @@ from maskseq.infill.options import InfillOptions, Sized
 from maskseq.infill.table import COLUMNS, FillRow, as_dict, rows
 from maskseq.model.checkpoint import read_json
 from maskseq.reports.infill import MOST_DRAWN, stretches, write_report
-from maskseq.reports.stretch import Stretch
+from maskseq.reports.stretch import Excerpt
 from maskseq.storage.outputs import beside, claimed
 from maskseq.storage.run_folder import CheckpointFolder
 from maskseq.storage.tabular import columns_of, table_writer
@@ -45,7 +45,7 @@ def infill_file(
     The folder appears when all is done. What an interrupted attempt has filled lies in its work folder, and the same
     call goes on from there, to the same bits. With `ReadAs(on_error="skip")`, what cannot be read stays as it is. A
     file of ours gives way to a filled one of the same name: the table is `maskseq-fills.csv` then. Returns the summary
-    that the report begins with; where known values were hidden, it scores the fills against them. Options may be given
+    that the report begins with; where known values were masked, it scores the fills against them. Options may be given
     one by one. Raises `UsageError` when `output` exists or a range names no record.
     """
     options = options or InfillOptions.of(given)
@@ -76,16 +76,18 @@ def _fill(
     table: str,
     on_progress: Progress,
     options: InfillOptions,
-) -> tuple[dict[str, Any], list[FillRow], list[Stretch]]:
+) -> tuple[dict[str, Any], list[FillRow], list[Excerpt]]:
     """Write the filled file and the table into the folder; the summary, and the rows and stretches to show."""
     file, reader = intake.file, intake.reader
     writer, target = reader.written_as(folder / file.name)
-    restored: Restored[Any] = Restored(intake.items())
-    counted, shown, drawn = FillSummary(run, options), list[FillRow](), list[Stretch]()
+    # What was passed over can be kept by its own format alone.
+    restored = Restored(intake.items(), kept=writer is reader)
+    counted, shown, drawn = FillSummary(run, options), list[FillRow](), list[Excerpt]()
     with table_writer(beside(target, f"fills.{table}"), COLUMNS) as write_rows:
 
         def filled_records() -> Iterator[Any]:
-            for each in run.infill(restored.records(), options, journal=journal):
+            for n, each in enumerate(run.infill(restored.records(), options, journal=journal)):
+                yield from restored.before(n)
                 written = rows(
                     each.filled,
                     each.before,
@@ -101,9 +103,9 @@ def _fill(
                 write_rows(map(as_dict, chain(first, written)))
                 on_progress(counted.n_cells, None)
                 yield each.record
+            yield from restored.before(None)
 
-        # What was passed over can be kept by its own format alone.
-        records = Given(restored.among(filled_records(), kept=writer is reader))
+        records = Given(filled_records())
         with intake, fenced(writer, "write", file=file, given=records):
             writer.write(records, target)
     if options.lengths or options.insertion:

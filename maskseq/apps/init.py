@@ -22,9 +22,10 @@ from maskseq.apps.init_sample import RecordSample, encoded_sample, read_sample, 
 from maskseq.apps.init_sizes import sizes
 from maskseq.apps.init_split import held_out_warning, left_out_by_time, near_copies_of, too_little
 from maskseq.contract import renamed
+from maskseq.contract.toml_file import lay_over, today
 from maskseq.corpus.intake import OnError, report, skipped
 from maskseq.errors import DataWarning, MaskseqError, UsageError
-from maskseq.recipe import Recipe, lay_over, load_recipe, today
+from maskseq.recipe import Recipe, load_recipe
 from maskseq.storage.outputs import write
 from maskseq.storage.places import is_url
 from maskseq.storage.toml_text import recipe_text
@@ -118,7 +119,7 @@ def init(
 
 
 def _time(recipe: Recipe, sample: RecordSample) -> dict[str, str]:
-    """How long training takes; the recipe stands whether that can be told or not."""
+    """How long training takes; the recipe stands even where that cannot be measured."""
     from maskseq.apps.speed_probe import estimate, speed_on_records  # needs torch, which nothing else here does
 
     tokens = {"tokens": f"{recipe.training.tokens:,}"}

@@ -46,7 +46,7 @@ class Readings:
     chosen: bool
     """The user has named the first one in full."""
     reported: dict[str, str] = field(default_factory=dict)
-    """What to tell of each file."""
+    """What to report about each file."""
 
 
 class UndecidedError(UsageError):
@@ -137,7 +137,7 @@ def _claims(head: Head, wanted: str | None) -> list[tuple[str, Claim]]:
 
 def _ways(claims: Sequence[tuple[str, Claim]]) -> tuple[tuple[Reading, ...], str]:
     """The readings that claims to one file offer, and why the first is in doubt. Formats that do no more than accept
-    its name, or any content of its kind, are no alternative to one that knows its content.
+    its name, or any content of its kind, are not an alternative to one that knows its content.
     """
     (name, surest), *others = claims
     equal = [other for other, claim in others if claim.strength == surest.strength]

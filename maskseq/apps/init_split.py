@@ -24,7 +24,7 @@ FEWEST_RECORDS, FEWEST_POSITIONS = 10, 500
 
 
 def too_little(sample: RecordSample, split: SplitConfig) -> bool:
-    """Whether a test part of these records would be too small to tell anything."""
+    """Whether a test part of these records would be too small to show anything."""
     table = table_of(sample.records, split)
     share = split.shares[TEST]
     if table is None or not share or not sample.whole:

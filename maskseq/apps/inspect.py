@@ -26,7 +26,7 @@ from maskseq.loaded.recipe import recipe_file
 from maskseq.model.attention.packed import explain
 from maskseq.model.checkpoint import find_checkpoint, named_checkpoint, read_json, read_model
 from maskseq.model.cpu import bf16_is_fast, bf16_speedup
-from maskseq.model.encoder import Encoder, parameter_table
+from maskseq.model.encoder import Encoder
 from maskseq.model.flops import row_flops
 from maskseq.recipe import Recipe, check_memory, load_recipe
 from maskseq.storage.places import Place, is_url
@@ -129,7 +129,7 @@ def inspect(place: Place, *, layers: bool = False, trust_code: bool = False) -> 
     if is_url(place) or holds_corpus(place):
         return _corpus(Corpus.open(place, trust_code=trust_code))
     if not RunFolder(path).latest.exists() and not CheckpointFolder(path).config.exists():
-        raise UsageError(f"{path} is no recipe (.toml), corpus, run folder or checkpoint", code="foreign-folder")
+        raise UsageError(f"{path} is not a recipe (.toml), corpus, run folder or checkpoint", code="foreign-folder")
     checkpoint = find_checkpoint(path)
     model, tokenizer = read_model(checkpoint, trust_code=trust_code)
     made_by = recipe_file(path, checkpoint)
@@ -181,7 +181,7 @@ def _layers(model: Encoder, optimizer: OptimizerConfig | None) -> list[dict[str,
     """A line for each parameter: its shape, and what the optimizer does with it, where that is known."""
     if optimizer is None:
         return [
-            {"name": row.name, "shape": row.shape, "parameters": row.n_parameters} for row in parameter_table(model)
+            {"name": name, "shape": tuple(p.shape), "parameters": p.numel()} for name, p in model.named_parameters()
         ]
     return [
         {

@@ -1,15 +1,16 @@
-"""What a run is judged by while it trains: rows of the data that it does not learn from, and a simple method's loss."""
+"""What a run is judged by while it trains: rows of the data that it does not learn from, and simple methods' losses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
-from maskseq.baselines.frequencies import loss_of
-from maskseq.corpus.reader import Corpus
+from maskseq.baselines.simple_losses import best_losses, experts_of, read_losses
+from maskseq.corpus.reader import Corpus, Split
 from maskseq.masking.config import Infill, MaskingConfig, Replacement, Spans, Tokens
+from maskseq.model.checkpoint import checkpoints
 from maskseq.packing.rows import PackedRows
 from maskseq.recipe import ANY, Recipe
 from maskseq.training.events import Scores
@@ -27,7 +28,12 @@ class OnRows:
     others: Mapping[str, tuple[PackedRows, int]] = field(default_factory=dict)
     """Rows under other masks, and how many of them, by the protocol that they stand for."""
     references: Mapping[str, float] = field(default_factory=dict)
-    """By protocol, the loss of a simple method on the same cells, that of training itself being `AS_TRAINED`."""
+    """By protocol, the loss of the best simple method, that of training itself being `AS_TRAINED`."""
+
+    @property
+    def requested(self) -> dict[str, tuple[PackedRows, int]]:
+        """By protocol, the rows, and how many of them."""
+        return {AS_TRAINED: (self.rows, min(self.n, self.rows.n_rows(0))), **self.others}
 
     def __call__(self, learner: TrainStep) -> Scores:
         whole = learner.score(self.rows, self.n)
@@ -38,27 +44,34 @@ class OnRows:
 
 
 def judging(
-    recipe: Recipe,
-    corpus: Corpus,
-    part: Literal["selection", "test"],
-    counts: Sequence[Int[np.ndarray, "_"]],
-) -> OnRows | None:
-    """The validation on a held-out part: masked as in training, single cells and gaps, each compared with frequencies.
+    recipe: Recipe, corpus: Corpus, output: Path, counts: Sequence[Int[np.ndarray, "_"]]
+) -> dict[Split, OnRows]:
+    """The validation on each held-out part that there is.
 
-    Single cells and gaps are of a quarter as many rows: together they take half as long again. Where a part has fewer
-    rows, these are asked about again, under other masks.
+    Masked as in training, single cells and gaps, each compared with the best simple method: that is frequencies, and
+    where the run is to have a blend, what that counts. A run that has begun goes on with the losses that it has on
+    record; those of older versions knew frequencies only.
     """
-    if not len(corpus.sequences(part)):
-        return None
-    n = recipe.training.validation_rows
-    rows = rows_of_part(recipe, corpus, part)
+    parts: tuple[Split, ...] = ("selection", "test")
+    found = {part: _of_part(recipe, corpus, part) for part in parts if len(corpus.sequences(part))}
+    recorded = read_losses(output)
+    if recorded is None:
+        experts = experts_of(corpus) if found and recipe.blend and not checkpoints(output) else {}
+        recorded = {part: best_losses(each.requested, counts, corpus, experts) for part, each in found.items()}
+    return {part: replace(each, references=recorded.get(part, {})) for part, each in found.items()}
+
+
+def _of_part(recipe: Recipe, corpus: Corpus, part: Split) -> OnRows:
+    """Single cells and gaps are of a quarter as many rows: together they take half as long again.
+
+    Where a part has fewer rows, these are asked about again, under other masks.
+    """
+    n, rows = recipe.training.validation_rows, rows_of_part(recipe, corpus, part)
     others = {
         name: (rows_of_part(recipe, corpus, part, masking), max(n // 4, 1))
         for name, masking in protocol_masks(recipe).items()
     }
-    requested = {AS_TRAINED: (rows, min(n, rows.n_rows(0))), **others}
-    losses = {name: loss_of(counts, map(each.row, range(most))) for name, (each, most) in requested.items()}
-    return OnRows(rows, n, others, {name: loss for name, loss in losses.items() if loss > 0})
+    return OnRows(rows, n, others)
 
 
 def protocol_masks(recipe: Recipe) -> dict[str, MaskingConfig]:
@@ -82,14 +95,12 @@ def protocol_masks(recipe: Recipe) -> dict[str, MaskingConfig]:
     }
 
 
-def held_out_rows(recipe: Recipe, corpus: Corpus, part: Literal["selection", "test"]) -> PackedRows | None:
+def held_out_rows(recipe: Recipe, corpus: Corpus, part: Split) -> PackedRows | None:
     """The rows of a held-out part under one fixed mask key; None where there are none."""
     return rows_of_part(recipe, corpus, part) if len(corpus.sequences(part)) else None
 
 
-def rows_of_part(
-    recipe: Recipe, corpus: Corpus, part: Literal["selection", "test"], masking: MaskingConfig | None = None
-) -> PackedRows:
+def rows_of_part(recipe: Recipe, corpus: Corpus, part: Split, masking: MaskingConfig | None = None) -> PackedRows:
     """The rows of a held-out part: under the masks of training, every epoch the same; or under others, each its own."""
     return PackedRows(
         corpus,

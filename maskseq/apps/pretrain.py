@@ -15,6 +15,7 @@ from maskseq.apps.prepare import prepare_corpus, warn_of_overlap, warn_of_shared
 from maskseq.apps.rows import rows_of
 from maskseq.baselines.frequencies import training_counts, write_frequencies
 from maskseq.baselines.gating import let_go
+from maskseq.baselines.simple_losses import write_losses
 from maskseq.calibration.stored import held_out_records, reported
 from maskseq.contract.own import is_own
 from maskseq.contract.renamed import older_names
@@ -40,7 +41,7 @@ from maskseq.training.trainer import train
 from maskseq.types import Encoded, Progress, Record
 
 MOST_EPOCHS, PARAMETERS_A_CELL = 50, 50
-"""Beyond these a run is told that it is out of proportion."""
+"""Beyond these a warning says that a run is out of proportion."""
 FEWEST_CALIBRATED = 2000
 """Known cells of selection data below which no calibration is fitted."""
 CALIBRATED, CALIBRATED_A_FIELD = 3000, 500
@@ -108,10 +109,12 @@ def pretrain(
     stage = origin.position.stage if origin else 0
     training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
     counts = training_counts(output, corpus)
+    judges = judging(resolved, corpus, output, counts)
 
     def hear(event: Event) -> None:
         if isinstance(event, Started):  # the folder is this run's from now on
             write_frequencies(output, corpus, counts)
+            write_losses(output, {part: dict(each.references) for part, each in judges.items()})
         on_event(event)
 
     if experts_only:
@@ -146,8 +149,8 @@ def pretrain(
         training_rows,
         spec,
         run=output,
-        validate=judging(resolved, corpus, "selection", counts),
-        test=judging(resolved, corpus, "test", counts),
+        validate=judges.get("selection"),
+        test=judges.get("test"),
         begin_only=experts_only,
         on_event=hear,
     )
@@ -258,7 +261,7 @@ def trained_parameters(model: Encoder) -> int:
 
 
 def advice(recipe: Recipe, corpus: Corpus, n_parameters: int) -> list[str]:
-    """What is out of proportion: how often the run sees its data, and how large the model is beside them."""
+    """What is out of proportion: how often the run sees its data, and how large the model is compared with them."""
     positions = int(corpus.lengths[corpus.sequences("train")].sum())
     cells = positions * corpus.tokenizer.vocabulary.n_fields
     epochs, found = recipe.training.tokens / max(positions, 1), []

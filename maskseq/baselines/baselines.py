@@ -107,7 +107,7 @@ class Baselines:
         self.predicts |= {name: own_part("baseline", name)(data, tokenizer) for name in own}
 
     def spreads(self) -> dict[int, float]:
-        """Of each ordinal field, the standard deviation of training values, in its unit."""
+        """For each ordinal field, the standard deviation of training values, in its unit."""
         found = {}
         for field, centres in enumerate(self.tokenizer.vocabulary.centres):
             if centres is not None:
@@ -134,4 +134,5 @@ class Baselines:
         """The most frequent spans of a field."""
         requested = self.tokenizer.fields[field]
         end = requested.control_id(END) if END in requested.controls else None
-        return SpanTable((ids[:, field] for ids in self.views), length, self.depth, end)
+        fillable = self.tokenizer.vocabulary.committable[field]
+        return SpanTable((ids[:, field] for ids in self.views), length, self.depth, end, fillable)

@@ -35,7 +35,7 @@ class Frequencies:
     """How probable each value of each field is where nothing else is known."""
 
     fields: tuple[Float[np.ndarray, "_"], ...]
-    """Values are domain tokens: what is said about controls is mostly grammar."""
+    """Values are domain tokens: predictions of controls are mostly grammar."""
 
     @classmethod
     def of(cls, counts: Sequence[Int[np.ndarray, "_"]], tokenizer: Tokenizer[Any]) -> "Frequencies":
@@ -48,7 +48,7 @@ class Frequencies:
         return cls(tuple(each / each.sum() for each in values))
 
     def gains(self, fill: Fill) -> tuple[Float[np.ndarray, " cells"], Float[np.ndarray, " cells"]]:
-        """Of each filled cell, in bits: what its distribution says beyond frequencies, and what there is to say.
+        """For each filled cell, in bits: what its distribution says beyond frequencies, and what there is to say.
 
         That is their Kullback–Leibler divergence and the entropy of the frequencies, both among the values that the
         cell may take; NaN where that is one value, or the cell was given none.
@@ -80,7 +80,7 @@ class Chance:
         self.gained, self.there = np.zeros((2, len(self.names)))
 
     def add(self, fill: Fill) -> Float[np.ndarray, " cells"]:
-        """Take in the fill of a record; of each cell, the bits that were said beyond frequencies, NaN if unknown."""
+        """Count the fill of a record; per cell, the bits gained over frequencies, NaN if unknown."""
         if self.frequencies is None:
             return np.full(len(fill.cells), np.nan)
         gain, entropy = self.frequencies.gains(fill)
@@ -90,7 +90,7 @@ class Chance:
         return gain
 
     def shares(self) -> dict[str, float]:
-        """Of each field that was filled, what was said beyond frequencies, as a share of its entropy."""
+        """Per filled field, the gain over frequencies, as a share of its entropy."""
         return {
             name: float(gained / there)
             for name, gained, there in zip(self.names, self.gained, self.there, strict=True)
@@ -136,7 +136,7 @@ def training_counts(run: Path, corpus: Corpus) -> list[Int[np.ndarray, "_"]]:
     """How often each id occurs in training, as the run has it on record, or else counted now."""
     file = RunFolder(run).frequencies
     if file.exists():
-        with suppress(DataError):  # damaged, or of other tokens, which the checkpoint will tell of
+        with suppress(DataError):  # damaged, or of other tokens, which the checkpoint will report
             return _read(file, corpus.tokenizer)
     return count(corpus.training_ids(), corpus.tokenizer)
 

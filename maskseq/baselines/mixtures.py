@@ -16,7 +16,7 @@ EQUAL, FITTED = "equal mixture", "fitted mixture"
 CELLS = 4000
 """Held-out cells that weights are fitted on."""
 SEGMENT = 512
-"""Positions of the pieces that they are hidden in."""
+"""Positions of the pieces that they are masked in."""
 MASKED_SHARE = 0.15
 HIDDEN = (1, 1, 2, 5, 16)
 
@@ -64,7 +64,7 @@ def mixtures(
 def masked_cells(
     selection: Sequence[Encoded], tokenizer: Tokenizer[Any], n_cells: int, seed: int
 ) -> tuple[list[Example], list[Integer[np.ndarray, "_ 2"]], Integer[np.ndarray, " cells"]]:
-    """Pieces with about so many cells hidden, which cells these are, and what truly stands there."""
+    """Pieces with about so many cells masked, which cells these are, and what truly stands there."""
     seen, cells, truths = [], [], [np.empty(0, np.int64)]
     rng = np.random.default_rng(seed)
     segments = [(i, start) for i, each in enumerate(selection) for start in range(0, len(each), SEGMENT)]

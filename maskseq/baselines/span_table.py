@@ -25,17 +25,26 @@ class SpanTable:
     """
 
     def __init__(
-        self, sequences: Iterable[Integer[np.ndarray, " _"]], length: int, depth: int = 5, end: int | None = None
+        self,
+        sequences: Iterable[Integer[np.ndarray, " _"]],
+        length: int,
+        depth: int = 5,
+        end: int | None = None,
+        fillable: Bool[np.ndarray, " ids"] | None = None,
     ) -> None:
         """Learn spans of `length` ids, with up to `depth` neighbours on either side.
 
-        `end` is the id that marks the end inside of sequences, if there is one: known, and never filled in.
+        `end` is the id that marks the end inside of sequences, if there is one: known, and never filled in. `fillable`
+        are the ids that a fill may have, `[OTHER]` not among them (default: all); spans of others do not count.
         """
         self.length, self.depth, self.end = length, depth, end
         self.levels = [(-1,), (length,), *((-each, length + each - 1) for each in range(2, depth + 1))]
         """From the narrowest context on, where the neighbours are that each adds to the one before."""
         self.line = np.concatenate([self._padded(ids) for ids in sequences])
-        marks = np.cumsum(np.pad(self.line < 0, (1, 0)))  # before each place
+        never = self.line < 0
+        if fillable is not None:
+            never |= ~np.append(fillable, False)[np.clip(self.line, 0, len(fillable))]
+        marks = np.cumsum(np.pad(never, (1, 0)))  # before each place
         places = np.flatnonzero(marks[length:] == marks[:-length])
         self.places = places[np.lexsort(self._packed(places, [each for level in self.levels for each in level])[::-1])]
 

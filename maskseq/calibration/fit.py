@@ -1,7 +1,7 @@
 """Say 80 % and be right in 80 % of the cases: temperatures for reported probabilities, fitted on held-out holes.
 
 A value committed late is given earlier ones that may be wrong, and knows nothing of it; the longer the hole, the more
-confident and the less right it gets. One temperature for each field and class of span lengths mends that (Guo et al.
+confident and the less right it gets. One temperature for each field and class of span lengths corrects that (Guo et al.
 2017, arXiv 1706.04599). Intervals of ordinal fields are moved to the quantiles that held what they promise (Kuleshov et
 al. 2018, arXiv 1807.00263). It changes what is reported, never which value is committed.
 """
@@ -39,7 +39,7 @@ def fit_calibration(
     cells = _Cells.of(fills, n_records)
     if not len(cells.truth):
         raise UsageError(
-            "there is nothing to calibrate on: no known cell was hidden\n\nhint: hold out more data",
+            "there is nothing to calibrate on: no known cell was masked\n\nhint: hold out more data",
             code="too-little-data",
         )
     groups = []

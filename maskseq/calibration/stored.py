@@ -1,4 +1,4 @@
-"""A calibration beside the checkpoint that it was fitted for: a JSON file that the digests there know nothing of."""
+"""A calibration stored with the checkpoint that it was fitted for: a JSON file outside its digests."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -67,7 +67,9 @@ def read_calibration(checkpoint: Path) -> Fitted | None:
     except DataError as error:
         raise DataError(path, f"{error.problem}\n\n{HINT}", code="damaged-file") from None
     if fitted.model != weights_digest(checkpoint):
-        raise DataError(path, f"was fitted for other weights than those beside it\n\n{HINT}", code="other-data")
+        raise DataError(
+            path, f"was fitted for other weights than those of this checkpoint\n\n{HINT}", code="other-data"
+        )
     return fitted
 
 

@@ -247,7 +247,7 @@ reads_a_file = made_of("read_as", _read_as)
 
 def format_options(overrides: list[str] | None) -> dict[str, Any]:
     """What `--set data.format_options.NAME=VALUE` says; `UsageError` for any other key."""
-    from maskseq.recipe import lay_over
+    from maskseq.contract.toml_file import lay_over
 
     given: dict[str, Any] = {}
     for override in overrides or ():

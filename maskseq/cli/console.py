@@ -33,7 +33,7 @@ results = Terminal(highlight=False)
 FILE_WIDTH = 160
 """Columns of a table that goes to a file or another program."""
 PLAIN_SECONDS = 10.0
-"""How often a plain line tells of progress, where there is no terminal to redraw."""
+"""How often a plain line shows progress, where there is no terminal to redraw."""
 
 
 def fail(message: str) -> None:
@@ -45,7 +45,7 @@ def fail(message: str) -> None:
 
 
 def say(what: RenderableType) -> None:
-    """A line or a table beside the results, as it is: brackets in names are no markup."""
+    """A line or a table along with the results, as it is: brackets in names are not markup."""
     talk.print(what, markup=False)
 
 

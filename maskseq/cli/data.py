@@ -26,7 +26,7 @@ def init(
 
     Formats and columns are recognized by content; `--format`, and `--set data.format_options.OPTION=VALUE`, say better.
     Where the content does not say how to read them, the ways to choose from are printed, and the exit code is 2.
-    A second of training tells how long the recipe takes.
+    A second of training shows how long the recipe takes.
     """
     from maskseq.apps import init as starter
 

@@ -1,4 +1,4 @@
-"""What is fitted beside a checkpoint: calibration, gate and length head."""
+"""What is fitted and stored with a checkpoint: calibration, gate and length head."""
 
 import math
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def calibrate(
     read_as: "ReadAs",
     run: RunFolder,
     file: KnownData = None,
-    cells: Annotated[int, typer.Option(min=100, help="About how many known cells to hide and fill.")] = 10_000,
+    cells: Annotated[int, typer.Option(min=100, help="About how many known cells to mask and fill.")] = 10_000,
     order: Order = "entropy_bounded",
     seed: Key = 0,
     experts: Experts = None,
@@ -41,9 +41,9 @@ def calibrate(
     trust_code: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Make stated probabilities honest: of values said to be 80 % sure, 80 % are right.
+    """Calibrate probabilities: of values that are stated to be 80 % sure, 80 % are right.
 
-    Hides stretches of known data, fills them, and fits how much to trust the model by the length of the hole, and for
+    Masks stretches of known data, fills them, and fits how much to trust the model by the length of the hole, and for
     numbers the intervals. The calibration lies beside the checkpoint, whose model stays as it is; infill and score use
     it from then on. Errors and coverage are shown for data that were not fitted on.
     """
@@ -133,7 +133,9 @@ def fit_lengths(
     trust_code: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Train a head that tells how much is missing between two neighbours, for infill's --length and --insert-missing.
+    """Train a head that predicts how much is missing between two neighbours.
+
+    infill's --length and --insert-missing use it.
 
     Takes stretches out of known data and learns to say, from the encoder's states at both ends, how long they were. It
     lies beside the checkpoint, whose model stays as it is.

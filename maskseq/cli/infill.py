@@ -77,7 +77,7 @@ def infill(
     ] = 3.0,
     length_by: Annotated[
         Literal["evidence", "head"],
-        typer.Option(help="What tells how much is missing: the model's evidence, or what fit-lengths has trained."),
+        typer.Option(help="How lengths are estimated: by the model's evidence, or by what fit-lengths has trained."),
     ] = "evidence",
     rule: Annotated[
         list[str] | None,

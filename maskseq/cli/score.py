@@ -1,4 +1,4 @@
-"""What a run tells about a file: how surprising its records are, and vectors of them."""
+"""What a run says about a file: how surprising its records are, and vectors of them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -54,7 +54,7 @@ def score(
     ] = False,
     output: TableFile = None,
     stride: Annotated[
-        int, typer.Option(help="Hide every n-th position in one pass; larger is slower and exacter.")
+        int, typer.Option(help="Mask every n-th position in one pass; larger is slower and exacter.")
     ] = STRIDE,
     field: Fields = None,
     experts: Experts = None,
@@ -132,7 +132,7 @@ def embed(
     layer: Layer = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option("--keep", metavar="COLUMN", help="Write this attribute of records beside them. Repeatable."),
+        typer.Option("--keep", metavar="COLUMN", help="Write this attribute of records along with them. Repeatable."),
     ] = None,
     symmetries: Symmetries = True,
     trust_code: Trust = False,

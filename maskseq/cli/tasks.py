@@ -39,8 +39,8 @@ def finetune(
 ) -> None:
     """Train a run for your labels: classes, sets of labels, numbers; of records, positions, events or running cases.
 
-    Reports the test part with intervals, beside simple methods that need no encoder. Ctrl-C saves and stops; the same
-    command goes on from there to the same weights.
+    Reports the test part with intervals, compared with simple methods without an encoder. Ctrl-C saves and stops; the
+    same command goes on from there to the same weights.
     """
     from maskseq.apps import finetune as commands
     from maskseq.tasks.judge import shown

@@ -96,7 +96,7 @@ def recipes_list(as_json: Json = False) -> None:
 @recipes_app.command("copy")
 def recipes_copy(
     name: Annotated[str, typer.Argument(help="A name from `maskseq recipes list`.")],
-    destination: Annotated[Path, typer.Argument(help="Where to write it; its sample files go beside it.")],
+    destination: Annotated[Path, typer.Argument(help="Where to write it; its sample files go into the same folder.")],
 ) -> None:
     """Copy a recipe, and the samples it reads, to a place of your own."""
     from maskseq.apps import samples as shipped

@@ -21,7 +21,7 @@ def pretrain(
     seed: Seed = None,
     extend: Annotated[
         Path | None,
-        typer.Option("--extend", metavar="RUN", help="Begin the next stage of a run, such as longer pieces."),
+        typer.Option("--extend", metavar="RUN", help="Begin the next stage of a run, such as longer segments."),
     ] = None,
     branch: Annotated[
         Path | None,

@@ -50,7 +50,7 @@ def fenced(
         if _is_of_other_kind(plugin, given_record):
             raise RecordKindError(plugin, given_record, file) from error
         if data and isinstance(error, ValueError):
-            raise DataError(file, str(error), place=f"record {key!r}" if key else "") from error
+            raise DataError(file, str(error), place=f"record {key!r}" if key else "", code="malformed-data") from error
         raise _fault(plugin, method, error, record=key, file=file) from error
 
 
@@ -90,6 +90,8 @@ def naming(file: Path | str) -> Iterator[None]:
 
 class RecordKindError(UsageError):
     """A record is not of the kind that a plug-in is for."""
+
+    code = "not-supported"
 
     def __init__(self, plugin: object, record: Any, file: Path | str) -> None:
         self.file = str(file)
@@ -133,7 +135,7 @@ def encode(tokenizer: Tokenizer[Any], record: Any) -> Encoded:
 
 
 def with_numbers(tokenizer: Tokenizer[Any], record: Any, encoded: Encoded) -> Encoded:
-    """The same with the numbers that its cells were rounded from, where the tokenizer tells them."""
+    """The same with the numbers that its cells were rounded from, where the tokenizer gives them."""
     if encoded.numbers is not None or not tokenizer.defines("numbers"):
         return encoded
     numbers = numbers_of(tokenizer, record)

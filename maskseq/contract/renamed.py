@@ -1,6 +1,6 @@
 """What older recipes, tokenizers and folders call by another name: the one table, and what is read through it.
 
-Whatever tells two runs apart is taken over today's names, with what was left out written out: so neither a new name nor
+Identities of runs are taken over today's names, with what was left out written out: so neither a new name nor
 an option that came later, at its default, makes a run another one.
 """
 
@@ -28,7 +28,7 @@ that was renamed, older keys are given under its name of today."""
 ADDED: Mapping[str, Any] = {}
 """What a recipe that lacks a key means by that, where it is not the key's default, by today's `section.key`."""
 STATE: Mapping[str, Mapping[str, str]] = {}
-"""Of a tokenizer, by the name of its entry point, today's names of its options by the older ones."""
+"""For a tokenizer, by the name of its entry point, today's names of its options by the older ones."""
 FOLDERS: Mapping[str, tuple[str, ...]] = {}
 """Older names of what lies in a run folder, by today's."""
 CLASSES: Mapping[str, tuple[str, str]] = {

@@ -35,7 +35,7 @@ class Symmetry(Generic[R]):
     transform: Callable[[R], R]
     """g, on records."""
     id_maps: tuple[tuple[int, ...], ...]
-    """Of each field *of the result*, the image of every id, `[MASK]` included (which maps to itself)."""
+    """For each field *of the result*, the image of every id, `[MASK]` included (which maps to itself)."""
     reverse: bool = False
     field_order: tuple[int, ...] | None = None
     """Which field each column of the result is taken from (None: unchanged)."""

@@ -93,7 +93,7 @@ def build_share(
     on_error: OnError = "stop",
     progress: Progress = lambda units, of: None,
 ) -> None:
-    """Write every n-th part only: job `i` of an array of `n` (from 1), beside the others.
+    """Write every n-th part only: job `i` of an array of `n` (from 1), while the others run.
 
     `build_corpus` with the same arguments, once they are done, finds all parts there and finishes the corpus.
     """
@@ -126,26 +126,14 @@ def build_from_records(
     """The same from records of any origin, in this process; `format` reads files that are a part of the split.
 
     Where there is a corpus of such a build already, the records are encoded and compared with it: equal ones go on with
-    it. Nothing else tells whether they are the same as the last time, so an interrupted build starts over.
+    it. Nothing else shows whether they are the same as the last time, so an interrupted build starts over.
     """
     folder = open_folder(output)
     there = current_manifest(folder) or {}
     split = split or SplitConfig()
-    units = part_units or _default_part_units(tokenizer)
     held_out = _held_out_sources(split, format)
-    made = BuildPlan(
-        tokenizer,
-        held_out,
-        None,
-        units,
-        on_error,
-        variants,
-        group=split.group,
-        moments=split.by_time,
-        numbers=tokenizer.keeps_numbers,
-        replaces=there.get("replaces", ""),
-    )
-    job = made.found_in(folder)
+    made = _planned(held_out, None, tokenizer, part_units, on_error, variants, split)
+    job = replace(made, replaces=there.get("replaces", "")).found_in(folder)
     if not overwrite and is_built(folder, job):
         with folder.exclusive():
             if not _holds(folder, there["parts"], _groups(records, split, format, job), job):
@@ -164,16 +152,14 @@ def build_from_records(
 
 
 def _holds(folder: Folder, parts: Sequence[dict[str, Any]], groups: Iterable[Group], job: BuildPlan) -> bool:
-    """Whether parts are those of the records: as many are read as it takes to tell."""
+    """Whether parts are those of the records: as many are read as it takes to know."""
     entries = iter(parts)
     for given, records in groups:
         entry = next(entries, None)
         if entry is None:
             return False
         part = Part(folder, entry["name"], entry["digest"])
-        if not holds(
-            part, records, job.tokenizer, job.on_error, job.variants, job.group, given, job.moments, job.numbers
-        ):
+        if not holds(part, records, job, given):
             return False
     return next(entries, None) is None
 
@@ -197,12 +183,23 @@ def _job_of_files(
     described: dict[str, Any] | None = None
     if format is not None:
         described = {"name": name_of("formats", type(format)), "options": format.identity()}
-    units = part_units or _default_part_units(tokenizer)
+    return _planned(tuple(sources), described, tokenizer, part_units, on_error, variants, split)
+
+
+def _planned(
+    sources: tuple[dict[str, Any], ...],
+    format: dict[str, Any] | None,
+    tokenizer: Tokenizer[Any],
+    part_units: int | None,
+    on_error: OnError,
+    variants: int,
+    split: SplitConfig,
+) -> BuildPlan:
     return BuildPlan(
         tokenizer,
-        tuple(sources),
-        described,
-        units,
+        sources,
+        format,
+        part_units or max(PART_CELLS // len(tokenizer.fields), 1),
         on_error,
         variants,
         group=split.group,
@@ -243,10 +240,6 @@ def _require(path: Path) -> None:
         raise DataError(path, "there is no such file", code="missing-file")
 
 
-def _default_part_units(tokenizer: Tokenizer[Any]) -> int:
-    return max(PART_CELLS // len(tokenizer.fields), 1)
-
-
 def _write_parts(
     groups: Iterable[tuple[int, Group]],
     folder: Folder,
@@ -263,6 +256,7 @@ def _write_parts(
         workers = 1  # starting a process takes longer than a single part
     engine, in_flight = engine_for(workers, scheduler, job.tokenizer, folder)
     pending: set[Future[None]] = set()
+    sent = replace(job, sources=())  # there may be thousands, and workers do not need them
     n_units = 0
     try:
         for index, (given, records) in groups:
@@ -270,22 +264,7 @@ def _write_parts(
             if part_name(index) not in there:
                 while len(pending) >= in_flight:
                     _collect(pending)
-                pending.add(
-                    engine.submit(
-                        write_part,
-                        folder,
-                        job.parts,
-                        index,
-                        records,
-                        job.tokenizer,
-                        job.on_error,
-                        job.variants,
-                        job.group,
-                        given,
-                        job.moments,
-                        job.numbers,
-                    )
-                )
+                pending.add(engine.submit(write_part, folder, job.parts, index, records, sent, given))
             progress(n_units, None)
         while pending:
             _collect(pending)

@@ -94,7 +94,7 @@ def reader_for(
 
 def _by_content(file: Path, tokenizer: Tokenizer[Any]) -> tuple[str, Mapping[str, Any]] | None:
     """The format, and options that it needs, of a file that no training file is like: of those whose records the
-    tokenizer reads, the one that its name tells, else the one that knows its content best.
+    tokenizer reads, the one that its name says, else the one that knows its content best.
     """
     if (name := _by_name(file, tokenizer)) is not None:
         return name, {}

@@ -48,7 +48,7 @@ def encode_records(
                 skipped.append(f"{record.key}: {EMPTY}")
                 continue
             if not len(result):
-                raise DataError(f"record {record.key!r}", "there is nothing in it to tokenize")
+                raise DataError(f"record {record.key!r}", "there is nothing in it to tokenize", code="empty-data")
         except DataError as error:
             if on_error == "stop":
                 raise (hinted(error) if len(records) > 1 else error) from error
@@ -117,7 +117,7 @@ def checked_tokens(rows: Sequence[EncodedRow], tokenizer: Tokenizer[Any]) -> Int
 
 
 def numbers_of_rows(rows: Sequence[EncodedRow], tokenizer: Tokenizer[Any]) -> Float64[np.ndarray, "positions fields"]:
-    """What the ordinal cells of all rows were rounded from; NaN elsewhere, and in variants that do not tell."""
+    """What the ordinal cells of all rows were rounded from; NaN elsewhere, and in variants that do not give them."""
     found = [np.empty((0, len(tokenizer.fields)))]
     for row in rows:
         own = row.encoded if row.variant else with_numbers(tokenizer, row.record, row.encoded)

@@ -44,7 +44,7 @@ class BuildPlan:
     part_units: int
     on_error: OnError
     variants: int
-    """Of each record, how many of the tokenizer's variants are stored."""
+    """How many of the tokenizer's variants of a record are stored."""
     group: str = ""
     """The attribute by which the split keeps records together; "" for none."""
     moments: bool = False
@@ -224,7 +224,7 @@ def _near_copies(corpus: Corpus, table: RecordTable, share: float) -> Int[np.nda
 
 
 def _content(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What tells a corpus from another, but for its tokenizer, which the name of the parts tells as well."""
+    """What identifies a corpus, but for its tokenizer, which is in the name of the parts."""
     return {key: value for key, value in manifest.items() if key not in (*SIGNED, "tokenizer")}
 
 

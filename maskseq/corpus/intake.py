@@ -12,15 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 from maskseq.contract.fence import encode, naming, read, streamed
 from maskseq.errors import DataError, DataWarning
 from maskseq.formats import Format
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Record
-
-T = TypeVar("T")
 
 OnError = Literal["stop", "skip"]
 SHOWN = 3
@@ -181,11 +179,12 @@ def _line(error: DataError) -> str:
     return str(error).partition("\n\n")[0] + ", and nothing behind it can be read" * error.ends
 
 
-class Restored(Generic[T]):
+class Restored:
     """Puts what was passed over back in its place among what became of the records."""
 
-    def __init__(self, items: Iterable[Any]) -> None:
-        self._items = items
+    def __init__(self, items: Iterable[Any], *, kept: bool = True) -> None:
+        """Without `kept`, errors leave nothing in their place."""
+        self._items, self._kept = items, kept
         self._left: deque[tuple[int, Left]] = deque()
         """Behind how many records each was."""
 
@@ -199,23 +198,17 @@ class Restored(Generic[T]):
                 n += 1
                 yield item
 
-    def among(self, results: Iterable[T], *, kept: bool = True) -> Iterator[T | Record | DataError]:
-        """One result a record, in order, and what was passed over: a record as it was, or an error that is `kept`.
+    def before(self, n: int | None) -> Iterator[Record | DataError]:
+        """What was passed over before the nth record, from 0, or at the end: a record as it was, or an error.
 
-        Raises an error in whose place nothing can be written; without `kept`, errors leave nothing.
+        Raises an error in whose place nothing can be written.
         """
-        for n, result in enumerate(results):
-            yield from self._before(n, kept)
-            yield result
-        yield from self._before(None, kept)
-
-    def _before(self, n: int | None, kept: bool) -> Iterator[Record | DataError]:
         while self._left and (n is None or self._left[0][0] <= n):
             _, (item, why) = self._left.popleft()
             if not isinstance(item, DataError):
                 yield item
-            elif kept and item.kept is None:
+            elif self._kept and item.kept is None:
                 problem = f"{why.problem} (it cannot be skipped, as what stands there could not be written back)"
-                raise DataError(why.path, problem, place=why.place)
-            elif kept:
+                raise DataError(why.path, problem, place=why.place, code=why.code)
+            elif self._kept:
                 yield item

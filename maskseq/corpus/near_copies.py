@@ -41,7 +41,7 @@ def near_copies(
     read: Callable[[int], Iterable[Integer[np.ndarray, "_ _"]]],
     share: float,
 ) -> Int[np.ndarray, " records"] | None:
-    """The same number for records that are nearly the same; None where none are, or the tokenizer cannot tell.
+    """The same number for records that are nearly the same; None where none are, or the tokenizer does not say.
 
     `units` are the raw units of each record; `read` gives its ids, in stretches that overlap by `WORD` - 1 positions.
     """
@@ -53,7 +53,7 @@ def near_copies(
 
 
 def leaders(read: ReadWords, records: Sequence[int], n_records: int, share: float) -> Int[np.ndarray, " n_records"]:
-    """Of each record, the first one of its group: two of `records` stand in one where more than `share` of the
+    """For each record, the first one of its group: two of `records` stand in one where more than `share` of the
     different words of the one with fewer words occur in the other.
     """
     leader = np.arange(n_records)

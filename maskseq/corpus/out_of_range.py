@@ -17,7 +17,7 @@ R = TypeVar("R", bound=Record)
 OUTSIDE = 0.05
 """Widths of the training range by which a number is outside: new data always reach a little further than old."""
 SHARE = 0.01
-"""Of a column's numbers: if so many are outside, it is said."""
+"""The share of a column's numbers outside the training range from which on a warning is given."""
 FEWEST = 3
 """So many, too, unless they are a tenth of all."""
 FAR = 1.5
@@ -53,7 +53,7 @@ class OutOfRange:
         return rest
 
     def shares(self) -> dict[str, float]:
-        """Of each column that has numbers outside, their share."""
+        """For each column that has numbers outside, their share."""
         return {name: outside / numbers for name, (numbers, outside, _) in self._columns().items() if outside}
 
     def warning(self, among: str = "numbers") -> str | None:
@@ -92,7 +92,7 @@ def watched(records: Iterable[R], tokenizer: Tokenizer[Any]) -> Iterator[R]:
 def nearby(
     beyond: Float[np.ndarray, "length fields"] | None, cells: Int[np.ndarray, "cells 2"]
 ) -> Float[np.ndarray, " cells"]:
-    """Of each filled cell, how many of the `NEAR` nearest known numbers of its field on either side lie outside.
+    """For each filled cell, how many of the `NEAR` nearest known numbers of its field on either side lie outside.
 
     NaN in fields without numbers.
     """

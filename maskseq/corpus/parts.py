@@ -6,7 +6,7 @@
       tokens        [positions, fields], the narrowest unsigned dtype; sharded, bit-shuffled zstd, crc32c
       weights       [positions, fields] float32, only where a tokenizer gives loss weights
       numbers       [positions, fields] float64, what ordinal cells were rounded from, NaN elsewhere; only where a
-                    tokenizer tells them
+                    tokenizer gives them
       cell_units    [positions, fields, 2] raw units of each cell, only where a tokenizer gives them with the ids
       offsets       [records + 1] first position of each record
       units         [records] raw units of each record

@@ -191,7 +191,7 @@ class Corpus:
         """The positions `start:stop` through all parts; weights are None where every part has none.
 
         What is context only has weight 0. With `numbers`, also what ordinal cells were rounded from; None where the
-        corpus does not tell.
+        corpus does not say.
         """
         found = self._read_parts(start, stop, numbers)
         if not self.manifest.get("sequences", {}).get("context"):

@@ -42,7 +42,7 @@ class RecordTable:
     """Of records of a file that is a part as a whole, that part; they follow the others, for which it is 0."""
 
     moments: Float[np.ndarray, "own_units"] | None = None
-    """When each raw unit of the records was that are no variants, one record after the other; NaN: not known."""
+    """The time of each raw unit of the records, variants left out, one record after the other; NaN: not known."""
 
     @cached_property
     def own(self) -> "RecordTable":

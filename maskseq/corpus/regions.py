@@ -64,7 +64,7 @@ def draw_regions(
     taken: Sequence[Region],
     records: Bool[np.ndarray, "records"],
 ) -> list[Region]:
-    """Of every long record of `records` (or, if none is, of their longest), one region at a place keyed by its name.
+    """For every long record of `records` (or, if none is, of their longest), one region at a place keyed by its name.
 
     It lies a guard gap apart from the regions that are `taken`, and is shorter where there is no room for the share.
     """

@@ -88,13 +88,13 @@ def _resolve(table: RecordTable, config: SplitConfig) -> tuple[str, list[str]]:
 
 
 def first_alike(labels: Integer[np.ndarray, "records"]) -> Int[np.ndarray, "records"]:
-    """Of each record, the first one with the same label."""
+    """For each record, the first one with the same label."""
     _, first, group = np.unique(labels, return_index=True, return_inverse=True)
     return first[group]
 
 
 def _leaders(table: RecordTable, config: SplitConfig) -> Int[np.ndarray, "records"]:
-    """Of each record, the first one that it must stand with: of its group or of (nearly) the same content, over any
+    """For each record, the first one that it must stand with: of its group or of (nearly) the same content, over any
     number of records between them.
     """
     leader = themselves = np.arange(len(table))
@@ -114,7 +114,7 @@ def _leaders(table: RecordTable, config: SplitConfig) -> Int[np.ndarray, "record
 
 
 def _groups(table: RecordTable, config: SplitConfig) -> Int[np.ndarray, "records"]:
-    """Of each record, the first one of its group."""
+    """For each record, the first one of its group."""
     themselves = np.arange(len(table))
     if table.groups is None:
         return themselves

@@ -98,7 +98,7 @@ def _near_copies(own: RecordTable) -> dict[str, int]:
 
 
 def _of_files(table: RecordTable, choice: Division, config: SplitConfig) -> dict[str, dict[str, int]]:
-    """Of each file that is a part as a whole, how many of its records stand in the files that are trained on, too."""
+    """For each file that is a part as a whole, how many of its records stand in the files that are trained on, too."""
     found = {}
     for part in config.files:
         assert table.given is not None

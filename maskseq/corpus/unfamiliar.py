@@ -20,7 +20,7 @@ R = TypeVar("R", bound=Record)
 SHOWN = 3
 """Ways in which records are unlike those that were trained on."""
 SHARE = 0.5
-"""Of a field's known values: from so many on that the vocabulary lacks, it is reported."""
+"""Share of a field's known values that the vocabulary lacks, from which on it is reported."""
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Long runs of positions of which nothing is known, such as the megabases of N in an assembled genome.
 
-A build records them beside the tokens; the split cuts sequences there, so that no window is spent on them.
+A build records them along with the tokens; the split cuts sequences there, so that no window is spent on them.
 """
 
 from dataclasses import dataclass

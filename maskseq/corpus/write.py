@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Int, Integer, Shaped, UInt64
 
 from maskseq.corpus.encode import EncodedRow, checked_tokens, encode_records, numbers_of_rows, offsets_of, with_variants
+from maskseq.corpus.finish import BuildPlan
 from maskseq.corpus.hashing import hash64
-from maskseq.corpus.intake import OnError
 from maskseq.corpus.parts import EXAMPLES, Part, part_name
 from maskseq.corpus.record_table import UNALIGNED, group_number, moments_of
-from maskseq.corpus.split_config import PARTS, TRAIN
+from maskseq.corpus.split_config import PARTS
 from maskseq.corpus.unknown_runs import find_runs
 from maskseq.errors import DataError
 from maskseq.storage.folder import SEAL, Folder, block_digests, to_json
@@ -26,43 +26,22 @@ IMAGE_CHUNK = 1 << 22  # positions that symmetries transform at a time
 
 
 def write_part(
-    folder: Folder,
-    parts: str,
-    index: int,
-    records: Sequence[Record | DataError],
-    tokenizer: Tokenizer[Any],
-    on_error: OnError,
-    n_variants: int = 0,
-    group: str = "",
-    given: int = TRAIN,
-    moments: bool = False,
-    numbers: bool = False,
+    folder: Folder, parts: str, index: int, records: Sequence[Record | DataError], plan: BuildPlan, given: int
 ) -> None:
     """Encode `records` and write them as part `index` below `parts`. It is made in memory: nobody sees half of it.
 
-    A `DataError` stands for a record that could not be read: it counts as skipped. `group` is the attribute by which
-    the split keeps records together, `given` the part of the split that they are as a whole, if they are one; with
-    `moments`, it may divide them by the times of their raw units; with `numbers`, those are kept beside their bins.
+    A `DataError` stands for a record that could not be read: it counts as skipped. `given` is the part of the split
+    that the records are as a whole; `TRAIN` if they are to be divided.
     """
-    arrays, summary = _contents(records, tokenizer, on_error, n_variants, group, given, moments, numbers)
+    arrays, summary = _contents(records, plan, given)
     files = _files(arrays)
     summary["files"] = {name: {"size": len(data), "blocks": block_digests(data)} for name, data in files.items()}
     folder.write_part(f"{parts}/{part_name(index)}", files | {SEAL: to_json(summary)})
 
 
-def holds(
-    part: Part,
-    records: Sequence[Record | DataError],
-    tokenizer: Tokenizer[Any],
-    on_error: OnError,
-    n_variants: int = 0,
-    group: str = "",
-    given: int = TRAIN,
-    moments: bool = False,
-    numbers: bool = False,
-) -> bool:
+def holds(part: Part, records: Sequence[Record | DataError], plan: BuildPlan, given: int) -> bool:
     """Whether a part is what `write_part` would make of these records, whatever its bytes were compressed with."""
-    arrays, summary = _contents(records, tokenizer, on_error, n_variants, group, given, moments, numbers)
+    arrays, summary = _contents(records, plan, given)
     names = set()
     for name, values in arrays:
         names.add(name)
@@ -72,28 +51,21 @@ def holds(
 
 
 def _contents(
-    records: Sequence[Record | DataError],
-    tokenizer: Tokenizer[Any],
-    on_error: OnError,
-    n_variants: int,
-    group: str,
-    given: int,
-    moments: bool,
-    numbers: bool,
+    records: Sequence[Record | DataError], plan: BuildPlan, given: int
 ) -> tuple[Iterator[tuple[str, Shaped[np.ndarray, "n ..."]]], dict[str, Any]]:
     """The arrays of a part, by name, one after the other, and what its summary says of them."""
-    kept, encoded, skipped = encode_records(records, tokenizer, on_error)
-    rows = with_variants(kept, encoded, tokenizer, n_variants)
+    kept, encoded, skipped = encode_records(records, plan.tokenizer, plan.on_error)
+    rows = with_variants(kept, encoded, plan.tokenizer, plan.variants)
     summary = {
         "records": len(rows),
         "variants": len(rows) - len(kept),
         "positions": sum(len(row.encoded) for row in rows),
         "units": sum(len(r) for r in kept),
         "skipped": {"records": len(skipped), "examples": skipped[:EXAMPLES]},
-        "losses": _losses(kept, encoded, tokenizer),
+        "losses": _losses(kept, encoded, plan.tokenizer),
         **({"given": PARTS[given]} if given else {}),
     }
-    return _arrays(rows, tokenizer, group, moments, numbers), summary
+    return _arrays(rows, plan), summary
 
 
 def _losses(
@@ -107,10 +79,9 @@ def _losses(
     return {source: asdict(loss) for source, loss in total.items()}
 
 
-def _arrays(
-    rows: Sequence[EncodedRow], tokenizer: Tokenizer[Any], group: str, moments: bool, numbers: bool
-) -> Iterator[tuple[str, Shaped[np.ndarray, "n ..."]]]:
+def _arrays(rows: Sequence[EncodedRow], plan: BuildPlan) -> Iterator[tuple[str, Shaped[np.ndarray, "n ..."]]]:
     """Everything that a part holds; arrays that would say nothing are left out."""
+    tokenizer = plan.tokenizer
     tokens = checked_tokens(rows, tokenizer)
     keys = [row.record.key.encode() for row in rows]
     offsets = offsets_of([len(row.encoded) for row in rows])
@@ -121,7 +92,7 @@ def _arrays(
             np.ones(row.encoded.ids.shape) if row.encoded.weights is None else row.encoded.weights for row in rows
         ]
         yield ("weights", np.concatenate(weights).astype(np.float32))
-    if numbers:
+    if plan.numbers:
         yield ("numbers", numbers_of_rows(rows, tokenizer))
     units = [row.encoded.units for row in rows if row.encoded.units is not None]
     if units:
@@ -146,9 +117,9 @@ def _arrays(
     spans = [row.record.span() for row in rows]
     if spans and all(s is not None for s in spans):
         yield ("spans", np.array(spans, np.float64))
-    if group:
-        yield ("groups", np.array([group_number(row.record, group) for row in rows], np.uint64))
-    if moments and (times := moments_of([row.record for row in rows if row.variant == 0])) is not None:
+    if plan.group:
+        yield ("groups", np.array([group_number(row.record, plan.group) for row in rows], np.uint64))
+    if plan.moments and (times := moments_of([row.record for row in rows if row.variant == 0])) is not None:
         yield ("moments", times)
 
 
@@ -191,7 +162,7 @@ def content_hashes(
     offsets: Int[np.ndarray, "records_plus_1"],
     symmetries: Sequence[Symmetry[Any]],
 ) -> UInt64[np.ndarray, "records"]:
-    """Of each record, the same number for exact duplicates and for images under the (commuting) symmetries.
+    """For each record, the same number for exact duplicates and for images under the (commuting) symmetries.
 
     64 bits: among 10⁸ records a chance collision has odds of 1 in 3,700, and would only tie two records together.
     """

@@ -1,4 +1,4 @@
-"""How well a score tells abnormal records from normal ones: at the best threshold, and at those that find most."""
+"""How well a score separates abnormal records from normal ones: at the best threshold, and at those that find most."""
 
 import numpy as np
 from jaxtyping import Bool, Float

@@ -87,7 +87,7 @@ class Answers:
     confidence: Float[np.ndarray, " cells"]
     """Its probability."""
     mean: Float[np.ndarray, " cells"]
-    """Ordinal fields: the expected value, in the field's unit; NaN elsewhere and where the truth is no number."""
+    """Ordinal fields: the expected value, in the field's unit; NaN elsewhere and where the truth is not a number."""
     crps: Float[np.ndarray, " cells"]
     """Ordinal fields: the continuous ranked probability score, in the field's unit; NaN likewise."""
     rank: Float[np.ndarray, "cells 2"]

@@ -37,7 +37,7 @@ def held_out_fills(
     share: float = 0.1,
     batch_positions: int = 1 << 18,
 ) -> Iterator[tuple[Fill, Integer[np.ndarray, "length fields"]]]:
-    """Hide spans of keys and encoded records, fill them as `config` says, and give each fill with the truth."""
+    """Mask spans of keys and encoded records, fill them as `config` says, and give each fill with the truth."""
 
     def tasks() -> Iterator[Task]:
         for key, encoded in records:
@@ -62,7 +62,7 @@ def held_out_fills(
 def segments_of(
     records: Iterable[tuple[str, Encoded]], *, context: int, cells: int, share: float, seed: int
 ) -> tuple[list[tuple[str, Encoded]], int]:
-    """Pieces of these records to hide a `share` of, chosen at random among the first `MAX_POSITIONS` positions.
+    """Pieces of these records to mask a `share` of, chosen at random among the first `MAX_POSITIONS` positions.
 
     And how often to use all of them, each time with other holes, for about so many cells.
     """
@@ -91,7 +91,7 @@ def calibrate_on(
     cells: int,
     on_progress: Progress = lambda done, of: None,
 ) -> Calibration:
-    """Fit a calibration on about so many cells hidden in known records."""
+    """Fit a calibration on about so many cells masked in known records."""
     cells = min(cells, max(MAX_PROBABILITIES // max(tokenizer.vocabulary.n_outputs), 1000))
     n_fields = tokenizer.vocabulary.n_fields - len(tokenizer.vocabulary.given)
     a_position = (1 + n_fields) / 2  # spans are of one field or, as often, of all
@@ -120,10 +120,10 @@ def mask_spans(
     lengths: Sequence[int],
     share: float,
 ) -> Bool[np.ndarray, "length fields"]:
-    """Hide known cells in spans of these lengths, each length about as many cells, up to a share of the positions.
+    """Mask known cells in spans of these lengths, each length about as many cells, up to a share of the positions.
 
-    A span takes all fields or, as often, one of them; spans of a field never touch. Cells that would give a hidden one
-    away are hidden with it, also those of weight 0, which are context that is not asked about.
+    A span takes all fields or, as often, one of them; spans of a field never touch. Cells that would give a masked one
+    away are masked with it, also those of weight 0, which are context that is not asked about.
     """
     length, n_fields = encoded.ids.shape
     known = tokenizer.vocabulary.askable(encoded.ids)

@@ -56,7 +56,7 @@ def compare_errors(
 ) -> NumberFigures:
     """Z-scored errors over all ordinal fields, with intervals; the product paired with the method that is best.
 
-    `floor` names what is no method: the error of the bins alone.
+    `floor` is not a method: it is the error of the bins alone.
     """
     spread = np.array([spreads.get(field, np.nan) for field in range(max(spreads) + 1)])
     there = np.flatnonzero(~np.isnan(truth))

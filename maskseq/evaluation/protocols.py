@@ -41,19 +41,21 @@ class MaskedExample:
     masked: Bool[np.ndarray, "length fields"]
     """What no method sees."""
     cells: Int[np.ndarray, "cells 2"]
-    """(position, field) of those hidden cells whose value is known, sorted: what is scored."""
+    """(position, field) of those masked cells whose value is known, sorted: what is scored."""
     span: int
-    """Positions of the gap; 1 where single positions or cells are hidden."""
+    """Positions of the gap; 1 where single positions or cells are masked."""
     objective: str
     """How cells were chosen: the protocol, or the training objective."""
     ratio: float
-    """Share of the cells that is hidden."""
+    """Share of the cells that is masked."""
     numbers: Float[np.ndarray, "length fields"] | None = None
     """What ordinal cells were rounded from; None: only the centres of bins are known."""
     key: str = ""
     """The record's, and"""
     start: int = 0
     """where the window begins in it: experts leave out what they have counted of it."""
+    tied: Bool[np.ndarray, " length"] | None = None
+    """Positions of the same time as the one before, whose order says nothing; None: times are not known."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,25 @@ class Protocol:
                         share = len(cells) / np.count_nonzero(window.scorable[:stop])
                         objective = masked.objective or self.name
                         ids, numbers = segment.ids[:stop], None if segment.numbers is None else segment.numbers[:stop]
+                        tied = tied_positions(ids, tokenizer)
                         yield MaskedExample(
-                            region, ids, masked.cells, cells, masked.span, objective, share, numbers, key, start
+                            region, ids, masked.cells, cells, masked.span, objective, share, numbers, key, start, tied
                         )
+
+
+def tied_positions(
+    ids: Integer[np.ndarray, "length fields"], tokenizer: Tokenizer[Any]
+) -> Bool[np.ndarray, " length"] | None:
+    """Which positions are of the same time as the one before: no time has elapsed (`Tokenizer.elapsed`)."""
+    if tokenizer.elapsed is None:
+        return None
+    column = tokenizer.vocabulary.names.index(tokenizer.elapsed)
+    centres = tokenizer.fields[column].centres
+    assert centres is not None
+    zero = np.flatnonzero(np.array(centres) == 0)
+    tied = np.isin(ids[:, column], zero)
+    tied[:1] = False
+    return np.asarray(tied)
 
 
 @dataclass(frozen=True)
@@ -169,7 +187,7 @@ class SourceWindow:
         return len(self.segment) - any(ends)
 
     def places(self, n: int, stop: int) -> Int[np.ndarray, " places"]:
-        """Where `n` positions on end may be hidden, all before `stop`: not among those that are context only."""
+        """Where `n` positions on end may be masked, all before `stop`: not among those that are context only."""
         weights = self.segment.weights
         requested = np.ones(len(self.segment), bool) if weights is None else (weights > 0).any(axis=1)
         skipped = np.concatenate([[0], np.cumsum(~requested)])
@@ -191,7 +209,7 @@ class SourceWindow:
 
 @dataclass(frozen=True)
 class MaskedCells:
-    """One example's worth of hidden cells."""
+    """One example's worth of masked cells."""
 
     cells: Bool[np.ndarray, "length fields"]
     """Of the window, or of as much of its beginning as is shown."""

@@ -69,11 +69,11 @@ class Continuation:
     """The probability of a value outside the vocabulary."""
 
     def posterior(self, field: int, centres: tuple[float, ...]) -> Posterior:
-        """Of an ordinal field, a row a step, given that there is a number."""
+        """Means, medians and intervals of an ordinal field, a row a step, given that there is a number."""
         return posterior(self.marginals[:, field], centres)
 
     def sums(self, field: int, centres: tuple[float, ...]) -> Float[np.ndarray, " samples"]:
-        """Of each sample, the sum of an ordinal field: of gaps, the time until the end."""
+        """The sum of an ordinal field in each sample: of gaps, the time until the end."""
         values = np.append(np.asarray(centres, np.float64), 0.0)
         return np.asarray(values[np.minimum(self.ids[:, :, field], len(centres))].sum(axis=1))
 

@@ -90,7 +90,7 @@ INTERVALS = tuple(f"{side}{level:.0%}".rstrip("%") for level in LEVELS for side 
 TIMES = ("time_mean", "time_median", *(f"time_{name}" for name in INTERVALS))
 
 STEP_COLUMNS, REST_COLUMNS, DRAWN_COLUMNS = (columns_of(each) for each in (StepRow, RestRow, DrawnRow))
-"""Of the tables, with their types."""
+"""Columns of the tables, with their types."""
 
 
 def step_rows(key: str, known: int, found: Continuation, tokenizer: Tokenizer[Any]) -> Iterator[StepRow]:

@@ -39,28 +39,20 @@ class Journal:
             folder.mkdir(parents=True)
             (folder / IDENTITY).write_text(reported, encoding="utf-8")
 
-    def fills(self, inputs: Sequence[np.ndarray | None], make: Callable[[], list[Fill]]) -> list[Fill]:
-        """The fills of a batch with these inputs: those on record, or those made now and put on record."""
-        path = self._path(inputs)
-        found = _read(path)
-        if found is None:
-            found = make()
-            _write(path, found)
-        return found
+    def place(self, inputs: Sequence[np.ndarray | None]) -> Path:
+        """Where what comes of a batch with these inputs is on record, or will be."""
+        return self.folder / f"{_digest(inputs)}.npz"
 
     def arrays(
         self, inputs: Sequence[np.ndarray | None], make: Callable[[], dict[str, np.ndarray]]
     ) -> dict[str, np.ndarray]:
         """Arrays that come of a batch: those on record, or those made now and put on record."""
-        path = self._path(inputs)
+        path = self.place(inputs)
         found = _saved(path)
         if found is None:
             found = make()
             _save(path, found)
         return found
-
-    def _path(self, inputs: Sequence[np.ndarray | None]) -> Path:
-        return self.folder / f"{_digest(inputs)}.npz"
 
 
 def _identity_in(folder: Path) -> Any:
@@ -72,7 +64,8 @@ def _identity_in(folder: Path) -> Any:
         return None
 
 
-def _write(path: Path, fills: Sequence[Fill]) -> None:
+def write_fills(path: Path, fills: Sequence[Fill]) -> None:
+    """Put the fills of a batch on record, of one sample each."""
     joined = Fill.joined([fills])
     arrays = {name: getattr(joined, name) for name in _OF_CELLS}
     arrays |= {name: getattr(joined, name) for name in _OPTIONAL if getattr(joined, name) is not None}
@@ -97,7 +90,7 @@ def _saved(path: Path) -> dict[str, np.ndarray] | None:
         return None
 
 
-def _read(path: Path) -> list[Fill] | None:
+def read_fills(path: Path) -> list[Fill] | None:
     """The fills of a batch, if they are on record."""
     arrays = _saved(path)
     if arrays is None or not {*_OF_CELLS, "counts", "passes"} <= arrays.keys():

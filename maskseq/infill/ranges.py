@@ -265,18 +265,23 @@ def _read_bed(path: Path) -> list[tuple[str, Range]]:
     except FileNotFoundError:
         raise DataError(path, "no such file", code="missing-file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(path, f"cannot be read as text: {error}") from None
+        raise DataError(path, f"cannot be read as text: {error}", code="malformed-data") from None
     ranges: list[tuple[str, Range]] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith(("#", "track", "browser")):
             continue
         columns = line.split("\t")
         if len(columns) < 3 or not (_is_unit(columns[1]) and _is_unit(columns[2])):
-            raise DataError(path, "expected name, start and end, separated by tabs", place=f"line {number}")
+            raise DataError(
+                path, "expected name, start and end, separated by tabs", place=f"line {number}", code="malformed-data"
+            )
         start, stop = int(columns[1]), int(columns[2])
         if start >= stop:
             raise DataError(
-                path, f"the stretch {start}-{stop} is empty (BED is 0-based, half-open)", place=f"line {number}"
+                path,
+                f"the stretch {start}-{stop} is empty (BED is 0-based, half-open)",
+                place=f"line {number}",
+                code="malformed-data",
             )
         ranges.append((columns[0], (start, stop)))
     if not ranges:

@@ -131,11 +131,17 @@ def read_interval(text: str) -> tuple[float, float]:
 def _read_graph(path: Path) -> dict[str, list[str]]:
     try:
         graph = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(path, "no such file", code="missing-file") from None
     except (OSError, ValueError) as error:
-        raise DataError(path, f"cannot be read as a process graph: {error}") from None
+        raise DataError(path, f"cannot be read as a process graph: {error}", code="malformed-data") from None
     lists = isinstance(graph, dict) and all(isinstance(each, list) for each in graph.values())
     if not lists or not all(isinstance(name, str) for each in graph.values() for name in each):
-        raise DataError(path, 'a process graph is a JSON object of lists, such as {"": ["start"], "start": ["end"]}')
+        raise DataError(
+            path,
+            'a process graph is a JSON object of lists, such as {"": ["start"], "start": ["end"]}',
+            code="malformed-data",
+        )
     return {str(name): each for name, each in graph.items()}
 
 

@@ -5,7 +5,6 @@ Chunks that do not see one another (`window_plan.py` decides which) run together
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Integer
@@ -13,7 +12,7 @@ from jaxtyping import Bool, Integer
 from maskseq.constraints import Constraint, Grammar
 from maskseq.corpus.budget import reaching, within
 from maskseq.errors import UsageError
-from maskseq.infill.journal import Journal
+from maskseq.infill.journal import Journal, read_fills, write_fills
 from maskseq.infill.sampler import InfillConfig, infill
 from maskseq.infill.window_plan import Filled, Task, Window, WindowPlan, key_number
 from maskseq.predict.protocol import Example, Fill, Predict, Rejects
@@ -85,7 +84,6 @@ def _run(
         for batch in _batches(parts, batch_positions, max(vocabulary.n_outputs)):
             windows = [job.window(chunk, sample) for job, chunk, sample in batch]
             keys = [(key_number(job.task.key), chunk.origin, sample) for job, chunk, sample in batch]
-
             examples = [
                 Example(encoded.ids, encoded.numbers, job.task.key, job.begins(chunk), job.given(chunk))
                 for (job, chunk, _), (encoded, _) in zip(batch, windows, strict=True)
@@ -93,8 +91,23 @@ def _run(
             if isinstance(predict, Rejects):
                 for (job, chunk, _), example in zip(batch, examples, strict=True):
                     job.reject(chunk, predict.rejected(example))
-            fill = partial(_fill, predict, batch, windows, examples, keys, one, vocabulary, rules)
-            done += fill() if journal is None else journal.fills(_inputs(batch, windows, keys), fill)
+            place = None if journal is None else journal.place(_inputs(batch, windows, keys))
+            fills = None if place is None else read_fills(place)
+            if fills is None:
+                fills = infill(
+                    predict,
+                    examples,
+                    [holes for _, holes in windows],
+                    one,
+                    vocabulary=vocabulary,
+                    keys=keys,
+                    legal=[encoded.legal for encoded, _ in windows],
+                    constraints=[job.constraints(chunk, sample) + rules for job, chunk, sample in batch],
+                    names=[f"record {job.task.key!r}" for job, _, _ in batch],
+                )
+                if place is not None:
+                    write_fills(place, fills)
+            done += fills
         for (job, chunk, sample), each in zip(parts, done, strict=True):
             job.values[sample, chunk.first : chunk.last] = each.values[0]
             if each.numbers is not None:
@@ -102,29 +115,6 @@ def _run(
             job.fills[sample].append(each.shifted(chunk.start))
     for job in jobs:
         yield job.result()
-
-
-def _fill(
-    predict: Predict,
-    batch: list[WindowSample],
-    windows: list[WindowInput],
-    examples: list[Example],
-    keys: list[tuple[int, int, int]],
-    config: InfillConfig,
-    vocabulary: Vocabulary,
-    rules: list[Constraint],
-) -> list[Fill]:
-    return infill(
-        predict,
-        examples,
-        [holes for _, holes in windows],
-        config,
-        vocabulary=vocabulary,
-        keys=keys,
-        legal=[encoded.legal for encoded, _ in windows],
-        constraints=[job.constraints(chunk, sample) + rules for job, chunk, sample in batch],
-        names=[f"record {job.task.key!r}" for job, _, _ in batch],
-    )
 
 
 def _batches(parts: list[WindowSample], batch_positions: int, n_outputs: int) -> Iterator[list[WindowSample]]:

@@ -20,7 +20,8 @@ from maskseq.interop.layouts import PublishedLayout
 from maskseq.interop.published import LAYOUTS
 from maskseq.model.checkpoint import few, fill, read_json, read_tensors, write_json, write_tensors
 from maskseq.model.config import EncoderConfig
-from maskseq.model.encoder import Attend, Encoder
+from maskseq.model.encoder import Encoder
+from maskseq.model.layer import Attend
 from maskseq.model.rotary import Rotation, rotate
 from maskseq.plugins import tokenizer_from_json, tokenizer_to_json
 from maskseq.storage.folder import inside
@@ -210,7 +211,7 @@ def _layout_for(config: EncoderConfig, model_type: str) -> PublishedLayout:
     writable = {name: layout for name, layout in LAYOUTS.items() if layout.write is not None}
     if model_type and model_type not in writable:
         raise UsageError(
-            f"there is no export to {model_type!r}\n\nhint: there is one to {', '.join(writable)}", code="unknown-name"
+            f"cannot export to {model_type!r}\n\nhint: possible are {', '.join(writable)}", code="unknown-name"
         )
     problems = []
     for name in [model_type] if model_type else writable:
@@ -243,7 +244,7 @@ def _to_ours(layout: PublishedLayout, model: Encoder, tensors: dict[str, Tensor]
     if missing or unknown:
         problem = f"lacks {few(missing)}" if missing else f"has {few(unknown)}, for which there is no place"
         raise DataError(
-            path, f"is no {layout.architecture} as its {CONFIG} describes it: it {problem}", code="damaged-file"
+            path, f"is not the {layout.architecture} that its {CONFIG} describes: it {problem}", code="damaged-file"
         )
     return ours
 

@@ -16,7 +16,7 @@ def write_tokenizer(folder: Path, field: Field, *, max_length: int) -> None:
     """Write `tokenizer.json` and `tokenizer_config.json`: each token of the field is one whole word.
 
     How text is cut: between any two characters if all tokens are single characters ("ACGT"); else at white space; else,
-    if tokens contain white space themselves, at tabs. What is no token becomes `[OTHER]` if the field has it, or else
+    if tokens contain white space themselves, at tabs. What is not a token becomes `[OTHER]` if the field has it, else
     `[MASK]`, for it is unknown. `[PAD]` takes the id after the last.
     """
     reserved = [*field.controls, MASK, PAD]
@@ -65,7 +65,7 @@ class HFTokens:
     """What the tokenizer files of a folder say; empty where there are none."""
 
     ids: dict[str, int]
-    """Of every token, special ones included."""
+    """By token, special ones included."""
     special: frozenset[str]
     mask: str
     """The text of the mask token."""

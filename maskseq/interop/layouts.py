@@ -61,7 +61,7 @@ class PublishedLayout:
                 raise DataError(
                     "config.json",
                     f"{'/'.join(keys)} is {given[0] if given else 'missing'}, "
-                    f"which is no {self.architecture} that maskseq knows",
+                    f"which is not a {self.architecture} that maskseq knows",
                     code="not-supported",
                 )
         return found | self.read(config)

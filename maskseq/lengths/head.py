@@ -1,4 +1,4 @@
-"""A trained way to tell how much is missing: a head on the encoder's states at the two sides of a gap.
+"""A trained estimate of how much is missing: a head on the encoder's states at the two sides of a gap.
 
 Its objective: stretches of 0 … `most` positions are taken out of known sequences and the ends are joined; the head
 says, from the states of the two positions that meet, how many are gone (cross-entropy). The encoder stays as it is. All
@@ -99,7 +99,7 @@ def fit_length_head(
 
 
 def save_length_head(checkpoint: Path, fitted: FittedHead) -> Path:
-    """Write it beside the checkpoint's model, which it names by its digest."""
+    """Write it into the checkpoint's folder; it names the model by its digest."""
     path = CheckpointFolder(checkpoint).length_head
     reported = {
         "most": fitted.head.most,
@@ -122,18 +122,20 @@ def load_length_head(checkpoint: Path) -> LengthHead:
     try:
         with safe_open(path, framework="pt") as file:
             reported = json.loads(file.metadata()["length_head"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
         head = LengthHead(tensors["dense.weight"].shape[0], int(reported["most"]))
         head.load_state_dict(tensors)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise DataError(path, f"is no length head ({error}); fit it again", code="damaged-file") from None
+        raise DataError(path, f"is not a length head ({error}); fit it again", code="damaged-file") from None
     if reported["model"] != weights_digest(checkpoint):
-        raise DataError(path, "was fitted for other weights than those beside it; fit it again", code="other-data")
+        raise DataError(
+            path, "was fitted for other weights than those of this checkpoint; fit it again", code="other-data"
+        )
     return head.eval()
 
 
 def length_judge(model: Encoder, head: LengthHead) -> LengthScorer:
-    """The head as what tells how many positions are missing."""
+    """The head as a scorer of how many positions are missing."""
 
     def judge(
         sequences: Sequence[Integer[np.ndarray, "_ _"]], places: Sequence[int], lengths: tuple[int, int]

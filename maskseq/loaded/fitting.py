@@ -1,4 +1,4 @@
-"""What is fitted on data that a run was not trained on, and written beside its checkpoint."""
+"""What is fitted on data that a run was not trained on, and written into the folder of its checkpoint."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ class FittingRun(LoadedRun):
         parts: tuple[Split, ...] = ("train",),
         on_progress: Progress = lambda done, of: None,
     ) -> F:
-        """Fit a calibration on about so many cells hidden in known records, and write it beside the checkpoint.
+        """Fit a calibration on about so many cells masked in known records, and write it beside the checkpoint.
 
         `records` are keys and encoded records that the run was not trained on; `data` is what to call them. `parts` are
         those of the corpus that experts are counted on meanwhile: none that the records are of. Returns the run with

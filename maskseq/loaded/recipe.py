@@ -14,7 +14,7 @@ from maskseq.storage.run_folder import CheckpointFolder, RunFolder
 
 
 def trained_on(run: Path, checkpoint: Path) -> TrainedOn:
-    """What the run's recipe says of its files; nothing where there is no recipe, as beside an imported encoder."""
+    """The run's [data] section; the default where there is no recipe, as for an imported encoder."""
     source = recipe_file(run, checkpoint)
     recipe = read_json(source).get("recipe") if source else None
     recipe = of_recipe(recipe) if isinstance(recipe, dict) else recipe

@@ -42,9 +42,9 @@ def asked_in_order(
     begins: bool,
     hint: str = "leave that field out",
 ) -> Bool[np.ndarray, "length fields"]:
-    """The cells of a sequence that tell something new, read from left to right.
+    """The cells of a sequence that are not known from those before them, read from left to right.
 
-    `UsageError`, with this hint, where a cell tells of what follows: positions before it would give that away.
+    `UsageError`, with this hint, where a cell depends on what follows: positions before it would give that away.
     """
     raw = RawUnits.of(units, fields)
     place = np.arange(len(ids))[:, None]
@@ -53,7 +53,7 @@ def asked_in_order(
     if ahead.any():
         name = fields[int(np.flatnonzero(ahead.any(axis=0))[0])].name
         raise UsageError(
-            f"field {name!r} tells of positions behind its own, so that nothing can be read from left to right\n\n"
+            f"field {name!r} depends on positions behind its own, so sequences cannot be read from left to right\n\n"
             f"hint: {hint}",
             code="bad-option",
         )

@@ -23,7 +23,7 @@ Ratio = float | tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Replacement:
-    """What the encoder sees where a cell is hidden, in shares that sum to 1. Default: always `[MASK]`."""
+    """What the encoder sees where a cell is masked, in shares that sum to 1. Default: always `[MASK]`."""
 
     mask: float = 1.0
     random: float = 0.0
@@ -75,19 +75,19 @@ class Spans:
 class Infill:
     """Target regions to be filled from their context, after Xiao et al. 2025 (BiGLM, `gebert_dataset.py`).
 
-    A share r of the target is hidden, r uniform on (0, 1] so that whole regions occur, in n-grams of 1 to 3 units; and
-    single units of the context, the fewer the more of the target is hidden.
+    A share r of the target is masked, r uniform on (0, 1] so that whole regions occur, in n-grams of 1 to 3 units; and
+    single units of the context, the fewer the more of the target is masked.
     """
 
     weight: float = 0.0
     regions: tuple[Region, ...] = ("prefix", "suffix", "middle", "several")
-    """Where the target lies: one is drawn for each piece. Regions are runs of positions."""
+    """Where the target lies: one is drawn for each segment. Regions are runs of positions."""
     max_regions: int = 4
     """`several` is 2 to this many regions."""
     target: tuple[float, float] = (0.2, 0.8)
     """Share of the positions that are target, drawn uniformly."""
     context: tuple[float, float] = (0.3, 0.1)
-    """Share of the context that is hidden at r = 0 and at r = 1, linear between: 0.3 − 0.2 r."""
+    """Share of the context that is masked at r = 0 and at r = 1, linear between: 0.3 − 0.2 r."""
     replacement: Replacement = Replacement()
 
     def __post_init__(self) -> None:
@@ -133,7 +133,7 @@ class Tail:
     """What is masked of an open prefix (`packing.open`): its last positions, with all their fields."""
 
     most: int = 1
-    """From 1 to this many, each number as likely. With more than 1, several masked positions tell that the sequence
+    """From 1 to this many, each number as likely. With more than 1, several masked positions imply that the sequence
     goes on for at least as long; the mark of the end can only be the last of them."""
 
     def __post_init__(self) -> None:
@@ -145,17 +145,17 @@ class Tail:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskingConfig:
-    """How pieces are masked: objectives mixed by weight, one ratio, and what is hidden together."""
+    """How segments are masked: objectives mixed by weight, one ratio, and what is masked together."""
 
     ratio: Ratio = 0.3
-    """Share of the maskable units that `tokens` and `spans` hide; a pair: drawn uniformly for each piece."""
+    """Share of the maskable units that `tokens` and `spans` hide; a pair: drawn uniformly for each segment."""
     schedule: Literal["constant", "linear", "step"] = "constant"
     """How `ratio` becomes `final_ratio`: linearly over training, or at once where the learning rate starts to decay."""
     final_ratio: Ratio | None = None
     mode: Mode | tuple[Mode, ...] = "cell"
-    """What is hidden together. `cell`: one raw unit of one source. `position`: every unit that belongs to a position.
+    """What is masked together. `cell`: one raw unit of one source. `position`: every unit that belongs to a position.
     `tail`: the last positions. `field`: a whole source; `infill` then plays on some sources, the others being visible.
-    Several: one is drawn for each piece."""
+    Several: one is drawn for each segment."""
     tokens: Tokens = field(default_factory=Tokens)
     spans: Spans = field(default_factory=Spans)
     infill: Infill = field(default_factory=Infill)
@@ -165,8 +165,8 @@ class MaskingConfig:
     """Share of the segments that are not open prefixes which look to the left only and are asked for every next
     position, by a head of their own; nothing of them is masked."""
     field_weights: dict[str, float] = field(default_factory=dict)
-    """How much the loss weighs hidden cells of a field, by its name (others: 1). With 0 a field is hidden as ever and
-    never asked for: it only informs about the others."""
+    """How much the loss weighs masked cells of a field, by its name (others: 1). 0: still masked, contributes no
+    loss, serves as context."""
 
     def __post_init__(self) -> None:
         for name, ratio in (("ratio", self.ratio), ("final_ratio", self.final_ratio)):

@@ -1,4 +1,4 @@
-"""Open prefixes: pieces as they look before they are over, with their last positions masked.
+"""Open prefixes: segments as they look before they are over, with their last positions masked.
 
 *Why*: an appended position of a sequence that is whole can only be the mark of its end. What comes next is learned
 where sequences stop anywhere, and the mark is one of the outcomes.
@@ -16,7 +16,7 @@ from maskseq.types import Field
 
 
 def prefixes(length: int, rng: np.random.Generator) -> list[int]:
-    """The lengths of open prefixes that take the place of a piece of so many positions: it whole, or two that fill it.
+    """The lengths of open prefixes in place of a segment of so many positions: it whole, or two that fill it.
 
     Each length occurs 2 / (length + 1) times on average, the whole included. So cells that weigh the inverse of that
     count as if every position were asked once: else short sequences, and with them ends, would count for more.

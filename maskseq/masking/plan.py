@@ -1,15 +1,15 @@
-"""What is hidden from the encoder: planned in raw units, then widened to every cell that would give them away.
+"""What is masked: planned in raw units, then widened to every cell that would give them away.
 
-A mask is a pure function of one piece and a Generator; batch, rank and worker do not exist here.
+A mask is a pure function of one segment and a Generator; batch, rank and worker do not exist here.
 
 1. **Plan.** The *maskable* raw units are those that at least one scorable cell depends on. An objective chooses among
    them: exactly `max(1, round(ratio · n))`, each as likely as any other (`tokens`, `spans`), or regions (`infill`).
-2. **Widen.** Every cell whose range meets a planned unit of its source is hidden. With overlapping k-mers one base
+2. **Widen.** Every cell whose range meets a planned unit of its source is masked. With overlapping k-mers one base
    hides k cells; in an event log one timestamp hides its gap, the next gap and its time of day. A tokenizer that puts
    several units in one cell (6-mers side by side) therefore hides a larger share of cells than of units when single
    units are drawn: use `spans`, or `mode="position"`, which plans whole cells.
-3. **Replace.** Hidden cells become `[MASK]`, a random domain id of their field, or stay. Cells that share a planned
-   unit draw together: were one kept and its neighbour masked, the first would tell what the second hides.
+3. **Replace.** Masked cells become `[MASK]`, a random domain id of their field, or stay. Cells that share a planned
+   unit draw together: were one kept and its neighbour masked, the first would reveal the second.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from maskseq.types import Field
 
 @dataclass(frozen=True)
 class SegmentMask:
-    """What the encoder sees of a piece, and what it is asked."""
+    """What the encoder sees of a segment, and what it is asked."""
 
     masked: Bool[np.ndarray, "length fields"]
     """Every cell that meets a planned unit. Scored are those of them that are scorable."""
@@ -50,7 +50,7 @@ def mask_segment(
     progress: float = 0.0,
     in_decay: bool = False,
 ) -> SegmentMask:
-    """Hide part of a piece; at least one scorable cell wherever there is one.
+    """Mask part of a segment; at least one scorable cell wherever there is one.
 
     `units` are the tokenizer's (half-open ranges in coordinates of each field's source); `scorable` cells are known
     and have a weight above 0. `progress` and `in_decay` matter to ratio schedules only.
@@ -66,7 +66,7 @@ def mask_segment(
 
 @dataclass(frozen=True)
 class MaskedUnits:
-    """The raw units to hide."""
+    """The raw units to mask."""
 
     units: Bool[np.ndarray, "line"]
     objective: int
@@ -129,7 +129,7 @@ def plan_mask(
 def _infill(
     in_target: Bool[np.ndarray, "items"], config: Infill, rng: np.random.Generator
 ) -> tuple[Bool[np.ndarray, "items"], float]:
-    """Which items are hidden, and the share r of the target's."""
+    """Which items are masked, and the share r of the target's."""
     chosen = np.zeros(len(in_target), dtype=bool)
     n_target = int(in_target.sum())
     n_context = len(in_target) - n_target
@@ -163,7 +163,7 @@ def _target(
 
 
 def _runs(n_items: int, n_masked: int, spans: Spans, rng: np.random.Generator) -> Bool[np.ndarray, "items"]:
-    """Hide exactly `n_hidden` items in runs, apart wherever there are enough visible items to keep them apart."""
+    """Mask exactly `n_hidden` items in runs, apart wherever there are enough visible items to keep them apart."""
     n_visible = n_items - n_masked
     if n_visible == 0:
         return np.ones(n_items, dtype=bool)
@@ -173,7 +173,7 @@ def _runs(n_items: int, n_masked: int, spans: Spans, rng: np.random.Generator) -
     runs = np.empty(2 * n, dtype=np.int64)
     runs[0::2], runs[1::2] = lengths, gaps
     mask = np.repeat(np.arange(2 * n) % 2 == 0, runs)
-    turn = rng.integers(n_items)  # else the first item is always hidden and the last never
+    turn = rng.integers(n_items)  # else the first item is always masked and the last never
     return np.concatenate([mask[turn:], mask[:turn]])
 
 

@@ -1,4 +1,4 @@
-"""The raw units that the cells of a piece depend on, and what follows from hiding some of them."""
+"""The raw units that the cells of a segment depend on, and what follows from hiding some of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class RawUnits:
-    """The raw units that the cells of a piece depend on: those of all sources on one line, a point apart."""
+    """The raw units that the cells of a segment depend on: those of all sources on one line, a point apart."""
 
     start: Integer[np.ndarray, "length fields"]
     stop: Integer[np.ndarray, "length fields"]
@@ -97,7 +97,7 @@ class RawUnits:
         """The last position that one of the units of each cell belongs to; −1 for cells without units.
 
         Its own, where something of the cell is new; one before, where all of it is known already; a later one, where
-        the cell tells of what follows.
+        the cell depends on what follows.
         """
         length, n_fields = self.start.shape
         if self.plain or not length:
@@ -129,7 +129,7 @@ class RawUnits:
 
 
 def raw_units(tokenizer: Tokenizer[Any], encoded: Encoded) -> RawUnits:
-    """The raw units of a piece, for planning what is masked together."""
+    """The raw units of a segment, for planning what is masked together."""
     return RawUnits.of(tokenizer.units_of(encoded), tokenizer.fields)
 
 

@@ -52,17 +52,6 @@ def save_model(folder: Path, model: Encoder, tokenizer: Tokenizer[Any]) -> None:
     seal(folder)
 
 
-def load_model(
-    folder: Path, *, trust_code: Trust = False, warn: Callable[[str], object] = warnings.warn
-) -> tuple[Encoder, Tokenizer[Any]]:
-    """The model and tokenizer of a checkpoint folder, or of the best checkpoint of a run folder.
-
-    `DataError` names the file that is missing, cut short, changed, or does not fit the others. `trust_code` lets the
-    tokenizer be code that is not an installed plug-in.
-    """
-    return read_model(find_checkpoint(folder, warn), trust_code=trust_code)
-
-
 def find_checkpoint(folder: Path, warn: Callable[[str], object] = warnings.warn) -> Path:
     """The folder itself if it is a sound checkpoint; of a run folder, its best one.
 
@@ -149,7 +138,7 @@ def _check_size(config: EncoderConfig, source: Path) -> None:
 
 
 def newest_checkpoint(run: Path, warn: Callable[[str], object]) -> Path:
-    """The checkpoint that `latest` names, or the newest older one if that is damaged; `warn` is told which and why."""
+    """The checkpoint that `latest` names, or the newest older one if that is damaged, of which `warn` is called."""
     steps, latest = checkpoints(run)[::-1], RunFolder(run).latest
     named = named_checkpoint(latest)
     if named is not None:
@@ -197,7 +186,7 @@ def check(folder: Path) -> None:
         found = ", ".join(_files(folder)) or "nothing"
         raise DataError(
             folder,
-            f"is no finished checkpoint: it has no {DIGESTS} (the last file to be written), only {found}",
+            f"is not a finished checkpoint: it has no {DIGESTS} (the last file to be written), only {found}",
             code="damaged-file",
         )
     for name, digest in read_json(folder / DIGESTS).items():
@@ -238,7 +227,7 @@ def compare(expected: Shapes, given: Shapes, source: Path) -> None:
 def read_shapes(path: Path) -> Shapes:
     """The shapes of all tensors of a safetensors file, from its header."""
     with _safetensors(path), safe_open(path, framework="pt") as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

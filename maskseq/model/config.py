@@ -31,7 +31,7 @@ class EncoderConfig(PriorSwitches):
     positions: Literal["rope", "learned", "sinusoidal"] = "rope"
     """`sinusoidal` is Vaswani et al. 2017 §3.4–3.5: embeddings times √hidden_size, plus sines and cosines."""
     max_positions: int = 8192
-    """The longest piece: rows of the `learned` table; for the others a statement that exports repeat."""
+    """The longest segment: rows of the `learned` table; for the others a statement that exports repeat."""
     rope_theta: float = 10_000.0
     """Base of the rotary wavelengths in global layers."""
     rope_theta_local: float = 10_000.0
@@ -50,12 +50,12 @@ class EncoderConfig(PriorSwitches):
     """Which dimensions turn together: i and i + n/2 (`half`), or 2i and 2i + 1 (`interleaved`)."""
 
     global_every: int = 1
-    """Layers 0, n, 2n, … attend to the whole piece, the others to ± `window`; 1: all attend to everything."""
+    """Layers 0, n, 2n, … attend to the whole segment, the others to ± `window`; 1: all attend to everything."""
     window: int | None = None
     """Keys on either side, inclusive: 64 is ModernBERT's `local_attention = 128`, 129 keys."""
     context_sees_target: bool = True
     """False: what surrounds a target attends to itself only, while the target attends to everything (Xiao et al. 2025).
-    In training, targets are those of the `infill` objective; afterwards every position with a hidden value is one."""
+    In training, targets are those of the `infill` objective; afterwards every position with a masked value is one."""
 
     mlp: Literal["gelu", "geglu", "swiglu"] = "geglu"
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
@@ -73,7 +73,7 @@ class EncoderConfig(PriorSwitches):
     """Rows of BERT's segment table, of which row 0 is added everywhere; 0: there is none."""
 
     frame: bool = False
-    """A learned token before and one behind each piece, as ESM-2 has `<cls>` and `<eos>`: seen, and never answered."""
+    """A learned token before and behind each segment, as ESM-2 has `<cls>` and `<eos>`: seen, never predicted."""
     mask_scaling: float = 0.0
     """Token dropout of ESM-2: masked positions embed as 0, and the others times (1 − this) ÷ (1 − the share that is
     masked). 0: none."""
@@ -161,7 +161,7 @@ class EncoderConfig(PriorSwitches):
             )
         if self.global_every > 1 and not self.context_sees_target:
             raise UsageError(
-                f"context_sees_target = false needs every layer to attend to whole pieces: "
+                f"context_sees_target = false needs every layer to attend to whole segments: "
                 f"global_every must be 1, not {self.global_every}",
                 code="bad-option",
             )
@@ -174,7 +174,7 @@ class EncoderConfig(PriorSwitches):
             )
         if self.next_head and (self.frame or not self.context_sees_target):
             raise UsageError(
-                "next_head needs causal pieces, which go without frame and with a context that sees its target",
+                "next_head needs causal segments, which go without frame and with a context that sees its target",
                 code="bad-option",
             )
         if self.next_head and self.reference.on:

@@ -11,7 +11,7 @@ def dropout(
     """Drop a share `p` of the entries and scale up the rest; nothing without keys.
 
     The tokens belong to rows of equal length, one key each, so a row drops the same whichever rows are with it.
-    `place` tells apart the calls of one forward pass.
+    `place` numbers the calls of one forward pass.
     """
     if keys is None or p == 0:
         return x

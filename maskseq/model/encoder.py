@@ -5,10 +5,8 @@ NeoBERT and Xiao et al. are presets (`presets.py`) of this one file. Parameter n
 """
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
@@ -24,8 +22,10 @@ from maskseq.model.choice import Kernels
 from maskseq.model.config import EncoderConfig
 from maskseq.model.dropout import dropout
 from maskseq.model.embedding import Embedding
+from maskseq.model.head import Decoder, NextHead, PredictionHead
+from maskseq.model.init import initialize
+from maskseq.model.layer import Attend, Layer, Norm
 from maskseq.model.linear import Linear
-from maskseq.model.next_head import NextHead
 from maskseq.model.numbers import Numbers
 from maskseq.model.priors.ordinal_basis import table_of, table_rows
 from maskseq.model.priors.prior import Prior
@@ -34,12 +34,9 @@ from maskseq.model.priors.registry import PRIORS
 from maskseq.model.rotary import Rotation, axial, coordinates_of, rotation
 from maskseq.model.states import States
 
-Attend = Callable[..., Tensor]
-"""`packed_self_attention`, or anything with its signature."""
-
 
 class Encoder(nn.Module):
-    """A bidirectional transformer over packed pieces, with one prediction head for each field.
+    """A bidirectional transformer over packed segments, with one prediction head for each field.
 
     The caller decides about precision: parameters stay as they are (float32, usually), and each matrix is cast to the
     dtype of the residual stream where it is used. `forward(dtype=torch.bfloat16)` gives a bfloat16 stream with float32
@@ -58,12 +55,12 @@ class Encoder(nn.Module):
             self.final_norm = Norm(config) if config.final_norm else nn.Identity()
             self.head = nn.Identity() if config.head == "none" else PredictionHead(config)
             self.decoder = Decoder(config)
-            self.next_head = NextHead(config, Norm(config)) if config.next_head else None
+            self.next_head = NextHead(config) if config.next_head else None
         self.compute_with(Kernels())
         # As `to_empty`, whose `empty_like` of a meta tensor loads a package of algebra.
         self._apply(lambda each: torch.empty(each.shape, dtype=each.dtype, device=device))  # type: ignore[no-untyped-call]
         if seed is not None:
-            initialize(self, seed)
+            initialize(self, config, seed)
 
     def forward(
         self,
@@ -74,18 +71,18 @@ class Encoder(nn.Module):
         *,
         numbers: Numbers | None = None,
         target: Bool[Tensor, "tokens"] | None = None,
-        causal: Bool[Tensor, " pieces"] | None = None,
+        causal: Bool[Tensor, " segments"] | None = None,
         dropout_keys: Int[Tensor, "rows"] | None = None,
         dtype: torch.dtype | None = None,
         attend: Attend | None = None,
         depth: int | None = None,
     ) -> States:
-        """States after the final norm, each piece as if it were alone.
+        """States after the final norm, each segment as if it were alone.
 
         `numbers` are what ids were rounded from, where an encoder with a reference is to know it (None: the centres of
         bins).
         `target` says which positions an encoder with `context_sees_target = False` keeps from the others (None: none;
-        other encoders ignore it). `causal` says which pieces look to the left only (None: none does). The tokens are
+        other encoders ignore it). `causal` says which segments look to the left only (None: none does). The tokens are
         rows of equal length, and `dropout_keys` seed the dropout of each (None: no dropout). `dtype` is the residual
         stream's (None: the parameters'). `attend` replaces the attention function, as the ONNX export does. `depth`:
         the states behind so many layers, as they are (None: behind all).
@@ -93,7 +90,7 @@ class Encoder(nn.Module):
         config = self.config
         if config.positions == "learned" and max_seqlen > config.max_positions:
             raise UsageError(
-                f"a piece of {max_seqlen} positions does not fit the {config.max_positions} learned ones\n\n"
+                f"a segment of {max_seqlen} positions does not fit the {config.max_positions} learned ones\n\n"
                 f"hint: shorten the context, or train with max_positions = {max_seqlen}",
                 code="bad-option",
             )
@@ -104,12 +101,12 @@ class Encoder(nn.Module):
         causal_tokens = None
         if causal is not None:
             attend = CausalAttention.of(causal, cu_seqlens, backend=self.kernels.attention)
-            causal_tokens = causal[piece_of(cu_seqlens)]
+            causal_tokens = causal[segment_of(cu_seqlens)]
         hidden, prior = self.embeddings(ids, positions, causal_tokens, numbers)
         frame = self.embeddings.frame.weight if config.frame else None
         if config.mask_scaling:
             scale, masked = mask_scales(ids, cu_seqlens, config)
-            hidden = hidden * (scale[piece_of(cu_seqlens)] * ~masked)[:, None]
+            hidden = hidden * (scale[segment_of(cu_seqlens)] * ~masked)[:, None]
             frame = None if frame is None else frame[:, None] * scale[:, None]
         hidden = dropout(hidden, config.embedding_dropout, dropout_keys, 0).to(dtype or hidden.dtype)
         kept = None
@@ -148,7 +145,7 @@ class Encoder(nn.Module):
     def next_logits(
         self, states: States, before: Int[Tensor, " n"], ids: Int[Tensor, "n fields"], field: int
     ) -> Float[Tensor, "n outputs"]:
-        """As `logits`, of positions in causal pieces, by the head of what comes next; see `NextHead.forward`."""
+        """As `logits`, of positions in causal segments, by the head of what comes next; see `NextHead.forward`."""
         assert self.next_head is not None
         hidden = self.next_head(states.hidden_states, before, ids, field, self.embeddings.table)
         return self.decoder(hidden, field, self.embeddings.table(field) if self.config.tied else None)  # type: ignore[no-any-return]
@@ -211,7 +208,7 @@ class Embeddings(nn.Module):
     ) -> tuple[Float[Tensor, "tokens hidden"], dict[str, Float[Tensor, "tokens *values"]]]:
         """The embeddings, and by its name what each prior knows that logits start from.
 
-        Tokens of `causal` pieces get nothing of priors that look at neighbours on both sides.
+        Tokens of `causal` segments get nothing of priors that look at neighbours on both sides.
         """
         config = self.config
         prior = {}
@@ -259,174 +256,37 @@ class Embeddings(nn.Module):
             prior.count(kept)
 
 
-class Layer(nn.Module):
-    """Attention and MLP, each with its norm before it or after its residual sum."""
-
-    def __init__(self, config: EncoderConfig, index: int) -> None:
-        super().__init__()
-        self.config, self.index = config, index
-        bare = index == 0 and config.placement == "pre" and not config.first_norm
-        self.attn_norm = nn.Identity() if bare else Norm(config)
-        self.attn = Attention(config)
-        self.mlp_norm = Norm(config)
-        self.mlp = MLP(config)
-
-    def forward(
-        self,
-        hidden: Float[Tensor, "tokens hidden"],
-        rotation: Rotation,
-        cu_seqlens: Int[Tensor, " bounds"],
-        max_seqlen: int,
-        window: int | None,
-        dropout_keys: Int[Tensor, "rows"] | None,
-        attend: Attend,
-    ) -> Float[Tensor, "tokens hidden"]:
-        config = self.config
-        pre = config.placement == "pre"
-        update = self.attn(self.attn_norm(hidden) if pre else hidden, rotation, cu_seqlens, max_seqlen, window, attend)
-        hidden = hidden + dropout(update, config.attention_dropout, dropout_keys, 2 * self.index + 1)
-        if not pre:
-            hidden = self.attn_norm(hidden)
-        update = self.mlp(self.mlp_norm(hidden) if pre else hidden)
-        hidden = hidden + dropout(update, config.mlp_dropout, dropout_keys, 2 * self.index + 2)
-        return hidden if pre else self.mlp_norm(hidden)
-
-
-class Attention(nn.Module):
-    """Multi-head attention within each piece; `Wqkv` stacks queries, keys and values, each of all heads."""
-
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.Wqkv = Linear(config.hidden_size, 3 * config.hidden_size, bias=config.attention_bias)
-        self.Wo = Linear(config.hidden_size, config.hidden_size, bias=config.attention_bias)
-
-    def forward(
-        self,
-        hidden: Float[Tensor, "tokens hidden"],
-        rotation: Rotation,
-        cu_seqlens: Int[Tensor, " bounds"],
-        max_seqlen: int,
-        window: int | None,
-        attend: Attend,
-    ) -> Float[Tensor, "tokens hidden"]:
-        qkv = self.Wqkv(hidden).unflatten(-1, (3, self.config.n_heads, self.config.head_size))
-        interleaved = self.config.rope_style == "interleaved"
-        mixed = attend(qkv, rotation, cu_seqlens, max_seqlen=max_seqlen, window=window, interleaved=interleaved)
-        return self.Wo(mixed.flatten(-2))  # type: ignore[no-any-return]
-
-
-class MLP(nn.Module):
-    """`Wi`, activation, `Wo`; gated kinds use the first half of `Wi`'s output activated, the second as it is."""
-
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        self.kind = config.mlp
-        width = config.intermediate_size if config.mlp == "gelu" else 2 * config.intermediate_size
-        self.Wi = Linear(config.hidden_size, width, bias=config.mlp_bias)
-        self.Wo = Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
-
-    def forward(self, hidden: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
-        wide = self.Wi(hidden)
-        if self.kind == "gelu":
-            return self.Wo(F.gelu(wide))  # type: ignore[no-any-return]
-        value, gate = wide.chunk(2, dim=-1)
-        return self.Wo((F.silu(value) if self.kind == "swiglu" else F.gelu(value)) * gate)  # type: ignore[no-any-return]
-
-
-class PredictionHead(nn.Module):
-    """What stands between the last hidden state and the decoder, shared by all fields."""
-
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        self.activation = F.silu if config.head == "silu" else F.gelu
-        self.dense = Linear(config.hidden_size, config.hidden_size, bias=config.head_bias)
-        self.norm = Norm(config)
-
-    def forward(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n hidden"]:
-        return self.norm(self.activation(self.dense(hidden)))  # type: ignore[no-any-return]
-
-
-class Decoder(nn.Module):
-    """Rows that turn a hidden state into logits, grouped by field; tied, they are the embedding table's."""
-
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        self.vocabulary = config.vocabulary
-        n_outputs = sum(config.vocabulary.n_outputs)
-        used = not (config.reference.on and config.reference.fits(config.vocabulary))
-        self.weight = nn.Parameter(torch.empty(n_outputs, config.hidden_size)) if used and not config.tied else None
-        self.bias = nn.Parameter(torch.empty(n_outputs)) if used and config.decoder_bias else None
-
-    def forward(
-        self, hidden: Float[Tensor, "n hidden"], field: int, table: Float[Tensor, "ids hidden"] | None
-    ) -> Float[Tensor, "n outputs"]:
-        vocabulary = self.vocabulary
-        n = vocabulary.n_outputs[field]
-        first = sum(vocabulary.n_outputs[:field])
-        if self.weight is not None:
-            weight = self.weight[first : first + n]
-        else:
-            assert table is not None
-            weight = table[:n]
-        logits = F.linear(hidden, weight.to(hidden.dtype)).float()
-        if self.bias is not None:
-            logits = logits + self.bias[first : first + n]
-        never = list(vocabulary.unpredictable[field])
-        if never:
-            logits[:, never] = -math.inf
-        return logits
-
-
-class Norm(nn.Module):
-    """LayerNorm or RMSNorm in its input's dtype, with float32 statistics (torch's kernels see to that)."""
-
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        self.rms, self.eps = config.norm == "rmsnorm", config.norm_eps
-        self.weight = nn.Parameter(torch.empty(config.hidden_size))
-        has_bias = config.norm_bias and not self.rms
-        self.bias = nn.Parameter(torch.empty(config.hidden_size)) if has_bias else None
-
-    def forward(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n hidden"]:
-        weight = self.weight.to(hidden.dtype)
-        if self.rms:
-            return F.rms_norm(hidden, weight.shape, weight, self.eps)
-        bias = None if self.bias is None else self.bias.to(hidden.dtype)
-        return F.layer_norm(hidden, weight.shape, weight, bias, self.eps)
-
-
 def framed(
     hidden: Float[Tensor, "tokens hidden"],
-    frame: Float[Tensor, "2 *pieces hidden"],
+    frame: Float[Tensor, "2 *segments hidden"],
     cu_seqlens: Int[Tensor, " bounds"],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The pieces with a token before and one behind each: their embeddings, ends and positions, and where the tokens
-    that were given now are. The frame is one for all pieces, or one for each.
+    """The segments with a token before and one behind each: their embeddings, ends and positions, and where the tokens
+    that were given now are. The frame is one for all segments, or one for each.
     """
     n = len(cu_seqlens) - 1
     ends = cu_seqlens + 2 * torch.arange(n + 1, device=cu_seqlens.device, dtype=cu_seqlens.dtype)
-    kept = torch.arange(len(hidden), device=ends.device) + 1 + 2 * piece_of(cu_seqlens)
+    kept = torch.arange(len(hidden), device=ends.device) + 1 + 2 * segment_of(cu_seqlens)
     longer = hidden.new_zeros(len(hidden) + 2 * n, hidden.shape[1]).index_copy(0, kept, hidden)
     for token, places in zip(frame.to(hidden.dtype), (ends[:-1], ends[1:] - 1), strict=True):
         longer = longer.index_copy(0, places.long(), token.expand(n, hidden.shape[1]))
-    positions = torch.arange(len(longer), device=ends.device) - ends[:-1][piece_of(ends)]
+    positions = torch.arange(len(longer), device=ends.device) - ends[:-1][segment_of(ends)]
     return longer, ends, positions, kept
 
 
-def piece_of(cu_seqlens: Int[Tensor, " bounds"]) -> Int[Tensor, "tokens"]:
-    """Which piece each token is of."""
+def segment_of(cu_seqlens: Int[Tensor, " bounds"]) -> Int[Tensor, "tokens"]:
+    """Which segment each token is of."""
     lengths = cu_seqlens.diff()
     return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
 
 
 def mask_scales(
     ids: Int[Tensor, "tokens fields"], cu_seqlens: Int[Tensor, " bounds"], config: EncoderConfig
-) -> tuple[Float[Tensor, "pieces"], Bool[Tensor, "tokens"]]:
-    """What makes up for the share of each piece that is masked, its frame counted (ESM-2), and what is."""
+) -> tuple[Float[Tensor, "segments"], Bool[Tensor, "tokens"]]:
+    """What makes up for the share of each segment that is masked, its frame counted (ESM-2), and what is."""
     masked = (ids == torch.tensor(config.vocabulary.mask_ids, device=ids.device)).any(dim=1)
     lengths = cu_seqlens.diff()
-    n_masked = torch.zeros(len(lengths), device=ids.device).index_add(0, piece_of(cu_seqlens), masked.float())
+    n_masked = torch.zeros(len(lengths), device=ids.device).index_add(0, segment_of(cu_seqlens), masked.float())
     share = n_masked / (lengths + 2 * config.frame).clamp(min=1)
     return (1 - config.mask_scaling) / (1 - share).clamp(min=1e-6), masked
 
@@ -436,60 +296,3 @@ def sinusoids(positions: Int[Tensor, "tokens"], size: int) -> Float[Tensor, "tok
     exponents = torch.arange(0, size, 2, dtype=torch.float32, device=positions.device) / size
     angles = positions.float()[:, None] / 10_000.0**exponents
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)[:, :size]
-
-
-def initialize(model: Encoder, seed: int) -> None:
-    """Draw all initial values, on the CPU and in the order of the parameters: the same on every device.
-
-    Standard deviations by what a matrix does. `full_megatron` is ModernBERT's research code (initialization.py:107-160
-    at 8c57a0f); transformers' ModernBERT differs from it in the head and the decoder.
-    """
-    config, std = model.config, model.config.init_std
-    stds = {"in": std, "out": std, "embedding": std, "decoder": std, "correction": 0.0}
-    if config.init == "full_megatron":
-        stds |= {"out": std / math.sqrt(2 * config.n_layers), "decoder": config.hidden_size**-0.5}
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in model.named_parameters():
-        value = torch.empty(parameter.shape, device="cpu")
-        if not parameter.requires_grad:  # a table that is not counted yet
-            value.zero_()
-        elif parameter.ndim == 1:
-            value.fill_(1.0 if name.endswith("norm.weight") else 0.0)
-        else:
-            s = stds[_role(name)]
-            if not s:
-                value.zero_()
-            elif config.init == "uniform":
-                value.uniform_(-s, s, generator=generator)
-            elif config.init == "normal":
-                value.normal_(0, s, generator=generator)
-            else:
-                cut = config.init_cutoff * s
-                nn.init.trunc_normal_(value, 0, s, -cut, cut, generator=generator)
-        with torch.no_grad():
-            parameter.copy_(value)
-
-
-def _role(name: str) -> Literal["in", "out", "embedding", "decoder", "correction"]:
-    """What a matrix does, by its name."""
-    if name.endswith("correction.weight"):
-        return "correction"
-    if name.startswith("embeddings."):
-        return "embedding"
-    if name.startswith("decoder."):
-        return "decoder"
-    return "out" if name.endswith("Wo.weight") else "in"
-
-
-@dataclass(frozen=True)
-class ParameterRow:
-    """A line of the table that `maskseq inspect` prints."""
-
-    name: str
-    shape: tuple[int, ...]
-    n_parameters: int
-
-
-def parameter_table(model: nn.Module) -> list[ParameterRow]:
-    """Every parameter once, in the order of the model; a tied decoder has no matrix of its own."""
-    return [ParameterRow(name, tuple(p.shape), p.numel()) for name, p in model.named_parameters()]

@@ -37,9 +37,9 @@ def forward_flops(
     scored: Sequence[int],
     targets: Integer[np.ndarray, " segments"] | None = None,
 ) -> float:
-    """One forward pass over pieces of these lengths, the head run on `scored[f]` cells of field f.
+    """One forward pass over segments of these lengths, the head run on `scored[f]` cells of field f.
 
-    A query meets the keys of its own piece and, in a local layer, of its window only. Of each piece, `targets`
+    A query meets the keys of its own segment and, in a local layer, of its window only. Of each segment, `targets`
     positions are the target that an encoder with `context_sees_target = False` keeps from the rest.
     """
     pairs = sum(float(attended_pairs(lengths, config.window_of(layer)).sum()) for layer in range(config.n_layers))
@@ -64,7 +64,7 @@ def head_flops(config: EncoderConfig, scored: Sequence[int]) -> int:
 
 
 def attended_pairs(lengths: Integer[np.ndarray, " segments"], window: int | None) -> Float[np.ndarray, " segments"]:
-    """Pairs of query and key in pieces of these lengths, where keys lie up to `window` away (None: anywhere)."""
+    """Pairs of query and key in segments of these lengths, where keys lie up to `window` away (None: anywhere)."""
     n = np.asarray(lengths, np.float64)
     if window is None:
         return n**2

@@ -12,5 +12,5 @@ class Numbers:
 
     values: Float64[Tensor, "tokens fields"]
     """In their units; NaN where only the id is known, or nothing."""
-    fold: Int[Tensor, "pieces"]
-    """Which part of the training data each piece is of, so that it is left out (`maskseq.packing.folds`)."""
+    fold: Int[Tensor, "segments"]
+    """Which part of the training data each segment is of, so that it is left out (`maskseq.packing.folds`)."""

@@ -39,13 +39,13 @@ def coordinates_of(
     *,
     summed: bool,
 ) -> Float[Tensor, "tokens axes"]:
-    """The numbers that the ids of some fields stand for; `summed`: added up from the beginning of each piece."""
+    """The numbers that the ids of some fields stand for; `summed`: added up from the beginning of each segment."""
     columns = [torch.tensor(table, dtype=torch.float64, device=ids.device)[ids[:, field]] for field, table in axes]
     found = torch.stack(columns, dim=1)
     if not summed:
         return found
     total = found.cumsum(dim=0)
-    first = torch.arange(len(positions), device=positions.device) - positions  # of the piece
+    first = torch.arange(len(positions), device=positions.device) - positions  # of the segment
     return total - total[first]
 
 

@@ -21,9 +21,9 @@ class LoadedBlock:
 
     plan: Block
     content: Encoded
-    """Its pieces, one after the other."""
+    """Its segments, one after the other."""
     at: Int[np.ndarray, "segments"]
-    """Where each piece begins in `content`."""
+    """Where each segment begins in `content`."""
 
     def segment(self, index: int) -> Encoded:
         return self.content.cut(int(self.at[index]), int(self.at[index] + self.plan.length[index]))
@@ -55,7 +55,7 @@ class Blocks:
 
 
 def load_block(corpus: Corpus, plan: Block, *, first_sequence: int, numbers: bool = False) -> LoadedBlock:
-    """Read the pieces of a block; its sequences count from `first_sequence` of the corpus.
+    """Read the segments of a block; its sequences count from `first_sequence` of the corpus.
 
     With `numbers`, also what ids were rounded from, NaN where that is not kept.
     """
@@ -88,9 +88,9 @@ def load_block(corpus: Corpus, plan: Block, *, first_sequence: int, numbers: boo
 def _stored(
     corpus: Corpus, sequence: Int[np.ndarray, "segments"], plan: Block, at: Int[np.ndarray, "segments"]
 ) -> tuple[Int[np.ndarray, "stretches"], Int[np.ndarray, "stretches"], Int[np.ndarray, "stretches"]]:
-    """The stretches that the pieces are stored in, in stored order: where each begins, its length, and where it goes.
+    """The stretches that the segments are stored in, in stored order: where each begins, its length, and where it goes.
 
-    A piece across the origin of a circle is two.
+    A segment across the origin of a circle is two.
     """
     begin = corpus.offsets[sequence]
     beyond = np.maximum(plan.start + plan.length - corpus.lengths[sequence], 0)

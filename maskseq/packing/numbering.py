@@ -37,7 +37,7 @@ class RowNumbers:
     _starts: list[int] = field(default_factory=lambda: [0])
     """Number of the first row of each epoch, as far as known."""
     _ends: list[list[int]] = field(default_factory=list)
-    """Of each epoch, its rows up to the end of each block, as far as known."""
+    """For each epoch, its rows up to the end of each block, as far as known."""
 
     def n_rows(self, epoch: int) -> int:
         """Rows of an epoch. Counts it, and those before it."""

@@ -1,6 +1,6 @@
-"""Which pieces of which sequences sit together in a row: planned from lengths alone, every token exactly once an epoch.
+"""Which segments of sequences share a packed row: planned from lengths alone, every token exactly once an epoch.
 
-    sequences ─cut→ pieces ─chunks, shuffled→ blocks ─best fit→ rows of T tokens
+    sequences ─cut→ segments ─chunks, shuffled→ blocks ─best fit→ rows of T tokens
 
 A sequence longer than the context is cut into windows with a random phase an epoch, so that no position is always at an
 edge; in a circle, the last window goes on behind the origin. `cut` cuts some of the others in two. The tokens of a
@@ -38,11 +38,11 @@ class PackingConfig:
     row_tokens: int = 8192
     """Tokens of a row, T."""
     context: int = 1024
-    """The longest piece. Longer sequences are cut into windows, of the largest length up to this that fills rows."""
+    """The longest segment. Longer sequences are cut into windows, of the largest length up to this that fills rows."""
     cut: float = 0.0
     """In training, the share of other sequences that are cut in two at a random place, drawn anew each epoch: for data
     that breaks off where recording does, as cases that still run do when a log is taken. Where sequences end with a
-    mark, the first piece's last position becomes one (`Tokenizer.closed`): the mark then tells nothing but the end of
+    mark, the first segment's last position becomes one (`Tokenizer.closed`): the mark then means nothing but the end of
     what was recorded."""
 
     open: float = 0.0
@@ -70,21 +70,21 @@ class PackingConfig:
         return {name: value for name, value in asdict(self).items() if name != "open"}
 
     def breaks_off(self, start: int, length: int, of: int) -> bool:
-        """Whether a piece is the first of a sequence of so many positions that was cut in two."""
+        """Whether a segment is the first of a sequence of so many positions that was cut in two."""
         return start == 0 and length < of <= self.context
 
 
 @dataclass(frozen=True)
 class Block:
-    """The rows of one block. Pieces are sorted by row."""
+    """The rows of one block. Segments are sorted by row."""
 
     sequence: Int[np.ndarray, "segments"]
     """Counted within the split."""
     start: Int[np.ndarray, "segments"]
-    """Within the sequence. In a circle, a piece may begin before its end and end behind its beginning."""
+    """Within the sequence. In a circle, a segment may begin before its end and end behind its beginning."""
     length: Int[np.ndarray, "segments"]
     rows: Int[np.ndarray, "rows_plus_1"]
-    """Row `r` has the pieces `rows[r]:rows[r + 1]`."""
+    """Row `r` has the segments `rows[r]:rows[r + 1]`."""
 
     @property
     def n_rows(self) -> int:
@@ -149,7 +149,7 @@ class PackingPlan:
         return Block(sequence[chosen], start[chosen], length[chosen], rows)
 
     def _segments(self, epoch: int, chunk: int) -> tuple[Int[np.ndarray, "segments"], ...]:
-        """Sequence, start and length of the pieces that begin within a chunk."""
+        """Sequence, start and length of the segments that begin within a chunk."""
         first_sequence, stream_start, _ = self._chunks
         begin, end = chunk * self.chunk_tokens, (chunk + 1) * self.chunk_tokens
         first = int(first_sequence[chunk])
@@ -164,11 +164,11 @@ class PackingPlan:
         short = length <= context
         cut = short & (luck < self.config.cut) & (length >= 2 * SHORTEST_CUT)
         places = np.where(cut, length - 2 * SHORTEST_CUT + 1, window).astype(np.uint64)
-        head = np.where(cut, SHORTEST_CUT, 1) + (phase % places).astype(np.int64)  # the first piece's length
+        head = np.where(cut, SHORTEST_CUT, 1) + (phase % places).astype(np.int64)  # the first segment's length
         head = np.where(short & ~cut, length, head)
-        step = np.where(short, context, window)  # what is left of a short one is one piece
+        step = np.where(short, context, window)  # what is left of a short one is one segment
         n_segments = 1 + np.maximum(-(-(length - head) // step), 0)
-        # Piece 0 begins at 0, piece j at head + (j - 1) * step; this chunk has those from `low` to below `high`.
+        # Segment 0 begins at 0, segment j at head + (j - 1) * step; this chunk has those from `low` to below `high`.
         low = np.where(stream >= begin, 0, 1 + np.maximum(-(-(begin - stream - head) // step), 0))
         high = np.where(stream >= end, 0, 1 + np.maximum(-(-(end - stream - head) // step), 0))
         count = np.maximum(np.minimum(high, n_segments) - low, 0)
@@ -178,7 +178,7 @@ class PackingPlan:
         segment_length = np.where(j == 0, head[of], np.minimum(step[of], length[of] - segment_start))
         if self.circular is None:
             return sequence[of], segment_start, segment_length
-        # In a circle, the last piece takes from the first what makes it a whole window.
+        # In a circle, the last segment takes from the first what makes it a whole window.
         last = length - head - (n_segments - 2) * step
         borrowed = np.where(self.circular[first : last_sequence + 1] & ~short, np.minimum(window - last, head), 0)[of]
         begins, ends = j == 0, j == n_segments[of] - 1
@@ -196,7 +196,7 @@ class PackingPlan:
 
     @cached_property
     def _chunks(self) -> tuple[Int[np.ndarray, "chunks"], Int[np.ndarray, "chunks"], int]:
-        """Of each chunk the sequence that its first token is in and where that begins in the split; and all tokens."""
+        """For each chunk the sequence that its first token is in and where that begins in the split; and all tokens."""
         firsts, streams = [], []
         before = 0
         for start in range(0, len(self.lengths), LENGTHS_AT_ONCE):
@@ -212,14 +212,14 @@ class PackingPlan:
 
 
 def best_fit(lengths: Int[np.ndarray, "segments"], row_tokens: int) -> Int[np.ndarray, "segments"]:
-    """The row of each piece by best-fit decreasing: the longest first, each into the fullest row that still takes it.
+    """The row of each segment by best-fit decreasing: the longest first, each into the fullest row that still takes it.
 
     Equal lengths are placed together: the fullest row that takes one takes as many as it can, so the work is a step for
-    each pair of a length and a free space, not for each piece.
+    each pair of a length and a free space, not for each segment.
     """
     order = _stable_order(row_tokens - lengths, row_tokens)
     sizes, counts = np.unique(lengths, return_counts=True)
-    placed: list[int] = []  # the row of each piece, the longest first
+    placed: list[int] = []  # the row of each segment, the longest first
     rows_with: dict[int, list[int]] = {}  # by free space
     spaces: list[int] = []  # the keys of rows_with, sorted
     n_rows = 0

@@ -39,7 +39,7 @@ CAUSAL = OBJECTIVES.index("causal")
 @brief
 @dataclass(frozen=True)
 class PackedRow:
-    """Packed pieces. What they leave free is *filler*: pieces of `[MASK]` of their own at the end, never scored."""
+    """Packed segments. What they leave free is *filler*: segments of `[MASK]` of their own at the end, never scored."""
 
     inputs: Integer[np.ndarray, "tokens fields"]
     """What the encoder sees."""
@@ -48,29 +48,29 @@ class PackedRow:
     weights: Float32[np.ndarray, "tokens fields"]
     """Loss weight of each cell: 0 where it is not scored."""
     positions: Int32[np.ndarray, "tokens"]
-    """From 0 in each piece."""
+    """From 0 in each segment."""
     cu_seqlens: Int32[np.ndarray, "pieces_plus_1"]
-    """Where each piece begins, and the end of the last."""
+    """Where each segment begins, and the end of the last."""
     max_seqlen: int
-    """Length of the longest piece, filler included."""
+    """Length of the longest segment, filler included."""
     objective: Int8[np.ndarray, "segments"]
     """Index into `maskseq.masking.plan.OBJECTIVES`; -1 for filler."""
     ratio: Float32[np.ndarray, "segments"]
-    """The share of raw units that was planned to be hidden (of open prefixes: of positions); 0 for filler."""
+    """The share of raw units that was planned to be masked (of open prefixes: of positions); 0 for filler."""
     target: Bool[np.ndarray, "tokens"]
     """Positions in the target regions of the infill objective, and masked ends of open prefixes."""
     sequence: Int[np.ndarray, "segments"]
     """Index of the corpus sequence; -1 for filler."""
     start: Int[np.ndarray, "segments"]
-    """Where the piece begins in its sequence; -1 for filler."""
+    """Where the segment begins in its sequence; -1 for filler."""
     n_tokens: int
     """Tokens without filler."""
     numbers: Float64[np.ndarray, "tokens fields"] | None = None
     """What the inputs were rounded from, NaN where masked; None: not asked for."""
     fold: Int[np.ndarray, "segments"] | None = None
-    """Which part of the training data each piece is of, as `maskseq.packing.folds` has it; None: not asked for."""
+    """Which part of the training data each segment is of, as `maskseq.packing.folds` has it; None: not asked for."""
     seen: Bool[np.ndarray, "tokens fields"] | None = None
-    """Of causal pieces, the fields of each position that later ones of it are given; None: there are no such pieces."""
+    """Of causal segments, the fields of each position that its later fields are given; None: no segment is causal."""
 
 
 class PackedRows:
@@ -93,7 +93,7 @@ class PackedRows:
         chunk_tokens: int = CHUNK_TOKENS,
         numbers: bool = False,
     ) -> None:
-        """`symmetry` draws one of the tokenizer's symmetries (or none) for each piece; `mask_epoch` fixes the masks,
+        """`symmetry` draws one of the tokenizer's symmetries (or none) for each segment; `mask_epoch` fixes the masks,
         for validation; `total_tokens` and `decay_start` (a share of them) place a row on the masking schedule.
 
         `cache` is a folder where the row counts of completed epochs are kept, which resuming would else plan again.
@@ -169,7 +169,7 @@ class PackedRows:
         return ahead_of(self._read_ahead(first, step), ahead)
 
     def _read_ahead(self, first: int, step: int) -> Iterator[PackedRow]:
-        """The rows, with the next block being read beside."""
+        """The rows; the next block is read meanwhile."""
         here = None
         with ThreadPoolExecutor(1, thread_name_prefix="maskseq-blocks") as reader:
             for number in count(first, step):
@@ -252,7 +252,7 @@ class PackedRows:
     def _folds(
         self, of: Sequence[tuple[int, int]], length: Sequence[int], n_filler: int
     ) -> Int[np.ndarray, "segments"]:
-        """Which part of the training data pieces are of, by their middles; other data are of none."""
+        """Which part of the training data segments are of, by their middles; other data are of none."""
         found = [
             int(fold_of(sequence - self._first, self._n_training, np.array(start + size // 2), whole))
             if self._n_training
@@ -278,7 +278,7 @@ class PackedRows:
         )
 
     def _open(self, encoded: Encoded, rng: np.random.Generator) -> list[tuple[Encoded, SegmentMask, float]]:
-        """A piece as one or two open prefixes, their ends masked, and what their cells weigh."""
+        """A segment as one or two open prefixes, their ends masked, and what their cells weigh."""
         found = []
         for stop in prefixes(len(encoded), rng):
             prefix = encoded.cut(0, stop)
@@ -296,7 +296,7 @@ class PackedRows:
         return self._symmetries[choice - 1] if choice else None
 
     def _augmented(self, encoded: Encoded, whole: bool, rng: np.random.Generator) -> Encoded:
-        """The piece after one of the tokenizer's augmentations, or as it is: each as likely, if it can be done."""
+        """The segment after one of the tokenizer's augmentations, or as it is: each as likely, if it can be done."""
         choice = int(rng.integers(len(self._augmentations) + 1))
         changed = self._augmentations[choice - 1].encoded(encoded, whole=whole) if choice else None
         return encoded if changed is None else changed
@@ -329,7 +329,7 @@ def concatenate(rows: Sequence[PackedRow]) -> PackedRow:
 def _together(
     seen: Sequence[Bool[np.ndarray, "_ _"] | None], inputs: Sequence[Integer[np.ndarray, "_ _"]]
 ) -> Bool[np.ndarray, "_ _"] | None:
-    """Of several rows; None where none of them has causal pieces."""
+    """Of several rows; None where none of them has causal segments."""
     if all(each is None for each in seen):
         return None
     return np.concatenate(

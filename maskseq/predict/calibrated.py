@@ -70,7 +70,7 @@ class Calibration:
         )
 
     def of_single_cells(self, predict: Predict) -> Predict:
-        """The same model, its log-probabilities calibrated as those of cells that are hidden alone."""
+        """The same model, its log-probabilities calibrated as those of cells that are masked alone."""
 
         def calibrated(
             examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
@@ -105,7 +105,7 @@ _UNSEEN = CalibrationGroup(
 
 
 def span_classes(cells: Int[np.ndarray, "cells 2"]) -> Int[np.ndarray, " cells"]:
-    """Of each cell, how many neighbouring positions of its field are filled with it, rounded down to one of `SPANS`."""
+    """How many neighbouring positions of a cell's field are filled with it, rounded down to one of `SPANS`."""
     order = np.lexsort((cells[:, 0], cells[:, 1]))
     position, field = cells[order].T
     breaks = (np.diff(position, prepend=-2) != 1) | (np.diff(field, prepend=-1) != 0)

@@ -1,4 +1,4 @@
-"""A trained encoder as the function that infilling and scoring ask: log-probabilities of hidden cells."""
+"""A trained encoder as the function that infilling and scoring ask: log-probabilities of masked cells."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -117,7 +117,7 @@ def run_packed(
 
     `numbers` are what ids were rounded from, for an encoder with a reference; NaN, or None, where only ids are known.
 
-    An encoder whose context does not see the target takes for target whatever has a hidden value.
+    An encoder whose context does not see the target takes for target whatever has a masked value.
     """
     device = next(model.parameters()).device
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32

@@ -1,4 +1,4 @@
-"""A gate beside the checkpoint that it was fitted for: a JSON file that the digests there know nothing of."""
+"""A gate stored with the checkpoint that it was fitted for: a JSON file outside its digests."""
 
 import hashlib
 import warnings
@@ -25,7 +25,7 @@ class StoredGate:
     """A gate, and what it is true of."""
 
     checkpoint: str
-    """SHA-256 of the weights that it was fitted beside."""
+    """SHA-256 of the weights that it was fitted for."""
     experts: tuple[str, ...]
     """Their names: the columns of the weights."""
     weights: tuple[tuple[float, ...], ...]
@@ -99,7 +99,7 @@ def read_gate(checkpoint: Path) -> StoredGate | None:
         problem = error.problem
     else:
         if found.checkpoint != weights_digest(checkpoint):
-            problem = "was fitted for other weights than those beside it"
+            problem = "was fitted for other weights than those of this checkpoint"
         elif found.holes != HOLES:
             problem = f"has classes of holes from {found.holes} on, and this version has {HOLES}"
         else:

@@ -71,7 +71,7 @@ def next_log_probs(
     events: Int[np.ndarray, "n fields"],
     field: int,
 ) -> Float[Tensor, "n outputs"]:
-    """Of a field of some positions, given the tokens before them and what is known of the positions."""
+    """Log-probabilities of a field at some positions, given the tokens before them and what is known there."""
     device = states.hidden_states.device
     with torch.inference_mode():
         logits = model.next_logits(

@@ -25,11 +25,11 @@ class Posterior:
     """Least absolute error on average."""
     low: Float[np.ndarray, "cells levels"]
     high: Float[np.ndarray, "cells levels"]
-    """Of each of `LEVELS`, the central interval."""
+    """For each of `LEVELS`, the central interval."""
 
     @classmethod
     def of(cls, fill: Fill, centres: Sequence[tuple[float, ...] | None]) -> "Posterior":
-        """Of every filled cell, by the `centres` of its field and given the known cells alone; NaN in other fields."""
+        """For every filled cell, by the `centres` of its field and given the known cells alone; NaN in other fields."""
         n = len(fill.cells)
         mean, median = np.full((2, n), np.nan)
         low, high = np.full((2, n, len(LEVELS)), np.nan)
@@ -88,7 +88,7 @@ def numbers_in(
     """A number for each bin that was chosen: by its rank among those that are stated there, of which the outermost bins
     are open; without ranks the stated mean, whatever the bins are; the centre where none is stated.
 
-    NaN for ids that are no bins.
+    NaN for ids that are not bins.
     """
     chosen = ids < len(centres)
     found = np.where(chosen, centres[np.where(chosen, ids, 0)], np.nan)

@@ -48,16 +48,20 @@ Predict = Callable[[Sequence[Example], Sequence[Integer[np.ndarray, "_ 2"]]], Se
 of its field, −inf for ids that are not predictable or belong to another field."""
 
 
-@runtime_checkable
-class PredictNumbers(Protocol):
-    """A `Predict` that states numbers; its log-probabilities are what these say of bins."""
+class PredictMore(Protocol):
+    """A `Predict` that answers more than log-probabilities."""
 
     def __call__(
         self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
     ) -> Sequence[Float[np.ndarray, "_ _"]]: ...
 
+
+@runtime_checkable
+class PredictNumbers(PredictMore, Protocol):
+    """A `Predict` that states numbers; its log-probabilities are what these say of bins."""
+
     def stated(self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]) -> Sequence[Stated]:
-        """Of each requested cell, the number that is expected there, and how surely."""
+        """For each requested cell, the number that is expected there, and how surely."""
 
     def of_bins(
         self, stated: Sequence[Stated], cells: Sequence[Integer[np.ndarray, "_ 2"]]
@@ -74,7 +78,7 @@ class PredictJointly(PredictNumbers, Protocol):
     """A `PredictNumbers` that knows how numbers depend on one another, and so needs no pass for each of them."""
 
     def jointly(self, example: Example, cells: Integer[np.ndarray, "cells 2"]) -> Factors:
-        """Of some requested cells, or none: how the normal scores of their stated numbers are correlated.
+        """For some requested cells, or none: how the normal scores of their stated numbers are correlated.
 
         Groups are drawn one after the other, and are independent but for cells of earlier ones: those come first in a
         group, and the others are drawn given them. What is in no group waits until these are drawn.
@@ -82,26 +86,18 @@ class PredictJointly(PredictNumbers, Protocol):
 
 
 @runtime_checkable
-class Rejects(Protocol):
+class Rejects(PredictMore, Protocol):
     """A `Predict` that does not believe all that it sees."""
-
-    def __call__(
-        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> Sequence[Float[np.ndarray, "_ _"]]: ...
 
     def rejected(self, example: Example) -> Bool[np.ndarray, "length fields"]:
         """Which known values it takes for no measurements, and does without."""
 
 
 @runtime_checkable
-class PredictWithParts(Protocol):
+class PredictWithParts(PredictMore, Protocol):
     """A `Predict` that is made of several, and shows what each of them answers."""
 
     experts: Mapping[str, Predict]
-
-    def __call__(
-        self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
-    ) -> Sequence[Float[np.ndarray, "_ _"]]: ...
 
     def with_parts(
         self, examples: Sequence[Example], cells: Sequence[Integer[np.ndarray, "_ 2"]]
@@ -156,7 +152,7 @@ class Fill:
     probabilities: Float[np.ndarray, "samples cells outputs"]
     """The model's distribution over the legal ids that each value was drawn from, before temperature and truncation."""
     log_prob: Float[np.ndarray, "samples cells"]
-    """Of each value, in that distribution."""
+    """Log-probability of each value, in that distribution."""
     legal_mass: Float[np.ndarray, "samples cells"]
     """The probability that the model gave to all legal ids together."""
     other_mass: Float[np.ndarray, "samples cells"]

@@ -79,7 +79,7 @@ def _figures(of: str, found: Mapping[str, Any]) -> list[str]:
         return []
     lines = [f"- {of}: {text(found['bits'])} bits per masked cell, {found['accuracy']:.1%} right"]
     skills = found.get("skills") or {}
-    return lines + [f"- {of}, {name}: {skill:.1%} of the loss of frequencies saved" for name, skill in skills.items()]
+    return lines + [f"- {of}, {name}: {skill:.1%} of the loss of counting saved" for name, skill in skills.items()]
 
 
 def _judged(evaluation: Mapping[str, Any] | None) -> list[str]:

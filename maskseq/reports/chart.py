@@ -160,7 +160,7 @@ def reliability(curves: Sequence[Series]) -> str:
 
 
 @dataclass(frozen=True)
-class Column:
+class LetterStack:
     """One position of a logo."""
 
     stack: tuple[tuple[str, float], ...]
@@ -174,7 +174,7 @@ ACROSS, STEP, TALL, LINE = 60, 15, 56, 96
 """Letters of a line, and what they and a line measure."""
 
 
-def letters(columns: Sequence[Column], units: Sequence[int]) -> str:
+def letters(columns: Sequence[LetterStack], units: Sequence[int]) -> str:
     """A sequence logo in lines: filled letters as high as they are probable, the most probable on top, truth below."""
     body = ""
     for n, column in enumerate(columns):
@@ -195,7 +195,7 @@ def letters(columns: Sequence[Column], units: Sequence[int]) -> str:
     return _svg(STEP * min(len(columns), ACROSS) + 24, LINE * lines, body, fixed=True)
 
 
-def _stack(column: Column, x: float, base: float) -> str:
+def _stack(column: LetterStack, x: float, base: float) -> str:
     """The letters of a position, the least probable below."""
     found, shown = "", ", ".join(f"{letter} {p:.1%}" for letter, p in column.stack)
     for letter, p in sorted(column.stack, key=lambda each: each[1]):

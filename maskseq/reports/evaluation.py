@@ -13,7 +13,7 @@ from rich.table import Table
 from maskseq.comparison.verdict import gained, shown
 from maskseq.reports.chart import Series, intervals, reliability
 from maskseq.reports.page import section, table, verdict, write_page
-from maskseq.reports.stretch import Cell, Form, Stretch, drawn
+from maskseq.reports.stretch import Cell, Excerpt, Form, drawn
 from maskseq.storage.outputs import replacing, require_apart
 from maskseq.storage.standard_json import to_json
 
@@ -274,7 +274,7 @@ def _example(example: Mapping[str, Any]) -> str:
         form = "letters"
     places = range(len(next(iter(fields.values()))["truth"]))
     return drawn(
-        Stretch(
+        Excerpt(
             title=f"{example['of']}, from position {example['from']:,} of a window, filled by: {example['filled by']}",
             units=[example["from"] + place for place in places],
             tracks={name: [_cell(field, place, form) for place in places] for name, field in fields.items()},

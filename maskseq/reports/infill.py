@@ -14,7 +14,7 @@ from maskseq.infill.filling import FilledRecord
 from maskseq.infill.table import FillRow, unit_ranges
 from maskseq.reports.chart import Series, reliability
 from maskseq.reports.page import section, share, table, text, verdict, write_page
-from maskseq.reports.stretch import CONTEXT, LONGEST, Cell, Stretch, drawn, form_of, measures_of
+from maskseq.reports.stretch import CONTEXT, LONGEST, Cell, Excerpt, drawn, form_of, measures_of
 from maskseq.tokenizer import Tokenizer
 from maskseq.types import Encoded
 
@@ -34,7 +34,7 @@ def write_report(
     path: Path,
     summary: Mapping[str, Any],
     rows: Sequence[FillRow],
-    stretches: Sequence[Stretch],
+    stretches: Sequence[Excerpt],
     made_with: Mapping[str, Any],
 ) -> None:
     """Write the report of an infill run; `rows` are those to show, in the order of the file, `stretches` to draw."""
@@ -64,7 +64,7 @@ def write_report(
 
 def stretches(
     each: FilledRecord, rows: Sequence[FillRow], tokenizer: Tokenizer[Any], *, most: int = MOST_DRAWN
-) -> Iterator[Stretch]:
+) -> Iterator[Excerpt]:
     """The filled stretches of a record with what is around them; `rows` are its first ones of the table."""
     rows = [row for row in rows if row.sample == 0]
     cells = each.filled.fill.cells[: len(rows)]
@@ -90,12 +90,12 @@ def _stretch(
     encoded: Encoded,
     tokenizer: Tokenizer[Any],
     more: int,
-) -> Stretch:
+) -> Excerpt:
     units = unit_ranges(tokenizer, encoded, np.stack([shown, np.zeros_like(shown)], axis=1))[:, 0]
     rows, form = list(filled.values()), form_of(tokenizer.fields)
     narrow = min(row.stop - row.start for row in rows)  # the time between two events depends on both
     mine = [row for row in rows if row.stop - row.start == narrow]
-    return Stretch(
+    return Excerpt(
         title=f"{each.filled.task.key}:{min(row.start for row in mine)}-{max(row.stop for row in mine)}",
         units=(units + 1).tolist(),
         tracks={
@@ -139,7 +139,7 @@ def _cell(before: Encoded, tokenizer: Tokenizer[Any], position: int, column: int
     )
 
 
-def _in_words(summary: Mapping[str, Any], rows: Sequence[FillRow], stretches: Sequence[Stretch]) -> str:
+def _in_words(summary: Mapping[str, Any], rows: Sequence[FillRow], stretches: Sequence[Excerpt]) -> str:
     """What came of it, in one line."""
     filled = summary["filled"]
     what = ("value" if filled["cells"] == 1 else "values"), ("record" if filled["records"] == 1 else "records")
@@ -157,7 +157,7 @@ def _in_words(summary: Mapping[str, Any], rows: Sequence[FillRow], stretches: Se
     return line + "."
 
 
-def _within(stretches: Sequence[Stretch]) -> str:
+def _within(stretches: Sequence[Excerpt]) -> str:
     """Of numbers, how many intervals hold the true one: hardly any number is exactly right."""
     cells = [cell for each in stretches for track in each.tracks.values() for cell in track]
     known = [(cell.band, cell.true_number) for cell in cells if cell.band and cell.true_number is not None]

@@ -17,7 +17,7 @@ from maskseq.packing.rows import PackedRow
 from maskseq.predict.protocol import Example
 from maskseq.reports.chart import Series, chart
 from maskseq.reports.page import section, share, table, verdict, write_page
-from maskseq.reports.stretch import Cell, Form, Stretch, drawn, form_of, measures_of
+from maskseq.reports.stretch import Cell, Excerpt, Form, drawn, form_of, measures_of
 from maskseq.storage.run_folder import RunFolder
 from maskseq.storage.standard_json import to_json
 from maskseq.trained import TrainedModel
@@ -165,12 +165,12 @@ def _chart(watched: Watched, name: str, title: str, up: str) -> str:
     held_out = [(v["tokens"], v[name]) for v in watched.validations if name in v and math.isfinite(v[name])]
     series = [Series("training", steps), Series("selection data", held_out, "held-out", tone=1)]
     if (level := _counting(watched)) is not None and name in level:
-        series.append(Series("selection data by frequencies", [(0.0, level[name])], "level", tone=3))
+        series.append(Series("selection data by counting", [(0.0, level[name])], "level", tone=3))
     return chart(title, "tokens", up, series)
 
 
 def _counting(watched: Watched) -> dict[str, float] | None:
-    """The loss of frequencies on the selection data, masked as in training, from the skill over it."""
+    """The loss of the best simple method on the selection data, masked as in training, from the skill over it."""
     best = watched.best or {}
     skill = best.get("skills", {}).get(AS_TRAINED)
     if skill is None or skill >= 1 or "loss" not in best:
@@ -182,7 +182,7 @@ def _counting(watched: Watched) -> dict[str, float] | None:
 # ---- examples -----------------------------------------------------------------------------------------------------
 
 
-def _examples(run: TrainedModel, row: PackedRow, corpus: Corpus) -> Iterator[Stretch]:
+def _examples(run: TrainedModel, row: PackedRow, corpus: Corpus) -> Iterator[Excerpt]:
     """The first segments, known cells and masked ones with what is predicted of them."""
     fields, predict = run.tokenizer.fields, run.predict(symmetries=False)
     form = form_of(fields)
@@ -195,7 +195,7 @@ def _examples(run: TrainedModel, row: PackedRow, corpus: Corpus) -> Iterator[Str
         positions = range(min(stop - start, SHOWN_POSITIONS))
         segment = int(np.searchsorted(row.cu_seqlens, start))
         first = int(corpus.starts[row.sequence[segment]] + row.start[segment]) + 1
-        yield Stretch(
+        yield Excerpt(
             title=f"{corpus.key(row.sequence[segment])}, positions from {first:,}",
             units=[position + 1 for position in positions],
             tracks={

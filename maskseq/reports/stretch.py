@@ -8,7 +8,7 @@ from html import escape
 from itertools import groupby
 from typing import Literal
 
-from maskseq.reports.chart import Column, Series, chart, letters
+from maskseq.reports.chart import LetterStack, Series, chart, letters
 from maskseq.reports.page import share, text
 from maskseq.types import ABSENT, END, MASK, OTHER, Field
 
@@ -67,7 +67,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Excerpt:
     """Some positions of a record, all fields side by side."""
 
     title: str
@@ -97,7 +97,7 @@ def form_of(fields: Sequence[Field]) -> Form:
     return "letters" if len(own) == 1 and max(map(len, own[0].tokens)) == 1 else "strip"
 
 
-def drawn(stretch: Stretch) -> str:
+def drawn(stretch: Excerpt) -> str:
     """A stretch as HTML."""
     form = {"letters": _letters, "lines": _lines, "strip": _strip}[stretch.form]
     more = f"<p><small>{stretch.more:,} more positions are in the table.</small></p>" if stretch.more else ""
@@ -112,7 +112,7 @@ def readable(token: str) -> str:
     return NUMBER.sub(lambda found: text(float(found[0])), token)
 
 
-def _right(stretch: Stretch) -> str:
+def _right(stretch: Excerpt) -> str:
     if stretch.form == "lines":  # a number is hardly ever exactly right
         return ""
     known = [cell for cells in stretch.tracks.values() for cell in cells if cell.kind and cell.truth is not None]
@@ -120,19 +120,19 @@ def _right(stretch: Stretch) -> str:
     return f", {right:,} of {len(known):,} right" if known else ""
 
 
-def _letters(stretch: Stretch) -> str:
+def _letters(stretch: Excerpt) -> str:
     cells = next(iter(stretch.tracks.values()))
     return letters([_column(cell) for cell in cells], stretch.units)
 
 
-def _column(cell: Cell) -> Column:
+def _column(cell: Cell) -> LetterStack:
     if cell.probability is None:
-        return Column(((readable(cell.value), 1.0),))
+        return LetterStack(((readable(cell.value), 1.0),))
     stack = [(readable(value), p) for value, p in [(cell.value, cell.probability), *cell.others]]
-    return Column(tuple(stack), filled=True, truth=cell.truth and readable(cell.truth))
+    return LetterStack(tuple(stack), filled=True, truth=cell.truth and readable(cell.truth))
 
 
-def _lines(stretch: Stretch) -> str:
+def _lines(stretch: Excerpt) -> str:
     """A drawing of each field of which something was filled."""
     dates = [_moment(at, True) for at in stretch.moments if at is not None]
     across = f"step ({dates[0]} to {dates[-1]} UTC)" if dates else "step"
@@ -143,7 +143,7 @@ def _lines(stretch: Stretch) -> str:
     )
 
 
-def _series(stretch: Stretch, cells: Sequence[Cell]) -> list[Series]:
+def _series(stretch: Excerpt, cells: Sequence[Cell]) -> list[Series]:
     placed = list(zip(map(float, stretch.units), cells, strict=True))
     found = []
     for filled, some in groupby(placed, key=lambda each: bool(each[1].kind)):
@@ -159,7 +159,7 @@ def _series(stretch: Stretch, cells: Sequence[Cell]) -> list[Series]:
     return found
 
 
-def _strip(stretch: Stretch) -> str:
+def _strip(stretch: Excerpt) -> str:
     """Positions side by side, fields below each other; what was filled with its probability, the truth, others."""
     heads = "".join(f"<th>{unit:,}</th>" for unit in stretch.units)
     rows = f"<tr><th></th>{heads}</tr>"

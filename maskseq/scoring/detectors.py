@@ -31,13 +31,13 @@ class Detector(Protocol):
     """Gives a sequence a number."""
 
     least: ClassVar[float]
-    """What is added to what is usual, so that the first small difference is no anomaly."""
+    """What is added to what is usual, so that the first small difference is not an anomaly."""
 
     def __call__(self, ids: Ids) -> float: ...
 
 
 def detectors(sequences: Iterable[Ids], vocabulary: Vocabulary, fields: Sequence[str] = ()) -> dict[str, Detector]:
-    """Those that suit a vocabulary, by name: all look at the first field that is no number, `never seen` at all fields.
+    """Those that suit a vocabulary, by name: each looks at the first field without numbers, `never seen` at all fields.
 
     None for numbers alone, and none that compare whole sequences where training sequences are long. Only these `fields`
     are looked at (none: all).

@@ -89,7 +89,7 @@ def exact_by_prefixes(
 def _prefixes(
     key: str, encoded: Encoded, asked: Bool[np.ndarray, "length fields"], tokenizer: Tokenizer[Any], context: int
 ) -> Iterator[tuple[Example, int, int]]:
-    """Of each cell that is asked, all that is before it, and its position and field."""
+    """For each cell that is asked, all that is before it, and its position and field."""
     for position in np.flatnonzero(asked.any(axis=1)).tolist():
         start = max(position + 1 - context, 0)
         prefix = encoded.cut(start, position + 1)

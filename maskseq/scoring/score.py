@@ -29,7 +29,7 @@ NOBODY: Mapping[str, Predict] = MappingProxyType({})
 SAME = 1e-6
 """Nats within which two values count as equally likely."""
 TINY = 2.0**-64
-"""The least probability that is told from none."""
+"""The least probability that counts as more than 0."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ def score_records(
 ) -> Iterator[Score]:
     """Score keys and encoded records as they come, those longer than the context in overlapping windows.
 
-    `stride=None` is the definition: every cell is hidden alone, as many passes as cells. With `stride=k`, every k-th
-    position is hidden in one pass, k passes for each field whatever the length; each cell then misses 1/k of its
+    `stride=None` is the definition: every cell is masked alone, as many passes as cells. With `stride=k`, every k-th
+    position is masked in one pass, k passes for each field whatever the length; each cell then misses 1/k of its
     neighbours' evidence, so bits come out slightly higher, the less so the larger k. `mode="position"` hides all fields
     of a position together. Where cells share raw units (overlapping k-mers, gaps between timestamps), all that depend
-    on a scored one are hidden with it, so that nothing gives it away. Only cells of `fields` are scored (none: of all).
+    on a scored one are masked with it, so that nothing gives it away. Only cells of `fields` are scored (none: of all).
     `others` are asked the same, for the `tails` of a score only. What a `journal` has on record is not asked again.
     Progress is that of positions.
     """
@@ -272,7 +272,7 @@ def _inputs(name: str, passes: Sequence[_Pass]) -> list[np.ndarray | None]:
 
 
 def _tails(answer: Float[np.ndarray, "cells ids"], found: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " cells"]:
-    """−log₂ of the probability of all that is no likelier than what was found."""
+    """−log₂ of the probability of all values that are at most as likely as the one found."""
     rarer = np.where(answer <= found[:, None] + SAME, np.exp(np.asarray(answer, np.float64)), 0).sum(axis=1)
     return np.asarray(np.maximum(-np.log2(np.maximum(rarer, TINY)), 0))
 

@@ -62,12 +62,12 @@ def score_variants(
 ) -> Iterator[VariantScore]:
     """Score variants, each given with the stretch around it (`maskseq.variants.stretches`), as they come.
 
-    Where the length stays, the cells of the change are hidden and revealed one after the other: the ratio is that of
+    Where the length stays, the cells of the change are masked and revealed one after the other: the ratio is that of
     P(after) and P(before) given all the others (of one cell, the masked marginal of Meier et al. 2021,
     doi:10.1101/2021.07.09.450648).
 
     Where it does not, the same is done with the flanks: of the cells that both sequences begin and end with, those
-    within `FLANK` units of where they differ are hidden and revealed one after the other, which gives
+    within `FLANK` units of where they differ are masked and revealed one after the other, which gives
     ln P(flanks | after) − ln P(flanks | before). The change itself is always visible and never scored, so that its
     length has no say. What can be placed here or there in a repeat is scored alike wherever it is placed.
     """
@@ -135,9 +135,9 @@ class _Sides:
     """How many units are added."""
 
     def changed(self, units: tuple[int, int], tokenizer: Tokenizer[Any]) -> tuple[Cells, Cells]:
-        """Of a change that keeps the length, the cells to hide, and those of them to ask about.
+        """For a change that keeps the length, the cells to mask, and those of them to ask about.
 
-        Where it moves the borders of tokens, all that differ: the same units, told in other tokens.
+        Where it moves the borders of tokens, all that differ: the same units in other tokens.
         """
         known = [tokenizer.vocabulary.askable(ids) for ids in (self.before, self.after)]
         if np.array_equal(self.units_before, self.units_after):
@@ -152,7 +152,7 @@ class _Sides:
         return differs, (differs[0] & reported, differs[1] & reported)
 
     def flanks(self, tokenizer: Tokenizer[Any]) -> tuple[Cells, Cells]:
-        """The cells to hide and, of them, those to ask about: what both have in common near where they differ."""
+        """The cells to mask and, of them, those to ask about: what both have in common near where they differ."""
         left, right = self.common
         masked, requested = [], []
         for ids, units in ((self.before, self.units_before), (self.after, self.units_after)):

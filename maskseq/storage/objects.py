@@ -15,7 +15,7 @@ NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist", 
 RETRIES: dict[str, Any] = {}
 """Settings of `obstore` for requests that fail; its own are 10 retries within 3 minutes."""
 Version = dict[str, str]
-"""What tells one content of an object from the next: its e_tag or version."""
+"""Identifies one content of an object: its e_tag or version."""
 
 
 class Objects:
@@ -71,7 +71,7 @@ class Objects:
         return True
 
     def delete(self, names: Sequence[str]) -> None:
-        """Delete objects; one that is not there is no fault."""
+        """Delete objects; a missing one is not an error."""
         if names:
             with self.explained(names[0]), suppress(FileNotFoundError):
                 self._obstore.delete(self.client, list(names))
@@ -135,7 +135,7 @@ def _memory(url: str) -> Any:
 
 
 def _gist(error: Exception) -> str:
-    """What a store said, without the request, the retries and the XML around it."""
+    """The error message of a store, without the request, the retries and the XML around it."""
     line = str(error).split("\n\nDebug source", 1)[0]
     message = re.search(r"<Message>(.*?)</Message>", line, re.DOTALL)
     return " ".join((message[1] if message else line.rsplit(" - ", 1)[-1]).split())[:300]

@@ -1,6 +1,6 @@
 """What is written appears under its name once it is whole, and one process at a time writes it.
 
-Until then it lies beside that name in a work folder: `.NAME.DIGEST.maskseq`, with a mark that says that it is ours and
+Until then it lies next to that name in a work folder: `.NAME.DIGEST.maskseq`, with a mark that says that it is ours and
 that is locked as long as a process is at work. However that process ends, the lock ends with it, and the next one that
 writes the same output goes on from what it finds in the folder, or removes it. Nothing that we did not make is removed,
 and no link is followed. Plug-ins may use it as well:

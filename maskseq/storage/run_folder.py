@@ -6,6 +6,7 @@ from pathlib import Path
 from maskseq.contract.renamed import in_folder
 
 RECIPE, METRICS, FREQUENCIES, REPORT = "recipe.json", "metrics.jsonl", "frequencies.json", "report.html"
+SIMPLE_LOSSES = "simple_losses.json"
 CHECKPOINTS, LATEST, BEST, CORPUS, TENSORBOARD = "checkpoints", "latest", "best", "corpus", "tensorboard"
 MODEL, CONFIG, TOKENIZER, DIGESTS = "model.safetensors", "config.json", "tokenizer.json", "digests.json"
 STATE, LAYOUT, CALIBRATION, LENGTH_HEAD, GATE = (
@@ -37,6 +38,11 @@ class RunFolder:
     def frequencies(self) -> Path:
         """How often each id occurs in training."""
         return in_folder(self.path, FREQUENCIES)
+
+    @property
+    def simple_losses(self) -> Path:
+        """What simple methods reach on the rows that the run is validated on."""
+        return in_folder(self.path, SIMPLE_LOSSES)
 
     @property
     def report(self) -> Path:
@@ -137,7 +143,7 @@ class CheckpointFolder:
 
     @property
     def gate(self) -> Path:
-        """How much the encoder and the experts beside it are worth."""
+        """How much the encoder and each expert are worth."""
         return self.path / GATE
 
     @property
@@ -151,5 +157,5 @@ class CheckpointFolder:
 
     @property
     def task_figures(self) -> Path:
-        """How well it does, beside simple methods."""
+        """How well it does, compared with simple methods."""
         return self.path / TASK_FIGURES

@@ -5,7 +5,7 @@ import re
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that steer a terminal (C0 but for tab and line feed, DEL, C1), that reorder what is shown (embeddings,
 overrides and isolates of the bidirectional algorithm), that only some programs take for line ends, and halves of
-surrogate pairs, which stand for the bytes of a file name that are no text."""
+surrogate pairs, which stand for the bytes of a file name that are not text."""
 
 
 def escaped(text: str) -> str:

@@ -44,7 +44,7 @@ class Head:
         with open_bytes(path) as file:
             content = file.read(HEAD_BYTES + 1)
         if not content:
-            raise DataError(path, "the file is empty")
+            raise DataError(path, "the file is empty", code="empty-data")
         whole, content = len(content) <= HEAD_BYTES, content[:HEAD_BYTES]
         return cls(path, _narrow(content, whole).removeprefix(BYTE_ORDER_MARK), whole)
 

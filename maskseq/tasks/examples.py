@@ -43,7 +43,7 @@ class TaskExample:
     units: Int[np.ndarray, " labelled"] | None = None
     """The raw units that these positions stand for, in the record."""
     n_units: int = 0
-    """Of a prefix, how many raw units it has."""
+    """For a prefix, how many raw units it has."""
 
     @property
     def n_answers(self) -> int:
@@ -169,7 +169,11 @@ def _group(config: TaskConfig, tokenizer: Tokenizer[Any], record: Record) -> str
         return _digest(encode(tokenizer, record).ids)
     value = record.group(config.data.group)
     if value is None:
-        raise DataError(f"record {record.key!r}", f"has no attribute {config.data.group!r}, which data.group names")
+        raise DataError(
+            f"record {record.key!r}",
+            f"has no attribute {config.data.group!r}, which data.group names",
+            code="unknown-name",
+        )
     return value
 
 

@@ -133,7 +133,7 @@ class TaskFit:
             losses = losses * self.class_weights[targets[:, 0].long()]
         loss = losses.mean()
         if not torch.isfinite(loss):
-            raise DataError(f"step {step + 1}", "the loss is no number any more\n\nhint: lower training.lr")
+            raise DataError(f"step {step + 1}", "the loss is not finite\n\nhint: lower training.lr", code="diverged")
         for group, lr in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = lr * self._pace(step)
         self.optimizer.zero_grad(set_to_none=True)

@@ -28,7 +28,7 @@ class TaskFigures:
     simple: str = ""
     """The simple method that was best on the selection part."""
     share: float = 1.0
-    """Of the network in the mean of both, chosen on the selection part."""
+    """Weight of the network in the mean of both, chosen on the selection part."""
     comparisons: dict[str, FigureComparison] = field(default_factory=dict)
     """The network, and the mean of both, against that simple method."""
 
@@ -57,7 +57,7 @@ class TaskFigures:
 
 
 def shown(methods: Mapping[str, Mapping[str, Figure]]) -> dict[str, dict[str, str]]:
-    """Of each method, its metrics with their intervals, for people."""
+    """For each method, its metrics with their intervals, for people."""
     return {
         name: {metric: f"{f.value:.3f} ({f.low:.3f} to {f.high:.3f})" for metric, f in found.items()}
         for name, found in methods.items()

@@ -153,8 +153,10 @@ class UnitColumnLabels:
         values = record.column(self.column)
         if values is None:
             known = sorted(record.sources() or ())
-            hint = nearest(self.column, known) if known else "its format keeps no columns beside the fields"
-            raise DataError(f"record {name!r}", f"has no column {self.column!r} of its units\n\nhint: {hint}")
+            hint = nearest(self.column, known) if known else "its format keeps no columns but the fields"
+            raise DataError(
+                f"record {name!r}", f"has no column {self.column!r} of its units\n\nhint: {hint}", code="unknown-name"
+            )
         return np.array(["" if value is None else value for value in values], dtype=object)
 
     def check(self) -> list[str]:
@@ -223,7 +225,7 @@ class BedLabels:
 
     path: Path
     stretches: Mapping[str, Sequence[tuple[int, int, int, str]]]
-    """Of each record, line, start, stop and class."""
+    """By record: line, start, stop and class."""
     seen: set[str] = field(default_factory=set)
 
     @classmethod
@@ -236,14 +238,16 @@ class BedLabels:
             try:
                 start, stop = int(cells[1]), int(cells[2])
             except (IndexError, ValueError):
-                problem = "is no line of a BED file: a name, a start and an end are needed"
-                raise DataError(path, problem, place=f"line {number}") from None
+                problem = "is not a line of a BED file: a name, a start and an end are needed"
+                raise DataError(path, problem, place=f"line {number}", code="malformed-data") from None
             if not 0 <= start < stop:
-                raise DataError(path, f"the stretch {start} to {stop} is empty", place=f"line {number}")
+                raise DataError(
+                    path, f"the stretch {start} to {stop} is empty", place=f"line {number}", code="malformed-data"
+                )
             label = cells[3].strip() if len(cells) > 3 and cells[3].strip() not in ("", ".") else "1"
             found.setdefault(cells[0], []).append((number, start, stop, label))
         if not found:
-            raise DataError(path, "lists no stretches")
+            raise DataError(path, "lists no stretches", code="empty-data")
         return cls(path, found)
 
     def of(self, name: str, record: Record) -> Shaped[np.ndarray, " units"]:
@@ -254,7 +258,7 @@ class BedLabels:
             for line, start, stop, label in self.stretches[known]:
                 if stop > len(record):
                     problem = f"the stretch ends at {stop:,}, but {name!r} has {len(record):,} units"
-                    raise DataError(self.path, problem, place=f"line {line}")
+                    raise DataError(self.path, problem, place=f"line {line}", code="outside-record")
                 before = labels[start:stop]
                 if ((before != BACKGROUND) & (before != label)).any():
                     raise DataError(
@@ -266,7 +270,7 @@ class BedLabels:
     def check(self) -> list[str]:
         unused = [key for key in self.stretches if key not in self.seen]
         if not self.seen:
-            raise DataError(self.path, f"no record has a name that stands in it: {listed(unused)}")
+            raise DataError(self.path, f"no record has a name that stands in it: {listed(unused)}", code="unknown-name")
         return [f"{self.path}: no record is called {listed(unused)}"] if unused else []
 
 
@@ -277,7 +281,7 @@ def listed(names: Collection[str]) -> str:
 
 
 def _letters(path: Path) -> dict[str, Sequence[str | None]]:
-    """Of a FASTA file, whatever its letters are; nothing of other files. `.` and `-` are no labels."""
+    """For a FASTA file, whatever its letters are; nothing of other files. `.` and `-` are not labels."""
     try:
         with path.open("rb") as file:
             if file.read(1) != b">":
@@ -308,13 +312,15 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
     names = [name.strip() for name in next(rows, [])]
     for column in columns:
         if column not in names:
-            raise DataError(path, f"has no column {column!r}\n\nhint: {nearest(column, names)}", place="line 1")
+            raise DataError(
+                path, f"has no column {column!r}\n\nhint: {nearest(column, names)}", place="line 1", code="unknown-name"
+            )
     for row in rows:
         if not row:
             continue
         if len(row) != len(names):
             problem = f"has {len(row)} cell(s), the header {len(names)}"
-            raise DataError(path, problem, place=f"line {reader.line_num}")
+            raise DataError(path, problem, place=f"line {reader.line_num}", code="malformed-data")
         yield reader.line_num, {column: row[names.index(column)].strip() for column in columns}
 
 
@@ -322,7 +328,9 @@ def _read(reader: Any, path: Path) -> Iterator[list[str]]:
     try:
         yield from reader
     except csv.Error as error:
-        raise DataError(path, f"cannot be read as a table: {error}", place=f"line {reader.line_num}") from None
+        raise DataError(
+            path, f"cannot be read as a table: {error}", place=f"line {reader.line_num}", code="malformed-data"
+        ) from None
 
 
 def _text(path: Path) -> str:
@@ -331,4 +339,4 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such file of labels", code="missing-file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(path, f"cannot be read as text ({error})") from None
+        raise DataError(path, f"cannot be read as text ({error})", code="malformed-data") from None

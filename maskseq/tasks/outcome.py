@@ -47,7 +47,9 @@ class Outcome:
         moments = record.moments()
         known = np.array([]) if moments is None else moments[~np.isnan(moments)]
         if moments is None or not len(known):
-            raise DataError(f"record {record.key!r}", f"has no times, which the outcome {self.kind!r} needs")
+            raise DataError(
+                f"record {record.key!r}", f"has no times, which the outcome {self.kind!r} needs", code="not-supported"
+            )
         return float(known.max()), moments
 
     def duration(self, record: Record) -> float:

@@ -1,4 +1,4 @@
-"""What frozen vectors know of labels: models of scikit-learn, cross-validated by group, beside simple methods."""
+"""What frozen vectors know of labels: models of scikit-learn, cross-validated by group, and simple methods."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any

@@ -27,7 +27,7 @@ class FitState:
     waited: int = 0
     """Epochs since the best one."""
     loss_sum: float = 0.0
-    """Of the steps of the epoch at hand."""
+    """Losses of the steps of the epoch at hand."""
     history: list[dict[str, float]] = field(default_factory=list)
 
 

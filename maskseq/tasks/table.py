@@ -15,7 +15,7 @@ AT_ONCE = 256
 
 
 def columns_of_task(task: TaskModel) -> Columns:
-    """Of the table: key, unit, the answer, and its probabilities or interval."""
+    """Columns of the table: key, unit, the answer, and its probabilities or interval."""
     first: dict[str, type] = {"key": str}
     if task.config.labels.per_unit:
         first["position"] = int

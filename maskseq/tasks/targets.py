@@ -204,7 +204,7 @@ def _numbers(examples: Sequence[TaskExample]) -> Float[np.ndarray, " answers"]:
             if not math.isfinite(values[-1]):
                 raise DataError(
                     f"record {each.key!r}",
-                    f"the label {label!r} is no number, as kind 'regression' needs",
+                    f"the label {label!r} is not a number, which kind 'regression' needs",
                     code="bad-label",
                 )
     return np.array(values, dtype=np.float64)

@@ -37,7 +37,7 @@ from maskseq.training.device import choose_device
 
 FORMAT = 1
 COVERAGE = 0.9
-"""Of the intervals that predicted numbers get."""
+"""Coverage of the intervals that predicted numbers get."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +50,14 @@ class TaskModel:
     tokenizer: Tokenizer[Any]
     temperature: float = 1.0
     half_width: float = 0.0
-    """Of the interval around a predicted number; infinite where too few errors were seen to bound one."""
+    """Half the width of an interval around a predicted number; infinite where too few errors were seen to bound it."""
 
     @property
     def context(self) -> int:
         return self.network.encoder.config.max_positions
 
     def outputs(self, examples: Sequence[TaskExample]) -> Float[np.ndarray, "answers outputs"]:
-        """Of each label, before they are probabilities."""
+        """Outputs for each label, before they are probabilities."""
         fit = self.config.training
         device = choose_device(fit.device)
         views = self.tokenizer.symmetries() if fit.symmetries else ()
@@ -86,7 +86,7 @@ def save_task(folder: Path, model: TaskModel) -> None:
 
 
 def load_task(folder: Path, encoder: Encoder, tokenizer: Tokenizer[Any], *, trust_code: Trust = False) -> TaskModel:
-    """The task beside a checkpoint's encoder; `UsageError` where there is none, `DataError` where it does not fit."""
+    """The task of a fine-tuned checkpoint; `UsageError` where there is none, `DataError` where it does not fit."""
     paths = CheckpointFolder(folder)
     if not paths.task.exists():
         raise UsageError(

@@ -6,7 +6,7 @@ and `check_format(format, files)` (`maskseq.testing.files`).
         assert "no leak" in report.checked
 
 It stops at the first broken rule with a `ContractViolation` that names the rule, the record and the place, and says
-how to mend it. Rules that look at cells one by one do so in random windows, so that thousands of records take seconds.
+how to fix it. Rules that look at cells one by one do so in random windows, so that thousands of records take seconds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,7 +58,7 @@ class ContractReport:
     skipped: Mapping[str, str]
     """Rules that do not apply, and why."""
     round_trip: Mapping[str, float]
-    """Of each field, the share of cells that come back where a record's own ids are spliced into it: 1 where nothing is
+    """By field, the share of cells that come back where a record's own ids are spliced into it: 1 where nothing is
     lost, less where several coarse cells describe one raw value together, such as gap and hour of a timestamp."""
     hidden_by_one_unit: Mapping[str, float]
     """Per source, the share of a record's cells that hiding one raw unit hides, on average. Near 1 / cells is best; a

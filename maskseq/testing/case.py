@@ -1,4 +1,4 @@
-"""A record under test, and how a broken rule is told."""
+"""A record under test, and how a broken rule is reported."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,30 +17,30 @@ T = TypeVar("T")
 
 
 class ContractViolation(MaskseqError, AssertionError):  # noqa: N818
-    """The rule that a tokenizer breaks, where, and how to mend it."""
+    """The rule that a tokenizer breaks, where, and how to fix it."""
 
-    def __init__(self, rule: str, *, where: str, problem: str, mend: str) -> None:
-        self.rule, self.where, self.problem, self.mend = rule, where, problem, mend
-        super().__init__(f"{where} breaks the rule {rule!r}: {problem}\n\nhint: {mend}")
+    def __init__(self, rule: str, *, where: str, problem: str, hint: str) -> None:
+        self.rule, self.where, self.problem, self.hint = rule, where, problem, hint
+        super().__init__(f"{where} breaks the rule {rule!r}: {problem}\n\nhint: {hint}")
 
 
 class BrokenError(Exception):
     """What a rule raises; `judge` adds which rule it was, and where."""
 
-    def __init__(self, problem: str, mend: str, cell: Sequence[int] | None) -> None:
-        self.problem, self.mend, self.cell = problem, mend, cell
+    def __init__(self, problem: str, hint: str, cell: Sequence[int] | None) -> None:
+        self.problem, self.hint, self.cell = problem, hint, cell
 
 
-def require(holds: object, problem: str, mend: str, *, cell: Sequence[int] | None = None) -> None:
+def require(holds: object, problem: str, hint: str, *, cell: Sequence[int] | None = None) -> None:
     """Raise unless it holds."""
     if not holds:
-        raise BrokenError(problem, mend, cell)
+        raise BrokenError(problem, hint, cell)
 
 
-def require_cells(holds: Bool[np.ndarray, "length fields"], problem: str, mend: str) -> None:
+def require_cells(holds: Bool[np.ndarray, "length fields"], problem: str, hint: str) -> None:
     """Raise with the first cell for which it does not hold."""
     if not holds.all():
-        raise BrokenError(problem, mend, np.argwhere(~holds)[0].tolist())
+        raise BrokenError(problem, hint, np.argwhere(~holds)[0].tolist())
 
 
 def judge(name: str, rule: Callable[[], T], *, tokenizer: Tokenizer[Any], where: str = "") -> T:
@@ -52,10 +52,10 @@ def judge(name: str, rule: Callable[[], T], *, tokenizer: Tokenizer[Any], where:
         if broken.cell is not None:
             position, column = broken.cell
             place += [f"position {position}", f"field {tokenizer.fields[column].name!r}"]
-        problem, mend, cause = broken.problem, broken.mend, None
+        problem, hint, cause = broken.problem, broken.hint, None
     except Exception as error:
-        problem, mend, cause = f"it raised {type(error).__name__}: {error}", "see the traceback above", error
-    raise ContractViolation(name, where=", ".join(filter(None, place)), problem=problem, mend=mend) from cause
+        problem, hint, cause = f"it raised {type(error).__name__}: {error}", "see the traceback above", error
+    raise ContractViolation(name, where=", ".join(filter(None, place)), problem=problem, hint=hint) from cause
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class CellCounts:
     """Counts of cells over all records."""
 
     narrowed: Counter[str] = field(default_factory=Counter)
-    """Of each field, cells that the grammar narrows; `excluded`: those whose true id it does not allow."""
+    """For each field, cells that the grammar narrows; `excluded`: those whose true id it does not allow."""
     excluded: Counter[str] = field(default_factory=Counter)
     spliced: Counter[str] = field(default_factory=Counter)
-    """Of each field, cells into which their own id was spliced; `returned`: those that encode to it again."""
+    """For each field, cells into which their own id was spliced; `returned`: those that encode to it again."""
     returned: Counter[str] = field(default_factory=Counter)
     offered: Counter[str] = field(default_factory=Counter)
-    """Of each source, cells into which another id was spliced; `moved`: those that then encode to another."""
+    """For each source, cells into which another id was spliced; `moved`: those that then encode to another."""
     moved: Counter[str] = field(default_factory=Counter)
     depending: Counter[str] = field(default_factory=Counter)
     """Per source, cells that depend on a unit, summed over units; `cells`: all cells of records
@@ -90,7 +90,7 @@ class RecordCase:
     pool: Sequence[Any]
     """Values of all records that are lists."""
     rounds: int
-    """How often hidden values are changed: more where records are few."""
+    """How often masked values are changed: more where records are few."""
 
     @cached_property
     def encoded(self) -> Encoded:
@@ -118,7 +118,7 @@ class RecordCase:
     def masked(
         self, ids: Integer[np.ndarray, "some fields"], masked: Bool[np.ndarray, "some fields"]
     ) -> Integer[np.ndarray, "some fields"]:
-        """The ids with `[MASK]` where hidden."""
+        """The ids with `[MASK]` where masked."""
         return self.tokenizer.vocabulary.masked(ids, masked)
 
 

@@ -108,10 +108,10 @@ def _judged(name: str, case: _FileCase) -> Iterator[None]:
     try:
         yield
     except BrokenError as broken:
-        raise ContractViolation(name, where=where, problem=broken.problem, mend=broken.mend) from None
+        raise ContractViolation(name, where=where, problem=broken.problem, hint=broken.hint) from None
     except Exception as error:
         problem = f"it raised {type(error).__name__}: {error}"
-        raise ContractViolation(name, where=where, problem=problem, mend="see the traceback above") from error
+        raise ContractViolation(name, where=where, problem=problem, hint="see the traceback above") from error
 
 
 def _read(case: _FileCase) -> None:
@@ -119,7 +119,7 @@ def _read(case: _FileCase) -> None:
     case.records = list(case.format.read(case.path))
     for record in case.records:
         require(isinstance(record, Record), f"read gives a {type(record).__name__}", "return records")
-        require(isinstance(record.key, str), f"the key {record.key!r} is no text", "keys are texts")
+        require(isinstance(record.key, str), f"the key {record.key!r} is not a string", "keys are strings")
         require(len(record) >= 0, f"record {record.key!r} has no length", "define __len__")
     require(case.records, "there are no records in this file", "check a file that has some")
     again = list(case.format.read(case.path))
@@ -134,7 +134,7 @@ def _keys(case: _FileCase) -> None:
 
 
 def _identity(case: _FileCase) -> None:
-    """Options tell corpora apart: they can be written as JSON."""
+    """Options identify corpora: they can be written as JSON."""
     to_json(case.format.identity(), lossless=True)
 
 
@@ -189,22 +189,22 @@ def _bytes(case: _FileCase) -> None:
     writer.write(list(case.format.read(here)), here)
     _require_same(case, here, "written over itself")
     left = sorted(path.name for path in target.parent.iterdir() if path != target)
-    require(not left, f"beside the file, {left} are left", "write aside and replace: maskseq.files.create does it")
+    require(not left, f"next to the file, {left} are left", "write aside and replace: maskseq.files.create does it")
 
 
 def _require_same(case: _FileCase, written: Path, how: str) -> None:
-    mend = "copy from the file what did not change"
+    hint = "copy from the file what did not change"
     if not case.by_value:
         before, after = _content(case.path), _content(written)
         shared = min(len(before), len(after))
         at = next((i for i in range(shared) if before[i] != after[i]), shared)
-        require(before == after, f"{how}, its bytes differ from byte {at} on", mend)
+        require(before == after, f"{how}, its bytes differ from byte {at} on", hint)
         return
     again = list(case.format.read(written))
     same = len(again) == len(case.records) and all(
         a.key == b.key and len(a) == len(b) for a, b in zip(again, case.records, strict=True)
     )
-    require(same, f"{how}, it has other records", mend)
+    require(same, f"{how}, it has other records", hint)
 
 
 def _paths(case: _FileCase) -> None:
@@ -236,7 +236,7 @@ def _broken(case: _FileCase) -> None:
 
 
 def _fails_well(read: Callable[[], object], what: str, *, must: bool = False) -> None:
-    mend = "raise a DataError that names file and place; maskseq.files.open_bytes does it for the file itself"
+    hint = "raise a DataError that names file and place; maskseq.files.open_bytes does it for the file itself"
     try:
         read()
     except MaskseqError as error:
@@ -246,11 +246,11 @@ def _fails_well(read: Callable[[], object], what: str, *, must: bool = False) ->
     except ValueError:
         return
     except OSError as error:
-        require(must, f"of {what}, it raised {type(error).__name__}: {error}", mend)
+        require(must, f"of {what}, it raised {type(error).__name__}: {error}", hint)
         return
     except Exception as error:
-        require(False, f"of {what}, it raised {type(error).__name__}: {error}", mend)
-    require(not must, f"it reads {what}", mend)
+        require(False, f"of {what}, it raised {type(error).__name__}: {error}", hint)
+    require(not must, f"it reads {what}", hint)
 
 
 def _content(path: Path) -> bytes:

@@ -21,14 +21,14 @@ def splice(case: RecordCase) -> None:
     """`splice` changes nothing without holes, and nothing visible where the record's own ids fill them."""
     tokenizer, ids = case.tokenizer, case.ids
     same = tokenizer.splice(case.record, ids, np.zeros(ids.shape, dtype=bool))
-    require(equal(same, case.record), "without holes, the record changes", "copy from the record what is no hole")
+    require(equal(same, case.record), "without holes, the record changes", "copy from the record what is not a hole")
     if tokenizer.boundaries_depend_on_data:
         return
     holes = _some_masked(case)
     other = tokenizer.encode(tokenizer.splice(case.record, ids, holes)).ids
-    mend = "write only units that no visible cell depends on"
-    require(other.shape == ids.shape, "filled with its own ids, the record changes its length", mend)
-    require_cells((other == ids) | holes, "filled with the record's own ids, a visible cell changes", mend)
+    hint = "write only units that no visible cell depends on"
+    require(other.shape == ids.shape, "filled with its own ids, the record changes its length", hint)
+    require_cells((other == ids) | holes, "filled with the record's own ids, a visible cell changes", hint)
     for f, field in enumerate(tokenizer.fields):
         never = field.control_id(OTHER) if OTHER in field.controls else -1  # what infill does not write
         requested = holes[:, f] & case.known[:, f] & (ids[:, f] != never)
@@ -45,7 +45,7 @@ def splice_verdict(tally: CellCounts) -> None:
 
 
 def no_leak(case: RecordCase) -> None:
-    """With other hidden raw values, the record encodes to the same visible cells."""
+    """With other masked raw values, the record encodes to the same visible cells."""
     has_splice = case.tokenizer.defines("splice")
     for _ in range(case.rounds if len(case.ids) <= WINDOW else 1):
         if isinstance(case.record, ListRecord):
@@ -56,14 +56,14 @@ def no_leak(case: RecordCase) -> None:
 
 
 def leak_verdict(tally: CellCounts) -> None:
-    """Where a single unit is hidden, its cells can change; else visible ones determine them, or nothing is written."""
+    """Where a single unit is masked, its cells can change; else visible ones determine them, or nothing is written."""
     for source, n in tally.offered.items():
         problem = (
-            f"not one of {n} hidden cells of source {source!r} can be filled with another value: either visible cells "
+            f"not one of {n} masked cells of source {source!r} can be filled with another value: either visible cells "
             f"depend on the same units, so that they leak, or splice does not write them"
         )
-        mend = "units must cover every raw value that a cell is computed from, and splice write every hole unit"
-        require(n < ENOUGH or tally.moved[source], problem, mend)
+        hint = "units must cover every raw value that a cell is computed from, and splice write every hole unit"
+        require(n < ENOUGH or tally.moved[source], problem, hint)
 
 
 def _fill_otherwise(
@@ -103,7 +103,7 @@ def _require_unmoved(
     ids = case.ids
     require(
         other.shape == ids.shape,
-        f"with other hidden raw values the record has {len(other)} positions instead of {len(ids)}",
+        f"with other masked raw values the record has {len(other)} positions instead of {len(ids)}",
         "set boundaries_depend_on_data where the number of tokens depends on their content",
     )
     moved = np.argwhere((other != ids) & ~masked)
@@ -113,7 +113,7 @@ def _require_unmoved(
         before, after = (field.token(int(each[i, f])) for each in (ids, other))
         require(
             False,
-            f"a visible cell tells of hidden raw values: it turns from {before} to {after} when they change, though "
+            f"a visible cell depends on masked raw values: it turns from {before} to {after} when they change, though "
             f"its units are {field.source!r} {case.units[i, f].tolist()}, half-open",
             "units must cover every raw value that a cell is computed from, and splice write only units that no "
             "visible cell depends on",

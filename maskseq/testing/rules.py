@@ -27,8 +27,10 @@ def rebuild(tokenizer: Tokenizer[Any]) -> Tokenizer[Any]:
     require(names and len(set(names)) == len(names), f"its fields are {names}", "name at least one, each differently")
     given = {field.source for field in tokenizer.fields if field.given}
     shared = sorted(given & {field.source for field in tokenizer.fields if not field.given})
-    mend = "what is computed from a value that may be hidden is no covariate: give it a source of its own, or hide it"
-    require(not shared, f"given fields share the sources {shared} with others", mend)
+    hint = (
+        "what is computed from a value that may be masked is not a covariate: give it a source of its own, or mask it"
+    )
+    require(not shared, f"given fields share the sources {shared} with others", hint)
     require(not all(field.given for field in tokenizer.fields), "all fields are given", "leave one that can be asked")
     cls = type(tokenizer)
     twin = cls.from_state(json.loads(to_json(tokenizer.state(), lossless=True)))
@@ -53,8 +55,8 @@ def encode(case: RecordCase) -> None:
     )
     rows = np.array([field.n_rows for field in fields])
     require_cells((ids >= 0) & (ids < rows), "an id is out of range", f"ids run from 0 to below {rows.tolist()}")
-    mend = "give what nobody knows an id of its own there, such as that of [OTHER]"
-    require_cells(ids < case.tokenizer.vocabulary.n_ids, "a cell of a given field is [MASK]", mend)
+    hint = "give what nobody knows an id of its own there, such as that of [OTHER]"
+    require_cells(ids < case.tokenizer.vocabulary.n_ids, "a cell of a given field is [MASK]", hint)
     if weights is not None:
         problem = f"weights have shape {weights.shape} and dtype {weights.dtype}"
         require(weights.shape == ids.shape and weights.dtype.kind == "f", problem, "return floats, one for each id")
@@ -98,8 +100,8 @@ def units(case: RecordCase) -> None:
     units, shape = case.units, (*case.ids.shape, 2)
     problem = f"units have shape {units.shape} and dtype {units.dtype}"
     require(units.shape == shape and units.dtype.kind in "iu", problem, f"return integers {list(shape)}")
-    mend = "ranges are half-open: [start, stop) with start < stop"
-    require_cells(units[..., 0] < units[..., 1], "a cell depends on no unit", mend)
+    hint = "ranges are half-open: [start, stop) with start < stop"
+    require_cells(units[..., 0] < units[..., 1], "a cell depends on no unit", hint)
     window = case.window(NEIGHBOURHOOD)
     sources = [field.source for field in case.tokenizer.fields]
     alone = case.tokenizer.units_of(case.encoded.cut(window.start, window.stop))
@@ -117,13 +119,13 @@ def record_units(case: RecordCase) -> None:
     such as an end mark or padding.
     """
     length, starts, stops = len(case.record), case.units[..., 0], case.units[..., 1]
-    mend = (
-        "units are counted from 0 to len(record), which must be in the same units; where ids do not tell how many "
+    hint = (
+        "units are counted from 0 to len(record), which must be in the same units; where ids do not determine how many "
         "units a token has, let encode give Encoded.units"
     )
     n_tokens = np.array([field.n_tokens for field in case.tokenizer.fields])
     outside = ((stops <= 0) | (starts >= length)) & (case.ids < n_tokens)
-    require_cells(~outside, f"a value lies outside the record, which has the units 0 to {length}, half-open", mend)
+    require_cells(~outside, f"a value lies outside the record, which has the units 0 to {length}, half-open", hint)
     covered = np.zeros(length + 1, np.int64)
     for column, field in enumerate(case.tokenizer.fields):
         first, last = np.clip(starts[:, column], 0, length), np.clip(stops[:, column], 0, length)
@@ -131,7 +133,7 @@ def record_units(case: RecordCase) -> None:
         case.tally.depending[field.source] += int((last - first).sum())
     missing = np.flatnonzero(np.cumsum(covered)[:length] == 0)
     if len(missing):
-        require(False, f"no cell depends on unit {missing[0]} of {length}", mend)
+        require(False, f"no cell depends on unit {missing[0]} of {length}", hint)
     for source in {field.source for field in case.tokenizer.fields}:
         case.tally.cells[source] += length * case.ids.size
     if type(case.record).cut is not Record.cut:
@@ -150,8 +152,8 @@ def legal(case: RecordCase) -> None:
         column = np.minimum(case.ids[i, f], narrowed.allowed.shape[1] - 1)  # [MASK] may have none
         lost = case.known[i, f] & ~narrowed.allowed[np.arange(len(i)), column]
         if lost.any():
-            mend = "legal ids narrow what a cell may be; they must contain what it is"
-            require(False, "legal excludes the id of the cell itself", mend, cell=narrowed.cells[lost][0].tolist())
+            hint = "legal ids narrow what a cell may be; they must contain what it is"
+            require(False, "legal excludes the id of the cell itself", hint, cell=narrowed.cells[lost][0].tolist())
 
     window = case.window(WINDOW)
     ids, requested = case.ids[window], case.known[window] & (case.rng.random(case.ids[window].shape) < 0.3)
@@ -190,19 +192,21 @@ def grammar_verdict(tally: CellCounts) -> None:
 
 
 def variants(case: RecordCase) -> None:
-    """Variants have the same fields and raw units, and what their ids depend on can be told without knowing them."""
+    """Variants have the same fields and raw units, and what their ids depend on follows without knowing them."""
     tokenizer, length = case.tokenizer, len(case.record)
     twins = case.twin.variants(case.record)
     for variant, twin in islice(zip(tokenizer.variants(case.record), twins, strict=True), VARIANTS):
         name, encoded = variant.name, variant.tokenizer.encode(variant.record)
         require(variant.tokenizer.fields == tokenizer.fields, f"{name}: has other fields", "keep the fields")
         problem = f"{name}: has {len(variant.record)} raw units instead of {length}"
-        mend = "transform records without adding or losing units, or say aligned=False"
-        require(len(variant.record) == length or not variant.aligned, problem, mend)
+        hint = "transform records without adding or losing units, or say aligned=False"
+        require(len(variant.record) == length or not variant.aligned, problem, hint)
         same = np.array_equal(twin.tokenizer.encode(twin.record).ids, encoded.ids)
         require(same, f"{name}: rebuilt from JSON, it differs", "derive variants from the record alone")
         same = np.array_equal(tokenizer.units_of(encoded), variant.tokenizer.units_of(encoded))
-        require(same, f"{name}: units(ids) differ from its own", "leave out variants whose ids do not tell their units")
+        require(
+            same, f"{name}: units(ids) differ from its own", "leave out variants whose ids do not determine their units"
+        )
 
 
 def augmentations(case: RecordCase) -> None:
@@ -213,13 +217,13 @@ def augmentations(case: RecordCase) -> None:
         for ids, n, field in zip(each.id_maps, rows, tokenizer.fields, strict=True):
             images = [image for image in ids if image >= 0]
             sound = len(ids) == n and len(set(images)) == len(images) and max(images, default=0) < n
-            mend = "give the image of every id, each another one, -1 for none, and [MASK] for [MASK]"
-            require(sound and ids[field.mask_id] == field.mask_id, f"{each.name}: a map of ids is none", mend)
+            hint = "give the image of every id, each another one, -1 for none, and [MASK] for [MASK]"
+            require(sound and ids[field.mask_id] == field.mask_id, f"{each.name}: a map of ids is not one", hint)
         image, seen = each.transform(case.record), each.encoded(case.encoded)
-        mend = "declare only what holds exactly for every record that it changes"
-        require((image is None) == (seen is None), f"{each.name}: changes only the record, or only its ids", mend)
+        hint = "declare only what holds exactly for every record that it changes"
+        require((image is None) == (seen is None), f"{each.name}: changes only the record, or only its ids", hint)
         if image is not None:
-            require(equal(tokenizer.encode(image), seen), f"{each.name}: encode(g(record)) differs from its ids", mend)
+            require(equal(tokenizer.encode(image), seen), f"{each.name}: encode(g(record)) differs from its ids", hint)
 
 
 def symmetries(case: RecordCase) -> None:
@@ -232,17 +236,17 @@ def symmetries(case: RecordCase) -> None:
         maps = [sorted(m) == list(range(n)) and m[-1] == n - 1 for m, n in zip(symmetry.id_maps, rows, strict=True)]
         require(
             all(maps) and sorted(order) == list(range(len(rows))) and [rows[f] for f in order] == rows,
-            f"{symmetry.name}: its maps are no permutations, or move [MASK]",
+            f"{symmetry.name}: its maps are not permutations, or move [MASK]",
             "give each field of the result the image of every id, [MASK] last and fixed",
         )
         anything = case.rng.integers(np.broadcast_to(rows, (64, len(rows))))
-        mend = "a symmetry undoes itself: each id map is its own inverse"
+        hint = "a symmetry undoes itself: each id map is its own inverse"
         require(
-            np.array_equal(symmetry.ids(symmetry.ids(anything)), anything), f"{symmetry.name}, twice: ids differ", mend
+            np.array_equal(symmetry.ids(symmetry.ids(anything)), anything), f"{symmetry.name}, twice: ids differ", hint
         )
         image = symmetry.transform(case.record)
         back = tokenizer.encode(symmetry.transform(image))
-        require(equal(back, case.encoded), f"{symmetry.name}, twice: the record encodes differently", mend)
+        require(equal(back, case.encoded), f"{symmetry.name}, twice: the record encodes differently", hint)
         encoded = tokenizer.encode(image)
         require(
             equal(encoded, symmetry.encoded(case.encoded)),

@@ -30,7 +30,7 @@ SERVE = "from maskseq.testing.twin import serve; serve()"
 
 
 def check(tokenizer: Tokenizer[Any], records: Sequence[Record]) -> str | None:
-    """Raise where fields or ids are others in a process with another hash seed; returns why that cannot be told."""
+    """Raise where fields or ids are others in a process with another hash seed; returns why it was not checked."""
     cls = type(tokenizer)
     if cls.__module__ == "__main__" or not importable(cls):
         return "its class cannot be imported by name"
@@ -43,12 +43,12 @@ def check(tokenizer: Tokenizer[Any], records: Sequence[Record]) -> str | None:
     answer = _ask(pickle.dumps((cls.__module__, cls.__qualname__, state, sent)))
     if "skipped" in answer:
         return str(answer["skipped"])
-    mend = "compute fields and ids from the state alone; a set of texts has another order in each process: sort it"
-    require("raised" not in answer, f"in another process it raised {answer.get('raised')}", mend)
+    hint = "compute fields and ids from the state alone; a set of texts has another order in each process: sort it"
+    require("raised" not in answer, f"in another process it raised {answer.get('raised')}", hint)
     other = in_fields(answer, tokenizer)
-    require(other is None, f"in another process (there), {other}", mend)
+    require(other is None, f"in another process (there), {other}", hint)
     for record, ids in zip(some, answer["ids"], strict=True):
-        require(ids == _ids(tokenizer, record), f"record {record.key!r} has other ids in another process", mend)
+        require(ids == _ids(tokenizer, record), f"record {record.key!r} has other ids in another process", hint)
     return None
 
 

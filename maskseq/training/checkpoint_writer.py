@@ -1,4 +1,4 @@
-"""Checkpoints written beside the training: copies are made on its thread, files are written on another.
+"""Checkpoints written while the training goes on: copies are made on its thread, files are written on another.
 
 `step_N` is made in its work folder (`maskseq.storage.outputs`), sealed with digests, put in its place, and only then
 named by `latest`, and by `best` where it is. A kill at any moment leaves the checkpoint before or this one, whole.
@@ -172,7 +172,7 @@ def _own_part(tensors: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
 
 
 def _layout(tensors: dict[str, Tensor], world: int) -> dict[str, list[str]]:
-    """Of each tensor, the files that hold its parts, to be joined along dimension 0 in this order."""
+    """For each tensor, the files that hold its parts, to be joined along dimension 0 in this order."""
     return {
         name: [rank_file(rank) for rank in range(n_shards(len(tensor), world))]
         if isinstance(tensor, DTensor)

@@ -1,4 +1,4 @@
-"""What a training run tells whoever listens: small values, no behaviour."""
+"""What a training run reports to listeners: small values, no behaviour."""
 
 import math
 from collections.abc import Callable
@@ -46,7 +46,7 @@ class Scores:
     all: CellScore
     by_objective: dict[str, CellScore]
     by_ratio: dict[str, CellScore]
-    """By the share of the piece that was hidden, such as `0.2-0.4`."""
+    """By the share of the segment that was masked, such as `0.2-0.4`."""
     by_field: dict[str, CellScore]
     by_protocol: dict[str, CellScore] = field(default_factory=dict)
     """Of further questions that a validator asks, such as single cells and whole gaps."""
@@ -164,7 +164,7 @@ class Compared:
     """The finished run was compared with counting, on its test part."""
 
     verdict: str
-    """Of its worst field: better than, no better than or worse than counting; undecided; none."""
+    """That of its worst field: better than, no better than or worse than counting; undecided; none."""
     in_words: str
     """The gain over the best simple method by protocol, with intervals, and the verdict: one line."""
 

@@ -51,7 +51,7 @@ def logging_to(name: str, run: Path, identity: dict[str, Any]) -> Iterator[Liste
 NUMBERS = (
     "lr", "grad_norm", "update_ratio", "rows", "tokens", "tokens_per_s", "peak_share", "wait_share", "peak_memory",
 )  # fmt: skip
-"""Of a step, besides its scores."""
+"""What is logged of a step, besides its scores."""
 
 
 def numbers(event: Step | Validation | Tested) -> dict[str, float]:

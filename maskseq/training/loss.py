@@ -34,7 +34,7 @@ class FieldCells:
     target: Int[Tensor, "cells"]
     weight: Float[Tensor, "cells"]
     group: Int[Tensor, "cells"]
-    """Which objective and bin of mask ratios their piece belongs to."""
+    """Which objective and bin of mask ratios their segment belongs to."""
 
 
 @brief
@@ -49,10 +49,10 @@ class Batch:
     scored: tuple[FieldCells, ...]
     target: Bool[Tensor, "tokens"] | None = None
     """Positions in target regions; None: there are none."""
-    causal: Bool[Tensor, " pieces"] | None = None
-    """Which pieces look to the left only; None: none does."""
+    causal: Bool[Tensor, " segments"] | None = None
+    """Which segments look to the left only; None: none does."""
     following: tuple[FieldCells, ...] = ()
-    """The scored cells of these pieces, field by field: `scored` has none of them then."""
+    """The scored cells of these segments, field by field: `scored` has none of them then."""
     seen: Bool[Tensor, "tokens fields"] | None = None
     """As in `PackedRow`."""
     numbers: Numbers | None = None
@@ -94,13 +94,13 @@ class Batch:
         )
 
     def event(self, tokens: Int[Tensor, " cells"], mask_ids: Sequence[int]) -> Int[Tensor, "cells fields"]:
-        """The ids of these tokens of causal pieces, `[MASK]` where later fields are not given them."""
+        """The ids of these tokens of causal segments, `[MASK]` where later fields are not given them."""
         assert self.seen is not None
         ids, seen = self.ids.index_select(0, tokens), self.seen.index_select(0, tokens)
         return torch.where(seen, ids, ids.new_tensor(mask_ids))
 
     def before(self, tokens: Int[Tensor, " cells"]) -> Int[Tensor, " cells"]:
-        """The token before each of these in its piece; −1 for the first."""
+        """The token before each of these in its segment; −1 for the first."""
         return torch.where(self.positions.index_select(0, tokens) > 0, tokens - 1, -1)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
@@ -193,7 +193,7 @@ class MaskedLoss(nn.Module):
         return loss / total_weight, together.view(-1, len(batch.scored), *together.shape[1:]).sum(dim=0)
 
     def _logits(self, batch: Batch, states: States) -> Iterator[tuple[int, FieldCells, Tensor]]:
-        """Of the scored cells, field by field: masked ones, then those of causal pieces."""
+        """Of the scored cells, field by field: masked ones, then those of causal segments."""
         for field, cells in enumerate(batch.scored):
             yield field, cells, self.encoder.logits(states[cells.token], field)
         for field, cells in enumerate(batch.following):

@@ -26,7 +26,7 @@ State = Literal["starting", "running", "silent", "stopped", "finished"]
 
 
 class Watched:
-    """A run as its metrics tell it; `update` reads what was added since the last call."""
+    """A run as its metrics describe it; `update` reads what was added since the last call."""
 
     def __init__(self, run: Path) -> None:
         """`run` is a run folder, or a metrics file that was copied from one."""
@@ -44,18 +44,18 @@ class Watched:
         """The last step."""
         self.validations: list[Mapping[str, Any]] = []
         self.plateau: Mapping[str, Any] = {}
-        """The line that tells that the plateau was ended early, if it was."""
+        """The line that says that the plateau was ended early, if it was."""
         self.test: Mapping[str, Any] = {}
         """The test at the end, if there was one."""
         self.tokens: list[int] = []
         """Tokens seen after each step: what `curves` are drawn over."""
         self.curves: dict[str, list[float]] = {name: [] for name in CURVES}
         self.seconds: list[float] = []
-        """Of each step."""
+        """How long each step took."""
         self.checkpoint: int | None = None
         """The step of the last one that is whole."""
         self.ended: Mapping[str, Any] = {}
-        """The line that tells of the end, if it has come."""
+        """The line of the end, if it has come."""
         self.spoken = 0.0
         """When the last line was written, in seconds since 1970."""
 

@@ -23,7 +23,7 @@ KINDS: dict[type, str] = {
     Finished: "finished",
 }
 """The `kind` of a line in `metrics.jsonl`. Steps, validations and the end of a plateau are those of one undisturbed
-run, each once; the others tell of the processes that made it."""
+run, each once; the others are about the processes that made it."""
 
 
 class MetricsWriter:
@@ -65,7 +65,7 @@ class MetricsWriter:
 
 
 def _cut(path: Path, step: int) -> Path:
-    """Drop the lines of later steps and what is no whole line."""
+    """Drop the lines of later steps and incomplete lines."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= step]
     if len(kept) < len(lines):

@@ -2,7 +2,7 @@
 
 `checkpoint_writer.py` writes it: `checkpoints/step_N/training_state` holds one `rank_R.safetensors` for each rank that
 has something of its own, and `layout.json`, which says where the parts of each tensor are and where the run stood.
-Model, tokenizer and digests beside it are `maskseq.model.checkpoint`'s.
+Model, tokenizer and digests of the checkpoint are `maskseq.model.checkpoint`'s.
 """
 
 import warnings
@@ -84,7 +84,7 @@ def branch(source: Path, warn: Callable[[str], object] = warnings.warn) -> Origi
 
 
 def identity(origin: Origin) -> dict[str, Any]:
-    """What tells one origin from another wherever its folder is moved to."""
+    """What identifies an origin wherever its folder is moved to."""
     return {"stage": origin.position.stage, "digests": read_json(CheckpointFolder(origin.checkpoint).digests)}
 
 

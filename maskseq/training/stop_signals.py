@@ -40,7 +40,7 @@ class StopSignals:
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         # A second Ctrl-C is meant: what is on disk stays whole, as after a kill. A second SIGTERM is not: torchrun
-        # hands on the one that the scheduler has sent to everybody already.
+        # hands on the one that the scheduler has sent to all processes already.
         if self.caught and number == signal.SIGINT:
             raise Interrupted("stopped at once, without a checkpoint of the last steps", number)
         self.caught = self.caught or number

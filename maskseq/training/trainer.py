@@ -16,17 +16,16 @@ import torch
 from maskseq.contract.own import found as own_part
 from maskseq.errors import MaskseqError
 from maskseq.model import checkpoint
-from maskseq.model.choice import Kernels
 from maskseq.model.cpu import keep_freed_memory
 from maskseq.model.encoder import Encoder
 from maskseq.model.flops import row_flops
 from maskseq.packing.rows import PackedRow, PackedRows
 from maskseq.storage.outputs import locked, sweep
 from maskseq.storage.run_folder import CheckpointFolder, RunFolder
-from maskseq.training import parallel, selection, state
+from maskseq.training import parallel, resume, selection, state
 from maskseq.training.checkpoint_writer import CheckpointWriter, name_best
 from maskseq.training.claim import claim
-from maskseq.training.device import choose_precision, gemm_peak, peak_memory
+from maskseq.training.device import gemm_peak, peak_memory
 from maskseq.training.events import (
     Event,
     Finished,
@@ -42,13 +41,15 @@ from maskseq.training.events import (
 from maskseq.training.metrics_writer import MetricsWriter, Recorded
 from maskseq.training.schedule import lr_at, n_rows
 from maskseq.training.spec import TrainingResult, TrainingSpec, Validator
-from maskseq.training.state import Origin, Position, Saved
+from maskseq.training.state import Saved
 from maskseq.training.step import TrainStep
 from maskseq.training.stop_signals import Interrupted, StopSignals
 
 
 class DivergenceError(MaskseqError):
     """A loss or a gradient was not finite; the last checkpoint is from before."""
+
+    code = "diverged"
 
 
 def train(
@@ -108,31 +109,14 @@ class Trainer:
     on_event: Listener
 
     def __post_init__(self, model: Encoder) -> None:
-        spec, origin = self.spec, self.spec.origin
+        spec = self.spec
         self.config = spec.config
         self.callbacks = {name: own_part("callback", name) for name in spec.config.callbacks}
         self.stops = ""
         """Why a callback wants the run to end; it does with the next step."""
-        self.position, self.precision = Position(), choose_precision(self.config.precision, self.ranks.device)
-        own = self._newest()
-        self.new = own is None
-        self.resumed_from = own or (origin.checkpoint if origin else None)
-        moments = False
-        computing = self._kind(model)
-        self.kernels = Kernels.here(*computing)
-        if self.resumed_from:
-            checkpoint.check_tokenizer(self.resumed_from, spec.tokenizer, state=own is not None)
-            saved = state.read_saved(self.resumed_from)
-            moments = saved.optimizer == spec.optimizer.name
-            if own:
-                self.position, self.precision = saved.position, saved.precision
-                computing = self._kind(model)
-                self.kernels = (saved.kernels or Kernels.unrecorded(*computing)).usable(*computing)
-            elif origin:
-                self.position = self._begin(origin, saved)
-            weights = CheckpointFolder(self.resumed_from).model
-            checkpoint.fill(model, checkpoint.read_tensors(weights), weights)
-        model.compute_with(self.kernels)
+        start = resume.resume(model, spec, self.run, self.ranks.device, warn=self._warn)
+        self.new, self.resumed_from = not start.own, start.checkpoint
+        self.position, self.precision, self.kernels = start.position, start.precision, start.kernels
         self.learner = TrainStep(
             model,
             spec.config,
@@ -143,16 +127,11 @@ class Trainer:
         )
         self.gemm_peak = gemm_peak(self.ranks.device, self.precision)
         if self.resumed_from:
-            self.learner.load(functools.partial(state.read_tensors, self.resumed_from), moments=moments)
+            self.learner.load(functools.partial(state.read_tensors, self.resumed_from), moments=start.moments)
         # None: a run of an older version, which goes on as it began and chooses nothing.
-        self.judged = selection.judged_until(self.run.metrics, self.position.step) if own else []
+        self.judged = selection.judged_until(self.run.metrics, self.position.step) if start.own else []
         if self.ranks.first:  # a kill may have come between a checkpoint and its name
             name_best(self.run, self.best)
-
-    def _kind(self, model: Encoder) -> tuple[str, torch.dtype, int]:
-        """What kernels are chosen by: the device, the dtype of the stream, and the size of a head."""
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        return self.ranks.device.type, dtype, model.config.head_size
 
     @property
     def best(self) -> int | None:
@@ -180,52 +159,54 @@ class Trainer:
             CheckpointWriter(self.run, self.spec.tokenizer, self.ranks, config.keep_last) as self.writer,
             closing(numbered(rows, self.position.row, self.ranks)) as stream,
         ):
-            self._tell(self._started())
+            self._record(self._started())
             if self.validator is not None and not (self.position.step or self.judged):  # `begin` judges nothing
                 first_result = self.judge(self.validator)
-                self._tell(first_result)
+                self._record(first_result)
                 self.save(averaged=first_result.averaged)
             while self.position.tokens < self.end:
                 before = self.position.tokens
-                self._tell(self.step(stream))
+                self._record(self.step(stream))
                 after = self.position.tokens
                 ends, better, averaged = after >= self.end or self.ended_by_callback(), False, True
                 if self.validator is not None and (ends or config.crosses(config.validate_every, before, after)):
                     result = self.judge(self.validator)
                     validation, averaged = result.scores, result.averaged
-                    self._tell(result)
+                    self._record(result)
                     better = self.best == self.position.step
                     if self.ends_plateau:
                         self.begin_decay()
                         ends, averaged = after >= self.end, True
                     ends = ends or self.ended_by_callback()
                 if self.tester is not None and ends:
-                    self._tell(self.test(self.tester, averaged=averaged))
-                self._tell(*self.writer.poll())
+                    self._record(self.test(self.tester, averaged=averaged))
+                self._record(*self.writer.poll())
                 stop = self.ranks.any(signals.caught > 0)
                 keep = config.crosses(config.keep_every, before, after)
                 if ends or better or stop or keep or config.crosses(config.checkpoint_every, before, after):
                     self.save(keep=keep, averaged=averaged)
                 if stop and not ends:
-                    self._tell(*self.writer.finish())
+                    self._record(*self.writer.finish())
                     text = f"stopped after step {self.position.step}, {after:,} of {self.end:,} tokens"
-                    self._tell(Stopped(step=self.position.step, tokens=after, reason="asked to stop"))
+                    self._record(Stopped(step=self.position.step, tokens=after, reason="asked to stop"))
                     raise Interrupted(f"{text}; the same command goes on from here", signals.caught or signal.SIGTERM)
-            self._tell(*self.writer.finish())
+            self._record(*self.writer.finish())
             seconds = time.monotonic() - began
-            self._tell(Finished(step=self.position.step, tokens=self.position.tokens, seconds=seconds, best=self.best))
+            self._record(
+                Finished(step=self.position.step, tokens=self.position.tokens, seconds=seconds, best=self.best)
+            )
         return TrainingResult(run=self.run.path, position=self.position, validation=validation, best=self.best)
 
     def begin(self) -> TrainingResult:
         """Write where a new run stands before its first step; nothing where it has a checkpoint."""
         self.on_event(self._started())
-        if self._newest() is None:
+        if resume.newest(self.run, self._warn) is None:
             with (
                 closing(MetricsWriter(self.run, step=self.position.step, write=self.ranks.first)) as self.metrics,
                 CheckpointWriter(self.run, self.spec.tokenizer, self.ranks, self.config.keep_last) as self.writer,
             ):
                 self.save(averaged=True)
-                self._tell(*self.writer.finish())
+                self._record(*self.writer.finish())
         return TrainingResult(run=self.run.path, position=self.position, validation=None, best=self.best)
 
     def step(self, stream: Iterator[tuple[int, PackedRow]]) -> Step:
@@ -240,7 +221,7 @@ class Trainer:
         weight, tokens, flops = self.ranks.sum(torch.tensor(here, dtype=torch.float64)).tolist()
         result, grad_norm = self.learner.backward(rows, weight)
         if not (math.isfinite(result.all.loss) and math.isfinite(grad_norm)):
-            self._tell(Stopped(step=position.step, tokens=position.tokens, reason="the loss is not finite"))
+            self._record(Stopped(step=position.step, tokens=position.tokens, reason="the loss is not finite"))
             raise DivergenceError(
                 f"step {position.step + 1} is not finite: loss {result.all.loss}, gradient norm {grad_norm}; it was "
                 f"made of rows {position.row} to {position.row + n - 1} of stage {position.stage}\n\nhint: the "
@@ -299,13 +280,13 @@ class Trainer:
     def begin_decay(self) -> None:
         """Go back to the weights and moments of the best checkpoint, and let the learning rate fall from here."""
         assert self.best is not None
-        self._tell(*self.writer.finish())
+        self._record(*self.writer.finish())
         chosen = self.run.checkpoint(self.best)
         checkpoint.check(chosen)
         self.learner.begin_from(checkpoint.read_tensors(CheckpointFolder(chosen).model))
         self.learner.load(functools.partial(state.read_tensors, chosen), moments=True)
         self.position = dataclasses.replace(self.position, decay_from=self.position.tokens)
-        self._tell(
+        self._record(
             PlateauEnded(step=self.position.step, tokens=self.position.tokens, best=self.best, total_tokens=self.end)
         )
 
@@ -314,7 +295,7 @@ class Trainer:
         began, learner, best = time.monotonic(), self.learner, self.best
         tensors = learner.used(averaged=averaged)
         if best is not None and best != self.position.step:
-            self._tell(*self.writer.finish())
+            self._record(*self.writer.finish())
             tensors = learner.sharded(checkpoint.read_tensors(CheckpointFolder(self.run.checkpoint(best)).model))
         with learner.standing_in(tensors):
             result = tester(learner)
@@ -332,7 +313,7 @@ class Trainer:
         )
         averaged = averaged and self.learner.average is not None
         # No checkpoint may claim steps that the metrics have lost, hence their flush before it.
-        self._tell(
+        self._record(
             *self.writer.begin(
                 self.learner.model(averaged=averaged),
                 self.learner.state(averaged=averaged),
@@ -342,20 +323,7 @@ class Trainer:
             )
         )
 
-    def _begin(self, origin: Origin, saved: Saved) -> Position:
-        """Where a run begins that begins from another; warns of moments that it cannot take up."""
-        name = self.spec.optimizer.name
-        if saved.optimizer != name:
-            self._warn(f"{name} begins with new moments: {origin.checkpoint} holds {saved.optimizer}'s")
-        return origin.position
-
-    def _newest(self) -> Path | None:
-        """The checkpoint of this run to go on from, if there is one."""
-        return (
-            checkpoint.newest_checkpoint(self.run.path, self._warn) if checkpoint.checkpoints(self.run.path) else None
-        )
-
-    def _tell(self, *events: Recorded) -> None:
+    def _record(self, *events: Recorded) -> None:
         for event in events:
             self.metrics.write(event)
             self._hear(event)
@@ -365,7 +333,7 @@ class Trainer:
         if not (self.callbacks and self.ranks.any(bool(self.stops))):
             return False
         self.position = dataclasses.replace(self.position, ended=True)
-        self._tell(Stopped(step=self.position.step, tokens=self.position.tokens, reason=self.stops))
+        self._record(Stopped(step=self.position.step, tokens=self.position.tokens, reason=self.stops))
         return True
 
     def _hear(self, event: Event) -> None:

@@ -10,21 +10,27 @@ from maskseq_events.case import UNKNOWN, Value
 from maskseq_events.mapping import ACTIVITY_NAMES, CASE_NAMES, START_NAMES, TIME_NAMES, usual_column
 from maskseq_events.notation import MESSAGES
 from maskseq_events.roles import (
+    ACTIVITIES,
     NO_VALUES,
     Roles,
     are_numbers,
+    in_order,
     is_counter,
+    is_kind_id,
     layouts_of,
     likely_roles,
+    may_be_time,
+    may_group_rows,
     moments_of,
     says_activity,
+    says_case,
     says_source,
     says_time,
     steps_back,
     time_column,
     words,
 )
-from maskseq_events.times import EPOCH_UNITS
+from maskseq_events.times import COUNTED
 
 ROWS = 1000
 """Rows of a table that are looked at to tell its columns apart."""
@@ -51,6 +57,20 @@ def claim_table(names: Sequence[str], rows: Sequence[Sequence[Value]], by_name: 
     if not rows:
         return by_name
     columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    merged = _merged_case(columns)
+    if merged is not None:
+        whole = [
+            name
+            for name, cells in columns.items()
+            if name != merged and [not cell for cell in cells] == _blank(columns[merged])
+        ]
+        columns[merged] = _from_above(columns[merged])
+        claim = _claim_pair(columns, by_name)
+        return claim and _with_above(claim, merged, whole)
+    return _claim_pair(columns, by_name)
+
+
+def _claim_pair(columns: dict[str, list[Value]], by_name: Claim | None) -> Claim | None:
     pair = _date_and_time(columns)
     if pair is None:
         return _claim_columns(columns, by_name, None)
@@ -81,7 +101,8 @@ def _claim_columns(columns: dict[str, list[Value]], by_name: Claim | None, both:
             """--set 'data.format_options.names=["case", "activity", "time"]' (one for each column)""",
         )
     found, sure = likely_roles(columns)
-    others = _streams(columns, found[0].activity if found else None) if _is_stream(columns) else ()
+    of_kinds = bool(found) and is_kind_id(found[0].case, columns[found[0].case])
+    others = _streams(columns, found[0].activity if found and not of_kinds else None) if _is_stream(columns) else ()
     case, activity, time = (usual_column(usual, names) for usual in (CASE_NAMES, ACTIVITY_NAMES, TIME_NAMES))
     if case is not None and activity is not None:
         roles = Roles(names[case], names[activity], both or ("" if time is None else names[time]))
@@ -95,8 +116,10 @@ def _claim_columns(columns: dict[str, list[Value]], by_name: Claim | None, both:
         )
         return by_name and replace(_doubted(by_name, doubt), instead=others)
     first, *rest = (_claim(columns, roles) for roles in found[:CHOICES])
-    if others and not sure and says_source(found[0].case) and any(is_counter(cells) for cells in columns.values()):
-        doubt = f"its rows are numbered through, so that it may be one stream, or {found[0].case!r} the case"
+    numbered = says_source(found[0].case) and any(is_counter(cells) for cells in columns.values())
+    if others and not sure and (numbered or of_kinds):
+        why = f"{found[0].case!r} recurs throughout" if of_kinds else "its rows are numbered through"
+        doubt = f"{why}, so that it may be one stream, or {found[0].case!r} the case"
         choices = tuple(Choice(why=claim.why, options=claim.options) for claim in (first, *rest))
         return replace(
             first, why=others[0].why, options=others[0].options, doubt=doubt, instead=(*others[1:], *choices)
@@ -109,9 +132,53 @@ def _claim_columns(columns: dict[str, list[Value]], by_name: Claim | None, both:
     return replace(first, strength=strength, doubt=doubt, instead=(*first.instead, *choices, *others))
 
 
+def _merged_case(columns: Mapping[str, Sequence[Value]]) -> str | None:
+    """A column that says each case once, in the first of its rows, and is empty in the others."""
+    time = time_column(columns)
+    moments = [] if time is None else [moments_of(each, columns[time]) for each in layouts_of(columns[time])]
+
+    def is_merged(name: str) -> bool:
+        said = [cell for cell in columns[name] if cell and cell.strip()]
+        if len(said) in (0, len(columns[name])) or not (columns[name][0] or "").strip() or len(set(said)) < len(said):
+            return False
+        cases = _from_above(columns[name])
+        return may_group_rows(name, cases) and (not moments or any(in_order(cases, each) for each in moments))
+
+    found = sorted(filter(is_merged, columns), key=lambda name: not says_case(name))
+    return found[0] if found and (says_case(found[0]) or found[0] == next(iter(columns))) else None
+
+
+def _blank(cells: Sequence[Value]) -> list[bool]:
+    return [not (cell or "").strip() for cell in cells]
+
+
+def _from_above(cells: Sequence[Value]) -> list[Value]:
+    """With what the last cell says that is not empty, in those that are."""
+    found: list[Value] = []
+    for cell, blank in zip(cells, _blank(cells), strict=True):
+        found.append(found[-1] if blank and found else cell)
+    return found
+
+
+def _with_above(claim: Claim, case: str, whole: Sequence[str]) -> Claim:
+    """With the options by which empty cells of the case are read; `whole` are columns that are empty with it."""
+
+    def completed(options: Mapping[str, Any]) -> dict[str, Any]:
+        if options.get("case", case) != case:
+            return dict(options)
+        taken = {options.get("activity"), options.get("time"), options.get("start")}
+        of_case = [name for name in whole if name not in taken]
+        return {**options, "case_above": True, **({"case_attributes": of_case} if of_case else {})}
+
+    said = f"an empty cell of {case!r} is taken for what the row above says"
+    instead = tuple(replace(choice, options=completed(choice.options)) for choice in claim.instead)
+    own = {} if claim.doubt and not claim.options else completed(claim.options)
+    return replace(claim, why=f"{claim.why}; {said}", options=own, instead=instead)
+
+
 def _is_stream(columns: Mapping[str, Sequence[Value]]) -> bool:
     """Lines with a time and something else than numbers."""
-    times = {name for name, cells in columns.items() if says_time(name) or layouts_of(cells)}
+    times = {name for name, cells in columns.items() if says_time(name) or may_be_time(name, cells)}
     others = [cells for name, cells in columns.items() if name not in times]
     return bool(times) and any(any(cells) and not are_numbers(cells) for cells in others)
 
@@ -124,8 +191,10 @@ def _streams(columns: Mapping[str, Sequence[Value]], activity: str | None) -> tu
     texts = [name for name in able if not are_numbers(columns[name])] or able
     if not texts:
         return ()
+    kinds = [name for name in able if is_kind_id(name, columns[name])]
     preferred = [name for name in texts if says_activity(name) or "".join(words(name)) in MESSAGES]
-    activity = activity or (preferred or sorted(texts, key=lambda name: -len(set(columns[name]))))[0]
+    plain = [name for name in preferred if any(word.startswith(ACTIVITIES) for word in words(name))]
+    activity = activity or (plain or kinds or preferred or sorted(texts, key=lambda name: -len(set(columns[name]))))[0]
     claim = Claim(strength=POSSIBLE, why=f"{activity!r} is taken for the activity of one stream")
     options: dict[str, Any] = {"case": "", "activity": activity, "time": time}
     choices = []
@@ -228,7 +297,7 @@ def _timed(claim: Claim, columns: Mapping[str, Sequence[Value]], roles: Roles) -
         for each in (layout, *(other for other in layouts if other != layout))
     )
     same = moments_of(layout, cells)
-    alike = [other for other in layouts if other not in (layout, *EPOCH_UNITS) and back[other] == back[layout]]
+    alike = [other for other in layouts if other not in (layout, *COUNTED) and back[other] == back[layout]]
     if any(moments_of(other, cells) != same for other in alike):
         doubt = f"the timestamps in {roles.time!r} fit {' and '.join(map(str, layouts))} alike"
         return replace(first, doubt=doubt, instead=tuple(Choice(why=o.why, options=o.options) for o in others))

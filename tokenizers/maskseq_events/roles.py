@@ -21,6 +21,7 @@ from typing import Any
 from maskseq_events.case import UNKNOWN, Value
 from maskseq_events.columns import to_number
 from maskseq_events.mapping import TIME_NAMES, usual_column
+from maskseq_events.spreadsheet import EXCEL
 from maskseq_events.times import EPOCH_UNITS, TimeLayout
 
 LAYOUTS = (
@@ -33,7 +34,7 @@ LAYOUTS = (
     *("%d-%b-%y %I.%M.%S.%f %p", "%d %B %Y %H:%M:%S", "%B %d, %Y %I:%M:%S %p", "%B %d, %Y %H:%M:%S"),
     *("%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %Z", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%b-%Y"),
     *("%y/%m/%d %H:%M:%S", "%d/%m/%y %H:%M:%S", "%m/%d/%y %H:%M:%S", "%d/%m/%y %H:%M", "%m/%d/%y %H:%M"),
-    *("%d.%m.%y %H:%M:%S", "%d.%m.%y %H:%M", "%y%m%d %H%M%S"),
+    *("%d.%m.%y %H:%M:%S", "%d.%m.%y %H:%M", "%y%m%d %H%M%S", EXCEL),
 )
 """How timestamps are tried to be read, None for ISO 8601."""
 CASES = (
@@ -77,6 +78,8 @@ MOST_BROKEN = 0.02
 """Share of the timestamps that may be none, such as 0000-00-00."""
 EARLIEST, LATEST = 1e8, 4e9
 """Seconds since 1970 that are of our time: 1973 to 2096."""
+SERIAL_YEARS = 631_152_000, 2_840_140_800
+"""The same of days that spreadsheets count, which other numbers look like more often: 1990 to 2060."""
 
 
 def words(name: str) -> list[str]:
@@ -99,6 +102,15 @@ def says_activity(name: str) -> bool:
 def says_case(name: str) -> bool:
     answered = words(name)
     return not says_activity(name) and (any(word.startswith(CASES) for word in answered) or answered[-1:] == ["id"])
+
+
+def is_kind_id(name: str, cells: Sequence[Value]) -> bool:
+    """Whether a column that is called an identifier, of nothing that is a case, may say what kind of event each is: its
+    values recur throughout, as the event ids of Windows do.
+    """
+    answered = words(name)
+    named = any(word.startswith(CASES) or word in SOURCES for word in answered)
+    return answered[-1:] == ["id"] and not named and median(Counter(cells).values()) >= 2 and _spread(cells) > LOCAL
 
 
 def says_source(name: str) -> bool:
@@ -137,7 +149,7 @@ def likely_roles(columns: Mapping[str, Sequence[Value]]) -> tuple[list[Roles], b
     spread = {
         name: _spread(cells)
         for name, cells in columns.items()
-        if name != time and may_group_rows(name, cells) and (not moments or any(_in_order(cells, m) for m in moments))
+        if name != time and may_group_rows(name, cells) and (not moments or any(in_order(cells, m) for m in moments))
     }
     near = {name for name, share in spread.items() if share <= LOCAL}
     cases = [name for name in spread if name in near or says_case(name) or says_source(name) or _small(columns[name])]
@@ -145,26 +157,28 @@ def likely_roles(columns: Mapping[str, Sequence[Value]]) -> tuple[list[Roles], b
     found = [
         Roles(case, activity, time or "") for case in cases for activity in _activities(columns, case, but=(case, time))
     ]
-    preferred = _preferred(found, near, columns)
-    sure = time is not None and len(preferred) == 1 and _speaks(preferred[0], near, columns)
+    called = {name for name in cases if says_case(name) and not is_kind_id(name, columns[name])}
+    preferred = _preferred(found, called, near, columns)
+    sure = time is not None and len(preferred) == 1 and _speaks(preferred[0], called | near, columns)
     return [*preferred, *(roles for roles in found if roles not in preferred)], sure
 
 
-def _preferred(found: Sequence[Roles], near: set[str], columns: Mapping[str, Sequence[Value]]) -> list[Roles]:
+def _preferred(
+    found: Sequence[Roles], named: set[str], near: set[str], columns: Mapping[str, Sequence[Value]]
+) -> list[Roles]:
     """Those that names say, or else that rows bear out; all where a column that is called a case has a finer one beside
     it.
     """
-    called = [roles for roles in found if says_case(roles.case)]
+    called = [roles for roles in found if roles.case in named]
     looking = [roles for roles in found if roles.case in near]
     kept = list(found) if called and called[0] != found[0] else called or looking or list(found)
     kept = [roles for roles in kept if says_activity(roles.activity)] or list(kept)
     return [roles for roles in kept if not are_numbers(columns[roles.activity])] or kept
 
 
-def _speaks(roles: Roles, near: set[str], columns: Mapping[str, Sequence[Value]]) -> bool:
+def _speaks(roles: Roles, cases: set[str], columns: Mapping[str, Sequence[Value]]) -> bool:
     """Whether more than the lack of others speaks for a case and an activity."""
-    case = says_case(roles.case) or roles.case in near
-    return case and (says_activity(roles.activity) or not are_numbers(columns[roles.activity]))
+    return roles.case in cases and (says_activity(roles.activity) or not are_numbers(columns[roles.activity]))
 
 
 def _activities(columns: Mapping[str, Sequence[Value]], case: str, *, but: tuple[str | None, ...]) -> list[str]:
@@ -229,7 +243,7 @@ def _spread(cells: Sequence[Value]) -> float:
     return median(last[cell] - first[cell] + 1 for cell in first) / len(cells)
 
 
-def _in_order(cases: Sequence[Value], moments: Sequence[float]) -> bool:
+def in_order(cases: Sequence[Value], moments: Sequence[float]) -> bool:
     return steps_back(cases, moments) <= BACK * (len(cases) - len(set(cases)))
 
 
@@ -247,11 +261,15 @@ def time_column(columns: Mapping[str, Sequence[Value]]) -> str | None:
     """Of the columns whose times can be read, that of the usual name, else the one of most moments. Numbers are times
     only where the name says so.
     """
-    able = [
-        name for name, cells in columns.items() if (says_time(name) or not are_numbers(cells)) and layouts_of(cells)
-    ]
+    able = [name for name, cells in columns.items() if may_be_time(name, cells)]
     usual = usual_column(TIME_NAMES, able)
     return able[usual] if usual is not None else max(able, key=lambda name: len(set(columns[name])), default=None)
+
+
+def may_be_time(name: str, cells: Sequence[Value]) -> bool:
+    """Numbers, those with decimal commas too, are times only where the name says so."""
+    layouts = layouts_of(cells)
+    return bool(layouts) and (says_time(name) or not (are_numbers(cells) or layouts == (EXCEL,)))
 
 
 def moments_of(layout: str | None, cells: Sequence[Value]) -> list[float]:
@@ -280,4 +298,7 @@ def _fits(layout: str | None, texts: Sequence[str]) -> bool:
             left -= 1
             if left < 0:
                 return False
+    if layout == EXCEL:  # with times of day, as whole numbers may be anything
+        fractions = sum(not text.isdecimal() for text in texts)
+        return SERIAL_YEARS[0] < min(moments) and max(moments) < SERIAL_YEARS[1] and 2 * fractions >= len(texts)
     return min(moments) > EARLIEST and max(moments) < LATEST if layout in EPOCH_UNITS else True

@@ -42,10 +42,19 @@ class Rows:
     """Of an event that was added, the row that the new one goes next to."""
     added: frozenset[int] = frozenset()
     """Events that the file does not have."""
+    named: Any = None
+    """The row that was the first of the case in its file, if it is there no longer."""
+
+    @property
+    def first(self) -> int | None:
+        """The event whose row comes first in place of `named`."""
+        return None if self.named is None else min(range(len(self.numbers)), key=self.numbers.__getitem__)
 
     def resized(self, start: int, stop: int, length: int) -> "Rows":
         """With `length` events that were added in place of `start:stop`."""
         beside = start - 1 if start else stop
+        own = [event for event in range(len(self.numbers)) if event not in self.added]
+        first = min(own, key=self.numbers.__getitem__) if own else None
         moved = {e + (length - stop + start if e >= stop else 0) for e in self.added if not start <= e < stop}
         return replace(
             self,
@@ -53,6 +62,7 @@ class Rows:
             numbers=(*self.numbers[:start], *[self.numbers[beside]] * length, *self.numbers[stop:]),
             raw=(*self.raw[:start], *[self.raw[beside]] * length, *self.raw[stop:]),
             added=frozenset(moved | set(range(start, start + length))),
+            named=self.raw[first] if first is not None and start <= first < stop and self.named is None else self.named,
         )
 
 

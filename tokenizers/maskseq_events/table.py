@@ -50,17 +50,18 @@ class EventTable(TableCases):
         clock = YearClock(self._layout) if self._layout.yearless else None
 
         def keyed() -> Iterator[tuple[str, Row]]:
-            n_events = 0
+            n_events, above = 0, None
             for number, raw, cells in itertools.islice(rows, n_rows):
                 try:
-                    checked = self._checked(cells, columns, path, number)
+                    checked = self._checked(cells, columns, path, number, above)
                 except DataError as error:
+                    above = None  # this row may have said another case
                     error.kept = [(number, raw)]
                     on_broken(error)
                     continue
                 key = str(n_events // self.session_lines + 1) if self.session_lines else "all"
                 if columns.case is not None:
-                    key = str(checked[columns.case])
+                    key = above = str(checked[columns.case])
                 n_events += 1
                 if len(columns.time) > 1:
                     checked = (*checked, self._joined(checked, columns))
@@ -152,7 +153,7 @@ class EventTable(TableCases):
 
     def _updated(self, case: Case, origin: Rows) -> Iterator[tuple[int, Any]]:
         columns, old = origin.columns, origin.was
-        if old == case and not origin.added:
+        if old == case and not origin.added and origin.named is None:
             yield from zip(origin.numbers, origin.raw, strict=True)
             return
         cells = plain_rows([self._cells(raw, origin.header) for raw in origin.raw], self.unknown)
@@ -161,12 +162,12 @@ class EventTable(TableCases):
             known = ([row[i] for i in columns.time] for row, there in zip(cells, old.timed, strict=True) if there)
             like = max(known, key=lambda texts: sum(map(len, texts)), default=())
         for event, (number, raw, row) in enumerate(zip(origin.numbers, origin.raw, cells, strict=True)):
-            changes: dict[int, Value] = {}
+            changes = self._case_again(origin) if event == origin.first else {}
             added = event in origin.added
             if added:
                 raw = self._beside(raw, origin.header)
                 kept = {columns.case, *columns.case_attributes.values()}
-                changes = {index: None for index in range(len(columns.names)) if index not in kept}
+                changes |= {index: None for index in range(len(columns.names)) if index not in kept}
             was = (old.activity[event],) if old.parts is None else old.parts[event]
             for index, part, before in zip(columns.activity, to_write(case, old, event), was, strict=True):
                 if added or part != before:  # one that becomes absent is an empty text, where there was a text
@@ -192,6 +193,11 @@ class EventTable(TableCases):
                 if changed and self._values(name, row[index : index + 1]) != (None,):
                     changes[index] = self._text(case.case_attributes[name])
             yield number, self._replaced(raw, changes, origin.header) if changes else raw
+
+    def _case_again(self, origin: Rows) -> dict[int, Value]:
+        """The case's cell of the row that was first and is there no longer, for the one that is first now."""
+        index = origin.columns.case
+        return {index: self._cells(origin.named, origin.header)[index]} if self.case_above and index is not None else {}
 
     def _text(self, value: Value) -> Value:
         if self.decimal == "," and value is not None and POINT.fullmatch(value):

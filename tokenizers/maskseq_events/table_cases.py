@@ -63,7 +63,8 @@ class TableCases(Format[Case]):
     decimal: Literal[".", ","] = "."
     """What stands between the whole part of a number and its decimals; with a comma, points may part thousands."""
     time_layout: str | None = None
-    """`strptime` pattern, or epoch_s, epoch_ms, epoch_us (default: ISO 8601 and its relatives)."""
+    """`strptime` pattern, or epoch_s, epoch_ms, epoch_us, epoch_ns, or excel: days since 1899-12-30, as spreadsheets
+    count them (default: ISO 8601 and its relatives)."""
     time_zone: str | None = None
     """IANA zone of timestamps that say none (default: UTC)."""
     year: int | None = None
@@ -73,6 +74,8 @@ class TableCases(Format[Case]):
     """Sort each case by time, ties in file order; else keep the order of the file."""
     max_rows: int = 5_000_000
     """Rows that are held in memory; a longer table is grouped through temporary files."""
+    case_above: bool = field(default=False, metadata=ADDED)
+    """An empty cell of the case's column says what the row above says, as cells that a spreadsheet has merged."""
     session_lines: int | None = field(default=None, metadata=ADDED)
     """That many events are a session, in a log whose rows do not tell cases apart."""
     idle: float | None = field(default=None, metadata=ADDED)
@@ -117,15 +120,21 @@ class TableCases(Format[Case]):
         """Types that the file declares."""
         return {}
 
-    def _checked(self, cells: Sequence[Any] | DataError, columns: Columns, path: Path, number: int) -> Sequence[Any]:
-        """The cells of a row; `DataError` for one that is none of the table."""
+    def _checked(
+        self, cells: Sequence[Any] | DataError, columns: Columns, path: Path, number: int, above: str | None
+    ) -> Sequence[Any]:
+        """The cells of a row; `DataError` for one that is none of the table. `above`: the case of the row before."""
         if isinstance(cells, DataError):
             raise cells
         if len(cells) != len(columns.names):
             problem = f"{len(cells)} cells, but the header names {len(columns.names)} columns"
             raise DataError(path, problem, place=self._place(number))
-        if columns.case is not None and cells[columns.case] in (None, ""):
-            raise DataError(path, f"no case id in column {columns.names[columns.case]!r}", place=self._place(number))
+        if columns.case is not None and _is_blank(cells[columns.case], self.case_above):
+            if not self.case_above or above is None:
+                problem = f"no case id in column {columns.names[columns.case]!r}"
+                hint = "" if self.case_above else "; if it is that of the row above, say case_above = true"
+                raise DataError(path, problem + hint, place=self._place(number))
+            cells = [*cells[: columns.case], above, *cells[columns.case + 1 :]]
         return cells
 
     def _dated(self, row: Row, columns: Columns, clock: YearClock | None) -> Row:
@@ -249,3 +258,8 @@ class TableCases(Format[Case]):
                 raise RowError(path, reported, place=place, number=number)
             found, first = value, number
         return found
+
+
+def _is_blank(cell: Any, padded: bool) -> bool:
+    """Whether a cell is empty, or, if it may be `padded`, holds nothing but blanks."""
+    return cell in (None, "") or (padded and not str(cell).strip())

@@ -14,6 +14,7 @@ from jaxtyping import Int32, Int64
 
 from maskseq.errors import UsageError
 from maskseq_events.case import UNKNOWN_TIME
+from maskseq_events.spreadsheet import EXCEL, parse_serial, render_serial
 from maskseq_events.zones import UnknownZoneError, zone_called, zone_place
 
 SECOND = 1_000_000
@@ -22,6 +23,8 @@ WEEK = 7 * DAY
 
 EPOCH_UNITS = {"epoch_s": 1, "epoch_ms": 10**3, "epoch_us": 10**6, "epoch_ns": 10**9}
 """How many of each are a second."""
+COUNTED = (*EPOCH_UNITS, EXCEL)
+"""Layouts that are plain numbers."""
 LONGEST = 200
 """Characters of a timestamp: no more are looked at, as a pattern takes the square of their number."""
 UNDATED = 2000
@@ -50,10 +53,10 @@ class TimeLayout:
     """How a column writes its timestamps.
 
     Without a `layout`, ISO 8601 and its common relatives (`2012/10/09 14:50:17.000`) are read. Others are named: a
-    `strptime` pattern such as `%d.%m.%Y %H:%M`, or `epoch_s`, `epoch_ms`, `epoch_us`, `epoch_ns`. A timestamp that says
-    no zone is taken in `zone` (an IANA name; None: as UTC). `%Z`, between blanks, is the name of a zone: UTC, an IANA
-    name, or an abbreviation, if all places that use it mean the same, or `zone` uses it. Digits beyond the microsecond
-    are not used.
+    `strptime` pattern such as `%d.%m.%Y %H:%M`, or `epoch_s`, `epoch_ms`, `epoch_us`, `epoch_ns`, `excel` (days since
+    1899-12-30, as spreadsheets count). A timestamp that says no zone is taken in `zone` (an IANA name; None: as UTC).
+    `%Z`, between blanks, is the name of a zone: UTC, an IANA name, or an abbreviation, if all places that use it mean
+    the same, or `zone` uses it. Digits beyond the microsecond are not used.
     """
 
     layout: str | None = None
@@ -63,7 +66,7 @@ class TimeLayout:
     _zone: ZoneInfo | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        named = self.layout is not None and self.layout not in EPOCH_UNITS
+        named = self.layout is not None and self.layout not in COUNTED
         if named and not self.yearless and self.year is not None:
             raise UsageError(
                 f"timestamps of the layout {self.layout!r} say their year\n\nhint: leave out `year`", code="bad-option"
@@ -88,7 +91,7 @@ class TimeLayout:
     @cached_property
     def yearless(self) -> bool:
         """Its timestamps say no year."""
-        named = self.layout is not None and self.layout not in EPOCH_UNITS
+        named = self.layout is not None and self.layout not in COUNTED
         return named and not re.search("%[YyGcxD]", self.layout or "")
 
     @property
@@ -103,12 +106,18 @@ class TimeLayout:
         if self.layout in EPOCH_UNITS:
             return _parse_epoch(text, EPOCH_UNITS[self.layout]), 0
         try:
+            if self.layout == EXCEL:
+                return self._located(_EPOCH + timedelta(microseconds=parse_serial(text)))
             moment = _parse_iso(text.strip()) if self.layout is None else self._strptime(text.strip())
         except UnknownZoneError:
             raise
         except ValueError:
             begin = f"; its year is counted on from {self.first_year} (year = … says another)" if self.yearless else ""
             raise ValueError(_not_a_time(text, self.layout) + begin) from None
+        return self._located(moment)
+
+    def _located(self, moment: datetime) -> tuple[int, int]:
+        """What `parse` says of a moment; of one without a zone, in that of the layout."""
         if moment.tzinfo is None and self._zone is not None:
             moment = moment.replace(tzinfo=self._zone)
         wall = moment.replace(tzinfo=None) - _EPOCH
@@ -164,6 +173,8 @@ class TimeLayout:
         """A moment in the layout of the text `like`, rounded down to its precision (None: ISO 8601 with its zone)."""
         if self.layout in EPOCH_UNITS:
             return _render_epoch(micros, EPOCH_UNITS[self.layout], like)
+        if self.layout == EXCEL:
+            return render_serial(micros + offset * SECOND, like)
         moment = _EPOCH + timedelta(microseconds=micros + offset * SECOND)
         if self.layout is not None:
             place = zone_place(self.layout)
@@ -303,6 +314,8 @@ def _not_a_time(text: str, layout: str | None) -> str:
             f"{shown} is not a timestamp; counted from 1970, it needs time_layout = 'epoch_s', 'epoch_ms', 'epoch_us' "
             f"or 'epoch_ns'"
         )
+    if re.fullmatch(r"[2-6]\d{4}([.,]\d+)?", text.strip()):
+        return f"{shown} is not a timestamp; counted in days since 1899-12-30, it needs time_layout = 'excel'"
     if re.match(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}", text.strip()):
         return f"{shown} may be day or month first: say which, such as time_layout = '%d/%m/%Y %H:%M:%S'"
     return f"{shown} is not a timestamp; other layouts than ISO 8601 are named, such as time_layout = '%d.%m.%Y %H:%M'"

@@ -3,10 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from maskseq.errors import DataError
 from maskseq.files import create
@@ -19,7 +19,8 @@ from maskseq_events.roles import says_activity
 from maskseq_events.splicing import spliced
 from maskseq_events.times import TimeLayout
 from maskseq_events.xes_edit import locate, new_trace, set_values, tag_of
-from maskseq_events.xes_parse import ParsedLog, ParsedTrace, parse_traces
+from maskseq_events.xes_names import Place
+from maskseq_events.xes_parse import ParsedLog, ParsedTrace, keys_in, parse_traces
 from maskseq_events.xml_text import Edit
 
 HEAD = b"""<?xml version="1.0" encoding="utf-8"?>
@@ -29,7 +30,6 @@ HEAD = b"""<?xml version="1.0" encoding="utf-8"?>
 TAIL = b"\n</log>\n"
 NO_NUMBERS = ("nan", "inf", "infinity")
 """How programs write floats that are no numbers."""
-_EVENT = re.compile(rb"<event>.*?</event>", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,8 @@ class TraceText:
     after: bytes = b""
     encoding: str = "utf-8"
     first: bool = False
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """Where attributes of the log stand whose names are not their keys."""
     order: tuple[int, ...] | None = None
     """Which event of the file each event of the case is; None: in the same order."""
 
@@ -54,8 +56,9 @@ class Xes(Format[Case]):
 
     An attribute that an event lacks is absent; `?` is unknown: a hole. An event without `concept:name` has an unknown
     activity, one without `time:timestamp` an unknown time; of several keys that make an activity together, one that is
-    not there is absent, unless none is. Nested attributes, and traces without events, stay in the file but are not
-    read. Written back, everything but the values that changed is copied from the file as it was.
+    not there is absent, unless none is. An attribute in another one, or in a list or container, is called by both:
+    `org:resource/org:role`; of several with one key, the second is `org:resource#2`. Traces without events stay in the
+    file but are not read. Written back, everything but the values that changed is copied from the file as it was.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".xes",)
@@ -80,21 +83,39 @@ class Xes(Format[Case]):
         if b"<log" not in head.content:
             return super().recognize(head)
         classifiers = [_keys(text) for text in re.findall(rb'<classifier\s[^>]*keys="([^"]*)"', head.content)]
-        used = set(re.findall(r'key="([^"]*)"', b" ".join(_EVENT.findall(head.content)).decode(errors="replace")))
+        of_traces, used = keys_in(head.content)
+        why = "an XES log"
+        options: dict[str, Any] = {}
+        for role, key, keys in (("case", "concept:name", of_traces), ("time", "time:timestamp", used)):
+            if key not in keys and (name := _nested(key, keys)) is not None:
+                why, options = f"{why}, whose {role} is in {name!r}", {**options, role: name}
         if used and "concept:name" not in used:
-            keys = next((keys for keys in classifiers if used.issuperset(keys)), None)
-            if keys is None:
-                doubt = f"its events have no concept:name; what happened is one of {', '.join(sorted(used))}"
-                found = [key for key in sorted(used) if says_activity(key)]
-                choices = [Choice(why=f"{key!r} is taken for the activity", options={"activity": key}) for key in found]
-                return Claim(strength=CERTAIN, why="an XES log", doubt=doubt, instead=tuple(choices))
-            why = f"an XES log, whose classifier says that {' and '.join(keys)} is the activity"
-            return Claim(strength=CERTAIN, why=why, options={"activity": keys[0] if len(keys) == 1 else keys})
+            found = next((keys for keys in classifiers if used.issuperset(keys)), None)
+            nested = _nested("concept:name", used)
+            if found is not None:
+                why = f"{why}, whose classifier says that {' and '.join(found)} is the activity"
+                return Claim(
+                    strength=CERTAIN, why=why, options={"activity": found[0] if len(found) == 1 else found, **options}
+                )
+            if nested is not None:
+                return Claim(
+                    strength=CERTAIN,
+                    why=f"{why}, whose activity is in {nested!r}",
+                    options={"activity": nested, **options},
+                )
+            doubt = f"its events have no concept:name; what happened is one of {', '.join(sorted(used))}"
+            able = [key for key in sorted(used) if says_activity(key)]
+            choices = [
+                Choice(why=f"{key!r} is taken for the activity", options={"activity": key, **options}) for key in able
+            ]
+            return Claim(strength=CERTAIN, why=why, doubt=doubt, instead=tuple(choices))
         both = {"concept:name", "lifecycle:transition"}
-        if not any(set(keys) == both for keys in classifiers):
-            return Claim(strength=CERTAIN, why="an XES log")
-        why = "an XES log, which says that name and lifecycle together are the activity"
-        return Claim(strength=CERTAIN, why=why, options={"activity": sorted(both)})
+        if any(set(keys) == both for keys in classifiers):
+            why, options = (
+                f"{why}, which says that name and lifecycle together are the activity",
+                {"activity": sorted(both), **options},
+            )
+        return Claim(strength=CERTAIN, why=why, options=options)
 
     def read(self, path: Path) -> Iterator[Case]:
         return self._read(path, stop)
@@ -207,6 +228,7 @@ class Xes(Format[Case]):
             xml=trace.xml,
             encoding=log.encoding,
             first=first,
+            places=log.places,
             order=None if order is None else tuple(order.tolist()),
         )
         return replace(case, origin=text)
@@ -251,13 +273,14 @@ class Xes(Format[Case]):
             for name, values in case.attributes.items():
                 if values[index] != old.attributes.get(name, [None] * len(old))[index]:
                     changed[name] = (tag_of(name, case.kinds), self._text(values[index]))
-            edits += set_values(text.xml, event, changed, text.encoding)
+            edits += set_values(text.xml, event, changed, text.places, text.encoding)
         own = {
             name: (tag_of(f"case:{name}", case.kinds), self._text(value))
             for name, value in case.case_attributes.items()
             if value != old.case_attributes.get(name)
         }
-        edits += set_values(text.xml, trace, own, text.encoding)
+        of_trace = {name.removeprefix("case:"): p for name, p in text.places.items() if name.startswith("case:")}
+        edits += set_values(text.xml, trace, own, of_trace, text.encoding)
         return spliced(text.xml, edits)
 
     def _text(self, value: Value) -> Value:
@@ -268,3 +291,9 @@ def _keys(text: bytes) -> list[str]:
     """The keys of a classifier, those with blanks in quotes."""
     found = re.findall(r"'([^']*)'|(\S+)", text.decode(errors="replace").replace("&apos;", "'"))
     return [quoted or plain for quoted, plain in found]
+
+
+def _nested(key: str, names: Iterable[str]) -> str | None:
+    """The one attribute of this key that stands in another one."""
+    found = [name for name in names if name.endswith(f"/{key}")]
+    return found[0] if len(found) == 1 else None

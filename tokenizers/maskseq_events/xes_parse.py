@@ -1,6 +1,7 @@
 """The traces of a XES file, one by one, with the bytes that each was read from. DTDs and entities are refused."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -9,12 +10,12 @@ from xml.parsers import expat
 from maskseq.errors import DataError
 from maskseq.files import WIDE, open_bytes
 from maskseq_events.case import Kind
+from maskseq_events.xes_names import WITHOUT_VALUE, Place, XesNames
 from maskseq_events.xes_plain import PlainTraces
 from maskseq_events.xml_text import end_tag_end
 
 BLOCK = 1 << 18
 OPEN, CLOSE, EMPTY = b"<trace>", b"</trace>", b"<trace/>"
-WITHOUT_VALUE = ("list", "container", "values")
 
 
 @dataclass(slots=True)
@@ -38,6 +39,8 @@ class ParsedLog:
     encoding: str = "utf-8"
     kinds: dict[str, Kind] = field(default_factory=dict)
     """Of each event attribute, and each `case:` attribute, what its first occurrence declares."""
+    places: dict[str, Place] = field(default_factory=dict)
+    """Where attributes stand that are not called by their keys, those of traces as `case:…`."""
     after: bytes = b""
     """What follows the last trace with events; known when all traces are read."""
 
@@ -51,6 +54,17 @@ def parse_traces(path: Path, log: ParsedLog) -> Iterator[ParsedTrace]:
             yield trace
     except _NoShortCut:
         yield from islice(_Parser(path, log, short_cut=False).traces(), n_read, None)
+
+
+def keys_in(head: bytes) -> tuple[set[str], set[str]]:
+    """The names of attributes of traces, and those of events, in the beginning of a file."""
+    parser = _Parser(Path(), ParsedLog(), short_cut=False)
+    parser.raw += head
+    with suppress(_NotXes, expat.ExpatError, LookupError, ValueError):
+        parser.expat.Parse(head)
+    traces = [*parser.finished, *([parser.trace] if parser.trace else [])]
+    events = {key for trace in traces for event in trace.events for key in event}
+    return {key for trace in traces for key in trace.attributes}, events
 
 
 class _Parser:
@@ -71,6 +85,8 @@ class _Parser:
         self.depth = 0
         self.trace: ParsedTrace | None = None
         self.event: dict[str, str] | None = None
+        self.names = XesNames()  # in the trace
+        self.inside = XesNames()  # in the event
         self.latest = ParsedTrace(0, 0)
         self.finished: list[ParsedTrace] = []
         self.expat = expat.ParserCreate()
@@ -153,18 +169,19 @@ class _Parser:
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         self.depth += 1
-        if self.depth == 4 and self.event is not None:
-            self._add(tag, attributes, self.event, "")
-        elif self.depth == 3 and self.trace is not None:
-            if _local(tag) == "event":
-                self.event = {}
+        if self.depth >= 4 and self.event is not None:
+            self._add(tag, attributes, self.event, self.inside, "")
+        elif self.depth >= 3 and self.trace is not None:
+            if self.depth == 3 and _local(tag) == "event":
+                self.event, self.inside = {}, XesNames()
                 self.trace.events.append(self.event)
             else:
-                self._add(tag, attributes, self.trace.attributes, "case:")
+                self._add(tag, attributes, self.trace.attributes, self.names, "case:")
         elif self.depth == 2 and _local(tag) == "trace":
             begin = self.expat.CurrentByteIndex + self.skipped
             before = bytes(self.raw[self.done - self.base : begin - self.base])
             self.trace = self.latest = ParsedTrace(self.latest.number + 1, self._line(), before=before)
+            self.names = XesNames()
         elif self.depth == 2 and _local(tag) == "event":
             raise _NotXes("an event outside of any trace")
         elif self.depth == 1 and _local(tag) != "log":
@@ -172,22 +189,28 @@ class _Parser:
 
     def _end(self, tag: str) -> None:
         self.depth -= 1
-        if self.depth == 2:
+        if self.depth >= 3 and self.event is not None:
+            self.inside.leave()
+        elif self.depth == 2 and self.event is not None:
             self.event = None
+        elif self.depth >= 2 and self.trace is not None:
+            self.names.leave()
         elif self.depth == 1 and self.trace is not None:
             if self.trace.events:
                 index = self.expat.CurrentByteIndex + self.skipped - self.base
                 self._finish(self.trace, end_tag_end(self.raw, index) + self.base)
             self.trace = None
 
-    def _add(self, tag: str, attributes: dict[str, str], holder: dict[str, str], prefix: str) -> None:
-        if "key" in attributes and "value" in attributes:
-            key = attributes["key"]
-            holder[key] = attributes["value"]
-            kind: Kind = "numeric" if _local(tag) in ("int", "float") else "categorical"
-            self.log.kinds.setdefault(prefix + key, kind)
-        elif _local(tag) not in WITHOUT_VALUE:
-            raise _NotXes(f"<{tag}> without a {'value' if 'key' in attributes else 'key'}")
+    def _add(self, tag: str, attributes: dict[str, str], holder: dict[str, str], names: XesNames, prefix: str) -> None:
+        key, value, kind = attributes.get("key"), attributes.get("value"), _local(tag)
+        if (key is None or value is None) and kind not in WITHOUT_VALUE:
+            raise _NotXes(f"<{tag}> without a {'value' if key is not None else 'key'}")
+        name, place = names.enter(key)
+        if key is not None and name != key:
+            self.log.places[prefix + name] = place
+        if key is not None and value is not None:
+            holder[name] = value
+            self.log.kinds.setdefault(prefix + name, "numeric" if kind in ("int", "float") else "categorical")
 
     def _refuse(self, *_: object) -> None:
         raise _NotXes("a document type declaration; XES has none, and entities are not expanded here")

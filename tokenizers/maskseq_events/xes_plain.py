@@ -52,6 +52,8 @@ class PlainTraces:
                     return None
                 holder, prefix = {}, ""
                 events.append(holder)
+            if key in holder:
+                return None  # one key twice
             holder[key] = value
             name = prefix + key if prefix else key
             if name not in kinds:

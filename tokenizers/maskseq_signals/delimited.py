@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -15,7 +15,7 @@ from jaxtyping import Float64, Int64
 from maskseq.errors import DataError, UsageError
 from maskseq.files import create
 from maskseq.formats import ADDED, Format, OnBroken, attempted, distinct, stop
-from maskseq.survey import LIKELY, POSSIBLE, Choice, Claim, Head
+from maskseq.survey import Claim, Head
 from maskseq_signals.cells import (
     cells_of,
     delimiter_of,
@@ -27,18 +27,17 @@ from maskseq_signals.cells import (
     spans_of,
 )
 from maskseq_signals.files import read_text
-from maskseq_signals.long_table import TIME_NAMES, is_clock, told_apart
-from maskseq_signals.missing_codes import missing_codes
+from maskseq_signals.long_table import TIME_NAMES
 from maskseq_signals.new_table import are_stretches, new_lines
 from maskseq_signals.recording import Recording, recorded
 from maskseq_signals.row_reader import ColumnText, RowReader, TableHead, taken
+from maskseq_signals.table_claims import claim_signals
 from maskseq_signals.texts import BLOCK, Texts
 from maskseq_signals.timeline import Steps, Timeline, spread
 from maskseq_signals.times import is_date
-from maskseq_signals.wide_rows import VALUE, Columns, flattened, steps_within
+from maskseq_signals.wide_rows import VALUE, Columns, flattened
 
 BOM = "\ufeff"
-DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 SEPARATORS = {".": (",", "'", " ", "\u00a0", "\u202f"), ",": (".", "'", " ", "\u00a0", "\u202f")}
 """What may separate thousands, beside each decimal sign."""
 
@@ -49,8 +48,10 @@ class Table:
 
     lines: Texts
     """All lines of the file with their line ends."""
-    rows: Int64[np.ndarray, "length"]
-    """The line of each time step, from 0; -1 for one that is missing."""
+    rows: Int64[np.ndarray, "length *channels"]
+    """The line of each time step, or of each of its values where they have lines of their own; from 0, -1 for one that
+    is missing.
+    """
     columns: tuple[int, ...]
     """The cell of each channel; of those of a series that runs through them, each."""
     shown: tuple[int | None, ...]
@@ -63,8 +64,11 @@ class Table:
     within: Int64[np.ndarray, "length"] | None = None
     """Which of the columns each time step is, where these are steps of one channel."""
 
-    def cell(self, step: int, channel: int) -> int:
-        return self.columns[channel if self.within is None else int(self.within[step])]
+    def cell(self, step: int, channel: int) -> tuple[int, int]:
+        """The line and the column of a value."""
+        if self.rows.ndim == 2:
+            return int(self.rows[step, channel]), self.columns[0]
+        return int(self.rows[step]), self.columns[channel if self.within is None else int(self.within[step])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +83,9 @@ class SignalCsv(Format[Recording]):
 
     dress = MappingProxyType({"delimiter": (None,), "decimal": (".", ","), "encoding": ("utf-8", "cp1252")})
 
-    time: str | None = None
-    """The column of times (default: the first, if it is called like one or holds no numbers; "": there is none)."""
+    time: str | tuple[str, ...] | None = None
+    """The column of times (default: the first, if it is called like one or holds no numbers; "": there is none), or
+    several that say it together: year, month, day and hour, or a date and a time of day."""
     channels: tuple[str, ...] | None = None
     """Columns to read (default: all but the time)."""
     recording: str | None = None
@@ -103,10 +108,16 @@ class SignalCsv(Format[Recording]):
     columns: Columns = field(default="channels", metadata=ADDED)
     """What the columns are. channels: each is one. steps: they follow each other within a row, as the months of a year,
     and are one channel, `value`."""
+    metric: str | None = field(default=None, metadata=ADDED)
+    """The column that says which channel a row's value is of, in a table of a row a measurement; `channels` then is the
+    one column of values. Rows of one time (and recording) are one time step."""
 
     def __post_init__(self) -> None:
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise UsageError(f"delimiter must be one character, not {self.delimiter!r}", code="bad-option")
+        if self.metric is not None and self.columns == "steps":
+            problem = f"metric = {self.metric!r} and columns = 'steps' exclude each other; give one of them"
+            raise UsageError(problem, code="bad-option")
         if self.delimiter == self.decimal:
             raise UsageError(f"{self.delimiter!r} cannot be both the delimiter and the decimal sign", code="bad-option")
         if self.thousands is not None and self.thousands not in SEPARATORS[self.decimal]:
@@ -123,54 +134,7 @@ class SignalCsv(Format[Recording]):
         """
         if not head.name.endswith((".csv", ".tsv", ".txt")) or len(head.lines) < 3:
             return None
-        delimiter = delimiter_of(head.lines[0])
-        first, *rows = ([cell.strip() for cell in cells_of(line, delimiter)] for line in head.lines[:1000])
-        if any(len(row) != len(first) for row in rows):
-            return None
-        commas = delimiter != "," and any(DECIMAL_COMMA.fullmatch(cell) for row in rows for cell in row)
-        reader = cls(decimal="," if commas else ".")._grouping(cell for row in rows for cell in row)
-        headless = all(reader.number(cell) is not None for cell in first)
-        names = tuple(f"channel_{i}" for i in range(1, len(first) + 1)) if headless else distinct(first)
-        if not headless and reader._are_units(first, rows):
-            rows = rows[1:]
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        usual = time = reader._time_column(names, rows[0], head.path)
-        dates = [i for i, name in enumerate(names) if name.lower() in TIME_NAMES or all(map(is_date, columns[i]))]
-        known = [any(reader.number(cell) is not None for cell in column) for column in columns]
-        plain = [known[i] and not any(map(reader._text, column)) for i, column in enumerate(columns)]
-        if time is None and len(names) > 1 and all(plain) and is_clock(columns[0], reader.decimal):
-            time, dates = 0, [0, *dates]
-        apart = told_apart(names, columns, dates, decimal=reader.decimal)
-        time, owner = apart or (time, None)
-        numeric = [name for i, name in enumerate(names) if i not in (time, owner) and plain[i]]
-        dated = time in dates
-        others = [repr(name) for i, name in enumerate(names) if i not in (time, owner) and not plain[i]]
-        if not numeric or (others and not dated):
-            return None
-        options: dict[str, Any] = {"decimal": ","} if commas else {}
-        options |= {"thousands": reader.thousands} if reader.thousands else {}
-        options |= {} if owner is None else {"recording": names[owner]}
-        options |= {} if time == usual or time is None else {"time": names[time]}
-        plain_cells = [[*map(reader.plain, columns[names.index(name)])] for name in numeric]
-        codes = [code.replace(".", reader.decimal) for code in missing_codes(plain_cells)]
-        options |= {"unknown": [*reader.unknown, *codes]} if codes else {}
-        wide = steps_within(numeric, columns[time]) if dated and time is not None else []
-        apart_of = {"columns": "steps"} | ({"channels": wide} if wide != numeric or others else {})
-        as_channels = options | ({"channels": numeric} if others else {})
-        why = "; ".join(
-            [
-                _content(names, len(numeric), time, owner, others) + (" (with decimal commas)" if commas else ""),
-                *([f"{names[owner]!r} tells recordings apart"] if owner is not None else []),
-                *([f"{', '.join(map(repr, codes))} stands for no value"] if codes else []),
-                *([f"{', '.join(others[:5])}{', …' if len(others) > 5 else ''} left out"] if others else []),
-            ]
-        )
-        strength = LIKELY if dated and not others else POSSIBLE
-        channels = Choice(why=why, options=as_channels)
-        if not wide:
-            return Claim(strength=strength, why=why, options=as_channels).encoded(head)
-        why += f"; {wide[0]!r} to {wide[-1]!r} are steps of one series"
-        return Claim(strength=strength, why=why, options=options | apart_of, instead=(channels,)).encoded(head)
+        return claim_signals(cls, head)
 
     def read(self, path: Path) -> Iterator[Recording]:
         return self._read(path, stop)
@@ -196,8 +160,9 @@ class SignalCsv(Format[Recording]):
         for rows in np.split(np.arange(len(head.rows)), range(BLOCK, len(head.rows), BLOCK)):
             body.read(rows)
         body.warn_of_infinite()
-        if head.time is not None and on_broken is not stop:
+        if head.time and on_broken is not stop:
             body.refuse_odd_times()
+        long = None if head.metric is None else body.measured()
         for at, (problem, name) in sorted(body.broken.items()):
             place = f"line {at + 1}" + f", column {name!r}" * bool(name)
             on_broken(DataError(path, problem, place=place, kept=()))
@@ -205,18 +170,23 @@ class SignalCsv(Format[Recording]):
             raise DataError(path, "no row of values can be read")
         values = body.values
         times: Sequence[str] | None = body.times
-        names, units, owned = tuple(head.names[column] for column in head.columns), head.units, body.owned()
-        texts, a_row = body.columns, len(head.columns) if self.columns == "steps" else 1
+        names, texts, owned = tuple(head.names[column] for column in head.columns), body.columns, body.owned()
+        units = () if head.units is None else tuple(head.units[column].strip("()[] ") for column in head.columns)
+        a_row = len(head.columns) if self.columns == "steps" else 1
+        if long is not None:
+            values, times, names, units, owned = long.values, long.times, long.names, (), iter(long.owned)
 
         def line_of(step: int) -> str:
-            return f"line {head.rows[step // a_row] + 1}"
+            return f"line {head.rows[long.rows[step].max() if long is not None else step // a_row] + 1}"
 
         timeline = Timeline(path, line_of, steps=self.steps, decimal=self.decimal)
         if self.columns == "steps":
             values, times, owned = flattened(values, times, owned, timeline)
-            names, units, texts = (VALUE,), None, [ColumnText.joined(VALUE, texts)]
+            names, units, texts = (VALUE,), (), [ColumnText.joined(VALUE, texts)]
         for key, steps in timeline.recordings(owned, times):
-            rows = steps if a_row == 1 else steps // a_row  # -1 stays -1
+            rows = steps // a_row  # -1 stays -1
+            if long is not None:
+                rows = np.where(steps[:, None] < 0, -1, long.rows[steps])
             channels, lines_of_steps = spread(values, steps), np.where(rows < 0, -1, head.rows[rows])
             lines_of_steps[np.isin(lines_of_steps, list(body.broken))] = -1
             yield recorded(
@@ -224,7 +194,7 @@ class SignalCsv(Format[Recording]):
                 key=key,
                 channels=channels,
                 names=names,
-                units=() if units is None else tuple(units[column].strip("()[] ") for column in head.columns),
+                units=units,
                 rate=self.rate,
                 times=None if times is None else taken(times, steps),
                 decimals=tuple(each.most_shown for each in texts),
@@ -262,13 +232,18 @@ class SignalCsv(Format[Recording]):
             return found if len(found) == len(names) else [""] * len(names)
 
         units: list[str] | None = None
-        if not headless and self._are_units(first, [cells(row) for row in rows[:2].tolist()]):
+        if not headless and self.are_units(first, [cells(row) for row in rows[:2].tolist()]):
             units, rows = cells(int(rows[0])), rows[1:]
         usual = (row for row in rows.tolist() if len(cells_of(lines[row], delimiter)) == len(names))
-        time = self._time_column(names, cells(next(usual, int(rows[0]))), path)
+        time = self.time_columns(names, cells(next(usual, int(rows[0]))), path)
         owner = None if self.recording is None else self._named(self.recording, names, path)
-        columns = self._columns(names, {time, owner}, path)
-        return TableHead(delimiter, names, units, rows, time, owner, columns)
+        metric = None if self.metric is None else self._named(self.metric, names, path)
+        columns = self._columns(names, {*time, owner, metric}, path)
+        if metric is not None and (len(columns) != 1 or not time):
+            problem = f"with metric = {self.metric!r}, name the one column of values, and that of times"
+            hint = f"channels = [NAME] and time = NAME; there are {', '.join(names)}"
+            raise UsageError(f"{path}: {problem}\n\nhint: {hint}", code="bad-option")
+        return TableHead(delimiter, names, units, rows, time, owner, columns, metric)
 
     def write(self, records: Iterable[Recording | DataError], path: Path) -> None:
         """The table that the recordings were read from, with the cells that changed; else a new table of one, or of the
@@ -293,12 +268,13 @@ class SignalCsv(Format[Recording]):
             while block := list(islice(rest, BLOCK)):
                 file.write("".join(block).encode(self.encoding))
 
-    def _time_column(self, names: Sequence[str], row: Sequence[str], path: Path) -> int | None:
+    def time_columns(self, names: Sequence[str], row: Sequence[str], path: Path) -> tuple[int, ...]:
         if self.time:
-            return self._named(self.time, names, path)
-        if self.time is None and (names[0].lower() in TIME_NAMES or self._text(row[0])):
-            return 0
-        return None
+            several = (self.time,) if isinstance(self.time, str) else self.time
+            return tuple(self._named(name, names, path) for name in several)
+        if self.time is None and (names[0].lower() in TIME_NAMES or self.is_text(row[0])):
+            return (0,)
+        return ()
 
     def _columns(self, names: Sequence[str], others: set[int | None], path: Path) -> tuple[int, ...]:
         if self.channels is not None:
@@ -323,7 +299,7 @@ class SignalCsv(Format[Recording]):
     def _grouped(self) -> re.Pattern[str]:
         return grouped(self.thousands or "", self.decimal)
 
-    def _grouping(self, cells: Iterable[str]) -> "SignalCsv":
+    def grouping(self, cells: Iterable[str]) -> "SignalCsv":
         """With the separator of thousands that some cells show beyond doubt: more than once, or before decimals."""
         others = [cell for cell in set(cells) if cell[-1:].isdigit() and number(self.plain(cell)) is None]
         for separator in SEPARATORS[self.decimal]:
@@ -333,13 +309,13 @@ class SignalCsv(Format[Recording]):
                 return replace(self, thousands=separator)
         return self
 
-    def _are_units(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    def are_units(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
         """Whether the first of two rows or more is one of units: texts, of which some stand above numbers."""
         if len(rows) < 2 or list(rows[0]) == list(header):
             return False
         if any(self.number(cell) is not None or is_date(cell.strip()) for cell in rows[0]):
             return False
-        return any(self._text(a) and self.number(b) is not None for a, b in zip(rows[0], rows[1], strict=True))
+        return any(self.is_text(a) and self.number(b) is not None for a, b in zip(rows[0], rows[1], strict=True))
 
     @cached_property
     def unknown_texts(self) -> frozenset[str]:
@@ -349,21 +325,9 @@ class SignalCsv(Format[Recording]):
     def number(self, cell: str) -> float | None:
         return number(self.plain(cell.strip()))
 
-    def _text(self, cell: str) -> bool:
+    def is_text(self, cell: str) -> bool:
         plain = self.plain(cell.strip())
         return number(plain) is None and not is_infinite(plain) and cell.strip().lower() not in self.unknown
-
-
-def _content(names: Sequence[str], n: int, time: int | None, owner: int | None, others: Sequence[str]) -> str:
-    """Which columns hold what, for the user to read."""
-    if others:
-        return f"numbers in {n} of {len(names)} columns" + (
-            f", and times in {names[time]!r}" if time is not None else ""
-        )
-    if time is None:
-        return "numbers in all columns"
-    but = f"{names[time]!r} and {names[owner]!r}" if owner is not None else f"the first, {names[time]!r}"
-    return f"numbers in all columns but {but}"
 
 
 def _update(lines: dict[int, str], record: Recording) -> None:
@@ -375,14 +339,15 @@ def _update(lines: dict[int, str], record: Recording) -> None:
             code="not-supported",
         )
     changed = (record.channels != table.was) & ~(np.isnan(record.channels) & np.isnan(table.was))
-    for step in np.flatnonzero(changed.any(axis=1)).tolist():
-        row = int(table.rows[step])
-        if row < 0:
-            continue
+    cells: dict[int, dict[int, tuple[int, int]]] = {}
+    for step, channel in np.argwhere(changed).tolist():
+        row, cell = table.cell(step, channel)
+        if row >= 0:
+            cells.setdefault(row, {})[cell] = step, channel
+    for row, places in cells.items():
         line = lines.get(row, table.lines[row])
         spans = spans_of(line, table.delimiter)
-        cells = {channel: table.cell(step, channel) for channel in np.flatnonzero(changed[step]).tolist()}
-        for channel, cell in sorted(cells.items(), key=lambda each: -each[1]):
+        for cell, (step, channel) in sorted(places.items(), reverse=True):
             start, stop = spans[cell]
             value = float(record.channels[step, channel])
             text = number_text(value, table.shown[channel], decimal=table.decimal, thousands=table.thousands)

@@ -11,7 +11,15 @@ from maskseq_signals.timeline import Timeline
 
 TIME_NAMES = {"date", "time", "timestamp", "datetime", "year", "month", "day", "index", "step", "t", ""}
 OWNER_NAMES = {"id", "uid", "unique_id", "item", "series", "sensor", "station", "device", "patient", "subject", "meter"}
+METRIC_NAMES = {
+    *("metric", "measure", "measurement", "variable", "parameter", "param", "signal", "channel", "quantity", "field"),
+    *("attribute", "observation", "analyte", "tag", "kind", "type", "name", "characteristic", "property", "indicator"),
+}
+"""What columns are called that say what a value measures; `_name`, `name_id` and `name_type` count as well."""
+FEWEST_MEASURED = 0.5
+"""Share of the values of all channels at all times that a table of a row a measurement must have."""
 TIME_PARTS = {"year", "quarter", "month", "week", "day", "weekday", "hour", "minute", "second"}
+ENDINGS = ("name", "id", "type", "code")
 FEWEST_STEPS = 3
 """Rows of a recording, in the median, without which nothing can be called regular."""
 
@@ -30,6 +38,46 @@ def told_apart(
             if (repeat or _is_identifier(names[owner])) and _regular(columns[time], columns[owner], decimal):
                 return time, owner
     return None
+
+
+def measured_by(
+    names: Sequence[str],
+    columns: Sequence[Sequence[str]],
+    times: Sequence[int],
+    plain: Sequence[bool],
+    *,
+    decimal: str,
+) -> tuple[int, int | None, int, int] | None:
+    """Of a table of a row a measurement, the columns of times, of recordings (None: it is one), of channels and of
+    values; None: it is none. All but its values are times, or names of which there are few.
+    """
+    for time in times:
+        able = list(_owners(names, columns, time, decimal))
+        values = [i for i in range(len(names)) if plain[i] and i not in (time, *able)]
+        if len(values) != 1:
+            continue
+        metrics = [i for i in able if _is_metric(names[i])]
+        pairs = [(owner, metric) for metric in metrics or able for owner in able if owner != metric]
+        pairs.sort(key=lambda pair: (not _is_identifier(names[pair[0]]), _is_identifier(names[pair[1]])))
+        for owner, metric in [*((None, metric) for metric in metrics), *pairs]:
+            if _are_measured(columns, time, owner, metric, decimal):
+                return time, owner, metric, values[0]
+    return None
+
+
+def _are_measured(columns: Sequence[Sequence[str]], time: int, owner: int | None, metric: int, decimal: str) -> bool:
+    """Whether each channel of each recording is regular, and most channels are measured at most times."""
+    n = len(columns[time])
+    owners = [""] * n if owner is None else columns[owner]
+    both = [f"{a}\t{b}" for a, b in zip(owners, columns[metric], strict=True)]
+    steps, names = len(set(zip(owners, columns[time], strict=True))), len(set(columns[metric]))
+    full = names > 1 and steps < n and n >= FEWEST_MEASURED * steps * names
+    return full and _regular(columns[time], both, decimal)
+
+
+def _is_metric(name: str) -> bool:
+    plain = name.lower().strip("_ ")
+    return any(part in METRIC_NAMES for part in (plain, *(plain.removesuffix(end).strip("_ ") for end in ENDINGS)))
 
 
 def is_clock(cells: Sequence[str], decimal: str) -> bool:

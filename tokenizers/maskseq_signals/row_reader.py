@@ -11,7 +11,9 @@ from jaxtyping import Bool, Float64, Int, Int64
 
 from maskseq.errors import DataWarning
 from maskseq_signals.cells import cells_of, is_infinite, needed_decimals, number, shown_decimals
+from maskseq_signals.date_columns import joined_moment
 from maskseq_signals.files import recording_name
+from maskseq_signals.pivot import Pivoted, pivoted
 from maskseq_signals.texts import Texts
 from maskseq_signals.times import odd_times
 
@@ -30,11 +32,25 @@ class TableHead:
     """The cells of the line of units, if there is one."""
     rows: Int64[np.ndarray, "rows"]
     """The line of each row of values."""
-    time: int | None
+    time: tuple[int, ...]
+    """Several say it together; none: there is no time."""
     owner: int | None
     """The column that says which recording a row belongs to."""
     columns: tuple[int, ...]
     """Those that are channels."""
+    metric: int | None = None
+    """The column that says which channel the value of a row is of."""
+
+    @property
+    def others(self) -> list[int]:
+        """The other columns."""
+        return sorted({*range(len(self.names))} - {*self.columns, *self.time, self.owner, self.metric})
+
+    def moment(self, row: Sequence[str]) -> str:
+        """When a row was."""
+        if len(self.time) == 1:
+            return row[self.time[0]]
+        return joined_moment([self.names[i] for i in self.time], [row[i] for i in self.time])
 
 
 @dataclass
@@ -101,17 +117,18 @@ class RowReader:
         """`plain` writes numbers as Python does; `unknown` are plain texts that say that there is no value."""
         self.lines, self.head, self.path, self.plain, self.unknown = lines, head, path, plain, unknown
         self.decimal = decimal
-        self.placed = head.owner is None and (head.time is None or rows_are_steps)
+        self.placed = head.owner is None and head.metric is None and (not head.time or rows_are_steps)
         """A row is a step, whatever it says."""
-        n_rows, others = len(head.rows), {*range(len(head.names))} - {*head.columns, head.time, head.owner}
+        n_rows = len(head.rows)
         self.values: Float64[np.ndarray, "rows channels"] = np.full((n_rows, len(head.columns)), np.nan)
-        self.holes = {head.names[column]: np.zeros(n_rows, bool) for column in sorted(others)}
+        self.holes = {head.names[column]: np.zeros(n_rows, bool) for column in head.others}
         """Of columns that are no channels, whether a cell says that it is unknown."""
         self.columns = [ColumnText(head.names[column]) for column in head.columns]
         self.broken: dict[int, tuple[str, str]] = {}
         """Of lines that cannot be read: why, and the column that says so."""
         self._times: list[Texts] = []
-        self._owners: dict[str, array[int]] = {}
+        self._owners: dict[tuple[str, str], array[int]] = {}
+        self._metrics: dict[str, ColumnText] = {}
 
     def read(self, rows: Int[np.ndarray, " block"]) -> None:
         """Take in some rows, counted from 0."""
@@ -123,24 +140,26 @@ class RowReader:
                 cells[i] = [""] * len(head.names)
         for channel, column in enumerate(head.columns):
             texts = [self.plain(row[column].strip()) for row in cells]
-            self.values[rows, channel] = self._numbers(texts, lines, self.columns[channel])
+            metrics = None if head.metric is None else [row[head.metric].strip() for row in cells]
+            self.values[rows, channel] = self._numbers(texts, lines, self.columns[channel], metrics)
         for name, found in self.holes.items():
             column = head.names.index(name)
             found[rows] = [self._says_unknown(row[column]) for row in cells]
-        if head.time is not None:
-            self._times.append(Texts.of(row[head.time] for row in cells))
+        if head.time:
+            self._times.append(Texts.of(map(head.moment, cells)))
         wrong = [i for i, at in enumerate(lines) if at in self.broken]
         self.values[rows[wrong]] = np.nan
-        if head.owner is not None:
-            left = set(wrong)
-            for i, row in enumerate(rows.tolist()):
+        if not self.placed:
+            left, apart = set(wrong), (head.owner, head.metric)
+            for i, row in enumerate(rows.tolist() if apart != (None, None) else ()):
                 if i not in left:
-                    self._owners.setdefault(cells[i][head.owner].strip(), array("q")).append(row)
+                    owner, metric = ("" if column is None else cells[i][column].strip() for column in apart)
+                    self._owners.setdefault((owner, metric), array("q")).append(row)
 
     @property
     def times(self) -> Texts | None:
         """The cells of the column of times."""
-        if self.head.time is None:
+        if not self.head.time:
             return None
         if len(self._times) > 1:
             self._times = [Texts.joined(self._times)]
@@ -149,16 +168,33 @@ class RowReader:
     def owned(self) -> Iterator[tuple[str, Int64[np.ndarray, "_"]]]:
         """The rows of each recording."""
         if self.head.owner is not None:
-            return ((key, np.array(rows, np.int64)) for key, rows in self._owners.items())
+            return ((key, np.array(rows, np.int64)) for (key, _), rows in self._owners.items())
         rows = np.arange(len(self.head.rows))
         return iter([(recording_name(self.path), rows if self.placed else rows[~self._is_broken()])])
+
+    def measured(self) -> Pivoted:
+        """The values of a table of a row a measurement, as time steps of channels."""
+        assert self.times is not None
+        name = "" if self.head.owner is not None else recording_name(self.path)
+        groups = ((key or name, metric, np.array(rows)) for (key, metric), rows in self._owners.items())
+        found = pivoted(self.values[:, 0], self.times, groups)
+        self.columns = [self._metrics[name] for name in found.names]
+        for row in found.again.tolist():
+            column = self.head.names[self.head.metric or 0]
+            problem = f"a second value of {self._metric_of(row)!r} at {self.times[row]!r}"
+            self.broken.setdefault(int(self.head.rows[row]), (problem, column))
+        if found.missing:
+            n = found.rows.size
+            reported = f"{found.missing:,} of {n:,} values of {len(found.names)} channels have no row"
+            warnings.warn(f"{self.path}: {reported}: read as unknown, not written back", DataWarning, stacklevel=4)
+        return found
 
     def refuse_odd_times(self) -> None:
         """Count rows as broken whose time cannot be understood, unlike those of most others."""
         assert self.times is not None
         (rows,) = np.nonzero(~self._is_broken())
         odd = odd_times(taken(self.times, rows), decimal=self.decimal)
-        name = self.head.names[self.head.time or 0]
+        name = self.head.names[self.head.time[0]]
         for row, text in zip(rows.tolist(), taken(self.times, rows) if odd else (), strict=bool(odd)):
             if text in odd:
                 self.broken[int(self.head.rows[row])] = f"the time {text!r} cannot be understood", name
@@ -170,7 +206,7 @@ class RowReader:
 
     def warn_of_infinite(self) -> None:
         """Values that no number can stand for."""
-        for column in self.columns:
+        for column in (*self.columns, *self._metrics.values()):
             for text, (n, line) in column.infinite.items():
                 place = f"line {line + 1}, column {column.name!r}"
                 found = f"{n:,} values of {text!r}, the first in {place}: read as unknown"
@@ -179,9 +215,17 @@ class RowReader:
     def _is_broken(self) -> Bool[np.ndarray, " rows"]:
         return np.isin(self.head.rows, list(self.broken))
 
-    def _numbers(self, texts: Sequence[str], lines: Sequence[int], column: ColumnText) -> list[float]:
+    def _metric_of(self, row: int) -> str:
+        return next(metric for (_, metric), rows in self._owners.items() if row in rows)
+
+    def _numbers(
+        self, texts: Sequence[str], lines: Sequence[int], column: ColumnText, metrics: Sequence[str] | None
+    ) -> list[float]:
+        """`metrics`: which of several channels in this column each is of."""
         found = []
-        for text, line in zip(texts, lines, strict=True):
+        for i, (text, line) in enumerate(zip(texts, lines, strict=True)):
+            if metrics is not None:
+                column = self._metrics.get(metrics[i]) or self._metrics.setdefault(metrics[i], ColumnText(metrics[i]))
             value = column.known.get(text)
             if value is None:
                 value = self._number(text, line, column)

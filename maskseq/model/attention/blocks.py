@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 SCORES_AT_ONCE = 2**20  # 2 MB in bf16
-QUERIES = 128  # of a long piece at least so many at a time, or its keys are read too often
+QUERIES = 128  # of a long segment at least so many at a time, or its keys are read too often
 
 
 def forward(

@@ -1,12 +1,11 @@
-"""Attention in which some pieces of a packed row look to the left only, and the others both ways.
+"""Attention in which some segments of a packed row look to the left only, and the others both ways.
 
-In a causal piece each token attends to itself and to what is before it: what is computed there is the same whatever
-follows. Causal pieces of about one length are padded to a batch; padding is behind every real token, so that no real
+In a causal segment each token attends to itself and to what is before it: what is computed there is the same whatever
+follows. Causal segments of about one length are padded to a batch; padding is behind every real token, so that no real
 token sees it.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -17,15 +16,15 @@ from maskseq.model.attention.packed import packed_self_attention
 from maskseq.model.rotary import Rotation, rotate
 
 LENGTH_STEP = 16
-"""Pieces whose lengths have the same multiple of this above them share a batch."""
+"""Segments whose lengths have the same multiple of this above them share a batch."""
 
 
 @dataclass(frozen=True)
 class CausalBatch:
-    """Causal pieces of about one length."""
+    """Causal segments of about one length."""
 
     tokens: Int[Tensor, "n_length"]
-    """Of each piece, padded by its last one."""
+    """Tokens of each segment, padded by its last one."""
     real: Int[Tensor, " real"]
     """Which of these are not padding."""
     n: int
@@ -33,34 +32,26 @@ class CausalBatch:
 
 @dataclass(frozen=True)
 class CausalAttention:
-    """`packed_self_attention` for rows that have causal pieces."""
+    """`packed_self_attention` for rows that have causal segments."""
 
     both_ways: Int[Tensor, " tokens_both_ways"]
-    """Tokens of the other pieces, piece by piece."""
+    """Tokens of the other segments, segment by segment."""
     cu_both_ways: Int[Tensor, " bounds"]
     batches: tuple[CausalBatch, ...]
     backend: str = "auto"
 
     @classmethod
     def of(
-        cls, causal: Bool[Tensor, " pieces"], cu_seqlens: Int[Tensor, " bounds"], *, backend: str = "auto"
+        cls, causal: Bool[Tensor, " segments"], cu_seqlens: Int[Tensor, " bounds"], *, backend: str = "auto"
     ) -> "CausalAttention":
-        """From a flag for each piece."""
-        device, flags = cu_seqlens.device, causal.tolist()
-        others: list[range] = []
-        groups: dict[int, list[range]] = {}
-        for flag, (start, stop) in zip(flags, pairwise(cu_seqlens.tolist()), strict=True):
-            if not flag:
-                others.append(range(start, stop))
-            elif stop > start:
-                groups.setdefault(-(-(stop - start) // LENGTH_STEP), []).append(range(start, stop))
-        bounds = torch.tensor([0, *map(len, others)]).cumsum(0)
-        return cls(
-            torch.tensor([token for piece in others for token in piece], dtype=torch.int64, device=device),
-            bounds.to(cu_seqlens),
-            tuple(_batch(pieces, device) for pieces in groups.values()),
-            backend,
-        )
+        """From a flag for each segment."""
+        lengths = cu_seqlens.diff()
+        (both_ways,) = (~torch.repeat_interleave(causal, lengths)).nonzero(as_tuple=True)
+        bounds = F.pad(lengths[~causal].cumsum(0), (1, 0)).to(cu_seqlens)
+        steps = (lengths + LENGTH_STEP - 1) // LENGTH_STEP * causal  # 0: not causal, or empty
+        alike = [steps == step for step in sorted(set(steps.tolist())) if step]
+        batches = tuple(_batch(cu_seqlens[:-1][which].long(), lengths[which]) for which in alike)
+        return cls(both_ways, bounds, batches, backend)
 
     def __call__(
         self,
@@ -104,13 +95,11 @@ class CausalAttention:
         return out
 
 
-def _batch(pieces: list[range], device: torch.device) -> CausalBatch:
-    longest = max(map(len, pieces))
-    offsets = torch.arange(longest)
-    starts, lengths = torch.tensor([each.start for each in pieces]), torch.tensor([len(each) for each in pieces])
+def _batch(starts: Int[Tensor, " n"], lengths: Int[Tensor, " n"]) -> CausalBatch:
+    offsets = torch.arange(int(lengths.max()), device=starts.device)
     tokens = starts[:, None] + torch.minimum(offsets, lengths[:, None] - 1)
-    real = (offsets < lengths[:, None]).flatten().nonzero()[:, 0]
-    return CausalBatch(tokens.flatten().to(device), real.to(device), len(pieces))
+    (real,) = (offsets < lengths[:, None]).flatten().nonzero(as_tuple=True)
+    return CausalBatch(tokens.flatten(), real, len(starts))
 
 
 def _rows(angles: Tensor, tokens: Int[Tensor, " n"]) -> Tensor:

@@ -1,7 +1,7 @@
 """Attention in which the context does not see the target (Xiao et al. 2025: BiGLM's `has_attention_masking`).
 
-Each piece is context and target; context positions attend to the context, target positions to the whole piece. What is
-computed for the context is then the same whatever stands in the target, or is tried there.
+Each segment is context and target; context positions attend to the context, target positions to the whole segment. What
+is computed for the context is then the same whatever stands in the target, or is tried there.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ class ContextTargetAttention:
     """`packed_self_attention` for these target positions: two calls, of the context's queries and of the target's.
 
     Attention does not depend on the order of keys, and queries and keys carry their positions: the tokens of both parts
-    are gathered where they stand. Pieces without a target are all context.
+    are gathered where they stand. Segments without a target are all context.
     """
 
     context: Int[Tensor, "n_context"]
-    """Tokens of the context, piece by piece."""
+    """Tokens of the context, segment by segment."""
     target: Int[Tensor, "n_target"]
     cu_context: Int[Tensor, " bounds"]
-    """Where the context of each piece begins in `context`."""
+    """Where the context of each segment begins in `context`."""
     cu_target: Int[Tensor, " bounds"]
     backend: str = "auto"
 

@@ -1,7 +1,7 @@
 """Packed attention from plain torch operations, as two differentiable operators; what CPUs use.
 
 Why not one call with a mask: a dense mask costs tokens² of work (18 times more on a row of 8,192 short documents), and
-per-piece calls under autograd break `torch.compile` graphs. Here `tiles.plan` lists tiles of queries and keys, from
+per-segment calls under autograd break `torch.compile` graphs. Here `tiles.plan` lists tiles of queries and keys, from
 `cu_seqlens` alone; the operator gathers each tile, attends, and puts the result back. Only `cu_seqlens` differs between
 batches, so a compiled model never recompiles.
 
@@ -26,7 +26,7 @@ from maskseq.model.rotary import turn
 def _tiled(
     q: Tensor, k: Tensor, v: Tensor, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor, window: int, core: str
 ) -> tuple[Tensor, Tensor]:
-    """Attend within each piece; `window` < 0 is no window. Returns the output and, of `sdpa`, the log-sum-exp.
+    """Attend within each segment; `window` < 0 means no window. Returns the output and, of `sdpa`, the log-sum-exp.
 
     q: Float "tokens heads dim"; k, v: Float "tokens_k heads dim"; the output has the shape and dtype of q.
     """
@@ -205,7 +205,7 @@ def _attend(
     q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, window: int, core: str
 ) -> tuple[Tensor, Tensor]:
     layout = plan(q, k, cu_q, cu_k, window)
-    # A query whose piece has no keys gets zeros, as in flash-attn.
+    # A query whose segment has no keys gets zeros, as in flash-attn.
     out = q.new_empty(q.shape) if layout.complete else q.new_zeros(q.shape)
     lse = _empty_lse(q, core)
     for tiles in layout.batches:

@@ -1,8 +1,8 @@
-"""Attention over packed pieces: one function in front of every kernel, and the reason why one was chosen.
+"""Attention over packed segments: one function in front of every kernel, and the reason why one was chosen.
 
-A packed row holds many pieces end to end; `cu_seqlens` marks where each begins. A token attends within its own piece
-only, and under a window only to the tokens at most `window` places away. Every backend gives the same numbers to
-rounding; `maskseq doctor` prints which ones a machine has.
+A packed row holds many segments end to end; `cu_seqlens` marks where each begins. A token attends within its own
+segment only, and under a window only to the tokens at most `window` places away. Every backend gives the same numbers
+to rounding; `maskseq doctor` prints which ones a machine has.
 """
 
 import functools
@@ -36,12 +36,12 @@ def packed_attention(
     backend: str = "auto",
     cu_seqlens_k: Int[Tensor, " bounds"] | None = None,
 ) -> Float[Tensor, "tokens heads dim"]:
-    """Softmax attention with scale dim^-0.5 within each piece; q and k carry their positions already.
+    """Softmax attention with scale dim^-0.5 within each segment; q and k carry their positions already.
 
     `window` hides keys more than that many places away (ModernBERT's local_attention=128 is window=64: 129 keys).
-    `max_seqlen` is at least the length of the longest piece. With `cu_seqlens_k`, piece i of q attends to piece i of a
-    k and v that are packed differently, for example only the context of each piece; it excludes windows, and queries
-    without keys get zeros.
+    `max_seqlen` is at least the length of the longest segment. With `cu_seqlens_k`, segment i of q attends to segment i
+    of a k and v that are packed differently, for example only the context of each segment; it excludes windows, and
+    queries without keys get zeros.
 
     Raises UsageError for an unknown or unusable backend, ValueError for tensors that do not belong together.
     """

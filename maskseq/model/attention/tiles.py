@@ -1,6 +1,6 @@
 """Which queries meet which keys on a CPU: a packed row cut into a few batches of equal tiles, from `cu_seqlens` alone.
 
-Global layers get one tile a piece; short pieces of about one length share a batch, because a kernel call costs more
+Global layers get one tile a segment; short segments of about one length share a batch, because a kernel call costs more
 than their arithmetic. Windowed layers get bands over the whole row: blocks of 128 queries over the blocks of keys that
 their windows reach (256 keys for ModernBERT's window of 64), 36 times less work than full attention at 16,384 tokens.
 """
@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 BLOCK = 128  # queries of a banded tile
-SHARED_LENGTH = 128  # pieces up to this length share a batch; longer ones keep the cores busy alone
-LENGTH_STEP = 16  # shared tiles are padded to a multiple of this, so a piece's tile depends on its own length only
+SHARED_LENGTH = 128  # segments up to this length share a batch; longer ones keep the cores busy alone
+LENGTH_STEP = 16  # shared tiles are padded to a multiple of this, so a segment's tile depends on its own length only
 HIDDEN = -1e30  # added to the score of a hidden key. Finite: a padded query sees no key, and softmax(-inf, …) is NaN
 
 
@@ -45,7 +45,7 @@ class TilePlan:
 
     batches: list[Tiles]
     complete: bool
-    """Whether every query and every key is in some tile; not so if a piece has queries but no keys, or the reverse."""
+    """Whether every query and every key is in some tile: not if a segment has queries but no keys, or the reverse."""
 
 
 def plan(
@@ -55,7 +55,7 @@ def plan(
     cu_seqlens_k: Int[Tensor, " bounds"],
     window: int,
 ) -> TilePlan:
-    """Tiles for these boundaries; `window` < 0 is no window. Remembered: all layers of a step share one or two."""
+    """Tiles for these boundaries; `window` < 0 means no window. Remembered: all layers of a step share one or two."""
     cu_q, cu_k = tuple(cu_seqlens_q.tolist()), tuple(cu_seqlens_k.tolist())
     for cu, n_tokens in ((cu_q, len(q)), (cu_k, len(k))):
         if not cu or cu[0] != 0 or cu[-1] != n_tokens:
@@ -79,7 +79,7 @@ def _lengths(cu: tuple[int, ...]) -> list[int]:
     return [stop - start for start, stop in itertools.pairwise(cu)]
 
 
-# ---- whole pieces -------------------------------------------------------------------------------------------------
+# ---- whole segments -------------------------------------------------------------------------------------------------
 
 
 def _segments(cu_q: tuple[int, ...], cu_k: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> list[Tiles]:
@@ -130,7 +130,7 @@ class Places:
 
 @dataclass(frozen=True)
 class SegmentTiles:
-    """Every query of a piece sees every key of it."""
+    """Every query of a segment sees every key of it."""
 
     query_places: Places
     key_places: Places

@@ -64,7 +64,7 @@ class OrdinalBasisConfig(PriorConfig):
 class PhaseEmbeddingsConfig(PriorConfig):
     """An embedding for each remainder of a position, counted from where its segment begins, by some periods.
 
-    For periods that the data have: 3 bases a codon, 24 hours a day. Rotary angles cannot tell periods below 2π apart
+    For periods that the data have: 3 bases a codon, 24 hours a day. Rotary angles cannot separate periods below 2π
     from longer ones, and hit none exactly.
     """
 
@@ -166,9 +166,9 @@ class ReferenceConfig(PriorConfig):
     bins: int = 0
     """Of the histogram of ranks in that Gaussian, which the encoder corrects; 0: no reference."""
     level: Literal["fixed", "free", "trend"] = "free"
-    """What is assumed of the level of a piece: that of training, nothing, or nothing of its trend either."""
+    """What is assumed of the level of a segment: that of training, nothing, or nothing of its trend either."""
     sees_bins: bool = True
-    """Whether the encoder sees in which bin a known number is. Without, an offset or a gain of a whole piece changes
+    """Whether the encoder sees in which bin a known number is. Without, an offset or a gain of a whole segment changes
     nothing but its numbers."""
 
     @property

@@ -1,6 +1,6 @@
-"""What known numbers around a hidden one say of it, by their covariances: its best linear prediction.
+"""What known numbers around a masked one say of it, by their covariances: its best linear prediction.
 
-Of a hidden number h and the known ones k around it, of all channels,
+Of a masked number h and the known ones k around it, of all channels,
 
     mean = Σ_hk Σ_kk⁻¹ k,    variance = Σ_hh − Σ_hk Σ_kk⁻¹ Σ_kh
 
@@ -88,7 +88,7 @@ class Covariances:
         positions: Int[Tensor, "tokens"],
         wanted: Bool[Tensor, "tokens fields"],
     ) -> Float[Tensor, "tokens fields 2"]:
-        """Means and variances of wanted numbers, z-scored, from the known ones of their piece.
+        """Means and variances of wanted numbers, z-scored, from the known ones of their segment.
 
         Elsewhere the mean is 0 and the variance 1.
         """
@@ -101,7 +101,7 @@ class Covariances:
             around, seen = [], []
             for offset in self.offsets:
                 there = (at + offset).clamp(0, len(z) - 1)
-                # Positions count from 0 in each piece, so no other piece has the one that would stand there.
+                # Positions count from 0 in each segment, so no other segment has the one that would stand there.
                 same = (positions[there] == positions[at] + offset)[:, None]
                 around.append(z[there])
                 seen.append(known[there] & same)
@@ -121,7 +121,7 @@ class Covariances:
         return torch.where(wanted[..., None], found, nothing)
 
     def fill(self, values: Float[np.ndarray, "length fields"]) -> Float[np.ndarray, "length fields"]:
-        """The numbers of one piece with means in place of NaN, in their units."""
+        """The numbers of one segment with means in place of NaN, in their units."""
         known = torch.from_numpy(~np.isnan(values))
         positions = torch.arange(len(values))
         mean = self.predict(torch.from_numpy(values.astype(np.float32)), known, positions, ~known)[..., 0]

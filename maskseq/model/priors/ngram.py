@@ -23,11 +23,11 @@ STRENGTHS = 2.0 ** np.arange(-3, 9)
 def combinations(
     ids: Int[Tensor, "tokens fields"], positions: Int[Tensor, "tokens"], left: int, right: int, vocabulary: Vocabulary
 ) -> Int[Tensor, "tokens fields"]:
-    """The ids next to each position, field by field, as the digits of a number; beyond a piece all are `[MASK]`."""
+    """The ids next to each position, field by field, as the digits of a number; beyond a segment all are `[MASK]`."""
     n_rows, masks = ids.new_tensor(vocabulary.n_rows), ids.new_tensor(vocabulary.mask_ids)
     code = torch.zeros_like(ids)
     for offset in (*range(-left, 0), *range(1, right + 1)):
-        # Positions count from 0 in each piece, so no other piece has the one that would stand there.
+        # Positions count from 0 in each segment, so no other segment has the one that would stand there.
         same = positions.roll(-offset, dims=0) == positions + offset
         code = code * n_rows + torch.where(same[:, None], ids.roll(-offset, dims=0), masks)
     return code

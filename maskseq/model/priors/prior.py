@@ -21,7 +21,7 @@ class Prior(nn.Module, ABC):
     """Whether `count` must have seen the training data before the first step."""
 
     sees_neighbours: ClassVar[bool] = True
-    """Whether it looks at other positions, on either side: causal pieces go without it then."""
+    """Whether it looks at other positions, on either side: causal segments go without it then."""
     starts_logits: ClassVar[bool] = False
     """Whether `embed` gives values, from which `evidence` goes on."""
     gives_logits: ClassVar[bool] = False

@@ -7,7 +7,7 @@ state, by weights that begin at 0: then the density is that of the closed form. 
 bins, of which the outermost are open, it gives the probabilities of ids.
 
 Nothing but known numbers decides m and s. In training they come from what was counted without the part of the data that
-a piece is of: a form errs too little on what it was counted on.
+a segment is of: a form errs too little on what it was counted on.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from maskseq.packing.folds import FILLER, FOLDS, WHOLE
 FLOOR = 1e-6
 """Of the frequencies in every answer, so that nothing that occurs is impossible."""
 NARROWEST = 1e-3
-"""Of a field's standard deviation in training, the least by which the numbers of a piece are divided."""
+"""The least by which the numbers of a segment are divided, as a share of a field's deviation in training."""
 WIDEST = 4.0
 """The most that log-widths are corrected by."""
 FEATURES = 4
@@ -128,13 +128,13 @@ class Reference(Prior):
         folds = np.full(len(starts), WHOLE) if numbers is None else numbers.fold.cpu().numpy()
         found, features = np.empty((2, *known.shape)), np.empty((*known.shape, FEATURES), np.float32)
         for fold, start, stop in zip(folds.tolist(), starts, [*starts[1:], len(known)], strict=True):
-            piece = slice(start, stop)
-            found[:, piece], features[piece] = self._of_piece(known[piece], fold)
+            segment = slice(start, stop)
+            found[:, segment], features[segment] = self._of_segment(known[segment], fold)
         stated = torch.from_numpy(np.stack([found[0], found[1]], axis=-1)).to(ids.device)
         inputs = torch.from_numpy(features).flatten(1).to(ids.device)
         return masked + self.numbers(inputs), stated
 
-    def _of_piece(
+    def _of_segment(
         self, values: Values, fold: int
     ) -> tuple[Float64[np.ndarray, "2 length fields"], Float[np.ndarray, "length fields features"]]:
         """Means and standard deviations where numbers are masked, and what the encoder is given of all."""
@@ -219,7 +219,7 @@ class Reference(Prior):
 
 
 def _posterior(form: Stationary, values: Values) -> tuple[Values, Values]:
-    """As the form has it, but all masked numbers of a piece that is one window at once: one system of equations."""
+    """As the form has it, but all masked numbers of a segment that is one window at once: one system of equations."""
     masked = np.isnan(values)
     if len(values) > form.width or not masked.any():
         return form.posterior(values)
