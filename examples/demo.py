@@ -112,7 +112,7 @@ def in_words(found: Mapping[str, Any]) -> str:
     outcomes = [each["verdict"] for each in found["fields"] if "verdict" in each]
     better, worse = (outcomes.count(outcome) for outcome in ("better than", "worse than"))
     line = f"better than the best simple method in {better} of {len(outcomes)} comparisons, worse in {worse}"
-    return line + (f", undecided in {n}" if (n := len(outcomes) - better - worse) else "")
+    return line + (f", no clear difference in {n}" if (n := len(outcomes) - better - worse) else "")
 
 
 def compared(found: Mapping[str, Any]) -> str:

@@ -380,6 +380,7 @@ def damaged(places: list[tuple[int, str]]) -> str:
     return text
 
 
+@pytest.mark.filterwarnings("ignore::maskseq.errors.DataWarning")
 @given(path=PATHS, body=BODIES, places=DAMAGED | st.none(), raw=st.none() | st.binary(max_size=60))
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_hostile_requests_are_refused_in_json(web: TestClient, path: str, body: Any, places: Any, raw: Any) -> None:
@@ -387,6 +388,7 @@ def test_hostile_requests_are_refused_in_json(web: TestClient, path: str, body: 
 
 
 @pytest.mark.soak
+@pytest.mark.filterwarnings("ignore::maskseq.errors.DataWarning")  # a damaged file may look written otherwise
 @given(path=PATHS, body=BODIES, places=DAMAGED | st.none(), raw=st.none() | st.binary(max_size=60))
 @settings(max_examples=1000, suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink])
 def test_a_thousand_hostile_requests(web: TestClient, path: str, body: Any, places: Any, raw: Any) -> None:

@@ -42,7 +42,7 @@ class RolledOut:
 
     def _averaged(
         self, example: Example, requested: Integer[np.ndarray, "n 2"], first: int, width: int
-    ) -> Float[np.ndarray, "n {width}"]:
+    ) -> Float[np.ndarray, "n ids"]:
         """Of cells behind the first position that is asked about."""
         rng = np.random.default_rng((self.seed, key_number(example.key), example.start, len(example.ids)))
         drawn = np.repeat(example.ids[None], self.samples, axis=0)
