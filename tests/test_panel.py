@@ -377,7 +377,7 @@ def test_results_that_were_judged_by_older_simple_methods_are_labelled(tmp_path:
 
 
 def test_what_two_codes_gain_stands_side_by_side(tmp_path: Path) -> None:
-    """The shipped prediction of the first loses a tenth, that of the second saves one; of one code there is no table."""
+    """The shipped prediction of the first loses a tenth, that of the second saves one; one code has no such table."""
     sums = {"tables": [10.0] * 12}
     of_part = {"protocol": "event", "metric": "bits", "sizes": [10] * 12, "independent": 12, "means": {"tables": 1.0}}
     for name, date, bits in (("b", "2026-01-01", 1.1), ("a", "2026-01-02", 0.9)):
