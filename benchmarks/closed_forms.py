@@ -107,7 +107,7 @@ def counted(train: Sequence[np.ndarray], context: int) -> tuple[QuantizeTokenize
 def measured(
     tokenizer: QuantizeTokenizer, blend: NumberBlend, sd: np.ndarray, windows: Sequence[np.ndarray], mask: Mask
 ) -> dict[str, float]:
-    """Squared errors by method."""
+    """Squared errors by method, of one mask for each window."""
     names, rng = tuple(channel.name for channel in tokenizer.channels), np.random.default_rng(0)
     totals: dict[str, float] = {}
     n = 0
@@ -127,6 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("shared", type=Path, help="the folder of shared data")
     parser.add_argument("--windows", type=int, default=200, help="of each set, at most")
+    parser.add_argument("--draws", type=int, default=1, help="of masks: of few windows, wild numbers decide")
     parser.add_argument("--sets", nargs="*")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -141,9 +142,9 @@ def main() -> None:
             blend.experts.pop(LOCAL, None)
         some = [windows[i] for i in np.linspace(0, len(windows) - 1, min(len(windows), options.windows)).astype(int)]
         for kind, mask in holes.items():
-            found = measured(tokenizer, blend, moments(train)[1], some, mask)
+            found = measured(tokenizer, blend, moments(train)[1], some * options.draws, mask)
             best = min((each for each in found if each != BLEND), key=lambda each: found[each])
-            rows.append({"set": name, "holes": kind, "windows": len(some), "by method": found})
+            rows.append({"set": name, "holes": kind, "windows": len(some), "draws": options.draws, "by method": found})
             print(
                 f"| {name} | {kind} | {len(some)} | {found[BLEND]:.4f} | {best}: {found[best]:.4f} "
                 f"| {found['lines']:.4f} |",

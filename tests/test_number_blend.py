@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskseq.predict.experts.number_blend import NumberBlend, convex_weights, hidden_again
+from maskseq.predict.experts.number_blend import (
+    NumberBlend,
+    PriorErrors,
+    convex_weights,
+    hidden_again,
+    refuted,
+)
 from maskseq.predict.experts.number_experts import Numbered, count_numbers, series_of
 from maskseq.predict.experts.number_prior import count_blend
 from maskseq.predict.experts.sentinels import sentinels
@@ -188,3 +194,19 @@ def test_numbers_are_counted_where_they_are_known() -> None:
     )
     assert isinstance(answered, Stated)
     assert answered.mean[0] == pytest.approx((shown[19, 0] + shown[21, 0]) / 2)
+
+
+def test_a_method_that_a_drift_has_broken_loses_what_it_was_worth_in_training() -> None:
+    before = np.array([1.0, 2.0])
+    np.testing.assert_allclose(refuted(before, np.array([500.0, 2.0]), 0), [1, 1])
+    one, many = (refuted(before, np.array([500.0, 2.0]), n) for n in (1, 100))
+    assert 50 < one[0] < many[0] < 500
+    np.testing.assert_allclose([one[1], many[1]], 1)
+    np.testing.assert_allclose(refuted(before, 3 * before, 1e9), [3, 3])
+
+
+def test_a_window_where_all_methods_are_fine_does_not_decide() -> None:
+    errors = np.array([[1e-6, 1e-4]] * 10 + [[1.0, 0.1]] * 10)
+    prior = PriorErrors(("a", "b"), errors, np.ones_like(errors), np.repeat([0, 1], 10), np.ones(20, int))
+    squares = (prior.scaled**2).mean(axis=0)
+    assert squares[1] < squares[0]

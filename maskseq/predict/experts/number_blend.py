@@ -2,9 +2,10 @@
 
 Which method is best changes with a drift, and held-out training data do not show it. So known numbers of a window are
 hidden in the shape of its holes, and convex weights (Breiman 1996, doi:10.1007/BF00117832: non-negative least squares
-on errors) are fitted on these errors and, at a quarter of the weight, on cross-fitted errors of training data. Errors
-are scaled by window, so that a wild one says no more than a calm one. The same numbers tell how wide intervals have to
-be: few of them leave it to training data.
+on errors) are fitted on these errors and on cross-fitted errors of training data. Errors are scaled by window, so that
+a wild one says no more than a calm one. A method that errs more in the window than it did in training, beside the
+best, is taken to have done so there too: a drift has broken it. The same numbers tell how wide intervals have to be:
+few of them leave it to training data.
 """
 
 import hashlib
@@ -26,8 +27,13 @@ AGAIN = 0.2
 """Of a window's known numbers, the share that is hidden again, at most."""
 ROLLS = 12
 """How often the holes are moved to find places for them."""
-PRIOR = 0.25
+PRIOR = 1.0
 """Weight of an error in training beside one of the window's own."""
+CALM = 0.3
+"""Of the usual squared error, what that of a window is raised by before errors are scaled: ratios of tiny errors, where
+all methods are good enough, would outweigh those that matter."""
+DOUBT = 4
+"""Holes after which a method is believed to be as much worse here than in training as it was in them."""
 CLASSES = (1, 3, 9, 33, 97)
 """Lengths of holes from which on a class begins."""
 SCALE_CELLS = 4
@@ -75,11 +81,17 @@ class PriorErrors:
 
     @property
     def scaled(self) -> Float[np.ndarray, "cells methods"]:
-        """Over the root mean square of the best method in each window."""
+        """Over the root mean square of the best method in each window, and a share of what is usual."""
         _, number = np.unique(self.window, return_inverse=True)
         sizes = np.bincount(number)
         squares = np.stack([np.bincount(number, column**2) for column in self.errors.T], axis=1) / sizes[:, None]
-        return np.asarray(self.errors / np.sqrt(squares.min(axis=1) + 1e-12)[number, None])
+        least = squares.min(axis=1) + CALM * self.usual
+        return np.asarray(self.errors / np.sqrt(least + 1e-12)[number, None])
+
+    @property
+    def usual(self) -> float:
+        """The mean square of the best method."""
+        return float((self.errors**2).mean(axis=0).min())
 
 
 @dataclass(frozen=True)
@@ -199,10 +211,11 @@ class NumberBlend:
         gram = np.zeros((n, n))
         least = (errors**2).sum(axis=0).min() if n_own else 0.0
         if prior is not None:
-            usual = float((prior.errors**2).mean(axis=0).min())
-            least = (least + SCALE_CELLS * usual) / (n_own + SCALE_CELLS)
+            least = (least + SCALE_CELLS * prior.usual) / (n_own + SCALE_CELLS)
             scaled = prior.scaled
-            gram += PRIOR * scaled.T @ scaled
+            here = (errors**2).sum(axis=0) / (max(n_own, 1) * least + 1e-12)
+            worse = refuted((scaled**2).mean(axis=0), here, n_apart)
+            gram += PRIOR * np.sqrt(np.outer(worse, worse)) * (scaled.T @ scaled)
         else:
             least = least / max(n_own, 1)
         gram += errors.T @ errors / (least + 1e-12)
@@ -225,6 +238,16 @@ class NumberBlend:
         pool = np.concatenate([own / scale, scaled_before])
         counts = np.repeat([n_apart / max(n_own, 1), PRIOR_SHAPE / len(before)], [n_own, len(before)])
         return Fit(weights, scale * symmetric_quantiles(pool, counts) * student(SCALE_CELLS + n_apart))
+
+
+def refuted(
+    before: Float[np.ndarray, " methods"], here: Float[np.ndarray, " methods"], n_holes: float
+) -> Float[np.ndarray, " methods"]:
+    """How many times as large errors of training would have to be, beside those of the best method, to be like a
+    window's own: what a method was worth there says little where a drift has broken it.
+    """
+    before = before / (before.min() + 1e-12) + 1e-12
+    return np.asarray(np.maximum((n_holes * here + DOUBT * before) / ((n_holes + DOUBT) * before), 1))
 
 
 def student(freedom: float) -> Float[np.ndarray, " ranks"]:
