@@ -154,7 +154,7 @@ def test_every_damage_to_every_file_is_named(tmp_path: Path, name: str, damage: 
 def test_an_interrupted_write_is_no_checkpoint(tmp_path: Path) -> None:
     save_model(tmp_path, small_model(), TOKENIZER)
     (tmp_path / DIGESTS).unlink()
-    with pytest.raises(DataError, match="is no finished checkpoint"):
+    with pytest.raises(DataError, match="digests"):
         load_model(tmp_path)
     with pytest.raises(DataError, match="there is no such checkpoint folder"):
         load_model(tmp_path / "nowhere")

@@ -264,7 +264,7 @@ def test_an_encoder_that_transformers_has_not_is_refused_with_the_reasons(tmp_pa
     assert "ModernBertForMaskedLM cannot have rope_fraction = 0.5 (not 1.0), norm = 'rmsnorm'" in str(error.value)
     with pytest.raises(UsageError, match=r"BertForMaskedLM cannot have .*placement = 'pre'"):
         export_hf(Encoder(preset("nano", vocabulary)), tmp_path, model_type="bert")
-    with pytest.raises(UsageError, match="there is one to modernbert, nomic_bert, bert"):
+    with pytest.raises(UsageError, match="modernbert, nomic_bert, bert"):
         export_hf(Encoder(preset("nano", vocabulary)), tmp_path, model_type="roberta")
     assert not list(tmp_path.iterdir())
 
