@@ -80,11 +80,6 @@ def _is_metric(name: str) -> bool:
     return any(part in METRIC_NAMES for part in (plain, *(plain.removesuffix(end).strip("_ ") for end in ENDINGS)))
 
 
-def is_regular(cells: Sequence[str], decimal: str) -> bool:
-    """Whether these are times of steps."""
-    return _regular(cells, [""] * len(cells), decimal)
-
-
 def is_clock(cells: Sequence[str], decimal: str) -> bool:
     """Whether a column of numbers rises from row to row, by equal steps but for gaps: nothing that is measured does."""
     try:

@@ -8,7 +8,7 @@ from maskseq.formats import distinct
 from maskseq.survey import LIKELY, POSSIBLE, Choice, Claim, Head
 from maskseq_signals.cells import COMMENT, cells_of, delimiter_of, table_begin
 from maskseq_signals.date_columns import joined_moment, moment_columns
-from maskseq_signals.long_table import TIME_NAMES, is_clock, is_regular, measured_by, told_apart
+from maskseq_signals.long_table import TIME_NAMES, is_clock, measured_by, told_apart
 from maskseq_signals.missing_codes import missing_codes
 from maskseq_signals.times import is_date
 from maskseq_signals.wide_rows import steps_within
@@ -61,9 +61,6 @@ def claim_signals(cls: "type[SignalCsv]", head: Head) -> Claim | None:
     ]
     apart = told_apart(names, columns, dates, decimal=reader.decimal)
     measured = measured_by(names, columns, dates, plain, decimal=reader.decimal)
-    numbered = any(name.lower().endswith("id") for name in names)
-    if together and apart is None and measured is None and (numbered or not is_regular(columns[-1], reader.decimal)):
-        return None  # lines of a log
     metric = None
     if measured is not None:
         time, owner, metric, value = measured
@@ -76,6 +73,8 @@ def claim_signals(cls: "type[SignalCsv]", head: Head) -> Claim | None:
     others = [repr(name) for i, name in enumerate(names) if i not in roles and not plain[i]]
     if not numeric or (others and not dated):
         return None
+    if together and others and owner is None and metric is None:
+        return None  # a date, a time of day and words: lines of a log
     options: dict[str, Any] = {"decimal": ","} if commas else {}
     options |= {"thousands": reader.thousands} if reader.thousands else {}
     options |= {} if owner is None else {"recording": names[owner]}
