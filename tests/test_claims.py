@@ -22,3 +22,8 @@ def test_a_page_says_what_the_stored_results_say(name: str, tmp_path: Path) -> N
         pytest.skip("nothing has been run")
     PAGES[name](RESULTS / name, tmp_path / page.name)
     assert page.read_text() == (tmp_path / page.name).read_text(), f"python -m benchmarks.{name} --report"
+
+
+def test_the_readme_says_what_the_panel_says() -> None:
+    table = panel.summary(RESULTS / "panel")
+    assert table in (ROOT / "README.md").read_text(), table

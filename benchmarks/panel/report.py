@@ -146,56 +146,76 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 def write_report(results: Path, output: Path) -> str:
     """Write the page; returns a line that says what is on it."""
-    judged_sets: dict[str, list[Mapping[str, Any]]] = {}
-    n = 0
+    by_commit = _by_commit(results)
+    text = [HEAD]
+    if len(by_commit) > 1:
+        text += _side_by_side(by_commit)
+    for name, found in reversed(by_commit.items()):
+        text += _of_commit(name, found)
+    output.write_text("\n".join(text) + "\n", encoding="utf-8")
+    return f"wrote {output}: {sum(each['seeds'] for found in by_commit.values() for each in found)} results"
+
+
+def summary(results: Path) -> str:
+    """The table of what was won and lost before and after, as the README shows it; empty where one code was judged."""
+    by_commit = _by_commit(results)
+    return "\n".join(_counts(next(iter(by_commit)), _both(by_commit))) if len(by_commit) > 1 else ""
+
+
+def _by_commit(results: Path) -> dict[str, list[dict[str, Any]]]:
+    """The results of each code, the oldest code first; seeds of a set are one result."""
+    found: dict[str, list[dict[str, Any]]] = {}
     for folder in sorted(path for path in results.glob("*") if path.is_dir()):
-        found: dict[str, list[Mapping[str, Any]]] = {}
+        sets: dict[str, list[Mapping[str, Any]]] = {}
         for file in sorted(folder.glob("*.json")):
             each = json.loads(file.read_text(encoding="utf-8"))
-            found.setdefault(each["set"], []).append(each)
-            n += 1
-        if found:
-            judged_sets[folder.name] = [over_seeds(each) for each in found.values()]
-    dates = {name: min(each["date"] for each in sets) for name, sets in judged_sets.items()}
-    newest_first = sorted(judged_sets, key=lambda name: (name != BASE, dates[name], name), reverse=True)
-    text = [HEAD]
-    if len(newest_first) > 1:
-        text += _side_by_side({name: judged_sets[name] for name in newest_first[::-1]})
-    for name in newest_first:
-        text += _of_commit(name, judged_sets[name])
-    output.write_text("\n".join(text) + "\n", encoding="utf-8")
-    return f"wrote {output}: {n} results"
+            sets.setdefault(each["set"], []).append(each)
+        if sets:
+            found[folder.name] = [{**over_seeds(each), "seeds": len(each)} for each in sets.values()]
+    dates = {name: min(each["date"] for each in sets) for name, sets in found.items()}
+    return {name: found[name] for name in sorted(found, key=lambda name: (name != BASE, dates[name], name))}
 
 
-def _side_by_side(judged_sets: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
-    """Of what was judged with the code of the first and of the last commit: what either gains on its reference."""
-    old, new = next(iter(judged_sets)), next(reversed(judged_sets))
-    of = {
-        name: {(line.set, line.kind): line for each in judged_sets[name] for line in lines_of(each)}
-        for name in (old, new)
+def _both(by_commit: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[Line, Line, str]]:
+    """The same questions to the first code and to the last that was asked, and which that was."""
+    first, *later = by_commit
+    before = {(line.set, line.kind): line for each in by_commit[first] for line in lines_of(each)}
+    after = {
+        (line.set, line.kind): (line, name) for name in later for each in by_commit[name] for line in lines_of(each)
     }
-    both = [key for key in of[new] if key in of[old] and of[new][key].claimed and of[old][key].claimed]
-    if not both:
-        return
-    yield f"\n## Before and after: the code of {old} and of {new}\n"
-    yield (
-        "Gains on the simple method that is best on selection data; *won*: the whole interval is above 0, "
-        "*lost*: it is below.\n"
-    )
-    yield "| half | | comparisons | before: won, lost | after: won, lost |"
+    pairs = [(before[key], line, name) for key, (line, name) in after.items() if key in before]
+    return [(old, new, name) for old, new, name in pairs if old.claimed and new.claimed]
+
+
+def _counts(first: str, both: Sequence[tuple[Line, Line, str]]) -> Iterator[str]:
+    yield f"| half | | comparisons | {first}: won, lost | later code: won, lost |"
     yield "|---|---|---:|---:|---:|"
     for half in ("tuning", "report"):
         for domain in ("genome", "log", "signal"):
-            keys = [key for key in both if (of[new][key].half, of[new][key].domain) == (half, domain)]
-            if keys:
-                counts = (_won_and_lost([of[name][key].beside_reference for key in keys]) for name in (old, new))
-                yield f"| {half} | {domain}s | {len(keys)} | {' | '.join(counts)} |"
-    yield "\n| | half | asked | before | after |"
-    yield "|---|---|---|---:|---:|"
-    for key in both:
-        before, after = of[old][key], of[new][key]
-        gains = f"{before.reported(before.beside_reference)} | {after.reported(after.beside_reference)}"
-        yield f"| {after.set}, {after.kind} | {after.half} | {after.protocol} | {gains} |"
+            pairs = [(old, new) for old, new, _ in both if (new.half, new.domain) == (half, domain)]
+            if pairs:
+                counts = [
+                    _won_and_lost([line.beside_reference for line in lines]) for lines in zip(*pairs, strict=True)
+                ]
+                yield f"| {half} | {domain}s | {len(pairs)} | {' | '.join(counts)} |"
+
+
+def _side_by_side(by_commit: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    """What the first and the last code gain on the reference of each question."""
+    first, both = next(iter(by_commit)), _both(by_commit)
+    if not both:
+        return
+    yield "\n## Before and after\n"
+    yield (
+        "Gains on the simple method that is best on selection data; *won*: the whole interval is above 0, *lost*: it "
+        "is below. Drifts are questions of their own.\n"
+    )
+    yield from _counts(first, both)
+    yield f"\n| | half | asked | {first} | later code | |"
+    yield "|---|---|---|---:|---:|---|"
+    for old, new, name in both:
+        gains = f"{old.reported(old.beside_reference)} | {new.reported(new.beside_reference)}"
+        yield f"| {new.set}, {new.kind} | {new.half} | {new.protocol} | {gains} | {name} |"
 
 
 def _won_and_lost(comparisons: Sequence[Comparison]) -> str:

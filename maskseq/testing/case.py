@@ -23,6 +23,11 @@ class ContractViolation(MaskseqError, AssertionError):  # noqa: N818
         self.rule, self.where, self.problem, self.hint = rule, where, problem, hint
         super().__init__(f"{where} breaks the rule {rule!r}: {problem}\n\nhint: {hint}")
 
+    @property
+    def mend(self) -> str:
+        """The name of `hint` up to version 0.1."""
+        return self.hint
+
 
 class BrokenError(Exception):
     """What a rule raises; `judge` adds which rule it was, and where."""
