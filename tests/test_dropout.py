@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_run import STEP, small_run, weights
 
 from maskseq.model import encoder as encoder_module
+from maskseq.model import layer as layer_module
 from maskseq.model.config import EncoderConfig
 from maskseq.model.dropout import dropout
 from maskseq.model.encoder import Encoder
@@ -92,7 +93,8 @@ def test_no_two_calls_of_a_forward_pass_share_a_place(model: Encoder, monkeypatc
         places.append(place)
         return dropout(x, p, keys, place)
 
-    monkeypatch.setattr(encoder_module, "dropout", recording)
+    for module in (encoder_module, layer_module):
+        monkeypatch.setattr(module, "dropout", recording)
     model(*row(), dropout_keys=keys(7))
     assert len(places) == 1 + 2 * CONFIG.n_layers  # embeddings; attention and MLP of each layer
     assert len(set(places)) == len(places)

@@ -510,8 +510,8 @@ def test_folders_that_cannot_be_read_right_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="says which id is \\[MASK\\]\n\nhint: pass mask_id"):
         import_hf(fresh())
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"model_type": "roberta"}, "model_type 'roberta' is none of modernbert, nomic_bert, bert, neobert"),
-        ({"hidden_act": "relu"}, "hidden_act is relu, which is no BertForMaskedLM that maskseq knows"),
+        ({"model_type": "roberta"}, "model_type 'roberta'"),
+        ({"hidden_act": "relu"}, "hidden_act is relu"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
         ({"num_hidden_layers": None}, "num_hidden_layers is missing"),
         ({"num_hidden_layers": 5}, r"lacks bert\.encoder\.layer\.4\.attention"),

@@ -302,7 +302,7 @@ def test_an_infill_that_an_older_version_began_goes_on(
     assert "maskseq" not in reported
     (journal / "identity.json").write_text(json.dumps(reported | {"maskseq": "0.0.1"}))
     written: list[Path] = []
-    monkeypatch.setattr("maskseq.infill.journal._write", lambda path, fills: written.append(path))
+    monkeypatch.setattr("maskseq.infill.windows.write_fills", lambda path, fills: written.append(path))
     infill_file(genome_run, file, output=out)
     assert not written
     assert (out / "fills.csv").read_bytes() == (tmp_path / "whole" / "fills.csv").read_bytes()
