@@ -93,7 +93,15 @@ def test_numbers_of_numpy_and_what_json_has_no_word_for() -> None:
 
 def test_nothing_else_writes_json() -> None:
     """But for what is hashed or validated and not kept, and TOML, whose strings are those of JSON."""
-    others = {"tokenizer.py", "identity.py", "toml_file.py", "init_readings.py", "toml_text.py", "standard_json.py"}
+    others = {
+        "tokenizer.py",
+        "identity.py",
+        "recipe.py",
+        "toml_file.py",
+        "init_readings.py",
+        "toml_text.py",
+        "standard_json.py",
+    }
     package = Path(maskseq.__file__).parent
     writers = [
         path.relative_to(package).as_posix()
