@@ -156,14 +156,8 @@ def write_report(results: Path, output: Path) -> str:
     return f"wrote {output}: {sum(each['seeds'] for found in by_commit.values() for each in found)} results"
 
 
-def summary(results: Path) -> str:
-    """The table of what was won and lost before and after, as the README shows it; empty where one code was judged."""
-    by_commit = _by_commit(results)
-    return "\n".join(_counts(next(iter(by_commit)), _both(by_commit))) if len(by_commit) > 1 else ""
-
-
 def _by_commit(results: Path) -> dict[str, list[dict[str, Any]]]:
-    """The results of each code, the oldest code first; seeds of a set are one result."""
+    """The results of each code with their lines, the oldest code first; seeds of a set are one result."""
     found: dict[str, list[dict[str, Any]]] = {}
     for folder in sorted(path for path in results.glob("*") if path.is_dir()):
         sets: dict[str, list[Mapping[str, Any]]] = {}
@@ -171,7 +165,11 @@ def _by_commit(results: Path) -> dict[str, list[dict[str, Any]]]:
             each = json.loads(file.read_text(encoding="utf-8"))
             sets.setdefault(each["set"], []).append(each)
         if sets:
-            found[folder.name] = [{**over_seeds(each), "seeds": len(each)} for each in sets.values()]
+            whole = [over_seeds(each) for each in sets.values()]
+            found[folder.name] = [
+                {**each, "seeds": len(seeds), "lines": list(lines_of(each))}
+                for each, seeds in zip(whole, sets.values(), strict=True)
+            ]
     dates = {name: min(each["date"] for each in sets) for name, sets in found.items()}
     return {name: found[name] for name in sorted(found, key=lambda name: (name != BASE, dates[name], name))}
 
@@ -179,9 +177,9 @@ def _by_commit(results: Path) -> dict[str, list[dict[str, Any]]]:
 def _both(by_commit: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[Line, Line, str]]:
     """The same questions to the first code and to the last that was asked, and which that was."""
     first, *later = by_commit
-    before = {(line.set, line.kind): line for each in by_commit[first] for line in lines_of(each)}
+    before = {(line.set, line.kind): line for each in by_commit[first] for line in each["lines"]}
     after = {
-        (line.set, line.kind): (line, name) for name in later for each in by_commit[name] for line in lines_of(each)
+        (line.set, line.kind): (line, name) for name in later for each in by_commit[name] for line in each["lines"]
     }
     pairs = [(before[key], line, name) for key, (line, name) in after.items() if key in before]
     return [(old, new, name) for old, new, name in pairs if old.claimed and new.claimed]
@@ -272,7 +270,7 @@ def _of_commit(name: str, results: Sequence[Mapping[str, Any]]) -> Iterator[str]
             f"\n**Older simple methods.** {_all_or(older, results)} judged beside an earlier, smaller set of simple "
             f"methods: these gains are not comparable with those of newer results."
         )
-    lines = [line for each in results for line in lines_of(each)]
+    lines = [line for each in results for line in each["lines"]]
     for half in ("tuning", "report"):
         mine = [line for line in lines if line.half == half]
         if mine:
