@@ -52,7 +52,7 @@ class Readings:
 class UndecidedError(UsageError):
     """The content of a file does not say how to read it.
 
-    `candidates` are the ways that can be read, the likeliest first: `format` and `overrides` are what `starter.init`
+    `candidates` are the ways that can be read, the likeliest first: `format` and `overrides` are what `init`
     takes, `command` is what is typed, `why` and `records` say what it takes the file for and what it finds.
     """
 
