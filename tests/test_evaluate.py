@@ -265,7 +265,7 @@ def test_the_order_of_what_has_one_time_does_not_count(truth: list[int], seed: i
     n = len(truth)
     tied = rng.random(n) < 0.5
     cells = np.flatnonzero(rng.random(n) < 0.8).tolist() or [0]
-    whole = replace(masked_example(truth, cells, span=len(cells)), tied=tied)
+    whole = replace(masked_example(truth, cells, span=len(cells)), tied=tied[:, None])
     right = set()
     for order in permutations(range(len(cells))):
         ways = [sorted((cells[i], cells[j])) for i, j in enumerate(order)]

@@ -89,3 +89,31 @@ def test_a_second_clock_is_no_channel(tmp_path: Path) -> None:
 def test_a_table_of_comments_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         list(SignalCsv().read(laid(tmp_path, ["# a", "# b"])))
+
+
+def test_rows_that_only_look_like_strays_are_read(tmp_path: Path) -> None:
+    """A headless column may hold its first value again, and ids may begin with the mark of a comment."""
+    (record,) = SignalCsv().read(laid(tmp_path, ["1", "1", "2", "1", "1"]))
+    np.testing.assert_array_equal(record.channels[:, 0], [1, 1, 2, 1, 1])
+    lines = ["id,time,v", *(f"{key},2024-03-01 08:0{n}:00,{n}.5" for key in ("#1", "x") for n in range(5))]
+    found = {each.key: len(each) for each in SignalCsv(recording="id", time="time").read(laid(tmp_path, lines))}
+    assert found == {"#1": 5, "x": 5}
+
+
+@pytest.mark.parametrize("row", ["#1,pay, now,2024-03-01 09:00:00", "1,2024-03-01 09:00:00,pay, now,"])
+def test_rows_with_a_comma_too_many_are_refused(tmp_path: Path, row: str) -> None:
+    """Neither are they comments, nor do they end with a delimiter as the others do."""
+    header = "case,time,activity,note" if row.startswith("1") else HEADER
+    rows = [f"c{n},2024-03-01 08:0{n}:00,a,b" if row.startswith("1") else EVENTS[n] for n in range(5)]
+    with pytest.raises(DataError, match="line 7"):
+        list(Csv().read(laid(tmp_path, [header, *rows, row])))
+
+
+def test_hours_that_end_a_day_and_daily_minima(tmp_path: Path) -> None:
+    rows = [f"2024,1,{1 + n // 24},{n % 24 + 1},{n}.5" for n in range(48)]
+    name, (record,) = read_by_init(laid(tmp_path, ["year,month,day,hour,load", *rows]))
+    assert (name, record.names, len(record)) == ("signal-csv", ("load",), 48)
+    assert record.span()[1] - record.span()[0] == pytest.approx(47 * 3600)
+    rows = [f"2024,1,{1 + n // 24},{n % 24},{n % 9},{n}" for n in range(48)]
+    _, (record,) = read_by_init(laid(tmp_path, ["year,month,day,hour,min,max", *rows]))
+    assert record.names == ("min", "max")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from maskseq.baselines.gating import let_go
 from maskseq.baselines.simple_losses import best_losses, experts_of, read_losses
 from maskseq.corpus.reader import Corpus, Split
 from maskseq.masking.config import Infill, MaskingConfig, Replacement, Spans, Tokens
@@ -44,13 +45,13 @@ class OnRows:
 
 
 def judging(
-    recipe: Recipe, corpus: Corpus, output: Path, counts: Sequence[Int[np.ndarray, "_"]]
+    recipe: Recipe, corpus: Corpus, output: Path, counts: Sequence[Int[np.ndarray, "_"]], *, keep: bool = True
 ) -> dict[Split, OnRows]:
     """The validation on each held-out part that there is.
 
     Masked as in training, single cells and gaps, each compared with the best simple method: that is frequencies, and
     where the run is to have a blend, what that counts. A run that has begun goes on with the losses that it has on
-    record; those of older versions knew frequencies only.
+    record; those of older versions knew frequencies only. `keep`: what was counted, for the gate.
     """
     parts: tuple[Split, ...] = ("selection", "test")
     found = {part: _of_part(recipe, corpus, part) for part in parts if len(corpus.sequences(part))}
@@ -58,6 +59,8 @@ def judging(
     if recorded is None:
         experts = experts_of(corpus) if found and recipe.blend and not checkpoints(output) else {}
         recorded = {part: best_losses(each.requested, counts, corpus, experts) for part, each in found.items()}
+        if not keep:
+            let_go(corpus, ("train",))
     return {part: replace(each, references=recorded.get(part, {})) for part, each in found.items()}
 
 

@@ -109,7 +109,7 @@ def pretrain(
     stage = origin.position.stage if origin else 0
     training_rows, validation_rows = rows_of(resolved, corpus, cache=output, stage=stage)
     counts = training_counts(output, corpus)
-    judges = judging(resolved, corpus, output, counts)
+    judges = judging(resolved, corpus, output, counts, keep=ranks.first)  # only the first rank fits a gate
 
     def hear(event: Event) -> None:
         if isinstance(event, Started):  # the folder is this run's from now on

@@ -13,7 +13,7 @@ from maskseq.corpus.reader import Corpus, Split
 from maskseq.errors import MaskseqError, UsageError, nearest
 from maskseq.predict.blend import ENCODER, Blend, Gate, Situations
 from maskseq.predict.experts.counted import seasons
-from maskseq.predict.experts.number_blend import NumberBlend
+from maskseq.predict.experts.number_blend import FORM, NumberBlend
 from maskseq.predict.experts.number_prior import by_window
 from maskseq.predict.experts.training_data import training_data
 from maskseq.predict.gate_file import StoredGate
@@ -130,7 +130,10 @@ class RunExperts:
         if used == (ENCODER,):
             return ""
         assert self.stored is not None
-        return hashlib.sha256(to_json([self.stored.digest, used]).encode()).hexdigest()
+        decisive: list[object] = [self.stored.digest, used]
+        if None not in self.vocabulary.centres:  # weighed by window
+            decisive.append(FORM)
+        return hashlib.sha256(to_json(decisive).encode()).hexdigest()
 
     @property
     def file_digest(self) -> str:

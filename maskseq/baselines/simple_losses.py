@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from pydantic import TypeAdapter, ValidationError
 
 from maskseq.baselines.frequencies import loss_of
-from maskseq.baselines.gating import count_experts
+from maskseq.baselines.gating import POSITIONS, count_experts
+from maskseq.corpus.budget import reaching
 from maskseq.corpus.reader import Corpus
 from maskseq.errors import DataError, first_problem
 from maskseq.model.checkpoint import read_json
@@ -24,6 +25,8 @@ from maskseq.storage.standard_json import to_json
 CELLS = 2000
 """About how many cells of each protocol counted methods answer."""
 
+LEAST = 0.05
+"""Of the loss of frequencies, what a method needs at least: skills over nearly nothing would outweigh all others."""
 Losses = dict[str, float]
 """By protocol, nats per scored cell."""
 _ADAPTER = TypeAdapter(dict[str, Losses])
@@ -50,7 +53,7 @@ def best_losses(
             of_cells = np.array([nats[field][value] for field, value in zip(sample.fields, sample.truth, strict=True)])
             level = float(sample.weights @ of_cells)
             shares = [sample.lost(method, corpus) / level for method in experts.values()] if level > 0 else []
-            found[name] = by_frequencies * min([1.0, *shares])
+            found[name] = by_frequencies * max(min([1.0, *shares]), LEAST)
     return found
 
 
@@ -68,18 +71,19 @@ class ScoredSample:
     def of(cls, rows: Sequence[PackedRow], corpus: Corpus) -> "ScoredSample":
         """About `CELLS` of them, of segments in random order."""
         segments = [
-            (row, row.sequence[number], start, stop)
+            (row, row.sequence[number], number, start, stop)
             for row in rows
             for number, (start, stop) in enumerate(pairwise(row.cu_seqlens.tolist()))
             if row.sequence[number] >= 0
         ]
         examples, cells, truth, weights, n = [], [], [np.empty(0, np.int64)], [np.empty(0)], 0
         for number in np.random.default_rng(0).permutation(len(segments)).tolist():
-            row, sequence, start, stop = segments[number]
+            row, sequence, number_in_row, start, stop = segments[number]
             scored = np.argwhere(row.weights[start:stop] > 0)
             if n >= CELLS or not len(scored):
                 continue
-            examples.append(Example(row.inputs[start:stop], key=corpus.key(sequence)))
+            begin = int(corpus.starts[sequence]) + int(row.start[number_in_row])
+            examples.append(Example(row.inputs[start:stop], key=corpus.key(sequence), start=begin))
             cells.append(scored)
             truth.append(row.targets[start:stop][tuple(scored.T)].astype(np.int64))
             weights.append(row.weights[start:stop][tuple(scored.T)].astype(np.float64))
@@ -89,7 +93,10 @@ class ScoredSample:
 
     def lost(self, method: Predict, corpus: Corpus) -> float:
         """Nats by a counted method, weighted as the cells are, in all."""
-        answered = np.concatenate([np.asarray(each, np.float64) for each in method(self.examples, self.cells)])
+        answers: list[Float[np.ndarray, "_ _"]] = []
+        for part in reaching(range(len(self.cells)), lambda i: len(self.examples[i].ids), POSITIONS):
+            answers += method([self.examples[i] for i in part], [self.cells[i] for i in part])
+        answered = np.concatenate([np.asarray(each, np.float64) for each in answers])
         n_outputs = np.array(corpus.tokenizer.vocabulary.n_outputs)[self.fields]
         probability = (1 - FLOOR) * np.exp(answered[np.arange(len(self.truth)), self.truth]) + FLOOR / n_outputs
         return float(self.weights @ -np.log(probability))
@@ -112,7 +119,11 @@ def read_losses(run: Path) -> dict[str, Losses] | None:
     try:
         return _ADAPTER.validate_python(read_json(file))
     except ValidationError as error:
-        raise DataError(file, ": ".join(first_problem(error)) + "\n\nhint: delete it", code="damaged-file") from None
+        raise DataError(
+            file,
+            ": ".join(first_problem(error)) + "\n\nhint: without it the run goes on, compared with frequencies",
+            code="damaged-file",
+        ) from None
 
 
 def write_losses(run: Path, losses: Mapping[str, Losses]) -> None:

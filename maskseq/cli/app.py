@@ -119,7 +119,7 @@ app = typer.Typer(
     help="Masked modeling for sequences that are not text: [bold]pretrain[/] on your own file, [bold]infill[/] the "
     "holes of another.\n\nStart with [cyan]maskseq recipes list[/], then [cyan]maskseq pretrain RECIPE --dry-run[/]."
     "\n\n"
-    "Exit codes: 0 done, 1 failed, 2 wrong usage or recipe, 3 broken data, 129, 130 or 143 interrupted (nothing is lost).",
+    "Exit codes: 0 done, 1 failed, 2 wrong usage or recipe, 3 broken data, 129, 130, 143 interrupted (nothing lost).",
 )
 
 

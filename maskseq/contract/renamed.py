@@ -128,6 +128,7 @@ def _copied(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 MODULES: Mapping[str, str] = {
+    "maskseq.model.next_head": "maskseq.model.head",
     "maskseq.names": "maskseq.formats",
     "maskseq.outputs": "maskseq.storage.outputs",
     "maskseq.units": "maskseq.masking.units",

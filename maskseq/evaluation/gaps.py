@@ -44,7 +44,7 @@ def exactly_right(
         positions = example.cells[mine, 0]
         moments = np.arange(len(positions))
         if example.tied is not None and len(positions):
-            later = ~example.tied[positions] | (np.diff(positions, prepend=positions[0]) != 1)
+            later = ~example.tied[positions, field] | (np.diff(positions, prepend=positions[0]) != 1)
             moments = np.cumsum(later)
         truth, found = example.truth[positions, field], filled[mine]
         truth, found = (each[np.lexsort((each, moments))] for each in (truth, found))

@@ -54,8 +54,10 @@ class MaskedExample:
     """The record's, and"""
     start: int = 0
     """where the window begins in it: experts leave out what they have counted of it."""
-    tied: Bool[np.ndarray, " length"] | None = None
-    """Positions of the same time as the one before, whose order says nothing; None: times are not known."""
+    tied: Bool[np.ndarray, "length fields"] | None = None
+    """Cells of positions of the same time as the one before, whose order says nothing, but for the time that passes;
+    None: times are not known.
+    """
 
 
 @dataclass(frozen=True)
@@ -151,17 +153,18 @@ class Protocol:
 
 def tied_positions(
     ids: Integer[np.ndarray, "length fields"], tokenizer: Tokenizer[Any]
-) -> Bool[np.ndarray, " length"] | None:
-    """Which positions are of the same time as the one before: no time has elapsed (`Tokenizer.elapsed`)."""
+) -> Bool[np.ndarray, "length fields"] | None:
+    """Cells of positions of the same time as the one before: no time has elapsed (`Tokenizer.elapsed`)."""
     if tokenizer.elapsed is None:
         return None
     column = tokenizer.vocabulary.names.index(tokenizer.elapsed)
     centres = tokenizer.fields[column].centres
     assert centres is not None
     zero = np.flatnonzero(np.array(centres) == 0)
-    tied = np.isin(ids[:, column], zero)
+    tied = np.repeat(np.isin(ids[:, column], zero)[:, None], ids.shape[1], axis=1)
     tied[:1] = False
-    return np.asarray(tied)
+    tied[:, column] = False
+    return tied
 
 
 @dataclass(frozen=True)

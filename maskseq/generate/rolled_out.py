@@ -34,11 +34,19 @@ class RolledOut:
         """Log-probabilities of each requested cell."""
         found = [np.asarray(each) for each in self.predict(examples, cells)]
         for each, requested, answers in zip(examples, cells, found, strict=True):
-            first = int(requested[:, 0].min(initial=len(each.ids)))
+            first = min(int(requested[:, 0].min(initial=len(each.ids))), self._tail(each))
             later = requested[:, 0] > first
             if later.any():
                 answers[later] = self._averaged(each, requested[later], first, answers.shape[1])
         return found
+
+    def _tail(self, example: Example) -> int:
+        """Where the masked positions begin that a sequence ends with.
+
+        What is drawn from there on is the same, whichever of them are requested.
+        """
+        known = np.flatnonzero((example.ids != self.masks).all(axis=1))
+        return int(known[-1]) + 1 if len(known) else 0
 
     def _averaged(
         self, example: Example, requested: Integer[np.ndarray, "n 2"], first: int, width: int

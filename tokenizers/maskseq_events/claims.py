@@ -53,7 +53,9 @@ def claim_table(names: Sequence[str], rows: Sequence[Sequence[Value]], by_name: 
     Where neither says so, `by_name`, what the file's name alone says, with the doubt about it. A date and a time of day
     in two columns are one time.
     """
-    rows = [row[:-1] if len(row) == len(names) + 1 and row[-1] in (None, "") else row for row in rows[:ROWS]]
+    rows = rows[:ROWS]
+    if rows and all(len(row) == len(names) + 1 and row[-1] in (None, "") for row in rows):  # they end with a delimiter
+        rows = [row[:-1] for row in rows]
     rows = [row for row in rows if len(row) == len(names)]
     if not rows:
         return by_name

@@ -134,7 +134,10 @@ def first_row(raw: str, delimiter: str) -> str:
 
 def is_aside(cells: Sequence[str], header: Sequence[str]) -> bool:
     """Whether a line behind the header is no row: the header again, or a comment."""
-    return list(cells) == list(header) or (len(cells) != len(header) and cells[0].startswith("#"))
+    if list(cells) == list(header):
+        return True
+    remark = cells[0].startswith("#") and (len(cells) == 1 or not cells[0][1:2].isalnum())
+    return remark and len(cells) != len(header)
 
 
 def _without_asides(rows: Iterator[TriedLine], header: Sequence[str]) -> Iterator[TriedLine]:

@@ -50,8 +50,12 @@ class EventTable(TableCases):
         clock = YearClock(self._layout) if self._layout.yearless else None
 
         def keyed() -> Iterator[tuple[str, Row]]:
-            n_events, above = 0, None
+            n_events, above, trailing = 0, None, None  # whether rows end with a delimiter, as the first one does
             for number, raw, cells in itertools.islice(rows, n_rows):
+                if not isinstance(cells, DataError):
+                    ended = len(cells) == len(names) + 1 and cells[-1] in (None, "")
+                    trailing = ended if trailing is None else trailing
+                    cells = cells[:-1] if trailing and ended else cells
                 try:
                     checked = self._checked(cells, columns, path, number, above)
                 except DataError as error:

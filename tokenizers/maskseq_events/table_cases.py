@@ -129,8 +129,6 @@ class TableCases(Format[Case]):
         """The cells of a row; `DataError` for one that is none of the table. `above`: the case of the row before."""
         if isinstance(cells, DataError):
             raise cells
-        if len(cells) == len(columns.names) + 1 and cells[-1] in (None, ""):  # a row that ends with a delimiter
-            cells = cells[:-1]
         if len(cells) != len(columns.names):
             problem = f"{len(cells)} cells, but the header names {len(columns.names)} columns"
             raise DataError(path, problem, place=self._place(number))

@@ -18,6 +18,14 @@ COMMENT = "#"
 """How lines begin that are no part of a table."""
 
 
+def is_comment(line: str, delimiter: str, n: int) -> bool:
+    """Whether a line among the rows of a table of `n` columns is none: it begins so, and is not filled as they are."""
+    if not line.startswith(COMMENT):
+        return False
+    cells = cells_of(line, delimiter)
+    return len(cells) != n or not any(cell.strip() for cell in cells[1:])
+
+
 def table_begin(lines: Iterable[str]) -> int | None:
     """The first line that is not blank and no comment; a comment before it of as many cells is its header."""
     before: tuple[int, str] | None = None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 
 from maskseq_signals.times import is_date
 
@@ -14,6 +15,7 @@ PARTS: Mapping[str, str] = {
     **dict.fromkeys(("second", "sec", "ss", "sekunde", "segundo"), "second"),
 }
 """What columns of parts of a date are called, in lower case."""
+BESIDE_MIN = {"max", "mean", "avg", "average"}
 ORDER = ("year", "month", "day", "hour", "minute", "second")
 BOUNDS = {"year": (1600, 2200), "month": (1, 12), "day": (1, 31), "hour": (0, 24), "minute": (0, 59), "second": (0, 60)}
 CLOCK = re.compile(r"\d{1,2}([:.])\d{2}(\1\d{2}([.,]\d+)?)?( ?[AaPp][Mm])?|[01]?\d|2[0-3]")
@@ -26,6 +28,8 @@ def parts_of_date(names: Sequence[str]) -> tuple[int, ...]:
     place: dict[str, int] = {}
     for index, name in enumerate(names):
         part = PARTS.get(name.strip().lower())
+        if name.strip().lower() == "min" and not BESIDE_MIN.isdisjoint(each.strip().lower() for each in names):
+            part = None  # the least of something
         if part is not None and place.setdefault(part, index) != index:
             return ()
     known = tuple(place[part] for part in ORDER[: next((i for i, part in enumerate(ORDER) if part not in place), 6)])
@@ -55,6 +59,11 @@ def joined_moment(names: Sequence[str], cells: Sequence[str]) -> str:
         numbers += [0] * (6 - len(numbers))
         year, month, day, *clock = numbers
         text = f"{year:04d}-{month:02d}-{day:02d}"
+        if len(kinds) > 3 and clock == [24, 0, 0]:  # the end of a day
+            try:
+                return f"{date(year, month, day) + timedelta(days=1)} 00:00:00"
+            except (ValueError, OverflowError):
+                return f"{text} 24:00:00"  # which no reader understands
         return text if len(kinds) <= 3 else text + " {:02d}:{:02d}:{:02d}".format(*clock)
     clock_of_day = texts[-1].replace(".", ":", 2) if DOTTED.fullmatch(texts[-1]) else texts[-1]
     if kinds[-1] == "hour" and clock_of_day.isdecimal():

@@ -17,10 +17,10 @@ from maskseq.files import create
 from maskseq.formats import ADDED, Format, OnBroken, attempted, distinct, stop
 from maskseq.survey import Claim, Head
 from maskseq_signals.cells import (
-    COMMENT,
     cells_of,
     delimiter_of,
     grouped,
+    is_comment,
     is_infinite,
     number,
     number_text,
@@ -40,6 +40,8 @@ from maskseq_signals.times import is_date
 from maskseq_signals.wide_rows import VALUE, Columns, flattened
 
 BOM = "\ufeff"
+LOOKED_AT = 20
+"""Rows that say whether all of them end with a delimiter."""
 SEPARATORS = {".": (",", "'", " ", "\u00a0", "\u202f"), ",": (".", "'", " ", "\u00a0", "\u202f")}
 """What may separate thousands, beside each decimal sign."""
 
@@ -221,21 +223,28 @@ class SignalCsv(Format[Recording]):
         if start is None:
             raise DataError(path, "the file is empty")
         header = lines[start].rstrip("\r\n")
+        delimiter = self.delimiter or delimiter_of(lines[start], but=self.decimal)
+        first = cells_of(lines[start], delimiter)
+        headless = all(self.number(cell) is not None for cell in first)
         rest = ((at, line.strip("\r\n" + BOM)) for at, line in enumerate(lines) if at > start)
-        others = (at for at, line in rest if line and line != header and line[0] != COMMENT)
+        others = (
+            at
+            for at, line in rest
+            if line and (headless or line != header) and not is_comment(line, delimiter, len(first))
+        )
         filled = np.fromiter(chain([start], others), np.int64)
-        delimiter = self.delimiter or delimiter_of(lines[int(filled[0])], but=self.decimal)
-        first = cells_of(lines[int(filled[0])], delimiter)
-        if headless := all(self.number(cell) is not None for cell in first):
+        if headless:
             rows, names = filled, tuple(f"channel_{index}" for index in range(1, len(first) + 1))
         else:
             rows, names = filled[1:], distinct([cell.removeprefix(BOM).strip() for cell in first])
         if not len(rows):
             raise DataError(path, "there is a header but no row of values")
+        ended = [cells_of(lines[at], delimiter) for at in rows[:LOOKED_AT].tolist()]
+        trailing = all(len(each) == len(names) + 1 and not each[-1].strip() for each in ended)
 
         def cells(at: int) -> list[str]:
             found = cells_of(lines[at], delimiter)
-            if len(found) == len(names) + 1 and not found[-1].strip():
+            if trailing and len(found) == len(names) + 1 and not found[-1].strip():
                 found.pop()
             return found if len(found) == len(names) else [""] * len(names)
 
@@ -251,7 +260,7 @@ class SignalCsv(Format[Recording]):
             problem = f"with metric = {self.metric!r}, name the one column of values, and that of times"
             hint = f"channels = [NAME] and time = NAME; there are {', '.join(names)}"
             raise UsageError(f"{path}: {problem}\n\nhint: {hint}", code="bad-option")
-        return TableHead(delimiter, names, units, rows, time, owner, columns, metric)
+        return TableHead(delimiter, names, units, rows, time, owner, columns, metric, trailing)
 
     def write(self, records: Iterable[Recording | DataError], path: Path) -> None:
         """The table that the recordings were read from, with the cells that changed; else a new table of one, or of the

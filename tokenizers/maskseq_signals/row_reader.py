@@ -40,6 +40,8 @@ class TableHead:
     """Those that are channels."""
     metric: int | None = None
     """The column that says which channel the value of a row is of."""
+    trailing: bool = False
+    """Whether rows end with a delimiter."""
 
     @property
     def others(self) -> list[int]:
@@ -135,7 +137,7 @@ class RowReader:
         head, lines = self.head, self.head.rows[rows].tolist()
         cells = [cells_of(self.lines[at], head.delimiter) for at in lines]
         for i, (at, row) in enumerate(zip(lines, cells, strict=True)):
-            if len(row) == len(head.names) + 1 and not row[-1].strip():  # rows that end with a delimiter
+            if head.trailing and len(row) == len(head.names) + 1 and not row[-1].strip():
                 cells[i] = row[:-1]
             elif len(row) != len(head.names):
                 self.broken[at] = f"{len(row)} cells, but the first line has {len(head.names)}", ""
@@ -181,9 +183,11 @@ class RowReader:
         groups = ((key or name, metric, np.array(rows)) for (key, metric), rows in self._owners.items())
         found = pivoted(self.values[:, 0], self.times, groups)
         self.columns = [self._metrics[name] for name in found.names]
+        again = set(found.again.tolist())
+        metrics = {row: metric for (_, metric), rows in self._owners.items() for row in rows if row in again}
         for row in found.again.tolist():
             column = self.head.names[self.head.metric or 0]
-            problem = f"a second value of {self._metric_of(row)!r} at {self.times[row]!r}"
+            problem = f"a second value of {metrics[row]!r} at {self.times[row]!r}"
             self.broken.setdefault(int(self.head.rows[row]), (problem, column))
         if found.missing:
             n = found.rows.size
@@ -216,9 +220,6 @@ class RowReader:
 
     def _is_broken(self) -> Bool[np.ndarray, " rows"]:
         return np.isin(self.head.rows, list(self.broken))
-
-    def _metric_of(self, row: int) -> str:
-        return next(metric for (_, metric), rows in self._owners.items() if row in rows)
 
     def _numbers(
         self, texts: Sequence[str], lines: Sequence[int], column: ColumnText, metrics: Sequence[str] | None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from maskseq.formats import distinct
 from maskseq.survey import LIKELY, POSSIBLE, Choice, Claim, Head
-from maskseq_signals.cells import COMMENT, cells_of, delimiter_of, table_begin
+from maskseq_signals.cells import cells_of, delimiter_of, is_comment, table_begin
 from maskseq_signals.date_columns import joined_moment, moment_columns
 from maskseq_signals.long_table import TIME_NAMES, is_clock, measured_by, told_apart
 from maskseq_signals.missing_codes import missing_codes
@@ -23,9 +23,11 @@ def claim_signals(cls: "type[SignalCsv]", head: Head) -> Claim | None:
     """Whether all columns but those of times and names hold numbers, and the options to read them so."""
     begin = table_begin(head.lines) or 0
     header, *others = head.lines[begin : begin + 1000]
-    lines = [header, *(line for line in others if line != header and not line.startswith(COMMENT))]
     delimiter = delimiter_of(header)
-    first, *rows = ([cell.strip() for cell in cells_of(line, delimiter)] for line in lines)
+    n = len(cells_of(header, delimiter))
+    numbered = all(cls().number(cell) is not None for cell in cells_of(header, delimiter))
+    kept = (line for line in others if (numbered or line != header) and not is_comment(line, delimiter, n))
+    first, *rows = ([cell.strip() for cell in cells_of(line, delimiter)] for line in (header, *kept))
     if len(rows) < 2:
         return None
     if all(len(row) == len(first) + 1 and not row[-1] for row in rows):  # they end with a delimiter

@@ -23,6 +23,8 @@ from maskseq.predict.protocol import Example, Factors, Predict, PredictJointly, 
 from maskseq.predict.stated import RANKS, SCORES, Stated
 from maskseq.types import Vocabulary
 
+FORM = 2
+"""Raised where a window's weights would be others: an interrupted infill does not go on with those."""
 AGAIN = 0.2
 """Of a window's known numbers, the share that is hidden again, at most."""
 ROLLS = 12
