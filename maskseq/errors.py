@@ -12,7 +12,7 @@ CODES: Mapping[str, str] = {
     "bad-option": "An option or a key of a recipe has a value that it cannot have, or that does not fit another one.",
     "busy": "Another process is writing the same folder or file.",
     "damaged-file": "A file of a corpus, run or checkpoint is missing, cut short or changed since it was written.",
-    "diverged": "The loss or its gradient is no longer finite; the message says what to change.",
+    "diverged": "The loss or its gradient became infinite or NaN; the message says which setting to change.",
     "empty-data": "A file or a record holds nothing.",
     "exists": "The output is there already, or is one of the inputs; nothing is written over.",
     "failed": "The command failed for a reason that has no code of its own.",

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maskseq.predict.experts.convex import convex_weights
 from maskseq.predict.experts.number_blend import (
     NumberBlend,
     PriorErrors,
-    convex_weights,
     hidden_again,
     refuted,
 )

@@ -119,9 +119,14 @@ def count(sequences: Iterable[Integer[np.ndarray, "_ _"]], tokenizer: Tokenizer[
     return counts
 
 
+def nats_of(counts: Sequence[Int[np.ndarray, "_"]]) -> list[Float[np.ndarray, "_"]]:
+    """What each id of each field costs by its frequency."""
+    return [-np.log((each + 0.5) / (each + 0.5).sum()) for each in counts]
+
+
 def loss_of(counts: Sequence[Int[np.ndarray, "_"]], rows: Iterable[PackedRow]) -> float:
     """Nats per scored cell of the rows, weighted as they are, by these frequencies; 0 where no cell is scored."""
-    nats = [-np.log((each + 0.5) / (each + 0.5).sum()) for each in counts]
+    nats = nats_of(counts)
     lost = weight = 0.0
     for row in rows:
         for column, values in enumerate(nats):

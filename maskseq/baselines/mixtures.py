@@ -64,7 +64,7 @@ def mixtures(
 def masked_cells(
     selection: Sequence[Encoded], tokenizer: Tokenizer[Any], n_cells: int, seed: int
 ) -> tuple[list[Example], list[Integer[np.ndarray, "_ 2"]], Integer[np.ndarray, " cells"]]:
-    """Pieces with about so many cells masked, which cells these are, and what truly stands there."""
+    """Segments with `n_cells` cells masked, about; the positions and fields of these cells; and their true ids."""
     seen, cells, truths = [], [], [np.empty(0, np.int64)]
     rng = np.random.default_rng(seed)
     segments = [(i, start) for i, each in enumerate(selection) for start in range(0, len(each), SEGMENT)]

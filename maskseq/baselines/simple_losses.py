@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from pydantic import TypeAdapter, ValidationError
 
-from maskseq.baselines.frequencies import loss_of
+from maskseq.baselines.frequencies import loss_of, nats_of
 from maskseq.baselines.gating import POSITIONS, count_experts
 from maskseq.corpus.budget import reaching
 from maskseq.corpus.reader import Corpus
@@ -43,7 +43,7 @@ def best_losses(
     `rows` are those of a validation, and how many of them. A protocol without scored cells is left out. What an expert
     saves of the loss of frequencies is found on a sample of the cells, and holds for all.
     """
-    nats = [-np.log((each + 0.5) / (each + 0.5).sum()) for each in counts]
+    nats = nats_of(counts)
     found = {}
     for name, (each, most) in rows.items():
         drawn = [each.row(number) for number in range(most)]

@@ -33,7 +33,7 @@ results = Terminal(highlight=False)
 FILE_WIDTH = 160
 """Columns of a table that goes to a file or another program."""
 PLAIN_SECONDS = 10.0
-"""How often a plain line shows progress, where there is no terminal to redraw."""
+"""Between two lines of progress, where the output is not a terminal."""
 
 
 def fail(message: str) -> None:

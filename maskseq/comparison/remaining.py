@@ -125,7 +125,7 @@ def _prefixes(
 
 
 def _rests(encoded: Encoded, tokenizer: Tokenizer[Any], gap: int) -> tuple[int, Float[np.ndarray, " prefixes"]] | None:
-    """The fewest events that a prefix of a case has, and what passes until the last event after so many or more.
+    """The length of the shortest prefix that is scored, and the time from the end of each prefix to the last event.
 
     None of cases of which that is not known: without their end, with an unknown time, or not scored. Events without a
     number count 0.

@@ -57,5 +57,5 @@ def stated(centres: Sequence[float], log_p: Float[np.ndarray, " ids"]) -> list[f
 
 
 def number_of(field: Field, token: int) -> float | None:
-    """The centre of a bin; None of what is no number."""
+    """The centre of the token's bin; None for a token that does not stand for a number."""
     return field.centres[token] if field.centres is not None and token < len(field.centres) else None

@@ -127,7 +127,7 @@ def shown(value: float, metric: Metric) -> str:
 def gained(value: float, interval: Sequence[float], metric: Metric, regions: int) -> str:
     """A gain with its interval: points of exact share, or per cent of bits or of error that are saved.
 
-    Of a single region there is no interval.
+    With a single region no interval can be computed, and the text says so.
     """
     gain, low, high = (f"{100 * each:+.1f}" for each in (value, *interval))
     spread = f"{low} to {high}" if regions > 1 else "one stretch, no interval"

@@ -64,7 +64,7 @@ def draw_regions(
     taken: Sequence[Region],
     records: Bool[np.ndarray, "records"],
 ) -> list[Region]:
-    """For every long record of `records` (or, if none is, of their longest), one region at a place keyed by its name.
+    """One region for each long record of `records`, or for the longest if none is; the record's name keys its place.
 
     It lies a guard gap apart from the regions that are `taken`, and is shorter where there is no room for the share.
     """

@@ -91,7 +91,7 @@ def calibrate_on(
     cells: int,
     on_progress: Progress = lambda done, of: None,
 ) -> Calibration:
-    """Fit a calibration on about so many cells masked in known records."""
+    """Mask about `cells` cells of known records, fill them, and fit a calibration on the result."""
     cells = min(cells, max(MAX_PROBABILITIES // max(tokenizer.vocabulary.n_outputs), 1000))
     n_fields = tokenizer.vocabulary.n_fields - len(tokenizer.vocabulary.given)
     a_position = (1 + n_fields) / 2  # spans are of one field or, as often, of all

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from maskseq.model.gaussian import WINDOW, moments
-from maskseq.predict.experts.number_blend import NumberBlend, PriorErrors, convex_weights
+from maskseq.predict.experts.convex import convex_weights
+from maskseq.predict.experts.number_blend import NumberBlend, PriorErrors
 from maskseq.predict.experts.number_experts import HasNumbers, count_numbers, frequencies_of, methods_of, series_of
 from maskseq.predict.experts.numbers import Series, Values
 from maskseq.predict.protocol import Predict
